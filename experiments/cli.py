@@ -1,0 +1,84 @@
+"""What the commands share: options made from `Config`, errors as one line, exit codes."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from jaxcifar.config import ARCH_DEFAULTS, COMMON_DEFAULTS, Config
+from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.errors import RunError, UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def add_config_options(parser: argparse.ArgumentParser, **extra_choices: tuple[str, ...]) -> None:
+    """One option for each field of `Config`; those not given are absent from the namespace.
+
+    Args:
+      parser: to add to.
+      extra_choices: values admitted beside a field's own, by field name.
+    """
+    group = parser.add_argument_group("the experiment")
+    for field in dataclasses.fields(Config):
+        options = dict(field.metadata)
+        options["help"] += f" ({_default_of(field.name)})"
+        options["default"] = argparse.SUPPRESS
+        if "choices" in options:
+            options["choices"] = (*options["choices"], *extra_choices.get(field.name, ()))
+        elif field.type is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options.setdefault("type", field.type)
+        group.add_argument(f"--{field.name.replace('_', '-')}", **options)
+
+
+def _default_of(name: str) -> str:
+    if name == "arch":
+        return "default: resnet18"
+    if name in COMMON_DEFAULTS:
+        return f"default: {COMMON_DEFAULTS[name]}"
+    values = {arch: defaults[name] for arch, defaults in ARCH_DEFAULTS.items()}
+    return "default: " + ", ".join(f"{value} for {arch}" for arch, value in values.items())
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """`--data-dir`, with TFDS's own default."""
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=default_data_dir(),
+        help="TFDS data folder (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+    )
+
+
+def run_command(command: Callable[[], None]) -> NoReturn:
+    """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
+    from jaxcifar.interrupt import Interrupted
+
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        command()
+    except UsageError as error:
+        errors.print(f"error: {error}")
+        sys.exit(2)
+    except RunError as error:
+        errors.print(f"error: {error}")
+        sys.exit(1)
+    except Interrupted as error:
+        errors.print(str(error))
+        sys.exit(130)  # what shells report for a process ended by SIGINT
+    except KeyboardInterrupt:
+        errors.print("interrupted; what was saved before is kept")
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,87 @@
+"""Train one network: `python -m experiments.run --arch resnet18`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from experiments.cli import Parser, add_config_options, add_data_dir, run_command
+from jaxcifar.config import Config
+
+
+def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a command line into what the config takes and what only this command does."""
+    parser = Parser(prog="python -m experiments.run", description=__doc__)
+    add_config_options(parser, dataset=("auto",))
+    where = parser.add_argument_group("where things are")
+    add_data_dir(where)
+    where.add_argument(
+        "--run-dir", type=Path, help="folder of the run (default: checkpoints/ and a name)"
+    )
+    where.add_argument(
+        "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
+    )
+    options = vars(parser.parse_args(argv))
+    here = {name: options.pop(name) for name in ("data_dir", "run_dir", "overwrite")}
+    return options, here
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train as the command line says, or show the result of the run that did so before."""
+    overrides, here = parse(argv)
+    console = Console(highlight=False)
+    say = lambda line: console.print(line, soft_wrap=True, markup=False)  # noqa: E731
+    Config.create(**{**overrides, "dataset": "cifar10"})  # complain before anything slow happens
+
+    # JAX and what stands on it take seconds to import: only now.
+    from jaxcifar.data import CATALOG, choose_dataset, load_dataset
+    from jaxcifar.fit import fit
+    from jaxcifar.run_folder import RunFolder
+
+    if overrides.get("dataset") == "auto":
+        overrides["dataset"] = choose_dataset(here["data_dir"], say)
+    config = Config.create(**overrides)
+    path = here["run_dir"] or Path("checkpoints", config.run_name())
+    with RunFolder.opened(path, config, here["overwrite"]) as folder:
+        say(f"{config.arch} on {CATALOG[config.dataset].title}, in {path}")
+        if config.dataset != "cifar10":
+            console.print(not_cifar10(CATALOG[config.dataset].title))
+        result = folder.finished_result()
+        if result is None:
+            dataset = load_dataset(config, here["data_dir"], say)
+            result = fit(config, dataset, folder, console)
+        else:
+            say("This run is finished; --overwrite trains anew.")
+        show(console, result, path)
+
+
+def not_cifar10(title: str) -> Panel:
+    """The notice that can't be missed."""
+    return Panel(
+        f"These are NOT CIFAR-10 results: the images are {title}.", style="bold red", expand=False
+    )
+
+
+def show(console: Console, result: dict[str, Any], path: Path) -> None:
+    """Print a result."""
+    table = Table(show_header=False, box=None)
+    rows = {
+        f"test accuracy, {result['dataset']}": f"{result['test_accuracy']:.2%}",
+        "chosen": f"epoch {result['selected_epoch']}: {result['selection_rule']} "
+        f"({result['val_accuracy']:.2%})",
+        "of the last epoch": f"{result['last_epoch']['test_accuracy']:.2%}",
+        "time": f"{result['wall_seconds']:,.0f} s, {result['images_per_second']:,.0f} images/s "
+        f"on {result['device']}, {result['compute_dtype']}",
+        "files": f"{path}/: result.json, metrics.jsonl, accuracy.png, loss.png, model.png",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

@@ -1,0 +1,51 @@
+"""Random crops, flips and normalisation, on the device, from bytes."""
+
+import jax
+import jax.numpy as jnp
+
+MAX_SHIFT = 4  # pixels
+
+
+def shift_and_flip(key: jax.Array, images: jax.Array, enabled: jax.Array | bool) -> jax.Array:
+    """Crop each image at random from itself padded with zeros, and mirror half of them.
+
+    Args:
+      key: random key.
+      images: `[B, H, W, C]`, any dtype.
+      enabled: boolean scalar; if false the images come back as they are. It is data, not code,
+        so that runs with and without augmentation share one program.
+
+    Returns:
+      `[B, H, W, C]` of the same dtype.
+    """
+    flip_key, shift_key = jax.random.split(key)
+    flip = jax.random.bernoulli(flip_key, 0.5, (len(images),)) & enabled
+    images = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
+    shifts = jax.random.randint(shift_key, (len(images), 2), 0, 2 * MAX_SHIFT + 1)
+    shifts = jnp.where(enabled, shifts, MAX_SHIFT)
+    return crop(images, shifts)
+
+
+def crop(images: jax.Array, shifts: jax.Array) -> jax.Array:
+    """Cut `[H, W]` windows out of images padded by `MAX_SHIFT` zeros on every side.
+
+    Args:
+      images: `[B, H, W, C]`.
+      shifts: `[B, 2]` integers in [0, 2 * MAX_SHIFT], the top left corner of each window;
+        `MAX_SHIFT` is the image itself.
+    """
+    pad = (MAX_SHIFT, MAX_SHIFT)
+    padded = jnp.pad(images, ((0, 0), pad, pad, (0, 0)))
+
+    def window(image: jax.Array, shift: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (shift[0], shift[1], 0), images.shape[1:])
+
+    return jax.vmap(window)(padded, shifts)
+
+
+def normalize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Bytes `[B, H, W, C] uint8` -> `(images / 255 - mean) / std`, float32.
+
+    Mean 0 and deviation 1 (`[C]`, of pixels in [0, 1]) leave the pixels in [0, 1].
+    """
+    return (images.astype(jnp.float32) / 255 - mean) / std

@@ -1,0 +1,167 @@
+"""Checkpoints by orbax: written beside the training, the newest two and the best kept."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from jaxcifar.errors import RunError
+from jaxcifar.train import TrainState
+
+SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
+
+
+class Restored(NamedTuple):
+    """A checkpoint read back: the state, and the notes that were saved with it."""
+
+    state: TrainState
+    notes: dict[str, Any]
+
+
+def _score(metrics: dict[str, float]) -> tuple[float, float]:
+    return metrics["val_accuracy"], -metrics["val_loss"]
+
+
+class Checkpoints:
+    """The checkpoints of one run, numbered by step.
+
+    A checkpoint becomes visible under its number only when it is whole, so a kill at any moment
+    leaves the ones before. Each carries a checksum of its arrays; one that can't be read or does
+    not match is set aside when the newest is looked for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        keep = [LatestN(2), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy(keep),
+                best_fn=_score,
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        notes: dict[str, Any],
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        """Save `state` as checkpoint `step`, in the background.
+
+        Args:
+          step: its number, above all before.
+          state: copied on the device first, so that the caller may donate it at once.
+          notes: what goes with it, JSON values.
+          metrics: `val_accuracy` and `val_loss`, by which the best is chosen; none if the
+            checkpoint is not a candidate (an epoch's middle).
+
+        Raises:
+          RunError: this or the save before could not be written.
+        """
+        state = jax.tree.map(jnp.copy, state)
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    notes=ocp.args.JsonSave({**notes, "checksum": _checksum(state)}),
+                ),
+                metrics=metrics,
+            )
+        except Exception as error:
+            raise self._unwritable(error) from error
+
+    def wait(self) -> None:
+        """Wait until all saves are on disk.
+
+        Raises:
+          RunError: one could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> RunError:
+        reason = str(error).strip().splitlines()[0]
+        return RunError(
+            f"{self._folder}: checkpoint not written ({reason}); the ones before are kept: make "
+            "room, then run the same command to go on"
+        )
+
+    def newest(self, like: TrainState, say: Callable[[str], None]) -> Restored | None:
+        """The newest checkpoint that is whole, or None if there is none.
+
+        Args:
+          like: a state of the same shapes and placement.
+          say: told of every damaged checkpoint, which is renamed out of the way.
+        """
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return self._restore(step, like)
+            except Exception as error:  # what a damaged file raises depends on where it is hit
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+                say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
+                self._set_aside(step)
+        return None
+
+    def best(self, like: TrainState) -> tuple[int, Restored]:
+        """The best checkpoint by `SELECTION_RULE`, and its step.
+
+        Raises:
+          RunError: it is damaged.
+        """
+        step = self._manager.best_step()
+        try:
+            return step, self._restore(step, like)
+        except Exception as error:
+            raise RunError(
+                f"{self._folder}: the best checkpoint, {step}, is damaged; train again with "
+                "--overwrite"
+            ) from error
+
+    def _restore(self, step: int, like: TrainState) -> Restored:
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract), notes=ocp.args.JsonRestore()
+            ),
+        )
+        notes = dict(restored.notes)
+        if notes.pop("checksum") != _checksum(restored.state):
+            raise ValueError("its checksum does not match")
+        return Restored(restored.state, notes)
+
+    def _set_aside(self, step: int) -> None:
+        folder = self._folder / str(step)
+        folder.rename(_first_free(folder.with_name(f"damaged-{step}")))
+        self._manager.reload()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._manager.close()
+
+
+def _first_free(path: Path) -> Path:
+    candidates: Iterator[Path] = (path.with_name(f"{path.name}-{i}") for i in range(1, 1000))
+    return path if not path.exists() else next(c for c in candidates if not c.exists())
+
+
+def _checksum(state: TrainState) -> int:
+    """CRC-32 over the bytes of all arrays, in the order of the tree."""
+    checksum = 0
+    for leaf in jax.tree.leaves(state):
+        checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)
+    return checksum

@@ -1,0 +1,89 @@
+"""The TFDS builders of both data sets, preparing and reading without TensorFlow.
+
+TFDS's own CIFAR-10 builder needs TensorFlow to prepare: to list files, to open the archive and to
+encode arrays. Here the archive is read with `tarfile` and NumPy, and images are handed to TFDS as
+`PIL.Image`, which Pillow encodes. What comes out is laid out as stock TFDS lays it out, so each
+reads what the other prepared.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from jaxcifar.data import records as rec
+from jaxcifar.data import shapes10_draw
+from jaxcifar.data.archive import read_archive
+from jaxcifar.data.catalog import Entry, check_fingerprints
+
+Records = Mapping[str, np.ndarray]
+
+
+class _RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Writes records `[N, 3073]` as TFDS examples `{id, image, label}`."""
+
+    def __init__(self, entry: Entry, archive: Path | None = None, **tfds_options: Any) -> None:
+        self.entry, self.archive = entry, archive
+        super().__init__(**tfds_options)
+
+    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
+        raise NotImplementedError
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        records = {s: rec.sort(r) for s, r in self._read_records(dl_manager).items()}
+        check_fingerprints(records, self.entry, source=self.archive or self.name)
+        self.info.features["label"].names = list(self.entry.class_names)
+        return {split: self._generate_examples(split, array) for split, array in records.items()}
+
+    def _generate_examples(self, split: str, records: np.ndarray) -> Iterator[tuple[int, dict]]:
+        images, labels = rec.unpack(records)
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            example_id = f"{split}_{i:05d}"
+            yield i, {"id": example_id, "image": Image.fromarray(image), "label": int(label)}
+
+
+class Cifar10(_RecordsBuilder, tfds.image_classification.Cifar10, skip_registration=True):
+    """CIFAR-10 under TFDS's own name, version, address and checksum."""
+
+    name = "cifar10"
+    # TFDS looks for checksums beside the module of a builder; these are the stock builder's.
+    url_infos = tfds.image_classification.Cifar10.url_infos
+
+    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
+        return read_archive(self.archive or Path(dl_manager.download(self.download_url)))
+
+    @property
+    def download_url(self) -> str:
+        """Where the archive is fetched from if the user has none."""
+        return self._cifar_info.url
+
+
+class Shapes10(_RecordsBuilder, skip_registration=True):
+    """The embedded set: ten kinds of shapes, drawn by `shapes10_draw`."""
+
+    name = "shapes10"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "id": tfds.features.Text(),
+            "image": tfds.features.Image(shape=(32, 32, 3)),
+            "label": tfds.features.ClassLabel(num_classes=10),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Ten kinds of shapes, drawn procedurally; a stand-in, not CIFAR-10.",
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+        )
+
+    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
+        sizes = {"train": 10_000, "test": 2_000}
+        drawn = {split: shapes10_draw.draw(sizes[split], seed=i) for i, split in enumerate(sizes)}
+        return {split: rec.pack(*images_labels) for split, images_labels in drawn.items()}
+
+
+BUILDERS: dict[str, Callable[..., _RecordsBuilder]] = {"cifar10": Cifar10, "shapes10": Shapes10}

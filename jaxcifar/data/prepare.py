@@ -1,0 +1,151 @@
+"""From wherever the data is to records in memory: prepare once, then read a validated cache."""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jaxcifar.data import records as rec
+from jaxcifar.data.catalog import Entry, cache_folder, check_fingerprints
+from jaxcifar.errors import RunError
+from jaxcifar.files import locked
+
+_NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
+Say = Callable[[str], None]
+
+
+def default_data_dir() -> Path:
+    """TFDS's own rule: `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def load_records(
+    entry: Entry, data_dir: Path, archive: Path | None = None, say: Say = print
+) -> dict[str, np.ndarray]:
+    """The sorted records `[N, 3073] uint8` of both splits, prepared first if need be.
+
+    Args:
+      entry: which data set, and the fingerprints it must have.
+      data_dir: TFDS's data folder; a data set that stock TFDS prepared there is used as it is.
+      archive: where to take the images from if they are not prepared yet; otherwise they are
+        downloaded (or, the embedded set, drawn).
+      say: told, a line at a time, what takes a while.
+
+    Raises:
+      RunError: no network, a source that is not this data set, a prepared data set that is
+        damaged or in a format that only TensorFlow reads, or a folder that can't be written.
+    """
+    cache = cache_folder(entry, data_dir)
+    if (cached := rec.read_cache(cache, entry.fingerprints)) is not None:
+        return cached
+    try:
+        with locked(data_dir / entry.name):
+            if (cached := rec.read_cache(cache, entry.fingerprints)) is not None:
+                return cached  # another process was faster
+            records = _through_tfds(entry, data_dir, archive, say)
+            try:
+                _remove_leftovers(cache, ".*.npy.*")
+                rec.write_cache(cache, records)
+            except OSError as error:
+                say(f"{cache}: no cache written ({error.strerror}); the next start decodes again.")
+            return records
+    except OSError as error:
+        raise RunError(
+            f"{data_dir}: {error.strerror or error}; choose another folder with --data-dir "
+            "or TFDS_DATA_DIR"
+        ) from error
+
+
+def _builder(entry: Entry, data_dir: Path, archive: Path | None):  # noqa: ANN202 (lazy type)
+    from jaxcifar.data.builders import BUILDERS  # TFDS takes a second to import: only when needed
+
+    return BUILDERS[entry.name](entry, archive, data_dir=data_dir)
+
+
+def _through_tfds(
+    entry: Entry, data_dir: Path, archive: Path | None, say: Say
+) -> dict[str, np.ndarray]:
+    """Prepare the data set if it is not, and decode it."""
+    builder = _builder(entry, data_dir, archive)
+    if not builder.is_prepared():
+        _remove_leftovers(data_dir / entry.name, "incomplete.*")
+        if archive is None and entry.name == "cifar10":
+            _require_network(builder.download_url)
+            say(f"Downloading {entry.title} (170 MB) from {builder.download_url}")
+        say(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
+        _prepare(builder)
+    say(f"Decoding {entry.title}, once.")
+    return _decode(builder, entry)
+
+
+def _prepare(builder) -> None:  # noqa: ANN001 (lazy type)
+    import tensorflow_datasets as tfds
+
+    try:
+        builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
+    except (tfds.download.DownloadError, tfds.download.NonMatchingChecksumError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"download failed ({reason}); {_WAYS_OUT}") from error
+
+
+def _decode(builder, entry: Entry) -> dict[str, np.ndarray]:  # noqa: ANN001 (lazy type)
+    """Read a prepared data set through `tfds.data_source`."""
+    try:
+        sources = builder.as_data_source()
+    except NotImplementedError:
+        raise RunError(
+            f"{builder.data_dir}: prepared as {builder.info.file_format.value}, which only "
+            "TensorFlow reads; choose another folder with --data-dir, or remove this one"
+        ) from None
+    records = {}
+    for split in rec.SPLITS:
+        images = np.empty((len(sources[split]), 32, 32, 3), np.uint8)
+        labels = np.empty(len(images), np.uint8)
+        for i, example in enumerate(sources[split]):
+            images[i], labels[i] = example["image"], example["label"]
+        records[split] = rec.sort(rec.pack(images, labels))
+    check_fingerprints(records, entry, source=builder.data_dir)
+    return records
+
+
+_WAYS_OUT = (
+    "give an archive you have with `python -m experiments.prepare --archive PATH`, or use the "
+    "embedded images with --dataset shapes10"
+)
+
+
+def _require_network(url: str) -> None:
+    """Ask the server for the headers of `url`, with a firm limit on the time that may take.
+
+    Raises:
+      RunError: it does not answer; the message names the ways out.
+    """
+    import requests
+
+    problem: list[str] = ["no answer"]
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=_NETWORK_SECONDS, allow_redirects=True).raise_for_status()
+            problem.clear()
+        except requests.RequestException as error:
+            problem[:] = [type(error).__name__]
+
+    # A thread, because the time that a name look-up takes can't be limited otherwise.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_NETWORK_SECONDS)
+    if problem:
+        raise RunError(f"no network: {url} can't be reached ({problem[0]}); {_WAYS_OUT}")
+
+
+def _remove_leftovers(folder: Path, pattern: str) -> None:
+    """Delete what a killed process left half-written; call it under the lock."""
+    for leftover in folder.glob(pattern):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)

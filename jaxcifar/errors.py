@@ -1,0 +1,13 @@
+"""The two ways in which a command can fail, told apart by exit code.
+
+Each carries one line for the user that says what is wrong and what to do about it; the
+commands print that line and no traceback.
+"""
+
+
+class UsageError(Exception):
+    """What was asked for makes no sense (exit code 2): the command line must change."""
+
+
+class RunError(Exception):
+    """What was asked for could not be done (exit code 1): a file, the network or the numbers."""

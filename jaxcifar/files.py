@@ -1,0 +1,50 @@
+"""What is written to disk: whole or not at all, by one process at a time."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxcifar.errors import RunError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file `path` by `text`; a kill at any moment leaves the old or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Hold `folder` (made if need be) for this process; the kernel frees a dead one's lock.
+
+    Args:
+      folder: what to hold.
+      wait: whether to wait for another process that holds it.
+
+    Raises:
+      RunError: another process holds it and `wait` is false.
+      OSError: the folder can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".jaxcifar.lock").open("w")
+    except OSError:
+        if not folder.is_dir():
+            raise
+        yield  # a read-only folder: nothing will be written, so nothing needs locking
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise RunError(f"{folder}: another process is at work here; wait for it") from None
+        yield

@@ -1,0 +1,116 @@
+"""A run is a folder that explains itself; here is what lies in it and who may write there."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.files import locked, write_text
+
+Row = dict[str, Any]
+
+
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+      config: `config.json`, what was asked for.
+      metrics: `metrics.jsonl`, a line an epoch.
+      result: `result.json`; exists when the run is finished.
+      summary, model_plot, accuracy_plot, loss_plot: for people.
+      checkpoints: folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.metrics = path / "metrics.jsonl"
+        self.result = path / "result.json"
+        self.summary = path / "summary.txt"
+        self.model_plot = path / "model.png"
+        self.accuracy_plot = path / "accuracy.png"
+        self.loss_plot = path / "loss.png"
+        self.checkpoints = path / "checkpoints"
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path, config: Config, overwrite: bool = False) -> Iterator[Self]:
+        """The folder of a new run, or of the same run begun before, held for this process.
+
+        Args:
+          path: made if need be.
+          config: must be the one that the folder was begun with.
+          overwrite: delete what an earlier run left there instead.
+
+        Raises:
+          UsageError: the folder belongs to another config, or is no run folder.
+          RunError: another process is at work in it, or it can't be written.
+        """
+        folder = cls(path)
+        folder._check_ours(config, overwrite)
+        try:
+            with locked(path, wait=False):
+                if overwrite:
+                    folder._clear()
+                if not folder.config.exists():
+                    write_text(folder.config, config.to_json())
+                yield folder
+        except OSError as error:
+            raise RunError(
+                f"{path}: can't be written ({error.strerror or error}); what is there is kept: "
+                "make room or choose another folder with --run-dir, then run the same command"
+            ) from error
+
+    def _check_ours(self, config: Config, overwrite: bool) -> None:
+        if not self.config.exists():
+            foreign = [p for p in self.path.glob("*") if not p.name.startswith(".")]
+            if foreign:
+                raise UsageError(
+                    f"--run-dir {self.path}: holds files but no run ({foreign[0].name}, ...); "
+                    "choose an empty or new folder"
+                )
+        elif not overwrite:
+            differing = Config.from_json(self.config.read_text()).differences(config)
+            if differing:
+                what = ", ".join(
+                    f"{k} {old} there, {new} asked for" for k, (old, new) in differing.items()
+                )
+                raise UsageError(
+                    f"--run-dir {self.path}: belongs to another config ({what}); choose another "
+                    "folder, or --overwrite to start anew"
+                )
+
+    def _clear(self) -> None:
+        # The config goes last: a folder half cleared is still recognised as a run's.
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for file in (
+            self.result,
+            self.metrics,
+            self.summary,
+            self.model_plot,
+            self.accuracy_plot,
+            self.loss_plot,
+            self.config,
+        ):
+            file.unlink(missing_ok=True)
+
+    def finished_result(self) -> dict[str, Any] | None:
+        """`result.json`, or None if the run is not finished."""
+        return json.loads(self.result.read_text()) if self.result.exists() else None
+
+    def write_history(self, history: Sequence[Row]) -> None:
+        """Replace `metrics.jsonl` by these rows: what the checkpoint resumed from knows."""
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in history))
+
+    def append_row(self, row: Row) -> None:
+        """Add one epoch to `metrics.jsonl`."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write `result.json`, which ends the run."""
+        write_text(self.result, json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,274 @@
+"""Training and evaluation as pure functions: no file, no clock, no print.
+
+A `Program` is what gets compiled: a network, an update rule and a placement. All that differs
+between runs of one architecture (rates, decay, normalisation, augmentation, seed) is data in
+`Hyperparameters`, so that one compiled program serves them all.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxcifar import augment
+from jaxcifar.optim import make_optimizer
+
+PyTree = Any
+Variables = dict[str, PyTree]
+EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
+
+
+@struct.dataclass
+class Hyperparameters:
+    """What one run sets, as arrays.
+
+    Attributes:
+      key: random key of the run.
+      learning_rate: `[T] float32`, the rate at each step of the run.
+      weight_decay, momentum: scalars (see `make_optimizer`).
+      mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
+      augment: boolean scalar.
+    """
+
+    key: jax.Array
+    learning_rate: jax.Array
+    weight_decay: jax.Array
+    momentum: jax.Array
+    mean: jax.Array
+    std: jax.Array
+    augment: jax.Array
+
+
+@struct.dataclass
+class Metrics:
+    """Sums over examples: `loss_sum` float32, `correct` and `count` int32 scalars."""
+
+    loss_sum: jax.Array
+    correct: jax.Array
+    count: jax.Array
+
+    @classmethod
+    def zero(cls) -> "Metrics":
+        """No examples yet."""
+        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
+
+    @classmethod
+    def of(cls, logits: jax.Array, labels: jax.Array) -> "Metrics":
+        """Of logits `[N, K]` and labels `[N]`."""
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        correct = logits.argmax(-1) == labels
+        return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))
+
+    def __add__(self, other: "Metrics") -> "Metrics":
+        return jax.tree.map(jnp.add, self, other)
+
+    def means(self) -> dict[str, jax.Array]:
+        """Mean loss and accuracy (a fraction)."""
+        count = jnp.maximum(self.count, 1)
+        return {"loss": self.loss_sum / count, "accuracy": self.correct / count}
+
+
+@struct.dataclass
+class TrainState:
+    """All that a run carries from step to step, and all that a checkpoint holds.
+
+    `metrics` sums over the training batches since the epoch began, so that a run can stop and
+    resume at any step.
+    """
+
+    step: jax.Array
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    metrics: Metrics
+
+    @property
+    def variables(self) -> Variables:
+        """What evaluating the network takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled functions of one network under one update rule on one mesh.
+
+    Attributes:
+      model: maps images `[B, 32, 32, 3] float32` to logits `[B, 10]`.
+      optimizer: name of the update rule (see `make_optimizer`).
+      batch_size: training images a step, over all devices together.
+      steps_per_epoch: whole batches in the training set; the remainder of an epoch's
+        permutation, other images each time, sits that epoch out.
+      batch_sharding: how a batch lies on the mesh; everything else is replicated.
+      looped: whether many steps run as one loop on the device. XLA's CPU convolution is an
+        order of magnitude slower inside a loop, so there each step is dispatched on its own.
+    """
+
+    model: nn.Module
+    optimizer: str
+    batch_size: int
+    steps_per_epoch: int
+    batch_sharding: NamedSharding
+    looped: bool
+
+    @property
+    def replicated(self) -> NamedSharding:
+        """The placement of everything but batches."""
+        return NamedSharding(self.batch_sharding.mesh, PartitionSpec())
+
+    @partial(jax.jit, static_argnums=0)
+    def init(self, hp: Hyperparameters) -> TrainState:
+        """The state before the first step, from the run's key."""
+        images = jnp.zeros((1, 32, 32, 3))
+        variables = self.model.init(_init_key(hp), images, train=False)
+        state = TrainState(
+            step=jnp.int32(0),
+            params=variables["params"],
+            batch_stats=variables["batch_stats"],
+            opt_state=self._update_rule(hp, 0).init(variables["params"]),
+            metrics=Metrics.zero(),
+        )
+        return jax.lax.with_sharding_constraint(state, self.replicated)
+
+    @partial(jax.jit, static_argnums=(0, 3))
+    def epoch_order(self, hp: Hyperparameters, step: jax.Array, examples: int) -> jax.Array:
+        """The training examples' order in the epoch that `step` is in, `[examples] int32`."""
+        epoch = step // self.steps_per_epoch
+        return jax.random.permutation(jax.random.fold_in(_order_key(hp), epoch), examples)
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def train_steps(
+        self,
+        state: TrainState,
+        hp: Hyperparameters,
+        images: jax.Array,
+        labels: jax.Array,
+        order: jax.Array,
+        count: jax.Array,
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """Train `count` steps (one, if the program is not looped) within an epoch.
+
+        Args:
+          state: donated.
+          hp: the run's hyper-parameters.
+          images: the whole training set, `[N, 32, 32, 3] uint8`.
+          labels: `[N] int32`.
+          order: of this epoch, from `epoch_order`.
+          count: int32 scalar; steps must not run past the epoch's end.
+
+        Returns:
+          the new state, and the mean loss and accuracy of the epoch so far.
+        """
+
+        def step(state: TrainState) -> TrainState:
+            start = state.step % self.steps_per_epoch * self.batch_size
+            chosen = jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
+            batch = jax.lax.with_sharding_constraint(
+                (images[chosen], labels[chosen]), self.batch_sharding
+            )
+            return self.train_step(state, hp, *batch)
+
+        if self.looped:
+            state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
+        else:
+            state = step(state)
+        return state, state.metrics.means()
+
+    def train_step(
+        self, state: TrainState, hp: Hyperparameters, images: jax.Array, labels: jax.Array
+    ) -> TrainState:
+        """One step of the update rule on the cross-entropy of a batch.
+
+        Args:
+          state: before the step.
+          hp: the run's hyper-parameters.
+          images: `[B, 32, 32, 3] uint8`.
+          labels: `[B] int32`.
+        """
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(_step_key(hp), state.step))
+        images = augment.shift_and_flip(augment_key, images, hp.augment)
+        images = augment.normalize(images, hp.mean, hp.std)
+
+        def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
+            logits, updated = self.model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean(), (logits, updated)
+
+        grads, (logits, updated) = jax.grad(loss_fn, has_aux=True)(state.params)
+        rule = self._update_rule(hp, state.step)
+        updates, opt_state = rule.update(grads, state.opt_state, state.params)
+        first = state.step % self.steps_per_epoch == 0
+        so_far = jax.tree.map(lambda total: jnp.where(first, 0, total), state.metrics)
+        return TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=updated["batch_stats"],
+            opt_state=opt_state,
+            metrics=so_far + Metrics.of(logits, labels),
+        )
+
+    def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
+        """Logits `[N, 10] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
+        run = self._predict_in_one_dispatch if self.looped else self._predict
+        return run(variables, hp, images)
+
+    def _predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
+        devices = self.batch_sharding.mesh.size
+        size = -(-EVAL_BATCH // devices) * devices
+        missing = -len(images) % size
+        padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        chunks = padded.reshape(-1, size, *images.shape[1:])
+        predict_chunk = partial(self._predict_chunk, variables, hp)
+        if self.looped:
+            logits = jax.lax.map(predict_chunk, chunks)
+        else:
+            logits = jnp.stack([predict_chunk(chunk) for chunk in chunks])
+        return logits.reshape(len(padded), -1)[: len(images)]
+
+    _predict_in_one_dispatch = jax.jit(_predict, static_argnums=0)
+
+    @partial(jax.jit, static_argnums=0)
+    def _predict_chunk(
+        self, variables: Variables, hp: Hyperparameters, images: jax.Array
+    ) -> jax.Array:
+        images = jax.lax.with_sharding_constraint(images, self.batch_sharding)
+        images = augment.normalize(images, hp.mean, hp.std)
+        return self.model.apply(variables, images, train=False)
+
+    def _update_rule(
+        self, hp: Hyperparameters, step: jax.Array | int
+    ) -> optax.GradientTransformation:
+        return make_optimizer(self.optimizer, hp.learning_rate[step], hp.momentum, hp.weight_decay)
+
+
+@jax.jit
+def evaluate(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    """Mean loss, accuracy and accuracy by class `[K]` of logits `[N, K]` and labels `[N]`."""
+    classes = jnp.arange(logits.shape[-1])
+    member = labels[:, None] == classes
+    hits = (logits.argmax(-1) == labels)[:, None] & member
+    by_class = hits.sum(0) / jnp.maximum(member.sum(0), 1)
+    return Metrics.of(logits, labels).means() | {"class_accuracy": by_class}
+
+
+def _init_key(hp: Hyperparameters) -> jax.Array:
+    return jax.random.fold_in(hp.key, 0)
+
+
+def _order_key(hp: Hyperparameters) -> jax.Array:
+    return jax.random.fold_in(hp.key, 1)
+
+
+def _step_key(hp: Hyperparameters) -> jax.Array:
+    return jax.random.fold_in(hp.key, 2)
