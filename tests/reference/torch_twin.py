@@ -1,0 +1,131 @@
+"""The two networks in PyTorch, written from their description, to compare ours with.
+
+`python tests/reference/torch_twin.py` writes `expected.json`, computed in float64.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+if __name__ == "__main__":
+    import common
+else:
+    from reference import common
+
+
+class ResBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+def resnet18():
+    stem = [nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    blocks, inputs = [], 64
+    for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        blocks += [ResBlock(inputs, width, stride), ResBlock(width, width, 1)]
+        inputs = width
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+
+
+def cnn():
+    layers, inputs = [], 3
+    for width in (32, 64, 128):
+        for _ in range(2):
+            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            inputs = width
+        layers.append(nn.MaxPool2d(2))
+    head = [nn.Linear(2048, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.0)]
+    return nn.Sequential(*layers, nn.Flatten(), *head, nn.Linear(128, 10))
+
+
+NETWORKS = {"cnn": cnn, "resnet18": resnet18}
+
+
+def fill(network):
+    """Give every layer its weights, in order."""
+    weights = common.Weights()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            arrays = weights.conv(
+                module.kernel_size[0], module.in_channels, module.out_channels, module.bias is not None
+            )
+            assign(module, weight=arrays["kernel"].transpose(3, 2, 0, 1), bias=arrays.get("bias"))
+        elif isinstance(module, nn.Linear):
+            arrays = weights.dense(module.in_features, module.out_features)
+            kernel = arrays["kernel"]
+            if module.in_features == 2048:  # inputs come in the order C, H, W here
+                kernel = kernel.reshape(4, 4, 128, -1).transpose(2, 0, 1, 3).reshape(2048, -1)
+            assign(module, weight=kernel.T, bias=arrays["bias"])
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            arrays = weights.norm(module.num_features)
+            assign(
+                module,
+                weight=arrays["scale"],
+                bias=arrays["bias"],
+                running_mean=arrays["mean"],
+                running_var=arrays["var"],
+            )
+
+
+def assign(module, **arrays):
+    for name, array in arrays.items():
+        if array is not None:
+            getattr(module, name).data.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+
+def to_input(images):
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float64) / 255)
+
+
+def run(arch):
+    """Logits in both modes, the losses of ten steps, and logits after them."""
+    network = NETWORKS[arch]().double()
+    fill(network)
+    first = to_input(next(common.batches())[0])
+    with torch.no_grad():
+        before = network.eval()(first)
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        common.LEARNING_RATE,
+        momentum=common.MOMENTUM,
+        weight_decay=common.WEIGHT_DECAY,
+    )
+    losses, network = [], network.train()
+    for images, labels in common.batches():
+        logits = network(to_input(images))
+        loss = F.cross_entropy(logits, torch.from_numpy(labels))
+        train_logits = logits.detach() if not losses else train_logits
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    with torch.no_grad():
+        after = network.eval()(first)
+    return {
+        "eval_logits": before.tolist(),
+        "train_logits": train_logits.tolist(),
+        "losses": losses,
+        "eval_logits_after": after.tolist(),
+    }
+
+
+if __name__ == "__main__":
+    expected = {"torch": torch.__version__} | {arch: run(arch) for arch in NETWORKS}
+    path = Path(__file__).with_name("expected.json")
+    path.write_text(json.dumps(expected, indent=1) + "\n")

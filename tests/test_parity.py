@@ -1,0 +1,114 @@
+"""Our networks against PyTorch's: same weights, same images, same numbers."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from reference import common
+
+from jaxcifar import summary
+from jaxcifar.models import create_model
+from jaxcifar.train import Hyperparameters, Program
+
+EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
+ARCHS = ("cnn", "resnet18")
+
+
+def reference_variables(model):
+    """The weights that both twins agree on, in our layout."""
+    weights, params, batch_stats = common.Weights(), {}, {}
+    for layer in summary.trace_layers(model):
+        inputs, outputs = layer.input_shape[-1], layer.output_shape[-1]
+        if layer.kind == "Conv2d":
+            size = 1 if layer.path[-1] == "shortcut" else 3
+            bias = layer.params > size * size * inputs * outputs
+            put(params, layer.path, weights.conv(size, inputs, outputs, bias))
+        elif layer.kind == "Linear":
+            put(params, layer.path, weights.dense(inputs, outputs))
+        elif layer.kind.startswith("BatchNorm"):
+            arrays = weights.norm(outputs)
+            put(params, layer.path, {k: arrays[k] for k in ("scale", "bias")})
+            put(batch_stats, layer.path, {k: arrays[k] for k in ("mean", "var")})
+    return {"params": params, "batch_stats": batch_stats}
+
+
+def put(tree, path, arrays):
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
+
+
+def run(arch):
+    """What `torch_twin.run` does, by our library."""
+    program = Program(
+        model=create_model(arch, jnp.float32),
+        optimizer="sgd",
+        batch_size=common.BATCH,
+        steps_per_epoch=common.STEPS,
+        batch_sharding=NamedSharding(Mesh(jax.devices()[:1], "data"), PartitionSpec("data")),
+        looped=False,
+    )
+    hp = Hyperparameters(
+        key=jax.random.key(0),
+        learning_rate=jnp.full(common.STEPS, common.LEARNING_RATE),
+        weight_decay=jnp.float32(common.WEIGHT_DECAY),
+        momentum=jnp.float32(common.MOMENTUM),
+        mean=jnp.zeros(3),
+        std=jnp.ones(3),
+        augment=jnp.asarray(False),
+    )
+    variables = reference_variables(program.model)
+    state = program.init(hp)
+    assert jax.tree.map(jnp.shape, state.variables) == jax.tree.map(jnp.shape, variables)
+    state = state.replace(**variables)
+    first = next(common.batches())[0]
+    before = program.predict(state.variables, hp, first)
+    train_logits, _ = program.model.apply(
+        variables, jnp.asarray(first) / 255, train=True, mutable=["batch_stats"]
+    )
+    train_step, losses, total = jax.jit(program.train_step), [], 0.0
+    for images, labels in common.batches():
+        state = train_step(state, hp, images, labels)
+        losses.append((float(state.metrics.loss_sum) - total) / common.BATCH)
+        total = float(state.metrics.loss_sum)
+    after = program.predict(state.variables, hp, first)
+    return {
+        "eval_logits": before,
+        "train_logits": train_logits,
+        "losses": losses,
+        "eval_logits_after": after,
+    }
+
+
+@pytest.fixture(scope="module", params=ARCHS)
+def ours(request):
+    return request.param, run(request.param)
+
+
+def test_logits_and_ten_losses_are_those_of_pytorch(ours):
+    arch, got = ours
+    assert_same(got, EXPECTED[arch])
+
+
+def test_stored_values_are_what_pytorch_gives(ours):
+    pytest.importorskip("torch", reason="PyTorch is not installed; the stored values stand")
+    from reference import torch_twin
+
+    assert_same(ours[1], torch_twin.run(ours[0]))
+
+
+def assert_same(got, expected):
+    for name, tolerance in (
+        ("eval_logits", 1e-5),
+        ("train_logits", 1e-5),
+        ("losses", 1e-4),
+        ("eval_logits_after", 1e-3),
+    ):
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(
+            got[name], expected[name], rtol=0, atol=tolerance * scale, err_msg=name
+        )
