@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,8 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
     from jaxcifar.interrupt import Interrupted
 
+    # TFDS and orbax write hints for their developers through this logger.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         command()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     """Train as the command line says, or show the result of the run that did so before."""
     overrides, here = parse(argv)
     console = Console(highlight=False)
-    say = lambda line: console.print(line, soft_wrap=True, markup=False)  # noqa: E731
+    say = partial(console.print, soft_wrap=True, markup=False)
     Config.create(**{**overrides, "dataset": "cifar10"})  # complain before anything slow happens
 
     # JAX and what stands on it take seconds to import: only now.

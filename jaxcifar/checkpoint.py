@@ -1,7 +1,7 @@
-"""Checkpoints by orbax: written beside the training, the newest two and the best kept."""
+"""Checkpoints by orbax: written beside the training, only those kept that are still needed."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -9,12 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
 from jaxcifar.errors import RunError
 from jaxcifar.train import TrainState
-
-SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
 
 
 class Restored(NamedTuple):
@@ -24,8 +22,16 @@ class Restored(NamedTuple):
     notes: dict[str, Any]
 
 
-def _score(metrics: dict[str, float]) -> tuple[float, float]:
-    return metrics["val_accuracy"], -metrics["val_loss"]
+class _NewestTwoAnd(PreservationPolicy):
+    """Keeps the newest two checkpoints and those of `others`."""
+
+    others: Collection[int] = ()
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        newest = sorted(checkpoint.step for checkpoint in checkpoints)[-2:]
+        return [c.step in newest or c.step in self.others for c in checkpoints]
 
 
 class Checkpoints:
@@ -38,22 +44,16 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
-        keep = [LatestN(2), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+        self._policy = _NewestTwoAnd()
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy(keep),
-                best_fn=_score,
-                cleanup_tmp_directories=True,
+                preservation_policy=self._policy, cleanup_tmp_directories=True
             ),
         )
 
     def save(
-        self,
-        step: int,
-        state: TrainState,
-        notes: dict[str, Any],
-        metrics: dict[str, float] | None = None,
+        self, step: int, state: TrainState, notes: dict[str, Any], keep: Collection[int] = ()
     ) -> None:
         """Save `state` as checkpoint `step`, in the background.
 
@@ -61,13 +61,13 @@ class Checkpoints:
           step: its number, above all before.
           state: copied on the device first, so that the caller may donate it at once.
           notes: what goes with it, JSON values.
-          metrics: `val_accuracy` and `val_loss`, by which the best is chosen; none if the
-            checkpoint is not a candidate (an epoch's middle).
+          keep: steps whose checkpoints stay beside the newest two; all others are deleted.
 
         Raises:
           RunError: this or the save before could not be written.
         """
         state = jax.tree.map(jnp.copy, state)
+        self._policy.others = frozenset(keep)
         try:
             self._manager.save(
                 step,
@@ -75,7 +75,6 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state),
                     notes=ocp.args.JsonSave({**notes, "checksum": _checksum(state)}),
                 ),
-                metrics=metrics,
             )
         except Exception as error:
             raise self._unwritable(error) from error
@@ -114,19 +113,22 @@ class Checkpoints:
                 self._set_aside(step)
         return None
 
-    def best(self, like: TrainState) -> tuple[int, Restored]:
-        """The best checkpoint by `SELECTION_RULE`, and its step.
+    def load(self, step: int, like: TrainState) -> Restored:
+        """The checkpoint of a step.
+
+        Args:
+          step: its number.
+          like: a state of the same shapes and placement.
 
         Raises:
-          RunError: it is damaged.
+          RunError: it is missing or damaged.
         """
-        step = self._manager.best_step()
         try:
-            return step, self._restore(step, like)
+            return self._restore(step, like)
         except Exception as error:
             raise RunError(
-                f"{self._folder}: the best checkpoint, {step}, is damaged; train again with "
-                "--overwrite"
+                f"{self._folder}: checkpoint {step}, the best one, is missing or damaged; train "
+                "again with --overwrite"
             ) from error
 
     def _restore(self, step: int, like: TrainState) -> Restored:

@@ -10,71 +10,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from jaxcifar import environment, plots
-from jaxcifar.checkpoint import SELECTION_RULE, Checkpoints, Restored
+from jaxcifar.assemble import make_hyperparameters, make_program
+from jaxcifar.checkpoint import Checkpoints, Restored
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.drawing import plot_network
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError
 from jaxcifar.files import write_text
 from jaxcifar.interrupt import Interrupted, stop_signal
-from jaxcifar.models import create_model
-from jaxcifar.optim import learning_rate_schedule
 from jaxcifar.progress import TrainProgress
 from jaxcifar.run_folder import Row, RunFolder
+from jaxcifar.selection import SELECTION_RULE, best_epoch
 from jaxcifar.summary import Layer, count_flops, count_params, layer_table, trace_layers
 from jaxcifar.train import Hyperparameters, Program, TrainState, Variables, evaluate
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
-
-
-def make_program(config: Config, train_examples: int, devices: list[jax.Device]) -> Program:
-    """The program of a config on some devices.
-
-    Raises:
-      UsageError: the batch size does not fit the images or the devices.
-    """
-    if config.batch_size % len(devices):
-        raise UsageError(
-            f"--batch-size {config.batch_size}: must be a multiple of the {len(devices)} devices"
-        )
-    if config.batch_size > train_examples:
-        raise UsageError(
-            f"--batch-size {config.batch_size}: more than the {train_examples} training images"
-        )
-    on_cpu = devices[0].platform == "cpu"
-    return Program(
-        model=create_model(config.arch, compute_dtype(config, devices[0]), config.dropout),
-        optimizer=config.optimizer,
-        batch_size=config.batch_size,
-        steps_per_epoch=train_examples // config.batch_size,
-        batch_sharding=NamedSharding(Mesh(np.asarray(devices), ("data",)), PartitionSpec("data")),
-        looped=not on_cpu,
-    )
-
-
-def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
-    """What the network computes in: as asked for, or by the kind of device."""
-    auto = "float32" if device.platform == "cpu" else "bfloat16"
-    return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
-
-
-def make_hyperparameters(config: Config, dataset: Dataset, steps_per_epoch: int) -> Hyperparameters:
-    """The arrays that a config and the statistics of its images come to."""
-    schedule = learning_rate_schedule(config, steps_per_epoch)
-    steps = jnp.arange(config.epochs * steps_per_epoch)
-    return Hyperparameters(
-        key=jax.random.key(config.seed),
-        learning_rate=jnp.broadcast_to(schedule(steps), steps.shape).astype(jnp.float32),
-        weight_decay=jnp.float32(config.weight_decay),
-        momentum=jnp.float32(config.momentum),
-        mean=jnp.asarray(dataset.mean if config.normalize else np.zeros(3), jnp.float32),
-        std=jnp.asarray(dataset.std if config.normalize else np.ones(3), jnp.float32),
-        augment=jnp.asarray(config.augment),
-    )
 
 
 def fit(config: Config, dataset: Dataset, folder: RunFolder, console: Console) -> dict[str, Any]:
@@ -145,6 +98,9 @@ class _Run:
         """The epoch that the next step is in, from 1."""
         return self.step // self.program.steps_per_epoch + 1
 
+    def _step_after(self, epoch: int) -> int:
+        return epoch * self.program.steps_per_epoch
+
     @property
     def _wall_seconds(self) -> float:
         return self.wall_seconds_before + time.monotonic() - self.began
@@ -181,7 +137,7 @@ class _Run:
     ) -> dict[str, float]:
         """Train to the end of the current epoch; its mean loss and accuracy."""
         program, epoch, order = self.program, self._epoch, self._order(train)
-        end = epoch * program.steps_per_epoch
+        end = self._step_after(epoch)
         saved, last = time.monotonic(), time.monotonic()
         running: dict[str, jax.Array] = {}
         while self.step < end:
@@ -201,7 +157,7 @@ class _Run:
             rate = (done - end + program.steps_per_epoch) * program.batch_size / self.epoch_seconds
             progress.update(epoch, done * program.batch_size, rate, loss)
             if now - saved > _AUTOSAVE_SECONDS:
-                self._save(metrics=None)
+                self._save()
                 saved = now
         trained = {name: float(value) for name, value in running.items()}
         self.epoch_seconds += time.monotonic() - last
@@ -238,21 +194,24 @@ class _Run:
         self.history.append(row)
         self.epoch_seconds = 0.0
         self.folder.append_row(row)
-        self._save(metrics={name: row[name] for name in ("val_accuracy", "val_loss")})
+        self._save()
         return row
 
-    def _save(self, metrics: dict[str, float] | None) -> None:
+    def _save(self) -> None:
         notes = {
             "history": self.history,
             "epoch_seconds": self.epoch_seconds,
             "wall_seconds": self._wall_seconds,
         }
-        self.checkpoints.save(self.step, self.state, notes, metrics)
+        # The best so far, and the best before the newest: needed again if the newest is damaged.
+        histories = [h for h in (self.history, self.history[:-1]) if h]
+        keep = {self._step_after(best_epoch(history)) for history in histories}
+        self.checkpoints.save(self.step, self.state, notes, keep)
         self.saved_step = self.step
 
     def _interrupt(self) -> None:
         if self.step != self.saved_step:
-            self._save(metrics=None)
+            self._save()
         self.checkpoints.wait()
         raise Interrupted(
             f"stopped in epoch {self._epoch} at step {self.step}; everything is saved in "
@@ -262,13 +221,16 @@ class _Run:
     def finish(self) -> dict[str, Any]:
         """Choose by validation, look at the test images, and write the result."""
         self.checkpoints.wait()
-        step, best = self.checkpoints.best(self.state)
+        epoch = best_epoch(self.history)
+        step = self._step_after(epoch)
         test = jax.device_put(
             Examples(*map(jnp.asarray, self.dataset.test)), self.program.replicated
         )
         last = self._test(self.state.variables, test)
-        chosen = last if step == self.step else self._test(best.state.variables, test)
-        epoch = step // self.program.steps_per_epoch
+        if step == self.step:
+            chosen = last
+        else:
+            chosen = self._test(self.checkpoints.load(step, self.state).state.variables, test)
         layers = trace_layers(self.program.model)
         self._describe(layers)
         result = self._result(layers, epoch, chosen, last)

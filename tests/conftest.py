@@ -1,1 +1,104 @@
 """Fixtures that several rooms' tests share."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcifar.data import Dataset, Examples, catalog
+from jaxcifar.data import records as rec
+from jaxcifar.data.prepare import default_data_dir
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Let the commands that tests start compile each program once between them."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("xla")))
+
+
+def random_records(count, seed):
+    """Sorted records with every class equally often."""
+    rng = np.random.RandomState(seed)
+    records = rng.randint(0, 256, (count, rec.RECORD_BYTES)).astype(np.uint8)
+    records[:, 0] = np.arange(count) % 10
+    return rec.sort(records)
+
+
+@pytest.fixture(scope="session")
+def tiny_records():
+    """A few images in the shape of CIFAR-10: 5 x 20 to train, 20 to test."""
+    return {"train": random_records(100, 0), "test": random_records(20, 1)}
+
+
+@pytest.fixture(scope="session")
+def tiny_entry(tiny_records):
+    """A catalogue entry under which the tiny records pass for CIFAR-10."""
+    fingerprints = {split: rec.fingerprint(array) for split, array in tiny_records.items()}
+    return dataclasses.replace(catalog.CIFAR10, fingerprints=fingerprints)
+
+
+@pytest.fixture(scope="session")
+def easy_dataset():
+    """Images that a network tells apart at once: each class has a brightness of its own."""
+
+    def examples(count, seed):
+        rng = np.random.RandomState(seed)
+        labels = np.arange(count, dtype=np.int32) % 10
+        noise = rng.randint(0, 20, (count, 32, 32, 3))
+        return Examples((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
+
+    return Dataset(
+        entry=dataclasses.replace(catalog.SHAPES10, class_names=tuple("abcdefghij")),
+        train=examples(128, 0),
+        val=examples(40, 1),
+        test=examples(40, 2),
+        mean=np.full(3, 0.5, np.float32),
+        std=np.full(3, 0.25, np.float32),
+    )
+
+
+def real_archive():
+    """CIFAR-10's archive beside the project, if it is there."""
+    return next(iter(sorted(ROOT.parent.glob("shared/cifar10/*.tar.gz"))), None)
+
+
+@pytest.fixture(scope="session")
+def real_data_dir(tmp_path_factory):
+    """A folder with the real CIFAR-10 prepared: the user's own, or made from the archive."""
+    cache = catalog.cache_folder(catalog.CIFAR10, default_data_dir())
+    if rec.read_cache(cache, catalog.CIFAR10.fingerprints) is not None:
+        return default_data_dir()
+    if (archive := real_archive()) is None:
+        pytest.skip("CIFAR-10 is neither prepared in the TFDS folder nor at hand as an archive")
+    folder = tmp_path_factory.mktemp("tfds")
+    done = command("prepare", "--archive", str(archive), "--data-dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def command(name, *arguments, env=None, timeout=300):
+    """Run `python -m experiments.NAME` as a user does, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def assert_one_line_error(done, code, *words):
+    """A failed command must say what is wrong in one line, without a traceback."""
+    assert done.returncode == code, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in lines[0]

@@ -102,13 +102,18 @@ def test_stored_values_are_what_pytorch_gives(ours):
 
 
 def assert_same(got, expected):
-    for name, tolerance in (
-        ("eval_logits", 1e-5),
-        ("train_logits", 1e-5),
-        ("losses", 1e-4),
-        ("eval_logits_after", 1e-3),
-    ):
-        scale = np.abs(expected[name]).max()
-        np.testing.assert_allclose(
-            got[name], expected[name], rtol=0, atol=tolerance * scale, err_msg=name
-        )
+    """To float32 accuracy, relative to the largest value.
+
+    Ten steps amplify rounding: PyTorch's own float32 ends up to 4e-4 (losses) and 8e-3 (logits
+    after them) away from the float64 that the expected values were computed in.
+    """
+    tolerances = {"eval_logits": 1e-5, "train_logits": 1e-5, "losses": 2e-3}
+    for name, tolerance in (tolerances | {"eval_logits_after": 2e-2}).items():
+        difference = np.abs(np.asarray(got[name]) - expected[name])
+        assert difference.max() < tolerance * np.abs(expected[name]).max(), name
+    assert difference_of_first_losses(got, expected) < 5e-5
+
+
+def difference_of_first_losses(got, expected):
+    """Of the second loss, after one step: before anything is amplified."""
+    return abs(got["losses"][1] - expected["losses"][1])

@@ -17,7 +17,8 @@ from PIL import Image
 from jaxcifar.data import records as rec
 from jaxcifar.data import shapes10_draw
 from jaxcifar.data.archive import read_archive
-from jaxcifar.data.catalog import Entry, check_fingerprints
+from jaxcifar.data.catalog import WAYS_OUT, Entry, check_fingerprints
+from jaxcifar.errors import RunError
 
 Records = Mapping[str, np.ndarray]
 
@@ -53,7 +54,14 @@ class Cifar10(_RecordsBuilder, tfds.image_classification.Cifar10, skip_registrat
     url_infos = tfds.image_classification.Cifar10.url_infos
 
     def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
-        return read_archive(self.archive or Path(dl_manager.download(self.download_url)))
+        return read_archive(self.archive or self._download(dl_manager))
+
+    def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
+        try:
+            return Path(dl_manager.download(self.download_url))
+        except Exception as error:  # of TFDS, requests, urllib3 or the disk
+            reason = str(error).strip().splitlines()[0]
+            raise RunError(f"the download failed ({reason}); {WAYS_OUT}") from error
 
     @property
     def download_url(self) -> str:

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.data.records import fingerprint
+from jaxcifar.data.shapes10_draw import CLASS_NAMES
 from jaxcifar.errors import RunError
+
+WAYS_OUT = (
+    "give an archive you have with `python -m experiments.prepare --archive PATH`, or use the "
+    "embedded images with --dataset shapes10"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +40,7 @@ def check_fingerprints(records: Mapping[str, np.ndarray], entry: Entry, source: 
       RunError: a split differs; the message names it and the source.
     """
     wrong = [
-        f"{split} split is wrong (its {len(records[split]):,} images are not those of {entry.title})"
+        f"{split} split is wrong ({len(records[split]):,} images, not those of {entry.title})"
         for split, expected in entry.fingerprints.items()
         if fingerprint(records[split]) != expected
     ]
@@ -64,8 +70,11 @@ SHAPES10 = Entry(
     name="shapes10",
     title="shapes10 (synthetic, not CIFAR-10)",
     version="1.0.0",
-    class_names=(),
-    fingerprints={"train": "", "test": ""},
+    class_names=CLASS_NAMES,
+    fingerprints={
+        "train": "a7213a6d4446adb618f73b7149d6a895b7e435f32647ab26903f3507e7d5f854",
+        "test": "1e707c3d31af0cf37f4d771e84ccfb20c9b251d25ecb93a65ef554266fb6889d",
+    },
 )
 
 CATALOG = {entry.name: entry for entry in (CIFAR10, SHAPES10)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.data import records as rec
-from jaxcifar.data.catalog import Entry, cache_folder, check_fingerprints
+from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_fingerprints
 from jaxcifar.errors import RunError
 from jaxcifar.files import locked
 
@@ -76,19 +76,9 @@ def _through_tfds(
             _require_network(builder.download_url)
             say(f"Downloading {entry.title} (170 MB) from {builder.download_url}")
         say(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
-        _prepare(builder)
+        builder.download_and_prepare(file_format="array_record")
     say(f"Decoding {entry.title}, once.")
     return _decode(builder, entry)
-
-
-def _prepare(builder) -> None:  # noqa: ANN001 (lazy type)
-    import tensorflow_datasets as tfds
-
-    try:
-        builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    except (tfds.download.DownloadError, tfds.download.NonMatchingChecksumError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"download failed ({reason}); {_WAYS_OUT}") from error
 
 
 def _decode(builder, entry: Entry) -> dict[str, np.ndarray]:  # noqa: ANN001 (lazy type)
@@ -109,12 +99,6 @@ def _decode(builder, entry: Entry) -> dict[str, np.ndarray]:  # noqa: ANN001 (la
         records[split] = rec.sort(rec.pack(images, labels))
     check_fingerprints(records, entry, source=builder.data_dir)
     return records
-
-
-_WAYS_OUT = (
-    "give an archive you have with `python -m experiments.prepare --archive PATH`, or use the "
-    "embedded images with --dataset shapes10"
-)
 
 
 def _require_network(url: str) -> None:
@@ -139,7 +123,7 @@ def _require_network(url: str) -> None:
     asking.start()
     asking.join(_NETWORK_SECONDS)
     if problem:
-        raise RunError(f"no network: {url} can't be reached ({problem[0]}); {_WAYS_OUT}")
+        raise RunError(f"no network: {url} can't be reached ({problem[0]}); {WAYS_OUT}")
 
 
 def _remove_leftovers(folder: Path, pattern: str) -> None:

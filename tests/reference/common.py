@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 BATCH, STEPS = 8, 10
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.02, 0.9, 5e-4
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.004, 0.9, 5e-4
 
 
 def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -36,5 +36,10 @@ class Weights:
 
     def norm(self, features: int) -> dict[str, np.ndarray]:
         """Scale, bias and running statistics, none of them at its initial value."""
-        low_high = {"scale": (0.5, 1.5), "bias": (-0.2, 0.2), "mean": (-0.2, 0.2), "var": (0.5, 1.5)}
+        low_high = {
+            "scale": (0.5, 1.5),
+            "bias": (-0.2, 0.2),
+            "mean": (-0.2, 0.2),
+            "var": (0.5, 1.5),
+        }
         return {name: self._rng.uniform(*lh, features) for name, lh in low_high.items()}

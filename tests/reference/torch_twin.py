@@ -63,7 +63,10 @@ def fill(network):
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             arrays = weights.conv(
-                module.kernel_size[0], module.in_channels, module.out_channels, module.bias is not None
+                module.kernel_size[0],
+                module.in_channels,
+                module.out_channels,
+                module.bias is not None,
             )
             assign(module, weight=arrays["kernel"].transpose(3, 2, 0, 1), bias=arrays.get("bias"))
         elif isinstance(module, nn.Linear):
@@ -106,11 +109,11 @@ def run(arch):
         momentum=common.MOMENTUM,
         weight_decay=common.WEIGHT_DECAY,
     )
-    losses, network = [], network.train()
+    losses, train_logits, network = [], None, network.train()
     for images, labels in common.batches():
         logits = network(to_input(images))
         loss = F.cross_entropy(logits, torch.from_numpy(labels))
-        train_logits = logits.detach() if not losses else train_logits
+        train_logits = logits.detach() if train_logits is None else train_logits
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

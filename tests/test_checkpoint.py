@@ -1,0 +1,111 @@
+"""Checkpoints: which are kept, what is in them, and what happens to damaged ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcifar.checkpoint import Checkpoints
+from jaxcifar.errors import RunError
+from jaxcifar.train import Metrics, TrainState
+
+
+def state_at(step):
+    return TrainState(
+        step=jnp.int32(step),
+        params={"kernel": jax.random.normal(jax.random.key(step), (64, 64))},
+        batch_stats={"mean": jnp.full(8, step, jnp.float32)},
+        opt_state=(),
+        metrics=Metrics.zero(),
+    )
+
+
+def quiet(line):
+    pass
+
+
+def save_all(folder, keep_at):
+    with Checkpoints(folder) as checkpoints:
+        for step, keep in keep_at.items():
+            checkpoints.save(step, state_at(step), {"history": [step]}, keep)
+        checkpoints.wait()
+
+
+def kept(folder):
+    return {int(path.name) for path in folder.iterdir() if path.name.isdigit()}
+
+
+def assert_state(restored, step):
+    jax.tree.map(np.testing.assert_array_equal, restored.state, state_at(step))
+    assert restored.notes == {"history": [step]}
+
+
+def test_newest_two_and_those_asked_for_are_kept(tmp_path):
+    save_all(tmp_path, {1: {1}, 2: {2}, 3: {2, 1}, 4: {2}, 5: {2}})
+    assert kept(tmp_path) == {2, 4, 5}
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_state(checkpoints.load(2, state_at(0)), 2)
+        assert_state(checkpoints.newest(state_at(0), quiet), 5)
+
+
+def test_a_saved_state_may_be_donated_at_once(tmp_path):
+    overwrite = jax.jit(lambda state: jax.tree.map(jnp.zeros_like, state), donate_argnums=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        state = state_at(3)
+        checkpoints.save(3, state, {"history": [3]})
+        overwrite(state)
+        checkpoints.wait()
+        assert_state(checkpoints.newest(state_at(0), quiet), 3)
+
+
+def data_files(folder):
+    return [
+        path for path in (folder / "state").rglob("*") if path.is_file() and path.parent.name == "d"
+    ]
+
+
+def flip_a_byte(folder):
+    largest = max(data_files(folder), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.write_bytes(content)
+
+
+def cut(folder):
+    for path in data_files(folder):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut, empty])
+def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
+    save_all(tmp_path, {1: (), 2: (), 3: ()})
+    damage(tmp_path / "3")
+    said = []
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_state(checkpoints.newest(state_at(0), said.append), 2)
+        checkpoints.save(3, state_at(3), {"history": [3]})
+        checkpoints.wait()
+        assert_state(checkpoints.newest(state_at(0), said.append), 3)
+    assert len(said) == 1
+    assert "checkpoint 3 is damaged" in said[0]
+    assert (tmp_path / "damaged-3").is_dir()
+
+
+def test_a_damaged_or_missing_best_is_named(tmp_path):
+    save_all(tmp_path, {1: (), 2: ()})
+    empty(tmp_path / "1" / "state")
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (1, 7):
+            with pytest.raises(RunError, match=f"checkpoint {step}, the best one, is missing or"):
+                checkpoints.load(step, state_at(0))
+
+
+def test_an_empty_folder_has_no_newest(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.newest(state_at(0), quiet) is None

@@ -1,0 +1,64 @@
+"""Defaults of the reference, checks of user input, JSON."""
+
+import pytest
+
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError, UsageError
+
+
+def test_reference_settings():
+    resnet, cnn = Config.create("resnet18"), Config.create("cnn")
+    assert (resnet.epochs, resnet.batch_size, resnet.learning_rate) == (50, 512, 0.1)
+    assert (resnet.optimizer, resnet.momentum, resnet.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert resnet.schedule == "cosine"
+    assert (cnn.epochs, cnn.learning_rate, cnn.schedule) == (100, 0.001, "none")
+
+
+def test_json_round_trip():
+    config = Config.create("cnn", learning_rate=0.05, train_examples=100, augment=False)
+    assert Config.from_json(config.to_json()) == config
+    with pytest.raises(RunError, match="not a config"):
+        Config.from_json('{"arch": "cnn", "colour": "red"}')
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("arch", "vgg"),
+        ("dataset", "mnist"),
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("optimizer", "lion"),
+        ("learning_rate", -0.1),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("momentum", 1.0),
+        ("weight_decay", -1e-4),
+        ("schedule", "linear"),
+        ("step_size", 0),
+        ("gamma", 0.0),
+        ("dropout", 1.0),
+        ("dropout", 0.5),  # on the default network, which has none
+        ("val_fraction", 0.0),
+        ("val_fraction", 1.0),
+        ("train_examples", 0),
+        ("dtype", "float16"),
+        ("seed", -1),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(name, value):
+    with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')} {value}"):
+        Config.create(**{name: value})
+
+
+def test_run_names_tell_configs_apart():
+    names = {
+        Config.create("cnn").run_name(),
+        Config.create("cnn", seed=1).run_name(),
+        Config.create("cnn", augment=False).run_name(),
+        Config.create("cnn", learning_rate=0.01).run_name(),
+        Config.create("cnn", dataset="shapes10").run_name(),
+    }
+    assert len(names) == 5
+    assert "cnn_cifar10_no-augment_seed0" in names

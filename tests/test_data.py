@@ -1,0 +1,240 @@
+"""Preparing, caching, splitting and the embedded set."""
+
+import dataclasses
+import functools
+import hashlib
+import http.server
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, assert_one_line_error, command
+from test_archive import binary_members, write_tar
+
+from jaxcifar.config import Config
+from jaxcifar.data import catalog, channel_statistics, load_dataset, shapes10_draw
+from jaxcifar.data import records as rec
+from jaxcifar.data.prepare import load_records
+from jaxcifar.data.split import train_val_indices
+from jaxcifar.errors import RunError, UsageError
+
+
+def quiet(line):
+    pass
+
+
+@pytest.fixture
+def archive(tmp_path, tiny_records):
+    return write_tar(tmp_path / "archive.tgz", binary_members(tiny_records))
+
+
+def test_pack_and_unpack_are_inverse():
+    rng = np.random.RandomState(0)
+    images = rng.randint(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+    labels = np.arange(5)
+    records = rec.pack(images, labels)
+    assert records[2, 0] == 2
+    assert records[3, 1 + 1024 * 1 + 32 * 4 + 5] == images[3, 4, 5, 1]  # channel-major
+    unpacked = rec.unpack(records)
+    np.testing.assert_array_equal(unpacked[0], images)
+    np.testing.assert_array_equal(unpacked[1], labels)
+
+
+def test_canonical_order_is_that_of_byte_strings():
+    records = np.random.RandomState(0).randint(0, 3, (50, rec.RECORD_BYTES)).astype(np.uint8)
+    expected = sorted(bytes(record) for record in records)
+    assert [bytes(record) for record in rec.sort(records)] == expected
+
+
+def test_channel_statistics(tiny_records):
+    images, _ = rec.unpack(tiny_records["train"])
+    mean, std = channel_statistics(tiny_records["train"])
+    np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-6)
+
+
+def test_prepare_cache_and_load(tmp_path, tiny_records, tiny_entry, archive):
+    data_dir = tmp_path / "tfds"
+    load_records(tiny_entry, data_dir, archive, quiet)
+    assert (data_dir / "cifar10" / "3.0.2" / "dataset_info.json").exists()
+    archive.unlink()
+    for _ in range(2):  # from the cache, then, it being damaged, through TFDS
+        loaded = load_records(tiny_entry, data_dir, say=quiet)
+        for split, expected in tiny_records.items():
+            np.testing.assert_array_equal(loaded[split], expected)
+        cache = catalog.cache_folder(tiny_entry, data_dir) / "train.npy"
+        content = bytearray(cache.read_bytes())
+        content[-1000] ^= 1
+        cache.write_bytes(content)
+    assert "tensorflow" not in sys.modules
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "parquet"])
+def test_what_stock_tfds_prepared_is_used(tmp_path, tiny_records, tiny_entry, archive, file_format):
+    from jaxcifar.data.builders import BUILDERS
+
+    builder = BUILDERS["cifar10"](tiny_entry, archive, data_dir=tmp_path)
+    builder.download_and_prepare(file_format=file_format)
+    loaded = load_records(tiny_entry, tmp_path, say=quiet)
+    np.testing.assert_array_equal(loaded["train"], tiny_records["train"])
+
+
+def test_a_format_for_tensorflow_only_is_refused(tmp_path, tiny_entry, archive):
+    load_records(tiny_entry, tmp_path, archive, quiet)
+    info = tmp_path / "cifar10" / "3.0.2" / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    for file in catalog.cache_folder(tiny_entry, tmp_path).glob("*.npy"):
+        file.unlink()
+    for file in info.parent.glob("*array_record*"):
+        file.rename(file.with_name(file.name.replace("array_record", "tfrecord")))
+    with pytest.raises(RunError, match="tfrecord, which only TensorFlow reads"):
+        load_records(tiny_entry, tmp_path, say=quiet)
+
+
+def test_wrong_content_is_refused_and_leaves_nothing(tmp_path, tiny_records, tiny_entry):
+    changed = {split: array.copy() for split, array in tiny_records.items()}
+    changed["test"][3, 100] ^= 1
+    archive = write_tar(tmp_path / "changed.tgz", binary_members(changed))
+    with pytest.raises(RunError, match="test split is wrong") as caught:
+        load_records(tiny_entry, tmp_path / "tfds", archive, quiet)
+    assert "train split" not in str(caught.value)
+    assert not any(path.is_dir() for path in (tmp_path / "tfds" / "cifar10").iterdir())
+
+
+def test_damaged_prepared_data_are_refused(tmp_path, tiny_entry, archive):
+    load_records(tiny_entry, tmp_path, archive, quiet)
+    other = dict.fromkeys(tiny_entry.fingerprints, "0" * 64)
+    with pytest.raises(RunError, match=r"train split is wrong.*test split is wrong"):
+        load_records(dataclasses.replace(tiny_entry, fingerprints=other), tmp_path, say=quiet)
+
+
+def test_leftovers_of_a_killed_preparation_are_removed(tmp_path, tiny_entry, archive):
+    leftover = tmp_path / "tfds" / "cifar10" / "incomplete.ABC_3.0.2"
+    leftover.mkdir(parents=True)
+    (leftover / "half.array_record").write_bytes(b"half")
+    load_records(tiny_entry, tmp_path / "tfds", archive, quiet)
+    assert not leftover.exists()
+
+
+def test_read_only_folder_with_prepared_data(tmp_path, tiny_records, tiny_entry, archive):
+    load_records(tiny_entry, tmp_path, archive, quiet)
+    cache = catalog.cache_folder(tiny_entry, tmp_path)
+    for file in cache.glob("*.npy"):
+        file.unlink()
+    cache.rmdir()
+    cache.write_text("a file in the place of the cache's folder: it can't be made")
+    said = []
+    loaded = load_records(tiny_entry, tmp_path, say=said.append)
+    np.testing.assert_array_equal(loaded["test"], tiny_records["test"])
+    assert any("no cache written" in line for line in said)
+
+
+def test_without_network_it_says_so_within_ten_seconds(tmp_path):
+    unreachable = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    began = time.monotonic()
+    done = command("prepare", "--data-dir", str(tmp_path), env=unreachable)
+    assert time.monotonic() - began < 20  # 10 for the answer, the rest for Python's start
+    assert_one_line_error(done, 1, "no network", "--archive", "--dataset shapes10")
+
+
+@pytest.fixture
+def served(archive, monkeypatch):
+    """The tiny archive on a web server, where the builder thinks that CIFAR-10 is."""
+    from tensorflow_datasets.core.download.checksums import UrlInfo
+
+    from jaxcifar.data.builders import Cifar10
+
+    handler = functools.partial(QuietHandler, directory=archive.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
+        content = archive.read_bytes()
+        info = UrlInfo(len(content), hashlib.sha256(content).hexdigest(), archive.name)
+        monkeypatch.setattr(Cifar10, "download_url", url)
+        monkeypatch.setattr(Cifar10, "url_infos", {url: info})
+        yield archive
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+def test_download(served, tmp_path, tiny_records, tiny_entry):
+    loaded = load_records(tiny_entry, tmp_path / "tfds", say=quiet)
+    np.testing.assert_array_equal(loaded["train"], tiny_records["train"])
+    assert "tensorflow" not in sys.modules
+
+
+def test_a_download_with_another_checksum_is_refused(served, tmp_path, tiny_entry):
+    served.write_bytes(served.read_bytes()[:-100])
+    with pytest.raises(RunError, match=r"the download failed.*--archive"):
+        load_records(tiny_entry, tmp_path / "tfds", say=quiet)
+    assert not (tmp_path / "tfds" / "cifar10" / "3.0.2").exists()
+
+
+def test_the_address_and_checksum_are_those_of_tfds(tiny_entry):
+    from jaxcifar.data.builders import Cifar10
+
+    url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+    info = Cifar10.url_infos[url]
+    assert info.size == 170_052_171
+    assert info.checksum == "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+    assert Cifar10(tiny_entry).download_url == url
+
+
+def test_killed_while_preparing(tmp_path):
+    """SIGKILL in the middle leaves nothing that passes for prepared, and the next try succeeds."""
+    arguments = ["--dataset", "shapes10", "--data-dir", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.prepare", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("shapes10/incomplete.*/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list(tmp_path.glob("shapes10/incomplete.*"))
+    assert not (tmp_path / "shapes10" / "1.0.0").exists()
+    done = command("prepare", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.glob("shapes10/incomplete.*"))
+
+
+def test_shapes10_are_what_they_were():
+    records = {}
+    for seed, (split, size) in enumerate({"train": 10_000, "test": 2_000}.items()):
+        images, labels = shapes10_draw.draw(size, seed)
+        assert np.bincount(labels).tolist() == [size // 10] * 10
+        records[split] = rec.sort(rec.pack(images, labels))
+    catalog.check_fingerprints(records, catalog.SHAPES10, "shapes10")
+    assert len(np.unique(records["train"], axis=0)) == 10_000
+
+
+def test_split_is_stratified_and_fixed():
+    labels = np.repeat(np.arange(10), 50)
+    train, val = train_val_indices(labels, 0.1)
+    assert np.bincount(labels[val]).tolist() == [5] * 10
+    assert sorted([*train, *val]) == list(range(500))
+    again, _ = train_val_indices(labels, 0.1, train_examples=30)
+    np.testing.assert_array_equal(again, train[:30])
+    assert len(np.unique(labels[again])) > 5  # the fixed order is a shuffled one
+    with pytest.raises(UsageError, match="--val-fraction"):
+        train_val_indices(labels, 0.001)
+
+
+def test_real_cifar10_loads_in_the_published_shape(real_data_dir):
+    dataset = load_dataset(Config.create("cnn"), real_data_dir)
+    assert dataset.train.images.shape == (45_000, 32, 32, 3)
+    assert dataset.val.images.shape == (5_000, 32, 32, 3)
+    assert dataset.test.images.shape == (10_000, 32, 32, 3)
+    assert np.bincount(dataset.val.labels).tolist() == [500] * 10
+    np.testing.assert_allclose(dataset.mean, [0.4914, 0.4822, 0.4465], atol=1e-3)

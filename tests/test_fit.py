@@ -1,0 +1,173 @@
+"""Runs from start to end, stopped in every way, and what they leave behind."""
+
+import json
+import os
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxcifar import fit as fit_module
+from jaxcifar.assemble import make_hyperparameters, make_program
+from jaxcifar.checkpoint import Checkpoints
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.fit import fit
+from jaxcifar.interrupt import Interrupted
+from jaxcifar.run_folder import RunFolder
+
+CONFIG = Config.create(
+    "cnn", dataset="shapes10", epochs=3, batch_size=32, optimizer="sgd", learning_rate=0.05
+)
+METRICS = (
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "seconds",
+    "images_per_second",
+)
+TIMES = ("seconds", "images_per_second")
+
+
+def train(path, dataset, config=CONFIG, overwrite=False):
+    with Path(os.devnull).open("w") as nowhere, RunFolder.opened(path, config, overwrite) as folder:
+        return fit(config, dataset, folder, Console(file=nowhere))
+
+
+def rows(path):
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def untimed(path):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows(path)]
+
+
+def final_state(path, dataset, config=CONFIG):
+    program = make_program(config, len(dataset.train.labels), jax.devices())
+    state = program.init(make_hyperparameters(config, dataset, program.steps_per_epoch))
+    with Checkpoints(path / "checkpoints") as checkpoints:
+        return checkpoints.newest(state, pytest.fail).state
+
+
+def assert_same_run(path, other, dataset):
+    """Bit for bit."""
+    assert untimed(path) == untimed(other)
+    states = final_state(path, dataset), final_state(other, dataset)
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, easy_dataset):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return path, train(path, easy_dataset)
+
+
+def test_what_a_run_leaves_behind(finished, easy_dataset):
+    path, result = finished
+    assert json.loads((path / "result.json").read_text()) == result
+    assert Config.from_json((path / "config.json").read_text()) == CONFIG
+    assert [row["epoch"] for row in rows(path)] == [1, 2, 3]
+    assert all(tuple(row) == METRICS for row in rows(path))
+    for plot in ("accuracy", "loss", "model"):
+        assert (path / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+    assert "Total params: 551,722" in (path / "summary.txt").read_text()
+    assert (result["parameters"], result["flops"]) == (551_722, 39_356_160)
+    assert result["dataset"] == "shapes10 (synthetic, not CIFAR-10)"
+    assert result["last_epoch"]["epoch"] == 3
+    assert set(result["class_accuracy"]) == set(easy_dataset.entry.class_names)
+    assert np.mean(list(result["class_accuracy"].values())) == pytest.approx(
+        result["test_accuracy"], abs=1e-6
+    )
+
+
+def test_validation_chooses_the_epoch(finished):
+    path, result = finished
+    best = max(rows(path), key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert result["selected_epoch"] == best["epoch"]
+    assert result["val_accuracy"] == best["val_accuracy"]
+
+
+def test_it_learns(finished):
+    losses = [row["train_loss"] for row in rows(finished[0])]
+    assert losses[2] < losses[0] / 2
+
+
+def test_the_same_config_gives_the_same_run(finished, tmp_path, easy_dataset):
+    train(tmp_path / "again", easy_dataset)
+    assert_same_run(finished[0], tmp_path / "again", easy_dataset)
+
+
+class StopAfter(threading.Event):
+    """Is set once it has been asked a number of times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.left = times
+
+    def is_set(self):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("step", [0, 2, 4, 11])
+def test_interrupted_at_a_step_and_resumed(finished, tmp_path, easy_dataset, monkeypatch, step):
+    @contextmanager
+    def stop_signal(console):
+        yield StopAfter(step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "stop_signal", stop_signal)
+        with pytest.raises(Interrupted, match=f"at step {step}; everything is saved"):
+            train(tmp_path, easy_dataset)
+    assert not (tmp_path / "result.json").exists()
+    train(tmp_path, easy_dataset)
+    assert_same_run(finished[0], tmp_path, easy_dataset)
+
+
+def test_a_failure_after_the_metrics_were_written(finished, tmp_path, easy_dataset, monkeypatch):
+    """A row whose checkpoint never came is written anew, not twice."""
+
+    def failing_save(self, *arguments):
+        raise RunError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", failing_save)
+        with pytest.raises(RunError, match="no space"):
+            train(tmp_path, easy_dataset)
+    assert len(rows(tmp_path)) == 1
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "learn')
+    train(tmp_path, easy_dataset)
+    assert_same_run(finished[0], tmp_path, easy_dataset)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy_dataset):
+    config = Config.create("cnn", epochs=3, batch_size=32, optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(RunError, match=r"loss became (nan|inf) in epoch 1.*--learning-rate"):
+        train(tmp_path, easy_dataset, config)
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_batches_must_fit_images_and_devices(easy_dataset):
+    with pytest.raises(UsageError, match="more than the 128 training images"):
+        make_program(Config.create("cnn", batch_size=129), 128, jax.devices()[:1])
+    with pytest.raises(UsageError, match="multiple of the 3 devices"):
+        make_program(Config.create("cnn", batch_size=32), 128, jax.devices() * 3)
+
+
+def test_overwrite_starts_anew(tmp_path, easy_dataset):
+    other = Config.create("cnn", dataset="shapes10", epochs=1, batch_size=64, optimizer="sgd")
+    train(tmp_path, easy_dataset, other)
+    with pytest.raises(UsageError, match=r"another config .*epochs 1 there, 3 asked for"):
+        train(tmp_path, easy_dataset)
+    assert len(rows(tmp_path)) == 1
+    train(tmp_path, easy_dataset, overwrite=True)
+    assert len(rows(tmp_path)) == 3
+    assert json.loads((tmp_path / "config.json").read_text())["epochs"] == 3

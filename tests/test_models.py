@@ -1,0 +1,158 @@
+"""The networks and their tables against the figures of the reference report."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import assert_one_line_error, command
+
+from jaxcifar import summary
+from jaxcifar.models import create_model
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool
+
+PARAMETERS = {"cnn": 551_722, "resnet18": 11_173_962}
+FLOPS = {"cnn": 39_356_160, "resnet18": 557_880_320}
+SIZES = {"cnn": (0.01, 1.86, 2.10, 3.98), "resnet18": (0.01, 13.63, 42.63, 56.26)}
+ROWS = {
+    "cnn": {
+        1: "Conv2d-1 [-1, 32, 32, 32] 896",
+        2: "BatchNorm2d-2 [-1, 32, 32, 32] 64",
+        5: "MaxPool2d-5 [-1, 32, 16, 16] 0",
+        13: "Conv2d-13 [-1, 128, 8, 8] 147,584",
+        17: "BatchNorm1d-17 [-1, 128] 256",
+        18: "Dropout-18 [-1, 128] 0",
+        19: "Linear-19 [-1, 10] 1,290",
+    },
+    "resnet18": {
+        1: "Conv2d-1 [-1, 64, 32, 32] 1,728",
+        3: "ReLU-3 [-1, 64, 32, 32] 0",
+        9: "ResBlock-9 [-1, 64, 32, 32] 0",
+        21: "Conv2d-21 [-1, 128, 16, 16] 8,192",
+        57: "ResBlock-57 [-1, 512, 4, 4] 0",
+        58: "Linear-58 [-1, 10] 5,130",
+    },
+}
+ARCHS = tuple(PARAMETERS)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_shapes_dtypes_and_parameter_count(arch):
+    model = create_model(arch, jnp.bfloat16)
+    images = jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32)
+    logits, variables = jax.eval_shape(
+        lambda x: model.init_with_output(jax.random.key(0), x, train=False), images
+    )
+    assert (logits.shape, logits.dtype) == ((4, 10), jnp.float32)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == PARAMETERS[arch]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_table_is_the_references(arch):
+    done = command("summary", "--arch", arch)
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    rows = lines[3 : lines.index("=" * 64, 3)]
+    assert len(rows) == max(ROWS[arch])
+    assert {number: rows[number - 1] for number in ROWS[arch]} == ROWS[arch]
+    assert f"Total params: {PARAMETERS[arch]:,}" in lines
+    assert f"Trainable params: {PARAMETERS[arch]:,}" in lines
+    assert "Non-trainable params: 0" in lines
+    names = ("Input size", "Forward/backward pass size", "Params size", "Estimated Total Size")
+    for name, size in zip(names, SIZES[arch], strict=True):
+        assert f"{name} (MB): {size:.2f}" in lines
+    assert f"FLOPs: {FLOPS[arch]:,}" in lines
+
+
+def test_rows_add_up():
+    layers = summary.trace_layers(create_model("resnet18", jnp.float32))
+    assert [layer.kind for layer in layers].count("ResBlock") == 8
+    assert summary.count_params(layers) == PARAMETERS["resnet18"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_the_network_is_drawn(tmp_path, suffix):
+    from jaxcifar.drawing import plot_network
+
+    layers = summary.trace_layers(create_model("resnet18", jnp.float32))
+    plot_network(layers, "resnet18", tmp_path / f"model.{suffix}")
+    content = (tmp_path / f"model.{suffix}").read_bytes()
+    if suffix == "svg":
+        assert content.count(b"<!-- identity -->") == 5  # the skips that are not projected
+        assert content.count(b"<!-- 1\xc3\x971 conv, ") == 3
+    else:
+        assert content.startswith(b"\x89PNG")
+
+
+def test_unknown_plot_format_is_one_line():
+    assert_one_line_error(command("summary", "--arch", "cnn", "--plot", "x.doc"), 1, "--plot x.doc")
+
+
+@pytest.mark.parametrize("layer", [Conv(16, use_bias=True), Conv(16, 1), Dense(64)])
+def test_initialisation_is_uniform_in_one_over_sqrt_fan_in(layer):
+    shape = (1, 64) if isinstance(layer, Dense) else (1, 8, 8, 64)
+    params = layer.init(jax.random.key(0), jnp.zeros(shape))["params"]
+    fan_in = params["kernel"][..., 0].size
+    values = np.concatenate([np.ravel(array) for array in params.values()]) * np.sqrt(fan_in)
+    assert np.abs(values).max() <= 1
+    assert np.abs(values).max() > 0.98
+    assert abs(values.mean()) < 0.05
+    assert abs(values.var() - 1 / 3) < 0.03  # of a uniform distribution on [-1, 1]
+
+
+def numpy_conv(x, kernel, stride):
+    """Convolution from its definition, padded by one or no zeros on every side."""
+    size = len(kernel)
+    pad = size // 2
+    x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    height = (x.shape[1] - size) // stride + 1
+    y = np.zeros((len(x), height, height, kernel.shape[-1]))
+    for i in range(height):
+        for j in range(height):
+            window = x[:, i * stride : i * stride + size, j * stride : j * stride + size]
+            y[:, i, j] = np.tensordot(window, kernel, 3)
+    return y
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2)])
+def test_convolution_pads_on_each_side(size, stride):
+    x = np.random.RandomState(0).randn(2, 8, 8, 3).astype(np.float32)
+    layer = Conv(4, size, stride)
+    variables = layer.init(jax.random.key(0), x)
+    expected = numpy_conv(x, np.asarray(variables["params"]["kernel"]), stride)
+    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+
+
+def test_batch_norm_against_its_definition():
+    x = np.random.RandomState(0).randn(6, 4, 4, 5).astype(np.float32) * 3 + 2
+    layer = BatchNorm()
+    variables = layer.init(jax.random.key(0), x, train=False)
+    y, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5), atol=1e-5)
+    stats = updated["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-5)
+    unbiased = x.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * unbiased, rtol=1e-5)
+
+
+def test_max_pool_against_numpy():
+    x = np.random.RandomState(0).randn(2, 4, 6, 3)
+    expected = np.zeros((2, 2, 3, 3))
+    for i in range(2):
+        for j in range(3):
+            expected[:, i, j] = x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max((1, 2))
+    np.testing.assert_allclose(MaxPool().apply({}, x), expected, rtol=1e-6)
+
+
+def test_dropout_acts_in_training_only():
+    model = create_model("cnn", jnp.float32, dropout=0.5)
+    x = np.random.RandomState(0).rand(8, 32, 32, 3)
+    variables = jax.jit(lambda: model.init(jax.random.key(0), x, train=False))()
+
+    @jax.jit
+    def logits(key):
+        rngs = {"dropout": key}
+        return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)[0]
+
+    assert not np.allclose(logits(jax.random.key(1)), logits(jax.random.key(2)))

@@ -1,0 +1,178 @@
+"""The commands as a user meets them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, assert_one_line_error, command
+
+SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
+SMALL += ("--epochs", "3", "--val-fraction", "0.01", "--optimizer", "sgd")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    done = command("prepare", "--dataset", "shapes10", "--data-dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(path))
+    assert done.returncode == 0, done.stderr
+    return path, done.stdout
+
+
+def stop_with(number, data_dir, path):
+    """Start a run, stop it after its first epoch, and return its exit code and output."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "experiments.run",
+            *SMALL,
+            "--data-dir",
+            data_dir,
+            "--run-dir",
+            path,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics, deadline = path / "metrics.jsonl", time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output + errors
+
+
+def assert_same_numbers(path, other):
+    """Equal to the last digit: the weights that gave them were the same."""
+    mine, theirs = (json.loads((p / "result.json").read_text()) for p in (path, other))
+    for key in ("test_loss", "test_accuracy", "class_accuracy", "selected_epoch", "last_epoch"):
+        assert mine[key] == theirs[key]
+
+
+def test_a_run_names_its_data_and_result(whole):
+    path, output = whole
+    assert "NOT CIFAR-10" in output
+    result = json.loads((path / "result.json").read_text())
+    assert f"{result['test_accuracy']:.2%}" in output
+    assert output.count("epoch 3/3") == 1
+
+
+def test_a_finished_run_is_not_trained_again(whole, data_dir):
+    path, _ = whole
+    before = (path / "metrics.jsonl").stat().st_mtime_ns
+    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "finished" in done.stdout
+    assert (path / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_killed_and_resumed(whole, data_dir, tmp_path):
+    code, _ = stop_with(signal.SIGKILL, data_dir, tmp_path)
+    assert code == -signal.SIGKILL
+    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert_same_numbers(tmp_path, whole[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_resumed(whole, data_dir, tmp_path, number):
+    code, output = stop_with(number, data_dir, tmp_path)
+    assert code == 130
+    assert "everything is saved" in output
+    assert "Traceback" not in output
+    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(tmp_path))
+    assert "resuming after step" in done.stdout
+    assert_same_numbers(tmp_path, whole[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--learning-rate", "-1"], ["--learning-rate -1.0", "above 0"]),
+        (["--learning-rate", "fast"], ["--learning-rate", "invalid float"]),
+        (["--dataset", "mnist"], ["--dataset", "mnist"]),
+        (["--arch", "vgg"], ["--arch", "vgg"]),
+        (["--epochs", "0"], ["--epochs 0", "at least 1"]),
+        (["--no-such-option"], ["--no-such-option"]),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_2(arguments, words):
+    assert_one_line_error(command("run", *arguments), 2, *words)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    done = command("run", *SMALL, "--run-dir", str(tmp_path), "--overwrite")
+    assert_one_line_error(done, 2, "holds files but no run", "thesis.tex")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_another_config_is_refused_by_field(whole):
+    done = command("run", *SMALL, "--seed", "7", "--run-dir", str(whole[0]))
+    assert_one_line_error(done, 2, "another config", "seed 0 there, 7 asked for", "--overwrite")
+
+
+def test_cifar10_never_falls_back(tmp_path):
+    offline = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    run_dir = tmp_path / "run"
+    arguments = ("--arch", "cnn", "--data-dir", str(tmp_path / "tfds"), "--run-dir", str(run_dir))
+    done = command("run", *arguments, env=offline)
+    assert_one_line_error(done, 1, "no network", "--archive", "--dataset shapes10")
+    assert not (run_dir / "result.json").exists()
+
+
+def test_auto_falls_back_loudly(data_dir, tmp_path):
+    offline = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    arguments = [a if a != "shapes10" else "auto" for a in SMALL] + ["--epochs", "1"]
+    done = command(
+        "run", *arguments, "--data-dir", data_dir, "--run-dir", str(tmp_path / "run"), env=offline
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NOT CIFAR-10" in done.stdout
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["dataset"] == "shapes10 (synthetic, not CIFAR-10)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path):
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(tmp_path)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        run_dir = tmp_path / "run"
+        done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(run_dir))
+        assert_one_line_error(done, 1, str(run_dir), "make room", "same command")
+        assert json.loads((run_dir / "config.json").read_text())["epochs"] == 3
+        subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path)], check=True)
+        done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(run_dir))
+        assert done.returncode == 0, done.stderr
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_real_cifar10_smoke_run(real_data_dir, tmp_path):
+    """A short look at the real images learns more than chance."""
+    arguments = ("--arch", "cnn", "--train-examples", "2048", "--batch-size", "64")
+    arguments += ("--epochs", "2", "--val-fraction", "0.02", "--schedule", "cosine")
+    done = command("run", *arguments, "--data-dir", str(real_data_dir), "--run-dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "NOT CIFAR-10" not in done.stdout
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["dataset"] == "CIFAR-10"
+    assert result["test_accuracy"] > 0.2

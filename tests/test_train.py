@@ -1,0 +1,159 @@
+"""The compiled functions: what they compute does not depend on how they are dispatched."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from jaxcifar.assemble import make_hyperparameters, make_program
+from jaxcifar.config import Config
+from jaxcifar.train import Metrics, Program, evaluate
+
+CONFIG = Config.create(
+    "cnn", epochs=2, batch_size=32, optimizer="sgd", learning_rate=0.05, schedule="cosine"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(easy_dataset):
+    """Losses and state of one epoch, one dispatch a step."""
+    return train(make_program(CONFIG, 128, jax.devices()[:1]), easy_dataset)
+
+
+def train(program, dataset, config=CONFIG):
+    hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    data = jax.device_put(dataset.train, program.replicated)
+    state, losses = program.init(hp), []
+    order = program.epoch_order(hp, state.step, len(data.labels))
+    for _ in range(1 if program.looped else program.steps_per_epoch):
+        count = np.int32(program.steps_per_epoch)
+        state, means = program.train_steps(state, hp, *data, order, count)
+        losses.append(float(means["loss"]))
+    return program, hp, state, losses
+
+
+def test_an_epoch_visits_every_image_once(easy_dataset):
+    program = make_program(CONFIG, 128, jax.devices()[:1])
+    hp = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
+    orders = [np.asarray(program.epoch_order(hp, jnp.int32(step), 128)) for step in (0, 3, 4)]
+    for order in orders:
+        assert sorted(order) == list(range(128))
+    np.testing.assert_array_equal(orders[0], orders[1])  # the same epoch
+    assert not np.array_equal(orders[0], orders[2])
+
+
+def test_one_dispatch_for_an_epoch_gives_the_same_state(trained, easy_dataset):
+    program, _, expected, losses = trained
+    looped = dataclasses.replace(program, looped=True)
+    _, _, state, looped_losses = train(looped, easy_dataset)
+    assert looped_losses[-1] == pytest.approx(losses[-1], rel=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), expected.params, state.params
+    )
+    assert int(state.step) == program.steps_per_epoch
+
+
+def test_nothing_crosses_to_the_host_within_an_epoch(trained, easy_dataset):
+    program, hp, _, _ = trained
+    program = dataclasses.replace(program, looped=True)
+    data = jax.device_put(easy_dataset.train, program.replicated)
+    state, count = program.init(hp), jax.device_put(np.int32(program.steps_per_epoch))
+    order = program.epoch_order(hp, state.step, 128)
+    with jax.transfer_guard("disallow"):
+        state, means = program.train_steps(state, hp, *data, order, count)
+        logits = program._predict_in_one_dispatch(state.variables, hp, data.images)
+        evaluate(logits, data.labels)
+    assert float(means["loss"]) > 0
+
+
+def test_rates_decay_and_augmentation_are_data(trained, easy_dataset):
+    """Configs that differ only in those run through the program compiled for the first."""
+    program = trained[0]
+    compiled = Program.train_steps._cache_size()
+    for changes in ({"learning_rate": 0.3}, {"weight_decay": 0.0}, {"augment": False}, {"seed": 5},
+                    {"normalize": False}, {"schedule": "step"}):  # fmt: skip
+        config = dataclasses.replace(CONFIG, **changes)
+        assert make_program(config, 128, jax.devices()[:1]) == program
+        train(program, easy_dataset, config)
+    assert Program.train_steps._cache_size() == compiled
+
+
+def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
+    program, hp, state, _ = trained
+    images = easy_dataset.train.images[:7]
+    together = program.predict(state.variables, hp, images)
+    assert together.shape == (7, 10)
+    for i in range(7):
+        alone = program.predict(state.variables, hp, images[i : i + 1])
+        np.testing.assert_allclose(alone[0], together[i], atol=1e-4)
+    looped = dataclasses.replace(program, looped=True)
+    np.testing.assert_allclose(looped.predict(state.variables, hp, images), together, atol=1e-4)
+
+
+def test_metrics_against_numpy():
+    rng = np.random.RandomState(0)
+    logits, labels = rng.randn(60, 10).astype(np.float32), np.arange(60) % 10
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    hits = logits.argmax(1) == labels
+    got = evaluate(logits, labels)
+    assert got["loss"] == pytest.approx(-np.log(probabilities[range(60), labels]).mean(), rel=1e-5)
+    assert got["accuracy"] == pytest.approx(hits.mean())
+    np.testing.assert_allclose(
+        got["class_accuracy"], [hits[labels == k].mean() for k in range(10)], rtol=1e-6
+    )
+    summed = Metrics.of(logits[:20], labels[:20]) + Metrics.of(logits[20:], labels[20:])
+    assert summed.means()["loss"] == pytest.approx(float(got["loss"]), rel=1e-5)
+    assert Metrics.zero().means()["accuracy"] == 0
+
+
+EIGHT_DEVICES = """
+import json, sys
+import jax, numpy as np
+from jaxcifar.data import Examples
+from test_train import CONFIG, train
+from jaxcifar.assemble import make_program
+from jaxcifar.data import Dataset, catalog
+
+rng = np.random.RandomState(0)
+labels = np.arange(128, dtype=np.int32) % 10
+images = (rng.randint(0, 20, (128, 32, 32, 3)) + 23 * labels[:, None, None, None]).astype(np.uint8)
+examples = Examples(images, labels)
+mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
+dataset = Dataset(catalog.SHAPES10, examples, examples, examples, mean, std)
+losses = {}
+for count in (1, 8):
+    program = make_program(CONFIG, 128, jax.devices()[:count])
+    program, hp, state, losses[count] = train(program, dataset)
+    kernel = jax.tree.leaves(state.params)[0]
+    assert len(kernel.sharding.device_set) == count
+    logits = program.predict(state.variables, hp, images[:30])
+    losses[count] += np.asarray(logits)[:, 0].tolist()
+print(json.dumps(losses))
+"""
+
+
+def test_eight_devices_give_the_losses_of_one():
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": str(ROOT / "tests"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", EIGHT_DEVICES],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    losses = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(losses["8"][:4], losses["1"][:4], rtol=1e-4)
+    np.testing.assert_allclose(losses["8"][4:], losses["1"][4:], atol=1e-2)
