@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A first look: the CNN, a few minutes on two CPU cores, on whatever data can be had.
-FIRST_LOOK := --arch cnn --dataset auto --epochs 4 --train-examples 15000 --schedule cosine
+FIRST_LOOK := --arch cnn --dataset auto --epochs 4 --train-examples 10000 --schedule cosine
 ARGS ?= $(FIRST_LOOK)
 
 .PHONY: run test lint clean

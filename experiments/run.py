@@ -1,14 +1,13 @@
 """Train one network: `python -m experiments.run --arch resnet18`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 
 from experiments.cli import Parser, add_config_options, add_data_dir, run_command
 from jaxcifar.config import Config
@@ -57,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
             result = fit(config, dataset, folder, console)
         else:
             say("This run is finished; --overwrite trains anew.")
-        show(console, result, path)
+        show(say, result, path)
 
 
 def not_cifar10(title: str) -> Panel:
@@ -67,21 +66,20 @@ def not_cifar10(title: str) -> Panel:
     )
 
 
-def show(console: Console, result: dict[str, Any], path: Path) -> None:
+def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None:
     """Print a result."""
-    table = Table(show_header=False, box=None)
-    rows = {
-        f"test accuracy, {result['dataset']}": f"{result['test_accuracy']:.2%}",
-        "chosen": f"epoch {result['selected_epoch']}: {result['selection_rule']} "
-        f"({result['val_accuracy']:.2%})",
-        "of the last epoch": f"{result['last_epoch']['test_accuracy']:.2%}",
-        "time": f"{result['wall_seconds']:,.0f} s, {result['images_per_second']:,.0f} images/s "
-        f"on {result['device']}, {result['compute_dtype']}",
-        "files": f"{path}/: result.json, metrics.jsonl, accuracy.png, loss.png, model.png",
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
+    last = result["last_epoch"]
+    say(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
+    say(
+        f"chosen          epoch {result['selected_epoch']}, validation accuracy "
+        f"{result['val_accuracy']:.2%} ({result['selection_rule']})"
+    )
+    say(f"last epoch      {last['test_accuracy']:.2%} after epoch {last['epoch']}")
+    say(
+        f"time            {result['wall_seconds']:,.0f} s, {result['images_per_second']:,.0f} "
+        f"images/s on {result['device']}, {result['compute_dtype']}"
+    )
+    say(f"files           {path}/: result.json, metrics.jsonl, accuracy.png, loss.png, model.png")
 
 
 if __name__ == "__main__":

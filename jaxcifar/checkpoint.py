@@ -1,5 +1,6 @@
 """Checkpoints by orbax: written beside the training, only those kept that are still needed."""
 
+import contextlib
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -152,8 +153,10 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After a failed save, closing raises that failure once more: the first one tells it.
+        with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
+            self._manager.close()
 
 
 def _first_free(path: Path) -> Path:

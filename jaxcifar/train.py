@@ -139,7 +139,8 @@ class Program:
     def epoch_order(self, hp: Hyperparameters, step: jax.Array, examples: int) -> jax.Array:
         """The training examples' order in the epoch that `step` is in, `[examples] int32`."""
         epoch = step // self.steps_per_epoch
-        return jax.random.permutation(jax.random.fold_in(_order_key(hp), epoch), examples)
+        order = jax.random.permutation(jax.random.fold_in(_order_key(hp), epoch), examples)
+        return jax.lax.with_sharding_constraint(order, self.replicated)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_steps(
@@ -177,6 +178,7 @@ class Program:
             state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
         else:
             state = step(state)
+        state = jax.lax.with_sharding_constraint(state, self.replicated)
         return state, state.metrics.means()
 
     def train_step(

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,11 @@ from jaxcifar.data import Dataset, Examples, catalog
 from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import default_data_dir
 
+# Each program is compiled once for all tests and all the commands that they start.
+_CACHE = tempfile.TemporaryDirectory()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Let the commands that tests start compile each program once between them."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("xla")))
 
 
 def random_records(count, seed):

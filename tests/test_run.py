@@ -63,6 +63,13 @@ def assert_same_numbers(path, other):
         assert mine[key] == theirs[key]
 
 
+def test_tfds_data_dir_is_honoured(data_dir):
+    done = command("prepare", "--dataset", "shapes10", env={"TFDS_DATA_DIR": data_dir})
+    assert done.returncode == 0, done.stderr
+    assert f"ready in {data_dir}: 10,000 train, 2,000 test" in done.stdout
+    assert "Preparing" not in done.stdout
+
+
 def test_a_run_names_its_data_and_result(whole):
     path, output = whole
     assert "NOT CIFAR-10" in output
