@@ -67,8 +67,9 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
     from jaxcifar.interrupt import Interrupted
 
-    # TFDS and orbax write hints for their developers through this logger.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # TFDS and orbax write hints through this logger, and tracebacks of failures that they also
+    # raise, which are told below.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         command()

@@ -1,6 +1,7 @@
 """Checkpoints by orbax: written beside the training, only those kept that are still needed."""
 
 import contextlib
+import shutil
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -67,6 +68,7 @@ class Checkpoints:
         Raises:
           RunError: this or the save before could not be written.
         """
+        self._require_space(state)
         state = jax.tree.map(jnp.copy, state)
         self._policy.others = frozenset(keep)
         try:
@@ -78,7 +80,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise self._unwritable(error) from error
+            raise self._unwritable(_last_cause(error)) from error
 
     def wait(self) -> None:
         """Wait until all saves are on disk.
@@ -89,10 +91,16 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise self._unwritable(error) from error
+            raise self._unwritable(_last_cause(error)) from error
 
-    def _unwritable(self, error: Exception) -> RunError:
-        reason = str(error).strip().splitlines()[0]
+    def _require_space(self, state: TrainState) -> None:
+        """Find out before orbax does, whose threads end in a heap of tracebacks."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise self._unwritable(f"it takes {needed:,} bytes and {free:,} are free")
+
+    def _unwritable(self, reason: str) -> RunError:
         return RunError(
             f"{self._folder}: checkpoint not written ({reason}); the ones before are kept: make "
             "room, then run the same command to go on"
@@ -162,6 +170,11 @@ class Checkpoints:
 def _first_free(path: Path) -> Path:
     candidates: Iterator[Path] = (path.with_name(f"{path.name}-{i}") for i in range(1, 1000))
     return path if not path.exists() else next(c for c in candidates if not c.exists())
+
+
+def _last_cause(error: Exception) -> str:
+    """TensorStore tells a chain of causes in one line, the operating system's last."""
+    return str(error).strip().splitlines()[0].rsplit(": ", 1)[-1]
 
 
 def _checksum(state: TrainState) -> int:

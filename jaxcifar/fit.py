@@ -12,19 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxcifar import environment, plots
+from jaxcifar import environment
 from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.checkpoint import Checkpoints, Restored
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
-from jaxcifar.drawing import plot_network
 from jaxcifar.errors import RunError
-from jaxcifar.files import write_text
 from jaxcifar.interrupt import Interrupted, stop_signal
 from jaxcifar.progress import TrainProgress
+from jaxcifar.result import best_epoch, describe, run_figures, tested_figures
 from jaxcifar.run_folder import Row, RunFolder
-from jaxcifar.selection import SELECTION_RULE, best_epoch
-from jaxcifar.summary import Layer, count_flops, count_params, layer_table, trace_layers
+from jaxcifar.summary import trace_layers
 from jaxcifar.train import Hyperparameters, Program, TrainState, Variables, evaluate
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
@@ -138,39 +136,40 @@ class _Run:
         """Train to the end of the current epoch; its mean loss and accuracy."""
         program, epoch, order = self.program, self._epoch, self._order(train)
         end = self._step_after(epoch)
-        saved, last = time.monotonic(), time.monotonic()
+        saved = last = time.monotonic()
         running: dict[str, jax.Array] = {}
         while self.step < end:
             if self.stop.is_set():
                 self._interrupt()
-            previous, count = running, end - self.step if program.looped else 1
+            before, count = running, end - self.step if program.looped else 1
             self.state, running = train_steps(self.state, self.hp, *train, order, np.int32(count))
             self.step += count
-            if not previous:
+            # Waiting for the dispatch before keeps one in flight and the host in touch.
+            waited = before if self.step < end else running
+            if not waited:
                 continue
-            # Waiting for the step before keeps one step in flight and the host in touch.
-            loss = float(previous["loss"])
-            self._require_finite(loss, epoch)
+            loss = float(waited["loss"])
+            self._require_finite("training", loss, epoch)
             now = time.monotonic()
             self.epoch_seconds, last = self.epoch_seconds + now - last, now
-            done = self.step - 1
-            rate = (done - end + program.steps_per_epoch) * program.batch_size / self.epoch_seconds
-            progress.update(epoch, done * program.batch_size, rate, loss)
+            progress.update(epoch, self.step * program.batch_size, self._rate(end), loss)
             if now - saved > _AUTOSAVE_SECONDS:
                 self._save()
                 saved = now
-        trained = {name: float(value) for name, value in running.items()}
-        self.epoch_seconds += time.monotonic() - last
-        self._require_finite(trained["loss"], epoch)
-        return trained
+        return {name: float(value) for name, value in running.items()}
 
-    def _require_finite(self, loss: float, epoch: int) -> None:
+    def _rate(self, end: int) -> float:
+        """Images a second in the epoch that ends with step `end`, so far."""
+        steps = self.step - end + self.program.steps_per_epoch
+        return steps * self.program.batch_size / self.epoch_seconds
+
+    def _require_finite(self, name: str, loss: float, epoch: int) -> None:
         if math.isfinite(loss):
             return
         self.checkpoints.wait()
         kept = f"that of epoch {len(self.history)}" if self.history else "none yet"
         raise RunError(
-            f"the training loss became {loss} in epoch {epoch}; the last good checkpoint is kept "
+            f"the {name} loss became {loss} in epoch {epoch}; the last good checkpoint is kept "
             f"({kept}): try a lower --learning-rate in another run folder"
         )
 
@@ -179,7 +178,6 @@ class _Run:
         epoch, program = len(self.history) + 1, self.program
         val_logits = program.predict(self.state.variables, self.hp, val.images)
         validated = jax.device_get(evaluate(val_logits, val.labels))
-        seconds = self.epoch_seconds
         row: Row = {
             "epoch": epoch,
             "learning_rate": float(self.hp.learning_rate[(epoch - 1) * program.steps_per_epoch]),
@@ -187,10 +185,10 @@ class _Run:
             "train_accuracy": trained["accuracy"],
             "val_loss": float(validated["loss"]),
             "val_accuracy": float(validated["accuracy"]),
-            "seconds": seconds,
-            "images_per_second": program.steps_per_epoch * program.batch_size / seconds,
+            "seconds": self.epoch_seconds,
+            "images_per_second": self._rate(self.step),
         }
-        self._require_finite(row["val_loss"], epoch)
+        self._require_finite("validation", row["val_loss"], epoch)
         self.history.append(row)
         self.epoch_seconds = 0.0
         self.folder.append_row(row)
@@ -232,53 +230,17 @@ class _Run:
         else:
             chosen = self._test(self.checkpoints.load(step, self.state).state.variables, test)
         layers = trace_layers(self.program.model)
-        self._describe(layers)
-        result = self._result(layers, epoch, chosen, last)
+        describe(self.folder, self.config, self.dataset.entry, self.history, layers)
+        result = {
+            **tested_figures(self.dataset.entry, self.history, epoch, chosen, last),
+            **run_figures(self.config, self.dataset, self.history, layers),
+            "wall_seconds": self._wall_seconds,
+            "compute_dtype": str(self.program.model.dtype),
+            "git_commit": self.git_commit,
+        }
         self.folder.write_result(result)  # last, because it says that the run is finished
         return result
-
-    def _describe(self, layers: list[Layer]) -> None:
-        """Write what people look at."""
-        title = f"{self.config.arch} on {self.dataset.entry.title}, seed {self.config.seed}"
-        write_text(self.folder.summary, layer_table(layers))
-        plots.plot_accuracy(self.history, title, self.folder.accuracy_plot)
-        plots.plot_loss(self.history, title, self.folder.loss_plot)
-        plot_network(layers, self.config.arch, self.folder.model_plot)
 
     def _test(self, variables: Variables, test: Examples) -> dict[str, Any]:
         logits = self.program.predict(variables, self.hp, test.images)
         return jax.tree.map(np.ndarray.tolist, jax.device_get(evaluate(logits, test.labels)))
-
-    def _result(
-        self, layers: list[Layer], epoch: int, chosen: dict[str, Any], last: dict[str, Any]
-    ) -> dict[str, Any]:
-        entry = self.dataset.entry
-        splits = {
-            name: len(getattr(self.dataset, name).labels) for name in ("train", "val", "test")
-        }
-        images = len(self.history) * self.program.steps_per_epoch * self.program.batch_size
-        return {
-            "dataset": entry.title,
-            "dataset_fingerprint": dict(entry.fingerprints),
-            "examples": splits,
-            "test_accuracy": chosen["accuracy"],
-            "test_loss": chosen["loss"],
-            "class_accuracy": dict(zip(entry.class_names, chosen["class_accuracy"], strict=True)),
-            "selected_epoch": epoch,
-            "selection_rule": SELECTION_RULE,
-            "val_accuracy": self.history[epoch - 1]["val_accuracy"],
-            "last_epoch": {
-                "epoch": self.config.epochs,
-                "test_accuracy": last["accuracy"],
-                "test_loss": last["loss"],
-            },
-            "parameters": count_params(layers),
-            "flops": count_flops(layers),
-            "wall_seconds": self._wall_seconds,
-            "images_per_second": images / sum(row["seconds"] for row in self.history),
-            "device": environment.describe_device(),
-            "compute_dtype": str(self.program.model.dtype),
-            "versions": environment.versions(),
-            "git_commit": self.git_commit,
-            "config": dataclasses.asdict(self.config),
-        }

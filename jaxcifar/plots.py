@@ -33,7 +33,7 @@ def _curves(history: Sequence[Row], quantity: str, title: str) -> Figure:
     axes = figure.add_subplot()
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) < 25 else None  # a single epoch must show, too
-    for split, label in (("train", "training (augmented, running mean)"), ("val", "validation")):
+    for split, label in (("train", "training (mean over the epoch)"), ("val", "validation")):
         values = [row[f"{split}_{quantity}"] for row in history]
         axes.plot(epochs, values, label=label, marker=marker, markersize=3.5)
     axes.set(xlabel="epoch", ylabel=quantity, title=title)

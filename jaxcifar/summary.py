@@ -8,6 +8,7 @@ operations for each output element of a BatchNorm.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -94,17 +95,17 @@ def _layer(module: nn.Module, x: jax.Array, y: jax.Array) -> Layer:
     )
 
 
-def count_flops(layers: list[Layer]) -> int:
+def count_flops(layers: Sequence[Layer]) -> int:
     """FLOPs of one image by thop's convention."""
     return sum(layer.flops for layer in layers)
 
 
-def count_params(layers: list[Layer]) -> int:
+def count_params(layers: Sequence[Layer]) -> int:
     """Trainable parameters."""
     return sum(layer.params for layer in layers)
 
 
-def layer_table(layers: list[Layer]) -> str:
+def layer_table(layers: Sequence[Layer]) -> str:
     """The table in torchsummary's form, with totals, sizes and FLOPs below it."""
     rule, double = "-" * 64, "=" * 64
     lines = [rule, f"{'Layer (type)':>20}  {'Output Shape':>25} {'Param #':>15}", double]

@@ -1,0 +1,86 @@
+"""What a finished run has to say: the figures of `result.json`, plots and tables."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from jaxcifar import environment, plots
+from jaxcifar.config import Config
+from jaxcifar.data import Dataset, Entry
+from jaxcifar.drawing import plot_network
+from jaxcifar.files import write_text
+from jaxcifar.run_folder import Row, RunFolder
+from jaxcifar.summary import Layer, count_flops, count_params, layer_table
+
+SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
+
+
+def best_epoch(history: Sequence[Row]) -> int:
+    """The epoch chosen by `SELECTION_RULE` among rows of `metrics.jsonl`."""
+    return max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["epoch"]
+
+
+def tested_figures(
+    entry: Entry,
+    history: Sequence[Row],
+    epoch: int,
+    chosen: dict[str, Any],
+    last: dict[str, Any],
+) -> dict[str, Any]:
+    """What the test images say.
+
+    Args:
+      entry: the data set.
+      history: rows of `metrics.jsonl`.
+      epoch: the one that validation chose.
+      chosen: loss, accuracy and accuracy by class of its weights.
+      last: the same of the last epoch's weights.
+    """
+    return {
+        "test_accuracy": chosen["accuracy"],
+        "test_loss": chosen["loss"],
+        "class_accuracy": dict(zip(entry.class_names, chosen["class_accuracy"], strict=True)),
+        "selected_epoch": epoch,
+        "selection_rule": SELECTION_RULE,
+        "val_accuracy": history[epoch - 1]["val_accuracy"],
+        "last_epoch": {
+            "epoch": history[-1]["epoch"],
+            "test_accuracy": last["accuracy"],
+            "test_loss": last["loss"],
+        },
+    }
+
+
+def run_figures(
+    config: Config, dataset: Dataset, history: Sequence[Row], layers: Sequence[Layer]
+) -> dict[str, Any]:
+    """What was trained, on what, with what, and how fast."""
+    images = sum(row["seconds"] * row["images_per_second"] for row in history)
+    return {
+        "dataset": dataset.entry.title,
+        "dataset_fingerprint": dict(dataset.entry.fingerprints),
+        "examples": {
+            split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")
+        },
+        "parameters": count_params(layers),
+        "flops": count_flops(layers),
+        "images_per_second": images / sum(row["seconds"] for row in history),
+        "device": environment.describe_device(),
+        "versions": environment.versions(),
+        "config": dataclasses.asdict(config),
+    }
+
+
+def describe(
+    folder: RunFolder,
+    config: Config,
+    entry: Entry,
+    history: Sequence[Row],
+    layers: Sequence[Layer],
+) -> None:
+    """Write what people look at; every curve's title names the data set."""
+    title = f"{config.arch} on {entry.title}, seed {config.seed}"
+    write_text(folder.summary, layer_table(layers))
+    plots.plot_accuracy(history, title, folder.accuracy_plot)
+    plots.plot_loss(history, title, folder.loss_plot)
+    plot_network(layers, config.arch, folder.model_plot)
