@@ -20,7 +20,7 @@ from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import RunError
 from jaxcifar.interrupt import Interrupted, stop_signal
 from jaxcifar.progress import TrainProgress
-from jaxcifar.result import best_epoch, describe, run_figures, tested_figures
+from jaxcifar.result import best_epoch, decimal, describe, run_figures, tested_figures
 from jaxcifar.run_folder import Row, RunFolder
 from jaxcifar.summary import trace_layers
 from jaxcifar.train import Hyperparameters, Program, TrainState, Variables, evaluate
@@ -156,7 +156,7 @@ class _Run:
             if now - saved > _AUTOSAVE_SECONDS:
                 self._save()
                 saved = now
-        return {name: float(value) for name, value in running.items()}
+        return {name: decimal(value) for name, value in running.items()}
 
     def _rate(self, end: int) -> float:
         """Images a second in the epoch that ends with step `end`, so far."""
@@ -180,11 +180,11 @@ class _Run:
         validated = jax.device_get(evaluate(val_logits, val.labels))
         row: Row = {
             "epoch": epoch,
-            "learning_rate": float(self.hp.learning_rate[(epoch - 1) * program.steps_per_epoch]),
+            "learning_rate": decimal(self.hp.learning_rate[(epoch - 1) * program.steps_per_epoch]),
             "train_loss": trained["loss"],
             "train_accuracy": trained["accuracy"],
-            "val_loss": float(validated["loss"]),
-            "val_accuracy": float(validated["accuracy"]),
+            "val_loss": decimal(validated["loss"]),
+            "val_accuracy": decimal(validated["accuracy"]),
             "seconds": self.epoch_seconds,
             "images_per_second": self._rate(self.step),
         }
@@ -243,4 +243,4 @@ class _Run:
 
     def _test(self, variables: Variables, test: Examples) -> dict[str, Any]:
         logits = self.program.predict(variables, self.hp, test.images)
-        return jax.tree.map(np.ndarray.tolist, jax.device_get(evaluate(logits, test.labels)))
+        return jax.device_get(evaluate(logits, test.labels))

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxcifar import environment, plots
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Entry
@@ -13,6 +15,11 @@ from jaxcifar.run_folder import Row, RunFolder
 from jaxcifar.summary import Layer, count_flops, count_params, layer_table
 
 SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
+
+
+def decimal(value: Any) -> float:
+    """The shortest decimal number that names a float32: 0.6124, not 0.6123999953269958."""
+    return float(str(np.float32(value)))
 
 
 def best_epoch(history: Sequence[Row]) -> int:
@@ -37,16 +44,18 @@ def tested_figures(
       last: the same of the last epoch's weights.
     """
     return {
-        "test_accuracy": chosen["accuracy"],
-        "test_loss": chosen["loss"],
-        "class_accuracy": dict(zip(entry.class_names, chosen["class_accuracy"], strict=True)),
+        "test_accuracy": decimal(chosen["accuracy"]),
+        "test_loss": decimal(chosen["loss"]),
+        "class_accuracy": dict(
+            zip(entry.class_names, map(decimal, chosen["class_accuracy"]), strict=True)
+        ),
         "selected_epoch": epoch,
         "selection_rule": SELECTION_RULE,
         "val_accuracy": history[epoch - 1]["val_accuracy"],
         "last_epoch": {
             "epoch": history[-1]["epoch"],
-            "test_accuracy": last["accuracy"],
-            "test_loss": last["loss"],
+            "test_accuracy": decimal(last["accuracy"]),
+            "test_loss": decimal(last["loss"]),
         },
     }
 
