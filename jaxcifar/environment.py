@@ -33,9 +33,16 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def versions() -> dict[str, str]:
-    """Of Python and the packages whose version can change a result."""
-    return {"python": platform.python_version()} | {p: metadata.version(p) for p in _PACKAGES}
+def versions() -> dict[str, str | None]:
+    """Of Python and the packages whose version can change a result; None for one not installed."""
+    return {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None  # the data may come from the cache, this code from a checkout
 
 
 def git_commit() -> str | None:

@@ -87,9 +87,9 @@ def describe(
     history: Sequence[Row],
     layers: Sequence[Layer],
 ) -> None:
-    """Write what people look at; every curve's title names the data set."""
-    title = f"{config.arch} on {entry.title}, seed {config.seed}"
+    """Write what people look at; every plot's title names the data set."""
+    title = f"{config.arch} on {entry.title}"
     write_text(folder.summary, layer_table(layers))
-    plots.plot_accuracy(history, title, folder.accuracy_plot)
-    plots.plot_loss(history, title, folder.loss_plot)
-    plot_network(layers, config.arch, folder.model_plot)
+    plots.plot_accuracy(history, f"{title}, seed {config.seed}", folder.accuracy_plot)
+    plots.plot_loss(history, f"{title}, seed {config.seed}", folder.loss_plot)
+    plot_network(layers, title, folder.model_plot)

@@ -135,6 +135,8 @@ for count in (1, 8):
     program, hp, state, losses[count] = train(program, dataset)
     kernel = jax.tree.leaves(state.params)[0]
     assert len(kernel.sharding.device_set) == count
+    logits = program.predict(state.variables, hp, images[:30])
+    losses[count] += np.asarray(logits)[:, 0].tolist()
     # Compiled ahead, a step must take back the state it gave, placed as it was.
     data = jax.device_put(examples, program.replicated)
     hp = jax.device_put(hp, program.replicated)
@@ -143,8 +145,6 @@ for count in (1, 8):
     for _ in range(2):
         state, means = step(state, hp, *arguments)
     losses[count].append(float(means["loss"]))
-    logits = program.predict(state.variables, hp, images[:30])
-    losses[count] += np.asarray(logits)[:, 0].tolist()
 print(json.dumps(losses))
 """
 
@@ -167,6 +167,6 @@ def test_eight_devices_give_the_losses_of_one():
     losses = json.loads(done.stdout.splitlines()[-1])
     one, eight = np.asarray(losses["1"]), np.asarray(losses["8"])
     np.testing.assert_allclose(eight[:4], one[:4], rtol=1e-4)
+    np.testing.assert_allclose(eight[4:-1], one[4:-1], atol=2e-2)  # logits
     # Sums in another order, amplified by two more steps at a high rate.
-    np.testing.assert_allclose(eight[4], one[4], rtol=2e-2)
-    np.testing.assert_allclose(eight[5:], one[5:], atol=0.2 * np.abs(one[5:]).max())
+    np.testing.assert_allclose(eight[-1], one[-1], rtol=2e-2)
