@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> None:
 
     # JAX and what stands on it take seconds to import: only now.
     from jaxcifar.data import CATALOG, choose_dataset, load_dataset
+    from jaxcifar.environment import use_cpu_cores
     from jaxcifar.fit import fit
     from jaxcifar.run_folder import RunFolder
 
@@ -52,6 +53,7 @@ def main(argv: Sequence[str]) -> None:
             console.print(not_cifar10(CATALOG[config.dataset].title))
         result = folder.finished_result()
         if result is None:
+            use_cpu_cores(config.batch_size)
             dataset = load_dataset(config, here["data_dir"], say)
             result = fit(config, dataset, folder, console)
         else:

@@ -1,5 +1,6 @@
 """Where a result was made: device, package versions, commit."""
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+_MAX_CPU_DEVICES = 4  # each holds the images once, 180 MB
 _PACKAGES = (
     "jaxcifar",
     "jax",
@@ -19,11 +21,36 @@ _PACKAGES = (
 )
 
 
+def use_cpu_cores(batch_size: int) -> None:
+    """Let JAX take the CPU for several devices, so that a batch is shared between its cores.
+
+    XLA leaves part of a second core idle within one device: two devices on two cores train the
+    CNN 1.4 times as fast as one does. Call it before JAX computes anything; a number of devices
+    that the user set (`JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) stays.
+
+    Args:
+      batch_size: the number of devices divides it.
+    """
+    by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if by_flag or jax.config.jax_num_cpu_devices > 0:
+        return
+    most = min(_cpu_cores(), _MAX_CPU_DEVICES)
+    count = max(n for n in range(1, most + 1) if batch_size % n == 0)
+    jax.config.update("jax_num_cpu_devices", count)
+
+
 def describe_device() -> str:
-    """The devices that JAX computes on, e.g. "1x cpu (AMD EPYC)" or "8x NVIDIA H100"."""
+    """What JAX computes on, e.g. "cpu (AMD EPYC, 2 cores)" or "8x NVIDIA H100"."""
     device = jax.devices()[0]
-    kind = f"cpu ({_cpu_name()})" if device.platform == "cpu" else device.device_kind
-    return f"{jax.device_count()}x {kind}"
+    if device.platform == "cpu":
+        return f"cpu ({_cpu_name()}, {_cpu_cores()} cores)"
+    return f"{jax.device_count()}x {device.device_kind}"
+
+
+def _cpu_cores() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every platform
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

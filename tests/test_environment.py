@@ -1,0 +1,52 @@
+"""How the machine is described, and shared."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from jaxcifar import environment
+
+SCRIPT = """
+import jax
+from jaxcifar import environment
+environment._cpu_cores = lambda: {cores}
+environment.use_cpu_cores({batch_size})
+print(jax.device_count())
+"""
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch_size", "flags", "devices"),
+    [
+        (1, 128, "", 1),
+        (2, 128, "", 2),
+        (3, 128, "", 2),  # three devices can't share a batch of 128
+        (64, 128, "", 4),
+        (2, 33, "", 1),
+        (2, 128, "--xla_force_host_platform_device_count=3", 3),
+    ],
+)
+def test_the_cores_share_a_batch(cores, batch_size, flags, devices):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(cores=cores, batch_size=batch_size)],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == str(devices), done.stderr
+
+
+def test_versions_name_what_can_change_a_result():
+    versions = environment.versions()
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert all(versions[package] for package in ("jax", "flax", "optax", "numpy"))
+
+
+def test_the_commit_is_a_full_hash_or_unknown():
+    commit = environment.git_commit()
+    assert commit is None or len(commit.removesuffix("-dirty")) == 40
