@@ -156,6 +156,8 @@ class _Run:
             if now - saved > _AUTOSAVE_SECONDS:
                 self._save()
                 saved = now
+                steps = program.steps_per_epoch
+                self._say(f"epoch {epoch}: step {self.step - end + steps}/{steps} saved.")
         return {name: decimal(value) for name, value in running.items()}
 
     def _rate(self, end: int) -> float:
