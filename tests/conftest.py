@@ -62,6 +62,19 @@ def easy_dataset():
     )
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 8 MB, and a function that makes it larger."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield (
+        tmp_path,
+        lambda: subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path)], check=True),
+    )
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
 def real_archive():
     """CIFAR-10's archive beside the project, if it is there."""
     return next(iter(sorted(ROOT.parent.glob("shared/cifar10/*.tar.gz"))), None)

@@ -1,7 +1,6 @@
 """The commands as a user meets them."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -154,23 +153,28 @@ def test_auto_falls_back_loudly(data_dir, tmp_path):
     assert result["dataset"] == "shapes10 (synthetic, not CIFAR-10)"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
-def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path):
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(tmp_path)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small disk is not allowed here")
-    try:
-        run_dir = tmp_path / "run"
-        done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(run_dir))
-        assert_one_line_error(done, 1, str(run_dir), "make room", "same command")
-        assert json.loads((run_dir / "config.json").read_text())["epochs"] == 3
-        subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path)], check=True)
-        done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(run_dir))
-        assert done.returncode == 0, done.stderr
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, small_disk):
+    disk, enlarge = small_disk
+    run_dir = disk / "run"
+    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(run_dir))
+    assert_one_line_error(done, 1, str(run_dir), "make room", "same command")
+    assert json.loads((run_dir / "config.json").read_text())["epochs"] == 3
+    enlarge()
+    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(run_dir))
+    assert done.returncode == 0, done.stderr
+
+
+def test_preparing_on_a_full_disk(small_disk):
+    disk, enlarge = small_disk
+    arguments = ("--dataset", "shapes10", "--data-dir", str(disk))
+    done = command("prepare", *arguments)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    assert "--data-dir" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (disk / "shapes10" / "1.0.0").exists()
+    enlarge()
+    assert command("prepare", *arguments).returncode == 0
 
 
 def test_real_cifar10_smoke_run(real_data_dir, tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -50,12 +51,13 @@ def load_records(
                 _remove_leftovers(cache, ".*.npy.*")
                 rec.write_cache(cache, records)
             except OSError as error:
-                say(f"{cache}: no cache written ({error.strerror}); the next start decodes again.")
+                reason = error.strerror or error
+                say(f"{cache}: no cache written ({reason}); the next start decodes again.")
             return records
     except OSError as error:
         raise RunError(
-            f"{data_dir}: {error.strerror or error}; choose another folder with --data-dir "
-            "or TFDS_DATA_DIR"
+            f"{data_dir}: can't be written ({error.strerror or error}); make room, or choose "
+            "another folder with --data-dir or TFDS_DATA_DIR"
         ) from error
 
 
@@ -69,6 +71,10 @@ def _through_tfds(
     entry: Entry, data_dir: Path, archive: Path | None, say: Say
 ) -> dict[str, np.ndarray]:
     """Prepare the data set if it is not, and decode it."""
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()  # in a log file it is a heap of half lines
     builder = _builder(entry, data_dir, archive)
     if not builder.is_prepared():
         _remove_leftovers(data_dir / entry.name, "incomplete.*")
@@ -76,7 +82,10 @@ def _through_tfds(
             _require_network(builder.download_url)
             say(f"Downloading {entry.title} (170 MB) from {builder.download_url}")
         say(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
-        builder.download_and_prepare(file_format="array_record")
+        try:
+            builder.download_and_prepare(file_format="array_record")
+        except RuntimeError as error:  # how array_record tells of a full disk
+            raise OSError(str(error).strip().splitlines()[0]) from error
     say(f"Decoding {entry.title}, once.")
     return _decode(builder, entry)
 
