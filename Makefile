@@ -22,7 +22,7 @@ test: $(VENV)/installed-test  ## install what tests need, check the style, run t
 	@$(BIN)/python -m pytest $(TESTS)
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	@echo "==> installing into $(VENV) (about 700 MB, a minute or two)"
+	@echo "==> installing into $(VENV) (about 1 GB, a minute or two)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
