@@ -13,6 +13,7 @@ from rich.console import Console
 from jaxcifar.config import ARCH_DEFAULTS, COMMON_DEFAULTS, Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.interrupt import Interrupted
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,8 +66,6 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
-    from jaxcifar.interrupt import Interrupted
-
     # TFDS and orbax write hints through this logger, and tracebacks of failures that they also
     # raise, which are told below.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
