@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,17 +24,36 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
-def add_config_options(parser: argparse.ArgumentParser, **extra_choices: tuple[str, ...]) -> None:
+def reference_default(name: str) -> str:
+    """The value of a `Config` field at the reference settings, in words."""
+    if name == "arch":
+        return "resnet18"
+    if name in COMMON_DEFAULTS:
+        return str(COMMON_DEFAULTS[name])
+    values = {arch: defaults[name] for arch, defaults in ARCH_DEFAULTS.items()}
+    return ", ".join(f"{value} for {arch}" for arch, value in values.items())
+
+
+def add_config_options(
+    parser: argparse.ArgumentParser,
+    without: Collection[str] = (),
+    default_of: Callable[[str], str] = reference_default,
+    **extra_choices: tuple[str, ...],
+) -> None:
     """One option for each field of `Config`; those not given are absent from the namespace.
 
     Args:
       parser: to add to.
+      without: fields that get none.
+      default_of: says what a field is if its option is not given.
       extra_choices: values admitted beside a field's own, by field name.
     """
     group = parser.add_argument_group("the experiment")
     for field in dataclasses.fields(Config):
+        if field.name in without:
+            continue
         options = dict(field.metadata)
-        options["help"] += f" ({_default_of(field.name)})"
+        options["help"] += f" (default: {default_of(field.name)})"
         options["default"] = argparse.SUPPRESS
         if "choices" in options:
             options["choices"] = (*options["choices"], *extra_choices.get(field.name, ()))
@@ -43,15 +62,6 @@ def add_config_options(parser: argparse.ArgumentParser, **extra_choices: tuple[s
         else:
             options.setdefault("type", field.type)
         group.add_argument(f"--{field.name.replace('_', '-')}", **options)
-
-
-def _default_of(name: str) -> str:
-    if name == "arch":
-        return "default: resnet18"
-    if name in COMMON_DEFAULTS:
-        return f"default: {COMMON_DEFAULTS[name]}"
-    values = {arch: defaults[name] for arch, defaults in ARCH_DEFAULTS.items()}
-    return "default: " + ", ".join(f"{value} for {arch}" for arch, value in values.items())
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

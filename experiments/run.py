@@ -41,24 +41,26 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.data import CATALOG, choose_dataset, load_dataset
     from jaxcifar.environment import use_cpu_cores
     from jaxcifar.fit import fit
+    from jaxcifar.run import Task
     from jaxcifar.run_folder import RunFolder
 
     if overrides.get("dataset") == "auto":
         overrides["dataset"] = choose_dataset(here["data_dir"], say)
     config = Config.create(**overrides)
     path = here["run_dir"] or Path("checkpoints", config.run_name())
-    with RunFolder.opened(path, config, here["overwrite"]) as folder:
-        say(f"{config.arch} on {CATALOG[config.dataset].title}, in {path}")
-        if config.dataset != "cifar10":
-            console.print(not_cifar10(CATALOG[config.dataset].title))
-        result = folder.finished_result()
-        if result is None:
-            use_cpu_cores(config.batch_size)
-            dataset = load_dataset(config, here["data_dir"], say)
-            result = fit(config, dataset, folder, console)
-        else:
-            say("This run is finished; --overwrite trains anew.")
-        show(say, result, path)
+    folder, overwrite = RunFolder(path), here["overwrite"]
+    folder.check(config, overwrite)
+    say(f"{config.arch} on {CATALOG[config.dataset].title}, in {path}")
+    if config.dataset != "cifar10":
+        console.print(not_cifar10(CATALOG[config.dataset].title))
+    result = None if overwrite else folder.finished_result()
+    if result is None:
+        use_cpu_cores(config.batch_size)
+        dataset = load_dataset(config, here["data_dir"], say)
+        result = fit(Task(config, path, overwrite=overwrite), dataset, console)
+    else:
+        say("This run is finished; --overwrite trains anew.")
+    show(say, result, path)
 
 
 def not_cifar10(title: str) -> Panel:

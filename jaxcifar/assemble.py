@@ -1,15 +1,21 @@
 """From a Config to what computes: the program and the arrays that it is run with."""
 
+import dataclasses
+from functools import cached_property
+from typing import Self
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.config import Config
-from jaxcifar.data import Dataset
+from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
 from jaxcifar.models import create_model
 from jaxcifar.optim import learning_rate_schedule
+from jaxcifar.summary import Layer, trace_layers
+from jaxcifar.together import Together
 from jaxcifar.train import Hyperparameters, Program
 
 
@@ -57,3 +63,54 @@ def make_hyperparameters(config: Config, dataset: Dataset, steps_per_epoch: int)
         std=jnp.asarray(dataset.std if config.normalize else np.ones(3), jnp.float32),
         augment=jnp.asarray(config.augment),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What runs share that differ only in hyper-parameters: one program, images on the devices.
+
+    Attributes:
+      dataset: the images on the host.
+      together: trains `at_once` runs at a time.
+      train, val: the images on the devices.
+    """
+
+    dataset: Dataset
+    together: Together
+    train: Examples
+    val: Examples
+
+    @classmethod
+    def create(cls, config: Config, dataset: Dataset, at_once: int = 1) -> Self:
+        """Set up for `config` and all that equal it but for hyper-parameters.
+
+        Raises:
+          UsageError: the batch size does not fit the images or the devices.
+        """
+        program = make_program(config, len(dataset.train.labels), jax.devices())
+        together = Together(program, at_once)
+        return cls(
+            dataset=dataset,
+            together=together,
+            train=_on_device(dataset.train, together.replicated),
+            val=_on_device(dataset.val, program.replicated),
+        )
+
+    @property
+    def program(self) -> Program:
+        """That of one run."""
+        return self.together.program
+
+    @cached_property
+    def test(self) -> Examples:
+        """The test images, not touched before the first run is over."""
+        return _on_device(self.dataset.test, self.program.replicated)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The rows of the network's layer table."""
+        return trace_layers(self.program.model)
+
+
+def _on_device(examples: Examples, sharding: NamedSharding) -> Examples:
+    return jax.device_put(Examples(*map(jnp.asarray, examples)), sharding)

@@ -99,6 +99,24 @@ class Config:
         ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
         return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
+    def shared_part(self) -> "Config":
+        """What is left when hyper-parameters are blanked out.
+
+        Runs with equal shared parts differ only in what enters the compiled program as arrays.
+        """
+        return dataclasses.replace(
+            self,
+            learning_rate=1.0,
+            momentum=0.0,
+            weight_decay=0.0,
+            schedule="none",
+            step_size=1,
+            gamma=1.0,
+            normalize=True,
+            augment=True,
+            seed=0,
+        )
+
     def run_name(self) -> str:
         """A readable folder name: what differs from the reference settings, and the seed."""
         reference = Config.create(self.arch)

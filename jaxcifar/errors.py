@@ -11,3 +11,11 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """What was asked for could not be done (exit code 1): a file, the network or the numbers."""
+
+
+class BusyError(RunError):
+    """Another process is at work in a folder."""
+
+
+class DivergedError(RunError):
+    """The loss became infinite or not a number; the same run will end there again."""

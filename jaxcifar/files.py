@@ -5,21 +5,35 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from jaxcifar.errors import RunError
+from jaxcifar.errors import BusyError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the file `path` by `text`; a kill at any moment leaves the old or the new one."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` at the end, if all goes well.
+
+    A kill at any moment leaves the old file or the new one.
+
+    Raises:
+      OSError: it can't be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("w") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file `path` by `text`, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 @contextlib.contextmanager
@@ -31,7 +45,7 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
       wait: whether to wait for another process that holds it.
 
     Raises:
-      RunError: another process holds it and `wait` is false.
+      BusyError: another process holds it and `wait` is false.
       OSError: the folder can't be made.
     """
     try:
@@ -46,5 +60,5 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise RunError(f"{folder}: another process is at work here; wait for it") from None
+            raise BusyError(f"{folder}: another process is at work here; wait for it") from None
         yield

@@ -1,35 +1,38 @@
-"""The one loop with side effects: epochs, progress, metrics, checkpoints, resume, result."""
+"""The one loop with side effects: runs are trained side by side, each to its end."""
 
-import dataclasses
-import math
-import threading
+import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from threading import Event
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jaxcifar import environment
-from jaxcifar.assemble import make_hyperparameters, make_program
-from jaxcifar.checkpoint import Checkpoints, Restored
-from jaxcifar.config import Config
-from jaxcifar.data import Dataset, Examples
-from jaxcifar.errors import RunError
+from jaxcifar.assemble import Setup
+from jaxcifar.data import Dataset
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.interrupt import Interrupted, stop_signal
 from jaxcifar.progress import TrainProgress
-from jaxcifar.result import best_epoch, decimal, describe, run_figures, tested_figures
-from jaxcifar.run_folder import Row, RunFolder
-from jaxcifar.summary import trace_layers
-from jaxcifar.train import Hyperparameters, Program, TrainState, Variables, evaluate
+from jaxcifar.run import Run, Task
+from jaxcifar.together import Together
+from jaxcifar.train import Hyperparameters, TrainState
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 
 
-def fit(config: Config, dataset: Dataset, folder: RunFolder, console: Console) -> dict[str, Any]:
-    """Train what `config` says in `folder`, going on where an earlier call was stopped.
+class Outcome(NamedTuple):
+    """How a task ended: with the content of its `result.json`, or with an error."""
+
+    task: Task
+    result: dict[str, Any] | None = None
+    error: Exception | None = None
+
+
+def fit(task: Task, dataset: Dataset, console: Console) -> dict[str, Any]:
+    """Do one task, going on where an earlier call was stopped.
 
     Returns:
       the content of `result.json`.
@@ -37,212 +40,206 @@ def fit(config: Config, dataset: Dataset, folder: RunFolder, console: Console) -
     Raises:
       Interrupted: after SIGINT or SIGTERM, with the state saved.
       RunError: the loss is not finite, or something can't be written; earlier checkpoints stay.
-      UsageError: the batch size does not fit the images or the devices.
+      UsageError: the folder belongs to something else, or the batch size does not fit the images
+        or the devices.
     """
-    program = make_program(config, len(dataset.train.labels), jax.devices())
-    hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
-    hp = jax.device_put(hp, program.replicated)
-    with Checkpoints(folder.checkpoints) as checkpoints, stop_signal(console) as stop:
-        run = _Run(config, dataset, folder, console, program, hp, checkpoints, stop)
-        run.resume()
-        run.train()
-        return run.finish()
+    setup = Setup.create(task.config, dataset)
+    with stop_signal(console) as stop, TrainProgress(console) as progress:
+        progress.expect(task.config.epochs * setup.program.images_per_epoch)
+        [outcome] = fit_all([task], setup, progress, stop)
+    if outcome.error:
+        raise outcome.error
+    return outcome.result
 
 
-@dataclasses.dataclass
-class _Run:
-    """One call of `fit`: what stays the same, and below it what moves on."""
+def fit_all(
+    tasks: Iterable[Task], setup: Setup, progress: TrainProgress, stop: Event
+) -> Iterator[Outcome]:
+    """Do tasks that share a setup, as many at once as it is made for.
 
-    config: Config
-    dataset: Dataset
-    folder: RunFolder
-    console: Console
-    program: Program
-    hp: Hyperparameters
-    checkpoints: Checkpoints
-    stop: threading.Event
+    Args:
+      tasks: taken one by one, as places become free.
+      setup: fits each of them.
+      progress: shows how far they are.
+      stop: set to make it save everything and raise.
 
-    state: TrainState = dataclasses.field(init=False)
-    step: int = 0  # the host's copy of `state.step`
-    saved_step: int = 0
-    history: list[Row] = dataclasses.field(default_factory=list)
-    epoch_seconds: float = 0.0  # spent training in the current epoch, earlier calls included
-    wall_seconds_before: float = 0.0  # spent by earlier calls
-    began: float = dataclasses.field(default_factory=time.monotonic)
-    # Asked for at the start: the files may have moved on by the end of a long run.
-    git_commit: str | None = dataclasses.field(default_factory=environment.git_commit)
+    Yields:
+      each task as it ends, in any order.
 
-    def resume(self) -> None:
-        """Start from the newest good checkpoint, or from the seed."""
-        self.state = self.program.init(self.hp)
-        restored = self.checkpoints.newest(self.state, self._say)
-        if restored is not None:
-            self._take(restored)
-            self._say(f"resuming after step {self.step} (epoch {self._epoch}).")
-        self.folder.write_history(self.history)
+    Raises:
+      Interrupted: `stop` was set.
+    """
+    crew = _Crew(iter(tasks), setup, progress, stop)
+    try:
+        yield from crew.outcomes()
+    finally:
+        crew.close()
 
-    def _take(self, restored: Restored) -> None:
-        self.state, notes = restored
-        self.step = self.saved_step = int(self.state.step)
-        self.history = notes["history"]
-        self.epoch_seconds = notes["epoch_seconds"]
-        self.wall_seconds_before = notes["wall_seconds"]
 
-    def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
+class _Crew:
+    """The runs being trained: R places in the arrays of `Together`, some of them idle."""
+
+    def __init__(
+        self, tasks: Iterator[Task], setup: Setup, progress: TrainProgress, stop: Event
+    ) -> None:
+        self._tasks, self._setup = tasks, setup
+        self._progress, self._stop = progress, stop
+        self._places: list[Run | None] = [None] * setup.together.at_once
+        self._states: TrainState | None = None  # of all places
+        self._hps: list[Hyperparameters] = []
+        self._means: dict[str, np.ndarray] = {}  # training loss and accuracy of all places
+        self._train_steps: Callable | None = None
 
     @property
-    def _epoch(self) -> int:
-        """The epoch that the next step is in, from 1."""
-        return self.step // self.program.steps_per_epoch + 1
+    def _at_work(self) -> list[tuple[int, Run]]:
+        return [(place, run) for place, run in enumerate(self._places) if run]
 
-    def _step_after(self, epoch: int) -> int:
-        return epoch * self.program.steps_per_epoch
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield tasks as they end."""
+        while True:
+            yield from self._take_places()
+            if not self._at_work:
+                return
+            self._train()
+            yield from self._end_epochs()
 
-    @property
-    def _wall_seconds(self) -> float:
-        return self.wall_seconds_before + time.monotonic() - self.began
+    def _take_places(self) -> Iterator[Outcome]:
+        """Give idle places to tasks that still need training."""
+        newcomers = {}
+        for place, run in enumerate(self._places):
+            while run is None and (task := next(self._tasks, None)):
+                try:
+                    opened = Run.opened(task, self._setup, self._progress.say)
+                except (RunError, UsageError) as error:
+                    yield Outcome(task, error=error)
+                    continue
+                self._progress.advance(opened.step * self._setup.program.batch_size)
+                if opened.trained:
+                    yield self._end(opened, lambda run=opened: run.finish(run.state))
+                elif opened.result:
+                    yield self._end(opened, lambda run=opened: run.result)
+                else:
+                    run = self._places[place] = newcomers[place] = opened
+        if newcomers:
+            self._join(newcomers)
 
-    def train(self) -> None:
-        """Train to the last step."""
-        program, config = self.program, self.config
-        if self._epoch > config.epochs:
-            return
-        train, val = (
-            jax.device_put(Examples(*map(jnp.asarray, examples)), program.replicated)
-            for examples in (self.dataset.train, self.dataset.val)
-        )
-        images_per_epoch = program.steps_per_epoch * program.batch_size
-        progress = TrainProgress(
-            self.console, config.epochs, images_per_epoch, self.step * program.batch_size
-        )
-        with progress:
-            order = self._order(train)
-            # Compiled ahead, so that no epoch's time includes it.
-            train_steps = Program.train_steps.lower(
-                program, self.state, self.hp, *train, order, np.int32(1)
-            ).compile()
-            while self._epoch <= config.epochs:
-                trained = self._train_epoch(train_steps, train, progress)
-                row = self._finish_epoch(trained, val)
-                progress.epoch_line(row)
+    def _join(self, newcomers: dict[int, Run]) -> None:
+        together = self._setup.together
+        if self._states is None:  # idle places compute what the first run does
+            first = next(iter(newcomers.values()))
+            states = [first.state] * together.at_once
+            self._hps = [first.hp] * together.at_once
+        else:
+            states = together.split(self._states)
+        for place, run in newcomers.items():
+            states[place], self._hps[place] = run.state, run.hp
+            del run.state  # not a copy to be kept beside the one in training
+        self._states = together.join(states)
 
-    def _order(self, train: Examples) -> jax.Array:
-        return self.program.epoch_order(self.hp, self.state.step, len(train.labels))
-
-    def _train_epoch(
-        self, train_steps: Callable, train: Examples, progress: TrainProgress
-    ) -> dict[str, float]:
-        """Train to the end of the current epoch; its mean loss and accuracy."""
-        program, epoch, order = self.program, self._epoch, self._order(train)
-        end = self._step_after(epoch)
+    def _train(self) -> None:
+        """Train to where the first run ends an epoch, or blows up."""
+        at_work = [run for _, run in self._at_work]
+        looped = self._setup.program.looped
+        advance = self._stepper()
+        left = min(run.steps_left for run in at_work)
         saved = last = time.monotonic()
         running: dict[str, jax.Array] = {}
-        while self.step < end:
-            if self.stop.is_set():
+        finite = True
+        while left and finite:
+            if self._stop.is_set():
                 self._interrupt()
-            before, count = running, end - self.step if program.looped else 1
-            self.state, running = train_steps(self.state, self.hp, *train, order, np.int32(count))
-            self.step += count
+            before, count = running, left if looped else 1
+            running = advance(count)
+            left -= count
+            for run in at_work:
+                run.step += count
             # Waiting for the dispatch before keeps one in flight and the host in touch.
-            waited = before if self.step < end else running
+            waited = before if left else running
             if not waited:
                 continue
-            loss = float(waited["loss"])
-            self._require_finite("training", loss, epoch)
+            losses = np.asarray(waited["loss"])[[place for place, _ in self._at_work]]
+            finite = bool(np.isfinite(losses).all())
             now = time.monotonic()
-            self.epoch_seconds, last = self.epoch_seconds + now - last, now
-            progress.update(epoch, self.step * program.batch_size, self._rate(end), loss)
+            for run in at_work:
+                run.epoch_seconds += now - last
+            last = now
+            self._progress.advance(count * self._setup.program.batch_size * len(at_work))
+            self._progress.show(at_work, losses)
             if now - saved > _AUTOSAVE_SECONDS:
                 self._save()
                 saved = now
-                steps = program.steps_per_epoch
-                self._say(f"epoch {epoch}: step {self.step - end + steps}/{steps} saved.")
-        return {name: decimal(value) for name, value in running.items()}
+        self._means = jax.device_get(running)
 
-    def _rate(self, end: int) -> float:
-        """Images a second in the epoch that ends with step `end`, so far."""
-        steps = self.step - end + self.program.steps_per_epoch
-        return steps * self.program.batch_size / self.epoch_seconds
+    def _stepper(self) -> Callable[[int], dict[str, jax.Array]]:
+        """What trains all places by some steps and gives their means of the epoch so far."""
+        setup, together = self._setup, self._setup.together
+        someone = self._at_work[0][1]
+        orders = together.join([self._order(run or someone) for run in self._places])
+        hps = together.join(self._hps)
+        if self._train_steps is None:  # compiled ahead, so that no epoch's time includes it
+            lowered = Together.train_steps.lower(
+                together, self._states, hps, *setup.train, orders, np.int32(1)
+            )
+            self._train_steps = lowered.compile()
 
-    def _require_finite(self, name: str, loss: float, epoch: int) -> None:
-        if math.isfinite(loss):
-            return
-        self.checkpoints.wait()
-        kept = f"that of epoch {len(self.history)}" if self.history else "none yet"
-        raise RunError(
-            f"the {name} loss became {loss} in epoch {epoch}; the last good checkpoint is kept "
-            f"({kept}): try a lower --learning-rate in another run folder"
-        )
+        def advance(count: int) -> dict[str, jax.Array]:
+            self._states, means = self._train_steps(
+                self._states, hps, *setup.train, orders, np.int32(count)
+            )
+            return means
 
-    def _finish_epoch(self, trained: dict[str, float], val: Examples) -> Row:
-        """Validate, write the epoch down and save it."""
-        epoch, program = len(self.history) + 1, self.program
-        val_logits = program.predict(self.state.variables, self.hp, val.images)
-        validated = jax.device_get(evaluate(val_logits, val.labels))
-        row: Row = {
-            "epoch": epoch,
-            "learning_rate": decimal(self.hp.learning_rate[(epoch - 1) * program.steps_per_epoch]),
-            "train_loss": trained["loss"],
-            "train_accuracy": trained["accuracy"],
-            "val_loss": decimal(validated["loss"]),
-            "val_accuracy": decimal(validated["accuracy"]),
-            "seconds": self.epoch_seconds,
-            "images_per_second": self._rate(self.step),
-        }
-        self._require_finite("validation", row["val_loss"], epoch)
-        self.history.append(row)
-        self.epoch_seconds = 0.0
-        self.folder.append_row(row)
-        self._save()
-        return row
+        return advance
+
+    def _order(self, run: Run) -> jax.Array:
+        examples = len(self._setup.train.labels)
+        return self._setup.program.epoch_order(run.hp, np.int32(run.step), examples)
+
+    def _end_epochs(self) -> Iterator[Outcome]:
+        """Write down what was reached; places of runs that are over become idle."""
+        states = self._setup.together.split(self._states)
+        for place, run in self._at_work:
+            outcome = self._end(run, partial(self._write_down, run, states[place], place))
+            if outcome:
+                self._places[place] = None
+                yield outcome
+
+    def _write_down(self, run: Run, state: TrainState, place: int) -> dict[str, Any] | None:
+        trained = {name: float(values[place]) for name, values in self._means.items()}
+        run.require_finite("training", trained["loss"])
+        if run.epoch_over:
+            self._progress.epoch_line(run.task, run.end_epoch(state, trained))
+        return run.finish(state) if run.trained else None
+
+    def _end(self, run: Run, last_act: Callable[[], dict[str, Any] | None]) -> Outcome | None:
+        """Let a run end by its last act's result or error; None if there is neither."""
+        try:
+            result = last_act()
+        except RunError as error:
+            run.close(error)
+            left = run.task.config.epochs * self._setup.program.steps_per_epoch - run.step
+            self._progress.advance(left * self._setup.program.batch_size)
+            return Outcome(run.task, error=error)
+        if result is None:
+            return None
+        run.close()
+        return Outcome(run.task, result)
 
     def _save(self) -> None:
-        notes = {
-            "history": self.history,
-            "epoch_seconds": self.epoch_seconds,
-            "wall_seconds": self._wall_seconds,
-        }
-        # The best so far, and the best before the newest: needed again if the newest is damaged.
-        histories = [h for h in (self.history, self.history[:-1]) if h]
-        keep = {self._step_after(best_epoch(history)) for history in histories}
-        self.checkpoints.save(self.step, self.state, notes, keep)
-        self.saved_step = self.step
+        for state, run in zip(self._setup.together.split(self._states), self._places, strict=True):
+            if run:
+                run.save(state)
 
     def _interrupt(self) -> None:
-        if self.step != self.saved_step:
-            self._save()
-        self.checkpoints.wait()
+        self._save()
+        runs = [run for _, run in self._at_work]
+        for run in runs:
+            run.wait()
+        where = os.path.commonpath([run.task.path for run in runs])
         raise Interrupted(
-            f"stopped in epoch {self._epoch} at step {self.step}; everything is saved in "
-            f"{self.folder.path}: the same command goes on from here"
+            f"stopped; everything is saved in {where}: the same command goes on from here"
         )
 
-    def finish(self) -> dict[str, Any]:
-        """Choose by validation, look at the test images, and write the result."""
-        self.checkpoints.wait()
-        epoch = best_epoch(self.history)
-        step = self._step_after(epoch)
-        test = jax.device_put(
-            Examples(*map(jnp.asarray, self.dataset.test)), self.program.replicated
-        )
-        last = self._test(self.state.variables, test)
-        if step == self.step:
-            chosen = last
-        else:
-            chosen = self._test(self.checkpoints.load(step, self.state).state.variables, test)
-        layers = trace_layers(self.program.model)
-        describe(self.folder, self.config, self.dataset.entry, self.history, layers)
-        result = {
-            **tested_figures(self.dataset.entry, self.history, epoch, chosen, last),
-            **run_figures(self.config, self.dataset, self.history, layers),
-            "wall_seconds": self._wall_seconds,
-            "compute_dtype": str(self.program.model.dtype),
-            "git_commit": self.git_commit,
-        }
-        self.folder.write_result(result)  # last, because it says that the run is finished
-        return result
-
-    def _test(self, variables: Variables, test: Examples) -> dict[str, Any]:
-        logits = self.program.predict(variables, self.hp, test.images)
-        return jax.device_get(evaluate(logits, test.labels))
+    def close(self) -> None:
+        """Let go of all folders."""
+        for _, run in self._at_work:
+            run.close()

@@ -1,19 +1,22 @@
-"""What a person sees of a training: a bar with rate and time left, and a line an epoch."""
+"""What a person sees of trainings: a bar with rate and time left, and a line an epoch."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from jaxcifar.run import Run, Task
+
 
 class TrainProgress:
-    """A bar over all images of a run, shown only on a terminal; lines are printed everywhere."""
+    """A bar over all images of all runs, shown only on a terminal; lines are printed everywhere."""
 
-    def __init__(self, console: Console, epochs: int, images_per_epoch: int, done: int) -> None:
-        self._console, self._epochs = console, epochs
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[runs]}{task.description}"),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -22,9 +25,7 @@ class TrainProgress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task(
-            "compiling", total=epochs * images_per_epoch, completed=done, rate=""
-        )
+        self._bar = self._progress.add_task("compiling", total=0, rate="", runs="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -35,23 +36,41 @@ class TrainProgress:
     ) -> None:
         self._progress.stop()
 
-    def update(self, epoch: int, images: int, images_per_second: float, loss: float) -> None:
-        """Show that `images` images of the run are done, in `epoch` (from 1)."""
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def expect(self, images: int) -> None:
+        """Show that `images` more are to be done."""
+        self._progress.update(self._bar, total=self._progress.tasks[0].total + images)
+
+    def runs(self, done: int, of: int) -> None:
+        """Show how many runs of several are over."""
+        self._progress.update(self._bar, runs=f"{done}/{of} runs · ")
+
+    def advance(self, images: int) -> None:
+        """Show that `images` more are done, or need not be."""
+        self._progress.advance(self._bar, images)
+
+    def show(self, runs: Sequence[Run], losses: Sequence[float]) -> None:
+        """Show which runs are being trained, and their losses."""
+        first, others = runs[0], len(runs) - 1
+        epochs = first.task.config.epochs
+        name = f"{first.task.name} " if first.task.name else ""
+        more = f" and {others} more" if others else ""
+        rate = sum(run.images_per_second for run in runs)
         self._progress.update(
-            self._task,
-            description=f"epoch {epoch}/{self._epochs}",
-            completed=images,
-            rate=f"loss {loss:.3f}  {images_per_second:,.0f} images/s",
+            self._bar,
+            description=f"{name}epoch {min(first.epoch, epochs)}/{epochs}{more}",
+            rate=f"loss {losses[0]:.3f}  {rate:,.0f} images/s",
         )
 
-    def epoch_line(self, row: dict[str, Any]) -> None:
+    def epoch_line(self, task: Task, row: dict[str, Any]) -> None:
         """Print one finished epoch, a row of `metrics.jsonl`."""
-        width = len(str(self._epochs))
-        self._console.print(
-            f"epoch {row['epoch']:>{width}}/{self._epochs}  "
+        epochs = task.config.epochs
+        self.say(
+            f"{task.name and task.name + '  '}epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  "
             f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:6.2%}  "
             f"val loss {row['val_loss']:.4f} accuracy {row['val_accuracy']:6.2%}  "
-            f"lr {row['learning_rate']:.2g}  {row['images_per_second']:,.0f} images/s",
-            highlight=False,
-            soft_wrap=True,
+            f"lr {row['learning_rate']:.2g}  {row['images_per_second']:,.0f} images/s"
         )

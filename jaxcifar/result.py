@@ -8,12 +8,13 @@ import numpy as np
 
 from jaxcifar import environment, plots
 from jaxcifar.config import Config
-from jaxcifar.data import Dataset, Entry
+from jaxcifar.data import Dataset, Entry, Examples
 from jaxcifar.drawing import plot_network
 from jaxcifar.files import write_text
 from jaxcifar.run_folder import Row, RunFolder
 from jaxcifar.summary import Layer, count_flops, count_params, layer_table
 
+MISTAKES = 20
 SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
 
 
@@ -32,6 +33,7 @@ def tested_figures(
     history: Sequence[Row],
     epoch: int,
     chosen: dict[str, Any],
+    mismatched: dict[str, Any],
     last: dict[str, Any],
 ) -> dict[str, Any]:
     """What the test images say.
@@ -40,15 +42,19 @@ def tested_figures(
       entry: the data set.
       history: rows of `metrics.jsonl`.
       epoch: the one that validation chose.
-      chosen: loss, accuracy and accuracy by class of its weights.
-      last: the same of the last epoch's weights.
+      chosen: `evaluate` of its weights.
+      mismatched: the same with the images normalised if the run trained without, and the other
+        way round.
+      last: `evaluate` of the last epoch's weights.
     """
+    confusion = np.asarray(chosen["confusion"])
+    class_accuracy = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
     return {
         "test_accuracy": decimal(chosen["accuracy"]),
         "test_loss": decimal(chosen["loss"]),
-        "class_accuracy": dict(
-            zip(entry.class_names, map(decimal, chosen["class_accuracy"]), strict=True)
-        ),
+        "test_accuracy_mismatched": decimal(mismatched["accuracy"]),
+        "class_accuracy": dict(zip(entry.class_names, map(decimal, class_accuracy), strict=True)),
+        "confusion_matrix": confusion.tolist(),  # a row a true class, a column a predicted one
         "selected_epoch": epoch,
         "selection_rule": SELECTION_RULE,
         "val_accuracy": history[epoch - 1]["val_accuracy"],
@@ -77,6 +83,31 @@ def run_figures(
         "device": environment.describe_device(),
         "versions": environment.versions(),
         "config": dataclasses.asdict(config),
+    }
+
+
+def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.ndarray]:
+    """The wrong answers that the network was surest of, the surest first.
+
+    Args:
+      logits: `[N, 10]`.
+      examples: the images and labels that they belong to.
+
+    Returns:
+      up to `MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
+      probability of the prediction) and `image` (`[32, 32, 3] uint8`).
+    """
+    predicted = logits.argmax(-1)
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    confidence = 1 / odds.sum(-1)
+    wrong = np.flatnonzero(predicted != examples.labels)
+    index = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    return {
+        "index": index.astype(np.int32),
+        "label": examples.labels[index],
+        "predicted": predicted[index].astype(np.int32),
+        "confidence": confidence[index].astype(np.float32),
+        "image": examples.images[index],
     }
 
 

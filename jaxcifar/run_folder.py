@@ -21,6 +21,8 @@ class RunFolder:
       config: `config.json`, what was asked for.
       metrics: `metrics.jsonl`, a line an epoch.
       result: `result.json`; exists when the run is finished.
+      failure: one line, why the run can't be finished.
+      mistakes: the test images that the network got wrong with most confidence (`result.py`).
       summary, model_plot, accuracy_plot, loss_plot: for people.
       checkpoints: folder.
     """
@@ -30,6 +32,8 @@ class RunFolder:
         self.config = path / "config.json"
         self.metrics = path / "metrics.jsonl"
         self.result = path / "result.json"
+        self.failure = path / "failure.txt"
+        self.mistakes = path / "mistakes.npz"
         self.summary = path / "summary.txt"
         self.model_plot = path / "model.png"
         self.accuracy_plot = path / "accuracy.png"
@@ -48,24 +52,39 @@ class RunFolder:
 
         Raises:
           UsageError: the folder belongs to another config, or is no run folder.
-          RunError: another process is at work in it, or it can't be written.
+          BusyError: another process is at work in it.
+          RunError: it can't be written.
         """
         folder = cls(path)
-        folder._check_ours(config, overwrite)
+        folder.check(config, overwrite)
+        with folder.writing(), locked(path, wait=False):
+            if overwrite:
+                folder._clear()
+            if not folder.config.exists():
+                write_text(folder.config, config.to_json())
+            yield folder
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tell a failure to write here in one line.
+
+        Raises:
+          RunError: in place of an OSError.
+        """
         try:
-            with locked(path, wait=False):
-                if overwrite:
-                    folder._clear()
-                if not folder.config.exists():
-                    write_text(folder.config, config.to_json())
-                yield folder
+            yield
         except OSError as error:
             raise RunError(
-                f"{path}: can't be written ({error.strerror or error}); what is there is kept: "
-                "make room or choose another folder with --run-dir, then run the same command"
+                f"{self.path}: can't be written ({error.strerror or error}); what is there is "
+                "kept: make room or choose another folder, then run the same command"
             ) from error
 
-    def _check_ours(self, config: Config, overwrite: bool) -> None:
+    def check(self, config: Config, overwrite: bool = False) -> None:
+        """Refuse a folder that `opened` would refuse.
+
+        Raises:
+          UsageError: see `opened`.
+        """
         if not self.config.exists():
             foreign = [p for p in self.path.glob("*") if not p.name.startswith(".")]
             if foreign:
@@ -89,7 +108,9 @@ class RunFolder:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         for file in (
             self.result,
+            self.failure,
             self.metrics,
+            self.mistakes,
             self.summary,
             self.model_plot,
             self.accuracy_plot,

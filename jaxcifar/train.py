@@ -104,7 +104,8 @@ class Program:
       batch_size: training images a step, over all devices together.
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
-      batch_sharding: how a batch lies on the mesh; everything else is replicated.
+      batch_sharding: how a batch lies on the mesh; everything else is replicated. None leaves
+        placement to a caller that maps the program over runs.
       looped: whether many steps run as one loop on the device. XLA's CPU convolution is an
         order of magnitude slower inside a loop, so there each step is dispatched on its own.
     """
@@ -113,13 +114,26 @@ class Program:
     optimizer: str
     batch_size: int
     steps_per_epoch: int
-    batch_sharding: NamedSharding
+    batch_sharding: NamedSharding | None
     looped: bool
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Training images in the whole batches of an epoch."""
+        return self.steps_per_epoch * self.batch_size
 
     @property
     def replicated(self) -> NamedSharding:
         """The placement of everything but batches."""
         return NamedSharding(self.batch_sharding.mesh, PartitionSpec())
+
+    def _everywhere(self, tree: PyTree) -> PyTree:
+        placed = self.batch_sharding is not None
+        return jax.lax.with_sharding_constraint(tree, self.replicated) if placed else tree
+
+    def _shared_out(self, batch: PyTree) -> PyTree:
+        placed = self.batch_sharding is not None
+        return jax.lax.with_sharding_constraint(batch, self.batch_sharding) if placed else batch
 
     @partial(jax.jit, static_argnums=0)
     def init(self, hp: Hyperparameters) -> TrainState:
@@ -133,14 +147,14 @@ class Program:
             opt_state=self._update_rule(hp, 0).init(variables["params"]),
             metrics=Metrics.zero(),
         )
-        return jax.lax.with_sharding_constraint(state, self.replicated)
+        return self._everywhere(state)
 
     @partial(jax.jit, static_argnums=(0, 3))
     def epoch_order(self, hp: Hyperparameters, step: jax.Array, examples: int) -> jax.Array:
         """The training examples' order in the epoch that `step` is in, `[examples] int32`."""
         epoch = step // self.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(_order_key(hp), epoch), examples)
-        return jax.lax.with_sharding_constraint(order, self.replicated)
+        return self._everywhere(order)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_steps(
@@ -169,16 +183,14 @@ class Program:
         def step(state: TrainState) -> TrainState:
             start = state.step % self.steps_per_epoch * self.batch_size
             chosen = jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
-            batch = jax.lax.with_sharding_constraint(
-                (images[chosen], labels[chosen]), self.batch_sharding
-            )
+            batch = self._shared_out((images[chosen], labels[chosen]))
             return self.train_step(state, hp, *batch)
 
         if self.looped:
             state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
         else:
             state = step(state)
-        state = jax.lax.with_sharding_constraint(state, self.replicated)
+        state = self._everywhere(state)
         return state, state.metrics.means()
 
     def train_step(
@@ -244,7 +256,7 @@ class Program:
     def _predict_chunk(
         self, variables: Variables, hp: Hyperparameters, images: jax.Array
     ) -> jax.Array:
-        images = jax.lax.with_sharding_constraint(images, self.batch_sharding)
+        images = self._shared_out(images)
         images = augment.normalize(images, hp.mean, hp.std)
         return self.model.apply(variables, images, train=False)
 
@@ -256,12 +268,13 @@ class Program:
 
 @jax.jit
 def evaluate(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-    """Mean loss, accuracy and accuracy by class `[K]` of logits `[N, K]` and labels `[N]`."""
-    classes = jnp.arange(logits.shape[-1])
-    member = labels[:, None] == classes
-    hits = (logits.argmax(-1) == labels)[:, None] & member
-    by_class = hits.sum(0) / jnp.maximum(member.sum(0), 1)
-    return Metrics.of(logits, labels).means() | {"class_accuracy": by_class}
+    """Mean loss, accuracy and confusion matrix of logits `[N, K]` and labels `[N]`.
+
+    The matrix `[K, K] int32` counts images by true class (row) and predicted class (column).
+    """
+    classes = logits.shape[-1]
+    confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
+    return Metrics.of(logits, labels).means() | {"confusion": confusion}
 
 
 def _init_key(hp: Hyperparameters) -> jax.Array:

@@ -8,11 +8,12 @@ source was. The cache on disk is that sorted array itself: hashing the file vali
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from jaxcifar.files import replacing
 
 RECORD_BYTES = 1 + 3 * 32 * 32
 SPLITS = ("train", "test")
@@ -49,14 +50,8 @@ def write_cache(folder: Path, records: Mapping[str, np.ndarray]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split, array in records.items():
-        partial = folder / f".{split}.npy.{os.getpid()}"
-        try:
-            with partial.open("wb") as file:
-                np.save(file, array)
-                os.fsync(file.fileno())
-            partial.replace(folder / f"{split}.npy")
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(folder / f"{split}.npy") as file:
+            np.save(file, array)
 
 
 def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, np.ndarray] | None:

@@ -1,0 +1,66 @@
+"""Run a study, the ten-row ablation by default: `python -m experiments.ablation`."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.cli import Parser, add_config_options, add_data_dir, run_command
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.study import Study
+
+ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser(prog="python -m experiments.ablation", description=__doc__)
+    study = parser.add_argument_group("the study")
+    study.add_argument("--study", type=Path, default=ABLATION, help="file of rows (TOML)")
+    study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")
+    study.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="of each row")
+    study.add_argument("--force", nargs="+", default=[], metavar="ROW", help="run these anew")
+    study.add_argument("--at-once", type=int, metavar="N", help="runs to train together")
+    study.add_argument("--out", type=Path, help="folder (default: checkpoints/ and the study)")
+    add_data_dir(study)
+    # Rows may set any of these; an option holds for the rows that don't.
+    add_config_options(parser, without=("seed",), default_of=lambda _: "the study's")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Do what is left of the study, and write its report."""
+    options = vars(parser().parse_args(argv))
+    own = ("study", "rows", "seeds", "force", "at_once", "out", "data_dir")
+    here = {name: options.pop(name) for name in own}
+    if here["at_once"] is not None and here["at_once"] < 1:
+        raise UsageError(f"--at-once {here['at_once']}: must be at least 1")
+    study = Study.read(here["study"])
+    study = dataclasses.replace(study, config={**study.config, **options})
+    out = here["out"] or Path("checkpoints", here["study"].stem)
+    say = Console(highlight=False, soft_wrap=True, markup=False).print
+    for row in study.rows:  # complain before anything slow happens
+        study.config_of(row, seed=0)
+
+    from jaxcifar.compilations import count_compilations
+    from jaxcifar.conduct import conduct, plan, record
+    from jaxcifar.environment import use_cpu_cores
+
+    tasks = plan(study, here["rows"], here["seeds"], out, here["force"])
+    record(study, out)
+    use_cpu_cores(tasks[0].config.batch_size)
+    say(f"{study.title}: {len(tasks)} runs, in {out}")
+    outcomes = conduct(tasks, here["data_dir"], here["at_once"], Console(highlight=False))
+    done = sum(outcome.error is None for outcome in outcomes)
+    compiled = count_compilations("train_steps")
+    say(f"{done} runs done now, with {compiled} training program{'s' * (compiled != 1)} compiled.")
+    if failed := [outcome for outcome in outcomes if outcome.error]:
+        for outcome in failed:
+            say(f"{outcome.task.name}: {outcome.error}")
+        raise RunError(f"{len(failed)} of {len(tasks)} runs are not finished")
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

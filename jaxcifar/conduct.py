@@ -1,0 +1,136 @@
+"""Carrying out a study: which runs are left to do, and doing them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from jaxcifar.assemble import Setup
+from jaxcifar.config import Config
+from jaxcifar.data import load_dataset
+from jaxcifar.errors import DivergedError, RunError, UsageError
+from jaxcifar.files import locked, write_text
+from jaxcifar.fit import Outcome, fit_all
+from jaxcifar.interrupt import stop_signal
+from jaxcifar.progress import TrainProgress
+from jaxcifar.run import Task
+from jaxcifar.run_folder import RunFolder
+from jaxcifar.study import Study
+
+STUDY_FILE = "study.json"
+
+
+def plan(
+    study: Study, rows: list[str] | None, seeds: Sequence[int], out: Path, force: Sequence[str]
+) -> list[Task]:
+    """The runs of a study, all rows of the first seed first.
+
+    Args:
+      study: its rows and settings.
+      rows: names of those to run; None for all.
+      seeds: of each row.
+      out: folder of the study; a run lies in `out/ROW/seedN`.
+      force: rows to be run anew.
+
+    Raises:
+      UsageError: an unknown row, or a folder that belongs to another study or config.
+    """
+    _require_ours(study, out)
+    study.select(list(force))
+    tasks = [
+        Task(
+            config=study.config_of(row, seed),
+            path=out / row.name / f"seed{seed}",
+            name=f"{row.name} seed {seed}",
+            overwrite=row.name in force,
+        )
+        for seed in dict.fromkeys(seeds)
+        for row in study.select(rows)
+    ]
+    for task in tasks:
+        RunFolder(task.path).check(task.config, task.overwrite)
+    return tasks
+
+
+def record(study: Study, out: Path) -> None:
+    """Write down in `out` what is studied there, for reports.
+
+    Raises:
+      RunError: it can't be written.
+    """
+    try:
+        with locked(out):
+            write_text(out / STUDY_FILE, study.to_json())
+    except OSError as error:
+        raise RunError(f"--out {out}: can't be written ({error.strerror})") from error
+
+
+def _require_ours(study: Study, out: Path) -> None:
+    file = out / STUDY_FILE
+    if file.exists() and file.read_text() != study.to_json():
+        raise UsageError(
+            f"--out {out}: belongs to another study or other settings (see {file}); choose "
+            "another folder"
+        )
+
+
+def conduct(
+    tasks: Sequence[Task], data_dir: Path, at_once: int | None, console: Console
+) -> list[Outcome]:
+    """Do what is left of some tasks; those that share a program share its compilation.
+
+    Args:
+      tasks: finished ones are not touched, half-done ones are gone on with.
+      data_dir: TFDS folder.
+      at_once: runs to train together; None for what suits the devices.
+      console: shows one bar for all.
+
+    Returns:
+      how the tasks ended that were done now, those that failed before, and, with a `BusyError`,
+      those that another process is doing.
+
+    Raises:
+      Interrupted: after SIGINT or SIGTERM, with everything saved.
+      RunError: the data can't be had.
+    """
+    outcomes = [Outcome(task, error=error) for task in tasks if (error := _failure(task))]
+    failed = {outcome.task for outcome in outcomes}
+    left = [task for task in tasks if task not in failed and _unfinished(task)]
+    with stop_signal(console) as stop, TrainProgress(console) as progress:
+        for config, alike in _by_shared_part(tasks).items():
+            todo = [task for task in alike if task in left]
+            if todo:
+                # By all of a table's runs, so that what is left to do does not change the program.
+                together = min(at_once or sensible_at_once(jax.devices()), len(alike))
+                setup = Setup.create(config, load_dataset(config, data_dir, progress.say), together)
+                progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
+                for outcome in fit_all(todo, setup, progress, stop):
+                    outcomes.append(outcome)
+                    progress.runs(len(tasks) - len(left) + len(outcomes) - len(failed), len(tasks))
+    return outcomes
+
+
+def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
+    groups: dict[Config, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(task.config.shared_part(), []).append(task)
+    return groups
+
+
+def _unfinished(task: Task) -> bool:
+    return task.overwrite or not RunFolder(task.path).result.exists()
+
+
+def _failure(task: Task) -> DivergedError | None:
+    """What ended the task before, and would end it again."""
+    file = RunFolder(task.path).failure
+    return DivergedError(file.read_text().strip()) if file.exists() and not task.overwrite else None
+
+
+def sensible_at_once(devices: Sequence[jax.Device]) -> int:
+    """How many runs to train together, by measurement (docs/performance.md).
+
+    The cores of a CPU do best sharing one run; accelerators do best with a run each.
+    """
+    return 1 if devices[0].platform == "cpu" else len(devices)

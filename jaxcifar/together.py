@@ -1,0 +1,117 @@
+"""Several runs of one program, trained as one by one compiled function."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcifar.train import Hyperparameters, Program, PyTree, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """`at_once` runs of one program; every array of theirs has a leading axis of runs.
+
+    One run shares its batches between all devices of the program's mesh. Several are spread over
+    as many of those devices as divide their number, on the same one axis, and the runs of one
+    device are batched by `vmap`. Nothing is exchanged between runs: each computes what it would
+    compute alone.
+
+    Attributes:
+      program: of each run.
+      at_once: number of runs R.
+    """
+
+    program: Program
+    at_once: int
+
+    @property
+    def sharding(self) -> NamedSharding:
+        """The placement of arrays `[R, ...]`, and by their shape that of runs."""
+        if self.at_once == 1:
+            return self.program.replicated
+        devices = self.program.batch_sharding.mesh.devices
+        count = max(n for n in range(1, len(devices) + 1) if self.at_once % n == 0)
+        return NamedSharding(Mesh(devices[:count], ("data",)), PartitionSpec("data"))
+
+    @property
+    def replicated(self) -> NamedSharding:
+        """The placement of what all runs read: the images."""
+        return NamedSharding(self.sharding.mesh, PartitionSpec())
+
+    def join(self, trees: Sequence[PyTree]) -> PyTree:
+        """Stack the arrays of R runs."""
+        return jax.device_put(_stack(list(trees)), self.sharding)
+
+    def split(self, stacked: PyTree) -> list[PyTree]:
+        """The inverse of `join`; each run's arrays are where its program evaluates them."""
+        return _unstack(jax.device_put(stacked, self.program.replicated), self.at_once)
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def train_steps(
+        self,
+        states: TrainState,
+        hps: Hyperparameters,
+        images: jax.Array,
+        labels: jax.Array,
+        orders: jax.Array,
+        count: jax.Array,
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """`Program.train_steps` of each run; all but images, labels and count are stacked."""
+        if self.at_once == 1:
+            alone = partial(self.program.train_steps, images=images, labels=labels, count=count)
+            return _of_one(lambda state, hp, order: alone(state, hp, order=order))(
+                states, hps, orders
+            )
+        program = dataclasses.replace(self.program, batch_sharding=None)
+
+        def on_a_device(
+            states: TrainState,
+            hps: Hyperparameters,
+            orders: jax.Array,
+            images: jax.Array,
+            labels: jax.Array,
+            count: jax.Array,
+        ) -> tuple[TrainState, dict[str, jax.Array]]:
+            def train(
+                state: TrainState, hp: Hyperparameters, order: jax.Array
+            ) -> tuple[TrainState, dict[str, jax.Array]]:
+                return program.train_steps(state, hp, images, labels, order, count)
+
+            each = _of_one(train) if len(orders) == 1 else jax.vmap(train)
+            return each(states, hps, orders)
+
+        runs, shared = PartitionSpec("data"), PartitionSpec()
+        return jax.shard_map(
+            on_a_device,
+            mesh=self.sharding.mesh,
+            in_specs=(runs, runs, runs, shared, shared, shared),
+            out_specs=runs,
+            check_vma=False,
+        )(states, hps, orders, images, labels, count)
+
+
+def _of_one(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """`vmap` for an axis of length one: convolutions stay what they are."""
+
+    def mapped(*stacked: PyTree) -> PyTree:
+        return _stack([function(*(_take(tree, 0) for tree in stacked))])
+
+    return mapped
+
+
+def _take(stacked: PyTree, run: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[run], stacked)
+
+
+@jax.jit
+def _stack(trees: list[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@partial(jax.jit, static_argnums=1)
+def _unstack(stacked: PyTree, count: int) -> list[PyTree]:
+    return [_take(stacked, run) for run in range(count)]
