@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.cli import Parser, add_config_options, add_data_dir, run_command
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.study import Study
 
 ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
@@ -47,19 +47,26 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.compilations import count_compilations
     from jaxcifar.conduct import conduct, plan, record
     from jaxcifar.environment import use_cpu_cores
+    from jaxcifar.report import write_report
+    from jaxcifar.run_folder import RunFolder
 
     tasks = plan(study, here["rows"], here["seeds"], out, here["force"])
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size)
     say(f"{study.title}: {len(tasks)} runs, in {out}")
     outcomes = conduct(tasks, here["data_dir"], here["at_once"], Console(highlight=False))
-    done = sum(outcome.error is None for outcome in outcomes)
+    errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
-    say(f"{done} runs done now, with {compiled} training program{'s' * (compiled != 1)} compiled.")
-    if failed := [outcome for outcome in outcomes if outcome.error]:
-        for outcome in failed:
-            say(f"{outcome.task.name}: {outcome.error}")
-        raise RunError(f"{len(failed)} of {len(tasks)} runs are not finished")
+    say(
+        f"{len(outcomes) - len(errors)} runs done now, with {compiled} training "
+        f"program{'s' * (compiled != 1)} compiled."
+    )
+    for name, error in errors.items():
+        say(f"{name}: {error}")
+    if any(RunFolder(task.path).result.exists() for task in tasks):
+        say(f"report: {write_report(out)}, and the same in REPORT.md")
+    if failed := [name for name, error in errors.items() if not isinstance(error, BusyError)]:
+        raise RunError(f"{len(failed)} of {len(tasks)} runs failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ def plan(
       UsageError: an unknown row, or a folder that belongs to another study or config.
     """
     _require_ours(study, out)
-    study.select(list(force))
+    selected = study.select(rows)
+    for row in study.select(list(force)):
+        if row not in selected:
+            raise UsageError(f"--force {row.name}: not among --rows")
     tasks = [
         Task(
             config=study.config_of(row, seed),
@@ -46,7 +49,7 @@ def plan(
             overwrite=row.name in force,
         )
         for seed in dict.fromkeys(seeds)
-        for row in study.select(rows)
+        for row in selected
     ]
     for task in tasks:
         RunFolder(task.path).check(task.config, task.overwrite)
@@ -68,11 +71,19 @@ def record(study: Study, out: Path) -> None:
 
 def _require_ours(study: Study, out: Path) -> None:
     file = out / STUDY_FILE
-    if file.exists() and file.read_text() != study.to_json():
-        raise UsageError(
-            f"--out {out}: belongs to another study or other settings (see {file}); choose "
-            "another folder"
-        )
+    if not file.exists() or file.read_text() == study.to_json():
+        return
+    there = Study.read(file)
+    names = sorted(there.config.keys() | study.config.keys())
+    differing = ", ".join(
+        f"{name} {there.config.get(name)} there, {study.config.get(name)} asked for"
+        for name in names
+        if there.config.get(name) != study.config.get(name)
+    )
+    raise UsageError(
+        f"--out {out}: belongs to another study ({differing or 'with other rows'}); choose "
+        "another folder"
+    )
 
 
 def conduct(

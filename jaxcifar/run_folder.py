@@ -89,8 +89,8 @@ class RunFolder:
             foreign = [p for p in self.path.glob("*") if not p.name.startswith(".")]
             if foreign:
                 raise UsageError(
-                    f"--run-dir {self.path}: holds files but no run ({foreign[0].name}, ...); "
-                    "choose an empty or new folder"
+                    f"{self.path}: holds files but no run ({foreign[0].name}, ...); choose an "
+                    "empty or new folder"
                 )
         elif not overwrite:
             differing = Config.from_json(self.config.read_text()).differences(config)
@@ -99,8 +99,8 @@ class RunFolder:
                     f"{k} {old} there, {new} asked for" for k, (old, new) in differing.items()
                 )
                 raise UsageError(
-                    f"--run-dir {self.path}: belongs to another config ({what}); choose another "
-                    "folder, or --overwrite to start anew"
+                    f"{self.path}: belongs to another config ({what}); choose another folder, or "
+                    "start anew with --overwrite (in a study: --force ROW)"
                 )
 
     def _clear(self) -> None:

@@ -49,14 +49,15 @@ class Study:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a TOML file like those in `experiments/studies`.
+        """Read a TOML file like those in `experiments/studies`, or the JSON that `to_json` gives.
 
         Raises:
           UsageError: the file can't be read, or says something that no study has.
         """
         try:
-            return cls.from_dict(tomllib.loads(path.read_text()))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            parse = json.loads if path.suffix == ".json" else tomllib.loads
+            return cls.from_dict(parse(path.read_text()))
+        except (OSError, ValueError) as error:  # both parsers' errors are ValueErrors
             raise UsageError(f"--study {path}: {error}") from error
         except UsageError as error:
             raise UsageError(f"--study {path}: {error}") from None

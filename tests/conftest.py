@@ -13,6 +13,7 @@ import pytest
 from jaxcifar.data import Dataset, Examples, catalog
 from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.models.cnn import CNN
 
 # Each program is compiled once for all tests and all the commands that they start.
 _CACHE = tempfile.TemporaryDirectory()
@@ -62,6 +63,11 @@ def easy_dataset():
     )
 
 
+def small_cnn(arch, dtype, dropout=0.0):
+    """In place of `create_model`, where the network does not matter: compiles in a moment."""
+    return CNN(widths=(4, 4, 8), hidden=16, dropout=dropout, dtype=dtype)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 8 MB, and a function that makes it larger."""
@@ -92,6 +98,15 @@ def real_data_dir(tmp_path_factory):
     done = command("prepare", "--archive", str(archive), "--data-dir", str(folder))
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(tmp_path_factory):
+    """A folder with shapes10 prepared."""
+    folder = tmp_path_factory.mktemp("tfds")
+    done = command("prepare", "--dataset", "shapes10", "--data-dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    return str(folder)
 
 
 def command(name, *arguments, env=None, timeout=300):

@@ -14,22 +14,14 @@ SMALL += ("--epochs", "3", "--val-fraction", "0.01", "--optimizer", "sgd")
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tfds")
-    done = command("prepare", "--dataset", "shapes10", "--data-dir", str(folder))
-    assert done.returncode == 0, done.stderr
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def whole(data_dir, tmp_path_factory):
+def whole(shapes_dir, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "whole"
-    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(path))
+    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(path))
     assert done.returncode == 0, done.stderr
     return path, done.stdout
 
 
-def stop_with(number, data_dir, path):
+def stop_with(number, shapes_dir, path):
     """Start a run, stop it after its first epoch, and return its exit code and output."""
     process = subprocess.Popen(
         [
@@ -38,7 +30,7 @@ def stop_with(number, data_dir, path):
             "experiments.run",
             *SMALL,
             "--data-dir",
-            data_dir,
+            shapes_dir,
             "--run-dir",
             path,
         ],
@@ -62,10 +54,10 @@ def assert_same_numbers(path, other):
         assert mine[key] == theirs[key]
 
 
-def test_tfds_data_dir_is_honoured(data_dir):
-    done = command("prepare", "--dataset", "shapes10", env={"TFDS_DATA_DIR": data_dir})
+def test_tfds_data_dir_is_honoured(shapes_dir):
+    done = command("prepare", "--dataset", "shapes10", env={"TFDS_DATA_DIR": shapes_dir})
     assert done.returncode == 0, done.stderr
-    assert f"ready in {data_dir}: 10,000 train, 2,000 test" in done.stdout
+    assert f"ready in {shapes_dir}: 10,000 train, 2,000 test" in done.stdout
     assert "Preparing" not in done.stdout
 
 
@@ -77,30 +69,30 @@ def test_a_run_names_its_data_and_result(whole):
     assert output.count("epoch 3/3") == 1
 
 
-def test_a_finished_run_is_not_trained_again(whole, data_dir):
+def test_a_finished_run_is_not_trained_again(whole, shapes_dir):
     path, _ = whole
     before = (path / "metrics.jsonl").stat().st_mtime_ns
-    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(path))
+    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(path))
     assert done.returncode == 0, done.stderr
     assert "finished" in done.stdout
     assert (path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_killed_and_resumed(whole, data_dir, tmp_path):
-    code, _ = stop_with(signal.SIGKILL, data_dir, tmp_path)
+def test_killed_and_resumed(whole, shapes_dir, tmp_path):
+    code, _ = stop_with(signal.SIGKILL, shapes_dir, tmp_path)
     assert code == -signal.SIGKILL
-    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(tmp_path))
+    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert_same_numbers(tmp_path, whole[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_resumed(whole, data_dir, tmp_path, number):
-    code, output = stop_with(number, data_dir, tmp_path)
+def test_interrupted_and_resumed(whole, shapes_dir, tmp_path, number):
+    code, output = stop_with(number, shapes_dir, tmp_path)
     assert code == 130
     assert "everything is saved" in output
     assert "Traceback" not in output
-    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(tmp_path))
+    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(tmp_path))
     assert "resuming after step" in done.stdout
     assert_same_numbers(tmp_path, whole[0])
 
@@ -141,11 +133,11 @@ def test_cifar10_never_falls_back(tmp_path):
     assert not (run_dir / "result.json").exists()
 
 
-def test_auto_falls_back_loudly(data_dir, tmp_path):
+def test_auto_falls_back_loudly(shapes_dir, tmp_path):
     offline = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
     arguments = [a if a != "shapes10" else "auto" for a in SMALL] + ["--epochs", "1"]
     done = command(
-        "run", *arguments, "--data-dir", data_dir, "--run-dir", str(tmp_path / "run"), env=offline
+        "run", *arguments, "--data-dir", shapes_dir, "--run-dir", str(tmp_path / "run"), env=offline
     )
     assert done.returncode == 0, done.stderr
     assert "NOT CIFAR-10" in done.stdout
@@ -153,14 +145,14 @@ def test_auto_falls_back_loudly(data_dir, tmp_path):
     assert result["dataset"] == "shapes10 (synthetic, not CIFAR-10)"
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, small_disk):
+def test_a_full_disk_is_one_line_and_loses_nothing(shapes_dir, small_disk):
     disk, enlarge = small_disk
     run_dir = disk / "run"
-    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(run_dir))
+    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(run_dir))
     assert_one_line_error(done, 1, str(run_dir), "make room", "same command")
     assert json.loads((run_dir / "config.json").read_text())["epochs"] == 3
     enlarge()
-    done = command("run", *SMALL, "--data-dir", data_dir, "--run-dir", str(run_dir))
+    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(run_dir))
     assert done.returncode == 0, done.stderr
 
 

@@ -1,0 +1,22 @@
+"""Write the report of the runs in a folder: `python -m experiments.report DIR`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.cli import Parser, run_command
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read run folders, write REPORT.md, report.html and pictures beside them."""
+    parser = Parser(prog="python -m experiments.report", description=__doc__)
+    parser.add_argument("folder", metavar="DIR", type=Path, help="runs are found here and below")
+    options = parser.parse_args(argv)
+
+    from jaxcifar.report import write_report
+
+    print(f"report: {write_report(options.folder)}, and the same in REPORT.md")
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""The study command as a user meets it: killed, started twice, run again."""
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, command
+
+ROWS = ("baseline", "both", "lr0.1-step")
+SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
+SMALL += ("--epochs", "2", "--val-fraction", "0.01", "--rows", *ROWS)
+
+
+def arguments(shapes_dir, out):
+    return [*SMALL, "--data-dir", shapes_dir, "--out", str(out)]
+
+
+def start(shapes_dir, out):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.ablation", *arguments(shapes_dir, out)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def timeless(out):
+    """The report without its section on time."""
+    return re.sub(
+        r"## \d+\. Time and cost.*?(?=## )", "", (out / "REPORT.md").read_text(), flags=re.S
+    )
+
+
+def pictures(out):
+    return {path.name: path.read_bytes() for path in (out / "report").glob("*.png")}
+
+
+@pytest.fixture(scope="module")
+def whole(shapes_dir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ablation")
+    done = command("ablation", *arguments(shapes_dir, out))
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_it_tells_of_compilations_and_the_report(whole):
+    out, output = whole
+    assert "3 runs done now, with 1 training program compiled" in output
+    assert (out / "report.html").exists()
+    assert "These are not CIFAR-10 results" in timeless(out)
+    for row in ROWS:
+        assert f"{row} seed 0  epoch 2/2" in output
+
+
+def test_again_it_only_writes_the_report(whole, shapes_dir):
+    out, _ = whole
+    report, images = (out / "REPORT.md").read_text(), pictures(out)
+    results = {path: path.stat().st_mtime_ns for path in out.rglob("seed0/*")}
+    (out / "REPORT.md").unlink()
+    done = command("ablation", *arguments(shapes_dir, out))
+    assert "0 runs done now, with 0 training programs compiled" in done.stdout
+    assert (out / "REPORT.md").read_text() == report
+    assert pictures(out) == images
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("seed0/*")} == results
+
+
+def test_killed_at_random_moments(whole, shapes_dir, tmp_path):
+    """The report is that of the undisturbed study, but for its times."""
+    moments = random.Random(0)
+    for _ in range(3):
+        process = start(shapes_dir, tmp_path)
+        time.sleep(moments.uniform(3, 12))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    done = command("ablation", *arguments(shapes_dir, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert timeless(tmp_path) == timeless(whole[0])
+    assert pictures(tmp_path) == pictures(whole[0])
+
+
+def test_two_processes_share_the_work(whole, shapes_dir, tmp_path):
+    first, second = start(shapes_dir, tmp_path), start(shapes_dir, tmp_path)
+    outputs = [process.communicate(timeout=300) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    lines = "".join(output for output, _ in outputs).splitlines()
+    for row in ROWS:
+        for epoch in (1, 2):
+            trained = [line for line in lines if line.startswith(f"{row} seed 0  epoch {epoch}/2")]
+            assert len(trained) == 1, (row, epoch)
+    assert timeless(tmp_path) == timeless(whole[0])

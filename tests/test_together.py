@@ -1,0 +1,117 @@
+"""Runs trained at once compute what they compute alone, wherever they are placed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT, small_cnn
+
+from jaxcifar import assemble
+from jaxcifar.assemble import make_hyperparameters, make_program
+from jaxcifar.config import Config
+from jaxcifar.together import Together
+
+CONFIG = Config.create(
+    "cnn", epochs=1, batch_size=32, optimizer="sgd", learning_rate=0.005, schedule="none"
+)
+VARIATIONS = (
+    {"normalize": False, "augment": False},
+    {"augment": False, "seed": 3},
+    {"learning_rate": 0.02},
+    {"weight_decay": 0.1, "momentum": 0.5, "seed": 1},
+)
+STEPS = 3
+
+
+def losses(dataset, devices, at_once, looped=False):
+    """Mean loss after each step (only after the last one, if looped) of the four variations."""
+    program = make_program(CONFIG, len(dataset.train.labels), devices)
+    program = program.__class__(**{**vars(program), "looped": looped})
+    together = Together(program, at_once)
+    data = jax.device_put(dataset.train, together.replicated)
+    result = []
+    for first in range(0, len(VARIATIONS), at_once):
+        hps = [
+            make_hyperparameters(
+                Config(**{**vars(CONFIG), **changes}), dataset, program.steps_per_epoch
+            )
+            for changes in VARIATIONS[first : first + at_once]
+        ]
+        hps = jax.device_put(hps, program.replicated)
+        states = together.join([program.init(hp) for hp in hps])
+        orders = together.join([program.epoch_order(hp, np.int32(0), 128) for hp in hps])
+        hps, means = together.join(hps), []
+        for _ in range(1 if looped else STEPS):
+            states, mean = together.train_steps(states, hps, *data, orders, np.int32(STEPS))
+            means.append(np.asarray(mean["loss"]))
+        result += np.asarray(means).T.tolist()
+        alone = together.split(states)
+        assert len(alone) == at_once
+        assert all(state.step == STEPS for state in alone)
+    return np.asarray(result)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "create_model", small_cnn)
+        yield
+
+
+@pytest.fixture(scope="module")
+def alone(easy_dataset):
+    return losses(easy_dataset, jax.devices()[:1], 1)
+
+
+def test_variations_differ(alone):
+    assert alone.shape == (4, STEPS)
+    assert len(set(alone[:, -1].tolist())) == 4
+
+
+@pytest.mark.parametrize("at_once", [2, 4])
+def test_on_one_device(alone, easy_dataset, at_once):
+    got = losses(easy_dataset, jax.devices()[:1], at_once)
+    np.testing.assert_allclose(got, alone, rtol=1e-4)
+
+
+def test_in_one_dispatch(alone, easy_dataset):
+    got = losses(easy_dataset, jax.devices()[:1], 4, looped=True)
+    np.testing.assert_allclose(got[:, -1], alone[:, -1], rtol=1e-3)
+
+
+def test_spread_over_devices(alone, easy_dataset, tmp_path):
+    """Three devices: all share a run, two take two runs each, or one run each."""
+    arrays = {"images": easy_dataset.train.images, "labels": easy_dataset.train.labels}
+    np.savez(tmp_path / "train.npz", **arrays)
+    done = subprocess.run(
+        [sys.executable, "-c", SPREAD, str(tmp_path / "train.npz")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), "JAX_NUM_CPU_DEVICES": "2"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for at_once, got in json.loads(done.stdout.splitlines()[-1]).items():
+        np.testing.assert_allclose(got, alone, rtol=1e-4, err_msg=f"{at_once} at once")
+
+
+SPREAD = """
+import json, sys
+import jax, numpy as np
+import test_together
+from conftest import small_cnn
+from jaxcifar import assemble
+from jaxcifar.data import Dataset, Examples, catalog
+
+assemble.create_model = small_cnn
+train = Examples(**np.load(sys.argv[1]))
+mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
+dataset = Dataset(catalog.SHAPES10, train, train, train, mean, std)
+assert jax.device_count() == 2
+print(json.dumps({n: test_together.losses(dataset, jax.devices(), n).tolist() for n in (1, 2, 4)}))
+"""
