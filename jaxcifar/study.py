@@ -39,7 +39,8 @@ class Study:
       config: fields of `Config` that every row shares.
       rows: the variations, in the order in which they are run and told.
       reference: what the rows' reference figures were measured with: `name`, `arch`, `dataset`,
-        `epochs`.
+        `epochs`; and `sets`, fields whose values are to be compared by how near rows that agree
+        in them come to their references together.
     """
 
     title: str

@@ -66,6 +66,8 @@ def test_a_run_names_its_data_and_result(whole):
     assert "NOT CIFAR-10" in output
     result = json.loads((path / "result.json").read_text())
     assert f"{result['test_accuracy']:.2%}" in output
+    assert (result["parameters"], result["flops"]) == (551_722, 39_356_160)
+    assert "Total params: 551,722" in (path / "summary.txt").read_text()
     assert output.count("epoch 3/3") == 1
 
 

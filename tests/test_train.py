@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, small_cnn
 
+from jaxcifar import assemble
 from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.config import Config
 from jaxcifar.train import Metrics, Program, evaluate
@@ -19,6 +20,13 @@ from jaxcifar.train import Metrics, Program, evaluate
 CONFIG = Config.create(
     "cnn", epochs=2, batch_size=32, optimizer="sgd", learning_rate=0.05, schedule="cosine"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "create_model", small_cnn)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +127,14 @@ EIGHT_DEVICES = """
 import json, sys
 import jax, numpy as np
 from jaxcifar.data import Examples
+from conftest import small_cnn
 from test_train import CONFIG, train
+from jaxcifar import assemble
 from jaxcifar.assemble import make_program
 from jaxcifar.data import Dataset, catalog
 from jaxcifar.train import Program
 
+assemble.create_model = small_cnn
 rng = np.random.RandomState(0)
 labels = np.arange(128, dtype=np.int32) % 10
 images = (rng.randint(0, 20, (128, 32, 32, 3)) + 23 * labels[:, None, None, None]).astype(np.uint8)

@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 
 from jaxcifar.drawing import plot_network
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.files import locked, write_text
 from jaxcifar.models import create_model
 from jaxcifar.report import figures, findings
@@ -33,9 +33,11 @@ def write_report(folder: Path) -> Path:
       the path of `report.html`.
 
     Raises:
-      UsageError: there is no finished run.
+      UsageError: there is no such folder, or no finished run in it.
       RunError: a run can't be read, or the report can't be written.
     """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
     try:
         with locked(folder):  # read inside: the last of several writers has seen the most
             records = read_records(folder)
@@ -186,6 +188,7 @@ def _study(study: StudyRecord, records: Records, folder: Path) -> dict[str, Any]
         "fields": findings.varied_fields(variations),
         "note": findings.setting_note(study),
         "changes": [findings.single_change(*pair) for pair in single_changes(variations)],
+        "sets": findings.reference_sets(study),
         "learning": learning,
         "learning_sentence": findings.learning_sentence(learning),
         "mismatch": lines

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxcifar.config import Config
 from jaxcifar.report.records import Network, StudyRecord, Variation
 from jaxcifar.report.statistics import NOISE_LIMIT, Difference, Sample, epochs_to_share
@@ -195,6 +197,27 @@ def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
         f"The gap is widest for {widest['name']} ({points(widest['gap'])} points) and smallest "
         f"for {narrowest['name']} ({points(narrowest['gap'])}). {speed}"
     )
+
+
+def reference_sets(study: StudyRecord) -> list[dict[str, Any]]:
+    """How far sets of rows are from the reference, the nearest first.
+
+    The rows of a set agree in the fields that the study's reference names as `sets`.
+    """
+    fields = study.study.reference.get("sets", [])
+    sets: dict[str, list[Variation]] = {}
+    for v in study.variations:
+        if fields and v.reference:
+            name = ", ".join(
+                f"{field_title(f)} {field_value(getattr(v.config, f))}" for f in fields
+            )
+            sets.setdefault(name, []).append(v)
+    lines = []
+    for name, rows in sets.items():
+        away = [v.values("test_accuracy").mean() - float(np.mean(v.reference)) for v in rows]
+        rms = float(np.sqrt(np.mean(np.square(away))))
+        lines.append({"name": name, "away": ", ".join(map(points, away)), "rms": rms})
+    return sorted(lines, key=lambda line: line["rms"])
 
 
 def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
