@@ -108,17 +108,21 @@ def conduct(
     outcomes = [Outcome(task, error=error) for task in tasks if (error := _failure(task))]
     failed = {outcome.task for outcome in outcomes}
     left = [task for task in tasks if task not in failed and _unfinished(task)]
+    over = len(tasks) - len(left)
     with stop_signal(console) as stop, TrainProgress(console) as progress:
+        progress.runs(over, len(tasks))
         for config, alike in _by_shared_part(tasks).items():
             todo = [task for task in alike if task in left]
-            if todo:
-                # By all of a table's runs, so that what is left to do does not change the program.
-                together = min(at_once or sensible_at_once(jax.devices()), len(alike))
-                setup = Setup.create(config, load_dataset(config, data_dir, progress.say), together)
-                progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
-                for outcome in fit_all(todo, setup, progress, stop):
-                    outcomes.append(outcome)
-                    progress.runs(len(tasks) - len(left) + len(outcomes) - len(failed), len(tasks))
+            if not todo:
+                continue
+            # By all of a table's runs, so that what is left to do does not change the program.
+            together = min(at_once or sensible_at_once(jax.devices()), len(alike))
+            setup = Setup.create(config, load_dataset(config, data_dir, progress.say), together)
+            progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
+            for outcome in fit_all(todo, setup, progress, stop):
+                outcomes.append(outcome)
+                over += 1
+                progress.runs(over, len(tasks))
     return outcomes
 
 

@@ -153,6 +153,7 @@ class _Crew:
             left -= count
             for run in at_work:
                 run.step += count
+            self._progress.advance(count * self._setup.program.batch_size * len(at_work))
             # Waiting for the dispatch before keeps one in flight and the host in touch.
             waited = before if left else running
             if not waited:
@@ -163,7 +164,6 @@ class _Crew:
             for run in at_work:
                 run.epoch_seconds += now - last
             last = now
-            self._progress.advance(count * self._setup.program.batch_size * len(at_work))
             self._progress.show(at_work, losses)
             if now - saved > _AUTOSAVE_SECONDS:
                 self._save()
