@@ -109,7 +109,7 @@ def conduct(
     failed = {outcome.task for outcome in outcomes}
     left = [task for task in tasks if task not in failed and _unfinished(task)]
     over = len(tasks) - len(left)
-    with stop_signal(console) as stop, TrainProgress(console) as progress:
+    with TrainProgress(console) as progress:
         progress.runs(over, len(tasks))
         for config, alike in _by_shared_part(tasks).items():
             todo = [task for task in alike if task in left]
@@ -119,10 +119,11 @@ def conduct(
             together = min(at_once or sensible_at_once(jax.devices()), len(alike))
             setup = Setup.create(config, load_dataset(config, data_dir, progress.say), together)
             progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
-            for outcome in fit_all(todo, setup, progress, stop):
-                outcomes.append(outcome)
-                over += 1
-                progress.runs(over, len(tasks))
+            with stop_signal(console) as stop:
+                for outcome in fit_all(todo, setup, progress, stop):
+                    outcomes.append(outcome)
+                    over += 1
+                    progress.runs(over, len(tasks))
     return outcomes
 
 
