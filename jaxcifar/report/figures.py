@@ -113,7 +113,7 @@ def plot_mistakes(run: RunRecord, mistakes: dict[str, np.ndarray], title: str, p
     rows = max(1, -(-len(mistakes["image"]) // columns))
     figure = Figure(figsize=(_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
     figure.suptitle(title, fontsize=11)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()
     for panel, image, label, predicted, confidence in zip(

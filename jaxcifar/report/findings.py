@@ -77,11 +77,16 @@ def varied_fields(variations: Sequence[Variation]) -> list[str]:
 
 
 def seeds(variations: Sequence[Variation]) -> str:
-    """How many seeds stand behind variations, "one seed each" or "3 seeds each"."""
-    counts = sorted({len(v.runs) for v in variations})
-    if counts == [1]:
-        return "one seed each"
-    return f"{' to '.join(map(str, (counts[0], counts[-1])[: len(counts)]))} seeds each"
+    """How many seeds stand behind variations, "one seed", "3 seeds each" or "1 to 3 seeds each"."""
+    least, most = (f(len(v.runs) for v in variations) for f in (min, max))
+    count = (
+        "one seed"
+        if most == 1
+        else f"{most} seeds"
+        if least == most
+        else f"{least} to {most} seeds"
+    )
+    return count if len(variations) == 1 else f"{count} each"
 
 
 def deviations(difference: Difference) -> str:
@@ -246,9 +251,9 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
         for line in low
     )
     if all(2 / 3 <= share <= 1.5 for share in shares):
-        verdict = "That explains them: it takes about what is missing"
+        verdict = "That explains them: each loses about what is missing"
     elif all(1 / 3 <= share <= 3 for share in shares):
-        verdict = "That explains them in part: it takes accuracy away, but not as much or more"
+        verdict = "That explains them in part: each loses accuracy, but another amount"
     else:
         verdict = "That does not explain all of them"
     return f"{verdict} ({told})."
