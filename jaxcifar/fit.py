@@ -86,7 +86,7 @@ class _Crew:
         self._progress, self._stop = progress, stop
         self._places: list[Run | None] = [None] * setup.together.at_once
         self._states: TrainState | None = None  # of all places
-        self._hps: list[Hyperparameters] = []
+        self._hps: Hyperparameters | None = None
         self._means: dict[str, np.ndarray] = {}  # training loss and accuracy of all places
         self._train_steps: Callable | None = None
 
@@ -127,14 +127,13 @@ class _Crew:
         together = self._setup.together
         if self._states is None:  # idle places compute what the first run does
             first = next(iter(newcomers.values()))
-            states = [first.state] * together.at_once
-            self._hps = [first.hp] * together.at_once
+            trees = [(first.state, first.hp)] * together.at_once
         else:
-            states = together.split(self._states)
+            trees = together.split((self._states, self._hps))
         for place, run in newcomers.items():
-            states[place], self._hps[place] = run.state, run.hp
+            trees[place] = (run.state, run.hp)
             del run.state  # not a copy to be kept beside the one in training
-        self._states = together.join(states)
+        self._states, self._hps = together.join(trees)
 
     def _train(self) -> None:
         """Train to where the first run ends an epoch, or blows up."""
@@ -175,16 +174,15 @@ class _Crew:
         setup, together = self._setup, self._setup.together
         someone = self._at_work[0][1]
         orders = together.join([self._order(run or someone) for run in self._places])
-        hps = together.join(self._hps)
         if self._train_steps is None:  # compiled ahead, so that no epoch's time includes it
             lowered = Together.train_steps.lower(
-                together, self._states, hps, *setup.train, orders, np.int32(1)
+                together, self._states, self._hps, *setup.train, orders, np.int32(1)
             )
             self._train_steps = lowered.compile()
 
         def advance(count: int) -> dict[str, jax.Array]:
             self._states, means = self._train_steps(
-                self._states, hps, *setup.train, orders, np.int32(count)
+                self._states, self._hps, *setup.train, orders, np.int32(count)
             )
             return means
 

@@ -1,15 +1,18 @@
 """Fixtures that several rooms' tests share."""
 
+import contextlib
 import dataclasses
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jaxcifar import assemble
 from jaxcifar.data import Dataset, Examples, catalog
 from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import default_data_dir
@@ -66,6 +69,36 @@ def easy_dataset():
 def small_cnn(arch, dtype, dropout=0.0):
     """In place of `create_model`, where the network does not matter: compiles in a moment."""
     return CNN(widths=(4, 4, 8), hidden=16, dropout=dropout, dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def small_network():
+    """Trains `small_cnn` whatever the config names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "create_model", small_cnn)
+        yield
+
+
+class StopAfter(threading.Event):
+    """Is set once it has been asked a number of times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.left = times
+
+    def is_set(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def stopped_after(times):
+    """In place of `stop_signal`: asks to stop after so many steps."""
+
+    @contextlib.contextmanager
+    def stop_signal(console):
+        yield StopAfter(times)
+
+    return stop_signal
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 import contextlib
 import json
 import os
-import threading
 from pathlib import Path
 
 import pytest
-from conftest import small_cnn
+from conftest import stopped_after
 from rich.console import Console
 
-from jaxcifar import assemble
 from jaxcifar import conduct as conduct_module
 from jaxcifar.compilations import count_compilations
 from jaxcifar.conduct import conduct, plan, record
@@ -40,11 +38,9 @@ THREE = study(plain={"normalize": False, "augment": False}, norm={"augment": Fal
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small(easy_dataset):
-    """Few images, a small network."""
+def few_images(easy_dataset, small_network):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conduct_module, "load_dataset", lambda *_: easy_dataset)
-        patch.setattr(assemble, "create_model", small_cnn)
         yield
 
 
@@ -148,26 +144,6 @@ def test_at_once_a_failed_run_leaves_the_other_as_it_is(alone, tmp_path):
     assert isinstance(errors["wild seed 0"], DivergedError)
     expected = numbers(alone[0] / "both" / "seed0")[1]["test_loss"]
     assert numbers(tmp_path / "both" / "seed0")[1]["test_loss"] == pytest.approx(expected, rel=0.05)
-
-
-class StopAfter(threading.Event):
-    """Is set once it has been asked a number of times."""
-
-    def __init__(self, times):
-        super().__init__()
-        self.left = times
-
-    def is_set(self):
-        self.left -= 1
-        return self.left < 0
-
-
-def stopped_after(steps):
-    @contextlib.contextmanager
-    def stop_signal(console):
-        yield StopAfter(steps)
-
-    return stop_signal
 
 
 @pytest.mark.parametrize("at_once", [1, 2])

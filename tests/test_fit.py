@@ -2,17 +2,14 @@
 
 import json
 import os
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from conftest import small_cnn
+from conftest import stopped_after
 from rich.console import Console
 
-from jaxcifar import assemble
 from jaxcifar import fit as fit_module
 from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.checkpoint import Checkpoints
@@ -22,6 +19,7 @@ from jaxcifar.fit import fit
 from jaxcifar.interrupt import Interrupted
 from jaxcifar.run import Task
 
+pytestmark = pytest.mark.usefixtures("small_network")
 CONFIG = Config.create(
     "cnn", dataset="shapes10", epochs=3, batch_size=32, optimizer="sgd", learning_rate=0.05
 )
@@ -66,13 +64,6 @@ def assert_same_run(path, other, dataset):
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "create_model", small_cnn)
-        yield
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, easy_dataset):
     path = tmp_path_factory.mktemp("runs") / "whole"
@@ -113,26 +104,10 @@ def test_the_same_config_gives_the_same_run(finished, tmp_path, easy_dataset):
     assert_same_run(finished[0], tmp_path / "again", easy_dataset)
 
 
-class StopAfter(threading.Event):
-    """Is set once it has been asked a number of times."""
-
-    def __init__(self, times):
-        super().__init__()
-        self.left = times
-
-    def is_set(self):
-        self.left -= 1
-        return self.left < 0
-
-
 @pytest.mark.parametrize("step", [1, 2, 4, 11])
 def test_interrupted_at_a_step_and_resumed(finished, tmp_path, easy_dataset, monkeypatch, step):
-    @contextmanager
-    def stop_signal(console):
-        yield StopAfter(step)
-
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "stop_signal", stop_signal)
+        patch.setattr(fit_module, "stop_signal", stopped_after(step))
         with pytest.raises(Interrupted, match="everything is saved"):
             train(tmp_path, easy_dataset)
     assert int(final_state(tmp_path, easy_dataset).step) == step

@@ -1,5 +1,6 @@
 """Runs trained at once compute what they compute alone, wherever they are placed."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,13 +9,13 @@ import sys
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, small_cnn
+from conftest import ROOT
 
-from jaxcifar import assemble
 from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.config import Config
 from jaxcifar.together import Together
 
+pytestmark = pytest.mark.usefixtures("small_network")
 CONFIG = Config.create(
     "cnn", epochs=1, batch_size=32, optimizer="sgd", learning_rate=0.005, schedule="none"
 )
@@ -30,14 +31,14 @@ STEPS = 3
 def losses(dataset, devices, at_once, looped=False):
     """Mean loss after each step (only after the last one, if looped) of the four variations."""
     program = make_program(CONFIG, len(dataset.train.labels), devices)
-    program = program.__class__(**{**vars(program), "looped": looped})
+    program = dataclasses.replace(program, looped=looped)
     together = Together(program, at_once)
     data = jax.device_put(dataset.train, together.replicated)
     result = []
     for first in range(0, len(VARIATIONS), at_once):
         hps = [
             make_hyperparameters(
-                Config(**{**vars(CONFIG), **changes}), dataset, program.steps_per_epoch
+                dataclasses.replace(CONFIG, **changes), dataset, program.steps_per_epoch
             )
             for changes in VARIATIONS[first : first + at_once]
         ]
@@ -53,13 +54,6 @@ def losses(dataset, devices, at_once, looped=False):
         assert len(alone) == at_once
         assert all(state.step == STEPS for state in alone)
     return np.asarray(result)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "create_model", small_cnn)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +78,7 @@ def test_in_one_dispatch(alone, easy_dataset):
 
 
 def test_spread_over_devices(alone, easy_dataset, tmp_path):
-    """Three devices: all share a run, two take two runs each, or one run each."""
+    """Two devices: they share a run, take one each, or two each."""
     arrays = {"images": easy_dataset.train.images, "labels": easy_dataset.train.labels}
     np.savez(tmp_path / "train.npz", **arrays)
     done = subprocess.run(

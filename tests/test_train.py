@@ -10,23 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, small_cnn
+from conftest import ROOT
 
-from jaxcifar import assemble
 from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.config import Config
 from jaxcifar.train import Metrics, Program, evaluate
 
+pytestmark = pytest.mark.usefixtures("small_network")
 CONFIG = Config.create(
     "cnn", epochs=2, batch_size=32, optimizer="sgd", learning_rate=0.05, schedule="cosine"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "create_model", small_cnn)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -43,14 +43,15 @@ def write_report(folder: Path) -> Path:
             records = read_records(folder)
             pictures = folder / PICTURES
             pictures.mkdir(exist_ok=True)
-            for stale in pictures.glob("*.png"):
-                stale.unlink()
             context = _context(records, folder)
             markdown = _environment().get_template("report.md.j2").render(context)
             markdown = re.sub(r"\n{3,}", "\n\n", markdown)
             write_text(folder / "REPORT.md", markdown)
             page = folder / "report.html"
             write_text(page, markdown_to_page(markdown, context["title"], folder))
+            for picture in pictures.glob("*.png"):  # last: the report before may need it
+                if f"({PICTURES}/{picture.name})" not in markdown:
+                    picture.unlink()
     except OSError as error:
         raise RunError(
             f"{folder}: the report can't be written ({error.strerror or error})"
@@ -247,14 +248,13 @@ def _times(records: Records) -> list[dict[str, Any]]:
             "hours": f"{_device_hours([v]):.2f}",
             "petaflop": f"{_petaflop(v):.2f}",
         }
-        for network in records.networks
-        for v in network.variations
+        for v in records.variations
     ]
 
 
 def _time_sentence(records: Records) -> str:
-    variations = [v for network in records.networks for v in network.variations]
-    hours, petaflop = _device_hours(variations), sum(map(_petaflop, variations))
+    hours = _device_hours(records.variations)
+    petaflop = sum(map(_petaflop, records.variations))
     devices = " and ".join(sorted({run.result["device"] for run in records.runs}))
     return (
         f"{len(records.runs)} runs took {hours:.2f} hours on {devices}: {petaflop:,.1f} PFLOP of "
@@ -263,13 +263,7 @@ def _time_sentence(records: Records) -> str:
 
 
 def _commands(records: Records) -> list[str]:
-    in_studies = {run.path for s in records.studies for v in s.variations for run in v.runs}
-    return [
-        findings.command(v.config)
-        for network in records.networks
-        for v in network.variations
-        if v.runs[0].path not in in_studies
-    ]
+    return [findings.command(v.config) for v in records.variations if v in records.alone]
 
 
 def _facts(records: Records) -> list[tuple[str, str]]:

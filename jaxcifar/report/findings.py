@@ -133,10 +133,10 @@ def step_from(variation: Variation, before: Sequence[Variation]) -> str:
     """What a row changes against the row before that is closest to it, and what that gives."""
     if not before:
         return f"{variation.name} comes first: {accuracy(variation)} test accuracy."
-    closest = min(before, key=lambda other: len(_changes(other, variation)))
+    closest = min(before, key=lambda other: len(other.changes_to(variation)))
     what = ", ".join(
         f"{field_title(field)} {field_value(old)} → {field_value(new)}"
-        for field, (old, new) in _changes(closest, variation).items()
+        for field, (old, new) in closest.changes_to(variation).items()
     )
     difference = _between(closest, variation, "test_accuracy", "test")
     outcome = f"{points(difference.value)} points of test accuracy ({deviations(difference)})"
@@ -149,12 +149,6 @@ def step_from(variation: Variation, before: Sequence[Variation]) -> str:
         else f"On validation {leader.name} still leads."
     )
     return f"{closest.name} with {what}: {outcome}. {lead}"
-
-
-def _changes(first: Variation, second: Variation) -> dict[str, tuple[Any, Any]]:
-    differing = first.config.differences(second.config)
-    differing.pop("seed", None)
-    return differing
 
 
 def _between(first: Variation, second: Variation, key: str, split: str) -> Difference:

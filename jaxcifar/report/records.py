@@ -86,6 +86,12 @@ class Variation:
         """A number of `metrics.jsonl` by run and epoch, `[runs, epochs]`."""
         return np.asarray([[row[key] for row in run.history] for run in self.runs], np.float64)
 
+    def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
+        """The settings in which `other` differs, the seed aside: field -> (here, there)."""
+        differing = self.config.differences(other.config)
+        differing.pop("seed", None)
+        return differing
+
     @property
     def best_run(self) -> RunRecord:
         """The one that validation chooses among the seeds, as it does among epochs."""
@@ -127,17 +133,24 @@ class Records:
     Attributes:
       networks: in the order of the reference: the CNN first.
       studies: by path.
+      alone: variations outside of studies.
       unfinished: runs without a result.
     """
 
     networks: tuple[Network, ...]
     studies: tuple[StudyRecord, ...]
+    alone: tuple[Variation, ...]
     unfinished: tuple[RunRecord, ...]
+
+    @property
+    def variations(self) -> list[Variation]:
+        """All of them, by network."""
+        return [v for network in self.networks for v in network.variations]
 
     @property
     def runs(self) -> list[RunRecord]:
         """All finished runs."""
-        return [run for net in self.networks for v in net.variations for run in v.runs]
+        return [run for v in self.variations for run in v.runs]
 
 
 def read_records(folder: Path) -> Records:
@@ -158,6 +171,7 @@ def read_records(folder: Path) -> Records:
     return Records(
         networks=tuple(_networks(variations)),
         studies=tuple(studies),
+        alone=tuple(alone),
         unfinished=tuple(run for _, run in sorted(runs.items()) if not run.result),
     )
 

@@ -89,8 +89,7 @@ def single_changes(
     pairs = []
     for i, first in enumerate(variations):
         for second in variations[i + 1 :]:
-            differing = first.config.differences(second.config)
-            differing.pop("seed", None)
+            differing = first.changes_to(second)
             if len(differing) == 1:
                 [(field, (before, after))] = differing.items()
                 pairs.append((field, before, after, first, second))
