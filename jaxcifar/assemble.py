@@ -7,13 +7,14 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
 from jaxcifar.models import create_model
 from jaxcifar.optim import learning_rate_schedule
+from jaxcifar.sharing import AXIS
 from jaxcifar.summary import Layer, trace_layers
 from jaxcifar.together import Together
 from jaxcifar.train import Hyperparameters, Program
@@ -35,11 +36,11 @@ def make_program(config: Config, train_examples: int, devices: list[jax.Device])
         )
     on_cpu = devices[0].platform == "cpu"
     return Program(
-        model=create_model(config.arch, compute_dtype(config, devices[0]), config.dropout),
+        model=create_model(config.arch, compute_dtype(config, devices[0]), config.dropout, AXIS),
         optimizer=config.optimizer,
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
-        batch_sharding=NamedSharding(Mesh(np.asarray(devices), ("data",)), PartitionSpec("data")),
+        mesh=Mesh(np.asarray(devices), (AXIS,)),
         looped=not on_cpu,
     )
 

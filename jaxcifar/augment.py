@@ -6,11 +6,11 @@ import jax.numpy as jnp
 MAX_SHIFT = 4  # pixels
 
 
-def shift_and_flip(key: jax.Array, images: jax.Array, enabled: jax.Array | bool) -> jax.Array:
+def shift_and_flip(keys: jax.Array, images: jax.Array, enabled: jax.Array | bool) -> jax.Array:
     """Crop each image at random from itself padded with zeros, and mirror half of them.
 
     Args:
-      key: random key.
+      keys: `[B]` random keys.
       images: `[B, H, W, C]`, any dtype.
       enabled: boolean scalar; if false the images come back as they are. It is data, not code,
         so that runs with and without augmentation share one program.
@@ -18,10 +18,15 @@ def shift_and_flip(key: jax.Array, images: jax.Array, enabled: jax.Array | bool)
     Returns:
       `[B, H, W, C]` of the same dtype.
     """
-    flip_key, shift_key = jax.random.split(key)
-    flip = jax.random.bernoulli(flip_key, 0.5, (len(images),)) & enabled
-    images = jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
-    shifts = jax.random.randint(shift_key, (len(images), 2), 0, 2 * MAX_SHIFT + 1)
+
+    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        flip_key, shift_key = jax.random.split(key)
+        shift = jax.random.randint(shift_key, (2,), 0, 2 * MAX_SHIFT + 1)
+        return jax.random.bernoulli(flip_key), shift
+
+    flips, shifts = jax.vmap(draw)(keys)
+    flips = (flips & enabled)[:, None, None, None]
+    images = jnp.where(flips, images[:, :, ::-1], images)
     shifts = jnp.where(enabled, shifts, MAX_SHIFT)
     return crop(images, shifts)
 

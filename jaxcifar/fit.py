@@ -17,7 +17,6 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.interrupt import Interrupted, stop_signal
 from jaxcifar.progress import TrainProgress
 from jaxcifar.run import Run, Task
-from jaxcifar.together import Together
 from jaxcifar.train import Hyperparameters, TrainState
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
@@ -175,10 +174,7 @@ class _Crew:
         someone = self._at_work[0][1]
         orders = together.join([self._order(run or someone) for run in self._places])
         if self._train_steps is None:  # compiled ahead, so that no epoch's time includes it
-            lowered = Together.train_steps.lower(
-                together, self._states, self._hps, *setup.train, orders, np.int32(1)
-            )
-            self._train_steps = lowered.compile()
+            self._train_steps = together.compiled(self._states, self._hps, *setup.train, orders)
 
         def advance(count: int) -> dict[str, jax.Array]:
             self._states, means = self._train_steps(

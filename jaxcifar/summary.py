@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcifar.models.cnn import CNN
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool, ReLU
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, Dropout, MaxPool, ReLU
 from jaxcifar.models.resnet import ResBlock, ResNet
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -27,7 +27,7 @@ _KINDS = {
     Dense: "Linear",
     ReLU: "ReLU",
     MaxPool: "MaxPool2d",
-    nn.Dropout: "Dropout",
+    Dropout: "Dropout",
     ResBlock: "ResBlock",
 }
 

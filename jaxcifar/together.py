@@ -6,9 +6,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcifar.sharing import AXIS
 from jaxcifar.train import Hyperparameters, Program, PyTree, TrainState
+
+# By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
+# of all layers before the first step's first layer, which doubles the memory that a step takes.
+_CPU_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +39,9 @@ class Together:
         """The placement of arrays `[R, ...]`, and by their shape that of runs."""
         if self.at_once == 1:
             return self.program.replicated
-        devices = self.program.batch_sharding.mesh.devices
+        devices = self.program.mesh.devices
         count = max(n for n in range(1, len(devices) + 1) if self.at_once % n == 0)
-        return NamedSharding(Mesh(devices[:count], ("data",)), PartitionSpec("data"))
+        return NamedSharding(Mesh(devices[:count], (AXIS,)), PartitionSpec(AXIS))
 
     @property
     def replicated(self) -> NamedSharding:
@@ -50,6 +56,12 @@ class Together:
         """The inverse of `join`; each run's arrays are where its program evaluates them."""
         return _unstack(jax.device_put(stacked, self.program.replicated), self.at_once)
 
+    def compiled(self, states: TrainState, hps: Hyperparameters, *data: jax.Array) -> Callable:
+        """`train_steps` for arrays like these (images, labels and orders), compiled ahead."""
+        lowered = Together.train_steps.lower(self, states, hps, *data, np.int32(1))
+        on_cpu = self.program.mesh.devices.flat[0].platform == "cpu"
+        return lowered.compile(_CPU_OPTIONS if on_cpu else None)
+
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_steps(
         self,
@@ -60,13 +72,13 @@ class Together:
         orders: jax.Array,
         count: jax.Array,
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """`Program.train_steps` of each run; all but images, labels and count are stacked."""
-        if self.at_once == 1:
-            alone = partial(self.program.train_steps, images=images, labels=labels, count=count)
-            return _of_one(lambda state, hp, order: alone(state, hp, order=order))(
-                states, hps, orders
-            )
-        program = dataclasses.replace(self.program, batch_sharding=None)
+        """`Program.train_steps` of each run; all but images, labels and count are stacked.
+
+        `states` are donated.
+        """
+        program = self.program
+        if self.at_once > 1:  # each device trains runs of its own
+            program = dataclasses.replace(program, model=program.model.clone(axis_name=None))
 
         def on_a_device(
             states: TrainState,
@@ -84,7 +96,7 @@ class Together:
             each = _of_one(train) if len(orders) == 1 else jax.vmap(train)
             return each(states, hps, orders)
 
-        runs, shared = PartitionSpec("data"), PartitionSpec()
+        runs, shared = self.sharding.spec, PartitionSpec()
         return jax.shard_map(
             on_a_device,
             mesh=self.sharding.mesh,

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcifar import augment
+from jaxcifar import augment, sharing
 from jaxcifar.optim import make_optimizer
 
 PyTree = Any
@@ -96,16 +96,16 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """The compiled functions of one network under one update rule on one mesh.
+    """What is computed for one network under one update rule on one mesh.
 
     Attributes:
-      model: maps images `[B, 32, 32, 3] float32` to logits `[B, 10]`.
+      model: maps images `[B, 32, 32, 3] float32` to logits `[B, 10]`. Its `axis_name` is the axis
+        of the mesh whose devices share a batch, or None where each trains by itself.
       optimizer: name of the update rule (see `make_optimizer`).
       batch_size: training images a step, over all devices together.
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
-      batch_sharding: how a batch lies on the mesh; everything else is replicated. None leaves
-        placement to a caller that maps the program over runs.
+      mesh: the devices, along the axis `sharing.AXIS`.
       looped: whether many steps run as one loop on the device. XLA's CPU convolution is an
         order of magnitude slower inside a loop, so there each step is dispatched on its own.
     """
@@ -114,7 +114,7 @@ class Program:
     optimizer: str
     batch_size: int
     steps_per_epoch: int
-    batch_sharding: NamedSharding | None
+    mesh: Mesh
     looped: bool
 
     @property
@@ -125,15 +125,14 @@ class Program:
     @property
     def replicated(self) -> NamedSharding:
         """The placement of everything but batches."""
-        return NamedSharding(self.batch_sharding.mesh, PartitionSpec())
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def _axis(self) -> str | None:
+        return self.model.axis_name
 
     def _everywhere(self, tree: PyTree) -> PyTree:
-        placed = self.batch_sharding is not None
-        return jax.lax.with_sharding_constraint(tree, self.replicated) if placed else tree
-
-    def _shared_out(self, batch: PyTree) -> PyTree:
-        placed = self.batch_sharding is not None
-        return jax.lax.with_sharding_constraint(batch, self.batch_sharding) if placed else batch
+        return jax.lax.with_sharding_constraint(tree, self.replicated)
 
     @partial(jax.jit, static_argnums=0)
     def init(self, hp: Hyperparameters) -> TrainState:
@@ -156,7 +155,6 @@ class Program:
         order = jax.random.permutation(jax.random.fold_in(_order_key(hp), epoch), examples)
         return self._everywhere(order)
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_steps(
         self,
         state: TrainState,
@@ -168,8 +166,11 @@ class Program:
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """Train `count` steps (one, if the program is not looped) within an epoch.
 
+        To be called where the axis of the devices that share batches is mapped, if there is one:
+        each trains on its part of every batch, and all end up with the same state.
+
         Args:
-          state: donated.
+          state: before the steps.
           hp: the run's hyper-parameters.
           images: the whole training set, `[N, 32, 32, 3] uint8`.
           labels: `[N] int32`.
@@ -181,16 +182,15 @@ class Program:
         """
 
         def step(state: TrainState) -> TrainState:
+            count = self.batch_size // sharing.devices(self._axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
-            batch = self._shared_out((images[chosen], labels[chosen]))
-            return self.train_step(state, hp, *batch)
+            chosen = order[start + sharing.places(count, self._axis)]
+            return self.train_step(state, hp, images[chosen], labels[chosen])
 
         if self.looped:
             state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
         else:
             state = step(state)
-        state = self._everywhere(state)
         return state, state.metrics.means()
 
     def train_step(
@@ -201,11 +201,12 @@ class Program:
         Args:
           state: before the step.
           hp: the run's hyper-parameters.
-          images: `[B, 32, 32, 3] uint8`.
+          images: `[B, 32, 32, 3] uint8`, this device's part of the batch.
           labels: `[B] int32`.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(_step_key(hp), state.step))
-        images = augment.shift_and_flip(augment_key, images, hp.augment)
+        keys = sharing.example_keys(augment_key, len(images), self._axis)
+        images = augment.shift_and_flip(keys, images, hp.augment)
         images = augment.normalize(images, hp.mean, hp.std)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
@@ -220,6 +221,8 @@ class Program:
             return losses.mean(), (logits, updated)
 
         grads, (logits, updated) = jax.grad(loss_fn, has_aux=True)(state.params)
+        grads = sharing.mean(grads, self._axis)
+        batch_metrics = sharing.total(Metrics.of(logits, labels), self._axis)
         rule = self._update_rule(hp, state.step)
         updates, opt_state = rule.update(grads, state.opt_state, state.params)
         first = state.step % self.steps_per_epoch == 0
@@ -229,7 +232,7 @@ class Program:
             params=optax.apply_updates(state.params, updates),
             batch_stats=updated["batch_stats"],
             opt_state=opt_state,
-            metrics=so_far + Metrics.of(logits, labels),
+            metrics=so_far + batch_metrics,
         )
 
     def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
@@ -238,8 +241,7 @@ class Program:
         return run(variables, hp, images)
 
     def _predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
-        devices = self.batch_sharding.mesh.size
-        size = -(-EVAL_BATCH // devices) * devices
+        size = -(-EVAL_BATCH // self.mesh.size) * self.mesh.size
         missing = -len(images) % size
         padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
         chunks = padded.reshape(-1, size, *images.shape[1:])
@@ -256,9 +258,18 @@ class Program:
     def _predict_chunk(
         self, variables: Variables, hp: Hyperparameters, images: jax.Array
     ) -> jax.Array:
-        images = self._shared_out(images)
-        images = augment.normalize(images, hp.mean, hp.std)
-        return self.model.apply(variables, images, train=False)
+        def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
+            images = augment.normalize(images, hp.mean, hp.std)
+            return self.model.apply(variables, images, train=False)
+
+        everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
+        return jax.shard_map(
+            logits,
+            mesh=self.mesh,
+            in_specs=(everywhere, everywhere, shared_out),
+            out_specs=shared_out,
+            check_vma=False,
+        )(variables, hp, images)
 
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int

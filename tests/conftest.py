@@ -66,9 +66,9 @@ def easy_dataset():
     )
 
 
-def small_cnn(arch, dtype, dropout=0.0):
+def small_cnn(arch, dtype, dropout=0.0, axis_name=None):
     """In place of `create_model`, where the network does not matter: compiles in a moment."""
-    return CNN(widths=(4, 4, 8), hidden=16, dropout=dropout, dtype=dtype)
+    return CNN((4, 4, 8), hidden=16, dropout=dropout, dtype=dtype, axis_name=axis_name)
 
 
 @pytest.fixture(scope="module")

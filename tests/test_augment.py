@@ -5,7 +5,7 @@ import numpy as np
 
 from jaxcifar import augment
 
-KEY = jax.random.key(0)
+KEYS = jax.random.split(jax.random.key(0), 256)
 IMAGES = np.random.RandomState(0).randint(0, 256, (256, 32, 32, 3)).astype(np.uint8)
 
 
@@ -24,7 +24,7 @@ def test_crop_against_numpy():
 
 
 def test_every_image_is_one_of_its_shifts_and_flips():
-    got = np.asarray(jax.jit(augment.shift_and_flip)(KEY, IMAGES, True))
+    got = np.asarray(jax.jit(augment.shift_and_flip)(KEYS, IMAGES, True))
     seen = set()
     for image, result in zip(IMAGES, got, strict=True):
         matches = [
@@ -44,15 +44,15 @@ def test_every_image_is_one_of_its_shifts_and_flips():
 
 def test_disabled_it_changes_nothing_in_the_same_program():
     program = jax.jit(augment.shift_and_flip)
-    np.testing.assert_array_equal(program(KEY, IMAGES, False), IMAGES)
-    assert not np.array_equal(program(KEY, IMAGES, True), IMAGES)
+    np.testing.assert_array_equal(program(KEYS, IMAGES, False), IMAGES)
+    assert not np.array_equal(program(KEYS, IMAGES, True), IMAGES)
     assert program._cache_size() == 1
 
 
 def test_keys_decide():
-    first = augment.shift_and_flip(KEY, IMAGES, True)
-    np.testing.assert_array_equal(first, augment.shift_and_flip(KEY, IMAGES, True))
-    other = augment.shift_and_flip(jax.random.key(1), IMAGES, True)
+    first = augment.shift_and_flip(KEYS, IMAGES, True)
+    np.testing.assert_array_equal(first, augment.shift_and_flip(KEYS, IMAGES, True))
+    other = augment.shift_and_flip(KEYS[::-1], IMAGES, True)
     assert not np.array_equal(first, other)
 
 

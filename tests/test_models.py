@@ -8,7 +8,7 @@ from conftest import assert_one_line_error, command
 
 from jaxcifar import summary
 from jaxcifar.models import create_model
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool, relu
 
 PARAMETERS = {"cnn": 551_722, "resnet18": 11_173_962}
 FLOPS = {"cnn": 39_356_160, "resnet18": 557_880_320}
@@ -134,6 +134,34 @@ def test_batch_norm_against_its_definition():
     np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-5)
     unbiased = x.var((0, 1, 2), ddof=1)
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * unbiased, rtol=1e-5)
+
+
+def test_the_gradients_of_batch_norm_are_those_of_its_definition():
+    rng = np.random.RandomState(0)
+    x, weights = rng.randn(6, 4, 4, 5) * 3 + 2, rng.randn(6, 4, 4, 5)
+    params = {"scale": rng.randn(5), "bias": rng.randn(5)}
+    stats = {"batch_stats": {"mean": np.zeros(5), "var": np.ones(5)}}
+
+    def ours(x, params):
+        single = jax.tree.map(jnp.float32, {"params": params} | stats)
+        y, _ = BatchNorm().apply(single, x, train=True, mutable=["batch_stats"])
+        return (y * weights).sum()
+
+    def definition(x, params):
+        y = (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5)
+        return ((y * params["scale"] + params["bias"]) * weights).sum()
+
+    got = jax.grad(ours, (0, 1))(x.astype(np.float32), jax.tree.map(np.float32, params))
+    with jax.enable_x64(True):
+        expected = jax.grad(definition, (0, 1))(x, params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), got, expected)
+
+
+def test_relu_and_its_gradient():
+    x = jnp.asarray([-2.0, 0.0, 3.0])
+    y, vjp = jax.vjp(relu, x)
+    np.testing.assert_array_equal(y, [0, 0, 3])
+    np.testing.assert_array_equal(vjp(jnp.full(3, 5.0))[0], [0, 0, 5])
 
 
 def test_max_pool_against_numpy():

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from reference import common
 
 from jaxcifar import summary
 from jaxcifar.models import create_model
+from jaxcifar.sharing import AXIS
 from jaxcifar.train import Hyperparameters, Program
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
@@ -49,7 +50,7 @@ def run(arch):
         optimizer="sgd",
         batch_size=common.BATCH,
         steps_per_epoch=common.STEPS,
-        batch_sharding=NamedSharding(Mesh(jax.devices()[:1], "data"), PartitionSpec("data")),
+        mesh=Mesh(jax.devices()[:1], AXIS),
         looped=False,
     )
     hp = Hyperparameters(

@@ -14,7 +14,8 @@ from conftest import ROOT
 
 from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.config import Config
-from jaxcifar.train import Metrics, Program, evaluate
+from jaxcifar.together import Together
+from jaxcifar.train import Metrics, evaluate
 
 pytestmark = pytest.mark.usefixtures("small_network")
 CONFIG = Config.create(
@@ -31,13 +32,20 @@ def trained(easy_dataset):
 def train(program, dataset, config=CONFIG):
     hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
     data = jax.device_put(dataset.train, program.replicated)
-    state, losses = program.init(hp), []
-    order = program.epoch_order(hp, state.step, len(data.labels))
+    together, losses = Together(program, 1), []
+    states, hps, orders = stacked(program, hp, 0)
     for _ in range(1 if program.looped else program.steps_per_epoch):
         count = np.int32(program.steps_per_epoch)
-        state, means = program.train_steps(state, hp, *data, order, count)
-        losses.append(float(means["loss"]))
+        states, means = together.train_steps(states, hps, *data, orders, count)
+        losses.append(float(means["loss"][0]))
+    [state] = together.split(states)
     return program, hp, state, losses
+
+
+def stacked(program, hp, step):
+    """State, hyper-parameters and order of one run, as `Together` takes them."""
+    order = program.epoch_order(hp, np.int32(step), 128)
+    return Together(program, 1).join([(program.init(hp), hp, order)])
 
 
 def test_an_epoch_visits_every_image_once(easy_dataset):
@@ -66,25 +74,26 @@ def test_nothing_crosses_to_the_host_within_an_epoch(trained, easy_dataset):
     program, hp, _, _ = trained
     program = dataclasses.replace(program, looped=True)
     data = jax.device_put(easy_dataset.train, program.replicated)
-    state, count = program.init(hp), jax.device_put(np.int32(program.steps_per_epoch))
-    order = program.epoch_order(hp, state.step, 128)
+    hp, variables = jax.device_put((hp, program.init(hp).variables), program.replicated)
+    count = jax.device_put(np.int32(program.steps_per_epoch), program.replicated)
+    states, hps, orders = stacked(program, hp, 0)
     with jax.transfer_guard("disallow"):
-        state, means = program.train_steps(state, hp, *data, order, count)
-        logits = program._predict_in_one_dispatch(state.variables, hp, data.images)
+        _, means = Together(program, 1).train_steps(states, hps, *data, orders, count)
+        logits = program.predict(variables, hp, data.images)
         evaluate(logits, data.labels)
-    assert float(means["loss"]) > 0
+    assert float(means["loss"][0]) > 0
 
 
 def test_rates_decay_and_augmentation_are_data(trained, easy_dataset):
     """Configs that differ only in those run through the program compiled for the first."""
     program = trained[0]
-    compiled = Program.train_steps._cache_size()
+    compiled = Together.train_steps._cache_size()
     for changes in ({"learning_rate": 0.3}, {"weight_decay": 0.0}, {"augment": False}, {"seed": 5},
                     {"normalize": False}, {"schedule": "step"}):  # fmt: skip
         config = dataclasses.replace(CONFIG, **changes)
         assert make_program(config, 128, jax.devices()[:1]) == program
         train(program, easy_dataset, config)
-    assert Program.train_steps._cache_size() == compiled
+    assert Together.train_steps._cache_size() == compiled
 
 
 def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
@@ -121,11 +130,11 @@ import json, sys
 import jax, numpy as np
 from jaxcifar.data import Examples
 from conftest import small_cnn
-from test_train import CONFIG, train
+from test_train import CONFIG, stacked, train
 from jaxcifar import assemble
 from jaxcifar.assemble import make_program
 from jaxcifar.data import Dataset, catalog
-from jaxcifar.train import Program
+from jaxcifar.together import Together
 
 assemble.create_model = small_cnn
 rng = np.random.RandomState(0)
@@ -144,12 +153,13 @@ for count in (1, 8):
     losses[count] += np.asarray(logits)[:, 0].tolist()
     # Compiled ahead, a step must take back the state it gave, placed as it was.
     data = jax.device_put(examples, program.replicated)
-    hp = jax.device_put(hp, program.replicated)
-    arguments = (*data, program.epoch_order(hp, state.step, 128), np.int32(1))
-    step = Program.train_steps.lower(program, state, hp, *arguments).compile()
+    _, hps, orders = stacked(program, hp, int(state.step))
+    together = Together(program, 1)
+    states, arguments = together.join([state]), (hps, *data, orders, np.int32(1))
+    step = Together.train_steps.lower(together, states, *arguments).compile()
     for _ in range(2):
-        state, means = step(state, hp, *arguments)
-    losses[count].append(float(means["loss"]))
+        states, means = step(states, *arguments)
+    losses[count].append(float(means["loss"][0]))
 print(json.dumps(losses))
 """
 

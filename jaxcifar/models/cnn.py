@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, Dtype, MaxPool
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, Dropout, Dtype, MaxPool, relu
 
 
 class CNN(nn.Module):
@@ -15,6 +15,7 @@ class CNN(nn.Module):
     num_classes: int = 10
     dropout: float = 0.5
     dtype: Dtype = jnp.float32
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -25,9 +26,9 @@ class CNN(nn.Module):
         for width in self.widths:
             for _ in range(2):
                 x = Conv(width, use_bias=True, dtype=self.dtype)(x)
-                x = nn.relu(BatchNorm(dtype=self.dtype)(x, train))
+                x = relu(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
             x = MaxPool()(x)
         x = Dense(self.hidden, dtype=self.dtype)(x.reshape(len(x), -1))
-        x = nn.relu(BatchNorm(dtype=self.dtype)(x, train))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = relu(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
+        x = Dropout(self.dropout, axis_name=self.axis_name)(x, train)
         return Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

@@ -5,10 +5,15 @@ in and returns. Weights and biases start as PyTorch's do: uniform in ±1/sqrt(fa
 the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.nn` calls it).
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+
+from jaxcifar import sharing
+from jaxcifar.models.convolution import conv2d
 
 Dtype = jnp.dtype | type
 
@@ -38,16 +43,10 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C]` -> `[B, ceil(H / stride), ceil(W / stride), features]`."""
-        size, pad = self.kernel_size, self.kernel_size // 2
+        size = self.kernel_size
         init = torch_uniform(size * size * x.shape[-1])
         kernel = self.param("kernel", init, (size, size, x.shape[-1], self.features))
-        y = lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            window_strides=(self.stride, self.stride),
-            padding=[(pad, pad), (pad, pad)],
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
         if self.use_bias:
             y += self.param("bias", init, (self.features,)).astype(self.dtype)
         return y
@@ -73,12 +72,14 @@ class BatchNorm(nn.Module):
 
     In training the batch is normalised by its own biased variance while the running variance
     takes in the unbiased one; Flax's BatchNorm takes the biased one there too, which shows in
-    evaluation. Statistics are float32 whatever `dtype` is.
+    evaluation. The batch is that of all devices along the mapped axis `axis_name`, if any.
+    Statistics are float32 whatever `dtype` is.
     """
 
     momentum: float = 0.9  # the part of the running statistics kept at a step
     epsilon: float = 1e-5
     dtype: Dtype = jnp.float32
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -88,28 +89,122 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (features,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
-        x = x.astype(jnp.float32)
-        if train:
-            axes = tuple(range(x.ndim - 1))
-            mean, var = x.mean(axes), x.var(axes)
-            count = x.size // features
-            self._keep(running_mean, mean)
-            self._keep(running_var, var * (count / max(count - 1, 1)))
-        else:
-            mean, var = running_mean.value, running_var.value
-        return ((x - mean) * (lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
+        if not train:
+            inverse = lax.rsqrt(running_var.value + self.epsilon)
+            x = (x.astype(jnp.float32) - running_mean.value) * (inverse * scale) + bias
+            return x.astype(self.dtype)
+        about = running_mean.value
+        y, mean, var = _batch_norm(x, scale, bias, about, self.epsilon, self.axis_name)
+        count = x.size // features * sharing.devices(self.axis_name)
+        self._keep(running_mean, mean)
+        self._keep(running_var, var * (count / max(count - 1, 1)))
+        return y.astype(self.dtype)
 
     def _keep(self, running: nn.Variable, batch: jax.Array) -> None:
         running.value = self.momentum * running.value + (1 - self.momentum) * batch
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _batch_norm(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    about: jax.Array,
+    epsilon: float,
+    axis_name: str | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalise a batch, exchanging one sum; its derivative keeps nothing but `x`.
+
+    Args:
+      x: `[..., C]`.
+      scale: `[C]`.
+      bias: `[C]`.
+      about: `[C]`, what the mean is likely to be near: the devices' second moments are taken about
+        it, so that little cancels.
+      epsilon: added to the variance.
+      axis_name: of the devices that share the batch.
+
+    Returns:
+      `[..., C] float32`, the batch's mean and its biased variance, `[C]`. Gradients flow through
+      the first.
+    """
+    return _batch_norm_fwd(x, scale, bias, about, epsilon, axis_name)[0]
+
+
+_Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+
+def _batch_norm_fwd(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    about: jax.Array,
+    epsilon: float,
+    axis_name: str | None,
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], _Residuals]:
+    values = x.astype(jnp.float32)
+    axes = tuple(range(x.ndim - 1))
+    mean, var = values.mean(axes), values.var(axes)
+    if axis_name is not None:
+        moments = jnp.stack([mean - about, var + (mean - about) ** 2])
+        offset, square = sharing.mean(moments, axis_name)
+        mean, var = about + offset, square - offset**2
+    inverse = lax.rsqrt(var + epsilon)
+    y = (values - mean) * (inverse * scale) + bias
+    return (y, mean, var), (x, scale, mean, inverse)
+
+
+def _batch_norm_bwd(
+    epsilon: float,
+    axis_name: str | None,
+    residuals: _Residuals,
+    grads: tuple[jax.Array, jax.Array, jax.Array],
+) -> tuple[jax.Array, ...]:
+    x, scale, mean, inverse = residuals
+    grad, axes = grads[0], tuple(range(x.ndim - 1))
+    normalized = (x.astype(jnp.float32) - mean) * inverse
+    sums = jnp.stack([grad.sum(axes), (grad * normalized).sum(axes)])
+    count = x.size // x.shape[-1] * sharing.devices(axis_name)
+    by_mean, by_var = sharing.total(sums, axis_name) / count
+    x_grad = (grad - by_mean - normalized * by_var) * (inverse * scale)
+    return x_grad.astype(x.dtype), sums[1], sums[0], jnp.zeros_like(mean)
+
+
+_batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
+
+
+class Dropout(nn.Module):
+    """Zeros for a part of the activations, the others scaled up (Srivastava et al. 2014)."""
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """`[B, ...]` -> `[B, ...]`; `train` with a rate takes the random stream "dropout"."""
+        if not train or self.rate == 0:
+            return x
+        keys = sharing.example_keys(self.make_rng("dropout"), len(x), self.axis_name)
+        draw = partial(jax.random.bernoulli, p=1 - self.rate, shape=x.shape[1:])
+        return jnp.where(jax.vmap(draw)(keys), x / (1 - self.rate), 0)
+
+
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+    """`max(x, 0)`; its derivative keeps the result, which the next layer keeps anyway."""
+    return jnp.maximum(x, 0)
+
+
+relu.defvjp(lambda x: (relu(x),) * 2, lambda y, grad: (jnp.where(y > 0, grad, 0),))
+
+
 class ReLU(nn.Module):
-    """`max(x, 0)`, as a module where the layer table lists it."""
+    """`relu`, as a module where the layer table lists it."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Any shape."""
-        return nn.relu(x)
+        return relu(x)
 
 
 class MaxPool(nn.Module):

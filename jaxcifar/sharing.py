@@ -1,0 +1,40 @@
+"""A batch shared by the devices along one mapped axis; the axis None is a device alone.
+
+What is random is drawn for each example by its place in the whole batch, and sums are taken over
+all devices, so that results do not depend on how many there are.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+PyTree = Any
+AXIS = "data"
+
+
+def devices(axis: str | None) -> int:
+    """How many share a batch."""
+    return lax.axis_size(axis) if axis else 1
+
+
+def places(count: int, axis: str | None) -> jax.Array:
+    """Of this device's `count` examples in the batch: `[count] int32`."""
+    first = lax.axis_index(axis) * count if axis else 0
+    return first + jnp.arange(count, dtype=jnp.int32)
+
+
+def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
+    """A random key for each of this device's `count` examples, `[count]`."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, places(count, axis))
+
+
+def mean(tree: PyTree, axis: str | None) -> PyTree:
+    """Of arrays over the devices."""
+    return lax.pmean(tree, axis) if axis else tree
+
+
+def total(tree: PyTree, axis: str | None) -> PyTree:
+    """Sum of arrays over the devices."""
+    return lax.psum(tree, axis) if axis else tree
