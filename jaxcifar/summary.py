@@ -100,6 +100,11 @@ def count_flops(layers: Sequence[Layer]) -> int:
     return sum(layer.flops for layer in layers)
 
 
+def count_macs(layers: Sequence[Layer]) -> int:
+    """Multiply-accumulates of the convolutions and dense layers for one image."""
+    return sum(layer.flops for layer in layers if layer.kind in ("Conv2d", "Linear"))
+
+
 def count_params(layers: Sequence[Layer]) -> int:
     """Trainable parameters."""
     return sum(layer.params for layer in layers)

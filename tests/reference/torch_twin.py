@@ -1,4 +1,4 @@
-"""The two networks in PyTorch, written from their description, to compare ours with.
+"""What the two networks compute in PyTorch, to compare ours with.
 
 `python tests/reference/torch_twin.py` writes `expected.json`, computed in float64.
 """
@@ -11,50 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from jaxcifar.bench.torch_networks import NETWORKS
+
 if __name__ == "__main__":
     import common
 else:
     from reference import common
-
-
-class ResBlock(nn.Module):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
-
-    def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
-
-
-def resnet18():
-    stem = [nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    blocks, inputs = [], 64
-    for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        blocks += [ResBlock(inputs, width, stride), ResBlock(width, width, 1)]
-        inputs = width
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
-
-
-def cnn():
-    layers, inputs = [], 3
-    for width in (32, 64, 128):
-        for _ in range(2):
-            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            inputs = width
-        layers.append(nn.MaxPool2d(2))
-    head = [nn.Linear(2048, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.0)]
-    return nn.Sequential(*layers, nn.Flatten(), *head, nn.Linear(128, 10))
-
-
-NETWORKS = {"cnn": cnn, "resnet18": resnet18}
 
 
 def fill(network):
@@ -98,7 +60,7 @@ def to_input(images):
 
 def run(arch):
     """Logits in both modes, the losses of ten steps, and logits after them."""
-    network = NETWORKS[arch]().double()
+    network = NETWORKS[arch](0.0).double()
     fill(network)
     first = to_input(next(common.batches())[0])
     with torch.no_grad():

@@ -1,0 +1,122 @@
+"""Measure training and evaluation here: `python -m experiments.bench --peer torch`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli import Parser, run_command
+from jaxcifar.config import ARCHS
+from jaxcifar.errors import RunError, UsageError
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser(prog="python -m experiments.bench", description=__doc__)
+    add = parser.add_argument
+    dtypes = ("auto", "float32", "bfloat16")
+    add("--arch", nargs="+", choices=ARCHS, default=ARCHS, help="networks (default: both)")
+    add("--batch-size", type=int, default=128, help="of a training step (default: 128)")
+    add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
+    add("--peer", choices=["torch"], help="also measure PyTorch (extra: peer)")
+    add("--rounds", type=int, default=5, help="to take medians of (default: 5)")
+    add("--steps", type=int, help="of training in a round (default: a few seconds' worth)")
+    add("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, print a table, write a file."""
+    options = parser().parse_args(argv)
+    for name in ("batch_size", "rounds", "steps"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcifar import environment, summary
+    from jaxcifar.assemble import compute_dtype
+    from jaxcifar.bench import measure
+    from jaxcifar.bench.work import Work
+    from jaxcifar.config import Config
+    from jaxcifar.models import create_model
+
+    console = Console(highlight=False)
+    device = jax.devices()[0]
+    on_cpu = device.platform == "cpu"
+    works, macs = [], {}
+    for arch in options.arch:
+        few, many = (3, 100) if arch == "resnet18" else (20, 350)
+        works.append(
+            Work(
+                arch=arch,
+                dtype=str(compute_dtype(Config.create(arch, dtype=options.dtype), device)),
+                batch_size=options.batch_size,
+                steps=options.steps or (few if on_cpu else many),
+                test_images=500 if on_cpu and arch == "resnet18" else 2000 if on_cpu else 10_000,
+            )
+        )
+        macs[arch] = summary.count_macs(summary.trace_layers(create_model(arch, jnp.float32)))
+    say = partial(console.print, soft_wrap=True, markup=False)
+    figures = measure(works, options.peer, options.rounds, macs, say) | {
+        "device": environment.describe_device(),
+        "versions": environment.versions(),
+        "git_commit": environment.git_commit(),
+    }
+    show(console, figures)
+    if options.json:
+        try:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        except OSError as error:
+            raise RunError(f"{options.json}: can't be written ({error.strerror})") from error
+
+
+def show(console: Console, figures: dict[str, Any]) -> None:
+    """Print the figures."""
+    table = Table(title=f"{figures['device']}, jax {figures['versions']['jax']}")
+    for column in ("network", "phase", "implementation", "precision"):
+        table.add_column(column)
+    for column in ("images/s", "from-to", "ms a batch", "TFLOP/s", "of peak", "peak GB"):
+        table.add_column(column, justify="right")
+    for row in sorted(figures["rows"], key=lambda row: (row["arch"], row["phase"])):
+        share = row.get("share_of_peak")
+        low, high = row["spread"]
+        table.add_row(
+            row["arch"],
+            row["phase"],
+            row["implementation"],
+            row["dtype"],
+            f"{row['images_per_second']:,.0f}",
+            f"{low:,.0f}-{high:,.0f}",
+            f"{row['milliseconds']:,.1f}",
+            f"{row['flops_per_second'] / 1e12:.3g}",
+            f"{share:.0%}" if share else "",
+            f"{row['peak_memory_bytes'] / 1e9:.2f}",
+        )
+    console.print(table, width=max(console.width, 130))
+    for arch, phases in figures["ratio"].items():
+        for phase, ratio in phases.items():
+            console.print(
+                f"{arch} {phase}: {ratio['float32']:.2f} x PyTorch's best float32, "
+                f"{ratio['any']:.2f} x its best of any precision"
+            )
+    for ours in figures["ours"]:
+        first = ours["first_step_seconds"]
+        console.print(
+            f"{ours['arch']}: first step after {first['cold']:.1f} s, {first['warm']:.1f} s with a "
+            f"warm compilation cache; a run's epoch of {ours['epoch_images']:,} images takes "
+            f"{ours['epoch_seconds']:.2f} s; {ours['seconds_beyond_steps']:.2f} s of a run of two "
+            "are not steps",
+            soft_wrap=True,
+        )
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

@@ -1,0 +1,191 @@
+"""What the bench measures: our training, and the plain form of it."""
+
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from rich.console import Console
+
+from jaxcifar.assemble import Setup, make_hyperparameters
+from jaxcifar.bench.work import EVAL_BATCH, Work, random_examples
+from jaxcifar.data import Dataset, catalog
+from jaxcifar.environment import use_cpu_cores
+from jaxcifar.fit import fit
+from jaxcifar.run import Task
+from jaxcifar.train import evaluate
+
+
+class Ours:
+    """The training that `experiments.run` does, augmentation and metrics included."""
+
+    def __init__(self, work: Work) -> None:
+        use_cpu_cores(work.batch_size)
+        self._work = work
+        train, test = random_examples(work)
+        mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
+        self._dataset = Dataset(catalog.SHAPES10, train, test, test, mean, std)
+        self._setup = Setup.create(work.config, self._dataset)
+        program, together = self._setup.program, self._setup.together
+        hp = make_hyperparameters(work.config, self._dataset, program.steps_per_epoch)
+        self._hp = jax.device_put(hp, program.replicated)
+        state = program.init(self._hp)
+        order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
+        self._states, self._hps, self._orders = together.join([(state, self._hp, order)])
+        self._variables = jax.device_put(state.variables, program.replicated)
+        self._train_steps = together.compiled(
+            self._states, self._hps, *self._setup.train, self._orders
+        )
+
+    def train(self, steps: int) -> float:
+        """Seconds of `steps` training steps."""
+        looped = self._setup.program.looped
+        began = time.perf_counter()
+        for _ in range(1 if looped else steps):
+            self._states, means = self._train_steps(
+                self._states, self._hps, *self._setup.train, self._orders, np.int32(steps)
+            )
+        np.asarray(means["loss"])
+        return time.perf_counter() - began
+
+    def evaluate(self) -> float:
+        """Seconds of predicting the test images."""
+        began = time.perf_counter()
+        images, labels = self._setup.val
+        logits = self._setup.program.predict(self._variables, self._hp, images)
+        float(evaluate(logits, labels)["accuracy"])
+        return time.perf_counter() - began
+
+    def peak_memory(self) -> int | None:
+        """Bytes used on an accelerator at most; None on a CPU."""
+        return _peak_device_memory()
+
+    def peak_flops(self) -> float:
+        """Multiplications and additions a second in a large product of matrices."""
+        on_cpu = jax.devices()[0].platform == "cpu"
+        size = 2048 if on_cpu else 8192
+        a = jnp.ones((size, size), self._work.dtype)
+        multiply = jax.jit(lambda a, b: a @ b)
+        multiply(a, a).block_until_ready()
+        seconds = []
+        for _ in range(9):
+            began = time.perf_counter()
+            multiply(a, a).block_until_ready()
+            seconds.append(time.perf_counter() - began)
+        return 2 * size**3 / float(np.median(seconds))
+
+    def whole_run(self) -> dict[str, Any]:
+        """The result of a run of two epochs, with all that it writes."""
+        with tempfile.TemporaryDirectory() as folder:
+            task = Task(self._work.config, Path(folder, "run"))
+            return fit(task, self._dataset, Console(quiet=True))
+
+
+class PlainFlax:
+    """Flax as its examples have it: `nn.Conv`, a step a dispatch, batches from the host."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._train, self._test = random_examples(work)
+        dtype = jnp.dtype(work.dtype)
+        self._model = {"cnn": _PlainCNN, "resnet18": _PlainResNet}[work.arch](dtype)
+        variables = self._model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), False)
+        rule = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.01, momentum=0.9))
+        self._state = variables, rule.init(variables["params"])
+        self._train_step = jax.jit(partial(_plain_step, self._model, rule))
+        self._predict = jax.jit(partial(self._model.apply, train=False))
+
+    def train(self, steps: int) -> float:
+        """Seconds of `steps` training steps."""
+        began = time.perf_counter()
+        for step in range(steps):
+            first = step * self._work.batch_size
+            chosen = slice(first, first + self._work.batch_size)
+            images, labels = self._train.images[chosen], self._train.labels[chosen]
+            self._state, loss = self._train_step(self._state, _floats(images), labels, step)
+        loss.block_until_ready()
+        return time.perf_counter() - began
+
+    def evaluate(self) -> float:
+        """Seconds of predicting the test images."""
+        began = time.perf_counter()
+        for first in range(0, len(self._test.images), EVAL_BATCH):
+            images = _floats(self._test.images[first : first + EVAL_BATCH])
+            logits = self._predict(self._state[0], images)
+        logits.block_until_ready()
+        return time.perf_counter() - began
+
+    def peak_memory(self) -> int | None:
+        """Bytes used on an accelerator at most; None on a CPU."""
+        return _peak_device_memory()
+
+
+def _peak_device_memory() -> int | None:
+    stats = jax.devices()[0].memory_stats()
+    return stats and stats.get("peak_bytes_in_use")
+
+
+def _floats(images: np.ndarray) -> np.ndarray:
+    return (images.astype(np.float32) / 255 - 0.5) / 0.25
+
+
+def _plain_step(
+    model: nn.Module,
+    rule: optax.GradientTransformation,
+    state: tuple[Any, Any],
+    images: jax.Array,
+    labels: jax.Array,
+    step: int,
+) -> tuple[tuple[Any, Any], jax.Array]:
+    variables, opt_state = state
+
+    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
+        rngs = {"dropout": jax.random.key(step)}
+        inputs = {**variables, "params": params}
+        logits, updated = model.apply(inputs, images, True, mutable=["batch_stats"], rngs=rngs)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), updated
+
+    (loss, updated), grads = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
+    updates, opt_state = rule.update(grads, opt_state, variables["params"])
+    params = optax.apply_updates(variables["params"], updates)
+    return ({"params": params, **updated}, opt_state), loss
+
+
+class _PlainCNN(nn.Module):
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        norm = partial(nn.BatchNorm, not train, momentum=0.9, dtype=self.dtype)
+        for width in (32, 64, 128):
+            for _ in range(2):
+                x = nn.relu(norm()(nn.Conv(width, (3, 3), dtype=self.dtype)(x)))
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        x = nn.relu(norm()(nn.Dense(128, dtype=self.dtype)(x.reshape(len(x), -1))))
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dense(10, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class _PlainResNet(nn.Module):
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        norm = partial(nn.BatchNorm, not train, momentum=0.9, dtype=self.dtype)
+        conv = partial(nn.Conv, use_bias=False, padding=1, dtype=self.dtype)
+        x = nn.relu(norm()(conv(64, (3, 3))(x)))
+        for width in (64, 128, 256, 512):
+            for stride in (1 if width == 64 else 2, 1):
+                y = nn.relu(norm()(conv(width, (3, 3), stride)(x)))
+                y = norm()(conv(width, (3, 3))(y))
+                if x.shape != y.shape:
+                    x = norm()(conv(width, (1, 1), stride, padding=0)(x))
+                x = nn.relu(x + y)
+        return nn.Dense(10, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)

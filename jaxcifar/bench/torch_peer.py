@@ -1,0 +1,82 @@
+"""The peer: the same training in PyTorch, its images on the device as ours are."""
+
+import time
+from contextlib import AbstractContextManager
+
+import torch
+from torch.nn import functional as F
+
+from jaxcifar.bench.torch_networks import NETWORKS
+from jaxcifar.bench.work import EVAL_BATCH, Work, random_examples
+
+
+class TorchPeer:
+    """PyTorch, eager or compiled, on NCHW or channels_last tensors.
+
+    A step gathers, normalises, trains and sums the loss; it spares itself the augmentation.
+    """
+
+    def __init__(self, work: Work, form: str) -> None:
+        self._work = work
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+        self._format = torch.contiguous_format if form == "nchw" else torch.channels_last
+        train, test = random_examples(work)
+        self._images, self._labels, self._test = (
+            torch.from_numpy(array).to(self._device) for array in (*train, test.images)
+        )
+        self._labels = self._labels.long()
+        network = NETWORKS[work.arch](work.config.dropout)
+        network = network.to(self._device, memory_format=self._format)
+        self._optimizer = torch.optim.SGD(
+            network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
+        )
+        self._network = torch.compile(network) if form == "compiled" else network
+
+    def train(self, steps: int) -> float:
+        """Seconds of `steps` training steps."""
+        self._network.train()
+        began = time.perf_counter()
+        total = torch.zeros((), device=self._device)
+        order = torch.randperm(len(self._images), device=self._device)
+        for step in range(steps):
+            start = step * self._work.batch_size % (len(order) - self._work.batch_size + 1)
+            chosen = order[start : start + self._work.batch_size]
+            with self._precision():
+                logits = self._network(self._inputs(self._images[chosen]))
+            loss = F.cross_entropy(logits.float(), self._labels[chosen])
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            total += loss.detach()
+        total.item()
+        return time.perf_counter() - began
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        """Seconds of predicting the test images."""
+        self._network.eval()
+        began = time.perf_counter()
+        correct = torch.zeros((), device=self._device)
+        for first in range(0, len(self._test), EVAL_BATCH):
+            with self._precision():
+                logits = self._network(self._inputs(self._test[first : first + EVAL_BATCH]))
+            correct += (logits.argmax(1) == 0).sum()
+        correct.item()
+        return time.perf_counter() - began
+
+    def peak_memory(self) -> int | None:
+        """Bytes used on an accelerator at most; None on a CPU."""
+        if self._device.type == "cpu":
+            return None
+        return torch.cuda.max_memory_allocated()
+
+    def _inputs(self, images: torch.Tensor) -> torch.Tensor:
+        inputs = images.permute(0, 3, 1, 2).float() / 255
+        return ((inputs - 0.5) / 0.25).contiguous(memory_format=self._format)
+
+    def _precision(self) -> AbstractContextManager:
+        return torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._work.dtype == "bfloat16"
+        )

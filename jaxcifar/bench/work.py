@@ -1,0 +1,52 @@
+"""What all contestants of the bench are given to do."""
+
+import dataclasses
+
+import numpy as np
+
+from jaxcifar.config import Config
+from jaxcifar.data import Examples
+
+EVAL_BATCH = 500  # images at a time, in every contestant
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One network to be trained and evaluated.
+
+    Attributes:
+      arch: of the network.
+      dtype: that it computes in.
+      batch_size: training images a step.
+      steps: of a timed round of training.
+      test_images: evaluated in a timed round.
+    """
+
+    arch: str
+    dtype: str
+    batch_size: int
+    steps: int
+    test_images: int
+
+    @property
+    def config(self) -> Config:
+        """Of a run that does two rounds of this work as two epochs."""
+        return Config.create(
+            self.arch,
+            dtype=self.dtype,
+            batch_size=self.batch_size,
+            epochs=2,
+            optimizer="sgd",
+            learning_rate=0.01,
+        )
+
+
+def random_examples(work: Work) -> tuple[Examples, Examples]:
+    """Training and test images of noise: speed does not depend on what is in them."""
+    rng = np.random.default_rng(0)
+
+    def examples(count: int) -> Examples:
+        images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
+        return Examples(images, rng.integers(0, 10, count).astype(np.int32))
+
+    return examples(work.steps * work.batch_size), examples(work.test_images)

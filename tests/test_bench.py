@@ -1,0 +1,55 @@
+"""The bench: what it makes of its figures, and contestants that fail. Speed is not tested."""
+
+import pytest
+from conftest import assert_one_line_error, command
+
+from jaxcifar import bench
+from jaxcifar.bench.contestant import Contestant
+from jaxcifar.bench.work import Work
+from jaxcifar.errors import RunError
+
+WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8)
+
+
+def row(implementation, dtype, phase, rate):
+    return {
+        "arch": "cnn",
+        "phase": phase,
+        "dtype": dtype,
+        "implementation": implementation,
+        "images_per_second": rate,
+    }
+
+
+def test_ratios_are_to_the_best_peer():
+    rows = [
+        row("jaxcifar", "float32", "train", 300),
+        row("plain flax", "float32", "train", 900),
+        row("torch", "float32", "train", 100),
+        row("torch compiled", "float32", "train", 200),
+        row("torch compiled", "bfloat16", "train", 400),
+        row("jaxcifar", "float32", "eval", 50),
+    ]
+    assert bench._ratios(rows) == {"cnn": {"train": {"float32": 1.5, "any": 0.75}}}
+
+
+def test_a_contestant_does_its_work_in_a_process_of_its_own():
+    with Contestant("plain flax", WORK) as contestant:
+        assert contestant.ask("train", 2) > 0
+        assert contestant.ask("evaluate") > 0
+        assert contestant.ask("peak_memory") > 10e6
+
+
+def test_one_that_fails_is_left_out_and_said():
+    said = []
+    unfit = Work("mlp", "float32", batch_size=4, steps=1, test_images=8)
+    with Contestant("plain flax", unfit) as contestant:
+        assert bench._in_turn([contestant], 1, said.append) == []
+        with pytest.raises(RunError, match="mlp"):
+            contestant.ask("train", 1)
+    assert len(said) == 1
+    assert said[0].startswith("not measured: plain flax (mlp, float32): KeyError")
+
+
+def test_bad_options_are_one_line():
+    assert_one_line_error(command("bench", "--rounds", "0"), 2, "--rounds 0")
