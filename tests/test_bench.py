@@ -47,7 +47,6 @@ def test_one_that_fails_is_left_out_and_said():
         assert bench._in_turn([contestant], 1, said.append) == []
         with pytest.raises(RunError, match="mlp"):
             contestant.ask("train", 1)
-    assert len(said) == 1
     assert said[0].startswith("not measured: plain flax (mlp, float32): KeyError")
 
 

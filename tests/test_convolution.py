@@ -19,14 +19,15 @@ CASES = [
 ]
 
 
-def reference(x, kernel, stride):
+def reference(x, kernel, bias, stride):
     pad = [(len(kernel) // 2,) * 2] * 2
     dimensions = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (stride, stride), pad, dimension_numbers=dimensions)
+    strides = (stride, stride)
+    return bias + lax.conv_general_dilated(x, kernel, strides, pad, dimension_numbers=dimensions)
 
 
-def run(convolve, x, kernel, grad):
-    y, vjp = jax.vjp(convolve, x, kernel)
+def run(convolve, x, kernel, bias, grad):
+    y, vjp = jax.vjp(convolve, x, kernel, bias)
     return y, *vjp(grad)
 
 
@@ -35,11 +36,12 @@ def test_values_and_gradients(shape, size, features, stride):
     rng = np.random.RandomState(0)
     x, kernel = rng.randn(*shape), rng.randn(size, size, shape[-1], features)
     grad = rng.randn(shape[0], -(-shape[1] // stride), -(-shape[2] // stride), features)
-    single = [a.astype(np.float32) for a in (x, kernel, grad)]
-    got = jax.jit(lambda *a: run(lambda x, k: conv2d(x, k, stride), *a))(*single)
+    bias = rng.randn(features)
+    single = [a.astype(np.float32) for a in (x, kernel, bias, grad)]
+    got = jax.jit(lambda *a: run(lambda x, k, b: conv2d(x, k, stride, b), *a))(*single)
     with jax.enable_x64(True):
-        expected = jax.jit(lambda *a: run(lambda x, k: reference(x, k, stride), *a))(
-            *map(jnp.float64, (x, kernel, grad))
+        expected = jax.jit(lambda *a: run(lambda x, k, b: reference(x, k, b, stride), *a))(
+            *map(jnp.float64, (x, kernel, bias, grad))
         )
     for ours, exact in zip(got, expected, strict=True):
         assert ours.dtype == jnp.float32

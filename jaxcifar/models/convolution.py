@@ -27,42 +27,47 @@ _CHUNK_BYTES = 5 * 2**18  # of transformed images at a time: what a core's own c
 Padding = tuple[int, int]  # zeros before and after, along either axis
 
 
-def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+def conv2d(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, bias: jax.Array | None = None
+) -> jax.Array:
     """Convolve with an odd square kernel, `size // 2` zeros on every side.
 
     Args:
       x: `[B, H, W, C]` floats.
       kernel: `[size, size, C, K]` of the same dtype.
       stride: 1 or 2, along both axes.
+      bias: `[K]`, of the same dtype, added to every output.
 
     Returns:
       `[B, ceil(H / stride), ceil(W / stride), K]` of the same dtype.
     """
+    bias = jnp.zeros(kernel.shape[-1], x.dtype) if bias is None else bias
     by_xla = partial(_by_xla, stride=stride)
     size, (height, width) = len(kernel), x.shape[1:3]
     in_tiles = height % (_TILE * stride) == width % (_TILE * stride) == 0
     if size not in (1, 3) or not in_tiles:
-        return by_xla(x, kernel)
+        return by_xla(x, kernel, bias)
     by_products = partial(_by_products, stride=stride)
-    return lax.platform_dependent(x, kernel, cpu=by_products, default=by_xla)
+    return lax.platform_dependent(x, kernel, bias, cpu=by_products, default=by_xla)
 
 
-def _by_xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def _by_xla(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int) -> jax.Array:
     pad = (len(kernel) // 2,) * 2
     dimensions = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (stride,) * 2, (pad, pad), None, None, dimensions)
+    y = lax.conv_general_dilated(x, kernel, (stride,) * 2, (pad, pad), None, None, dimensions)
+    return y + bias
 
 
-def _by_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def _by_products(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int) -> jax.Array:
     if len(kernel) == 1:
-        return x[:, ::stride, ::stride] @ kernel[0, 0]
+        return x[:, ::stride, ::stride] @ kernel[0, 0] + bias
     pad = (1, 1)
     if stride == 2:  # the same as a 2x2 kernel on 2x2 blocks of pixels, a row and column earlier
         x, kernel, pad = _blocks(x), _kernel_of_blocks(kernel), (1, 0)
     if x.shape[-1] <= _FEW_CHANNELS:
-        return _unrolled(x, kernel, pad)
-    dtype = x.dtype
-    return _winograd(x.astype(jnp.float32), kernel.astype(jnp.float32), pad).astype(dtype)
+        return _unrolled(x, kernel, bias, pad)
+    single = (array.astype(jnp.float32) for array in (x, kernel, bias))
+    return _winograd(*single, pad).astype(x.dtype)
 
 
 def _blocks(x: jax.Array) -> jax.Array:
@@ -80,42 +85,45 @@ def _kernel_of_blocks(kernel: jax.Array) -> jax.Array:
     return kernel.reshape(2, 2, 4 * channels, features)
 
 
-def _unrolled(x: jax.Array, kernel: jax.Array, pad: Padding) -> jax.Array:
-    """One product over all pixels under the kernel."""
+def _unrolled(x: jax.Array, kernel: jax.Array, bias: jax.Array, pad: Padding) -> jax.Array:
+    """One product over all pixels under the kernel, and a one for the bias."""
     size, features = len(kernel), kernel.shape[-1]
     batch, height, width, _ = x.shape
     # Pixels last: the kernel's gradient is then a product of matrices as they lie in memory.
     x = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), pad, pad))
     spots = [x[:, :, i : i + height, j : j + width] for i in range(size) for j in range(size)]
-    pixels = jnp.stack(spots).reshape(-1, batch * height * width)
-    return (pixels.T @ kernel.reshape(-1, features)).reshape(batch, height, width, features)
+    ones = jnp.ones((1, batch, height, width), x.dtype)
+    pixels = jnp.concatenate([*spots, ones]).reshape(-1, batch * height * width)
+    weights = jnp.concatenate([kernel.reshape(-1, features), bias[None]])
+    return (pixels.T @ weights).reshape(batch, height, width, features)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _winograd(x: jax.Array, kernel: jax.Array, pad: Padding) -> jax.Array:
-    """`[B, H, W, C]`, `[r, r, C, K]` -> `[B, H, W, K]`, float32."""
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _winograd(x: jax.Array, kernel: jax.Array, bias: jax.Array, pad: Padding) -> jax.Array:
+    """`[B, H, W, C]`, `[r, r, C, K]`, `[K]` -> `[B, H, W, K]`, float32."""
     size = len(kernel)
     weights = _transform_kernel(kernel)
 
     def convolve(x: jax.Array) -> jax.Array:
         products = jnp.einsum("ntc,nck->ntk", _transform_input(x, size, pad), weights)
-        return _collect_output(products, x.shape, size)
+        return _collect_output(products, x.shape, size) + bias
 
     return lax.map(convolve, _in_chunks(x, weights)).reshape(*x.shape[:3], -1)
 
 
 def _winograd_fwd(
-    x: jax.Array, kernel: jax.Array, pad: Padding
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, pad: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _winograd(x, kernel, pad), (x, kernel)
+    return _winograd(x, kernel, bias, pad), (x, kernel)
 
 
 def _winograd_bwd(
     pad: Padding, inputs: tuple[jax.Array, jax.Array], grad: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, kernel = inputs
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _winograd(grad, flipped, pad[::-1]), _kernel_grad(x, grad, len(kernel), pad)
+    x_grad = _winograd(grad, flipped, jnp.zeros(x.shape[-1]), pad[::-1])
+    return x_grad, _kernel_grad(x, grad, len(kernel), pad), grad.sum((0, 1, 2))
 
 
 _winograd.defvjp(_winograd_fwd, _winograd_bwd)

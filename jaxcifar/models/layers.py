@@ -46,10 +46,11 @@ class Conv(nn.Module):
         size = self.kernel_size
         init = torch_uniform(size * size * x.shape[-1])
         kernel = self.param("kernel", init, (size, size, x.shape[-1], self.features))
-        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
-        if self.use_bias:
-            y += self.param("bias", init, (self.features,)).astype(self.dtype)
-        return y
+        arrays = x.astype(self.dtype), kernel.astype(self.dtype)
+        if not self.use_bias:
+            return conv2d(*arrays, self.stride)
+        bias = self.param("bias", init, (self.features,))
+        return conv2d(*arrays, self.stride, bias.astype(self.dtype))
 
 
 class Dense(nn.Module):
