@@ -46,13 +46,14 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.compilations import count_compilations
     from jaxcifar.conduct import conduct, plan, record
-    from jaxcifar.environment import use_cpu_cores
+    from jaxcifar.environment import use_compilation_cache, use_cpu_cores
     from jaxcifar.report import write_report
     from jaxcifar.run_folder import RunFolder
 
     tasks = plan(study, here["rows"], here["seeds"], out, here["force"])
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size)
+    use_compilation_cache()
     say(f"{study.title}: {len(tasks)} runs, in {out}")
     outcomes = conduct(tasks, here["data_dir"], here["at_once"], Console(highlight=False))
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
 
     # JAX and what stands on it take seconds to import: only now.
     from jaxcifar.data import CATALOG, choose_dataset, load_dataset
-    from jaxcifar.environment import use_cpu_cores
+    from jaxcifar.environment import use_compilation_cache, use_cpu_cores
     from jaxcifar.fit import fit
     from jaxcifar.run import Task
     from jaxcifar.run_folder import RunFolder
@@ -56,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
     result = None if overwrite else folder.finished_result()
     if result is None:
         use_cpu_cores(config.batch_size)
+        use_compilation_cache()
         dataset = load_dataset(config, here["data_dir"], say)
         result = fit(Task(config, path, overwrite=overwrite), dataset, console)
     else:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +38,21 @@ def use_cpu_cores(batch_size: int) -> None:
     most = min(_cpu_cores(), _MAX_CPU_DEVICES)
     count = max(n for n in range(1, most + 1) if batch_size % n == 0)
     jax.config.update("jax_num_cpu_devices", count)
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that they are compiled once.
+
+    JAX's own settings come first: `JAX_COMPILATION_CACHE_DIR` is another folder,
+    `JAX_ENABLE_COMPILATION_CACHE=0` is none. What cannot be read or written there is compiled anew.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        # Machines that share a home may have processors that don't share instructions.
+        processor = re.sub(r"\W+", "-", _cpu_name()) or "unknown"
+        folder = Path(home, "jaxcifar", "compiled", processor)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def describe_device() -> str:

@@ -134,7 +134,8 @@ class Program:
     def _everywhere(self, tree: PyTree) -> PyTree:
         return jax.lax.with_sharding_constraint(tree, self.replicated)
 
-    @partial(jax.jit, static_argnums=0)
+    # Compiled with less care: it takes seconds otherwise, and runs once.
+    @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
     def init(self, hp: Hyperparameters) -> TrainState:
         """The state before the first step, from the run's key."""
         images = jnp.zeros((1, 32, 32, 3))

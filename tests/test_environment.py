@@ -41,6 +41,29 @@ def test_the_cores_share_a_batch(cores, batch_size, flags, devices):
     assert done.stdout.strip() == str(devices), done.stderr
 
 
+def test_compiled_programs_are_kept_in_the_users_cache(tmp_path):
+    script = (
+        "import jax; from jaxcifar.environment import use_compilation_cache as use; use(); "
+        "print(jax.config.jax_compilation_cache_dir)"
+    )
+
+    def folder(**settings):
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), **settings}
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert folder().startswith(str(tmp_path / "jaxcifar" / "compiled"))
+    assert folder(JAX_COMPILATION_CACHE_DIR="/elsewhere") == "/elsewhere"
+
+
 def test_versions_name_what_can_change_a_result():
     versions = environment.versions()
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
