@@ -48,11 +48,12 @@ def test_compiled_programs_are_kept_in_the_users_cache(tmp_path):
     )
 
     def folder(**settings):
-        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), **settings}
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         done = subprocess.run(
             [sys.executable, "-c", script],
             cwd=ROOT,
-            env=environment,
+            env=environment | settings,
             capture_output=True,
             text=True,
             timeout=120,
