@@ -24,6 +24,7 @@ def parser() -> Parser:
     add("--batch-size", type=int, default=128, help="of a training step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
     add("--peer", choices=["torch"], help="also measure PyTorch (extra: peer)")
+    add("--at-once", nargs="+", type=int, default=[], metavar="N", help="runs to train together")
     add("--rounds", type=int, default=5, help="to take medians of (default: 5)")
     add("--steps", type=int, help="of training in a round (default: a few seconds' worth)")
     add("--json", type=Path, metavar="FILE", help="write all figures to FILE")
@@ -33,10 +34,11 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Measure, print a table, write a file."""
     options = parser().parse_args(argv)
-    for name in ("batch_size", "rounds", "steps"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+    for name in ("batch_size", "rounds", "steps", "at_once"):
+        values = getattr(options, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
 
     import jax
     import jax.numpy as jnp
@@ -65,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
         )
         macs[arch] = summary.count_macs(summary.trace_layers(create_model(arch, jnp.float32)))
     say = partial(console.print, soft_wrap=True, markup=False)
-    figures = measure(works, options.peer, options.rounds, macs, say) | {
+    figures = measure(works, options.peer, options.rounds, options.at_once, macs, say) | {
         "device": environment.describe_device(),
         "versions": environment.versions(),
         "git_commit": environment.git_commit(),

@@ -21,6 +21,7 @@ from jaxcifar.models.cnn import CNN
 # Each program is compiled once for all tests and all the commands that they start.
 _CACHE = tempfile.TemporaryDirectory()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -17,7 +17,12 @@ PHASES = ("train", "eval")
 
 
 def measure(
-    works: Sequence[Work], peer: str | None, rounds: int, macs: dict[str, int], say: Say
+    works: Sequence[Work],
+    peer: str | None,
+    rounds: int,
+    at_once: Sequence[int],
+    macs: dict[str, int],
+    say: Say,
 ) -> dict[str, Any]:
     """Let all contestants do their work in turn, round after round.
 
@@ -25,6 +30,7 @@ def measure(
       works: what we do; a network's are compared with each other and with its peers.
       peer: "torch" to let PyTorch take part, in float32 and in bfloat16.
       rounds: of which the medians are taken, after one that does not count.
+      at_once: numbers of runs to train together as well.
       macs: multiply-accumulates of one image's forward pass, by arch.
       say: called with a line now and then.
 
@@ -52,6 +58,7 @@ def measure(
             if _is(row, work, row["phase"]):
                 row["share_of_peak"] = row["flops_per_second"] / peak
         ours[-1]["peak_flops_per_second"] = peak
+        ours[-1]["at_once"] = _at_once(work, at_once, rounds, say)
     return {"rows": rows, "ratio": _ratios(rows), "ours": ours}
 
 
@@ -128,6 +135,27 @@ def _beyond_steps(work: Work, milliseconds: float, say: Say) -> dict[str, Any]:
         "epoch_seconds": wall / work.config.epochs,
         "seconds_beyond_steps": wall - steps * milliseconds / 1e3,
     }
+
+
+def _at_once(
+    work: Work, numbers: Sequence[int], rounds: int, say: Say
+) -> list[dict[str, float | list[float]]]:
+    """Images a second of all runs together, by how many there are."""
+    found = []
+    for runs in numbers:
+        try:
+            with Contestant("jaxcifar", work) as contestant:
+                rates = contestant.ask("at_once", runs, rounds)
+        except RunError as error:
+            say(f"not measured: {runs} runs at once: {error}")
+            continue
+        found.append({
+            "runs": runs,
+            "images_per_second": float(np.median(rates)),
+            "spread": [min(rates), max(rates)],
+        })  # fmt: skip
+        say(f"{work.arch}: {runs} at once, {found[-1]['images_per_second']:,.0f} images/s")
+    return found
 
 
 def _ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

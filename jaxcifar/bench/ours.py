@@ -54,6 +54,24 @@ class Ours:
         np.asarray(means["loss"])
         return time.perf_counter() - began
 
+    def at_once(self, runs: int, rounds: int) -> list[float]:
+        """Images a second of several runs trained together, all counted, in each round."""
+        setup = Setup.create(self._work.config, self._dataset, runs)
+        program, together = setup.program, setup.together
+        state = program.init(self._hp)
+        order = program.epoch_order(self._hp, np.int32(0), len(self._dataset.train.labels))
+        states, hps, orders = together.join([(state, self._hp, order)] * runs)
+        steps = self._work.steps
+        train_steps = together.compiled(states, hps, *setup.train, orders)
+        rates = []
+        for _ in range(rounds + 1):
+            began = time.perf_counter()
+            for _ in range(1 if program.looped else steps):
+                states, means = train_steps(states, hps, *setup.train, orders, np.int32(steps))
+            np.asarray(means["loss"])
+            rates.append(runs * steps * self._work.batch_size / (time.perf_counter() - began))
+        return rates[1:]
+
     def evaluate(self) -> float:
         """Seconds of predicting the test images."""
         began = time.perf_counter()
