@@ -10,11 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.sharing import AXIS
-from jaxcifar.train import Hyperparameters, Program, PyTree, TrainState
-
-# By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
-# of all layers before the first step's first layer, which doubles the memory that a step takes.
-_CPU_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+from jaxcifar.train import CPU_OPTIONS, Hyperparameters, Program, PyTree, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +56,7 @@ class Together:
         """`train_steps` for arrays like these (images, labels and orders), compiled ahead."""
         lowered = Together.train_steps.lower(self, states, hps, *data, np.int32(1))
         on_cpu = self.program.mesh.devices.flat[0].platform == "cpu"
-        return lowered.compile(_CPU_OPTIONS if on_cpu else None)
+        return lowered.compile(CPU_OPTIONS if on_cpu else None)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_steps(
