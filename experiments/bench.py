@@ -11,15 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli import Parser, run_command
-from jaxcifar.config import ARCHS
+from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.files import write_text
 
 
 def parser() -> Parser:
     """The command's options."""
     parser = Parser(prog="python -m experiments.bench", description=__doc__)
     add = parser.add_argument
-    dtypes = ("auto", "float32", "bfloat16")
+    dtypes = Config.__dataclass_fields__["dtype"].metadata["choices"]
     add("--arch", nargs="+", choices=ARCHS, default=ARCHS, help="networks (default: both)")
     add("--batch-size", type=int, default=128, help="of a training step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
@@ -47,8 +48,8 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.assemble import compute_dtype
     from jaxcifar.bench import measure
     from jaxcifar.bench.work import Work
-    from jaxcifar.config import Config
     from jaxcifar.models import create_model
+    from jaxcifar.train import EVAL_BATCH
 
     console = Console(highlight=False)
     device = jax.devices()[0]
@@ -63,6 +64,7 @@ def main(argv: Sequence[str]) -> None:
                 batch_size=options.batch_size,
                 steps=options.steps or (few if on_cpu else many),
                 test_images=500 if on_cpu and arch == "resnet18" else 2000 if on_cpu else 10_000,
+                eval_batch=EVAL_BATCH,
             )
         )
         macs[arch] = summary.count_macs(summary.trace_layers(create_model(arch, jnp.float32)))
@@ -75,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
     show(console, figures)
     if options.json:
         try:
-            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+            write_text(options.json, json.dumps(figures, indent=1) + "\n")
         except OSError as error:
             raise RunError(f"{options.json}: can't be written ({error.strerror})") from error
 

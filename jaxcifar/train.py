@@ -7,7 +7,6 @@ between runs of one architecture (rates, decay, normalisation, augmentation, see
 
 import dataclasses
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +17,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar import augment, sharing
 from jaxcifar.optim import make_optimizer
+from jaxcifar.sharing import PyTree
 
-PyTree = Any
 Variables = dict[str, PyTree]
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
 # of all layers before the first layer, which doubles the memory that a step takes.

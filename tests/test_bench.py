@@ -8,7 +8,7 @@ from jaxcifar.bench.contestant import Contestant
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError
 
-WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8)
+WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)
 
 
 def row(implementation, dtype, phase, rate):
@@ -42,7 +42,7 @@ def test_a_contestant_does_its_work_in_a_process_of_its_own():
 
 def test_one_that_fails_is_left_out_and_said():
     said = []
-    unfit = Work("mlp", "float32", batch_size=4, steps=1, test_images=8)
+    unfit = Work("mlp", "float32", batch_size=4, steps=1, test_images=8, eval_batch=8)
     with Contestant("plain flax", unfit) as contestant:
         assert bench._in_turn([contestant], 1, said.append) == []
         with pytest.raises(RunError, match="mlp"):

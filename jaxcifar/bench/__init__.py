@@ -1,17 +1,18 @@
 """How fast networks are trained and evaluated here, by us and by others, side by side."""
 
 import contextlib
+import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
 from jaxcifar.bench.work import Work
+from jaxcifar.data.prepare import Say
 from jaxcifar.errors import RunError
 
-Say = Callable[[str], None]
 Rates = dict[str, list[float]]  # images a second of each round, by phase
 PHASES = ("train", "eval")
 
@@ -36,6 +37,9 @@ def measure(
 
     Returns:
       `rows`, `ratio` and `ours` (see `docs/performance.md`).
+
+    Raises:
+      RunError: ours can't do the work.
     """
     rows, ours = [], []
     for work in works:
@@ -43,22 +47,23 @@ def measure(
         entries = [(name, work) for name in names]
         if peer:
             other = "float32" if work.dtype == "bfloat16" else "bfloat16"
-            twin = Work(**{**vars(work), "dtype": other})
+            twin = dataclasses.replace(work, dtype=other)
             entries += [(name, twin) for name in names if name.startswith("torch")]
         with contextlib.ExitStack() as stack:
             contestants = [stack.enter_context(Contestant(*entry)) for entry in entries]
             measured = _in_turn(contestants, rounds, say)
+            ours_first, *_ = measured  # what can't be measured of ours has been raised
+            peak = ours_first[0].ask("peak_flops")
             for contestant, rates in measured:
-                rows += _rows(contestant, rates, macs[work.arch])
-            if measured and measured[0][0].name == "jaxcifar":
-                peak = measured[0][0].ask("peak_flops")
-        train = next(row for row in rows if _is(row, work, "train"))
-        ours.append(_beyond_steps(work, train["milliseconds"], say))
-        for row in rows:
-            if _is(row, work, row["phase"]):
-                row["share_of_peak"] = row["flops_per_second"] / peak
-        ours[-1]["peak_flops_per_second"] = peak
-        ours[-1]["at_once"] = _at_once(work, at_once, rounds, say)
+                rows += _rows(contestant, rates, macs[work.arch], peak)
+        milliseconds = 1e3 * work.batch_size / float(np.median(ours_first[1]["train"]))
+        ours.append(
+            _beyond_steps(work, milliseconds, say)
+            | {
+                "peak_flops_per_second": peak,
+                "at_once": _at_once(work, at_once, rounds, say),
+            }
+        )
     return {"rows": rows, "ratio": _ratios(rows), "ours": ours}
 
 
@@ -72,6 +77,8 @@ def _in_turn(
             contestant.ask("train", contestant.work.steps)
             contestant.ask("evaluate")
         except RunError as error:
+            if contestant.name == "jaxcifar":
+                raise
             say(f"not measured: {error}")
             continue
         measured.append((contestant, {phase: [] for phase in PHASES}))
@@ -85,30 +92,33 @@ def _in_turn(
     return measured
 
 
-def _rows(contestant: Contestant, rates: Rates, macs: int) -> list[dict[str, Any]]:
+def _rows(contestant: Contestant, rates: Rates, macs: int, peak: float) -> list[dict[str, Any]]:
     memory, work = contestant.ask("peak_memory"), contestant.work
     rows = []
     for phase in PHASES:
-        rate = float(np.median(rates[phase]))
+        summary = _summary(rates[phase])
         passes = 3 if phase == "train" else 1  # the gradient takes two more
-        rows.append({
+        flops = 2 * macs * passes * summary["images_per_second"]
+        row = {
             "arch": work.arch,
             "phase": phase,
             "dtype": work.dtype,
             "batch_size": work.batch_size,
             "implementation": contestant.name,
-            "images_per_second": rate,
-            "spread": [min(rates[phase]), max(rates[phase])],
-            "milliseconds": 1e3 * work.batch_size / rate,
-            "flops_per_second": 2 * macs * passes * rate,
+            **summary,
+            "milliseconds": 1e3 * work.batch_size / summary["images_per_second"],
+            "flops_per_second": flops,
             "peak_memory_bytes": memory,
-        })  # fmt: skip
+        }
+        if contestant.name == "jaxcifar":  # the peak is of our precision, by our compiler
+            row["share_of_peak"] = flops / peak
+        rows.append(row)
     return rows
 
 
-def _is(row: dict[str, Any], work: Work, phase: str) -> bool:
-    mine = ("jaxcifar", work.arch, work.dtype, phase)
-    return (row["implementation"], row["arch"], row["dtype"], row["phase"]) == mine
+def _summary(rates: Sequence[float]) -> dict[str, Any]:
+    """Median, lowest and highest of rounds."""
+    return {"images_per_second": float(np.median(rates)), "spread": [min(rates), max(rates)]}
 
 
 def _beyond_steps(work: Work, milliseconds: float, say: Say) -> dict[str, Any]:
@@ -137,23 +147,19 @@ def _beyond_steps(work: Work, milliseconds: float, say: Say) -> dict[str, Any]:
     }
 
 
-def _at_once(
-    work: Work, numbers: Sequence[int], rounds: int, say: Say
-) -> list[dict[str, float | list[float]]]:
+def _at_once(work: Work, numbers: Sequence[int], rounds: int, say: Say) -> list[dict[str, Any]]:
     """Images a second of all runs together, by how many there are."""
     found = []
     for runs in numbers:
         try:
-            with Contestant("jaxcifar", work) as contestant:
-                rates = contestant.ask("at_once", runs, rounds)
+            with Contestant("jaxcifar", dataclasses.replace(work, at_once=runs)) as contestant:
+                contestant.ask("train", work.steps)  # warm up
+                seconds = [contestant.ask("train", work.steps) for _ in range(rounds)]
         except RunError as error:
             say(f"not measured: {runs} runs at once: {error}")
             continue
-        found.append({
-            "runs": runs,
-            "images_per_second": float(np.median(rates)),
-            "spread": [min(rates), max(rates)],
-        })  # fmt: skip
+        images = runs * work.steps * work.batch_size
+        found.append({"runs": runs, **_summary([images / s for s in seconds])})
         say(f"{work.arch}: {runs} at once, {found[-1]['images_per_second']:,.0f} images/s")
     return found
 

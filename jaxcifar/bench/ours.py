@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 
 from jaxcifar.assemble import Setup, make_hyperparameters
-from jaxcifar.bench.work import EVAL_BATCH, Work, random_examples
+from jaxcifar.bench.work import Work, random_examples
 from jaxcifar.data import Dataset, catalog
 from jaxcifar.environment import use_cpu_cores
 from jaxcifar.fit import fit
@@ -33,20 +33,22 @@ class Ours:
         train, test = random_examples(work)
         mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
         self._dataset = Dataset(catalog.SHAPES10, train, test, test, mean, std)
-        self._setup = Setup.create(work.config, self._dataset)
+        self._setup = Setup.create(work.config, self._dataset, work.at_once)
         program, together = self._setup.program, self._setup.together
         hp = make_hyperparameters(work.config, self._dataset, program.steps_per_epoch)
         self._hp = jax.device_put(hp, program.replicated)
         state = program.init(self._hp)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
-        self._states, self._hps, self._orders = together.join([(state, self._hp, order)])
+        self._states, self._hps, self._orders = together.join(
+            [(state, self._hp, order)] * work.at_once
+        )
         self._variables = jax.device_put(state.variables, program.replicated)
         self._train_steps = together.compiled(
             self._states, self._hps, *self._setup.train, self._orders
         )
 
     def train(self, steps: int) -> float:
-        """Seconds of `steps` training steps."""
+        """Seconds of `steps` training steps of all runs."""
         looped = self._setup.program.looped
         began = time.perf_counter()
         for _ in range(1 if looped else steps):
@@ -55,24 +57,6 @@ class Ours:
             )
         np.asarray(means["loss"])
         return time.perf_counter() - began
-
-    def at_once(self, runs: int, rounds: int) -> list[float]:
-        """Images a second of several runs trained together, all counted, in each round."""
-        setup = Setup.create(self._work.config, self._dataset, runs)
-        program, together = setup.program, setup.together
-        state = program.init(self._hp)
-        order = program.epoch_order(self._hp, np.int32(0), len(self._dataset.train.labels))
-        states, hps, orders = together.join([(state, self._hp, order)] * runs)
-        steps = self._work.steps
-        train_steps = together.compiled(states, hps, *setup.train, orders)
-        rates = []
-        for _ in range(rounds + 1):
-            began = time.perf_counter()
-            for _ in range(1 if program.looped else steps):
-                states, means = train_steps(states, hps, *setup.train, orders, np.int32(steps))
-            np.asarray(means["loss"])
-            rates.append(runs * steps * self._work.batch_size / (time.perf_counter() - began))
-        return rates[1:]
 
     def evaluate(self) -> float:
         """Seconds of predicting the test images."""
@@ -138,8 +122,8 @@ class PlainFlax:
     def evaluate(self) -> float:
         """Seconds of predicting the test images."""
         began = time.perf_counter()
-        for first in range(0, len(self._test.images), EVAL_BATCH):
-            images = _floats(self._test.images[first : first + EVAL_BATCH])
+        for first in range(0, len(self._test.images), self._work.eval_batch):
+            images = _floats(self._test.images[first : first + self._work.eval_batch])
             logits = self._predict(self._state[0], images)
         logits.block_until_ready()
         return time.perf_counter() - began

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from jaxcifar.bench.torch_networks import NETWORKS
-from jaxcifar.bench.work import EVAL_BATCH, Work, random_examples
+from jaxcifar.bench.work import Work, random_examples
 
 
 class TorchPeer:
@@ -59,9 +59,10 @@ class TorchPeer:
         self._network.eval()
         began = time.perf_counter()
         correct = torch.zeros((), device=self._device)
-        for first in range(0, len(self._test), EVAL_BATCH):
+        for first in range(0, len(self._test), self._work.eval_batch):
             with self._precision():
-                logits = self._network(self._inputs(self._test[first : first + EVAL_BATCH]))
+                images = self._test[first : first + self._work.eval_batch]
+                logits = self._network(self._inputs(images))
             correct += (logits.argmax(1) == 0).sum()
         correct.item()
         return time.perf_counter() - began

@@ -7,8 +7,6 @@ import numpy as np
 from jaxcifar.config import Config
 from jaxcifar.data import Examples
 
-EVAL_BATCH = 500  # images at a time, in every contestant
-
 
 @dataclasses.dataclass(frozen=True)
 class Work:
@@ -20,6 +18,8 @@ class Work:
       batch_size: training images a step.
       steps: of a timed round of training.
       test_images: evaluated in a timed round.
+      eval_batch: how many of them at a time.
+      at_once: runs to train together.
     """
 
     arch: str
@@ -27,6 +27,8 @@ class Work:
     batch_size: int
     steps: int
     test_images: int
+    eval_batch: int
+    at_once: int = 1
 
     @property
     def config(self) -> Config:

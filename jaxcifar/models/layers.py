@@ -6,6 +6,7 @@ the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.n
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,20 +130,6 @@ def _batch_norm(
       `[..., C] float32`, the batch's mean and its biased variance, `[C]`. Gradients flow through
       the first.
     """
-    return _batch_norm_fwd(x, scale, bias, about, epsilon, axis_name)[0]
-
-
-_Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
-
-
-def _batch_norm_fwd(
-    x: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    about: jax.Array,
-    epsilon: float,
-    axis_name: str | None,
-) -> tuple[tuple[jax.Array, jax.Array, jax.Array], _Residuals]:
     values = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))
     mean, var = values.mean(axes), values.var(axes)
@@ -150,18 +137,23 @@ def _batch_norm_fwd(
         moments = jnp.stack([mean - about, var + (mean - about) ** 2])
         offset, square = sharing.mean(moments, axis_name)
         mean, var = about + offset, square - offset**2
-    inverse = lax.rsqrt(var + epsilon)
-    y = (values - mean) * (inverse * scale) + bias
-    return (y, mean, var), (x, scale, mean, inverse)
+    y = (values - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
+    return y, mean, var
+
+
+_Arrays = tuple[jax.Array, ...]
+
+
+def _batch_norm_fwd(x: jax.Array, scale: jax.Array, *others: Any) -> tuple[_Arrays, _Arrays]:
+    y, mean, var = _batch_norm(x, scale, *others)
+    return (y, mean, var), (x, scale, mean, var)
 
 
 def _batch_norm_bwd(
-    epsilon: float,
-    axis_name: str | None,
-    residuals: _Residuals,
-    grads: tuple[jax.Array, jax.Array, jax.Array],
-) -> tuple[jax.Array, ...]:
-    x, scale, mean, inverse = residuals
+    epsilon: float, axis_name: str | None, residuals: _Arrays, grads: _Arrays
+) -> _Arrays:
+    x, scale, mean, var = residuals
+    inverse = lax.rsqrt(var + epsilon)
     grad, axes = grads[0], tuple(range(x.ndim - 1))
     normalized = (x.astype(jnp.float32) - mean) * inverse
     sums = jnp.stack([grad.sum(axes), (grad * normalized).sum(axes)])
