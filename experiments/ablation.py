@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.cli import Parser, add_config_options, add_data_dir, run_command
+from experiments.cli import Parser, add_config_options, add_data_dir, run_command, use_huge_pages
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.study import Study
 
@@ -71,4 +71,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     run_command(lambda: main(sys.argv[1:]))

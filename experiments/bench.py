@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import Parser, run_command
+from experiments.cli import Parser, run_command, use_huge_pages
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.files import write_text
@@ -123,4 +123,5 @@ def show(console: Console, figures: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     run_command(lambda: main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 
-from experiments.cli import Parser, add_config_options, add_data_dir, run_command
+from experiments.cli import Parser, add_config_options, add_data_dir, run_command, use_huge_pages
 from jaxcifar.config import Config
 
 
@@ -88,4 +88,5 @@ def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     run_command(lambda: main(sys.argv[1:]))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
@@ -17,8 +16,8 @@ from jaxcifar.errors import RunError
 from jaxcifar.train import TrainState
 
 
-class Restored(NamedTuple):
-    """A checkpoint read back: the state, and the notes that were saved with it."""
+class Snapshot(NamedTuple):
+    """What a checkpoint holds: a state, and notes that go with it (JSON values)."""
 
     state: TrainState
     notes: dict[str, Any]
@@ -61,7 +60,7 @@ class Checkpoints:
 
         Args:
           step: its number, above all before.
-          state: copied on the device first, so that the caller may donate it at once.
+          state: not to be donated until it is on disk.
           notes: what goes with it, JSON values.
           keep: steps whose checkpoints stay beside the newest two; all others are deleted.
 
@@ -69,7 +68,6 @@ class Checkpoints:
           RunError: this or the save before could not be written.
         """
         self._require_space(state)
-        state = jax.tree.map(jnp.copy, state)
         self._policy.others = frozenset(keep)
         try:
             self._manager.save(
@@ -106,7 +104,7 @@ class Checkpoints:
             "room, then run the same command to go on"
         )
 
-    def newest(self, like: TrainState, say: Callable[[str], None]) -> Restored | None:
+    def newest(self, like: TrainState, say: Callable[[str], None]) -> Snapshot | None:
         """The newest checkpoint that is whole, or None if there is none.
 
         Args:
@@ -122,7 +120,7 @@ class Checkpoints:
                 self._set_aside(step)
         return None
 
-    def load(self, step: int, like: TrainState) -> Restored:
+    def load(self, step: int, like: TrainState) -> Snapshot:
         """The checkpoint of a step.
 
         Args:
@@ -140,7 +138,7 @@ class Checkpoints:
                 "again with --overwrite"
             ) from error
 
-    def _restore(self, step: int, like: TrainState) -> Restored:
+    def _restore(self, step: int, like: TrainState) -> Snapshot:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         restored = self._manager.restore(
             step,
@@ -151,7 +149,7 @@ class Checkpoints:
         notes = dict(restored.notes)
         if notes.pop("checksum") != _checksum(restored.state):
             raise ValueError("its checksum does not match")
-        return Restored(restored.state, notes)
+        return Snapshot(restored.state, notes)
 
     def _set_aside(self, step: int) -> None:
         folder = self._folder / str(step)

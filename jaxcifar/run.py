@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcifar import environment
 from jaxcifar.assemble import Setup, make_hyperparameters
-from jaxcifar.checkpoint import Checkpoints
+from jaxcifar.checkpoint import Checkpoints, Snapshot
 from jaxcifar.config import Config
 from jaxcifar.errors import DivergedError
 from jaxcifar.files import replacing, write_text
@@ -27,6 +27,10 @@ from jaxcifar.result import (
 )
 from jaxcifar.run_folder import Row, RunFolder
 from jaxcifar.train import Hyperparameters, TrainState, Variables, evaluate
+
+# Of a run's time that training waits for checkpoints. Where epochs take a second, not each of them
+# gets one; what was put off is lost when the process is killed, and trained again.
+_SAVE_SHARE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +79,11 @@ class Run:
         self._git_commit = environment.git_commit()
         self._began = time.monotonic()
         self._wall_seconds_before = 0.0  # spent by earlier calls
-        self._saved_step = 0
         self._history: list[Row] = []
+        self._unsaved: dict[int, Snapshot] = {}  # epochs whose checkpoints are put off, by step
+        self._saved_step = 0
+        self._saved_best: set[int] = set()  # the step that the newest checkpoint calls the best
+        self._save_again = 0.0  # not before this time
         self.step = 0
         self.epoch_seconds = 0.0
         self.result = folder.finished_result()
@@ -114,6 +121,7 @@ class Run:
             self.state, notes = restored
             self.step = self._saved_step = int(self.state.step)
             self._history = notes["history"]
+            self._saved_best = self._best_step(self._history)
             self.epoch_seconds = notes["epoch_seconds"]
             self._wall_seconds_before = notes["wall_seconds"]
             self._say(f"resuming after step {self.step} (epoch {self.epoch}).")
@@ -156,7 +164,8 @@ class Run:
         """
         if math.isfinite(loss):
             return
-        self._checkpoints.wait()
+        self._write_checkpoints()
+        self.wait()
         kept = f"that of epoch {len(self._history)}" if self._history else "none yet"
         error = DivergedError(
             f"the {name} loss became {loss} in epoch {len(self._history) + 1}; the last good "
@@ -200,27 +209,48 @@ class Run:
         self.epoch_seconds = 0.0
         with self._folder.writing():
             self._folder.append_row(row)
-            self.save(state)
+            self._take(state)
+            if self.trained or time.monotonic() >= self._save_again:
+                self._write_checkpoints()
         return row
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint, in the background.
 
+        Args:
+          state: not to be donated.
+
         Raises:
           RunError: it can't be written.
         """
-        if self.step == self._saved_step:
-            return
+        self._take(state)
+        self._write_checkpoints()
+
+    def _take(self, state: TrainState) -> None:
+        """Hold a state to be saved; of earlier ones that are not, the best epoch's."""
         notes = {
-            "history": self._history,
+            "history": list(self._history),
             "epoch_seconds": self.epoch_seconds,
             "wall_seconds": self._wall_seconds,
         }
-        # The best so far, and the best before the newest: needed again if the newest is damaged.
-        histories = [h for h in (self._history, self._history[:-1]) if h]
-        keep = {self._step_after(best_epoch(history)) for history in histories}
-        self._checkpoints.save(self.step, state, notes, keep)
-        self._saved_step = self.step
+        best = self._best_step(self._history)
+        self._unsaved = {step: held for step, held in self._unsaved.items() if step in best}
+        if self.step > self._saved_step:
+            self._unsaved[self.step] = Snapshot(state, notes)
+
+    def _write_checkpoints(self) -> None:
+        began = time.monotonic()
+        for step, (state, notes) in self._unsaved.items():
+            # The best, and what the checkpoint before calls so, which counts if this is damaged.
+            best = self._best_step(notes["history"])
+            self._checkpoints.save(step, state, notes, best | self._saved_best)
+            self._saved_step, self._saved_best = step, best
+        self._unsaved = {}
+        now = time.monotonic()
+        self._save_again = now + (now - began) / _SAVE_SHARE
+
+    def _best_step(self, history: list[Row]) -> set[int]:
+        return {self._step_after(best_epoch(history))} if history else set()
 
     @property
     def _wall_seconds(self) -> float:

@@ -48,16 +48,6 @@ def test_newest_two_and_those_asked_for_are_kept(tmp_path):
         assert_state(checkpoints.newest(state_at(0), quiet), 5)
 
 
-def test_a_saved_state_may_be_donated_at_once(tmp_path):
-    overwrite = jax.jit(lambda state: jax.tree.map(jnp.zeros_like, state), donate_argnums=0)
-    with Checkpoints(tmp_path) as checkpoints:
-        state = state_at(3)
-        checkpoints.save(3, state, {"history": [3]})
-        overwrite(state)
-        checkpoints.wait()
-        assert_state(checkpoints.newest(state_at(0), quiet), 3)
-
-
 def data_files(folder):
     return [
         path for path in (folder / "state").rglob("*") if path.is_file() and path.parent.name == "d"

@@ -74,3 +74,23 @@ def test_versions_name_what_can_change_a_result():
 def test_the_commit_is_a_full_hash_or_unknown():
     commit = environment.git_commit()
     assert commit is None or len(commit.removesuffix("-dirty")) == 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asked for on Linux only")
+@pytest.mark.parametrize("set_by_user", [None, "glibc.malloc.perturb=0"])
+def test_a_command_asks_for_huge_pages_once(set_by_user):
+    script = (
+        "import os, sys; from experiments.cli import use_huge_pages; use_huge_pages(); "
+        "print(os.environ['GLIBC_TUNABLES'], sys.argv[1:])"
+    )
+    own = {"GLIBC_TUNABLES": set_by_user} if set_by_user else {}
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--lr", "a b"],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | own,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{set_by_user or 'glibc.malloc.hugetlb=1'} ['--lr', 'a b']"

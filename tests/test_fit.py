@@ -11,6 +11,7 @@ from conftest import stopped_after
 from rich.console import Console
 
 from jaxcifar import fit as fit_module
+from jaxcifar import run as run_module
 from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.checkpoint import Checkpoints
 from jaxcifar.config import Config
@@ -130,6 +131,23 @@ def test_a_failure_after_the_metrics_were_written(finished, tmp_path, easy_datas
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "learn')
     train(tmp_path, easy_dataset)
+    assert_same_run(finished[0], tmp_path, easy_dataset)
+
+
+def test_checkpoints_put_off(finished, tmp_path, easy_dataset, monkeypatch):
+    """After the first they take too long; yet a stop and the end have what they need."""
+    saved, save = [], Checkpoints.save
+    monkeypatch.setattr(run_module, "_SAVE_SHARE", 1e-9)
+    monkeypatch.setattr(Checkpoints, "save", lambda self, *a: (saved.append(a[0]), save(self, *a)))
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "stop_signal", stopped_after(11))
+        with pytest.raises(Interrupted):
+            train(tmp_path, easy_dataset)
+    best = 4 * (1 + np.argmax([row["val_accuracy"] for row in rows(tmp_path)]))
+    assert saved == sorted({4, best, 11})
+    result = train(tmp_path, easy_dataset)
+    assert saved == sorted({4, best, 11, 12})
+    assert result["selected_epoch"] == finished[1]["selected_epoch"]
     assert_same_run(finished[0], tmp_path, easy_dataset)
 
 
