@@ -1,7 +1,12 @@
 """Measure training and evaluation here: `python -m experiments.bench --peer torch`."""
 
+import argparse
 import json
+import os
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,10 +30,16 @@ def parser() -> Parser:
     add("--batch-size", type=int, default=128, help="of a training step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
     add("--peer", choices=["torch"], help="also measure PyTorch (extra: peer)")
-    add("--at-once", nargs="+", type=int, default=[], metavar="N", help="runs to train together")
+    add("--at-once", nargs="+", type=int, default=[], metavar="N", help="CNNs to train together")
     add("--rounds", type=int, default=5, help="to take medians of (default: 5)")
     add("--steps", type=int, help="of training in a round (default: a few seconds' worth)")
     add("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    add(
+        "--ablation",
+        nargs=argparse.REMAINDER,
+        metavar="OPTION",
+        help="time a whole experiments.ablation too, with all options that follow",
+    )
     return parser
 
 
@@ -41,6 +52,8 @@ def main(argv: Sequence[str]) -> None:
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
 
+    # Contestants, and this process, share an accelerator: none may take its memory as a whole.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import jax
     import jax.numpy as jnp
 
@@ -54,32 +67,61 @@ def main(argv: Sequence[str]) -> None:
     console = Console(highlight=False)
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
-    works, macs = [], {}
-    for arch in options.arch:
-        few, many = (3, 100) if arch == "resnet18" else (20, 350)
-        works.append(
-            Work(
-                arch=arch,
-                dtype=str(compute_dtype(Config.create(arch, dtype=options.dtype), device)),
-                batch_size=options.batch_size,
-                steps=options.steps or (few if on_cpu else many),
-                test_images=500 if on_cpu and arch == "resnet18" else 2000 if on_cpu else 10_000,
-                eval_batch=EVAL_BATCH,
-            )
-        )
-        macs[arch] = summary.count_macs(summary.trace_layers(create_model(arch, jnp.float32)))
     say = partial(console.print, soft_wrap=True, markup=False)
-    figures = measure(works, options.peer, options.rounds, options.at_once, macs, say) | {
+    figures: dict[str, Any] = {
         "device": environment.describe_device(),
         "versions": environment.versions(),
         "git_commit": environment.git_commit(),
+        "rows": [],
+        "ratio": {},
+        "ours": {},
     }
+    for arch in options.arch:
+        few, many = (3, 100) if arch == "resnet18" else (20, 350)
+        work = Work(
+            arch=arch,
+            dtype=str(compute_dtype(Config.create(arch, dtype=options.dtype), device)),
+            batch_size=options.batch_size,
+            steps=options.steps or (few if on_cpu else many),
+            test_images=500 if on_cpu and arch == "resnet18" else 2000 if on_cpu else 10_000,
+            eval_batch=EVAL_BATCH,
+        )
+        macs = summary.count_macs(summary.trace_layers(create_model(arch, jnp.float32)))
+        # The larger network fills a device by itself.
+        at_once = options.at_once if arch == "cnn" else []
+        measured = measure(work, macs, options.peer, options.rounds, at_once, say)
+        figures["rows"] += measured["rows"]
+        for name in ("ratio", "ours"):
+            figures[name][arch] = measured[name]
+        write(options.json, figures)
     show(console, figures)
-    if options.json:
-        try:
-            write_text(options.json, json.dumps(figures, indent=1) + "\n")
-        except OSError as error:
-            raise RunError(f"{options.json}: can't be written ({error.strerror})") from error
+    if options.ablation is not None:
+        figures["ablation"] = time_ablation(options.ablation)
+        say(f"the ablation took {figures['ablation']['seconds']:,.0f} s")
+        write(options.json, figures)
+
+
+def time_ablation(options: list[str]) -> dict[str, Any]:
+    """Seconds of a whole study in a process of its own, from start to report."""
+    with tempfile.TemporaryDirectory() as out:
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.ablation", "--out", out, *options], check=False
+        )
+        seconds = time.perf_counter() - began
+    if done.returncode:
+        raise RunError(f"--ablation {' '.join(options)}: failed; see above")
+    return {"options": options, "seconds": seconds}
+
+
+def write(path: Path | None, figures: dict[str, Any]) -> None:
+    """Write what is measured so far."""
+    if not path:
+        return
+    try:
+        write_text(path, json.dumps(figures, indent=1) + "\n")
+    except OSError as error:
+        raise RunError(f"--json {path}: can't be written ({error.strerror})") from error
 
 
 def show(console: Console, figures: dict[str, Any]) -> None:
@@ -111,15 +153,19 @@ def show(console: Console, figures: dict[str, Any]) -> None:
                 f"{arch} {phase}: {ratio['float32']:.2f} x PyTorch's best float32, "
                 f"{ratio['any']:.2f} x its best of any precision"
             )
-    for ours in figures["ours"]:
+    for arch, ours in figures["ours"].items():
         first = ours["first_step_seconds"]
         console.print(
-            f"{ours['arch']}: first step after {first['cold']:.1f} s, {first['warm']:.1f} s with a "
+            f"{arch}: first step after {first['cold']:.1f} s, {first['warm']:.1f} s with a "
             f"warm compilation cache; a run's epoch of {ours['epoch_images']:,} images takes "
             f"{ours['epoch_seconds']:.2f} s; {ours['seconds_beyond_steps']:.2f} s of a run of two "
             "are not steps",
             soft_wrap=True,
         )
+        for together in ours["at_once"]:
+            console.print(
+                f"{arch}: {together['runs']} at once, {together['images_per_second']:,.0f} images/s"
+            )
 
 
 if __name__ == "__main__":

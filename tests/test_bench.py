@@ -1,5 +1,7 @@
 """The bench: what it makes of its figures, and contestants that fail. Speed is not tested."""
 
+import dataclasses
+
 import pytest
 from conftest import assert_one_line_error, command
 
@@ -30,7 +32,7 @@ def test_ratios_are_to_the_best_peer():
         row("torch compiled", "bfloat16", "train", 400),
         row("jaxcifar", "float32", "eval", 50),
     ]
-    assert bench._ratios(rows) == {"cnn": {"train": {"float32": 1.5, "any": 0.75}}}
+    assert bench._ratios(rows) == {"train": {"float32": 1.5, "any": 0.75}}
 
 
 def test_a_contestant_does_its_work_in_a_process_of_its_own():
@@ -42,12 +44,19 @@ def test_a_contestant_does_its_work_in_a_process_of_its_own():
 
 def test_one_that_fails_is_left_out_and_said():
     said = []
-    unfit = Work("mlp", "float32", batch_size=4, steps=1, test_images=8, eval_batch=8)
-    with Contestant("plain flax", unfit) as contestant:
-        assert bench._in_turn([contestant], 1, said.append) == []
-        with pytest.raises(RunError, match="mlp"):
-            contestant.ask("train", 1)
+    unfit = dataclasses.replace(WORK, arch="mlp")
+    with bench._contestants([("plain flax", WORK), ("plain flax", unfit)], said.append) as able:
+        assert [contestant.work for contestant in able] == [WORK]
+    assert len(said) == 1
     assert said[0].startswith("not measured: plain flax (mlp, float32): KeyError")
+
+
+def test_without_the_first_nothing_is_measured():
+    with (
+        pytest.raises(RunError, match="mlp"),
+        bench._contestants([("plain flax", dataclasses.replace(WORK, arch="mlp"))], print),
+    ):
+        pass
 
 
 def test_bad_options_are_one_line():

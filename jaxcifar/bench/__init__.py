@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,16 @@ PHASES = ("train", "eval")
 
 
 def measure(
-    works: Sequence[Work],
-    peer: str | None,
-    rounds: int,
-    at_once: Sequence[int],
-    macs: dict[str, int],
-    say: Say,
+    work: Work, macs: int, peer: str | None, rounds: int, at_once: Sequence[int], say: Say
 ) -> dict[str, Any]:
-    """Let all contestants do their work in turn, round after round.
+    """Let all contestants do some work in turn, round after round.
 
     Args:
-      works: what we do; a network's are compared with each other and with its peers.
+      work: what we do.
+      macs: multiply-accumulates of one image's forward pass.
       peer: "torch" to let PyTorch take part, in float32 and in bfloat16.
       rounds: of which the medians are taken, after one that does not count.
       at_once: numbers of runs to train together as well.
-      macs: multiply-accumulates of one image's forward pass, by arch.
       say: called with a line now and then.
 
     Returns:
@@ -41,53 +37,62 @@ def measure(
     Raises:
       RunError: ours can't do the work.
     """
-    rows, ours = [], []
-    for work in works:
-        names = [name for name in IMPLEMENTATIONS if peer or not name.startswith("torch")]
-        entries = [(name, work) for name in names]
-        if peer:
-            other = "float32" if work.dtype == "bfloat16" else "bfloat16"
-            twin = dataclasses.replace(work, dtype=other)
-            entries += [(name, twin) for name in names if name.startswith("torch")]
-        with contextlib.ExitStack() as stack:
-            contestants = [stack.enter_context(Contestant(*entry)) for entry in entries]
-            measured = _in_turn(contestants, rounds, say)
-            ours_first, *_ = measured  # what can't be measured of ours has been raised
-            peak = ours_first[0].ask("peak_flops")
-            for contestant, rates in measured:
-                rows += _rows(contestant, rates, macs[work.arch], peak)
-        milliseconds = 1e3 * work.batch_size / float(np.median(ours_first[1]["train"]))
-        ours.append(
-            _beyond_steps(work, milliseconds, say)
-            | {
-                "peak_flops_per_second": peak,
-                "at_once": _at_once(work, at_once, rounds, say),
-            }
-        )
+    names = [name for name in IMPLEMENTATIONS if peer or not name.startswith("torch")]
+    entries = [(name, work) for name in names]
+    if peer:
+        other = "float32" if work.dtype == "bfloat16" else "bfloat16"
+        twin = dataclasses.replace(work, dtype=other)
+        entries += [(name, twin) for name in names if name.startswith("torch")]
+    with _contestants(entries, say) as able:
+        measured = _in_turn(able, PHASES, rounds, say)
+        peak = able[0].ask("peak_flops")  # that of ours: without it nothing is measured
+        rows = [row for entry in measured for row in _rows(*entry, macs, peak)]
+    ours = _beyond_steps(work, rows[0]["milliseconds"], say)
+    ours["peak_flops_per_second"] = peak
+    ours["at_once"] = _at_once(work, at_once, rounds, say)
     return {"rows": rows, "ratio": _ratios(rows), "ours": ours}
 
 
-def _in_turn(
-    contestants: Sequence[Contestant], rounds: int, say: Say
-) -> list[tuple[Contestant, Rates]]:
-    """Rates of those that can do the work at all; one after another, so that none is disturbed."""
-    measured = []
-    for contestant in contestants:  # compile and warm up
-        try:
-            contestant.ask("train", contestant.work.steps)
-            contestant.ask("evaluate")
-        except RunError as error:
-            if contestant.name == "jaxcifar":
-                raise
+@contextlib.contextmanager
+def _contestants(entries: Sequence[tuple[str, Work]], say: Say) -> Iterator[list[Contestant]]:
+    """Those that can do their work, compiled and warm.
+
+    Raises:
+      RunError: ours can't do the work.
+    """
+    with contextlib.ExitStack() as stack:
+        contestants = [stack.enter_context(Contestant(*entry)) for entry in entries]
+        with ThreadPoolExecutor(len(contestants)) as pool:
+            errors = list(pool.map(_warm_up, contestants))
+        for error in filter(None, errors):
+            if error is errors[0]:
+                raise error
             say(f"not measured: {error}")
-            continue
-        measured.append((contestant, {phase: [] for phase in PHASES}))
+        yield [c for c, error in zip(contestants, errors, strict=True) if error is None]
+
+
+def _warm_up(contestant: Contestant) -> RunError | None:
+    try:
+        contestant.ask("train", contestant.work.steps)
+        contestant.ask("evaluate")
+    except RunError as error:
+        return error
+    return None
+
+
+def _in_turn(
+    contestants: Sequence[Contestant], phases: Sequence[str], rounds: int, say: Say
+) -> list[tuple[Contestant, Rates]]:
+    """Images a second of each, one after another, so that none is disturbed."""
+    measured = [(contestant, {phase: [] for phase in phases}) for contestant in contestants]
     for number in range(rounds):
         for contestant, rates in measured:
             work = contestant.work
-            seconds = contestant.ask("train", work.steps)
-            rates["train"].append(work.steps * work.batch_size / seconds)
-            rates["eval"].append(work.test_images / contestant.ask("evaluate"))
+            for phase in phases:
+                train = phase == "train"
+                images = work.at_once * work.steps * work.batch_size if train else work.test_images
+                asked = ("train", work.steps) if train else ("evaluate",)
+                rates[phase].append(images / contestant.ask(*asked))
         say(f"{contestants[0].work.arch}: round {number + 1} of {rounds}")
     return measured
 
@@ -149,43 +154,29 @@ def _beyond_steps(work: Work, milliseconds: float, say: Say) -> dict[str, Any]:
 
 def _at_once(work: Work, numbers: Sequence[int], rounds: int, say: Say) -> list[dict[str, Any]]:
     """Images a second of all runs together, by how many there are."""
-    found = []
-    for runs in numbers:
-        try:
-            with Contestant("jaxcifar", dataclasses.replace(work, at_once=runs)) as contestant:
-                contestant.ask("train", work.steps)  # warm up
-                seconds = [contestant.ask("train", work.steps) for _ in range(rounds)]
-        except RunError as error:
-            say(f"not measured: {runs} runs at once: {error}")
-            continue
-        images = runs * work.steps * work.batch_size
-        found.append({"runs": runs, **_summary([images / s for s in seconds])})
-        say(f"{work.arch}: {runs} at once, {found[-1]['images_per_second']:,.0f} images/s")
-    return found
+    if not numbers:
+        return []
+    say(f"{work.arch}: {', '.join(map(str, numbers))} runs at once")
+    entries = [("jaxcifar", dataclasses.replace(work, at_once=number)) for number in numbers]
+    with _contestants(entries, say) as able:
+        measured = _in_turn(able, ["train"], rounds, say)
+    return [{"runs": c.work.at_once, **_summary(rates["train"])} for c, rates in measured]
 
 
 def _ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Our best over the best of PyTorch, by arch and phase: in float32, and in any precision."""
-    ratios: dict[str, Any] = {}
-
-    def best(arch: str, phase: str, torch: bool, dtypes: Sequence[str]) -> float | None:
-        rates = [
-            row["images_per_second"]
-            for row in rows
-            if (row["arch"], row["phase"]) == (arch, phase) and row["dtype"] in dtypes
-            if row["implementation"].startswith("torch") == torch
-            if row["implementation"] != "plain flax"
-        ]
-        return max(rates, default=None)
-
-    for arch in dict.fromkeys(row["arch"] for row in rows):
-        for phase in PHASES:
-            any_dtype = ("float32", "bfloat16")
-            ours = best(arch, phase, False, any_dtype)
-            peers = {
-                "float32": best(arch, phase, True, ["float32"]),
-                "any": best(arch, phase, True, any_dtype),
-            }
-            if all(peers.values()):
-                ratios.setdefault(arch, {})[phase] = {k: ours / v for k, v in peers.items()}
+    """Our best over the best of PyTorch, by phase: in float32, and in any precision."""
+    ratios = {}
+    for phase in PHASES:
+        rates = {True: [], False: []}  # by whether they are PyTorch's
+        single = []
+        for row in rows:
+            if row["phase"] != phase or row["implementation"] == "plain flax":
+                continue
+            torch = row["implementation"].startswith("torch")
+            rates[torch].append(row["images_per_second"])
+            if torch and row["dtype"] == "float32":
+                single.append(row["images_per_second"])
+        if rates[False] and single:
+            ours = max(rates[False])
+            ratios[phase] = {"float32": ours / max(single), "any": ours / max(rates[True])}
     return ratios

@@ -32,8 +32,7 @@ class Contestant:
         self._began = time.perf_counter()
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | (environment or {})
-        arguments = (theirs, name, work, settings)
+        arguments = (theirs, name, work, environment or {})
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -67,8 +66,8 @@ class Contestant:
         return time.perf_counter() - self._began
 
 
-def _serve(connection: Connection, name: str, work: Work, settings: dict[str, str]) -> None:
-    os.environ |= settings
+def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:
+    os.environ |= environment
     contestant = None
     while True:
         try:
