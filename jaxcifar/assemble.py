@@ -34,14 +34,12 @@ def make_program(config: Config, train_examples: int, devices: list[jax.Device])
         raise UsageError(
             f"--batch-size {config.batch_size}: more than the {train_examples} training images"
         )
-    on_cpu = devices[0].platform == "cpu"
     return Program(
         model=create_model(config.arch, compute_dtype(config, devices[0]), config.dropout, AXIS),
         optimizer=config.optimizer,
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
-        looped=not on_cpu,
     )
 
 

@@ -54,11 +54,9 @@ class Together:
 
     def compiled(self, states: TrainState, hps: Hyperparameters, *data: jax.Array) -> Callable:
         """`train_steps` for arrays like these (images, labels and orders), compiled ahead."""
-        lowered = Together.train_steps.lower(self, states, hps, *data, np.int32(1))
-        on_cpu = self.program.mesh.devices.flat[0].platform == "cpu"
-        return lowered.compile(CPU_OPTIONS if on_cpu else None)
+        return Together.train_steps.lower(self, states, hps, *data, np.int32(1)).compile()
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=CPU_OPTIONS)
     def train_steps(
         self,
         states: TrainState,

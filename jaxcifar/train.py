@@ -21,7 +21,8 @@ from jaxcifar.sharing import PyTree
 
 Variables = dict[str, PyTree]
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
-# of all layers before the first layer, which doubles the memory that a step takes.
+# of all layers before the first layer, which doubles the memory that a step takes. On accelerators
+# the option is without effect.
 CPU_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 
@@ -108,8 +109,6 @@ class Program:
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
       mesh: the devices, along the axis `sharing.AXIS`.
-      looped: whether many steps run as one loop on the device. XLA's CPU convolution is an
-        order of magnitude slower inside a loop, so there each step is dispatched on its own.
     """
 
     model: nn.Module
@@ -117,7 +116,6 @@ class Program:
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
-    looped: bool
 
     @property
     def images_per_epoch(self) -> int:
@@ -167,7 +165,7 @@ class Program:
         order: jax.Array,
         count: jax.Array,
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """Train `count` steps (one, if the program is not looped) within an epoch.
+        """Train `count` steps within an epoch.
 
         To be called where the axis of the devices that share batches is mapped, if there is one:
         each trains on its part of every batch, and all end up with the same state.
@@ -190,10 +188,7 @@ class Program:
             chosen = order[start + sharing.places(count, self._axis)]
             return self.train_step(state, hp, images[chosen], labels[chosen])
 
-        if self.looped:
-            state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
-        else:
-            state = step(state)
+        state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
         return state, state.metrics.means()
 
     def train_step(
@@ -238,24 +233,15 @@ class Program:
             metrics=so_far + batch_metrics,
         )
 
+    @partial(jax.jit, static_argnums=0, compiler_options=CPU_OPTIONS)
     def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
         """Logits `[N, 10] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
-        run = self._predict_in_one_dispatch if self.looped else self._predict
-        return run(variables, hp, images)
-
-    def _predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
         size = -(-EVAL_BATCH // self.mesh.size) * self.mesh.size
         missing = -len(images) % size
         padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
         chunks = padded.reshape(-1, size, *images.shape[1:])
-        if self.looped:
-            logits = jax.lax.map(partial(self._predict_chunk, variables, hp), chunks)
-        else:
-            predict_chunk = partial(self._predict_chunk_on_cpu, variables, hp)
-            logits = jnp.stack([predict_chunk(chunk) for chunk in chunks])
+        logits = jax.lax.map(partial(self._predict_chunk, variables, hp), chunks)
         return logits.reshape(len(padded), -1)[: len(images)]
-
-    _predict_in_one_dispatch = jax.jit(_predict, static_argnums=0)
 
     def _predict_chunk(
         self, variables: Variables, hp: Hyperparameters, images: jax.Array
@@ -272,8 +258,6 @@ class Program:
             out_specs=shared_out,
             check_vma=False,
         )(variables, hp, images)
-
-    _predict_chunk_on_cpu = jax.jit(_predict_chunk, static_argnums=0, compiler_options=CPU_OPTIONS)
 
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxcifar import assemble
+from jaxcifar import assemble, fit
 from jaxcifar.data import Dataset, Examples, catalog
 from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import default_data_dir
@@ -74,9 +74,10 @@ def small_cnn(arch, dtype, dropout=0.0, axis_name=None):
 
 @pytest.fixture(scope="module")
 def small_network():
-    """Trains `small_cnn` whatever the config names."""
+    """Trains `small_cnn` whatever the config names, a step a dispatch, to be stopped after any."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assemble, "create_model", small_cnn)
+        patch.setattr(fit, "_CPU_IMAGES", 1)
         yield
 
 

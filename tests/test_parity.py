@@ -51,7 +51,6 @@ def run(arch):
         batch_size=common.BATCH,
         steps_per_epoch=common.STEPS,
         mesh=Mesh(jax.devices()[:1], AXIS),
-        looped=False,
     )
     hp = Hyperparameters(
         key=jax.random.key(0),

@@ -18,7 +18,7 @@ from jaxcifar.assemble import Setup, make_hyperparameters
 from jaxcifar.bench.work import Work, random_examples
 from jaxcifar.data import Dataset, catalog
 from jaxcifar.environment import use_cpu_cores
-from jaxcifar.fit import fit
+from jaxcifar.fit import dispatches, fit
 from jaxcifar.run import Task
 from jaxcifar.sharing import AXIS
 from jaxcifar.train import evaluate
@@ -49,11 +49,10 @@ class Ours:
 
     def train(self, steps: int) -> float:
         """Seconds of `steps` training steps of all runs."""
-        looped = self._setup.program.looped
         began = time.perf_counter()
-        for _ in range(1 if looped else steps):
+        for count in dispatches(steps, self._setup.program):
             self._states, means = self._train_steps(
-                self._states, self._hps, *self._setup.train, self._orders, np.int32(steps)
+                self._states, self._hps, *self._setup.train, self._orders, np.int32(count)
             )
         np.asarray(means["loss"])
         return time.perf_counter() - began
