@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
 PyTree = Any
 AXIS = "data"
@@ -30,11 +31,9 @@ def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, places(count, axis))
 
 
-def mean(tree: PyTree, axis: str | None) -> PyTree:
-    """Of arrays over the devices."""
-    return lax.pmean(tree, axis) if axis else tree
-
-
 def total(tree: PyTree, axis: str | None) -> PyTree:
-    """Sum of arrays over the devices."""
-    return lax.psum(tree, axis) if axis else tree
+    """Sums of arrays over the devices, in one exchange."""
+    if axis is None:
+        return tree
+    flat, unflatten = ravel_pytree(tree)
+    return unflatten(lax.psum(flat, axis))

@@ -216,11 +216,10 @@ class Program:
                 rngs={"dropout": dropout_key},
             )
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.mean(), (logits, updated)
+            return losses.sum() / self.batch_size, (logits, updated)
 
         grads, (logits, updated) = jax.grad(loss_fn, has_aux=True)(state.params)
-        grads = sharing.mean(grads, self._axis)
-        batch_metrics = sharing.total(Metrics.of(logits, labels), self._axis)
+        grads, batch_metrics = sharing.total((grads, Metrics.of(logits, labels)), self._axis)
         rule = self._update_rule(hp, state.step)
         updates, opt_state = rule.update(grads, state.opt_state, state.params)
         first = state.step % self.steps_per_epoch == 0

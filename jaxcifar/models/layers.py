@@ -135,7 +135,7 @@ def _batch_norm(
     mean, var = values.mean(axes), values.var(axes)
     if axis_name is not None:
         moments = jnp.stack([mean - about, var + (mean - about) ** 2])
-        offset, square = sharing.mean(moments, axis_name)
+        offset, square = sharing.total(moments, axis_name) / sharing.devices(axis_name)
         mean, var = about + offset, square - offset**2
     y = (values - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
     return y, mean, var
