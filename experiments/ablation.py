@@ -1,13 +1,22 @@
 """Run a study, the ten-row ablation by default: `python -m experiments.ablation`."""
 
+import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from experiments.cli import Parser, add_config_options, add_data_dir, run_command, use_huge_pages
+from experiments.cli import (
+    Parser,
+    add_config_options,
+    add_data_dir,
+    add_devices,
+    run_command,
+    use_huge_pages,
+)
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.study import Study
 
@@ -23,6 +32,10 @@ def parser() -> Parser:
     study.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="of each row")
     study.add_argument("--force", nargs="+", default=[], metavar="ROW", help="run these anew")
     study.add_argument("--at-once", type=int, metavar="N", help="runs to train together")
+    study.add_argument(
+        "--shard", type=shard, default=(1, 1), metavar="I/N", help="only the I-th of N parts"
+    )
+    add_devices(study)
     study.add_argument("--out", type=Path, help="folder (default: checkpoints/ and the study)")
     add_data_dir(study)
     # Rows may set any of these; an option holds for the rows that don't.
@@ -30,10 +43,19 @@ def parser() -> Parser:
     return parser
 
 
+def shard(text: str) -> tuple[int, int]:
+    """`I/N` with I from 1 to N."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    part, parts = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= part <= parts:
+        raise argparse.ArgumentTypeError("must be I/N with I from 1 to N, such as 2/4")
+    return part, parts
+
+
 def main(argv: Sequence[str]) -> None:
     """Do what is left of the study, and write its report."""
     options = vars(parser().parse_args(argv))
-    own = ("study", "rows", "seeds", "force", "at_once", "out", "data_dir")
+    own = ("study", "rows", "seeds", "force", "at_once", "shard", "devices", "out", "data_dir")
     here = {name: options.pop(name) for name in own}
     if here["at_once"] is not None and here["at_once"] < 1:
         raise UsageError(f"--at-once {here['at_once']}: must be at least 1")
@@ -46,16 +68,20 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.compilations import count_compilations
     from jaxcifar.conduct import conduct, plan, record
-    from jaxcifar.environment import use_compilation_cache, use_cpu_cores
+    from jaxcifar.environment import first_devices, use_compilation_cache, use_cpu_cores
     from jaxcifar.report import write_report
     from jaxcifar.run_folder import RunFolder
 
     tasks = plan(study, here["rows"], here["seeds"], out, here["force"])
     record(study, out)
-    use_cpu_cores(tasks[0].config.batch_size)
+    use_cpu_cores(tasks[0].config.batch_size, here["devices"])
     use_compilation_cache()
-    say(f"{study.title}: {len(tasks)} runs, in {out}")
-    outcomes = conduct(tasks, here["data_dir"], here["at_once"], Console(highlight=False))
+    part, parts = here["shard"]
+    mine = tasks[part - 1 :: parts]
+    where = f"{len(tasks)} runs" if parts == 1 else f"{len(mine)} of {len(tasks)} runs"
+    say(f"{study.title}: {where}, in {out}")
+    devices = first_devices(here["devices"])
+    outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, Console(highlight=False))
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
     say(
@@ -67,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
     if any(RunFolder(task.path).result.exists() for task in tasks):
         say(f"report: {write_report(out)}, and the same in REPORT.md")
     if failed := [name for name, error in errors.items() if not isinstance(error, BusyError)]:
-        raise RunError(f"{len(failed)} of {len(tasks)} runs failed: {', '.join(failed)}")
+        raise RunError(f"{len(failed)} of {len(mine)} runs failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

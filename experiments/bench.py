@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     on_cpu = device.platform == "cpu"
     say = partial(console.print, soft_wrap=True, markup=False)
     figures: dict[str, Any] = {
-        "device": environment.describe_device(),
+        "device": environment.describe_devices(jax.devices()),
         "versions": environment.versions(),
         "git_commit": environment.git_commit(),
         "rows": [],

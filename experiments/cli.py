@@ -78,6 +78,17 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """`--devices`."""
+    parser.add_argument("--devices", type=_positive, metavar="N", help="train on N (default: all)")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 1")
+    return int(text)
+
+
 def use_huge_pages() -> None:
     """Let large arrays lie in large pages of memory, where Linux gives these to who asks.
 
@@ -100,10 +111,10 @@ def run_command(command: Callable[[], None]) -> NoReturn:
         command()
     except UsageError as error:
         errors.print(f"error: {error}")
-        sys.exit(2)
+        _leave(2)
     except RunError as error:
         errors.print(f"error: {error}")
-        sys.exit(1)
+        _leave(1)
     except Interrupted as error:
         errors.print(str(error))
         sys.exit(130)  # what shells report for a process ended by SIGINT
@@ -111,3 +122,12 @@ def run_command(command: Callable[[], None]) -> NoReturn:
         errors.print("interrupted; what was saved before is kept")
         sys.exit(130)
     sys.exit(0)
+
+
+def _leave(code: int) -> NoReturn:
+    jax = sys.modules.get("jax")
+    if jax and jax.distributed.is_initialized():
+        # Else JAX waits for the other processes to end too, which may hang or be dead, and aborts.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -9,7 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 
-from experiments.cli import Parser, add_config_options, add_data_dir, run_command, use_huge_pages
+from experiments.cli import (
+    Parser,
+    add_config_options,
+    add_data_dir,
+    add_devices,
+    run_command,
+    use_huge_pages,
+)
 from jaxcifar.config import Config
 
 
@@ -25,27 +32,50 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     where.add_argument(
         "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
     )
+    devices = parser.add_argument_group("devices and processes")
+    add_devices(devices)
+    devices.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    devices.add_argument(
+        "--processes", type=int, metavar="N", help="that train together (default: the cluster's)"
+    )
+    devices.add_argument("--process-id", type=int, metavar="I", help="of this one, from 0")
     options = vars(parser.parse_args(argv))
-    here = {name: options.pop(name) for name in ("data_dir", "run_dir", "overwrite")}
+    names = ("data_dir", "run_dir", "overwrite", "devices")
+    here = {name: options.pop(name) for name in (*names, "coordinator", "processes", "process_id")}
     return options, here
 
 
 def main(argv: Sequence[str]) -> None:
     """Train as the command line says, or show the result of the run that did so before."""
     overrides, here = parse(argv)
-    console = Console(highlight=False)
-    say = partial(console.print, soft_wrap=True, markup=False)
-    Config.create(**{**overrides, "dataset": "cifar10"})  # complain before anything slow happens
+    # Complain before anything slow happens.
+    batch_size = Config.create(**{**overrides, "dataset": "cifar10"}).batch_size
 
     # JAX and what stands on it take seconds to import: only now.
+    from jaxcifar import environment, processes
+
+    processes.join(here["coordinator"], here["processes"], here["process_id"])
+    environment.use_cpu_cores(batch_size, here["devices"])
+    environment.use_compilation_cache()
+    with processes.telling_of_lost_ones():
+        train(overrides, here)
+
+
+def train(overrides: dict[str, Any], here: dict[str, Any]) -> None:
+    """What each of the processes does, of which the first prints."""
+    from jaxcifar import processes
     from jaxcifar.data import CATALOG, choose_dataset, load_dataset
-    from jaxcifar.environment import use_compilation_cache, use_cpu_cores
+    from jaxcifar.environment import first_devices
     from jaxcifar.fit import fit
     from jaxcifar.run import Task
     from jaxcifar.run_folder import RunFolder
 
+    console = Console(highlight=False, quiet=not processes.first())
+    say = partial(console.print, soft_wrap=True, markup=False)
+    devices = first_devices(here["devices"])
     if overrides.get("dataset") == "auto":
-        overrides["dataset"] = choose_dataset(here["data_dir"], say)
+        with processes.after_the_first():
+            overrides["dataset"] = choose_dataset(here["data_dir"], say)
     config = Config.create(**overrides)
     path = here["run_dir"] or Path("checkpoints", config.run_name())
     folder, overwrite = RunFolder(path), here["overwrite"]
@@ -55,10 +85,10 @@ def main(argv: Sequence[str]) -> None:
         console.print(not_cifar10(CATALOG[config.dataset].title))
     result = None if overwrite else folder.finished_result()
     if result is None:
-        use_cpu_cores(config.batch_size)
-        use_compilation_cache()
-        dataset = load_dataset(config, here["data_dir"], say)
-        result = fit(Task(config, path, overwrite=overwrite), dataset, console)
+        with processes.after_the_first():
+            dataset = load_dataset(config, here["data_dir"], say)
+        with processes.own_folder(path, config) as own:
+            result = fit(Task(config, own, overwrite=overwrite), dataset, console, devices)
     else:
         say("This run is finished; --overwrite trains anew.")
     show(say, result, path)

@@ -1,26 +1,27 @@
 """From a Config to what computes: the program and the arrays that it is run with."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
 from jaxcifar.models import create_model
 from jaxcifar.optim import learning_rate_schedule
-from jaxcifar.sharing import AXIS
+from jaxcifar.sharing import AXIS, place
 from jaxcifar.summary import Layer, trace_layers
 from jaxcifar.together import Together
 from jaxcifar.train import Hyperparameters, Program
 
 
-def make_program(config: Config, train_examples: int, devices: list[jax.Device]) -> Program:
+def make_program(config: Config, train_examples: int, devices: Sequence[jax.Device]) -> Program:
     """The program of a config on some devices.
 
     Raises:
@@ -80,19 +81,31 @@ class Setup:
     val: Examples
 
     @classmethod
-    def create(cls, config: Config, dataset: Dataset, at_once: int = 1) -> Self:
+    def create(
+        cls,
+        config: Config,
+        dataset: Dataset,
+        at_once: int = 1,
+        devices: Sequence[jax.Device] | None = None,
+    ) -> Self:
         """Set up for `config` and all that equal it but for hyper-parameters.
+
+        Args:
+          config: what to train.
+          dataset: its images, on the host.
+          at_once: runs to train together.
+          devices: to train on; all by default.
 
         Raises:
           UsageError: the batch size does not fit the images or the devices.
         """
-        program = make_program(config, len(dataset.train.labels), jax.devices())
+        program = make_program(config, len(dataset.train.labels), devices or jax.devices())
         together = Together(program, at_once)
         return cls(
             dataset=dataset,
             together=together,
-            train=_on_device(dataset.train, together.replicated),
-            val=_on_device(dataset.val, program.replicated),
+            train=place(dataset.train, together.replicated),
+            val=place(dataset.val, program.replicated),
         )
 
     @property
@@ -103,13 +116,9 @@ class Setup:
     @cached_property
     def test(self) -> Examples:
         """The test images, not touched before the first run is over."""
-        return _on_device(self.dataset.test, self.program.replicated)
+        return place(self.dataset.test, self.program.replicated)
 
     @cached_property
     def layers(self) -> list[Layer]:
         """The rows of the network's layer table."""
         return trace_layers(self.program.model)
-
-
-def _on_device(examples: Examples, sharding: NamedSharding) -> Examples:
-    return jax.device_put(Examples(*map(jnp.asarray, examples)), sharding)

@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
+from jaxcifar import processes
 from jaxcifar.errors import RunError
 from jaxcifar.train import TrainState
 
@@ -44,7 +45,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
+        self._folder = folder.resolve()
         self._policy = _NewestTwoAnd()
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -152,8 +153,11 @@ class Checkpoints:
         return Snapshot(restored.state, notes)
 
     def _set_aside(self, step: int) -> None:
-        folder = self._folder / str(step)
-        folder.rename(_first_free(folder.with_name(f"damaged-{step}")))
+        processes.wait(f"{step} is damaged")
+        if processes.first():
+            folder = self._folder / str(step)
+            folder.rename(_first_free(folder.with_name(f"damaged-{step}")))
+        processes.wait(f"{step} is set aside")
         self._manager.reload()
 
     def __enter__(self) -> Self:

@@ -87,7 +87,11 @@ def _require_ours(study: Study, out: Path) -> None:
 
 
 def conduct(
-    tasks: Sequence[Task], data_dir: Path, at_once: int | None, console: Console
+    tasks: Sequence[Task],
+    data_dir: Path,
+    at_once: int | None,
+    devices: Sequence[jax.Device],
+    console: Console,
 ) -> list[Outcome]:
     """Do what is left of some tasks; those that share a program share its compilation.
 
@@ -95,6 +99,7 @@ def conduct(
       tasks: finished ones are not touched, half-done ones are gone on with.
       data_dir: TFDS folder.
       at_once: runs to train together; None for what suits the devices.
+      devices: to train on.
       console: shows one bar for all.
 
     Returns:
@@ -116,8 +121,9 @@ def conduct(
             if not todo:
                 continue
             # By all of a table's runs, so that what is left to do does not change the program.
-            together = min(at_once or sensible_at_once(jax.devices()), len(alike))
-            setup = Setup.create(config, load_dataset(config, data_dir, progress.say), together)
+            together = min(at_once or sensible_at_once(devices), len(alike))
+            dataset = load_dataset(config, data_dir, progress.say)
+            setup = Setup.create(config, dataset, together, devices)
             progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
             with stop_signal(console) as stop:
                 for outcome in fit_all(todo, setup, progress, stop):

@@ -32,6 +32,10 @@ class Config:
     learning_rate: float = _option("initial learning rate")
     momentum: float = _option("momentum of SGD, beta 1 of Adam")
     weight_decay: float = _option("L2 penalty, added to the gradients of all parameters")
+    lr_scale: str = _option(
+        "raise the learning rate with a batch larger than the reference's",
+        choices=("none", "linear", "sqrt"),
+    )
     schedule: str = _option("course of the learning rate", choices=("none", "step", "cosine"))
     step_size: int = _option("epochs between two decays of the step schedule")
     gamma: float = _option("factor of one decay of the step schedule")
@@ -90,7 +94,8 @@ class Config:
           RunError: the text is not a config of this version.
         """
         try:
-            return cls(**json.loads(text))
+            # What a config of an older version does not say yet had no effect then.
+            return cls(**{**COMMON_DEFAULTS, **json.loads(text)})
         except (ValueError, TypeError) as error:
             raise RunError(f"not a config of this version of jaxcifar: {error}") from error
 
@@ -109,6 +114,7 @@ class Config:
             learning_rate=1.0,
             momentum=0.0,
             weight_decay=0.0,
+            lr_scale="none",
             schedule="none",
             step_size=1,
             gamma=1.0,
@@ -139,6 +145,7 @@ def _reject(name: str, value: Any, rule: str) -> None:
 COMMON_DEFAULTS: dict[str, Any] = {
     "dataset": "cifar10",
     "momentum": 0.9,
+    "lr_scale": "none",
     "step_size": 10,
     "gamma": 0.1,
     "normalize": True,

@@ -4,10 +4,13 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import jax
+
+from jaxcifar.errors import UsageError
 
 _MAX_CPU_DEVICES = 4  # each holds the images once, 180 MB
 _PACKAGES = (
@@ -22,7 +25,7 @@ _PACKAGES = (
 )
 
 
-def use_cpu_cores(batch_size: int) -> None:
+def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
     """Let JAX take the CPU for several devices, so that a batch is shared between its cores.
 
     XLA leaves part of a second core idle within one device: two devices on two cores train the
@@ -31,12 +34,16 @@ def use_cpu_cores(batch_size: int) -> None:
 
     Args:
       batch_size: the number of devices divides it.
+      count: of devices; by default as many as there are cores, up to a few, but one where several
+        processes train together.
     """
     by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if by_flag or jax.config.jax_num_cpu_devices > 0:
         return
-    most = min(_cpu_cores(), _MAX_CPU_DEVICES)
-    count = max(n for n in range(1, most + 1) if batch_size % n == 0)
+    if count is None:
+        alone = not jax.distributed.is_initialized()
+        most = min(_cpu_cores(), _MAX_CPU_DEVICES) if alone else 1
+        count = max(n for n in range(1, most + 1) if batch_size % n == 0)
     jax.config.update("jax_num_cpu_devices", count)
 
 
@@ -55,12 +62,30 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def describe_device() -> str:
+def first_devices(count: int | None) -> list[jax.Device]:
+    """The first `count` devices of every process; all for None.
+
+    Raises:
+      UsageError: there are not so many.
+    """
+    devices = jax.devices()
+    if count is None:
+        return devices
+    if not 1 <= count <= jax.local_device_count():
+        raise UsageError(f"--devices {count}: there are {jax.local_device_count()}")
+    by_process: dict[int, list[jax.Device]] = {}
+    for device in devices:
+        by_process.setdefault(device.process_index, []).append(device)
+    return [device for theirs in by_process.values() for device in theirs[:count]]
+
+
+def describe_devices(devices: Sequence[jax.Device]) -> str:
     """What JAX computes on, e.g. "cpu (AMD EPYC, 2 cores)" or "8x NVIDIA H100"."""
-    device = jax.devices()[0]
-    if device.platform == "cpu":
-        return f"cpu ({_cpu_name()}, {_cpu_cores()} cores)"
-    return f"{jax.device_count()}x {device.device_kind}"
+    hosts = jax.process_count()
+    of_hosts = f", {hosts} processes" if hosts > 1 else ""
+    if devices[0].platform == "cpu":
+        return f"cpu ({_cpu_name()}, {_cpu_cores()} cores){of_hosts}"
+    return f"{len(devices)}x {devices[0].device_kind}{of_hosts}"
 
 
 def _cpu_cores() -> int:

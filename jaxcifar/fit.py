@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from threading import Event
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from jaxcifar import processes
 from jaxcifar.assemble import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError, UsageError
@@ -31,8 +32,19 @@ class Outcome(NamedTuple):
     error: Exception | None = None
 
 
-def fit(task: Task, dataset: Dataset, console: Console) -> dict[str, Any]:
+def fit(
+    task: Task,
+    dataset: Dataset,
+    console: Console,
+    devices: Sequence[jax.Device] | None = None,
+) -> dict[str, Any]:
     """Do one task, going on where an earlier call was stopped.
+
+    Args:
+      task: what to do.
+      dataset: its images.
+      console: shows a bar and lines.
+      devices: to train on; all by default.
 
     Returns:
       the content of `result.json`.
@@ -43,7 +55,7 @@ def fit(task: Task, dataset: Dataset, console: Console) -> dict[str, Any]:
       UsageError: the folder belongs to something else, or the batch size does not fit the images
         or the devices.
     """
-    setup = Setup.create(task.config, dataset)
+    setup = Setup.create(task.config, dataset, devices=devices)
     with stop_signal(console) as stop, TrainProgress(console) as progress:
         progress.expect(task.config.epochs * setup.program.images_per_epoch)
         [outcome] = fit_all([task], setup, progress, stop)
@@ -153,8 +165,13 @@ class _Crew:
         saved = last = time.monotonic()
         running: dict[str, jax.Array] = {}
         for count in dispatches(left, self._setup.program):
-            if self._stop.is_set():
+            overdue = time.monotonic() - saved > _AUTOSAVE_SECONDS
+            stop, save = processes.agree(self._stop.is_set(), overdue)
+            if stop:
                 self._interrupt()
+            if save:
+                self._save()
+                saved = time.monotonic()
             before, running = running, advance(count)
             left -= count
             for run in at_work:
@@ -172,9 +189,6 @@ class _Crew:
             self._progress.show(at_work, losses)
             if not np.isfinite(losses).all():
                 break
-            if now - saved > _AUTOSAVE_SECONDS:
-                self._save()
-                saved = now
         self._means = jax.device_get(running)
 
     def _stepper(self) -> Callable[[int], dict[str, jax.Array]]:

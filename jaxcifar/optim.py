@@ -3,7 +3,9 @@
 import jax
 import optax
 
-from jaxcifar.config import Config
+from jaxcifar.config import ARCH_DEFAULTS, Config
+
+_WARMUP_EPOCHS = 5
 
 
 def learning_rate_schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
@@ -14,7 +16,24 @@ def learning_rate_schedule(config: Config, steps_per_epoch: int) -> optax.Schedu
     - none: `lr`
     - step: `lr * gamma ** floor(t / (step_size * E))`
     - cosine: `lr / 2 * (1 + cos(pi * t / T))` (Loshchilov and Hutter 2017, without restarts)
+
+    times the factor that `lr_scale` gives for k, the batch size over that of the reference
+    settings: linear is k (Goyal et al., "Accurate, large minibatch SGD", 2017), sqrt is sqrt(k)
+    (Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014). A factor
+    above 1 is reached linearly from 1 in 5 epochs, or in half the run if that is less.
     """
+    schedule, factor = _schedule(config, steps_per_epoch), _factor(config)
+    warmup = min(_WARMUP_EPOCHS, config.epochs / 2) * steps_per_epoch if factor > 1 else 0
+    rising = optax.linear_schedule(1.0 if warmup else factor, factor, round(warmup))
+    return lambda step: schedule(step) * rising(step)
+
+
+def _factor(config: Config) -> float:
+    ratio = config.batch_size / ARCH_DEFAULTS[config.arch]["batch_size"]
+    return {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[config.lr_scale]
+
+
+def _schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
     if config.schedule == "step":
         return optax.exponential_decay(
             config.learning_rate, config.step_size * steps_per_epoch, config.gamma, staircase=True

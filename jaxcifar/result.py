@@ -80,7 +80,6 @@ def run_figures(
         "parameters": count_params(layers),
         "flops": count_flops(layers),
         "images_per_second": images / sum(row["seconds"] for row in history),
-        "device": environment.describe_device(),
         "versions": environment.versions(),
         "config": dataclasses.asdict(config),
     }

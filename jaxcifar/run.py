@@ -11,7 +11,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from jaxcifar import environment
+from jaxcifar import environment, processes
 from jaxcifar.assemble import Setup, make_hyperparameters
 from jaxcifar.checkpoint import Checkpoints, Snapshot
 from jaxcifar.config import Config
@@ -26,6 +26,7 @@ from jaxcifar.result import (
     tested_figures,
 )
 from jaxcifar.run_folder import Row, RunFolder
+from jaxcifar.sharing import place
 from jaxcifar.train import Hyperparameters, TrainState, Variables, evaluate
 
 # Of a run's time that training waits for checkpoints. Where epochs take a second, not each of them
@@ -89,7 +90,7 @@ class Run:
         self.result = folder.finished_result()
         program = setup.program
         hp = make_hyperparameters(task.config, setup.dataset, program.steps_per_epoch)
-        self.hp: Hyperparameters = jax.device_put(hp, program.replicated)
+        self.hp: Hyperparameters = place(hp, program.replicated)
         self.state: TrainState = program.init(self.hp)
         self._exit = ExitStack()
 
@@ -104,6 +105,7 @@ class Run:
         """
         with ExitStack() as held:
             folder = held.enter_context(RunFolder.opened(task.path, task.config, task.overwrite))
+            processes.wait("the folder is held")
             checkpoints = held.enter_context(Checkpoints(folder.checkpoints))
             run = cls(task, setup, folder, checkpoints, say)
             if run.result is None:
@@ -194,9 +196,10 @@ class Run:
         val_logits = program.predict(state.variables, self.hp, val.images)
         validated = jax.device_get(evaluate(val_logits, val.labels))
         epoch = len(self._history) + 1
+        rates = np.asarray(self.hp.learning_rate)
         row: Row = {
             "epoch": epoch,
-            "learning_rate": decimal(self.hp.learning_rate[self._step_after(epoch - 1)]),
+            "learning_rate": decimal(rates[self._step_after(epoch - 1)]),
             "train_loss": decimal(trained["loss"]),
             "train_accuracy": decimal(trained["accuracy"]),
             "val_loss": decimal(validated["loss"]),
@@ -210,7 +213,8 @@ class Run:
         with self._folder.writing():
             self._folder.append_row(row)
             self._take(state)
-            if self.trained or time.monotonic() >= self._save_again:
+            [due] = processes.agree(time.monotonic() >= self._save_again)
+            if self.trained or due:
                 self._write_checkpoints()
         return row
 
@@ -289,6 +293,7 @@ class Run:
             **tested_figures(setup.dataset.entry, history, epoch, chosen, mismatched, last),
             **run_figures(task.config, setup.dataset, history, setup.layers),
             "wall_seconds": self._wall_seconds,
+            "device": environment.describe_devices(setup.program.mesh.devices.tolist()),
             "at_once": setup.together.at_once,
             "compute_dtype": str(setup.program.model.dtype),
             "git_commit": self._git_commit,
@@ -310,4 +315,4 @@ class Run:
         config = dataclasses.replace(self.task.config, normalize=not self.task.config.normalize)
         program, dataset = self.setup.program, self.setup.dataset
         hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
-        return jax.device_put(hp, program.replicated)
+        return place(hp, program.replicated)

@@ -8,11 +8,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
 PyTree = Any
 AXIS = "data"
+
+
+def place(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
+    """Put arrays that every process has alike on the devices of all of them."""
+
+    def put(array: Any) -> jax.Array:
+        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(array)))
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+    return jax.tree.map(put, tree)
 
 
 def devices(axis: str | None) -> int:

@@ -46,11 +46,15 @@ class Together:
 
     def join(self, trees: Sequence[PyTree]) -> PyTree:
         """Stack the arrays of R runs."""
-        return jax.device_put(_stack(list(trees)), self.sharding)
+        stacked = _stack(list(trees), self.program.replicated)
+        return stacked if self.at_once == 1 else jax.device_put(stacked, self.sharding)
 
     def split(self, stacked: PyTree) -> list[PyTree]:
         """The inverse of `join`; each run's arrays are where its program evaluates them."""
-        return _unstack(jax.device_put(stacked, self.program.replicated), self.at_once)
+        replicated = self.program.replicated
+        if self.at_once > 1:
+            stacked = jax.device_put(stacked, replicated)
+        return _unstack(stacked, self.at_once, replicated)
 
     def compiled(self, states: TrainState, hps: Hyperparameters, *data: jax.Array) -> Callable:
         """`train_steps` for arrays like these (images, labels and orders), compiled ahead."""
@@ -104,7 +108,8 @@ def _of_one(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """`vmap` for an axis of length one: convolutions stay what they are."""
 
     def mapped(*stacked: PyTree) -> PyTree:
-        return _stack([function(*(_take(tree, 0) for tree in stacked))])
+        result = function(*(_take(tree, 0) for tree in stacked))
+        return jax.tree.map(lambda leaf: leaf[None], result)
 
     return mapped
 
@@ -113,11 +118,13 @@ def _take(stacked: PyTree, run: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[run], stacked)
 
 
-@jax.jit
-def _stack(trees: list[PyTree]) -> PyTree:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
 @partial(jax.jit, static_argnums=1)
-def _unstack(stacked: PyTree, count: int) -> list[PyTree]:
-    return [_take(stacked, run) for run in range(count)]
+def _stack(trees: list[PyTree], placement: NamedSharding) -> PyTree:
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return jax.lax.with_sharding_constraint(stacked, placement)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _unstack(stacked: PyTree, count: int, placement: NamedSharding) -> list[PyTree]:
+    trees = [_take(stacked, run) for run in range(count)]
+    return jax.lax.with_sharding_constraint(trees, placement)

@@ -240,7 +240,7 @@ class Program:
         padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
         chunks = padded.reshape(-1, size, *images.shape[1:])
         logits = jax.lax.map(partial(self._predict_chunk, variables, hp), chunks)
-        return logits.reshape(len(padded), -1)[: len(images)]
+        return self._everywhere(logits.reshape(len(padded), -1)[: len(images)])
 
     def _predict_chunk(
         self, variables: Variables, hp: Hyperparameters, images: jax.Array

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, command
+from conftest import ROOT, assert_one_line_error, command
 
 ROWS = ("baseline", "both", "lr0.1-step")
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
@@ -81,6 +81,15 @@ def test_killed_at_random_moments(whole, shapes_dir, tmp_path):
     assert done.returncode == 0, done.stderr
     assert timeless(tmp_path) == timeless(whole[0])
     assert pictures(tmp_path) == pictures(whole[0])
+
+
+def test_a_shard_is_a_part_of_the_runs(shapes_dir, tmp_path):
+    done = command("ablation", *arguments(shapes_dir, tmp_path), "--epochs", "1", "--shard", "2/3")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 runs" in done.stdout
+    assert [path.parent.parent.name for path in tmp_path.rglob("result.json")] == [ROWS[1]]
+    for wrong in ("0/2", "3/2", "2"):
+        assert_one_line_error(command("ablation", "--shard", wrong), 2, "--shard", "I/N")
 
 
 def test_two_processes_share_the_work(whole, shapes_dir, tmp_path):

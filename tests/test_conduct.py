@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import jax
 import pytest
 from conftest import stopped_after
 from rich.console import Console
@@ -48,7 +49,7 @@ def run(study, out, seeds=(0,), rows=None, force=(), at_once=1):
     with Path(os.devnull).open("w") as nowhere:
         tasks = plan(study, rows, seeds, out, force)
         record(study, out)
-        return conduct(tasks, Path(), at_once, Console(file=nowhere))
+        return conduct(tasks, Path(), at_once, jax.devices(), Console(file=nowhere))
 
 
 def numbers(folder):

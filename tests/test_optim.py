@@ -28,6 +28,19 @@ def test_schedules(schedule, expected):
     np.testing.assert_allclose([float(rate(t)) for t in T], expected, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize(("rule", "factor"), [("linear", 4), ("sqrt", 2)])
+def test_a_larger_batch_raises_the_rate(rule, factor):
+    """In five epochs of warm-up, on top of the schedule; a smaller batch lowers it at once."""
+    larger = Config.create(epochs=EPOCHS, batch_size=4 * 512, learning_rate=0.1, lr_scale=rule)
+    plain = 0.05 * (1 + np.cos(np.pi * T / len(T)))
+    rising = np.minimum(1 + (factor - 1) * T / (5 * STEPS_PER_EPOCH), factor)
+    rate = learning_rate_schedule(larger, STEPS_PER_EPOCH)
+    np.testing.assert_allclose([float(rate(t)) for t in T], plain * rising, rtol=1e-5, atol=1e-8)
+    smaller = Config.create(epochs=EPOCHS, batch_size=512 // 4, learning_rate=0.1, lr_scale=rule)
+    rate = learning_rate_schedule(smaller, STEPS_PER_EPOCH)
+    np.testing.assert_allclose([float(rate(t)) for t in T], plain / factor, rtol=1e-5, atol=1e-9)
+
+
 def numpy_sgd(params, grads, lr, momentum, decay):
     velocity = np.zeros_like(params)
     for grad in grads:

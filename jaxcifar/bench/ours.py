@@ -20,7 +20,7 @@ from jaxcifar.data import Dataset, catalog
 from jaxcifar.environment import use_cpu_cores
 from jaxcifar.fit import dispatches, fit
 from jaxcifar.run import Task
-from jaxcifar.sharing import AXIS
+from jaxcifar.sharing import AXIS, place
 from jaxcifar.train import evaluate
 
 
@@ -36,13 +36,13 @@ class Ours:
         self._setup = Setup.create(work.config, self._dataset, work.at_once)
         program, together = self._setup.program, self._setup.together
         hp = make_hyperparameters(work.config, self._dataset, program.steps_per_epoch)
-        self._hp = jax.device_put(hp, program.replicated)
+        self._hp = place(hp, program.replicated)
         state = program.init(self._hp)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
         self._states, self._hps, self._orders = together.join(
             [(state, self._hp, order)] * work.at_once
         )
-        self._variables = jax.device_put(state.variables, program.replicated)
+        self._variables = state.variables
         self._train_steps = together.compiled(
             self._states, self._hps, *self._setup.train, self._orders
         )
@@ -56,6 +56,11 @@ class Ours:
             )
         np.asarray(means["loss"])
         return time.perf_counter() - began
+
+    @property
+    def train_program(self) -> str:
+        """Text of the compiled training program."""
+        return self._train_steps.as_text()
 
     def evaluate(self) -> float:
         """Seconds of predicting the test images."""

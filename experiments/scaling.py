@@ -1,0 +1,67 @@
+"""What a step sends between devices, and how that scales: `python -m experiments.scaling`."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli import Parser, run_command
+from jaxcifar.config import ARCHS, Config
+
+CHIPS = (8, 64, 1024)
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser(prog="python -m experiments.scaling", description=__doc__)
+    parser.add_argument("--arch", nargs="+", choices=ARCHS, default=ARCHS, help="networks")
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compile a step for two devices, and print what follows from its exchanges."""
+    options = parser().parse_args(argv)
+
+    import jax.numpy as jnp
+
+    from jaxcifar import scaling, summary
+    from jaxcifar.bench.ours import Ours
+    from jaxcifar.bench.work import Work
+    from jaxcifar.environment import use_compilation_cache, use_cpu_cores
+    from jaxcifar.models import create_model
+
+    use_cpu_cores(batch_size=2, count=2)
+    use_compilation_cache()
+    console = Console(highlight=False)
+    for arch in options.arch:
+        config = Config.create(arch)
+        work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
+        exchanged = scaling.collectives(Ours(work).train_program)
+        layers = summary.trace_layers(create_model(arch, jnp.float32))
+        flops = 6 * config.batch_size * summary.count_macs(layers)
+        largest = max(c.bytes for c in exchanged)
+        others = sum(c.bytes for c in exchanged) - largest
+        console.print(
+            f"{arch}: {len(exchanged)} exchanges a step: the gradients {largest:,} bytes, "
+            f"{len(exchanged) - 1} others {others:,} bytes together",
+            soft_wrap=True,
+        )
+        table = Table(title=f"{arch}: modelled efficiency, batch {config.batch_size}")
+        for column in ("chips", "batch", *(machine.name for machine in scaling.MACHINES)):
+            table.add_column(column, justify="right")
+        for chips in CHIPS:
+            for batch in ("growing", "same"):
+                if batch == "same" and config.batch_size % chips:
+                    continue
+                values = [
+                    scaling.efficiency(machine, flops, exchanged, chips, batch)
+                    for machine in scaling.MACHINES
+                ]
+                size = f"{config.batch_size * (chips if batch == 'growing' else 1):,}"
+                table.add_row(f"{chips:,}", size, *(f"{value:.0%}" for value in values))
+        console.print(table)
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

@@ -1,0 +1,126 @@
+"""Several processes that train one run together: all do the same, and the first one writes.
+
+Each has devices of its own, on this machine or on others, and JAX makes one mesh of them all. What
+the processes do must not depend on what only one of them knows, such as its clock: they agree.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.files import write_text
+from jaxcifar.run_folder import RunFolder
+
+_HEARTBEAT_SECONDS = 20  # a process that is silent for longer is given up, and all others with it
+
+
+def join(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
+    """Find the other processes; to be called before JAX computes anything.
+
+    Args:
+      coordinator: "HOST:PORT" of process 0; None to ask the cluster that this runs on, if it is one
+        that JAX knows (Slurm, Open MPI, a TPU pod, Kubernetes).
+      processes: how many there are; 1 is this one alone.
+      process_id: this one's number.
+
+    Raises:
+      UsageError: the three don't make sense together.
+      RunError: the others can't be reached.
+    """
+    if processes == 1:
+        return
+    if coordinator is None and (processes, process_id) != (None, None):
+        raise UsageError("--processes and --process-id: need --coordinator HOST:PORT too")
+    if coordinator is not None:
+        if processes is None or process_id is None:
+            raise UsageError("--coordinator: needs --processes and --process-id too")
+        if not 0 <= process_id < processes:
+            raise UsageError(f"--process-id {process_id}: must be in 0 to {processes - 1}")
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
+        )
+    except ValueError:  # of no cluster that JAX knows
+        if coordinator is not None:
+            raise UsageError(f"--coordinator {coordinator}: must be HOST:PORT") from None
+    except Exception as error:
+        raise RunError(
+            f"the other processes can't be reached ({_first_line(error)}); --processes 1 trains "
+            "without them"
+        ) from error
+
+
+def first() -> bool:
+    """Whether this is the process that writes and prints."""
+    return jax.process_index() == 0
+
+
+def agree(*wishes: bool) -> list[bool]:
+    """Which of some wishes any process has."""
+    if jax.process_count() == 1:
+        return list(wishes)
+    return multihost_utils.process_allgather(np.asarray(wishes)).any(0).tolist()
+
+
+def wait(name: str) -> None:
+    """Wait until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+@contextlib.contextmanager
+def after_the_first() -> Iterator[None]:
+    """Let the first process do something before the others do it too."""
+    if not first():
+        wait("after the first")
+    yield
+    if first():
+        wait("after the first")
+
+
+@contextlib.contextmanager
+def own_folder(path: Path, config: Config) -> Iterator[Path]:
+    """Where this process writes what it writes of a run.
+
+    The first has the run's folder; another one has its checkpoints, which all write together, in
+    an else empty folder that does not stay.
+    """
+    if first():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
+        own = RunFolder(Path(scratch))
+        write_text(own.config, config.to_json())
+        own.checkpoints.symlink_to(RunFolder(path).checkpoints.absolute())
+        yield own.path
+
+
+@contextlib.contextmanager
+def telling_of_lost_ones() -> Iterator[None]:
+    """Tell in one line that another process is gone.
+
+    Raises:
+      RunError: in place of whatever comes of it.
+    """
+    try:
+        yield
+    except Exception as error:
+        line = _first_line(error)
+        lost = any(word in line for word in ("Gloo", "NCCL", "UNAVAILABLE", "oordination"))
+        if jax.process_count() == 1 or not lost or isinstance(error, RunError):
+            raise
+        raise RunError(
+            f"another process ended or can't be reached ({line[:120]}); start all of them again to "
+            "go on from the newest checkpoint"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

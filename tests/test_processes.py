@@ -1,0 +1,139 @@
+"""Several processes on this machine train one run."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, assert_one_line_error, command
+
+SCRIPT = """
+import sys
+from experiments import run
+from experiments.cli import run_command
+from jaxcifar import assemble
+from jaxcifar.models.cnn import CNN
+assemble.create_model = lambda arch, dtype, dropout, axis_name: CNN(
+    (4,), hidden=8, dropout=0.0, dtype=dtype, axis_name=axis_name
+)
+run_command(lambda: run.main(sys.argv[1:]))
+"""
+EPOCHS = 20
+SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
+SMALL += ("--val-fraction", "0.01", "--optimizer", "sgd", "--learning-rate", "0.05")
+SMALL += ("--dropout", "0", "--epochs", str(EPOCHS))
+
+
+def start(shapes_dir, path, count, *arguments):
+    """As many processes with one CPU device each, or one process with any number."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    processes = []
+    for number in range(count):
+        joined = ("--coordinator", coordinator, "--processes", str(count))
+        own = (*joined, "--process-id", str(number)) if count > 1 else ()
+        where = ("--data-dir", shapes_dir, "--run-dir", str(path))
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", SCRIPT, *SMALL, *where, *own, *arguments],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
+def train(shapes_dir, path, count, *arguments):
+    processes = start(shapes_dir, path, count, *arguments)
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, outputs
+    return outputs
+
+
+def start_and_wait_for_a_checkpoint(shapes_dir, path, count):
+    processes, deadline = start(shapes_dir, path, count), time.monotonic() + 120
+    while not list(path.glob("checkpoints/[0-9]")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return processes
+
+
+def losses(path):
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, EPOCHS + 1))
+    result = json.loads((path / "result.json").read_text())
+    return np.asarray([[row["train_loss"], row["val_loss"]] for row in rows]), result
+
+
+@pytest.fixture(scope="module")
+def by_two(shapes_dir, tmp_path_factory):
+    path = tmp_path_factory.mktemp("processes") / "two"
+    return path, train(shapes_dir, path, 2)
+
+
+@pytest.fixture(scope="module")
+def alone(shapes_dir, tmp_path_factory):
+    path = tmp_path_factory.mktemp("processes") / "one"
+    train(shapes_dir, path, 1, "--devices", "1")
+    return losses(path)
+
+
+def test_two_train_what_one_does(by_two, alone):
+    path, [(first, _), (second, _)] = by_two
+    values, result = losses(path)
+    np.testing.assert_allclose(values[:2], alone[0][:2], rtol=1e-3)
+    np.testing.assert_allclose(values, alone[0], rtol=0.05)  # rounding grows with the steps
+    assert "2 processes" in result["device"]
+    assert f"epoch {EPOCHS}/{EPOCHS}" in first
+    assert "epoch" not in second
+
+
+def test_four_train_what_one_does(alone, shapes_dir, tmp_path):
+    train(shapes_dir, tmp_path / "run", 4)
+    np.testing.assert_allclose(losses(tmp_path / "run")[0][:2], alone[0][:2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_without_one_the_others_stop_and_all_go_on(by_two, shapes_dir, tmp_path, victim):
+    path = tmp_path / "run"
+    processes = start_and_wait_for_a_checkpoint(shapes_dir, path, 2)
+    processes[victim].kill()
+    killed = time.monotonic()
+    _, errors = processes[1 - victim].communicate(timeout=120)
+    processes[victim].communicate()
+    assert time.monotonic() - killed < 60
+    assert processes[1 - victim].returncode == 1
+    assert "another process ended or can't be reached" in errors
+    assert "Traceback" not in errors
+    assert not (path / "result.json").exists()
+    outputs = train(shapes_dir, path, 2)
+    assert "resuming after step" in outputs[0][0]
+    again, expected = losses(path), losses(by_two[0])
+    np.testing.assert_array_equal(again[0], expected[0])
+    assert again[1]["test_loss"] == expected[1]["test_loss"]
+
+
+def test_a_checkpoint_serves_another_number_of_devices(by_two, shapes_dir, tmp_path):
+    path = tmp_path / "run"
+    processes = start_and_wait_for_a_checkpoint(shapes_dir, path, 2)
+    processes[1].terminate()  # a cluster may tell any of them to stop
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [130, 130], outputs
+    [(output, _)] = train(shapes_dir, path, 1, "--devices", "8")
+    assert "resuming after step" in output
+    values, result = losses(path)
+    np.testing.assert_allclose(values, losses(by_two[0])[0], rtol=0.05)
+    assert "processes" not in result["device"]
+
+
+def test_bad_options_are_one_line():
+    assert_one_line_error(command("run", "--processes", "2"), 2, "--coordinator")
+    assert_one_line_error(command("run", "--coordinator", "h:1"), 2, "--processes", "--process-id")
+    wrong = ("--coordinator", "h:1", "--processes", "2", "--process-id", "2")
+    assert_one_line_error(command("run", *wrong), 2, "--process-id 2")
+    assert_one_line_error(command("run", "--devices", "0"), 2, "--devices")
