@@ -5,6 +5,9 @@ the processes do must not depend on what only one of them knows, such as its clo
 """
 
 import contextlib
+import ctypes
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +58,7 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
             f"the other processes can't be reached ({_first_line(error)}); --processes 1 trains "
             "without them"
         ) from error
+    _tell_of_aborts()
 
 
 def first() -> bool:
@@ -116,10 +120,27 @@ def telling_of_lost_ones() -> Iterator[None]:
         lost = any(word in line for word in ("Gloo", "NCCL", "UNAVAILABLE", "oordination"))
         if jax.process_count() == 1 or not lost or isinstance(error, RunError):
             raise
-        raise RunError(
-            f"another process ended or can't be reached ({line[:120]}); start all of them again to "
-            "go on from the newest checkpoint"
-        ) from error
+        raise RunError(_LOST) from error
+
+
+_LOST = (
+    "another process ended or can't be reached: see what it said, then start all of them again to "
+    "go on from the newest checkpoint"
+)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _on_abort(number: int) -> None:
+    os.write(2, f"error: {_LOST}\n".encode())
+    os._exit(1)
+
+
+def _tell_of_aborts() -> None:
+    """Have the last word when JAX aborts this process, as it does if another one is lost.
+
+    It does so in a thread of its own, which Python's signal handlers would not survive.
+    """
+    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
 
 
 def _first_line(error: Exception) -> str:

@@ -127,6 +127,7 @@ from test_train import CONFIG, stacked, train
 from jaxcifar import assemble
 from jaxcifar.assemble import make_program
 from jaxcifar.data import Dataset, catalog
+from jaxcifar.scaling import collectives
 from jaxcifar.together import Together
 
 assemble.create_model = small_cnn
@@ -153,11 +154,14 @@ for count in (1, 8):
     for _ in range(2):
         states, means = step(states, *arguments)
     losses[count].append(float(means["loss"][0]))
-print(json.dumps(losses))
+parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+exchanged = [(c.kind, c.bytes) for c in collectives(step.as_text())]
+print(json.dumps({"losses": losses, "parameters": parameters, "exchanged": exchanged}))
 """
 
 
-def test_eight_devices_give_the_losses_of_one():
+@pytest.fixture(scope="module")
+def eight_devices():
     environment = {
         **os.environ,
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
@@ -172,9 +176,20 @@ def test_eight_devices_give_the_losses_of_one():
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    losses = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_eight_devices_give_the_losses_of_one(eight_devices):
+    losses = eight_devices["losses"]
     one, eight = np.asarray(losses["1"]), np.asarray(losses["8"])
     np.testing.assert_allclose(eight[:4], one[:4], rtol=1e-4)
     np.testing.assert_allclose(eight[4:-1], one[4:-1], atol=2e-2)  # logits
     # Sums in another order, amplified by two more steps at a high rate.
     np.testing.assert_allclose(eight[-1], one[-1], rtol=2e-2)
+
+
+def test_a_step_exchanges_gradients_once_and_batch_statistics(eight_devices):
+    widths = [4, 4, 4, 4, 8, 8, 16]  # of the batch normalisations: two sums forward, two backward
+    gradients = 4 * (eight_devices["parameters"] + 3)  # and loss, hits and images
+    expected = [8 * width for width in widths + widths[::-1]] + [gradients]
+    assert eight_devices["exchanged"] == [["all-reduce", size] for size in expected]

@@ -1,0 +1,35 @@
+"""The training programs lower for accelerators that are not here."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcifar.assemble import make_hyperparameters, make_program
+from jaxcifar.config import ARCHS, Config
+from jaxcifar.together import Together
+
+# Forward, the kernel's gradient, and but for the first layer the images' gradient.
+CONVOLUTIONS = {"cnn": 3 * 6 - 1, "resnet18": 3 * 20 - 1}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
+    config = Config.create(arch, dtype="bfloat16", batch_size=8, epochs=1)
+    program = make_program(config, 16, jax.devices()[:1])
+    hp = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
+    together = Together(program, 1)
+    images, labels = np.zeros((16, 32, 32, 3), np.uint8), np.zeros(16, np.int32)
+    orders = np.zeros((1, 16), np.int32)
+    stacked = together.join([(program.init(hp), hp)])
+    arguments = (*stacked, images, labels, orders, np.int32(2))
+    for platforms in (["tpu"], ["cuda"], ["cpu"], ["tpu", "cuda", "cpu"]):
+        lower = jax.export.export(Together.train_steps, platforms=platforms)
+        text = lower(together, *arguments).mlir_module()
+        assert "bf16" in text
+        assert "f64" not in text
+        assert not re.search(r"callback|stablehlo\.(infeed|outfeed|send|recv)", text)
+        if len(platforms) == 1:
+            expected = 0 if platforms == ["cpu"] else CONVOLUTIONS[arch]  # there products do it
+            assert text.count("stablehlo.convolution") == expected
