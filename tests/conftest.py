@@ -144,6 +144,36 @@ def shapes_dir(tmp_path_factory):
     return str(folder)
 
 
+SMALL_NETWORK = """
+import sys
+from experiments import {name}
+from experiments.cli import run_command
+from jaxcifar import assemble
+from conftest import small_cnn
+assemble.create_model = small_cnn
+run_command(lambda: {name}.main(sys.argv[1:]))
+"""
+
+
+def start(name, *arguments):
+    """Begin a command that trains `small_cnn` whatever the config names."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SMALL_NETWORK.format(name=name), *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, timeout=300):
+    """Wait for a command that was begun; returns its output."""
+    output, errors = process.communicate(timeout=timeout)
+    assert process.returncode == 0, output + errors
+    return output
+
+
 def command(name, *arguments, env=None, timeout=300):
     """Run `python -m experiments.NAME` as a user does, to its end."""
     return subprocess.run(

@@ -3,12 +3,10 @@
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from conftest import ROOT, assert_one_line_error, command
+from conftest import assert_one_line_error, command, finish, start
 
 ROWS = ("baseline", "both", "lr0.1-step")
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
@@ -17,16 +15,6 @@ SMALL += ("--epochs", "2", "--val-fraction", "0.01", "--rows", *ROWS)
 
 def arguments(shapes_dir, out):
     return [*SMALL, "--data-dir", shapes_dir, "--out", str(out)]
-
-
-def start(shapes_dir, out):
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.ablation", *arguments(shapes_dir, out)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def timeless(out):
@@ -43,9 +31,7 @@ def pictures(out):
 @pytest.fixture(scope="module")
 def whole(shapes_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("ablation")
-    done = command("ablation", *arguments(shapes_dir, out))
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout
+    return out, finish(start("ablation", *arguments(shapes_dir, out)))
 
 
 def test_it_tells_of_compilations_and_the_report(whole):
@@ -62,8 +48,8 @@ def test_again_it_only_writes_the_report(whole, shapes_dir):
     report, images = (out / "REPORT.md").read_text(), pictures(out)
     results = {path: path.stat().st_mtime_ns for path in out.rglob("seed0/*")}
     (out / "REPORT.md").unlink()
-    done = command("ablation", *arguments(shapes_dir, out))
-    assert "0 runs done now, with 0 training programs compiled" in done.stdout
+    output = finish(start("ablation", *arguments(shapes_dir, out)))
+    assert "0 runs done now, with 0 training programs compiled" in output
     assert (out / "REPORT.md").read_text() == report
     assert pictures(out) == images
     assert {path: path.stat().st_mtime_ns for path in out.rglob("seed0/*")} == results
@@ -73,30 +59,27 @@ def test_killed_at_random_moments(whole, shapes_dir, tmp_path):
     """The report is that of the undisturbed study, but for its times."""
     moments = random.Random(0)
     for _ in range(3):
-        process = start(shapes_dir, tmp_path)
-        time.sleep(moments.uniform(3, 12))
+        process = start("ablation", *arguments(shapes_dir, tmp_path))
+        time.sleep(moments.uniform(3, 9))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    done = command("ablation", *arguments(shapes_dir, tmp_path))
-    assert done.returncode == 0, done.stderr
+    finish(start("ablation", *arguments(shapes_dir, tmp_path)))
     assert timeless(tmp_path) == timeless(whole[0])
     assert pictures(tmp_path) == pictures(whole[0])
 
 
 def test_a_shard_is_a_part_of_the_runs(shapes_dir, tmp_path):
-    done = command("ablation", *arguments(shapes_dir, tmp_path), "--epochs", "1", "--shard", "2/3")
-    assert done.returncode == 0, done.stderr
-    assert "1 of 3 runs" in done.stdout
+    part = ("--epochs", "1", "--shard", "2/3")
+    output = finish(start("ablation", *arguments(shapes_dir, tmp_path), *part))
+    assert "1 of 3 runs" in output
     assert [path.parent.parent.name for path in tmp_path.rglob("result.json")] == [ROWS[1]]
     for wrong in ("0/2", "3/2", "2"):
         assert_one_line_error(command("ablation", "--shard", wrong), 2, "--shard", "I/N")
 
 
 def test_two_processes_share_the_work(whole, shapes_dir, tmp_path):
-    first, second = start(shapes_dir, tmp_path), start(shapes_dir, tmp_path)
-    outputs = [process.communicate(timeout=300) for process in (first, second)]
-    assert [first.returncode, second.returncode] == [0, 0], outputs
-    lines = "".join(output for output, _ in outputs).splitlines()
+    processes = [start("ablation", *arguments(shapes_dir, tmp_path)) for _ in range(2)]
+    lines = "".join(map(finish, processes)).splitlines()
     for row in ROWS:
         for epoch in (1, 2):
             trained = [line for line in lines if line.startswith(f"{row} seed 0  epoch {epoch}/2")]

@@ -1,6 +1,7 @@
 """Our networks against PyTorch's: same weights, same images, same numbers."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -67,9 +68,8 @@ def run(arch):
     state = state.replace(**variables)
     first = next(common.batches())[0]
     before = program.predict(state.variables, hp, first)
-    train_logits, _ = program.model.apply(
-        variables, jnp.asarray(first) / 255, train=True, mutable=["batch_stats"]
-    )
+    forward = partial(program.model.apply, train=True, mutable=["batch_stats"])
+    train_logits, _ = jax.jit(forward)(variables, jnp.asarray(first) / 255)
     train_step, losses, total = jax.jit(program.train_step), [], 0.0
     for images, labels in common.batches():
         state = train_step(state, hp, images, labels)

@@ -2,12 +2,10 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from conftest import ROOT, assert_one_line_error, command
+from conftest import assert_one_line_error, command, finish, start
 
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
 SMALL += ("--epochs", "3", "--val-fraction", "0.01", "--optimizer", "sgd")
@@ -21,24 +19,16 @@ def whole(shapes_dir, tmp_path_factory):
     return path, done.stdout
 
 
+@pytest.fixture(scope="module")
+def whole_small(shapes_dir, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "small"
+    finish(start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", path))
+    return path
+
+
 def stop_with(number, shapes_dir, path):
     """Start a run, stop it after its first epoch, and return its exit code and output."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "experiments.run",
-            *SMALL,
-            "--data-dir",
-            shapes_dir,
-            "--run-dir",
-            path,
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", path)
     metrics, deadline = path / "metrics.jsonl", time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -80,23 +70,22 @@ def test_a_finished_run_is_not_trained_again(whole, shapes_dir):
     assert (path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_killed_and_resumed(whole, shapes_dir, tmp_path):
+def test_killed_and_resumed(whole_small, shapes_dir, tmp_path):
     code, _ = stop_with(signal.SIGKILL, shapes_dir, tmp_path)
     assert code == -signal.SIGKILL
-    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert_same_numbers(tmp_path, whole[0])
+    finish(start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", tmp_path))
+    assert_same_numbers(tmp_path, whole_small)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_resumed(whole, shapes_dir, tmp_path, number):
+def test_interrupted_and_resumed(whole_small, shapes_dir, tmp_path, number):
     code, output = stop_with(number, shapes_dir, tmp_path)
     assert code == 130
     assert "everything is saved" in output
     assert "Traceback" not in output
-    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(tmp_path))
-    assert "resuming after step" in done.stdout
-    assert_same_numbers(tmp_path, whole[0])
+    output = finish(start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", tmp_path))
+    assert "resuming after step" in output
+    assert_same_numbers(tmp_path, whole_small)
 
 
 @pytest.mark.parametrize(
