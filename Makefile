@@ -7,7 +7,10 @@ RECIPE := --arch cnn --optimizer sgd --learning-rate 0.05 --weight-decay 5e-4 --
 FIRST_LOOK := $(RECIPE) --dataset auto --epochs 5 --train-examples 10000
 ARGS ?= $(FIRST_LOOK)
 
-.PHONY: run test lint clean
+# What the oldest supported versions must pass too.
+CORE := tests/test_optim.py tests/test_checkpoint.py tests/test_fit.py tests/test_platforms.py
+
+.PHONY: run test test-oldest clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
@@ -21,6 +24,10 @@ test: $(VENV)/installed-test  ## install what tests need, check the style, run t
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(TESTS)
 
+test-oldest: $(VENV)-oldest/installed  ## the core of the tests on the oldest supported versions
+	@echo "==> pytest on $$($(VENV)-oldest/bin/python -c 'import jax; print("jax", jax.__version__)')"
+	@$(VENV)-oldest/bin/python -m pytest -q $(CORE)
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "==> installing into $(VENV) (about 1 GB, a minute or two)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,5 +39,12 @@ $(VENV)/installed-test: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	@touch $@
 
+$(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
+	@echo "==> installing the oldest supported versions into $(VENV)-oldest"
+	@test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
+	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints-oldest.txt -e . "pytest>=8" "pytest-xdist>=3.6"
+	@touch $@
+
 clean:  ## remove the environment and caches, never data or runs
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest *.egg-info .pytest_cache .ruff_cache

@@ -23,7 +23,11 @@ Variables = dict[str, PyTree]
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
 # of all layers before the first layer, which doubles the memory that a step takes. On accelerators
 # the option is without effect.
-CPU_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+CPU_OPTIONS = (
+    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    if jax.__version_info__ >= (0, 10)
+    else {"xla_cpu_enable_concurrency_optimized_scheduler": False}  # its name until then
+)
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 
 

@@ -9,6 +9,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+import jax
+import jax.experimental
 import numpy as np
 import pytest
 
@@ -24,6 +26,10 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+# jax 0.8 made it public.
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 
 def random_records(count, seed):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import enable_x64
 from jax import lax
 
 from jaxcifar.models.convolution import conv2d
@@ -39,7 +40,7 @@ def test_values_and_gradients(shape, size, features, stride):
     bias = rng.randn(features)
     single = [a.astype(np.float32) for a in (x, kernel, bias, grad)]
     got = jax.jit(lambda *a: run(lambda x, k, b: conv2d(x, k, stride, b), *a))(*single)
-    with jax.enable_x64(True):
+    with enable_x64(True):
         expected = jax.jit(lambda *a: run(lambda x, k, b: reference(x, k, b, stride), *a))(
             *map(jnp.float64, (x, kernel, bias, grad))
         )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command
+from conftest import assert_one_line_error, command, enable_x64
 
 from jaxcifar import summary
 from jaxcifar.models import create_model
@@ -152,7 +152,7 @@ def test_the_gradients_of_batch_norm_are_those_of_its_definition():
         return ((y * params["scale"] + params["bias"]) * weights).sum()
 
     got = jax.grad(ours, (0, 1))(x.astype(np.float32), jax.tree.map(np.float32, params))
-    with jax.enable_x64(True):
+    with enable_x64(True):
         expected = jax.grad(definition, (0, 1))(x, params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), got, expected)
 

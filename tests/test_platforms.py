@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from jax import export
 
 from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.config import ARCHS, Config
@@ -25,7 +26,7 @@ def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
     stacked = together.join([(program.init(hp), hp)])
     arguments = (*stacked, images, labels, orders, np.int32(2))
     for platforms in (["tpu"], ["cuda"], ["cpu"], ["tpu", "cuda", "cpu"]):
-        lower = jax.export.export(Together.train_steps, platforms=platforms)
+        lower = export.export(Together.train_steps, platforms=platforms)
         text = lower(together, *arguments).mlir_module()
         assert "bf16" in text
         assert "f64" not in text

@@ -23,7 +23,7 @@ run_command(lambda: run.main(sys.argv[1:]))
 """
 EPOCHS = 20
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
-SMALL += ("--val-fraction", "0.01", "--optimizer", "sgd", "--learning-rate", "0.05")
+SMALL += ("--val-fraction", "0.01", "--optimizer", "sgd", "--learning-rate", "0.01")
 SMALL += ("--dropout", "0", "--epochs", str(EPOCHS))
 
 
