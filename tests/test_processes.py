@@ -21,7 +21,7 @@ assemble.create_model = lambda arch, dtype, dropout, axis_name: CNN(
 )
 run_command(lambda: run.main(sys.argv[1:]))
 """
-EPOCHS = 20
+EPOCHS = 8
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
 SMALL += ("--val-fraction", "0.01", "--optimizer", "sgd", "--learning-rate", "0.01")
 SMALL += ("--dropout", "0", "--epochs", str(EPOCHS))
