@@ -43,7 +43,7 @@ $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
 	@echo "==> installing the oldest supported versions into $(VENV)-oldest"
 	@test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints-oldest.txt -e . "pytest>=8" "pytest-xdist>=3.6"
+		-c constraints-oldest.txt -e . "pytest>=8" "pytest-xdist>=3.7"
 	@touch $@
 
 clean:  ## remove the environment and caches, never data or runs

@@ -161,12 +161,12 @@ run_command(lambda: {name}.main(sys.argv[1:]))
 """
 
 
-def start(name, *arguments):
+def start(name, *arguments, env=None):
     """Begin a command that trains `small_cnn` whatever the config names."""
     return subprocess.Popen(
         [sys.executable, "-c", SMALL_NETWORK.format(name=name), *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -65,12 +65,14 @@ def run(arch):
     variables = reference_variables(program.model)
     state = program.init(hp)
     assert jax.tree.map(jnp.shape, state.variables) == jax.tree.map(jnp.shape, variables)
-    state = state.replace(**variables)
+    # Placed as steps return it, so that nothing is compiled twice.
+    state, hp = jax.device_put((state.replace(**variables), hp), program.replicated)
     first = next(common.batches())[0]
     before = program.predict(state.variables, hp, first)
     forward = partial(program.model.apply, train=True, mutable=["batch_stats"])
     train_logits, _ = jax.jit(forward)(variables, jnp.asarray(first) / 255)
-    train_step, losses, total = jax.jit(program.train_step), [], 0.0
+    train_step = jax.jit(program.train_step, out_shardings=program.replicated)
+    losses, total = [], 0.0
     for images, labels in common.batches():
         state = train_step(state, hp, images, labels)
         losses.append((float(state.metrics.loss_sum) - total) / common.BATCH)

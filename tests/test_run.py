@@ -127,11 +127,8 @@ def test_cifar10_never_falls_back(tmp_path):
 def test_auto_falls_back_loudly(shapes_dir, tmp_path):
     offline = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
     arguments = [a if a != "shapes10" else "auto" for a in SMALL] + ["--epochs", "1"]
-    done = command(
-        "run", *arguments, "--data-dir", shapes_dir, "--run-dir", str(tmp_path / "run"), env=offline
-    )
-    assert done.returncode == 0, done.stderr
-    assert "NOT CIFAR-10" in done.stdout
+    where = ("--data-dir", shapes_dir, "--run-dir", tmp_path / "run")
+    assert "NOT CIFAR-10" in finish(start("run", *arguments, *where, env=offline))
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["dataset"] == "shapes10 (synthetic, not CIFAR-10)"
 
