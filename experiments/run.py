@@ -58,6 +58,7 @@ def main(argv: Sequence[str]) -> None:
     environment.use_cpu_cores(batch_size, here["devices"])
     environment.use_compilation_cache()
     with processes.telling_of_lost_ones():
+        processes.wait("all are here")  # later on one may wait for another for long, at first not
         train(overrides, here)
 
 

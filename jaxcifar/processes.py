@@ -50,9 +50,10 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
         jax.distributed.initialize(
             coordinator, processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
         )
-    except ValueError:  # of no cluster that JAX knows
+    except ValueError:
         if coordinator is not None:
             raise UsageError(f"--coordinator {coordinator}: must be HOST:PORT") from None
+        return  # no cluster that JAX knows
     except Exception as error:
         raise RunError(
             f"the other processes can't be reached ({_first_line(error)}); --processes 1 trains "
