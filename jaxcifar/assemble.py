@@ -113,6 +113,11 @@ class Setup:
         """That of one run."""
         return self.together.program
 
+    def hyperparameters(self, config: Config) -> Hyperparameters:
+        """Those of a run on these images, on the devices."""
+        hp = make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
+        return place(hp, self.program.replicated)
+
     @cached_property
     def test(self) -> Examples:
         """The test images, not touched before the first run is over."""

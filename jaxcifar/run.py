@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxcifar import environment, processes
-from jaxcifar.assemble import Setup, make_hyperparameters
+from jaxcifar.assemble import Setup
 from jaxcifar.checkpoint import Checkpoints, Snapshot
 from jaxcifar.config import Config
 from jaxcifar.errors import DivergedError
@@ -26,7 +26,6 @@ from jaxcifar.result import (
     tested_figures,
 )
 from jaxcifar.run_folder import Row, RunFolder
-from jaxcifar.sharing import place
 from jaxcifar.train import Hyperparameters, TrainState, Variables, evaluate
 
 # Of a run's time that training waits for checkpoints. Where epochs take a second, not each of them
@@ -88,10 +87,8 @@ class Run:
         self.step = 0
         self.epoch_seconds = 0.0
         self.result = folder.finished_result()
-        program = setup.program
-        hp = make_hyperparameters(task.config, setup.dataset, program.steps_per_epoch)
-        self.hp: Hyperparameters = place(hp, program.replicated)
-        self.state: TrainState = program.init(self.hp)
+        self.hp: Hyperparameters = setup.hyperparameters(task.config)
+        self.state: TrainState = setup.program.init(self.hp)
         self._exit = ExitStack()
 
     @classmethod
@@ -313,6 +310,4 @@ class Run:
     def _mismatched_hp(self) -> Hyperparameters:
         """Those that normalise images if the run trained without, and the other way round."""
         config = dataclasses.replace(self.task.config, normalize=not self.task.config.normalize)
-        program, dataset = self.setup.program, self.setup.dataset
-        hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
-        return place(hp, program.replicated)
+        return self.setup.hyperparameters(config)

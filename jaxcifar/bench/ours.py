@@ -14,13 +14,13 @@ from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 
-from jaxcifar.assemble import Setup, make_hyperparameters
+from jaxcifar.assemble import Setup
 from jaxcifar.bench.work import Work, random_examples
 from jaxcifar.data import Dataset, catalog
 from jaxcifar.environment import use_cpu_cores
 from jaxcifar.fit import dispatches, fit
 from jaxcifar.run import Task
-from jaxcifar.sharing import AXIS, place
+from jaxcifar.sharing import AXIS
 from jaxcifar.train import evaluate
 
 
@@ -35,8 +35,7 @@ class Ours:
         self._dataset = Dataset(catalog.SHAPES10, train, test, test, mean, std)
         self._setup = Setup.create(work.config, self._dataset, work.at_once)
         program, together = self._setup.program, self._setup.together
-        hp = make_hyperparameters(work.config, self._dataset, program.steps_per_epoch)
-        self._hp = place(hp, program.replicated)
+        self._hp = self._setup.hyperparameters(work.config)
         state = program.init(self._hp)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
         self._states, self._hps, self._orders = together.join(
