@@ -1,7 +1,8 @@
 """From a Config to what computes: the program and the arrays that it is run with."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Self
 
@@ -65,7 +66,7 @@ def make_hyperparameters(config: Config, dataset: Dataset, steps_per_epoch: int)
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Setup:
     """What runs share that differ only in hyper-parameters: one program, images on the devices.
 
@@ -79,6 +80,7 @@ class Setup:
     together: Together
     train: Examples
     val: Examples
+    _compiling: Future[Callable] | None = dataclasses.field(default=None, init=False)
 
     @classmethod
     def create(
@@ -117,6 +119,22 @@ class Setup:
         """Those of a run on these images, on the devices."""
         hp = make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
         return place(hp, self.program.replicated)
+
+    def compile_ahead(self, hp: Hyperparameters) -> None:
+        """Begin to compile the training program, in a thread beside what else a start takes.
+
+        Args:
+          hp: of a run; those of this setup have the same shapes.
+        """
+        if self._compiling is None:
+            thread = ThreadPoolExecutor(max_workers=1)
+            self._compiling = thread.submit(self.together.compiled, hp, *self.train)
+            thread.shutdown(wait=False)  # takes no more work
+
+    @property
+    def train_steps(self) -> Callable:
+        """`Together.train_steps` for these images, when `compile_ahead` has come to its end."""
+        return self._compiling.result()
 
     @cached_property
     def test(self) -> Examples:

@@ -110,7 +110,6 @@ class _Crew:
         self._states: TrainState | None = None  # of all places
         self._hps: Hyperparameters | None = None
         self._means: dict[str, np.ndarray] = {}  # training loss and accuracy of all places
-        self._train_steps: Callable | None = None
 
     @property
     def _at_work(self) -> list[tuple[int, Run]]:
@@ -196,11 +195,10 @@ class _Crew:
         setup, together = self._setup, self._setup.together
         someone = self._at_work[0][1]
         orders = together.join([self._order(run or someone) for run in self._places])
-        if self._train_steps is None:  # compiled ahead, so that no epoch's time includes it
-            self._train_steps = together.compiled(self._states, self._hps, *setup.train, orders)
+        train_steps = setup.train_steps  # waited for here: no epoch's time includes it
 
         def advance(count: int) -> dict[str, jax.Array]:
-            self._states, means = self._train_steps(
+            self._states, means = train_steps(
                 self._states, self._hps, *setup.train, orders, np.int32(count)
             )
             return means

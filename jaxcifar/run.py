@@ -58,8 +58,9 @@ class Run:
     Attributes:
       task, setup: what is run, and with what.
       hp: the run's hyper-parameters, on the devices.
-      state: where it starts from: the newest checkpoint, or the seed. For its trainer to take.
       result: content of `result.json` if the run was finished before.
+      state: where it starts from, if not: the newest checkpoint, or the seed. For its trainer to
+        take.
       step: how many steps it has trained.
       epoch_seconds: spent training in the current epoch, earlier calls included.
     """
@@ -88,7 +89,6 @@ class Run:
         self.epoch_seconds = 0.0
         self.result = folder.finished_result()
         self.hp: Hyperparameters = setup.hyperparameters(task.config)
-        self.state: TrainState = setup.program.init(self.hp)
         self._exit = ExitStack()
 
     @classmethod
@@ -106,7 +106,7 @@ class Run:
             checkpoints = held.enter_context(Checkpoints(folder.checkpoints))
             run = cls(task, setup, folder, checkpoints, say)
             if run.result is None:
-                run._resume()
+                run._start()
             run._exit = held.pop_all()
         return run
 
@@ -114,7 +114,9 @@ class Run:
         """Let go of the folder; `error` is what ended the run, if something did."""
         self._exit.__exit__(error and type(error), error, None)
 
-    def _resume(self) -> None:
+    def _start(self) -> None:
+        self.setup.compile_ahead(self.hp)
+        self.state: TrainState = self.setup.program.init(self.hp)
         restored = self._checkpoints.newest(self.state, self._say)
         if restored is not None:
             self.state, notes = restored

@@ -56,9 +56,19 @@ class Together:
             stacked = jax.device_put(stacked, replicated)
         return _unstack(stacked, self.at_once, replicated)
 
-    def compiled(self, states: TrainState, hps: Hyperparameters, *data: jax.Array) -> Callable:
-        """`train_steps` for arrays like these (images, labels and orders), compiled ahead."""
-        return Together.train_steps.lower(self, states, hps, *data, np.int32(1)).compile()
+    def compiled(self, hp: Hyperparameters, images: jax.Array, labels: jax.Array) -> Callable:
+        """`train_steps` for these images and runs with hyper-parameters of these shapes."""
+        program = self.program
+        state = program.init.eval_shape(program, hp)
+        order = program.epoch_order.eval_shape(program, hp, np.int32(0), len(labels))
+        states, hps, orders = jax.tree.map(
+            lambda array: jax.ShapeDtypeStruct(
+                (self.at_once, *array.shape), array.dtype, sharding=self.sharding
+            ),
+            (state, hp, order),
+        )
+        arrays = states, hps, images, labels, orders, np.int32(1)
+        return Together.train_steps.lower(self, *arrays).compile()
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=CPU_OPTIONS)
     def train_steps(

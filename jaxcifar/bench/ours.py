@@ -36,15 +36,14 @@ class Ours:
         self._setup = Setup.create(work.config, self._dataset, work.at_once)
         program, together = self._setup.program, self._setup.together
         self._hp = self._setup.hyperparameters(work.config)
+        self._setup.compile_ahead(self._hp)
         state = program.init(self._hp)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
         self._states, self._hps, self._orders = together.join(
             [(state, self._hp, order)] * work.at_once
         )
         self._variables = state.variables
-        self._train_steps = together.compiled(
-            self._states, self._hps, *self._setup.train, self._orders
-        )
+        self._train_steps = self._setup.train_steps
 
     def train(self, steps: int) -> float:
         """Seconds of `steps` training steps of all runs."""
