@@ -70,12 +70,15 @@ class Checkpoints:
         """
         self._require_space(state)
         self._policy.others = frozenset(keep)
+        # As NumPy arrays: of those on several devices orbax would save a slice from each, for which
+        # XLA compiles a program per slice.
+        arrays = jax.device_get(state)
         try:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    notes=ocp.args.JsonSave({**notes, "checksum": _checksum(state)}),
+                    state=ocp.args.StandardSave(arrays),
+                    notes=ocp.args.JsonSave({**notes, "checksum": _checksum(arrays)}),
                 ),
             )
         except Exception as error:
