@@ -173,11 +173,17 @@ def start(name, *arguments, env=None):
     )
 
 
-def finish(process, timeout=300):
-    """Wait for a command that was begun; returns its output."""
+def ended(process, timeout=300):
+    """Wait for a command that was begun, as `command` does."""
     output, errors = process.communicate(timeout=timeout)
-    assert process.returncode == 0, output + errors
-    return output
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def finish(process, timeout=300):
+    """Wait for a command that was begun and must succeed; returns its output."""
+    done = ended(process, timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def command(name, *arguments, env=None, timeout=300):

@@ -111,19 +111,25 @@ def test_forced_rows_are_run_anew(alone):
             or path.name in ("study.json", ".jaxcifar.lock")  # fmt: skip
 
 
-def test_runs_at_once_equal_runs_alone(alone, tmp_path):
+@pytest.fixture(scope="module")
+def two_at_once(tmp_path_factory):
     """Two places for three runs: the third takes a place that became free."""
-    outcomes = run(THREE, tmp_path, at_once=2)
-    assert {outcome.error for outcome in outcomes} == {None}
+    out = tmp_path_factory.mktemp("study")
+    assert {outcome.error for outcome in run(THREE, out, at_once=2)} == {None}
+    return out
+
+
+def test_runs_at_once_equal_runs_alone(alone, two_at_once):
     for row in ("plain", "norm", "both"):
         expected_rows, expected = numbers(alone[0] / row / "seed0")
-        got_rows, got = numbers(tmp_path / row / "seed0")
+        got_rows, got = numbers(two_at_once / row / "seed0")
         # Rounding in another order, amplified from step to step.
         for mine, theirs, tolerance in zip(got_rows, expected_rows, (1e-3, 5e-2), strict=True):
             assert mine["learning_rate"] == theirs["learning_rate"]
             assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=tolerance)
         assert got["test_loss"] == pytest.approx(expected["test_loss"], rel=0.05)
-        assert json.loads((tmp_path / row / "seed0" / "result.json").read_text())["at_once"] == 2
+        result = json.loads((two_at_once / row / "seed0" / "result.json").read_text())
+        assert result["at_once"] == 2
 
 
 def test_a_failed_row_does_not_stop_the_others(tmp_path):
@@ -148,17 +154,16 @@ def test_at_once_a_failed_run_leaves_the_other_as_it_is(alone, tmp_path):
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_a_stopped_study_goes_on(tmp_path, monkeypatch, at_once):
-    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
-    run(THREE, undisturbed, at_once=at_once)
+def test_a_stopped_study_goes_on(alone, two_at_once, tmp_path, monkeypatch, at_once):
+    undisturbed = {1: alone[0], 2: two_at_once}[at_once]
     for steps in (3, 6, 2):
         with monkeypatch.context() as patch:
             patch.setattr(conduct_module, "stop_signal", stopped_after(steps))
             with contextlib.suppress(Interrupted):
-                run(THREE, stopped, at_once=at_once)
-    run(THREE, stopped, at_once=at_once)
+                run(THREE, tmp_path, at_once=at_once)
+    run(THREE, tmp_path, at_once=at_once)
     for row in ("plain", "norm", "both"):
-        assert numbers(stopped / row / "seed0") == numbers(undisturbed / row / "seed0")
+        assert numbers(tmp_path / row / "seed0") == numbers(undisturbed / row / "seed0")
 
 
 def test_another_process_run_is_left_to_it(tmp_path):

@@ -72,7 +72,7 @@ def newest_checkpoint(path):
 
 def losses(path):
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == list(range(1, EPOCHS + 1))
+    assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
     result = json.loads((path / "result.json").read_text())
     return np.asarray([[row["train_loss"], row["val_loss"]] for row in rows]), result
 
@@ -93,6 +93,7 @@ def alone(shapes_dir, tmp_path_factory):
 def test_two_train_what_one_does(by_two, alone):
     path, [(first, _), (second, _)] = by_two
     values, result = losses(path)
+    assert len(values) == EPOCHS
     np.testing.assert_allclose(values[:2], alone[0][:2], rtol=1e-3)
     np.testing.assert_allclose(values, alone[0], rtol=0.05)  # rounding grows with the steps
     assert "2 processes" in result["device"]
@@ -101,8 +102,8 @@ def test_two_train_what_one_does(by_two, alone):
 
 
 def test_four_train_what_one_does(alone, shapes_dir, tmp_path):
-    train(shapes_dir, tmp_path / "run", 4)
-    np.testing.assert_allclose(losses(tmp_path / "run")[0][:2], alone[0][:2], rtol=1e-3)
+    train(shapes_dir, tmp_path / "run", 4, "--epochs", "2")
+    np.testing.assert_allclose(losses(tmp_path / "run")[0], alone[0][:2], rtol=1e-3)
 
 
 def test_without_one_the_others_stop_and_all_go_on(by_two, shapes_dir, tmp_path):

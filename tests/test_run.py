@@ -1,20 +1,24 @@
 """The commands as a user meets them."""
 
 import json
+import shutil
 import signal
 import time
 
 import pytest
-from conftest import assert_one_line_error, command, finish, start
+from conftest import assert_one_line_error, command, ended, finish, start
 
-SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
-SMALL += ("--epochs", "3", "--val-fraction", "0.01", "--optimizer", "sgd")
+COMMON = ("--arch", "cnn", "--epochs", "3", "--val-fraction", "0.01", "--optimizer", "sgd")
+SMALL = (*COMMON, "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
+# With the whole network: as many steps of as many images, for one compiled program.
+LARGE = (*COMMON, "--train-examples", "2048", "--batch-size", "64")
 
 
 @pytest.fixture(scope="module")
 def whole(shapes_dir, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "whole"
-    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(path))
+    on_shapes = (*LARGE, "--dataset", "shapes10", "--data-dir", shapes_dir)
+    done = command("run", *on_shapes, "--run-dir", str(path))
     assert done.returncode == 0, done.stderr
     return path, done.stdout
 
@@ -61,10 +65,10 @@ def test_a_run_names_its_data_and_result(whole):
     assert output.count("epoch 3/3") == 1
 
 
-def test_a_finished_run_is_not_trained_again(whole, shapes_dir):
+def test_a_finished_run_is_not_trained_again(whole):
     path, _ = whole
     before = (path / "metrics.jsonl").stat().st_mtime_ns
-    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(path))
+    done = command("run", *LARGE, "--dataset", "shapes10", "--run-dir", str(path))
     assert done.returncode == 0, done.stderr
     assert "finished" in done.stdout
     assert (path / "metrics.jsonl").stat().st_mtime_ns == before
@@ -111,7 +115,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 
 def test_another_config_is_refused_by_field(whole):
-    done = command("run", *SMALL, "--seed", "7", "--run-dir", str(whole[0]))
+    done = command("run", *LARGE, "--dataset", "shapes10", "--seed", "7", "--run-dir", whole[0])
     assert_one_line_error(done, 2, "another config", "seed 0 there, 7 asked for", "--overwrite")
 
 
@@ -136,12 +140,13 @@ def test_auto_falls_back_loudly(shapes_dir, tmp_path):
 def test_a_full_disk_is_one_line_and_loses_nothing(shapes_dir, small_disk):
     disk, enlarge = small_disk
     run_dir = disk / "run"
-    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(run_dir))
-    assert_one_line_error(done, 1, str(run_dir), "make room", "same command")
+    room = 2**16  # for less than two checkpoints
+    (disk / "others").write_bytes(bytes(shutil.disk_usage(disk).free - room))
+    process = start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", run_dir)
+    assert_one_line_error(ended(process), 1, str(run_dir), "make room", "same command")
     assert json.loads((run_dir / "config.json").read_text())["epochs"] == 3
     enlarge()
-    done = command("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", str(run_dir))
-    assert done.returncode == 0, done.stderr
+    finish(start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", run_dir))
 
 
 def test_preparing_on_a_full_disk(small_disk):
@@ -159,9 +164,8 @@ def test_preparing_on_a_full_disk(small_disk):
 
 def test_real_cifar10_smoke_run(real_data_dir, tmp_path):
     """A short look at the real images learns more than chance."""
-    arguments = ("--arch", "cnn", "--train-examples", "2048", "--batch-size", "64")
-    arguments += ("--epochs", "2", "--val-fraction", "0.02", "--schedule", "cosine")
-    done = command("run", *arguments, "--data-dir", str(real_data_dir), "--run-dir", str(tmp_path))
+    where = ("--data-dir", str(real_data_dir), "--run-dir", str(tmp_path))
+    done = command("run", *LARGE, "--schedule", "cosine", "--learning-rate", "0.05", *where)
     assert done.returncode == 0, done.stderr
     assert "NOT CIFAR-10" not in done.stdout
     result = json.loads((tmp_path / "result.json").read_text())
