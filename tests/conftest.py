@@ -20,10 +20,12 @@ from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.models.cnn import CNN
 
-# Each program is compiled once for all tests and all the commands that they start.
-_CACHE = tempfile.TemporaryDirectory()
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+# Each program is compiled once for all tests and all the commands that they start, and shapes10 is
+# prepared once for all workers: they inherit what the first process sets.
+_SHARED = tempfile.TemporaryDirectory()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(_SHARED.name) / "programs"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAXCIFAR_TEST_SHAPES", str(Path(_SHARED.name) / "tfds"))
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -142,12 +144,12 @@ def real_data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def shapes_dir(tmp_path_factory):
-    """A folder with shapes10 prepared."""
-    folder = tmp_path_factory.mktemp("tfds")
-    done = command("prepare", "--dataset", "shapes10", "--data-dir", str(folder))
+def shapes_dir():
+    """A folder with shapes10 prepared, which no test changes."""
+    folder = os.environ["JAXCIFAR_TEST_SHAPES"]
+    done = command("prepare", "--dataset", "shapes10", "--data-dir", folder)
     assert done.returncode == 0, done.stderr
-    return str(folder)
+    return folder
 
 
 SMALL_NETWORK = """

@@ -1,5 +1,6 @@
 """Runs from start to end, stopped in every way, and what they leave behind."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -165,12 +166,12 @@ def test_batches_must_fit_images_and_devices(easy_dataset):
         make_program(Config.create("cnn", batch_size=32), 128, jax.devices() * 3)
 
 
-def test_overwrite_starts_anew(tmp_path, easy_dataset):
-    other = Config.create("cnn", dataset="shapes10", epochs=1, batch_size=64, optimizer="sgd")
-    train(tmp_path, easy_dataset, other)
-    with pytest.raises(UsageError, match=r"another config .*epochs 1 there, 3 asked for"):
+def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):
+    train(tmp_path, easy_dataset, dataclasses.replace(CONFIG, seed=7))
+    before = rows(tmp_path)
+    with pytest.raises(UsageError, match=r"another config .*seed 7 there, 0 asked for"):
         train(tmp_path, easy_dataset)
-    assert len(rows(tmp_path)) == 1
+    assert rows(tmp_path) == before
     train(tmp_path, easy_dataset, overwrite=True)
-    assert len(rows(tmp_path)) == 3
-    assert json.loads((tmp_path / "config.json").read_text())["epochs"] == 3
+    assert_same_run(finished[0], tmp_path, easy_dataset)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0

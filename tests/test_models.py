@@ -174,7 +174,7 @@ def test_max_pool_against_numpy():
 
 
 def test_dropout_acts_in_training_only():
-    model = create_model("cnn", jnp.float32, dropout=0.5)
+    model = create_model("cnn", jnp.float32, dropout=0.5).clone(widths=(4,), hidden=16)
     x = np.random.RandomState(0).rand(8, 32, 32, 3)
     variables = jax.jit(lambda: model.init(jax.random.key(0), x, train=False))()
 

@@ -5,11 +5,12 @@ import re
 
 import pytest
 from conftest import ROOT
+from test_run import LARGE
 
 nbclient = pytest.importorskip("nbclient", reason="nbclient runs the notebook")
 nbformat = pytest.importorskip("nbformat")
 
-TINY = "--epochs 1 --train-examples 64 --batch-size 32 --val-fraction 0.01"
+TINY = " ".join(LARGE)  # one compiled program for both files
 
 
 def run(notebook, data_dir, cells):
@@ -30,9 +31,9 @@ def test_from_end_to_end_and_once_more(shapes_dir, tmp_path):
     for name, value in {
         "DATASET": "shapes10",
         "RUNS": str(tmp_path),
-        "CNN": f"--optimizer sgd {TINY}",
-        "RESNET18": f"--arch cnn --optimizer sgd {TINY}",  # the last one counts, and is compiled
-        "ABLATION": f"--arch cnn {TINY} --rows both",
+        "CNN": TINY,
+        "RESNET18": TINY,  # the last --arch counts
+        "ABLATION": f"{TINY} --rows both",
     }.items():
         first.source, count = re.subn(rf"(?m)^{name} = .*", f"{name} = {value!r}", first.source)
         assert count == 1
