@@ -70,10 +70,15 @@ def record(study: Study, out: Path) -> None:
 
 
 def _require_ours(study: Study, out: Path) -> None:
+    """What trains must be as it was; titles and references may change, and rows be added."""
     file = out / STUDY_FILE
-    if not file.exists() or file.read_text() == study.to_json():
+    if not file.exists():
         return
     there = Study.read(file)
+    changes = {row.name: row.changes for row in study.rows}
+    changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
+    if there.config == study.config and not changed:
+        return
     names = sorted(there.config.keys() | study.config.keys())
     differing = ", ".join(
         f"{name} {there.config.get(name)} there, {study.config.get(name)} asked for"
@@ -81,8 +86,8 @@ def _require_ours(study: Study, out: Path) -> None:
         if there.config.get(name) != study.config.get(name)
     )
     raise UsageError(
-        f"--out {out}: belongs to another study ({differing or 'with other rows'}); choose "
-        "another folder"
+        f"--out {out}: belongs to another study ({differing or f'with another row {changed[0]}'}); "
+        "choose another folder"
     )
 
 

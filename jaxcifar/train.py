@@ -239,7 +239,7 @@ class Program:
     @partial(jax.jit, static_argnums=0, compiler_options=CPU_OPTIONS)
     def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
         """Logits `[N, 10] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
-        size = -(-EVAL_BATCH // self.mesh.size) * self.mesh.size
+        size = -(-min(EVAL_BATCH, len(images)) // self.mesh.size) * self.mesh.size
         missing = -len(images) % size
         padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
         chunks = padded.reshape(-1, size, *images.shape[1:])

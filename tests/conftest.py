@@ -14,18 +14,18 @@ import jax.experimental
 import numpy as np
 import pytest
 
-from jaxcifar import assemble, fit
+from jaxcifar import assemble, data, fit
 from jaxcifar.data import Dataset, Examples, catalog
 from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.models.cnn import CNN
 
-# Each program is compiled once for all tests and all the commands that they start, and shapes10 is
-# prepared once for all workers: they inherit what the first process sets.
+# Programs are compiled once for all tests and all the commands that they start, data sets prepared
+# once for all workers: they inherit what the first process sets.
 _SHARED = tempfile.TemporaryDirectory()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(_SHARED.name) / "programs"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-os.environ.setdefault("JAXCIFAR_TEST_SHAPES", str(Path(_SHARED.name) / "tfds"))
+os.environ.setdefault("JAXCIFAR_TEST_DATA", str(Path(_SHARED.name) / "tfds"))
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,7 +77,7 @@ def easy_dataset():
 
 def small_cnn(arch, dtype, dropout=0.0, axis_name=None):
     """In place of `create_model`, where the network does not matter: compiles in a moment."""
-    return CNN((4, 4, 8), hidden=16, dropout=dropout, dtype=dtype, axis_name=axis_name)
+    return CNN((4,), hidden=8, dropout=dropout, dtype=dtype, axis_name=axis_name)
 
 
 @pytest.fixture(scope="module")
@@ -130,43 +130,55 @@ def real_archive():
 
 
 @pytest.fixture(scope="session")
-def real_data_dir(tmp_path_factory):
+def real_data_dir():
     """A folder with the real CIFAR-10 prepared: the user's own, or made from the archive."""
     cache = catalog.cache_folder(catalog.CIFAR10, default_data_dir())
     if rec.read_cache(cache, catalog.CIFAR10.fingerprints) is not None:
         return default_data_dir()
     if (archive := real_archive()) is None:
         pytest.skip("CIFAR-10 is neither prepared in the TFDS folder nor at hand as an archive")
-    folder = tmp_path_factory.mktemp("tfds")
-    done = command("prepare", "--archive", str(archive), "--data-dir", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
+    return Path(prepared("cifar10", "--archive", str(archive)))
 
 
 @pytest.fixture(scope="session")
 def shapes_dir():
-    """A folder with shapes10 prepared, which no test changes."""
-    folder = os.environ["JAXCIFAR_TEST_SHAPES"]
-    done = command("prepare", "--dataset", "shapes10", "--data-dir", folder)
+    """A folder with shapes10 prepared."""
+    return prepared("shapes10")
+
+
+def prepared(dataset, *arguments):
+    """A folder with that data set alone, which all workers share and no test changes."""
+    folder = str(Path(os.environ["JAXCIFAR_TEST_DATA"]) / dataset)
+    done = command("prepare", "--dataset", dataset, *arguments, "--data-dir", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-SMALL_NETWORK = """
+def make_small():
+    """Have this process train `small_cnn` and test it on a tenth of the images."""
+    load = data.load_records
+
+    def load_less(*arguments, **options):
+        records = load(*arguments, **options)
+        return records | {"test": records["test"][::10]}
+
+    assemble.create_model, data.load_records = small_cnn, load_less
+
+
+SMALL = """
 import sys
+from conftest import make_small
 from experiments import {name}
 from experiments.cli import run_command
-from jaxcifar import assemble
-from conftest import small_cnn
-assemble.create_model = small_cnn
+make_small()
 run_command(lambda: {name}.main(sys.argv[1:]))
 """
 
 
 def start(name, *arguments, env=None):
-    """Begin a command that trains `small_cnn` whatever the config names."""
+    """Begin a command that trains `small_cnn`, whatever the config names, on fewer images."""
     return subprocess.Popen(
-        [sys.executable, "-c", SMALL_NETWORK.format(name=name), *map(str, arguments)],
+        [sys.executable, "-c", SMALL.format(name=name), *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
         stdout=subprocess.PIPE,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -184,4 +185,17 @@ def test_another_study_is_refused(alone):
     )
     with pytest.raises(UsageError, match="epochs 2 there, 9 asked for"):
         run(longer, out)
+    with pytest.raises(UsageError, match="with another row norm"):
+        run(study(plain={"normalize": False, "augment": False}, norm={}), out)
     assert numbers(out / "both" / "seed0")
+
+
+def test_references_may_change_and_rows_be_added(alone, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(alone[0], out)
+    said = json.loads(THREE.to_json())
+    said["rows"]["both"]["reference"] = [0.9]
+    said["rows"]["slow"] = {"learning_rate": 0.001}
+    [outcome] = run(Study.from_dict(said), out)
+    assert outcome.task.name == "slow seed 0"
+    assert json.loads((out / "study.json").read_text())["rows"] == said["rows"]

@@ -2,55 +2,34 @@
 
 import json
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line_error, command
+from conftest import assert_one_line_error, command, start
 
-SCRIPT = """
-import sys
-from experiments import run
-from experiments.cli import run_command
-from jaxcifar import assemble
-from jaxcifar.models.cnn import CNN
-assemble.create_model = lambda arch, dtype, dropout, axis_name: CNN(
-    (4,), hidden=8, dropout=0.0, dtype=dtype, axis_name=axis_name
-)
-run_command(lambda: run.main(sys.argv[1:]))
-"""
 EPOCHS = 8
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
 SMALL += ("--val-fraction", "0.01", "--optimizer", "sgd", "--learning-rate", "0.01")
 SMALL += ("--dropout", "0", "--epochs", str(EPOCHS))
 
 
-def start(shapes_dir, path, count, *arguments):
+def start_all(shapes_dir, path, count, *arguments):
     """As many processes with one CPU device each, or one process with any number."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     processes = []
     for number in range(count):
-        joined = ("--coordinator", coordinator, "--processes", str(count))
-        own = (*joined, "--process-id", str(number)) if count > 1 else ()
-        where = ("--data-dir", shapes_dir, "--run-dir", str(path))
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, *SMALL, *where, *own, *arguments],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        joined = ("--coordinator", coordinator, "--processes", count)
+        own = (*joined, "--process-id", number) if count > 1 else ()
+        where = ("--data-dir", shapes_dir, "--run-dir", path)
+        processes.append(start("run", *SMALL, *where, *own, *arguments))
     return processes
 
 
 def train(shapes_dir, path, count, *arguments):
-    processes = start(shapes_dir, path, count, *arguments)
+    processes = start_all(shapes_dir, path, count, *arguments)
     outputs = [process.communicate(timeout=240) for process in processes]
     assert [process.returncode for process in processes] == [0] * count, outputs
     return outputs
@@ -59,7 +38,7 @@ def train(shapes_dir, path, count, *arguments):
 def start_and_wait_for_a_checkpoint(shapes_dir, path, count):
     """Of this start."""
     before = newest_checkpoint(path)
-    processes, deadline = start(shapes_dir, path, count), time.monotonic() + 120
+    processes, deadline = start_all(shapes_dir, path, count), time.monotonic() + 120
     while newest_checkpoint(path) == before and time.monotonic() < deadline:
         time.sleep(0.01)
     return processes
