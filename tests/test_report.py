@@ -14,7 +14,13 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.report import findings, write_report
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.records import read_records
-from jaxcifar.report.statistics import Difference, Sample, epochs_to_share, single_changes
+from jaxcifar.report.statistics import (
+    Difference,
+    Distance,
+    Sample,
+    epochs_to_share,
+    single_changes,
+)
 from jaxcifar.result import confident_mistakes
 from jaxcifar.run_folder import RunFolder
 from jaxcifar.study import Study
@@ -226,6 +232,29 @@ def test_the_set_of_rows_nearest_to_the_reference(tmp_path):
     assert f"| step size 1 | +3.00, -4.00 | {math.sqrt((9 + 16) / 2):.2f} |" in text
     assert f"| step size 2 | +0.00, +1.00 | {math.sqrt(1 / 2):.2f} |" in text
     assert "step size 2 comes nearest" in text
+    assert "2.83 points before step size 1" in text
+    tied = {"slow1": 0.805, "fast1": 0.595, "slow2": 0.80, "fast2": 0.605}
+    accuracies = {name: [(test, test, 0.1)] for name, test in tied.items()}
+    text = report(write_study(tmp_path / "tied", accuracies, study))
+    assert re.search(r"0.15 points before .* Below 2, that is no more than chance", text)
+
+
+def test_the_deviation_of_a_distance_is_that_of_many_draws():
+    rng, targets, errors = np.random.RandomState(0), (0.8, 0.6), np.asarray([4e-3, 1e-3])
+    near, far = np.asarray([0.78, 0.61]), np.asarray([0.75, 0.66])
+
+    def distance(means):
+        pairs = zip(means - errors / math.sqrt(2), means + errors / math.sqrt(2), strict=True)
+        return Distance(tuple(Sample(pair, 10_000) for pair in pairs), targets)
+
+    difference = distance(far).behind(distance(near))
+    draws = [
+        distance(far + errors * rng.randn(2)).value - distance(near + errors * rng.randn(2)).value
+        for _ in range(4000)
+    ]
+    assert difference.by_seeds
+    assert difference.value == pytest.approx(np.mean(draws), rel=0.01)
+    assert difference.deviation == pytest.approx(np.std(draws), rel=0.05)
 
 
 def test_unfinished_and_failed_runs_are_listed(tmp_path):

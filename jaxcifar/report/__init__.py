@@ -189,7 +189,8 @@ def _study(study: StudyRecord, records: Records, folder: Path) -> dict[str, Any]
         "fields": findings.varied_fields(variations),
         "note": findings.setting_note(study),
         "changes": [findings.single_change(*pair) for pair in single_changes(variations)],
-        "sets": findings.reference_sets(study),
+        "sets": (sets := findings.reference_sets(study)),
+        "nearest": sets and findings.nearest_set(sets),
         "learning": learning,
         "learning_sentence": findings.learning_sentence(learning),
         "mismatch": lines

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.report.records import Network, StudyRecord, Variation
-from jaxcifar.report.statistics import NOISE_LIMIT, Difference, Sample, epochs_to_share
+from jaxcifar.report.statistics import NOISE_LIMIT, Difference, Distance, Sample, epochs_to_share
 
 ARCH_TITLES = {"cnn": "CNN", "resnet18": "ResNet-18"}
 _FIELD_TITLES = {
@@ -198,8 +198,8 @@ def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def reference_sets(study: StudyRecord) -> list[dict[str, Any]]:
-    """How far sets of rows are from the reference, the nearest first.
+def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
+    """How far sets of rows are from the reference, by name, the nearest first.
 
     The rows of a set agree in the fields that the study's reference names as `sets`.
     """
@@ -211,12 +211,30 @@ def reference_sets(study: StudyRecord) -> list[dict[str, Any]]:
                 f"{field_title(f)} {field_value(getattr(v.config, f))}" for f in fields
             )
             sets.setdefault(name, []).append(v)
-    lines = []
-    for name, rows in sets.items():
-        away = [v.values("test_accuracy").mean() - float(np.mean(v.reference)) for v in rows]
-        rms = float(np.sqrt(np.mean(np.square(away))))
-        lines.append({"name": name, "away": ", ".join(map(points, away)), "rms": rms})
-    return sorted(lines, key=lambda line: line["rms"])
+    distances = {
+        name: Distance(
+            tuple(Sample.of(v, "test_accuracy") for v in rows),
+            tuple(float(np.mean(v.reference)) for v in rows),
+        )
+        for name, rows in sets.items()
+    }
+    return sorted(distances.items(), key=lambda item: item[1].value)
+
+
+def nearest_set(sets: Sequence[tuple[str, Distance]]) -> str:
+    """Which set comes nearest, and how sure that is."""
+    (name, nearest), *others = sets
+    sentence = f"{name} comes nearest, by the root mean square of its rows' differences"
+    if not others:
+        return f"{sentence}."
+    second, distance = others[0]
+    difference = distance.behind(nearest)
+    sentence += (
+        f", {points(difference.value)[1:]} points before {second}: {deviations(difference)}."
+    )
+    if difference.is_noise:
+        sentence += f" Below {NOISE_LIMIT:g}, that is no more than chance."
+    return sentence
 
 
 def mismatches(study: StudyRecord) -> list[dict[str, Any]]:

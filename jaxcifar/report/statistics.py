@@ -82,6 +82,41 @@ class Difference:
         return self.in_deviations < NOISE_LIMIT
 
 
+@dataclasses.dataclass(frozen=True)
+class Distance:
+    """How far samples are from targets together: the root mean square of their differences.
+
+    Attributes:
+      samples: at least one.
+      targets: fractions, one a sample.
+    """
+
+    samples: tuple[Sample, ...]
+    targets: tuple[float, ...]
+
+    @property
+    def away(self) -> np.ndarray:
+        """Each sample's mean minus its target, `[samples]`."""
+        return np.asarray([sample.mean for sample in self.samples]) - self.targets
+
+    @property
+    def value(self) -> float:
+        """A fraction."""
+        return float(np.sqrt(np.mean(self.away**2)))
+
+    def behind(self, nearer: "Distance") -> Difference:
+        """How much farther this one is, measured by what moves the samples of both."""
+        by_seeds = all(s.deviation is not None for s in (*self.samples, *nearer.samples))
+        deviation = math.hypot(self._deviation(by_seeds), nearer._deviation(by_seeds))
+        return Difference(self.value - nearer.value, deviation, by_seeds)
+
+    def _deviation(self, by_seeds: bool) -> float:
+        """Of the value, to first order in those of the samples."""
+        errors = [s.deviation if by_seeds else s.sampling_error for s in self.samples]
+        weights = self.away / self.value if self.value else np.ones(len(errors))
+        return float(np.linalg.norm(weights * errors)) / len(errors)
+
+
 def single_changes(
     variations: Sequence[Variation],
 ) -> list[tuple[str, object, object, Variation, Variation]]:
