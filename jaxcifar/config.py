@@ -146,6 +146,7 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "dataset": "cifar10",
     "momentum": 0.9,
     "lr_scale": "none",
+    # The reference names neither; chosen by the scan in experiments/studies/step_decay_cnn.toml.
     "step_size": 10,
     "gamma": 0.1,
     "normalize": True,
