@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import http.server
-import shutil
 import signal
 import subprocess
 import sys
@@ -132,18 +131,6 @@ def test_read_only_folder_with_prepared_data(tmp_path, tiny_records, tiny_entry,
     loaded = load_records(tiny_entry, tmp_path, say=said.append)
     np.testing.assert_array_equal(loaded["test"], tiny_records["test"])
     assert any("no cache written" in line for line in said)
-
-
-def test_preparing_on_a_full_disk(small_disk, tiny_records, tiny_entry):
-    disk, enlarge = small_disk
-    archive = write_tar(disk / "archive.tgz", binary_members(tiny_records))
-    room = 2**16
-    (disk / "others").write_bytes(bytes(shutil.disk_usage(disk).free - room))
-    with pytest.raises(RunError, match=r"No space left on device.*--data-dir"):
-        load_records(tiny_entry, disk, archive, quiet)
-    assert not (disk / "cifar10" / "3.0.2").exists()
-    enlarge()
-    load_records(tiny_entry, disk, archive, quiet)
 
 
 def test_without_network_it_says_so_within_ten_seconds(tmp_path):

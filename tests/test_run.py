@@ -10,7 +10,7 @@ from conftest import assert_one_line_error, command, ended, finish, start
 
 COMMON = ("--arch", "cnn", "--val-fraction", "0.01", "--optimizer", "sgd")
 SMALL = (*COMMON, "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
-SMALL += ("--epochs", "5")
+SMALL += ("--epochs", "8")
 # With the whole network: as many steps of as many images, for one compiled program.
 LARGE = (*COMMON, "--train-examples", "1024", "--batch-size", "64", "--epochs", "3")
 
@@ -85,10 +85,11 @@ def test_a_finished_run_is_not_trained_again(whole):
 def test_killed_interrupted_and_resumed(whole_small, shapes_dir, tmp_path):
     code, _ = stop_with(signal.SIGKILL, shapes_dir, tmp_path)
     assert code == -signal.SIGKILL
-    code, output = stop_with(signal.SIGINT, shapes_dir, tmp_path)
-    assert code == 130
-    assert "everything is saved" in output
-    assert "Traceback" not in output
+    for number in (signal.SIGINT, signal.SIGTERM):
+        code, output = stop_with(number, shapes_dir, tmp_path)
+        assert code == 130
+        assert "everything is saved" in output
+        assert "Traceback" not in output
     output = finish(start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", tmp_path))
     assert "resuming after step" in output
     assert_same_numbers(tmp_path, whole_small)
@@ -146,9 +147,22 @@ def test_a_full_disk_is_one_line_and_loses_nothing(shapes_dir, small_disk):
     (disk / "others").write_bytes(bytes(shutil.disk_usage(disk).free - room))
     process = start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", run_dir)
     assert_one_line_error(ended(process), 1, str(run_dir), "make room", "same command")
-    assert json.loads((run_dir / "config.json").read_text())["epochs"] == 5
+    assert json.loads((run_dir / "config.json").read_text())["epochs"] == 8
     enlarge()
     finish(start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", run_dir))
+
+
+def test_preparing_on_a_full_disk(small_disk):
+    disk, enlarge = small_disk
+    arguments = ("--dataset", "shapes10", "--data-dir", str(disk))
+    done = command("prepare", *arguments)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    assert "--data-dir" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (disk / "shapes10" / "1.0.0").exists()
+    enlarge()
+    assert command("prepare", *arguments).returncode == 0
 
 
 def test_real_cifar10_smoke_run(real_data_dir, tmp_path):
