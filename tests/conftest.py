@@ -42,17 +42,22 @@ def random_records(count, seed):
     return rec.sort(records)
 
 
+# A few images in the shape of CIFAR-10 (5 x 20 to train, 20 to test), and a catalogue entry under
+# which they pass for it.
+TINY = {"train": random_records(100, 0), "test": random_records(20, 1)}
+TINY_ENTRY = dataclasses.replace(
+    catalog.CIFAR10, fingerprints={split: rec.fingerprint(array) for split, array in TINY.items()}
+)
+
+
 @pytest.fixture(scope="session")
 def tiny_records():
-    """A few images in the shape of CIFAR-10: 5 x 20 to train, 20 to test."""
-    return {"train": random_records(100, 0), "test": random_records(20, 1)}
+    return TINY
 
 
 @pytest.fixture(scope="session")
-def tiny_entry(tiny_records):
-    """A catalogue entry under which the tiny records pass for CIFAR-10."""
-    fingerprints = {split: rec.fingerprint(array) for split, array in tiny_records.items()}
-    return dataclasses.replace(catalog.CIFAR10, fingerprints=fingerprints)
+def tiny_entry():
+    return TINY_ENTRY
 
 
 @pytest.fixture(scope="session")
@@ -113,8 +118,8 @@ def stopped_after(times):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 8 MB, and a function that makes it larger."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
+    """A disk with 64 kB left, and a function that makes room."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a small disk takes root")
     yield (
@@ -155,7 +160,7 @@ def prepared(dataset, *arguments):
 
 
 def make_small():
-    """Have this process train `small_cnn` and test it on a tenth of the images."""
+    """Have this process train `small_cnn`, test it on a tenth, and prepare a tiny CIFAR-10."""
     load = data.load_records
 
     def load_less(*arguments, **options):
@@ -163,6 +168,7 @@ def make_small():
         return records | {"test": records["test"][::10]}
 
     assemble.create_model, data.load_records = small_cnn, load_less
+    catalog.CATALOG["cifar10"] = TINY_ENTRY
 
 
 SMALL = """
@@ -176,7 +182,7 @@ run_command(lambda: {name}.main(sys.argv[1:]))
 
 
 def start(name, *arguments, env=None):
-    """Begin a command that trains `small_cnn`, whatever the config names, on fewer images."""
+    """Begin a command after `make_small`."""
     return subprocess.Popen(
         [sys.executable, "-c", SMALL.format(name=name), *map(str, arguments)],
         cwd=ROOT,

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line_error, command
+from conftest import ROOT, assert_one_line_error, command, ended, finish, start
 from test_archive import binary_members, write_tar
 
 from jaxcifar.config import Config
@@ -207,6 +207,21 @@ def test_killed_while_preparing(tmp_path):
     done = command("prepare", *arguments)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.glob("shapes10/incomplete.*"))
+
+
+def test_preparing_on_a_full_disk(small_disk, tiny_records, tmp_path_factory):
+    disk, enlarge = small_disk
+    archive = write_tar(tmp_path_factory.mktemp("archive") / "a.tgz", binary_members(tiny_records))
+    arguments = ("prepare", "--archive", archive, "--data-dir", disk)
+    done = ended(start(*arguments))
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    assert "--data-dir" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (disk / "cifar10" / "3.0.2").exists()
+    enlarge()
+    finish(start(*arguments))
+    assert (disk / "cifar10" / "3.0.2").exists()
 
 
 def test_shapes10_are_what_they_were():

@@ -14,7 +14,7 @@ from reference import common
 from jaxcifar import summary
 from jaxcifar.models import create_model
 from jaxcifar.sharing import AXIS
-from jaxcifar.train import Hyperparameters, Program
+from jaxcifar.train import CPU_OPTIONS, Hyperparameters, Program
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
 ARCHS = ("cnn", "resnet18")
@@ -63,15 +63,17 @@ def run(arch):
         augment=jnp.asarray(False),
     )
     variables = reference_variables(program.model)
-    state = program.init(hp)
-    assert jax.tree.map(jnp.shape, state.variables) == jax.tree.map(jnp.shape, variables)
+    shapes = program.init.eval_shape(program, hp)  # all but the weights begins at zero
+    assert jax.tree.map(jnp.shape, shapes.variables) == jax.tree.map(jnp.shape, variables)
+    state = jax.tree.map(jnp.zeros_like, shapes).replace(**variables)
     # Placed as steps return it, so that nothing is compiled twice.
-    state, hp = jax.device_put((state.replace(**variables), hp), program.replicated)
+    state, hp = jax.device_put((state, hp), program.replicated)
     first = next(common.batches())[0]
     before = program.predict(state.variables, hp, first)
     forward = partial(program.model.apply, train=True, mutable=["batch_stats"])
-    train_logits, _ = jax.jit(forward)(variables, jnp.asarray(first) / 255)
-    train_step = jax.jit(program.train_step, out_shardings=program.replicated)
+    compiled = partial(jax.jit, compiler_options=CPU_OPTIONS)  # as in a run
+    train_logits, _ = compiled(forward)(variables, jnp.asarray(first) / 255)
+    train_step = compiled(program.train_step, out_shardings=program.replicated)
     losses, total = [], 0.0
     for images, labels in common.batches():
         state = train_step(state, hp, images, labels)

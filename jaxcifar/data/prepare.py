@@ -14,6 +14,7 @@ from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_fingerpri
 from jaxcifar.errors import RunError
 from jaxcifar.files import locked
 
+_AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
 _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
 Say = Callable[[str], None]
 
@@ -103,8 +104,10 @@ def _decode(builder, entry: Entry) -> dict[str, np.ndarray]:  # noqa: ANN001 (la
     for split in rec.SPLITS:
         images = np.empty((len(sources[split]), 32, 32, 3), np.uint8)
         labels = np.empty(len(images), np.uint8)
-        for i, example in enumerate(sources[split]):
-            images[i], labels[i] = example["image"], example["label"]
+        for first in range(0, len(images), _AT_ONCE):
+            numbers = range(first, min(first + _AT_ONCE, len(images)))
+            for i, example in zip(numbers, sources[split].__getitems__(numbers), strict=True):
+                images[i], labels[i] = example["image"], example["label"]
         records[split] = rec.sort(rec.pack(images, labels))
     check_fingerprints(records, entry, source=builder.data_dir)
     return records
