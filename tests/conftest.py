@@ -118,7 +118,7 @@ def stopped_after(times):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk with 64 kB left, and a function that makes room."""
+    """A disk of 64 kB, less than two checkpoints of `small_cnn`, and what makes it larger."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a small disk takes root")

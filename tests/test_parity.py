@@ -63,11 +63,10 @@ def run(arch):
         augment=jnp.asarray(False),
     )
     variables = reference_variables(program.model)
-    shapes = program.init.eval_shape(program, hp)  # all but the weights begins at zero
-    assert jax.tree.map(jnp.shape, shapes.variables) == jax.tree.map(jnp.shape, variables)
-    state = jax.tree.map(jnp.zeros_like, shapes).replace(**variables)
+    state = program.init(hp)
+    assert jax.tree.map(jnp.shape, state.variables) == jax.tree.map(jnp.shape, variables)
     # Placed as steps return it, so that nothing is compiled twice.
-    state, hp = jax.device_put((state, hp), program.replicated)
+    state, hp = jax.device_put((state.replace(**variables), hp), program.replicated)
     first = next(common.batches())[0]
     before = program.predict(state.variables, hp, first)
     forward = partial(program.model.apply, train=True, mutable=["batch_stats"])
