@@ -13,12 +13,12 @@ import jax
 import jax.experimental
 import numpy as np
 import pytest
+from small import entry_of, random_records, small_cnn
 
-from jaxcifar import assemble, data, fit
+from jaxcifar import assemble, fit
 from jaxcifar.data import Dataset, Examples, catalog
 from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import default_data_dir
-from jaxcifar.models.cnn import CNN
 
 # Programs are compiled once for all tests and all the commands that they start, data sets prepared
 # once for all workers: they inherit what the first process sets.
@@ -34,30 +34,16 @@ ROOT = Path(__file__).resolve().parent.parent
 enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 
-def random_records(count, seed):
-    """Sorted records with every class equally often."""
-    rng = np.random.RandomState(seed)
-    records = rng.randint(0, 256, (count, rec.RECORD_BYTES)).astype(np.uint8)
-    records[:, 0] = np.arange(count) % 10
-    return rec.sort(records)
-
-
-# A few images in the shape of CIFAR-10 (5 x 20 to train, 20 to test), and a catalogue entry under
-# which they pass for it.
-TINY = {"train": random_records(100, 0), "test": random_records(20, 1)}
-TINY_ENTRY = dataclasses.replace(
-    catalog.CIFAR10, fingerprints={split: rec.fingerprint(array) for split, array in TINY.items()}
-)
-
-
 @pytest.fixture(scope="session")
 def tiny_records():
-    return TINY
+    """A few images in the shape of CIFAR-10: 5 x 20 to train, 20 to test."""
+    return {"train": random_records(100, 0), "test": random_records(20, 1)}
 
 
 @pytest.fixture(scope="session")
-def tiny_entry():
-    return TINY_ENTRY
+def tiny_entry(tiny_records):
+    """A catalogue entry under which the tiny records pass for CIFAR-10."""
+    return entry_of(tiny_records)
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +64,6 @@ def easy_dataset():
         mean=np.full(3, 0.5, np.float32),
         std=np.full(3, 0.25, np.float32),
     )
-
-
-def small_cnn(arch, dtype, dropout=0.0, axis_name=None):
-    """In place of `create_model`, where the network does not matter: compiles in a moment."""
-    return CNN((4,), hidden=8, dropout=dropout, dtype=dtype, axis_name=axis_name)
 
 
 @pytest.fixture(scope="module")
@@ -159,32 +140,10 @@ def prepared(dataset, *arguments):
     return folder
 
 
-def make_small():
-    """Have this process train `small_cnn`, test it on a tenth, and prepare a tiny CIFAR-10."""
-    load = data.load_records
-
-    def load_less(*arguments, **options):
-        records = load(*arguments, **options)
-        return records | {"test": records["test"][::10]}
-
-    assemble.create_model, data.load_records = small_cnn, load_less
-    catalog.CATALOG["cifar10"] = TINY_ENTRY
-
-
-SMALL = """
-import sys
-from conftest import make_small
-from experiments import {name}
-from experiments.cli import run_command
-make_small()
-run_command(lambda: {name}.main(sys.argv[1:]))
-"""
-
-
 def start(name, *arguments, env=None):
-    """Begin a command after `make_small`."""
+    """Begin a command that trains and prepares what is `small`."""
     return subprocess.Popen(
-        [sys.executable, "-c", SMALL.format(name=name), *map(str, arguments)],
+        [sys.executable, "-m", "small", name, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
         stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ COMMON = ("--arch", "cnn", "--val-fraction", "0.01", "--optimizer", "sgd")
 SMALL = (*COMMON, "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
 SMALL += ("--epochs", "8")
 # With the whole network: as many steps of as many images, for one compiled program.
-LARGE = (*COMMON, "--train-examples", "1024", "--batch-size", "64", "--epochs", "3")
+LARGE = (*COMMON, "--train-examples", "512", "--batch-size", "32", "--epochs", "3")
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ SPREAD = """
 import json, sys
 import jax, numpy as np
 import test_together
-from conftest import small_cnn
+from small import small_cnn
 from jaxcifar import assemble
 from jaxcifar.data import Dataset, Examples, catalog
 

@@ -122,7 +122,7 @@ EIGHT_DEVICES = """
 import json, sys
 import jax, numpy as np
 from jaxcifar.data import Examples
-from conftest import small_cnn
+from small import small_cnn
 from test_train import CONFIG, stacked, train
 from jaxcifar import assemble
 from jaxcifar.assemble import make_program
