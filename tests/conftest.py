@@ -17,8 +17,6 @@ from small import entry_of, random_records, small_cnn
 
 from jaxcifar import assemble, fit
 from jaxcifar.data import Dataset, Examples, catalog
-from jaxcifar.data import records as rec
-from jaxcifar.data.prepare import default_data_dir
 
 # Programs are compiled once for all tests and all the commands that they start, data sets prepared
 # once for all workers: they inherit what the first process sets.
@@ -108,22 +106,6 @@ def small_disk(tmp_path):
         lambda: subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path)], check=True),
     )
     subprocess.run(["umount", "-l", str(tmp_path)], check=True)
-
-
-def real_archive():
-    """CIFAR-10's archive beside the project, if it is there."""
-    return next(iter(sorted(ROOT.parent.glob("shared/cifar10/*.tar.gz"))), None)
-
-
-@pytest.fixture(scope="session")
-def real_data_dir():
-    """A folder with the real CIFAR-10 prepared: the user's own, or made from the archive."""
-    cache = catalog.cache_folder(catalog.CIFAR10, default_data_dir())
-    if rec.read_cache(cache, catalog.CIFAR10.fingerprints) is not None:
-        return default_data_dir()
-    if (archive := real_archive()) is None:
-        pytest.skip("CIFAR-10 is neither prepared in the TFDS folder nor at hand as an archive")
-    return Path(prepared("cifar10", "--archive", str(archive)))
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,7 @@ from conftest import assert_one_line_error, command, ended, finish, start
 from small import some_records
 from test_archive import binary_members, write_tar
 
-from jaxcifar.config import Config
-from jaxcifar.data import catalog, channel_statistics, load_dataset, shapes10_draw
+from jaxcifar.data import catalog, channel_statistics, shapes10_draw
 from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import load_records
 from jaxcifar.data.split import train_val_indices
@@ -244,12 +243,3 @@ def test_split_is_stratified_and_fixed():
     assert len(np.unique(labels[again])) > 5  # the fixed order is a shuffled one
     with pytest.raises(UsageError, match="--val-fraction"):
         train_val_indices(labels, 0.001)
-
-
-def test_real_cifar10_loads_in_the_published_shape(real_data_dir):
-    dataset = load_dataset(Config.create("cnn"), real_data_dir)
-    assert dataset.train.images.shape == (45_000, 32, 32, 3)
-    assert dataset.val.images.shape == (5_000, 32, 32, 3)
-    assert dataset.test.images.shape == (10_000, 32, 32, 3)
-    assert np.bincount(dataset.val.labels).tolist() == [500] * 10
-    np.testing.assert_allclose(dataset.mean, [0.4914, 0.4822, 0.4465], atol=1e-3)

@@ -1,0 +1,62 @@
+"""The real images, where they are at hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, command, prepared
+from test_run import LARGE
+
+from jaxcifar.config import Config
+from jaxcifar.data import catalog, channel_statistics, load_dataset
+from jaxcifar.data import records as rec
+from jaxcifar.data.archive import read_archive
+from jaxcifar.data.prepare import default_data_dir
+
+
+def real_archive():
+    """CIFAR-10's archive beside the project, if it is there."""
+    return next(iter(sorted(ROOT.parent.glob("shared/cifar10/*.tar.gz"))), None)
+
+
+@pytest.fixture(scope="module")
+def real_data_dir():
+    """A folder with the real CIFAR-10 prepared: the user's own, or made from the archive."""
+    cache = catalog.cache_folder(catalog.CIFAR10, default_data_dir())
+    if rec.read_cache(cache, catalog.CIFAR10.fingerprints) is not None:
+        return default_data_dir()
+    if (archive := real_archive()) is None:
+        pytest.skip("CIFAR-10 is neither prepared in the TFDS folder nor at hand as an archive")
+    return Path(prepared("cifar10", "--archive", str(archive)))
+
+
+def test_the_archive_has_the_published_statistics():
+    if (path := real_archive()) is None:
+        pytest.skip("the real archive is not at hand")
+    records = {split: rec.sort(array) for split, array in read_archive(path).items()}
+    mean, std = channel_statistics(records["train"])
+    np.testing.assert_allclose(mean, [0.49139968, 0.48215841, 0.44653091], atol=1e-7)
+    np.testing.assert_allclose(std, [0.24703223, 0.24348513, 0.26158784], atol=1e-7)
+    assert np.bincount(records["train"][:, 0]).tolist() == [5000] * 10
+    assert np.bincount(records["test"][:, 0]).tolist() == [1000] * 10
+
+
+def test_it_loads_in_the_published_shape(real_data_dir):
+    dataset = load_dataset(Config.create("cnn"), real_data_dir)
+    assert dataset.train.images.shape == (45_000, 32, 32, 3)
+    assert dataset.val.images.shape == (5_000, 32, 32, 3)
+    assert dataset.test.images.shape == (10_000, 32, 32, 3)
+    assert np.bincount(dataset.val.labels).tolist() == [500] * 10
+    np.testing.assert_allclose(dataset.mean, [0.4914, 0.4822, 0.4465], atol=1e-3)
+
+
+def test_a_short_run(real_data_dir, tmp_path):
+    """It learns more than chance."""
+    where = ("--data-dir", str(real_data_dir), "--run-dir", str(tmp_path))
+    done = command("run", *LARGE, "--schedule", "cosine", "--learning-rate", "0.05", *where)
+    assert done.returncode == 0, done.stderr
+    assert "NOT CIFAR-10" not in done.stdout
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["dataset"] == "CIFAR-10"
+    assert result["test_accuracy"] > 0.2
