@@ -39,8 +39,8 @@ def some_records():
     return {"train": random_records(4000, 0), "test": random_records(1000, 1)}
 
 
-def make_small():
-    """Have this process train `small_cnn`, test it on a tenth, and prepare `some_records`."""
+def train_small():
+    """Have this process train `small_cnn` and test it on a tenth of the images."""
     load = data.load_records
 
     def load_less(*arguments, **options):
@@ -48,6 +48,10 @@ def make_small():
         return records | {"test": records["test"][::10]}
 
     assemble.create_model, data.load_records = small_cnn, load_less
+
+
+def prepare_some():
+    """Have this process take `some_records` for CIFAR-10."""
     catalog.CATALOG["cifar10"] = entry_of(some_records())
 
 
@@ -55,5 +59,8 @@ if __name__ == "__main__":
     from experiments.cli import run_command
 
     _, command, *arguments = sys.argv
-    make_small()
+    if command == "prepare":
+        prepare_some()
+    else:
+        train_small()
     run_command(lambda: importlib.import_module(f"experiments.{command}").main(arguments))

@@ -23,10 +23,7 @@ def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
     together = Together(program, 1)
     images, labels = np.zeros((16, 32, 32, 3), np.uint8), np.zeros(16, np.int32)
     orders = np.zeros((1, 16), np.int32)
-    stacked = jax.tree.map(
-        lambda array: jax.ShapeDtypeStruct((1, *array.shape), array.dtype),
-        (program.init.eval_shape(program, hp), hp),
-    )
+    stacked = together.join([(program.init(hp), hp)])
     arguments = (*stacked, images, labels, orders, np.int32(2))
     for platforms in (["tpu"], ["cuda"], ["cpu"], ["tpu", "cuda", "cpu"]):
         lower = export.export(Together.train_steps, platforms=platforms)

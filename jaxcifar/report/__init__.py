@@ -182,6 +182,7 @@ def _study(study: StudyRecord, records: Records, folder: Path) -> dict[str, Any]
     title, named = _title(network), study.study.reference.get("name", "reference")
     lines = findings.mismatches(study)
     learning = [findings.learning(v) for v in variations]
+    sets = findings.reference_sets(study)
     return {
         "title": study.study.title,
         "beside": str(beside),
@@ -189,7 +190,7 @@ def _study(study: StudyRecord, records: Records, folder: Path) -> dict[str, Any]
         "fields": findings.varied_fields(variations),
         "note": findings.setting_note(study),
         "changes": [findings.single_change(*pair) for pair in single_changes(variations)],
-        "sets": (sets := findings.reference_sets(study)),
+        "sets": sets,
         "nearest": sets and findings.nearest_set(sets),
         "learning": learning,
         "learning_sentence": findings.learning_sentence(learning),
