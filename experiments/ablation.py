@@ -18,7 +18,7 @@ from experiments.cli import (
     use_huge_pages,
 )
 from jaxcifar.errors import BusyError, RunError, UsageError
-from jaxcifar.study import Study
+from jaxcifar.studies.study import Study
 
 ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
 
@@ -66,11 +66,11 @@ def main(argv: Sequence[str]) -> None:
     for row in study.rows:  # complain before anything slow happens
         study.config_of(row, seed=0)
 
-    from jaxcifar.compilations import count_compilations
-    from jaxcifar.conduct import conduct, plan, record
-    from jaxcifar.environment import first_devices, use_compilation_cache, use_cpu_cores
+    from jaxcifar.machine.compilations import count_compilations
+    from jaxcifar.machine.environment import first_devices, use_compilation_cache, use_cpu_cores
     from jaxcifar.report import write_report
-    from jaxcifar.run_folder import RunFolder
+    from jaxcifar.runs.folder import RunFolder
+    from jaxcifar.studies.conduct import conduct, plan, record
 
     tasks = plan(study, here["rows"], here["seeds"], out, here["force"])
     record(study, out)

@@ -18,7 +18,7 @@ from rich.table import Table
 from experiments.cli import Parser, run_command, use_huge_pages
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.files import write_text
+from jaxcifar.machine.files import write_text
 
 
 def parser() -> Parser:
@@ -57,12 +57,12 @@ def main(argv: Sequence[str]) -> None:
     import jax
     import jax.numpy as jnp
 
-    from jaxcifar import environment, summary
-    from jaxcifar.assemble import compute_dtype
     from jaxcifar.bench import measure
     from jaxcifar.bench.work import Work
-    from jaxcifar.models import create_model
-    from jaxcifar.train import EVAL_BATCH
+    from jaxcifar.machine import environment
+    from jaxcifar.models import create_model, summary
+    from jaxcifar.runs.setup import compute_dtype
+    from jaxcifar.training.program import EVAL_BATCH
 
     console = Console(highlight=False)
     device = jax.devices()[0]

@@ -14,7 +14,7 @@ from rich.console import Console
 from jaxcifar.config import ARCH_DEFAULTS, COMMON_DEFAULTS, Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.interrupt import Interrupted
+from jaxcifar.machine.interrupt import Interrupted
 
 
 class Parser(argparse.ArgumentParser):

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     batch_size = Config.create(**{**overrides, "dataset": "cifar10"}).batch_size
 
     # JAX and what stands on it take seconds to import: only now.
-    from jaxcifar import environment, processes
+    from jaxcifar.machine import environment, processes
 
     processes.join(here["coordinator"], here["processes"], here["process_id"])
     environment.use_cpu_cores(batch_size, here["devices"])
@@ -64,12 +64,12 @@ def main(argv: Sequence[str]) -> None:
 
 def train(overrides: dict[str, Any], here: dict[str, Any]) -> None:
     """What each of the processes does, of which the first prints."""
-    from jaxcifar import processes
     from jaxcifar.data import CATALOG, choose_dataset, load_dataset
-    from jaxcifar.environment import first_devices
-    from jaxcifar.fit import fit
-    from jaxcifar.run import Task
-    from jaxcifar.run_folder import RunFolder
+    from jaxcifar.machine import processes
+    from jaxcifar.machine.environment import first_devices
+    from jaxcifar.runs.fit import fit
+    from jaxcifar.runs.folder import RunFolder, own_folder
+    from jaxcifar.runs.run import Task
 
     console = Console(highlight=False, quiet=not processes.first())
     say = partial(console.print, soft_wrap=True, markup=False)
@@ -88,7 +88,7 @@ def train(overrides: dict[str, Any], here: dict[str, Any]) -> None:
     if result is None:
         with processes.after_the_first():
             dataset = load_dataset(config, here["data_dir"], say)
-        with processes.own_folder(path, config) as own:
+        with own_folder(path, config) as own:
             result = fit(Task(config, own, overwrite=overwrite), dataset, console, devices)
     else:
         say("This run is finished; --overwrite trains anew.")

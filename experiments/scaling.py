@@ -25,11 +25,11 @@ def main(argv: Sequence[str]) -> None:
 
     import jax.numpy as jnp
 
-    from jaxcifar import scaling, summary
+    from jaxcifar.bench import scaling
     from jaxcifar.bench.ours import Ours
     from jaxcifar.bench.work import Work
-    from jaxcifar.environment import use_compilation_cache, use_cpu_cores
-    from jaxcifar.models import create_model
+    from jaxcifar.machine.environment import use_compilation_cache, use_cpu_cores
+    from jaxcifar.models import create_model, summary
 
     use_cpu_cores(batch_size=2, count=2)
     use_compilation_cache()

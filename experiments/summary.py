@@ -19,12 +19,12 @@ def main(argv: Sequence[str]) -> None:
     import jax.numpy as jnp
 
     from jaxcifar.models import create_model
-    from jaxcifar.summary import layer_table, trace_layers
+    from jaxcifar.models.summary import layer_table, trace_layers
 
     layers = trace_layers(create_model(options.arch, jnp.float32))
     print(layer_table(layers), end="")
     if options.plot:
-        from jaxcifar.drawing import plot_network
+        from jaxcifar.models.drawing import plot_network
 
         try:
             plot_network(layers, options.arch, options.plot)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from small import entry_of, random_records, small_cnn
 
-from jaxcifar import assemble, fit
 from jaxcifar.data import Dataset, Examples, catalog
+from jaxcifar.runs import fit, setup
 
 # Programs are compiled once for all tests and all the commands that they start, data sets prepared
 # once for all workers: they inherit what the first process sets.
@@ -68,7 +68,7 @@ def easy_dataset():
 def small_network():
     """Trains `small_cnn` whatever the config names, a step a dispatch, to be stopped after any."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "create_model", small_cnn)
+        patch.setattr(setup, "create_model", small_cnn)
         patch.setattr(fit, "_CPU_IMAGES", 1)
         yield
 

@@ -9,10 +9,11 @@ import sys
 
 import numpy as np
 
-from jaxcifar import assemble, data
+from jaxcifar import data
 from jaxcifar.data import catalog
 from jaxcifar.data import records as rec
 from jaxcifar.models.cnn import CNN
+from jaxcifar.runs import setup
 
 
 def small_cnn(arch, dtype, dropout=0.0, axis_name=None):
@@ -47,7 +48,7 @@ def train_small():
         records = load(*arguments, **options)
         return records | {"test": records["test"][::10]}
 
-    assemble.create_model, data.load_records = small_cnn, load_less
+    setup.create_model, data.load_records = small_cnn, load_less
 
 
 def prepare_some():

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxcifar import augment
+from jaxcifar.training import augment
 
 KEYS = jax.random.split(jax.random.key(0), 256)
 IMAGES = np.random.RandomState(0).randint(0, 256, (256, 32, 32, 3)).astype(np.uint8)

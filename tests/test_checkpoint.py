@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcifar.checkpoint import Checkpoints
 from jaxcifar.errors import RunError
-from jaxcifar.train import Metrics, TrainState
+from jaxcifar.runs.checkpoint import Checkpoints
+from jaxcifar.training.program import Metrics, TrainState
 
 
 def state_at(step):

@@ -11,14 +11,14 @@ import pytest
 from conftest import stopped_after
 from rich.console import Console
 
-from jaxcifar import conduct as conduct_module
-from jaxcifar.compilations import count_compilations
-from jaxcifar.conduct import conduct, plan, record
 from jaxcifar.errors import BusyError, DivergedError, UsageError
-from jaxcifar.files import locked
-from jaxcifar.interrupt import Interrupted
-from jaxcifar.run_folder import RunFolder
-from jaxcifar.study import Study
+from jaxcifar.machine.compilations import count_compilations
+from jaxcifar.machine.files import locked
+from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.studies import conduct as conduct_module
+from jaxcifar.studies.conduct import conduct, plan, record
+from jaxcifar.studies.study import Study
 
 TIMES = ("seconds", "images_per_second")
 

@@ -7,11 +7,11 @@ import sys
 import pytest
 from conftest import ROOT
 
-from jaxcifar import environment
+from jaxcifar.machine import environment
 
 SCRIPT = """
 import jax
-from jaxcifar import environment
+from jaxcifar.machine import environment
 environment._cpu_cores = lambda: {cores}
 environment.use_cpu_cores({batch_size})
 print(jax.device_count())
@@ -43,7 +43,7 @@ def test_the_cores_share_a_batch(cores, batch_size, flags, devices):
 
 def test_compiled_programs_are_kept_in_the_users_cache(tmp_path):
     script = (
-        "import jax; from jaxcifar.environment import use_compilation_cache as use; use(); "
+        "import jax; from jaxcifar.machine.environment import use_compilation_cache as use; use(); "
         "print(jax.config.jax_compilation_cache_dir)"
     )
 

@@ -11,15 +11,15 @@ import pytest
 from conftest import stopped_after
 from rich.console import Console
 
-from jaxcifar import fit as fit_module
-from jaxcifar import run as run_module
-from jaxcifar.assemble import make_hyperparameters, make_program
-from jaxcifar.checkpoint import Checkpoints
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.fit import fit
-from jaxcifar.interrupt import Interrupted
-from jaxcifar.run import Task
+from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs import fit as fit_module
+from jaxcifar.runs import run as run_module
+from jaxcifar.runs.checkpoint import Checkpoints
+from jaxcifar.runs.fit import fit
+from jaxcifar.runs.run import Task
+from jaxcifar.runs.setup import make_hyperparameters, make_program
 
 pytestmark = pytest.mark.usefixtures("small_network")
 CONFIG = Config.create(

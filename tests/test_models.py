@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from conftest import assert_one_line_error, command, enable_x64
 
-from jaxcifar import summary
-from jaxcifar.models import create_model
+from jaxcifar.models import create_model, summary
 from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool, relu
 
 PARAMETERS = {"cnn": 551_722, "resnet18": 11_173_962}
@@ -72,7 +71,7 @@ def test_rows_add_up():
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_network_is_drawn(tmp_path, suffix):
-    from jaxcifar.drawing import plot_network
+    from jaxcifar.models.drawing import plot_network
 
     layers = summary.trace_layers(create_model("resnet18", jnp.float32))
     plot_network(layers, "resnet18", tmp_path / f"model.{suffix}")

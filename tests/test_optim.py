@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jaxcifar.config import Config
-from jaxcifar.optim import learning_rate_schedule, make_optimizer
+from jaxcifar.training.optim import learning_rate_schedule, make_optimizer
 
 STEPS_PER_EPOCH, EPOCHS = 7, 12
 T = np.arange(STEPS_PER_EPOCH * EPOCHS)

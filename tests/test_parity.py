@@ -11,10 +11,9 @@ import pytest
 from jax.sharding import Mesh
 from reference import common
 
-from jaxcifar import summary
-from jaxcifar.models import create_model
-from jaxcifar.sharing import AXIS
-from jaxcifar.train import CPU_OPTIONS, Hyperparameters, Program
+from jaxcifar.machine.sharing import AXIS
+from jaxcifar.models import create_model, summary
+from jaxcifar.training.program import CPU_OPTIONS, Hyperparameters, Program
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
 ARCHS = ("cnn", "resnet18")

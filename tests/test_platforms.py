@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from jax import export
 
-from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.config import ARCHS, Config
-from jaxcifar.together import Together
+from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.training.together import Together
 
 # Forward, the kernel's gradient, and but for the first layer the images' gradient.
 CONVOLUTIONS = {"cnn": 3 * 6 - 1, "resnet18": 3 * 20 - 1}

@@ -21,9 +21,9 @@ from jaxcifar.report.statistics import (
     epochs_to_share,
     single_changes,
 )
-from jaxcifar.result import confident_mistakes
-from jaxcifar.run_folder import RunFolder
-from jaxcifar.study import Study
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.result import confident_mistakes
+from jaxcifar.studies.study import Study
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 STUDY = Study.from_dict(

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT, assert_one_line_error, command
 
 from jaxcifar.errors import UsageError
-from jaxcifar.study import Study
+from jaxcifar.studies.study import Study
 
 ABLATION = ROOT / "experiments" / "studies" / "ablation.toml"
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.config import Config
-from jaxcifar.together import Together
+from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.training.together import Together
 
 pytestmark = pytest.mark.usefixtures("small_network")
 CONFIG = Config.create(
@@ -99,10 +99,10 @@ import json, sys
 import jax, numpy as np
 import test_together
 from small import small_cnn
-from jaxcifar import assemble
+from jaxcifar.runs import setup
 from jaxcifar.data import Dataset, Examples, catalog
 
-assemble.create_model = small_cnn
+setup.create_model = small_cnn
 train = Examples(**np.load(sys.argv[1]))
 mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
 dataset = Dataset(catalog.SHAPES10, train, train, train, mean, std)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from jaxcifar.assemble import make_hyperparameters, make_program
 from jaxcifar.config import Config
-from jaxcifar.together import Together
-from jaxcifar.train import Metrics, evaluate
+from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.training.program import Metrics, evaluate
+from jaxcifar.training.together import Together
 
 pytestmark = pytest.mark.usefixtures("small_network")
 CONFIG = Config.create(
@@ -124,13 +124,13 @@ import jax, numpy as np
 from jaxcifar.data import Examples
 from small import small_cnn
 from test_train import CONFIG, stacked, train
-from jaxcifar import assemble
-from jaxcifar.assemble import make_program
+from jaxcifar.runs import setup
+from jaxcifar.runs.setup import make_program
 from jaxcifar.data import Dataset, catalog
-from jaxcifar.scaling import collectives
-from jaxcifar.together import Together
+from jaxcifar.bench.scaling import collectives
+from jaxcifar.training.together import Together
 
-assemble.create_model = small_cnn
+setup.create_model = small_cnn
 rng = np.random.RandomState(0)
 labels = np.arange(128, dtype=np.int32) % 10
 images = (rng.randint(0, 20, (128, 32, 32, 3)) + 23 * labels[:, None, None, None]).astype(np.uint8)

@@ -14,14 +14,14 @@ from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 
-from jaxcifar.assemble import Setup
 from jaxcifar.bench.work import Work, random_examples
 from jaxcifar.data import Dataset, catalog
-from jaxcifar.environment import use_cpu_cores
-from jaxcifar.fit import dispatches, fit
-from jaxcifar.run import Task
-from jaxcifar.sharing import AXIS
-from jaxcifar.train import evaluate
+from jaxcifar.machine.environment import use_cpu_cores
+from jaxcifar.machine.sharing import AXIS
+from jaxcifar.runs.fit import dispatches, fit
+from jaxcifar.runs.run import Task
+from jaxcifar.runs.setup import Setup
+from jaxcifar.training.program import evaluate
 
 
 class Ours:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxcifar.data import records as rec
 from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_fingerprints
 from jaxcifar.errors import RunError
-from jaxcifar.files import locked
+from jaxcifar.machine.files import locked
 
 _AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
 _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcifar.files import replacing
+from jaxcifar.machine.files import replacing
 
 RECORD_BYTES = 1 + 3 * 32 * 32
 SPLITS = ("train", "test")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from jaxcifar import sharing
+from jaxcifar.machine import sharing
 from jaxcifar.models.convolution import conv2d
 
 Dtype = jnp.dtype | type

@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import jinja2
 import numpy as np
 
-from jaxcifar.drawing import plot_network
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.files import locked, write_text
+from jaxcifar.machine.files import locked, write_text
 from jaxcifar.models import create_model
+from jaxcifar.models.drawing import plot_network
+from jaxcifar.models.summary import count_flops, count_params, layer_table, trace_layers
 from jaxcifar.report import figures, findings
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.records import Network, Records, StudyRecord, Variation, read_records
 from jaxcifar.report.statistics import NOISE_LIMIT, Difference, Sample, single_changes
-from jaxcifar.result import SELECTION_RULE
-from jaxcifar.run_folder import RunFolder
-from jaxcifar.summary import count_flops, count_params, layer_table, trace_layers
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.result import SELECTION_RULE
 
 PICTURES = "report"
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.conduct import STUDY_FILE
 from jaxcifar.config import Config
 from jaxcifar.data import CATALOG, Entry
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.result import best_epoch
-from jaxcifar.run_folder import Row, RunFolder
-from jaxcifar.study import Study
+from jaxcifar.runs.folder import Row, RunFolder
+from jaxcifar.runs.result import best_epoch
+from jaxcifar.studies.conduct import STUDY_FILE
+from jaxcifar.studies.study import Study
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from jaxcifar import environment, processes
-from jaxcifar.assemble import Setup
-from jaxcifar.checkpoint import Checkpoints, Snapshot
 from jaxcifar.config import Config
 from jaxcifar.errors import DivergedError
-from jaxcifar.files import replacing, write_text
-from jaxcifar.result import (
+from jaxcifar.machine import environment, processes
+from jaxcifar.machine.files import replacing, write_text
+from jaxcifar.runs.checkpoint import Checkpoints, Snapshot
+from jaxcifar.runs.folder import Row, RunFolder
+from jaxcifar.runs.result import (
     best_epoch,
     confident_mistakes,
     decimal,
@@ -25,8 +25,8 @@ from jaxcifar.result import (
     run_figures,
     tested_figures,
 )
-from jaxcifar.run_folder import Row, RunFolder
-from jaxcifar.train import Hyperparameters, TrainState, Variables, evaluate
+from jaxcifar.runs.setup import Setup
+from jaxcifar.training.program import Hyperparameters, TrainState, Variables, evaluate
 
 # Of a run's time that training waits for checkpoints. Where epochs take a second, not each of them
 # gets one; what was put off is lost when the process is killed, and trained again.

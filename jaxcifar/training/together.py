@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcifar.sharing import AXIS
-from jaxcifar.train import CPU_OPTIONS, Hyperparameters, Program, PyTree, TrainState
+from jaxcifar.machine.sharing import AXIS
+from jaxcifar.training.program import CPU_OPTIONS, Hyperparameters, Program, PyTree, TrainState
 
 
 @dataclasses.dataclass(frozen=True)

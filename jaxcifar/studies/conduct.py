@@ -6,17 +6,17 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from jaxcifar.assemble import Setup
 from jaxcifar.config import Config
 from jaxcifar.data import load_dataset
 from jaxcifar.errors import DivergedError, RunError, UsageError
-from jaxcifar.files import locked, write_text
-from jaxcifar.fit import Outcome, fit_all
-from jaxcifar.interrupt import stop_signal
-from jaxcifar.progress import TrainProgress
-from jaxcifar.run import Task
-from jaxcifar.run_folder import RunFolder
-from jaxcifar.study import Study
+from jaxcifar.machine.files import locked, write_text
+from jaxcifar.machine.interrupt import stop_signal
+from jaxcifar.runs.fit import Outcome, fit_all
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.progress import TrainProgress
+from jaxcifar.runs.run import Task
+from jaxcifar.runs.setup import Setup
+from jaxcifar.studies.study import Study
 
 STUDY_FILE = "study.json"
 

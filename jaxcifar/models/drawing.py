@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 
-from jaxcifar.summary import Layer, count_params
+from jaxcifar.models.summary import Layer, count_params
 
 Shape = tuple[int, ...]
 Point = tuple[float, float]

@@ -8,18 +8,13 @@ import contextlib
 import ctypes
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.files import write_text
-from jaxcifar.run_folder import RunFolder
 
 _HEARTBEAT_SECONDS = 20  # a process that is silent for longer is given up, and all others with it
 
@@ -88,23 +83,6 @@ def after_the_first() -> Iterator[None]:
     yield
     if first():
         wait("after the first")
-
-
-@contextlib.contextmanager
-def own_folder(path: Path, config: Config) -> Iterator[Path]:
-    """Where this process writes what it writes of a run.
-
-    The first has the run's folder; another one has its checkpoints, which all write together, in
-    an else empty folder that does not stay.
-    """
-    if first():
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
-        own = RunFolder(Path(scratch))
-        write_text(own.config, config.to_json())
-        own.checkpoints.symlink_to(RunFolder(path).checkpoints.absolute())
-        yield own.path
 
 
 @contextlib.contextmanager

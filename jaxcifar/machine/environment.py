@@ -115,7 +115,7 @@ def _version(package: str) -> str | None:
 
 def git_commit() -> str | None:
     """The commit this code is at, with "-dirty" if files differ from it; None outside git."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None  # installed, or inside someone else's repository
     commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "-uno")

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from jaxcifar import processes
-from jaxcifar.assemble import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.interrupt import Interrupted, stop_signal
-from jaxcifar.progress import TrainProgress
-from jaxcifar.run import Run, Task
-from jaxcifar.train import Hyperparameters, Program, TrainState
+from jaxcifar.machine import processes
+from jaxcifar.machine.interrupt import Interrupted, stop_signal
+from jaxcifar.runs.progress import TrainProgress
+from jaxcifar.runs.run import Run, Task
+from jaxcifar.runs.setup import Setup
+from jaxcifar.training.program import Hyperparameters, Program, TrainState
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 _CPU_IMAGES = 512  # trained at a time on a CPU: a second or two, seven with ResNet-18

@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.sharing import AXIS, place
 from jaxcifar.models import create_model
-from jaxcifar.optim import learning_rate_schedule
-from jaxcifar.sharing import AXIS, place
-from jaxcifar.summary import Layer, trace_layers
-from jaxcifar.together import Together
-from jaxcifar.train import Hyperparameters, Program
+from jaxcifar.models.summary import Layer, trace_layers
+from jaxcifar.training.optim import learning_rate_schedule
+from jaxcifar.training.program import Hyperparameters, Program
+from jaxcifar.training.together import Together
 
 
 def make_program(config: Config, train_examples: int, devices: Sequence[jax.Device]) -> Program:

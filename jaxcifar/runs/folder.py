@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any, Self
 
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.files import locked, write_text
+from jaxcifar.machine import processes
+from jaxcifar.machine.files import locked, write_text
 
 Row = dict[str, Any]
 
@@ -135,3 +137,20 @@ class RunFolder:
     def write_result(self, result: dict[str, Any]) -> None:
         """Write `result.json`, which ends the run."""
         write_text(self.result, json.dumps(result, indent=2) + "\n")
+
+
+@contextmanager
+def own_folder(path: Path, config: Config) -> Iterator[Path]:
+    """Where this process writes what it writes of a run.
+
+    The first has the run's folder; another one has its checkpoints, which all write together, in
+    an else empty folder that does not stay.
+    """
+    if processes.first():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
+        own = RunFolder(Path(scratch))
+        write_text(own.config, config.to_json())
+        own.checkpoints.symlink_to(RunFolder(path).checkpoints.absolute())
+        yield own.path

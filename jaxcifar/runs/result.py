@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar import environment, plots
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Entry, Examples
-from jaxcifar.drawing import plot_network
-from jaxcifar.files import write_text
-from jaxcifar.run_folder import Row, RunFolder
-from jaxcifar.summary import Layer, count_flops, count_params, layer_table
+from jaxcifar.machine import environment
+from jaxcifar.machine.files import write_text
+from jaxcifar.models.drawing import plot_network
+from jaxcifar.models.summary import Layer, count_flops, count_params, layer_table
+from jaxcifar.runs import plots
+from jaxcifar.runs.folder import Row, RunFolder
 
 MISTAKES = 20
 SELECTION_RULE = "highest validation accuracy, then lowest validation loss"

@@ -12,9 +12,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
-from jaxcifar import processes
 from jaxcifar.errors import RunError
-from jaxcifar.train import TrainState
+from jaxcifar.machine import processes
+from jaxcifar.training.program import TrainState
 
 
 class Snapshot(NamedTuple):

@@ -15,9 +15,10 @@ from flax import linen as nn
 from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcifar import augment, sharing
-from jaxcifar.optim import make_optimizer
-from jaxcifar.sharing import PyTree
+from jaxcifar.machine import sharing
+from jaxcifar.machine.sharing import PyTree
+from jaxcifar.training import augment
+from jaxcifar.training.optim import make_optimizer
 
 Variables = dict[str, PyTree]
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels

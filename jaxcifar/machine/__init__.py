@@ -1,0 +1,1 @@
+"""What runs us: devices, processes that train together, files, signals, compilation."""

@@ -1,0 +1,1 @@
+"""One run: its set-up, the loop with side effects, its folder and all that lies in it."""

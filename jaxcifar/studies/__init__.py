@@ -1,0 +1,1 @@
+"""A table of variations, and carrying it out."""
