@@ -67,10 +67,12 @@ def fit(
 def dispatches(steps: int, program: Program) -> list[int]:
     """How many steps to train at a time.
 
-    An accelerator gets an epoch as one. A CPU would keep the user waiting for minutes.
+    An accelerator gets an epoch as one. A CPU would keep the user waiting for minutes. A program
+    without loops trains one.
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     most = max(1, _CPU_IMAGES // program.batch_size) if on_cpu else steps
+    most = most if program.looped else 1
     return [min(most, steps - first) for first in range(0, steps, most)]
 
 

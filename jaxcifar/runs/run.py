@@ -294,7 +294,7 @@ class Run:
             "wall_seconds": self._wall_seconds,
             "device": environment.describe_devices(setup.program.mesh.devices.tolist()),
             "at_once": setup.together.at_once,
-            "compute_dtype": str(setup.program.model.dtype),
+            "compute_dtype": str(setup.program.dtype),
             "git_commit": self._git_commit,
         }
         with self._folder.writing():

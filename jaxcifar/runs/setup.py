@@ -42,6 +42,7 @@ def make_program(config: Config, train_examples: int, devices: Sequence[jax.Devi
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
+        axis=AXIS,
     )
 
 

@@ -10,6 +10,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
@@ -17,10 +18,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import augment
+from jaxcifar.training import augment, network
+from jaxcifar.training.network import Variables
 from jaxcifar.training.optim import make_optimizer
 
-Variables = dict[str, PyTree]
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
 # of all layers before the first layer, which doubles the memory that a step takes. On accelerators
 # the option is without effect.
@@ -86,8 +87,8 @@ class Metrics:
 class TrainState:
     """All that a run carries from step to step, and all that a checkpoint holds.
 
-    `metrics` sums over the training batches since the epoch began, so that a run can stop and
-    resume at any step.
+    `batch_stats` is what the network carries beside its parameters (see `network`); `metrics` sums
+    over the training batches since the epoch began, so that a run can stop and resume at any step.
     """
 
     step: jax.Array
@@ -99,7 +100,7 @@ class TrainState:
     @property
     def variables(self) -> Variables:
         """What evaluating the network takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        return network.variables(self.params, self.batch_stats)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,13 +108,14 @@ class Program:
     """What is computed for one network under one update rule on one mesh.
 
     Attributes:
-      model: maps images `[B, 32, 32, 3] float32` to logits `[B, 10]`. Its `axis_name` is the axis
-        of the mesh whose devices share a batch, or None where each trains by itself.
+      model: maps images `[B, 32, 32, 3] float32` to logits `[B, K]`. If it has a field
+        `axis_name`, that is `axis`, and what it carries is the same on all devices.
       optimizer: name of the update rule (see `make_optimizer`).
       batch_size: training images a step, over all devices together.
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
       mesh: the devices, along the axis `sharing.AXIS`.
+      axis: that axis where they share each batch, or None where each trains by itself.
     """
 
     model: nn.Module
@@ -121,6 +123,7 @@ class Program:
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
+    axis: str | None = None
 
     @property
     def images_per_epoch(self) -> int:
@@ -133,8 +136,23 @@ class Program:
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
-    def _axis(self) -> str | None:
-        return self.model.axis_name
+    def dtype(self) -> jnp.dtype:
+        """What the network says that it computes in; if it doesn't, what images are."""
+        return jnp.dtype(getattr(self.model, "dtype", None) or jnp.float32)
+
+    @property
+    def alone(self) -> "Program":
+        """The program of devices that train by themselves."""
+        return dataclasses.replace(self, model=network.alone(self.model), axis=None)
+
+    @property
+    def looped(self) -> bool:
+        """Whether several steps, or chunks of images, may be one dispatch.
+
+        In a loop XLA's own convolution is an order of magnitude slower on a CPU.
+        """
+        platform = self.mesh.devices.flat[0].platform
+        return platform != "cpu" or not network.has_convolution(self.model, platform)
 
     def _everywhere(self, tree: PyTree) -> PyTree:
         return jax.lax.with_sharding_constraint(tree, self.replicated)
@@ -143,13 +161,12 @@ class Program:
     @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
     def init(self, hp: Hyperparameters) -> TrainState:
         """The state before the first step, from the run's key."""
-        images = jnp.zeros((1, 32, 32, 3))
-        variables = self.model.init(_init_key(hp), images, train=False)
+        params, carried = network.init(self.model, _init_key(hp))
         state = TrainState(
             step=jnp.int32(0),
-            params=variables["params"],
-            batch_stats=variables["batch_stats"],
-            opt_state=self._update_rule(hp, 0).init(variables["params"]),
+            params=params,
+            batch_stats=carried,
+            opt_state=self._update_rule(hp, 0).init(params),
             metrics=Metrics.zero(),
         )
         return self._everywhere(state)
@@ -181,19 +198,23 @@ class Program:
           images: the whole training set, `[N, 32, 32, 3] uint8`.
           labels: `[N] int32`.
           order: of this epoch, from `epoch_order`.
-          count: int32 scalar; steps must not run past the epoch's end.
+          count: int32 scalar; steps must not run past the epoch's end. It is one where the program
+            is not `looped`.
 
         Returns:
           the new state, and the mean loss and accuracy of the epoch so far.
         """
 
         def step(state: TrainState) -> TrainState:
-            count = self.batch_size // sharing.devices(self._axis)
+            count = self.batch_size // sharing.devices(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = order[start + sharing.places(count, self._axis)]
+            chosen = order[start + sharing.places(count, self.axis)]
             return self.train_step(state, hp, images[chosen], labels[chosen])
 
-        state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
+        if self.looped:
+            state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
+        else:
+            state = step(state)
         return state, state.metrics.means()
 
     def train_step(
@@ -208,23 +229,22 @@ class Program:
           labels: `[B] int32`.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(_step_key(hp), state.step))
-        keys = sharing.example_keys(augment_key, len(images), self._axis)
+        keys = sharing.example_keys(augment_key, len(images), self.axis)
         images = augment.shift_and_flip(keys, images, hp.augment)
         images = augment.normalize(images, hp.mean, hp.std)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
-            logits, updated = self.model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": dropout_key},
-            )
+            given = network.variables(params, state.batch_stats)
+            logits, carried = network.forward(self.model, given, images, dropout_key, self.axis)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.sum() / self.batch_size, (logits, updated)
+            return losses.sum() / self.batch_size, (logits, carried)
 
-        grads, (logits, updated) = jax.grad(loss_fn, has_aux=True)(state.params)
-        grads, batch_metrics = sharing.total((grads, Metrics.of(logits, labels)), self._axis)
+        grads, (logits, carried) = jax.grad(loss_fn, has_aux=True)(state.params)
+        summed = grads, Metrics.of(logits, labels)
+        if hasattr(self.model, "axis_name"):
+            grads, batch_metrics = sharing.total(summed, self.axis)
+        else:
+            (grads, batch_metrics), carried = sharing.total_and_mean(summed, carried, self.axis)
         rule = self._update_rule(hp, state.step)
         updates, opt_state = rule.update(grads, state.opt_state, state.params)
         first = state.step % self.steps_per_epoch == 0
@@ -232,27 +252,53 @@ class Program:
         return TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
-            batch_stats=updated["batch_stats"],
+            batch_stats=carried,
             opt_state=opt_state,
             metrics=so_far + batch_metrics,
         )
 
-    @partial(jax.jit, static_argnums=0, compiler_options=CPU_OPTIONS)
     def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
-        """Logits `[N, 10] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
+        """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
         size = -(-min(EVAL_BATCH, len(images)) // self.mesh.size) * self.mesh.size
+        if self.looped:
+            return self._predict_all(variables, hp, images, size)
+        images = jax.device_put(images, self.replicated)
+        firsts = jax.device_put(list(np.arange(0, len(images), size, np.int32)), self.replicated)
+        chunks = [self._predict_from(variables, hp, images, first, size) for first in firsts]
+        return self._joined(chunks, len(images))
+
+    @partial(jax.jit, static_argnums=(0, 4), compiler_options=CPU_OPTIONS)
+    def _predict_all(
+        self, variables: Variables, hp: Hyperparameters, images: jax.Array, size: int
+    ) -> jax.Array:
         missing = -len(images) % size
         padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
         chunks = padded.reshape(-1, size, *images.shape[1:])
         logits = jax.lax.map(partial(self._predict_chunk, variables, hp), chunks)
         return self._everywhere(logits.reshape(len(padded), -1)[: len(images)])
 
+    @partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)
+    def _predict_from(
+        self,
+        variables: Variables,
+        hp: Hyperparameters,
+        images: jax.Array,
+        first: jax.Array,
+        size: int,
+    ) -> jax.Array:
+        chosen = jnp.minimum(first + jnp.arange(size), len(images) - 1)
+        return self._predict_chunk(variables, hp, images[chosen])
+
+    @partial(jax.jit, static_argnums=(0, 2))
+    def _joined(self, chunks: list[jax.Array], count: int) -> jax.Array:
+        return self._everywhere(jnp.concatenate(chunks)[:count])
+
     def _predict_chunk(
         self, variables: Variables, hp: Hyperparameters, images: jax.Array
     ) -> jax.Array:
         def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
             images = augment.normalize(images, hp.mean, hp.std)
-            return self.model.apply(variables, images, train=False)
+            return network.predict(self.model, variables, images)
 
         everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
         return jax.shard_map(
