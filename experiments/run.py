@@ -18,12 +18,13 @@ from experiments.cli import (
     use_huge_pages,
 )
 from jaxcifar.config import Config
+from jaxcifar.data import dataset_title
 
 
 def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a command line into what the config takes and what only this command does."""
     parser = Parser(prog="python -m experiments.run", description=__doc__)
-    add_config_options(parser, dataset=("auto",))
+    add_config_options(parser)
     where = parser.add_argument_group("where things are")
     add_data_dir(where)
     where.add_argument(
@@ -49,13 +50,15 @@ def main(argv: Sequence[str]) -> None:
     """Train as the command line says, or show the result of the run that did so before."""
     overrides, here = parse(argv)
     # Complain before anything slow happens.
-    batch_size = Config.create(**{**overrides, "dataset": "cifar10"}).batch_size
+    config = Config.create(**overrides)
+    if config.dataset != "auto":
+        dataset_title(config.dataset)
 
     # JAX and what stands on it take seconds to import: only now.
     from jaxcifar.machine import environment, processes
 
     processes.join(here["coordinator"], here["processes"], here["process_id"])
-    environment.use_cpu_cores(batch_size, here["devices"])
+    environment.use_cpu_cores(config.batch_size, here["devices"])
     environment.use_compilation_cache()
     with processes.telling_of_lost_ones():
         processes.wait("all are here")  # later on one may wait for another for long, at first not
@@ -64,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
 
 def train(overrides: dict[str, Any], here: dict[str, Any]) -> None:
     """What each of the processes does, of which the first prints."""
-    from jaxcifar.data import CATALOG, choose_dataset, load_dataset
+    from jaxcifar.data import choose_dataset, load_dataset
     from jaxcifar.machine import processes
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.runs.fit import fit
@@ -81,9 +84,10 @@ def train(overrides: dict[str, Any], here: dict[str, Any]) -> None:
     path = here["run_dir"] or Path("checkpoints", config.run_name())
     folder, overwrite = RunFolder(path), here["overwrite"]
     folder.check(config, overwrite)
-    say(f"{config.arch} on {CATALOG[config.dataset].title}, in {path}")
-    if config.dataset != "cifar10":
-        console.print(not_cifar10(CATALOG[config.dataset].title))
+    title = dataset_title(config.dataset)
+    say(f"{config.arch} on {title}, in {path}")
+    if config.dataset == "shapes10":
+        console.print(not_cifar10(title))
     result = None if overwrite else folder.finished_result()
     if result is None:
         with processes.after_the_first():

@@ -25,7 +25,10 @@ class Config:
     """
 
     arch: str = _option("network to train", choices=("cnn", "resnet18"))
-    dataset: str = _option("images to train on", choices=("cifar10", "shapes10"))
+    dataset: str = _option(
+        "images to train on: cifar10, cifar100, shapes10, or the path of a folder of images by "
+        "class or of an .npz file"
+    )
     epochs: int = _option("passes over the training images")
     batch_size: int = _option("images a step, over all devices together")
     optimizer: str = _option("update rule", choices=("sgd", "adam"))

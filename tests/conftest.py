@@ -1,7 +1,6 @@
 """Fixtures that several rooms' tests share."""
 
 import contextlib
-import dataclasses
 import os
 import subprocess
 import sys
@@ -55,7 +54,10 @@ def easy_dataset():
         return Examples((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
 
     return Dataset(
-        entry=dataclasses.replace(catalog.SHAPES10, class_names=tuple("abcdefghij")),
+        name="shapes10",
+        title=catalog.SHAPES10.title,
+        class_names=tuple("abcdefghij"),
+        fingerprints=catalog.SHAPES10.fingerprints,
         train=examples(128, 0),
         val=examples(40, 1),
         test=examples(40, 2),

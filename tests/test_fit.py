@@ -53,7 +53,7 @@ def untimed(path):
 
 
 def final_state(path, dataset, config=CONFIG):
-    program = make_program(config, len(dataset.train.labels), jax.devices())
+    program = make_program(config, len(dataset.train.labels), jax.devices(), 10)
     state = program.init(make_hyperparameters(config, dataset, program.steps_per_epoch))
     with Checkpoints(path / "checkpoints") as checkpoints:
         return checkpoints.newest(state, pytest.fail).state
@@ -83,7 +83,9 @@ def test_what_a_run_leaves_behind(finished, easy_dataset):
     assert f"Total params: {result['parameters']:,}" in (path / "summary.txt").read_text()
     assert result["dataset"] == "shapes10 (synthetic, not CIFAR-10)"
     assert result["last_epoch"]["epoch"] == 3
-    assert set(result["class_accuracy"]) == set(easy_dataset.entry.class_names)
+    assert set(result["class_accuracy"]) == set(easy_dataset.class_names)
+    assert result["class_names"] == list("abcdefghij")
+    assert result["dataset_name"] == "shapes10"
     assert np.mean(list(result["class_accuracy"].values())) == pytest.approx(
         result["test_accuracy"], abs=1e-6
     )
@@ -161,9 +163,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy_dataset):
 
 def test_batches_must_fit_images_and_devices(easy_dataset):
     with pytest.raises(UsageError, match="more than the 128 training images"):
-        make_program(Config.create("cnn", batch_size=129), 128, jax.devices()[:1])
+        make_program(Config.create("cnn", batch_size=129), 128, jax.devices()[:1], 10)
     with pytest.raises(UsageError, match="multiple of the 3 devices"):
-        make_program(Config.create("cnn", batch_size=32), 128, jax.devices() * 3)
+        make_program(Config.create("cnn", batch_size=32), 128, jax.devices() * 3, 10)
 
 
 def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):

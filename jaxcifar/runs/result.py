@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.config import Config
-from jaxcifar.data import Dataset, Entry, Examples
+from jaxcifar.data import Dataset, Examples
 from jaxcifar.machine import environment
 from jaxcifar.machine.files import write_text
 from jaxcifar.models.drawing import plot_network
@@ -30,7 +30,7 @@ def best_epoch(history: Sequence[Row]) -> int:
 
 
 def tested_figures(
-    entry: Entry,
+    class_names: Sequence[str],
     history: Sequence[Row],
     epoch: int,
     chosen: dict[str, Any],
@@ -40,7 +40,7 @@ def tested_figures(
     """What the test images say.
 
     Args:
-      entry: the data set.
+      class_names: by label.
       history: rows of `metrics.jsonl`.
       epoch: the one that validation chose.
       chosen: `evaluate` of its weights.
@@ -54,7 +54,7 @@ def tested_figures(
         "test_accuracy": decimal(chosen["accuracy"]),
         "test_loss": decimal(chosen["loss"]),
         "test_accuracy_mismatched": decimal(mismatched["accuracy"]),
-        "class_accuracy": dict(zip(entry.class_names, map(decimal, class_accuracy), strict=True)),
+        "class_accuracy": dict(zip(class_names, map(decimal, class_accuracy), strict=True)),
         "confusion_matrix": confusion.tolist(),  # a row a true class, a column a predicted one
         "selected_epoch": epoch,
         "selection_rule": SELECTION_RULE,
@@ -73,8 +73,10 @@ def run_figures(
     """What was trained, on what, with what, and how fast."""
     images = sum(row["seconds"] * row["images_per_second"] for row in history)
     return {
-        "dataset": dataset.entry.title,
-        "dataset_fingerprint": dict(dataset.entry.fingerprints),
+        "dataset": dataset.title,
+        "dataset_name": dataset.name,
+        "dataset_fingerprint": dict(dataset.fingerprints),
+        "class_names": list(dataset.class_names),
         "examples": {
             split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")
         },
@@ -90,7 +92,7 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
     """The wrong answers that the network was surest of, the surest first.
 
     Args:
-      logits: `[N, 10]`.
+      logits: `[N, K]`.
       examples: the images and labels that they belong to.
 
     Returns:
@@ -114,12 +116,12 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
 def describe(
     folder: RunFolder,
     config: Config,
-    entry: Entry,
+    dataset_title: str,
     history: Sequence[Row],
     layers: Sequence[Layer],
 ) -> None:
     """Write what people look at; every plot's title names the data set."""
-    title = f"{config.arch} on {entry.title}"
+    title = f"{config.arch} on {dataset_title}"
     write_text(folder.summary, layer_table(layers))
     plots.plot_accuracy(history, f"{title}, seed {config.seed}", folder.accuracy_plot)
     plots.plot_loss(history, f"{title}, seed {config.seed}", folder.loss_plot)

@@ -22,8 +22,10 @@ from jaxcifar.training.program import Hyperparameters, Program
 from jaxcifar.training.together import Together
 
 
-def make_program(config: Config, train_examples: int, devices: Sequence[jax.Device]) -> Program:
-    """The program of a config on some devices.
+def make_program(
+    config: Config, train_examples: int, devices: Sequence[jax.Device], num_classes: int
+) -> Program:
+    """The program of a config on some devices, for so many images and classes.
 
     Raises:
       UsageError: the batch size does not fit the images or the devices.
@@ -37,7 +39,9 @@ def make_program(config: Config, train_examples: int, devices: Sequence[jax.Devi
             f"--batch-size {config.batch_size}: more than the {train_examples} training images"
         )
     return Program(
-        model=create_model(config.arch, compute_dtype(config, devices[0]), config.dropout, AXIS),
+        model=create_model(
+            config.arch, compute_dtype(config, devices[0]), config.dropout, AXIS, num_classes
+        ),
         optimizer=config.optimizer,
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
@@ -101,7 +105,9 @@ class Setup:
         Raises:
           UsageError: the batch size does not fit the images or the devices.
         """
-        program = make_program(config, len(dataset.train.labels), devices or jax.devices())
+        program = make_program(
+            config, len(dataset.train.labels), devices or jax.devices(), dataset.num_classes
+        )
         together = Together(program, at_once)
         return cls(
             dataset=dataset,
