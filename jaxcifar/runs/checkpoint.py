@@ -14,7 +14,7 @@ from orbax.checkpoint.checkpoint_managers import PreservationContext, Preservati
 
 from jaxcifar.errors import RunError
 from jaxcifar.machine import processes
-from jaxcifar.training.program import TrainState
+from jaxcifar.training.state import TrainState
 
 
 class Snapshot(NamedTuple):
