@@ -99,6 +99,12 @@ class Config:
         except (ValueError, TypeError) as error:
             raise RunError(f"not a config of this version of jaxcifar: {error}") from error
 
+    def settings(self) -> dict[str, Any]:
+        """All fields in one flat table, a network's own arguments among them."""
+        values = dataclasses.asdict(self)
+        own = dict(values.pop("arch_args", ()))
+        return values | {k if k not in values else f"{self.arch} {k}": v for k, v in own.items()}
+
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """The fields in which two configs differ: name -> (ours, theirs)."""
         ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
@@ -122,6 +128,21 @@ class Config:
             augment=True,
             seed=0,
         )
+
+    def options(self) -> list[str]:
+        """The command-line options that make this config, but for its seed."""
+        words = ["--arch", self.arch]
+        reference = {**COMMON_DEFAULTS, **ARCH_DEFAULTS.get(self.arch, {}), "seed": self.seed}
+        for field in dataclasses.fields(self):
+            name, value = field.name.replace("_", "-"), getattr(self, field.name)
+            if not field.metadata or name == "arch" or value == reference.get(field.name):
+                continue
+            words += (
+                [f"--{'' if value else 'no-'}{name}"]
+                if isinstance(value, bool)
+                else [f"--{name}", str(value)]
+            )
+        return words
 
     def run_name(self) -> str:
         """A readable folder name: what differs from the reference settings, and the seed."""

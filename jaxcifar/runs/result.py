@@ -121,6 +121,6 @@ def describe(
     """Write what people look at; every plot's title names the data set."""
     title = f"{config.arch} on {entry.title}"
     write_text(folder.summary, layer_table(layers))
-    plots.plot_accuracy(history, f"{title}, seed {config.seed}", folder.accuracy_plot)
-    plots.plot_loss(history, f"{title}, seed {config.seed}", folder.loss_plot)
+    for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
+        plots.plot_curves([history], quantity, f"{title}, seed {config.seed}", path)
     plot_network(layers, title, folder.model_plot)
