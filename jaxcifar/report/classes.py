@@ -15,14 +15,15 @@ MANY = 20  # more classes than that get a table of the worst confusions, and not
 _NAMED = 40  # more than that are numbered beside the matrix instead of named
 _ENDS = 10  # so many worst and best classes get a bar where there are many
 _PAIRS = 10  # lines of the table of confusions
-_PANEL_LETTERS = 16  # of a class's name above an image
+_PANEL_LETTERS = 11  # of a class's name above an image
 _POINTS_PER_LETTER = 0.62  # width of a digit, by its font size
 
 
 def plot_confusion(run: RunRecord, title: str, path: Path) -> None:
     """The confusion matrix of a run on the test images; rows add up to the class's images.
 
-    Counts stand in the cells where they fit, names beside them for up to `_NAMED` classes.
+    Counts stand in the cells where they fit, those of mistakes that never happen only in small
+    matrices; names stand beside them for up to `_NAMED` classes.
     """
     matrix, classes = run.confusion, len(run.class_names)
     side = WIDTH if classes <= MANY else 1.4 * WIDTH
@@ -33,6 +34,8 @@ def plot_confusion(run: RunRecord, title: str, path: Path) -> None:
     size = min(9.0, 0.9 * cell / (_POINTS_PER_LETTER * len(str(matrix.max()))))
     if size >= 5:
         for (row, column), count in np.ndenumerate(matrix):
+            if count == 0 and classes > MANY:
+                continue
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
     if classes <= _NAMED:

@@ -26,8 +26,11 @@ def plain(text: str) -> str:
 
 
 def shortened(name: str, letters: int) -> str:
-    """A name in a picture, where long ones would leave no room for anything else."""
-    return name if len(name) <= letters else f"{name[: letters - 1].rstrip()}…"
+    """A name in a picture: of a long one the beginning and the end, which tell it from others."""
+    if len(name) <= letters:
+        return name
+    end = letters // 3
+    return f"{name[: letters - end - 1].rstrip()}…{name[-end:].lstrip()}"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ SPLITS = {
     "val": ("validation", {"color": "#0072b2", "linestyle": "-", "marker": "o"}),
 }
 _MARKED = 25  # with more epochs than that, markers would run into each other
-_LETTERS_PER_INCH = 12  # of a title
+_LETTERS_PER_INCH = 10  # of a title
 
 
 def plot_curves(
@@ -67,7 +67,7 @@ def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, A
     axes.set_axisbelow(True)
     letters = int(_LETTERS_PER_INCH * width)
     lines = [textwrap.fill(line, letters) for line in title.splitlines()]
-    axes.set_title("\n".join(lines), fontsize=10, parse_math=False)
+    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
     return figure, axes
 
 
