@@ -19,3 +19,8 @@ class BusyError(RunError):
 
 class DivergedError(RunError):
     """The loss became infinite or not a number; the same run will end there again."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -18,7 +18,7 @@ from jaxcifar.data import records as rec
 from jaxcifar.data import shapes10_draw
 from jaxcifar.data.archive import read_archive
 from jaxcifar.data.catalog import WAYS_OUT, Entry, check_fingerprints
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, first_line
 
 Records = Mapping[str, np.ndarray]
 
@@ -60,8 +60,7 @@ class Cifar10(_RecordsBuilder, tfds.image_classification.Cifar10, skip_registrat
         try:
             return Path(dl_manager.download(self.download_url))
         except Exception as error:  # of TFDS, requests, urllib3 or the disk
-            reason = str(error).strip().splitlines()[0]
-            raise RunError(f"the download failed ({reason}); {WAYS_OUT}") from error
+            raise RunError(f"the download failed ({first_line(error)}); {WAYS_OUT}") from error
 
     @property
     def download_url(self) -> str:

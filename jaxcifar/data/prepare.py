@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcifar.data import records as rec
 from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_fingerprints
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine.files import locked
 
 _AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
@@ -86,7 +86,7 @@ def _through_tfds(
         try:
             builder.download_and_prepare(file_format="array_record")
         except RuntimeError as error:  # how array_record tells of a full disk
-            raise OSError(str(error).strip().splitlines()[0]) from error
+            raise OSError(first_line(error)) from error
     say(f"Decoding {entry.title}, once.")
     return _decode(builder, entry)
 

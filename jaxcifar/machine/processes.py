@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError, UsageError, first_line
 
 _HEARTBEAT_SECONDS = 20  # a process that is silent for longer is given up, and all others with it
 
@@ -51,7 +51,7 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
         return  # no cluster that JAX knows
     except Exception as error:
         raise RunError(
-            f"the other processes can't be reached ({_first_line(error)}); --processes 1 trains "
+            f"the other processes can't be reached ({first_line(error)}); --processes 1 trains "
             "without them"
         ) from error
     _tell_of_aborts()
@@ -95,7 +95,7 @@ def telling_of_lost_ones() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        line = _first_line(error)
+        line = first_line(error)
         lost = any(word in line for word in ("Gloo", "NCCL", "UNAVAILABLE", "oordination"))
         if jax.process_count() == 1 or not lost or isinstance(error, RunError):
             raise
@@ -120,7 +120,3 @@ def _tell_of_aborts() -> None:
     It does so in a thread of its own, which Python's signal handlers would not survive.
     """
     ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

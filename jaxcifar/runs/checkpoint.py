@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine import processes
 from jaxcifar.training.program import TrainState
 
@@ -119,7 +119,7 @@ class Checkpoints:
             try:
                 return self._restore(step, like)
             except Exception as error:  # what a damaged file raises depends on where it is hit
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+                reason = first_line(error)[:120]
                 say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
                 self._set_aside(step)
         return None
@@ -179,7 +179,7 @@ def _first_free(path: Path) -> Path:
 
 def _last_cause(error: Exception) -> str:
     """TensorStore tells a chain of causes in one line, the operating system's last."""
-    return str(error).strip().splitlines()[0].rsplit(": ", 1)[-1]
+    return first_line(error).rsplit(": ", 1)[-1]
 
 
 def _checksum(state: TrainState) -> int:
