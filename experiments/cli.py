@@ -103,9 +103,10 @@ def use_huge_pages() -> None:
 
 def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
-    # TFDS and orbax write hints through this logger, and tracebacks of failures that they also
+    # TFDS and orbax write hints through these loggers, and tracebacks of failures that they also
     # raise, which are told below.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         command()
