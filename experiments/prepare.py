@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.cli import Parser, add_data_dir, run_command
+from experiments.cli import Parser, add_data_dir, location, run_command
 from jaxcifar.errors import UsageError
 
 
@@ -14,7 +13,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--dataset", choices=("cifar10", "shapes10"), default="cifar10")
     parser.add_argument(
         "--archive",
-        type=Path,
+        type=location,
         help="CIFAR-10 as you have it: the binary or the python archive, packed or unpacked "
         "(default: download)",
     )

@@ -139,3 +139,4 @@ def test_bad_options_are_one_line():
     wrong = ("--coordinator", "h:1", "--processes", "2", "--process-id", "2")
     assert_one_line_error(command("run", *wrong), 2, "--process-id 2")
     assert_one_line_error(command("run", "--devices", "0"), 2, "--devices")
+    assert_one_line_error(command("run", "--devices", "3"), 2, "--devices 3", "--batch-size 512")
