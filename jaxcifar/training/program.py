@@ -190,7 +190,7 @@ class Program:
         def step(state: TrainState) -> TrainState:
             count = self.batch_size // sharing.devices(self._axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = order[start + sharing.places(count, self._axis)]
+            chosen = order[start + sharing.positions(count, self._axis)]
             return self.train_step(state, hp, images[chosen], labels[chosen])
 
         state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
