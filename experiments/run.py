@@ -20,7 +20,6 @@ from experiments.cli import (
     run_command,
     use_huge_pages,
 )
-from jaxcifar import registry
 from jaxcifar.config import Config
 
 
@@ -75,7 +74,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
       auto: whether on CIFAR-10 or, if it can't be had, the embedded images.
       here: what only this command does.
     """
-    from jaxcifar.data import Dataset, choose_dataset, load_dataset
+    from jaxcifar.data import Dataset, choose_dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.runs.fit import fit
@@ -89,7 +88,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
         with processes.after_the_first():
             config = dataclasses.replace(config, dataset=choose_dataset(here["data_dir"], say))
     path = here["run_dir"] or Path("checkpoints", config.run_name())
-    title = registry.entry("dataset", config.dataset).title
+    title = dataset_title(config.dataset)
     say(f"{config.network_title} on {title}, in {path}")
     if config.dataset == "shapes10":
         console.print(not_cifar10(title))

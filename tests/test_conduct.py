@@ -10,6 +10,7 @@ import jax
 import pytest
 from conftest import stopped_after
 from rich.console import Console
+from small import SMALL
 
 from jaxcifar.errors import BusyError, DivergedError, UsageError
 from jaxcifar.machine.compilations import count_compilations
@@ -26,6 +27,7 @@ TIMES = ("seconds", "images_per_second")
 def study(**rows):
     config = {
         "arch": "cnn",
+        "arch_args": SMALL,
         "dataset": "shapes10",
         "epochs": 2,
         "batch_size": 32,
@@ -40,7 +42,7 @@ THREE = study(plain={"normalize": False, "augment": False}, norm={"augment": Fal
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_images(easy_dataset, small_network):
+def few_images(easy_dataset, step_by_step):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conduct_module, "load_dataset", lambda *_: easy_dataset)
         yield

@@ -124,6 +124,12 @@ class Setup:
           UsageError: the batch size does not fit the images or the devices, or somebody's own
             network, update rule or augmentation is at fault.
         """
+        named = config.dataset in registry.KINDS["dataset"]
+        if named != dataset.is_known or (named and config.dataset != dataset.name):
+            raise UsageError(
+                f"--dataset {config.dataset}: the images are those of {dataset.title}; make the "
+                "config with dataset=dataset.name, data_sha256=dataset.sha256"
+            )
         program = make_program(config, dataset, devices or jax.devices())
         check_model(config, program.model, len(dataset.class_names))
         check_training(config, program)
@@ -143,9 +149,8 @@ class Setup:
 
     def config_of(self, config: Config) -> Config:
         """The config of a run on these images: it says which they are."""
-        known = self.dataset.name in registry.KINDS["dataset"]
-        digest = None if known else self.dataset.sha256
-        return dataclasses.replace(config, dataset=self.dataset.name, data_sha256=digest)
+        digest = None if self.dataset.is_known else self.dataset.sha256
+        return dataclasses.replace(config, data_sha256=digest)
 
     def hyperparameters(self, config: Config) -> Hyperparameters:
         """Those of a run on these images, on the host."""

@@ -107,7 +107,7 @@ class Program:
     """What is computed for one network under one update rule on one mesh.
 
     Attributes:
-      model: maps images `[B, 32, 32, 3] float32` to logits `[B, 10]`. Its `axis_name` is the axis
+      model: maps images `[B, 32, 32, 3] float32` to logits `[B, K]`. Its `axis_name` is the axis
         of the mesh whose devices share a batch, or None where each trains by itself.
       optimizer: update rule (see `optim`).
       augmentation: what is done to training images beside shifts and flips (see `augment`).
@@ -242,7 +242,7 @@ class Program:
 
     @partial(jax.jit, static_argnums=0, compiler_options=CPU_OPTIONS)
     def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
-        """Logits `[N, 10] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
+        """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
         size = -(-min(EVAL_BATCH, len(images)) // self.mesh.size) * self.mesh.size
         missing = -len(images) % size
         padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
