@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.cli import Parser, add_data_dir, run_command
+from experiments.cli import Parser, add_data_dir, location, run_command
 from jaxcifar.errors import UsageError
 
 
@@ -19,7 +18,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--archive",
-        type=Path,
+        type=location,
         help="the CIFAR as you have it: the binary or the python archive, packed or unpacked "
         "(default: download)",
     )

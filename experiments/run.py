@@ -15,6 +15,8 @@ from experiments.cli import (
     add_config_options,
     add_data_dir,
     add_devices,
+    count,
+    location,
     run_command,
     use_huge_pages,
 )
@@ -29,7 +31,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     where = parser.add_argument_group("where things are")
     add_data_dir(where)
     where.add_argument(
-        "--run-dir", type=Path, help="folder of the run (default: checkpoints/ and a name)"
+        "--run-dir", type=location, help="folder of the run (default: checkpoints/ and a name)"
     )
     where.add_argument(
         "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
@@ -38,7 +40,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     add_devices(devices)
     devices.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
     devices.add_argument(
-        "--processes", type=int, metavar="N", help="that train together (default: the cluster's)"
+        "--processes", type=count, metavar="N", help="that train together (default: the cluster's)"
     )
     devices.add_argument("--process-id", type=int, metavar="I", help="of this one, from 0")
     options = vars(parser.parse_args(argv))

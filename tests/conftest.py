@@ -125,8 +125,17 @@ def prepared(dataset, *arguments):
 
 def start(name, *arguments, env=None):
     """Begin a command that trains and prepares what is `small`."""
+    return start_module("small", name, *arguments, env=env)
+
+
+def start_program(name, *arguments, env=None):
+    """Begin one of `tests/programs`: what a test needs a process of its own for."""
+    return start_module(f"programs.{name}", *arguments, env=env)
+
+
+def start_module(module, *arguments, env=None):
     return subprocess.Popen(
-        [sys.executable, "-m", "small", name, *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
         stdout=subprocess.PIPE,

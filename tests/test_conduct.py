@@ -116,7 +116,7 @@ def test_forced_rows_are_run_anew(alone):
 
 @pytest.fixture(scope="module")
 def two_at_once(tmp_path_factory):
-    """Two places for three runs: the third takes a place that became free."""
+    """Two slots for three runs: the third takes a slot that became free."""
     out = tmp_path_factory.mktemp("study")
     assert {outcome.error for outcome in run(THREE, out, at_once=2)} == {None}
     return out

@@ -140,7 +140,7 @@ class Program:
         def step(state: TrainState) -> TrainState:
             count = self.batch_size // sharing.devices(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = order[start + sharing.places(count, self.axis)]
+            chosen = order[start + sharing.positions(count, self.axis)]
             return self.train_step(state, hp, images[chosen], labels[chosen])
 
         if self.looped:
