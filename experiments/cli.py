@@ -1,7 +1,9 @@
 """What the commands share: options made from `Config`, errors as one line, exit codes."""
 
 import argparse
+import ast
 import dataclasses
+import errno
 import logging
 import os
 import sys
@@ -11,10 +13,12 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from jaxcifar.config import ARCH_DEFAULTS, COMMON_DEFAULTS, Config
+from jaxcifar import registry
+from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.settings import COMMON_DEFAULTS
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,17 +36,25 @@ def reference_default(name: str) -> str:
     """The value of a `Config` field at the reference settings, in words."""
     if name == "arch":
         return "resnet18"
-    if name in COMMON_DEFAULTS:
+    if name == "arch_args":
+        return "the network's own"
+    networks = {arch: entry.defaults for arch, entry in registry.KINDS["arch"].items()}
+    values = {arch: own[name] for arch, own in networks.items() if name in own}
+    if not values:
         return str(COMMON_DEFAULTS[name])
-    values = {arch: defaults[name] for arch, defaults in ARCH_DEFAULTS.items()}
     return ", ".join(f"{value} for {arch}" for arch, value in values.items())
+
+
+def _names(kind: str) -> str:
+    """What an option takes that names an entry or somebody's own code."""
+    own = "the path of your own" if kind == "dataset" else "FILE.py:NAME"
+    return ", ".join((*registry.KINDS[kind], f"or {own}"))
 
 
 def add_config_options(
     parser: argparse.ArgumentParser,
     without: Collection[str] = (),
     default_of: Callable[[str], str] = reference_default,
-    **extra_choices: tuple[str, ...],
 ) -> None:
     """One option for each field of `Config`; those not given are absent from the namespace.
 
@@ -50,29 +62,58 @@ def add_config_options(
       parser: to add to.
       without: fields that get none.
       default_of: says what a field is if its option is not given.
-      extra_choices: values admitted beside a field's own, by field name.
     """
     group = parser.add_argument_group("the experiment")
     for field in dataclasses.fields(Config):
-        if field.name in without:
+        if field.name in without or "help" not in field.metadata:
             continue
-        options = dict(field.metadata)
+        options = {k: v for k, v in field.metadata.items() if k != "array"}
+        if field.name in registry.KINDS:
+            options["help"] += f": {_names(field.name)}"
+            options["metavar"] = "NAME"
         options["help"] += f" (default: {default_of(field.name)})"
         options["default"] = argparse.SUPPRESS
-        if "choices" in options:
-            options["choices"] = (*options["choices"], *extra_choices.get(field.name, ()))
+        if field.name == "arch_args":
+            options |= {"nargs": "+", "action": _Arguments, "metavar": "NAME=VALUE"}
         elif field.type is bool:
             options["action"] = argparse.BooleanOptionalAction
-        else:
+        elif "choices" not in options:
             options.setdefault("type", field.type)
         group.add_argument(f"--{field.name.replace('_', '-')}", **options)
+
+
+class _Arguments(argparse.Action):
+    """`width=64 widths=16,32 norm=layer` as a dictionary of Python values."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = {}
+        for word in values:
+            name, equals, value = word.partition("=")
+            if not equals or not name.isidentifier():
+                parser.error(f"{option_string} {word}: must be NAME=VALUE")
+            given[name] = _value(value)
+        setattr(namespace, self.dest, given)
+
+
+def _value(text: str) -> Any:
+    """A number, true or false, a tuple, or else the text itself."""
+    try:
+        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """`--data-dir`, with TFDS's own default."""
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=location,
         default=default_data_dir(),
         help="TFDS data folder (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
     )
@@ -80,13 +121,24 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def add_devices(parser: argparse.ArgumentParser) -> None:
     """`--devices`."""
-    parser.add_argument("--devices", type=_positive, metavar="N", help="train on N (default: all)")
+    parser.add_argument("--devices", type=count, metavar="N", help="train on N (default: all)")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 1")
+def count(text: str) -> int:
+    """An option's value: how many of something, as far as arrays can count them."""
+    if not text.isdecimal() or not 1 <= len(text) <= 10 or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1, below 2**31")
     return int(text)
+
+
+def location(text: str) -> Path:
+    """An option's value: a file or folder, there or not, of a name that the file system takes."""
+    try:
+        os.lstat(text)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(f"{text}: choose a shorter name") from None
+    return Path(text)
 
 
 def use_huge_pages() -> None:
@@ -103,9 +155,10 @@ def use_huge_pages() -> None:
 
 def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
-    # TFDS and orbax write hints through this logger, and tracebacks of failures that they also
+    # TFDS and orbax write hints through these loggers, and tracebacks of failures that they also
     # raise, which are told below.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         command()

@@ -17,7 +17,8 @@ from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models.adapt import adapted
 from jaxcifar.runs.fit import dispatches
 from jaxcifar.training import network
-from jaxcifar.training.program import Hyperparameters, Program
+from jaxcifar.training.program import Program
+from jaxcifar.training.state import Hyperparameters
 from jaxcifar.training.together import Together
 
 STEPS, BATCH, IMAGES = 3, 16, 64

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
-from jaxcifar.training.optim import make_optimizer
+from jaxcifar.training.optim import Rule
+from jaxcifar.training.state import Hyperparameters, Metrics, TrainState
 
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
 # of all layers before the first layer, which doubles the memory that a step takes. On accelerators
@@ -33,76 +33,6 @@ CPU_OPTIONS = (
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 
 
-@struct.dataclass
-class Hyperparameters:
-    """What one run sets, as arrays.
-
-    Attributes:
-      key: random key of the run.
-      learning_rate: `[T] float32`, the rate at each step of the run.
-      weight_decay, momentum: scalars (see `make_optimizer`).
-      mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
-      augment: boolean scalar.
-    """
-
-    key: jax.Array
-    learning_rate: jax.Array
-    weight_decay: jax.Array
-    momentum: jax.Array
-    mean: jax.Array
-    std: jax.Array
-    augment: jax.Array
-
-
-@struct.dataclass
-class Metrics:
-    """Sums over examples: `loss_sum` float32, `correct` and `count` int32 scalars."""
-
-    loss_sum: jax.Array
-    correct: jax.Array
-    count: jax.Array
-
-    @classmethod
-    def zero(cls) -> "Metrics":
-        """No examples yet."""
-        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
-
-    @classmethod
-    def of(cls, logits: jax.Array, labels: jax.Array) -> "Metrics":
-        """Of logits `[N, K]` and labels `[N]`."""
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        correct = logits.argmax(-1) == labels
-        return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))
-
-    def __add__(self, other: "Metrics") -> "Metrics":
-        return jax.tree.map(jnp.add, self, other)
-
-    def means(self) -> dict[str, jax.Array]:
-        """Mean loss and accuracy (a fraction)."""
-        count = jnp.maximum(self.count, 1)
-        return {"loss": self.loss_sum / count, "accuracy": self.correct / count}
-
-
-@struct.dataclass
-class TrainState:
-    """All that a run carries from step to step, and all that a checkpoint holds.
-
-    `batch_stats` is what the network carries beside its parameters (see `network`); `metrics` sums
-    over the training batches since the epoch began, so that a run can stop and resume at any step.
-    """
-
-    step: jax.Array
-    params: PyTree
-    batch_stats: PyTree
-    opt_state: PyTree
-    metrics: Metrics
-
-    @property
-    def variables(self) -> Variables:
-        """What evaluating the network takes."""
-        return network.variables(self.params, self.batch_stats)
-
-
 @dataclasses.dataclass(frozen=True)
 class Program:
     """What is computed for one network under one update rule on one mesh.
@@ -110,7 +40,8 @@ class Program:
     Attributes:
       model: maps images `[B, 32, 32, 3] float32` to logits `[B, K]`. If it has a field
         `axis_name`, that is `axis`, and what it carries is the same on all devices.
-      optimizer: name of the update rule (see `make_optimizer`).
+      optimizer: update rule (see `optim`).
+      augmentation: what is done to training images beside shifts and flips (see `augment`).
       batch_size: training images a step, over all devices together.
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
@@ -119,7 +50,8 @@ class Program:
     """
 
     model: nn.Module
-    optimizer: str
+    optimizer: Rule
+    augmentation: augment.Augmentation
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
@@ -208,7 +140,7 @@ class Program:
         def step(state: TrainState) -> TrainState:
             count = self.batch_size // sharing.devices(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = order[start + sharing.places(count, self.axis)]
+            chosen = order[start + sharing.positions(count, self.axis)]
             return self.train_step(state, hp, images[chosen], labels[chosen])
 
         if self.looped:
@@ -231,7 +163,8 @@ class Program:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(_step_key(hp), state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
         images = augment.shift_and_flip(keys, images, hp.augment)
-        images = augment.normalize(images, hp.mean, hp.std)
+        pixels = self.augmentation(jax.random.fold_in(keys[0], 0), augment.pixels(images))
+        images = augment.normalize(pixels, hp.mean, hp.std)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
             given = network.variables(params, state.batch_stats)
@@ -297,7 +230,7 @@ class Program:
         self, variables: Variables, hp: Hyperparameters, images: jax.Array
     ) -> jax.Array:
         def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
-            images = augment.normalize(images, hp.mean, hp.std)
+            images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
             return network.predict(self.model, variables, images)
 
         everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
@@ -312,18 +245,7 @@ class Program:
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int
     ) -> optax.GradientTransformation:
-        return make_optimizer(self.optimizer, hp.learning_rate[step], hp.momentum, hp.weight_decay)
-
-
-@jax.jit
-def evaluate(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-    """Mean loss, accuracy and confusion matrix of logits `[N, K]` and labels `[N]`.
-
-    The matrix `[K, K] int32` counts images by true class (row) and predicted class (column).
-    """
-    classes = logits.shape[-1]
-    confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
-    return Metrics.of(logits, labels).means() | {"confusion": confusion}
+        return self.optimizer(hp.learning_rate[step], hp.momentum, hp.weight_decay)
 
 
 def _init_key(hp: Hyperparameters) -> jax.Array:

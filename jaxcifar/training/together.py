@@ -10,7 +10,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.training.program import CPU_OPTIONS, Hyperparameters, Program, PyTree, TrainState
+from jaxcifar.training.program import CPU_OPTIONS, Program, PyTree
+from jaxcifar.training.state import Hyperparameters, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
