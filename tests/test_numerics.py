@@ -13,7 +13,7 @@ from test_adapt import hyperparameters, one_device, program_of
 
 from jaxcifar.models.depthwise import depthwise
 from jaxcifar.models.layers import BatchNorm
-from jaxcifar.training.program import Metrics, evaluate
+from jaxcifar.training.state import Metrics, evaluate
 
 EPSILON = 1e-5
 
