@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 
-from jaxcifar.models.trace import Operation
+from jaxcifar.models.program import Operation
 
 # Jitted functions that are drawn as one, by their names.
 NAMED = {
@@ -17,8 +17,8 @@ NAMED = {
 # Operations that only move data or change how they are stored.
 MOVES = {
     "broadcast_in_dim", "convert_element_type", "copy", "copy_p", "expand_dims",
-    "optimization_barrier", "reduce_precision", "reshape", "rev", "sharding_constraint", "squeeze", "stop_gradient",
-    "transpose",
+    "optimization_barrier", "reduce_precision", "reshape", "rev", "sharding_constraint", "squeeze",
+    "stop_gradient", "transpose",
 }  # fmt: skip
 RESCALES = {"add", "add_any", "div", "mul", "neg", "sub"}
 SYMBOLS = {"add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷"}
