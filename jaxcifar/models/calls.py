@@ -10,7 +10,8 @@ from jaxcifar.models.trace import Call, Trace
 
 # By kind of layer, or the beginning of it: how it is drawn, and as what.
 _LOOKS = (
-    ("Conv", "conv", ""), ("Linear", "linear", ""), ("BatchNorm", "norm", "BN"),
+    ("Conv1d", "conv", ""), ("Conv2d", "conv", ""), ("Conv3d", "conv", ""),
+    ("ConvTranspose", "conv", ""), ("Linear", "linear", ""), ("BatchNorm", "norm", "BN"),
     ("Dropout", "dropout", "Dropout"), ("MaxPool", "pool", "max pool"),
     ("ReLU", "activation", "ReLU"), ("PReLU", "activation", "PReLU"),
     ("MultiheadAttention", "attention", "attention"), ("Embedding", "linear", "embedding"),
@@ -103,7 +104,7 @@ class Calls:
 
 
 def _is_product(operation: Operation) -> bool:
-    return operation.depends and operation.name in ("dot_general", "conv_general_dilated")
+    return operation.depends and operation.macs > 0
 
 
 def _weights(operation: Operation) -> int:

@@ -91,7 +91,7 @@ class _Builder:
             self._add_to(box.number, operation, lambda: self._layer(box))
         elif named is not None:
             name = functions.NAMED[named[0]]
-            self._add_to(named, operation, lambda: self._draft(operation, "activation", name))
+            self._add_to(named, operation, lambda: self._whole(operation, name))
         else:
             self._add_alone(operation, parameters)
 
@@ -152,6 +152,12 @@ class _Builder:
         shapes = _shape(first), _shape(operation.equation.outvars[0])
         path = self._calls.panels(operation.call)
         return Draft(kind, name, note, *shapes, path, names={operation.name})
+
+    def _whole(self, operation: Operation, name: str) -> Draft:
+        """A named function that begins with an operation."""
+        draft = self._draft(operation, "activation", name)
+        draft.names = set()  # it is no part of another one
+        return draft
 
     def _add_alone(self, operation: Operation, parameters: set[tuple[str, ...]]) -> None:
         """An operation outside of all layers and named functions."""

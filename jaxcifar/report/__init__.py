@@ -15,7 +15,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
 from jaxcifar.models import create_model
 from jaxcifar.models.drawing import plot_network
-from jaxcifar.models.summary import count_flops, count_params, layer_table, trace_layers
+from jaxcifar.models.summary import summarize
 from jaxcifar.report import figures, findings
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.records import Network, Records, StudyRecord, Variation, read_records
@@ -104,14 +104,14 @@ def _title(network: Network) -> str:
 
 def _network(network: Network, folder: Path) -> dict[str, Any]:
     winner, best, title = network.winner, network.winner.best_run, _title(network)
-    layers = trace_layers(create_model(network.arch, jnp.float32))
+    summary = summarize(create_model(network.arch, jnp.float32))
     draw = _Pictures(folder, f"{network.arch}-{network.entry.name}")
     what = f"{winner.name}\n{title}"
     ours = Sample.of(winner, "val_accuracy", "val")
     by_class = best.result["class_accuracy"]
     hardest, easiest = min(by_class, key=by_class.get), max(by_class, key=by_class.get)
     pictures = {
-        "model": draw("model", plot_network, layers, title),
+        "model": draw("model", plot_network, summary, title),
         "per_class": draw("classes", figures.plot_per_class, network, f"Test accuracy: {what}"),
         "confusion": draw("confusion", figures.plot_confusion, best, f"Test images: {what}"),
         "mistakes": _mistakes(network, draw),
@@ -125,9 +125,9 @@ def _network(network: Network, folder: Path) -> dict[str, Any]:
         "best": best,
         "variations": network.variations,
         "choice": findings.choice(network),
-        "params": count_params(layers),
-        "flops": count_flops(layers),
-        "table": layer_table(layers),
+        "params": summary.params,
+        "flops": summary.flops,
+        "table": summary.table(),
         "candidates": [_candidate(v, ours) for v in network.by_validation],
         "mistakes_sentence": (
             f"Of {winner.name}, seed {best.config.seed}. Its hardest class is {hardest} "

@@ -11,7 +11,7 @@ from jaxcifar.data import Dataset, Entry, Examples
 from jaxcifar.machine import environment
 from jaxcifar.machine.files import write_text
 from jaxcifar.models.drawing import plot_network
-from jaxcifar.models.summary import Layer, count_flops, count_params, layer_table
+from jaxcifar.models.summary import Summary
 from jaxcifar.runs import plots
 from jaxcifar.runs.folder import Row, RunFolder
 
@@ -68,7 +68,7 @@ def tested_figures(
 
 
 def run_figures(
-    config: Config, dataset: Dataset, history: Sequence[Row], layers: Sequence[Layer]
+    config: Config, dataset: Dataset, history: Sequence[Row], summary: Summary
 ) -> dict[str, Any]:
     """What was trained, on what, with what, and how fast."""
     images = sum(row["seconds"] * row["images_per_second"] for row in history)
@@ -78,8 +78,8 @@ def run_figures(
         "examples": {
             split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")
         },
-        "parameters": count_params(layers),
-        "flops": count_flops(layers),
+        "parameters": summary.params,
+        "flops": summary.flops,
         "images_per_second": images / sum(row["seconds"] for row in history),
         "versions": environment.versions(),
         "config": dataclasses.asdict(config),
@@ -116,11 +116,11 @@ def describe(
     config: Config,
     entry: Entry,
     history: Sequence[Row],
-    layers: Sequence[Layer],
+    summary: Summary,
 ) -> None:
     """Write what people look at; every plot's title names the data set."""
     title = f"{config.arch} on {entry.title}"
-    write_text(folder.summary, layer_table(layers))
+    write_text(folder.summary, summary.table())
     plots.plot_accuracy(history, f"{title}, seed {config.seed}", folder.accuracy_plot)
     plots.plot_loss(history, f"{title}, seed {config.seed}", folder.loss_plot)
-    plot_network(layers, title, folder.model_plot)
+    plot_network(summary, title, folder.model_plot)

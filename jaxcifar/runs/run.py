@@ -290,7 +290,7 @@ class Run:
         last = chosen if epoch == len(history) else self._test(state.variables, self.hp)[1]
         result = {
             **tested_figures(setup.dataset.entry, history, epoch, chosen, mismatched, last),
-            **run_figures(task.config, setup.dataset, history, setup.layers),
+            **run_figures(task.config, setup.dataset, history, setup.summary),
             "wall_seconds": self._wall_seconds,
             "device": environment.describe_devices(setup.program.mesh.devices.tolist()),
             "at_once": setup.together.at_once,
@@ -298,7 +298,7 @@ class Run:
             "git_commit": self._git_commit,
         }
         with self._folder.writing():
-            describe(self._folder, task.config, setup.dataset.entry, history, setup.layers)
+            describe(self._folder, task.config, setup.dataset.entry, history, setup.summary)
             with replacing(self._folder.mistakes) as file:
                 np.savez_compressed(file, **confident_mistakes(logits, setup.dataset.test))
             self._folder.write_result(result)  # last, because it says that the run is finished

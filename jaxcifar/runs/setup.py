@@ -16,7 +16,7 @@ from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import AXIS, place
 from jaxcifar.models import create_model
-from jaxcifar.models.summary import Layer, trace_layers
+from jaxcifar.models.summary import Summary, summarize
 from jaxcifar.training.optim import learning_rate_schedule
 from jaxcifar.training.program import Hyperparameters, Program
 from jaxcifar.training.together import Together
@@ -142,6 +142,6 @@ class Setup:
         return place(self.dataset.test, self.program.replicated)
 
     @cached_property
-    def layers(self) -> list[Layer]:
-        """The rows of the network's layer table."""
-        return trace_layers(self.program.model)
+    def summary(self) -> Summary:
+        """What the network is made of."""
+        return summarize(self.program.model, self.dataset.train.images.shape[1:])
