@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.bench.ours import Ours
     from jaxcifar.bench.work import Work
     from jaxcifar.machine.environment import use_compilation_cache, use_cpu_cores
-    from jaxcifar.models import create_model, summary
+    from jaxcifar.models import create_model
+    from jaxcifar.models.summary import summarize
 
     use_cpu_cores(batch_size=2, count=2)
     use_compilation_cache()
@@ -38,8 +39,8 @@ def main(argv: Sequence[str]) -> None:
         config = Config.create(arch)
         work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
         exchanged = scaling.collectives(Ours(work).train_program)
-        layers = summary.trace_layers(create_model(arch, jnp.float32))
-        flops = 6 * config.batch_size * summary.count_macs(layers)
+        macs = summarize(create_model(arch, jnp.float32)).macs
+        flops = 6 * config.batch_size * macs
         largest = max(c.bytes for c in exchanged)
         others = sum(c.bytes for c in exchanged) - largest
         console.print(

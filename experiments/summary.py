@@ -18,15 +18,15 @@ def main(argv: Sequence[str]) -> None:
     import jax.numpy as jnp
 
     from jaxcifar.models import create_model
-    from jaxcifar.models.summary import layer_table, trace_layers
+    from jaxcifar.models.summary import summarize
 
-    layers = trace_layers(create_model(options.arch, jnp.float32))
-    print(layer_table(layers), end="")
+    summary = summarize(create_model(options.arch, jnp.float32))
+    print(summary.table(), end="")
     if options.plot:
         from jaxcifar.models.drawing import plot_network
 
         try:
-            plot_network(layers, options.arch, options.plot)
+            plot_network(summary, options.arch, options.plot)
         except (OSError, ValueError) as error:  # ValueError: a suffix that can't be drawn
             raise RunError(f"--plot {options.plot}: {error}") from error
 
