@@ -63,8 +63,7 @@ def main(argv: Sequence[str]) -> None:
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
     say = Console(highlight=False, soft_wrap=True, markup=False).print
-    for row in study.rows:  # complain before anything slow happens
-        study.config_of(row, seed=0)
+    study.check()  # before anything slow happens
 
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_compilation_cache, use_cpu_cores

@@ -1,6 +1,7 @@
 """What the commands share: options made from `Config`, errors as one line, exit codes."""
 
 import argparse
+import ast
 import dataclasses
 import logging
 import os
@@ -11,10 +12,12 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from jaxcifar.config import ARCH_DEFAULTS, COMMON_DEFAULTS, Config
+from jaxcifar import registry
+from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.settings import COMMON_DEFAULTS
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,17 +35,25 @@ def reference_default(name: str) -> str:
     """The value of a `Config` field at the reference settings, in words."""
     if name == "arch":
         return "resnet18"
-    if name in COMMON_DEFAULTS:
+    if name == "arch_args":
+        return "the network's own"
+    networks = {arch: entry.defaults for arch, entry in registry.KINDS["arch"].items()}
+    values = {arch: own[name] for arch, own in networks.items() if name in own}
+    if not values:
         return str(COMMON_DEFAULTS[name])
-    values = {arch: defaults[name] for arch, defaults in ARCH_DEFAULTS.items()}
     return ", ".join(f"{value} for {arch}" for arch, value in values.items())
+
+
+def _names(kind: str) -> str:
+    """What an option takes that names an entry or somebody's own code."""
+    own = "the path of your own" if kind == "dataset" else "FILE.py:NAME"
+    return ", ".join((*registry.KINDS[kind], f"or {own}"))
 
 
 def add_config_options(
     parser: argparse.ArgumentParser,
     without: Collection[str] = (),
     default_of: Callable[[str], str] = reference_default,
-    **extra_choices: tuple[str, ...],
 ) -> None:
     """One option for each field of `Config`; those not given are absent from the namespace.
 
@@ -50,22 +61,51 @@ def add_config_options(
       parser: to add to.
       without: fields that get none.
       default_of: says what a field is if its option is not given.
-      extra_choices: values admitted beside a field's own, by field name.
     """
     group = parser.add_argument_group("the experiment")
     for field in dataclasses.fields(Config):
-        if field.name in without:
+        if field.name in without or "help" not in field.metadata:
             continue
-        options = dict(field.metadata)
+        options = {k: v for k, v in field.metadata.items() if k != "array"}
+        if field.name in registry.KINDS:
+            options["help"] += f": {_names(field.name)}"
+            options["metavar"] = "NAME"
         options["help"] += f" (default: {default_of(field.name)})"
         options["default"] = argparse.SUPPRESS
-        if "choices" in options:
-            options["choices"] = (*options["choices"], *extra_choices.get(field.name, ()))
+        if field.name == "arch_args":
+            options |= {"nargs": "+", "action": _Arguments, "metavar": "NAME=VALUE"}
         elif field.type is bool:
             options["action"] = argparse.BooleanOptionalAction
-        else:
+        elif "choices" not in options:
             options.setdefault("type", field.type)
         group.add_argument(f"--{field.name.replace('_', '-')}", **options)
+
+
+class _Arguments(argparse.Action):
+    """`width=64 widths=16,32 norm=layer` as a dictionary of Python values."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = {}
+        for word in values:
+            name, equals, value = word.partition("=")
+            if not equals or not name.isidentifier():
+                parser.error(f"{option_string} {word}: must be NAME=VALUE")
+            given[name] = _value(value)
+        setattr(namespace, self.dest, given)
+
+
+def _value(text: str) -> Any:
+    """A number, true or false, a tuple, or else the text itself."""
+    try:
+        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

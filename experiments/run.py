@@ -1,5 +1,6 @@
 """Train one network: `python -m experiments.run --arch resnet18`."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,13 +18,15 @@ from experiments.cli import (
     run_command,
     use_huge_pages,
 )
+from jaxcifar import registry
 from jaxcifar.config import Config
 
 
 def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a command line into what the config takes and what only this command does."""
     parser = Parser(prog="python -m experiments.run", description=__doc__)
-    add_config_options(parser, dataset=("auto",))
+    add_config_options(parser)
+    parser.epilog = "--dataset auto is cifar10 if it can be had, else shapes10."
     where = parser.add_argument_group("where things are")
     add_data_dir(where)
     where.add_argument(
@@ -48,50 +51,54 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 def main(argv: Sequence[str]) -> None:
     """Train as the command line says, or show the result of the run that did so before."""
     overrides, here = parse(argv)
-    # Complain before anything slow happens.
-    batch_size = Config.create(**{**overrides, "dataset": "cifar10"}).batch_size
+    auto = overrides.get("dataset") == "auto"
+    config = Config.create(**{**overrides, "dataset": "cifar10"} if auto else overrides)
 
     # JAX and what stands on it take seconds to import: only now.
     from jaxcifar.machine import environment, processes
 
     processes.join(here["coordinator"], here["processes"], here["process_id"])
-    environment.use_cpu_cores(batch_size, here["devices"])
+    environment.use_cpu_cores(config.batch_size, here["devices"])
     environment.use_compilation_cache()
     with processes.telling_of_lost_ones():
         processes.wait("all are here")  # later on one may wait for another for long, at first not
-        train(overrides, here)
+        train(config, auto, here)
 
 
-def train(overrides: dict[str, Any], here: dict[str, Any]) -> None:
-    """What each of the processes does, of which the first prints."""
-    from jaxcifar.data import CATALOG, choose_dataset, load_dataset
+def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
+    """What each of the processes does, of which the first prints.
+
+    Args:
+      config: what to train.
+      auto: whether on CIFAR-10 or, if it can't be had, the embedded images.
+      here: what only this command does.
+    """
+    from jaxcifar.data import Dataset, choose_dataset, load_dataset
     from jaxcifar.machine import processes
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.runs.fit import fit
-    from jaxcifar.runs.folder import RunFolder, own_folder
-    from jaxcifar.runs.run import Task
+    from jaxcifar.runs.folder import own_folder
+    from jaxcifar.runs.task import Task
 
     console = Console(highlight=False, quiet=not processes.first())
     say = partial(console.print, soft_wrap=True, markup=False)
     devices = first_devices(here["devices"])
-    if overrides.get("dataset") == "auto":
+    if auto:
         with processes.after_the_first():
-            overrides["dataset"] = choose_dataset(here["data_dir"], say)
-    config = Config.create(**overrides)
+            config = dataclasses.replace(config, dataset=choose_dataset(here["data_dir"], say))
     path = here["run_dir"] or Path("checkpoints", config.run_name())
-    folder, overwrite = RunFolder(path), here["overwrite"]
-    folder.check(config, overwrite)
-    say(f"{config.arch} on {CATALOG[config.dataset].title}, in {path}")
-    if config.dataset != "cifar10":
-        console.print(not_cifar10(CATALOG[config.dataset].title))
-    result = None if overwrite else folder.finished_result()
-    if result is None:
+    title = registry.entry("dataset", config.dataset).title
+    say(f"{config.network_title} on {title}, in {path}")
+    if config.dataset == "shapes10":
+        console.print(not_cifar10(title))
+
+    def load() -> Dataset:
         with processes.after_the_first():
-            dataset = load_dataset(config, here["data_dir"], say)
-        with own_folder(path, config) as own:
-            result = fit(Task(config, own, overwrite=overwrite), dataset, console, devices)
-    else:
-        say("This run is finished; --overwrite trains anew.")
+            return load_dataset(config, here["data_dir"], say)
+
+    with own_folder(path, config) as own:
+        task = Task(config, own, overwrite=here["overwrite"])
+        result = fit(task, load, console, devices)
     show(say, result, path)
 
 

@@ -19,3 +19,9 @@ class BusyError(RunError):
 
 class DivergedError(RunError):
     """The loss became infinite or not a number; the same run will end there again."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its type if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

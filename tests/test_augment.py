@@ -59,4 +59,6 @@ def test_keys_decide():
 def test_normalisation():
     mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.3, 0.4])
     expected = (IMAGES / 255 - mean) / std
-    np.testing.assert_allclose(augment.normalize(IMAGES, mean, std), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        augment.normalize(augment.pixels(IMAGES), mean, std), expected, atol=1e-5
+    )

@@ -1,9 +1,7 @@
-"""A network drawn from its layer rows: shapes, kernels, parameters and skip connections."""
+"""A network drawn from its summary: layers, functions between them, branches and joins."""
 
-import dataclasses
 import math
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,175 +11,93 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 
-from jaxcifar.models.summary import Layer, count_params
+from jaxcifar.models.boxes import RADIUS, Box, make_boxes
+from jaxcifar.models.layout import GUTTER, Panel, Point, lay_out
+from jaxcifar.models.summary import Summary
+from jaxcifar.models.trace import Shape
 
-Shape = tuple[int, ...]
-Point = tuple[float, float]
-
-# Lengths are in points, as font sizes are, and y grows downwards: text fits its box at any dpi.
-_BOX, _SKIP_BOX = (122, 42), (80, 42)
-_GAP, _PAD, _GUTTER = 15, 9, 32
-_LANE = _SKIP_BOX[0] + 2 * _PAD  # to the right of a residual block's boxes, for the skip
-_HEADER, _FIRST = 32, 126  # top of a column's header and of its first box
-_LEGEND = 48
+_HEADER, _LEGEND = 32, 48
 
 # By kind, its name in the legend and its fill: tints of Okabe and Ito's colour-blind-safe palette.
 _STYLES = {
-    "Data": ("input and output", "#ffffff"),
-    "Conv2d": ("convolution", "#bfe0f5"),
-    "shortcut": ("projection of a skip", "#f0cfe1"),
-    "MaxPool2d": ("pooling or flattening", "#fbe3a6"),
-    "Linear": ("linear", "#b5e0d0"),
+    "data": ("input and output", "#ffffff"),
+    "conv": ("convolution", "#bfe0f5"),
+    "shortcut": ("on a side branch", "#f0cfe1"),
+    "linear": ("linear", "#b5e0d0"),
+    "pool": ("pooling or flattening", "#fbe3a6"),
+    "attention": ("attention or product", "#f7d0b0"),
+    "function": ("function or normalisation", "#fbf7c4"),
+    "join": ("joining", "#d9d9d9"),
+    "module": ("module of another kind", "#c9d6ea"),
 }
-_INK, _FAINT, _PANEL = "#222222", "#5a5a5a", "#f0f0f0"
+_STYLE_OF = {
+    "norm": "function",
+    "activation": "function",
+    "dropout": "function",
+    "product": "attention",
+}
+_INK, _FAINT, _PANELS = "#222222", "#5a5a5a", ("#f0f0f0", "#e6e6e6", "#dcdcdc")
 _PLAIN = {"edgecolor": _INK, "linewidth": 0.8}
 _SHRINKING = {"edgecolor": "#d55e00", "linewidth": 2.2}
-_SHORT = {"BatchNorm1d": "BN", "BatchNorm2d": "BN"}
-_NOTE = (
-    "Shapes: channels × height × width.  BN: batch normalisation.  Functions between layers,"
-    " such as a ReLU that the layer table does not list, are not drawn."
-)
+_NOTE = "Shapes: channels × height × width.  BN: batch normalisation.  × n: runs n times."
+_CHARACTER = 0.62  # width of one, of the font's size
 
 
-@dataclasses.dataclass(frozen=True)
-class _Box:
-    """What is drawn as one box; shapes are channels last."""
-
-    kind: str  # key of _STYLES
-    lines: tuple[str, ...]
-    output: Shape
-    stage: Shape  # resolution of the column that it stands in; () for vectors
-    block: str = ""  # its residual block, if any
-    shrinks: bool = False  # whether fewer pixels leave than enter
-
-
-def plot_network(layers: Sequence[Layer], title: str, path: Path) -> None:
-    """A column of boxes for each resolution, to be read downwards and from left to right.
+def plot_network(summary: Summary, title: str, path: Path) -> None:
+    """Columns of boxes, to be read downwards and from left to right.
 
     Args:
-      layers: rows of `jaxcifar.summary.trace_layers`. A function that a network applies outside
-        of its layers is not among them and not drawn, save pooling or flattening before a
-        linear layer, which the shapes tell.
+      summary: of the network.
       title: names the network.
       path: of the picture; its suffix is the format, such as .png, .svg or .pdf.
 
     Raises:
-      ValueError: no layers, the first is no convolution, pooling or linear layer, or the suffix
-        is unknown.
+      ValueError: the suffix is unknown.
     """
-    if not layers or layers[0].kind not in _STYLES:
-        raise ValueError("a drawing starts with a convolution, pooling or linear layer")
-    boxes = _boxes(layers)
+    boxes = make_boxes(summary.graph)
+    layout = lay_out(boxes)
     figure = Figure(dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    left, bottom, flow = _GUTTER / 2, 0.0, None
-    for _, column in groupby(boxes, key=lambda box: box.stage):
-        left, flow = _draw_column(axes, list(column), left, flow)
-        bottom = max(bottom, flow[1])
-    width, height = left - _GUTTER / 2, bottom + 2 * _GAP + _LEGEND
-    _write(axes, (width / 2, 16), f"{title}: {count_params(list(layers)):,} parameters", 13)
+    for shape, x in layout.headers:
+        _draw_header(axes, shape, x)
+    for panel in layout.panels:
+        _draw_panel(axes, panel)
+    for points, bend in layout.ways:
+        _draw_arrow(axes, points, bend)
+    for point in layout.dots:
+        axes.add_patch(patches.Circle(point, 2, color=_INK))
+    for point in layout.names:
+        _write(axes, point, "identity", backgroundcolor=_PANELS[0])
+    for place, centre in layout.centres.items():
+        _draw_box(axes, boxes[place], centre)
+    width, height = max(layout.width, 480), layout.height + _LEGEND
+    _write(axes, (width / 2, 16), f"{title}: {summary.params:,} parameters", 13)
     _write(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
-    _draw_legend(axes, {box.kind for box in boxes}, 22 / height)
-    axes.set(xlim=(0, width), ylim=(height, 0))
+    _draw_legend(axes, boxes, 22 / height)
+    axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
     figure.set_size_inches(width / 72, height / 72)
     figure.savefig(path)
 
 
-def _boxes(layers: Sequence[Layer]) -> list[_Box]:
-    """The boxes from the input image to the logits, in the order of the rows."""
-    blocks = {layer.path: layer for layer in layers if layer.kind == "ResBlock"}
-    image = layers[0].input_shape
-    boxes = [_Box("Data", ("input image", _channels_first(image)), image, image[:-1])]
-    for unit in _units(layers):
-        before, after = boxes[-1].output, unit[0].input_shape
-        if unit[0].kind == "Linear" and before != after:
-            how = "flatten" if math.prod(before) == after[0] else "global average pool"
-            boxes.append(_Box("MaxPool2d", (how, _change(before, after)), after, ()))
-        boxes.append(_box(unit, blocks.get(unit[0].path[:-1])))
-    logits = boxes[-1].output
-    return [*boxes, _Box("Data", ("logits", _channels_first(logits)), logits, logits[:-1])]
-
-
-def _units(layers: Iterable[Layer]) -> list[list[Layer]]:
-    """Rows that share a box: a layer with a style and the BN, ReLU and dropout that follow it."""
-    units: list[list[Layer]] = []
-    for layer in layers:
-        if layer.kind in _STYLES:
-            units.append([layer])
-        elif layer.kind != "ResBlock":
-            units[-1].append(layer)
-    return units
-
-
-def _box(unit: list[Layer], block: Layer | None) -> _Box:
-    """The box of a unit that lies in the residual block whose row is `block`, if in any."""
-    head, *rest = unit
-    entering, leaving = head.input_shape, head.output_shape
-    shortcut = block is not None and head.path[-1] == "shortcut"
-    name = {"MaxPool2d": "max pool", "Linear": f"linear, {leaving[-1]}"}.get(head.kind)
-    if head.kind == "Conv2d":
-        # FLOPs are positions * size² * channels in * channels out.
-        size = math.isqrt(head.flops // (math.prod(leaving) * entering[-1]))
-        name = f"{size}×{size} conv, {leaving[-1]}"
-    notes = [f"stride {head.stride}"] if head.stride > 1 else []
-    notes += [_SHORT.get(layer.kind, layer.kind) for layer in rest]
-    facts = [_channels_first(leaving) if head.kind == "Conv2d" else _change(entering, leaving)]
-    if shortcut:
-        facts = []  # narrow, and its shape is the block's
-    if count_params(unit):
-        facts.append(f"{count_params(unit):,} params")
-    return _Box(
-        kind="shortcut" if shortcut else head.kind,
-        lines=tuple(filter(None, (name, " · ".join(notes), " · ".join(facts)))),
-        output=leaving,
-        stage=(block or head).output_shape[:-1],
-        block=".".join(block.path) if block else "",
-        shrinks=entering[:-1] != leaving[:-1],
-    )
-
-
-def _channels_first(shape: Shape) -> str:
-    return "×".join(map(str, (shape[-1], *shape[:-1])))
-
-
-def _change(before: Shape, after: Shape) -> str:
-    return f"{_channels_first(before)} → {_channels_first(after)}"
-
-
-def _draw_column(
-    axes: Axes, boxes: list[_Box], left: float, flow: Point | None
-) -> tuple[float, Point]:
-    """Draw a stage that data enter from `flow`; returns the next one's `left` and `flow`."""
-    x, y = left + _PAD + _BOX[0] / 2, float(_FIRST)
-    _draw_header(axes, boxes[-1].output, x)
-    for block, members in groupby(boxes, key=lambda box: box.block):
-        group = list(members)
-        start = y + 2 * _GAP if block else y
-        if flow and flow[0] == x:
-            _draw_arrow(axes, [flow, (x, start)])
-        elif flow:  # from the previous column, up through the gutter
-            low, gutter, high = flow[1] + 1.5 * _GAP, left - _GUTTER / 2, _FIRST - 0.9 * _GAP
-            turns = [(flow[0], low), (gutter, low), (gutter, high), (x, high)]
-            _draw_arrow(axes, [flow, *turns, (x, start)])
-        end = _draw_chain(axes, [box for box in group if box.kind != "shortcut"], x, start)
-        if block:
-            shortcut = next((box for box in group if box.kind == "shortcut"), None)
-            _write(axes, (left + 6, y + 9), block, color=_FAINT, ha="left")
-            end = _draw_skip(axes, shortcut, x, y, end)
-        flow = (x, end)
-        y = end + (_PAD + _GAP if block else _GAP)
-    lane = _LANE if any(box.block for box in boxes) else 0
-    return left + _BOX[0] + 2 * _PAD + lane + _GUTTER, flow
+def _style(box: Box) -> str:
+    return _STYLE_OF.get(box.kind, box.kind)
 
 
 def _draw_header(axes: Axes, shape: Shape, x: float) -> None:
-    """A stage's resolution and, as a cuboid, the tensor that leaves it."""
-    if len(shape) == 1:
-        _write(axes, (x, _HEADER + 62), "vectors", 11)
+    """A column's resolution and, as a cuboid, the array that leaves it."""
+    if len(shape) != 3:
+        name = f"{shape[0]} positions" if len(shape) == 2 else "vectors"
+        _write(axes, (x, _HEADER + 62), name, 11)
+        if len(shape) == 2:
+            _write(axes, (x, _HEADER + 74), f"{shape[-1]} channels", color=_FAINT)
         return
-    side, depth = 1.3 * shape[0], 1.3 * math.sqrt(shape[-1])
-    right, up, back = np.array([(side, 0), (0, -side), (0.85 * depth, -0.5 * depth)])
+    height, width, channels = shape
+    scale = 42 / max(height, width, 32)
+    depth = 1.3 * min(math.sqrt(channels), 30)
+    right, up, back = np.array(
+        [(scale * width, 0), (0, -scale * height), (0.85 * depth, -0.5 * depth)]
+    )
     corner = np.array((x, _HEADER + 26)) - (right + up + back) / 2
     faces = [(0, right, up, "#e4e4e4"), (right, back, up, "#b4b4b4"), (up, right, back, "#cccccc")]
     for offset, u, v, grey in faces:
@@ -191,42 +107,33 @@ def _draw_header(axes: Axes, shape: Shape, x: float) -> None:
     _write(axes, (x, _HEADER + 74), f"{shape[-1]} channels", color=_FAINT)
 
 
-def _draw_chain(axes: Axes, boxes: list[_Box], x: float, y: float) -> float:
-    """Draw boxes below each other, joined by arrows; returns where the last one ends."""
-    for number, box in enumerate(boxes):
-        if number:
-            _draw_arrow(axes, [(x, y), (x, y + _GAP)])
-            y += _GAP
-        _draw_box(axes, box, (x, y + _BOX[1] / 2), _BOX)
-        y += _BOX[1]
-    return y
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    centre = (panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2
+    size = panel.right - panel.left, panel.bottom - panel.top
+    _draw_rounded(axes, centre, size, facecolor=_PANELS[panel.depth], linewidth=0, zorder=0)
+    place = (panel.left + 6, panel.top + 9)
+    _write(axes, place, _fit(panel.label, 7.5, size[0])[0], color=_FAINT, ha="left")
 
 
-def _draw_skip(axes: Axes, shortcut: _Box | None, x: float, top: float, end: float) -> float:
-    """Draw a block's panel, skip and addition; returns where the addition ends."""
-    radius, fork = 6.5, top + _GAP
-    add, lane = end + _GAP + radius, x + (_BOX[0] + _SKIP_BOX[0]) / 2 + _PAD
-    width, height = _BOX[0] + 2 * _PAD + _LANE, add + radius + _PAD - top
-    centre = (x + _LANE / 2, top + height / 2)
-    _draw_rounded(axes, centre, (width, height), facecolor=_PANEL, linewidth=0, zorder=0)
-    _draw_arrow(axes, [(x, end), (x, add - radius)])
-    _draw_arrow(axes, [(x, fork), (lane, fork), (lane, add), (x + radius, add)], bend=28)
-    axes.add_patch(patches.Circle((x, fork), 2, color=_INK))
-    axes.add_patch(patches.Circle((x, add), radius, facecolor="white", **_PLAIN, zorder=3))
-    _write(axes, (x, add), "+", 11, va="center_baseline")
-    if shortcut:
-        _draw_box(axes, shortcut, (lane, (fork + add) / 2), _SKIP_BOX)
-    else:
-        _write(axes, (lane, (fork + add) / 2), "identity", backgroundcolor=_PANEL)
-    return add + radius
-
-
-def _draw_box(axes: Axes, box: _Box, centre: Point, size: Point) -> None:
+def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
     edge = _SHRINKING if box.shrinks else _PLAIN
-    _draw_rounded(axes, centre, size, facecolor=_STYLES[box.kind][1], **edge, zorder=3)
-    for number, line in enumerate(box.lines):
-        y = centre[1] + 12 * (number - (len(box.lines) - 1) / 2)
-        _write(axes, (centre[0], y), line, 7.5 if number else 8.5)
+    if box.kind == "operator":
+        axes.add_patch(patches.Circle(centre, RADIUS, facecolor="white", **_PLAIN, zorder=3))
+        _write(axes, centre, box.nodes[0].name, 11, va="center_baseline")
+        return
+    _draw_rounded(axes, centre, box.size, facecolor=_STYLES[_style(box)][1], **edge, zorder=3)
+    lines = box.lines
+    for number, line in enumerate(lines):
+        y = centre[1] + 12 * (number - (len(lines) - 1) / 2)
+        text, size = _fit(line, 7.5 if number else 8.5, box.size[0])
+        _write(axes, (centre[0], y), text, size, weight="normal" if number else "bold")
+
+
+def _fit(text: str, size: float, width: float) -> tuple[str, float]:
+    """Text and a size at which it fits a width: smaller if need be, then shorter."""
+    most = int(width / (_CHARACTER * 5.5))
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return text, min(size, width / (_CHARACTER * max(len(text), 1)))
 
 
 def _draw_rounded(axes: Axes, centre: Point, size: Point, **style: Any) -> None:
@@ -235,11 +142,12 @@ def _draw_rounded(axes: Axes, centre: Point, size: Point, **style: Any) -> None:
     axes.add_patch(patches.FancyBboxPatch(corner, *size, boxstyle=shape, **style))
 
 
-def _draw_arrow(axes: Axes, points: Sequence[Point], bend: float = 7) -> None:
-    """An arrow along the points; `bend` is how far from a corner it starts to turn."""
+def _draw_arrow(axes: Axes, points: Sequence[Point], bend: float) -> None:
+    """An arrow along the points; `bend` is how far from a corner it starts to turn at most."""
     ends = np.array(points)
     ways = np.diff(ends, axis=0)
-    ways = bend * ways / np.linalg.norm(ways, axis=1, keepdims=True)
+    lengths = np.linalg.norm(ways, axis=1, keepdims=True)
+    ways = ways / lengths * np.minimum(bend, lengths / 2)
     inner = ends[1:-1]
     turns = np.stack([inner - ways[:-1], inner, inner + ways[1:]], axis=1).reshape(-1, 2)
     turn = [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
@@ -253,13 +161,18 @@ def _write(axes: Axes, centre: Point, text: str, size: float = 7.5, **style: Any
     """Text around a point, bold if it is larger than notes are."""
     weight = "bold" if size > 7.5 else "normal"
     style = {"ha": "center", "va": "center", "color": _INK, "weight": weight, **style}
-    axes.text(*centre, text, size=size, zorder=4, **style)
+    # Names are a stranger's and no formulas.
+    axes.text(*centre, text, size=size, zorder=4, parse_math=False, **style)
 
 
-def _draw_legend(axes: Axes, kinds: set[str], height: float) -> None:
+def _draw_legend(axes: Axes, boxes: Sequence[Box], height: float) -> None:
     """The kinds that occur, centred, `height` (of 1) above the lower edge."""
+    kinds = {_style(box) for box in boxes}
     styles = [style for kind, style in _STYLES.items() if kind in kinds]
     handles = [patches.Patch(facecolor=fill, label=name, **_PLAIN) for name, fill in styles]
-    handles.append(patches.Patch(facecolor="white", label="lowers the resolution", **_SHRINKING))
+    if any(box.shrinks for box in boxes):
+        handles.append(
+            patches.Patch(facecolor="white", label="lowers the resolution", **_SHRINKING)
+        )
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, height), "borderaxespad": 0}
     axes.legend(handles=handles, ncols=len(handles), fontsize=8.5, frameon=False, **place)

@@ -1,35 +1,25 @@
-"""What a network is made of: layer table, parameters, sizes and FLOPs, read off its trace.
+"""What a network is made of: layer table, parameters, sizes, FLOPs and graph, read off its trace.
 
 The table has the form of torchsummary and the FLOPs follow thop, as the reference report has
-them: shapes are channels first with -1 for the batch, a row a layer in the order in which the
-layers finish, multiply-accumulates of convolutions and dense layers (bias not counted) plus four
-operations for each output element of a BatchNorm.
+them: shapes are channels first with -1 for the batch, a row a call of a module in the order in
+which they finish, multiply-accumulates of all convolutions and matrix products (bias not counted)
+plus four operations for each output element of a batch, instance or layer normalisation.
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcifar.models.cnn import CNN
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, Dropout, MaxPool, ReLU
-from jaxcifar.models.resnet import ResBlock, ResNet
+from jaxcifar.models.count import multiply_accumulates
+from jaxcifar.models.graph import Node, build_graph
+from jaxcifar.models.kinds import COUNTED_NORMS, kind_of
+from jaxcifar.models.stored import from_text, to_text
+from jaxcifar.models.trace import Call, Shape, Trace, trace
 
-IMAGE_SHAPE = (32, 32, 3)
 _FLOAT_BYTES = 4
 _MIB = 2**20
-_KINDS = {
-    Conv: "Conv2d",
-    Dense: "Linear",
-    ReLU: "ReLU",
-    MaxPool: "MaxPool2d",
-    Dropout: "Dropout",
-    ResBlock: "ResBlock",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,100 +29,131 @@ class Layer:
     Attributes:
       kind: torchsummary's name for it.
       path: names of the modules that it lies in, outermost first, and its own.
-      input_shape, output_shape: of one image, channels last.
-      params: its own parameters.
-      flops: by thop's convention, for one image.
-      stride: of a convolution, else 1.
+      input_shape, output_shape: of one image's first array, channels last.
+      params: its own parameters; of a module called again, only the first call's row has them.
     """
 
     kind: str
     path: tuple[str, ...]
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
+    input_shape: Shape
+    output_shape: Shape
     params: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a network is made of.
+
+    Attributes:
+      layers: in the order in which they finish; the network itself only if it has parameters
+        that belong to no layer.
+      params: trainable parameters.
+      macs: multiply-accumulates of convolutions and matrix products for one image.
+      flops: of one image, by thop's convention.
+      graph: what is drawn, from the image to the logits.
+    """
+
+    layers: tuple[Layer, ...]
+    params: int
+    macs: int
     flops: int
-    stride: int = 1
+    graph: tuple[Node, ...]
+
+    def table(self) -> str:
+        """The table in torchsummary's form, with totals, sizes and FLOPs below it."""
+        rule, double = "-" * 64, "=" * 64
+        lines = [rule, f"{'Layer (type)':>20}  {'Output Shape':>25} {'Param #':>15}", double]
+        for number, layer in enumerate(self.layers, start=1):
+            name, shape = f"{layer.kind}-{number}", _channels_first(layer.output_shape)
+            lines.append(f"{name:>20}  {shape:>25} {layer.params:>15,}")
+        # torchsummary counts every listed output twice: once forward, once for its gradient.
+        listed = 2 * sum(math.prod(layer.output_shape) for layer in self.layers)
+        sizes = {
+            "Input": math.prod(self.graph[0].output_shape) * _FLOAT_BYTES / _MIB,
+            "Forward/backward pass": listed * _FLOAT_BYTES / _MIB,
+            "Params": self.params * _FLOAT_BYTES / _MIB,
+        }
+        lines += [double, f"Total params: {self.params:,}", f"Trainable params: {self.params:,}"]
+        lines += ["Non-trainable params: 0", rule]
+        lines += [f"{name} size (MB): {size:.2f}" for name, size in sizes.items()]
+        lines += [f"Estimated Total Size (MB): {sum(sizes.values()):.2f}", rule]
+        lines += [f"FLOPs: {self.flops:,}", rule]
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> str:
+        """All of it as text, which `from_json` reads."""
+        return to_text(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Summary":
+        """What `to_json` wrote, or someone else: nothing in it is trusted.
+
+        Raises:
+          ValueError: what is wrong with it.
+        """
+        values = from_text(text)
+        values["layers"] = tuple(Layer(**row) for row in values["layers"])
+        values["graph"] = tuple(Node(**row) for row in values["graph"])
+        return cls(**values)
 
 
-def trace_layers(model: nn.Module) -> list[Layer]:
-    """The layers of a network in the order in which they finish; nothing is computed."""
-    layers: list[Layer] = []
+def summarize(model: nn.Module, image_shape: Shape = (32, 32, 3)) -> Summary:
+    """Read a network off its trace; nothing is computed.
 
-    def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        output = call(*args, **kwargs)
-        if context.method_name == "__call__" and not isinstance(context.module, CNN | ResNet):
-            layers.append(_layer(context.module, args[0], output))
-        return output
-
-    def run() -> Any:
-        with nn.intercept_methods(record):
-            return model.init(jax.random.key(0), jnp.zeros((1, *IMAGE_SHAPE)), train=False)
-
-    jax.eval_shape(run)
-    return layers
-
-
-def _layer(module: nn.Module, x: jax.Array, y: jax.Array) -> Layer:
-    if isinstance(module, BatchNorm):
-        kind = "BatchNorm2d" if y.ndim == 4 else "BatchNorm1d"
-    else:
-        kind = _KINDS[type(module)]
-    own = module.variables.get("params", {}) if kind != "ResBlock" else {}
-    flops = 0
-    if isinstance(module, Conv | Dense):
-        positions = y.size // y.shape[-1]
-        flops = positions * own["kernel"].size
-    elif isinstance(module, BatchNorm):
-        flops = 4 * y.size
-    return Layer(
-        kind=kind,
-        path=module.path,
-        input_shape=x.shape[1:],
-        output_shape=y.shape[1:],
-        params=sum(p.size for p in own.values()),
-        flops=flops,
-        stride=getattr(module, "stride", 1),
+    Args:
+      model: called as `model(images, train=False)`.
+      image_shape: `(height, width, channels)` of its images.
+    """
+    traced = trace(model, image_shape)
+    macs = sum(op.times * multiply_accumulates(op.equation) for op in traced.operations)
+    return Summary(
+        layers=_layers(traced),
+        params=sum(size for _, size in traced.params.values()),
+        macs=macs,
+        flops=macs + 4 * _normalized(traced),
+        graph=build_graph(traced),
     )
 
 
-def count_flops(layers: Sequence[Layer]) -> int:
-    """FLOPs of one image by thop's convention."""
-    return sum(layer.flops for layer in layers)
+def _layers(traced: Trace) -> tuple[Layer, ...]:
+    own = _own_params(traced)
+    first = {call.path: call.number for call in sorted(traced.calls, key=lambda c: -c.number)}
+    rows = []
+    for call in traced.calls:
+        params = own[call.path] if first[call.path] == call.number else 0
+        if call.path or params:
+            kind = kind_of(call.module, call.output_shape)
+            rows.append(Layer(kind, call.path, call.input_shape, call.output_shape, params))
+    return tuple(rows)
 
 
-def count_macs(layers: Sequence[Layer]) -> int:
-    """Multiply-accumulates of the convolutions and dense layers for one image."""
-    return sum(layer.flops for layer in layers if layer.kind in ("Conv2d", "Linear"))
+def _own_params(traced: Trace) -> Counter[tuple[str, ...]]:
+    """Parameters by the path of the innermost called module that they lie in."""
+    called, own = {call.path for call in traced.calls}, Counter()
+    for path, (_, size) in traced.params.items():
+        prefixes = (path[:end] for end in range(len(path) - 1, -1, -1))
+        own[next(prefix for prefix in prefixes if prefix in called)] += size
+    return own
 
 
-def count_params(layers: Sequence[Layer]) -> int:
-    """Trainable parameters."""
-    return sum(layer.params for layer in layers)
+def _normalized(traced: Trace) -> int:
+    """Output elements of the normalisations that thop counts."""
+    norms = {call.number for call in traced.calls if _is_counted_norm(call)}
+    largest: dict[int, int] = Counter()
+    for operation in traced.operations:
+        if operation.call in norms and operation.depends:
+            # The largest array in it has the size of its output, mapped axes included.
+            size = max(math.prod(var.aval.shape) for var in operation.equation.outvars)
+            largest[operation.call] = max(largest[operation.call], operation.times * size)
+    return sum(largest.values())
 
 
-def layer_table(layers: Sequence[Layer]) -> str:
-    """The table in torchsummary's form, with totals, sizes and FLOPs below it."""
-    rule, double = "-" * 64, "=" * 64
-    lines = [rule, f"{'Layer (type)':>20}  {'Output Shape':>25} {'Param #':>15}", double]
-    for number, layer in enumerate(layers, start=1):
-        name = f"{layer.kind}-{number}"
-        lines.append(f"{name:>20}  {_channels_first(layer.output_shape):>25} {layer.params:>15,}")
-    params = count_params(layers)
-    sizes = {
-        "Input": math.prod(IMAGE_SHAPE) * _FLOAT_BYTES / _MIB,
-        # torchsummary counts every listed output twice: once forward, once for its gradient.
-        "Forward/backward pass": sum(math.prod(layer.output_shape) for layer in layers)
-        * (2 * _FLOAT_BYTES / _MIB),
-        "Params": params * _FLOAT_BYTES / _MIB,
-    }
-    lines += [double, f"Total params: {params:,}", f"Trainable params: {params:,}"]
-    lines += ["Non-trainable params: 0", rule]
-    lines += [f"{name} size (MB): {size:.2f}" for name, size in sizes.items()]
-    lines += [f"Estimated Total Size (MB): {sum(sizes.values()):.2f}", rule]
-    lines += [f"FLOPs: {count_flops(layers):,}", rule]
-    return "\n".join(lines) + "\n"
+def _is_counted_norm(call: Call) -> bool:
+    return kind_of(call.module, call.output_shape).startswith(COUNTED_NORMS)
 
 
-def _channels_first(shape: tuple[int, ...]) -> str:
+def _channels_first(shape: Shape) -> str:
+    if not shape:
+        return "[-1]"
     *spatial, channels = shape
     return str([-1, channels, *spatial])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.errors import RunError
+from jaxcifar.models.drawing import plot_network
 from jaxcifar.report import classes
 from jaxcifar.report.architecture import read_architecture
 from jaxcifar.report.choice import candidate, choice, collapses
@@ -48,17 +49,23 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
 
 
 def _architecture(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]:
-    """Table, sizes and drawing of a run's network; `missing` says why there is none."""
+    """Table, sizes and drawing of a run's network; `missing` says why there is none.
+
+    A picture that fails is left out, as it is in the run's own folder.
+    """
     try:
         found = read_architecture(run)
     except RunError as error:
         return {"missing": str(error)}
-    picture = draw("model", found.draw, title)
+    try:
+        picture = draw("model", plot_network, found, title)
+    except Exception:  # of matplotlib, on a network that nobody thought of
+        picture = ""
     return {
         "missing": "",
         "params": found.params,
         "flops": found.flops,
-        "table": found.table,
+        "table": found.table(),
         "picture": picture,
     }
 

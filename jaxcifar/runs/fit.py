@@ -1,40 +1,23 @@
-"""The one loop with side effects: runs are trained side by side, each to its end."""
+"""One run, from its folder to its result."""
 
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from threading import Event
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import numpy as np
 from rich.console import Console
 
 from jaxcifar.data import Dataset
-from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine import processes
-from jaxcifar.machine.interrupt import Interrupted, stop_signal
+from jaxcifar.machine.interrupt import stop_signal
+from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.progress import TrainProgress
-from jaxcifar.runs.run import Run, Task
+from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
-from jaxcifar.training.program import Hyperparameters, Program, TrainState
-
-_AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
-_CPU_IMAGES = 512  # trained at a time on a CPU: a second or two, seven with ResNet-18
-
-
-class Outcome(NamedTuple):
-    """How a task ended: with the content of its `result.json`, or with an error."""
-
-    task: Task
-    result: dict[str, Any] | None = None
-    error: Exception | None = None
+from jaxcifar.runs.task import Task
 
 
 def fit(
     task: Task,
-    dataset: Dataset,
+    load: Callable[[], Dataset],
     console: Console,
     devices: Sequence[jax.Device] | None = None,
 ) -> dict[str, Any]:
@@ -42,7 +25,7 @@ def fit(
 
     Args:
       task: what to do.
-      dataset: its images.
+      load: gives its images; not called if the run is finished.
       console: shows a bar and lines.
       devices: to train on; all by default.
 
@@ -51,210 +34,23 @@ def fit(
 
     Raises:
       Interrupted: after SIGINT or SIGTERM, with the state saved.
-      RunError: the loss is not finite, or something can't be written; earlier checkpoints stay.
-      UsageError: the folder belongs to something else, or the batch size does not fit the images
-        or the devices.
+      RunError: the loss is not finite, or something can't be read or written; earlier checkpoints
+        stay.
+      UsageError: the folder belongs to something else, the batch size does not fit the images or
+        the devices, or somebody's own code is at fault.
     """
-    setup = Setup.create(task.config, dataset, devices=devices)
     with stop_signal(console) as stop, TrainProgress(console) as progress:
-        progress.expect(task.config.epochs * setup.program.images_per_epoch)
-        [outcome] = fit_all([task], setup, progress, stop)
+        run = Run(task, progress.say)
+        try:
+            run.open()
+            if run.result is not None:
+                progress.say("This run is finished; --overwrite trains anew.")
+                return run.result
+            setup = Setup.create(task.config, load(), devices=devices)
+            progress.expect(task.config.epochs * setup.program.images_per_epoch)
+            [outcome] = fit_all([run], setup, progress, stop)
+        finally:
+            run.close()
     if outcome.error:
         raise outcome.error
     return outcome.result
-
-
-def dispatches(steps: int, program: Program) -> list[int]:
-    """How many steps to train at a time.
-
-    An accelerator gets an epoch as one. A CPU would keep the user waiting for minutes.
-    """
-    on_cpu = program.mesh.devices.flat[0].platform == "cpu"
-    most = max(1, _CPU_IMAGES // program.batch_size) if on_cpu else steps
-    return [min(most, steps - first) for first in range(0, steps, most)]
-
-
-def fit_all(
-    tasks: Iterable[Task], setup: Setup, progress: TrainProgress, stop: Event
-) -> Iterator[Outcome]:
-    """Do tasks that share a setup, as many at once as it is made for.
-
-    Args:
-      tasks: taken one by one, as places become free.
-      setup: fits each of them.
-      progress: shows how far they are.
-      stop: set to make it save everything and raise.
-
-    Yields:
-      each task as it ends, in any order.
-
-    Raises:
-      Interrupted: `stop` was set.
-    """
-    crew = _Crew(iter(tasks), setup, progress, stop)
-    try:
-        yield from crew.outcomes()
-    finally:
-        crew.close()
-
-
-class _Crew:
-    """The runs being trained: R places in the arrays of `Together`, some of them idle."""
-
-    def __init__(
-        self, tasks: Iterator[Task], setup: Setup, progress: TrainProgress, stop: Event
-    ) -> None:
-        self._tasks, self._setup = tasks, setup
-        self._progress, self._stop = progress, stop
-        self._places: list[Run | None] = [None] * setup.together.at_once
-        self._states: TrainState | None = None  # of all places
-        self._hps: Hyperparameters | None = None
-        self._means: dict[str, np.ndarray] = {}  # training loss and accuracy of all places
-
-    @property
-    def _at_work(self) -> list[tuple[int, Run]]:
-        return [(place, run) for place, run in enumerate(self._places) if run]
-
-    def outcomes(self) -> Iterator[Outcome]:
-        """Yield tasks as they end."""
-        while True:
-            yield from self._take_places()
-            if not self._at_work:
-                return
-            self._train()
-            yield from self._end_epochs()
-
-    def _take_places(self) -> Iterator[Outcome]:
-        """Give idle places to tasks that still need training."""
-        newcomers = {}
-        for place, run in enumerate(self._places):
-            while run is None and (task := next(self._tasks, None)):
-                try:
-                    opened = Run.opened(task, self._setup, self._progress.say)
-                except (RunError, UsageError) as error:
-                    yield Outcome(task, error=error)
-                    continue
-                self._progress.advance(opened.step * self._setup.program.batch_size)
-                if opened.trained:
-                    yield self._end(opened, lambda run=opened: run.finish(run.state))
-                elif opened.result:
-                    yield self._end(opened, lambda run=opened: run.result)
-                else:
-                    run = self._places[place] = newcomers[place] = opened
-        if newcomers:
-            self._join(newcomers)
-
-    def _join(self, newcomers: dict[int, Run]) -> None:
-        together = self._setup.together
-        if self._states is None:  # idle places compute what the first run does
-            first = next(iter(newcomers.values()))
-            trees = [(first.state, first.hp)] * together.at_once
-        else:
-            trees = together.split((self._states, self._hps))
-        for place, run in newcomers.items():
-            trees[place] = (run.state, run.hp)
-            del run.state  # not a copy to be kept beside the one in training
-        self._states, self._hps = together.join(trees)
-
-    def _train(self) -> None:
-        """Train to where the first run ends an epoch, or blows up."""
-        at_work = [run for _, run in self._at_work]
-        advance = self._stepper()
-        left = min(run.steps_left for run in at_work)
-        saved = last = time.monotonic()
-        running: dict[str, jax.Array] = {}
-        for count in dispatches(left, self._setup.program):
-            overdue = time.monotonic() - saved > _AUTOSAVE_SECONDS
-            stop, save = processes.agree(self._stop.is_set(), overdue)
-            if stop:
-                self._interrupt()
-            if save:
-                self._save()
-                saved = time.monotonic()
-            before, running = running, advance(count)
-            left -= count
-            for run in at_work:
-                run.step += count
-            self._progress.advance(count * self._setup.program.batch_size * len(at_work))
-            # Waiting for the dispatch before keeps one in flight and the host in touch.
-            waited = before if left else running
-            if not waited:
-                continue
-            losses = np.asarray(waited["loss"])[[place for place, _ in self._at_work]]
-            now = time.monotonic()
-            for run in at_work:
-                run.epoch_seconds += now - last
-            last = now
-            self._progress.show(at_work, losses)
-            if not np.isfinite(losses).all():
-                break
-        self._means = jax.device_get(running)
-
-    def _stepper(self) -> Callable[[int], dict[str, jax.Array]]:
-        """What trains all places by some steps and gives their means of the epoch so far."""
-        setup, together = self._setup, self._setup.together
-        someone = self._at_work[0][1]
-        orders = together.join([self._order(run or someone) for run in self._places])
-        train_steps = setup.train_steps  # waited for here: no epoch's time includes it
-
-        def advance(count: int) -> dict[str, jax.Array]:
-            self._states, means = train_steps(
-                self._states, self._hps, *setup.train, orders, np.int32(count)
-            )
-            return means
-
-        return advance
-
-    def _order(self, run: Run) -> jax.Array:
-        examples = len(self._setup.train.labels)
-        return self._setup.program.epoch_order(run.hp, np.int32(run.step), examples)
-
-    def _end_epochs(self) -> Iterator[Outcome]:
-        """Write down what was reached; places of runs that are over become idle."""
-        states = self._setup.together.split(self._states)
-        for place, run in self._at_work:
-            outcome = self._end(run, partial(self._write_down, run, states[place], place))
-            if outcome:
-                self._places[place] = None
-                yield outcome
-
-    def _write_down(self, run: Run, state: TrainState, place: int) -> dict[str, Any] | None:
-        trained = {name: float(values[place]) for name, values in self._means.items()}
-        run.require_finite("training", trained["loss"])
-        if run.epoch_over:
-            self._progress.epoch_line(run.task, run.end_epoch(state, trained))
-        return run.finish(state) if run.trained else None
-
-    def _end(self, run: Run, last_act: Callable[[], dict[str, Any] | None]) -> Outcome | None:
-        """Let a run end by its last act's result or error; None if there is neither."""
-        try:
-            result = last_act()
-        except RunError as error:
-            run.close(error)
-            left = run.task.config.epochs * self._setup.program.steps_per_epoch - run.step
-            self._progress.advance(left * self._setup.program.batch_size)
-            return Outcome(run.task, error=error)
-        if result is None:
-            return None
-        run.close()
-        return Outcome(run.task, result)
-
-    def _save(self) -> None:
-        for state, run in zip(self._setup.together.split(self._states), self._places, strict=True):
-            if run:
-                run.save(state)
-
-    def _interrupt(self) -> None:
-        self._save()
-        runs = [run for _, run in self._at_work]
-        for run in runs:
-            run.wait()
-        where = os.path.commonpath([run.task.path for run in runs])
-        raise Interrupted(
-            f"stopped; everything is saved in {where}: the same command goes on from here"
-        )
-
-    def close(self) -> None:
-        """Let go of all folders."""
-        for _, run in self._at_work:
-            run.close()

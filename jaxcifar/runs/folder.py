@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
+from jaxcifar import own_code
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import processes
-from jaxcifar.machine.files import locked, write_text
+from jaxcifar.machine.files import locked, replacing, write_text
 
 Row = dict[str, Any]
 
@@ -21,10 +24,12 @@ class RunFolder:
 
     Attributes:
       config: `config.json`, what was asked for.
+      sources: folder with a copy of each file of somebody's own code.
       metrics: `metrics.jsonl`, a line an epoch.
       result: `result.json`; exists when the run is finished.
       failure: one line, why the run can't be finished.
       mistakes: the test images that the network got wrong with most confidence (`result.py`).
+      network: `network.json`, what the network is made of, for reports.
       summary, model_plot, accuracy_plot, loss_plot: for people.
       checkpoints: folder.
     """
@@ -36,6 +41,8 @@ class RunFolder:
         self.result = path / "result.json"
         self.failure = path / "failure.txt"
         self.mistakes = path / "mistakes.npz"
+        self.sources = path / "sources"
+        self.network = path / "network.json"
         self.summary = path / "summary.txt"
         self.model_plot = path / "model.png"
         self.accuracy_plot = path / "accuracy.png"
@@ -62,9 +69,27 @@ class RunFolder:
         with folder.writing(), locked(path, wait=False):
             if overwrite:
                 folder._clear()
-            if not folder.config.exists():
-                write_text(folder.config, config.to_json())
             yield folder
+
+    def begin(self, config: Config) -> None:
+        """Write down what is run here, once it is known which images it is run on.
+
+        Args:
+          config: that of `opened`, with the data's fingerprint if its name does not say it all.
+
+        Raises:
+          UsageError: the folder holds a run on other images.
+          OSError: it can't be written.
+        """
+        if self.config.exists():
+            self.check(config)
+        else:
+            write_text(self.config, config.to_json())
+        for kind, _ in config.sources or ():
+            copy = self.sources / f"{kind}.py"
+            if not copy.exists():
+                self.sources.mkdir(exist_ok=True)
+                write_text(copy, own_code.source(kind, getattr(config, kind)).decode())
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -96,6 +121,8 @@ class RunFolder:
                 )
         elif not overwrite:
             differing = Config.from_json(self.config.read_text()).differences(config)
+            if None in differing.get("data_sha256", ()):
+                del differing["data_sha256"]  # not looked at yet
             if differing:
                 what = ", ".join(
                     f"{k} {old} there, {new} asked for" for k, (old, new) in differing.items()
@@ -107,12 +134,14 @@ class RunFolder:
 
     def _clear(self) -> None:
         # The config goes last: a folder half cleared is still recognised as a run's.
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for folder in (self.checkpoints, self.sources):
+            shutil.rmtree(folder, ignore_errors=True)
         for file in (
             self.result,
             self.failure,
             self.metrics,
             self.mistakes,
+            self.network,
             self.summary,
             self.model_plot,
             self.accuracy_plot,
@@ -134,8 +163,10 @@ class RunFolder:
         with self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def write_result(self, result: dict[str, Any]) -> None:
-        """Write `result.json`, which ends the run."""
+    def finish(self, result: dict[str, Any], mistakes: dict[str, np.ndarray]) -> None:
+        """Write `mistakes.npz` and, because that ends the run, `result.json` last."""
+        with replacing(self.mistakes) as file:
+            np.savez_compressed(file, **mistakes)
         write_text(self.result, json.dumps(result, indent=2) + "\n")
 
 
@@ -144,7 +175,7 @@ def own_folder(path: Path, config: Config) -> Iterator[Path]:
     """Where this process writes what it writes of a run.
 
     The first has the run's folder; another one has its checkpoints, which all write together, in
-    an else empty folder that does not stay.
+    a folder that does not stay.
     """
     if processes.first():
         yield path
@@ -152,5 +183,7 @@ def own_folder(path: Path, config: Config) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
         own = RunFolder(Path(scratch))
         write_text(own.config, config.to_json())
-        own.checkpoints.symlink_to(RunFolder(path).checkpoints.absolute())
+        theirs = RunFolder(path)
+        own.checkpoints.symlink_to(theirs.checkpoints.absolute())
+        own.result.symlink_to(theirs.result.absolute())  # if there is one, all are done
         yield own.path

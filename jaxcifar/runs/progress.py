@@ -7,7 +7,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from jaxcifar.runs.run import Run, Task
+from jaxcifar.runs.run import Run
+from jaxcifar.runs.task import Task
 
 
 class TrainProgress:

@@ -1,17 +1,17 @@
 """What a finished run has to say: the figures of `result.json`, plots and tables."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxcifar.config import Config
-from jaxcifar.data import Dataset, Entry, Examples
+from jaxcifar.data import Dataset, Examples
+from jaxcifar.errors import first_line
 from jaxcifar.machine import environment
 from jaxcifar.machine.files import write_text
 from jaxcifar.models.drawing import plot_network
-from jaxcifar.models.summary import Layer, count_flops, count_params, layer_table
+from jaxcifar.models.summary import Summary
 from jaxcifar.runs import plots
 from jaxcifar.runs.folder import Row, RunFolder
 
@@ -30,7 +30,7 @@ def best_epoch(history: Sequence[Row]) -> int:
 
 
 def tested_figures(
-    entry: Entry,
+    class_names: Sequence[str],
     history: Sequence[Row],
     epoch: int,
     chosen: dict[str, Any],
@@ -40,7 +40,7 @@ def tested_figures(
     """What the test images say.
 
     Args:
-      entry: the data set.
+      class_names: of the data set.
       history: rows of `metrics.jsonl`.
       epoch: the one that validation chose.
       chosen: `evaluate` of its weights.
@@ -54,7 +54,7 @@ def tested_figures(
         "test_accuracy": decimal(chosen["accuracy"]),
         "test_loss": decimal(chosen["loss"]),
         "test_accuracy_mismatched": decimal(mismatched["accuracy"]),
-        "class_accuracy": dict(zip(entry.class_names, map(decimal, class_accuracy), strict=True)),
+        "class_accuracy": dict(zip(class_names, map(decimal, class_accuracy), strict=True)),
         "confusion_matrix": confusion.tolist(),  # a row a true class, a column a predicted one
         "selected_epoch": epoch,
         "selection_rule": SELECTION_RULE,
@@ -68,21 +68,23 @@ def tested_figures(
 
 
 def run_figures(
-    config: Config, dataset: Dataset, history: Sequence[Row], layers: Sequence[Layer]
+    config: Config, dataset: Dataset, history: Sequence[Row], summary: Summary
 ) -> dict[str, Any]:
     """What was trained, on what, with what, and how fast."""
     images = sum(row["seconds"] * row["images_per_second"] for row in history)
     return {
-        "dataset": dataset.entry.title,
-        "dataset_fingerprint": dict(dataset.entry.fingerprints),
+        "dataset": dataset.title,
+        "dataset_name": dataset.name,
+        "dataset_fingerprint": dict(dataset.fingerprints),
+        "class_names": list(dataset.class_names),
         "examples": {
             split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")
         },
-        "parameters": count_params(layers),
-        "flops": count_flops(layers),
+        "parameters": summary.params,
+        "flops": summary.flops,
         "images_per_second": images / sum(row["seconds"] for row in history),
         "versions": environment.versions(),
-        "config": dataclasses.asdict(config),
+        "config": config.to_dict(),
     }
 
 
@@ -111,16 +113,30 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
     }
 
 
-def describe(
-    folder: RunFolder,
-    config: Config,
-    entry: Entry,
-    history: Sequence[Row],
-    layers: Sequence[Layer],
+def title_of(config: Config, dataset: Dataset) -> str:
+    """What pictures of a run are called."""
+    return f"{config.network_title} on {dataset.title}"
+
+
+def describe_network(
+    folder: RunFolder, title: str, summary: Summary, say: Callable[[str], None]
 ) -> None:
-    """Write what people look at; every plot's title names the data set."""
-    title = f"{config.arch} on {entry.title}"
-    write_text(folder.summary, layer_table(layers))
+    """Write the network's table and picture, once; a picture that fails costs a line.
+
+    Raises:
+      OSError: something else can't be written.
+    """
+    if folder.network.exists():
+        return
+    try:
+        plot_network(summary, title, folder.model_plot)
+    except Exception as error:  # of matplotlib, on a network that nobody thought of
+        say(f"no picture of the network ({first_line(error)})")
+    write_text(folder.summary, summary.table())
+    write_text(folder.network, summary.to_json())
+
+
+def draw_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
+    """Draw accuracy and loss by epoch."""
     for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
-        plots.plot_curves([history], quantity, f"{title}, seed {config.seed}", path)
-    plot_network(layers, title, folder.model_plot)
+        plots.plot_curves([history], quantity, title, path)

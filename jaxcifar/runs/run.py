@@ -1,132 +1,112 @@
 """One run: its folder, its checkpoints, how far it is, and what it writes down."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax
-import numpy as np
 
-from jaxcifar.config import Config
 from jaxcifar.errors import DivergedError
 from jaxcifar.machine import environment, processes
-from jaxcifar.machine.files import replacing, write_text
-from jaxcifar.runs.checkpoint import Checkpoints, Snapshot
+from jaxcifar.machine.files import write_text
+from jaxcifar.runs.checkpoint import Checkpoints
+from jaxcifar.runs.finish import tested
 from jaxcifar.runs.folder import Row, RunFolder
 from jaxcifar.runs.result import (
     best_epoch,
-    confident_mistakes,
     decimal,
-    describe,
-    run_figures,
-    tested_figures,
+    describe_network,
+    draw_curves,
+    title_of,
 )
+from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
-from jaxcifar.training.program import Hyperparameters, TrainState, Variables, evaluate
-
-# Of a run's time that training waits for checkpoints. Where epochs take a second, not each of them
-# gets one; what was put off is lost when the process is killed, and trained again.
-_SAVE_SHARE = 0.02
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A run to be done.
-
-    Attributes:
-      config: what to train.
-      path: of its folder.
-      name: what lines on the screen call it; "" if there is only one.
-      overwrite: delete what an earlier run left in the folder.
-    """
-
-    config: Config
-    path: Path
-    name: str = ""
-    overwrite: bool = False
+from jaxcifar.runs.task import Task
+from jaxcifar.training.program import TrainState, evaluate
 
 
 class Run:
-    """A task under way, held by this process.
+    """A task under way: opened, started, trained by epochs, finished.
 
     The state that is being trained is its trainer's; what is written of it is written here.
 
     Attributes:
-      task, setup: what is run, and with what.
-      hp: the run's hyper-parameters, on the devices.
-      result: content of `result.json` if the run was finished before.
-      state: where it starts from, if not: the newest checkpoint, or the seed. For its trainer to
-        take.
+      task: what is run.
+      result: content of `result.json` if the run was finished before it was opened.
+      setup: what it is run with, once it is started.
+      hp: its hyper-parameters, on the devices.
+      state: where it starts from: the newest checkpoint, or the seed. For its trainer to take.
       step: how many steps it has trained.
       epoch_seconds: spent training in the current epoch, earlier calls included.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        setup: Setup,
-        folder: RunFolder,
-        checkpoints: Checkpoints,
-        say: Callable[[str], None],
-    ) -> None:
-        self.task, self.setup = task, setup
-        self._folder, self._checkpoints = folder, checkpoints
+    def __init__(self, task: Task, say: Callable[[str], None]) -> None:
+        self.task = task
+        self.result: dict[str, Any] | None = None
+        self.step, self.epoch_seconds = 0, 0.0
         self._say = lambda line: say(f"{task.name}: {line}" if task.name else line)
-        # Asked for at the start: the files may have moved on by the end of a long run.
-        self._git_commit = environment.git_commit()
-        self._began = time.monotonic()
-        self._wall_seconds_before = 0.0  # spent by earlier calls
         self._history: list[Row] = []
-        self._unsaved: dict[int, Snapshot] = {}  # epochs whose checkpoints are put off, by step
-        self._saved_step = 0
-        self._saved_best: set[int] = set()  # the step that the newest checkpoint calls the best
-        self._save_again = 0.0  # not before this time
-        self.step = 0
-        self.epoch_seconds = 0.0
-        self.result = folder.finished_result()
-        self.hp: Hyperparameters = setup.hyperparameters(task.config)
+        self._folder: RunFolder | None = None
         self._exit = ExitStack()
 
-    @classmethod
-    def opened(cls, task: Task, setup: Setup, say: Callable[[str], None]) -> Self:
-        """Take hold of a task's folder, and of its state at the newest good checkpoint.
+    def open(self) -> None:
+        """Take hold of the task's folder, if this process does not hold it yet.
 
         Raises:
           UsageError: the folder belongs to something else.
           BusyError: another process is at work in it.
-          RunError: it can't be written.
+          RunError: it can't be written or read.
         """
-        with ExitStack() as held:
-            folder = held.enter_context(RunFolder.opened(task.path, task.config, task.overwrite))
-            processes.wait("the folder is held")
-            checkpoints = held.enter_context(Checkpoints(folder.checkpoints))
-            run = cls(task, setup, folder, checkpoints, say)
-            if run.result is None:
-                run._start()
-            run._exit = held.pop_all()
-        return run
+        if self._folder is not None:
+            return
+        task = self.task
+        folder = RunFolder.opened(task.path, task.config, task.overwrite)
+        self._folder = self._exit.enter_context(folder)
+        self._began, self._seconds_before = time.monotonic(), 0.0  # of this call, of earlier ones
+        # Asked for at the start: the files may have moved on by the end of a long run.
+        self._git_commit = environment.git_commit()
+        self.result = self._folder.finished_result()
 
-    def close(self, error: Exception | None = None) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Let go of the folder; `error` is what ended the run, if something did."""
         self._exit.__exit__(error and type(error), error, None)
 
-    def _start(self) -> None:
-        self.setup.compile_ahead(self.hp)
-        self.state: TrainState = self.setup.program.init(self.hp)
+    def start(self, setup: Setup) -> None:
+        """Make ready to train, from the newest good checkpoint.
+
+        Raises:
+          UsageError: the folder belongs to a run on other images, or the network can't start.
+          RunError: something can't be written or read.
+        """
+        self.setup = setup
+        config, program = self.task.config, setup.program
+        with self._folder.writing():
+            self._folder.begin(setup.config_of(config))
+        hp = setup.hyperparameters(config)
+        self._rates, self.hp = hp.learning_rate, setup.place(hp)
+        setup.compile_ahead(self.hp)
+        with self._folder.writing():
+            title = title_of(config, setup.dataset)
+            describe_network(self._folder, title, setup.summary, self._say)
+        processes.wait("the folder is held")
+        self._checkpoints = self._exit.enter_context(Checkpoints(self._folder.checkpoints))
+        self._saving = Saving(self._checkpoints, program.steps_per_epoch)
+        self.state: TrainState = program.init(self.hp)
         restored = self._checkpoints.newest(self.state, self._say)
         if restored is not None:
             self.state, notes = restored
-            self.step = self._saved_step = int(self.state.step)
+            self.step = int(self.state.step)
             self._history = notes["history"]
-            self._saved_best = self._best_step(self._history)
+            self._saving.resumed(self.step, self._history)
             self.epoch_seconds = notes["epoch_seconds"]
-            self._wall_seconds_before = notes["wall_seconds"]
+            self._seconds_before = notes["wall_seconds"]
             self._say(f"resuming after step {self.step} (epoch {self.epoch}).")
-        self._folder.write_history(self._history)
+        else:
+            setup.require_finite_start(config, self.state, self.hp)
+        with self._folder.writing():
+            self._folder.write_history(self._history)
 
     @property
     def epoch(self) -> int:
@@ -165,7 +145,7 @@ class Run:
         """
         if math.isfinite(loss):
             return
-        self._write_checkpoints()
+        self._saving.write()
         self.wait()
         kept = f"that of epoch {len(self._history)}" if self._history else "none yet"
         error = DivergedError(
@@ -190,15 +170,14 @@ class Run:
           DivergedError: the loss is not finite.
           RunError: something can't be written.
         """
-        program, val = self.setup.program, self.setup.val
         self.require_finite("training", trained["loss"])
-        val_logits = program.predict(state.variables, self.hp, val.images)
-        validated = jax.device_get(evaluate(val_logits, val.labels))
+        val = self.setup.val
+        logits = self.setup.program.predict(state.variables, self.hp, val.images)
+        validated = jax.device_get(evaluate(logits, val.labels))
         epoch = len(self._history) + 1
-        rates = np.asarray(self.hp.learning_rate)
         row: Row = {
             "epoch": epoch,
-            "learning_rate": decimal(rates[self._step_after(epoch - 1)]),
+            "learning_rate": decimal(self._rates[self._step_after(epoch - 1)]),
             "train_loss": decimal(trained["loss"]),
             "train_accuracy": decimal(trained["accuracy"]),
             "val_loss": decimal(validated["loss"]),
@@ -212,9 +191,10 @@ class Run:
         with self._folder.writing():
             self._folder.append_row(row)
             self._take(state)
-            [due] = processes.agree(time.monotonic() >= self._save_again)
-            if self.trained or due:
-                self._write_checkpoints()
+            if self.trained:
+                self._saving.write()
+            else:
+                self._saving.write_if_due()
         return row
 
     def save(self, state: TrainState) -> None:
@@ -227,37 +207,19 @@ class Run:
           RunError: it can't be written.
         """
         self._take(state)
-        self._write_checkpoints()
+        self._saving.write()
 
     def _take(self, state: TrainState) -> None:
-        """Hold a state to be saved; of earlier ones that are not, the best epoch's."""
         notes = {
             "history": list(self._history),
             "epoch_seconds": self.epoch_seconds,
             "wall_seconds": self._wall_seconds,
         }
-        best = self._best_step(self._history)
-        self._unsaved = {step: held for step, held in self._unsaved.items() if step in best}
-        if self.step > self._saved_step:
-            self._unsaved[self.step] = Snapshot(state, notes)
-
-    def _write_checkpoints(self) -> None:
-        began = time.monotonic()
-        for step, (state, notes) in self._unsaved.items():
-            # The best, and what the checkpoint before calls so, which counts if this is damaged.
-            best = self._best_step(notes["history"])
-            self._checkpoints.save(step, state, notes, best | self._saved_best)
-            self._saved_step, self._saved_best = step, best
-        self._unsaved = {}
-        now = time.monotonic()
-        self._save_again = now + (now - began) / _SAVE_SHARE
-
-    def _best_step(self, history: list[Row]) -> set[int]:
-        return {self._step_after(best_epoch(history))} if history else set()
+        self._saving.take(self.step, state, notes)
 
     @property
     def _wall_seconds(self) -> float:
-        return self._wall_seconds_before + time.monotonic() - self._began
+        return self._seconds_before + time.monotonic() - self._began
 
     def wait(self) -> None:
         """Wait until what was saved is on disk.
@@ -280,36 +242,14 @@ class Run:
           RunError: something can't be written, or the chosen checkpoint can't be read.
         """
         self.wait()
-        setup, task, history = self.setup, self.task, self._history
+        history, chosen = self._history, state
         epoch = best_epoch(history)
-        chosen_state = state
         if epoch != len(history):
-            chosen_state = self._checkpoints.load(self._step_after(epoch), state).state
-        logits, chosen = self._test(chosen_state.variables, self.hp)
-        _, mismatched = self._test(chosen_state.variables, self._mismatched_hp())
-        last = chosen if epoch == len(history) else self._test(state.variables, self.hp)[1]
-        result = {
-            **tested_figures(setup.dataset.entry, history, epoch, chosen, mismatched, last),
-            **run_figures(task.config, setup.dataset, history, setup.layers),
-            "wall_seconds": self._wall_seconds,
-            "device": environment.describe_devices(setup.program.mesh.devices.tolist()),
-            "at_once": setup.together.at_once,
-            "compute_dtype": str(setup.program.model.dtype),
-            "git_commit": self._git_commit,
-        }
+            chosen = self._checkpoints.load(self._step_after(epoch), state).state
+        result, mistakes = tested(self.task.config, self.setup, self.hp, history, state, chosen)
+        result |= {"wall_seconds": self._wall_seconds, "git_commit": self._git_commit}
+        title = f"{title_of(self.task.config, self.setup.dataset)}, seed {self.task.config.seed}"
         with self._folder.writing():
-            describe(self._folder, task.config, setup.dataset.entry, history, setup.layers)
-            with replacing(self._folder.mistakes) as file:
-                np.savez_compressed(file, **confident_mistakes(logits, setup.dataset.test))
-            self._folder.write_result(result)  # last, because it says that the run is finished
+            draw_curves(self._folder, title, history)
+            self._folder.finish(result, mistakes)
         return result
-
-    def _test(self, variables: Variables, hp: Hyperparameters) -> tuple[np.ndarray, dict[str, Any]]:
-        test = self.setup.test
-        logits = self.setup.program.predict(variables, hp, test.images)
-        return np.asarray(logits), jax.device_get(evaluate(logits, test.labels))
-
-    def _mismatched_hp(self) -> Hyperparameters:
-        """Those that normalise images if the run trained without, and the other way round."""
-        config = dataclasses.replace(self.task.config, normalize=not self.task.config.normalize)
-        return self.setup.hyperparameters(config)

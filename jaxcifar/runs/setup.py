@@ -1,4 +1,4 @@
-"""From a Config to what computes: the program and the arrays that it is run with."""
+"""From a Config and its images to what computes: the program and the arrays that it is run with."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,25 +9,40 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh
 
+from jaxcifar import own_code, registry
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import AXIS, place
-from jaxcifar.models import create_model
-from jaxcifar.models.summary import Layer, trace_layers
-from jaxcifar.training.optim import learning_rate_schedule
-from jaxcifar.training.program import Hyperparameters, Program
+from jaxcifar.models import check_model, create_model
+from jaxcifar.models.summary import Summary, summarize
+from jaxcifar.training.check import check_training
+from jaxcifar.training.program import Hyperparameters, Program, TrainState
+from jaxcifar.training.schedules import learning_rates
 from jaxcifar.training.together import Together
 
 
-def make_program(config: Config, train_examples: int, devices: Sequence[jax.Device]) -> Program:
+def make_model(config: Config, num_classes: int, devices: Sequence[jax.Device]) -> nn.Module:
+    """The network of a config, computing in what suits the devices.
+
+    Raises:
+      UsageError: it can't be made.
+    """
+    dtype = compute_dtype(config, devices[0])
+    return create_model(config, num_classes, dtype, AXIS)
+
+
+def make_program(config: Config, dataset: Dataset, devices: Sequence[jax.Device]) -> Program:
     """The program of a config on some devices.
 
     Raises:
-      UsageError: the batch size does not fit the images or the devices.
+      UsageError: the batch size does not fit the images or the devices, or somebody's own network,
+        update rule or augmentation can't be had.
     """
+    train_examples = len(dataset.train.labels)
     if config.batch_size % len(devices):
         raise UsageError(
             f"--batch-size {config.batch_size}: must be a multiple of the {len(devices)} devices"
@@ -37,8 +52,9 @@ def make_program(config: Config, train_examples: int, devices: Sequence[jax.Devi
             f"--batch-size {config.batch_size}: more than the {train_examples} training images"
         )
     return Program(
-        model=create_model(config.arch, compute_dtype(config, devices[0]), config.dropout, AXIS),
-        optimizer=config.optimizer,
+        model=make_model(config, len(dataset.class_names), devices),
+        optimizer=own_code.load("optimizer", config.optimizer),
+        augmentation=own_code.load("augmentation", config.augmentation),
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
@@ -52,18 +68,22 @@ def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
 
 
 def make_hyperparameters(config: Config, dataset: Dataset, steps_per_epoch: int) -> Hyperparameters:
-    """The arrays that a config and the statistics of its images come to."""
-    schedule = learning_rate_schedule(config, steps_per_epoch)
-    steps = jnp.arange(config.epochs * steps_per_epoch)
+    """The arrays that a config and the statistics of its images come to, on the host."""
     return Hyperparameters(
         key=jax.random.key(config.seed),
-        learning_rate=jnp.broadcast_to(schedule(steps), steps.shape).astype(jnp.float32),
-        weight_decay=jnp.float32(config.weight_decay),
-        momentum=jnp.float32(config.momentum),
-        mean=jnp.asarray(dataset.mean if config.normalize else np.zeros(3), jnp.float32),
-        std=jnp.asarray(dataset.std if config.normalize else np.ones(3), jnp.float32),
-        augment=jnp.asarray(config.augment),
+        learning_rate=learning_rates(config, steps_per_epoch),
+        weight_decay=np.float32(config.weight_decay),
+        momentum=np.float32(config.momentum),
+        augment=np.asarray(config.augment),
+        **normalization(dataset, config.normalize),
     )
+
+
+def normalization(dataset: Dataset, normalize: bool) -> dict[str, np.ndarray]:
+    """The `mean` and `std` by which pixels in [0, 1] are normalised, or left as they are."""
+    if normalize:
+        return {"mean": np.float32(dataset.mean), "std": np.float32(dataset.std)}
+    return {"mean": np.zeros(3, np.float32), "std": np.ones(3, np.float32)}
 
 
 @dataclasses.dataclass
@@ -74,12 +94,14 @@ class Setup:
       dataset: the images on the host.
       together: trains `at_once` runs at a time.
       train, val: the images on the devices.
+      summary: what the network is made of.
     """
 
     dataset: Dataset
     together: Together
     train: Examples
     val: Examples
+    summary: Summary
     _compiling: Future[Callable] | None = dataclasses.field(default=None, init=False)
 
     @classmethod
@@ -99,15 +121,19 @@ class Setup:
           devices: to train on; all by default.
 
         Raises:
-          UsageError: the batch size does not fit the images or the devices.
+          UsageError: the batch size does not fit the images or the devices, or somebody's own
+            network, update rule or augmentation is at fault.
         """
-        program = make_program(config, len(dataset.train.labels), devices or jax.devices())
+        program = make_program(config, dataset, devices or jax.devices())
+        check_model(config, program.model, len(dataset.class_names))
+        check_training(config, program)
         together = Together(program, at_once)
         return cls(
             dataset=dataset,
             together=together,
             train=place(dataset.train, together.replicated),
             val=place(dataset.val, program.replicated),
+            summary=summarize(program.model),
         )
 
     @property
@@ -115,16 +141,42 @@ class Setup:
         """That of one run."""
         return self.together.program
 
+    def config_of(self, config: Config) -> Config:
+        """The config of a run on these images: it says which they are."""
+        known = self.dataset.name in registry.KINDS["dataset"]
+        digest = None if known else self.dataset.sha256
+        return dataclasses.replace(config, dataset=self.dataset.name, data_sha256=digest)
+
     def hyperparameters(self, config: Config) -> Hyperparameters:
-        """Those of a run on these images, on the devices."""
-        hp = make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
+        """Those of a run on these images, on the host."""
+        return make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
+
+    def place(self, hp: Hyperparameters) -> Hyperparameters:
+        """Put hyper-parameters on the devices of one run."""
         return place(hp, self.program.replicated)
+
+    def require_finite_start(self, config: Config, state: TrainState, hp: Hyperparameters) -> None:
+        """Look at the logits of somebody's own network before the first step.
+
+        Raises:
+          UsageError: they are not finite.
+        """
+        if not registry.is_own(config.arch):
+            return
+        logits = self.program.predict(
+            state.variables, hp, self.train.images[: self.program.mesh.size]
+        )
+        if not np.isfinite(np.asarray(logits)).all():
+            raise UsageError(
+                f"--arch {config.arch}: its logits are not finite before the first step; look at "
+                "how its parameters start"
+            )
 
     def compile_ahead(self, hp: Hyperparameters) -> None:
         """Begin to compile the training program, in a thread beside what else a start takes.
 
         Args:
-          hp: of a run; those of this setup have the same shapes.
+          hp: of a run, on the devices; those of this setup have the same shapes.
         """
         if self._compiling is None:
             thread = ThreadPoolExecutor(max_workers=1)
@@ -140,8 +192,3 @@ class Setup:
     def test(self) -> Examples:
         """The test images, not touched before the first run is over."""
         return place(self.dataset.test, self.program.replicated)
-
-    @cached_property
-    def layers(self) -> list[Layer]:
-        """The rows of the network's layer table."""
-        return trace_layers(self.program.model)

@@ -11,11 +11,12 @@ from jaxcifar.data import load_dataset
 from jaxcifar.errors import DivergedError, RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
 from jaxcifar.machine.interrupt import stop_signal
-from jaxcifar.runs.fit import Outcome, fit_all
+from jaxcifar.runs.crew import Outcome, fit_all
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.progress import TrainProgress
-from jaxcifar.runs.run import Task
+from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
+from jaxcifar.runs.task import Task
 from jaxcifar.studies.study import Study
 
 STUDY_FILE = "study.json"
@@ -74,7 +75,7 @@ def _require_ours(study: Study, out: Path) -> None:
     file = out / STUDY_FILE
     if not file.exists():
         return
-    there = Study.read(file)
+    there = Study.recorded(file)
     changes = {row.name: row.changes for row in study.rows}
     changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
     if there.config == study.config and not changed:
@@ -131,7 +132,8 @@ def conduct(
             setup = Setup.create(config, dataset, together, devices)
             progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
             with stop_signal(console) as stop:
-                for outcome in fit_all(todo, setup, progress, stop):
+                runs = [Run(task, progress.say) for task in todo]
+                for outcome in fit_all(runs, setup, progress, stop):
                     outcomes.append(outcome)
                     over += 1
                     progress.runs(over, len(tasks))

@@ -6,13 +6,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.settings import applicable, flag, typed
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_FIELDS = {field.name: field.type for field in dataclasses.fields(Config) if field.name != "seed"}
+_OF_A_RUN = {"seed", "sources", "data_sha256"}  # no setting of a study
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Study:
 
     Attributes:
       title: what is studied.
-      config: fields of `Config` that every row shares.
+      config: fields of `Config` that every row shares, each where it applies.
       rows: the variations, in the order in which they are run and told.
       reference: what the rows' reference figures were measured with: `name`, `arch`, `dataset`,
         `epochs`; and `sets`, fields whose values are to be compared by how near rows that agree
@@ -50,6 +51,20 @@ class Study:
 
     @classmethod
     def read(cls, path: Path) -> Self:
+        """Read what is to be carried out: as `recorded` does, and `check` it.
+
+        Raises:
+          UsageError: see both.
+        """
+        study = cls.recorded(path)
+        try:
+            study.check()
+        except UsageError as error:
+            raise UsageError(f"--study {path}: {error}") from None
+        return study
+
+    @classmethod
+    def recorded(cls, path: Path) -> Self:
         """Read a TOML file like those in `experiments/studies`, or the JSON that `to_json` gives.
 
         Raises:
@@ -68,20 +83,34 @@ class Study:
         """The study of a file's content.
 
         Raises:
-          UsageError: an unknown key, a value of the wrong type or out of range.
+          UsageError: an unknown key, or a value of the wrong type.
         """
         unknown = said.keys() - {"title", "config", "rows", "reference"}
         if unknown or not said.get("rows"):
             raise UsageError(f"[{min(unknown)}] is unknown" if unknown else "[rows] is missing")
-        study = cls(
+        return cls(
             title=said.get("title", "Study"),
-            config=_config_fields("[config]", said.get("config", {})),
+            config=_settings("[config]", said.get("config", {})),
             rows=tuple(_row(name, values) for name, values in said["rows"].items()),
             reference=dict(said.get("reference", {})),
         )
-        for row in study.rows:
-            study.config_of(row, seed=0)
-        return study
+
+    def check(self) -> None:
+        """Refuse settings out of range, and those that whoever wrote them takes to have an effect.
+
+        Raises:
+          UsageError: see `config_of`; a row sets what means nothing to it, or all share what means
+            nothing to any.
+        """
+        for row in self.rows:
+            self.config_of(row, seed=0)
+        meaning = {row.name: applicable(self._settings_of(row)) for row in self.rows}
+        for row in self.rows:
+            for name in row.changes.keys() - meaning[row.name].keys():
+                raise UsageError(f"row {row.name}: {name} means nothing to what it trains")
+        for name in self.config:
+            if not any(name in settings for settings in meaning.values()):
+                raise UsageError(f"--{flag(name)}: means nothing to any row of this study")
 
     def to_json(self) -> str:
         """The study as JSON text, `from_dict`'s structure."""
@@ -98,9 +127,17 @@ class Study:
           UsageError: a value is out of range.
         """
         try:
-            return Config.create(**{**self.config, **row.changes, "seed": seed})
+            return Config.create(**applicable(self._settings_of(row)), seed=seed)
         except UsageError as error:
             raise UsageError(f"row {row.name}: {error}") from None
+
+    def _settings_of(self, row: StudyRow) -> dict[str, Any]:
+        """What is shared and what the row changes; a network's arguments one by one."""
+        settings = {**self.config, **row.changes}
+        if "arch_args" in settings:
+            shared = self.config.get("arch_args", {})
+            settings["arch_args"] = {**shared, **row.changes.get("arch_args", {})}
+        return settings
 
     def select(self, names: list[str] | None) -> tuple[StudyRow, ...]:
         """The rows of these names, in the study's order; all of them for None.
@@ -126,18 +163,12 @@ def _row(name: str, values: Any) -> StudyRow:
     ):
         raise UsageError(f"row {name}: reference is a list of fractions such as [0.92]")
     changes = {key: value for key, value in values.items() if key != "reference"}
-    return StudyRow(name, _config_fields(f"row {name}", changes), tuple(reference))
+    return StudyRow(name, _settings(f"row {name}", changes), tuple(reference))
 
 
-def _config_fields(where: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {}
-    for name, value in values.items():
-        if name not in _FIELDS:
-            raise UsageError(f"{where}: {name} is no setting; they are {', '.join(_FIELDS)}")
-        kinds = get_args(_FIELDS[name]) or (_FIELDS[name],)
-        if float in kinds and type(value) is int:
-            value = float(value)
-        if type(value) not in kinds:
-            raise UsageError(f"{where}: {name} = {value!r} is not of type {kinds[0].__name__}")
-        fields[name] = value
-    return fields
+def _settings(where: str, values: Any) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where}: must be settings such as learning_rate = 0.1")
+    for name in _OF_A_RUN & values.keys():
+        raise UsageError(f"{where}: {name} is no setting of a study")
+    return typed(where, values, Config)

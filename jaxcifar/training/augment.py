@@ -1,9 +1,15 @@
 """Random crops, flips and normalisation, on the device, from bytes."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 MAX_SHIFT = 4  # pixels
+
+# A pure function of a key and a device's part of a batch, `[B, H, W, C] float32` in [0, 1], that
+# gives images of the same shape.
+Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def shift_and_flip(keys: jax.Array, images: jax.Array, enabled: jax.Array | bool) -> jax.Array:
@@ -48,9 +54,21 @@ def crop(images: jax.Array, shifts: jax.Array) -> jax.Array:
     return jax.vmap(window)(padded, shifts)
 
 
-def normalize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-    """Bytes `[B, H, W, C] uint8` -> `(images / 255 - mean) / std`, float32.
+def pixels(images: jax.Array) -> jax.Array:
+    """Bytes `[B, H, W, C] uint8` -> the same as float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255
 
-    Mean 0 and deviation 1 (`[C]`, of pixels in [0, 1]) leave the pixels in [0, 1].
+
+def unchanged(key: jax.Array, images: jax.Array) -> jax.Array:
+    """An `Augmentation` that leaves `[B, H, W, C]` as they are."""
+    return images
+
+
+def normalize(pixels: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """`(pixels - mean) / std`.
+
+    Args:
+      pixels: `[B, H, W, C] float32`, in [0, 1].
+      mean, std: `[C]`; 0 and 1 leave the pixels as they are.
     """
-    return (images.astype(jnp.float32) / 255 - mean) / std
+    return (pixels - mean) / std

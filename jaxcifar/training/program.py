@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment
-from jaxcifar.training.optim import make_optimizer
+from jaxcifar.training.optim import Rule
 
 Variables = dict[str, PyTree]
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
@@ -39,7 +39,7 @@ class Hyperparameters:
     Attributes:
       key: random key of the run.
       learning_rate: `[T] float32`, the rate at each step of the run.
-      weight_decay, momentum: scalars (see `make_optimizer`).
+      weight_decay, momentum: scalars (see `optim`).
       mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
       augment: boolean scalar.
     """
@@ -109,7 +109,8 @@ class Program:
     Attributes:
       model: maps images `[B, 32, 32, 3] float32` to logits `[B, 10]`. Its `axis_name` is the axis
         of the mesh whose devices share a batch, or None where each trains by itself.
-      optimizer: name of the update rule (see `make_optimizer`).
+      optimizer: update rule (see `optim`).
+      augmentation: what is done to training images beside shifts and flips (see `augment`).
       batch_size: training images a step, over all devices together.
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
@@ -117,7 +118,8 @@ class Program:
     """
 
     model: nn.Module
-    optimizer: str
+    optimizer: Rule
+    augmentation: augment.Augmentation
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
@@ -210,7 +212,8 @@ class Program:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(_step_key(hp), state.step))
         keys = sharing.example_keys(augment_key, len(images), self._axis)
         images = augment.shift_and_flip(keys, images, hp.augment)
-        images = augment.normalize(images, hp.mean, hp.std)
+        pixels = self.augmentation(jax.random.fold_in(keys[0], 0), augment.pixels(images))
+        images = augment.normalize(pixels, hp.mean, hp.std)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
             logits, updated = self.model.apply(
@@ -251,7 +254,7 @@ class Program:
         self, variables: Variables, hp: Hyperparameters, images: jax.Array
     ) -> jax.Array:
         def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
-            images = augment.normalize(images, hp.mean, hp.std)
+            images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
             return self.model.apply(variables, images, train=False)
 
         everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
@@ -266,7 +269,7 @@ class Program:
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int
     ) -> optax.GradientTransformation:
-        return make_optimizer(self.optimizer, hp.learning_rate[step], hp.momentum, hp.weight_decay)
+        return self.optimizer(hp.learning_rate[step], hp.momentum, hp.weight_decay)
 
 
 @jax.jit

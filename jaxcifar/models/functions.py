@@ -1,0 +1,148 @@
+"""Names for what a traced program computes: of single operations, and of groups of them."""
+
+import math
+from collections.abc import Collection
+
+from jaxcifar.models.trace import Operation
+
+# Jitted functions that are drawn as one, by their names.
+NAMED = {
+    "relu": "ReLU", "relu6": "ReLU6", "leaky_relu": "leaky ReLU", "elu": "ELU", "selu": "SELU",
+    "celu": "CELU", "gelu": "GELU", "silu": "SiLU", "swish": "SiLU", "mish": "Mish", "glu": "GLU",
+    "sigmoid": "sigmoid", "log_sigmoid": "log-sigmoid", "hard_sigmoid": "hard sigmoid",
+    "hard_silu": "hard SiLU", "hard_swish": "hard SiLU", "hard_tanh": "hard tanh",
+    "soft_sign": "softsign", "softplus": "softplus", "squareplus": "squareplus",
+    "softmax": "softmax", "_softmax": "softmax", "log_softmax": "log-softmax",
+}  # fmt: skip
+# Operations that only move data or change how they are stored.
+MOVES = {
+    "broadcast_in_dim", "convert_element_type", "copy", "copy_p", "expand_dims",
+    "optimization_barrier", "reduce_precision", "reshape", "rev", "sharding_constraint", "squeeze", "stop_gradient",
+    "transpose",
+}  # fmt: skip
+RESCALES = {"add", "add_any", "div", "mul", "neg", "sub"}
+SYMBOLS = {"add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷"}
+_ELEMENTWISE = {
+    "abs", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "integer_pow", "log", "log1p",
+    "logistic", "max", "min", "pow", "rsqrt", "select_n", "sign", "sqrt", "square", "tanh",
+    "gt", "ge", "lt", "le", "eq", "cos", "sin", "clamp", "reduce_max", "reduce_sum",
+}  # fmt: skip
+SIMPLE = _ELEMENTWISE | RESCALES
+_FUNCTIONS = {"logistic": "sigmoid", "select_n": "where", "integer_pow": "power", "pow": "power"}
+_ACTIVATIONS = {"logistic", "tanh"}
+
+
+def group_name(names: Collection[str]) -> str | None:
+    """What operations compute together from one array, if that is a known function.
+
+    "" is one that changes nothing in what follows.
+    """
+    names = set(names)
+    if names == {"reduce_max", "sub"}:
+        return ""  # keeps the exponentials of a softmax small
+    if {"exp", "reduce_sum", "log"} <= names:
+        return "log-softmax"
+    if {"exp", "reduce_sum", "div"} <= names:
+        return "softmax"
+    if {"logistic", "mul"} == names:
+        return "SiLU"
+    if names & {"erf", "erfc"} and "mul" in names:
+        return "GELU"
+    if {"tanh", "log1p", "mul"} <= names:
+        return "Mish"
+    if {"tanh", "mul", "add"} <= names:
+        return "GELU"
+    if names & {"rsqrt", "sqrt"} and "reduce_sum" in names:
+        return "normalise"
+    return None
+
+
+def is_weighted(operation: Operation, inputs: Collection[bool]) -> bool:
+    """Whether it multiplies activations by weights, as convolutions and dense layers do.
+
+    Args:
+      operation: any.
+      inputs: of each, whether it depends on the image.
+    """
+    products = ("dot_general", "conv_general_dilated")
+    return operation.name in products and not all(inputs)
+
+
+def conv_name(operation: Operation) -> tuple[str, str]:
+    """A convolution's name, such as "3×3 conv, 64", and what else there is to say of it."""
+    params, kernel = operation.equation.params, operation.equation.invars[1].aval.shape
+    features, _, *spatial = params["dimension_numbers"].rhs_spec
+    groups, image = params["feature_group_count"], operation.equation.invars[0].aval.shape
+    strides, dilation = params["window_strides"], params["rhs_dilation"]
+    sort = "conv"
+    if max(params["lhs_dilation"], default=1) > 1:
+        sort, strides = "transposed conv", params["lhs_dilation"]
+    elif groups > 1 and groups == image[params["dimension_numbers"].lhs_spec[1]]:
+        sort, groups = "depthwise conv", 1
+    notes = [f"stride {_each(strides)}"] if max(strides, default=1) > 1 else []
+    notes += [f"dilation {_each(dilation)}"] if max(dilation, default=1) > 1 else []
+    notes += [f"{groups} groups"] if groups > 1 else []
+    size = "×".join(str(kernel[axis]) for axis in spatial)
+    return f"{size} {sort}, {kernel[features]}", " · ".join(notes)
+
+
+def linear_name(operation: Operation, weights: int) -> str:
+    """A dense layer's name; `weights` is which of the two inputs they are."""
+    (contracted, batched) = (
+        axes[weights] for axes in operation.equation.params["dimension_numbers"]
+    )
+    shape = operation.equation.invars[weights].aval.shape
+    used = {*contracted, *batched}
+    return f"linear, {math.prod(n for axis, n in enumerate(shape) if axis not in used)}"
+
+
+def reduction_name(operation: Operation) -> tuple[str, str] | None:
+    """The name of a pooling or reduction over axes, if it is one, and what to say of it."""
+    what = ("sum", "max", "min")
+    name, params = operation.name, operation.equation.params
+    if name.startswith("reduce_window_") and name.rsplit("_", 1)[1] in what:
+        window, strides = params["window_dimensions"][1:-1], params["window_strides"][1:-1]
+        notes = "×".join(map(str, window)) + (
+            f" · stride {_each(strides)}" if max(strides) > 1 else ""
+        )
+        return f"{name.rsplit('_', 1)[1]} pool", notes
+    if name.startswith("reduce_") and name.rsplit("_", 1)[1] in what:
+        axes, ndim = tuple(params["axes"]), operation.equation.invars[0].aval.ndim
+        sort = name.rsplit("_", 1)[1]
+        if axes and axes == tuple(range(1, ndim - 1)):
+            return f"global {sort} pool", ""
+        return f"{sort} over axes" if len(axes) > 1 else f"{sort} over an axis", ""
+    return None
+
+
+def flattens(operation: Operation) -> bool:
+    """Whether a reshape makes vectors of arrays with more axes than one that matter."""
+    before, after = (
+        operation.equation.invars[0].aval.shape,
+        operation.equation.outvars[0].aval.shape,
+    )
+    return len(after) == 2 and sum(size > 1 for size in before[1:]) > 1
+
+
+def keeps_all(operation: Operation) -> bool:
+    """Whether it is a maximum with what is smaller than any number, or the like."""
+    limit = {"max": -math.inf, "min": math.inf}.get(operation.name)
+    return limit is not None and _has_literal(operation, limit)
+
+
+def plain_look(operation: Operation) -> tuple[str, str, str]:
+    """Kind, name and note of any other operation."""
+    if operation.name == "max" and _has_literal(operation, 0):
+        return "activation", "ReLU", ""
+    name = _FUNCTIONS.get(operation.name, operation.name.replace("_", " "))
+    return "activation" if operation.name in _ACTIVATIONS else "function", name, ""
+
+
+def _has_literal(operation: Operation, value: float) -> bool:
+    literals = (getattr(var, "val", None) for var in operation.equation.invars)
+    return any(literal is not None and literal == value for literal in literals)
+
+
+def _each(sizes: Collection[int]) -> str:
+    """Of either axis: once if they agree."""
+    return str(next(iter(sizes))) if len(set(sizes)) == 1 else "×".join(map(str, sizes))

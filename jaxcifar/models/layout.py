@@ -1,0 +1,258 @@
+"""Where the boxes of a drawn network stand, and the ways between them.
+
+Boxes stand in columns in the order in which they are computed, each joined to the next by an arrow
+if it feeds it. Every other edge runs through a lane at the side of its column, and a new column
+begins only where one array alone is passed on. Lengths are in points; y grows downwards.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from jaxcifar.models.boxes import RADIUS, SIDE_WIDTH, WIDTH, Box
+from jaxcifar.models.trace import Shape
+
+Point = tuple[float, float]
+
+GAP, PAD, GUTTER, TOP = 15, 9, 32, 126
+_FORK, _LABEL = 13, 16  # room above and below a fork, and for a panel's name
+_NARROW, _NAMED, _WIDE = 16, 52, SIDE_WIDTH + 2 * PAD  # lanes
+_LEAST_HEIGHT, _ASPECT = 620, 1.5
+
+
+@dataclasses.dataclass
+class Panel:
+    """Drawn around the boxes of a module that holds several; `depth` of them lie around it."""
+
+    label: str
+    depth: int
+    left: float
+    top: float
+    right: float = 0
+    bottom: float = 0
+
+
+@dataclasses.dataclass
+class Net:
+    """An array on its way through a lane, from where it forks to all that read it.
+
+    Attributes:
+      top, bottom: where it leaves the column, and its last reader.
+      targets: places of boxes.
+      box: place of the box that stands on the way, if any.
+    """
+
+    top: float
+    bottom: float
+    targets: list[int]
+    box: int | None = None
+    lane: int = 0
+
+    @property
+    def width(self) -> float:
+        """Of the lane that it needs."""
+        return _NARROW if self.box is None and not self.named else _WIDE if self.box else _NAMED
+
+    named: bool = False  # whether to write on it that it is a skip
+
+
+@dataclasses.dataclass
+class Layout:
+    """All that is to be drawn.
+
+    Attributes:
+      centres: of each box.
+      ways: points of each arrow, and how far from a corner it starts to turn.
+      dots: where ways fork.
+      names: of skips that nothing changes.
+      headers: the shape at the head of each column, and its middle.
+    """
+
+    centres: dict[int, Point] = dataclasses.field(default_factory=dict)
+    ways: list[tuple[list[Point], float]] = dataclasses.field(default_factory=list)
+    dots: list[Point] = dataclasses.field(default_factory=list)
+    names: list[Point] = dataclasses.field(default_factory=list)
+    panels: list[Panel] = dataclasses.field(default_factory=list)
+    headers: list[tuple[Shape, float]] = dataclasses.field(default_factory=list)
+    width: float = 0
+    height: float = 0
+
+
+def lay_out(boxes: Sequence[Box]) -> Layout:
+    """Place everything."""
+    layout = Layout()
+    left, flow = 0.0, None
+    for column in split_columns(boxes):
+        left, flow = _Column(boxes, column, layout, left).place(flow)
+    layout.width = left
+    layout.height += 2 * GAP
+    return layout
+
+
+def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
+    """Places of the boxes of each column."""
+    last = {}  # reader of each box
+    for place, box in enumerate(boxes):
+        last |= dict.fromkeys(box.sources, place)
+    tall = math.sqrt(sum(_room(box) for box in boxes) * (WIDTH + 80) / _ASPECT)
+    column: list[int] = []
+    height, open_ways = 0.0, set()
+    for place, box in enumerate(boxes):
+        if column and open_ways == {column[-1]} and not box.side:
+            before = boxes[column[-1]]
+            limit = max(_LEAST_HEIGHT, tall) * (1 + 0.3 * _shared(before.path, box.path))
+            other = before.output[:-1] != box.output[:-1] and box.kind != "data"
+            if (other and len(column) > 1) or height > limit:
+                yield column
+                column, height = [], 0.0
+        column.append(place)
+        height += 0 if box.side else _room(box)
+        open_ways = {way for way in (*open_ways, place) if last.get(way, 0) > place}
+    yield column
+
+
+def _room(box: Box) -> float:
+    return box.size[1] + GAP + 6 * len(box.path)
+
+
+def _shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many panels two boxes share."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    return len(list(same))
+
+
+class _Column:
+    """One column, being laid out."""
+
+    def __init__(
+        self, boxes: Sequence[Box], column: Sequence[int], layout: Layout, left: float
+    ) -> None:
+        self._boxes, self._layout, self._left = boxes, layout, left
+        self._main = [place for place in column if not boxes[place].side]
+        self._side = [place for place in column if boxes[place].side]
+        self._depth = max(len(boxes[place].path) for place in column)
+        self._x = left + PAD * (self._depth + 1) + WIDTH / 2
+        self._y = float(TOP)
+        self._forks: dict[int, float] = {}  # by source
+        self._open: list[Panel] = []
+        self._panels: list[Panel] = []
+
+    def place(self, flow: tuple[int, Point] | None) -> tuple[float, tuple[int, Point]]:
+        """Place all, entered by the way of a box that ends at a point; returns the next of both."""
+        before, entry = flow or (None, None)
+        source = before
+        for place in self._main:
+            self._place_box(place, source)
+            source = place
+        self._close(0)
+        right = self._place_lanes()
+        self._layout.panels += self._panels
+        self._layout.headers.append((self._boxes[source].output, self._x))
+        self._layout.height = max(self._layout.height, self._y)
+        if entry:
+            self._enter(entry, before)
+        end = (self._x, self._bottom(source))
+        return right + GUTTER, (source, end)
+
+    def _place_box(self, place: int, source: int | None) -> None:
+        box, path = self._boxes[place], self._boxes[place].path
+        targets = self._lane_targets(source, place)
+        if source in self._main:
+            self._close(_shared(self._boxes[source].path, path))
+            self._y += GAP if path or not targets else GAP / 2
+        level = len(self._open)
+        for target in targets:
+            level = max(level, _shared(path, self._boxes[target].path))
+        fork_at = min((_shared(path, self._boxes[t].path) for t in targets), default=level)
+        fork_at = max(fork_at, len(self._open))
+        for depth in range(len(self._open), len(path) + 1):
+            if targets and depth == fork_at:
+                self._forks[source] = self._y + (_FORK / 2 if depth == len(self._open) else 0)
+                self._y += _FORK * 1.3
+            if depth < len(path):
+                self._open_panel(path[depth], depth)
+        start, height = self._y, box.size[1]
+        self._layout.centres[place] = (self._x, start + height / 2)
+        self._y += height
+        if source in self._main and source in box.sources:
+            self._layout.ways.append(([(self._x, self._bottom(source)), (self._x, start)], 0))
+
+    def _lane_targets(self, source: int | None, following: int) -> list[int]:
+        """Boxes that read from a source otherwise than by the arrow to the one that follows it."""
+        column = (*self._main, *self._side)
+        return [p for p in column if source in self._boxes[p].sources and p != following]
+
+    def _open_panel(self, label: str, depth: int) -> None:
+        panel = Panel(label, depth, self._left + PAD * depth, self._y)
+        self._open.append(panel)
+        self._panels.append(panel)
+        self._y += _LABEL
+
+    def _close(self, depth: int) -> None:
+        while len(self._open) > depth:
+            self._y += PAD
+            self._open.pop().bottom = self._y
+
+    def _bottom(self, place: int) -> float:
+        return self._layout.centres[place][1] + self._boxes[place].size[1] / 2
+
+    def _nets(self) -> Iterator[Net]:
+        for source, fork in self._forks.items():
+            following = (
+                self._main[self._main.index(source) + 1 :] if source in self._main else self._main
+            )
+            targets = self._lane_targets(source, following[0])
+            direct = [p for p in targets if not self._boxes[p].side]
+            if direct:
+                named = all(self._boxes[p].nodes[0].name == "+" for p in direct)
+                yield Net(
+                    fork, max(self._layout.centres[p][1] for p in direct), direct, named=named
+                )
+            for place in set(targets) - set(direct):
+                join = next(p for p in self._main if place in self._boxes[p].sources)
+                yield Net(fork, self._layout.centres[join][1], [join], place)
+
+    def _place_lanes(self) -> float:
+        """Place all ways through lanes and what stands on them; returns where the column ends."""
+        nets = sorted(self._nets(), key=lambda net: (net.bottom - net.top, net.top))
+        for number, net in enumerate(nets):
+            beside = [n.lane for n in nets[:number] if n.top < net.bottom and net.top < n.bottom]
+            net.lane = max(beside, default=-1) + 1
+        edge = self._x + WIDTH / 2 + PAD * (self._depth + 1)
+        edges = [edge - PAD * 0.6]  # of the lanes, from left to right
+        for lane in range(max((net.lane for net in nets), default=-1) + 1):
+            edges.append(edges[-1] + max(net.width for net in nets if net.lane == lane))
+        for net in nets:
+            self._draw_net(net, (edges[net.lane] + edges[net.lane + 1]) / 2)
+        for panel in self._panels:
+            inner = [n.lane for n in nets if panel.top <= n.top and n.bottom <= panel.bottom]
+            below = self._depth - panel.depth
+            right = edges[max(inner) + 1] + PAD if inner else edge - PAD * (panel.depth + 1)
+            panel.right = right if inner else self._x + WIDTH / 2 + PAD * below
+        return max([edges[-1] + PAD * 0.6, *(panel.right for panel in self._panels)])
+
+    def _draw_net(self, net: Net, lane: float) -> None:
+        layout, fork = self._layout, (self._x, net.top)
+        for target in net.targets:
+            x, y = layout.centres[target]
+            side = x + (RADIUS if self._boxes[target].kind == "operator" else WIDTH / 2)
+            bend = 28 if net.width > _NARROW else 7
+            layout.ways.append(([fork, (lane, net.top), (lane, y), (side, y)], bend))
+        layout.dots.append(fork)
+        middle = (lane, (net.top + net.bottom) / 2)
+        if net.box is not None:
+            layout.centres[net.box] = middle
+        elif net.named:
+            layout.names.append(middle)
+
+    def _enter(self, entry: Point, before: int) -> None:
+        """Draw the way from the column before, up through the gutter."""
+        layout, first = self._layout, self._main[0]
+        high, gutter, low = TOP - 0.9 * GAP, self._left - GUTTER / 2, entry[1] + 1.5 * GAP
+        closings = len(self._boxes[before].path) * PAD
+        low += closings
+        end = self._layout.centres[first][1] - self._boxes[first].size[1] / 2
+        turns = [entry, (entry[0], low), (gutter, low), (gutter, high), (self._x, high)]
+        layout.ways.append(([*turns, (self._x, end)], 7))
+        layout.height = max(layout.height, low)

@@ -1,0 +1,133 @@
+"""What an experiment can name: our own entries, one line each, or anyone's `FILE.py:NAME`.
+
+Nothing named here is imported before it is asked for, so options are read and a `Config` is checked
+without JAX.
+"""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxcifar.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Something that a field of `Config` can name.
+
+    Attributes:
+      constructor: where it is, `package.module:NAME`.
+      title: what tables and plots call it.
+      defaults: fields of `Config` that it brings with it.
+      takes: the fields that mean something to it, of those that not all entries of its kind take.
+    """
+
+    constructor: str
+    title: str
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    takes: tuple[str, ...] = ()
+
+
+# The defaults of a network are the best settings that the reference report found for it.
+_CNN = {
+    "epochs": 100,
+    "batch_size": 128,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "weight_decay": 0.0,
+    "schedule": "none",
+    "dropout": 0.5,
+}
+_RESNET18 = {
+    "epochs": 50,
+    "batch_size": 512,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+}
+_OWN_NETWORK = {
+    "epochs": 20,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+}
+_RULE = ("momentum", "weight_decay")
+
+# By the field of `Config` that names them.
+KINDS: dict[str, dict[str, Entry]] = {
+    "arch": {
+        "cnn": Entry("jaxcifar.models.cnn:CNN", "CNN", _CNN, takes=("dropout",)),
+        "resnet18": Entry("jaxcifar.models.resnet:ResNet", "ResNet-18", _RESNET18),
+    },
+    "optimizer": {
+        "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=_RULE),
+        "adam": Entry("jaxcifar.training.optim:adam", "Adam", takes=_RULE),
+        "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", takes=_RULE),
+    },
+    "schedule": {
+        "none": Entry("jaxcifar.training.schedules:constant", "constant"),
+        "step": Entry("jaxcifar.training.schedules:step", "step", takes=("step_size", "gamma")),
+        "cosine": Entry("jaxcifar.training.schedules:cosine", "cosine"),
+    },
+    "augmentation": {
+        "none": Entry("jaxcifar.training.augment:unchanged", "none"),
+    },
+    "dataset": {
+        "cifar10": Entry("jaxcifar.data.catalog:CIFAR10", "CIFAR-10"),
+        "cifar100": Entry("jaxcifar.data.catalog:CIFAR100", "CIFAR-100"),
+        "shapes10": Entry("jaxcifar.data.catalog:SHAPES10", "shapes10 (synthetic, not CIFAR-10)"),
+    },
+}
+# What an entry of somebody else's is known to bring and to take.
+_OWN = {
+    "arch": Entry("", "", _OWN_NETWORK),
+    "optimizer": Entry("", "", takes=_RULE),
+    "schedule": Entry("", ""),
+    "augmentation": Entry("", ""),
+}
+_NOUNS = {"arch": "network", "dataset": "data set"}
+_OWN_FORM = {"dataset": "the path of your own"}
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is `FILE.py:NAME` or `package.module:NAME` instead of an entry of ours."""
+    return ":" in name
+
+
+def is_path(dataset: str) -> bool:
+    """Whether a data set is named by a path: it has a separator or the suffix .npz, or exists."""
+    separators = {os.sep, os.altsep or os.sep, "/"}
+    return bool(separators & set(dataset)) or dataset.endswith(".npz") or Path(dataset).exists()
+
+
+def entry(kind: str, name: str) -> Entry:
+    """What is known of a name without importing it.
+
+    Raises:
+      UsageError: it is neither an entry of this kind nor somebody's own.
+    """
+    entries = KINDS[kind]
+    if name in entries:
+        return entries[name]
+    if kind == "dataset" and is_path(name):
+        return Entry(name, Path(name).name)
+    if kind != "dataset" and is_own(name):
+        title = name.rpartition(":")[2]
+        return dataclasses.replace(_OWN[kind], constructor=name, title=title)
+    near = difflib.get_close_matches(name, entries, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(
+        f"--{kind} {name}: no such {_NOUNS.get(kind, kind)}; {meant}choose one of "
+        f"{', '.join(entries)}, or {_OWN_FORM.get(kind, 'your own as FILE.py:NAME')}"
+    )
+
+
+def conditional(kind: str) -> set[str]:
+    """The fields of `Config` that only some entries of a kind take."""
+    return {name for known in KINDS[kind].values() for name in known.takes}

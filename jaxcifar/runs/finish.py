@@ -1,0 +1,60 @@
+"""The last act of a run: the test images are looked at, once, and the result is put together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcifar.config import Config
+from jaxcifar.machine import environment
+from jaxcifar.runs.folder import Row
+from jaxcifar.runs.result import best_epoch, confident_mistakes, run_figures, tested_figures
+from jaxcifar.runs.setup import Setup, normalization
+from jaxcifar.training.program import Hyperparameters, TrainState, Variables, evaluate
+
+
+def tested(
+    config: Config,
+    setup: Setup,
+    hp: Hyperparameters,
+    history: Sequence[Row],
+    last: TrainState,
+    chosen: TrainState,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Test a trained network.
+
+    Args:
+      config: what was trained.
+      setup: with what.
+      hp: its hyper-parameters.
+      history: rows of `metrics.jsonl`.
+      last: the state after the last epoch.
+      chosen: that after the epoch that validation chose.
+
+    Returns:
+      the content of `result.json` but for times, and that of `mistakes.npz`.
+    """
+    dataset, program = setup.dataset, setup.program
+    logits, figures = _test(setup, chosen.variables, hp)
+    # Normalised if the run trained without, and the other way round.
+    other = setup.place(hp.replace(**normalization(dataset, not config.normalize)))
+    _, mismatched = _test(setup, chosen.variables, other)
+    epoch = best_epoch(history)
+    of_last = figures if epoch == len(history) else _test(setup, last.variables, hp)[1]
+    result = {
+        **tested_figures(dataset.class_names, history, epoch, figures, mismatched, of_last),
+        **run_figures(setup.config_of(config), dataset, history, setup.summary),
+        "device": environment.describe_devices(program.mesh.devices.tolist()),
+        "at_once": setup.together.at_once,
+        "compute_dtype": str(getattr(program.model, "dtype", "float32")),
+    }
+    return result, confident_mistakes(logits, dataset.test)
+
+
+def _test(
+    setup: Setup, variables: Variables, hp: Hyperparameters
+) -> tuple[np.ndarray, dict[str, Any]]:
+    test = setup.test
+    logits = setup.program.predict(variables, hp, test.images)
+    return np.asarray(logits), jax.device_get(evaluate(logits, test.labels))

@@ -1,0 +1,23 @@
+"""What is to be trained, and where it goes."""
+
+import dataclasses
+from pathlib import Path
+
+from jaxcifar.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A run to be done.
+
+    Attributes:
+      config: what to train.
+      path: of its folder.
+      name: what lines on the screen call it; "" if there is only one.
+      overwrite: delete what an earlier run left in the folder.
+    """
+
+    config: Config
+    path: Path
+    name: str = ""
+    overwrite: bool = False

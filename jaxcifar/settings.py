@@ -1,0 +1,102 @@
+"""Settings before they are a `Config`: their defaults, their types, what applies to what."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, get_args
+
+from jaxcifar import registry
+from jaxcifar.errors import UsageError
+
+NAMED = ("arch", "optimizer", "schedule", "augmentation")  # fields that name somebody's own code
+
+COMMON_DEFAULTS: dict[str, Any] = {
+    "arch_args": (),
+    "dataset": "cifar10",
+    "momentum": 0.9,
+    "lr_scale": "none",
+    # The reference names neither; chosen by the scan in experiments/studies/step_decay_cnn.toml.
+    "step_size": 10,
+    "gamma": 0.1,
+    "dropout": 0.0,
+    "normalize": True,
+    "augment": True,
+    "augmentation": "none",
+    "val_fraction": 0.1,
+    "train_examples": None,
+    "dtype": "auto",
+    "seed": 0,
+}
+
+
+def applicable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that mean something to the network, optimiser... that they name."""
+    known = {**defaults(settings.get("arch", "resnet18")), **settings}
+    kept = dict(settings)
+    for kind in NAMED:
+        takes = registry.entry(kind, known[kind]).takes
+        for name in registry.conditional(kind).difference(takes):
+            kept.pop(name, None)
+    return kept
+
+
+def typed(where: str, settings: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """Settings read from a file, held against the fields' types.
+
+    Raises:
+      UsageError: a name that no field has, or a value of another type.
+    """
+    fields = {field.name: field.type for field in dataclasses.fields(config)}
+    checked = {}
+    for name, value in settings.items():
+        if name not in fields:
+            raise UsageError(f"{where}: {name} is no setting; they are {', '.join(fields)}")
+        if name in ("arch_args", "sources"):
+            kinds: Iterable[type] = (dict,)
+        else:
+            kinds = get_args(fields[name]) or (fields[name],)
+        if float in kinds and type(value) is int and abs(value) < 2**53:
+            value = float(value)
+        if type(value) not in kinds:
+            raise UsageError(f"{where}: {name} = {value!r:.80} is not of type {kinds[0].__name__}")
+        checked[name] = value
+    return checked
+
+
+def frozen(values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    """Pairs in order of their names, lists as tuples."""
+
+    def freeze(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return tuple(map(freeze, value))
+        if not isinstance(value, bool | int | float | str | None):
+            raise UsageError(f"--arch-args: {value!r:.80} is no number, text, true, false or list")
+        return value
+
+    return tuple(sorted((str(name), freeze(value)) for name, value in dict(values).items()))
+
+
+def defaults(arch: str) -> dict[str, Any]:
+    """All settings of a network as far as the registry knows them."""
+    return {**COMMON_DEFAULTS, **registry.entry("arch", arch).defaults}
+
+
+def belongs_to(name: str) -> str:
+    """The kind of which only some entries take a field."""
+    return next(kind for kind in NAMED if name in registry.conditional(kind))
+
+
+def flag(name: str) -> str:
+    """A field as an option: learning-rate."""
+    return name.replace("_", "-")
+
+
+def spelled(value: Any) -> str:
+    """A value as the command line takes it: tuples as 16,32 or 16, ."""
+    if isinstance(value, tuple):
+        return ",".join(map(spelled, value)) + "," * (len(value) == 1)
+    return str(value)
+
+
+def reject(name: str, value: Any, rule: str) -> NoReturn:
+    """Refuse a value of an option."""
+    raise UsageError(f"--{flag(name)} {value}: {rule}")

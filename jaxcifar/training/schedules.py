@@ -1,0 +1,79 @@
+"""The course of the learning rate, as a table over all steps of a run.
+
+A schedule is a function of (step, steps_per_epoch, total_steps), steps counted from 0, that gives
+the factor by which the initial learning rate is multiplied at that step.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxcifar import own_code, registry
+from jaxcifar.config import Config
+from jaxcifar.errors import UsageError
+
+_WARMUP_EPOCHS = 5
+
+
+def constant(step: int, steps_per_epoch: int, total_steps: int) -> float:
+    """1 at every step."""
+    return 1.0
+
+
+def step(
+    step: int, steps_per_epoch: int, total_steps: int, *, step_size: int, gamma: float
+) -> float:
+    """`gamma ** floor(step / (step_size * steps_per_epoch))`: a decay every `step_size` epochs."""
+    return gamma ** (step // (step_size * steps_per_epoch))
+
+
+def cosine(step: int, steps_per_epoch: int, total_steps: int) -> float:
+    """`(1 + cos(pi * step / total_steps)) / 2`.
+
+    Loshchilov and Hutter, "SGDR", 2017, without restarts.
+    """
+    return (1 + math.cos(math.pi * step / total_steps)) / 2
+
+
+def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
+    """The rate at each step of a run, `[T] float32`.
+
+    The schedule's factors times the initial rate, times the factor that `lr_scale` gives for k, the
+    batch size over that of the reference settings: linear is k (Goyal et al., "Accurate, large
+    minibatch SGD", 2017), sqrt is sqrt(k) (Krizhevsky, "One weird trick for parallelizing
+    convolutional neural networks", 2014). A factor above 1 is reached linearly from 1 in 5 epochs,
+    or in half the run if that is less.
+
+    Raises:
+      UsageError: somebody's own schedule fails, or gives something else than a finite number of at
+        least 0.
+    """
+    total = config.epochs * steps_per_epoch
+    factors = np.asarray(_factors(config, steps_per_epoch, total))
+    wrong = np.flatnonzero(~(np.isfinite(factors) & (factors >= 0)))
+    if len(wrong):
+        raise UsageError(
+            f"--schedule {config.schedule}: gives {factors[wrong[0]]} at step {wrong[0]}; it must "
+            "be a finite number of at least 0"
+        )
+    return (config.learning_rate * factors * _batch_factors(config, steps_per_epoch)).astype(
+        np.float32
+    )
+
+
+def _factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
+    takes = registry.entry("schedule", config.schedule).takes
+    options = {name: getattr(config, name) for name in takes}
+    schedule: Callable[..., float] = own_code.load("schedule", config.schedule)
+    with own_code.telling_of_own_code("schedule", config.schedule):
+        return [float(schedule(step, steps_per_epoch, total, **options)) for step in range(total)]
+
+
+def _batch_factors(config: Config, steps_per_epoch: int) -> np.ndarray:
+    ratio = config.batch_size / registry.entry("arch", config.arch).defaults["batch_size"]
+    factor = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[config.lr_scale]
+    steps = np.arange(config.epochs * steps_per_epoch)
+    warmup = min(_WARMUP_EPOCHS, config.epochs / 2) * steps_per_epoch if factor > 1 else 0
+    risen = np.minimum(steps / round(warmup), 1.0) if round(warmup) else np.ones(len(steps))
+    return 1 + (factor - 1) * risen
