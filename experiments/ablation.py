@@ -14,10 +14,12 @@ from experiments.cli import (
     add_config_options,
     add_data_dir,
     add_devices,
+    count,
+    location,
     run_command,
     use_huge_pages,
 )
-from jaxcifar.errors import BusyError, RunError, UsageError
+from jaxcifar.errors import BusyError, RunError
 from jaxcifar.studies.study import Study
 
 ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
@@ -27,16 +29,16 @@ def parser() -> Parser:
     """The command's options."""
     parser = Parser(prog="python -m experiments.ablation", description=__doc__)
     study = parser.add_argument_group("the study")
-    study.add_argument("--study", type=Path, default=ABLATION, help="file of rows (TOML)")
+    study.add_argument("--study", type=location, default=ABLATION, help="file of rows (TOML)")
     study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")
     study.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="of each row")
     study.add_argument("--force", nargs="+", default=[], metavar="ROW", help="run these anew")
-    study.add_argument("--at-once", type=int, metavar="N", help="runs to train together")
+    study.add_argument("--at-once", type=count, metavar="N", help="runs to train together")
     study.add_argument(
         "--shard", type=shard, default=(1, 1), metavar="I/N", help="only the I-th of N parts"
     )
     add_devices(study)
-    study.add_argument("--out", type=Path, help="folder (default: checkpoints/ and the study)")
+    study.add_argument("--out", type=location, help="folder (default: checkpoints/ and the study)")
     add_data_dir(study)
     # Rows may set any of these; an option holds for the rows that don't.
     add_config_options(parser, without=("seed",), default_of=lambda _: "the study's")
@@ -57,8 +59,6 @@ def main(argv: Sequence[str]) -> None:
     options = vars(parser().parse_args(argv))
     own = ("study", "rows", "seeds", "force", "at_once", "shard", "devices", "out", "data_dir")
     here = {name: options.pop(name) for name in own}
-    if here["at_once"] is not None and here["at_once"] < 1:
-        raise UsageError(f"--at-once {here['at_once']}: must be at least 1")
     study = Study.read(here["study"])
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)

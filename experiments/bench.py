@@ -15,9 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import Parser, run_command, use_huge_pages
+from experiments.cli import Parser, count, location, run_command, use_huge_pages
 from jaxcifar.config import ARCHS, Config
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError
 from jaxcifar.machine.files import write_text
 
 
@@ -27,13 +27,13 @@ def parser() -> Parser:
     add = parser.add_argument
     dtypes = Config.__dataclass_fields__["dtype"].metadata["choices"]
     add("--arch", nargs="+", choices=ARCHS, default=ARCHS, help="networks (default: both)")
-    add("--batch-size", type=int, default=128, help="of a training step (default: 128)")
+    add("--batch-size", type=count, default=128, help="of a training step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
     add("--peer", choices=["torch"], help="also measure PyTorch (extra: peer)")
-    add("--at-once", nargs="+", type=int, default=[], metavar="N", help="CNNs to train together")
-    add("--rounds", type=int, default=5, help="to take medians of (default: 5)")
-    add("--steps", type=int, help="of training in a round (default: a few seconds' worth)")
-    add("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    add("--at-once", nargs="+", type=count, default=[], metavar="N", help="CNNs to train together")
+    add("--rounds", type=count, default=5, help="to take medians of (default: 5)")
+    add("--steps", type=count, help="of training in a round (default: a few seconds' worth)")
+    add("--json", type=location, metavar="FILE", help="write all figures to FILE")
     add(
         "--ablation",
         nargs=argparse.REMAINDER,
@@ -46,11 +46,6 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Measure, print a table, write a file."""
     options = parser().parse_args(argv)
-    for name in ("batch_size", "rounds", "steps", "at_once"):
-        values = getattr(options, name)
-        for value in values if isinstance(values, list) else [values]:
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
 
     # Contestants, and this process, share an accelerator: none may take its memory as a whole.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

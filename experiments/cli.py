@@ -3,6 +3,7 @@
 import argparse
 import ast
 import dataclasses
+import errno
 import logging
 import os
 import sys
@@ -112,7 +113,7 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """`--data-dir`, with TFDS's own default."""
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=location,
         default=default_data_dir(),
         help="TFDS data folder (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
     )
@@ -120,13 +121,24 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def add_devices(parser: argparse.ArgumentParser) -> None:
     """`--devices`."""
-    parser.add_argument("--devices", type=_positive, metavar="N", help="train on N (default: all)")
+    parser.add_argument("--devices", type=count, metavar="N", help="train on N (default: all)")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 1")
+def count(text: str) -> int:
+    """An option's value: how many of something, as far as arrays can count them."""
+    if not text.isdecimal() or not 1 <= len(text) <= 10 or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1, below 2**31")
     return int(text)
+
+
+def location(text: str) -> Path:
+    """An option's value: a file or folder, there or not, of a name that the file system takes."""
+    try:
+        os.lstat(text)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(f"{text}: choose a shorter name") from None
+    return Path(text)
 
 
 def use_huge_pages() -> None:
@@ -143,9 +155,10 @@ def use_huge_pages() -> None:
 
 def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
-    # TFDS and orbax write hints through this logger, and tracebacks of failures that they also
+    # TFDS and orbax write hints through these loggers, and tracebacks of failures that they also
     # raise, which are told below.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         command()

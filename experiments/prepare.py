@@ -1,35 +1,47 @@
-"""Prepare a data set once: `python -m experiments.prepare [--archive PATH]`."""
+"""Prepare a data set once: `python -m experiments.prepare [--dataset NAME] [--archive PATH]`."""
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.cli import Parser, add_data_dir, run_command
+from experiments.cli import Parser, add_data_dir, location, run_command
 from jaxcifar.errors import UsageError
 
 
 def main(argv: Sequence[str]) -> None:
     """Prepare, decode and check the data set, and say where it is."""
     parser = Parser(prog="python -m experiments.prepare", description=__doc__)
-    parser.add_argument("--dataset", choices=("cifar10", "shapes10"), default="cifar10")
+    parser.add_argument(
+        "--dataset",
+        default="cifar10",
+        help="cifar10, cifar100, shapes10, or the path of a folder of images by class or of an "
+        ".npz file (default: cifar10)",
+    )
     parser.add_argument(
         "--archive",
-        type=Path,
-        help="CIFAR-10 as you have it: the binary or the python archive, packed or unpacked "
+        type=location,
+        help="the CIFAR as you have it: the binary or the python archive, packed or unpacked "
         "(default: download)",
     )
     add_data_dir(parser)
     options = parser.parse_args(argv)
-    if options.archive and options.dataset != "cifar10":
-        raise UsageError(f"--archive: {options.dataset} is drawn, not read; leave the option out")
 
-    from jaxcifar.data import CATALOG
+    from jaxcifar.data import CATALOG, dataset_title
+    from jaxcifar.data.own import load_own
     from jaxcifar.data.prepare import load_records
 
-    entry = CATALOG[options.dataset]
-    records = load_records(entry, options.data_dir, options.archive)
+    title = dataset_title(options.dataset)
+    entry = CATALOG.get(options.dataset)
+    if options.archive and (entry is None or entry.form is None):
+        raise UsageError(f"--archive: {title} comes from no archive; leave the option out")
+
+    if entry is None:
+        records, manifest = load_own(options.dataset, options.data_dir)
+        verified = f"{len(manifest.class_names):,} classes"
+    else:
+        records = load_records(entry, options.data_dir, options.archive)
+        verified = entry.verified
     counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
-    print(f"{entry.title} is ready in {options.data_dir}: {counts} images, content verified.")
+    print(f"{title} is ready in {options.data_dir}: {counts} images, {verified}.")
 
 
 if __name__ == "__main__":

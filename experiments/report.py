@@ -2,15 +2,16 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.cli import Parser, run_command
+from experiments.cli import Parser, location, run_command
 
 
 def main(argv: Sequence[str]) -> None:
     """Read run folders, write REPORT.md, report.html and pictures beside them."""
     parser = Parser(prog="python -m experiments.report", description=__doc__)
-    parser.add_argument("folder", metavar="DIR", type=Path, help="runs are found here and below")
+    parser.add_argument(
+        "folder", metavar="DIR", type=location, help="runs are found here and below"
+    )
     options = parser.parse_args(argv)
 
     from jaxcifar.report import write_report

@@ -15,10 +15,11 @@ from experiments.cli import (
     add_config_options,
     add_data_dir,
     add_devices,
+    count,
+    location,
     run_command,
     use_huge_pages,
 )
-from jaxcifar import registry
 from jaxcifar.config import Config
 
 
@@ -30,7 +31,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     where = parser.add_argument_group("where things are")
     add_data_dir(where)
     where.add_argument(
-        "--run-dir", type=Path, help="folder of the run (default: checkpoints/ and a name)"
+        "--run-dir", type=location, help="folder of the run (default: checkpoints/ and a name)"
     )
     where.add_argument(
         "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
@@ -39,7 +40,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     add_devices(devices)
     devices.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
     devices.add_argument(
-        "--processes", type=int, metavar="N", help="that train together (default: the cluster's)"
+        "--processes", type=count, metavar="N", help="that train together (default: the cluster's)"
     )
     devices.add_argument("--process-id", type=int, metavar="I", help="of this one, from 0")
     options = vars(parser.parse_args(argv))
@@ -73,7 +74,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
       auto: whether on CIFAR-10 or, if it can't be had, the embedded images.
       here: what only this command does.
     """
-    from jaxcifar.data import Dataset, choose_dataset, load_dataset
+    from jaxcifar.data import Dataset, choose_dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.runs.fit import fit
@@ -87,7 +88,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
         with processes.after_the_first():
             config = dataclasses.replace(config, dataset=choose_dataset(here["data_dir"], say))
     path = here["run_dir"] or Path("checkpoints", config.run_name())
-    title = registry.entry("dataset", config.dataset).title
+    title = dataset_title(config.dataset)
     say(f"{config.network_title} on {title}, in {path}")
     if config.dataset == "shapes10":
         console.print(not_cifar10(title))

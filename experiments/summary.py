@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.cli import Parser, run_command
+from experiments.cli import Parser, location, run_command
 from jaxcifar.config import ARCHS
 from jaxcifar.errors import RunError
 
@@ -13,7 +12,7 @@ def main(argv: Sequence[str]) -> None:
     """Print the layer table and, if asked to, draw the network."""
     parser = Parser(prog="python -m experiments.summary", description=__doc__)
     parser.add_argument("--arch", choices=ARCHS, default="resnet18")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg, .pdf)")
+    parser.add_argument("--plot", type=location, metavar="FILE", help="draw it (.png, .svg, .pdf)")
     options = parser.parse_args(argv)
 
     import jax.numpy as jnp

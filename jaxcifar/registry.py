@@ -103,7 +103,11 @@ def is_own(name: str) -> bool:
 def is_path(dataset: str) -> bool:
     """Whether a data set is named by a path: it has a separator or the suffix .npz, or exists."""
     separators = {os.sep, os.altsep or os.sep, "/"}
-    return bool(separators & set(dataset)) or dataset.endswith(".npz") or Path(dataset).exists()
+    return (
+        bool(separators & set(dataset))
+        or dataset.endswith(".npz")
+        or Path(dataset).expanduser().exists()
+    )
 
 
 def entry(kind: str, name: str) -> Entry:

@@ -1,7 +1,6 @@
 """Fixtures that several rooms' tests share."""
 
 import contextlib
-import dataclasses
 import os
 import subprocess
 import sys
@@ -13,10 +12,10 @@ import jax
 import jax.experimental
 import numpy as np
 import pytest
-from small import entry_of, random_records, small_cnn
+from small import entry_of, random_records
 
 from jaxcifar.data import Dataset, Examples, catalog
-from jaxcifar.runs import fit, setup
+from jaxcifar.runs import crew
 
 # Programs are compiled once for all tests and all the commands that they start, data sets prepared
 # once for all workers: they inherit what the first process sets.
@@ -55,7 +54,10 @@ def easy_dataset():
         return Examples((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
 
     return Dataset(
-        entry=dataclasses.replace(catalog.SHAPES10, class_names=tuple("abcdefghij")),
+        name="shapes10",
+        title=catalog.SHAPES10.title,
+        class_names=tuple("abcdefghij"),
+        fingerprints=catalog.SHAPES10.fingerprints,
         train=examples(128, 0),
         val=examples(40, 1),
         test=examples(40, 2),
@@ -65,11 +67,10 @@ def easy_dataset():
 
 
 @pytest.fixture(scope="module")
-def small_network():
-    """Trains `small_cnn` whatever the config names, a step a dispatch, to be stopped after any."""
+def step_by_step():
+    """Trains a step a dispatch, to be stopped after any."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "create_model", small_cnn)
-        patch.setattr(fit, "_CPU_IMAGES", 1)
+        patch.setattr(crew, "_CPU_IMAGES", 1)
         yield
 
 
@@ -97,7 +98,7 @@ def stopped_after(times):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 64 kB, less than two checkpoints of `small_cnn`, and what makes it larger."""
+    """A disk of 64 kB, less than two checkpoints of the small network, and what makes it larger."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a small disk takes root")
@@ -124,8 +125,17 @@ def prepared(dataset, *arguments):
 
 def start(name, *arguments, env=None):
     """Begin a command that trains and prepares what is `small`."""
+    return start_module("small", name, *arguments, env=env)
+
+
+def start_program(name, *arguments, env=None):
+    """Begin one of `tests/programs`: what a test needs a process of its own for."""
+    return start_module(f"programs.{name}", *arguments, env=env)
+
+
+def start_module(module, *arguments, env=None):
     return subprocess.Popen(
-        [sys.executable, "-m", "small", name, *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
         stdout=subprocess.PIPE,

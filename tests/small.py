@@ -12,13 +12,9 @@ import numpy as np
 from jaxcifar import data
 from jaxcifar.data import catalog
 from jaxcifar.data import records as rec
-from jaxcifar.models.cnn import CNN
-from jaxcifar.runs import setup
 
-
-def small_cnn(arch, dtype, dropout=0.0, axis_name=None):
-    """In place of `create_model`, where the network does not matter: compiles in a moment."""
-    return CNN((4,), hidden=8, dropout=dropout, dtype=dtype, axis_name=axis_name)
+# Arguments of the CNN, where the network does not matter: compiles in a moment.
+SMALL = {"widths": (4,), "hidden": 8}
 
 
 def random_records(count, seed):
@@ -40,15 +36,15 @@ def some_records():
     return {"train": random_records(4000, 0), "test": random_records(1000, 1)}
 
 
-def train_small():
-    """Have this process train `small_cnn` and test it on a tenth of the images."""
+def evaluate_less():
+    """Have this process test on a tenth of the images."""
     load = data.load_records
 
     def load_less(*arguments, **options):
         records = load(*arguments, **options)
         return records | {"test": records["test"][::10]}
 
-    setup.create_model, data.load_records = small_cnn, load_less
+    data.load_records = load_less
 
 
 def prepare_some():
@@ -63,5 +59,7 @@ if __name__ == "__main__":
     if command == "prepare":
         prepare_some()
     else:
-        train_small()
+        evaluate_less()
+        if command in ("run", "ablation"):
+            arguments += ["--arch-args", "widths=4,", "hidden=8"]
     run_command(lambda: importlib.import_module(f"experiments.{command}").main(arguments))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcifar.data import records as rec
-from jaxcifar.data.archive import read_archive
+from jaxcifar.data.archive import CIFAR10_FORM, read_archive
 from jaxcifar.errors import RunError
 
 
@@ -54,8 +54,8 @@ def write_folder(path, members):
     return path
 
 
-def assert_holds(path, records):
-    read = read_archive(path)
+def assert_holds(path, records, form=CIFAR10_FORM):
+    read = read_archive(path, form)
     for split, expected in records.items():
         np.testing.assert_array_equal(rec.sort(read[split]), expected)
 
@@ -101,18 +101,18 @@ def test_missing_batch_names_its_split(tmp_path, tiny_records):
     members = binary_members(tiny_records)
     del members["test_batch.bin"]
     with pytest.raises(RunError, match="test split is wrong: test_batch is missing"):
-        read_archive(write_tar(tmp_path / "a.tgz", members))
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
     members = binary_members(tiny_records)
     del members["data_batch_3.bin"]
     with pytest.raises(RunError, match="train split is wrong: data_batch_3 is missing"):
-        read_archive(write_folder(tmp_path / "folder", members))
+        read_archive(write_folder(tmp_path / "folder", members), CIFAR10_FORM)
 
 
 def test_cut_batch_names_its_split(tmp_path, tiny_records):
     members = binary_members(tiny_records)
     members["data_batch_2.bin"] = members["data_batch_2.bin"][:-7]
     with pytest.raises(RunError, match=r"train split is wrong: data_batch_2.bin is damaged"):
-        read_archive(write_tar(tmp_path / "a.tgz", members))
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.99])
@@ -121,26 +121,27 @@ def test_truncated_archive_is_refused(tmp_path, tiny_records, kept):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(RunError, match=r"splits? (is|are) wrong"):
-        read_archive(path)
+        read_archive(path, CIFAR10_FORM)
 
 
 def test_foreign_sources_are_refused(tmp_path):
     with pytest.raises(RunError, match="train and test splits are wrong"):
         read_archive(
-            write_tar(tmp_path / "a.tgz", {"train.bin": b"x", "fine_label_names.txt": b""})
+            write_tar(tmp_path / "a.tgz", {"train.bin": b"x", "fine_label_names.txt": b""}),
+            CIFAR10_FORM,
         )
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(RunError, match="no tar file"):
-        read_archive(tmp_path / "text")
+        read_archive(tmp_path / "text", CIFAR10_FORM)
     with pytest.raises(RunError, match="no such file"):
-        read_archive(tmp_path / "absent")
+        read_archive(tmp_path / "absent", CIFAR10_FORM)
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/../../evil"])
 def test_members_that_would_land_outside_are_refused(tmp_path, tiny_records, name):
     members = {name: b"x"} | binary_members(tiny_records)
     with pytest.raises(RunError, match="outside"):
-        read_archive(write_tar(tmp_path / "a.tgz", members, folder=""))
+        read_archive(write_tar(tmp_path / "a.tgz", members, folder=""), CIFAR10_FORM)
 
 
 def test_links_are_refused(tmp_path):
@@ -149,7 +150,7 @@ def test_links_are_refused(tmp_path):
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(info)
     with pytest.raises(RunError, match="link"):
-        read_archive(tmp_path / "a.tar")
+        read_archive(tmp_path / "a.tar", CIFAR10_FORM)
 
 
 class Evil:
@@ -167,7 +168,7 @@ def test_hostile_pickle_runs_nothing(tmp_path, tiny_records):
     members = python_members(tiny_records)
     members["data_batch_1"] = pickle.dumps({b"data": Evil(marker), b"labels": []})
     with pytest.raises(RunError, match=r"train split is wrong: data_batch_1 .*not admitted"):
-        read_archive(write_tar(tmp_path / "a.tgz", members))
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
     assert not marker.exists()
     pickle.loads(members["data_batch_1"])  # the threat is real
     assert marker.exists()
@@ -189,4 +190,4 @@ def test_pickles_of_another_shape_are_refused(tmp_path, tiny_records, content):
     members = python_members(tiny_records)
     members["test_batch"] = pickle.dumps(content, protocol=2)
     with pytest.raises(RunError, match="test split is wrong"):
-        read_archive(write_tar(tmp_path / "a.tgz", members))
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)

@@ -56,4 +56,4 @@ def test_without_the_first_nothing_is_measured():
 
 
 def test_bad_options_are_one_line():
-    assert_one_line_error(command("bench", "--rounds", "0"), 2, "--rounds 0")
+    assert_one_line_error(command("bench", "--rounds", "0"), 2, "--rounds", "0: must be at least 1")

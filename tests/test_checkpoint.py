@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxcifar.errors import RunError
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.training.program import Metrics, TrainState
+from jaxcifar.training.state import Metrics, TrainState
 
 
 def state_at(step):
@@ -72,7 +73,15 @@ def empty(folder):
             path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, cut, empty])
+def lose_a_file(folder):
+    max(data_files(folder), key=lambda path: path.stat().st_size).unlink()
+
+
+def lose_the_names(folder):
+    (folder / "state" / "_METADATA").unlink()
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut, empty, lose_a_file, lose_the_names])
 def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
     save_all(tmp_path, {1: (), 2: (), 3: ()})
     damage(tmp_path / "3")
@@ -94,6 +103,58 @@ def test_a_damaged_or_missing_best_is_named(tmp_path):
         for step in (1, 7):
             with pytest.raises(RunError, match=f"checkpoint {step}, the best one, is missing or"):
                 checkpoints.load(step, state_at(0))
+
+
+def state_of(rule, **shapes):
+    """Of a network with parameters of these shapes under one of optax's rules."""
+    params = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+    return state_at(3).replace(params=params, opt_state=rule.init(params))
+
+
+MOMENTUM, ADAM = optax.trace(0.9), optax.scale_by_adam()
+KERNEL = {"kernel": (8, 10)}
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (
+            state_of(MOMENTUM, kernel=(8, 100)),
+            "params/kernel: float32[8, 10] there, float32[8, 100] expected; opt_state/trace/kernel:"
+            " float32[8, 10] there, float32[8, 100] expected",
+        ),
+        (
+            state_of(MOMENTUM, **KERNEL, bias=(10,)),
+            "params/bias: none there, float32[10] expected; opt_state/trace/bias: none there, "
+            "float32[10] expected",
+        ),
+        (
+            state_of(ADAM, **KERNEL),
+            "opt_state/count: none there, int32[] expected; opt_state/mu/kernel: none there, "
+            "float32[8, 10] expected; opt_state/nu/kernel: none there, float32[8, 10] expected; "
+            "and 1 more",
+        ),
+        (
+            state_of(MOMENTUM, **KERNEL).replace(batch_stats={}),
+            "batch_stats/mean: float32[8] there, none expected",
+        ),
+    ],
+    ids=["shape", "name", "optimiser", "no statistics"],
+)
+def test_another_state_is_told_and_left_as_it_is(tmp_path, other, difference):
+    mine = state_of(MOMENTUM, **KERNEL)
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (2, 3):
+            checkpoints.save(step, mine, {})
+        checkpoints.wait()
+        for ask in (lambda: checkpoints.newest(other, quiet), lambda: checkpoints.load(3, other)):
+            with pytest.raises(RunError) as error:
+                ask()
+            assert "checkpoint 3 holds another state" in str(error.value)
+            assert f"({difference})" in str(error.value)
+            assert "--overwrite" in str(error.value)
+        assert kept(tmp_path) == {2, 3}
+        jax.tree.map(np.testing.assert_array_equal, checkpoints.newest(mine, quiet).state, mine)
 
 
 def test_an_empty_folder_has_no_newest(tmp_path):

@@ -10,6 +10,7 @@ import jax
 import pytest
 from conftest import stopped_after
 from rich.console import Console
+from small import SMALL
 
 from jaxcifar.errors import BusyError, DivergedError, UsageError
 from jaxcifar.machine.compilations import count_compilations
@@ -26,6 +27,7 @@ TIMES = ("seconds", "images_per_second")
 def study(**rows):
     config = {
         "arch": "cnn",
+        "arch_args": SMALL,
         "dataset": "shapes10",
         "epochs": 2,
         "batch_size": 32,
@@ -40,7 +42,7 @@ THREE = study(plain={"normalize": False, "augment": False}, norm={"augment": Fal
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_images(easy_dataset, small_network):
+def few_images(easy_dataset, step_by_step):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conduct_module, "load_dataset", lambda *_: easy_dataset)
         yield
@@ -114,7 +116,7 @@ def test_forced_rows_are_run_anew(alone):
 
 @pytest.fixture(scope="module")
 def two_at_once(tmp_path_factory):
-    """Two places for three runs: the third takes a place that became free."""
+    """Two slots for three runs: the third takes a slot that became free."""
     out = tmp_path_factory.mktemp("study")
     assert {outcome.error for outcome in run(THREE, out, at_once=2)} == {None}
     return out

@@ -25,7 +25,7 @@ def test_json_round_trip():
     ("name", "value"),
     [
         ("arch", "vgg"),
-        ("dataset", "mnist"),
+        ("optimizer", "lion"),
         ("epochs", 0),
         ("batch_size", 0),
         ("optimizer", "lion"),

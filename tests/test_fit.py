@@ -10,20 +10,27 @@ import numpy as np
 import pytest
 from conftest import stopped_after
 from rich.console import Console
+from small import SMALL
 
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import fit as fit_module
-from jaxcifar.runs import run as run_module
+from jaxcifar.runs import saving
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
-from jaxcifar.runs.run import Task
 from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.runs.task import Task
 
-pytestmark = pytest.mark.usefixtures("small_network")
+pytestmark = pytest.mark.usefixtures("step_by_step")
 CONFIG = Config.create(
-    "cnn", dataset="shapes10", epochs=3, batch_size=32, optimizer="sgd", learning_rate=0.05
+    "cnn",
+    arch_args=SMALL,
+    dataset="shapes10",
+    epochs=3,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.05,
 )
 METRICS = (
     "epoch",
@@ -41,7 +48,7 @@ TIMES = ("seconds", "images_per_second")
 def train(path, dataset, config=CONFIG, overwrite=False):
     with Path(os.devnull).open("w") as nowhere:
         task = Task(config, path, overwrite=overwrite)
-        return fit(task, dataset, Console(file=nowhere))
+        return fit(task, lambda: dataset, Console(file=nowhere))
 
 
 def rows(path):
@@ -53,7 +60,7 @@ def untimed(path):
 
 
 def final_state(path, dataset, config=CONFIG):
-    program = make_program(config, len(dataset.train.labels), jax.devices())
+    program = make_program(config, dataset, jax.devices())
     state = program.init(make_hyperparameters(config, dataset, program.steps_per_epoch))
     with Checkpoints(path / "checkpoints") as checkpoints:
         return checkpoints.newest(state, pytest.fail).state
@@ -83,7 +90,9 @@ def test_what_a_run_leaves_behind(finished, easy_dataset):
     assert f"Total params: {result['parameters']:,}" in (path / "summary.txt").read_text()
     assert result["dataset"] == "shapes10 (synthetic, not CIFAR-10)"
     assert result["last_epoch"]["epoch"] == 3
-    assert set(result["class_accuracy"]) == set(easy_dataset.entry.class_names)
+    assert set(result["class_accuracy"]) == set(easy_dataset.class_names)
+    assert result["class_names"] == list("abcdefghij")
+    assert result["dataset_name"] == "shapes10"
     assert np.mean(list(result["class_accuracy"].values())) == pytest.approx(
         result["test_accuracy"], abs=1e-6
     )
@@ -138,7 +147,7 @@ def test_a_failure_after_the_metrics_were_written(finished, tmp_path, easy_datas
 def test_checkpoints_put_off(finished, tmp_path, easy_dataset, monkeypatch):
     """After the first they take too long; yet a stop and the end have what they need."""
     saved, save = [], Checkpoints.save
-    monkeypatch.setattr(run_module, "_SAVE_SHARE", 1e-9)
+    monkeypatch.setattr(saving, "_SHARE", 1e-9)
     monkeypatch.setattr(Checkpoints, "save", lambda self, *a: (saved.append(a[0]), save(self, *a)))
     with monkeypatch.context() as patch:
         patch.setattr(fit_module, "stop_signal", stopped_after(11))
@@ -153,7 +162,7 @@ def test_checkpoints_put_off(finished, tmp_path, easy_dataset, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy_dataset):
-    config = Config.create("cnn", epochs=3, batch_size=32, optimizer="sgd", learning_rate=1e30)
+    config = dataclasses.replace(CONFIG, learning_rate=1e30)
     with pytest.raises(RunError, match=r"loss became (nan|inf) in epoch 1.*--learning-rate"):
         train(tmp_path, easy_dataset, config)
     assert not (tmp_path / "result.json").exists()
@@ -161,9 +170,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy_dataset):
 
 def test_batches_must_fit_images_and_devices(easy_dataset):
     with pytest.raises(UsageError, match="more than the 128 training images"):
-        make_program(Config.create("cnn", batch_size=129), 128, jax.devices()[:1])
+        make_program(dataclasses.replace(CONFIG, batch_size=129), easy_dataset, jax.devices()[:1])
     with pytest.raises(UsageError, match="multiple of the 3 devices"):
-        make_program(Config.create("cnn", batch_size=32), 128, jax.devices() * 3)
+        make_program(CONFIG, easy_dataset, jax.devices() * 3)
 
 
 def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):

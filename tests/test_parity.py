@@ -11,9 +11,12 @@ import pytest
 from jax.sharding import Mesh
 from reference import common
 
+from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models import create_model, summary
-from jaxcifar.training.program import CPU_OPTIONS, Hyperparameters, Program
+from jaxcifar.training import augment, optim
+from jaxcifar.training.program import CPU_OPTIONS, Program
+from jaxcifar.training.state import Hyperparameters
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
 ARCHS = ("cnn", "resnet18")
@@ -46,8 +49,9 @@ def put(tree, path, arrays):
 def run(arch):
     """What `torch_twin.run` does, by our library."""
     program = Program(
-        model=create_model(arch, jnp.float32),
-        optimizer="sgd",
+        model=create_model(Config.create(arch), 10),
+        optimizer=optim.sgd,
+        augmentation=augment.unchanged,
         batch_size=common.BATCH,
         steps_per_epoch=common.STEPS,
         mesh=Mesh(jax.devices()[:1], AXIS),

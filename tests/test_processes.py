@@ -1,12 +1,13 @@
 """Several processes on this machine train one run."""
 
 import json
+import signal
 import socket
 import time
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command, start
+from conftest import assert_one_line_error, command, ended, start, start_program
 
 EPOCHS = 8
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
@@ -16,16 +17,19 @@ SMALL += ("--dropout", "0", "--epochs", str(EPOCHS))
 
 def start_all(shapes_dir, path, count, *arguments):
     """As many processes with one CPU device each, or one process with any number."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    processes = []
+    coordinator, processes = free_address(), []
     for number in range(count):
         joined = ("--coordinator", coordinator, "--processes", count)
         own = (*joined, "--process-id", number) if count > 1 else ()
         where = ("--data-dir", shapes_dir, "--run-dir", path)
         processes.append(start("run", *SMALL, *where, *own, *arguments))
     return processes
+
+
+def free_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def train(shapes_dir, path, count, *arguments):
@@ -118,9 +122,21 @@ def test_a_checkpoint_serves_another_number_of_devices(by_two, shapes_dir, tmp_p
     assert "processes" not in result["device"]
 
 
+def test_only_the_others_abort_is_told_as_such():
+    """Whatever else aborts a process ends it as it would have, without a word on the others."""
+    address = free_address()
+    both = [start_program("one_aborts", address, number) for number in (0, 1)]
+    first, second = map(ended, both)
+    assert first.returncode == -signal.SIGABRT
+    assert "another process" not in first.stderr
+    assert second.returncode == 1
+    assert "another process ended or can't be reached" in second.stderr.splitlines()[-1]
+
+
 def test_bad_options_are_one_line():
     assert_one_line_error(command("run", "--processes", "2"), 2, "--coordinator")
     assert_one_line_error(command("run", "--coordinator", "h:1"), 2, "--processes", "--process-id")
     wrong = ("--coordinator", "h:1", "--processes", "2", "--process-id", "2")
     assert_one_line_error(command("run", *wrong), 2, "--process-id 2")
     assert_one_line_error(command("run", "--devices", "0"), 2, "--devices")
+    assert_one_line_error(command("run", "--devices", "3"), 2, "--devices 3", "--batch-size 512")

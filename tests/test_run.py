@@ -102,6 +102,8 @@ def test_killed_interrupted_and_resumed(whole_small, shapes_dir, tmp_path):
         (["--dataset", "mnist"], ["--dataset", "mnist"]),
         (["--arch", "vgg"], ["--arch", "vgg"]),
         (["--epochs", "0"], ["--epochs 0", "at least 1"]),
+        (["--devices", "9" * 20], ["--devices", "9: must be at least 1, below 2**31"]),
+        (["--run-dir", "r" * 300], ["--run-dir", "choose a shorter name"]),
         (["--no-such-option"], ["--no-such-option"]),
     ],
 )

@@ -84,7 +84,7 @@ def test_whole_numbers_stand_for_fractions(tmp_path):
         (["--study", "nowhere.toml"], ["nowhere.toml", "No such file"]),
         (["--rows", "norm", "nothing"], ["no row nothing", "baseline"]),
         (["--rows", "norm", "--force", "aug"], ["--force aug", "not among"]),
-        (["--at-once", "0"], ["--at-once 0", "at least 1"]),
+        (["--at-once", "0"], ["--at-once", "0: must be at least 1"]),
         (["--epochs", "0"], ["--epochs 0", "at least 1"]),
         (["--seeds", "-1"], ["--seed -1"]),
         (["--seed", "1"], ["--seed"]),

@@ -10,14 +10,21 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
+from small import SMALL
 
 from jaxcifar.config import Config
 from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.training.together import Together
 
-pytestmark = pytest.mark.usefixtures("small_network")
+pytestmark = pytest.mark.usefixtures("step_by_step")
 CONFIG = Config.create(
-    "cnn", epochs=1, batch_size=32, optimizer="sgd", learning_rate=0.005, schedule="none"
+    "cnn",
+    arch_args=SMALL,
+    epochs=1,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.005,
+    schedule="none",
 )
 VARIATIONS = (
     {"normalize": False, "augment": False},
@@ -30,7 +37,7 @@ STEPS = 3
 
 def losses(dataset, devices, at_once, steps_at_a_time=1):
     """Mean loss after each dispatch of the four variations."""
-    program = make_program(CONFIG, len(dataset.train.labels), devices)
+    program = make_program(CONFIG, dataset, devices)
     together = Together(program, at_once)
     data = jax.device_put(dataset.train, together.replicated)
     result = []
@@ -98,14 +105,12 @@ SPREAD = """
 import json, sys
 import jax, numpy as np
 import test_together
-from small import small_cnn
-from jaxcifar.runs import setup
-from jaxcifar.data import Dataset, Examples, catalog
+from jaxcifar.data import Dataset, Examples
 
-setup.create_model = small_cnn
 train = Examples(**np.load(sys.argv[1]))
 mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
-dataset = Dataset(catalog.SHAPES10, train, train, train, mean, std)
+names = tuple("abcdefghij")
+dataset = Dataset("noise", "noise", names, {}, train, train, train, mean, std)
 assert jax.device_count() == 2
 print(json.dumps({n: test_together.losses(dataset, jax.devices(), n).tolist() for n in (1, 2, 4)}))
 """

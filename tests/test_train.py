@@ -11,22 +11,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
+from small import SMALL
 
 from jaxcifar.config import Config
 from jaxcifar.runs.setup import make_hyperparameters, make_program
-from jaxcifar.training.program import Metrics, evaluate
+from jaxcifar.training.state import Metrics, evaluate
 from jaxcifar.training.together import Together
 
-pytestmark = pytest.mark.usefixtures("small_network")
+pytestmark = pytest.mark.usefixtures("step_by_step")
 CONFIG = Config.create(
-    "cnn", epochs=2, batch_size=32, optimizer="sgd", learning_rate=0.05, schedule="cosine"
+    "cnn",
+    arch_args=SMALL,
+    epochs=2,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.05,
+    schedule="cosine",
 )
 
 
 @pytest.fixture(scope="module")
 def trained(easy_dataset):
     """Losses and state of one epoch, one dispatch a step."""
-    return train(make_program(CONFIG, 128, jax.devices()[:1]), easy_dataset)
+    return train(make_program(CONFIG, easy_dataset, jax.devices()[:1]), easy_dataset)
 
 
 def train(program, dataset, config=CONFIG, steps_at_a_time=1):
@@ -49,7 +56,7 @@ def stacked(program, hp, step):
 
 
 def test_an_epoch_visits_every_image_once(easy_dataset):
-    program = make_program(CONFIG, 128, jax.devices()[:1])
+    program = make_program(CONFIG, easy_dataset, jax.devices()[:1])
     hp = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
     orders = [np.asarray(program.epoch_order(hp, jnp.int32(step), 128)) for step in (0, 3, 4)]
     for order in orders:
@@ -86,7 +93,7 @@ def test_rates_decay_and_augmentation_are_data(trained, easy_dataset):
     for changes in ({"learning_rate": 0.3}, {"weight_decay": 0.0}, {"augment": False}, {"seed": 5},
                     {"normalize": False}, {"schedule": "step"}):  # fmt: skip
         config = dataclasses.replace(CONFIG, **changes)
-        assert make_program(config, 128, jax.devices()[:1]) == program
+        assert make_program(config, easy_dataset, jax.devices()[:1]) == program
         train(program, easy_dataset, config)
     assert Together.train_steps._cache_size() == compiled
 
@@ -122,24 +129,22 @@ EIGHT_DEVICES = """
 import json, sys
 import jax, numpy as np
 from jaxcifar.data import Examples
-from small import small_cnn
 from test_train import CONFIG, stacked, train
-from jaxcifar.runs import setup
 from jaxcifar.runs.setup import make_program
-from jaxcifar.data import Dataset, catalog
+from jaxcifar.data import Dataset
 from jaxcifar.bench.scaling import collectives
 from jaxcifar.training.together import Together
 
-setup.create_model = small_cnn
 rng = np.random.RandomState(0)
 labels = np.arange(128, dtype=np.int32) % 10
 images = (rng.randint(0, 20, (128, 32, 32, 3)) + 23 * labels[:, None, None, None]).astype(np.uint8)
 examples = Examples(images, labels)
 mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
-dataset = Dataset(catalog.SHAPES10, examples, examples, examples, mean, std)
+names = tuple("abcdefghij")
+dataset = Dataset("noise", "noise", names, {}, examples, examples, examples, mean, std)
 losses = {}
 for count in (1, 8):
-    program = make_program(CONFIG, 128, jax.devices()[:count])
+    program = make_program(CONFIG, dataset, jax.devices()[:count])
     program, hp, state, losses[count] = train(program, dataset)
     kernel = jax.tree.leaves(state.params)[0]
     assert len(kernel.sharding.device_set) == count

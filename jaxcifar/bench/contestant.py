@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Self
 
 from jaxcifar.bench.work import Work
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, first_line
 
 _TORCH_FORMS = {
     "torch": "nchw",
@@ -82,8 +82,7 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
                 value = getattr(contestant, method)(*arguments)
             connection.send((None, value))
         except Exception as error:  # told to whoever asked
-            lines = str(error).strip().splitlines() or [""]
-            connection.send((f"{type(error).__name__}: {lines[0]}", None))
+            connection.send((f"{type(error).__name__}: {first_line(error)}", None))
 
 
 def _create(name: str, work: Work) -> Any:

@@ -14,14 +14,14 @@ from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 
-from jaxcifar.bench.work import Work, random_examples
-from jaxcifar.data import Dataset, catalog
+from jaxcifar.bench.work import CLASSES, Work, random_examples
+from jaxcifar.data import Dataset
 from jaxcifar.machine.environment import use_cpu_cores
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.runs.fit import dispatches, fit
 from jaxcifar.runs.run import Task
 from jaxcifar.runs.setup import Setup
-from jaxcifar.training.program import evaluate
+from jaxcifar.training.state import evaluate
 
 
 class Ours:
@@ -32,7 +32,8 @@ class Ours:
         self._work = work
         train, test = random_examples(work)
         mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
-        self._dataset = Dataset(catalog.SHAPES10, train, test, test, mean, std)
+        names = tuple(map(str, range(CLASSES)))
+        self._dataset = Dataset("noise", "noise", names, {}, train, test, test, mean, std)
         self._setup = Setup.create(work.config, self._dataset, work.at_once)
         program, together = self._setup.program, self._setup.together
         self._hp = self._setup.hyperparameters(work.config)
@@ -179,7 +180,7 @@ class _PlainCNN(nn.Module):
             x = nn.max_pool(x, (2, 2), (2, 2))
         x = nn.relu(norm()(nn.Dense(128, dtype=self.dtype)(x.reshape(len(x), -1))))
         x = nn.Dropout(0.5, deterministic=not train)(x)
-        return nn.Dense(10, dtype=self.dtype)(x).astype(jnp.float32)
+        return nn.Dense(CLASSES, dtype=self.dtype)(x).astype(jnp.float32)
 
 
 class _PlainResNet(nn.Module):
@@ -197,4 +198,4 @@ class _PlainResNet(nn.Module):
                 if x.shape != y.shape:
                     x = norm()(conv(width, (1, 1), stride, padding=0)(x))
                 x = nn.relu(x + y)
-        return nn.Dense(10, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)
+        return nn.Dense(CLASSES, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)

@@ -7,6 +7,8 @@ import numpy as np
 from jaxcifar.config import Config
 from jaxcifar.data import Examples
 
+CLASSES = 10  # as CIFAR-10 has
+
 
 @dataclasses.dataclass(frozen=True)
 class Work:
@@ -49,6 +51,6 @@ def random_examples(work: Work) -> tuple[Examples, Examples]:
 
     def examples(count: int) -> Examples:
         images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
-        return Examples(images, rng.integers(0, 10, count).astype(np.int32))
+        return Examples(images, rng.integers(0, CLASSES, count).astype(np.int32))
 
     return examples(work.steps * work.batch_size), examples(work.test_images)

@@ -1,17 +1,34 @@
-"""Arrays in: data sets by name, prepared once, split the same way for every run."""
+"""Arrays in: data sets by name or path, prepared once, split the same way for every run."""
 
 import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from jaxcifar import registry
 from jaxcifar.config import Config
+from jaxcifar.data import records as rec
+from jaxcifar.data.arrays import Images, records_of
 from jaxcifar.data.catalog import CATALOG, Entry
+from jaxcifar.data.own import is_taken, load_own, own_name, own_title
 from jaxcifar.data.prepare import Say, load_records
-from jaxcifar.data.records import unpack
 from jaxcifar.data.split import train_val_indices
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, UsageError
+
+__all__ = [
+    "CATALOG",
+    "Dataset",
+    "Entry",
+    "Examples",
+    "channel_statistics",
+    "choose_dataset",
+    "dataset_title",
+    "load_dataset",
+]
 
 
 class Examples(NamedTuple):
@@ -26,16 +43,116 @@ class Dataset:
     """Everything a run needs to know of its data.
 
     Attributes:
+      name: short, and fit for a file's name.
+      title: what plots and reports call it.
+      class_names: by label.
+      fingerprints: "train" (validation included) and "test" -> SHA-256 of its sorted records.
       mean: per-channel mean of the training images, `[3] float32`, of pixels in [0, 1].
       std: their per-channel standard deviation, `[3] float32`.
+
+    Raises:
+      UsageError: a label is out of range.
     """
 
-    entry: Entry
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    fingerprints: Mapping[str, str]
     train: Examples
     val: Examples
     test: Examples
     mean: np.ndarray
     std: np.ndarray
+
+    def __post_init__(self) -> None:
+        for split in ("train", "val", "test"):
+            labels = getattr(self, split).labels
+            if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+                raise UsageError(
+                    f"{self.title}: {split} has labels from {labels.min()} to {labels.max()}, but "
+                    f"there are {self.num_classes} classes; count them from 0"
+                )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any,
+        y_test: Any,
+        class_names: Iterable[Any] | None = None,
+        *,
+        name: str = "arrays",
+        val_fraction: float = 0.1,
+        train_examples: int | None = None,
+    ) -> Self:
+        """A data set from arrays in memory.
+
+        Args:
+          x_train: images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`; of another size than
+            32x32 they are cropped to a square and resized.
+          y_train: labels `[N]` or `[N, 1]`, integers from 0.
+          x_test: images likewise.
+          y_test: labels likewise.
+          class_names: by label; the numbers themselves by default.
+          name: what it is to be called.
+          val_fraction: part of each class's training images that is kept for validation.
+          train_examples: keep at most so many of the others.
+
+        Raises:
+          UsageError: an array is not as it must be; the message names it and says what to do.
+        """
+        if is_taken(name):
+            raise UsageError(f"name {name!r}: means a data set of the catalogue; choose another")
+        images = {"train": Images.of(x_train), "test": Images.of(x_test)}
+        labels = {"train": np.asarray(y_train), "test": np.asarray(y_test)}
+        records, names = records_of(images, labels, class_names)
+        fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
+        return cls._of(name, name, names, fingerprints, records, val_fraction, train_examples)
+
+    @classmethod
+    def _of(
+        cls,
+        name: str,
+        title: str,
+        class_names: Sequence[str],
+        fingerprints: Mapping[str, str],
+        records: Mapping[str, np.ndarray],
+        val_fraction: float,
+        train_examples: int | None,
+    ) -> Self:
+        """From sorted records."""
+        labels = rec.labels(records["train"])
+        train, val = train_val_indices(labels, val_fraction, train_examples)
+        train_records = records["train"][train]
+        mean, std = channel_statistics(train_records)
+        return cls(
+            name=name,
+            title=title,
+            class_names=tuple(class_names),
+            fingerprints=dict(fingerprints),
+            train=Examples(*rec.unpack(train_records)),
+            val=Examples(*rec.unpack(records["train"][val])),
+            test=Examples(*rec.unpack(records["test"])),
+            mean=mean,
+            std=std,
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is one of the catalogue, whose name says what it holds."""
+        return self.name in CATALOG
+
+    @property
+    def sha256(self) -> str:
+        """One digest of all its images, labels and class names."""
+        content = {"class_names": self.class_names, "fingerprints": self.fingerprints}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def choose_dataset(data_dir: Path, say: Say = print) -> str:
@@ -48,27 +165,40 @@ def choose_dataset(data_dir: Path, say: Say = print) -> str:
     return "cifar10"
 
 
+def dataset_title(name: str) -> str:
+    """What a data set is called, without looking into it.
+
+    Args:
+      name: of the catalogue, or a path.
+
+    Raises:
+      UsageError: it is neither.
+    """
+    title = registry.entry("dataset", name).title
+    return title if name in CATALOG else own_title(name)
+
+
 def load_dataset(config: Config, data_dir: Path, say: Say = print) -> Dataset:
     """Load, and prepare if need be, the data set that `config` names.
 
     Raises:
-      RunError: see `load_records`.
-      UsageError: the split leaves no images.
+      RunError: see `load_records` and `load_own`.
+      UsageError: there is no such data set, or the split leaves no images.
     """
-    entry = CATALOG[config.dataset]
-    records = load_records(entry, data_dir, say=say)
-    labels = records["train"][:, 0]
-    train, val = train_val_indices(labels, config.val_fraction, config.train_examples)
-    train_records = records["train"][train]
-    mean, std = channel_statistics(train_records)
-    return Dataset(
-        entry=entry,
-        train=Examples(*unpack(train_records)),
-        val=Examples(*unpack(records["train"][val])),
-        test=Examples(*unpack(records["test"])),
-        mean=mean,
-        std=std,
-    )
+    name, title = config.dataset, dataset_title(config.dataset)
+    if name in CATALOG:
+        entry = CATALOG[name]
+        records, class_names = load_records(entry, data_dir, say=say), entry.class_names
+        fingerprints = entry.fingerprints or {s: rec.fingerprint(r) for s, r in records.items()}
+    else:
+        records, manifest = load_own(name, data_dir, say)
+        name, class_names, fingerprints = (
+            own_name(name),
+            manifest.class_names,
+            manifest.fingerprints,
+        )
+    split = config.val_fraction, config.train_examples
+    return Dataset._of(name, title, class_names, fingerprints, records, *split)
 
 
 def channel_statistics(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +208,7 @@ def channel_statistics(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     values = np.arange(256, dtype=np.float64)
     means, stds = [], []
-    for channel in np.split(records[:, 1:], 3, axis=1):
+    for channel in np.split(rec.pixels(records), 3, axis=1):
         counts = np.bincount(channel.reshape(-1), minlength=256)
         mean = (counts * values).sum() / counts.sum()
         means.append(mean / 255)

@@ -1,8 +1,8 @@
-"""The TFDS builders of both data sets, preparing and reading without TensorFlow.
+"""The TFDS builders of the catalogue, preparing and reading without TensorFlow.
 
-TFDS's own CIFAR-10 builder needs TensorFlow to prepare: to list files, to open the archive and to
-encode arrays. Here the archive is read with `tarfile` and NumPy, and images are handed to TFDS as
-`PIL.Image`, which Pillow encodes. What comes out is laid out as stock TFDS lays it out, so each
+TFDS's own builders of the CIFARs need TensorFlow to prepare: to list files, to open the archive and
+to encode arrays. Here the archive is read with `tarfile` and NumPy, and images are handed to TFDS
+as `PIL.Image`, which Pillow encodes. What comes out is laid out as stock TFDS lays it out, so each
 reads what the other prepared.
 """
 
@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxcifar.data import cifar100, shapes10_draw
 from jaxcifar.data import records as rec
-from jaxcifar.data import shapes10_draw
 from jaxcifar.data.archive import read_archive
-from jaxcifar.data.catalog import WAYS_OUT, Entry, check_fingerprints
-from jaxcifar.errors import RunError
+from jaxcifar.data.catalog import WAYS_OUT, Entry, check_content
+from jaxcifar.errors import RunError, first_line
 
 Records = Mapping[str, np.ndarray]
 
@@ -35,7 +35,7 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         records = {s: rec.sort(r) for s, r in self._read_records(dl_manager).items()}
-        check_fingerprints(records, self.entry, source=self.archive or self.name)
+        check_content(records, self.entry, source=self.archive or self.name)
         self.info.features["label"].names = list(self.entry.class_names)
         return {split: self._generate_examples(split, array) for split, array in records.items()}
 
@@ -43,30 +43,51 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         images, labels = rec.unpack(records)
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             example_id = f"{split}_{i:05d}"
-            yield i, {"id": example_id, "image": Image.fromarray(image), "label": int(label)}
+            yield i, {"id": example_id, "image": Image.fromarray(image), **self._labels(label)}
+
+    def _labels(self, label: np.ndarray) -> dict[str, int]:
+        return {"label": int(label)}
 
 
-class Cifar10(_RecordsBuilder, tfds.image_classification.Cifar10, skip_registration=True):
+class _CifarBuilder(_RecordsBuilder, skip_registration=True):
+    """Reads an archive, the user's or TFDS's download."""
+
+    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
+        return read_archive(self.archive or self._download(dl_manager), self.entry.form)
+
+    def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
+        try:
+            return Path(dl_manager.download(self.download_url))
+        except Exception as error:  # of TFDS, requests, urllib3 or the disk
+            raise RunError(f"the download failed ({first_line(error)}); {WAYS_OUT}") from error
+
+    @property
+    def download_url(self) -> str:
+        """Where the archive is fetched from if the user has none."""
+        return self._cifar_info.url
+
+
+class Cifar10(_CifarBuilder, tfds.image_classification.Cifar10, skip_registration=True):
     """CIFAR-10 under TFDS's own name, version, address and checksum."""
 
     name = "cifar10"
     # TFDS looks for checksums beside the module of a builder; these are the stock builder's.
     url_infos = tfds.image_classification.Cifar10.url_infos
 
-    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
-        return read_archive(self.archive or self._download(dl_manager))
 
-    def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
-        try:
-            return Path(dl_manager.download(self.download_url))
-        except Exception as error:  # of TFDS, requests, urllib3 or the disk
-            reason = str(error).strip().splitlines()[0]
-            raise RunError(f"the download failed ({reason}); {WAYS_OUT}") from error
+class Cifar100(_CifarBuilder, tfds.image_classification.Cifar100, skip_registration=True):
+    """CIFAR-100, likewise; the fine labels are the classes."""
 
-    @property
-    def download_url(self) -> str:
-        """Where the archive is fetched from if the user has none."""
-        return self._cifar_info.url
+    name = "cifar100"
+    url_infos = tfds.image_classification.Cifar100.url_infos
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        info = super()._info()
+        info.features["coarse_label"].names = list(cifar100.SUPERCLASSES)
+        return info
+
+    def _labels(self, label: np.ndarray) -> dict[str, int]:
+        return {"label": int(label), "coarse_label": cifar100.COARSE_LABELS[label]}
 
 
 class Shapes10(_RecordsBuilder, skip_registration=True):
@@ -94,4 +115,8 @@ class Shapes10(_RecordsBuilder, skip_registration=True):
         return {split: rec.pack(*images_labels) for split, images_labels in drawn.items()}
 
 
-BUILDERS: dict[str, Callable[..., _RecordsBuilder]] = {"cifar10": Cifar10, "shapes10": Shapes10}
+BUILDERS: dict[str, Callable[..., _RecordsBuilder]] = {
+    "cifar10": Cifar10,
+    "cifar100": Cifar100,
+    "shapes10": Shapes10,
+}

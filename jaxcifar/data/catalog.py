@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcifar.data.records import fingerprint
-from jaxcifar.data.shapes10_draw import CLASS_NAMES
+from jaxcifar import registry
+from jaxcifar.data import cifar100, shapes10_draw
+from jaxcifar.data import records as rec
+from jaxcifar.data.archive import CIFAR10_FORM, CIFAR100_FORM, Form
 from jaxcifar.errors import RunError
 
 WAYS_OUT = (
-    "give an archive you have with `python -m experiments.prepare --archive PATH`, or use the "
-    "embedded images with --dataset shapes10"
+    "give an archive you have with `python -m experiments.prepare --archive PATH` (and --dataset "
+    "cifar100, if it is that), or use the embedded images with --dataset shapes10"
 )
 
 
@@ -21,31 +23,50 @@ class Entry:
     """A data set by name.
 
     Attributes:
-      title: what plots and reports call it.
       version: of the TFDS builder.
-      fingerprints: split -> SHA-256 of its sorted records (see `records`).
+      fingerprints: split -> SHA-256 of its sorted records (see `records`); None if not known.
+      class_counts: split -> images of each class, known though the fingerprints are not.
+      form: of its archives; None for images that are drawn.
     """
 
     name: str
-    title: str
     version: str
     class_names: tuple[str, ...]
-    fingerprints: Mapping[str, str]
+    fingerprints: Mapping[str, str] | None
+    class_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    form: Form | None = None
+
+    @property
+    def title(self) -> str:
+        """What plots and reports call it."""
+        return registry.KINDS["dataset"][self.name].title
+
+    @property
+    def verified(self) -> str:
+        """What `check_content` has made sure of."""
+        return "content verified" if self.fingerprints is not None else "counts verified"
 
 
-def check_fingerprints(records: Mapping[str, np.ndarray], entry: Entry, source: object) -> None:
+def check_content(records: Mapping[str, np.ndarray], entry: Entry, source: object) -> None:
     """Compare sorted records with what the data set is known to hold.
 
     Raises:
       RunError: a split differs; the message names it and the source.
     """
     wrong = [
-        f"{split} split is wrong ({len(records[split]):,} images, not those of {entry.title})"
-        for split, expected in entry.fingerprints.items()
-        if fingerprint(records[split]) != expected
+        f"{split} split is wrong ({len(array):,} images, not those of {entry.title})"
+        for split, array in records.items()
+        if not _is_right(array, entry, split)
     ]
     if wrong:
         raise RunError(f"{source}: {'; '.join(wrong)}: damaged or foreign, get a fresh copy")
+
+
+def _is_right(records: np.ndarray, entry: Entry, split: str) -> bool:
+    if entry.fingerprints is not None:
+        return rec.fingerprint(records) == entry.fingerprints[split]
+    expected = np.full(len(entry.class_names), entry.class_counts[split])
+    return np.array_equal(np.bincount(rec.labels(records), minlength=len(expected)), expected)
 
 
 def cache_folder(entry: Entry, data_dir: Path) -> Path:
@@ -55,7 +76,6 @@ def cache_folder(entry: Entry, data_dir: Path) -> Path:
 
 CIFAR10 = Entry(
     name="cifar10",
-    title="CIFAR-10",
     version="3.0.2",
     class_names=(
         "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -64,17 +84,26 @@ CIFAR10 = Entry(
         "train": "72083841cd0fa633f09b24c0833cf6d6a1809caff400317117334e0aa6b0ed46",
         "test": "f1bbb931260cda782c84c1948c82d910e2c193cb1d56756293f445027090946b",
     },
+    form=CIFAR10_FORM,
 )  # fmt: skip
+
+CIFAR100 = Entry(
+    name="cifar100",
+    version="3.0.2",
+    class_names=cifar100.CLASS_NAMES,
+    fingerprints=None,
+    class_counts={"train": 500, "test": 100},
+    form=CIFAR100_FORM,
+)
 
 SHAPES10 = Entry(
     name="shapes10",
-    title="shapes10 (synthetic, not CIFAR-10)",
     version="1.0.0",
-    class_names=CLASS_NAMES,
+    class_names=shapes10_draw.CLASS_NAMES,
     fingerprints={
         "train": "a7213a6d4446adb618f73b7149d6a895b7e435f32647ab26903f3507e7d5f854",
         "test": "1e707c3d31af0cf37f4d771e84ccfb20c9b251d25ecb93a65ef554266fb6889d",
     },
 )
 
-CATALOG = {entry.name: entry for entry in (CIFAR10, SHAPES10)}
+CATALOG = {entry.name: entry for entry in (CIFAR10, CIFAR100, SHAPES10)}

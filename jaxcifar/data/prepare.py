@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.data import records as rec
-from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_fingerprints
-from jaxcifar.errors import RunError
+from jaxcifar.data.archive import check_archive
+from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_content
+from jaxcifar.data.manifest import Manifest
+from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine.files import locked
 
 _AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
@@ -32,25 +34,33 @@ def load_records(
     Args:
       entry: which data set, and the fingerprints it must have.
       data_dir: TFDS's data folder; a data set that stock TFDS prepared there is used as it is.
-      archive: where to take the images from if they are not prepared yet; otherwise they are
+      archive: where to take the images from if they are not prepared yet; without one they are
         downloaded (or, the embedded set, drawn).
       say: told, a line at a time, what takes a while.
 
     Raises:
-      RunError: no network, a source that is not this data set, a prepared data set that is
-        damaged or in a format that only TensorFlow reads, or a folder that can't be written.
+      RunError: no network, a source that is not there or not this data set, a prepared data set
+        that is damaged or in a format that only TensorFlow reads, or a folder that can't be
+        written.
     """
+    if archive is not None:
+        check_archive(archive)
     cache = cache_folder(entry, data_dir)
-    if (cached := rec.read_cache(cache, entry.fingerprints)) is not None:
+    if (cached := _read_cache(cache, entry)) is not None:
+        if archive is not None:
+            say(f"{entry.title} was prepared before; {archive} is not read.")
         return cached
+    if archive is None:
+        _require_source(entry, data_dir)  # before any folder is made
     try:
         with locked(data_dir / entry.name):
-            if (cached := rec.read_cache(cache, entry.fingerprints)) is not None:
+            if (cached := _read_cache(cache, entry)) is not None:
                 return cached  # another process was faster
             records = _through_tfds(entry, data_dir, archive, say)
             try:
-                _remove_leftovers(cache, ".*.npy.*")
                 rec.write_cache(cache, records)
+                if entry.fingerprints is None:
+                    Manifest.of(records, entry.class_names).write(cache)
             except OSError as error:
                 reason = error.strerror or error
                 say(f"{cache}: no cache written ({reason}); the next start decodes again.")
@@ -60,6 +70,17 @@ def load_records(
             f"{data_dir}: can't be written ({error.strerror or error}); make room, or choose "
             "another folder with --data-dir or TFDS_DATA_DIR"
         ) from error
+
+
+def _read_cache(cache: Path, entry: Entry) -> dict[str, np.ndarray] | None:
+    """The records as they are known to be, or, that not being known, as they were prepared."""
+    fingerprints = entry.fingerprints
+    if fingerprints is None:
+        manifest = Manifest.read(cache)
+        if manifest is None or manifest.class_names != entry.class_names:
+            return None
+        fingerprints = manifest.fingerprints
+    return rec.read_cache(cache, fingerprints)
 
 
 def _builder(entry: Entry, data_dir: Path, archive: Path | None):  # noqa: ANN202 (lazy type)
@@ -78,15 +99,18 @@ def _through_tfds(
         tfds.disable_progress_bar()  # in a log file it is a heap of half lines
     builder = _builder(entry, data_dir, archive)
     if not builder.is_prepared():
-        _remove_leftovers(data_dir / entry.name, "incomplete.*")
-        if archive is None and entry.name == "cifar10":
-            _require_network(builder.download_url)
-            say(f"Downloading {entry.title} (170 MB) from {builder.download_url}")
+        for leftover in (data_dir / entry.name).glob("incomplete.*"):  # of a killed process
+            shutil.rmtree(leftover, ignore_errors=True)
+        if archive is None and entry.form is not None:
+            url = builder.download_url
+            say(
+                f"Downloading {entry.title} ({builder.url_infos[url].size / 1e6:.0f} MB) from {url}"
+            )
         say(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
         try:
             builder.download_and_prepare(file_format="array_record")
         except RuntimeError as error:  # how array_record tells of a full disk
-            raise OSError(str(error).strip().splitlines()[0]) from error
+            raise OSError(first_line(error)) from error
     say(f"Decoding {entry.title}, once.")
     return _decode(builder, entry)
 
@@ -109,8 +133,18 @@ def _decode(builder, entry: Entry) -> dict[str, np.ndarray]:  # noqa: ANN001 (la
             for i, example in zip(numbers, sources[split].__getitems__(numbers), strict=True):
                 images[i], labels[i] = example["image"], example["label"]
         records[split] = rec.sort(rec.pack(images, labels))
-    check_fingerprints(records, entry, source=builder.data_dir)
+    check_content(records, entry, source=builder.data_dir)
     return records
+
+
+def _require_source(entry: Entry, data_dir: Path) -> None:
+    """See that the data set is prepared, drawn, or within reach.
+
+    Raises:
+      RunError: there is no network.
+    """
+    if entry.form is not None and not (builder := _builder(entry, data_dir, None)).is_prepared():
+        _require_network(builder.download_url)
 
 
 def _require_network(url: str) -> None:
@@ -136,12 +170,3 @@ def _require_network(url: str) -> None:
     asking.join(_NETWORK_SECONDS)
     if problem:
         raise RunError(f"no network: {url} can't be reached ({problem[0]}); {WAYS_OUT}")
-
-
-def _remove_leftovers(folder: Path, pattern: str) -> None:
-    """Delete what a killed process left half-written; call it under the lock."""
-    for leftover in folder.glob(pattern):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Images and labels as CIFAR-10's binary records, in one canonical order.
 
-A record is one label byte and 3,072 pixel bytes, channel-major. Sorted as bytes, the records of a
+A record is one label byte (two, the higher first, where there are more than 256 classes) and 3,072
+pixel bytes, channel-major. Sorted as bytes, the records of a
 split no longer depend on the archive or file format that they came in, so their SHA-256 is a
 fingerprint of the content, and everything later (split, training order) is the same whatever the
 source was. The cache on disk is that sorted array itself: hashing the file validates it.
@@ -15,40 +16,69 @@ import numpy as np
 
 from jaxcifar.machine.files import replacing
 
-RECORD_BYTES = 1 + 3 * 32 * 32
+PIXEL_BYTES = 3 * 32 * 32
+RECORD_BYTES = 1 + PIXEL_BYTES
 SPLITS = ("train", "test")
+MAX_CLASSES = 2**16
 
 
-def pack(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Images `[N, 32, 32, 3] uint8` and labels `[N]` -> records `[N, 3073] uint8`."""
-    pixels = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-    return np.concatenate([labels.astype(np.uint8)[:, None], pixels], axis=1)
+def empty(count: int, classes: int) -> np.ndarray:
+    """Records `[count, 3073 or 3074] uint8` to be filled, wide enough for that many classes."""
+    return np.empty((count, PIXEL_BYTES + (1 if classes <= 256 else 2)), np.uint8)
+
+
+def fill(records: np.ndarray, images: np.ndarray, labels: np.ndarray) -> None:
+    """Write images `[N, 32, 32, 3] uint8` and labels `[N]` into `N` records."""
+    label_bytes = records.shape[1] - PIXEL_BYTES
+    for place in range(label_bytes):
+        records[:, place] = np.asarray(labels) >> 8 * (label_bytes - 1 - place) & 255
+    records[:, label_bytes:] = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+
+
+def pack(images: np.ndarray, labels: np.ndarray, classes: int = 256) -> np.ndarray:
+    """Images `[N, 32, 32, 3] uint8` and labels `[N]` -> records `[N, 3073 or 3074] uint8`."""
+    records = empty(len(images), classes)
+    fill(records, images, labels)
+    return records
 
 
 def unpack(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Records `[N, 3073] uint8` -> images `[N, 32, 32, 3] uint8`, labels `[N] int32`."""
-    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), records[:, 0].astype(np.int32)
+    """Records `[N, 3073 or 3074] uint8` -> images `[N, 32, 32, 3] uint8`, labels `[N] int32`."""
+    images = pixels(records).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), labels(records)
+
+
+def pixels(records: np.ndarray) -> np.ndarray:
+    """The pixels `[N, 3072] uint8` of records, channel-major."""
+    return records[:, -PIXEL_BYTES:]
+
+
+def labels(records: np.ndarray) -> np.ndarray:
+    """The labels `[N] int32` of records."""
+    columns = records[:, :-PIXEL_BYTES].astype(np.int32)
+    return columns @ (256 ** np.arange(columns.shape[1] - 1, -1, -1, dtype=np.int32))
 
 
 def sort(records: np.ndarray) -> np.ndarray:
     """The records in canonical order, ascending as byte strings."""
-    as_bytes = np.ascontiguousarray(records).view(f"V{RECORD_BYTES}").reshape(-1)
+    as_bytes = np.ascontiguousarray(records).view(f"V{records.shape[1]}").reshape(-1)
     return records[np.argsort(as_bytes)]
 
 
 def fingerprint(sorted_records: np.ndarray) -> str:
-    """SHA-256 (hex) of the records `[N, 3073] uint8`, which must be in canonical order."""
+    """SHA-256 (hex) of records, which must be in canonical order."""
     return hashlib.sha256(np.ascontiguousarray(sorted_records)).hexdigest()
 
 
 def write_cache(folder: Path, records: Mapping[str, np.ndarray]) -> None:
-    """Write the sorted records of every split, each file whole or not at all.
+    """Write the sorted records of every split, each file whole or not at all; hold its lock.
 
     Raises:
       OSError: the folder can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".*.npy.*"):  # of a killed process
+        leftover.unlink(missing_ok=True)
     for split, array in records.items():
         with replacing(folder / f"{split}.npy") as file:
             np.save(file, array)

@@ -1,10 +1,30 @@
-"""Train and validation examples: a fixed, stratified choice that no option but the size changes."""
+"""Which examples a split gets: a fixed, stratified choice that no option but the size changes."""
 
 import numpy as np
 
 from jaxcifar.errors import UsageError
 
 _SPLIT_SEED = 2009  # the year of CIFAR-10; never the run's seed, so that all runs share the split
+
+
+def stratified(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the same fraction of every class.
+
+    Args:
+      labels: `[N]` integers, in the canonical order of the records.
+      fraction: part of each class to choose.
+
+    Returns:
+      indices of the rest and of the chosen, both `[*] int64` in a fixed random order.
+    """
+    rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
+    order = rng.permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels)
+    chosen = np.zeros(len(labels), bool)
+    for end, count in zip(np.cumsum(counts), counts, strict=True):
+        chosen[by_class[end - count :][: round(count * fraction)]] = True
+    return order[~chosen[order]], order[chosen[order]]
 
 
 def train_val_indices(
@@ -24,13 +44,7 @@ def train_val_indices(
     Raises:
       UsageError: one of the two would be empty.
     """
-    rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
-    order = rng.permutation(len(labels))
-    is_val = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        is_val[members[: round(len(members) * val_fraction)]] = True
-    train, val = order[~is_val[order]], order[is_val[order]]
+    train, val = stratified(labels, val_fraction)
     if not len(train) or not len(val):
         raise UsageError(
             f"--val-fraction {val_fraction}: leaves {len(train)} images to train on "

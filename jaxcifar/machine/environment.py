@@ -36,7 +36,12 @@ def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
       batch_size: the number of devices divides it.
       count: of devices; by default as many as there are cores, up to a few, but one where several
         processes train together.
+
+    Raises:
+      UsageError: `count` does not divide the batch size.
     """
+    if count is not None and batch_size % count:
+        raise UsageError(f"--devices {count}: must divide --batch-size {batch_size}")
     by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if by_flag or jax.config.jax_num_cpu_devices > 0:
         return

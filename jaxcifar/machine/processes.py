@@ -8,13 +8,15 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError, UsageError, first_line
 
 _HEARTBEAT_SECONDS = 20  # a process that is silent for longer is given up, and all others with it
 
@@ -41,6 +43,7 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
             raise UsageError("--coordinator: needs --processes and --process-id too")
         if not 0 <= process_id < processes:
             raise UsageError(f"--process-id {process_id}: must be in 0 to {processes - 1}")
+    before = _threads()
     try:
         jax.distributed.initialize(
             coordinator, processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
@@ -51,10 +54,10 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
         return  # no cluster that JAX knows
     except Exception as error:
         raise RunError(
-            f"the other processes can't be reached ({_first_line(error)}); --processes 1 trains "
+            f"the other processes can't be reached ({first_line(error)}); --processes 1 trains "
             "without them"
         ) from error
-    _tell_of_aborts()
+    _tell_of_lost_ones_at_aborts(_threads() - before)
 
 
 def first() -> bool:
@@ -95,7 +98,7 @@ def telling_of_lost_ones() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        line = _first_line(error)
+        line = first_line(error)
         lost = any(word in line for word in ("Gloo", "NCCL", "UNAVAILABLE", "oordination"))
         if jax.process_count() == 1 or not lost or isinstance(error, RunError):
             raise
@@ -108,19 +111,29 @@ _LOST = (
 )
 
 
+_watching: set[int] = set()  # the threads that watch the other processes
+
+
+def _threads() -> set[int]:
+    """The threads of this process, by the system's numbers; none where it does not tell them."""
+    tasks = Path("/proc/self/task")
+    return {int(task.name) for task in tasks.iterdir()} if tasks.is_dir() else set()
+
+
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _on_abort(number: int) -> None:
-    os.write(2, f"error: {_LOST}\n".encode())
-    os._exit(1)
+    if threading.get_native_id() in _watching:
+        os.write(2, f"error: {_LOST}\n".encode())
+        os._exit(1)
+    # Else it is something else, which was told: return, and the abort goes on as it would have.
 
 
-def _tell_of_aborts() -> None:
-    """Have the last word when JAX aborts this process, as it does if another one is lost.
+def _tell_of_lost_ones_at_aborts(watching: set[int]) -> None:
+    """Have the last word when JAX aborts this process because another one is lost.
 
-    It does so in a thread of its own, which Python's signal handlers would not survive.
+    It does so in one of the threads that it began to watch the others with, which Python's signal
+    handlers would not survive. What aborts in any other thread (a failed assertion of XLA, say)
+    has nothing to do with them.
     """
+    _watching.update(watching)
     ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,6 +1,6 @@
 """A batch shared by the devices along one mapped axis; the axis None is a device alone.
 
-What is random is drawn for each example by its place in the whole batch, and sums are taken over
+What is random is drawn for each example by its position in the whole batch, and sums are taken over
 all devices, so that results do not depend on how many there are.
 """
 
@@ -33,7 +33,7 @@ def devices(axis: str | None) -> int:
     return lax.axis_size(axis) if axis else 1
 
 
-def places(count: int, axis: str | None) -> jax.Array:
+def positions(count: int, axis: str | None) -> jax.Array:
     """Of this device's `count` examples in the batch: `[count] int32`."""
     first = lax.axis_index(axis) * count if axis else 0
     return first + jnp.arange(count, dtype=jnp.int32)
@@ -41,7 +41,12 @@ def places(count: int, axis: str | None) -> jax.Array:
 
 def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
     """A random key for each of this device's `count` examples, `[count]`."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, places(count, axis))
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, positions(count, axis))
+
+
+def device_key(key: jax.Array, axis: str | None) -> jax.Array:
+    """A random key for what this device draws without regard to places."""
+    return jax.random.fold_in(key, lax.axis_index(axis) if axis else 0)
 
 
 def total(tree: PyTree, axis: str | None) -> PyTree:
@@ -50,3 +55,16 @@ def total(tree: PyTree, axis: str | None) -> PyTree:
         return tree
     flat, unflatten = ravel_pytree(tree)
     return unflatten(lax.psum(flat, axis))
+
+
+def total_and_mean(summed: PyTree, averaged: PyTree, axis: str | None) -> tuple[PyTree, PyTree]:
+    """Sums of some arrays over the devices and means of others, in one exchange.
+
+    Of what is averaged, arrays that are not floats stay what they are.
+    """
+    leaves, structure = jax.tree.flatten(averaged)
+    floats = {i: leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    summed, floats = total((summed, floats), axis)
+    for i, leaf in floats.items():
+        leaves[i] = leaf / devices(axis)
+    return summed, structure.unflatten(leaves)

@@ -12,9 +12,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine import processes
-from jaxcifar.training.program import TrainState
+from jaxcifar.machine.sharing import place
+from jaxcifar.runs.structure import differences
+from jaxcifar.training.state import TrainState
 
 
 class Snapshot(NamedTuple):
@@ -41,7 +43,8 @@ class Checkpoints:
 
     A checkpoint becomes visible under its number only when it is whole, so a kill at any moment
     leaves the ones before. Each carries a checksum of its arrays; one that can't be read or does
-    not match is set aside when the newest is looked for.
+    not match is set aside when the newest is looked for. One that is whole, but of another
+    network, update rule or version, is told and left as it is.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,6 +55,10 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=self._policy, cleanup_tmp_directories=True
             ),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "notes": ocp.JsonCheckpointHandler(),
+            },
         )
 
     def save(
@@ -114,14 +121,21 @@ class Checkpoints:
         Args:
           like: a state of the same shapes and placement.
           say: told of every damaged checkpoint, which is renamed out of the way.
+
+        Raises:
+          RunError: it holds another state than `like`.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return self._restore(step, like)
+                read = self._read(step, like)
+            except RunError:
+                raise
             except Exception as error:  # what a damaged file raises depends on where it is hit
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+                reason = first_line(error)[:120]
                 say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
                 self._set_aside(step)
+            else:
+                return _placed(read, like)
         return None
 
     def load(self, step: int, like: TrainState) -> Snapshot:
@@ -132,28 +146,43 @@ class Checkpoints:
           like: a state of the same shapes and placement.
 
         Raises:
-          RunError: it is missing or damaged.
+          RunError: it is missing or damaged, or holds another state than `like`.
         """
         try:
-            return self._restore(step, like)
+            read = self._read(step, like)
+        except RunError:
+            raise
         except Exception as error:
             raise RunError(
                 f"{self._folder}: checkpoint {step}, the best one, is missing or damaged; train "
                 "again with --overwrite"
             ) from error
+        return _placed(read, like)
 
-    def _restore(self, step: int, like: TrainState) -> Snapshot:
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    def _read(self, step: int, like: TrainState) -> Snapshot:
+        """As NumPy arrays, so that what devices complain of does not pass for damage."""
+        self._require_alike(step, like)
+        arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), notes=ocp.args.JsonRestore()
+                state=ocp.args.StandardRestore(arrays), notes=ocp.args.JsonRestore()
             ),
         )
         notes = dict(restored.notes)
         if notes.pop("checksum") != _checksum(restored.state):
             raise ValueError("its checksum does not match")
         return Snapshot(restored.state, notes)
+
+    def _require_alike(self, step: int, like: TrainState) -> None:
+        """Find out before orbax does, whose errors do not tell another structure from damage."""
+        there = differences(self._manager.item_metadata(step).state.tree, like)
+        if there:
+            raise RunError(
+                f"{self._folder}: checkpoint {step} holds another state than this run trains "
+                f"({there}); go on with the network, optimizer and version of jaxcifar that wrote "
+                "it, or start anew with --overwrite (in a study: --force ROW)"
+            )
 
     def _set_aside(self, step: int) -> None:
         processes.wait(f"{step} is damaged")
@@ -172,6 +201,11 @@ class Checkpoints:
             self._manager.close()
 
 
+def _placed(read: Snapshot, like: TrainState) -> Snapshot:
+    state = jax.tree.map(lambda array, leaf: place(array, leaf.sharding), read.state, like)
+    return read._replace(state=state)
+
+
 def _first_free(path: Path) -> Path:
     candidates: Iterator[Path] = (path.with_name(f"{path.name}-{i}") for i in range(1, 1000))
     return path if not path.exists() else next(c for c in candidates if not c.exists())
@@ -179,7 +213,7 @@ def _first_free(path: Path) -> Path:
 
 def _last_cause(error: Exception) -> str:
     """TensorStore tells a chain of causes in one line, the operating system's last."""
-    return str(error).strip().splitlines()[0].rsplit(": ", 1)[-1]
+    return first_line(error).rsplit(": ", 1)[-1]
 
 
 def _checksum(state: TrainState) -> int:

@@ -20,8 +20,9 @@ from jaxcifar.machine.sharing import AXIS, place
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary, summarize
 from jaxcifar.training.check import check_training
-from jaxcifar.training.program import Hyperparameters, Program, TrainState
+from jaxcifar.training.program import Program
 from jaxcifar.training.schedules import learning_rates
+from jaxcifar.training.state import Hyperparameters, TrainState
 from jaxcifar.training.together import Together
 
 
@@ -58,6 +59,7 @@ def make_program(config: Config, dataset: Dataset, devices: Sequence[jax.Device]
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
+        axis=AXIS,
     )
 
 
@@ -124,6 +126,12 @@ class Setup:
           UsageError: the batch size does not fit the images or the devices, or somebody's own
             network, update rule or augmentation is at fault.
         """
+        named = config.dataset in registry.KINDS["dataset"]
+        if named != dataset.is_known or (named and config.dataset != dataset.name):
+            raise UsageError(
+                f"--dataset {config.dataset}: the images are those of {dataset.title}; make the "
+                "config with dataset=dataset.name, data_sha256=dataset.sha256"
+            )
         program = make_program(config, dataset, devices or jax.devices())
         check_model(config, program.model, len(dataset.class_names))
         check_training(config, program)
@@ -143,9 +151,8 @@ class Setup:
 
     def config_of(self, config: Config) -> Config:
         """The config of a run on these images: it says which they are."""
-        known = self.dataset.name in registry.KINDS["dataset"]
-        digest = None if known else self.dataset.sha256
-        return dataclasses.replace(config, dataset=self.dataset.name, data_sha256=digest)
+        digest = None if self.dataset.is_known else self.dataset.sha256
+        return dataclasses.replace(config, data_sha256=digest)
 
     def hyperparameters(self, config: Config) -> Hyperparameters:
         """Those of a run on these images, on the host."""

@@ -69,6 +69,7 @@ def normalize(pixels: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
 
     Args:
       pixels: `[B, H, W, C] float32`, in [0, 1].
-      mean, std: `[C]`; 0 and 1 leave the pixels as they are.
+      mean: `[C]`, 0 to subtract nothing.
+      std: `[C]`, 1 to divide by nothing.
     """
     return (pixels - mean) / std

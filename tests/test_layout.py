@@ -1,0 +1,99 @@
+"""The house holds: imports point downward, files are short, help comes at once, README is right."""
+
+import ast
+import re
+
+import pytest
+from conftest import ROOT, finish, start_program
+
+MOST_LINES = 250
+GROUND = {"ground", "machine"}  # "ground" are the modules beside the rooms: config, errors ...
+RUNS = {*GROUND, "data", "models", "training", "runs"}
+# What each room may import beside itself.
+BELOW = {
+    "ground": set(),
+    "machine": GROUND,
+    "data": GROUND,
+    "models": GROUND,
+    "training": {*GROUND, "data", "models"},
+    "runs": RUNS,
+    "studies": RUNS,
+    "trained": RUNS,
+    "bench": RUNS,
+    "report": {*RUNS, "studies"},
+    "experiments": {*RUNS, "studies", "trained", "bench", "report"},
+}
+TOPS = (ROOT / "jaxcifar", ROOT / "experiments")
+SOURCES = sorted(path.relative_to(ROOT) for top in TOPS for path in top.rglob("*.py"))
+COMMANDS = [path.stem for path in TOPS[1].glob("*.py") if "__main__" in path.read_text()]
+
+
+def room_of(module):
+    """Of a dotted name, such as "models" of "jaxcifar.models.cnn"; None for what is not ours."""
+    top, *inner = module.split(".")
+    if top != "jaxcifar":
+        return top if top in ("experiments", "tests") else None
+    return inner[0] if inner and inner[0] in BELOW else "ground"
+
+
+def modules_named(tree):
+    """Dotted names of all that a source imports, also within functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_imports_point_downward(path):
+    here = room_of(".".join(path.with_suffix("").parts))
+    imported = {room_of(name) for name in modules_named(ast.parse((ROOT / path).read_text()))}
+    assert imported - {None, here} <= BELOW[here]
+
+
+def test_the_rule_tells_up_from_down():
+    upward = "def f():\n    from jaxcifar.runs import fit\n    import jaxcifar.report.page\n"
+    rooms = {room_of(name) for name in modules_named(ast.parse(upward))}
+    assert rooms == {"runs", "report"}
+    assert not rooms & BELOW["training"]
+    assert "report" not in BELOW["studies"]
+    assert "studies" in BELOW["report"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_files_are_short(path):
+    assert len((ROOT / path).read_text().splitlines()) <= MOST_LINES
+
+
+def test_every_room_is_in_the_order():
+    rooms = {
+        path.parts[1] for path in SOURCES if len(path.parts) > 2 and path.parts[0] == "jaxcifar"
+    }
+    assert rooms <= BELOW.keys()
+
+
+def test_what_readme_shows_exists():
+    """The tree under "Layout": names, then two spaces or more and what they are for."""
+    readme = (ROOT / "README.md").read_text()
+    [tree] = re.findall(r"^## Layout\n\n```\n(.*?)^```", readme, re.S | re.M)
+    folders = [(-1, ROOT)]  # those that a line may lie in, by how far they are indented
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        while folders[-1][0] >= indent:
+            folders.pop()
+        for name in re.split(r"[ ,]+", line.strip().split("  ")[0]):
+            path = folders[-1][1] / name
+            assert path.is_dir() if name.endswith("/") else path.is_file(), line
+        if path.is_dir():
+            folders.append((indent, path))
+    assert tree.count("\n") > len(BELOW)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_imports_nothing_that_takes_long(command):
+    program = start_program("imported_for_help", f"experiments.{command}")
+    imported = finish(program).split()
+    assert "argparse" in imported
+    assert not {"jax", "flax", "optax", "orbax", "matplotlib", "tensorflow_datasets"} & {*imported}
