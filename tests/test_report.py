@@ -22,6 +22,7 @@ from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.reading import read_records, read_run
 from jaxcifar.report.statistics import single_changes
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.plots import SPLITS, plot_curves
 from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.studies.study import Study
 
@@ -300,6 +301,23 @@ def test_the_page_stands_alone_and_says_the_same(three_seeds):
     assert "width=device-width" in page
     for line in re.findall(r"^#+ (.*)$", text, re.M):
         assert f">{line}</h" in page
+
+
+def test_curves_are_means_and_differ_without_their_colours(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    losses = {"train_loss": [[4.0, 2.0], [2.0, 0.0]], "val_loss": [[5.0, 3.0], [5.0, 1.0]]}
+    histories = [
+        [{key: values[run][epoch] for key, values in losses.items()} for epoch in (0, 1)]
+        for run in (0, 1)
+    ]
+    plot_curves(histories, "loss", "a title", tmp_path / "loss.png")
+    lines = {line.get_label(): line for line in drawn[0].axes[0].get_lines()}
+    training, validation = (lines[name] for name in (SPLITS["train"][0], SPLITS["val"][0]))
+    assert training.get_ydata().tolist() == [3.0, 1.0]
+    assert validation.get_ydata().tolist() == [5.0, 2.0]
+    assert training.get_linestyle() != validation.get_linestyle()
+    assert training.get_marker() != validation.get_marker()
 
 
 def test_markup_in_names_stays_text(tmp_path):
