@@ -10,6 +10,7 @@ from typing import Any, Self
 from jaxcifar import own_code, registry
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.settings import (
+    DEFAULT_ARCH,
     NAMED,
     applicable,
     belongs_to,
@@ -91,7 +92,7 @@ class Config:
     data_sha256: str | None = _derived()
 
     @classmethod
-    def create(cls, arch: str = "resnet18", **overrides: Any) -> Self:
+    def create(cls, arch: str = DEFAULT_ARCH, **overrides: Any) -> Self:
         """The Config of `arch` at its reference settings, but for `overrides`.
 
         Raises:

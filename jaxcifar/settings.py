@@ -9,6 +9,7 @@ from jaxcifar.errors import UsageError
 
 NAMED = ("arch", "optimizer", "schedule", "augmentation")  # fields that name somebody's own code
 
+DEFAULT_ARCH = "resnet18"
 COMMON_DEFAULTS: dict[str, Any] = {
     "arch_args": (),
     "dataset": "cifar10",
@@ -30,7 +31,8 @@ COMMON_DEFAULTS: dict[str, Any] = {
 
 def applicable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some settings that mean something to the network, optimiser... that they name."""
-    known = {**defaults(settings.get("arch", "resnet18")), **settings}
+    known = {"arch": DEFAULT_ARCH, **settings}
+    known = {**defaults(known["arch"]), **known}
     kept = dict(settings)
     for kind in NAMED:
         takes = registry.entry(kind, known[kind]).takes

@@ -8,7 +8,7 @@ import pytest
 
 from jaxcifar.errors import RunError
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.training.program import Metrics, TrainState
+from jaxcifar.training.state import Metrics, TrainState
 
 
 def state_at(step):

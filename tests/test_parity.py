@@ -15,7 +15,8 @@ from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models import create_model, summary
 from jaxcifar.training import augment, optim
-from jaxcifar.training.program import CPU_OPTIONS, Hyperparameters, Program
+from jaxcifar.training.program import CPU_OPTIONS, Program
+from jaxcifar.training.state import Hyperparameters
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
 ARCHS = ("cnn", "resnet18")

@@ -1,26 +1,24 @@
 """Reports: what they compute, that sentences follow the runs, and that the page stands alone."""
 
 import dataclasses
+import json
 import math
 import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
+from scipy import stats
 
 from jaxcifar.config import Config
-from jaxcifar.errors import RunError, UsageError
-from jaxcifar.report import findings, write_report
+from jaxcifar.errors import UsageError
+from jaxcifar.models import summary
+from jaxcifar.report import classes, reading, wording, write_report
 from jaxcifar.report.page import markdown_to_page
-from jaxcifar.report.records import read_records
-from jaxcifar.report.statistics import (
-    Difference,
-    Distance,
-    Sample,
-    epochs_to_share,
-    single_changes,
-)
+from jaxcifar.report.reading import read_records, read_run
+from jaxcifar.report.statistics import single_changes
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.studies.study import Study
@@ -40,8 +38,11 @@ STUDY = Study.from_dict(
 )
 
 
-def write_run(path, config, test, val, mismatched=0.1):
-    """A finished run as `experiments.run` leaves it, with figures of our choice."""
+def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=None, **said):
+    """A finished run as `experiments.run` leaves it, with figures of our choice.
+
+    `matrix` is its confusion matrix, `said` goes to its result.
+    """
     path.mkdir(parents=True)
     folder = RunFolder(path)
     folder.config.write_text(config.to_json())
@@ -59,19 +60,21 @@ def write_run(path, config, test, val, mismatched=0.1):
         for epoch, share in zip(range(1, config.epochs + 1), (0.5, 0.88, 0.95, 1.0), strict=True)
     ]
     folder.write_history(rows)
-    right = round(1000 * test)
-    confusion = np.diag([right] * 10)
-    confusion[3, 5] = 1000 - right  # all of its mistakes are cats taken for dogs
-    cats = SimpleNamespace(images=np.zeros((2, 32, 32, 3), np.uint8), labels=np.array([3, 3]))
-    mistakes = confident_mistakes(np.eye(10)[[5, 3]] * 7.0, cats)
-    np.savez(folder.mistakes, **mistakes)
+    if matrix is None:
+        right = round(1000 * test)
+        matrix = np.diag([right] * 10)
+        matrix[3, 5] = 1000 - right  # all of its mistakes are cats taken for dogs
+    matrix = np.asarray(matrix)
+    some = SimpleNamespace(images=np.zeros((2, 32, 32, 3), np.uint8), labels=np.array([1, 1]))
+    np.savez(folder.mistakes, **confident_mistakes(np.eye(len(names))[[0, 1]] * 7.0, some))
+    by_class = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
     folder.write_result(
         {
             "test_accuracy": test,
             "test_loss": 0.5,
             "test_accuracy_mismatched": mismatched,
-            "class_accuracy": dict.fromkeys(CLASSES, test) | {"cat": test / 2},
-            "confusion_matrix": confusion.tolist(),
+            "class_accuracy": dict(zip(names, by_class.tolist(), strict=True)),
+            "confusion_matrix": matrix.tolist(),
             "selected_epoch": 4,
             "selection_rule": "highest",
             "val_accuracy": val,
@@ -89,6 +92,7 @@ def write_run(path, config, test, val, mismatched=0.1):
             "at_once": 1,
             "compute_dtype": "float32",
             "git_commit": "c0ffee",
+            **said,
         }
     )
 
@@ -146,25 +150,54 @@ def test_means_spreads_and_differences_to_the_reference(three_seeds):
     assert f"{mean - 91:+.2f}" in line
 
 
-def test_the_margin_is_in_deviations_between_seeds(three_seeds):
-    norm, fast = [0.81, 0.82, 0.83], [0.815, 0.825, 0.845]
-    pooled = math.sqrt((np.var(norm, ddof=1) + np.var(fast, ddof=1)) / 2)
+def test_the_winner_is_told_from_the_others_by_welchs_test(three_seeds):
+    norm, fast, raw = [0.81, 0.82, 0.83], [0.815, 0.825, 0.845], [0.71, 0.73, 0.72]
     margin = np.mean(fast) - np.mean(norm)
+    p = stats.ttest_ind(fast, norm, equal_var=False).pvalue
     assert "**fast** won among 3 candidates (3 seeds each)" in three_seeds[1]
-    assert (
-        f"{100 * margin:.2f} points ahead of norm: {margin / pooled:.1f} standard" in three_seeds[1]
-    )
-    assert "no more than chance" in three_seeds[1]  # the margin is below two of them
+    assert f"{100 * margin:.2f} points ahead of norm (95% interval " in three_seeds[1]
+    assert f"p = {math.floor(1000 * p) / 1000:.3f}, by seeds)" in three_seeds[1]
+    assert "It can't be told apart from norm." in three_seeds[1]
+    assert stats.ttest_ind(fast, raw, equal_var=False).pvalue < 0.05  # raw is not named
 
 
-def test_a_single_seed_is_measured_by_what_the_images_leave_open(tmp_path):
+def test_a_single_seed_is_judged_by_the_images(tmp_path):
     accuracies = {row: seeds[:1] for row, seeds in THREE_SEEDS.items()}
     accuracies["fast"] = [(0.95, 0.96, 0.5)]
     text = report(write_study(tmp_path, accuracies))
-    error = math.sqrt(0.81 * 0.19 / 5000 + 0.96 * 0.04 / 5000)
-    assert f"{0.15 / error:.1f} standard deviations of what 5,000 validation images" in text
-    assert "no more than chance" not in text
-    assert "±" not in text.split("## 1.")[1]
+    half = 1.959964 * math.sqrt(0.81 * 0.19 / 5000 + 0.96 * 0.04 / 5000)
+    interval = f"{100 * (0.15 - half):+.2f} to {100 * (0.15 + half):+.2f}"
+    assert f"15.00 points ahead of norm (95% interval {interval}, p < 0.001, by images)" in text
+    assert "It can be told from every other" in text
+    assert "With a single seed the spread between seeds is not known." in text
+    assert "±" not in text
+
+
+def test_ties_are_called_so(tmp_path):
+    accuracies = {"raw": [(0.7, 0.8, 0.2)], "norm": [(0.7, 0.8, 0.2)], "fast": [(0.6, 0.7, 0.2)]}
+    text = report(write_study(tmp_path, accuracies))
+    assert "**raw** and norm tie, first of 3 candidates (one seed each)" in text
+    assert "**raw** is taken for being listed first" in text
+    assert "| norm | 80.00% | a tie |" in text
+    assert "the same test accuracy" in text
+    assert not re.search(r"[ +]0\.00 points (ahead|of)", text)
+
+
+def test_collapsed_runs_are_named(tmp_path):
+    one_answer = np.zeros((10, 10), int)
+    one_answer[:, 3] = 1000
+    guessing = np.full((10, 10), 100)
+    for name, matrix in (("one", one_answer), ("guess", guessing)):
+        config = Config.create("cnn", epochs=4, learning_rate=0.1 + len(name))
+        write_run(tmp_path / name, config, 0.1, 0.1, matrix=matrix)
+    text = report(tmp_path)
+    assert "collapsed: it says “cat” for every test image (10.00% right)" in text
+    assert "no better than always saying the most frequent class (10.00%)" in text
+    assert "None can be told apart from guessing" in text
+    write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8)
+    text = report(tmp_path)
+    assert "None can be told apart" not in text
+    assert len(re.findall("always saying|collapsed:", text)) == 2
 
 
 def test_the_winner_follows_the_runs(tmp_path):
@@ -197,12 +230,12 @@ def test_single_changes_pair_what_differs_in_one_field(three_seeds):
     pairs = [(field, a.name, b.name) for field, _, _, a, b in single_changes(study.variations)]
     assert pairs == [("normalize", "raw", "norm"), ("learning_rate", "norm", "fast")]
     assert (
-        "| normalisation no → yes | raw → norm | +10.00 | 10.0 σ between seeds | better |"
-        in (three_seeds[1])
-    )
-    assert (
-        "| learning rate 0.01 → 0.1 | norm → fast | +0.67 | 0.7 σ between seeds | noise |"
-        in (three_seeds[1])
+        "| normalisation no → yes | raw → norm | +10.00 | +7.73 to +12.27 | < 0.001 | seeds "
+        "| better |" in three_seeds[1]
+    )  # equal variances of 1e-4: 2.7764, Student's for 4 degrees of freedom, by 0.01 sqrt(2 / 3)
+    assert re.search(
+        r"\| learning rate 0.01 → 0.1 \| norm → fast \| \+0.67 .* \| can't be told apart \|",
+        three_seeds[1],
     )
 
 
@@ -236,25 +269,7 @@ def test_the_set_of_rows_nearest_to_the_reference(tmp_path):
     tied = {"slow1": 0.805, "fast1": 0.595, "slow2": 0.80, "fast2": 0.605}
     accuracies = {name: [(test, test, 0.1)] for name, test in tied.items()}
     text = report(write_study(tmp_path / "tied", accuracies, study))
-    assert re.search(r"0.15 points before .* Below 2, that is no more than chance", text)
-
-
-def test_the_deviation_of_a_distance_is_that_of_many_draws():
-    rng, targets, errors = np.random.RandomState(0), (0.8, 0.6), np.asarray([4e-3, 1e-3])
-    near, far = np.asarray([0.78, 0.61]), np.asarray([0.75, 0.66])
-
-    def distance(means):
-        pairs = zip(means - errors / math.sqrt(2), means + errors / math.sqrt(2), strict=True)
-        return Distance(tuple(Sample(pair, 10_000) for pair in pairs), targets)
-
-    difference = distance(far).behind(distance(near))
-    draws = [
-        distance(far + errors * rng.randn(2)).value - distance(near + errors * rng.randn(2)).value
-        for _ in range(4000)
-    ]
-    assert difference.by_seeds
-    assert difference.value == pytest.approx(np.mean(draws), rel=0.01)
-    assert difference.deviation == pytest.approx(np.std(draws), rel=0.05)
+    assert re.search(r"0.15 points before .*, by images\)\. The two can't be told apart", text)
 
 
 def test_unfinished_and_failed_runs_are_listed(tmp_path):
@@ -288,20 +303,6 @@ def test_markup_in_names_stays_text(tmp_path):
     assert "<title>&lt;b&gt;</title>" in page
 
 
-def test_statistics_against_closed_forms():
-    few = Sample((0.5, 0.7), images=100)
-    assert few.mean == pytest.approx(0.6)
-    assert few.deviation == pytest.approx(0.1 * math.sqrt(2))
-    assert few.sampling_error == pytest.approx(math.sqrt(0.24 / 100))
-    one = Sample((0.5,), images=100)
-    difference = Difference.between(one, few)
-    assert (difference.value, difference.by_seeds) == (pytest.approx(0.1), False)
-    assert difference.deviation == pytest.approx(math.sqrt(0.25 / 100 + 0.24 / 100))
-    assert Difference.between(few, few).is_noise
-    assert epochs_to_share([0.1, 0.71, 0.73, 0.8], 0.9) == 3
-    assert epochs_to_share([0.8, 0.8], 0.9) == 1
-
-
 def test_confident_mistakes_are_the_surest_wrong_answers():
     rng = np.random.RandomState(0)
     logits, labels = rng.randn(50, 10), rng.randint(0, 10, 50)
@@ -316,10 +317,211 @@ def test_confident_mistakes_are_the_surest_wrong_answers():
     assert (got["label"] != got["predicted"]).all()
 
 
-def test_findings_format():
-    assert findings.percent(0.88414) == "88.41%"
-    assert findings.field_value(value=False) == "no"
-    assert findings.field_value("none") == "–"
+def test_wording():
+    assert wording.percent(0.88414) == "88.41%"
+    assert wording.field_value(value=False) == "no"
+    assert wording.field_value("none") == "–"
+    assert wording.field_value((16, 32)) == "16, 32"
+    assert wording.listed("abc") == "a, b and c"
+    assert wording.listed("abcdefgh") == "a, b, c, d, e and 3 others"
+    assert wording.plain("a|b_c *d*") == r"a\|b_c \*d\*"
+
+
+def own_config(**fields):
+    """A config that names somebody's own network, which is nowhere to be found."""
+    return OwnConfig(**{**dataclasses.asdict(Config.create("cnn", epochs=4)), **fields})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnConfig(Config):
+    """Takes any name, and arguments of the network's own."""
+
+    arch_args: tuple = ()
+
+    def __post_init__(self):
+        pass
+
+    @property
+    def network_title(self):
+        own = ", ".join(f"{name} {value}" for name, value in self.arch_args)
+        return f"Mixer ({own})" if own else "Mixer"
+
+    @classmethod
+    def from_json(cls, text):
+        there = json.loads(text)
+        return cls(**there | {"arch_args": tuple(map(tuple, there.get("arch_args", ())))})
+
+    def run_name(self):
+        return f"Mixer_seed{self.seed}"
+
+
+@pytest.fixture
+def own_networks(monkeypatch):
+    monkeypatch.setattr(reading, "Config", OwnConfig)
+
+
+def write_own_study(folder, rows):
+    """`rows`: name -> (arguments of the network, test accuracy)."""
+    folder.mkdir(exist_ok=True)
+    said = {"title": "Depth | width", "rows": {name: {} for name in rows}, "reference": {}}
+    (folder / "study.json").write_text(json.dumps(said))
+    for name, (arguments, test) in rows.items():
+        config = own_config(arch="gone/net.py:Mixer", arch_args=tuple(arguments.items()))
+        write_run(folder / name / "seed0", config, test, test)
+    return folder
+
+
+def test_arguments_of_an_own_network_are_columns_and_single_changes(own_networks, tmp_path):
+    rows = {
+        "plain": ({}, 0.6),
+        "deep": ({"depth": 8}, 0.7),
+        "wide": ({"depth": 8, "width": 64}, 0.8),
+        "wider": ({"depth": 8, "width": 128}, 0.81),
+    }
+    modules = set(sys.modules)
+    text = report(write_own_study(tmp_path, rows))
+    assert "| row | depth | width |" in text
+    assert re.search(r"\| deep \| 8 \| – \| 70.00% ", text)
+    assert "| width 64 → 128 | wide → wider | +1.00 |" in text
+    assert "| depth – → 8 | plain → deep | +10.00 |" in text
+    assert "# Report: Mixer on CIFAR-10" in text
+    assert "Not described here: the run's folder has no network.json." in text
+    assert not {name for name in sys.modules.keys() - modules if "net" in name.split(".")[-1:]}
+
+
+def test_rows_may_vary_the_network_itself(own_networks, tmp_path):
+    write_own_study(tmp_path, {"mine": ({}, 0.6), "theirs": ({}, 0.7)})
+    config = tmp_path / "theirs" / "seed0" / "config.json"
+    config.write_text(own_config(arch="resnet18").to_json())
+    text = report(tmp_path)
+    assert "| row | network |" in text
+    assert "| network gone/net.py:Mixer → resnet18 | mine → theirs | +10.00 |" in text
+
+
+def test_a_networks_own_description_is_shown(own_networks, monkeypatch, tmp_path):
+    """As the run's folder has it, without the network."""
+
+    class Described(SimpleNamespace):
+        def table(self):
+            return "a table\n"
+
+    describe = SimpleNamespace(from_json=lambda text: Described(**json.loads(text)))
+    monkeypatch.setattr(summary, "Summary", describe, raising=False)
+    monkeypatch.setattr(
+        "jaxcifar.models.drawing.plot_network", lambda summary, title, path: path.touch()
+    )
+    monkeypatch.setattr("jaxcifar.report.markdown_to_page", lambda *_: "")
+    write_run(tmp_path / "run", own_config(arch="gone.py:Mixer"), 0.5, 0.5)
+    network = tmp_path / "run" / "network.json"
+    network.write_text('{"params": 1234, "flops": 5678}')
+    text = report(tmp_path)
+    assert "1,234 parameters, 5,678 FLOPs an image" in text
+    assert "```\na table\n```" in text
+    network.write_text('{"params": 12')
+    assert "Not described here: network.json in the run's folder can't be read." in report(tmp_path)
+
+
+def test_other_data_of_the_same_name_is_another_group(tmp_path):
+    for digest in ("a" * 64, "b" * 64):
+        said = {"dataset": "birds", "dataset_fingerprint": {"train": digest}}
+        config = Config.create("cnn", epochs=4)
+        for seed in (0, 1):
+            seeded = dataclasses.replace(config, seed=seed)
+            write_run(tmp_path / digest / str(seed), seeded, 0.5, 0.5, **said)
+    text = report(tmp_path)
+    for digest in ("aaaaaaaa", "bbbbbbbb"):
+        assert f". CNN on birds, SHA-256 {digest}: training" in text
+        assert f"`{8 * digest}`" in text
+    assert "These are not CIFAR-10 results" not in text
+    assert text.count("50.00 ± 0.00% test accuracy") == 2
+
+
+@pytest.mark.parametrize("count", [2, 30, 100])
+def test_few_and_many_classes(tmp_path, count):
+    """Every picture is drawn; many classes get a table of the worst confusions."""
+    matrix = np.diag([50] * count)
+    matrix[1, 0], matrix[0, 1] = 9, 4
+    names = ["a|b", "$x_1$", *(f"a class with a long name {i}" for i in range(2, count))]
+    test = 50 * count / matrix.sum()
+    config = Config.create("cnn", epochs=4)
+    said = {"class_names": names, "dataset": "$own$ data"}
+    write_run(tmp_path / "run", config, test, test, names=names, matrix=matrix, **said)
+    text = report(tmp_path)
+    assert f"Its hardest class is \\$x_1\\$ ({50 / 59:.2%})" in text
+    table = "| \\$x_1\\$ | a\\|b | 9 of 59 |" in text and "| a\\|b | \\$x_1\\$ | 4 of 54 |" in text
+    assert table == (count > classes.MANY)
+
+
+def test_classes_without_test_images_are_neither_hard_nor_easy(tmp_path):
+    matrix = np.diag([50, 0, 40])
+    matrix[2, 0] = 10
+    config = Config.create("cnn", epochs=4)
+    write_run(tmp_path / "run", config, 0.9, 0.9, names=["a", "b", "c"], matrix=matrix)
+    run = read_run(tmp_path / "run")
+    assert [run.class_names[i] for i in classes.ranked(run)] == ["c", "a"]
+
+
+def cut(path):
+    path.write_text(path.read_text()[:-20])
+
+
+def replaced_by_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def without(*keys):
+    def remove(path):
+        said = inner = json.loads(path.read_text())
+        for key in keys[:-1]:
+            inner = inner[key]
+        del inner[keys[-1]]
+        path.write_text(json.dumps(said))
+
+    return remove
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("result.json", cut, "result.json is damaged: "),
+        ("config.json", cut, "not a config"),
+        ("metrics.jsonl", cut, "metrics.jsonl is damaged: "),
+        ("result.json", replaced_by_a_folder, "result.json: Is a directory"),
+        ("config.json", replaced_by_a_folder, "config.json: Is a directory"),
+        ("metrics.jsonl", replaced_by_a_folder, "metrics.jsonl: Is a directory"),
+        ("result.json", lambda path: path.write_text("[]"), "result.json is no table"),
+        ("config.json", lambda path: path.write_text("[]"), "not a config"),
+        ("config.json", lambda path: path.write_bytes(b"\xff"), "codec can't decode"),
+        ("metrics.jsonl", lambda path: path.write_text("7\n"), "metrics.jsonl, line 1 is no table"),
+        ("metrics.jsonl", lambda path: path.write_text(""), "metrics.jsonl has 0 of 4 epochs"),
+        ("result.json", without("confusion_matrix"), "result.json has no confusion_matrix"),
+        ("result.json", without("class_accuracy", "cat"), "confusion_matrix does not count 9"),
+    ],
+)
+def test_a_run_that_can_not_be_read_is_left_out_and_named(tmp_path, name, damage, reason):
+    good, bad = (Config.create("cnn", epochs=4, seed=seed) for seed in (0, 1))
+    write_run(tmp_path / "good", good, 0.5, 0.5)
+    write_run(tmp_path / "bad", bad, 0.9, 0.9)
+    damage(tmp_path / "bad" / name)
+    records = read_records(tmp_path)
+    assert [run.path.name for run in records.runs] == ["good"]
+    [(path, why)] = records.unreadable.items()
+    assert path.name == "bad"
+    assert reason in why
+    assert "\n" not in why
+
+
+def test_what_can_not_be_read_does_not_stop_the_report(tmp_path):
+    write_study(tmp_path, {"raw": THREE_SEEDS["raw"]})
+    cut(tmp_path / "study.json")
+    cut(tmp_path / "raw" / "seed1" / "result.json")
+    (tmp_path / "raw" / "seed2" / "mistakes.npz").write_text("no archive")
+    text = report(tmp_path)
+    assert "- study.json: study.json is damaged" in text
+    assert "- raw/seed1: result.json is damaged" in text
+    assert "mistakes.npz in the run's folder can't be read" in text
+    assert "70.50 ± 0.71% test accuracy" in text
 
 
 def test_bad_folders_are_one_line(tmp_path):
@@ -329,5 +531,5 @@ def test_bad_folders_are_one_line(tmp_path):
         write_report(tmp_path)
     write_run(tmp_path / "run", Config.create("cnn", epochs=4), 0.5, 0.5)
     (tmp_path / "run" / "metrics.jsonl").write_text('{"epoch": 1')
-    with pytest.raises(RunError, match="can't be read"):
+    with pytest.raises(UsageError, match=r"no finished run here or below; .*run can't be read"):
         write_report(tmp_path)

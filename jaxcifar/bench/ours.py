@@ -21,7 +21,7 @@ from jaxcifar.machine.sharing import AXIS
 from jaxcifar.runs.fit import dispatches, fit
 from jaxcifar.runs.run import Task
 from jaxcifar.runs.setup import Setup
-from jaxcifar.training.program import evaluate
+from jaxcifar.training.state import evaluate
 
 
 class Ours:

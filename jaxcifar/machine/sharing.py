@@ -44,9 +44,27 @@ def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, positions(count, axis))
 
 
+def device_key(key: jax.Array, axis: str | None) -> jax.Array:
+    """A random key for what this device draws without regard to places."""
+    return jax.random.fold_in(key, lax.axis_index(axis) if axis else 0)
+
+
 def total(tree: PyTree, axis: str | None) -> PyTree:
     """Sums of arrays over the devices, in one exchange."""
     if axis is None:
         return tree
     flat, unflatten = ravel_pytree(tree)
     return unflatten(lax.psum(flat, axis))
+
+
+def total_and_mean(summed: PyTree, averaged: PyTree, axis: str | None) -> tuple[PyTree, PyTree]:
+    """Sums of some arrays over the devices and means of others, in one exchange.
+
+    Of what is averaged, arrays that are not floats stay what they are.
+    """
+    leaves, structure = jax.tree.flatten(averaged)
+    floats = {i: leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    summed, floats = total((summed, floats), axis)
+    for i, leaf in floats.items():
+        leaves[i] = leaf / devices(axis)
+    return summed, structure.unflatten(leaves)

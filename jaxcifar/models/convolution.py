@@ -28,46 +28,71 @@ Padding = tuple[int, int]  # zeros before and after, along either axis
 
 
 def conv2d(
-    x: jax.Array, kernel: jax.Array, stride: int = 1, bias: jax.Array | None = None
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int = 1,
+    bias: jax.Array | None = None,
+    padding: Padding | None = None,
 ) -> jax.Array:
-    """Convolve with an odd square kernel, `size // 2` zeros on every side.
+    """Convolve with an odd square kernel.
 
     Args:
       x: `[B, H, W, C]` floats.
       kernel: `[size, size, C, K]` of the same dtype.
       stride: 1 or 2, along both axes.
       bias: `[K]`, of the same dtype, added to every output.
+      padding: zeros before and after, along either axis; `size // 2` on every side by default.
 
     Returns:
-      `[B, ceil(H / stride), ceil(W / stride), K]` of the same dtype.
+      `[B, H', W', K]` of the same dtype; by the default padding H' = ceil(H / stride).
     """
     bias = jnp.zeros(kernel.shape[-1], x.dtype) if bias is None else bias
-    by_xla = partial(_by_xla, stride=stride)
-    size, (height, width) = len(kernel), x.shape[1:3]
-    in_tiles = height % (_TILE * stride) == width % (_TILE * stride) == 0
-    if size not in (1, 3) or not in_tiles:
+    padding = padding or (len(kernel) // 2,) * 2
+    by_xla = partial(_by_xla, stride=stride, padding=padding)
+    if not has_products(x.shape, kernel.shape, stride, padding):
         return by_xla(x, kernel, bias)
-    by_products = partial(_by_products, stride=stride)
+    by_products = partial(_by_products, stride=stride, padding=padding)
     return lax.platform_dependent(x, kernel, bias, cpu=by_products, default=by_xla)
 
 
-def _by_xla(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int) -> jax.Array:
-    pad = (len(kernel) // 2,) * 2
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(x, kernel, (stride,) * 2, (pad, pad), None, None, dimensions)
+def has_products(
+    shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
+) -> bool:
+    """Whether `conv2d` computes a convolution by matrix products on a CPU.
+
+    Args:
+      shape: `[B, H, W, C]` of the images.
+      kernel_shape: of the kernel.
+      stride: along both axes.
+      padding: zeros before and after, along either axis.
+    """
+    if kernel_shape[:2] == (1, 1):
+        return padding == (0, 0)
+    paddings = {1: [(1, 1)], 2: [(1, 1), (0, 1)]}
+    in_tiles = all(extent % (_TILE * stride) == 0 for extent in shape[1:3])
+    return kernel_shape[:2] == (3, 3) and in_tiles and padding in paddings.get(stride, [])
+
+
+def _by_xla(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    pads, dimensions = (padding, padding), ("NHWC", "HWIO", "NHWC")
+    y = lax.conv_general_dilated(x, kernel, (stride,) * 2, pads, None, None, dimensions)
     return y + bias
 
 
-def _by_products(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int) -> jax.Array:
+def _by_products(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
     if len(kernel) == 1:
         return x[:, ::stride, ::stride] @ kernel[0, 0] + bias
-    pad = (1, 1)
-    if stride == 2:  # the same as a 2x2 kernel on 2x2 blocks of pixels, a row and column earlier
-        x, kernel, pad = _blocks(x), _kernel_of_blocks(kernel), (1, 0)
+    if stride == 2:  # the same as a 2x2 kernel on 2x2 blocks of pixels
+        first = padding[0]  # zeros before the kernel, so that it begins with a block
+        x, kernel, padding = _blocks(x), _kernel_of_blocks(kernel, first), (first, 1 - first)
     if x.shape[-1] <= _FEW_CHANNELS:
-        return _unrolled(x, kernel, bias, pad)
+        return _unrolled(x, kernel, bias, padding)
     single = (array.astype(jnp.float32) for array in (x, kernel, bias))
-    return _winograd(*single, pad).astype(x.dtype)
+    return _winograd(*single, padding).astype(x.dtype)
 
 
 def _blocks(x: jax.Array) -> jax.Array:
@@ -77,10 +102,11 @@ def _blocks(x: jax.Array) -> jax.Array:
     return x.reshape(batch, height // 2, width // 2, 4 * channels)
 
 
-def _kernel_of_blocks(kernel: jax.Array) -> jax.Array:
-    """`[3, 3, C, K]` -> `[2, 2, 4 C, K]`."""
+def _kernel_of_blocks(kernel: jax.Array, first: int) -> jax.Array:
+    """`[3, 3, C, K]` -> `[2, 2, 4 C, K]`, with `first` zeros before and the others behind."""
     _, _, channels, features = kernel.shape
-    kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
+    pad = (first, 1 - first)
+    kernel = jnp.pad(kernel, (pad, pad, (0, 0), (0, 0)))
     kernel = kernel.reshape(2, 2, 2, 2, channels, features).swapaxes(1, 2)
     return kernel.reshape(2, 2, 4 * channels, features)
 

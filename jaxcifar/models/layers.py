@@ -17,6 +17,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.models.convolution import conv2d
 
 Dtype = jnp.dtype | type
+EXAMPLES = "examples"  # a random stream that is the same on all devices
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
@@ -174,10 +175,14 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """`[B, ...]` -> `[B, ...]`; `train` with a rate takes the random stream "dropout"."""
+        """`[B, ...]` -> `[B, ...]`; `train` with a rate takes a random stream.
+
+        That is `EXAMPLES` where there is one, else "dropout".
+        """
         if not train or self.rate == 0:
             return x
-        keys = sharing.example_keys(self.make_rng("dropout"), len(x), self.axis_name)
+        stream = EXAMPLES if self.has_rng(EXAMPLES) else "dropout"
+        keys = sharing.example_keys(self.make_rng(stream), len(x), self.axis_name)
         draw = partial(jax.random.bernoulli, p=1 - self.rate, shape=x.shape[1:])
         return jnp.where(jax.vmap(draw)(keys), x / (1 - self.rate), 0)
 

@@ -1,20 +1,40 @@
-"""What run folders say, read into tables: runs, variations (runs that differ in seed), studies."""
+"""What run folders say: runs, variations (runs that differ in seed), networks, studies."""
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcifar.config import Config
-from jaxcifar.data import CATALOG, Entry
-from jaxcifar.errors import RunError, UsageError
-from jaxcifar.runs.folder import Row, RunFolder
+from jaxcifar.runs.folder import Row
 from jaxcifar.runs.result import best_epoch
-from jaxcifar.studies.conduct import STUDY_FILE
-from jaxcifar.studies.study import Study
+
+ARCH_TITLES = {"cnn": "CNN", "resnet18": "ResNet-18"}
+SYNTHETIC = "shapes10"
+# Settings that name files; the digests of those change with them and say nothing of their own.
+_NAMING_FILES = {"arch", "dataset", "optimizer", "schedule", "augmentation"}
+_DIGESTS = ("data_sha256", "SHA-256 of ")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The data set of a finished run, as its result names it.
+
+    Attributes:
+      name: as an option names it.
+      title: what plots and reports call it.
+      fingerprints: pairs of a split and the SHA-256 of its records.
+    """
+
+    name: str
+    title: str
+    fingerprints: tuple[tuple[str, str], ...]
+
+    @property
+    def identity(self) -> Any:
+        """Equal for the same images and labels, whatever they are called."""
+        return tuple(sorted(self.fingerprints)) or self.title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,35 +53,41 @@ class RunRecord:
     result: dict[str, Any] | None
     failure: str | None
 
-    @classmethod
-    def read(cls, path: Path) -> "RunRecord":
-        """Read a run folder, finished or not.
-
-        Raises:
-          RunError: a file in it is damaged.
-        """
-        folder = RunFolder(path)
-        try:
-            lines = folder.metrics.read_text().splitlines() if folder.metrics.exists() else []
-            return cls(
-                path=path,
-                config=Config.from_json(folder.config.read_text()),
-                history=[json.loads(line) for line in lines],
-                result=folder.finished_result(),
-                failure=folder.failure.read_text().strip() if folder.failure.exists() else None,
-            )
-        except (OSError, ValueError, RunError) as error:
-            raise RunError(f"{path}: this run can't be read ({error}); move it away") from error
-
     @property
     def selected(self) -> Row:
         """The row of the epoch that validation chose."""
         return self.history[best_epoch(self.history) - 1]
 
+    @property
+    def data(self) -> Data:
+        """What it was trained on."""
+        digests = self.result["dataset_fingerprint"] or {}
+        return Data(
+            name=self.result.get("dataset_name", self.config.dataset),
+            title=self.result["dataset"],
+            fingerprints=tuple((split, str(digest)) for split, digest in digests.items()),
+        )
+
+    @property
+    def class_names(self) -> list[str]:
+        """By label; results of older versions have them as keys only."""
+        return list(self.result.get("class_names") or self.result["class_accuracy"])
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Test images by true class (rows) and predicted class, `[classes, classes]` integers."""
+        return np.asarray(self.result["confusion_matrix"])
+
+    @property
+    def class_accuracy(self) -> np.ndarray:
+        """Test accuracy by class, `[classes]`; NaN for a class without test images."""
+        counts = self.confusion.sum(1)
+        return np.where(counts, np.diag(self.confusion) / np.maximum(counts, 1), np.nan)
+
 
 @dataclasses.dataclass(frozen=True)
 class Variation:
-    """Runs of one config with different seeds; at least one is finished.
+    """Runs of one config on the same data with different seeds; at least one is finished.
 
     Attributes:
       name: of the study's row, or of the run.
@@ -78,6 +104,16 @@ class Variation:
         """That of the first seed."""
         return self.runs[0].config
 
+    @property
+    def data(self) -> Data:
+        """What all of them were trained on."""
+        return self.runs[0].data
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings by name but the seed, those of the network's own among them."""
+        return {k: value for k, value in self.config.settings().items() if k != "seed"}
+
     def values(self, key: str) -> np.ndarray:
         """A number of `result.json` for each run, `[runs]`."""
         return np.asarray([run.result[key] for run in self.runs], np.float64)
@@ -87,9 +123,15 @@ class Variation:
         return np.asarray([[row[key] for row in run.history] for run in self.runs], np.float64)
 
     def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
-        """The settings in which `other` differs, the seed aside: field -> (here, there)."""
-        differing = self.config.differences(other.config)
-        differing.pop("seed", None)
+        """The settings in which `other` differs: name -> (here, there), None where not set."""
+        here, there = self.settings, other.settings
+        differing = {
+            name: (here.get(name), there.get(name))
+            for name in {**here, **there}
+            if here.get(name) != there.get(name)
+        }
+        if differing.keys() & _NAMING_FILES:
+            return {name: pair for name, pair in differing.items() if not name.startswith(_DIGESTS)}
         return differing
 
     @property
@@ -100,11 +142,19 @@ class Variation:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """All variations of one architecture on one data set."""
+    """All variations of one architecture on one data set.
 
-    arch: str
-    entry: Entry
+    Attributes:
+      title: of the network and the data; no two of a report's are the same.
+    """
+
+    title: str
     variations: tuple[Variation, ...]
+
+    @property
+    def data(self) -> Data:
+        """What it was trained on."""
+        return self.variations[0].data
 
     @property
     def winner(self) -> Variation:
@@ -113,16 +163,26 @@ class Network:
 
     @property
     def by_validation(self) -> list[Variation]:
-        """The best first."""
-        return sorted(self.variations, key=lambda v: -v.values("val_accuracy").mean())
+        """The best first, by validation accuracy, then validation loss, both means over seeds."""
+
+        def rank(variation: Variation) -> tuple[float, float]:
+            losses = [run.selected["val_loss"] for run in variation.runs]
+            return -variation.values("val_accuracy").mean(), float(np.mean(losses))
+
+        return sorted(self.variations, key=rank)
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyRecord:
-    """A study's folder: the study, and the variations that have a finished run."""
+    """A study's folder: what `study.json` says of it, and the variations with a finished run.
+
+    Attributes:
+      reference: what the rows' reference figures were measured with (`studies.study`).
+    """
 
     path: Path
-    study: Study
+    title: str
+    reference: dict[str, Any]
     variations: tuple[Variation, ...]
 
 
@@ -135,12 +195,14 @@ class Records:
       studies: by path.
       alone: variations outside of studies.
       unfinished: runs without a result.
+      unreadable: runs and studies that are left out, by path, and why.
     """
 
     networks: tuple[Network, ...]
     studies: tuple[StudyRecord, ...]
     alone: tuple[Variation, ...]
     unfinished: tuple[RunRecord, ...]
+    unreadable: dict[Path, str]
 
     @property
     def variations(self) -> list[Variation]:
@@ -153,61 +215,6 @@ class Records:
         return [run for v in self.variations for run in v.runs]
 
 
-def read_records(folder: Path) -> Records:
-    """Read all runs and studies in `folder` and below it.
-
-    Raises:
-      UsageError: there is no finished run.
-      RunError: a run can't be read.
-    """
-    runs = {file.parent: RunRecord.read(file.parent) for file in folder.rglob("config.json")}
-    finished = {path: run for path, run in sorted(runs.items()) if run.result}
-    if not finished:
-        raise UsageError(f"{folder}: no finished run here or below")
-    studies = [_study(file.parent, finished) for file in sorted(folder.rglob(STUDY_FILE))]
-    in_studies = {run.path for s in studies for v in s.variations for run in v.runs}
-    alone = _by_config([run for path, run in finished.items() if path not in in_studies])
-    variations = [v for s in studies for v in s.variations] + alone
-    return Records(
-        networks=tuple(_networks(variations)),
-        studies=tuple(studies),
-        alone=tuple(alone),
-        unfinished=tuple(run for _, run in sorted(runs.items()) if not run.result),
-    )
-
-
-def _study(path: Path, finished: dict[Path, RunRecord]) -> StudyRecord:
-    try:
-        study = Study.from_dict(json.loads((path / STUDY_FILE).read_text()))
-    except (OSError, ValueError, UsageError) as error:
-        raise RunError(f"{path / STUDY_FILE}: can't be read ({error})") from error
-    variations = []
-    for row in study.rows:
-        runs = [run for folder, run in finished.items() if folder.parent == path / row.name]
-        if runs:
-            by_seed = sorted(runs, key=lambda run: run.config.seed)
-            variations.append(Variation(row.name, tuple(by_seed), row.reference))
-    return StudyRecord(path, study, tuple(variations))
-
-
-def _by_config(runs: Sequence[RunRecord]) -> list[Variation]:
-    groups: dict[Config, list[RunRecord]] = {}
-    for run in runs:
-        groups.setdefault(dataclasses.replace(run.config, seed=0), []).append(run)
-    return [
-        Variation(
-            name=config.run_name().removesuffix("_seed0"),
-            runs=tuple(sorted(group, key=lambda run: run.config.seed)),
-        )
-        for config, group in groups.items()
-    ]
-
-
-def _networks(variations: Sequence[Variation]) -> list[Network]:
-    groups: dict[tuple[str, str], list[Variation]] = {}
-    for variation in variations:
-        groups.setdefault((variation.config.arch, variation.config.dataset), []).append(variation)
-    return [
-        Network(arch, CATALOG[dataset], tuple(groups[arch, dataset]))
-        for arch, dataset in sorted(groups)
-    ]
+def network_title(config: Config) -> str:
+    """What plots and reports call a config's network."""
+    return getattr(config, "network_title", ARCH_TITLES.get(config.arch, config.arch))

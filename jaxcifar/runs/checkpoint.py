@@ -16,7 +16,7 @@ from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine import processes
 from jaxcifar.machine.sharing import place
 from jaxcifar.runs.structure import differences
-from jaxcifar.training.program import TrainState
+from jaxcifar.training.state import TrainState
 
 
 class Snapshot(NamedTuple):

@@ -17,7 +17,8 @@ from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
-from jaxcifar.training.program import Hyperparameters, Program, TrainState
+from jaxcifar.training.program import Program
+from jaxcifar.training.state import Hyperparameters, TrainState
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 _CPU_IMAGES = 512  # trained at a time on a CPU: a second or two, seven with ResNet-18
@@ -34,10 +35,12 @@ class Outcome(NamedTuple):
 def dispatches(steps: int, program: Program) -> list[int]:
     """How many steps to train at a time.
 
-    An accelerator gets an epoch as one. A CPU would keep the user waiting for minutes.
+    An accelerator gets an epoch as one. A CPU would keep the user waiting for minutes. A program
+    without loops trains one.
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     most = max(1, _CPU_IMAGES // program.batch_size) if on_cpu else steps
+    most = most if program.looped else 1
     return [min(most, steps - first) for first in range(0, steps, most)]
 
 

@@ -11,7 +11,8 @@ from jaxcifar.machine import environment
 from jaxcifar.runs.folder import Row
 from jaxcifar.runs.result import best_epoch, confident_mistakes, run_figures, tested_figures
 from jaxcifar.runs.setup import Setup, normalization
-from jaxcifar.training.program import Hyperparameters, TrainState, Variables, evaluate
+from jaxcifar.training.network import Variables
+from jaxcifar.training.state import Hyperparameters, TrainState, evaluate
 
 
 def tested(
@@ -47,7 +48,7 @@ def tested(
         **run_figures(setup.config_of(config), dataset, history, setup.summary),
         "device": environment.describe_devices(program.mesh.devices.tolist()),
         "at_once": setup.together.at_once,
-        "compute_dtype": str(getattr(program.model, "dtype", "float32")),
+        "compute_dtype": str(program.dtype),
     }
     return result, confident_mistakes(logits, dataset.test)
 

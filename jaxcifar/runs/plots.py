@@ -1,43 +1,82 @@
-"""Curves, by matplotlib, drawn without a screen."""
+"""Curves by epoch, by matplotlib, drawn without a screen; runs and reports share them.
 
+The colours are of Okabe and Ito's palette, which the colour-blind tell apart
+(https://jfly.uni-koeln.de/color/); line and marker differ as well, for prints in grey.
+"""
+
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 Row = dict[str, Any]
 
+# By split: its name in the legend, and how it is drawn wherever it is drawn.
+SPLITS = {
+    "train": (
+        "training (mean over the epoch)",
+        {"color": "#d55e00", "linestyle": "--", "marker": "s"},
+    ),
+    "val": ("validation", {"color": "#0072b2", "linestyle": "-", "marker": "o"}),
+}
+_MARKED = 25  # with more epochs than that, markers would run into each other
+_LETTERS_PER_INCH = 10  # of a title
 
-def plot_accuracy(history: Sequence[Row], title: str, path: Path) -> None:
-    """Training and validation accuracy by epoch.
+
+def plot_curves(
+    histories: Sequence[Sequence[Row]],
+    quantity: str,
+    title: str,
+    path: Path,
+    size: tuple[float, float] = (7.0, 4.2),
+) -> None:
+    """Training and validation by epoch: the mean over runs, and the span between them.
 
     Args:
-      history: rows of `metrics.jsonl`.
+      histories: rows of `metrics.jsonl` of at least one run, all of the same length.
+      quantity: "accuracy" or "loss".
       title: names network and data set.
       path: of the PNG.
+      size: width and height in inches.
     """
-    figure = _curves(history, "accuracy", title)
-    figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    figure, axes = figure_with_axes(*size, title)
+    for split, (label, style) in SPLITS.items():
+        key = f"{split}_{quantity}"
+        curves = np.asarray([[row[key] for row in rows] for rows in histories], np.float64)
+        draw_mean(axes, curves, label, **style)
+    axes.set(xlabel="epoch", ylabel=quantity)
+    if quantity == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend()
     figure.savefig(path)
 
 
-def plot_loss(history: Sequence[Row], title: str, path: Path) -> None:
-    """Training and validation loss by epoch; arguments as for `plot_accuracy`."""
-    _curves(history, "loss", title).savefig(path)
+def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """An empty picture of so many inches, its title broken into lines that fit.
 
-
-def _curves(history: Sequence[Row], quantity: str, title: str) -> Figure:
-    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    A "$" in the title is a "$": what users name is no formula.
+    """
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    epochs = [row["epoch"] for row in history]
-    marker = "o" if len(epochs) < 25 else None  # a single epoch must show, too
-    for split, label in (("train", "training (mean over the epoch)"), ("val", "validation")):
-        values = [row[f"{split}_{quantity}"] for row in history]
-        axes.plot(epochs, values, label=label, marker=marker, markersize=3.5)
-    axes.set(xlabel="epoch", ylabel=quantity, title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+    axes.set_axisbelow(True)
+    letters = int(_LETTERS_PER_INCH * width)
+    lines = [textwrap.fill(line, letters) for line in title.splitlines()]
+    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
+    return figure, axes
+
+
+def draw_mean(axes: Axes, curves: np.ndarray, label: str, marker: str, **style: Any) -> None:
+    """The mean of curves `[runs, epochs]`, with a band from the lowest to the highest."""
+    epochs = np.arange(1, curves.shape[1] + 1)
+    shown = marker if len(epochs) < _MARKED else None  # a single epoch must show, too
+    axes.plot(epochs, curves.mean(0), label=label, marker=shown, markersize=3.5, **style)
+    if len(curves) > 1:
+        color = style["color"]
+        axes.fill_between(epochs, curves.min(0), curves.max(0), color=color, alpha=0.15, lw=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

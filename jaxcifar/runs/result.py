@@ -138,5 +138,5 @@ def describe_network(
 
 def draw_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
     """Draw accuracy and loss by epoch."""
-    plots.plot_accuracy(history, title, folder.accuracy_plot)
-    plots.plot_loss(history, title, folder.loss_plot)
+    for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
+        plots.plot_curves([history], quantity, title, path)

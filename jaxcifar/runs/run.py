@@ -24,7 +24,7 @@ from jaxcifar.runs.result import (
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
-from jaxcifar.training.program import TrainState, evaluate
+from jaxcifar.training.state import TrainState, evaluate
 
 
 class Run:

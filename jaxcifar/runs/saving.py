@@ -8,7 +8,7 @@ from jaxcifar.machine import processes
 from jaxcifar.runs.checkpoint import Checkpoints, Snapshot
 from jaxcifar.runs.folder import Row
 from jaxcifar.runs.result import best_epoch
-from jaxcifar.training.program import TrainState
+from jaxcifar.training.state import TrainState
 
 # Of a run's time that training waits for checkpoints. Where epochs take a second, not each of them
 # gets one; what was put off is lost when the process is killed, and trained again.

@@ -20,8 +20,9 @@ from jaxcifar.machine.sharing import AXIS, place
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary, summarize
 from jaxcifar.training.check import check_training
-from jaxcifar.training.program import Hyperparameters, Program, TrainState
+from jaxcifar.training.program import Program
 from jaxcifar.training.schedules import learning_rates
+from jaxcifar.training.state import Hyperparameters, TrainState
 from jaxcifar.training.together import Together
 
 
@@ -58,6 +59,7 @@ def make_program(config: Config, dataset: Dataset, devices: Sequence[jax.Device]
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
+        axis=AXIS,
     )
 
 

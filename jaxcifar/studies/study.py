@@ -135,7 +135,8 @@ class Study:
         """What is shared and what the row changes; a network's arguments one by one."""
         settings = {**self.config, **row.changes}
         if "arch_args" in settings:
-            shared = self.config.get("arch_args", {})
+            same = row.changes.get("arch", self.config.get("arch")) == self.config.get("arch")
+            shared = self.config.get("arch_args", {}) if same else {}
             settings["arch_args"] = {**shared, **row.changes.get("arch_args", {})}
         return settings
 

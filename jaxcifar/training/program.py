@@ -10,17 +10,18 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
-from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import augment
+from jaxcifar.training import augment, network
+from jaxcifar.training.network import Variables
 from jaxcifar.training.optim import Rule
+from jaxcifar.training.state import Hyperparameters, Metrics, TrainState
 
-Variables = dict[str, PyTree]
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
 # of all layers before the first layer, which doubles the memory that a step takes. On accelerators
 # the option is without effect.
@@ -32,89 +33,20 @@ CPU_OPTIONS = (
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 
 
-@struct.dataclass
-class Hyperparameters:
-    """What one run sets, as arrays.
-
-    Attributes:
-      key: random key of the run.
-      learning_rate: `[T] float32`, the rate at each step of the run.
-      weight_decay, momentum: scalars (see `optim`).
-      mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
-      augment: boolean scalar.
-    """
-
-    key: jax.Array
-    learning_rate: jax.Array
-    weight_decay: jax.Array
-    momentum: jax.Array
-    mean: jax.Array
-    std: jax.Array
-    augment: jax.Array
-
-
-@struct.dataclass
-class Metrics:
-    """Sums over examples: `loss_sum` float32, `correct` and `count` int32 scalars."""
-
-    loss_sum: jax.Array
-    correct: jax.Array
-    count: jax.Array
-
-    @classmethod
-    def zero(cls) -> "Metrics":
-        """No examples yet."""
-        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
-
-    @classmethod
-    def of(cls, logits: jax.Array, labels: jax.Array) -> "Metrics":
-        """Of logits `[N, K]` and labels `[N]`."""
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        correct = logits.argmax(-1) == labels
-        return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))
-
-    def __add__(self, other: "Metrics") -> "Metrics":
-        return jax.tree.map(jnp.add, self, other)
-
-    def means(self) -> dict[str, jax.Array]:
-        """Mean loss and accuracy (a fraction)."""
-        count = jnp.maximum(self.count, 1)
-        return {"loss": self.loss_sum / count, "accuracy": self.correct / count}
-
-
-@struct.dataclass
-class TrainState:
-    """All that a run carries from step to step, and all that a checkpoint holds.
-
-    `metrics` sums over the training batches since the epoch began, so that a run can stop and
-    resume at any step.
-    """
-
-    step: jax.Array
-    params: PyTree
-    batch_stats: PyTree
-    opt_state: PyTree
-    metrics: Metrics
-
-    @property
-    def variables(self) -> Variables:
-        """What evaluating the network takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
-
-
 @dataclasses.dataclass(frozen=True)
 class Program:
     """What is computed for one network under one update rule on one mesh.
 
     Attributes:
-      model: maps images `[B, 32, 32, 3] float32` to logits `[B, K]`. Its `axis_name` is the axis
-        of the mesh whose devices share a batch, or None where each trains by itself.
+      model: maps images `[B, 32, 32, 3] float32` to logits `[B, K]`. If it has a field
+        `axis_name`, that is `axis`, and what it carries is the same on all devices.
       optimizer: update rule (see `optim`).
       augmentation: what is done to training images beside shifts and flips (see `augment`).
       batch_size: training images a step, over all devices together.
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
       mesh: the devices, along the axis `sharing.AXIS`.
+      axis: that axis where they share each batch, or None where each trains by itself.
     """
 
     model: nn.Module
@@ -123,6 +55,7 @@ class Program:
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
+    axis: str | None = None
 
     @property
     def images_per_epoch(self) -> int:
@@ -135,8 +68,23 @@ class Program:
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
-    def _axis(self) -> str | None:
-        return self.model.axis_name
+    def dtype(self) -> jnp.dtype:
+        """What the network says that it computes in; if it doesn't, what images are."""
+        return jnp.dtype(getattr(self.model, "dtype", None) or jnp.float32)
+
+    @property
+    def alone(self) -> "Program":
+        """The program of devices that train by themselves."""
+        return dataclasses.replace(self, model=network.alone(self.model), axis=None)
+
+    @property
+    def looped(self) -> bool:
+        """Whether several steps, or chunks of images, may be one dispatch.
+
+        In a loop XLA's own convolution is an order of magnitude slower on a CPU.
+        """
+        platform = self.mesh.devices.flat[0].platform
+        return platform != "cpu" or not network.has_convolution(self.model, platform)
 
     def _everywhere(self, tree: PyTree) -> PyTree:
         return jax.lax.with_sharding_constraint(tree, self.replicated)
@@ -145,13 +93,12 @@ class Program:
     @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
     def init(self, hp: Hyperparameters) -> TrainState:
         """The state before the first step, from the run's key."""
-        images = jnp.zeros((1, 32, 32, 3))
-        variables = self.model.init(_init_key(hp), images, train=False)
+        params, carried = network.init(self.model, _init_key(hp))
         state = TrainState(
             step=jnp.int32(0),
-            params=variables["params"],
-            batch_stats=variables["batch_stats"],
-            opt_state=self._update_rule(hp, 0).init(variables["params"]),
+            params=params,
+            batch_stats=carried,
+            opt_state=self._update_rule(hp, 0).init(params),
             metrics=Metrics.zero(),
         )
         return self._everywhere(state)
@@ -183,19 +130,23 @@ class Program:
           images: the whole training set, `[N, 32, 32, 3] uint8`.
           labels: `[N] int32`.
           order: of this epoch, from `epoch_order`.
-          count: int32 scalar; steps must not run past the epoch's end.
+          count: int32 scalar; steps must not run past the epoch's end. It is one where the program
+            is not `looped`.
 
         Returns:
           the new state, and the mean loss and accuracy of the epoch so far.
         """
 
         def step(state: TrainState) -> TrainState:
-            count = self.batch_size // sharing.devices(self._axis)
+            count = self.batch_size // sharing.devices(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = order[start + sharing.positions(count, self._axis)]
+            chosen = order[start + sharing.positions(count, self.axis)]
             return self.train_step(state, hp, images[chosen], labels[chosen])
 
-        state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
+        if self.looped:
+            state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
+        else:
+            state = step(state)
         return state, state.metrics.means()
 
     def train_step(
@@ -210,24 +161,23 @@ class Program:
           labels: `[B] int32`.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(_step_key(hp), state.step))
-        keys = sharing.example_keys(augment_key, len(images), self._axis)
+        keys = sharing.example_keys(augment_key, len(images), self.axis)
         images = augment.shift_and_flip(keys, images, hp.augment)
         pixels = self.augmentation(jax.random.fold_in(keys[0], 0), augment.pixels(images))
         images = augment.normalize(pixels, hp.mean, hp.std)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
-            logits, updated = self.model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": dropout_key},
-            )
+            given = network.variables(params, state.batch_stats)
+            logits, carried = network.forward(self.model, given, images, dropout_key, self.axis)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.sum() / self.batch_size, (logits, updated)
+            return losses.sum() / self.batch_size, (logits, carried)
 
-        grads, (logits, updated) = jax.grad(loss_fn, has_aux=True)(state.params)
-        grads, batch_metrics = sharing.total((grads, Metrics.of(logits, labels)), self._axis)
+        grads, (logits, carried) = jax.grad(loss_fn, has_aux=True)(state.params)
+        summed = grads, Metrics.of(logits, labels)
+        if hasattr(self.model, "axis_name"):
+            grads, batch_metrics = sharing.total(summed, self.axis)
+        else:
+            (grads, batch_metrics), carried = sharing.total_and_mean(summed, carried, self.axis)
         rule = self._update_rule(hp, state.step)
         updates, opt_state = rule.update(grads, state.opt_state, state.params)
         first = state.step % self.steps_per_epoch == 0
@@ -235,27 +185,53 @@ class Program:
         return TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
-            batch_stats=updated["batch_stats"],
+            batch_stats=carried,
             opt_state=opt_state,
             metrics=so_far + batch_metrics,
         )
 
-    @partial(jax.jit, static_argnums=0, compiler_options=CPU_OPTIONS)
     def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
         """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
         size = -(-min(EVAL_BATCH, len(images)) // self.mesh.size) * self.mesh.size
+        if self.looped:
+            return self._predict_all(variables, hp, images, size)
+        images = jax.device_put(images, self.replicated)
+        firsts = jax.device_put(list(np.arange(0, len(images), size, np.int32)), self.replicated)
+        chunks = [self._predict_from(variables, hp, images, first, size) for first in firsts]
+        return self._joined(chunks, len(images))
+
+    @partial(jax.jit, static_argnums=(0, 4), compiler_options=CPU_OPTIONS)
+    def _predict_all(
+        self, variables: Variables, hp: Hyperparameters, images: jax.Array, size: int
+    ) -> jax.Array:
         missing = -len(images) % size
         padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
         chunks = padded.reshape(-1, size, *images.shape[1:])
         logits = jax.lax.map(partial(self._predict_chunk, variables, hp), chunks)
         return self._everywhere(logits.reshape(len(padded), -1)[: len(images)])
 
+    @partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)
+    def _predict_from(
+        self,
+        variables: Variables,
+        hp: Hyperparameters,
+        images: jax.Array,
+        first: jax.Array,
+        size: int,
+    ) -> jax.Array:
+        chosen = jnp.minimum(first + jnp.arange(size), len(images) - 1)
+        return self._predict_chunk(variables, hp, images[chosen])
+
+    @partial(jax.jit, static_argnums=(0, 2))
+    def _joined(self, chunks: list[jax.Array], count: int) -> jax.Array:
+        return self._everywhere(jnp.concatenate(chunks)[:count])
+
     def _predict_chunk(
         self, variables: Variables, hp: Hyperparameters, images: jax.Array
     ) -> jax.Array:
         def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
             images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
-            return self.model.apply(variables, images, train=False)
+            return network.predict(self.model, variables, images)
 
         everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
         return jax.shard_map(
@@ -270,17 +246,6 @@ class Program:
         self, hp: Hyperparameters, step: jax.Array | int
     ) -> optax.GradientTransformation:
         return self.optimizer(hp.learning_rate[step], hp.momentum, hp.weight_decay)
-
-
-@jax.jit
-def evaluate(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-    """Mean loss, accuracy and confusion matrix of logits `[N, K]` and labels `[N]`.
-
-    The matrix `[K, K] int32` counts images by true class (row) and predicted class (column).
-    """
-    classes = logits.shape[-1]
-    confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
-    return Metrics.of(logits, labels).means() | {"confusion": confusion}
 
 
 def _init_key(hp: Hyperparameters) -> jax.Array:

@@ -10,7 +10,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.training.program import CPU_OPTIONS, Hyperparameters, Program, PyTree, TrainState
+from jaxcifar.training.program import CPU_OPTIONS, Program, PyTree
+from jaxcifar.training.state import Hyperparameters, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +85,8 @@ class Together:
 
         `states` are donated.
         """
-        program = self.program
-        if self.at_once > 1:  # each device trains runs of its own
-            program = dataclasses.replace(program, model=program.model.clone(axis_name=None))
+        # Of several runs, each device trains its own.
+        program = self.program if self.at_once == 1 else self.program.alone
 
         def on_a_device(
             states: TrainState,
@@ -101,8 +101,7 @@ class Together:
             ) -> tuple[TrainState, dict[str, jax.Array]]:
                 return program.train_steps(state, hp, images, labels, order, count)
 
-            each = _of_one(train) if len(orders) == 1 else jax.vmap(train)
-            return each(states, hps, orders)
+            return _mapped(train, len(orders), program.looped)(states, hps, orders)
 
         runs, shared = self.sharding.spec, PartitionSpec()
         return jax.shard_map(
@@ -114,14 +113,19 @@ class Together:
         )(states, hps, orders, images, labels, count)
 
 
-def _of_one(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """`vmap` for an axis of length one: convolutions stay what they are."""
+def _mapped(function: Callable[..., PyTree], count: int, batched: bool) -> Callable[..., PyTree]:
+    """`vmap` for an axis of this length; one by one where convolutions are to stay what they are.
 
-    def mapped(*stacked: PyTree) -> PyTree:
-        result = function(*(_take(tree, 0) for tree in stacked))
-        return jax.tree.map(lambda leaf: leaf[None], result)
+    Batched, one of XLA's is a convolution in groups, the slowest of all.
+    """
+    if batched and count > 1:
+        return jax.vmap(function)
 
-    return mapped
+    def one_by_one(*stacked: PyTree) -> PyTree:
+        results = [function(*_take(stacked, run)) for run in range(count)]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+    return one_by_one
 
 
 def _take(stacked: PyTree, run: int) -> PyTree:

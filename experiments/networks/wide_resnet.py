@@ -1,0 +1,45 @@
+"""A wide residual network (Zagoruyko and Komodakis 2016, "Wide residual networks", table 1)."""
+
+from functools import partial
+
+import jax
+from flax import linen as nn
+
+
+class Block(nn.Module):
+    """Normalise, activate, convolve, twice, around a skip that is projected where it must be."""
+
+    features: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """`[B, H, W, C]` -> `[B, H / stride, W / stride, features]`."""
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
+        conv = partial(nn.Conv, use_bias=False, kernel_init=nn.initializers.he_normal())
+        y = nn.relu(norm()(x))
+        skip = x
+        if x.shape[-1] != self.features or self.stride != 1:
+            skip = conv(self.features, (1, 1), self.stride)(y)
+        y = conv(self.features, (3, 3), self.stride)(y)
+        y = nn.relu(norm()(y))
+        return skip + conv(self.features, (3, 3))(y)
+
+
+class WideResNet(nn.Module):
+    """WRN-`depth`-`width`: three stages of (depth - 4) / 6 blocks, 16 `width` channels and more."""
+
+    depth: int = 16
+    width: int = 4
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        """`[B, 32, 32, 3]` -> logits `[B, num_classes]`."""
+        x = nn.Conv(16, (3, 3), use_bias=False, kernel_init=nn.initializers.he_normal())(images)
+        for stage in range(3):
+            for block in range((self.depth - 4) // 6):
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = Block(16 * self.width * 2**stage, stride)(x, train)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        return nn.Dense(self.num_classes)(x.mean((1, 2)))

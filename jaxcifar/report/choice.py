@@ -1,0 +1,110 @@
+"""How the best variation was found among the candidates, and how sure that is."""
+
+from typing import Any
+
+from jaxcifar.report.records import Network, Variation
+from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing
+from jaxcifar.report.wording import (
+    accuracy,
+    listed,
+    percent,
+    plain,
+    seeds,
+    significance,
+    spread,
+)
+
+
+def choice(network: Network) -> str:
+    """Which variation won, by how much, and from which it can't be told apart."""
+    winner, *others = network.by_validation
+    name = f"**{winner.name}**"
+    if not others:
+        return f"{name} is the only variation here, so there was nothing to choose between."
+    behind = {other.name: _behind(other, winner) for other in others}
+    count = f"{len(others) + 1} candidates ({seeds(network.variations)})"
+    validated = f"{accuracy(winner, 'val_accuracy', 'val')} validation accuracy"
+    ties = [other for other, difference in behind.items() if difference.is_tie]
+    if ties:
+        sentence = (
+            f"{name} and {listed(ties)} tie, first of {count} with {validated}; "
+            f"{name} is taken for {_tie_break(winner, others[0])}."
+        )
+    else:
+        sentence = (
+            f"{name} won among {count} with {validated}, {100 * behind[others[0].name].value:.2f} "
+            f"points ahead of {others[0].name} ({significance(behind[others[0].name])})."
+        )
+    sentences = [sentence, *_certainty(behind, ties)]
+    if any(len(v.runs) == 1 for v in network.variations):
+        sentences.append("With a single seed the spread between seeds is not known.")
+    if all(is_guessing(run) for v in network.variations for run in v.runs):
+        sentences.append("None can be told apart from guessing: there is no best among them.")
+    return " ".join(sentences)
+
+
+def _behind(other: Variation, winner: Variation) -> Difference:
+    samples = (Sample.of(v, "val_accuracy", "val") for v in (other, winner))
+    return Difference.between(*samples)
+
+
+def _tie_break(winner: Variation, second: Variation) -> str:
+    losses = [sum(r.selected["val_loss"] for r in v.runs) / len(v.runs) for v in (winner, second)]
+    return "its lower validation loss" if losses[0] < losses[1] else "being listed first"
+
+
+def _certainty(behind: dict[str, Difference], ties: list[str]) -> list[str]:
+    """From which of the others the winner can be told, and by what."""
+    rest = {other: d for other, d in behind.items() if other not in ties}
+    alike = [other for other, difference in rest.items() if not difference.can_be_told]
+    sentences = []
+    if alike:
+        sentences.append(f"It can't be told apart from {listed(alike)}.")
+    elif rest:
+        whom = "the others" if ties else "every other"
+        sentences.append(f"It can be told from {whom} (p below 0.05 each).")
+    return sentences
+
+
+def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
+    """The cells of one line of the table of candidates."""
+    behind = _behind(variation, winner)
+    if variation is winner:
+        told = "–"
+    elif behind.is_tie:
+        told = "a tie"
+    else:
+        told = f"{100 * behind.value:.2f} points, {significance(behind)}"
+        if not behind.can_be_told:
+            told += ": can't be told apart"
+    epochs = ", ".join(str(run.result["selected_epoch"]) for run in variation.runs)
+    return {
+        "name": variation.name,
+        "accuracy": spread(Sample.of(variation, "val_accuracy", "val")),
+        "behind": told,
+        "epochs": f"{epochs} of {variation.config.epochs}",
+    }
+
+
+def collapses(network: Network) -> list[str]:
+    """The runs that learned nothing that the test images show, a sentence each."""
+    sentences = []
+    for variation in network.variations:
+        for run in variation.runs:
+            right, level = run.result["test_accuracy"], guessing_level(run)
+            answers = run.confusion.any(axis=0).nonzero()[0]
+            if len(answers) == 1:
+                answer = plain(run.class_names[answers[0]])
+                what = (
+                    f"collapsed: it says “{answer}” for every test image ({percent(right)} right)"
+                )
+            elif is_guessing(run):
+                compared = "no better than" if right <= level else "can't be told apart from"
+                what = (
+                    f"is right on {percent(right)} of the test images: {compared} always saying "
+                    f"the most frequent class ({percent(level)})"
+                )
+            else:
+                continue
+            sentences.append(f"{variation.name}, seed {run.config.seed}, {what}.")
+    return sentences

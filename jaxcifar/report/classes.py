@@ -1,0 +1,144 @@
+"""What a run gets wrong, class by class: readable for two classes and for a hundred."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from jaxcifar.report.figures import OURS, WIDTH
+from jaxcifar.report.records import RunRecord
+from jaxcifar.report.wording import percent, plain, shortened
+from jaxcifar.runs.plots import figure_with_axes
+
+MANY = 20  # more classes than that get a table of the worst confusions, and not all a bar
+_NAMED = 40  # more than that are numbered beside the matrix instead of named
+_ENDS = 10  # so many worst and best classes get a bar where there are many
+_PAIRS = 10  # lines of the table of confusions
+_PANEL_LETTERS = 11  # of a class's name above an image
+_POINTS_PER_LETTER = 0.62  # width of a digit, by its font size
+
+
+def plot_confusion(run: RunRecord, title: str, path: Path) -> None:
+    """The confusion matrix of a run on the test images; rows add up to the class's images.
+
+    Counts stand in the cells where they fit, those of mistakes that never happen only in small
+    matrices; names stand beside them for up to `_NAMED` classes.
+    """
+    matrix, classes = run.confusion, len(run.class_names)
+    side = WIDTH if classes <= MANY else 1.4 * WIDTH
+    figure, axes = figure_with_axes(side, 0.94 * side, title)
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    cell = 0.7 * side * 72 / classes  # points
+    size = min(9.0, 0.9 * cell / (_POINTS_PER_LETTER * len(str(matrix.max()))))
+    if size >= 5:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count == 0 and classes > MANY:
+                continue
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
+    if classes <= _NAMED:
+        names = [shortened(name, 18) for name in run.class_names]
+        style = {"fontsize": min(10.0, max(5.5, 0.8 * cell)), "parse_math": False}
+        slant = 45 if classes <= MANY else 90
+        axes.set_xticks(range(classes), names, rotation=slant, **style)
+        for label in axes.get_xticklabels():
+            label.set_horizontalalignment("right" if slant == 45 else "center")
+        axes.set_yticks(range(classes), names, **style)
+    numbered = "" if classes <= _NAMED else ", by number from 0"
+    axes.set(xlabel=f"predicted{numbered}", ylabel=f"true class{numbered}")
+    axes.grid(False)
+    figure.savefig(path)
+
+
+def plot_per_class(run: RunRecord, title: str, path: Path) -> None:
+    """Test accuracy by class of a run, the worst at the bottom; of many, the worst and best."""
+    accuracy, order = run.class_accuracy, ranked(run)
+    if len(order) > MANY:
+        left = len(order) - 2 * _ENDS
+        title = f"{title}\nthe {_ENDS} worst and {_ENDS} best classes, {left} others between them"
+    few = order if len(order) <= MANY else [*order[:_ENDS], *order[-_ENDS:]]
+    figure, axes = figure_with_axes(WIDTH, 1.2 + 0.24 * len(few), title)
+    gap = np.where(np.arange(len(few)) < _ENDS, 0, len(order) > MANY)
+    bars = axes.barh(np.arange(len(few)) + gap, accuracy[few], color=OURS)
+    axes.bar_label(bars, [f"{accuracy[i]:.1%}" for i in few], padding=3, fontsize=9)
+    names = [shortened(run.class_names[i], 24) for i in few]
+    axes.set_yticks(np.arange(len(few)) + gap, names, parse_math=False)
+    axes.set(xlim=(0, 1.12))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    figure.savefig(path)
+
+
+def plot_mistakes(run: RunRecord, mistakes: dict[str, np.ndarray], title: str, path: Path) -> None:
+    """The wrong answers that a run was surest of, as images.
+
+    Args:
+      run: whose they are.
+      mistakes: content of its `mistakes.npz`.
+      title: names the data set.
+      path: of the PNG.
+    """
+    names, columns = [shortened(name, _PANEL_LETTERS) for name in run.class_names], 4
+    rows = max(1, -(-len(mistakes["image"]) // columns))
+    figure = Figure(figsize=(WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels:
+        panel.set_axis_off()
+    for panel, image, label, predicted, confidence in zip(
+        panels, *(mistakes[k] for k in ("image", "label", "predicted", "confidence")), strict=False
+    ):
+        panel.imshow(image, interpolation="nearest")
+        answer = f"{names[predicted]} {confidence:.2%}"
+        panel.set_title(f"{answer}\nis {names[label]}", fontsize=9, parse_math=False)
+    figure.savefig(path)
+
+
+def ranked(run: RunRecord) -> list[int]:
+    """The labels of the classes that have test images, the worst first."""
+    accuracy = run.class_accuracy
+    return [int(i) for i in np.argsort(accuracy, kind="stable") if not np.isnan(accuracy[i])]
+
+
+def mistakes_sentence(run: RunRecord, name: str) -> str:
+    """The hardest and the easiest class of the variation `name`, and what it confuses most."""
+    names, accuracy = [plain(name) for name in run.class_names], run.class_accuracy
+    hardest, easiest = ranked(run)[0], ranked(run)[-1]
+    return (
+        f"Of {name}, seed {run.config.seed}. Its hardest class is {names[hardest]} "
+        f"({percent(accuracy[hardest])}), its easiest {names[easiest]} "
+        f"({percent(accuracy[easiest])}). {_confusion_sentence(run.confusion, names)}"
+    )
+
+
+def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
+    """The most frequent confusion of two classes, both ways."""
+    both = np.triu(matrix + matrix.T, 1)
+    first, second = np.unravel_index(both.argmax(), both.shape)
+    wrong = matrix.sum() - np.trace(matrix)
+    if not wrong:
+        return "It makes no mistake."
+    return (
+        f"It mistakes {names[first]} and {names[second]} for each other most often: "
+        f"{both.max():,} of its {wrong:,} mistakes."
+    )
+
+
+def worst_confusions(run: RunRecord) -> list[dict[str, str]]:
+    """The cells of a table of the most frequent mistakes; none where the matrix shows them."""
+    matrix, names = run.confusion, [plain(name) for name in run.class_names]
+    if len(names) <= MANY:
+        return []
+    wrong = matrix - np.diag(np.diag(matrix))
+    worst = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
+    pairs = zip(*np.unravel_index(worst, wrong.shape), strict=True)
+    return [
+        {
+            "true": names[row],
+            "predicted": names[column],
+            "count": f"{wrong[row, column]:,} of {matrix[row].sum():,}",
+        }
+        for row, column in pairs
+        if wrong[row, column]
+    ]

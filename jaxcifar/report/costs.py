@@ -1,0 +1,90 @@
+"""What the runs cost, what they were made with, and how to repeat them."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jaxcifar.report.records import Records, Variation
+from jaxcifar.report.wording import plain
+
+
+def _petaflop(variation: Variation) -> float | None:
+    """Arithmetic of training: two operations a multiply-accumulate, three passes."""
+    result = variation.runs[0].result
+    if result.get("flops") is None:
+        return None
+    images = result["examples"]["train"] * variation.config.epochs
+    return 6 * result["flops"] * images * len(variation.runs) / 1e15
+
+
+def _device_hours(variations: Sequence[Variation]) -> float:
+    results = [run.result for v in variations for run in v.runs]
+    return sum(r["wall_seconds"] / r["at_once"] for r in results) / 3600
+
+
+def times(records: Records) -> list[dict[str, Any]]:
+    """The lines of the table of times, one a variation."""
+    return [
+        {
+            "name": v.name,
+            "runs": len(v.runs),
+            "seconds": f"{v.values('wall_seconds').mean():,.0f}",
+            "images_per_second": f"{v.values('images_per_second').mean():,.0f}",
+            "hours": f"{_device_hours([v]):.2f}",
+            "petaflop": "–" if (amount := _petaflop(v)) is None else f"{amount:.2f} PFLOP",
+        }
+        for v in records.variations
+    ]
+
+
+def time_sentence(records: Records) -> str:
+    """How long all runs took, on what, and how fast that was."""
+    hours = _device_hours(records.variations)
+    devices = " and ".join(sorted({run.result["device"] for run in records.runs}))
+    took = f"{len(records.runs)} runs took {hours:.2f} hours on {plain(devices)}"
+    amounts = [_petaflop(v) for v in records.variations]
+    if None in amounts:
+        return f"{took}, all told."
+    petaflop = sum(amounts)
+    return (
+        f"{took}: {petaflop:,.1f} PFLOP of training at "
+        f"{petaflop * 1000 / (hours * 3600):.3g} TFLOP/s, all told."
+    )
+
+
+def commands(records: Records) -> list[str]:
+    """The commands that train what is in no study, as a shell takes them."""
+    return [
+        f"python -m experiments.run {shlex.join(variation.config.options())}"
+        for variation in records.alone
+    ]
+
+
+def facts(records: Records) -> list[tuple[str, str]]:
+    """What the runs were made with, each value once."""
+    results = [run.result for run in records.runs]
+    data = {network.data.identity: network.data for network in records.networks}
+    packages = dict.fromkeys(name for result in results for name in result["versions"])
+    counts = [
+        " / ".join(f"{result['examples'][split]:,}" for split in ("train", "val", "test"))
+        for result in results
+    ]
+    return [
+        ("data", _each(data_set.title for data_set in data.values())),
+        *(
+            (f"SHA-256 of {plain(data_set.title)}, {split}", f"`{digest}`")
+            for data_set in data.values()
+            for split, digest in data_set.fingerprints
+        ),
+        ("images to train, validate, test", _each(counts)),
+        ("seeds", _each(sorted(run.config.seed for run in records.runs))),
+        ("device", _each(r["device"] for r in results)),
+        ("computed in", _each(r["compute_dtype"] for r in results)),
+        ("runs at once", _each(r["at_once"] for r in results)),
+        ("commit", _each(r.get("git_commit") or "not in a git checkout" for r in results)),
+        *((plain(name), _each(r["versions"].get(name, "–") for r in results)) for name in packages),
+    ]
+
+
+def _each(values: Iterable[Any]) -> str:
+    return plain(", ".join(dict.fromkeys(map(str, values))))

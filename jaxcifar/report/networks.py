@@ -1,0 +1,76 @@
+"""The sections on one network: what it is, its training, how it was chosen, what it gets wrong."""
+
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.errors import RunError
+from jaxcifar.report import classes
+from jaxcifar.report.architecture import read_architecture
+from jaxcifar.report.choice import candidate, choice, collapses
+from jaxcifar.report.figures import HALF
+from jaxcifar.report.pictures import Draw, Pictures
+from jaxcifar.report.records import Network, RunRecord
+from jaxcifar.report.wording import plain
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.plots import plot_curves
+
+
+def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
+    """What the template says of a network; draws its pictures."""
+    winner, best, title = network.winner, network.winner.best_run, network.title
+    draw = pictures.of(winner.config.arch, network.data.name)
+    what, curves = f"{winner.name}\n{title}", {}
+    for quantity in ("accuracy", "loss"):
+        curves[quantity] = draw(
+            quantity,
+            lambda path, quantity=quantity: plot_curves([best.history], quantity, what, path, HALF),
+        )
+    return {
+        "title": plain(title),
+        "winner": winner,
+        "best": best,
+        "variations": network.variations,
+        "choice": choice(network),
+        "collapses": collapses(network),
+        "architecture": _architecture(best, title, draw),
+        "candidates": [candidate(v, winner) for v in network.by_validation],
+        "mistakes_sentence": classes.mistakes_sentence(best, winner.name),
+        "confusions": classes.worst_confusions(best),
+        "mistakes": _mistakes(best, f"Confident mistakes of {what}", draw),
+        "pictures": {
+            **curves,
+            "per_class": draw("classes", classes.plot_per_class, best, f"Test accuracy: {what}"),
+            "confusion": draw("confusion", classes.plot_confusion, best, f"Test images: {what}"),
+        },
+    }
+
+
+def _architecture(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]:
+    """Table, sizes and drawing of a run's network; `missing` says why there is none."""
+    try:
+        found = read_architecture(run)
+    except RunError as error:
+        return {"missing": str(error)}
+    picture = draw("model", found.draw, title)
+    return {
+        "missing": "",
+        "params": found.params,
+        "flops": found.flops,
+        "table": found.table,
+        "picture": picture,
+    }
+
+
+def _mistakes(run: RunRecord, title: str, draw: Draw) -> dict[str, str]:
+    """The picture of the surest mistakes; `missing` says why there is none."""
+    file = RunFolder(run.path).mistakes
+    if not file.exists():
+        return {"missing": f"The run's folder has no {file.name}."}
+    try:
+        with np.load(file) as mistakes:
+            picture = draw("mistakes", classes.plot_mistakes, run, dict(mistakes), title)
+            return {"missing": "", "picture": picture}
+    except (OSError, EOFError, ValueError, TypeError, LookupError, zipfile.BadZipFile):
+        return {"missing": f"{file.name} in the run's folder can't be read."}

@@ -1,0 +1,103 @@
+"""Our runs beside the figures that a study's file knows from somewhere else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.report.records import ARCH_TITLES, StudyRecord, Variation, network_title
+from jaxcifar.report.statistics import Distance, Sample
+from jaxcifar.report.wording import field_title, field_value, listed, plain, points, significance
+
+
+def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
+    """How far sets of rows are from the reference, by name, the nearest first.
+
+    The rows of a set agree in the fields that the study's reference names as `sets`.
+    """
+    fields = study.reference.get("sets", [])
+    sets: dict[str, list[Variation]] = {}
+    for v in study.variations:
+        if fields and v.reference:
+            name = ", ".join(f"{field_title(f)} {field_value(v.settings.get(f))}" for f in fields)
+            sets.setdefault(name, []).append(v)
+    distances = {
+        name: Distance(
+            tuple(Sample.of(v, "test_accuracy") for v in rows),
+            tuple(float(np.mean(v.reference)) for v in rows),
+        )
+        for name, rows in sets.items()
+    }
+    return sorted(distances.items(), key=lambda item: item[1].value)
+
+
+def nearest_set(sets: Sequence[tuple[str, Distance]]) -> str:
+    """Which set comes nearest, and how sure that is."""
+    (name, nearest), *others = sets
+    sentence = f"{name} comes nearest, by the root mean square of its rows' differences"
+    if not others:
+        return f"{sentence}."
+    second, distance = others[0]
+    difference = distance.behind(nearest)
+    if difference.is_tie:
+        return f"{sentence}, and so does {second}: a tie."
+    sentence += (
+        f", {points(difference.value)[1:]} points before {second} ({significance(difference)})."
+    )
+    return sentence if difference.can_be_told else f"{sentence} The two can't be told apart."
+
+
+def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
+    """Rows trained without normalisation whose reference figure is known."""
+    return [
+        {
+            "name": v.name,
+            "test": Sample.of(v, "test_accuracy").mean,
+            "mismatched": Sample.of(v, "test_accuracy_mismatched").mean,
+            "reference": sum(v.reference) / len(v.reference),
+        }
+        for v in study.variations
+        if v.reference and not v.config.normalize
+    ]
+
+
+def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
+    """Whether images normalised at the wrong moment explain the reference's low figures."""
+    low = [line for line in lines if line["test"] - line["reference"] > 0.02]
+    if not low:
+        return "Here there is nothing to explain: our rows test no better than the reference's."
+    shares = [(x["test"] - x["mismatched"]) / (x["test"] - x["reference"]) for x in low]
+    told = "; ".join(
+        f"{line['name']} changes by {points(line['mismatched'] - line['test'])} points, the "
+        f"reference is {points(line['reference'] - line['test'])} away"
+        for line in low
+    )
+    if all(2 / 3 <= share <= 1.5 for share in shares):
+        verdict = "That explains them: each loses about what is missing"
+    elif all(1 / 3 <= share <= 3 for share in shares):
+        verdict = "That explains them in part: each loses accuracy, but another amount"
+    else:
+        verdict = "That does not explain all of them"
+    return f"{verdict} ({told})."
+
+
+def setting_note(study: StudyRecord) -> str:
+    """What to keep in mind when comparing with the reference; "" if the settings agree."""
+    theirs, parts = study.reference, []
+    ours = {
+        "arch": ("network", lambda v: v.config.arch, network_title),
+        "dataset": ("dataset", lambda v: v.data.name, None),
+        "epochs": ("epochs", lambda v: v.config.epochs, None),
+    }
+    for key, (what, value, title) in ours.items():
+        differing = [v for v in study.variations if value(v) != theirs.get(key, value(v))]
+        if differing:
+            there = ARCH_TITLES.get(theirs[key], theirs[key]) if title else theirs[key]
+            named = dict.fromkeys(str(title(v.config) if title else value(v)) for v in differing)
+            parts.append(f"{what} {plain(str(there))} there, {listed(map(plain, named))} here")
+    if not parts:
+        return ""
+    return (
+        f"The reference was measured in another setting ({'; '.join(parts)}): compare directions, "
+        "not sizes."
+    )

@@ -1,0 +1,150 @@
+"""How figures, settings and names are written in sentences and table cells."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jaxcifar.report.records import Variation
+from jaxcifar.report.statistics import Difference, Sample
+
+_FIELD_TITLES = {
+    "arch": "network",
+    "normalize": "normalisation",
+    "augment": "augmentation",
+    "learning_rate": "learning rate",
+    "schedule": "scheduler",
+}
+_MARKUP = re.compile(r"([\\`*\[\]<>|$&#]|(?<![^\W_])_|_(?![^\W_]))")
+_DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24,}\b")
+_LISTED = 6  # names in a sentence
+
+
+def plain(text: str) -> str:
+    """What a user named, for Markdown: its special characters stand for themselves."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def shortened(name: str, letters: int) -> str:
+    """A name in a picture: of a long one the beginning and the end, which tell it from others."""
+    if len(name) <= letters:
+        return name
+    end = letters // 3
+    return f"{name[: letters - end - 1].rstrip()}…{name[-end:].lstrip()}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence: "a, b and c", and of very many the first."""
+    names = list(names)
+    if len(names) > _LISTED:
+        names = [*names[: _LISTED - 1], f"{len(names) - _LISTED + 1} others"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def percent(value: float) -> str:
+    """0.8841 -> "88.41%"."""
+    return f"{100 * value:.2f}%"
+
+
+def points(value: float) -> str:
+    """0.0123 -> "+1.23"."""
+    return f"{100 * value:+.2f}"
+
+
+def spread(sample: Sample) -> str:
+    """Mean and standard deviation over seeds, "88.41 ± 0.21%"; without it for one seed."""
+    if sample.deviation is None:
+        return percent(sample.mean)
+    return f"{100 * sample.mean:.2f} ± {100 * sample.deviation:.2f}%"
+
+
+def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
+    """`spread` of a number of `result.json`."""
+    return spread(Sample.of(variation, key, split))
+
+
+def reference(variation: Variation) -> str:
+    """The reference figures of a row, "92.17 / 92.48%"."""
+    figures = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
+    return f"{figures}%" if figures else "–"
+
+
+def reference_difference(variation: Variation) -> str:
+    """Ours minus the mean of the reference's, in points."""
+    if not variation.reference:
+        return "–"
+    theirs = sum(variation.reference) / len(variation.reference)
+    return points(Sample.of(variation, "test_accuracy").mean - theirs)
+
+
+def field_title(field: str) -> str:
+    """What a setting is called in a table."""
+    return _FIELD_TITLES.get(field, plain(field.replace("_", " ")))
+
+
+def field_value(value: Any) -> str:
+    """What it says there."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value in ("none", None):
+        return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(field_value, value)) or "–"
+    return f"{value:g}" if isinstance(value, float) else plain(_DIGEST.sub(r"\1…", str(value)))
+
+
+def changes(differing: dict[str, tuple[Any, Any]]) -> str:
+    """Settings and how they change, "learning rate 0.01 → 0.1, scheduler – → step"."""
+    return ", ".join(
+        f"{field_title(field)} {field_value(before)} → {field_value(after)}"
+        for field, (before, after) in differing.items()
+    )
+
+
+def varied_fields(variations: Sequence[Variation]) -> list[str]:
+    """The settings in which variations differ, the seed aside."""
+    names = dict.fromkeys([*_FIELD_TITLES, *(name for v in variations for name in v.settings)])
+    varied = {name for v in variations for name in variations[0].changes_to(v)}
+    return [name for name in names if name in varied]
+
+
+def seeds(variations: Sequence[Variation]) -> str:
+    """How many seeds stand behind variations, "one seed", "3 seeds each" or "1 to 3 seeds each"."""
+    least, most = (f(len(v.runs) for v in variations) for f in (min, max))
+    count = (
+        "one seed"
+        if most == 1
+        else f"{most} seeds"
+        if least == most
+        else f"{least} to {most} seeds"
+    )
+    return count if len(variations) == 1 else f"{count} each"
+
+
+def p_value(difference: Difference) -> str:
+    """As in "p = 0.031"; rounded down, so that what is below 0.05 is also written so."""
+    thousandths = math.floor(1000 * difference.p_value)
+    return f"p = {thousandths / 1000:.3f}" if thousandths else "p < 0.001"
+
+
+def interval(difference: Difference) -> str:
+    """The 95% confidence interval in points, "-0.21 to +1.43"."""
+    low, high = difference.interval
+    return f"{points(low)} to {points(high)}"
+
+
+def basis(difference: Difference) -> str:
+    """What a difference is judged by."""
+    return "seeds" if difference.by_seeds else "images"
+
+
+def significance(difference: Difference) -> str:
+    """How sure a difference is, and by what."""
+    return f"95% interval {interval(difference)}, {p_value(difference)}, by {basis(difference)}"
+
+
+def verdict(difference: Difference) -> str:
+    """What a difference says of the second of two."""
+    if not difference.can_be_told:
+        return "can't be told apart"
+    return "better" if difference.value > 0 else "worse"

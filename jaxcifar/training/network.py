@@ -1,0 +1,123 @@
+"""A network as training and evaluation apply it, be it ours or of plain Flax layers.
+
+Called `model(images, train)`, it maps images `[B, 32, 32, 3] float32` to logits `[B, K]`. Beside
+parameters it may carry collections of variables from step to step. Those are one tree: the entries
+of `batch_stats`, and each other collection below its name with a colon before it.
+"""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcifar.machine import sharing
+from jaxcifar.machine.sharing import PyTree
+from jaxcifar.models.adapt import adapted
+from jaxcifar.models.layers import EXAMPLES
+
+Variables = dict[str, PyTree]
+_STATS = "batch_stats"
+_MARK = ":"  # in no name of a module
+
+
+def variables(params: PyTree, carried: PyTree) -> Variables:
+    """What applying a network takes, by collection."""
+    others = {name[1:]: tree for name, tree in carried.items() if name.startswith(_MARK)}
+    stats = {name: tree for name, tree in carried.items() if not name.startswith(_MARK)}
+    return {"params": params, _STATS: stats, **others}
+
+
+def _carried(collections: Variables) -> PyTree:
+    stats = collections.get(_STATS, {})
+    others = {_MARK + name: tree for name, tree in collections.items() if name != _STATS}
+    return {**stats, **others}
+
+
+def init(model: nn.Module, key: jax.Array) -> tuple[PyTree, PyTree]:
+    """Parameters, and what the network carries beside them.
+
+    Collections that grow from call to call are not carried: what is sown.
+    """
+    images = jnp.zeros((1, 32, 32, 3))
+    collections = dict(model.init(key, images, train=False))
+    params = collections.pop("params", {})
+    if set(collections) <= {_STATS}:
+        return params, _carried(collections)
+
+    def step() -> Variables:
+        _, updated = alone(model).apply(
+            {"params": params, **collections},
+            images,
+            train=True,
+            mutable=list(collections),
+            rngs=_streams(key, None),
+        )
+        return updated
+
+    after = jax.eval_shape(step)
+    structure = jax.tree.structure
+    same = {
+        name: tree
+        for name, tree in collections.items()
+        if structure(tree) == structure(after.get(name))
+    }
+    return params, _carried(same)
+
+
+def forward(
+    model: nn.Module, given: Variables, images: jax.Array, key: jax.Array, axis: str | None
+) -> tuple[jax.Array, PyTree]:
+    """Apply a network in training.
+
+    Args:
+      model: the network.
+      given: its variables.
+      images: this device's part of the batch, normalised.
+      key: what its random streams come from, the same on all devices.
+      axis: of the devices that share the batch.
+
+    Returns:
+      logits `[B, K] float32`, and what the network carries on, as this device has it.
+    """
+    collections = [name for name in given if name != "params"]
+    with adapted(axis):
+        logits, updated = model.apply(
+            given, images, train=True, mutable=collections, rngs=_streams(key, axis)
+        )
+    return logits.astype(jnp.float32), _carried(
+        {name: updated.get(name, {}) for name in collections}
+    )
+
+
+def _streams(key: jax.Array, axis: str | None) -> dict[str, jax.Array]:
+    """Random keys by stream; streams of other names draw from "params", by Flax's own rule."""
+    own = sharing.device_key(key, axis)
+    return {EXAMPLES: key, "dropout": own, "params": own}
+
+
+def predict(model: nn.Module, given: Variables, images: jax.Array) -> jax.Array:
+    """Logits `[B, K] float32` in evaluation."""
+    with adapted(axis=None):
+        return model.apply(given, images, train=False).astype(jnp.float32)
+
+
+def alone(model: nn.Module) -> nn.Module:
+    """The network for a device that shares no batch."""
+    return model.clone(axis_name=None) if hasattr(model, "axis_name") else model
+
+
+@cache
+def has_convolution(model: nn.Module, platform: str) -> bool:
+    """Whether a convolution is left in the program for a kind of device, in words of XLA.
+
+    Found in the program itself, where no way of writing one down escapes.
+    """
+    model, key = alone(model), jax.random.key(0)
+
+    def logits(images: jax.Array) -> jax.Array:
+        params, carried = init(model, key)
+        return forward(model, variables(params, carried), images, key, None)[0]
+
+    traced = jax.jit(logits).trace(jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32))
+    return "stablehlo.convolution" in traced.lower(lowering_platforms=(platform,)).as_text()

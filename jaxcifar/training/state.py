@@ -1,0 +1,91 @@
+"""What a run carries and what it is told: hyper-parameters, state, metrics, all of them arrays."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from jaxcifar.machine.sharing import PyTree
+from jaxcifar.training import network
+from jaxcifar.training.network import Variables
+
+
+@struct.dataclass
+class Hyperparameters:
+    """What one run sets, as arrays.
+
+    Attributes:
+      key: random key of the run.
+      learning_rate: `[T] float32`, the rate at each step of the run.
+      weight_decay, momentum: scalars (see `optim`).
+      mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
+      augment: boolean scalar.
+    """
+
+    key: jax.Array
+    learning_rate: jax.Array
+    weight_decay: jax.Array
+    momentum: jax.Array
+    mean: jax.Array
+    std: jax.Array
+    augment: jax.Array
+
+
+@struct.dataclass
+class Metrics:
+    """Sums over examples: `loss_sum` float32, `correct` and `count` int32 scalars."""
+
+    loss_sum: jax.Array
+    correct: jax.Array
+    count: jax.Array
+
+    @classmethod
+    def zero(cls) -> "Metrics":
+        """No examples yet."""
+        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
+
+    @classmethod
+    def of(cls, logits: jax.Array, labels: jax.Array) -> "Metrics":
+        """Of logits `[N, K]` and labels `[N]`."""
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        correct = logits.argmax(-1) == labels
+        return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))
+
+    def __add__(self, other: "Metrics") -> "Metrics":
+        return jax.tree.map(jnp.add, self, other)
+
+    def means(self) -> dict[str, jax.Array]:
+        """Mean loss and accuracy (a fraction)."""
+        count = jnp.maximum(self.count, 1)
+        return {"loss": self.loss_sum / count, "accuracy": self.correct / count}
+
+
+@struct.dataclass
+class TrainState:
+    """All that a run carries from step to step, and all that a checkpoint holds.
+
+    `batch_stats` is what the network carries beside its parameters (see `network`); `metrics` sums
+    over the training batches since the epoch began, so that a run can stop and resume at any step.
+    """
+
+    step: jax.Array
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    metrics: Metrics
+
+    @property
+    def variables(self) -> Variables:
+        """What evaluating the network takes."""
+        return network.variables(self.params, self.batch_stats)
+
+
+@jax.jit
+def evaluate(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    """Mean loss, accuracy and confusion matrix of logits `[N, K]` and labels `[N]`.
+
+    The matrix `[K, K] int32` counts images by true class (row) and predicted class (column).
+    """
+    classes = logits.shape[-1]
+    confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
+    return Metrics.of(logits, labels).means() | {"confusion": confusion}

@@ -1,0 +1,123 @@
+"""How sure the report is of a difference, against SciPy's tests, by hand and by many draws."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxcifar.report.statistics import Difference, Distance, Sample, epochs_to_share
+
+
+def sample(*values, images=10_000):
+    return Sample(values, images)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((0.81, 0.82, 0.83), (0.815, 0.825, 0.845)),
+        ((0.70, 0.72), (0.81, 0.80)),  # two seeds a side, the fewest that have a spread
+        ((0.80, 0.81, 0.82, 0.83, 0.80), (0.9, 0.95)),
+        ((0.8, 0.8, 0.8), (0.81, 0.82, 0.83)),  # one side without any spread
+    ],
+)
+def test_several_seeds_are_judged_by_welchs_test(first, second):
+    expected = stats.ttest_ind(second, first, equal_var=False)
+    got = Difference.between(sample(*first), sample(*second))
+    assert got.by_seeds
+    assert got.p_value == pytest.approx(expected.pvalue)
+    assert got.interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert got.can_be_told == (expected.pvalue < 0.05)
+
+
+def test_welchs_test_by_hand():
+    """Variances 1e-4 and 4e-4 of two seeds each: error sqrt(5e-4 / 2), 25/17 degrees of freedom."""
+    near = 0.01 / math.sqrt(2)
+    got = Difference.between(sample(0.8 - near, 0.8 + near), sample(0.9 - 2 * near, 0.9 + 2 * near))
+    assert got.value == pytest.approx(0.1)
+    assert got.error == pytest.approx(math.sqrt(2.5e-4))
+    assert got.freedom == pytest.approx(25 / 17)
+
+
+def test_more_seeds_of_the_same_spread_sharpen_the_verdict():
+    def difference(pairs):
+        return Difference.between(sample(*(0.80, 0.82) * pairs), sample(*(0.81, 0.83) * pairs))
+
+    few, many = difference(2), difference(12)
+    assert few.value == pytest.approx(many.value)
+    assert not few.can_be_told
+    assert many.can_be_told
+    assert many.interval[0] > few.interval[0]
+
+
+def test_a_single_seed_is_judged_by_the_images():
+    got = Difference.between(sample(0.5, images=100), sample(0.5, 0.7, images=400))
+    error = math.sqrt(0.25 / 100 + 0.24 / 400)
+    assert not got.by_seeds
+    assert got.error == pytest.approx(error)
+    assert got.p_value == pytest.approx(2 * stats.norm.sf(0.1 / error))
+    assert got.interval == pytest.approx((0.1 - 1.959964 * error, 0.1 + 1.959964 * error))
+
+
+def test_seeds_that_agree_to_the_last_digit_say_nothing_of_their_spread():
+    close = Difference.between(sample(*[0.8] * 3), sample(*[0.801] * 3))
+    assert not close.by_seeds
+    assert not close.can_be_told  # 0.1 points of 10,000 images
+    assert Difference.between(sample(*[0.8] * 3), sample(*[0.85] * 3)).can_be_told
+
+
+def test_ties_and_extremes():
+    for one in (sample(0.8, 0.9), sample(0.8), sample(1.0), sample(0.8, 0.8)):
+        tie = Difference.between(one, one)
+        assert (tie.is_tie, tie.p_value, tie.can_be_told) == (True, 1.0, False)
+    assert Difference.between(sample(0.0), sample(1.0)).p_value == 0
+    rounded = Difference.between(sample(0.1, 0.2, 0.3), sample(0.3, 0.2, 0.1))
+    assert rounded.is_tie
+
+
+def test_welchs_test_errs_as_often_as_it_says():
+    """Of pairs of equals with unequal spreads, one in twenty is told apart."""
+    rng = np.random.RandomState(0)
+    told = [
+        Difference.between(
+            sample(*(0.8 + 0.01 * rng.randn(3))), sample(*(0.8 + 0.02 * rng.randn(5)))
+        ).can_be_told
+        for _ in range(2000)
+    ]
+    assert np.mean(told) == pytest.approx(0.05, abs=0.015)
+
+
+def test_the_error_of_a_distance_is_that_of_many_draws():
+    rng, targets, errors = np.random.RandomState(0), (0.8, 0.6), np.asarray([4e-3, 1e-3])
+    near, far = np.asarray([0.78, 0.61]), np.asarray([0.75, 0.66])
+
+    def distance(means):  # two seeds whose mean has the standard error wanted
+        return Distance(
+            tuple(sample(m - e, m + e) for m, e in zip(means, errors, strict=True)), targets
+        )
+
+    difference = distance(far).behind(distance(near))
+    draws = [
+        distance(far + errors * rng.randn(2)).value - distance(near + errors * rng.randn(2)).value
+        for _ in range(4000)
+    ]
+    assert difference.by_seeds
+    assert difference.value == pytest.approx(np.mean(draws), rel=0.01)
+    assert difference.error == pytest.approx(np.std(draws), rel=0.05)
+
+
+def test_a_distance_of_one_row_is_judged_as_its_difference_is():
+    rows = sample(0.90, 0.91, 0.93), sample(0.85, 0.86, 0.89)
+    far, near = (Distance((row,), (0.8,)) for row in rows)
+    expected = Difference.between(rows[1], rows[0])
+    got = far.behind(near)
+    assert (got.p_value, got.freedom) == pytest.approx((expected.p_value, expected.freedom))
+    exact = Distance((sample(0.8, 0.8),), (0.8,))
+    assert exact.value == 0
+    assert far.behind(exact).error > 0
+
+
+def test_the_epoch_that_reaches_a_share():
+    assert epochs_to_share([0.1, 0.71, 0.73, 0.8], 0.9) == 3
+    assert epochs_to_share([0.8, 0.8], 0.9) == 1
