@@ -76,6 +76,14 @@ def test_functions_between_layers_are_recognised():
     assert names == list(functions)
 
 
+def test_a_gate_is_not_taken_for_a_function_of_what_it_gates():
+    def gated(self, x):
+        values, gates = jnp.split(nn.Dense(20)(x.mean((1, 2))), 2, -1)
+        return values * nn.sigmoid(gates)
+
+    assert [name for name, _ in nodes(gated)][-2:] == ["sigmoid", "×"]
+
+
 def test_branches_products_and_joins_are_drawn_as_they_are():
     def branches(self, x):
         x = x.reshape(len(x), -1, 48)

@@ -8,7 +8,10 @@ from jaxcifar.models.trace import Shape
 
 @dataclasses.dataclass
 class Draft:
-    """A node to be; `sources` are keys of others, `names` the operations that it stands for."""
+    """A node to be; `sources` are keys of others, `names` the operations that it stands for.
+
+    Of one with `several` outputs, readers may mean different ones.
+    """
 
     kind: str
     name: str
@@ -19,6 +22,7 @@ class Draft:
     params: int = 0
     sources: list[int] = dataclasses.field(default_factory=list)
     names: set[str] = dataclasses.field(default_factory=set)
+    several: bool = False
 
 
 def drop_unused(drafts: dict[int, Draft]) -> None:
@@ -61,6 +65,8 @@ def _merge_into(key: int, drafts: dict[int, Draft], users: dict[int, set[int]]) 
         group.add(max(inner))
         names |= drafts[max(inner)].names
     (source,) = outside
+    if drafts[source].several:
+        return
     for member in group - {key}:
         del drafts[member]
     users[source] = (users[source] - group) | {key}

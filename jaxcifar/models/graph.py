@@ -63,7 +63,7 @@ def build_graph(trace: Trace) -> tuple[Node, ...]:
 
 def _fields(draft: Draft) -> dict[str, object]:
     fields = vars(draft).copy()
-    del fields["names"], fields["sources"]
+    del fields["names"], fields["sources"], fields["several"]
     return fields
 
 
@@ -89,6 +89,8 @@ class _Builder:
         named = next((f for f in operation.functions if f[0] in functions.NAMED), None)
         if box is not None:
             self._add_to(box.number, operation, lambda: self._layer(box))
+            # A layer may compute with parameters of another one that it was given.
+            self._drafts[self._boxes[box.number]].params += self._count(parameters)
         elif named is not None:
             name = functions.NAMED[named[0]]
             self._add_to(named, operation, lambda: self._whole(operation, name))
@@ -97,11 +99,10 @@ class _Builder:
 
     def finished(self) -> dict[int, Draft]:
         """The drafts, with the logits last."""
-        source = self._source[self._trace.logits]
-        shape = self._drafts[source].output_shape
-        self._drafts[len(self._drafts)] = Draft(
-            "data", "logits", "", shape, shape, sources=[source]
-        )
+        source = self._source.get(self._trace.logits)  # none if they don't depend on the image
+        sources = [] if source is None else [source]
+        shape = self._drafts[source].output_shape if sources else ()
+        self._drafts[len(self._drafts)] = Draft("data", "logits", "", shape, shape, sources=sources)
         return self._drafts
 
     def _add_to(
@@ -151,7 +152,9 @@ class _Builder:
         )
         shapes = _shape(first), _shape(operation.equation.outvars[0])
         path = self._calls.panels(operation.call)
-        return Draft(kind, name, note, *shapes, path, names={operation.name})
+        draft = Draft(kind, name, note, *shapes, path, names={operation.name})
+        draft.several = len(operation.outputs) > 1
+        return draft
 
     def _whole(self, operation: Operation, name: str) -> Draft:
         """A named function that begins with an operation."""
@@ -185,8 +188,10 @@ class _Builder:
         inputs, name = [v in self._source for v in operation.inputs], operation.name
         if functions.is_weighted(operation, inputs):
             if name == "dot_general":
-                return "linear", functions.linear_name(operation, inputs.index(False)), ""
-            return ("conv", *functions.conv_name(operation))
+                look = "linear", functions.linear_name(operation, inputs.index(False)), ""
+            else:
+                look = ("conv", *functions.conv_name(operation))
+            return look if parameters else ("function", f"fixed {look[1]}", look[2])
         if name == "reshape" and functions.flattens(operation):
             return "pool", "flatten", ""
         if name in functions.MOVES or functions.keeps_all(operation):
@@ -198,8 +203,8 @@ class _Builder:
             return "function", f"{sign} {what}", ""
         if name in functions.SYMBOLS:
             return "operator", functions.SYMBOLS[name], ""
-        if name == "concatenate":
-            return "join", "concatenate", " ".join(sorted(p[-1] for p in parameters))
+        if name in ("concatenate", "stack"):
+            return "join", name, " ".join(sorted(p[-1] for p in parameters))
         if name in ("dot_general", "conv_general_dilated"):
             return "product", "matrix product" if name == "dot_general" else "convolution", ""
         reduction = functions.reduction_name(operation)
