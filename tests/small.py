@@ -18,7 +18,14 @@ from jaxcifar.runs import setup
 
 def small_cnn(arch, dtype, dropout=0.0, axis_name=None, num_classes=10):
     """In place of `create_model`, where the network does not matter: compiles in a moment."""
-    return CNN(num_classes, (4,), hidden=8, dropout=dropout, dtype=dtype, axis_name=axis_name)
+    return CNN(
+        (4,),
+        hidden=8,
+        num_classes=num_classes,
+        dropout=dropout,
+        dtype=dtype,
+        axis_name=axis_name,
+    )
 
 
 def random_records(count, seed):
