@@ -59,7 +59,7 @@ def untimed(path):
 
 
 def final_state(path, dataset, config=CONFIG):
-    program = make_program(config, dataset, jax.devices())
+    program = make_program(config, 10, 128, jax.devices())
     state = program.init(make_hyperparameters(config, dataset, program.steps_per_epoch))
     with Checkpoints(path / "checkpoints") as checkpoints:
         return checkpoints.newest(state, pytest.fail).state
@@ -165,9 +165,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy_dataset):
 
 def test_batches_must_fit_images_and_devices(easy_dataset):
     with pytest.raises(UsageError, match="more than the 128 training images"):
-        make_program(dataclasses.replace(CONFIG, batch_size=129), easy_dataset, jax.devices()[:1])
+        make_program(dataclasses.replace(CONFIG, batch_size=129), 10, 128, jax.devices()[:1])
     with pytest.raises(UsageError, match="multiple of the 3 devices"):
-        make_program(CONFIG, easy_dataset, jax.devices() * 3)
+        make_program(CONFIG, 10, 128, jax.devices() * 3)
 
 
 def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):

@@ -33,7 +33,7 @@ STEPS = 3
 
 def losses(dataset, devices, at_once, steps_at_a_time=1):
     """Mean loss after each dispatch of the four variations."""
-    program = make_program(CONFIG, dataset, devices)
+    program = make_program(CONFIG, 10, 128, devices)
     together = Together(program, at_once)
     data = jax.device_put(dataset.train, together.replicated)
     result = []

@@ -29,7 +29,7 @@ CONFIG = Config.create(
 @pytest.fixture(scope="module")
 def trained(easy_dataset):
     """Losses and state of one epoch, one dispatch a step."""
-    return train(make_program(CONFIG, easy_dataset, jax.devices()[:1]), easy_dataset)
+    return train(make_program(CONFIG, 10, 128, jax.devices()[:1]), easy_dataset)
 
 
 def train(program, dataset, config=CONFIG, steps_at_a_time=1):
@@ -52,7 +52,7 @@ def stacked(program, hp, step):
 
 
 def test_an_epoch_visits_every_image_once(easy_dataset):
-    program = make_program(CONFIG, easy_dataset, jax.devices()[:1])
+    program = make_program(CONFIG, 10, 128, jax.devices()[:1])
     hp = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
     orders = [np.asarray(program.epoch_order(hp, jnp.int32(step), 128)) for step in (0, 3, 4)]
     for order in orders:
@@ -89,7 +89,7 @@ def test_rates_decay_and_augmentation_are_data(trained, easy_dataset):
     for changes in ({"learning_rate": 0.3}, {"weight_decay": 0.0}, {"augment": False}, {"seed": 5},
                     {"normalize": False}, {"schedule": "step"}):  # fmt: skip
         config = dataclasses.replace(CONFIG, **changes)
-        assert make_program(config, easy_dataset, jax.devices()[:1]) == program
+        assert make_program(config, 10, 128, jax.devices()[:1]) == program
         train(program, easy_dataset, config)
     assert Together.train_steps._cache_size() == compiled
 

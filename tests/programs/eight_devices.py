@@ -14,7 +14,7 @@ from jaxcifar.training.together import Together
 
 def trained(dataset, devices):
     """Losses and some logits of a program on some devices, its state, and its compiled step."""
-    program = make_program(CONFIG, dataset, devices)
+    program = make_program(CONFIG, 10, 128, devices)
     program, hp, state, losses = train(program, dataset)
     kernel = jax.tree.leaves(state.params)[0]
     assert len(kernel.sharding.device_set) == len(devices)
