@@ -59,7 +59,8 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.bench import measure
     from jaxcifar.bench.work import CLASSES, Work
     from jaxcifar.machine import environment
-    from jaxcifar.models import create_model, summary
+    from jaxcifar.models import create_model
+    from jaxcifar.models.summary import summarize
     from jaxcifar.runs.setup import compute_dtype
     from jaxcifar.training import network
     from jaxcifar.training.program import EVAL_BATCH
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     for arch in options.arch:
         config = Config.create(arch, dtype=options.dtype)
         model = create_model(config, CLASSES, compute_dtype(config, device))
-        macs = summary.summarize(model).macs
+        macs = summarize(model).macs
         large = macs > 1e8
         few, many = (3, 100) if large else (20, 350)
         work = Work(

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import jax
 import jax.experimental
-import numpy as np
 import pytest
-from small import entry_of, random_records
+from small import easy_dataset, entry_of, random_records
 
-from jaxcifar.data import Dataset, Examples, catalog
 from jaxcifar.runs import crew
 
 # Programs are compiled once for all tests and all the commands that they start, data sets prepared
@@ -43,27 +41,9 @@ def tiny_entry(tiny_records):
     return entry_of(tiny_records)
 
 
-@pytest.fixture(scope="session")
-def easy_dataset():
-    """Images that a network tells apart at once: each class has a brightness of its own."""
-
-    def examples(count, seed):
-        rng = np.random.RandomState(seed)
-        labels = np.arange(count, dtype=np.int32) % 10
-        noise = rng.randint(0, 20, (count, 32, 32, 3))
-        return Examples((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
-
-    return Dataset(
-        name="shapes10",
-        title=catalog.SHAPES10.title,
-        class_names=tuple("abcdefghij"),
-        fingerprints=catalog.SHAPES10.fingerprints,
-        train=examples(128, 0),
-        val=examples(40, 1),
-        test=examples(40, 2),
-        mean=np.full(3, 0.5, np.float32),
-        std=np.full(3, 0.25, np.float32),
-    )
+@pytest.fixture(scope="session", name="easy_dataset")
+def _easy_dataset():
+    return easy_dataset()
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +113,16 @@ def start_program(name, *arguments, env=None):
     return start_module(f"programs.{name}", *arguments, env=env)
 
 
+def _environment(changes):
+    """That of this process but for `changes`, where None takes a variable away."""
+    return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
+
+
 def start_module(module, *arguments, env=None):
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), **(env or {})},
+        env=_environment({"PYTHONPATH": str(ROOT / "tests"), **(env or {})}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -162,7 +147,7 @@ def command(name, *arguments, env=None, timeout=300):
     return subprocess.run(
         [sys.executable, "-m", f"experiments.{name}", *arguments],
         cwd=ROOT,
-        env={**os.environ, **(env or {})},
+        env=_environment(env or {}),
         capture_output=True,
         text=True,
         timeout=timeout,

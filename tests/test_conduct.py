@@ -17,7 +17,6 @@ from jaxcifar.machine.compilations import count_compilations
 from jaxcifar.machine.files import locked
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.studies import conduct as conduct_module
 from jaxcifar.studies.conduct import conduct, plan, record
 from jaxcifar.studies.study import Study
 
@@ -38,21 +37,22 @@ def study(**rows):
     return Study.from_dict({"config": config, "rows": rows})
 
 
+pytestmark = pytest.mark.usefixtures("step_by_step")
 THREE = study(plain={"normalize": False, "augment": False}, norm={"augment": False}, both={})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_images(easy_dataset, step_by_step):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conduct_module, "load_dataset", lambda *_: easy_dataset)
-        yield
+@pytest.fixture(scope="module")
+def run(easy_dataset):
+    """Carries a study out on a few images."""
 
+    def run(study, out, seeds=(0,), rows=None, force=(), at_once=1, **options):
+        with Path(os.devnull).open("w") as nowhere:
+            tasks = plan(study, rows, seeds, out, force)
+            record(study, out)
+            console, load = Console(file=nowhere), lambda *_: easy_dataset
+            return conduct(tasks, Path(), at_once, jax.devices(), console, load, **options)
 
-def run(study, out, seeds=(0,), rows=None, force=(), at_once=1):
-    with Path(os.devnull).open("w") as nowhere:
-        tasks = plan(study, rows, seeds, out, force)
-        record(study, out)
-        return conduct(tasks, Path(), at_once, jax.devices(), Console(file=nowhere))
+    return run
 
 
 def numbers(folder):
@@ -71,7 +71,7 @@ def written(out):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(run, tmp_path_factory):
     """Three rows, one after the other, and how many training programs that took."""
     out = tmp_path_factory.mktemp("study")
     before = count_compilations("train_steps")
@@ -87,14 +87,14 @@ def test_all_rows_share_one_compiled_program(alone):
     assert len({result["test_loss"] for result in results}) == 3
 
 
-def test_rows_that_need_another_program_get_it(alone, tmp_path):
+def test_rows_that_need_another_program_get_it(run, alone, tmp_path):
     before = count_compilations("train_steps")
     outcomes = run(study(small={"batch_size": 16}, as_before={}), tmp_path)
     assert [outcome.error for outcome in outcomes] == [None] * 2
     assert count_compilations("train_steps") - before == 1
 
 
-def test_a_finished_study_is_left_alone(alone):
+def test_a_finished_study_is_left_alone(run, alone):
     out, _ = alone
     before = written(out)
     assert run(THREE, out) == []
@@ -103,7 +103,7 @@ def test_a_finished_study_is_left_alone(alone):
     assert changed <= {"study.json", ".jaxcifar.lock"}
 
 
-def test_forced_rows_are_run_anew(alone):
+def test_forced_rows_are_run_anew(run, alone):
     out, _ = alone
     expected, before = numbers(out / "norm" / "seed0"), written(out)
     [outcome] = run(THREE, out, force=["norm"])
@@ -115,7 +115,7 @@ def test_forced_rows_are_run_anew(alone):
 
 
 @pytest.fixture(scope="module")
-def two_at_once(tmp_path_factory):
+def two_at_once(run, tmp_path_factory):
     """Two slots for three runs: the third takes a slot that became free."""
     out = tmp_path_factory.mktemp("study")
     assert {outcome.error for outcome in run(THREE, out, at_once=2)} == {None}
@@ -135,7 +135,7 @@ def test_runs_at_once_equal_runs_alone(alone, two_at_once):
         assert result["at_once"] == 2
 
 
-def test_a_failed_row_does_not_stop_the_others(tmp_path):
+def test_a_failed_row_does_not_stop_the_others(run, tmp_path):
     wild = study(wild={"learning_rate": 1e30}, tame={})
     outcomes = run(wild, tmp_path)
     errors = {outcome.task.name: outcome.error for outcome in outcomes}
@@ -148,7 +148,7 @@ def test_a_failed_row_does_not_stop_the_others(tmp_path):
     assert count_compilations("train_steps") == before
 
 
-def test_at_once_a_failed_run_leaves_the_other_as_it_is(alone, tmp_path):
+def test_at_once_a_failed_run_leaves_the_other_as_it_is(run, alone, tmp_path):
     outcomes = run(study(wild={"learning_rate": 1e30}, both={}), tmp_path, at_once=2)
     errors = {outcome.task.name: outcome.error for outcome in outcomes}
     assert isinstance(errors["wild seed 0"], DivergedError)
@@ -157,19 +157,17 @@ def test_at_once_a_failed_run_leaves_the_other_as_it_is(alone, tmp_path):
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_a_stopped_study_goes_on(alone, two_at_once, tmp_path, monkeypatch, at_once):
+def test_a_stopped_study_goes_on(run, alone, two_at_once, tmp_path, at_once):
     undisturbed = {1: alone[0], 2: two_at_once}[at_once]
     for steps in (3, 6, 2):
-        with monkeypatch.context() as patch:
-            patch.setattr(conduct_module, "stop_signal", stopped_after(steps))
-            with contextlib.suppress(Interrupted):
-                run(THREE, tmp_path, at_once=at_once)
+        with contextlib.suppress(Interrupted):
+            run(THREE, tmp_path, at_once=at_once, stopper=stopped_after(steps))
     run(THREE, tmp_path, at_once=at_once)
     for row in ("plain", "norm", "both"):
         assert numbers(tmp_path / row / "seed0") == numbers(undisturbed / row / "seed0")
 
 
-def test_another_process_run_is_left_to_it(tmp_path):
+def test_another_process_run_is_left_to_it(run, tmp_path):
     with locked(tmp_path / "norm" / "seed0"):
         outcomes = run(THREE, tmp_path, rows=["norm", "both"])
     errors = {outcome.task.name: outcome.error for outcome in outcomes}
@@ -178,7 +176,7 @@ def test_another_process_run_is_left_to_it(tmp_path):
     assert not RunFolder(tmp_path / "norm" / "seed0").config.exists()
 
 
-def test_another_study_is_refused(alone):
+def test_another_study_is_refused(run, alone):
     out, _ = alone
     with pytest.raises(UsageError, match="belongs to another study"):
         run(study(plain={}), out)
@@ -192,7 +190,7 @@ def test_another_study_is_refused(alone):
     assert numbers(out / "both" / "seed0")
 
 
-def test_references_may_change_and_rows_be_added(alone, tmp_path):
+def test_references_may_change_and_rows_be_added(run, alone, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(alone[0], out)
     said = json.loads(THREE.to_json())

@@ -1,21 +1,11 @@
 """How the machine is described, and shared."""
 
-import os
-import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import finish, start_program
 
 from jaxcifar.machine import environment
-
-SCRIPT = """
-import jax
-from jaxcifar.machine import environment
-environment._cpu_cores = lambda: {cores}
-environment.use_cpu_cores({batch_size})
-print(jax.device_count())
-"""
 
 
 @pytest.mark.parametrize(
@@ -30,39 +20,17 @@ print(jax.device_count())
     ],
 )
 def test_the_cores_share_a_batch(cores, batch_size, flags, devices):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(cores=cores, batch_size=batch_size)],
-        cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.stdout.strip() == str(devices), done.stderr
+    program = start_program("cpu_devices", cores, batch_size, env={"XLA_FLAGS": flags})
+    assert finish(program).strip() == str(devices)
 
 
 def test_compiled_programs_are_kept_in_the_users_cache(tmp_path):
-    script = (
-        "import jax; from jaxcifar.machine.environment import use_compilation_cache as use; use(); "
-        "print(jax.config.jax_compilation_cache_dir)"
-    )
-
-    def folder(**settings):
-        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            env=environment | settings,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+    def folder(setting=None):
+        env = {"XDG_CACHE_HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": setting}
+        return finish(start_program("cache_folder", env=env)).strip()
 
     assert folder().startswith(str(tmp_path / "jaxcifar" / "compiled"))
-    assert folder(JAX_COMPILATION_CACHE_DIR="/elsewhere") == "/elsewhere"
+    assert folder("/elsewhere") == "/elsewhere"
 
 
 def test_versions_name_what_can_change_a_result():
@@ -79,18 +47,6 @@ def test_the_commit_is_a_full_hash_or_unknown():
 @pytest.mark.skipif(sys.platform != "linux", reason="asked for on Linux only")
 @pytest.mark.parametrize("set_by_user", [None, "glibc.malloc.perturb=0"])
 def test_a_command_asks_for_huge_pages_once(set_by_user):
-    script = (
-        "import os, sys; from experiments.cli import use_huge_pages; use_huge_pages(); "
-        "print(os.environ['GLIBC_TUNABLES'], sys.argv[1:])"
-    )
-    own = {"GLIBC_TUNABLES": set_by_user} if set_by_user else {}
-    done = subprocess.run(
-        [sys.executable, "-c", script, "--lr", "a b"],
-        cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | own,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"{set_by_user or 'glibc.malloc.hugetlb=1'} ['--lr', 'a b']"
+    program = start_program("huge_pages", "--lr", "a b", env={"GLIBC_TUNABLES": set_by_user})
+    expected = set_by_user or "glibc.malloc.hugetlb=1"
+    assert finish(program).strip() == f"{expected} ['--lr', 'a b']"

@@ -15,7 +15,6 @@ from small import SMALL
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.runs import fit as fit_module
 from jaxcifar.runs import saving
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
@@ -45,10 +44,10 @@ METRICS = (
 TIMES = ("seconds", "images_per_second")
 
 
-def train(path, dataset, config=CONFIG, overwrite=False):
+def train(path, dataset, config=CONFIG, overwrite=False, **options):
     with Path(os.devnull).open("w") as nowhere:
         task = Task(config, path, overwrite=overwrite)
-        return fit(task, lambda: dataset, Console(file=nowhere))
+        return fit(task, lambda: dataset, Console(file=nowhere), **options)
 
 
 def rows(path):
@@ -60,7 +59,7 @@ def untimed(path):
 
 
 def final_state(path, dataset, config=CONFIG):
-    program = make_program(config, dataset, jax.devices())
+    program = make_program(config, 10, 128, jax.devices())
     state = program.init(make_hyperparameters(config, dataset, program.steps_per_epoch))
     with Checkpoints(path / "checkpoints") as checkpoints:
         return checkpoints.newest(state, pytest.fail).state
@@ -116,11 +115,9 @@ def test_the_same_config_gives_the_same_run(finished, tmp_path, easy_dataset):
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 11])
-def test_interrupted_at_a_step_and_resumed(finished, tmp_path, easy_dataset, monkeypatch, step):
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "stop_signal", stopped_after(step))
-        with pytest.raises(Interrupted, match="everything is saved"):
-            train(tmp_path, easy_dataset)
+def test_interrupted_at_a_step_and_resumed(finished, tmp_path, easy_dataset, step):
+    with pytest.raises(Interrupted, match="everything is saved"):
+        train(tmp_path, easy_dataset, stopper=stopped_after(step))
     assert int(final_state(tmp_path, easy_dataset).step) == step
     assert not (tmp_path / "result.json").exists()
     train(tmp_path, easy_dataset)
@@ -149,10 +146,8 @@ def test_checkpoints_put_off(finished, tmp_path, easy_dataset, monkeypatch):
     saved, save = [], Checkpoints.save
     monkeypatch.setattr(saving, "_SHARE", 1e-9)
     monkeypatch.setattr(Checkpoints, "save", lambda self, *a: (saved.append(a[0]), save(self, *a)))
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "stop_signal", stopped_after(11))
-        with pytest.raises(Interrupted):
-            train(tmp_path, easy_dataset)
+    with pytest.raises(Interrupted):
+        train(tmp_path, easy_dataset, stopper=stopped_after(11))
     best = 4 * (1 + np.argmax([row["val_accuracy"] for row in rows(tmp_path)]))
     assert saved == sorted({4, best, 11})
     result = train(tmp_path, easy_dataset)
@@ -170,9 +165,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy_dataset):
 
 def test_batches_must_fit_images_and_devices(easy_dataset):
     with pytest.raises(UsageError, match="more than the 128 training images"):
-        make_program(dataclasses.replace(CONFIG, batch_size=129), easy_dataset, jax.devices()[:1])
+        make_program(dataclasses.replace(CONFIG, batch_size=129), 10, 128, jax.devices()[:1])
     with pytest.raises(UsageError, match="multiple of the 3 devices"):
-        make_program(CONFIG, easy_dataset, jax.devices() * 3)
+        make_program(CONFIG, 10, 128, jax.devices() * 3)
 
 
 def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):

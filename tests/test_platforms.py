@@ -18,7 +18,7 @@ CONVOLUTIONS = {"cnn": 3 * 6 - 1, "resnet18": 3 * 20 - 1}
 @pytest.mark.parametrize("arch", ARCHS)
 def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
     config = Config.create(arch, dtype="bfloat16", batch_size=8, epochs=1)
-    program = make_program(config, easy_dataset, jax.devices()[:1])
+    program = make_program(config, 10, 128, jax.devices()[:1])
     hp = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
     together = Together(program, 1)
     images, labels = np.zeros((16, 32, 32, 3), np.uint8), np.zeros(16, np.int32)

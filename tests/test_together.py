@@ -2,21 +2,17 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import finish, start_program
 from small import SMALL
 
 from jaxcifar.config import Config
 from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.training.together import Together
 
-pytestmark = pytest.mark.usefixtures("step_by_step")
 CONFIG = Config.create(
     "cnn",
     arch_args=SMALL,
@@ -37,7 +33,7 @@ STEPS = 3
 
 def losses(dataset, devices, at_once, steps_at_a_time=1):
     """Mean loss after each dispatch of the four variations."""
-    program = make_program(CONFIG, dataset, devices)
+    program = make_program(CONFIG, 10, 128, devices)
     together = Together(program, at_once)
     data = jax.device_put(dataset.train, together.replicated)
     result = []
@@ -84,33 +80,8 @@ def test_in_one_dispatch(alone, easy_dataset):
     np.testing.assert_allclose(got[:, -1], alone[:, -1], rtol=1e-4)
 
 
-def test_spread_over_devices(alone, easy_dataset, tmp_path):
+def test_spread_over_devices(alone):
     """Two devices: they share a run, take one each, or two each."""
-    arrays = {"images": easy_dataset.train.images, "labels": easy_dataset.train.labels}
-    np.savez(tmp_path / "train.npz", **arrays)
-    done = subprocess.run(
-        [sys.executable, "-c", SPREAD, str(tmp_path / "train.npz")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), "JAX_NUM_CPU_DEVICES": "2"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    for at_once, got in json.loads(done.stdout.splitlines()[-1]).items():
+    output = finish(start_program("spread", env={"JAX_NUM_CPU_DEVICES": "2"}))
+    for at_once, got in json.loads(output.splitlines()[-1]).items():
         np.testing.assert_allclose(got, alone, rtol=1e-4, err_msg=f"{at_once} at once")
-
-
-SPREAD = """
-import json, sys
-import jax, numpy as np
-import test_together
-from jaxcifar.data import Dataset, Examples
-
-train = Examples(**np.load(sys.argv[1]))
-mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
-names = tuple("abcdefghij")
-dataset = Dataset("noise", "noise", names, {}, train, train, train, mean, std)
-assert jax.device_count() == 2
-print(json.dumps({n: test_together.losses(dataset, jax.devices(), n).tolist() for n in (1, 2, 4)}))
-"""

@@ -2,15 +2,12 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import finish, start_program
 from small import SMALL
 
 from jaxcifar.config import Config
@@ -18,7 +15,6 @@ from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.training.state import Metrics, evaluate
 from jaxcifar.training.together import Together
 
-pytestmark = pytest.mark.usefixtures("step_by_step")
 CONFIG = Config.create(
     "cnn",
     arch_args=SMALL,
@@ -33,7 +29,7 @@ CONFIG = Config.create(
 @pytest.fixture(scope="module")
 def trained(easy_dataset):
     """Losses and state of one epoch, one dispatch a step."""
-    return train(make_program(CONFIG, easy_dataset, jax.devices()[:1]), easy_dataset)
+    return train(make_program(CONFIG, 10, 128, jax.devices()[:1]), easy_dataset)
 
 
 def train(program, dataset, config=CONFIG, steps_at_a_time=1):
@@ -56,7 +52,7 @@ def stacked(program, hp, step):
 
 
 def test_an_epoch_visits_every_image_once(easy_dataset):
-    program = make_program(CONFIG, easy_dataset, jax.devices()[:1])
+    program = make_program(CONFIG, 10, 128, jax.devices()[:1])
     hp = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
     orders = [np.asarray(program.epoch_order(hp, jnp.int32(step), 128)) for step in (0, 3, 4)]
     for order in orders:
@@ -93,7 +89,7 @@ def test_rates_decay_and_augmentation_are_data(trained, easy_dataset):
     for changes in ({"learning_rate": 0.3}, {"weight_decay": 0.0}, {"augment": False}, {"seed": 5},
                     {"normalize": False}, {"schedule": "step"}):  # fmt: skip
         config = dataclasses.replace(CONFIG, **changes)
-        assert make_program(config, easy_dataset, jax.devices()[:1]) == program
+        assert make_program(config, 10, 128, jax.devices()[:1]) == program
         train(program, easy_dataset, config)
     assert Together.train_steps._cache_size() == compiled
 
@@ -125,63 +121,10 @@ def test_metrics_against_numpy():
     assert Metrics.zero().means()["accuracy"] == 0
 
 
-EIGHT_DEVICES = """
-import json, sys
-import jax, numpy as np
-from jaxcifar.data import Examples
-from test_train import CONFIG, stacked, train
-from jaxcifar.runs.setup import make_program
-from jaxcifar.data import Dataset
-from jaxcifar.bench.scaling import collectives
-from jaxcifar.training.together import Together
-
-rng = np.random.RandomState(0)
-labels = np.arange(128, dtype=np.int32) % 10
-images = (rng.randint(0, 20, (128, 32, 32, 3)) + 23 * labels[:, None, None, None]).astype(np.uint8)
-examples = Examples(images, labels)
-mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
-names = tuple("abcdefghij")
-dataset = Dataset("noise", "noise", names, {}, examples, examples, examples, mean, std)
-losses = {}
-for count in (1, 8):
-    program = make_program(CONFIG, dataset, jax.devices()[:count])
-    program, hp, state, losses[count] = train(program, dataset)
-    kernel = jax.tree.leaves(state.params)[0]
-    assert len(kernel.sharding.device_set) == count
-    logits = program.predict(state.variables, hp, images[:30])
-    losses[count] += np.asarray(logits)[:, 0].tolist()
-    # Compiled ahead, a step must take back the state it gave, placed as it was.
-    data = jax.device_put(examples, program.replicated)
-    _, hps, orders = stacked(program, hp, int(state.step))
-    together = Together(program, 1)
-    states, arguments = together.join([state]), (hps, *data, orders, np.int32(1))
-    step = Together.train_steps.lower(together, states, *arguments).compile()
-    for _ in range(2):
-        states, means = step(states, *arguments)
-    losses[count].append(float(means["loss"][0]))
-parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-exchanged = [(c.kind, c.bytes) for c in collectives(step.as_text())]
-print(json.dumps({"losses": losses, "parameters": parameters, "exchanged": exchanged}))
-"""
-
-
 @pytest.fixture(scope="module")
 def eight_devices():
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": str(ROOT / "tests"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", EIGHT_DEVICES],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    return json.loads(finish(start_program("eight_devices", env=flags)).splitlines()[-1])
 
 
 def test_eight_devices_give_the_losses_of_one(eight_devices):

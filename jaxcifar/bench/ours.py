@@ -100,7 +100,7 @@ class Ours:
         """The result of a run of two epochs, with all that it writes."""
         with tempfile.TemporaryDirectory() as folder:
             task = Task(self._config, Path(folder, "run"))
-            return fit(task, self._dataset, Console(quiet=True))
+            return fit(task, lambda: self._dataset, Console(quiet=True))
 
 
 class PlainFlax:

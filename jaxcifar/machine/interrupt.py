@@ -2,8 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from rich.console import Console
@@ -38,3 +38,7 @@ def stop_signal(console: Console) -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# What gives, while it is entered, the event that asks to stop; the console tells that it was heard.
+Stopper = Callable[[Console], AbstractContextManager[threading.Event]]

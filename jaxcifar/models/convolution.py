@@ -58,14 +58,7 @@ def conv2d(
 def has_products(
     shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Whether `conv2d` computes a convolution by matrix products on a CPU.
-
-    Args:
-      shape: `[B, H, W, C]` of the images.
-      kernel_shape: of the kernel.
-      stride: along both axes.
-      padding: zeros before and after, along either axis.
-    """
+    """Whether `conv2d` has matrix products for arguments of these shapes, on a CPU."""
     if kernel_shape[:2] == (1, 1):
         return padding == (0, 0)
     paddings = {1: [(1, 1)], 2: [(1, 1), (0, 1)]}

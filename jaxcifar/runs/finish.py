@@ -39,7 +39,7 @@ def tested(
     dataset, program = setup.dataset, setup.program
     logits, figures = _test(setup, chosen.variables, hp)
     # Normalised if the run trained without, and the other way round.
-    other = setup.place(hp.replace(**normalization(dataset, not config.normalize)))
+    other = setup.place(hp.replace(**normalization(not config.normalize, dataset)))
     _, mismatched = _test(setup, chosen.variables, other)
     epoch = best_epoch(history)
     of_last = figures if epoch == len(history) else _test(setup, last.variables, hp)[1]

@@ -7,7 +7,7 @@ import jax
 from rich.console import Console
 
 from jaxcifar.data import Dataset
-from jaxcifar.machine.interrupt import stop_signal
+from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
@@ -20,6 +20,7 @@ def fit(
     load: Callable[[], Dataset],
     console: Console,
     devices: Sequence[jax.Device] | None = None,
+    stopper: Stopper = stop_signal,
 ) -> dict[str, Any]:
     """Do one task, going on where an earlier call was stopped.
 
@@ -28,18 +29,19 @@ def fit(
       load: gives its images; not called if the run is finished.
       console: shows a bar and lines.
       devices: to train on; all by default.
+      stopper: asks to stop; by default SIGINT and SIGTERM do.
 
     Returns:
       the content of `result.json`.
 
     Raises:
-      Interrupted: after SIGINT or SIGTERM, with the state saved.
+      Interrupted: when asked to stop, with the state saved.
       RunError: the loss is not finite, or something can't be read or written; earlier checkpoints
         stay.
       UsageError: the folder belongs to something else, the batch size does not fit the images or
         the devices, or somebody's own code is at fault.
     """
-    with stop_signal(console) as stop, TrainProgress(console) as progress:
+    with stopper(console) as stop, TrainProgress(console) as progress:
         run = Run(task, progress.say)
         try:
             run.open()

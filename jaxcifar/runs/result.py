@@ -77,6 +77,8 @@ def run_figures(
         "dataset_name": dataset.name,
         "dataset_fingerprint": dict(dataset.fingerprints),
         "class_names": list(dataset.class_names),
+        "channel_mean": [decimal(value) for value in dataset.mean],
+        "channel_std": [decimal(value) for value in dataset.std],
         "examples": {
             split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")
         },

@@ -4,12 +4,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Self
+from typing import Protocol, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax.sharding import Mesh
 
 from jaxcifar import own_code, registry
@@ -19,6 +18,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import AXIS, place
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary, summarize
+from jaxcifar.training import network
 from jaxcifar.training.check import check_training
 from jaxcifar.training.program import Program
 from jaxcifar.training.schedules import learning_rates
@@ -26,24 +26,15 @@ from jaxcifar.training.state import Hyperparameters, TrainState
 from jaxcifar.training.together import Together
 
 
-def make_model(config: Config, num_classes: int, devices: Sequence[jax.Device]) -> nn.Module:
-    """The network of a config, computing in what suits the devices.
-
-    Raises:
-      UsageError: it can't be made.
-    """
-    dtype = compute_dtype(config, devices[0])
-    return create_model(config, num_classes, dtype, AXIS)
-
-
-def make_program(config: Config, dataset: Dataset, devices: Sequence[jax.Device]) -> Program:
+def make_program(
+    config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
+) -> Program:
     """The program of a config on some devices.
 
     Raises:
       UsageError: the batch size does not fit the images or the devices, or somebody's own network,
         update rule or augmentation can't be had.
     """
-    train_examples = len(dataset.train.labels)
     if config.batch_size % len(devices):
         raise UsageError(
             f"--batch-size {config.batch_size}: must be a multiple of the {len(devices)} devices"
@@ -53,7 +44,7 @@ def make_program(config: Config, dataset: Dataset, devices: Sequence[jax.Device]
             f"--batch-size {config.batch_size}: more than the {train_examples} training images"
         )
     return Program(
-        model=make_model(config, len(dataset.class_names), devices),
+        model=create_model(config, num_classes, compute_dtype(config, devices[0]), AXIS),
         optimizer=own_code.load("optimizer", config.optimizer),
         augmentation=own_code.load("augmentation", config.augmentation),
         batch_size=config.batch_size,
@@ -69,7 +60,16 @@ def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
     return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
 
 
-def make_hyperparameters(config: Config, dataset: Dataset, steps_per_epoch: int) -> Hyperparameters:
+class Statistics(Protocol):
+    """What images are normalised by: mean and deviation of each channel, `[3]` each."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def make_hyperparameters(
+    config: Config, statistics: Statistics, steps_per_epoch: int
+) -> Hyperparameters:
     """The arrays that a config and the statistics of its images come to, on the host."""
     return Hyperparameters(
         key=jax.random.key(config.seed),
@@ -77,14 +77,14 @@ def make_hyperparameters(config: Config, dataset: Dataset, steps_per_epoch: int)
         weight_decay=np.float32(config.weight_decay),
         momentum=np.float32(config.momentum),
         augment=np.asarray(config.augment),
-        **normalization(dataset, config.normalize),
+        **normalization(config.normalize, statistics),
     )
 
 
-def normalization(dataset: Dataset, normalize: bool) -> dict[str, np.ndarray]:
+def normalization(normalize: bool, statistics: Statistics) -> dict[str, np.ndarray]:
     """The `mean` and `std` by which pixels in [0, 1] are normalised, or left as they are."""
     if normalize:
-        return {"mean": np.float32(dataset.mean), "std": np.float32(dataset.std)}
+        return {"mean": np.float32(statistics.mean), "std": np.float32(statistics.std)}
     return {"mean": np.zeros(3, np.float32), "std": np.ones(3, np.float32)}
 
 
@@ -132,8 +132,10 @@ class Setup:
                 f"--dataset {config.dataset}: the images are those of {dataset.title}; make the "
                 "config with dataset=dataset.name, data_sha256=dataset.sha256"
             )
-        program = make_program(config, dataset, devices or jax.devices())
-        check_model(config, program.model, len(dataset.class_names))
+        train_examples = len(dataset.train.labels)
+        devices = devices or jax.devices()
+        program = make_program(config, dataset.num_classes, train_examples, devices)
+        check_model(config, network.alone(program.model), dataset.num_classes)
         check_training(config, program)
         together = Together(program, at_once)
         return cls(

@@ -1,16 +1,17 @@
 """Carrying out a study: which runs are left to do, and doing them."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 from rich.console import Console
 
 from jaxcifar.config import Config
-from jaxcifar.data import load_dataset
+from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import DivergedError, RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
-from jaxcifar.machine.interrupt import stop_signal
+from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.runs.crew import Outcome, fit_all
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.progress import TrainProgress
@@ -75,7 +76,7 @@ def _require_ours(study: Study, out: Path) -> None:
     file = out / STUDY_FILE
     if not file.exists():
         return
-    there = Study.recorded(file)
+    there, study = Study.recorded(file), Study.from_dict(json.loads(study.to_json()))
     changes = {row.name: row.changes for row in study.rows}
     changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
     if there.config == study.config and not changed:
@@ -98,6 +99,8 @@ def conduct(
     at_once: int | None,
     devices: Sequence[jax.Device],
     console: Console,
+    load: Callable[..., Dataset] = load_dataset,
+    stopper: Stopper = stop_signal,
 ) -> list[Outcome]:
     """Do what is left of some tasks; those that share a program share its compilation.
 
@@ -107,13 +110,15 @@ def conduct(
       at_once: runs to train together; None for what suits the devices.
       devices: to train on.
       console: shows one bar for all.
+      load: called as `load_dataset` is.
+      stopper: asks to stop; by default SIGINT and SIGTERM do.
 
     Returns:
       how the tasks ended that were done now, those that failed before, and, with a `BusyError`,
       those that another process is doing.
 
     Raises:
-      Interrupted: after SIGINT or SIGTERM, with everything saved.
+      Interrupted: when asked to stop, with everything saved.
       RunError: the data can't be had.
     """
     outcomes = [Outcome(task, error=error) for task in tasks if (error := _failure(task))]
@@ -128,10 +133,10 @@ def conduct(
                 continue
             # By all of a table's runs, so that what is left to do does not change the program.
             together = min(at_once or sensible_at_once(devices), len(alike))
-            dataset = load_dataset(config, data_dir, progress.say)
+            dataset = load(config, data_dir, progress.say)
             setup = Setup.create(config, dataset, together, devices)
             progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
-            with stop_signal(console) as stop:
+            with stopper(console) as stop:
                 runs = [Run(task, progress.say) for task in todo]
                 for outcome in fit_all(runs, setup, progress, stop):
                     outcomes.append(outcome)

@@ -87,6 +87,7 @@ class Together:
         """
         # Of several runs, each device trains its own.
         program = self.program if self.at_once == 1 else self.program.alone
+        looped = program.looped  # remembered: below, no other program can be lowered
 
         def on_a_device(
             states: TrainState,
@@ -101,7 +102,7 @@ class Together:
             ) -> tuple[TrainState, dict[str, jax.Array]]:
                 return program.train_steps(state, hp, images, labels, order, count)
 
-            return _mapped(train, len(orders), program.looped)(states, hps, orders)
+            return _mapped(train, len(orders), looped)(states, hps, orders)
 
         runs, shared = self.sharding.spec, PartitionSpec()
         return jax.shard_map(

@@ -1,0 +1,1 @@
+"""Using a finished run: its network with the weights that validation chose."""

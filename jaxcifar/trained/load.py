@@ -1,0 +1,78 @@
+"""A finished run read back: its network, and the weights that validation chose."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+
+from jaxcifar import own_code
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.runs.checkpoint import Checkpoints
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.trained.classifier import Classifier
+from jaxcifar.training.state import TrainState
+
+
+def load(path: str | Path) -> Classifier:
+    """The classifier that a finished run came to.
+
+    Somebody's own network is loaded from where its config says that its file is, if that is the
+    file it was trained from; nothing that lies in the folder is executed.
+
+    Args:
+      path: folder of the run.
+
+    Raises:
+      UsageError: there is no finished run, or its network's file is gone or another.
+      RunError: it can't be read.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.result.exists():
+        raise UsageError(f"{path}: no finished run here")
+    config = Config.from_json(folder.config.read_text())
+    result = folder.finished_result()
+    for kind, digest in config.sources or ():
+        _require_same_code(folder, kind, getattr(config, kind), digest)
+    try:
+        names = tuple(result["class_names"])
+        statistics = SimpleNamespace(mean=result["channel_mean"], std=result["channel_std"])
+        train_examples, epoch = result["examples"]["train"], result["selected_epoch"]
+    except KeyError as error:
+        raise RunError(
+            f"{path}: {error} is not in its result; it was trained by an older version: train it "
+            "once more"
+        ) from error
+    program = make_program(config, len(names), train_examples, jax.devices()[:1])
+    hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        step = epoch * program.steps_per_epoch
+        state: TrainState = checkpoints.load(step, _abstract_state(program, hp)).state
+    return Classifier(
+        result, names, program, state.variables, jax.device_put(hp, program.replicated)
+    )
+
+
+def _abstract_state(program: Any, hp: Any) -> TrainState:
+    """The shapes of a state, placed on the program's devices."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated),
+        program.init.eval_shape(program, hp),
+    )
+
+
+def _require_same_code(folder: RunFolder, kind: str, name: str, digest: str) -> None:
+    copy = folder.sources / f"{kind}.py"
+    try:
+        same = own_code.digest(kind, name) == digest
+    except UsageError as error:
+        raise UsageError(
+            f"{folder.path}: {error}; a copy is {copy}: if you trust it, put that where it was"
+        ) from error
+    if not same:
+        raise UsageError(
+            f"{folder.path}: {name} has been edited since; the run was trained from what is now in "
+            f"{copy}"
+        )

@@ -1,0 +1,12 @@
+"""Trains variations 1, 2 and 4 at once on two devices; prints their losses as JSON."""
+
+import json
+
+import jax
+import test_together
+from small import easy_dataset
+
+if __name__ == "__main__":
+    assert jax.device_count() == 2
+    dataset, devices = easy_dataset(), jax.devices()
+    print(json.dumps({n: test_together.losses(dataset, devices, n).tolist() for n in (1, 2, 4)}))
