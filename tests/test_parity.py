@@ -12,11 +12,12 @@ from jax.sharding import Mesh
 from reference import common
 
 from jaxcifar.config import Config
+from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models import create_model
 from jaxcifar.models.summary import summarize
 from jaxcifar.training import augment, optim
-from jaxcifar.training.program import CPU_OPTIONS, Program
+from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())

@@ -61,17 +61,16 @@ def has_products(
     """Whether `conv2d` has matrix products for arguments of these shapes, on a CPU."""
     if kernel_shape[:2] == (1, 1):
         return padding == (0, 0)
-    paddings = {1: [(1, 1)], 2: [(1, 1), (0, 1)]}
     in_tiles = all(extent % (_TILE * stride) == 0 for extent in shape[1:3])
-    return kernel_shape[:2] == (3, 3) and in_tiles and padding in paddings.get(stride, [])
+    fits = (stride, padding) in [(1, (1, 1)), (2, (1, 1)), (2, (0, 1))]
+    return kernel_shape[:2] == (3, 3) and in_tiles and fits
 
 
 def _by_xla(
     x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    pads, dimensions = (padding, padding), ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(x, kernel, (stride,) * 2, pads, None, None, dimensions)
-    return y + bias
+    pads, layout = (padding, padding), ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (stride,) * 2, pads, None, None, layout) + bias
 
 
 def _by_products(

@@ -16,20 +16,13 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine import sharing
+from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
 from jaxcifar.training.optim import Rule
 from jaxcifar.training.state import Hyperparameters, Metrics, TrainState
 
-# By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
-# of all layers before the first layer, which doubles the memory that a step takes. On accelerators
-# the option is without effect.
-CPU_OPTIONS = (
-    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-    if jax.__version_info__ >= (0, 10)
-    else {"xla_cpu_enable_concurrency_optimized_scheduler": False}  # its name until then
-)
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 
 
@@ -130,8 +123,7 @@ class Program:
           images: the whole training set, `[N, 32, 32, 3] uint8`.
           labels: `[N] int32`.
           order: of this epoch, from `epoch_order`.
-          count: int32 scalar; steps must not run past the epoch's end. It is one where the program
-            is not `looped`.
+          count: int32 scalar, within the epoch; it is one where the program is not `looped`.
 
         Returns:
           the new state, and the mean loss and accuracy of the epoch so far.
@@ -143,10 +135,8 @@ class Program:
             chosen = order[start + sharing.positions(count, self.axis)]
             return self.train_step(state, hp, images[chosen], labels[chosen])
 
-        if self.looped:
-            state = jax.lax.fori_loop(0, count, lambda _, s: step(s), state)
-        else:
-            state = step(state)
+        loop = partial(jax.lax.fori_loop, 0, count, lambda _, state: step(state))
+        state = loop(state) if self.looped else step(state)
         return state, state.metrics.means()
 
     def train_step(

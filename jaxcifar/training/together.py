@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.training.program import CPU_OPTIONS, Program, PyTree
+from jaxcifar.training.program import Program, PyTree
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 
