@@ -26,11 +26,16 @@ def parser() -> Parser:
     parser = Parser(prog="python -m experiments.bench", description=__doc__)
     add = parser.add_argument
     dtypes = Config.__dataclass_fields__["dtype"].metadata["choices"]
-    add("--arch", nargs="+", choices=ARCHS, default=ARCHS, help="networks (default: both)")
+    add(
+        "--arch",
+        nargs="+",
+        default=ARCHS,
+        help="networks, yours as FILE.py:NAME (default: both of ours)",
+    )
     add("--batch-size", type=count, default=128, help="of a training step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
     add("--peer", choices=["torch"], help="also measure PyTorch (extra: peer)")
-    add("--at-once", nargs="+", type=count, default=[], metavar="N", help="CNNs to train together")
+    add("--at-once", nargs="+", type=count, default=[], metavar="N", help="runs to train together")
     add("--rounds", type=count, default=5, help="to take medians of (default: 5)")
     add("--steps", type=count, help="of training in a round (default: a few seconds' worth)")
     add("--json", type=location, metavar="FILE", help="write all figures to FILE")
@@ -50,14 +55,14 @@ def main(argv: Sequence[str]) -> None:
     # Contestants, and this process, share an accelerator: none may take its memory as a whole.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import jax
-    import jax.numpy as jnp
 
     from jaxcifar.bench import measure
-    from jaxcifar.bench.work import Work
+    from jaxcifar.bench.work import CLASSES, Work
     from jaxcifar.machine import environment
     from jaxcifar.models import create_model
     from jaxcifar.models.summary import summarize
     from jaxcifar.runs.setup import compute_dtype
+    from jaxcifar.training import network
     from jaxcifar.training.program import EVAL_BATCH
 
     console = Console(highlight=False)
@@ -73,19 +78,22 @@ def main(argv: Sequence[str]) -> None:
         "ours": {},
     }
     for arch in options.arch:
-        few, many = (3, 100) if arch == "resnet18" else (20, 350)
+        config = Config.create(arch, dtype=options.dtype)
+        model = create_model(config, CLASSES, compute_dtype(config, device))
+        macs = summarize(model).macs
+        large = macs > 1e8
+        few, many = (3, 100) if large else (20, 350)
         work = Work(
             arch=arch,
-            dtype=str(compute_dtype(Config.create(arch, dtype=options.dtype), device)),
+            dtype=str(network.dtype(model)),
             batch_size=options.batch_size,
             steps=options.steps or (few if on_cpu else many),
-            test_images=500 if on_cpu and arch == "resnet18" else 2000 if on_cpu else 10_000,
+            test_images=500 if on_cpu and large else 2000 if on_cpu else 10_000,
             eval_batch=EVAL_BATCH,
         )
-        macs = summarize(create_model(arch, jnp.float32)).macs
-        # The larger network fills a device by itself.
-        at_once = options.at_once if arch == "cnn" else []
-        measured = measure(work, macs, options.peer, options.rounds, at_once, say)
+        at_once = [] if large else options.at_once  # a large network fills a device by itself
+        peer = options.peer if arch in ARCHS else None  # it knows no other
+        measured = measure(work, macs, peer, options.rounds, at_once, say)
         figures["rows"] += measured["rows"]
         for name in ("ratio", "ours"):
             figures[name][arch] = measured[name]

@@ -15,8 +15,10 @@ from jax.sharding import Mesh
 
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models.adapt import adapted
-from jaxcifar.runs.fit import dispatches
+from jaxcifar.runs.crew import dispatches
 from jaxcifar.training import network
+from jaxcifar.training.augment import unchanged
+from jaxcifar.training.optim import sgd
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 from jaxcifar.training.together import Together
@@ -57,7 +59,8 @@ class Carrying(nn.Module):
 
 
 def program_of(model, devices):
-    return Program(model, "sgd", BATCH, IMAGES // BATCH, Mesh(np.asarray(devices), AXIS), AXIS)
+    mesh = Mesh(np.asarray(devices), AXIS)
+    return Program(model, sgd, unchanged, BATCH, IMAGES // BATCH, mesh, AXIS)
 
 
 def hyperparameters(seed=0):

@@ -34,17 +34,32 @@ def test_ratios_are_to_the_best_peer():
     assert bench._ratios(rows) == {"train": {"float32": 1.5, "any": 0.75}}
 
 
-def test_one_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_out():
-    said = []
+OWN = """
+from flax import linen as nn
+
+class Linear(nn.Module):
+    num_classes: int = 1
+
+    @nn.compact
+    def __call__(self, images, train):
+        return nn.Dense(self.num_classes)(images.mean((1, 2)))
+"""
+
+
+def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_out(tmp_path):
+    """By a network of one's own, ours and as it is."""
+    (tmp_path / "own.py").write_text(OWN)
+    said, work = [], dataclasses.replace(WORK, arch=f"{tmp_path / 'own.py'}:Linear")
     unfit = dataclasses.replace(WORK, arch="mlp")
-    with bench._contestants([("plain flax", WORK), ("plain flax", unfit)], said.append) as able:
-        [contestant] = able
-        assert contestant.work == WORK
-        assert contestant.ask("train", 2) > 0
-        assert contestant.ask("evaluate") > 0
-        assert contestant.ask("peak_memory") > 10e6
+    entries = [("jaxcifar", work), ("plain flax", work), ("plain flax", unfit)]
+    with bench._contestants(entries, said.append) as able:
+        assert [contestant.work for contestant in able] == [work, work]
+        for contestant in able:
+            assert contestant.ask("train", 2) > 0
+            assert contestant.ask("evaluate") > 0
+            assert contestant.ask("peak_memory") > 10e6
     assert len(said) == 1
-    assert said[0].startswith("not measured: plain flax (mlp, float32): KeyError")
+    assert said[0].startswith("not measured: plain flax (mlp, float32): UsageError")
 
 
 def test_without_the_first_nothing_is_measured():

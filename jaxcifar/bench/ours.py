@@ -1,5 +1,6 @@
 """What the bench measures: our training, and the plain form of it."""
 
+import dataclasses
 import tempfile
 import time
 from functools import partial
@@ -18,9 +19,12 @@ from jaxcifar.bench.work import CLASSES, Work, random_examples
 from jaxcifar.data import Dataset
 from jaxcifar.machine.environment import use_cpu_cores
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.runs.fit import dispatches, fit
-from jaxcifar.runs.run import Task
+from jaxcifar.models import create_model
+from jaxcifar.runs.crew import dispatches
+from jaxcifar.runs.fit import fit
 from jaxcifar.runs.setup import Setup
+from jaxcifar.runs.task import Task
+from jaxcifar.training import network
 from jaxcifar.training.state import evaluate
 
 
@@ -34,9 +38,11 @@ class Ours:
         mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
         names = tuple(map(str, range(CLASSES)))
         self._dataset = Dataset("noise", "noise", names, {}, train, test, test, mean, std)
-        self._setup = Setup.create(work.config, self._dataset, work.at_once)
+        named = {"dataset": self._dataset.name, "data_sha256": self._dataset.sha256}
+        self._config = dataclasses.replace(work.config, **named)
+        self._setup = Setup.create(self._config, self._dataset, work.at_once)
         program, together = self._setup.program, self._setup.together
-        self._hp = self._setup.hyperparameters(work.config)
+        self._hp = self._setup.hyperparameters(self._config)
         self._setup.compile_ahead(self._hp)
         state = program.init(self._hp)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
@@ -93,7 +99,7 @@ class Ours:
     def whole_run(self) -> dict[str, Any]:
         """The result of a run of two epochs, with all that it writes."""
         with tempfile.TemporaryDirectory() as folder:
-            task = Task(self._work.config, Path(folder, "run"))
+            task = Task(self._config, Path(folder, "run"))
             return fit(task, lambda: self._dataset, Console(quiet=True))
 
 
@@ -103,9 +109,8 @@ class PlainFlax:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._train, self._test = random_examples(work)
-        dtype = jnp.dtype(work.dtype)
-        self._model = {"cnn": _PlainCNN, "resnet18": _PlainResNet}[work.arch](dtype)
-        variables = self._model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), False)
+        self._model = _plain_model(work)
+        variables = network.variables(*network.init(self._model, jax.random.key(0)))
         rule = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.01, momentum=0.9))
         self._state = variables, rule.init(variables["params"])
         self._train_step = jax.jit(partial(_plain_step, self._model, rule))
@@ -136,6 +141,15 @@ class PlainFlax:
         return _peak_device_memory()
 
 
+def _plain_model(work: Work) -> nn.Module:
+    """A network of plain Flax layers: of the reference networks a twin, any other as it is."""
+    dtype = jnp.dtype(work.dtype)
+    twins = {"cnn": _PlainCNN, "resnet18": _PlainResNet}
+    if work.arch in twins:
+        return twins[work.arch](dtype)
+    return create_model(work.config, CLASSES, dtype)
+
+
 def _peak_device_memory() -> int | None:
     stats = jax.devices()[0].memory_stats()
     return stats and stats.get("peak_bytes_in_use")
@@ -156,9 +170,10 @@ def _plain_step(
     variables, opt_state = state
 
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-        rngs = {"dropout": jax.random.key(step)}
+        rngs = {"dropout": jax.random.key(step), "params": jax.random.key(step)}
         inputs = {**variables, "params": params}
-        logits, updated = model.apply(inputs, images, True, mutable=["batch_stats"], rngs=rngs)
+        carried = [name for name in variables if name != "params"]
+        logits, updated = model.apply(inputs, images, train=True, mutable=carried, rngs=rngs)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), updated
 

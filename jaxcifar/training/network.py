@@ -107,6 +107,11 @@ def alone(model: nn.Module) -> nn.Module:
     return model.clone(axis_name=None) if hasattr(model, "axis_name") else model
 
 
+def dtype(model: nn.Module) -> jnp.dtype:
+    """What a network says that it computes in; if it doesn't, what images are."""
+    return jnp.dtype(getattr(model, "dtype", None) or jnp.float32)
+
+
 @cache
 def has_convolution(model: nn.Module, platform: str) -> bool:
     """Whether a convolution is left in the program for a kind of device, in words of XLA.

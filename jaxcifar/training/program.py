@@ -70,7 +70,7 @@ class Program:
     @property
     def dtype(self) -> jnp.dtype:
         """What the network says that it computes in; if it doesn't, what images are."""
-        return jnp.dtype(getattr(self.model, "dtype", None) or jnp.float32)
+        return network.dtype(self.model)
 
     @property
     def alone(self) -> "Program":
