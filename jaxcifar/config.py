@@ -141,7 +141,8 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON values."""
         values = dataclasses.asdict(self)
-        return values | {name: dict(values[name] or ()) for name in ("arch_args", "sources")}
+        tables = {name: dict(values[name] or ()) for name in ("arch_args", "sources")}
+        return json.loads(json.dumps(values | tables))  # with lists for tuples
 
     def to_json(self) -> str:
         """The config as JSON text, one field a line."""

@@ -19,6 +19,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import AXIS, place
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary, summarize
+from jaxcifar.training import network
 from jaxcifar.training.check import check_training
 from jaxcifar.training.program import Program
 from jaxcifar.training.schedules import learning_rates
@@ -53,7 +54,7 @@ def make_program(config: Config, dataset: Dataset, devices: Sequence[jax.Device]
             f"--batch-size {config.batch_size}: more than the {train_examples} training images"
         )
     return Program(
-        model=make_model(config, len(dataset.class_names), devices),
+        model=make_model(config, dataset.num_classes, devices),
         optimizer=own_code.load("optimizer", config.optimizer),
         augmentation=own_code.load("augmentation", config.augmentation),
         batch_size=config.batch_size,
@@ -133,7 +134,7 @@ class Setup:
                 "config with dataset=dataset.name, data_sha256=dataset.sha256"
             )
         program = make_program(config, dataset, devices or jax.devices())
-        check_model(config, program.model, len(dataset.class_names))
+        check_model(config, network.alone(program.model), dataset.num_classes)
         check_training(config, program)
         together = Together(program, at_once)
         return cls(

@@ -1,5 +1,6 @@
 """Carrying out a study: which runs are left to do, and doing them."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def _require_ours(study: Study, out: Path) -> None:
     file = out / STUDY_FILE
     if not file.exists():
         return
-    there = Study.recorded(file)
+    there, study = Study.recorded(file), Study.from_dict(json.loads(study.to_json()))
     changes = {row.name: row.changes for row in study.rows}
     changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
     if there.config == study.config and not changed:
