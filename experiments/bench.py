@@ -55,7 +55,8 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.bench import measure
     from jaxcifar.bench.work import Work
     from jaxcifar.machine import environment
-    from jaxcifar.models import create_model, summary
+    from jaxcifar.models import create_model
+    from jaxcifar.models.summary import summarize
     from jaxcifar.runs.setup import compute_dtype
     from jaxcifar.training.program import EVAL_BATCH
 
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
             test_images=500 if on_cpu and arch == "resnet18" else 2000 if on_cpu else 10_000,
             eval_batch=EVAL_BATCH,
         )
-        macs = summary.count_macs(summary.trace_layers(create_model(arch, jnp.float32)))
+        macs = summarize(create_model(arch, jnp.float32)).macs
         # The larger network fills a device by itself.
         at_once = options.at_once if arch == "cnn" else []
         measured = measure(work, macs, options.peer, options.rounds, at_once, say)

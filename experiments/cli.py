@@ -45,7 +45,7 @@ def reference_default(name: str) -> str:
     return ", ".join(f"{value} for {arch}" for arch, value in values.items())
 
 
-def _names(kind: str) -> str:
+def names(kind: str) -> str:
     """What an option takes that names an entry or somebody's own code."""
     own = "the path of your own" if kind == "dataset" else "FILE.py:NAME"
     return ", ".join((*registry.KINDS[kind], f"or {own}"))
@@ -54,6 +54,7 @@ def _names(kind: str) -> str:
 def add_config_options(
     parser: argparse.ArgumentParser,
     without: Collection[str] = (),
+    only: Collection[str] = (),
     default_of: Callable[[str], str] = reference_default,
 ) -> None:
     """One option for each field of `Config`; those not given are absent from the namespace.
@@ -61,15 +62,17 @@ def add_config_options(
     Args:
       parser: to add to.
       without: fields that get none.
+      only: fields that get one, if not all the others.
       default_of: says what a field is if its option is not given.
     """
     group = parser.add_argument_group("the experiment")
     for field in dataclasses.fields(Config):
-        if field.name in without or "help" not in field.metadata:
+        left_out = field.name in without or (only and field.name not in only)
+        if left_out or "help" not in field.metadata:
             continue
         options = {k: v for k, v in field.metadata.items() if k != "array"}
         if field.name in registry.KINDS:
-            options["help"] += f": {_names(field.name)}"
+            options["help"] += f": {names(field.name)}"
             options["metavar"] = "NAME"
         options["help"] += f" (default: {default_of(field.name)})"
         options["default"] = argparse.SUPPRESS

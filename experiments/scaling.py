@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import Parser, run_command
+from experiments.cli import Parser, names, run_command
 from jaxcifar.config import ARCHS, Config
 
 CHIPS = (8, 64, 1024)
@@ -15,7 +15,7 @@ CHIPS = (8, 64, 1024)
 def parser() -> Parser:
     """The command's options."""
     parser = Parser(prog="python -m experiments.scaling", description=__doc__)
-    parser.add_argument("--arch", nargs="+", choices=ARCHS, default=ARCHS, help="networks")
+    parser.add_argument("--arch", nargs="+", metavar="NAME", default=ARCHS, help=names("arch"))
     return parser
 
 
@@ -23,13 +23,12 @@ def main(argv: Sequence[str]) -> None:
     """Compile a step for two devices, and print what follows from its exchanges."""
     options = parser().parse_args(argv)
 
-    import jax.numpy as jnp
-
     from jaxcifar.bench import scaling
     from jaxcifar.bench.ours import Ours
     from jaxcifar.bench.work import Work
     from jaxcifar.machine.environment import use_compilation_cache, use_cpu_cores
-    from jaxcifar.models import create_model, summary
+    from jaxcifar.models import create_model
+    from jaxcifar.models.summary import summarize
 
     use_cpu_cores(batch_size=2, count=2)
     use_compilation_cache()
@@ -38,8 +37,8 @@ def main(argv: Sequence[str]) -> None:
         config = Config.create(arch)
         work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
         exchanged = scaling.collectives(Ours(work).train_program)
-        layers = summary.trace_layers(create_model(arch, jnp.float32))
-        flops = 6 * config.batch_size * summary.count_macs(layers)
+        macs = summarize(create_model(config, 10)).macs
+        flops = 6 * config.batch_size * macs
         largest = max(c.bytes for c in exchanged)
         others = sum(c.bytes for c in exchanged) - largest
         console.print(

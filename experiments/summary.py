@@ -3,32 +3,35 @@
 import sys
 from collections.abc import Sequence
 
-from experiments.cli import Parser, location, run_command
-from jaxcifar.config import ARCHS
-from jaxcifar.errors import RunError
+from experiments.cli import Parser, add_config_options, count, location, run_command
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError, first_line
 
 
 def main(argv: Sequence[str]) -> None:
     """Print the layer table and, if asked to, draw the network."""
     parser = Parser(prog="python -m experiments.summary", description=__doc__)
-    parser.add_argument("--arch", choices=ARCHS, default="resnet18")
+    add_config_options(parser, only=("arch", "arch_args"))
+    parser.add_argument("--classes", type=count, default=10, metavar="N", help="(default: 10)")
     parser.add_argument("--plot", type=location, metavar="FILE", help="draw it (.png, .svg, .pdf)")
-    options = parser.parse_args(argv)
+    options = vars(parser.parse_args(argv))
+    classes, plot = options.pop("classes"), options.pop("plot")
+    config = Config.create(**options)
 
-    import jax.numpy as jnp
+    from jaxcifar.models import check_model, create_model
+    from jaxcifar.models.summary import summarize
 
-    from jaxcifar.models import create_model
-    from jaxcifar.models.summary import layer_table, trace_layers
-
-    layers = trace_layers(create_model(options.arch, jnp.float32))
-    print(layer_table(layers), end="")
-    if options.plot:
+    model = create_model(config, classes)
+    check_model(config, model, classes)
+    summary = summarize(model)
+    print(summary.table(), end="")
+    if plot:
         from jaxcifar.models.drawing import plot_network
 
         try:
-            plot_network(layers, options.arch, options.plot)
+            plot_network(summary, config.network_title, plot)
         except (OSError, ValueError) as error:  # ValueError: a suffix that can't be drawn
-            raise RunError(f"--plot {options.plot}: {error}") from error
+            raise RunError(f"--plot {plot}: {first_line(error)}") from error
 
 
 if __name__ == "__main__":

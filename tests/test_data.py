@@ -111,6 +111,19 @@ def test_damaged_prepared_data_are_refused(tmp_path, tiny_entry, archive):
         load_records(dataclasses.replace(tiny_entry, fingerprints=other), tmp_path, say=quiet)
 
 
+def test_an_archive_for_what_is_prepared(tmp_path, tiny_entry, archive):
+    """One that is not there is an error all the same; the other is said not to be read."""
+    load_records(tiny_entry, tmp_path / "tfds", archive, quiet)
+    with pytest.raises(RunError, match=r"absent\.tgz: no such file"):
+        load_records(tiny_entry, tmp_path / "tfds", tmp_path / "absent.tgz", quiet)
+    said = []
+    load_records(tiny_entry, tmp_path / "tfds", archive, said.append)
+    assert said == [f"CIFAR-10 was prepared before; {archive} is not read."]
+    with pytest.raises(RunError, match=r"absent\.tgz: no such file"):
+        load_records(tiny_entry, tmp_path / "new", tmp_path / "absent.tgz", quiet)
+    assert not (tmp_path / "new").exists()
+
+
 def test_leftovers_of_a_killed_preparation_are_removed(tmp_path, tiny_entry, archive):
     leftover = tmp_path / "tfds" / "cifar10" / "incomplete.ABC_3.0.2"
     leftover.mkdir(parents=True)
@@ -135,9 +148,10 @@ def test_read_only_folder_with_prepared_data(tmp_path, tiny_records, tiny_entry,
 def test_without_network_it_says_so_within_ten_seconds(tmp_path):
     unreachable = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
     began = time.monotonic()
-    done = command("prepare", "--data-dir", str(tmp_path), env=unreachable)
+    done = command("prepare", "--data-dir", str(tmp_path / "new"), env=unreachable)
     assert time.monotonic() - began < 20  # 10 for the answer, the rest for Python's start
     assert_one_line_error(done, 1, "no network", "--archive", "--dataset shapes10")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture

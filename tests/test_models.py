@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command, enable_x64
+from conftest import command, enable_x64
 
-from jaxcifar.models import create_model, summary
+from jaxcifar.models import create_model
 from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool, relu
 
 PARAMETERS = {"cnn": 551_722, "resnet18": 11_173_962}
@@ -61,30 +61,6 @@ def test_the_table_is_the_references(arch):
     for name, size in zip(names, SIZES[arch], strict=True):
         assert f"{name} (MB): {size:.2f}" in lines
     assert f"FLOPs: {FLOPS[arch]:,}" in lines
-
-
-def test_rows_add_up():
-    layers = summary.trace_layers(create_model("resnet18", jnp.float32))
-    assert [layer.kind for layer in layers].count("ResBlock") == 8
-    assert summary.count_params(layers) == PARAMETERS["resnet18"]
-
-
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_the_network_is_drawn(tmp_path, suffix):
-    from jaxcifar.models.drawing import plot_network
-
-    layers = summary.trace_layers(create_model("resnet18", jnp.float32))
-    plot_network(layers, "resnet18", tmp_path / f"model.{suffix}")
-    content = (tmp_path / f"model.{suffix}").read_bytes()
-    if suffix == "svg":
-        assert content.count(b"<!-- identity -->") == 5  # the skips that are not projected
-        assert content.count(b"<!-- 1\xc3\x971 conv, ") == 3
-    else:
-        assert content.startswith(b"\x89PNG")
-
-
-def test_unknown_plot_format_is_one_line():
-    assert_one_line_error(command("summary", "--arch", "cnn", "--plot", "x.doc"), 1, "--plot x.doc")
 
 
 @pytest.mark.parametrize("layer", [Conv(16, use_bias=True), Conv(16, 1), Dense(64)])

@@ -13,7 +13,8 @@ from reference import common
 
 from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.models import create_model, summary
+from jaxcifar.models import create_model
+from jaxcifar.models.summary import summarize
 from jaxcifar.training import augment, optim
 from jaxcifar.training.program import CPU_OPTIONS, Program
 from jaxcifar.training.state import Hyperparameters
@@ -25,7 +26,7 @@ ARCHS = ("cnn", "resnet18")
 def reference_variables(model):
     """The weights that both twins agree on, in our layout."""
     weights, params, batch_stats = common.Weights(), {}, {}
-    for layer in summary.trace_layers(model):
+    for layer in summarize(model).layers:
         inputs, outputs = layer.input_shape[-1], layer.output_shape[-1]
         if layer.kind == "Conv2d":
             size = 1 if layer.path[-1] == "shortcut" else 3

@@ -10,16 +10,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
+from matplotlib.figure import Figure
 from scipy import stats
 
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.models import summary
-from jaxcifar.report import classes, reading, wording, write_report
+from jaxcifar.models.cnn import CNN
+from jaxcifar.models.summary import summarize
+from jaxcifar.report import classes, wording, write_report
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.reading import read_records, read_run
 from jaxcifar.report.statistics import single_changes
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.plots import SPLITS, plot_curves
 from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.studies.study import Study
 
@@ -59,7 +62,7 @@ def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=Non
         }
         for epoch, share in zip(range(1, config.epochs + 1), (0.5, 0.88, 0.95, 1.0), strict=True)
     ]
-    folder.write_history(rows)
+    folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     if matrix is None:
         right = round(1000 * test)
         matrix = np.diag([right] * 10)
@@ -68,33 +71,32 @@ def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=Non
     some = SimpleNamespace(images=np.zeros((2, 32, 32, 3), np.uint8), labels=np.array([1, 1]))
     np.savez(folder.mistakes, **confident_mistakes(np.eye(len(names))[[0, 1]] * 7.0, some))
     by_class = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
-    folder.write_result(
-        {
-            "test_accuracy": test,
-            "test_loss": 0.5,
-            "test_accuracy_mismatched": mismatched,
-            "class_accuracy": dict(zip(names, by_class.tolist(), strict=True)),
-            "confusion_matrix": matrix.tolist(),
-            "selected_epoch": 4,
-            "selection_rule": "highest",
-            "val_accuracy": val,
-            "last_epoch": {"epoch": 4, "test_accuracy": test, "test_loss": 0.5},
-            "dataset": "CIFAR-10",
-            "dataset_fingerprint": {},
-            "examples": {"train": 45000, "val": 5000, "test": 10000},
-            "parameters": 551722,
-            "flops": 39356160,
-            "images_per_second": 4500.0,
-            "device": "a made-up device",
-            "versions": {"jax": "0.0"},
-            "config": dataclasses.asdict(config),
-            "wall_seconds": 50.0,
-            "at_once": 1,
-            "compute_dtype": "float32",
-            "git_commit": "c0ffee",
-            **said,
-        }
-    )
+    result = {
+        "test_accuracy": test,
+        "test_loss": 0.5,
+        "test_accuracy_mismatched": mismatched,
+        "class_accuracy": dict(zip(names, by_class.tolist(), strict=True)),
+        "confusion_matrix": matrix.tolist(),
+        "selected_epoch": 4,
+        "selection_rule": "highest",
+        "val_accuracy": val,
+        "last_epoch": {"epoch": 4, "test_accuracy": test, "test_loss": 0.5},
+        "dataset": "CIFAR-10",
+        "dataset_fingerprint": {},
+        "examples": {"train": 45000, "val": 5000, "test": 10000},
+        "parameters": 551722,
+        "flops": 39356160,
+        "images_per_second": 4500.0,
+        "device": "a made-up device",
+        "versions": {"jax": "0.0"},
+        "config": dataclasses.asdict(config),
+        "wall_seconds": 50.0,
+        "at_once": 1,
+        "compute_dtype": "float32",
+        "git_commit": "c0ffee",
+        **said,
+    }
+    folder.result.write_text(json.dumps(result))
 
 
 def write_study(folder, accuracies, study=STUDY):
@@ -115,15 +117,19 @@ THREE_SEEDS = {
 }
 
 
-def report(folder):
-    write_report(folder)
+def report(folder, pictures=False):
+    """The text; most tests do without the pictures, which take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not pictures:
+            patch.setattr(Figure, "savefig", lambda figure, path, **options: path.touch())
+        write_report(folder)
     return (folder / "REPORT.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def three_seeds(tmp_path_factory):
     folder = write_study(tmp_path_factory.mktemp("study"), THREE_SEEDS)
-    return folder, report(folder)
+    return folder, report(folder, pictures=True)
 
 
 def test_it_has_the_references_sections(three_seeds):
@@ -297,6 +303,23 @@ def test_the_page_stands_alone_and_says_the_same(three_seeds):
         assert f">{line}</h" in page
 
 
+def test_curves_are_means_and_differ_without_their_colours(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    losses = {"train_loss": [[4.0, 2.0], [2.0, 0.0]], "val_loss": [[5.0, 3.0], [5.0, 1.0]]}
+    histories = [
+        [{key: values[run][epoch] for key, values in losses.items()} for epoch in (0, 1)]
+        for run in (0, 1)
+    ]
+    plot_curves(histories, "loss", "a title", tmp_path / "loss.png")
+    lines = {line.get_label(): line for line in drawn[0].axes[0].get_lines()}
+    training, validation = (lines[name] for name in (SPLITS["train"][0], SPLITS["val"][0]))
+    assert training.get_ydata().tolist() == [3.0, 1.0]
+    assert validation.get_ydata().tolist() == [5.0, 2.0]
+    assert training.get_linestyle() != validation.get_linestyle()
+    assert training.get_marker() != validation.get_marker()
+
+
 def test_markup_in_names_stays_text(tmp_path):
     page = markdown_to_page("# <script>alert(1)</script>", "<b>", tmp_path)
     assert "<script>" not in page
@@ -327,37 +350,14 @@ def test_wording():
     assert wording.plain("a|b_c *d*") == r"a\|b_c \*d\*"
 
 
-def own_config(**fields):
+def own_config(arch="gone/net.py:Mixer", **arguments):
     """A config that names somebody's own network, which is nowhere to be found."""
-    return OwnConfig(**{**dataclasses.asdict(Config.create("cnn", epochs=4)), **fields})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OwnConfig(Config):
-    """Takes any name, and arguments of the network's own."""
-
-    arch_args: tuple = ()
-
-    def __post_init__(self):
-        pass
-
-    @property
-    def network_title(self):
-        own = ", ".join(f"{name} {value}" for name, value in self.arch_args)
-        return f"Mixer ({own})" if own else "Mixer"
-
-    @classmethod
-    def from_json(cls, text):
-        there = json.loads(text)
-        return cls(**there | {"arch_args": tuple(map(tuple, there.get("arch_args", ())))})
-
-    def run_name(self):
-        return f"Mixer_seed{self.seed}"
-
-
-@pytest.fixture
-def own_networks(monkeypatch):
-    monkeypatch.setattr(reading, "Config", OwnConfig)
+    return dataclasses.replace(
+        Config.create("cnn", epochs=4, dropout=0.0),
+        arch=arch,
+        arch_args=tuple(sorted(arguments.items())),
+        sources=(("arch", "0" * 64),) if ":" in arch else (),
+    )
 
 
 def write_own_study(folder, rows):
@@ -366,12 +366,12 @@ def write_own_study(folder, rows):
     said = {"title": "Depth | width", "rows": {name: {} for name in rows}, "reference": {}}
     (folder / "study.json").write_text(json.dumps(said))
     for name, (arguments, test) in rows.items():
-        config = own_config(arch="gone/net.py:Mixer", arch_args=tuple(arguments.items()))
+        config = own_config(**arguments)
         write_run(folder / name / "seed0", config, test, test)
     return folder
 
 
-def test_arguments_of_an_own_network_are_columns_and_single_changes(own_networks, tmp_path):
+def test_arguments_of_an_own_network_are_columns_and_single_changes(tmp_path):
     rows = {
         "plain": ({}, 0.6),
         "deep": ({"depth": 8}, 0.7),
@@ -389,7 +389,7 @@ def test_arguments_of_an_own_network_are_columns_and_single_changes(own_networks
     assert not {name for name in sys.modules.keys() - modules if "net" in name.split(".")[-1:]}
 
 
-def test_rows_may_vary_the_network_itself(own_networks, tmp_path):
+def test_rows_may_vary_the_network_itself(tmp_path):
     write_own_study(tmp_path, {"mine": ({}, 0.6), "theirs": ({}, 0.7)})
     config = tmp_path / "theirs" / "seed0" / "config.json"
     config.write_text(own_config(arch="resnet18").to_json())
@@ -398,27 +398,20 @@ def test_rows_may_vary_the_network_itself(own_networks, tmp_path):
     assert "| network gone/net.py:Mixer → resnet18 | mine → theirs | +10.00 |" in text
 
 
-def test_a_networks_own_description_is_shown(own_networks, monkeypatch, tmp_path):
+def test_a_networks_own_description_is_shown(tmp_path):
     """As the run's folder has it, without the network."""
-
-    class Described(SimpleNamespace):
-        def table(self):
-            return "a table\n"
-
-    describe = SimpleNamespace(from_json=lambda text: Described(**json.loads(text)))
-    monkeypatch.setattr(summary, "Summary", describe, raising=False)
-    monkeypatch.setattr(
-        "jaxcifar.models.drawing.plot_network", lambda summary, title, path: path.touch()
-    )
-    monkeypatch.setattr("jaxcifar.report.markdown_to_page", lambda *_: "")
-    write_run(tmp_path / "run", own_config(arch="gone.py:Mixer"), 0.5, 0.5)
+    write_run(tmp_path / "run", own_config(), 0.5, 0.5)
     network = tmp_path / "run" / "network.json"
-    network.write_text('{"params": 1234, "flops": 5678}')
+    described = summarize(CNN((4,), hidden=8))
+    network.write_text(described.to_json())
     text = report(tmp_path)
-    assert "1,234 parameters, 5,678 FLOPs an image" in text
-    assert "```\na table\n```" in text
+    assert f"{described.params:,} parameters, {described.flops:,} FLOPs an image" in text
+    assert f"```\n{described.table()}```" in text
+    assert "The network, drawn" in text
     network.write_text('{"params": 12')
-    assert "Not described here: network.json in the run's folder can't be read." in report(tmp_path)
+    assert "Not described here: network.json in the run's folder can't be read (" in report(
+        tmp_path
+    )
 
 
 def test_other_data_of_the_same_name_is_another_group(tmp_path):
@@ -446,7 +439,7 @@ def test_few_and_many_classes(tmp_path, count):
     config = Config.create("cnn", epochs=4)
     said = {"class_names": names, "dataset": "$own$ data"}
     write_run(tmp_path / "run", config, test, test, names=names, matrix=matrix, **said)
-    text = report(tmp_path)
+    text = report(tmp_path, pictures=True)
     assert f"Its hardest class is \\$x_1\\$ ({50 / 59:.2%})" in text
     table = "| \\$x_1\\$ | a\\|b | 9 of 59 |" in text and "| a\\|b | \\$x_1\\$ | 4 of 54 |" in text
     assert table == (count > classes.MANY)

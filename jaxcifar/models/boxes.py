@@ -12,6 +12,7 @@ WIDTH, SIDE_WIDTH, RADIUS = 122, 80, 6.5
 _LINE, _MARGIN = 11.5, 8
 _FOLLOWING = ("norm", "activation", "dropout")
 _ALONE = ("data", "operator", "join", "pool")  # nothing is written into these
+_SHRINKING = ("conv", "pool", "module")
 _PANELS = 3  # drawn within each other at most
 
 
@@ -47,10 +48,9 @@ class Box:
     @property
     def shrinks(self) -> bool:
         """Whether fewer pixels leave than enter."""
-        before, after = self.nodes[0].input_shape, self.output
-        return (
-            self.kind not in ("data", "operator") and len(before) == 3 and before[:-1] > after[:-1]
-        )
+        before, after = self.nodes[0].input_shape, self.nodes[0].output_shape
+        pixels = len(before) == len(after) == 3
+        return pixels and self.nodes[0].kind in _SHRINKING and before[:-1] > after[:-1]
 
     @property
     def lines(self) -> list[str]:
@@ -127,6 +127,8 @@ def _put_aside(boxes: list[Box]) -> list[Box]:
     for place, box in enumerate(boxes):
         at = main.index(place)
         if len(box.sources) != 1 or len(users[place]) != 1 or box.kind == "operator":
+            continue
+        if len(boxes[users[place][0]].sources) < 2:
             continue
         before, after = main[at - 1], main[at + 1]
         plain = box.sources == [before] and users[place] == [after]

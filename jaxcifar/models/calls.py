@@ -1,14 +1,17 @@
 """The module calls of a trace: which are drawn as boxes, which as panels around others."""
 
+import re
 from collections import Counter, defaultdict
 
 from jaxcifar.models import functions
 from jaxcifar.models.kinds import is_layer, kind_of
-from jaxcifar.models.trace import Call, Operation, Trace
+from jaxcifar.models.program import Operation
+from jaxcifar.models.trace import Call, Trace
 
 # By kind of layer, or the beginning of it: how it is drawn, and as what.
 _LOOKS = (
-    ("Conv", "conv", ""), ("Linear", "linear", ""), ("BatchNorm", "norm", "BN"),
+    ("Conv1d", "conv", ""), ("Conv2d", "conv", ""), ("Conv3d", "conv", ""),
+    ("ConvTranspose", "conv", ""), ("Linear", "linear", ""), ("BatchNorm", "norm", "BN"),
     ("Dropout", "dropout", "Dropout"), ("MaxPool", "pool", "max pool"),
     ("ReLU", "activation", "ReLU"), ("PReLU", "activation", "PReLU"),
     ("MultiheadAttention", "attention", "attention"), ("Embedding", "linear", "embedding"),
@@ -55,6 +58,9 @@ class Calls:
         else:
             content = functions.conv_name(operation)
         if is_layer(call.module) and not name:
+            own = call.path[-1]
+            if operation.name == "dot_general" and not re.search(r"_\d+$", own):
+                return style, content[0], own  # as a query is told from a key
             return (style, *content)
         return style, name or kind, " · ".join(filter(None, content))
 
@@ -78,7 +84,7 @@ class Calls:
         return [op for op in self._operations[call.number] if _is_product(op)]
 
     def _find_labels(self) -> dict[int, str]:
-        """Names of modules: with how often a loop runs them, or of which call it is if not the first."""
+        """Names of modules; of a later call with its number, of one in a loop with how often."""
         labels, seen = {}, Counter()
         for number, call in sorted(self._calls.items()):
             if not call.path:
@@ -98,7 +104,7 @@ class Calls:
 
 
 def _is_product(operation: Operation) -> bool:
-    return operation.depends and operation.name in ("dot_general", "conv_general_dilated")
+    return operation.depends and operation.macs > 0
 
 
 def _weights(operation: Operation) -> int:

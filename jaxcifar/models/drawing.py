@@ -16,7 +16,8 @@ from jaxcifar.models.layout import GUTTER, Panel, Point, lay_out
 from jaxcifar.models.summary import Summary
 from jaxcifar.models.trace import Shape
 
-_HEADER, _LEGEND = 32, 48
+_HEADER, _LEGEND, _LEGEND_ENTRY = 32, 48, 130
+_MOST_PIXELS = 30_000  # along either side; the drawing library can do twice as many
 
 # By kind, its name in the legend and its fill: tints of Okabe and Ito's colour-blind-safe palette.
 _STYLES = {
@@ -40,7 +41,7 @@ _INK, _FAINT, _PANELS = "#222222", "#5a5a5a", ("#f0f0f0", "#e6e6e6", "#dcdcdc")
 _PLAIN = {"edgecolor": _INK, "linewidth": 0.8}
 _SHRINKING = {"edgecolor": "#d55e00", "linewidth": 2.2}
 _NOTE = "Shapes: channels × height × width.  BN: batch normalisation.  × n: runs n times."
-_CHARACTER = 0.62  # width of one, of the font's size
+_CHARACTER, _BOLD = 0.62, 0.7  # width of one, of the font's size
 
 
 def plot_network(summary: Summary, title: str, path: Path) -> None:
@@ -56,7 +57,7 @@ def plot_network(summary: Summary, title: str, path: Path) -> None:
     """
     boxes = make_boxes(summary.graph)
     layout = lay_out(boxes)
-    figure = Figure(dpi=100)
+    figure = Figure()
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for shape, x in layout.headers:
@@ -68,16 +69,20 @@ def plot_network(summary: Summary, title: str, path: Path) -> None:
     for point in layout.dots:
         axes.add_patch(patches.Circle(point, 2, color=_INK))
     for point in layout.names:
-        _write(axes, point, "identity", backgroundcolor=_PANELS[0])
+        _write_on_way(axes, point, "identity", layout.panels)
     for place, centre in layout.centres.items():
         _draw_box(axes, boxes[place], centre)
-    width, height = max(layout.width, 480), layout.height + _LEGEND
+    width = max(layout.width, 480)
+    handles = _legend(boxes)
+    in_row = min(len(handles), int(width // _LEGEND_ENTRY))
+    height = layout.height + _LEGEND + 14 * (len(handles) - 1) // in_row
     _write(axes, (width / 2, 16), f"{title}: {summary.params:,} parameters", 13)
     _write(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
-    _draw_legend(axes, boxes, 22 / height)
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 22 / height), "borderaxespad": 0}
+    axes.legend(handles=handles, ncols=in_row, fontsize=8.5, frameon=False, **place)
     axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
     figure.set_size_inches(width / 72, height / 72)
-    figure.savefig(path)
+    figure.savefig(path, dpi=min(100, _MOST_PIXELS / max(figure.get_size_inches())))
 
 
 def _style(box: Box) -> str:
@@ -119,21 +124,22 @@ def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
     edge = _SHRINKING if box.shrinks else _PLAIN
     if box.kind == "operator":
         axes.add_patch(patches.Circle(centre, RADIUS, facecolor="white", **_PLAIN, zorder=3))
-        _write(axes, centre, box.nodes[0].name, 11, va="center_baseline")
+        _write(axes, centre, box.nodes[0].name[:1], 11, va="center_baseline")
         return
     _draw_rounded(axes, centre, box.size, facecolor=_STYLES[_style(box)][1], **edge, zorder=3)
     lines = box.lines
     for number, line in enumerate(lines):
         y = centre[1] + 12 * (number - (len(lines) - 1) / 2)
-        text, size = _fit(line, 7.5 if number else 8.5, box.size[0])
+        text, size = _fit(line, 7.5 if number else 8.5, box.size[0] - 6)
         _write(axes, (centre[0], y), text, size, weight="normal" if number else "bold")
 
 
 def _fit(text: str, size: float, width: float) -> tuple[str, float]:
     """Text and a size at which it fits a width: smaller if need be, then shorter."""
-    most = int(width / (_CHARACTER * 5.5))
+    character = _BOLD if size > 7.5 else _CHARACTER
+    most = int(width / (character * 5.5))
     text = text if len(text) <= most else text[: most - 1] + "…"
-    return text, min(size, width / (_CHARACTER * max(len(text), 1)))
+    return text, min(size, width / (character * max(len(text), 1)))
 
 
 def _draw_rounded(axes: Axes, centre: Point, size: Point, **style: Any) -> None:
@@ -165,14 +171,20 @@ def _write(axes: Axes, centre: Point, text: str, size: float = 7.5, **style: Any
     axes.text(*centre, text, size=size, zorder=4, parse_math=False, **style)
 
 
-def _draw_legend(axes: Axes, boxes: Sequence[Box], height: float) -> None:
-    """The kinds that occur, centred, `height` (of 1) above the lower edge."""
+def _write_on_way(axes: Axes, centre: Point, text: str, panels: Sequence[Panel]) -> None:
+    """Text that stands on an arrow, which goes on behind its ground."""
+    x, y = centre
+    around = [p for p in panels if p.left < x < p.right and p.top < y < p.bottom]
+    ground = _PANELS[len(around) - 1] if around else "white"
+    _write(axes, centre, text, backgroundcolor=ground)
+
+
+def _legend(boxes: Sequence[Box]) -> list[patches.Patch]:
+    """The kinds that occur."""
     kinds = {_style(box) for box in boxes}
     styles = [style for kind, style in _STYLES.items() if kind in kinds]
     handles = [patches.Patch(facecolor=fill, label=name, **_PLAIN) for name, fill in styles]
     if any(box.shrinks for box in boxes):
-        handles.append(
-            patches.Patch(facecolor="white", label="lowers the resolution", **_SHRINKING)
-        )
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, height), "borderaxespad": 0}
-    axes.legend(handles=handles, ncols=len(handles), fontsize=8.5, frameon=False, **place)
+        how = {"facecolor": "white", "label": "lowers the resolution"}
+        handles.append(patches.Patch(**how, **_SHRINKING))
+    return handles

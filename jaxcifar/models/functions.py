@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 
-from jaxcifar.models.trace import Operation
+from jaxcifar.models.program import Operation
 
 # Jitted functions that are drawn as one, by their names.
 NAMED = {
@@ -17,8 +17,8 @@ NAMED = {
 # Operations that only move data or change how they are stored.
 MOVES = {
     "broadcast_in_dim", "convert_element_type", "copy", "copy_p", "expand_dims",
-    "optimization_barrier", "reduce_precision", "reshape", "rev", "sharding_constraint", "squeeze", "stop_gradient",
-    "transpose",
+    "optimization_barrier", "reduce_precision", "reshape", "rev", "sharding_constraint", "squeeze",
+    "stop_gradient", "transpose",
 }  # fmt: skip
 RESCALES = {"add", "add_any", "div", "mul", "neg", "sub"}
 SYMBOLS = {"add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷"}
@@ -29,6 +29,23 @@ _ELEMENTWISE = {
 }  # fmt: skip
 SIMPLE = _ELEMENTWISE | RESCALES
 _FUNCTIONS = {"logistic": "sigmoid", "select_n": "where", "integer_pow": "power", "pow": "power"}
+_SHIFT = {"reduce_max", "sub"}  # keeps the exponentials of a softmax small, changes nothing
+_CUBE = {"add", "integer_pow", "mul", "pow"}
+_MOMENTS = {
+    "abs", "add", "div", "integer_pow", "max", "mul", "select_n", "square", "sub",
+}  # fmt: skip
+# What a group of operations is called, those that it must have, and those that it may have.
+_GROUPS = (
+    ("", _SHIFT, set()),
+    ("log-softmax", {"exp", "reduce_sum", "log", "sub"}, _SHIFT),
+    ("softmax", {"exp", "reduce_sum", "div"}, _SHIFT),
+    ("SiLU", {"logistic", "mul"}, set()),
+    ("GELU", {"erf", "mul"}, {"add"}),
+    ("GELU", {"erfc", "mul"}, {"neg"}),
+    ("GELU", {"tanh", "mul", "add"}, _CUBE),
+    ("normalise", {"reduce_sum", "rsqrt"}, _MOMENTS),
+    ("normalise", {"reduce_sum", "sqrt"}, _MOMENTS),
+)
 _ACTIVATIONS = {"logistic", "tanh"}
 
 
@@ -38,22 +55,9 @@ def group_name(names: Collection[str]) -> str | None:
     "" is one that changes nothing in what follows.
     """
     names = set(names)
-    if names == {"reduce_max", "sub"}:
-        return ""  # keeps the exponentials of a softmax small
-    if {"exp", "reduce_sum", "log"} <= names:
-        return "log-softmax"
-    if {"exp", "reduce_sum", "div"} <= names:
-        return "softmax"
-    if {"logistic", "mul"} == names:
-        return "SiLU"
-    if names & {"erf", "erfc"} and "mul" in names:
-        return "GELU"
-    if {"tanh", "log1p", "mul"} <= names:
-        return "Mish"
-    if {"tanh", "mul", "add"} <= names:
-        return "GELU"
-    if names & {"rsqrt", "sqrt"} and "reduce_sum" in names:
-        return "normalise"
+    for name, needed, allowed in _GROUPS:
+        if needed <= names <= needed | allowed:
+            return name
     return None
 
 

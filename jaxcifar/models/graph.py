@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 
 from jaxcifar.models import functions
 from jaxcifar.models.calls import Calls
-from jaxcifar.models.trace import Call, Operation, Shape, Trace
+from jaxcifar.models.drafts import Draft, drop_unused, merge_groups
+from jaxcifar.models.program import Operation
+from jaxcifar.models.trace import Call, Shape, Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,21 +46,6 @@ KINDS = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass
-class Draft:
-    """A node to be; `sources` are keys of others, `names` the operations that it stands for."""
-
-    kind: str
-    name: str
-    note: str
-    input_shape: Shape
-    output_shape: Shape
-    path: tuple[str, ...] = ()
-    params: int = 0
-    sources: list[int] = dataclasses.field(default_factory=list)
-    names: set[str] = dataclasses.field(default_factory=set)
-
-
 def build_graph(trace: Trace) -> tuple[Node, ...]:
     """The nodes from the image to the logits, in the order in which they are computed."""
     builder = _Builder(trace)
@@ -76,7 +63,7 @@ def build_graph(trace: Trace) -> tuple[Node, ...]:
 
 def _fields(draft: Draft) -> dict[str, object]:
     fields = vars(draft).copy()
-    del fields["names"], fields["sources"]
+    del fields["names"], fields["sources"], fields["several"]
     return fields
 
 
@@ -102,19 +89,20 @@ class _Builder:
         named = next((f for f in operation.functions if f[0] in functions.NAMED), None)
         if box is not None:
             self._add_to(box.number, operation, lambda: self._layer(box))
+            # A layer may compute with parameters of another one that it was given.
+            self._drafts[self._boxes[box.number]].params += self._count(parameters)
         elif named is not None:
             name = functions.NAMED[named[0]]
-            self._add_to(named, operation, lambda: self._draft(operation, "activation", name))
+            self._add_to(named, operation, lambda: self._whole(operation, name))
         else:
             self._add_alone(operation, parameters)
 
     def finished(self) -> dict[int, Draft]:
         """The drafts, with the logits last."""
-        source = self._source[self._trace.logits]
-        shape = self._drafts[source].output_shape
-        self._drafts[len(self._drafts)] = Draft(
-            "data", "logits", "", shape, shape, sources=[source]
-        )
+        source = self._source.get(self._trace.logits)  # none if they don't depend on the image
+        sources = [] if source is None else [source]
+        shape = self._drafts[source].output_shape if sources else ()
+        self._drafts[len(self._drafts)] = Draft("data", "logits", "", shape, shape, sources=sources)
         return self._drafts
 
     def _add_to(
@@ -164,7 +152,15 @@ class _Builder:
         )
         shapes = _shape(first), _shape(operation.equation.outvars[0])
         path = self._calls.panels(operation.call)
-        return Draft(kind, name, note, *shapes, path, names={operation.name})
+        draft = Draft(kind, name, note, *shapes, path, names={operation.name})
+        draft.several = len(operation.outputs) > 1
+        return draft
+
+    def _whole(self, operation: Operation, name: str) -> Draft:
+        """A named function that begins with an operation."""
+        draft = self._draft(operation, "activation", name)
+        draft.names = set()  # it is no part of another one
+        return draft
 
     def _add_alone(self, operation: Operation, parameters: set[tuple[str, ...]]) -> None:
         """An operation outside of all layers and named functions."""
@@ -192,8 +188,10 @@ class _Builder:
         inputs, name = [v in self._source for v in operation.inputs], operation.name
         if functions.is_weighted(operation, inputs):
             if name == "dot_general":
-                return "linear", functions.linear_name(operation, inputs.index(False)), ""
-            return ("conv", *functions.conv_name(operation))
+                look = "linear", functions.linear_name(operation, inputs.index(False)), ""
+            else:
+                look = ("conv", *functions.conv_name(operation))
+            return look if parameters else ("function", f"fixed {look[1]}", look[2])
         if name == "reshape" and functions.flattens(operation):
             return "pool", "flatten", ""
         if name in functions.MOVES or functions.keeps_all(operation):
@@ -205,8 +203,8 @@ class _Builder:
             return "function", f"{sign} {what}", ""
         if name in functions.SYMBOLS:
             return "operator", functions.SYMBOLS[name], ""
-        if name == "concatenate":
-            return "join", "concatenate", " ".join(sorted(p[-1] for p in parameters))
+        if name in ("concatenate", "stack"):
+            return "join", name, " ".join(sorted(p[-1] for p in parameters))
         if name in ("dot_general", "conv_general_dilated"):
             return "product", "matrix product" if name == "dot_general" else "convolution", ""
         reduction = functions.reduction_name(operation)
@@ -215,60 +213,3 @@ class _Builder:
 
 def _shape(var: object) -> Shape:
     return tuple(var.aval.shape[1:])
-
-
-def drop_unused(drafts: dict[int, Draft]) -> None:
-    """Drop what does not lead to the logits."""
-    last = max(drafts)
-    used = {0, last}
-    for key in sorted(drafts, reverse=True):
-        if key in used:
-            used.update(drafts[key].sources)
-    for key in set(drafts) - used:
-        del drafts[key]
-
-
-def merge_groups(drafts: dict[int, Draft]) -> None:
-    """Draw operations as one that compute a known function together, such as a softmax."""
-    users: dict[int, set[int]] = {key: set() for key in drafts}
-    for key, draft in drafts.items():
-        for source in draft.sources:
-            users[source].add(key)
-    for key in sorted(drafts, reverse=True):
-        if key in drafts and _simple(drafts[key]):
-            _merge_into(key, drafts, users)
-
-
-def _simple(draft: Draft) -> bool:
-    return bool(draft.names) and draft.names <= functions.SIMPLE and not draft.params
-
-
-def _merge_into(key: int, drafts: dict[int, Draft], users: dict[int, set[int]]) -> None:
-    """Merge the smallest known group that ends here and has one source."""
-    group, names = {key}, set(drafts[key].names)
-    while True:
-        outside = {source for member in group for source in drafts[member].sources} - group
-        name = functions.group_name(names) if len(outside) == 1 and len(group) > 1 else None
-        if name is not None:
-            break
-        inner = [s for s in outside if s in drafts and _simple(drafts[s]) and users[s] <= group]
-        if not inner:
-            return
-        group.add(max(inner))
-        names |= drafts[max(inner)].names
-    (source,) = outside
-    for member in group - {key}:
-        del drafts[member]
-    users[source] = (users[source] - group) | {key}
-    if name:
-        first = drafts[key]
-        shape = drafts[source].output_shape
-        first.kind, first.name, first.note = "activation", name, ""
-        first.input_shape, first.sources, first.names = shape, [source], set()
-        return
-    del drafts[key]
-    for user in users.pop(key):
-        reads = drafts[user].sources
-        drafts[user].sources = list(dict.fromkeys(source if s == key else s for s in reads))
-        users[source].add(user)
-    users[source].discard(key)

@@ -6,11 +6,10 @@ begins only where one array alone is passed on. Lengths are in points; y grows d
 """
 
 import dataclasses
-import itertools
-import math
 from collections.abc import Iterator, Sequence
 
 from jaxcifar.models.boxes import RADIUS, SIDE_WIDTH, WIDTH, Box
+from jaxcifar.models.columns import shared, split_columns
 from jaxcifar.models.trace import Shape
 
 Point = tuple[float, float]
@@ -18,7 +17,6 @@ Point = tuple[float, float]
 GAP, PAD, GUTTER, TOP = 15, 9, 32, 126
 _FORK, _LABEL = 13, 16  # room above and below a fork, and for a panel's name
 _NARROW, _NAMED, _WIDE = 16, 52, SIDE_WIDTH + 2 * PAD  # lanes
-_LEAST_HEIGHT, _ASPECT = 620, 1.5
 
 
 @dataclasses.dataclass
@@ -38,23 +36,27 @@ class Net:
     """An array on its way through a lane, from where it forks to all that read it.
 
     Attributes:
+      start: where the arrow to the box below begins, if there is one that goes on there.
       top, bottom: where it leaves the column, and its last reader.
       targets: places of boxes.
       box: place of the box that stands on the way, if any.
+      named: whether to write on it that it is a skip.
     """
 
+    start: float
     top: float
     bottom: float
     targets: list[int]
     box: int | None = None
+    named: bool = False
     lane: int = 0
 
     @property
     def width(self) -> float:
         """Of the lane that it needs."""
-        return _NARROW if self.box is None and not self.named else _WIDE if self.box else _NAMED
-
-    named: bool = False  # whether to write on it that it is a skip
+        if self.box is not None:
+            return _WIDE
+        return _NAMED if self.named else _NARROW
 
 
 @dataclasses.dataclass
@@ -88,38 +90,6 @@ def lay_out(boxes: Sequence[Box]) -> Layout:
     layout.width = left
     layout.height += 2 * GAP
     return layout
-
-
-def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
-    """Places of the boxes of each column."""
-    last = {}  # reader of each box
-    for place, box in enumerate(boxes):
-        last |= dict.fromkeys(box.sources, place)
-    tall = math.sqrt(sum(_room(box) for box in boxes) * (WIDTH + 80) / _ASPECT)
-    column: list[int] = []
-    height, open_ways = 0.0, set()
-    for place, box in enumerate(boxes):
-        if column and open_ways == {column[-1]} and not box.side:
-            before = boxes[column[-1]]
-            limit = max(_LEAST_HEIGHT, tall) * (1 + 0.3 * _shared(before.path, box.path))
-            other = before.output[:-1] != box.output[:-1] and box.kind != "data"
-            if (other and len(column) > 1) or height > limit:
-                yield column
-                column, height = [], 0.0
-        column.append(place)
-        height += 0 if box.side else _room(box)
-        open_ways = {way for way in (*open_ways, place) if last.get(way, 0) > place}
-    yield column
-
-
-def _room(box: Box) -> float:
-    return box.size[1] + GAP + 6 * len(box.path)
-
-
-def _shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many panels two boxes share."""
-    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
-    return len(list(same))
 
 
 class _Column:
@@ -159,12 +129,12 @@ class _Column:
         box, path = self._boxes[place], self._boxes[place].path
         targets = self._lane_targets(source, place)
         if source in self._main:
-            self._close(_shared(self._boxes[source].path, path))
+            self._close(shared(self._boxes[source].path, path))
             self._y += GAP if path or not targets else GAP / 2
         level = len(self._open)
         for target in targets:
-            level = max(level, _shared(path, self._boxes[target].path))
-        fork_at = min((_shared(path, self._boxes[t].path) for t in targets), default=level)
+            level = max(level, shared(path, self._boxes[target].path))
+        fork_at = min((shared(path, self._boxes[t].path) for t in targets), default=level)
         fork_at = max(fork_at, len(self._open))
         for depth in range(len(self._open), len(path) + 1):
             if targets and depth == fork_at:
@@ -198,20 +168,20 @@ class _Column:
         return self._layout.centres[place][1] + self._boxes[place].size[1] / 2
 
     def _nets(self) -> Iterator[Net]:
+        heights = {place: centre[1] for place, centre in self._layout.centres.items()}
         for source, fork in self._forks.items():
-            following = (
-                self._main[self._main.index(source) + 1 :] if source in self._main else self._main
-            )
-            targets = self._lane_targets(source, following[0])
-            direct = [p for p in targets if not self._boxes[p].side]
+            at = self._main.index(source) + 1 if source in self._main else 0
+            targets = self._lane_targets(source, self._main[at])
+            goes_on = source in self._boxes[self._main[at]].sources
+            start = fork if goes_on or not at else self._bottom(source)
+            direct = [place for place in targets if not self._boxes[place].side]
             if direct:
-                named = all(self._boxes[p].nodes[0].name == "+" for p in direct)
-                yield Net(
-                    fork, max(self._layout.centres[p][1] for p in direct), direct, named=named
-                )
+                named = all(self._boxes[place].nodes[0].name == "+" for place in direct)
+                bottom = max(heights[place] for place in direct)
+                yield Net(start, fork, bottom, direct, named=named)
             for place in set(targets) - set(direct):
-                join = next(p for p in self._main if place in self._boxes[p].sources)
-                yield Net(fork, self._layout.centres[join][1], [join], place)
+                join = next(main for main in self._main if place in self._boxes[main].sources)
+                yield Net(start, fork, heights[join], [join], place)
 
     def _place_lanes(self) -> float:
         """Place all ways through lanes and what stands on them; returns where the column ends."""
@@ -228,18 +198,21 @@ class _Column:
         for panel in self._panels:
             inner = [n.lane for n in nets if panel.top <= n.top and n.bottom <= panel.bottom]
             below = self._depth - panel.depth
-            right = edges[max(inner) + 1] + PAD if inner else edge - PAD * (panel.depth + 1)
-            panel.right = right if inner else self._x + WIDTH / 2 + PAD * below
+            panel.right = self._x + WIDTH / 2 + PAD * below
+            if inner:
+                panel.right = edges[max(inner) + 1] + PAD / 3 * below
         return max([edges[-1] + PAD * 0.6, *(panel.right for panel in self._panels)])
 
     def _draw_net(self, net: Net, lane: float) -> None:
         layout, fork = self._layout, (self._x, net.top)
+        start = [fork] if net.start == net.top else [(self._x, net.start), fork]
         for target in net.targets:
             x, y = layout.centres[target]
             side = x + (RADIUS if self._boxes[target].kind == "operator" else WIDTH / 2)
             bend = 28 if net.width > _NARROW else 7
-            layout.ways.append(([fork, (lane, net.top), (lane, y), (side, y)], bend))
-        layout.dots.append(fork)
+            layout.ways.append(([*start, (lane, net.top), (lane, y), (side, y)], bend))
+        if len(start) == 1:
+            layout.dots.append(fork)
         middle = (lane, (net.top + net.bottom) / 2)
         if net.box is not None:
             layout.centres[net.box] = middle

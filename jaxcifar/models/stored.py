@@ -7,7 +7,7 @@ from typing import Any
 from jaxcifar.models.graph import KINDS
 
 MOST_CHARACTERS = 2**23
-_MOST_ROWS, _MOST_AXES, _MOST_NAMES, _LONGEST = 20_000, 12, 64, 200
+_MOST_ROWS, _MOST_AXES, _MOST_NAMES, _LONGEST = 5_000, 12, 64, 200
 _MOST = 2**63
 
 

@@ -12,7 +12,6 @@ from collections import Counter
 
 from flax import linen as nn
 
-from jaxcifar.models.count import multiply_accumulates
 from jaxcifar.models.graph import Node, build_graph
 from jaxcifar.models.kinds import COUNTED_NORMS, kind_of
 from jaxcifar.models.stored import from_text, to_text
@@ -61,11 +60,13 @@ class Summary:
 
     def table(self) -> str:
         """The table in torchsummary's form, with totals, sizes and FLOPs below it."""
-        rule, double = "-" * 64, "=" * 64
-        lines = [rule, f"{'Layer (type)':>20}  {'Output Shape':>25} {'Param #':>15}", double]
-        for number, layer in enumerate(self.layers, start=1):
-            name, shape = f"{layer.kind}-{number}", _channels_first(layer.output_shape)
-            lines.append(f"{name:>20}  {shape:>25} {layer.params:>15,}")
+        names = [f"{layer.kind}-{number}" for number, layer in enumerate(self.layers, start=1)]
+        wide = max(20, *map(len, names))
+        rule, double = "-" * (wide + 44), "=" * (wide + 44)
+        lines = [rule, f"{'Layer (type)':>{wide}}  {'Output Shape':>25} {'Param #':>15}", double]
+        for name, layer in zip(names, self.layers, strict=True):
+            shape = _channels_first(layer.output_shape)
+            lines.append(f"{name:>{wide}}  {shape:>25} {layer.params:>15,}")
         # torchsummary counts every listed output twice: once forward, once for its gradient.
         listed = 2 * sum(math.prod(layer.output_shape) for layer in self.layers)
         sizes = {
@@ -105,7 +106,7 @@ def summarize(model: nn.Module, image_shape: Shape = (32, 32, 3)) -> Summary:
       image_shape: `(height, width, channels)` of its images.
     """
     traced = trace(model, image_shape)
-    macs = sum(op.times * multiply_accumulates(op.equation) for op in traced.operations)
+    macs = sum(op.times * op.macs for op in traced.operations)
     return Summary(
         layers=_layers(traced),
         params=sum(size for _, size in traced.params.values()),

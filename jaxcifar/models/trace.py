@@ -1,26 +1,22 @@
 """A network's evaluation of one image as a flat list of operations, each with its module call.
 
 Nothing is computed: the network is traced to a jaxpr, in which the scope of every equation names
-the call of a module that it belongs to. Functions, loops and branches within are then laid out in
-line, so that whoever counts or draws has one list to read.
+the call of a module that it belongs to.
 """
 
 import dataclasses
 import itertools
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from jaxcifar.models.count import multiply_accumulates
+from jaxcifar.models.program import SCOPE, Operation, Place, Program
 
 Shape = tuple[int, ...]
-_SCOPE = "module-call-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,34 +40,6 @@ class Call:
     def path(self) -> tuple[str, ...]:
         """Names of the modules that it lies in, outermost first, and its own."""
         return self.module.path
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """An equation of the program; values have numbers.
-
-    Attributes:
-      equation: with its parameters, and the shapes of what enters and leaves.
-      inputs: a literal among them is None.
-      outputs: no other operation has them.
-      times: how often loops repeat it.
-      call: the number of the innermost module call around it.
-      functions: name and number of each call of a jitted function around it, outermost first.
-      depends: whether it depends on the image.
-    """
-
-    equation: JaxprEqn
-    inputs: tuple[int | None, ...]
-    outputs: tuple[int, ...]
-    times: int
-    call: int | None
-    functions: tuple[tuple[str, int], ...]
-    depends: bool
-
-    @property
-    def name(self) -> str:
-        """That of the primitive."""
-        return self.equation.primitive.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +74,10 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
             return jax.tree.leaves(model.apply(variables, image, train=False))[0]
 
     jaxpr = jax.make_jaxpr(evaluate)(variables, image)
-    flat = _Flattening()
+    flat = Program()
     numbers = [flat.number() for _ in jaxpr.jaxpr.invars]
     flat.depending.add(numbers[-1])
-    (logits,) = flat.inline(jaxpr, numbers, _Place())
+    (logits,) = flat.inline(jaxpr, numbers, Place())
     paths, _ = jax.tree_util.tree_flatten_with_path(variables)
     params = {
         tuple(key.key for key in path[1:]): (number, leaf.size)
@@ -138,7 +106,7 @@ class _Recorder:
         number = next(self._numbers)
         self._active.append((number, module.path))
         try:
-            with jax.named_scope(f"{_SCOPE}{number}"):
+            with jax.named_scope(f"{SCOPE}{number}"):
                 output = method(*args, **kwargs)
                 if any(output is value for value in args):
                     # A call that computes nothing, such as dropout here, is to be seen, too.
@@ -173,94 +141,3 @@ def _computed(calls: Sequence[Call], operations: Sequence[Operation]) -> tuple[C
         for call in calls
         if call.number in depending or (call.number in present and call.path not in real)
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    """Where in the program equations stand; see `Operation`."""
-
-    times: int = 1
-    call: int | None = None
-    functions: tuple[tuple[str, int], ...] = ()
-
-
-class _Flattening:
-    """The program so far."""
-
-    def __init__(self) -> None:
-        self.operations: list[Operation] = []
-        self.depending: set[int] = set()  # values that depend on the image
-        self._platform: set[int] = set()  # values that tell what kind of device computes
-        self._numbers = itertools.count()
-
-    def number(self) -> int:
-        """That of a new value."""
-        return next(self._numbers)
-
-    def inline(
-        self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int | None], place: _Place
-    ) -> list[int | None]:
-        """Append a program's equations; returns the numbers of what it returns."""
-        jaxpr = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
-        known = {var: self.number() for var in jaxpr.constvars}
-        known |= dict(zip(jaxpr.invars, inputs, strict=True))
-
-        def read(variables: Sequence[Any]) -> list[int | None]:
-            return [None if isinstance(var, Literal) else known[var] for var in variables]
-
-        for equation in jaxpr.eqns:
-            outputs = self._append(equation, read(equation.invars), place)
-            known |= dict(zip(equation.outvars, outputs, strict=True))
-        return read(jaxpr.outvars)
-
-    def _append(
-        self, equation: JaxprEqn, inputs: list[int | None], place: _Place
-    ) -> Sequence[int | None]:
-        calls = re.findall(rf"{_SCOPE}(\d+)", str(equation.source_info.name_stack))
-        place = dataclasses.replace(place, call=int(calls[-1])) if calls else place
-        name, params = equation.primitive.name, equation.params
-        if name == "scan":
-            place = dataclasses.replace(place, times=place.times * params["length"])
-            return self.inline(params["jaxpr"], inputs, place)
-        if name == "while":
-            return self.inline(params["body_jaxpr"], inputs[params["cond_nconsts"] :], place)
-        if name == "cond":
-            branch = self._branch(params["branches"], inputs[0])
-            return self.inline(branch, inputs[1:], place)
-        body = next(_bodies(equation), None)
-        if body is not None:
-            if name in ("jit", "pjit"):
-                functions = (*place.functions, (params["name"], self.number()))
-                place = dataclasses.replace(place, functions=functions)
-            return self.inline(body, inputs, place)
-        outputs = tuple(self.number() for _ in equation.outvars)
-        depends = any(value in self.depending for value in inputs)
-        if depends:
-            self.depending.update(outputs)
-        read = set(inputs) - {None}
-        if name == "platform_index" or (read and read <= self._platform):  # clamped, converted
-            self._platform.update(outputs)
-        operation = Operation(equation, tuple(inputs), outputs, **vars(place), depends=depends)
-        self.operations.append(operation)
-        return outputs
-
-    def _branch(self, branches: Sequence[ClosedJaxpr], index: int | None) -> ClosedJaxpr:
-        """The one to count: the definition's where platforms have their own, else the costliest."""
-        if index in self._platform:
-            return branches[-1]  # `lax.platform_dependent` puts its default there
-        return max(branches, key=_cost)
-
-
-def _cost(jaxpr: ClosedJaxpr) -> int:
-    flat = _Flattening()
-    flat.inline(jaxpr, [flat.number() for _ in jaxpr.jaxpr.invars], _Place())
-    return sum(op.times * multiply_accumulates(op.equation) for op in flat.operations)
-
-
-def _bodies(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
-    """Programs that an equation calls with just what enters it."""
-    shapes = [var.aval.shape for var in equation.invars]
-    for value in equation.params.values():
-        jaxpr = value.jaxpr if isinstance(value, ClosedJaxpr) else value
-        if isinstance(jaxpr, Jaxpr) and [var.aval.shape for var in jaxpr.invars] == shapes:
-            yield value

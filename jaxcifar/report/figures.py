@@ -1,21 +1,39 @@
 """The report's pictures of many rows; each names its data set, and none shows a time."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from jaxcifar.report.records import Variation
-from jaxcifar.runs.plots import draw_mean, figure_with_axes
+from jaxcifar.report.pictures import Draw
+from jaxcifar.report.records import RunRecord, Variation
+from jaxcifar.runs.plots import draw_mean, figure_with_axes, plot_curves
 
 WIDTH = 6.4  # inches: text stays readable when a phone scales the picture to its width
-HALF = (4.6, 3.0)  # of a picture that stands beside another
+_HALF = (4.6, 3.0)  # of a picture that stands beside another
 OURS, _THEIRS = "#0072b2", "#999999"
 # Okabe and Ito's colours without the yellow, which is faint on white; with lines in turn, 28 rows
 # look different.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _LINES, _MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v")
+
+
+def draw_curves(
+    draw: Draw, runs: Sequence[RunRecord], title: str, prefix: str = ""
+) -> dict[str, str]:
+    """Draw accuracy and loss of runs that differ in seed, to stand side by side.
+
+    Returns:
+      "accuracy" and "loss" -> path of the picture, named `prefix` and that.
+    """
+    plot = functools.partial(plot_curves, size=_HALF)
+    histories = [run.history for run in runs]
+    return {
+        quantity: draw(f"{prefix}{quantity}", plot, histories, quantity, title)
+        for quantity in ("accuracy", "loss")
+    }
 
 
 def plot_all_validation(variations: Sequence[Variation], title: str, path: Path) -> None:

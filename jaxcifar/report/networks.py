@@ -6,27 +6,22 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.errors import RunError
+from jaxcifar.models.drawing import plot_network
 from jaxcifar.report import classes
 from jaxcifar.report.architecture import read_architecture
 from jaxcifar.report.choice import candidate, choice, collapses
-from jaxcifar.report.figures import HALF
+from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import Draw, Pictures
 from jaxcifar.report.records import Network, RunRecord
 from jaxcifar.report.wording import plain
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.plots import plot_curves
 
 
 def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
     """What the template says of a network; draws its pictures."""
     winner, best, title = network.winner, network.winner.best_run, network.title
     draw = pictures.of(winner.config.arch, network.data.name)
-    what, curves = f"{winner.name}\n{title}", {}
-    for quantity in ("accuracy", "loss"):
-        curves[quantity] = draw(
-            quantity,
-            lambda path, quantity=quantity: plot_curves([best.history], quantity, what, path, HALF),
-        )
+    what = f"{winner.name}\n{title}"
     return {
         "title": plain(title),
         "winner": winner,
@@ -40,7 +35,7 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
         "confusions": classes.worst_confusions(best),
         "mistakes": _mistakes(best, f"Confident mistakes of {what}", draw),
         "pictures": {
-            **curves,
+            **draw_curves(draw, [best], what),
             "per_class": draw("classes", classes.plot_per_class, best, f"Test accuracy: {what}"),
             "confusion": draw("confusion", classes.plot_confusion, best, f"Test images: {what}"),
         },
@@ -48,17 +43,23 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
 
 
 def _architecture(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]:
-    """Table, sizes and drawing of a run's network; `missing` says why there is none."""
+    """Table, sizes and drawing of a run's network; `missing` says why there is none.
+
+    A picture that fails is left out, as it is in the run's own folder.
+    """
     try:
         found = read_architecture(run)
     except RunError as error:
         return {"missing": str(error)}
-    picture = draw("model", found.draw, title)
+    try:
+        picture = draw("model", plot_network, found, title)
+    except Exception:  # of matplotlib, on a network that nobody thought of
+        picture = ""
     return {
         "missing": "",
         "params": found.params,
         "flops": found.flops,
-        "table": found.table,
+        "table": found.table(),
         "picture": picture,
     }
 

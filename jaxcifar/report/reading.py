@@ -14,7 +14,6 @@ from jaxcifar.report.records import (
     RunRecord,
     StudyRecord,
     Variation,
-    network_title,
 )
 from jaxcifar.runs.folder import Row, RunFolder
 from jaxcifar.studies.conduct import STUDY_FILE
@@ -43,7 +42,8 @@ _RESULT = {
     "last_epoch": dict,
     "versions": dict,
 }
-_ERRORS = (OSError, ValueError, TypeError, RunError, UsageError)  # of reading what is damaged
+# Of reading what is damaged.
+_ERRORS = (OSError, ValueError, TypeError, RecursionError, RunError, UsageError)
 
 
 def read_run(path: Path) -> RunRecord:
@@ -229,5 +229,5 @@ def _networks(variations: Iterable[Variation]) -> list[Network]:
 
 def shared_title(variations: Iterable[Variation]) -> str:
     """Of a network whose arguments may differ: then it stands for all of them, without any."""
-    titles = list(dict.fromkeys(network_title(v.config) for v in variations))
+    titles = list(dict.fromkeys(v.config.network_title for v in variations))
     return titles[0] if len(titles) == 1 else titles[0].partition(" (")[0]

@@ -10,7 +10,6 @@ from jaxcifar.config import Config
 from jaxcifar.runs.folder import Row
 from jaxcifar.runs.result import best_epoch
 
-ARCH_TITLES = {"cnn": "CNN", "resnet18": "ResNet-18"}
 SYNTHETIC = "shapes10"
 # Settings that name files; the digests of those change with them and say nothing of their own.
 _NAMING_FILES = {"arch", "dataset", "optimizer", "schedule", "augmentation"}
@@ -124,12 +123,8 @@ class Variation:
 
     def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
         """The settings in which `other` differs: name -> (here, there), None where not set."""
-        here, there = self.settings, other.settings
-        differing = {
-            name: (here.get(name), there.get(name))
-            for name in {**here, **there}
-            if here.get(name) != there.get(name)
-        }
+        differing = self.config.differences(other.config)
+        differing.pop("seed", None)
         if differing.keys() & _NAMING_FILES:
             return {name: pair for name, pair in differing.items() if not name.startswith(_DIGESTS)}
         return differing
@@ -213,8 +208,3 @@ class Records:
     def runs(self) -> list[RunRecord]:
         """All finished runs."""
         return [run for v in self.variations for run in v.runs]
-
-
-def network_title(config: Config) -> str:
-    """What plots and reports call a config's network."""
-    return getattr(config, "network_title", ARCH_TITLES.get(config.arch, config.arch))

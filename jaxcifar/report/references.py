@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.report.records import ARCH_TITLES, StudyRecord, Variation, network_title
+from jaxcifar import registry
+from jaxcifar.report.records import StudyRecord, Variation
 from jaxcifar.report.statistics import Distance, Sample
 from jaxcifar.report.wording import field_title, field_value, listed, plain, points, significance
 
@@ -83,18 +84,21 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
 
 def setting_note(study: StudyRecord) -> str:
     """What to keep in mind when comparing with the reference; "" if the settings agree."""
-    theirs, parts = study.reference, []
+    theirs, parts = dict(study.reference), []
+    if entry := registry.KINDS["arch"].get(theirs.get("arch")):
+        theirs["arch"] = entry.title
     ours = {
-        "arch": ("network", lambda v: v.config.arch, network_title),
-        "dataset": ("dataset", lambda v: v.data.name, None),
-        "epochs": ("epochs", lambda v: v.config.epochs, None),
+        "arch": ("network", lambda v: v.config.network_title),
+        "dataset": ("dataset", lambda v: v.data.name),
+        "epochs": ("epochs", lambda v: v.config.epochs),
     }
-    for key, (what, value, title) in ours.items():
-        differing = [v for v in study.variations if value(v) != theirs.get(key, value(v))]
-        if differing:
-            there = ARCH_TITLES.get(theirs[key], theirs[key]) if title else theirs[key]
-            named = dict.fromkeys(str(title(v.config) if title else value(v)) for v in differing)
-            parts.append(f"{what} {plain(str(there))} there, {listed(map(plain, named))} here")
+    for key, (what, value) in ours.items():
+        there = theirs.get(key)
+        here = dict.fromkeys(map(value, study.variations))
+        here.pop(there, None)
+        if there is not None and here:
+            named = listed(plain(str(name)) for name in here)
+            parts.append(f"{what} {plain(str(there))} there, {named} here")
     if not parts:
         return ""
     return (

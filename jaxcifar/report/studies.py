@@ -3,11 +3,10 @@
 from typing import Any
 
 from jaxcifar.report import figures, findings, references
-from jaxcifar.report.pictures import Draw, Pictures
+from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.records import Network, Records, StudyRecord, Variation
 from jaxcifar.report.statistics import single_changes
 from jaxcifar.report.wording import plain, varied_fields
-from jaxcifar.runs.plots import plot_curves
 
 
 def study_context(
@@ -47,24 +46,15 @@ def study_context(
         "pictures": {
             "bars": draw("bars", figures.plot_bars, variations, named, title),
             "validation": draw("validation", figures.plot_all_validation, variations, title),
-            "rows": {v.name: _curves(v, networks[v.name].title, draw) for v in variations},
+            "rows": {
+                v.name: figures.draw_curves(
+                    draw, v.runs, f"{v.name}\n{networks[v.name].title}", f"{v.name}-"
+                )
+                for v in variations
+            },
         },
     }
 
 
 def _network_of(variation: Variation, records: Records) -> Network:
     return next(n for n in records.networks if any(v is variation for v in n.variations))
-
-
-def _curves(variation: Variation, title: str, draw: Draw) -> dict[str, str]:
-    histories = [run.history for run in variation.runs]
-
-    def plot(quantity: str) -> Any:
-        return lambda path: plot_curves(
-            histories, quantity, f"{variation.name}\n{title}", path, figures.HALF
-        )
-
-    return {
-        quantity: draw(f"{variation.name}-{quantity}", plot(quantity))
-        for quantity in ("accuracy", "loss")
-    }

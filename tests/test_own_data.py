@@ -1,0 +1,427 @@
+"""Data of one's own: folders, .npz files, arrays; what is hostile or odd is refused in a line."""
+
+import dataclasses
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import assert_one_line_error, command, finish, start
+from PIL import Image
+
+from jaxcifar.config import Config
+from jaxcifar.data import Dataset, dataset_title, load_dataset, npz, own
+from jaxcifar.data import records as rec
+from jaxcifar.data.images import to_rgb32
+from jaxcifar.data.manifest import Manifest
+from jaxcifar.data.own import load_own
+from jaxcifar.errors import RunError, UsageError
+
+
+def quiet(line):
+    pass
+
+
+def pixels(count, seed, shape=(32, 32, 3)):
+    return np.random.RandomState(seed).randint(0, 256, (count, *shape)).astype(np.uint8)
+
+
+def write_images(folder, images, suffix="png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i:03}.{suffix}")
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Two classes, 12 images of each to train and 3 to test, in three formats."""
+    for i, name in enumerate(("cat", "dog")):
+        write_images(tmp_path / "pets" / "train" / name, pixels(6, i), "png")
+        write_images(tmp_path / "pets" / "train" / name, pixels(6, 10 + i), "bmp")
+        write_images(tmp_path / "pets" / "test" / name, pixels(3, 20 + i), "tiff")
+    return tmp_path / "pets"
+
+
+def load(path, tmp_path, **options):
+    config = Config.create("cnn", dataset=str(path), **{"val_fraction": 0.25, **options})
+    return load_dataset(config, tmp_path / "data", quiet)
+
+
+def by_class(examples):
+    """Class -> its images as a set of byte strings."""
+    sets = {}
+    for image, label in zip(examples.images, examples.labels, strict=True):
+        sets.setdefault(int(label), set()).add(image.tobytes())
+    return sets
+
+
+def test_a_folder_of_train_and_test(pets, tmp_path):
+    dataset = load(pets, tmp_path)
+    assert (dataset.name, dataset.title, dataset.is_known) == ("pets", "pets", False)
+    assert dataset.class_names == ("cat", "dog")
+    assert [len(s.labels) for s in (dataset.train, dataset.val, dataset.test)] == [18, 6, 6]
+    for label in range(2):
+        written = {x.tobytes() for seed in (label, 10 + label) for x in pixels(6, seed)}
+        assert by_class(dataset.train)[label] | by_class(dataset.val)[label] == written
+        assert by_class(dataset.test)[label] == {x.tobytes() for x in pixels(3, 20 + label)}
+
+
+def test_a_sixth_of_each_class_is_taken_where_there_is_no_test(tmp_path):
+    sizes = {"a": 6, "b": 30, "c": 14}
+    for seed, (name, size) in enumerate(sizes.items()):
+        write_images(tmp_path / "one" / name, pixels(size, seed))
+        write_images(tmp_path / "two" / name, pixels(size, seed)[::-1])  # under other names
+    one, two = load(tmp_path / "one", tmp_path), load(tmp_path / "two", tmp_path)
+    assert np.bincount(one.test.labels).tolist() == [1, 5, 2]
+    assert len(one.train.labels) + len(one.val.labels) == 50 - 8
+    assert one.fingerprints == two.fingerprints
+    assert (one.sha256, one.name) == (two.sha256, "one")
+    together = by_class(one.train)[1] | by_class(one.val)[1] | by_class(one.test)[1]
+    assert together == {image.tobytes() for image in pixels(30, 1)}
+
+
+def test_an_unchanged_folder_is_not_decoded_again(pets, tmp_path, monkeypatch):
+    before = load(pets, tmp_path)
+    monkeypatch.setattr(own, "read_folder", lambda *_: pytest.fail("decoded again"))
+    assert load(pets, tmp_path).sha256 == before.sha256
+    monkeypatch.undo()
+    changed = pets / "train" / "dog" / "000.png"
+    Image.fromarray(pixels(1, 99)[0]).save(changed)
+    os.utime(changed, ns=(0, 0))
+    after = load(pets, tmp_path)
+    assert after.fingerprints["train"] != before.fingerprints["train"]
+    assert after.fingerprints["test"] == before.fingerprints["test"]
+
+
+def test_a_cache_that_is_not_as_it_was_is_made_anew(pets, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # before the last of the files is written
+        patch.setattr(Manifest, "write", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            load(pets, tmp_path)
+    expected = load(pets, tmp_path).sha256
+    [manifest] = (tmp_path / "data").rglob("manifest.json")
+    content = json.loads(manifest.read_text())
+    for text in (
+        "[" * 100_000,
+        "[]",
+        json.dumps(content | {"class_names": "cat"}),
+        json.dumps(content | {"fingerprints": {"train": "../x", "test": "y"}}),
+        json.dumps(content | {"source": "another"}),
+    ):
+        manifest.write_text(text)
+        assert load(pets, tmp_path).sha256 == expected
+    records = manifest.with_name("train.npy")
+    records.write_bytes(records.read_bytes()[:-1])
+    assert load(pets, tmp_path).sha256 == expected
+
+
+def test_what_is_left_out_or_read_in_part_is_told(pets, tmp_path):
+    (pets / ".DS_Store").write_text("x")
+    (pets / "train" / "dog" / "Thumbs.db").write_text("x")
+    frames = [Image.new("L", (32, 32), grey) for grey in (7, 200)]
+    frames[0].save(pets / "test" / "dog" / "a.gif", save_all=True, append_images=frames[1:])
+    (pets / "test" / "cat" / "link.png").symlink_to(pets / "train" / "cat" / "000.png")
+    said = []
+    records = load_own(str(pets), tmp_path / "data", said.append).records
+    assert len(records["test"]) == 8
+    assert any("2 hidden files" in line for line in said)
+    assert any("1 files hold several frames" in line and "test/dog/a.gif" in line for line in said)
+
+
+def damaged(pets):
+    for name in ("001", "002"):
+        (pets / "train" / "cat" / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return r"train/cat/001.png is no image.*\(and 1 more\)"
+
+
+def no_image(pets):
+    (pets / "train" / "cat" / "notes.txt").write_text("x")
+    return "train/cat/notes.txt is no image"
+
+
+def stray(pets):
+    (pets / "README").write_text("x")
+    return "README lies in no folder of a class"
+
+
+def nested(pets):
+    (pets / "train" / "cat" / "more").mkdir()
+    return "train/cat/more is a folder inside"
+
+
+def fifo(pets):
+    os.mkfifo(pets / "train" / "cat" / "a.png")
+    return "train/cat/a.png is no regular file"
+
+
+def device(pets):
+    (pets / "train" / "cat" / "a.png").symlink_to("/dev/zero")
+    return "train/cat/a.png is a link to outside"
+
+
+def link_outside(pets):
+    Image.new("RGB", (32, 32)).save(pets.parent / "a.png")
+    (pets / "train" / "cat" / "a.png").symlink_to(pets.parent / "a.png")
+    return "train/cat/a.png is a link to outside"
+
+
+def linked_class(pets):
+    write_images(pets.parent / "outside", pixels(3, 0))
+    (pets / "train" / "fox").symlink_to(pets.parent / "outside")
+    return "train/fox lies in no folder of a class"
+
+
+def dead_link(pets):
+    (pets / "train" / "cat" / "a.png").symlink_to(pets / "nowhere")
+    return "train/cat/a.png can't be looked at"
+
+
+def empty_class(pets):
+    (pets / "train" / "ant").mkdir()
+    return "class 'ant' has no training images"
+
+
+def untrained_class(pets):
+    write_images(pets / "test" / "fox", pixels(1, 0))
+    return "test/fox is a class that train lacks"
+
+
+def no_test(pets):
+    (pets / "test").rename(pets.parent / "away")
+    return "has train but not both"
+
+
+def third_split(pets):
+    (pets / "val").mkdir()
+    return "val lies beside train and test"
+
+
+def bad_name(pets):
+    (pets / "train" / "cat").rename(pets / "train" / "ca\nt")
+    (pets / "test" / "cat").rename(pets / "test" / "ca\nt")
+    return "can't be printed"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        damaged, no_image, stray, nested, fifo, device, link_outside, linked_class, dead_link,
+        empty_class, untrained_class, no_test, third_split, bad_name,
+    ],
+    ids=lambda spoil: spoil.__name__,
+)  # fmt: skip
+def test_odd_folders_are_refused_in_one_line(pets, tmp_path, spoil):
+    words = spoil(pets)
+    with pytest.raises(RunError, match=words) as caught:
+        load(pets, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_bounds_and_places(pets, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="no such folder or file"):
+        load(tmp_path / "nowhere", tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(UsageError, match="neither a folder nor an"):
+        load(tmp_path / "a.txt", tmp_path)
+    with pytest.raises(UsageError, match="--data-dir"):
+        load(pets, pets)
+    monkeypatch.setattr("jaxcifar.data.folder.MAX_IMAGES", 29)
+    with pytest.raises(RunError, match="more than 29 files"):
+        load(pets, tmp_path)
+    assert not (tmp_path / "data").exists()
+
+
+def test_titles(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert dataset_title("cifar100") == "CIFAR-100"
+    assert dataset_title("some/where/my flowers/") == "my flowers"
+    assert dataset_title("digits.npz") == "digits.npz"
+    assert own.own_name("some/my flowers") == "my-flowers"
+    # What is called as a set of the catalogue must not pass for it.
+    assert dataset_title("./CIFAR-10") == "CIFAR-10 (own images)"
+    assert own.own_name("./cifar10") == "cifar10-own-images"
+    with pytest.raises(UsageError, match=r"did you mean cifar10\?"):
+        dataset_title("cifar-10")
+    with pytest.raises(UsageError, match="choose cifar10, cifar100, shapes10, or"):
+        dataset_title("mnist")
+
+
+def some_arrays():
+    return {
+        "x_train": pixels(40, 0, (28, 28)),
+        "y_train": np.arange(40)[:, None] % 4,
+        "x_test": pixels(8, 1, (28, 28)),
+        "y_test": np.arange(8)[:, None].astype(np.uint8) % 4,
+    }
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_npz_as_keras_has_it(tmp_path, compressed, monkeypatch):
+    monkeypatch.setattr("jaxcifar.data.arrays.BLOCK_BYTES", 7 * 28 * 28)
+    arrays = some_arrays()
+    save = np.savez_compressed if compressed else np.savez
+    save(tmp_path / "digits.npz", **arrays, class_names=["zero", "one", "two", "three"])
+    dataset = load(tmp_path / "digits.npz", tmp_path)
+    assert (dataset.name, dataset.title) == ("digits", "digits.npz")
+    assert dataset.class_names == ("zero", "one", "two", "three")
+    for label in range(4):
+        written = {
+            to_rgb32(Image.fromarray(image)).tobytes() for image in arrays["x_test"][label::4]
+        }
+        assert by_class(dataset.test)[label] == written
+    direct = Dataset.from_arrays(*arrays.values(), dataset.class_names, val_fraction=0.25)
+    assert direct.sha256 == dataset.sha256
+    np.testing.assert_array_equal(direct.train.images, dataset.train.images)
+    assert Dataset.from_arrays(*arrays.values()).sha256 != dataset.sha256  # other class names
+    np.savez(tmp_path / "digits.npz", **arrays | {"y_train": arrays["y_train"][::-1]})
+    assert load(tmp_path / "digits.npz", tmp_path).sha256 != dataset.sha256
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_arrays_of_32x32_stay_as_they_are(channels):
+    images, labels = pixels(12, 0, (32, 32, *channels)), np.arange(12) % 2
+    dataset = Dataset.from_arrays(images, labels, images, labels, name="mine", val_fraction=0.5)
+    assert (dataset.name, dataset.title, dataset.class_names) == ("mine", "mine", ("0", "1"))
+    expected = np.broadcast_to(images.reshape(12, 32, 32, -1), (12, 32, 32, 3))
+    for label in range(2):
+        assert by_class(dataset.test)[label] == {x.tobytes() for x in expected[label::2]}
+
+
+def test_more_classes_than_a_byte_counts():
+    labels = np.repeat(np.arange(300), 2)
+    images = pixels(600, 0)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = labels >> 8, labels & 255
+    dataset = Dataset.from_arrays(images, labels, images, labels, val_fraction=0.5)
+    assert dataset.num_classes == 300
+    for examples in (dataset.train, dataset.val, dataset.test):
+        told = examples.images[:, 0, 0].astype(int)
+        np.testing.assert_array_equal(examples.labels, told[:, 0] * 256 + told[:, 1])
+    np.testing.assert_array_equal(dataset.test.labels, labels)  # canonical order is by class
+
+
+WRONG = {
+    "float pixels": ({"x_train": np.zeros((40, 28, 28))}, "x_train: float64 pixels; give uint8"),
+    "wide pixels": ({"x_test": np.zeros((8, 28, 28), int)}, "x_test: int64 pixels; give uint8"),
+    "channels first": ({"x_test": pixels(8, 0, (3, 28, 28))}, r"x_test: shape \(8, 3, 28, 28\)"),
+    "no images": ({"x_test": pixels(0, 0), "y_test": []}, "x_test: 0 images"),
+    "no pixels": ({"x_test": pixels(8, 0, (0, 5))}, "x_test: an image has 5x0 pixels"),
+    "other number": ({"y_test": np.arange(7) % 4}, r"y_test: shape \(7,\).* 8 images"),
+    "one-hot": ({"y_test": np.eye(8, dtype=int)}, r"y_test: shape \(8, 8\)"),
+    "float labels": ({"y_train": np.zeros(40)}, "y_train: shape .* of float64"),
+    "negative": ({"y_train": np.arange(40) % 4 - 1}, "y_train: label -1 is out of range"),
+    "too large": ({"y_train": np.arange(40) + 65_500}, "y_train: label 65539 is out of range"),
+    "untrained": ({"y_test": np.arange(8)}, "y_test: label 7 is out of range; .* have 4 classes"),
+    "gap": ({"y_train": np.arange(40) % 4 * 2}, r"class '1' \(label 1\) has no training images"),
+    "few names": ({"class_names": ["a", "b"]}, "label 3 is out of range; there are 2 class_names"),
+    "many names": ({"class_names": list("abcde")}, r"class 'e' \(label 4\) has no training"),
+    "same names": ({"class_names": list("abca")}, "'a' is there twice"),
+    "one class": ({"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)}, "1 classes; there"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG)
+def test_wrong_arrays_are_refused_in_one_line(tmp_path, change, words):
+    arrays = some_arrays() | change
+    with pytest.raises(UsageError, match=words) as caught:
+        Dataset.from_arrays(**arrays)
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(RunError, match=words) as caught_in_file:
+        load(tmp_path / "a.npz", tmp_path)
+    assert "\n" not in f"{caught.value}{caught_in_file.value}"
+
+
+def test_from_arrays_takes_no_name_of_the_catalogue():
+    with pytest.raises(UsageError, match="choose another"):
+        Dataset.from_arrays(*some_arrays().values(), name="CIFAR-10")
+
+
+def write_npz(path, **contents):
+    """An .npz of arrays and, for hostile members, bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    np.lib.format.write_array(file, content)
+    return path
+
+
+def npy_header(shape, dtype="|u1"):
+    text = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_hostile_npz(tmp_path, monkeypatch):
+    marker, path = tmp_path / "ran", tmp_path / "a.npz"
+    evil = npy_header((40,), "|O") + pickle.dumps(Evil(marker))
+    members = {
+        "pickled objects": {"y_train": evil},
+        "agree with its size": {"x_train": npy_header((10**12, 32, 32)) + b"few"},
+        "its header does not": {"x_train": npy_header((-1, -1)) + b"x"},
+        "version 1.0": {"x_test": b"\x93NUMPY\x02\x00\xff\xff\xff\xff"},
+        "can't be read": {"x_test": b"no array"},
+        "Fortran": {"x_test": np.asfortranarray(pixels(8, 0, (28, 28)))},
+        "list of strings": {"class_names": np.arange(4)},
+    }
+    for words, member in members.items():
+        write_npz(path, **some_arrays() | member)
+        with pytest.raises(RunError, match=words) as caught:
+            load(path, tmp_path)
+        assert "\n" not in str(caught.value)
+    assert not marker.exists()
+    np.savez(path, **{name: array for name, array in some_arrays().items() if name != "y_test"})
+    with pytest.raises(RunError, match="lacks y_test"):
+        load(path, tmp_path)
+    np.savez_compressed(path, **some_arrays() | {"x_train": np.zeros((40, 500, 500), np.uint8)})
+    with monkeypatch.context() as patch:
+        patch.setattr(npz, "_MAX_BYTES", 5_000_000)  # it packs 10 MB into a few kB
+        with pytest.raises(RunError, match="unpacks to more than"):
+            load(path, tmp_path)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(RunError, match="can't be read"):
+        load(path, tmp_path)
+
+
+def test_labels_out_of_range_never_reach_training(easy_dataset):
+    with pytest.raises(UsageError, match="train has labels from 0 to 9, but there are 5 classes"):
+        dataclasses.replace(easy_dataset, class_names=tuple("abcde"))
+
+
+def test_commands(pets, tmp_path):
+    """Prepare, train, and the result says what it was trained on."""
+    where = ("--dataset", pets, "--data-dir", tmp_path / "data")
+    assert "pets is ready" in finish(start("prepare", *where))
+    options = ("--arch", "cnn", "--epochs", "1", "--batch-size", "6", "--val-fraction", "0.25")
+    out = finish(start("run", *options, *where, "--run-dir", tmp_path / "run"))
+    assert "cnn on pets" in out
+    assert "NOT CIFAR-10" not in out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["dataset"], result["dataset_name"]) == ("pets", "pets")
+    assert result["class_names"] == ["cat", "dog"]
+    assert np.sum(result["confusion_matrix"], axis=1).tolist() == [3, 3]
+    [train] = (tmp_path / "data").rglob("train.npy")
+    assert result["dataset_fingerprint"]["train"] == rec.fingerprint(np.load(train))
+    assert list(result["class_accuracy"]) == ["cat", "dog"]
+
+
+def test_refusals_of_the_commands(tmp_path):
+    done = command("prepare", "--dataset", "cifar11", "--data-dir", str(tmp_path / "no"))
+    assert_one_line_error(done, 2, "did you mean cifar10?")
+    done = command("run", "--dataset", str(tmp_path / "no"), "--data-dir", str(tmp_path / "d"),
+                   "--run-dir", str(tmp_path / "run"))  # fmt: skip
+    assert_one_line_error(done, 2, "no such folder")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,184 @@
+"""What a network is made of, counted by hand for layers that nobody listed."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import linen as nn
+from jax import lax
+
+from jaxcifar.models import create_model
+from jaxcifar.models.summary import Summary, summarize
+
+HEADS, TOKENS, WIDTH = 2, 64, 16  # of the attention below: 8x8 positions
+
+
+def network(function):
+    """A network of a function of its own module, the images and `train`."""
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return function(self, x, train)
+
+    return summarize(Network())
+
+
+def kinds(summary):
+    return [layer.kind for layer in summary.layers]
+
+
+def convolutions(self, x, train):
+    x = nn.Conv(6, (3, 3))(x)
+    x = nn.Conv(12, (3, 5), feature_group_count=3, kernel_dilation=2, padding="VALID")(x)
+    x = nn.Conv(12, (3, 3), strides=2, feature_group_count=12, use_bias=False)(x)
+    x = nn.ConvTranspose(4, (2, 2), strides=(2, 2))(x)
+    x = nn.ConvLocal(2, (3, 3), padding="VALID")(x)
+    kernel = self.param("kernel", nn.initializers.zeros, (2, 2, 2, 8))
+    x = lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return nn.Dense(10)(x.mean((1, 2)))
+
+
+def test_convolutions_of_all_sorts():
+    got = network(convolutions)
+    params = [
+        27 * 6 + 6,
+        15 * 2 * 12 + 12,
+        9 * 12,
+        4 * 12 * 4 + 4,
+        26 * 22 * (36 * 2 + 2),
+        80 + 10,
+        64,
+    ]
+    assert [layer.params for layer in got.layers] == params
+    assert got.params == sum(params)
+    assert got.macs == sum(
+        (
+            32 * 32 * 6 * 27,
+            28 * 24 * 12 * 15 * 2,  # windows of 5x9 pixels; a group has two of the six channels
+            14 * 12 * 12 * 9,  # a channel by itself
+            28 * 24 * 4 * 4 * 12,  # as thop has it: zeros between the inputs are multiplied, too
+            26 * 22 * 2 * 36,
+            25 * 21 * 8 * 8,
+            80,
+        )
+    )
+    assert got.flops == got.macs
+    assert kinds(got)[:4] == ["Conv2d", "Conv2d", "Conv2d", "ConvTranspose2d"]
+    assert kinds(got)[4:] == ["ConvLocal", "Linear", "Network"]  # the last has the bare kernel
+
+
+def test_attention_and_normalisations():
+    def attend(self, x, train):
+        x = nn.Conv(WIDTH, (4, 4), strides=4)(x)
+        x = nn.GroupNorm(4)(nn.InstanceNorm()(x)).reshape(1, TOKENS, WIDTH)
+        x = x + nn.MultiHeadDotProductAttention(HEADS)(nn.LayerNorm()(x))
+        weights = nn.softmax(jnp.einsum("bqd,bkd->bqk", x, x))
+        return nn.Dense(10)(jnp.einsum("bqk,bkd->bqd", weights, x).max(1))
+
+    got = network(attend)
+    maps = 4 * TOKENS * WIDTH**2  # query, key, value and output
+    products = 2 * TOKENS**2 * WIDTH  # every position with every one, by all heads, and back
+    macs = TOKENS * WIDTH * 48 + maps + 2 * products + WIDTH * 10
+    assert got.macs == macs
+    assert got.flops == macs + 2 * 4 * TOKENS * WIDTH  # thop leaves a GroupNorm out
+    assert got.params == 49 * WIDTH + 3 * 2 * WIDTH + 4 * (WIDTH**2 + WIDTH) + WIDTH * 10 + 10
+    assert "MultiheadAttention" in kinds(got)
+    assert "InstanceNorm2d" in kinds(got)
+
+
+class Block(nn.Module):
+    """Takes and returns what a scan carries and collects."""
+
+    @nn.compact
+    def __call__(self, x, _):
+        return x + nn.Dense(WIDTH)(nn.LayerNorm()(x)), {"unused": x}
+
+
+def test_lifted_shared_and_bare():
+    class Network(nn.Module):
+        def setup(self):
+            self.shared = nn.Dense(WIDTH)
+            self.several = [nn.Dense(WIDTH), nn.Dense(WIDTH, use_bias=False)]
+            self.scale = self.param("scale", nn.initializers.ones, (WIDTH,))
+            lifting = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+            self.scanned = nn.scan(Block, length=5, **lifting)()
+            self.each = nn.vmap(nn.Dense, in_axes=1, out_axes=1, **lifting)(WIDTH)
+            self.again = nn.remat(nn.Dense)(WIDTH)
+
+        def __call__(self, x, train):
+            x = x.reshape(len(x), 192, WIDTH)[:, :TOKENS]
+            for layer in (self.shared, *self.several, self.shared, self.again, self.each):
+                x = layer(x) * self.scale
+            return self.scanned(x, None)[0].mean(1)
+
+    got = summarize(Network())
+    dense = WIDTH**2 + WIDTH
+    params = 3 * dense + WIDTH**2 + WIDTH + 5 * (dense + 2 * WIDTH) + TOKENS * dense
+    assert got.params == sum(layer.params for layer in got.layers) == params
+    assert [layer.params for layer in got.layers if layer.path == ("shared",)] == [dense, 0]
+    assert got.macs == (6 + 5) * TOKENS * WIDTH**2
+    assert got.flops == got.macs + 5 * 4 * TOKENS * WIDTH
+    assert kinds(got).count("Block") == 1  # though a scan traces its body more than once
+    assert got.layers[-1].path == ()
+    assert got.layers[-1].params == WIDTH
+
+
+def test_loops_and_branches():
+    weights = jnp.ones((WIDTH, WIDTH))
+
+    def branch(self, x, train):
+        x = x.reshape(1, -1, WIDTH)[:, 0]
+        x = lax.cond(x.sum() > 0, lambda x: x @ weights @ weights, lambda x: x @ weights, x)
+        x = lax.fori_loop(0, 3, lambda _, x: jax.checkpoint(jnp.dot)(x, weights), x)
+        return lax.while_loop(lambda x: x.sum() < 9, lambda x: x @ weights, x)
+
+    assert network(branch).macs == (2 + 3 + 1) * WIDTH**2
+
+
+@pytest.mark.parametrize("arch", ["cnn", "resnet18"])
+def test_the_definitions_arithmetic_is_counted_on_a_cpu_too(arch):
+    got = summarize(create_model(arch, jnp.float32))
+    of_layers = 0
+    for layer in got.layers:
+        positions = math.prod(layer.output_shape[:-1])
+        biases = layer.output_shape[-1] if arch == "cnn" or layer.kind == "Linear" else 0
+        if layer.kind in ("Conv2d", "Linear"):
+            of_layers += positions * (layer.params - biases)
+    assert got.macs == of_layers
+    assert Summary.from_json(got.to_json()) == got
+
+
+def broken(change):
+    values = json.loads(network(lambda self, x, train: nn.Dense(3)(x[:, 0, 0])).to_json())
+    change(values)
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.update(params=-1), "summary.params: not a whole number"),
+        (lambda v: v.update(params=True), "summary.params: not a whole number"),
+        (lambda v: v.update(more=1), "summary: not an object of layers, "),
+        (lambda v: v["layers"][0].update(kind="\x1b[2J"), r"layers\[0\].kind: not a text"),
+        (lambda v: v["layers"][0].update(output_shape=[2.5]), r"output_shape\[0\]: not a whole"),
+        (lambda v: v.update(layers=v["layers"] * 9999), "layers: not a list of up to 5,000"),
+        (lambda v: v["graph"][1].update(sources=[1]), r"graph\[1\].sources: not all before it"),
+        (lambda v: v["graph"][1].update(kind="data"), r"graph\[1\].kind: data in the midst"),
+        (lambda v: v["graph"].clear(), "does not lead from an image to logits"),
+    ],
+)
+def test_a_strangers_summary_is_checked(change, message):
+    with pytest.raises(ValueError, match=message):
+        Summary.from_json(broken(change))
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, " " * 2**24])
+def test_what_is_no_summary_at_all_is_refused(text):
+    with pytest.raises(ValueError, match=r"line 1 column 1|nested too deeply|at most"):
+        Summary.from_json(text)
