@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import jax
+import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
 
 from jaxcifar import bench
+from jaxcifar.bench.ours import PlainFlax
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError
 
@@ -37,14 +40,29 @@ def test_ratios_are_to_the_best_peer():
 def test_one_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_out():
     said = []
     unfit = dataclasses.replace(WORK, arch="mlp")
-    with bench._contestants([("plain flax", WORK), ("plain flax", unfit)], said.append) as able:
+    with bench._contestants([("jaxcifar", WORK), ("plain flax", unfit)], said.append) as able:
         [contestant] = able
         assert contestant.work == WORK
         assert contestant.ask("train", 2) > 0
         assert contestant.ask("evaluate") > 0
         assert contestant.ask("peak_memory") > 10e6
+        # Seconds would not tell whether anything was done; the result of a run does.
+        result = contestant.ask("whole_run")
+    assert result["config"]["epochs"] == result["last_epoch"]["epoch"] == 2
+    assert result["examples"] == {"train": 8, "val": 8, "test": 8}
+    assert np.sum(result["confusion_matrix"]) == WORK.test_images
     assert len(said) == 1
     assert said[0].startswith("not measured: plain flax (mlp, float32): KeyError")
+
+
+def test_the_plain_form_trains_the_same_network():
+    plain = PlainFlax(WORK)
+    (variables, _), parameters = plain._state, 551_722
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
+    plain.train(WORK.steps)
+    (trained, _), _ = plain._state, plain.evaluate()
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables, trained)
+    assert all(jax.tree.leaves(moved))
 
 
 def test_without_the_first_nothing_is_measured():
