@@ -52,9 +52,7 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     """
     total = config.epochs * steps_per_epoch
     if total > _MAX_STEPS:
-        raise UsageError(
-            f"--epochs {config.epochs}: {total:,} steps; there may be {_MAX_STEPS:,}"
-        )
+        raise UsageError(f"--epochs {config.epochs}: {total:,} steps; there may be {_MAX_STEPS:,}")
     factors = np.asarray(_factors(config, steps_per_epoch, total))
     wrong = np.flatnonzero(~(np.isfinite(factors) & (factors >= 0)))
     if len(wrong):
