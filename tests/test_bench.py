@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import jax
+import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
 
 from jaxcifar import bench
+from jaxcifar.bench.ours import PlainFlax
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError
 
@@ -58,8 +61,23 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
             assert contestant.ask("train", 2) > 0
             assert contestant.ask("evaluate") > 0
             assert contestant.ask("peak_memory") > 10e6
+        # Seconds would not tell whether anything was done; the result of a run does.
+        result = able[0].ask("whole_run")
+    assert result["config"]["epochs"] == result["last_epoch"]["epoch"] == 2
+    assert result["examples"] == {"train": 8, "val": 8, "test": 8}
+    assert np.sum(result["confusion_matrix"]) == WORK.test_images
     assert len(said) == 1
     assert said[0].startswith("not measured: plain flax (mlp, float32): UsageError")
+
+
+def test_the_plain_form_trains_the_same_network():
+    plain = PlainFlax(WORK)
+    (variables, _), parameters = plain._state, 551_722
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
+    plain.train(WORK.steps)
+    (trained, _), _ = plain._state, plain.evaluate()
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables, trained)
+    assert all(jax.tree.leaves(moved))
 
 
 def test_without_the_first_nothing_is_measured():

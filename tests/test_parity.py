@@ -51,7 +51,7 @@ def put(tree, path, arrays):
 def run(arch):
     """What `torch_twin.run` does, by our library."""
     program = Program(
-        model=create_model(Config.create(arch), 10),
+        model=create_model(Config.create(arch, dropout=0.0), 10),
         optimizer=optim.sgd,
         augmentation=augment.unchanged,
         batch_size=common.BATCH,

@@ -12,6 +12,7 @@ from small import SMALL
 
 from jaxcifar.config import Config
 from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.training.program import EVAL_BATCH
 from jaxcifar.training.state import Metrics, evaluate
 from jaxcifar.training.together import Together
 
@@ -69,17 +70,20 @@ def test_one_dispatch_for_an_epoch_gives_the_same_state(trained, easy_dataset):
     assert int(state.step) == program.steps_per_epoch
 
 
-def test_nothing_crosses_to_the_host_within_an_epoch(trained, easy_dataset):
+def test_an_epoch_takes_nothing_from_the_host(trained, easy_dataset):
+    """What went the other way, a guard on a CPU would not see: `test_platforms` looks for it."""
     program, hp, _, _ = trained
     data = jax.device_put(easy_dataset.train, program.replicated)
     hp, variables = jax.device_put((hp, program.init(hp).variables), program.replicated)
     count = jax.device_put(np.int32(program.steps_per_epoch), program.replicated)
     states, hps, orders = stacked(program, hp, 0)
     with jax.transfer_guard("disallow"):
-        _, means = Together(program, 1).train_steps(states, hps, *data, orders, count)
+        states, means = Together(program, 1).train_steps(states, hps, *data, orders, count)
         logits = program.predict(variables, hp, data.images)
-        evaluate(logits, data.labels)
-    assert float(means["loss"][0]) > 0
+        evaluated = evaluate(logits, data.labels)
+    assert int(states.step[0]) == program.steps_per_epoch
+    assert float(means["loss"][0]) == pytest.approx(trained[3][-1], rel=1e-5)
+    assert int(evaluated["confusion"].sum()) == 128
 
 
 def test_rates_decay_and_augmentation_are_data(trained, easy_dataset):
@@ -96,12 +100,12 @@ def test_rates_decay_and_augmentation_are_data(trained, easy_dataset):
 
 def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
     program, hp, state, _ = trained
-    images = easy_dataset.train.images[:7]
-    together = program.predict(state.variables, hp, images)
-    assert together.shape == (7, 10)
-    for i in range(7):
-        alone = program.predict(state.variables, hp, images[i : i + 1])
-        np.testing.assert_allclose(alone[0], together[i], atol=1e-4)
+    images = np.tile(easy_dataset.train.images, (5, 1, 1, 1))[: EVAL_BATCH + 7]
+    together = program.predict(state.variables, hp, images)  # two chunks, one of them not full
+    assert together.shape == (EVAL_BATCH + 7, 10)
+    for some in (slice(0, 1), slice(3, 10), slice(EVAL_BATCH - 3, None)):
+        alone = program.predict(state.variables, hp, images[some])
+        np.testing.assert_allclose(alone, together[some], atol=1e-4)
 
 
 def test_metrics_against_numpy():

@@ -42,7 +42,7 @@ class Ours:
         self._config = dataclasses.replace(work.config, **named)
         self._setup = Setup.create(self._config, self._dataset, work.at_once)
         program, together = self._setup.program, self._setup.together
-        self._hp = self._setup.hyperparameters(self._config)
+        self._hp = self._setup.place(self._setup.hyperparameters(self._config))
         self._setup.compile_ahead(self._hp)
         state = program.init(self._hp)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))

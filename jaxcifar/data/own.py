@@ -100,7 +100,7 @@ def _read_cache(cache: Path, source: str) -> Prepared | None:
     if manifest is None or manifest.source != source:
         return None
     records = rec.read_cache(cache, manifest.fingerprints)
-    return records and Prepared(records, manifest)
+    return None if records is None else Prepared(records, manifest)
 
 
 def _absolute(path: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 from jaxcifar.models.graph import KINDS
 
 MOST_CHARACTERS = 2**23
-_MOST_ROWS, _MOST_AXES, _MOST_NAMES, _LONGEST = 5_000, 12, 64, 200
+_MOST_LAYERS, _MOST_NODES, _MOST_AXES, _MOST_NAMES, _LONGEST = 5_000, 3_000, 12, 64, 200
 _MOST = 2**63
 
 
@@ -90,14 +90,14 @@ _NODE = {
     "output_shape": _shape,
     "params": _number,
     "path": _path,
-    "sources": _list_of(_number, _MOST_ROWS),
+    "sources": _list_of(_number, _MOST_NODES),
 }
 _SUMMARY = {
-    "layers": _list_of(_object_of(_LAYER), _MOST_ROWS),
+    "layers": _list_of(_object_of(_LAYER), _MOST_LAYERS),
     "params": _number,
     "macs": _number,
     "flops": _number,
-    "graph": _list_of(_object_of(_NODE), _MOST_ROWS),
+    "graph": _list_of(_object_of(_NODE), _MOST_NODES),
 }
 
 

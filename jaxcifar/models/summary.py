@@ -61,7 +61,7 @@ class Summary:
     def table(self) -> str:
         """The table in torchsummary's form, with totals, sizes and FLOPs below it."""
         names = [f"{layer.kind}-{number}" for number, layer in enumerate(self.layers, start=1)]
-        wide = max(20, *map(len, names))
+        wide = max([20, *map(len, names)])
         rule, double = "-" * (wide + 44), "=" * (wide + 44)
         lines = [rule, f"{'Layer (type)':>{wide}}  {'Output Shape':>25} {'Param #':>15}", double]
         for name, layer in zip(names, self.layers, strict=True):

@@ -115,11 +115,6 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
     }
 
 
-def title_of(config: Config, dataset: Dataset) -> str:
-    """What pictures of a run are called."""
-    return f"{config.network_title} on {dataset.title}"
-
-
 def describe_network(
     folder: RunFolder, title: str, summary: Summary, say: Callable[[str], None]
 ) -> None:

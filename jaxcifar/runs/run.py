@@ -14,13 +14,7 @@ from jaxcifar.machine.files import write_text
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.finish import tested
 from jaxcifar.runs.folder import Row, RunFolder
-from jaxcifar.runs.result import (
-    best_epoch,
-    decimal,
-    describe_network,
-    draw_curves,
-    title_of,
-)
+from jaxcifar.runs.result import best_epoch, decimal, describe_network, draw_curves
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
@@ -88,8 +82,7 @@ class Run:
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
         setup.compile_ahead(self.hp)
         with self._folder.writing():
-            title = title_of(config, setup.dataset)
-            describe_network(self._folder, title, setup.summary, self._say)
+            describe_network(self._folder, setup.title(config), setup.summary, self._say)
         processes.wait("the folder is held")
         self._checkpoints = self._exit.enter_context(Checkpoints(self._folder.checkpoints))
         self._saving = Saving(self._checkpoints, program.steps_per_epoch)
@@ -248,7 +241,7 @@ class Run:
             chosen = self._checkpoints.load(self._step_after(epoch), state).state
         result, mistakes = tested(self.task.config, self.setup, self.hp, history, state, chosen)
         result |= {"wall_seconds": self._wall_seconds, "git_commit": self._git_commit}
-        title = f"{title_of(self.task.config, self.setup.dataset)}, seed {self.task.config.seed}"
+        title = f"{self.setup.title(self.task.config)}, seed {self.task.config.seed}"
         with self._folder.writing():
             draw_curves(self._folder, title, history)
             self._folder.finish(result, mistakes)

@@ -156,6 +156,10 @@ class Setup:
         digest = None if self.dataset.is_known else self.dataset.sha256
         return dataclasses.replace(config, data_sha256=digest)
 
+    def title(self, config: Config) -> str:
+        """What pictures of a run on these images are called."""
+        return f"{config.network_title} on {self.dataset.title}"
+
     def hyperparameters(self, config: Config) -> Hyperparameters:
         """Those of a run on these images, on the host."""
         return make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)

@@ -86,7 +86,7 @@ class Program:
     @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
     def init(self, hp: Hyperparameters) -> TrainState:
         """The state before the first step, from the run's key."""
-        params, carried = network.init(self.model, _init_key(hp))
+        params, carried = network.init(self.model, hp.init_key)
         state = TrainState(
             step=jnp.int32(0),
             params=params,
@@ -100,7 +100,7 @@ class Program:
     def epoch_order(self, hp: Hyperparameters, step: jax.Array, examples: int) -> jax.Array:
         """The training examples' order in the epoch that `step` is in, `[examples] int32`."""
         epoch = step // self.steps_per_epoch
-        order = jax.random.permutation(jax.random.fold_in(_order_key(hp), epoch), examples)
+        order = jax.random.permutation(jax.random.fold_in(hp.order_key, epoch), examples)
         return self._everywhere(order)
 
     def train_steps(
@@ -150,7 +150,7 @@ class Program:
           images: `[B, 32, 32, 3] uint8`, this device's part of the batch.
           labels: `[B] int32`.
         """
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(_step_key(hp), state.step))
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(hp.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
         images = augment.shift_and_flip(keys, images, hp.augment)
         pixels = self.augmentation(jax.random.fold_in(keys[0], 0), augment.pixels(images))
@@ -236,15 +236,3 @@ class Program:
         self, hp: Hyperparameters, step: jax.Array | int
     ) -> optax.GradientTransformation:
         return self.optimizer(hp.learning_rate[step], hp.momentum, hp.weight_decay)
-
-
-def _init_key(hp: Hyperparameters) -> jax.Array:
-    return jax.random.fold_in(hp.key, 0)
-
-
-def _order_key(hp: Hyperparameters) -> jax.Array:
-    return jax.random.fold_in(hp.key, 1)
-
-
-def _step_key(hp: Hyperparameters) -> jax.Array:
-    return jax.random.fold_in(hp.key, 2)

@@ -14,6 +14,7 @@ from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 
 _WARMUP_EPOCHS = 5
+_MAX_STEPS = 10**7  # as many as a table on a device may have
 
 
 def constant(step: int, steps_per_epoch: int, total_steps: int) -> float:
@@ -46,10 +47,12 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     or in half the run if that is less.
 
     Raises:
-      UsageError: somebody's own schedule fails, or gives something else than a finite number of at
-        least 0.
+      UsageError: there are too many steps, or somebody's own schedule fails, or gives something
+        else than a finite number of at least 0.
     """
     total = config.epochs * steps_per_epoch
+    if total > _MAX_STEPS:
+        raise UsageError(f"--epochs {config.epochs}: {total:,} steps; there may be {_MAX_STEPS:,}")
     factors = np.asarray(_factors(config, steps_per_epoch, total))
     wrong = np.flatnonzero(~(np.isfinite(factors) & (factors >= 0)))
     if len(wrong):

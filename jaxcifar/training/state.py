@@ -30,6 +30,21 @@ class Hyperparameters:
     std: jax.Array
     augment: jax.Array
 
+    @property
+    def init_key(self) -> jax.Array:
+        """For the first weights."""
+        return jax.random.fold_in(self.key, 0)
+
+    @property
+    def order_key(self) -> jax.Array:
+        """For the order of images."""
+        return jax.random.fold_in(self.key, 1)
+
+    @property
+    def step_key(self) -> jax.Array:
+        """For what is random in a step."""
+        return jax.random.fold_in(self.key, 2)
+
 
 @struct.dataclass
 class Metrics:
