@@ -21,7 +21,7 @@ from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
-ARCHS = ("cnn", "resnet18")
+ARCHS = {"cnn": {"dropout": 0.0}, "resnet18": {}}  # and what differs from their defaults
 
 
 def reference_variables(model):
@@ -51,7 +51,7 @@ def put(tree, path, arrays):
 def run(arch):
     """What `torch_twin.run` does, by our library."""
     program = Program(
-        model=create_model(Config.create(arch, dropout=0.0), 10),
+        model=create_model(Config.create(arch, **ARCHS[arch]), 10),
         optimizer=optim.sgd,
         augmentation=augment.unchanged,
         batch_size=common.BATCH,
