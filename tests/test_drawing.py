@@ -9,6 +9,7 @@ import pytest
 from conftest import assert_one_line_error, command
 from flax import linen as nn
 
+from jaxcifar.config import Config
 from jaxcifar.models import create_model
 from jaxcifar.models.boxes import make_boxes
 from jaxcifar.models.drawing import plot_network
@@ -34,7 +35,7 @@ def nodes(function):
 
 
 def test_the_activations_of_the_cnn_are_drawn(tmp_path):
-    got = words(summarize(create_model("cnn", jnp.float32)), tmp_path)
+    got = words(summarize(create_model(Config.create("cnn"), 10)), tmp_path)
     assert got.count("BN · ReLU") == 6
     assert got.count("BN · ReLU · Dropout") == 1
     assert got.count("max pool") == 3
@@ -42,7 +43,7 @@ def test_the_activations_of_the_cnn_are_drawn(tmp_path):
 
 
 def test_the_skips_of_resnet18_are_drawn(tmp_path):
-    summary = summarize(create_model("resnet18", jnp.float32))
+    summary = summarize(create_model(Config.create("resnet18"), 10))
     got = words(summary, tmp_path)
     assert got.count("+") == 8
     assert got.count("identity") == 5  # the skips that are not projected
@@ -143,14 +144,14 @@ def test_boxes_do_not_overlap_and_every_edge_has_its_way():
 
 
 def test_a_strangers_names_are_no_formulas(tmp_path):
-    summary = summarize(create_model("cnn", jnp.float32))
+    summary = summarize(create_model(Config.create("cnn"), 10))
     graph = tuple(dataclasses.replace(node, note="$\\frac$") for node in summary.graph)
     assert "$\\frac$" in words(dataclasses.replace(summary, graph=graph), tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf"])
 def test_formats(tmp_path, suffix):
-    plot_network(summarize(create_model("cnn", jnp.float32)), "CNN", tmp_path / f"m.{suffix}")
+    plot_network(summarize(create_model(Config.create("cnn"), 10)), "CNN", tmp_path / f"m.{suffix}")
     start = {"png": b"\x89PNG", "pdf": b"%PDF"}[suffix]
     assert (tmp_path / f"m.{suffix}").read_bytes().startswith(start)
 

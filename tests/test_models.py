@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import command, enable_x64
 
+from jaxcifar.config import Config
 from jaxcifar.models import create_model
 from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool, relu
 
@@ -36,7 +37,7 @@ ARCHS = tuple(PARAMETERS)
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_shapes_dtypes_and_parameter_count(arch):
-    model = create_model(arch, jnp.bfloat16)
+    model = create_model(Config.create(arch), 10, jnp.bfloat16)
     images = jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32)
     logits, variables = jax.eval_shape(
         lambda x: model.init_with_output(jax.random.key(0), x, train=False), images
@@ -149,7 +150,7 @@ def test_max_pool_against_numpy():
 
 
 def test_dropout_acts_in_training_only():
-    model = create_model("cnn", jnp.float32, dropout=0.5).clone(widths=(4,), hidden=16)
+    model = create_model(Config.create("cnn"), 10).clone(widths=(4,), hidden=16)
     x = np.random.RandomState(0).rand(8, 32, 32, 3)
     variables = jax.jit(lambda: model.init(jax.random.key(0), x, train=False))()
 

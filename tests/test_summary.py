@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
+from jaxcifar.config import Config
 from jaxcifar.models import create_model
 from jaxcifar.models.summary import Summary, summarize
 
@@ -144,7 +145,7 @@ def test_loops_and_branches():
 
 @pytest.mark.parametrize("arch", ["cnn", "resnet18"])
 def test_the_definitions_arithmetic_is_counted_on_a_cpu_too(arch):
-    got = summarize(create_model(arch, jnp.float32))
+    got = summarize(create_model(Config.create(arch), 10))
     of_layers = 0
     for layer in got.layers:
         positions = math.prod(layer.output_shape[:-1])
