@@ -3,12 +3,13 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
 
 from jaxcifar import bench
-from jaxcifar.bench.ours import PlainFlax
+from jaxcifar.bench.ours import PlainFlax, _plain_model
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError
 
@@ -70,14 +71,18 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
     assert said[0].startswith("not measured: plain flax (mlp, float32): UsageError")
 
 
-def test_the_plain_form_trains_the_same_network():
-    plain = PlainFlax(WORK)
-    (variables, _), parameters = plain._state, 551_722
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
-    plain.train(WORK.steps)
+def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    plain = PlainFlax(dataclasses.replace(WORK, arch=f"{tmp_path / 'own.py'}:Linear"))
+    (variables, _), _ = plain._state, plain.train(WORK.steps)
     (trained, _), _ = plain._state, plain.evaluate()
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables, trained)
     assert all(jax.tree.leaves(moved))
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    for arch, parameters in {"cnn": 551_722, "resnet18": 11_173_962}.items():
+        model = _plain_model(dataclasses.replace(WORK, arch=arch))
+        params = jax.eval_shape(lambda x, m=model: m.init(jax.random.key(0), x, False), images)
+        assert sum(leaf.size for leaf in jax.tree.leaves(params["params"])) == parameters
 
 
 def test_without_the_first_nothing_is_measured():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from small import evaluate_less
 
 TINY = ["--train-examples", "64", "--batch-size", "32", "--epochs", "1", "--val-fraction", "0.02"]
 NET = ["--arch-args", "width=4", "depth=1"]
@@ -51,6 +52,7 @@ def some_images(folder):
 
 def main(docs, folder, data_dir):
     text = Path(docs).read_text()
+    evaluate_less()
     os.chdir(folder)
     sys.path.insert(0, folder)
     some_images(Path("path/to/images"))
