@@ -8,7 +8,9 @@ import jax
 
 from jaxcifar import own_code
 from jaxcifar.config import Config
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.data import load_dataset
+from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.errors import UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.setup import make_hyperparameters, make_program
@@ -27,7 +29,7 @@ def load(path: str | Path) -> Classifier:
 
     Raises:
       UsageError: there is no finished run, or its network's file is gone or another.
-      RunError: it can't be read.
+      RunError: it can't be read, or its images can't, where a run is of an older version.
     """
     folder = RunFolder(Path(path))
     if not folder.result.exists():
@@ -36,15 +38,13 @@ def load(path: str | Path) -> Classifier:
     result = folder.finished_result()
     for kind, digest in config.sources or ():
         _require_same_code(folder, kind, getattr(config, kind), digest)
-    try:
+    if "channel_mean" in result:
         names = tuple(result["class_names"])
         statistics = SimpleNamespace(mean=result["channel_mean"], std=result["channel_std"])
-        train_examples, epoch = result["examples"]["train"], result["selected_epoch"]
-    except KeyError as error:
-        raise RunError(
-            f"{path}: {error} is not in its result; it was trained by an older version: train it "
-            "once more"
-        ) from error
+    else:  # of an older version: the images tell what its result does not
+        statistics = load_dataset(config, default_data_dir())
+        names = statistics.class_names
+    train_examples, epoch = result["examples"]["train"], result["selected_epoch"]
     program = make_program(config, len(names), train_examples, jax.devices()[:1])
     hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
     with Checkpoints(folder.checkpoints) as checkpoints:
