@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.training import network
     from jaxcifar.training.program import EVAL_BATCH
 
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
     say = partial(console.print, soft_wrap=True, markup=False)

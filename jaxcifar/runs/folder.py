@@ -24,7 +24,7 @@ class RunFolder:
 
     Attributes:
       config: `config.json`, what was asked for.
-      sources: folder with a copy of each file of somebody's own code.
+      sources: folder with copies of somebody's own code, a folder a kind.
       metrics: `metrics.jsonl`, a line an epoch.
       result: `result.json`; exists when the run is finished.
       failure: one line, why the run can't be finished.
@@ -86,10 +86,15 @@ class RunFolder:
         else:
             write_text(self.config, config.to_json())
         for kind, _ in config.sources or ():
-            copy = self.sources / f"{kind}.py"
+            self._keep_sources(kind, getattr(config, kind))
+
+    def _keep_sources(self, kind: str, name: str) -> None:
+        for file, content in own_code.sources(kind, name).items():
+            copy = self.sources / kind / file
             if not copy.exists():
-                self.sources.mkdir(exist_ok=True)
-                write_text(copy, own_code.source(kind, getattr(config, kind)).decode())
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(copy) as written:
+                    written.write(content)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

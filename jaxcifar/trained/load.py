@@ -64,7 +64,7 @@ def _abstract_state(program: Any, hp: Any) -> TrainState:
 
 
 def _require_same_code(folder: RunFolder, kind: str, name: str, digest: str) -> None:
-    copy = folder.sources / f"{kind}.py"
+    copy = folder.sources / kind
     try:
         same = own_code.digest(kind, name) == digest
     except UsageError as error:

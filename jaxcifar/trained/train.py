@@ -64,7 +64,7 @@ def train(
         environment.use_cpu_cores(config.batch_size)
     environment.use_compilation_cache()
     path = Path(run_dir or Path("checkpoints", config.run_name()))
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
 
     def images() -> Dataset:
         if isinstance(dataset, Dataset):
