@@ -5,8 +5,6 @@ the sizes that the zip file declares: what a header promises is never allocated 
 """
 
 import math
-import os
-import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from jaxcifar.data import records as rec
 from jaxcifar.data.arrays import Images, block_length, records_of
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.files import open_regular
 
 _MAX_BYTES = 2**34  # unpacked, all arrays together
 _MAX_SMALL_BYTES = 2**26  # of labels or names
@@ -39,12 +38,8 @@ def read_npz(
       RunError: it is damaged, lacks an array, or has one that is not as it must be.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("it is no regular file")
-            with zipfile.ZipFile(file) as archive:
-                return _read(archive, path, say)
+        with open_regular(path, follow=False) as file, zipfile.ZipFile(file) as archive:
+            return _read(archive, path, say)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
     except Exception as error:  # a hostile or damaged file can raise anything
