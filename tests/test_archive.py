@@ -1,9 +1,11 @@
 """Archives in every form, whole and damaged."""
 
+import gzip
 import io
 import os
 import pickle
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -120,7 +122,7 @@ def test_truncated_archive_is_refused(tmp_path, tiny_records, kept):
     path = write_tar(tmp_path / "a.tgz", binary_members(tiny_records))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(RunError, match=r"splits? (is|are) wrong"):
+    with pytest.raises(RunError, match=r"cut off.*fetch the archive again"):
         read_archive(path, CIFAR10_FORM)
 
 
@@ -191,3 +193,77 @@ def test_pickles_of_another_shape_are_refused(tmp_path, tiny_records, content):
     members["test_batch"] = pickle.dumps(content, protocol=2)
     with pytest.raises(RunError, match="test split is wrong"):
         read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
+
+
+# Each would take gigabytes or hours if it was believed.
+DATA = pickle.dumps({b"data": np.zeros((1, 3072), np.uint8)}, protocol=2)[:-1]
+LISTS = b"".join(
+    b"](" + bytes([ord("h"), k]) * 10 + b"eq" + bytes([k + 1]) for k in range(100, 110)
+)
+TUPLES = b"".join(b"h\x64h\x64\x86q\x64" for _ in range(100))
+TEXT = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00"
+ENCODED = b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
+BOMBS = {
+    "labels of 10**11 elements": (DATA + b"U\x06labels(](K\x01eq\x64" + LISTS + b"ls.", "shape"),
+    "a list in itself": (DATA + b"U\x06labels]q\x00h\x00as.", "whole numbers"),
+    "a key of 2**100 leaves": (b"\x80\x02}(K\x01q\x64" + TUPLES + b"K\x01d.", "no strings"),
+    "a call of 2**100 leaves": (b"\x80\x02K\x01q\x64" + TUPLES + b")R.", "no name"),
+    "ten million lists": (b"\x80\x02(" + b"]" * 10**7 + b".", "operations"),
+    "ten thousand copies": (b"\x80\x02" + TEXT + ENCODED * 10_000 + b".", "often"),
+    "memory for 4 billion": (b"\x80\x02Nr\xff\xff\xff\xff.", "no dictionary"),
+    "lists in lists": (b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".", "no dictionary"),
+    "a number of many digits": (b"L" + b"9" * 10**7 + b"L\n.", "4300"),
+    "a text of escapes": (b"\x80\x02c\x1b[32m\nready\n)R.", r"\\x1b\[32m.ready is not admitted"),
+}
+
+
+def peak_of_refusing(path, reason):
+    tracemalloc.start()
+    try:
+        with pytest.raises(RunError, match=reason):
+            read_archive(path, CIFAR10_FORM)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_pickles_that_would_take_memory_or_time(tmp_path, name):
+    content, reason = BOMBS[name]
+    path = write_tar(tmp_path / "a.tgz", {"data_batch_1": content}, "cifar-10-batches-py")
+    assert peak_of_refusing(path, reason) < 2**28
+
+
+def header(name="x", size=0, kind=tarfile.REGTYPE):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def test_tar_files_that_would_take_memory_or_time(tmp_path):
+    long_name = header("././@LongLink", 2**32, tarfile.GNUTYPE_LONGNAME)
+    names = header("././@LongLink", 2**20, tarfile.GNUTYPE_LONGNAME) + bytes(2**20)
+    huge = header("cifar-10-batches-bin/data_batch_1.bin", 2**40)
+    for content, reason in (
+        (gzip.compress(long_name + b"a" * 2**26), "256 MiB"),
+        (gzip.compress(names * 10), "name has 1,048,576 bytes"),
+        (gzip.compress(header() * 50_000), "more than 1,000 members"),
+        (gzip.compress(b"") * 50_000, "more than 10,000 streams"),
+        (huge, "256 MiB"),
+        (gzip.compress(header("y", 2**27) + bytes(2**27)) * 3, "256 MiB"),
+        (header("data_batch_1.bin", 3073) + bytes(3584), "cut off"),
+        (header("data_batch_1.bin", 3073) + bytes(3584) + header("data_batch_1"), "there twice"),
+    ):
+        path = tmp_path / "a.tar"
+        path.write_bytes(content)
+        assert peak_of_refusing(path, reason) < 2**26
+
+
+def test_a_batch_that_is_a_pipe_is_not_waited_for(tmp_path, tiny_records):
+    folder = write_folder(tmp_path / "folder", binary_members(tiny_records))
+    (folder / "test_batch.bin").unlink()
+    os.mkfifo(folder / "test_batch.bin")
+    with pytest.raises(RunError, match="test_batch is missing"):
+        read_archive(folder, CIFAR10_FORM)
+    with pytest.raises(RunError, match="neither a file nor a folder"):
+        read_archive(folder / "test_batch.bin", CIFAR10_FORM)

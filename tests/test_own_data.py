@@ -391,6 +391,13 @@ def test_hostile_npz(tmp_path, monkeypatch):
         patch.setattr(npz, "_MAX_BYTES", 5_000_000)  # it packs 10 MB into a few kB
         with pytest.raises(RunError, match="unpacks to more than"):
             load(path, tmp_path)
+        patch.setattr(npz, "_MAX_BYTES", 2**34)
+        patch.setattr(npz, "_ALWAYS_BYTES", 5_000_000)
+        with pytest.raises(RunError, match="more than 100 times its size"):
+            load(path, tmp_path)
+    write_npz(tmp_path / "many.npz", **{f"a member of some name {i}": b"" for i in range(20_000)})
+    with pytest.raises(RunError, match="lists far more than"):
+        load(tmp_path / "many.npz", tmp_path)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(RunError, match="can't be read"):
         load(path, tmp_path)

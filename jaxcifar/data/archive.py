@@ -5,21 +5,17 @@ name, with a limit on their size, and pickles are taken apart by `plain_pickle`.
 """
 
 import dataclasses
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 
-from jaxcifar.data import plain_pickle
+from jaxcifar.data import plain_pickle, tar
 from jaxcifar.data.records import PIXEL_BYTES
 from jaxcifar.errors import RunError, first_line
+from jaxcifar.machine.files import open_regular
 
-_MAX_BATCH_BYTES = 2**28  # the largest batch, CIFAR-100's training images, is 154 MB
-_MAX_ARCHIVE_BYTES = 2**30  # all members together; the real archives hold 186 MB
-_BROKEN_TAR = (tarfile.TarError, EOFError, zlib.error, OSError)
+_MAX_BATCH_BYTES = 160 * 2**20  # the largest batch, CIFAR-100's training images, has 155 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,24 +77,28 @@ def read_archive(path: Path, form: Form) -> dict[str, np.ndarray]:
     split_of = form.split_of
     batches: dict[str, np.ndarray] = {}
     problems: dict[str, str] = {}  # batch -> what is wrong with it
-    members, ending = (_folder if path.is_dir() else _tar)(path, form)
-    for name, read in members:
-        batch = name.removesuffix(".bin")
-        try:
+    broken = ""
+    try:
+        for name, read in (_folder if path.is_dir() else _tar)(path, form):
+            batch = name.removesuffix(".bin")
             parse = _parse_binary if name.endswith(".bin") else _parse_pickle
-            batches[batch] = parse(read(), form)
-        except _BROKEN_TAR as error:
-            problems[batch] = f"{name} can't be read ({first_line(error)})"
-            break  # the rest of a broken stream is lost too
-        except Exception as error:  # a hostile or damaged pickle can raise anything
-            problems[batch] = f"{name} is damaged ({first_line(error)})"
-    for batch in split_of:
-        if batch not in batches:
-            problems.setdefault(batch, f"{batch} is missing{ending()}")
-    if problems:
-        wrong = [split for split in form.batches if any(split_of[b] == split for b in problems)]
-        first = next(problems[batch] for batch in split_of if batch in problems)
-        raise RunError(f"{path}: {_splits(wrong)} wrong: {first}")
+            try:
+                batches[batch] = parse(read(), form)
+            except (tar.BrokenTarError, tar.RefusedTarError):
+                raise
+            except Exception as error:  # a hostile or damaged pickle can raise anything
+                problems[batch] = f"{name} is damaged ({first_line(error)})"
+    except tar.BrokenTarError as error:
+        broken = f"{path}: {error}; fetch the archive again"
+    except tar.RefusedTarError as error:
+        raise RunError(f"{path}: refused: {error}") from None
+    missing = [batch for batch in split_of if batch not in batches]
+    if broken and missing:
+        raise RunError(broken)
+    if missing:
+        first = problems.get(missing[0], f"{missing[0]} is missing")
+        wrong = [split for split in form.batches if any(split_of[b] == split for b in missing)]
+        raise RunError(f"{path}: {_splits(wrong)} wrong: {first}; fetch the archive again")
     return {
         split: np.concatenate([batches[batch] for batch in names])
         for split, names in form.batches.items()
@@ -121,64 +121,50 @@ def _splits(names: list[str]) -> str:
     return f"{' and '.join(names)} split{'s are' if len(names) > 1 else ' is'}"
 
 
-Members = Iterator[tuple[str, Callable[[], bytes]]]
+Batches = Iterator[tuple[str, Callable[[], bytes]]]
 
 
-def _folder(path: Path, form: Form) -> tuple[Members, Callable[[], str]]:
+def _folder(path: Path, form: Form) -> Batches:
     """Batches in a folder, or in the one folder inside it that the archive makes."""
     inner = [path / name for name in form.folders]
     root = next((folder for folder in inner if folder.is_dir()), path)
-
-    def members() -> Members:
-        for batch in form.split_of:
-            for file in (root / f"{batch}.bin", root / batch):
-                if file.is_file():
-                    yield file.name, lambda file=file: _read_limited(file.open("rb"))
-                    break
-
-    return members(), lambda: ""
+    for batch in form.split_of:
+        for file in (root / f"{batch}.bin", root / batch):
+            if file.is_file():
+                yield file.name, lambda file=file: _read_file(file)
+                break
 
 
-def _tar(path: Path, form: Form) -> tuple[Members, Callable[[], str]]:
-    """Batches in a tar file, in stream order; the second result says how the stream ended."""
-    ending = ""
-    wanted = form.split_of
-
-    def members() -> Members:
-        nonlocal ending
-        total = 0
-        try:
-            with tarfile.open(path, "r:*") as tar:
-                for member in tar:
-                    total += member.size
-                    _check_member(path, member, total)
-                    name = PurePosixPath(member.name).name
-                    if member.isfile() and name.removesuffix(".bin") in wanted:
-                        yield name, lambda member=member: _read_limited(tar.extractfile(member))
-        except _BROKEN_TAR as error:
-            ending = f" (the archive is truncated, damaged or no tar file: {first_line(error)})"
-
-    return members(), lambda: ending
-
-
-def _check_member(path: Path, member: tarfile.TarInfo, total: int) -> None:
-    """Refuse what an honest archive never holds."""
-    parts = PurePosixPath(member.name).parts
-    if member.name.startswith("/") or ".." in parts:
-        raise RunError(f"{path}: refused: member {member.name!r} would land outside the folder")
-    if not (member.isfile() or member.isdir()):
-        raise RunError(f"{path}: refused: member {member.name!r} is a link or a device")
-    if total > _MAX_ARCHIVE_BYTES:
-        raise RunError(f"{path}: refused: it unpacks to more than 1 GiB; a CIFAR has 186 MB")
-
-
-def _read_limited(file: BinaryIO | None) -> bytes:
-    assert file is not None  # only regular files get here
-    with file:
+def _read_file(path: Path) -> bytes:
+    with open_regular(path) as file:
         content = file.read(_MAX_BATCH_BYTES + 1)
     if len(content) > _MAX_BATCH_BYTES:
-        raise ValueError("far larger than a batch of a CIFAR")
+        raise ValueError("larger than any batch of a CIFAR")
     return content
+
+
+def _tar(path: Path, form: Form) -> Batches:
+    """Batches in a tar file, in its order."""
+    seen = set()
+    try:
+        with open_regular(path) as file:
+            for member in tar.members(file):
+                parts = PurePosixPath(member.name).parts
+                if member.name.startswith("/") or ".." in parts:
+                    raise tar.RefusedTarError(
+                        f"member {member.name!a} would land outside the folder"
+                    )
+                name = parts[-1] if parts else ""
+                batch = name.removesuffix(".bin")
+                if member.is_folder or batch not in form.split_of:
+                    continue
+                if batch in seen or member.size > _MAX_BATCH_BYTES:
+                    problem = "there twice" if batch in seen else "larger than any batch of a CIFAR"
+                    raise tar.RefusedTarError(f"{batch} is {problem}")
+                seen.add(batch)
+                yield name, member.read
+    except OSError as error:
+        raise tar.BrokenTarError(f"can't be read ({error.strerror or error})") from error
 
 
 def _parse_binary(content: bytes, form: Form) -> np.ndarray:
@@ -199,4 +185,6 @@ def _parse_pickle(content: bytes, form: Form) -> np.ndarray:
     data = pixels.to_numpy()
     if data.shape != (len(labels), PIXEL_BYTES):
         raise ValueError(f"'data' has shape {data.shape} for {len(labels)} labels")
-    return np.concatenate([np.asarray(labels, np.uint8)[:, None], data], axis=1)
+    if not all(type(label) is int and 0 <= label <= 255 for label in labels):
+        raise ValueError(f"'{form.label_key}' has something other than whole numbers below 256")
+    return np.concatenate([np.array(labels, np.uint8)[:, None], data], axis=1)

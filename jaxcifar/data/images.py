@@ -1,13 +1,13 @@
 """Any image that Pillow reads, brought to what the networks take: 32x32 pixels, RGB."""
 
 import os
-import stat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from jaxcifar.errors import first_line
+from jaxcifar.machine.files import open_regular
 
 SIDE = 32
 MAX_PIXELS = 64 * 10**6
@@ -71,12 +71,8 @@ def read_image(path: str | Path) -> tuple[np.ndarray, bool]:
       ValueError: it can't be read; the message has the reason.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("is no regular file")
-            if status.st_size > _MAX_FILE_BYTES:
+        with open_regular(path, follow=False) as file:
+            if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
                 raise ValueError(f"has more than {_MAX_FILE_BYTES // 2**20} MiB")
             with Image.open(file, formats=_formats()) as image:
                 check_pixels(*image.size)
@@ -89,6 +85,9 @@ def read_image(path: str | Path) -> tuple[np.ndarray, bool]:
         raise ValueError(f"has more than {MAX_PIXELS:,} pixels") from None
     except ValueError:
         raise
+    except OSError as error:  # Pillow's own have no number
+        reason = f"is damaged ({first_line(error)})"
+        raise ValueError(f"can't be read ({error.strerror})" if error.errno else reason) from error
     except Exception as error:  # a hostile or damaged image can raise anything
         raise ValueError(f"is damaged ({first_line(error)})") from error
 

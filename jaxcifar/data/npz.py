@@ -4,9 +4,9 @@ Arrays are read from the zip file as a stream, and only after their headers are 
 the sizes that the zip file declares: what a header promises is never allocated on its word alone.
 """
 
+import io
 import math
 import os
-import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +17,11 @@ import numpy as np
 from jaxcifar.data import records as rec
 from jaxcifar.data.arrays import Images, block_length, records_of
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.files import open_regular
 
 _MAX_BYTES = 2**34  # unpacked, all arrays together
+_MAX_RATIO = 100  # of unpacked to packed bytes, beyond `_ALWAYS_BYTES`
+_ALWAYS_BYTES = 2**28
 _MAX_SMALL_BYTES = 2**26  # of labels or names
 _NEEDED = [f"{kind}_{split}" for split in rec.SPLITS for kind in "xy"]
 
@@ -39,12 +42,11 @@ def read_npz(
       RunError: it is damaged, lacks an array, or has one that is not as it must be.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("it is no regular file")
-            with zipfile.ZipFile(file) as archive:
-                return _read(archive, path, say)
+        raw = open_regular(path, follow=False).detach()
+        with _Contents(raw) as file, zipfile.ZipFile(file) as archive:
+            file.most = _MAX_BYTES
+            _check_sizes(archive, os.fstat(file.fileno()).st_size)
+            return _read(archive, path, say)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
     except Exception as error:  # a hostile or damaged file can raise anything
@@ -52,6 +54,29 @@ def read_npz(
             f"{path}: can't be read ({first_line(error)}); write it with "
             "np.savez(PATH, x_train=..., y_train=..., x_test=..., y_test=...)"
         ) from error
+
+
+class _Contents(io.BufferedReader):
+    """A file of which only so much is read at once; `zipfile` reads a list of contents whole."""
+
+    most = 2**20
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(
+            self.most + 1 if size is None or size < 0 else min(size, self.most + 1)
+        )
+        if len(content) > self.most:
+            raise ValueError("it lists far more than a few arrays")
+        return content
+
+
+def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
+    """Refuse what unpacks to far more than images do."""
+    unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > _MAX_BYTES:
+        raise UsageError(f"unpacks to more than {_MAX_BYTES // 2**30} GiB; make its images smaller")
+    if unpacked > max(_MAX_RATIO * packed, _ALWAYS_BYTES):
+        raise UsageError(f"unpacks to more than {_MAX_RATIO} times its size, as no images do")
 
 
 def _read(
@@ -62,8 +87,6 @@ def _read(
         raise UsageError(f"lacks {', '.join(missing)}; it must have {', '.join(_NEEDED)}")
     if others := sorted(members.keys() - {*_NEEDED, "class_names"}):
         say(f"{path.name}: {others[0]!a} and {len(others) - 1} others are left out.")
-    if sum(info.file_size for info in members.values()) > _MAX_BYTES:
-        raise UsageError(f"unpacks to more than {_MAX_BYTES // 2**30} GiB; make its images smaller")
     names = None
     if "class_names" in members:
         names = _small(archive, members["class_names"])
