@@ -63,6 +63,8 @@ def main(argv: Sequence[str]) -> None:
     own = ("study", "rows", "seeds", "force", "at_once", "shard", "devices", "out", "data_dir")
     here = {name: options.pop(name) for name in own}
     study = Study.read(here["study"])
+    if "arch_args" in options:  # one by one, as a row's are
+        options["arch_args"] = {**study.config.get("arch_args", {}), **options["arch_args"]}
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
     say = Console(emoji=False, highlight=False, soft_wrap=True, markup=False).print

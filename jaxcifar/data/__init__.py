@@ -194,14 +194,14 @@ def dataset_title(name: str) -> str:
     return title if name in CATALOG else own_title(name)
 
 
-def load_dataset(config: Config, data_dir: Path, say: Say = print) -> Dataset:
+def load_dataset(config: Config, data_dir: str | Path, say: Say = print) -> Dataset:
     """Load, and prepare if need be, the data set that `config` names.
 
     Raises:
       RunError: see `load_records` and `load_own`.
       UsageError: there is no such data set, or the split leaves no images.
     """
-    name, title = config.dataset, dataset_title(config.dataset)
+    name, title, data_dir = config.dataset, dataset_title(config.dataset), Path(data_dir)
     if name in CATALOG:
         entry = CATALOG[name]
         records, class_names = load_records(entry, data_dir, say=say), entry.class_names

@@ -76,18 +76,15 @@ class RunFolder:
             yield folder
 
     def begin(self, config: Config) -> None:
-        """Write down what is run here, once it is known which images it is run on.
+        """Write down what is run here, once it is known on which images, and that it can start.
 
         Args:
           config: that of `opened`, with the data's fingerprint if its name does not say it all.
 
         Raises:
-          UsageError: the folder holds a run on other images.
           OSError: it can't be written.
         """
-        if self.config.exists():
-            self.check(config)
-        else:
+        if not self.config.exists():
             write_text(self.config, config.to_json())
         for kind, _ in config.sources or ():
             self._keep_sources(kind, getattr(config, kind))
