@@ -179,3 +179,13 @@ def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):
     train(tmp_path, easy_dataset, overwrite=True)
     assert_same_run(finished[0], tmp_path, easy_dataset)
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+
+
+def test_other_images_are_not_reported_as_those_of_the_catalogue(easy_dataset, tmp_path):
+    """Whoever puts images into a data set of ours has one of their own."""
+    mine = dataclasses.replace(easy_dataset, train=easy_dataset.test)
+    assert easy_dataset.is_known
+    assert not mine.is_known
+    assert mine.sha256 != dataclasses.replace(easy_dataset, train=easy_dataset.val).sha256
+    with pytest.raises(UsageError, match="the images are others"):
+        train(tmp_path, mine)
