@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
 from jaxcifar.config import Config
-from jaxcifar.errors import RunError, first_line
+from jaxcifar.errors import RunError, first_line, last_cause
 from jaxcifar.machine import processes
 from jaxcifar.machine.files import first_free, require_readable
 from jaxcifar.machine.sharing import place
@@ -73,7 +73,7 @@ class Checkpoints:
             )
         except OSError as error:
             raise RunError(
-                f"{error.filename or self._folder}: can't be used ({_last_cause(error)}); mend "
+                f"{error.filename or self._folder}: can't be used ({last_cause(error)}); mend "
                 "that, or choose another folder"
             ) from error
 
@@ -111,7 +111,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise self._unwritable(_last_cause(error)) from error
+            raise self._unwritable(last_cause(error)) from error
 
     def wait(self) -> None:
         """Wait until all saves are on disk.
@@ -122,7 +122,7 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise self._unwritable(_last_cause(error)) from error
+            raise self._unwritable(last_cause(error)) from error
 
     def _require_space(self, state: TrainState) -> None:
         """Find out before orbax does, whose threads end in a heap of tracebacks."""
@@ -247,10 +247,3 @@ class Checkpoints:
 def _placed(read: Snapshot, like: TrainState) -> Snapshot:
     state = jax.tree.map(lambda array, leaf: place(array, leaf.sharding), read.state, like)
     return read._replace(state=state)
-
-
-def _last_cause(error: Exception) -> str:
-    """TensorStore tells a chain of causes in one line, the operating system's last."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return first_line(error).rsplit(": ", 1)[-1]
