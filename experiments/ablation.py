@@ -20,6 +20,7 @@ from experiments.cli import (
     use_huge_pages,
 )
 from jaxcifar.errors import BusyError, RunError
+from jaxcifar.machine.terminal import teller
 from jaxcifar.studies.study import Study
 
 ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     study = Study.read(here["study"])
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
-    say = Console(highlight=False, soft_wrap=True, markup=False).print
+    say = teller(Console())
     study.check()  # before anything slow happens
 
     from jaxcifar.machine.compilations import count_compilations

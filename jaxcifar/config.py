@@ -4,11 +4,12 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from jaxcifar import own_code, registry
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import UsageError
 from jaxcifar.settings import (
     DEFAULT_ARCH,
     NAMED,
@@ -149,23 +150,26 @@ class Config:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `to_json`, which reads configs of older versions too.
+    def from_dict(cls, there: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`, which reads configs of older versions too.
 
         Raises:
-          RunError: the text is not a config of this version.
+          ValueError: it is not a config of this version.
         """
         try:
-            there = json.loads(text)
-            if not isinstance(there, dict) or not isinstance(there.get("arch"), str):
-                raise ValueError("no network in it")
+            for kind in NAMED:
+                if not isinstance(there.get(kind, "" if kind != "arch" else None), str):
+                    raise ValueError(f"it names no {kind}")
             # What an older version did not say yet had no effect then, nor had what does not apply.
             settings = {**defaults(there["arch"]), **typed("config", applicable(there), cls)}
             for name in ("arch_args", "sources"):
                 settings[name] = frozen(settings.get(name) or {})
+            for kind, digest in settings["sources"]:
+                if kind not in NAMED or not isinstance(digest, str):
+                    raise ValueError(f"sources: {kind} is none of {', '.join(NAMED)}")
             return cls(**settings)
-        except (ValueError, TypeError, RecursionError, UsageError) as error:
-            raise RunError(f"not a config of this version of jaxcifar: {error}") from error
+        except (ValueError, TypeError, UsageError) as error:
+            raise ValueError(f"is not a config of this version of jaxcifar: {error}") from error
 
     def settings(self) -> dict[str, Any]:
         """All fields in one flat table: a network's own among them, and whose code was used."""

@@ -108,7 +108,7 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
     index = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return {
         "index": index.astype(np.int32),
-        "label": examples.labels[index],
+        "label": examples.labels[index].astype(np.int32),
         "predicted": predicted[index].astype(np.int32),
         "confidence": confidence[index].astype(np.float32),
         "image": examples.images[index],
