@@ -28,7 +28,8 @@ _LONGEST = 500  # of a text from outside
 
 def plain(text: str) -> str:
     """What a user or a file named, for Markdown: a line whose characters stand for themselves."""
-    return _MARKUP.sub(r"\\\1", printable(" ".join(text.split()), _LONGEST))
+    line = _MARKUP.sub(r"\\\1", printable(" ".join(text.split()), _LONGEST))
+    return _NUMBERED.sub(r"\1\\\2", line)
 
 
 def shortened(name: str, letters: int) -> str:
