@@ -18,6 +18,7 @@ from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import saving
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.runs.task import Task
 
@@ -81,7 +82,7 @@ def finished(tmp_path_factory, easy_dataset):
 def test_what_a_run_leaves_behind(finished, easy_dataset):
     path, result = finished
     assert json.loads((path / "result.json").read_text()) == result
-    assert Config.from_json((path / "config.json").read_text()) == CONFIG
+    assert RunFolder(path).read_config() == CONFIG
     assert [row["epoch"] for row in rows(path)] == [1, 2, 3]
     assert all(tuple(row) == METRICS for row in rows(path))
     for plot in ("accuracy", "loss", "model"):

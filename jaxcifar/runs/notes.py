@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxcifar.config import Config
-from jaxcifar.runs.folder import Row
+from jaxcifar.runs.saved import Row
 from jaxcifar.training.state import TrainState
 
 # The numbers in a row of `metrics.jsonl`.
@@ -97,7 +97,7 @@ def unsealed(
         same = said.pop("checksum", None) == _arrays_checksum(state)
     _require(same, "checksum")
     if "config" in said:
-        config = Config.from_json(json.dumps(said.pop("config")))
+        config = Config.from_dict(said.pop("config"))
     return Notes.read(said, epochs), config
 
 
