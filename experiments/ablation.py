@@ -16,10 +16,11 @@ from experiments.cli import (
     add_devices,
     count,
     location,
+    ordinal,
     run_command,
     use_huge_pages,
 )
-from jaxcifar.errors import BusyError, RunError
+from jaxcifar.errors import RunError
 from jaxcifar.studies.study import Study
 
 ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
@@ -31,7 +32,9 @@ def parser() -> Parser:
     study = parser.add_argument_group("the study")
     study.add_argument("--study", type=location, default=ABLATION, help="file of rows (TOML)")
     study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")
-    study.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="of each row")
+    study.add_argument(
+        "--seeds", nargs="+", type=ordinal, default=[0], metavar="N", help="of each row"
+    )
     study.add_argument("--force", nargs="+", default=[], metavar="ROW", help="run these anew")
     study.add_argument("--at-once", type=count, metavar="N", help="runs to train together")
     study.add_argument(
@@ -91,8 +94,8 @@ def main(argv: Sequence[str]) -> None:
         say(f"{name}: {error}")
     if any(RunFolder(task.path).result.exists() for task in tasks):
         say(f"report: {write_report(out)}, and the same in REPORT.md")
-    if failed := [name for name, error in errors.items() if not isinstance(error, BusyError)]:
-        raise RunError(f"{len(failed)} of {len(mine)} runs failed: {', '.join(failed)}")
+    if errors:
+        raise RunError(f"{len(errors)} of {len(mine)} runs failed: {', '.join(errors)}")
 
 
 if __name__ == "__main__":

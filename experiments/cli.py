@@ -134,6 +134,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def ordinal(text: str) -> int:
+    """An option's value: which one of something, from 0."""
+    if not text.isdecimal() or len(text) > 10 or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text:.20}: must be at least 0, below 2**32")
+    return int(text)
+
+
 def location(text: str) -> Path:
     """An option's value: a file or folder, there or not, of a name that the file system takes."""
     try:

@@ -17,6 +17,7 @@ from experiments.cli import (
     add_devices,
     count,
     location,
+    ordinal,
     run_command,
     use_huge_pages,
 )
@@ -42,7 +43,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     devices.add_argument(
         "--processes", type=count, metavar="N", help="that train together (default: the cluster's)"
     )
-    devices.add_argument("--process-id", type=int, metavar="I", help="of this one, from 0")
+    devices.add_argument("--process-id", type=ordinal, metavar="I", help="of this one, from 0")
     options = vars(parser.parse_args(argv))
     names = ("data_dir", "run_dir", "overwrite", "devices")
     here = {name: options.pop(name) for name in (*names, "coordinator", "processes", "process_id")}
@@ -78,7 +79,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.machine import processes
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.runs.fit import fit
-    from jaxcifar.runs.folder import own_folder
+    from jaxcifar.runs.folder import own_task
     from jaxcifar.runs.task import Task
 
     console = Console(highlight=False, quiet=not processes.first())
@@ -97,8 +98,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
         with processes.after_the_first():
             return load_dataset(config, here["data_dir"], say)
 
-    with own_folder(path, config) as own:
-        task = Task(config, own, overwrite=here["overwrite"])
+    with own_task(Task(config, path, overwrite=here["overwrite"])) as task:
         result = fit(task, load, console, devices)
     show(say, result, path)
 

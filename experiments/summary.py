@@ -1,11 +1,23 @@
 """Show what a network is made of: `python -m experiments.summary --arch resnet18`."""
 
+import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments.cli import Parser, add_config_options, count, location, run_command
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, first_line
+
+_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def picture(text: str) -> Path:
+    """An option's value: a file to draw into."""
+    path = location(text)
+    if path.suffix not in _SUFFIXES or path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: must be a file {', '.join(_SUFFIXES)}")
+    return path
 
 
 def main(argv: Sequence[str]) -> None:
@@ -13,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog="python -m experiments.summary", description=__doc__)
     add_config_options(parser, only=("arch", "arch_args"))
     parser.add_argument("--classes", type=count, default=10, metavar="N", help="(default: 10)")
-    parser.add_argument("--plot", type=location, metavar="FILE", help="draw it (.png, .svg, .pdf)")
+    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw it (.png, .svg, .pdf)")
     options = vars(parser.parse_args(argv))
     classes, plot = options.pop("classes"), options.pop("plot")
     config = Config.create(**options)
@@ -30,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
 
         try:
             plot_network(summary, config.network_title, plot)
-        except (OSError, ValueError) as error:  # ValueError: a suffix that can't be drawn
+        except OSError as error:
             raise RunError(f"--plot {plot}: {first_line(error)}") from error
 
 

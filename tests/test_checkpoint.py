@@ -1,14 +1,34 @@
 """Checkpoints: which are kept, what is in them, and what happens to damaged ones."""
 
+import dataclasses
+import json
+import shutil
+import zlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from jaxcifar.config import Config
 from jaxcifar.errors import RunError
 from jaxcifar.runs.checkpoint import Checkpoints
+from jaxcifar.runs.notes import Notes
 from jaxcifar.training.state import Metrics, TrainState
+
+CONFIG = Config.create("cnn", dataset="shapes10")
+NUMBERS = ("learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+def opened(folder, config=CONFIG):
+    """The checkpoints of a run whose epochs take a step."""
+    return Checkpoints(folder, config, 1)
+
+
+def notes_at(step):
+    numbers = dict.fromkeys((*NUMBERS, "images_per_second"), 0.1)
+    return Notes([{"epoch": epoch, **numbers} for epoch in range(1, step + 1)], 0.0, 2.5 * step)
 
 
 def state_at(step):
@@ -26,9 +46,9 @@ def quiet(line):
 
 
 def save_all(folder, keep_at):
-    with Checkpoints(folder) as checkpoints:
+    with opened(folder) as checkpoints:
         for step, keep in keep_at.items():
-            checkpoints.save(step, state_at(step), {"history": [step]}, keep)
+            checkpoints.save(step, state_at(step), notes_at(step), keep)
         checkpoints.wait()
 
 
@@ -38,13 +58,13 @@ def kept(folder):
 
 def assert_state(restored, step):
     jax.tree.map(np.testing.assert_array_equal, restored.state, state_at(step))
-    assert restored.notes == {"history": [step]}
+    assert restored.notes == notes_at(step)
 
 
 def test_newest_two_and_those_asked_for_are_kept(tmp_path):
     save_all(tmp_path, {1: {1}, 2: {2}, 3: {2, 1}, 4: {2}, 5: {2}})
     assert kept(tmp_path) == {2, 4, 5}
-    with Checkpoints(tmp_path) as checkpoints:
+    with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.load(2, state_at(0)), 2)
         assert_state(checkpoints.newest(state_at(0), quiet), 5)
 
@@ -81,14 +101,46 @@ def lose_the_names(folder):
     (folder / "state" / "_METADATA").unlink()
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, cut, empty, lose_a_file, lose_the_names])
+def rewrite(folder, change):
+    file = folder / "notes" / "metadata"
+    said = json.loads(file.read_text())
+    change(said)
+    file.write_text(json.dumps(said))
+
+
+def edit_a_loss(folder):
+    rewrite(folder, lambda said: said["history"][1].update(train_loss=0.05))
+
+
+def edit_the_config(folder):
+    rewrite(folder, lambda said: said["config"].update(seed=5))
+
+
+def lose_the_history(folder):
+    rewrite(folder, lambda said: said.pop("history"))
+
+
+def lose_the_checksum(folder):
+    rewrite(folder, lambda said: said.pop("sha256"))
+
+
+def be_another(folder):
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name("1"), folder)
+
+
+DAMAGES = [flip_a_byte, cut, empty, lose_a_file, lose_the_names]
+DAMAGES += [edit_a_loss, edit_the_config, lose_the_history, lose_the_checksum, be_another]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
-    save_all(tmp_path, {1: (), 2: (), 3: ()})
+    save_all(tmp_path, {1: {1}, 2: {1}, 3: {1}})
     damage(tmp_path / "3")
     said = []
-    with Checkpoints(tmp_path) as checkpoints:
+    with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.newest(state_at(0), said.append), 2)
-        checkpoints.save(3, state_at(3), {"history": [3]})
+        checkpoints.save(3, state_at(3), notes_at(3))
         checkpoints.wait()
         assert_state(checkpoints.newest(state_at(0), said.append), 3)
     assert len(said) == 1
@@ -99,7 +151,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
 def test_a_damaged_or_missing_best_is_named(tmp_path):
     save_all(tmp_path, {1: (), 2: ()})
     empty(tmp_path / "1" / "state")
-    with Checkpoints(tmp_path) as checkpoints:
+    with opened(tmp_path) as checkpoints:
         for step in (1, 7):
             with pytest.raises(RunError, match=f"checkpoint {step}, the best one, is missing or"):
                 checkpoints.load(step, state_at(0))
@@ -143,9 +195,9 @@ KERNEL = {"kernel": (8, 10)}
 )
 def test_another_state_is_told_and_left_as_it_is(tmp_path, other, difference):
     mine = state_of(MOMENTUM, **KERNEL)
-    with Checkpoints(tmp_path) as checkpoints:
+    with opened(tmp_path) as checkpoints:
         for step in (2, 3):
-            checkpoints.save(step, mine, {})
+            checkpoints.save(step, mine.replace(step=jnp.int32(step)), notes_at(step))
         checkpoints.wait()
         for ask in (lambda: checkpoints.newest(other, quiet), lambda: checkpoints.load(3, other)):
             with pytest.raises(RunError) as error:
@@ -158,5 +210,55 @@ def test_another_state_is_told_and_left_as_it_is(tmp_path, other, difference):
 
 
 def test_an_empty_folder_has_no_newest(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
+    with opened(tmp_path) as checkpoints:
         assert checkpoints.newest(state_at(0), quiet) is None
+
+
+def test_another_config_is_told_and_left_as_it_is(tmp_path):
+    save_all(tmp_path, {1: (), 2: ()})
+    other = dataclasses.replace(CONFIG, seed=5)
+    with opened(tmp_path, other) as checkpoints:
+        like = state_at(0)
+        for ask in (lambda: checkpoints.newest(like, quiet), lambda: checkpoints.load(1, like)):
+            with pytest.raises(RunError, match=r"another config \(seed 0 there, 5 expected\)"):
+                ask()
+    assert kept(tmp_path) == {1, 2}
+
+
+def age(folder, change=lambda said: None):
+    """Make a checkpoint one of the version before, which summed up nothing but the arrays."""
+
+    def older(said):
+        del said["config"], said["sha256"]
+        leaves = jax.tree.leaves(state_at(int(folder.name)))
+        said["checksum"] = zlib.crc32(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
+        change(said)
+
+    rewrite(folder, older)
+
+
+def test_a_checkpoint_of_an_older_version_is_read(tmp_path):
+    save_all(tmp_path, {1: (), 2: ()})
+    age(tmp_path / "2")
+    with opened(tmp_path) as checkpoints:
+        assert_state(checkpoints.newest(state_at(0), pytest.fail), 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said.pop("history"),
+        lambda said: said.update(history=said["history"][:1]),
+        lambda said: said["history"][1].update(val_loss="low"),
+        lambda said: said["history"][1].update(epoch=1),
+        lambda said: said.update(wall_seconds=float("nan")),
+        lambda said: said.update(checksum=said["checksum"] + 1),
+    ],
+)
+def test_what_an_older_version_wrote_is_checked(tmp_path, change):
+    save_all(tmp_path, {1: (), 2: ()})
+    age(tmp_path / "2", change)
+    said = []
+    with opened(tmp_path) as checkpoints:
+        assert_state(checkpoints.newest(state_at(0), said.append), 1)
+    assert "checkpoint 2 is damaged" in said[0]

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -12,11 +13,10 @@ from conftest import stopped_after
 from rich.console import Console
 from small import SMALL
 
-from jaxcifar.errors import BusyError, DivergedError, UsageError
+from jaxcifar.errors import DivergedError, UsageError
 from jaxcifar.machine.compilations import count_compilations
 from jaxcifar.machine.files import locked
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.conduct import conduct, plan, record
 from jaxcifar.studies.study import Study
 
@@ -167,13 +167,50 @@ def test_a_stopped_study_goes_on(run, alone, two_at_once, tmp_path, at_once):
         assert numbers(tmp_path / row / "seed0") == numbers(undisturbed / row / "seed0")
 
 
-def test_another_process_run_is_left_to_it(run, tmp_path):
-    with locked(tmp_path / "norm" / "seed0"):
-        outcomes = run(THREE, tmp_path, rows=["norm", "both"])
-    errors = {outcome.task.name: outcome.error for outcome in outcomes}
-    assert isinstance(errors["norm seed 0"], BusyError)
-    assert errors["both seed 0"] is None
-    assert not RunFolder(tmp_path / "norm" / "seed0").config.exists()
+@pytest.fixture
+def another_process(monkeypatch):
+    """Holds a run's folder until this process has to wait for it, and then does `last`."""
+
+    def hold(folder, last=lambda: None):
+        holding = contextlib.ExitStack()
+        holding.enter_context(locked(folder))
+
+        def end(seconds):
+            last()
+            holding.close()
+
+        monkeypatch.setattr(time, "sleep", end)
+
+    return hold
+
+
+@pytest.mark.parametrize("force", [[], ["norm"]])
+def test_another_process_run_is_taken_over_if_it_ends_without_result(
+    run, alone, tmp_path, another_process, force
+):
+    another_process(tmp_path / "norm" / "seed0")
+    outcomes = run(THREE, tmp_path, rows=["norm", "both"], force=force)
+    assert [(o.task.name, o.error) for o in outcomes] == [
+        ("both seed 0", None),
+        ("norm seed 0", None),
+    ]
+    assert numbers(tmp_path / "norm" / "seed0") == numbers(alone[0] / "norm" / "seed0")
+
+
+@pytest.mark.parametrize("force", [[], ["norm"]])
+def test_another_process_run_is_left_to_it(run, alone, tmp_path, another_process, force):
+    mine, theirs = tmp_path / "norm" / "seed0", alone[0] / "norm" / "seed0"
+    another_process(mine, lambda: shutil.copytree(theirs, mine, dirs_exist_ok=True))
+    [outcome] = run(THREE, tmp_path, rows=["norm", "both"], force=force)
+    assert outcome.task.name == "both seed 0"
+    assert (mine / "result.json").read_bytes() == (theirs / "result.json").read_bytes()
+
+
+def test_another_process_failure_is_told(run, tmp_path, another_process):
+    failure = tmp_path / "norm" / "seed0" / "failure.txt"
+    another_process(failure.parent, lambda: failure.write_text("it blew up"))
+    [outcome] = run(THREE, tmp_path, rows=["norm"])
+    assert isinstance(outcome.error, DivergedError)
 
 
 def test_another_study_is_refused(run, alone):

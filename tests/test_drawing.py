@@ -156,5 +156,9 @@ def test_formats(tmp_path, suffix):
     assert (tmp_path / f"m.{suffix}").read_bytes().startswith(start)
 
 
-def test_unknown_plot_format_is_one_line():
-    assert_one_line_error(command("summary", "--arch", "cnn", "--plot", "x.doc"), 1, "--plot x.doc")
+def test_what_is_no_picture_is_refused(tmp_path):
+    for name in ("x.doc", ""):
+        done = command("summary", "--arch", "cnn", "--plot", str(tmp_path / name))
+        assert_one_line_error(done, 2, "--plot", str(tmp_path / name), ".png")
+    assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
+    assert not list(tmp_path.iterdir())

@@ -4,12 +4,20 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from jaxcifar.errors import BusyError
+from jaxcifar.errors import BusyError, RunError
+
+_LOCK = ".jaxcifar.lock"
+# A name as `replacing` makes it of the files that we write, with its process's number.
+_PARTIAL = re.compile(r"\.[\w+-]+\.(?:html|jsonl?|md|np[yz]|pdf|png|py|svg|txt)\.(\d{1,10})")
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
 
 
 def open_regular(path: str | Path, follow: bool = True) -> BinaryIO:
@@ -34,14 +42,16 @@ def open_regular(path: str | Path, follow: bool = True) -> BinaryIO:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` at the end, if all goes well.
 
-    A kill at any moment leaves the old file or the new one.
+    A kill at any moment leaves the old file or the new one. Where `path` is a symbolic link, the
+    file takes the link's place.
 
     Raises:
       OSError: it can't be written.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with partial.open("wb") as file:
+        partial.unlink(missing_ok=True)  # of a dead process with our number
+        with partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -56,9 +66,45 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all in it, if it is there; of a link never what it points to.
+
+    Raises:
+      OSError: it can't be deleted.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what dead processes left of `replacing` in a folder that this process holds."""
+    with contextlib.suppress(OSError):  # then they stay: nothing reads them
+        for entry in list(os.scandir(folder)):
+            match = _PARTIAL.fullmatch(entry.name)
+            ours = match and entry.is_file(follow_symlinks=False)
+            if ours and not _at_work_elsewhere(int(match[1])):
+                Path(entry.path).unlink()
+
+
+def _at_work_elsewhere(process: int) -> bool:
+    """Whether another process has this number; one that had ours is dead."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return process != os.getpid()
+
+
 @contextlib.contextmanager
 def locked(folder: Path, wait: bool = True) -> Iterator[None]:
     """Hold `folder` (made if need be) for this process; the kernel frees a dead one's lock.
+
+    What killed processes left half written there is deleted. If nothing is written there while it
+    is held, a folder made for the purpose does not stay.
 
     Args:
       folder: what to hold.
@@ -66,19 +112,73 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
 
     Raises:
       BusyError: another process holds it and `wait` is false.
+      RunError: something else lies in the place of the file that is locked.
       OSError: the folder can't be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".jaxcifar.lock").open("w")
-    except OSError:
-        if not folder.is_dir():
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        descriptor = _hold(folder, wait)
+    except OSError as error:
+        if error.errno not in _READ_ONLY or not folder.is_dir():
             raise
         yield  # a read-only folder: nothing will be written, so nothing needs locking
         return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise BusyError(f"{folder}: another process is at work here; wait for it") from None
+    try:
+        remove_partial(folder)
         yield
+    finally:
+        _leave_no_empty(folder, made)
+        os.close(descriptor)
+
+
+def _hold(folder: Path, wait: bool) -> int:
+    """The descriptor of the folder's lock, once it is ours."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = _open_plain(folder / _LOCK)
+        except FileNotFoundError:  # whoever held it took the folder away just now
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _lies_at(folder / _LOCK, descriptor):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise BusyError(f"{folder}: another process is at work here; wait for it") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _open_plain(path: Path) -> int:
+    """Open a file (made if need be) that is no link, pipe or folder, and leave it as it is."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno not in _NO_PLAIN_FILE:
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    raise RunError(f"{path}: is no plain file; delete it, then run the same command")
+
+
+def _lies_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _leave_no_empty(folder: Path, made: Sequence[Path]) -> None:
+    """Of a folder in which nothing is but its lock, delete that, and those `made` for it."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+            for path in made:
+                path.rmdir()

@@ -7,6 +7,7 @@ the processes do must not depend on what only one of them knows, such as its clo
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -43,16 +44,19 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
             raise UsageError("--coordinator: needs --processes and --process-id too")
         if not 0 <= process_id < processes:
             raise UsageError(f"--process-id {process_id}: must be in 0 to {processes - 1}")
+        address = re.fullmatch(r"\S+:(\d{1,5})", coordinator)
+        if not address or not 1 <= int(address[1]) < 2**16:
+            raise UsageError(
+                f"--coordinator {coordinator}: must be HOST:PORT with a port from 1 to 65535"
+            )
     before = _threads()
     try:
         jax.distributed.initialize(
             coordinator, processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
         )
-    except ValueError:
-        if coordinator is not None:
-            raise UsageError(f"--coordinator {coordinator}: must be HOST:PORT") from None
-        return  # no cluster that JAX knows
     except Exception as error:
+        if coordinator is None and isinstance(error, ValueError):
+            return  # no cluster that JAX knows
         raise RunError(
             f"the other processes can't be reached ({first_line(error)}); --processes 1 trains "
             "without them"

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 
+from jaxcifar.machine.files import replacing
 from jaxcifar.models.boxes import RADIUS, Box, make_boxes
 from jaxcifar.models.layout import GUTTER, Panel, Point, lay_out
 from jaxcifar.models.summary import Summary
@@ -50,10 +51,10 @@ def plot_network(summary: Summary, title: str, path: Path) -> None:
     Args:
       summary: of the network.
       title: names the network.
-      path: of the picture; its suffix is the format, such as .png, .svg or .pdf.
+      path: of the picture; its suffix, such as .png, .svg or .pdf, is the format.
 
     Raises:
-      ValueError: the suffix is unknown.
+      OSError: it can't be written.
     """
     boxes = make_boxes(summary.graph)
     layout = lay_out(boxes)
@@ -82,7 +83,9 @@ def plot_network(summary: Summary, title: str, path: Path) -> None:
     axes.legend(handles=handles, ncols=in_row, fontsize=8.5, frameon=False, **place)
     axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
     figure.set_size_inches(width / 72, height / 72)
-    figure.savefig(path, dpi=min(100, _MOST_PIXELS / max(figure.get_size_inches())))
+    dpi = min(100, _MOST_PIXELS / max(figure.get_size_inches()))
+    with replacing(path) as file:
+        figure.savefig(file, dpi=dpi, format=path.suffix.removeprefix("."))
 
 
 def _style(box: Box) -> str:

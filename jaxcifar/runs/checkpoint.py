@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -12,18 +11,20 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
+from jaxcifar.config import Config
 from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine import processes
 from jaxcifar.machine.sharing import place
+from jaxcifar.runs.notes import Notes, sealed, unsealed
 from jaxcifar.runs.structure import differences
 from jaxcifar.training.state import TrainState
 
 
 class Snapshot(NamedTuple):
-    """What a checkpoint holds: a state, and notes that go with it (JSON values)."""
+    """What a checkpoint holds: a state, and notes that go with it."""
 
     state: TrainState
-    notes: dict[str, Any]
+    notes: Notes
 
 
 class _NewestTwoAnd(PreservationPolicy):
@@ -42,12 +43,22 @@ class Checkpoints:
     """The checkpoints of one run, numbered by step.
 
     A checkpoint becomes visible under its number only when it is whole, so a kill at any moment
-    leaves the ones before. Each carries a checksum of its arrays; one that can't be read or does
-    not match is set aside when the newest is looked for. One that is whole, but of another
-    network, update rule or version, is told and left as it is.
+    leaves the ones before. Each carries its run's config and a checksum of all that is in it; one
+    that can't be read, does not match or has another's number is set aside when the newest is
+    looked for. One that is whole, but of another config, network, update rule or version, is told
+    and left as it is. (Those of older versions carry no config, and a checksum of arrays alone.)
+
+    Args:
+      folder: made if need be.
+      config: of the run, which says which images it is on.
+      steps_per_epoch: of the run.
+
+    Raises:
+      RunError: the folder can't be read or made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: Config, steps_per_epoch: int) -> None:
+        self._config, self._steps_per_epoch = config, steps_per_epoch
         self._folder = folder.resolve()
         self._policy = _NewestTwoAnd()
         self._manager = ocp.CheckpointManager(
@@ -61,15 +72,13 @@ class Checkpoints:
             },
         )
 
-    def save(
-        self, step: int, state: TrainState, notes: dict[str, Any], keep: Collection[int] = ()
-    ) -> None:
+    def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
         """Save `state` as checkpoint `step`, in the background.
 
         Args:
-          step: its number, above all before.
+          step: its number, that of the state, above all before.
           state: not to be donated until it is on disk.
-          notes: what goes with it, JSON values.
+          notes: what goes with it.
           keep: steps whose checkpoints stay beside the newest two; all others are deleted.
 
         Raises:
@@ -85,7 +94,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(arrays),
-                    notes=ocp.args.JsonSave({**notes, "checksum": _checksum(arrays)}),
+                    notes=ocp.args.JsonSave(sealed(notes, self._config, arrays)),
                 ),
             )
         except Exception as error:
@@ -123,7 +132,7 @@ class Checkpoints:
           say: told of every damaged checkpoint, which is renamed out of the way.
 
         Raises:
-          RunError: it holds another state than `like`.
+          RunError: it holds another state than `like`, or is another config's.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -146,7 +155,8 @@ class Checkpoints:
           like: a state of the same shapes and placement.
 
         Raises:
-          RunError: it is missing or damaged, or holds another state than `like`.
+          RunError: it is missing or damaged, holds another state than `like`, or is another
+            config's.
         """
         try:
             read = self._read(step, like)
@@ -169,10 +179,23 @@ class Checkpoints:
                 state=ocp.args.StandardRestore(arrays), notes=ocp.args.JsonRestore()
             ),
         )
-        notes = dict(restored.notes)
-        if notes.pop("checksum") != _checksum(restored.state):
-            raise ValueError("its checksum does not match")
-        return Snapshot(restored.state, notes)
+        state = restored.state
+        notes, config = unsealed(restored.notes, state, step // self._steps_per_epoch)
+        if state.step != step:
+            raise ValueError(f"it is that of step {state.step}")
+        if config is not None:
+            self._require_same_config(step, config)
+        return Snapshot(state, notes)
+
+    def _require_same_config(self, step: int, config: Config) -> None:
+        if differing := config.differences(self._config):
+            what = ", ".join(
+                f"{name} {old} there, {new} expected" for name, (old, new) in differing.items()
+            )
+            raise RunError(
+                f"{self._folder}: checkpoint {step} belongs to another config ({what}); choose "
+                "another folder, or start anew with --overwrite (in a study: --force ROW)"
+            )
 
     def _require_alike(self, step: int, like: TrainState) -> None:
         """Find out before orbax does, whose errors do not tell another structure from damage."""
@@ -214,11 +237,3 @@ def _first_free(path: Path) -> Path:
 def _last_cause(error: Exception) -> str:
     """TensorStore tells a chain of causes in one line, the operating system's last."""
     return first_line(error).rsplit(": ", 1)[-1]
-
-
-def _checksum(state: TrainState) -> int:
-    """CRC-32 over the bytes of all arrays, in the order of the tree."""
-    checksum = 0
-    for leaf in jax.tree.leaves(state):
-        checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)
-    return checksum

@@ -1,7 +1,7 @@
 """A run is a folder that explains itself; here is what lies in it and who may write there."""
 
+import dataclasses
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,8 @@ from jaxcifar import own_code
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import processes
-from jaxcifar.machine.files import locked, replacing, write_text
+from jaxcifar.machine.files import locked, remove, remove_partial, replacing, write_text
+from jaxcifar.runs.task import Task
 
 Row = dict[str, Any]
 
@@ -62,11 +63,14 @@ class RunFolder:
         Raises:
           UsageError: the folder belongs to another config, or is no run folder.
           BusyError: another process is at work in it.
-          RunError: it can't be written.
+          RunError: it can't be written, or what an earlier run left can't be deleted.
         """
         folder = cls(path)
-        folder.check(config, overwrite)
+        folder.check(config, overwrite)  # before a lock is left in somebody else's folder
         with folder.writing(), locked(path, wait=False):
+            folder.check(config, overwrite)  # another process may have been faster
+            if not folder.sources.is_symlink():
+                remove_partial(folder.sources)
             if overwrite:
                 folder._clear()
             yield folder
@@ -133,12 +137,13 @@ class RunFolder:
                 )
 
     def _clear(self) -> None:
-        # The config goes last: a folder half cleared is still recognised as a run's.
-        for folder in (self.checkpoints, self.sources):
-            shutil.rmtree(folder, ignore_errors=True)
-        for file in (
+        # A folder half cleared must not pass for a finished run, but for a run: result first,
+        # config last.
+        for path in (
             self.result,
             self.failure,
+            self.checkpoints,
+            self.sources,
             self.metrics,
             self.mistakes,
             self.network,
@@ -148,7 +153,13 @@ class RunFolder:
             self.loss_plot,
             self.config,
         ):
-            file.unlink(missing_ok=True)
+            try:
+                remove(path)
+            except OSError as error:
+                raise RunError(
+                    f"{path}: an earlier run's, can't be deleted ({error.strerror or error}), and "
+                    "nothing is trained over it: delete it yourself or choose another folder"
+                ) from error
 
     def finished_result(self) -> dict[str, Any] | None:
         """`result.json`, or None if the run is not finished."""
@@ -171,19 +182,19 @@ class RunFolder:
 
 
 @contextmanager
-def own_folder(path: Path, config: Config) -> Iterator[Path]:
-    """Where this process writes what it writes of a run.
+def own_task(task: Task) -> Iterator[Task]:
+    """The task with the folder where this process writes what it writes of it.
 
-    The first has the run's folder; another one has its checkpoints, which all write together, in
-    a folder that does not stay.
+    The first process has the run's folder; another one has its checkpoints, which all write
+    together, in a folder that does not stay.
     """
     if processes.first():
-        yield path
+        yield task
         return
     with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
-        own = RunFolder(Path(scratch))
-        write_text(own.config, config.to_json())
-        theirs = RunFolder(path)
+        own, theirs = RunFolder(Path(scratch)), RunFolder(task.path)
+        write_text(own.config, task.config.to_json())
         own.checkpoints.symlink_to(theirs.checkpoints.absolute())
-        own.result.symlink_to(theirs.result.absolute())  # if there is one, all are done
-        yield own.path
+        if not task.overwrite:  # the first one's to delete
+            own.result.symlink_to(theirs.result.absolute())  # if there is one, all are done
+        yield dataclasses.replace(task, path=own.path, overwrite=False)

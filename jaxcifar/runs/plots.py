@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from jaxcifar.machine.files import replacing
+
 Row = dict[str, Any]
 
 # By split: its name in the legend, and how it is drawn wherever it is drawn.
@@ -53,7 +55,8 @@ def plot_curves(
     if quantity == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend()
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file)
 
 
 def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:

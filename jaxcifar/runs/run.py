@@ -14,6 +14,7 @@ from jaxcifar.machine.files import write_text
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.finish import tested
 from jaxcifar.runs.folder import Row, RunFolder
+from jaxcifar.runs.notes import Notes
 from jaxcifar.runs.result import best_epoch, decimal, describe_network, draw_curves
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
@@ -75,26 +76,27 @@ class Run:
           RunError: something can't be written or read.
         """
         self.setup = setup
-        config, program = self.task.config, setup.program
+        config, program = setup.config_of(self.task.config), setup.program
         with self._folder.writing():
-            self._folder.begin(setup.config_of(config))
+            self._folder.begin(config)
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
         setup.compile_ahead(self.hp)
         with self._folder.writing():
             describe_network(self._folder, setup.title(config), setup.summary, self._say)
         processes.wait("the folder is held")
-        self._checkpoints = self._exit.enter_context(Checkpoints(self._folder.checkpoints))
-        self._saving = Saving(self._checkpoints, program.steps_per_epoch)
+        checkpoints = Checkpoints(self._folder.checkpoints, config, program.steps_per_epoch)
+        self._checkpoints = self._exit.enter_context(checkpoints)
+        self._saving = Saving(checkpoints, program.steps_per_epoch)
         self.state: TrainState = program.init(self.hp)
         restored = self._checkpoints.newest(self.state, self._say)
         if restored is not None:
             self.state, notes = restored
             self.step = int(self.state.step)
-            self._history = notes["history"]
+            self._history = notes.history
             self._saving.resumed(self.step, self._history)
-            self.epoch_seconds = notes["epoch_seconds"]
-            self._seconds_before = notes["wall_seconds"]
+            self.epoch_seconds = notes.epoch_seconds
+            self._seconds_before = notes.wall_seconds
             self._say(f"resuming after step {self.step} (epoch {self.epoch}).")
         else:
             setup.require_finite_start(config, self.state, self.hp)
@@ -203,11 +205,7 @@ class Run:
         self._saving.write()
 
     def _take(self, state: TrainState) -> None:
-        notes = {
-            "history": list(self._history),
-            "epoch_seconds": self.epoch_seconds,
-            "wall_seconds": self._wall_seconds,
-        }
+        notes = Notes(list(self._history), self.epoch_seconds, self._wall_seconds)
         self._saving.take(self.step, state, notes)
 
     @property

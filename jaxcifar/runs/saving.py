@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from jaxcifar.machine import processes
 from jaxcifar.runs.checkpoint import Checkpoints, Snapshot
 from jaxcifar.runs.folder import Row
+from jaxcifar.runs.notes import Notes
 from jaxcifar.runs.result import best_epoch
 from jaxcifar.training.state import TrainState
 
@@ -33,15 +33,15 @@ class Saving:
         """The step after which validation was best; empty before the first epoch's end."""
         return {best_epoch(history) * self._steps_per_epoch} if history else set()
 
-    def take(self, step: int, state: TrainState, notes: dict[str, Any]) -> None:
+    def take(self, step: int, state: TrainState, notes: Notes) -> None:
         """Hold a state to be saved; of earlier ones that are not, the best epoch's.
 
         Args:
           step: its number.
           state: not to be donated.
-          notes: what goes with it, with the run's `history`.
+          notes: what goes with it.
         """
-        best = self.best_step(notes["history"])
+        best = self.best_step(notes.history)
         self._unsaved = {number: held for number, held in self._unsaved.items() if number in best}
         if step > self._saved_step:
             self._unsaved[step] = Snapshot(state, notes)
@@ -65,7 +65,7 @@ class Saving:
         began = time.monotonic()
         for step, (state, notes) in self._unsaved.items():
             # The best, and what the checkpoint before calls so, which counts if this is damaged.
-            best = self.best_step(notes["history"])
+            best = self.best_step(notes.history)
             self._checkpoints.save(step, state, notes, best | self._saved_best)
             self._saved_step, self._saved_best = step, best
         self._unsaved = {}

@@ -1,6 +1,9 @@
 """Carrying out a study: which runs are left to do, and doing them."""
 
+import dataclasses
 import json
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from rich.console import Console
 
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, load_dataset
-from jaxcifar.errors import DivergedError, RunError, UsageError
+from jaxcifar.errors import BusyError, DivergedError, RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.runs.crew import Outcome, fit_all
@@ -21,6 +24,7 @@ from jaxcifar.runs.task import Task
 from jaxcifar.studies.study import Study
 
 STUDY_FILE = "study.json"
+_POLL_SECONDS = 1.0  # between two looks at runs of other processes
 
 
 def plan(
@@ -104,6 +108,9 @@ def conduct(
 ) -> list[Outcome]:
     """Do what is left of some tasks; those that share a program share its compilation.
 
+    Runs that other processes are at are waited for, and taken over where these end before the run
+    does. So afterwards all are over.
+
     Args:
       tasks: finished ones are not touched, half-done ones are gone on with.
       data_dir: TFDS folder.
@@ -114,8 +121,7 @@ def conduct(
       stopper: asks to stop; by default SIGINT and SIGTERM do.
 
     Returns:
-      how the tasks ended that were done now, those that failed before, and, with a `BusyError`,
-      those that another process is doing.
+      how the tasks ended that were done now, and those that failed before or elsewhere.
 
     Raises:
       Interrupted: when asked to stop, with everything saved.
@@ -124,25 +130,63 @@ def conduct(
     outcomes = [Outcome(task, error=error) for task in tasks if (error := _failure(task))]
     failed = {outcome.task for outcome in outcomes}
     left = [task for task in tasks if task not in failed and _unfinished(task)]
-    over = len(tasks) - len(left)
+    held: list[Task] = []  # by other processes
+    # By all of a table's runs, so that what is left to do does not change the program.
+    alike = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
-        progress.runs(over, len(tasks))
-        for config, alike in _by_shared_part(tasks).items():
-            todo = [task for task in alike if task in left]
-            if not todo:
-                continue
-            # By all of a table's runs, so that what is left to do does not change the program.
-            together = min(at_once or sensible_at_once(devices), len(alike))
-            dataset = load(config, data_dir, progress.say)
-            setup = Setup.create(config, dataset, together, devices)
-            progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
-            with stopper(console) as stop:
-                runs = [Run(task, progress.say) for task in todo]
-                for outcome in fit_all(runs, setup, progress, stop):
-                    outcomes.append(outcome)
-                    over += 1
-                    progress.runs(over, len(tasks))
+        progress.runs(len(tasks) - len(left), len(tasks))
+        while left:
+            for config, todo in _by_shared_part(left).items():
+                together = min(at_once or sensible_at_once(devices), alike[config])
+                dataset = load(config, data_dir, progress.say)
+                setup = Setup.create(config, dataset, together, devices)
+                progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
+                with stopper(console) as stop:
+                    runs = [Run(task, progress.say) for task in todo]
+                    for outcome in fit_all(runs, setup, progress, stop):
+                        left.remove(outcome.task)
+                        if isinstance(outcome.error, BusyError):
+                            held.append(outcome.task)
+                        else:
+                            outcomes.append(outcome)
+                        progress.runs(len(tasks) - len(left) - len(held), len(tasks))
+            if held:
+                left, held, over = _wait_for_others(held, progress.say)
+                outcomes += [Outcome(task, error=_failure(task)) for task in over if _failure(task)]
     return outcomes
+
+
+def _wait_for_others(
+    held: Sequence[Task], say: Callable[[str], None]
+) -> tuple[list[Task], list[Task], list[Task]]:
+    """Wait until other processes have let go of a run that is not over, or all runs are over.
+
+    Returns:
+      the runs to be taken over, those still held, and those that are over.
+    """
+    say(f"waiting for other processes: {', '.join(task.name for task in held)}")
+    # What is being run anew need not be so once more.
+    left = [dataclasses.replace(task, overwrite=False) for task in held]
+    over: list[Task] = []
+    while True:
+        free = [task for task in left if not _is_held(task)]
+        # Looked at after the lock, which is let go when the result is written.
+        over += [task for task in left if _failure(task) or not _unfinished(task)]
+        left = [task for task in left if task not in over]
+        free = [task for task in free if task not in over]
+        if free or not left:
+            return free, [task for task in left if task not in free], over
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_held(task: Task) -> bool:
+    try:
+        with locked(task.path, wait=False):
+            return False
+    except BusyError:
+        return True
+    except (OSError, RunError):
+        return False  # whoever opens it tells that
 
 
 def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:

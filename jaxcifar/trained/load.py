@@ -47,7 +47,7 @@ def load(path: str | Path) -> Classifier:
     train_examples, epoch = result["examples"]["train"], result["selected_epoch"]
     program = make_program(config, len(names), train_examples, jax.devices()[:1])
     hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
-    with Checkpoints(folder.checkpoints) as checkpoints:
+    with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         step = epoch * program.steps_per_epoch
         state: TrainState = checkpoints.load(step, _abstract_state(program, hp)).state
     return Classifier(
