@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NoReturn
@@ -169,6 +170,9 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     # raise, which are told below.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # What orbax has begun when it fails is told to nobody, by the threads that are at it.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    sys.unraisablehook = _unless_given_up
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         command()
@@ -185,6 +189,11 @@ def run_command(command: Callable[[], None]) -> NoReturn:
         errors.print("interrupted; what was saved before is kept")
         sys.exit(130)
     sys.exit(0)
+
+
+def _unless_given_up(ignored: Any) -> None:
+    if str(ignored.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(ignored)
 
 
 def _leave(code: int) -> NoReturn:

@@ -25,3 +25,10 @@ def first_line(error: BaseException) -> str:
     """What an exception says, in one line; its type if it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def last_cause(error: BaseException) -> str:
+    """Why something could not be done; TensorStore tells a chain of causes, the system's last."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return first_line(error).rsplit(": ", 1)[-1]

@@ -78,6 +78,27 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def require_readable(*paths: Path) -> None:
+    """Complain of a file or folder that is there and that this process may not read.
+
+    Raises:
+      PermissionError: see above.
+    """
+    for path in paths:
+        mode = os.R_OK | (os.X_OK if path.is_dir() else 0)
+        if path.exists() and not os.access(path, mode):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def first_free(path: Path) -> Path:
+    """The path, or with a number behind its name, so that nothing is there."""
+    free, number = path, 0
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
 def remove_partial(folder: Path) -> None:
     """Delete what dead processes left of `replacing` in a folder that this process holds."""
     with contextlib.suppress(OSError):  # then they stay: nothing reads them

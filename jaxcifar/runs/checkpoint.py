@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -12,8 +12,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
 from jaxcifar.config import Config
-from jaxcifar.errors import RunError, first_line
+from jaxcifar.errors import RunError, first_line, last_cause
 from jaxcifar.machine import processes
+from jaxcifar.machine.files import first_free, require_readable
 from jaxcifar.machine.sharing import place
 from jaxcifar.runs.notes import Notes, sealed, unsealed
 from jaxcifar.runs.structure import differences
@@ -61,16 +62,28 @@ class Checkpoints:
         self._config, self._steps_per_epoch = config, steps_per_epoch
         self._folder = folder.resolve()
         self._policy = _NewestTwoAnd()
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=self._policy, cleanup_tmp_directories=True
-            ),
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "notes": ocp.JsonCheckpointHandler(),
-            },
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._policy, cleanup_tmp_directories=True
         )
+        handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
+        try:
+            self._require_readable()
+            self._manager = ocp.CheckpointManager(
+                self._folder, options=options, item_handlers=handlers
+            )
+        except OSError as error:
+            raise RunError(
+                f"{error.filename or self._folder}: can't be used ({last_cause(error)}); mend "
+                "that, or choose another folder"
+            ) from error
+
+    def _require_readable(self) -> None:
+        """Find out before orbax does, which takes what it may not read for damaged or not there."""
+        if self._folder.exists():
+            require_readable(self._folder)
+            for path in self._folder.iterdir():
+                if path.name.isdecimal() and not path.is_symlink():
+                    require_readable(path, *path.rglob("*"))
 
     def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
         """Save `state` as checkpoint `step`, in the background.
@@ -98,7 +111,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise self._unwritable(_last_cause(error)) from error
+            raise self._unwritable(last_cause(error)) from error
 
     def wait(self) -> None:
         """Wait until all saves are on disk.
@@ -109,7 +122,7 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise self._unwritable(_last_cause(error)) from error
+            raise self._unwritable(last_cause(error)) from error
 
     def _require_space(self, state: TrainState) -> None:
         """Find out before orbax does, whose threads end in a heap of tracebacks."""
@@ -199,8 +212,10 @@ class Checkpoints:
 
     def _require_alike(self, step: int, like: TrainState) -> None:
         """Find out before orbax does, whose errors do not tell another structure from damage."""
-        there = differences(self._manager.item_metadata(step).state.tree, like)
-        if there:
+        saved = self._manager.item_metadata(step).get("state")
+        if saved is None:
+            raise ValueError("it holds no state")
+        if there := differences(saved.tree, like):
             raise RunError(
                 f"{self._folder}: checkpoint {step} holds another state than this run trains "
                 f"({there}); go on with the network, optimizer and version of jaxcifar that wrote "
@@ -211,7 +226,12 @@ class Checkpoints:
         processes.wait(f"{step} is damaged")
         if processes.first():
             folder = self._folder / str(step)
-            folder.rename(_first_free(folder.with_name(f"damaged-{step}")))
+            try:
+                folder.rename(first_free(folder.with_name(f"damaged-{step}")))
+            except OSError as error:
+                raise RunError(
+                    f"{folder}: damaged, and can't be set aside ({error.strerror}); delete it"
+                ) from error
         processes.wait(f"{step} is set aside")
         self._manager.reload()
 
@@ -227,13 +247,3 @@ class Checkpoints:
 def _placed(read: Snapshot, like: TrainState) -> Snapshot:
     state = jax.tree.map(lambda array, leaf: place(array, leaf.sharding), read.state, like)
     return read._replace(state=state)
-
-
-def _first_free(path: Path) -> Path:
-    candidates: Iterator[Path] = (path.with_name(f"{path.name}-{i}") for i in range(1, 1000))
-    return path if not path.exists() else next(c for c in candidates if not c.exists())
-
-
-def _last_cause(error: Exception) -> str:
-    """TensorStore tells a chain of causes in one line, the operating system's last."""
-    return first_line(error).rsplit(": ", 1)[-1]
