@@ -63,9 +63,11 @@ def main(argv: Sequence[str]) -> None:
     own = ("study", "rows", "seeds", "force", "at_once", "shard", "devices", "out", "data_dir")
     here = {name: options.pop(name) for name in own}
     study = Study.read(here["study"])
+    if "arch_args" in options:  # one by one, as a row's are
+        options["arch_args"] = {**study.config.get("arch_args", {}), **options["arch_args"]}
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
-    say = Console(highlight=False, soft_wrap=True, markup=False).print
+    say = Console(emoji=False, highlight=False, soft_wrap=True, markup=False).print
     study.check()  # before anything slow happens
 
     from jaxcifar.machine.compilations import count_compilations
@@ -83,7 +85,9 @@ def main(argv: Sequence[str]) -> None:
     where = f"{len(tasks)} runs" if parts == 1 else f"{len(mine)} of {len(tasks)} runs"
     say(f"{study.title}: {where}, in {out}")
     devices = first_devices(here["devices"])
-    outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, Console(highlight=False))
+    outcomes = conduct(
+        mine, here["data_dir"], here["at_once"], devices, Console(emoji=False, highlight=False)
+    )
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
     say(

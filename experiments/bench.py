@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import Parser, count, location, run_command, use_huge_pages
+from experiments.cli import Parser, add_config_options, count, location, run_command, use_huge_pages
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.files import write_text
@@ -32,6 +32,7 @@ def parser() -> Parser:
         default=ARCHS,
         help="networks, yours as FILE.py:NAME (default: both of ours)",
     )
+    add_config_options(parser, only=("arch_args",))
     add("--batch-size", type=count, default=128, help="of a training step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
     add("--peer", choices=["torch"], help="also measure PyTorch (extra: peer)")
@@ -59,13 +60,13 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.bench import measure
     from jaxcifar.bench.work import CLASSES, Work
     from jaxcifar.machine import environment
-    from jaxcifar.models import create_model
+    from jaxcifar.models import check_model, create_model
     from jaxcifar.models.summary import summarize
     from jaxcifar.runs.setup import compute_dtype
     from jaxcifar.training import network
     from jaxcifar.training.program import EVAL_BATCH
 
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
     say = partial(console.print, soft_wrap=True, markup=False)
@@ -78,8 +79,10 @@ def main(argv: Sequence[str]) -> None:
         "ours": {},
     }
     for arch in options.arch:
-        config = Config.create(arch, dtype=options.dtype)
+        own = getattr(options, "arch_args", {})
+        config = Config.create(arch, dtype=options.dtype, arch_args=own)
         model = create_model(config, CLASSES, compute_dtype(config, device))
+        check_model(config, model, CLASSES)
         macs = summarize(model).macs
         large = macs > 1e8
         few, many = (3, 100) if large else (20, 350)
@@ -90,9 +93,10 @@ def main(argv: Sequence[str]) -> None:
             steps=options.steps or (few if on_cpu else many),
             test_images=500 if on_cpu and large else 2000 if on_cpu else 10_000,
             eval_batch=EVAL_BATCH,
+            arch_args=config.arch_args,
         )
         at_once = [] if large else options.at_once  # a large network fills a device by itself
-        peer = options.peer if arch in ARCHS else None  # it knows no other
+        peer = options.peer if arch in ARCHS and not own else None  # it knows no other
         measured = measure(work, macs, peer, options.rounds, at_once, say)
         figures["rows"] += measured["rows"]
         for name in ("ratio", "ours"):
@@ -150,7 +154,7 @@ def show(console: Console, figures: dict[str, Any]) -> None:
             f"{share:.0%}" if share else "",
             f"{row['peak_memory_bytes'] / 1e9:.2f}",
         )
-    console.print(table, width=max(console.width, 130))
+    Console(emoji=False, width=max(console.width, 130)).print(table)
     for arch, phases in figures["ratio"].items():
         for phase, ratio in phases.items():
             console.print(

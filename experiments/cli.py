@@ -1,7 +1,6 @@
 """What the commands share: options made from `Config`, errors as one line, exit codes."""
 
 import argparse
-import ast
 import dataclasses
 import errno
 import logging
@@ -19,7 +18,7 @@ from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.settings import COMMON_DEFAULTS
+from jaxcifar.settings import COMMON_DEFAULTS, parsed
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,6 +51,15 @@ def names(kind: str) -> str:
     return ", ".join((*registry.KINDS[kind], f"or {own}"))
 
 
+def _whose(name: str) -> str:
+    """Which entries take an option, if not all of a kind do."""
+    for entries in registry.KINDS.values():
+        takers = [known for known, entry in entries.items() if name in entry.takes]
+        if 0 < len(takers) < len(entries):
+            return f" ({', '.join(takers)} only)"
+    return ""
+
+
 def add_config_options(
     parser: argparse.ArgumentParser,
     without: Collection[str] = (),
@@ -75,6 +83,7 @@ def add_config_options(
         if field.name in registry.KINDS:
             options["help"] += f": {names(field.name)}"
             options["metavar"] = "NAME"
+        options["help"] += _whose(field.name)
         options["help"] += f" (default: {default_of(field.name)})"
         options["default"] = argparse.SUPPRESS
         if field.name == "arch_args":
@@ -101,16 +110,8 @@ class _Arguments(argparse.Action):
             name, equals, value = word.partition("=")
             if not equals or not name.isidentifier():
                 parser.error(f"{option_string} {word}: must be NAME=VALUE")
-            given[name] = _value(value)
+            given[name] = parsed(value)
         setattr(namespace, self.dest, given)
-
-
-def _value(text: str) -> Any:
-    """A number, true or false, a tuple, or else the text itself."""
-    try:
-        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +174,7 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     # What orbax has begun when it fails is told to nobody, by the threads that are at it.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.unraisablehook = _unless_given_up
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    errors = Console(stderr=True, emoji=False, soft_wrap=True, highlight=False, markup=False)
     try:
         command()
     except UsageError as error:

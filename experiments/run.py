@@ -82,7 +82,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.runs.folder import own_task
     from jaxcifar.runs.task import Task
 
-    console = Console(highlight=False, quiet=not processes.first())
+    console = Console(emoji=False, highlight=False, quiet=not processes.first())
     say = partial(console.print, soft_wrap=True, markup=False)
     devices = first_devices(here["devices"])
     if auto:

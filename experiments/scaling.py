@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
 
     use_cpu_cores(batch_size=2, count=2)
     use_compilation_cache()
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     for arch in options.arch:
         config = Config.create(arch)
         work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)

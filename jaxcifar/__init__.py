@@ -8,7 +8,8 @@ For scripts and notebooks, imported when they are first used:
 - `load(run_dir)`: the classifier that a finished run came to; its `predict(images)` gives
   probabilities and labels.
 - `summarize(network)`: what a network is made of; its `table()` is text.
-- `UsageError`, `RunError`: what all of these raise, each with one line that says what to do.
+- `UsageError`, `RunError`: what all of these raise, each with one line that says what to do;
+  `train` also raises `Interrupted`, with everything saved.
 """
 
 import importlib
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "Config": "jaxcifar.config",
     "Dataset": "jaxcifar.data",
+    "Interrupted": "jaxcifar.machine.interrupt",
     "RunError": "jaxcifar.errors",
     "UsageError": "jaxcifar.errors",
     "load": "jaxcifar.trained.load",

@@ -77,7 +77,7 @@ class Config:
     schedule: str = _option("course of the learning rate", array="none")
     step_size: int = _option("epochs between two decays of the step schedule", array=1)
     gamma: float = _option("factor of one decay of the step schedule", array=1.0)
-    dropout: float = _option("dropout rate before the last layer (cnn only)")
+    dropout: float = _option("dropout rate before the last layer")
     normalize: bool = _option("bring each channel to mean 0 and deviation 1", array=True)
     augment: bool = _option("random 4-pixel shifts and horizontal flips in training", array=True)
     augmentation: str = _option("what else is done to training images, after shifts and flips")
@@ -98,11 +98,17 @@ class Config:
         Raises:
           UsageError: also for an override that what it belongs to does not take.
         """
+        if not isinstance(arch, str):
+            raise UsageError(f"--arch {arch!r:.80}: is no name of a network")
+        if isinstance(overrides.get("arch_args"), tuple):
+            overrides["arch_args"] = dict(overrides["arch_args"])
+        overrides = typed("settings", overrides, cls)
         settings = {"arch": arch, **overrides}
         for name in overrides.keys() - applicable(settings).keys():
             kind = belongs_to(name)
             owner = settings.get(kind, defaults(arch).get(kind))
-            how = "; set its fields with --arch-args" if registry.is_own(owner) else ""
+            own = kind == "arch" and registry.is_own(owner)
+            how = "; set its fields with --arch-args" if own else ""
             reject(name, overrides[name], f"--{kind} {owner} has no {flag(name)}{how}")
         settings = {**defaults(arch), **settings}
         settings["arch_args"] = frozen(settings["arch_args"])
@@ -168,11 +174,15 @@ class Config:
             raise RunError(f"not a config of this version of jaxcifar: {error}") from error
 
     def settings(self) -> dict[str, Any]:
-        """All fields in one flat table: a network's own among them, and whose code was used."""
+        """All fields in one flat table: a network's own among them, and whose code was used.
+
+        Code is named without the path to it, for its digest says which it is.
+        """
         values = dataclasses.asdict(self)
         own, sources = values.pop("arch_args"), values.pop("sources") or ()
-        digests = {f"SHA-256 of {getattr(self, kind)}": digest for kind, digest in sources}
-        named = {name if name not in values else f"{self.arch} {name}": v for name, v in own}
+        values |= {kind: re.sub(r".*[/\\]", "", values[kind]) for kind, _ in sources}
+        digests = {f"SHA-256 of {values[kind]}": digest for kind, digest in sources}
+        named = {name if name not in values else f"network's {name}": v for name, v in own}
         return values | named | digests
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
@@ -222,13 +232,12 @@ class Config:
 
     def run_name(self) -> str:
         """A readable folder name: what differs from the reference settings, and the seed."""
-        reference = {**defaults(self.arch), "arch": self.arch}
+        reference = defaults(self.arch)
         short = [registry.entry("arch", self.arch).title, Path(self.dataset).stem]
         parts = [self.arch if not registry.is_own(self.arch) else short[0], short[1]]
         for name, value in self.settings().items():
-            if name in ("dataset", "seed", "data_sha256") or name.startswith("SHA-256"):
-                continue
-            if value == reference.get(name):
+            told = name in ("arch", "dataset", "seed", "data_sha256") or name.startswith("SHA-256")
+            if told or value == reference.get(name):
                 continue
             dashed = flag(name)
             shown = ("" if value else "no-") + dashed if isinstance(value, bool) else None

@@ -7,7 +7,7 @@ without JAX.
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,17 @@ def entry(kind: str, name: str) -> Entry:
     if kind != "dataset" and is_own(name):
         title = name.rpartition(":")[2]
         return dataclasses.replace(_OWN[kind], constructor=name, title=title)
-    near = difflib.get_close_matches(name, entries, n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
+    noun, own = _NOUNS.get(kind, kind), _OWN_FORM.get(kind, "your own as FILE.py:NAME")
     raise UsageError(
-        f"--{kind} {name}: no such {_NOUNS.get(kind, kind)}; {meant}choose one of "
-        f"{', '.join(entries)}, or {_OWN_FORM.get(kind, 'your own as FILE.py:NAME')}"
+        f"--{kind} {name}: no such {noun}; {did_you_mean(name, entries)}choose one of "
+        f"{', '.join(entries)}, or {own}"
     )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that names what an unknown name may stand for; empty if nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def conditional(kind: str) -> set[str]:

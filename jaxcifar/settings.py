@@ -1,5 +1,6 @@
 """Settings before they are a `Config`: their defaults, their types, what applies to what."""
 
+import ast
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, get_args
@@ -51,7 +52,10 @@ def typed(where: str, settings: Mapping[str, Any], config: type) -> dict[str, An
     checked = {}
     for name, value in settings.items():
         if name not in fields:
-            raise UsageError(f"{where}: {name} is no setting; they are {', '.join(fields)}")
+            meant = registry.did_you_mean(name, fields)
+            raise UsageError(f"{where}: {name} is no setting; {meant}they are {', '.join(fields)}")
+        if value is None and name in ("sources", "data_sha256"):
+            continue
         if name in ("arch_args", "sources"):
             kinds: Iterable[type] = (dict,)
         else:
@@ -93,10 +97,19 @@ def flag(name: str) -> str:
 
 
 def spelled(value: Any) -> str:
-    """A value as the command line takes it: tuples as 16,32 or 16, ."""
+    """A value as the command line takes it: tuples as 16,32 or 16, ; `parsed` undoes it."""
+    text = str(value)
     if isinstance(value, tuple):
-        return ",".join(map(spelled, value)) + "," * (len(value) == 1)
-    return str(value)
+        text = ",".join(map(str, value)) + "," * (len(value) == 1)
+    return text if parsed(text) == value else repr(value)
+
+
+def parsed(text: str) -> Any:
+    """A number, true or false, a tuple, or else the text itself."""
+    try:
+        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def reject(name: str, value: Any, rule: str) -> NoReturn:

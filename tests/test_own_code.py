@@ -132,13 +132,13 @@ def test_a_module_is_named_by_its_dotted_name():
         ("Fails", "net.py", {}, ["net.py:16", "Error"]),
         ("FailsInTraining", "net.py", {}, ["net.py:21", "RuntimeError: not yet"]),
         ("NoTrain", "net.py", {}, ["no `train`"]),
-        ("Seven", "net.py", {}, ["returns [B, 7]", "10 classes"]),
+        ("Seven", "net.py", {}, ["returns [2, 7]", "10 classes"]),
         ("Pair", "net.py", {}, ["returns tuple"]),
         ("number", "net.py", {}, ["no Flax module"]),
         ("gives_number", "net.py", {}, ["gives int"]),
         ("Net", "net.py", {"arch_args": {"widht": 3}}, ["widht", "did you mean width?"]),
         ("Net", "net.py", {"arch_args": {"num_classes": 3}}, ["num_classes"]),
-        ("Net", "net.py", {"arch_args": {"width": "wide"}}, ["net.py:11", "Error"]),
+        ("Net", "net.py", {"arch_args": {"width": "wide"}}, ["width=wide", "of the kind of 4"]),
         ("Net", "net.py", {"dropout": 0.5}, ["--dropout 0.5", "--arch-args"]),
         ("Net", "net.py", {"dtype": "bfloat16"}, ["--dtype bfloat16", "no field `dtype`"]),
     ],
@@ -228,7 +228,7 @@ def test_a_run_keeps_the_file_and_refuses_to_go_on_with_another(files, easy_data
     result = train(tmp_path / "run", easy_dataset, Config.create(f"{file}:Net", **settings))
     digest = hashlib.sha256(NETWORKS.encode()).hexdigest()
     assert result["config"]["sources"] == {"arch": digest}
-    assert (tmp_path / "run" / "sources" / "arch.py").read_text() == NETWORKS
+    assert (tmp_path / "run" / "sources" / "arch" / "mine.py").read_text() == NETWORKS
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["sources"]["arch"] == digest
     file.write_text(NETWORKS + "\n")
@@ -247,6 +247,6 @@ def test_a_config_is_read_without_its_file(files):
 
 def test_the_commands_tell_it_in_one_line(files):
     done = command("summary", "--arch", f"{files}/net.py:Seven")
-    assert_one_line_error(done, 2, "returns [B, 7]")
+    assert_one_line_error(done, 2, "net.py:Seven: returns [2, 7]")
     done = command("run", "--arch", f"{files}/net.py:Net", "--arch-args", "width")
     assert_one_line_error(done, 2, "NAME=VALUE")

@@ -65,9 +65,8 @@ def test_every_study_survives_its_json(path, tmp_path):
 def test_bad_files_are_refused(text, words, tmp_path):
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(UsageError) as error:
-        Study.read(tmp_path / "bad.toml")
+        Study.read(tmp_path / "bad.toml").check()
     assert words in str(error.value)
-    assert "bad.toml" in str(error.value)
 
 
 def test_whole_numbers_stand_for_fractions(tmp_path):
@@ -86,7 +85,7 @@ def test_whole_numbers_stand_for_fractions(tmp_path):
         (["--rows", "norm", "--force", "aug"], ["--force aug", "not among"]),
         (["--at-once", "0"], ["--at-once", "0: must be at least 1"]),
         (["--epochs", "0"], ["--epochs 0", "at least 1"]),
-        (["--seeds", "-1"], ["--seed -1"]),
+        (["--seeds", "-1"], ["--seeds", "-1"]),
         (["--seed", "1"], ["--seed"]),
     ],
 )

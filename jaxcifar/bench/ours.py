@@ -37,7 +37,7 @@ class Ours:
         train, test = random_examples(work)
         mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
         names = tuple(map(str, range(CLASSES)))
-        self._dataset = Dataset("noise", "noise", names, {}, train, test, test, mean, std)
+        self._dataset = Dataset("noise", "noise", names, train, test, test, mean, std)
         named = {"dataset": self._dataset.name, "data_sha256": self._dataset.sha256}
         self._config = dataclasses.replace(work.config, **named)
         self._setup = Setup.create(self._config, self._dataset, work.at_once)

@@ -1,6 +1,7 @@
 """What all contestants of the bench are given to do."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class Work:
       test_images: evaluated in a timed round.
       eval_batch: how many of them at a time.
       at_once: runs to train together.
+      arch_args: the network's own arguments.
     """
 
     arch: str
@@ -31,12 +33,14 @@ class Work:
     test_images: int
     eval_batch: int
     at_once: int = 1
+    arch_args: tuple[tuple[str, Any], ...] = ()
 
     @property
     def config(self) -> Config:
         """Of a run that does two rounds of this work as two epochs."""
         return Config.create(
             self.arch,
+            arch_args=self.arch_args,
             dtype=self.dtype,
             batch_size=self.batch_size,
             epochs=2,

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -46,7 +47,6 @@ class Dataset:
       name: short, and fit for a file's name.
       title: what plots and reports call it.
       class_names: by label.
-      fingerprints: "train" (validation included) and "test" -> SHA-256 of its sorted records.
       mean: per-channel mean of the training images, `[3] float32`, of pixels in [0, 1].
       std: their per-channel standard deviation, `[3] float32`.
 
@@ -57,12 +57,13 @@ class Dataset:
     name: str
     title: str
     class_names: tuple[str, ...]
-    fingerprints: Mapping[str, str]
     train: Examples
     val: Examples
     test: Examples
     mean: np.ndarray
     std: np.ndarray
+    # What a loader of ours has seen to hold. Of images that somebody put in, it is computed.
+    _verified: Mapping[str, str] | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for split in ("train", "val", "test"):
@@ -126,17 +127,18 @@ class Dataset:
         train, val = train_val_indices(labels, val_fraction, train_examples)
         train_records = records["train"][train]
         mean, std = channel_statistics(train_records)
-        return cls(
+        dataset = cls(
             name=name,
             title=title,
             class_names=tuple(class_names),
-            fingerprints=dict(fingerprints),
             train=Examples(*rec.unpack(train_records)),
             val=Examples(*rec.unpack(records["train"][val])),
             test=Examples(*rec.unpack(records["test"])),
             mean=mean,
             std=std,
         )
+        object.__setattr__(dataset, "_verified", dict(fingerprints))
+        return dataset
 
     @property
     def num_classes(self) -> int:
@@ -146,13 +148,27 @@ class Dataset:
     @property
     def is_known(self) -> bool:
         """Whether it is one of the catalogue, whose name says what it holds."""
-        return self.name in CATALOG
+        return self._verified is not None and self.name in CATALOG
+
+    @cached_property
+    def fingerprints(self) -> Mapping[str, str]:
+        """SHA-256 of the sorted records of each split, "train" with validation included."""
+        if self._verified is not None:
+            return self._verified
+        parts = {"train": (self.train, self.val), "test": (self.test,)}
+        return {split: self._digest(*examples) for split, examples in parts.items()}
 
     @property
     def sha256(self) -> str:
         """One digest of all its images, labels and class names."""
-        content = {"class_names": self.class_names, "fingerprints": self.fingerprints}
+        content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}
+        if self._verified is None:  # then its split may be any
+            content["val"] = self._digest(self.val)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _digest(self, *parts: Examples) -> str:
+        packed = [rec.pack(part.images, part.labels, self.num_classes) for part in parts]
+        return rec.fingerprint(rec.sort(np.concatenate(packed)))
 
 
 def choose_dataset(data_dir: Path, say: Say = print) -> str:
@@ -178,14 +194,14 @@ def dataset_title(name: str) -> str:
     return title if name in CATALOG else own_title(name)
 
 
-def load_dataset(config: Config, data_dir: Path, say: Say = print) -> Dataset:
+def load_dataset(config: Config, data_dir: str | Path, say: Say = print) -> Dataset:
     """Load, and prepare if need be, the data set that `config` names.
 
     Raises:
       RunError: see `load_records` and `load_own`.
       UsageError: there is no such data set, or the split leaves no images.
     """
-    name, title = config.dataset, dataset_title(config.dataset)
+    name, title, data_dir = config.dataset, dataset_title(config.dataset), Path(data_dir)
     if name in CATALOG:
         entry = CATALOG[name]
         records, class_names = load_records(entry, data_dir, say=say), entry.class_names

@@ -58,7 +58,7 @@ def load_own(name: str, data_dir: Path, say: Callable[[str], None] = print) -> P
       RunError: something in it can't be read, or `data_dir` can't be written.
     """
     path = _absolute(name)
-    _check_place(name, path, data_dir)
+    _check_path(name, path, data_dir)
     folder = ImageFolder.listed(path) if path.is_dir() else None
     source = folder.digest if folder else _file_digest(path)
     cache = data_dir / "own" / f"{own_name(name)}-{_digest(os.fsencode(path))[:12]}"
@@ -84,7 +84,7 @@ def load_own(name: str, data_dir: Path, say: Callable[[str], None] = print) -> P
         ) from error
 
 
-def _check_place(name: str, path: Path, data_dir: Path) -> None:
+def _check_path(name: str, path: Path, data_dir: Path) -> None:
     if not path.is_dir() and not (path.is_file() and path.suffix == ".npz"):
         problem = "neither a folder nor an .npz file" if path.exists() else "no such folder or file"
         raise UsageError(

@@ -80,7 +80,7 @@ class _Dice:
         return np.stack([next(self._columns) for _ in range(3)], axis=1)
 
 
-def _place(dice: _Dice, spread: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def _centre(dice: _Dice, spread: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """Pixel positions seen from a random centre at a random angle: two `[n, 32, 32] float64`."""
     x = COLUMN - spread * dice.between(-1, 1)
     y = ROW - spread * dice.between(-1, 1)
@@ -98,7 +98,7 @@ def _paint(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None
 
 def _paint_stroke(canvas: np.ndarray, dice: _Dice, widest: float) -> None:
     """Paint clutter: a line with round ends, or a dot, of at most `widest` pixels half across."""
-    u, v = _place(dice, SIDE / 2)
+    u, v = _centre(dice, SIDE / 2)
     half_length = np.maximum(dice.between(-3, 6), 0)  # a third of the strokes are dots
     past_the_end = np.maximum(np.abs(u) - half_length, 0)
     _paint(canvas, _radius(past_the_end, v) - dice.between(0.3, widest), dice.colour())
@@ -116,7 +116,7 @@ def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
         _paint_stroke(canvas, dice, widest=1.6)
 
     size = dice.between(8, 13)
-    u, v = _place(dice, 14 - size)
+    u, v = _centre(dice, 14 - size)
     u, v = u / size, v / (size * dice.between(0.9, 1.1))
     distance = np.empty_like(u)
     for label, shape in enumerate(SHAPES.values()):

@@ -1,10 +1,9 @@
 """Networks: ours, and anyone's that is a Flax module called `model(images, train)`."""
 
 import dataclasses
-import difflib
 import inspect
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from flax import linen as nn
 from jaxcifar import own_code, registry
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.settings import spelled
 
 IMAGE_SHAPE = (32, 32, 3)
 _FLAX_FIELDS = {"parent", "name"}
@@ -38,15 +38,14 @@ def create_model(
     constructor = own_code.load("arch", config.arch)
     if not callable(constructor):
         raise UsageError(f"--arch {config.arch}: is no Flax module, nor a function that gives one")
-    fields = _arguments(constructor)
+    defaults = _arguments(constructor)
     given = {"num_classes": num_classes, "dtype": dtype, "axis_name": axis_name}
     given |= {name: getattr(config, name) for name in registry.entry("arch", config.arch).takes}
-    own = dict(config.arch_args)
-    for name in own:
-        if name not in fields or name in given:
-            _refuse(config, name, [field for field in fields if field not in given])
-    with own_code.telling_of_own_code("arch", config.arch):
-        model = constructor(**{k: v for k, v in given.items() if k in fields}, **own)
+    for name, value in config.arch_args:
+        _check_argument(config, name, value, defaults, given)
+    given = {name: value for name, value in given.items() if name in defaults}
+    with own_code.telling_of_own_code(("arch", config.arch)):
+        model = constructor(**given, **dict(config.arch_args))
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"--arch {config.arch}: gives {type(model).__name__}, not a Flax module (flax.linen)"
@@ -58,22 +57,33 @@ def create_model(
     return model
 
 
-def _arguments(constructor: Callable[..., Any]) -> list[str]:
+def _arguments(constructor: Callable[..., Any]) -> dict[str, Any]:
+    """What a network can be made with: name -> default."""
     if dataclasses.is_dataclass(constructor):
-        names = [field.name for field in dataclasses.fields(constructor) if field.init]
-    else:
-        names = list(inspect.signature(constructor).parameters)
-    return [name for name in names if name not in _FLAX_FIELDS]
+        fields = (field for field in dataclasses.fields(constructor) if field.init)
+        return {field.name: field.default for field in fields if field.name not in _FLAX_FIELDS}
+    return {p.name: p.default for p in inspect.signature(constructor).parameters.values()}
 
 
-def _refuse(config: Config, name: str, free: list[str]) -> NoReturn:
-    near = difflib.get_close_matches(name, free, n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    title = registry.entry("arch", config.arch).title
-    raise UsageError(
-        f"--arch-args {name}: {title} has no such argument; {meant}"
-        f"it takes {', '.join(free) or 'none'}"
-    )
+def _check_argument(
+    config: Config, name: str, value: Any, defaults: Mapping[str, Any], given: Mapping[str, Any]
+) -> None:
+    said = f"--arch-args {name}={spelled(value)}"
+    if name in given:
+        how = "with --" + name if name in ("dropout", "dtype") else "from the data and the devices"
+        raise UsageError(f"{said}: is set {how}")
+    if name not in defaults:
+        title = registry.entry("arch", config.arch).title
+        free = [known for known in defaults if known not in given]
+        raise UsageError(
+            f"{said}: {title} has no such argument; {registry.did_you_mean(name, free)}"
+            f"it takes {', '.join(free) or 'none'}"
+        )
+    default = defaults[name]
+    kind = type(default)
+    fits = isinstance(value, kind) or (kind is float and type(value) is int)
+    if kind in (bool, int, float, str, tuple) and (not fits or (kind is int and value is True)):
+        raise UsageError(f"{said}: must be of the kind of {spelled(default)}, which is its default")
 
 
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
@@ -97,7 +107,7 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
             return model.apply(variables, images, train=False)
         return model.apply(variables, images, train=True, rngs=rngs, mutable=list(variables))[0]
 
-    with own_code.telling_of_own_code("arch", config.arch):
+    with own_code.telling_of_own_code(("arch", config.arch)):
         outputs = [
             jax.eval_shape(lambda images, train=train: run(images, train), images)
             for train in (False, True)
@@ -106,8 +116,9 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         if not hasattr(logits, "shape"):
             raise UsageError(f"{said} returns {type(logits).__name__}, not an array of logits")
         if logits.shape != (2, num_classes):
-            shown = ", ".join(map(str, ("B", *logits.shape[1:])))
             raise UsageError(
-                f"{said} returns [{shown}]; the data has {num_classes} classes, so it must be "
-                f"[B, {num_classes}]: give it a field num_classes, which is set to that"
+                f"{said} returns {list(logits.shape)} for 2 images of {num_classes} classes; it "
+                f"must be [2, {num_classes}]: a field num_classes is set to the number of classes"
             )
+        if not jnp.issubdtype(logits.dtype, jnp.floating):
+            raise UsageError(f"{said} returns {logits.dtype} for logits; they must be floats")

@@ -22,7 +22,7 @@ class Box:
 
     Attributes:
       nodes: that it stands for, the first of which tells how it looks.
-      sources: places of the boxes that it reads.
+      sources: indices of the boxes that it reads.
       side: whether it stands beside the others, on the way from a fork to a join.
     """
 
@@ -91,15 +91,15 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
     """The boxes in the order in which they are drawn and computed."""
     users = _users([node.sources for node in graph])
     boxes: list[Box] = []
-    place: dict[int, int] = {}  # of each node, its box
+    index: dict[int, int] = {}  # of each node, its box
     for number, node in enumerate(graph):
-        sources = list(dict.fromkeys(place[source] for source in node.sources))
+        sources = list(dict.fromkeys(index[source] for source in node.sources))
         before = boxes[sources[0]] if len(sources) == 1 else None
         if before and _follows(node, before, users[node.sources[0]]):
             before.nodes.append(node)
-            place[number] = sources[0]
+            index[number] = sources[0]
         else:
-            place[number] = len(boxes)
+            index[number] = len(boxes)
             boxes.append(Box([node], sources))
     return _put_aside(boxes)
 
@@ -111,11 +111,11 @@ def _follows(node: Node, before: Box, users: Sequence[int]) -> bool:
 
 
 def _users(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """Of each place, the later ones that read it."""
+    """Of each index, the later ones that read it."""
     users: dict[int, list[int]] = defaultdict(list)
-    for place, read in enumerate(sources):
+    for index, read in enumerate(sources):
         for source in read:
-            users[source].append(place)
+            users[source].append(index)
     return users
 
 
@@ -124,19 +124,19 @@ def _put_aside(boxes: list[Box]) -> list[Box]:
     users = _users([box.sources for box in boxes])
     main = list(range(len(boxes)))
     aside: dict[int, list[int]] = defaultdict(list)  # by the join that follows
-    for place, box in enumerate(boxes):
-        at = main.index(place)
-        if len(box.sources) != 1 or len(users[place]) != 1 or box.kind == "operator":
+    for index, box in enumerate(boxes):
+        at = main.index(index)
+        if len(box.sources) != 1 or len(users[index]) != 1 or box.kind == "operator":
             continue
-        if len(boxes[users[place][0]].sources) < 2:
+        if len(boxes[users[index][0]].sources) < 2:
             continue
         before, after = main[at - 1], main[at + 1]
-        plain = box.sources == [before] and users[place] == [after]
+        plain = box.sources == [before] and users[index] == [after]
         if before in boxes[after].sources and not plain:
-            main.remove(place)
+            main.remove(index)
             box.side = True
-            aside[users[place][0]].append(place)
-    order = [number for place in main for number in (*aside[place], place)]
+            aside[users[index][0]].append(index)
+    order = [number for index in main for number in (*aside[index], index)]
     moved = {old: new for new, old in enumerate(order)}
     for box in boxes:
         box.sources = [moved[source] for source in box.sources]

@@ -13,12 +13,12 @@ _LEAST_HEIGHT, _ASPECT = 620, 1.5
 def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     """Places of the boxes of each column."""
     last = {}  # reader of each box
-    for place, box in enumerate(boxes):
-        last |= dict.fromkeys(box.sources, place)
+    for index, box in enumerate(boxes):
+        last |= dict.fromkeys(box.sources, index)
     tall = math.sqrt(sum(_room(box) for box in boxes) * (WIDTH + 80) / _ASPECT)
     column: list[int] = []
     height, open_ways, cuts = 0.0, set(), set()
-    for place, box in enumerate(boxes):
+    for index, box in enumerate(boxes):
         if column and open_ways == {column[-1]} and not (box.side or boxes[column[-1]].side):
             before = boxes[column[-1]]
             limit = max(_LEAST_HEIGHT, tall) * (1 + 0.3 * shared(before.path, box.path))
@@ -27,12 +27,12 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
                 cut = _cut(boxes, column, cuts, box)
                 yield column[:cut]
                 column, cuts = column[cut:], set()
-                height = sum(_room(boxes[place]) for place in column)
+                height = sum(_room(boxes[index]) for index in column)
             else:
                 cuts.add(len(column))
-        column.append(place)
+        column.append(index)
         height += 0 if box.side else _room(box)
-        open_ways = {way for way in (*open_ways, place) if last.get(way, 0) > place}
+        open_ways = {way for way in (*open_ways, index) if last.get(way, 0) > index}
     yield column
 
 

@@ -71,16 +71,16 @@ def plot_network(summary: Summary, title: str, path: Path) -> None:
         axes.add_patch(patches.Circle(point, 2, color=_INK))
     for point in layout.names:
         _write_on_way(axes, point, "identity", layout.panels)
-    for place, centre in layout.centres.items():
-        _draw_box(axes, boxes[place], centre)
+    for spot, centre in layout.centres.items():
+        _draw_box(axes, boxes[spot], centre)
     width = max(layout.width, 480)
     handles = _legend(boxes)
     in_row = min(len(handles), int(width // _LEGEND_ENTRY))
     height = layout.height + _LEGEND + 14 * (len(handles) - 1) // in_row
     _write(axes, (width / 2, 16), f"{title}: {summary.params:,} parameters", 13)
     _write(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 22 / height), "borderaxespad": 0}
-    axes.legend(handles=handles, ncols=in_row, fontsize=8.5, frameon=False, **place)
+    spot = {"loc": "lower center", "bbox_to_anchor": (0.5, 22 / height), "borderaxespad": 0}
+    axes.legend(handles=handles, ncols=in_row, fontsize=8.5, frameon=False, **spot)
     axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
     figure.set_size_inches(width / 72, height / 72)
     dpi = min(100, _MOST_PIXELS / max(figure.get_size_inches()))
@@ -119,8 +119,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     centre = (panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2
     size = panel.right - panel.left, panel.bottom - panel.top
     _draw_rounded(axes, centre, size, facecolor=_PANELS[panel.depth], linewidth=0, zorder=0)
-    place = (panel.left + 6, panel.top + 9)
-    _write(axes, place, _fit(panel.label, 7.5, size[0])[0], color=_FAINT, ha="left")
+    spot = (panel.left + 6, panel.top + 9)
+    _write(axes, spot, _fit(panel.label, 7.5, size[0])[0], color=_FAINT, ha="left")
 
 
 def _draw_box(axes: Axes, box: Box, centre: Point) -> None:

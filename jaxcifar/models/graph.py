@@ -27,7 +27,7 @@ class Node:
       output_shape: of what leaves.
       params: parameters used here first.
       path: the modules that it lies in, outermost first, if they hold other nodes as well.
-      sources: places in the graph of the nodes that it reads, all before its own.
+      sources: indices in the graph of the nodes that it reads, all before its own.
     """
 
     kind: str
@@ -54,9 +54,9 @@ def build_graph(trace: Trace) -> tuple[Node, ...]:
     drafts = builder.finished()
     drop_unused(drafts)
     merge_groups(drafts)
-    places = {key: place for place, key in enumerate(drafts)}
+    indices = {key: index for index, key in enumerate(drafts)}
     return tuple(
-        Node(**_fields(draft), sources=tuple(places[key] for key in draft.sources))
+        Node(**_fields(draft), sources=tuple(indices[key] for key in draft.sources))
         for draft in drafts.values()
     )
 

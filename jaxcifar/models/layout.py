@@ -38,8 +38,8 @@ class Net:
     Attributes:
       start: where the arrow to the box below begins, if there is one that goes on there.
       top, bottom: where it leaves the column, and its last reader.
-      targets: places of boxes.
-      box: place of the box that stands on the way, if any.
+      targets: indices of boxes.
+      box: index of the box that stands on the way, if any.
       named: whether to write on it that it is a skip.
     """
 
@@ -82,11 +82,11 @@ class Layout:
 
 
 def lay_out(boxes: Sequence[Box]) -> Layout:
-    """Place everything."""
+    """Lay out everything."""
     layout = Layout()
     left, flow = 0.0, None
     for column in split_columns(boxes):
-        left, flow = _Column(boxes, column, layout, left).place(flow)
+        left, flow = _Column(boxes, column, layout, left).lay_out(flow)
     layout.width = left
     layout.height += 2 * GAP
     return layout
@@ -99,24 +99,24 @@ class _Column:
         self, boxes: Sequence[Box], column: Sequence[int], layout: Layout, left: float
     ) -> None:
         self._boxes, self._layout, self._left = boxes, layout, left
-        self._main = [place for place in column if not boxes[place].side]
-        self._side = [place for place in column if boxes[place].side]
-        self._depth = max(len(boxes[place].path) for place in column)
+        self._main = [index for index in column if not boxes[index].side]
+        self._side = [index for index in column if boxes[index].side]
+        self._depth = max(len(boxes[index].path) for index in column)
         self._x = left + PAD * (self._depth + 1) + WIDTH / 2
         self._y = float(TOP)
         self._forks: dict[int, float] = {}  # by source
         self._open: list[Panel] = []
         self._panels: list[Panel] = []
 
-    def place(self, flow: tuple[int, Point] | None) -> tuple[float, tuple[int, Point]]:
-        """Place all, entered by the way of a box that ends at a point; returns the next of both."""
+    def lay_out(self, flow: tuple[int, Point] | None) -> tuple[float, tuple[int, Point]]:
+        """Lay out all, entered by the way of a box ending at a point; returns the next of both."""
         before, entry = flow or (None, None)
         source = before
-        for place in self._main:
-            self._place_box(place, source)
-            source = place
+        for index in self._main:
+            self._lay_box(index, source)
+            source = index
         self._close(0)
-        right = self._place_lanes()
+        right = self._lay_lanes()
         self._layout.panels += self._panels
         self._layout.headers.append((self._boxes[source].output, self._x))
         self._layout.height = max(self._layout.height, self._y)
@@ -125,9 +125,9 @@ class _Column:
         end = (self._x, self._bottom(source))
         return right + GUTTER, (source, end)
 
-    def _place_box(self, place: int, source: int | None) -> None:
-        box, path = self._boxes[place], self._boxes[place].path
-        targets = self._lane_targets(source, place)
+    def _lay_box(self, index: int, source: int | None) -> None:
+        box, path = self._boxes[index], self._boxes[index].path
+        targets = self._lane_targets(source, index)
         if source in self._main:
             self._close(shared(self._boxes[source].path, path))
             self._y += GAP if path or not targets else GAP / 2
@@ -143,7 +143,7 @@ class _Column:
             if depth < len(path):
                 self._open_panel(path[depth], depth)
         start, height = self._y, box.size[1]
-        self._layout.centres[place] = (self._x, start + height / 2)
+        self._layout.centres[index] = (self._x, start + height / 2)
         self._y += height
         if source in self._main and source in box.sources:
             self._layout.ways.append(([(self._x, self._bottom(source)), (self._x, start)], 0))
@@ -164,27 +164,27 @@ class _Column:
             self._y += PAD
             self._open.pop().bottom = self._y
 
-    def _bottom(self, place: int) -> float:
-        return self._layout.centres[place][1] + self._boxes[place].size[1] / 2
+    def _bottom(self, index: int) -> float:
+        return self._layout.centres[index][1] + self._boxes[index].size[1] / 2
 
     def _nets(self) -> Iterator[Net]:
-        heights = {place: centre[1] for place, centre in self._layout.centres.items()}
+        heights = {index: centre[1] for index, centre in self._layout.centres.items()}
         for source, fork in self._forks.items():
             at = self._main.index(source) + 1 if source in self._main else 0
             targets = self._lane_targets(source, self._main[at])
             goes_on = source in self._boxes[self._main[at]].sources
             start = fork if goes_on or not at else self._bottom(source)
-            direct = [place for place in targets if not self._boxes[place].side]
+            direct = [index for index in targets if not self._boxes[index].side]
             if direct:
-                named = all(self._boxes[place].nodes[0].name == "+" for place in direct)
-                bottom = max(heights[place] for place in direct)
+                named = all(self._boxes[index].nodes[0].name == "+" for index in direct)
+                bottom = max(heights[index] for index in direct)
                 yield Net(start, fork, bottom, direct, named=named)
-            for place in set(targets) - set(direct):
-                join = next(main for main in self._main if place in self._boxes[main].sources)
-                yield Net(start, fork, heights[join], [join], place)
+            for index in set(targets) - set(direct):
+                join = next(main for main in self._main if index in self._boxes[main].sources)
+                yield Net(start, fork, heights[join], [join], index)
 
-    def _place_lanes(self) -> float:
-        """Place all ways through lanes and what stands on them; returns where the column ends."""
+    def _lay_lanes(self) -> float:
+        """Lay out all ways through lanes and what stands on them; returns where the column ends."""
         nets = sorted(self._nets(), key=lambda net: (net.bottom - net.top, net.top))
         for number, net in enumerate(nets):
             beside = [n.lane for n in nets[:number] if n.top < net.bottom and net.top < n.bottom]

@@ -46,7 +46,7 @@ class Operation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Scope:
     """Where in a program equations stand; see `Operation`."""
 
     times: int = 1
@@ -74,7 +74,7 @@ class Program:
         return next(self._numbers)
 
     def inline(
-        self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int | None], place: Place
+        self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int | None], scope: Scope
     ) -> list[int | None]:
         """Append a program's equations; returns the numbers of what it returns."""
         jaxpr = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
@@ -85,30 +85,30 @@ class Program:
             return [None if isinstance(var, Literal) else known[var] for var in variables]
 
         for equation in jaxpr.eqns:
-            outputs = self._append(equation, read(equation.invars), place)
+            outputs = self._append(equation, read(equation.invars), scope)
             known |= dict(zip(equation.outvars, outputs, strict=True))
         return read(jaxpr.outvars)
 
     def _append(
-        self, equation: JaxprEqn, inputs: list[int | None], place: Place
+        self, equation: JaxprEqn, inputs: list[int | None], scope: Scope
     ) -> Sequence[int | None]:
         calls = re.findall(rf"{SCOPE}(\d+)", str(equation.source_info.name_stack))
-        place = dataclasses.replace(place, call=int(calls[-1])) if calls else place
+        scope = dataclasses.replace(scope, call=int(calls[-1])) if calls else scope
         name, params = equation.primitive.name, equation.params
         if name == "scan":
-            place = dataclasses.replace(place, times=place.times * params["length"])
-            return self.inline(params["jaxpr"], inputs, place)
+            scope = dataclasses.replace(scope, times=scope.times * params["length"])
+            return self.inline(params["jaxpr"], inputs, scope)
         if name == "while":
-            return self.inline(params["body_jaxpr"], inputs[params["cond_nconsts"] :], place)
+            return self.inline(params["body_jaxpr"], inputs[params["cond_nconsts"] :], scope)
         if name == "cond":
             branch = self._branch(params["branches"], inputs[0])
-            return self.inline(branch, inputs[1:], place)
+            return self.inline(branch, inputs[1:], scope)
         body = next(_bodies(equation), None)
         if body is not None:
             if name in ("jit", "pjit"):
-                functions = (*place.functions, (params["name"], self.number()))
-                place = dataclasses.replace(place, functions=functions)
-            return self.inline(body, inputs, place)
+                functions = (*scope.functions, (params["name"], self.number()))
+                scope = dataclasses.replace(scope, functions=functions)
+            return self.inline(body, inputs, scope)
         outputs = tuple(self.number() for _ in equation.outvars)
         depends = any(value in self.depending for value in inputs)
         if depends:
@@ -120,7 +120,7 @@ class Program:
             self._patterns.update(outputs)
         macs = 0 if read & self._patterns else multiply_accumulates(equation)
         values = equation, tuple(inputs), outputs
-        self.operations.append(Operation(*values, **vars(place), depends=depends, macs=macs))
+        self.operations.append(Operation(*values, **vars(scope), depends=depends, macs=macs))
         return outputs
 
     def _branch(self, branches: Sequence[ClosedJaxpr], index: int | None) -> ClosedJaxpr:
@@ -132,7 +132,7 @@ class Program:
 
 def _cost(jaxpr: ClosedJaxpr) -> int:
     flat = Program()
-    flat.inline(jaxpr, [flat.number() for _ in jaxpr.jaxpr.invars], Place())
+    flat.inline(jaxpr, [flat.number() for _ in jaxpr.jaxpr.invars], Scope())
     return sum(op.times * op.macs for op in flat.operations)
 
 

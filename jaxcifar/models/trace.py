@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from jaxcifar.models.program import SCOPE, Operation, Place, Program
+from jaxcifar.models.program import SCOPE, Operation, Program, Scope
 
 Shape = tuple[int, ...]
 
@@ -77,7 +77,7 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
     flat = Program()
     numbers = [flat.number() for _ in jaxpr.jaxpr.invars]
     flat.depending.add(numbers[-1])
-    (logits,) = flat.inline(jaxpr, numbers, Place())
+    (logits,) = flat.inline(jaxpr, numbers, Scope())
     paths, _ = jax.tree_util.tree_flatten_with_path(variables)
     params = {
         tuple(key.key for key in path[1:]): (number, leaf.size)

@@ -41,11 +41,11 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     figure, axes = figure_with_axes(WIDTH, 4.6 + 0.1 * len(variations), title)
     styles = {
         v.name: {
-            "color": _COLORS[place % len(_COLORS)],
-            "linestyle": _LINES[place % len(_LINES)],
-            "marker": _MARKERS[place % len(_MARKERS)],
+            "color": _COLORS[row % len(_COLORS)],
+            "linestyle": _LINES[row % len(_LINES)],
+            "marker": _MARKERS[row % len(_MARKERS)],
         }
-        for place, v in enumerate(variations)
+        for row, v in enumerate(variations)
     }
     for variation in sorted(variations, key=lambda v: -v.curve("val_accuracy").mean(0)[-1]):
         curve = variation.curve("val_accuracy")
@@ -67,21 +67,21 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
       path: of the PNG.
     """
     figure, axes = figure_with_axes(WIDTH, 1.4 + 0.5 * len(variations), title)
-    places = np.arange(len(variations))
+    rows = np.arange(len(variations))
     means = [v.values("test_accuracy").mean() for v in variations]
-    axes.barh(places - 0.2, means, 0.38, color=OURS, label="ours")
+    axes.barh(rows - 0.2, means, 0.38, color=OURS, label="ours")
     theirs = [np.mean(v.reference) if v.reference else 0 for v in variations]
     if any(theirs):
-        axes.barh(places + 0.2, theirs, 0.38, color=_THEIRS, label=reference)
-    for place, variation in zip(places, variations, strict=True):
+        axes.barh(rows + 0.2, theirs, 0.38, color=_THEIRS, label=reference)
+    for row, variation in zip(rows, variations, strict=True):
         if len(variation.runs) > 1:
             values = variation.values("test_accuracy")
-            axes.plot(values, np.full(len(values), place - 0.2), "k|", markersize=7)
-        for offset, value in ((-0.2, means[place]), (0.2, theirs[place])):
+            axes.plot(values, np.full(len(values), row - 0.2), "k|", markersize=7)
+        for offset, value in ((-0.2, means[row]), (0.2, theirs[row])):
             if value:
-                axes.text(value + 0.01, place + offset, f"{value:.1%}", va="center", fontsize=9)
+                axes.text(value + 0.01, row + offset, f"{value:.1%}", va="center", fontsize=9)
     axes.set(xlim=(0, 1.12), xlabel="test accuracy")
-    axes.set_yticks(places, [v.name for v in variations])
+    axes.set_yticks(rows, [v.name for v in variations])
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.invert_yaxis()

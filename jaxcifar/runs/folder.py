@@ -25,7 +25,7 @@ class RunFolder:
 
     Attributes:
       config: `config.json`, what was asked for.
-      sources: folder with a copy of each file of somebody's own code.
+      sources: folder with copies of somebody's own code, a folder a kind.
       metrics: `metrics.jsonl`, a line an epoch.
       result: `result.json`; exists when the run is finished.
       failure: one line, why the run can't be finished.
@@ -76,24 +76,26 @@ class RunFolder:
             yield folder
 
     def begin(self, config: Config) -> None:
-        """Write down what is run here, once it is known which images it is run on.
+        """Write down what is run here, once it is known on which images, and that it can start.
 
         Args:
           config: that of `opened`, with the data's fingerprint if its name does not say it all.
 
         Raises:
-          UsageError: the folder holds a run on other images.
           OSError: it can't be written.
         """
-        if self.config.exists():
-            self.check(config)
-        else:
+        if not self.config.exists():
             write_text(self.config, config.to_json())
         for kind, _ in config.sources or ():
-            copy = self.sources / f"{kind}.py"
+            self._keep_sources(kind, getattr(config, kind))
+
+    def _keep_sources(self, kind: str, name: str) -> None:
+        for file, content in own_code.sources(kind, name).items():
+            copy = self.sources / kind / file
             if not copy.exists():
-                self.sources.mkdir(exist_ok=True)
-                write_text(copy, own_code.source(kind, getattr(config, kind)).decode())
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(copy) as written:
+                    written.write(content)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

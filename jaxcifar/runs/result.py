@@ -94,7 +94,7 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
     """The wrong answers that the network was surest of, the surest first.
 
     Args:
-      logits: `[N, 10]`.
+      logits: `[N, K]`.
       examples: the images and labels that they belong to.
 
     Returns:
@@ -133,7 +133,7 @@ def describe_network(
     write_text(folder.network, summary.to_json())
 
 
-def draw_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
+def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
     """Draw accuracy and loss by epoch."""
     for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
         plots.plot_curves([history], quantity, title, path)

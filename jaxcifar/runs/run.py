@@ -15,7 +15,7 @@ from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.finish import tested
 from jaxcifar.runs.folder import Row, RunFolder
 from jaxcifar.runs.notes import Notes
-from jaxcifar.runs.result import best_epoch, decimal, describe_network, draw_curves
+from jaxcifar.runs.result import best_epoch, decimal, describe_network, write_curves
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
@@ -77,18 +77,22 @@ class Run:
         """
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
-        with self._folder.writing():
-            self._folder.begin(config)
+        begun = self._folder.config.exists()
+        if begun:
+            self._folder.check(config)
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
         setup.compile_ahead(self.hp)
+        self.state: TrainState = program.init(self.hp)
+        if not begun:  # what can't start leaves no config that a mended one would differ from
+            setup.require_finite_start(config, self.state, self.hp)
         with self._folder.writing():
+            self._folder.begin(config)
             describe_network(self._folder, setup.title(config), setup.summary, self._say)
         processes.wait("the folder is held")
         checkpoints = Checkpoints(self._folder.checkpoints, config, program.steps_per_epoch)
         self._checkpoints = self._exit.enter_context(checkpoints)
         self._saving = Saving(checkpoints, program.steps_per_epoch)
-        self.state: TrainState = program.init(self.hp)
         restored = self._checkpoints.newest(self.state, self._say)
         if restored is not None:
             self.state, notes = restored
@@ -98,8 +102,6 @@ class Run:
             self.epoch_seconds = notes.epoch_seconds
             self._seconds_before = notes.wall_seconds
             self._say(f"resuming after step {self.step} (epoch {self.epoch}).")
-        else:
-            setup.require_finite_start(config, self.state, self.hp)
         with self._folder.writing():
             self._folder.write_history(self._history)
 
@@ -241,6 +243,6 @@ class Run:
         result |= {"wall_seconds": self._wall_seconds, "git_commit": self._git_commit}
         title = f"{self.setup.title(self.task.config)}, seed {self.task.config.seed}"
         with self._folder.writing():
-            draw_curves(self._folder, title, history)
+            write_curves(self._folder, title, history)
             self._folder.finish(result, mistakes)
         return result

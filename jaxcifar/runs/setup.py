@@ -15,7 +15,7 @@ from jaxcifar import own_code, registry
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.sharing import AXIS, place
+from jaxcifar.machine.sharing import AXIS, PyTree, place
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary, summarize
 from jaxcifar.training import network
@@ -43,14 +43,16 @@ def make_program(
         raise UsageError(
             f"--batch-size {config.batch_size}: more than the {train_examples} training images"
         )
+    dtype, code = compute_dtype(config, devices[0]), dict(config.sources or ()).get("arch")
     return Program(
-        model=create_model(config, num_classes, compute_dtype(config, devices[0]), AXIS),
+        model=create_model(config, num_classes, dtype, AXIS),
         optimizer=own_code.load("optimizer", config.optimizer),
         augmentation=own_code.load("augmentation", config.augmentation),
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         axis=AXIS,
+        identity=(config.arch, code, config.arch_args, config.dropout, num_classes, dtype),
     )
 
 
@@ -126,25 +128,37 @@ class Setup:
           UsageError: the batch size does not fit the images or the devices, or somebody's own
             network, update rule or augmentation is at fault.
         """
-        named = config.dataset in registry.KINDS["dataset"]
-        if named != dataset.is_known or (named and config.dataset != dataset.name):
-            raise UsageError(
-                f"--dataset {config.dataset}: the images are those of {dataset.title}; make the "
-                "config with dataset=dataset.name, data_sha256=dataset.sha256"
-            )
-        train_examples = len(dataset.train.labels)
-        devices = devices or jax.devices()
-        program = make_program(config, dataset.num_classes, train_examples, devices)
-        check_model(config, network.alone(program.model), dataset.num_classes)
-        check_training(config, program)
-        together = Together(program, at_once)
+        together = cls.checked(config, dataset, at_once, devices)
         return cls(
             dataset=dataset,
             together=together,
             train=place(dataset.train, together.replicated),
-            val=place(dataset.val, program.replicated),
-            summary=summarize(program.model),
+            val=place(dataset.val, together.program.replicated),
+            summary=summarize(together.program.model),
         )
+
+    @staticmethod
+    def checked(
+        config: Config, dataset: Dataset, at_once: int, devices: Sequence[jax.Device] | None = None
+    ) -> Together:
+        """What computes, seen to fit; nothing is compiled, no image goes to a device.
+
+        Raises:
+          UsageError: see `create`.
+        """
+        named = config.dataset in registry.KINDS["dataset"]
+        if named != dataset.is_known or (named and config.dataset != dataset.name):
+            raise UsageError(
+                f"--dataset {config.dataset}: the images are others, of {dataset.title!r}; make "
+                "the config with dataset=dataset.name, data_sha256=dataset.sha256"
+            )
+        train_examples, classes = len(dataset.train.labels), dataset.num_classes
+        program = make_program(config, classes, train_examples, devices or jax.devices())
+        check_model(config, network.alone(program.model), classes)
+        together = Together(program, at_once)
+        hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+        check_training(config, together, hp, dataset.train)
+        return together
 
     @property
     def program(self) -> Program:
@@ -169,20 +183,32 @@ class Setup:
         return place(hp, self.program.replicated)
 
     def require_finite_start(self, config: Config, state: TrainState, hp: Hyperparameters) -> None:
-        """Look at the logits of somebody's own network before the first step.
+        """Try a step with somebody's own code, on a copy, after looking at the first logits.
+
+        Args:
+          config: names the code.
+          state: before the first step.
+          hp: of the run, on the devices; the program is being compiled for them.
 
         Raises:
-          UsageError: they are not finite.
+          UsageError: something is not finite.
         """
-        if not registry.is_own(config.arch):
+        if not config.sources:
             return
-        logits = self.program.predict(
-            state.variables, hp, self.train.images[: self.program.mesh.size]
-        )
-        if not np.isfinite(np.asarray(logits)).all():
+        whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
+        some = self.train.images[: self.program.mesh.size]
+        if not _are_finite(self.program.predict(state.variables, hp, some)):
+            raise UsageError(f"{whose}: the logits are not finite before the first step")
+        order = self.program.epoch_order(hp, np.int32(0), len(self.train.labels))
+        copies = self.together.join([(state, hp, order)] * self.together.at_once)
+        states, hps, orders = copies
+        after, means = self.train_steps(states, hps, *self.train, orders, np.int32(1))
+        if not _are_finite(means["loss"]):
+            raise UsageError(f"{whose}: the loss of the first training step is not finite")
+        if not _are_finite(after.params):
             raise UsageError(
-                f"--arch {config.arch}: its logits are not finite before the first step; look at "
-                "how its parameters start"
+                f"{whose}: the first training step leaves weights that are not finite; look at the "
+                "gradients"
             )
 
     def compile_ahead(self, hp: Hyperparameters) -> None:
@@ -205,3 +231,7 @@ class Setup:
     def test(self) -> Examples:
         """The test images, not touched before the first run is over."""
         return place(self.dataset.test, self.program.replicated)
+
+
+def _are_finite(tree: PyTree) -> bool:
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree))

@@ -80,7 +80,7 @@ def _require_ours(study: Study, out: Path) -> None:
     file = out / STUDY_FILE
     if not file.exists():
         return
-    there, study = Study.recorded(file), Study.from_dict(json.loads(study.to_json()))
+    there, study = Study.read(file), Study.from_dict(json.loads(study.to_json()))
     changes = {row.name: row.changes for row in study.rows}
     changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
     if there.config == study.config and not changed:
@@ -126,6 +126,7 @@ def conduct(
     Raises:
       Interrupted: when asked to stop, with everything saved.
       RunError: the data can't be had.
+      UsageError: a row can't be trained, for what its own code or arguments are.
     """
     outcomes = [Outcome(task, error=error) for task in tasks if (error := _failure(task))]
     failed = {outcome.task for outcome in outcomes}
@@ -135,6 +136,9 @@ def conduct(
     alike = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
         progress.runs(len(tasks) - len(left), len(tasks))
+        for config, todo in _by_shared_part(left).items():  # before hours go into the first of them
+            if config.sources or config.arch_args:
+                _check_row(todo[0], load(config, data_dir, progress.say), devices)
         while left:
             for config, todo in _by_shared_part(left).items():
                 together = min(at_once or sensible_at_once(devices), alike[config])
@@ -154,6 +158,18 @@ def conduct(
                 left, held, over = _wait_for_others(held, progress.say)
                 outcomes += [Outcome(task, error=_failure(task)) for task in over if _failure(task)]
     return outcomes
+
+
+def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> None:
+    """Find out what is wrong with a network of one's own, or other code, of a run.
+
+    Raises:
+      UsageError: something is; the message names the run.
+    """
+    try:
+        Setup.checked(task.config, dataset, at_once=1, devices=devices)
+    except UsageError as error:
+        raise UsageError(f"{task.name}: {error}") from error
 
 
 def _wait_for_others(

@@ -51,20 +51,6 @@ class Study:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what is to be carried out: as `recorded` does, and `check` it.
-
-        Raises:
-          UsageError: see both.
-        """
-        study = cls.recorded(path)
-        try:
-            study.check()
-        except UsageError as error:
-            raise UsageError(f"--study {path}: {error}") from None
-        return study
-
-    @classmethod
-    def recorded(cls, path: Path) -> Self:
         """Read a TOML file like those in `experiments/studies`, or the JSON that `to_json` gives.
 
         Raises:

@@ -66,7 +66,7 @@ class Classifier:
 def _pixels(images: Any) -> np.ndarray:
     """`[N, 32, 32, 3] uint8`."""
     if isinstance(images, np.ndarray) and images.ndim == 4:
-        if images.shape[1:] == (32, 32, 3) and images.dtype == np.uint8:
+        if len(images) and images.shape[1:] == (32, 32, 3) and images.dtype == np.uint8:
             return images
     elif isinstance(images, str | Path | Image.Image | np.ndarray):
         images = [images]

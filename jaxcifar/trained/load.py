@@ -18,7 +18,7 @@ from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training.state import TrainState
 
 
-def load(path: str | Path) -> Classifier:
+def load(path: str | Path, data_dir: str | Path | None = None) -> Classifier:
     """The classifier that a finished run came to.
 
     Somebody's own network is loaded from where its config says that its file is, if that is the
@@ -26,6 +26,7 @@ def load(path: str | Path) -> Classifier:
 
     Args:
       path: folder of the run.
+      data_dir: TFDS folder, looked into for a run of an older version; its own default if None.
 
     Raises:
       UsageError: there is no finished run, or its network's file is gone or another.
@@ -42,7 +43,7 @@ def load(path: str | Path) -> Classifier:
         names = tuple(result["class_names"])
         statistics = SimpleNamespace(mean=result["channel_mean"], std=result["channel_std"])
     else:  # of an older version: the images tell what its result does not
-        statistics = load_dataset(config, default_data_dir())
+        statistics = load_dataset(config, Path(data_dir or default_data_dir()))
         names = statistics.class_names
     train_examples, epoch = result["examples"]["train"], result["selected_epoch"]
     program = make_program(config, len(names), train_examples, jax.devices()[:1])
@@ -64,13 +65,18 @@ def _abstract_state(program: Any, hp: Any) -> TrainState:
 
 
 def _require_same_code(folder: RunFolder, kind: str, name: str, digest: str) -> None:
-    copy = folder.sources / f"{kind}.py"
+    copy = folder.sources / kind
     try:
         same = own_code.digest(kind, name) == digest
     except UsageError as error:
         raise UsageError(
             f"{folder.path}: {error}; a copy is {copy}: if you trust it, put that where it was"
         ) from error
+    if not same and name.startswith("__main__:"):
+        raise UsageError(
+            f"{folder.path}: {name} stands in the script that trained it: load it there, or train "
+            "it from a file of its own"
+        )
     if not same:
         raise UsageError(
             f"{folder.path}: {name} has been edited since; the run was trained from what is now in "

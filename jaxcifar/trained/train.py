@@ -6,21 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 from rich.console import Console
 
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary
 from jaxcifar.models.summary import summarize as summarize_model
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.task import Task
+from jaxcifar.settings import frozen
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import load
 
+_SET_BY_US = ("parent", "name", "num_classes", "dtype", "axis_name")
 Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
 
 
@@ -52,19 +56,20 @@ def train(
       RunError: something can't be read or written, or the loss is not finite.
       Interrupted: after SIGINT, with everything saved.
     """
-    arch, own = named(network)
-    settings["arch_args"] = {**own, **settings.get("arch_args", {})}
+    settings |= _described(network, settings)
+    for kind in ("optimizer", "schedule", "augmentation"):
+        if callable(settings.get(kind)):
+            settings[kind] = name_of(settings[kind])
     if isinstance(dataset, Dataset):
-        settings["dataset"] = dataset.name
-        settings["data_sha256"] = None if dataset.is_known else dataset.sha256
+        settings |= _data_settings(dataset, settings)
     else:
-        settings["dataset"] = dataset
-    config = Config.create(arch, **settings)
+        settings["dataset"] = str(dataset)
+    config = Config.create(**settings)
     with contextlib.suppress(RuntimeError):  # JAX is at work already: then with what it has
         environment.use_cpu_cores(config.batch_size)
     environment.use_compilation_cache()
     path = Path(run_dir or Path("checkpoints", config.run_name()))
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
 
     def images() -> Dataset:
         if isinstance(dataset, Dataset):
@@ -72,7 +77,7 @@ def train(
         return load_dataset(config, Path(data_dir or default_data_dir()))
 
     fit(Task(config, path, overwrite=overwrite), images, console)
-    return load(path)
+    return load(path, data_dir)
 
 
 def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:
@@ -86,22 +91,64 @@ def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summ
     Raises:
       UsageError: it can't be made or called.
     """
-    arch, own = named(network)
-    config = Config.create(arch, arch_args={**own, **arch_args})
+    config = Config.create(**_described(network, {"arch_args": arch_args}))
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)
     return summarize_model(model)
 
 
-def named(network: Network) -> tuple[str, dict[str, Any]]:
-    """The name by which a config names a network, and the arguments that it was made with."""
-    if isinstance(network, str):
-        return network, {}
+def _described(network: Network, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that name a network and what it was made with.
+
+    Raises:
+      UsageError: a field of it is no value that can be written down.
+    """
     own: dict[str, Any] = {}
+    described: dict[str, Any] = {}
     if isinstance(network, nn.Module):
+        if getattr(network, "dtype", None) not in (None, jnp.float32):
+            described["dtype"] = jnp.dtype(network.dtype).name
         for field in dataclasses.fields(network):
             value = getattr(network, field.name)
-            if field.init and field.name not in ("parent", "name") and value != field.default:
+            if field.init and field.name not in _SET_BY_US and value is not field.default:
                 own[field.name] = value
         network = type(network)
-    return f"{network.__module__}:{network.__qualname__}", own
+        try:
+            own = dict(frozen(own))
+        except UsageError as error:
+            raise UsageError(
+                f"{network.__name__}: a field of it can't be written down ({error}); pass a "
+                "function that returns the network instead"
+            ) from error
+    arch = network if isinstance(network, str) else name_of(network)
+    return described | {"arch": arch, "arch_args": {**own, **settings.get("arch_args", {})}}
+
+
+def _data_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that say which images these are.
+
+    Raises:
+      UsageError: the settings ask for another split than they have.
+    """
+    for name in ("val_fraction", "train_examples"):
+        if name in settings:
+            raise UsageError(
+                f"{name}: these images are split already; give it to Dataset.from_arrays instead"
+            )
+    digest = None if dataset.is_known else dataset.sha256
+    return {"dataset": dataset.name, "data_sha256": digest}
+
+
+def name_of(code: Any) -> str:
+    """The name by which a config names a class or a function.
+
+    Raises:
+      UsageError: it has none, as what `functools.partial` gives.
+    """
+    module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", "")
+    if not module or not name or "<" in name:
+        raise UsageError(
+            f"{code!r:.80}: must be a class or a function with a name of its own, at the top of a "
+            "file or a notebook's cell"
+        )
+    return f"{module}:{name}"

@@ -1,4 +1,4 @@
-"""What is wrong with somebody's own update rule or augmentation, told before training."""
+"""What is wrong with somebody's own code, told before anything is trained."""
 
 import jax
 import jax.numpy as jnp
@@ -7,33 +7,46 @@ import optax
 from jaxcifar import own_code
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.sharing import PyTree
+from jaxcifar.settings import NAMED
 from jaxcifar.training.program import Program
+from jaxcifar.training.together import Together
 
 
-def check_training(config: Config, program: Program) -> None:
-    """Trace them on arrays of the right shapes; nothing is computed.
+def check_training(config: Config, together: Together, hp: PyTree, examples: PyTree) -> None:
+    """Trace the training steps that will be compiled; nothing is computed.
+
+    Args:
+      config: names the code.
+      together: of its program.
+      hp: hyper-parameters of a run.
+      examples: training images and labels.
 
     Raises:
-      UsageError: one fails or gives something else than it must; in one line, with file and line.
+      UsageError: something fails or gives something else than it must; in one line, with file and
+        line.
     """
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    weights = {"kernel": jax.ShapeDtypeStruct((3, 4), jnp.float32)}
-    with own_code.telling_of_own_code("optimizer", config.optimizer):
-        rule = program.optimizer(0.1, 0.9, 5e-4)
-        if not isinstance(rule, optax.GradientTransformation):
-            raise UsageError(
-                f"--optimizer {config.optimizer}: gives {type(rule).__name__}, not an optax rule"
-            )
+    if not config.sources:
+        return
+    named = [(kind, getattr(config, kind)) for kind in NAMED]
+    with own_code.telling_of_own_code(*named):
+        _check_rule(config, together.program)
+        _check_augmentation(config, together.program)
+        together.traced(hp, *examples)
 
-        def update(params: dict[str, jax.Array], *settings: jax.Array) -> dict[str, jax.Array]:
-            rule = program.optimizer(*settings)
-            return rule.update(params, rule.init(params), params)[0]
 
-        jax.eval_shape(update, weights, scalar, scalar, scalar)
-    images = jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    with own_code.telling_of_own_code("augmentation", config.augmentation):
-        changed = jax.eval_shape(program.augmentation, key, images)
+def _check_rule(config: Config, program: Program) -> None:
+    rule = program.optimizer(0.1, 0.9, 5e-4)
+    if not isinstance(rule, optax.GradientTransformation):
+        raise UsageError(
+            f"--optimizer {config.optimizer}: gives {type(rule).__name__}, not an optax rule"
+        )
+
+
+def _check_augmentation(config: Config, program: Program) -> None:
+    part = program.batch_size // program.mesh.size
+    images = jax.ShapeDtypeStruct((part, 32, 32, 3), jnp.float32)
+    changed = jax.eval_shape(program.augmentation, jax.random.key(0), images)
     if getattr(changed, "shape", None) != images.shape:
         shown = getattr(changed, "shape", type(changed).__name__)
         raise UsageError(

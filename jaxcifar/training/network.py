@@ -5,8 +5,6 @@ parameters it may carry collections of variables from step to step. Those are on
 of `batch_stats`, and each other collection below its name with a colon before it.
 """
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -40,7 +38,7 @@ def init(model: nn.Module, key: jax.Array) -> tuple[PyTree, PyTree]:
     Collections that grow from call to call are not carried: what is sown.
     """
     images = jnp.zeros((1, 32, 32, 3))
-    collections = dict(model.init(key, images, train=False))
+    collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
     if set(collections) <= {_STATS}:
         return params, _carried(collections)
@@ -112,7 +110,6 @@ def dtype(model: nn.Module) -> jnp.dtype:
     return jnp.dtype(getattr(model, "dtype", None) or jnp.float32)
 
 
-@cache
 def has_convolution(model: nn.Module, platform: str) -> bool:
     """Whether a convolution is left in the program for a kind of device, in words of XLA.
 

@@ -6,7 +6,8 @@ between runs of one architecture (rates, decay, normalisation, augmentation, see
 """
 
 import dataclasses
-from functools import partial
+from collections.abc import Hashable
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -40,15 +41,21 @@ class Program:
         permutation, other images each time, sits that epoch out.
       mesh: the devices, along the axis `sharing.AXIS`.
       axis: that axis where they share each batch, or None where each trains by itself.
+      identity: what the model, which may hold a list without a hash, was made from.
     """
 
-    model: nn.Module
+    model: nn.Module = dataclasses.field(compare=False)
     optimizer: Rule
     augmentation: augment.Augmentation
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
     axis: str | None = None
+    identity: Hashable = None
+
+    def __post_init__(self) -> None:
+        if self.identity is None:
+            object.__setattr__(self, "identity", self.model)
 
     @property
     def images_per_epoch(self) -> int:
@@ -76,8 +83,7 @@ class Program:
 
         In a loop XLA's own convolution is an order of magnitude slower on a CPU.
         """
-        platform = self.mesh.devices.flat[0].platform
-        return platform != "cpu" or not network.has_convolution(self.model, platform)
+        return _is_looped(self)
 
     def _everywhere(self, tree: PyTree) -> PyTree:
         return jax.lax.with_sharding_constraint(tree, self.replicated)
@@ -236,3 +242,9 @@ class Program:
         self, hp: Hyperparameters, step: jax.Array | int
     ) -> optax.GradientTransformation:
         return self.optimizer(hp.learning_rate[step], hp.momentum, hp.weight_decay)
+
+
+@cache
+def _is_looped(program: Program) -> bool:
+    platform = program.mesh.devices.flat[0].platform
+    return platform != "cpu" or not network.has_convolution(program.model, platform)

@@ -54,22 +54,21 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     if total > _MAX_STEPS:
         raise UsageError(f"--epochs {config.epochs}: {total:,} steps; there may be {_MAX_STEPS:,}")
     factors = np.asarray(_factors(config, steps_per_epoch, total))
-    wrong = np.flatnonzero(~(np.isfinite(factors) & (factors >= 0)))
+    rates = config.learning_rate * factors * _batch_factors(config, steps_per_epoch)
+    wrong = np.flatnonzero(~((rates >= 0) & (rates <= np.finfo(np.float32).max)))
     if len(wrong):
         raise UsageError(
             f"--schedule {config.schedule}: gives {factors[wrong[0]]} at step {wrong[0]}; it must "
-            "be a finite number of at least 0"
+            "be a number of at least 0, and the rate one that float32 holds"
         )
-    return (config.learning_rate * factors * _batch_factors(config, steps_per_epoch)).astype(
-        np.float32
-    )
+    return rates.astype(np.float32)
 
 
 def _factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
     takes = registry.entry("schedule", config.schedule).takes
     options = {name: getattr(config, name) for name in takes}
     schedule: Callable[..., float] = own_code.load("schedule", config.schedule)
-    with own_code.telling_of_own_code("schedule", config.schedule):
+    with own_code.telling_of_own_code(("schedule", config.schedule)):
         return [float(schedule(step, steps_per_epoch, total, **options)) for step in range(total)]
 
 

@@ -60,6 +60,12 @@ class Together:
 
     def compiled(self, hp: Hyperparameters, images: jax.Array, labels: jax.Array) -> Callable:
         """`train_steps` for these images and runs with hyper-parameters of these shapes."""
+        return self.traced(hp, images, labels).lower().compile()
+
+    def traced(
+        self, hp: Hyperparameters, images: jax.Array, labels: jax.Array
+    ) -> jax.stages.Traced:
+        """The same before it is compiled; of the arrays only shapes are looked at."""
         program = self.program
         state = program.init.eval_shape(program, hp)
         order = program.epoch_order.eval_shape(program, hp, np.int32(0), len(labels))
@@ -70,7 +76,7 @@ class Together:
             (state, hp, order),
         )
         arrays = states, hps, images, labels, orders, np.int32(1)
-        return Together.train_steps.lower(self, *arrays).compile()
+        return Together.train_steps.trace(self, *arrays)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=CPU_OPTIONS)
     def train_steps(
