@@ -1,0 +1,1 @@
+"""Inputs that nobody means well with, what commands make of them, and what they never may."""

@@ -1,0 +1,183 @@
+"""Trials: what is generated, what is done with it, and what is wrong with how that ended."""
+
+import bz2
+import dataclasses
+import gzip
+import json
+import lzma
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from hostile import inputs
+from hostile.inputs import changes, damages, parts, raw_json, texts
+from hostile.options import option_cases, try_options
+from hostile.workshop import STUDY, lost, state, written_anyway
+
+BASES = ("run", "tested", "half", "study")
+_TAKES = {"config.json", "result.json", "metrics.jsonl", "network.json", "study.json", "metadata"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A kind of input.
+
+    Attributes:
+      cases: strategy.
+      attempt: called with a workshop and a case; says what is wrong.
+      examples: tried in the suite.
+    """
+
+    cases: st.SearchStrategy
+    attempt: Callable[[Any, Any], list[str]]
+    examples: int
+
+
+def chosen(places, part):
+    return places[int(part * len(places))]
+
+
+def try_damage(workshop, case):
+    """Damage to any file or folder of a run's or a study's folder, then a command."""
+    base, part, damage, command = case
+    with workshop.copy(base) as folder:
+        path = chosen(sorted((folder / "out").rglob("*")), part)
+        damage.to_file(path, folder / "outside")
+        return after_damage(workshop, folder, base, path, command)
+
+
+def try_structure(workshop, case):
+    """Another structure in one of the JSON files of a run or a study, then a command."""
+    base, part, those, raw, command = case
+    with workshop.copy(base) as folder:
+        files = sorted(path for path in (folder / "out").rglob("*") if path.name in _TAKES)
+        path = chosen(files, part)
+        lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+        lines[-1] = json.dumps(inputs.changed(json.loads(lines[-1]), those)) if raw is None else raw
+        path.write_text("\n".join(lines) + "\n")
+        return after_damage(workshop, folder, base, path, command)
+
+
+def after_damage(workshop, folder, base, damaged, command):
+    """Run a command where something was damaged, and see what became of the rest."""
+    if command == "ablation" and base != "study":
+        command = "run"
+    place = damaged.relative_to(folder).as_posix()
+    before = state(folder)
+    answer = workshop.worker.run(command, *workshop.command(command, folder, base), folder=folder)
+    trained = command != "report" and (base in ("tested", "half") or "result.json" in place)
+
+    def may_change(other):
+        of_damaged = other == place or other.startswith(f"{place}/") or place.startswith(other)
+        same_run = other.startswith(run_of(place)) and trained and "outside" not in other
+        return of_damaged or same_run or written_anyway(other)
+
+    wrong = answer.complaints() + lost(before, state(folder), may_change)
+    if (
+        answer.code == 0
+        and command == "run"
+        and damaged.name not in ("result.json", "metrics.jsonl")
+    ):
+        where = Path(*map(str, workshop.command(command, folder, base)[1:2]))
+        try:
+            said = json.loads((where / "result.json").read_text())
+        except (OSError, ValueError) as error:
+            wrong.append(f"it says it is done, but {error}")
+        else:
+            old = workshop.result(base)
+            for name in ("test_accuracy", "val_accuracy", "confusion_matrix", "config"):
+                if said.get(name) != old[name]:
+                    wrong.append(f"{name} is {said.get(name)}, not {old[name]}")
+    return [f"{place}: {what} [{answer.code}: {answer.err[-700:]}]" for what in wrong]
+
+
+def run_of(place):
+    """The run's folder that something lies in."""
+    parts = place.split("/")
+    return "/".join(parts[:3] if len(parts) > 3 and parts[2] == "seed0" else parts[:1])
+
+
+def try_study(workshop, case):
+    """A study's file of any structure, begun or gone on with."""
+    those, raw, as_json, goes_on = case
+    with workshop.copy("study" if goes_on else None) as folder:
+        said = inputs.changed(STUDY, those)
+        path = folder / ("study.json" if as_json else "study.toml")
+        text = (json.dumps(said) if as_json else inputs.to_toml(said)) if raw is None else raw
+        path.write_text(text, errors="surrogatepass")
+        before = state(folder)
+        arguments = ["--study", path, "--out", folder / "out", *workshop.options()]
+        if not goes_on:
+            arguments += ["--dataset", folder / "nowhere.npz"]  # what is right so far ends there
+        answer = workshop.worker.run("ablation", *arguments, folder=folder)
+        wrong = answer.complaints()
+        wrong += lost(
+            before, state(folder), lambda place: written_anyway(place) or place == "out/study.json"
+        )
+        return [f"{what} [{answer.code}: {answer.err[-700:]}]" for what in wrong]
+
+
+def try_archive(workshop, case):
+    """An archive of any bytes."""
+    part, those, packed = case
+    content = chosen(workshop.archives, part)
+    for damage in those:
+        content = damage.to(content)
+    with workshop.copy() as folder:
+        path = folder / "archive"
+        path.write_bytes(packed(content))
+        arguments = ["--archive", path, "--data-dir", folder / "data"]
+        answer = workshop.worker.run("prepare", *arguments, folder=folder)
+        wrong = answer.complaints() + ["taken for CIFAR-10"] * (answer.code == 0)
+        return [f"{what} [{answer.code}: {answer.err[-700:]}]" for what in wrong]
+
+
+def try_images(workshop, case):
+    """An image folder or an .npz, or what was prepared from it, damaged; then prepared."""
+    kind, part, damage = case
+    with workshop.copy() as folder:
+        source = folder / ("pictures" if kind == "pictures" else "tiny.npz")
+        if kind == "pictures":
+            shutil.copytree(workshop.root / "pictures", source)
+        else:
+            shutil.copy(workshop.npz, source)
+        arguments = ["--dataset", source, "--data-dir", folder / "data"]
+        damaged = source
+        if kind == "pictures":
+            damaged = chosen(sorted(source.rglob("*")), part)
+        elif kind == "prepared":
+            made = workshop.worker.run("prepare", *arguments, folder=folder)
+            assert made.code == 0, made
+            damaged = chosen(sorted((folder / "data" / "own").rglob("*")), part)
+        damage.to_file(damaged, folder / "outside")
+        before = state(folder)
+        answer = workshop.worker.run("prepare", *arguments, folder=folder)
+        wrong = answer.complaints()
+        wrong += lost(before, state(folder), lambda place: place.startswith("data"))
+        return [f"{damaged.name}: {what} [{answer.code}: {answer.err[-700:]}]" for what in wrong]
+
+
+_packings = st.sampled_from([bytes, bytes, gzip.compress, bz2.compress, lzma.compress])
+_raw = st.none() | raw_json | texts
+_commands = st.sampled_from(["run", "report", "ablation"])
+TRIALS = {
+    "damage": Trial(st.tuples(st.sampled_from(BASES), parts, damages, _commands), try_damage, 30),
+    "structure": Trial(
+        st.tuples(st.sampled_from(BASES), parts, changes, st.none() | raw_json, _commands),
+        try_structure,
+        40,
+    ),
+    "study": Trial(st.tuples(changes, _raw, st.booleans(), st.booleans()), try_study, 60),
+    "archive": Trial(
+        st.tuples(parts, st.lists(inputs.byte_damages, min_size=1, max_size=3), _packings),
+        try_archive,
+        60,
+    ),
+    "images": Trial(
+        st.tuples(st.sampled_from(["pictures", "npz", "prepared"]), parts, damages), try_images, 60
+    ),
+    "options": Trial(option_cases, try_options, 60),
+}

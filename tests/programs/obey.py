@@ -1,0 +1,89 @@
+"""Run commands in this process, one after the other: `[name, [arguments], folder]`, a line each.
+
+The answer to each, a line too, has its exit code, what it printed, how long it took and how much
+memory the process had at most. What ends the process ends the conversation.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+_BEYOND = 3 * 2**30  # of addresses: a command that reserves more fails before it hurts others
+_SHOWN = 20_000
+
+
+def code_of(name, arguments):
+    """The exit code of a command, as `run_command` would end the process."""
+    from experiments.cli import run_command
+
+    try:
+        run_command(lambda: importlib.import_module(f"experiments.{name}").main(arguments))
+    except SystemExit as error:
+        return error.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return "traceback"
+
+
+@contextlib.contextmanager
+def printing_to(folder):
+    """What is printed meanwhile, by C too, goes to two files."""
+    kept = {number: os.dup(number) for number in (1, 2)}
+    with (folder / "out").open("w+b") as out, (folder / "err").open("w+b") as err:
+        try:
+            for number, file in ((1, out), (2, err)):
+                os.dup2(file.fileno(), number)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, descriptor in kept.items():
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+
+
+def status(field):
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if field in line]
+    return int(line.split()[1]) * 1024
+
+
+@contextlib.contextmanager
+def limited():
+    """Addresses are limited, and the peak of memory is counted from now on."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (status("VmSize") + _BEYOND, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def main():
+    requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    scratch = Path(tempfile.mkdtemp())
+    for line in requests:
+        name, arguments, folder = json.loads(line)
+        os.chdir(folder)
+        began, memory = time.perf_counter(), status("VmRSS")
+        with printing_to(scratch), limited():
+            code = code_of(name, arguments)
+        said = {
+            stream: (scratch / stream).read_bytes()[:_SHOWN].decode(errors="replace")
+            for stream in ("out", "err")
+        }
+        seconds = time.perf_counter() - began
+        answer = {"code": code, "seconds": seconds, "before": memory, "peak": status("VmHWM")}
+        print(json.dumps(answer | said), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
