@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from conftest import assert_one_line_error, command, ended, start, start_program
 
+from jaxcifar.errors import UsageError
+from jaxcifar.machine import processes
+
 EPOCHS = 8
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
 SMALL += ("--val-fraction", "0.01", "--optimizer", "sgd", "--learning-rate", "0.01")
@@ -138,5 +141,9 @@ def test_bad_options_are_one_line():
     assert_one_line_error(command("run", "--coordinator", "h:1"), 2, "--processes", "--process-id")
     wrong = ("--coordinator", "h:1", "--processes", "2", "--process-id", "2")
     assert_one_line_error(command("run", *wrong), 2, "--process-id 2")
+    assert_one_line_error(command("run", "--process-id", "-1"), 2, "--process-id", "at least 0")
+    for address in ("foo", "foo:bar", "foo:0", "foo:99999999", ":12"):
+        with pytest.raises(UsageError, match="--coordinator .* must be HOST:PORT"):
+            processes.join(address, 2, 0)
     assert_one_line_error(command("run", "--devices", "0"), 2, "--devices")
     assert_one_line_error(command("run", "--devices", "3"), 2, "--devices 3", "--batch-size 512")
