@@ -76,6 +76,19 @@ def test_a_shard_is_a_part_of_the_runs(shapes_dir, tmp_path):
         assert_one_line_error(command("ablation", "--shard", wrong), 2, "--shard", "I/N")
 
 
+def test_the_run_of_a_killed_process_is_taken_over(whole, shapes_dir, tmp_path):
+    first = start("ablation", *arguments(shapes_dir, tmp_path))
+    second = start("ablation", *arguments(shapes_dir, tmp_path))
+    taken = [tmp_path / row / "seed0" / "config.json" for row in ROWS]
+    deadline = time.monotonic() + 120
+    while not all(path.exists() for path in taken) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    finish(second)
+    assert timeless(tmp_path) == timeless(whole[0])
+
+
 def test_two_processes_share_the_work(whole, shapes_dir, tmp_path):
     processes = [start("ablation", *arguments(shapes_dir, tmp_path)) for _ in range(2)]
     lines = "".join(map(finish, processes)).splitlines()

@@ -1,6 +1,7 @@
 """Several processes on this machine train one run."""
 
 import json
+import shutil
 import signal
 import socket
 import time
@@ -8,6 +9,9 @@ import time
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command, ended, start, start_program
+
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.processes import join
 
 EPOCHS = 8
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
@@ -109,6 +113,15 @@ def test_without_one_the_others_stop_and_all_go_on(by_two, shapes_dir, tmp_path)
     assert again[1]["test_loss"] == expected[1]["test_loss"]
 
 
+def test_two_start_anew_over_a_finished_run(by_two, shapes_dir, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(by_two[0], path)
+    train(shapes_dir, path, 2, "--seed", "1", "--epochs", "2", "--overwrite")
+    values, result = losses(path)
+    assert len(values) == 2
+    assert result["config"]["seed"] == 1
+
+
 def test_a_checkpoint_serves_another_number_of_devices(by_two, shapes_dir, tmp_path):
     path = tmp_path / "run"
     processes = start_and_wait_for_a_checkpoint(shapes_dir, path, 2)
@@ -138,5 +151,9 @@ def test_bad_options_are_one_line():
     assert_one_line_error(command("run", "--coordinator", "h:1"), 2, "--processes", "--process-id")
     wrong = ("--coordinator", "h:1", "--processes", "2", "--process-id", "2")
     assert_one_line_error(command("run", *wrong), 2, "--process-id 2")
+    assert_one_line_error(command("run", "--process-id", "-1"), 2, "--process-id", "at least 0")
+    for address in ("foo", "foo:bar", "foo:0", "foo:99999999", ":12"):
+        with pytest.raises(UsageError, match=r"--coordinator .* must be HOST:PORT"):
+            join(address, 2, 0)
     assert_one_line_error(command("run", "--devices", "0"), 2, "--devices")
     assert_one_line_error(command("run", "--devices", "3"), 2, "--devices 3", "--batch-size 512")

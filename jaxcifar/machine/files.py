@@ -148,8 +148,10 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         remove_partial(folder)
         yield
     finally:
-        _leave_no_empty(folder, made)
-        os.close(descriptor)
+        try:
+            _leave_no_empty(folder, made)
+        finally:
+            os.close(descriptor)
 
 
 def _hold(folder: Path, wait: bool) -> int:

@@ -1,0 +1,20 @@
+"""A run and a study, disturbed at file operations: the same command ends with the same numbers."""
+
+import random
+
+import pytest
+from faults import COMMANDS, KINDS, disturb, undisturbed
+
+
+@pytest.fixture(scope="module", params=COMMANDS)
+def whole(request):
+    undisturbed(request.param)  # compiles, in which no later one writes anything
+    return request.param, *undisturbed(request.param)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_disturbed_anywhere(whole, kind):
+    """At a sample of operations; `python -m faults` tries all of them."""
+    name, expected, operations = whole
+    for at in random.Random(0).sample(range(len(operations)), 4 if name == "run" else 2):
+        disturb(name, at, kind, expected)

@@ -1,0 +1,144 @@
+"""The folder of a run: who holds it, what is cleared, and that no link is followed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import assert_one_line_error, command
+
+from jaxcifar.config import Config
+from jaxcifar.errors import BusyError, RunError, UsageError
+from jaxcifar.machine.files import locked, replacing, write_text
+from jaxcifar.runs.folder import RunFolder
+
+CONFIG = Config.create("cnn", dataset="shapes10")
+OTHER = Config.create("cnn", dataset="shapes10", seed=5)
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """Of a finished run of CONFIG, as far as files go."""
+    path = tmp_path / "run"
+    with RunFolder.opened(path, CONFIG) as folder:
+        folder.begin(CONFIG)
+        (folder.checkpoints / "24").mkdir(parents=True)
+        (folder.checkpoints / "24" / "weights").write_text("weights")
+        folder.finish({"seed": 0}, {})
+    return folder
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A folder with a file that no command may touch."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "file").write_text("mine")
+    return folder
+
+
+def replace_by_link(path, target):
+    if path.is_dir():
+        path.rename(path.with_name("before"))
+        (path.with_name("before") / "24" / "weights").unlink()
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "sources", "config", "result", "accuracy_plot"])
+def test_overwrite_removes_links_not_what_they_point_to(run_folder, outside, name):
+    target = outside if name in ("checkpoints", "sources") else outside / "file"
+    if name == "config":
+        (outside / "file").write_text(CONFIG.to_json())
+    content = (outside / "file").read_text()
+    replace_by_link(getattr(run_folder, name), target)
+    with RunFolder.opened(run_folder.path, OTHER, overwrite=True) as folder:
+        assert not os.path.lexists(getattr(folder, name))
+        folder.begin(OTHER)
+    assert (outside / "file").read_text() == content
+    assert not folder.result.exists()
+
+
+def test_what_cannot_be_cleared_stops_the_command(run_folder):
+    immutable = ["chattr", "+i", str(run_folder.checkpoints)]
+    if os.geteuid() != 0 or subprocess.run(immutable, capture_output=True).returncode:
+        pytest.skip("making a folder immutable takes root and a file system that can")
+    try:
+        with (
+            pytest.raises(RunError, match=r"checkpoints: .* can't be deleted"),
+            RunFolder.opened(run_folder.path, OTHER, overwrite=True),
+        ):
+            pytest.fail("nothing may be trained")
+    finally:
+        subprocess.run(["chattr", "-i", str(run_folder.checkpoints)], check=True)
+    with pytest.raises(UsageError, match="seed 0 there, 5 asked for"):
+        run_folder.check(OTHER)
+
+
+def test_a_lock_follows_no_link(tmp_path, outside):
+    (tmp_path / ".jaxcifar.lock").symlink_to(outside / "file")
+    with pytest.raises(RunError, match="is no plain file"), locked(tmp_path):
+        pytest.fail("held")
+    assert (outside / "file").read_text() == "mine"
+    (tmp_path / ".jaxcifar.lock").unlink()
+    (tmp_path / ".jaxcifar.lock").write_text("kept")
+    with locked(tmp_path), pytest.raises(BusyError), locked(tmp_path, wait=False):
+        pytest.fail("held twice")
+    assert (tmp_path / ".jaxcifar.lock").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_lock_is_a_plain_file(tmp_path, kind):
+    {"folder": os.mkdir, "pipe": os.mkfifo}[kind](tmp_path / ".jaxcifar.lock")
+    with pytest.raises(RunError, match="is no plain file"), locked(tmp_path):
+        pytest.fail("held")
+
+
+def test_a_folder_made_for_nothing_does_not_stay(tmp_path):
+    with locked(tmp_path / "a" / "b"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with locked(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "file").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"]
+    with locked(tmp_path):
+        pass
+    assert tmp_path.is_dir()  # it was there before
+    run_dir = tmp_path / "run"
+    done = command("run", "--arch", "cnn", "--dataset", "/nowhere", "--run-dir", str(run_dir))
+    assert_one_line_error(done, 2, "/nowhere")
+    assert not run_dir.exists()
+
+
+def dead_process():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_dead_processes_left_half_written_is_removed(tmp_path, outside):
+    dead, alive = dead_process(), os.getppid()
+    ours = [f".config.json.{dead}", f".REPORT.md.{dead}", f".train.npy.{os.getpid()}"]
+    others = [f".config.json.{alive}", ".config.json.swp", f"config.json.{dead}", f".x.{dead}"]
+    for name in ours + others:
+        (tmp_path / name).touch()
+    (tmp_path / f".folder.json.{dead}").mkdir()
+    (tmp_path / f".link.json.{dead}").symlink_to(outside / "file")
+    with locked(tmp_path):
+        left = {path.name for path in tmp_path.iterdir()}
+    kept = {*others, f".folder.json.{dead}", f".link.json.{dead}", ".jaxcifar.lock", "outside"}
+    assert left == kept
+    assert (outside / "file").read_text() == "mine"
+
+
+def test_replacing_follows_no_link(tmp_path, outside):
+    (tmp_path / "link").symlink_to(outside / "file")
+    (tmp_path / f".link.{os.getpid()}").symlink_to(outside / "file")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").read_text() == "new"
+    assert not (tmp_path / "link").is_symlink()
+    assert (outside / "file").read_text() == "mine"
+    with pytest.raises(ValueError, match="broken"), replacing(tmp_path / "link") as file:
+        file.write(b"half")
+        raise ValueError("broken")
+    assert (tmp_path / "link").read_text() == "new"
