@@ -21,6 +21,7 @@ from experiments.cli import (
     use_huge_pages,
 )
 from jaxcifar.errors import RunError
+from jaxcifar.machine.terminal import teller
 from jaxcifar.studies.study import Study
 
 ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
@@ -67,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
         options["arch_args"] = {**study.config.get("arch_args", {}), **options["arch_args"]}
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
-    say = Console(emoji=False, highlight=False, soft_wrap=True, markup=False).print
+    say = teller(Console())
     study.check()  # before anything slow happens
 
     from jaxcifar.machine.compilations import count_compilations

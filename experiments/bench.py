@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from experiments.cli import Parser, add_config_options, count, location, run_com
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.files import write_text
+from jaxcifar.machine.terminal import teller
 
 
 def parser() -> Parser:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     console = Console(emoji=False, highlight=False)
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
-    say = partial(console.print, soft_wrap=True, markup=False)
+    say = teller(console)
     figures: dict[str, Any] = {
         "device": environment.describe_devices(jax.devices()),
         "versions": environment.versions(),

@@ -16,8 +16,9 @@ from rich.console import Console
 from jaxcifar import registry
 from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.machine.terminal import teller
 from jaxcifar.settings import COMMON_DEFAULTS, parsed
 
 
@@ -29,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: {printable(message)} (see --help)\n")
 
 
 def reference_default(name: str) -> str:
@@ -169,25 +170,29 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
     # TFDS and orbax write hints through these loggers, and tracebacks of failures that they also
     # raise, which are told below.
-    for name in ("absl", "asyncio"):
+    for name in ("absl", "asyncio", "matplotlib", "PIL"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # What orbax has begun when it fails is told to nobody, by the threads that are at it.
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-    sys.unraisablehook = _unless_given_up
-    errors = Console(stderr=True, emoji=False, soft_wrap=True, highlight=False, markup=False)
+    sys.unraisablehook = _unless_given_up  # what orbax has begun when it fails, by its threads
+    if not sys.warnoptions:  # a message is one line; whoever wants more says so to Python
+        warnings.simplefilter("ignore")
+    say = teller(Console(stderr=True))
     try:
         command()
     except UsageError as error:
-        errors.print(f"error: {error}")
+        say(f"error: {error}")
         _leave(2)
     except RunError as error:
-        errors.print(f"error: {error}")
+        say(f"error: {error}")
+        _leave(1)
+    except OSError as error:  # of a file that nothing else is known of
+        name = error.filename or "a file"
+        say(f"error: {name}: {error.strerror or error}; see to it, then run the same command")
         _leave(1)
     except Interrupted as error:
-        errors.print(str(error))
+        say(str(error))
         sys.exit(130)  # what shells report for a process ended by SIGINT
     except KeyboardInterrupt:
-        errors.print("interrupted; what was saved before is kept")
+        say("interrupted; what was saved before is kept")
         sys.exit(130)
     sys.exit(0)
 

@@ -3,8 +3,11 @@
 import sys
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from experiments.cli import Parser, add_data_dir, location, run_command
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.terminal import teller
 
 
 def main(argv: Sequence[str]) -> None:
@@ -29,19 +32,20 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.data.own import load_own
     from jaxcifar.data.prepare import load_records
 
+    say = teller(Console())
     title = dataset_title(options.dataset)
     entry = CATALOG.get(options.dataset)
     if options.archive and (entry is None or entry.form is None):
         raise UsageError(f"--archive: {title} comes from no archive; leave the option out")
 
     if entry is None:
-        records, manifest = load_own(options.dataset, options.data_dir)
+        records, manifest = load_own(options.dataset, options.data_dir, say)
         verified = f"{len(manifest.class_names):,} classes"
     else:
-        records = load_records(entry, options.data_dir, options.archive)
+        records = load_records(entry, options.data_dir, options.archive, say)
         verified = entry.verified
     counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
-    print(f"{title} is ready in {options.data_dir}: {counts} images, {verified}.")
+    say(f"{title} is ready in {options.data_dir}: {counts} images, {verified}.")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 import sys
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from experiments.cli import Parser, location, run_command
+from jaxcifar.machine.terminal import teller
 
 
 def main(argv: Sequence[str]) -> None:
@@ -16,7 +19,7 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.report import write_report
 
-    print(f"report: {write_report(options.folder)}, and the same in REPORT.md")
+    teller(Console())(f"report: {write_report(options.folder)}, and the same in REPORT.md")
 
 
 if __name__ == "__main__":

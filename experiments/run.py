@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +77,13 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.data import Dataset, choose_dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes
     from jaxcifar.machine.environment import first_devices
+    from jaxcifar.machine.terminal import teller
     from jaxcifar.runs.fit import fit
     from jaxcifar.runs.folder import own_task
     from jaxcifar.runs.task import Task
 
     console = Console(emoji=False, highlight=False, quiet=not processes.first())
-    say = partial(console.print, soft_wrap=True, markup=False)
+    say = teller(console)
     devices = first_devices(here["devices"])
     if auto:
         with processes.after_the_first():

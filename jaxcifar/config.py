@@ -4,11 +4,12 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from jaxcifar import own_code, registry
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import UsageError
 from jaxcifar.settings import (
     DEFAULT_ARCH,
     NAMED,
@@ -65,10 +66,7 @@ class Config:
     optimizer: str = _option("update rule")
     learning_rate: float = _option("initial learning rate", array=1.0)
     momentum: float = _option("momentum of SGD, beta 1 of Adam", array=0.0)
-    weight_decay: float = _option(
-        "L2 penalty, added to the gradients of all parameters (adamw: decoupled from them)",
-        array=0.0,
-    )
+    weight_decay: float = _option("L2 penalty on all parameters (adamw: decay)", array=0.0)
     lr_scale: str = _option(
         "raise the learning rate with a batch larger than the reference's",
         choices=("none", "linear", "sqrt"),
@@ -128,12 +126,12 @@ class Config:
             value, choices = getattr(self, field.name), field.metadata.get("choices")
             if choices and value not in choices:
                 reject(field.name, value, f"choose one of {', '.join(choices)}")
-            if isinstance(value, float) and not math.isfinite(value):
-                reject(field.name, value, "must be a finite number")
+            if isinstance(value, float):
+                self._require(field.name, math.isfinite(value), "must be a finite number")
             if type(value) is int and field.name != "seed":
                 self._require(field.name, 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
-        for name in ("learning_rate", "gamma"):
-            self._require(name, getattr(self, name) > 0, "must be above 0")
+        self._require("learning_rate", self.learning_rate > 0, "must be above 0")
+        self._require("gamma", self.gamma > 0, "must be above 0")
         self._require("weight_decay", self.weight_decay >= 0, "must not be negative")
         self._require("momentum", 0 <= self.momentum < 1, "must be in [0, 1)")
         self._require("dropout", 0 <= self.dropout < 1, "must be in [0, 1)")
@@ -155,23 +153,26 @@ class Config:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `to_json`, which reads configs of older versions too.
+    def from_dict(cls, there: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`, which reads configs of older versions too.
 
         Raises:
-          RunError: the text is not a config of this version.
+          ValueError: it is not a config of this version.
         """
         try:
-            there = json.loads(text)
-            if not isinstance(there, dict) or not isinstance(there.get("arch"), str):
-                raise ValueError("no network in it")
+            for kind in NAMED:
+                if not isinstance(there.get(kind, "" if kind != "arch" else None), str):
+                    raise ValueError(f"it names no {kind}")
             # What an older version did not say yet had no effect then, nor had what does not apply.
             settings = {**defaults(there["arch"]), **typed("config", applicable(there), cls)}
             for name in ("arch_args", "sources"):
                 settings[name] = frozen(settings.get(name) or {})
+            for kind, digest in settings["sources"]:
+                if kind not in NAMED or not isinstance(digest, str):
+                    raise ValueError(f"sources: {kind} is none of {', '.join(NAMED)}")
             return cls(**settings)
-        except (ValueError, TypeError, RecursionError, UsageError) as error:
-            raise RunError(f"not a config of this version of jaxcifar: {error}") from error
+        except (ValueError, TypeError, UsageError) as error:
+            raise ValueError(f"is not a config of this version of jaxcifar: {error}") from error
 
     def settings(self) -> dict[str, Any]:
         """All fields in one flat table: a network's own among them, and whose code was used.

@@ -32,3 +32,30 @@ def last_cause(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return first_line(error).rsplit(": ", 1)[-1]
+
+
+def printable(text: object, limit: int = 1000) -> str:
+    """Text from outside as one line that a terminal shows and does not obey.
+
+    What is not printable (control characters, line ends, overrides of the direction of writing,
+    halves of characters) is escaped as Python does it. Of a long text the beginning and the end
+    are kept, where a message has its subject and its remedy.
+
+    Args:
+      text: what `str` makes text.
+      limit: characters of the result, at most.
+    """
+    text = str(text)
+    if len(text) > 2 * limit:
+        text = text[:limit] + text[-limit:]  # the middle will not be shown
+    shown = _escaped(text)
+    if len(shown) <= limit:
+        return shown
+    end = limit // 3
+    return f"{shown[: limit - end - 1]}…{shown[len(shown) - end :]}"
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -103,11 +103,14 @@ def is_own(name: str) -> bool:
 def is_path(dataset: str) -> bool:
     """Whether a data set is named by a path: it has a separator or the suffix .npz, or exists."""
     separators = {os.sep, os.altsep or os.sep, "/"}
-    return (
-        bool(separators & set(dataset))
-        or dataset.endswith(".npz")
-        or Path(dataset).expanduser().exists()
-    )
+    return bool(separators & set(dataset)) or dataset.endswith(".npz") or _exists(dataset)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError):  # too long a name; a home that nobody has
+        return False
 
 
 def entry(kind: str, name: str) -> Entry:

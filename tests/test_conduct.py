@@ -236,3 +236,10 @@ def test_references_may_change_and_rows_be_added(run, alone, tmp_path):
     [outcome] = run(Study.from_dict(said), out)
     assert outcome.task.name == "slow seed 0"
     assert json.loads((out / "study.json").read_text())["rows"] == said["rows"]
+
+
+def test_a_row_that_cannot_be_trained_is_told_before_the_others_are(run, tmp_path):
+    table = study(good={}, bad={"arch_args": {"widths": (4,), "hidden": "wide"}})
+    with pytest.raises(UsageError, match=r"bad seed 0: .*hidden=wide: must be of the kind of 128"):
+        run(table, tmp_path)
+    assert not (tmp_path / "good").exists()

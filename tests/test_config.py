@@ -1,9 +1,11 @@
 """Defaults of the reference, checks of user input, JSON."""
 
+import json
+
 import pytest
 
 from jaxcifar.config import Config
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import UsageError
 
 
 def test_reference_settings():
@@ -16,9 +18,9 @@ def test_reference_settings():
 
 def test_json_round_trip():
     config = Config.create("cnn", learning_rate=0.05, train_examples=100, augment=False)
-    assert Config.from_json(config.to_json()) == config
-    with pytest.raises(RunError, match="not a config"):
-        Config.from_json('{"arch": "cnn", "colour": "red"}')
+    assert Config.from_dict(json.loads(config.to_json())) == config
+    with pytest.raises(ValueError, match="not a config"):
+        Config.from_dict({"arch": "cnn", "colour": "red"})
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import saving
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.runs.task import Task
 
@@ -81,7 +82,7 @@ def finished(tmp_path_factory, easy_dataset):
 def test_what_a_run_leaves_behind(finished, easy_dataset):
     path, result = finished
     assert json.loads((path / "result.json").read_text()) == result
-    assert Config.from_json((path / "config.json").read_text()) == CONFIG
+    assert RunFolder(path).read_config() == CONFIG
     assert [row["epoch"] for row in rows(path)] == [1, 2, 3]
     assert all(tuple(row) == METRICS for row in rows(path))
     for plot in ("accuracy", "loss", "model"):
@@ -179,3 +180,13 @@ def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):
     train(tmp_path, easy_dataset, overwrite=True)
     assert_same_run(finished[0], tmp_path, easy_dataset)
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+
+
+def test_other_images_are_not_reported_as_those_of_the_catalogue(easy_dataset, tmp_path):
+    """Whoever puts images into a data set of ours has one of their own."""
+    mine = dataclasses.replace(easy_dataset, train=easy_dataset.test)
+    assert easy_dataset.is_known
+    assert not mine.is_known
+    assert mine.sha256 != dataclasses.replace(easy_dataset, train=easy_dataset.val).sha256
+    with pytest.raises(UsageError, match="the images are others"):
+        train(tmp_path, mine)

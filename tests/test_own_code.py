@@ -3,99 +3,28 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command
+from conftest import ROOT, assert_one_line_error, command
 from test_fit import train
 
 from jaxcifar.config import Config
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import UsageError
 from jaxcifar.models import check_model, create_model
 from jaxcifar.runs.setup import Setup
 from jaxcifar.training.schedules import learning_rates
 
-NETWORKS = """
-from flax import linen as nn
-import jax.numpy as jnp
-
-class Net(nn.Module):
-    width: int = 4
-    num_classes: int = 10
-
-    @nn.compact
-    def __call__(self, x, train):
-        x = nn.relu(nn.Dense(self.width)(x.mean((1, 2))))
-        return nn.Dense(self.num_classes)(x)
-
-class Fails(Net):
-    def __call__(self, x, train):
-        return jnp.zeros(3)[x.shape[0], 1]
-
-class FailsInTraining(Net):
-    def __call__(self, x, train):
-        if train:
-            raise RuntimeError("\\n\\tnot yet")
-        return jnp.zeros((len(x), 10))
-
-class NoTrain(nn.Module):
-    def __call__(self, x):
-        return x
-
-class Seven(nn.Module):
-    @nn.compact
-    def __call__(self, x, train):
-        return nn.Dense(7)(x.mean((1, 2)))
-
-class Pair(Net):
-    def __call__(self, x, train):
-        return x, x
-
-class Infinite(nn.Module):
-    @nn.compact
-    def __call__(self, x, train):
-        return nn.Dense(10)(x.mean((1, 2))) / jnp.zeros(())
-
-def made(width=3):
-    return Net(width=width)
-
-number = 5
-
-def gives_number():
-    return 5
-"""
-RULES = """
-import optax
-
-def lion(learning_rate, momentum, weight_decay):
-    return optax.lion(learning_rate, b1=momentum, weight_decay=weight_decay)
-
-def none(learning_rate, momentum, weight_decay):
-    return None
-
-def warm(step, steps_per_epoch, total_steps):
-    return min(1.0, step / steps_per_epoch)
-
-def early(step, steps_per_epoch, total_steps):
-    return 1 / step
-
-def negative(step, steps_per_epoch, total_steps):
-    return 1 - step
-
-def cut(key, images):
-    return images[:, :16]
-
-def dim(key, images):
-    return images / 2
-"""
+OWN = ROOT / "tests" / "own"
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
-    (folder / "net.py").write_text(NETWORKS)
-    (folder / "rules.py").write_text(RULES)
+    for name in ("net.py", "rules.py"):
+        shutil.copy(OWN / name, folder)
     (folder / "syntax.py").write_text("\n\nclass Net(:\n")
     (folder / "exits.py").write_text("import sys\nsys.exit('bye')\n")
     return folder
@@ -129,11 +58,12 @@ def test_a_module_is_named_by_its_dotted_name():
         ("Nett", "net.py", {}, ["no Nett there", "Net"]),
         ("Net", "syntax.py", {}, ["syntax.py:3", "SyntaxError"]),
         ("Net", "exits.py", {}, ["exits.py:2", "SystemExit: bye"]),
-        ("Fails", "net.py", {}, ["net.py:16", "Error"]),
-        ("FailsInTraining", "net.py", {}, ["net.py:21", "RuntimeError: not yet"]),
+        ("Fails", "net.py", {}, ["net.py:40", "Error"]),
+        ("FailsInTraining", "net.py", {}, ["net.py:46", "RuntimeError: not yet"]),
         ("NoTrain", "net.py", {}, ["no `train`"]),
         ("Seven", "net.py", {}, ["returns [2, 7]", "10 classes"]),
         ("Pair", "net.py", {}, ["returns tuple"]),
+        ("Integers", "net.py", {}, ["returns int32"]),
         ("number", "net.py", {}, ["no Flax module"]),
         ("gives_number", "net.py", {}, ["gives int"]),
         ("Net", "net.py", {"arch_args": {"widht": 3}}, ["widht", "did you mean width?"]),
@@ -152,13 +82,49 @@ def test_what_is_wrong_is_told_in_one_line(files, name, file, settings, words):
         assert word in message
 
 
-def test_logits_that_are_not_finite_stop_the_run_before_its_first_step(
-    files, easy_dataset, tmp_path
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Infinite", "logits are not finite before the first step"),
+        ("InfiniteInTraining", "loss of the first training step is not finite"),
+        ("InfiniteGradient", "weights that are not finite"),
+    ],
+)
+def test_what_is_not_finite_at_the_start_is_told_and_leaves_no_run(
+    files, easy_dataset, tmp_path, name, words
 ):
-    config = Config.create(f"{files}/net.py:Infinite", dataset="shapes10", batch_size=32, epochs=1)
-    with pytest.raises(UsageError, match="not finite before the first step"):
+    config = Config.create(f"{files}/net.py:{name}", dataset="shapes10", batch_size=32, epochs=1)
+    with pytest.raises(UsageError, match=words):
         train(tmp_path / "run", easy_dataset, config)
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run" / "config.json").exists()  # mended, the same command works
+
+
+def test_fields_without_a_hash_and_boxed_parameters_train(files, easy_dataset, tmp_path):
+    config = Config.create(f"{files}/net.py:Listed", dataset="shapes10", batch_size=32, epochs=1)
+    assert train(tmp_path / "run", easy_dataset, config)["parameters"] == 3 * 4 + 4 + 4 * 5 + 5 + 60
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("NoGradient", "differentiation"), ("FailsAtSize", "net.py:53: AssertionError: too many")],
+)
+def test_what_only_the_real_step_shows_is_told_before_training(files, easy_dataset, name, words):
+    config = Config.create(f"{files}/net.py:{name}", dataset="shapes10", batch_size=32, epochs=1)
+    with pytest.raises(UsageError, match=words):
+        Setup.create(config, easy_dataset, devices=jax.devices()[:1])
+
+
+def test_what_a_file_imports_from_beside_it_belongs_to_it(files, easy_dataset, tmp_path):
+    (tmp_path / "blocks.py").write_text("WIDTH = 4\n")
+    (tmp_path / "uses.py").write_text("from blocks import WIDTH\nfrom net import Net\n")
+    shutil.copy(files / "net.py", tmp_path)
+    config = Config.create(f"{tmp_path}/uses.py:Net", dataset="shapes10", batch_size=32, epochs=1)
+    train(tmp_path / "run", easy_dataset, config)
+    kept = tmp_path / "run" / "sources" / "arch"
+    assert sorted(path.name for path in kept.iterdir()) == ["blocks.py", "net.py", "uses.py"]
+    (tmp_path / "blocks.py").write_text("WIDTH = 5\n")
+    edited = Config.create(f"{tmp_path}/uses.py:Net", dataset="shapes10", batch_size=32, epochs=1)
+    assert edited.sources != config.sources
 
 
 def own(files, easy_dataset, **settings):
@@ -175,6 +141,7 @@ def own(files, easy_dataset, **settings):
         ({"optimizer": "none"}, "gives NoneType, not an optax rule"),
         ({"augmentation": "cut"}, "the same shape"),
         ({"augmentation": "warm"}, "TypeError"),
+        ({"augmentation": "for_four"}, "rules.py:.* wants four"),
     ],
 )
 def test_a_rule_that_does_not_fit_is_told_before_training(files, easy_dataset, settings, words):
@@ -182,9 +149,18 @@ def test_a_rule_that_does_not_fit_is_told_before_training(files, easy_dataset, s
         own(files, easy_dataset, **settings)
 
 
+def test_a_rule_for_this_networks_layers_fits(files, easy_dataset):
+    _, setup = own(files, easy_dataset, optimizer="by_layer")
+    assert setup.program.steps_per_epoch == 4
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("early", "rules.py:14: ZeroDivisionError"), ("negative", "gives -1.0 at step 2")],
+    [
+        ("early", "rules.py:25: ZeroDivisionError"),
+        ("negative", "gives -1.0 at step 2"),
+        ("huge", "gives 1e\\+300 at step 0"),
+    ],
 )
 def test_a_schedule_that_fails_is_told(files, name, words):
     config = Config.create("cnn", epochs=1, schedule=f"{files}/rules.py:{name}")
@@ -211,38 +187,38 @@ def test_an_augmentation_and_a_rule_of_ones_own_are_applied(files, easy_dataset)
     chosen = np.asarray(order)[:32]
     pixels = easy_dataset.train.images[chosen].mean((1, 2)) / 255 / 2
     x = (pixels - easy_dataset.mean) / easy_dataset.std
-    for name in ("Dense_0", "Dense_1"):
-        x = np.maximum(x, 0) if name == "Dense_1" else x
+    for name in ("body", "head"):
+        x = np.maximum(x, 0) if name == "head" else x
         x = x @ before[name]["kernel"] + before[name]["bias"]
     labels = easy_dataset.train.labels[chosen]
     losses = np.log(np.exp(x).sum(1)) - x[range(32), labels]
     assert float(mean["loss"][0]) == pytest.approx(losses.mean(), rel=1e-4)
-    moved = np.abs(after.params["Dense_1"]["bias"] - before["Dense_1"]["bias"])
+    moved = np.abs(after.params["head"]["bias"] - before["head"]["bias"])
     np.testing.assert_allclose(moved, config.learning_rate, rtol=1e-3)
 
 
 def test_a_run_keeps_the_file_and_refuses_to_go_on_with_another(files, easy_dataset, tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(NETWORKS)
+    file, text = tmp_path / "mine.py", (files / "net.py").read_text()
+    file.write_text(text)
     settings = {"dataset": "shapes10", "batch_size": 32, "epochs": 1}
     result = train(tmp_path / "run", easy_dataset, Config.create(f"{file}:Net", **settings))
-    digest = hashlib.sha256(NETWORKS.encode()).hexdigest()
+    digest = hashlib.sha256(text.encode()).hexdigest()
     assert result["config"]["sources"] == {"arch": digest}
-    assert (tmp_path / "run" / "sources" / "arch" / "mine.py").read_text() == NETWORKS
+    assert (tmp_path / "run" / "sources" / "arch" / "mine.py").read_text() == text
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["sources"]["arch"] == digest
-    file.write_text(NETWORKS + "\n")
-    with pytest.raises(UsageError, match=r"SHA-256 of .*mine.py:Net"):
+    file.write_text(text + "\n")
+    with pytest.raises(UsageError, match=r"SHA-256 of mine.py:Net"):
         train(tmp_path / "run", easy_dataset, Config.create(f"{file}:Net", **settings))
 
 
 def test_a_config_is_read_without_its_file(files):
     config = Config.create(f"{files}/net.py:Net", arch_args={"width": 5}, augment=False)
     gone = config.to_json().replace(str(files), "/nowhere")
-    read = Config.from_json(gone)
+    read = Config.from_dict(json.loads(gone))
     assert (read.arch, dict(read.arch_args)) == ("/nowhere/net.py:Net", {"width": 5})
-    with pytest.raises(RunError, match="is no number, text"):
-        Config.from_json(gone.replace("5", '{"a": 1}', 1))
+    with pytest.raises(ValueError, match="is no number, text"):
+        Config.from_dict(json.loads(gone.replace("5", '{"a": 1}', 1)))
 
 
 def test_the_commands_tell_it_in_one_line(files):

@@ -54,7 +54,7 @@ def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=Non
             "epoch": epoch,
             "learning_rate": config.learning_rate,
             "train_loss": 2.0 / epoch,
-            "train_accuracy": (val + 0.05) * share,
+            "train_accuracy": min(1.0, val + 0.05) * share,
             "val_loss": 2.1 / epoch,
             "val_accuracy": val * share,
             "seconds": 10.0,
@@ -121,7 +121,7 @@ def report(folder, pictures=False):
     """The text; most tests do without the pictures, which take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         if not pictures:
-            patch.setattr(Figure, "savefig", lambda figure, path, **options: path.touch())
+            patch.setattr(Figure, "savefig", lambda figure, file, **options: None)
         write_report(folder)
     return (folder / "REPORT.md").read_text()
 
@@ -320,8 +320,8 @@ def test_curves_are_means_and_differ_without_their_colours(monkeypatch, tmp_path
     assert training.get_marker() != validation.get_marker()
 
 
-def test_markup_in_names_stays_text(tmp_path):
-    page = markdown_to_page("# <script>alert(1)</script>", "<b>", tmp_path)
+def test_markup_in_names_stays_text():
+    page = markdown_to_page("# <script>alert(1)</script>", "<b>", {})
     assert "<script>" not in page
     assert "<title>&lt;b&gt;</title>" in page
 
@@ -477,18 +477,30 @@ def without(*keys):
 @pytest.mark.parametrize(
     ("name", "damage", "reason"),
     [
-        ("result.json", cut, "result.json is damaged: "),
-        ("config.json", cut, "not a config"),
-        ("metrics.jsonl", cut, "metrics.jsonl is damaged: "),
-        ("result.json", replaced_by_a_folder, "result.json: Is a directory"),
-        ("config.json", replaced_by_a_folder, "config.json: Is a directory"),
-        ("metrics.jsonl", replaced_by_a_folder, "metrics.jsonl: Is a directory"),
-        ("result.json", lambda path: path.write_text("[]"), "result.json is no table"),
-        ("config.json", lambda path: path.write_text("[]"), "not a config"),
-        ("config.json", lambda path: path.write_bytes(b"\xff"), "codec can't decode"),
-        ("metrics.jsonl", lambda path: path.write_text("7\n"), "metrics.jsonl, line 1 is no table"),
+        ("result.json", cut, "result.json: is no JSON or damaged"),
+        ("config.json", cut, "config.json: is no JSON or damaged"),
+        ("metrics.jsonl", cut, "metrics.jsonl: line 4: is no JSON or damaged"),
+        ("result.json", replaced_by_a_folder, "result.json: is no regular file"),
+        ("config.json", replaced_by_a_folder, "config.json: is no regular file"),
+        ("metrics.jsonl", replaced_by_a_folder, "metrics.jsonl: is no regular file"),
+        ("result.json", lambda path: path.write_text("[]"), "result.json: Expected `object`"),
+        ("config.json", lambda path: path.write_text("[]"), "config.json: Expected `object`"),
+        (
+            "config.json",
+            lambda path: path.write_bytes(b"\xff"),
+            "config.json: byte 0 is no text in UTF-8",
+        ),
+        (
+            "metrics.jsonl",
+            lambda path: path.write_text("7\n"),
+            "metrics.jsonl: line 1: Expected `object`",
+        ),
         ("metrics.jsonl", lambda path: path.write_text(""), "metrics.jsonl has 0 of 4 epochs"),
-        ("result.json", without("confusion_matrix"), "result.json has no confusion_matrix"),
+        (
+            "result.json",
+            without("confusion_matrix"),
+            "result.json: Object missing required field `confusion_matrix`",
+        ),
         ("result.json", without("class_accuracy", "cat"), "confusion_matrix does not count 9"),
     ],
 )
@@ -511,8 +523,8 @@ def test_what_can_not_be_read_does_not_stop_the_report(tmp_path):
     cut(tmp_path / "raw" / "seed1" / "result.json")
     (tmp_path / "raw" / "seed2" / "mistakes.npz").write_text("no archive")
     text = report(tmp_path)
-    assert "- study.json: study.json is damaged" in text
-    assert "- raw/seed1: result.json is damaged" in text
+    assert "- study.json: study.json: is no JSON or damaged" in text
+    assert "- raw/seed1: result.json: is no JSON or damaged" in text
     assert "mistakes.npz in the run's folder can't be read" in text
     assert "70.50 ± 0.71% test accuracy" in text
 

@@ -48,17 +48,17 @@ def test_every_study_survives_its_json(path, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "[rows] is missing"),
+        ("title = 'x'", "missing required field `rows`"),
         ("[rows]\na = 1", "row a: write a ="),
         ("[rows]\na = { rate = 1 }", "row a: rate is no setting"),
         ("[rows]\na = { learning_rate = 'fast' }", "row a: learning_rate = 'fast' is not"),
         ("[rows]\na = { epochs = true }", "row a: epochs = True is not of type int"),
         ("[rows]\na = { learning_rate = -1 }", "row a: --learning-rate -1.0: must be above 0"),
         ("[rows]\na = { seed = 1 }", "row a: seed is no setting"),
-        ("[rows]\na = { reference = [92] }", "row a: reference is a list of fractions"),
+        ("[rows]\na = { reference = [92] }", "row a, reference, [0]: Expected `float` <= 1.0"),
         ("[rows]\n'a/b' = {}", "row 'a/b': a name has letters"),
         ("[config]\narch = 'vgg'\n[rows]\na = {}", "no such network"),
-        ("[columns]\n[rows]\na = {}", "[columns] is unknown"),
+        ("[columns]\n[rows]\na = {}", "unknown field `columns`"),
         ("[rows", "at end of document"),
     ],
 )

@@ -165,12 +165,21 @@ def broken(change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(params=-1), "summary.params: not a whole number"),
-        (lambda v: v.update(params=True), "summary.params: not a whole number"),
-        (lambda v: v.update(more=1), "summary: not an object of layers, "),
-        (lambda v: v["layers"][0].update(kind="\x1b[2J"), r"layers\[0\].kind: not a text"),
-        (lambda v: v["layers"][0].update(output_shape=[2.5]), r"output_shape\[0\]: not a whole"),
-        (lambda v: v.update(layers=v["layers"] * 9999), "layers: not a list of up to 5,000"),
+        (lambda v: v.update(params=-1), "params: Expected `int` >= 0"),
+        (lambda v: v.update(params=True), "params: Expected `int`, got `bool`"),
+        (lambda v: v.pop("macs"), "missing required field `macs`"),
+        (
+            lambda v: v["layers"][0].update(kind="\x1b[2J"),
+            r"layers\[0\]: has a text that is not printable",
+        ),
+        (
+            lambda v: v["layers"][0].update(output_shape=[2.5]),
+            r"output_shape\[0\]: Expected `int`, got `float`",
+        ),
+        (
+            lambda v: v.update(layers=v["layers"] * 9999),
+            "layers: Expected `array` of length <= 5000",
+        ),
         (lambda v: v["graph"][1].update(sources=[1]), r"graph\[1\].sources: not all before it"),
         (lambda v: v["graph"][1].update(kind="data"), r"graph\[1\].kind: data in the midst"),
         (lambda v: v["graph"].clear(), "does not lead from an image to logits"),
@@ -183,5 +192,5 @@ def test_a_strangers_summary_is_checked(change, message):
 
 @pytest.mark.parametrize("text", ["", "[" * 100_000, " " * 2**24])
 def test_what_is_no_summary_at_all_is_refused(text):
-    with pytest.raises(ValueError, match=r"line 1 column 1|nested too deeply|at most"):
+    with pytest.raises(ValueError, match=r"is empty|nested too deeply"):
         Summary.from_json(text)

@@ -1,21 +1,35 @@
 """What lies beside cached records: classes, fingerprints, and what the source looked like."""
 
-import contextlib
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Literal, Self, TypedDict
 
 import numpy as np
+from msgspec import Meta
 
 from jaxcifar.data import records as rec
+from jaxcifar.errors import RunError
 from jaxcifar.machine.files import write_text
+from jaxcifar.machine.reading import Remedy, read_json
 
 _FORMAT = 1  # another number has everything prepared anew
 _NAME = "manifest.json"
-_MAX_BYTES = 2**26  # room for the names of all classes that there may be
+_PREPARE = Remedy("the data set is prepared again")
+_Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class _Fingerprints(TypedDict):
+    train: _Digest
+    test: _Digest
+
+
+class _Content(TypedDict):
+    format: Literal[_FORMAT]
+    class_names: Annotated[list[str], Meta(min_length=1, max_length=rec.MAX_CLASSES)]
+    fingerprints: _Fingerprints
+    source: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,29 +69,9 @@ class Manifest:
     @classmethod
     def read(cls, folder: Path) -> Self | None:
         """The one in a folder, or None if there is none or it is not as it was written."""
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            with (folder / _NAME).open("rb") as file:
-                text = file.read(_MAX_BYTES + 1)
-            if len(text) <= _MAX_BYTES and _is_manifest(content := json.loads(text)):
-                names = tuple(content["class_names"])
-                return cls(names, content["fingerprints"], content["source"])
-        return None
-
-
-def _is_manifest(content: Any) -> bool:
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        return False
-    names, fingerprints = content.get("class_names"), content.get("fingerprints")
-    return (
-        isinstance(names, list)
-        and 0 < len(names) <= rec.MAX_CLASSES
-        and all(isinstance(name, str) for name in names)
-        and isinstance(fingerprints, dict)
-        and fingerprints.keys() == set(rec.SPLITS)
-        and all(_is_digest(digest) for digest in fingerprints.values())
-        and isinstance(content.get("source"), str)
-    )
-
-
-def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+        try:
+            content = read_json(folder / _NAME, _Content, _PREPARE)
+        except RunError:
+            return None
+        names = tuple(content["class_names"])
+        return cls(names, content["fingerprints"], content["source"])

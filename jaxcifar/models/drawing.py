@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 
+from jaxcifar.errors import printable
 from jaxcifar.machine.files import replacing
 from jaxcifar.models.boxes import RADIUS, Box, make_boxes
 from jaxcifar.models.layout import GUTTER, Panel, Point, lay_out
@@ -77,7 +78,7 @@ def plot_network(summary: Summary, title: str, path: Path) -> None:
     handles = _legend(boxes)
     in_row = min(len(handles), int(width // _LEGEND_ENTRY))
     height = layout.height + _LEGEND + 14 * (len(handles) - 1) // in_row
-    _write(axes, (width / 2, 16), f"{title}: {summary.params:,} parameters", 13)
+    _write(axes, (width / 2, 16), f"{printable(title, 200)}: {summary.params:,} parameters", 13)
     _write(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
     spot = {"loc": "lower center", "bbox_to_anchor": (0.5, 22 / height), "borderaxespad": 0}
     axes.legend(handles=handles, ncols=in_row, fontsize=8.5, frameon=False, **spot)

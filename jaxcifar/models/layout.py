@@ -109,7 +109,7 @@ class _Column:
         self._panels: list[Panel] = []
 
     def lay_out(self, flow: tuple[int, Point] | None) -> tuple[float, tuple[int, Point]]:
-        """Lay out all, entered by the way of a box ending at a point; returns the next of both."""
+        """Lay out all, entered by the way of a box ending at a point; gives the next of both."""
         before, entry = flow or (None, None)
         source = before
         for index in self._main:

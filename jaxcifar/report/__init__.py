@@ -12,7 +12,7 @@ from jaxcifar.machine.files import locked, write_text
 from jaxcifar.report import costs, findings, wording
 from jaxcifar.report.networks import network_context
 from jaxcifar.report.page import markdown_to_page
-from jaxcifar.report.pictures import FOLDER, Pictures
+from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.reading import read_records
 from jaxcifar.report.records import SYNTHETIC, Records
 from jaxcifar.report.statistics import LEVEL
@@ -38,17 +38,14 @@ def write_report(folder: Path) -> Path:
     try:
         with locked(folder):  # read inside: the last of several writers has seen the most
             records = read_records(folder)
-            pictures = folder / FOLDER
-            pictures.mkdir(exist_ok=True)
-            context = _context(records, folder)
+            pictures = Pictures(folder)
+            context = _context(records, folder, pictures)
             markdown = _environment().get_template("report.md.j2").render(context)
             markdown = re.sub(r"\n{3,}", "\n\n", markdown)
             write_text(folder / "REPORT.md", markdown)
             page = folder / "report.html"
-            write_text(page, markdown_to_page(markdown, context["title"], folder))
-            for picture in pictures.glob("*.png"):  # last: the report before may need it
-                if f"({FOLDER}/{picture.name})" not in markdown:
-                    picture.unlink()
+            write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn))
+            pictures.delete_others()  # last: the report before may need them
     except OSError as error:
         raise RunError(
             f"{folder}: the report can't be written ({error.strerror or error})"
@@ -65,10 +62,9 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _context(records: Records, folder: Path) -> dict[str, Any]:
+def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
     """Everything that the template names."""
     sections = itertools.count(1)
-    pictures = Pictures(folder)
     data = {network.data.identity: network.data for network in records.networks}
     return {
         "title": f"Report: {', '.join(network.title for network in records.networks)}",

@@ -1,11 +1,18 @@
 """The network behind a run: as its folder describes it, never by importing what it names."""
 
+from typing import Any
+
 from jaxcifar import registry
-from jaxcifar.errors import RunError, first_line
+from jaxcifar.errors import RunError, first_line, printable
+from jaxcifar.machine.reading import read_text, telling
 from jaxcifar.models import create_model
+from jaxcifar.models.stored import MOST_BYTES
 from jaxcifar.models.summary import Summary, summarize
 from jaxcifar.report.records import RunRecord
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.saved import BOTH_AGAIN
+
+_MOST = 5_000  # layers and channels of what is traced; ours have hundreds
 
 
 def read_architecture(run: RunRecord) -> Summary:
@@ -17,11 +24,25 @@ def read_architecture(run: RunRecord) -> Summary:
     file = RunFolder(run.path).network
     if file.exists():
         try:
-            return Summary.from_json(file.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{file.name} in the run's folder can't be read ({first_line(error)})"
-            ) from error
+            text = read_text(file, BOTH_AGAIN, MOST_BYTES)
+            with telling(file, BOTH_AGAIN):
+                return Summary.from_json(text)
+        except RunError as error:
+            reason = str(error).removeprefix(f"{file}: ")
+            raise RunError(f"{file.name} in the run's folder can't be read ({reason})") from error
     if run.config.arch not in registry.KINDS["arch"]:
         raise RunError(f"the run's folder has no {file.name}")
-    return summarize(create_model(run.config, len(run.class_names)))
+    if _size(tuple(dict(run.config.arch_args).values())) > _MOST:
+        raise RunError(f"the run's folder has no {file.name}, and its network is too large")
+    try:
+        return summarize(create_model(run.config, len(run.class_names)))
+    except Exception as error:  # of Flax and JAX, on fields that nobody thought of
+        reason = printable(first_line(error), 200)
+        raise RunError(f"its fields make no network ({reason})") from error
+
+
+def _size(value: Any) -> int:
+    """How many layers or channels fields may stand for."""
+    if isinstance(value, tuple):
+        return len(value) + sum(map(_size, value))
+    return value if isinstance(value, int) else 0

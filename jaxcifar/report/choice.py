@@ -18,10 +18,10 @@ from jaxcifar.report.wording import (
 def choice(network: Network) -> str:
     """Which variation won, by how much, and from which it can't be told apart."""
     winner, *others = network.by_validation
-    name = f"**{winner.name}**"
+    name = f"**{plain(winner.name)}**"
     if not others:
         return f"{name} is the only variation here, so there was nothing to choose between."
-    behind = {other.name: _behind(other, winner) for other in others}
+    behind = {plain(other.name): _behind(other, winner) for other in others}
     count = f"{len(others) + 1} candidates ({seeds(network.variations)})"
     validated = f"{accuracy(winner, 'val_accuracy', 'val')} validation accuracy"
     ties = [other for other, difference in behind.items() if difference.is_tie]
@@ -31,9 +31,10 @@ def choice(network: Network) -> str:
             f"{name} is taken for {_tie_break(winner, others[0])}."
         )
     else:
+        second, difference = next(iter(behind.items()))
         sentence = (
-            f"{name} won among {count} with {validated}, {100 * behind[others[0].name].value:.2f} "
-            f"points ahead of {others[0].name} ({significance(behind[others[0].name])})."
+            f"{name} won among {count} with {validated}, {100 * difference.value:.2f} "
+            f"points ahead of {second} ({significance(difference)})."
         )
     sentences = [sentence, *_certainty(behind, ties)]
     if any(len(v.runs) == 1 for v in network.variations):
@@ -79,7 +80,7 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
             told += ": can't be told apart"
     epochs = ", ".join(str(run.result["selected_epoch"]) for run in variation.runs)
     return {
-        "name": variation.name,
+        "name": plain(variation.name),
         "accuracy": spread(Sample.of(variation, "val_accuracy", "val")),
         "behind": told,
         "epochs": f"{epochs} of {variation.config.epochs}",
@@ -106,5 +107,5 @@ def collapses(network: Network) -> list[str]:
                 )
             else:
                 continue
-            sentences.append(f"{variation.name}, seed {run.config.seed}, {what}.")
+            sentences.append(f"{plain(variation.name)}, seed {run.config.seed}, {what}.")
     return sentences

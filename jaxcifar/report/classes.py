@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from jaxcifar.report.figures import OURS, WIDTH
 from jaxcifar.report.records import RunRecord
 from jaxcifar.report.wording import percent, plain, shortened
-from jaxcifar.runs.plots import figure_with_axes
+from jaxcifar.runs.plots import figure_with_axes, shown
 
 MANY = 20  # more classes than that get a table of the worst confusions, and not all a bar
 _NAMED = 40  # more than that are numbered beside the matrix instead of named
@@ -82,7 +82,7 @@ def plot_mistakes(run: RunRecord, mistakes: dict[str, np.ndarray], title: str, p
     names, columns = [shortened(name, _PANEL_LETTERS) for name in run.class_names], 4
     rows = max(1, -(-len(mistakes["image"]) // columns))
     figure = Figure(figsize=(WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure.suptitle(shown(title), fontsize=11, parse_math=False)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()
@@ -106,7 +106,7 @@ def mistakes_sentence(run: RunRecord, name: str) -> str:
     names, accuracy = [plain(name) for name in run.class_names], run.class_accuracy
     hardest, easiest = ranked(run)[0], ranked(run)[-1]
     return (
-        f"Of {name}, seed {run.config.seed}. Its hardest class is {names[hardest]} "
+        f"Of {plain(name)}, seed {run.config.seed}. Its hardest class is {names[hardest]} "
         f"({percent(accuracy[hardest])}), its easiest {names[easiest]} "
         f"({percent(accuracy[easiest])}). {_confusion_sentence(run.confusion, names)}"
     )

@@ -4,8 +4,11 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from jaxcifar.errors import printable
 from jaxcifar.report.records import Records, Variation
 from jaxcifar.report.wording import plain
+
+_LONGEST = 5000  # command
 
 
 def _petaflop(variation: Variation) -> float | None:
@@ -26,7 +29,7 @@ def times(records: Records) -> list[dict[str, Any]]:
     """The lines of the table of times, one a variation."""
     return [
         {
-            "name": v.name,
+            "name": plain(v.name),
             "runs": len(v.runs),
             "seconds": f"{v.values('wall_seconds').mean():,.0f}",
             "images_per_second": f"{v.values('images_per_second').mean():,.0f}",
@@ -55,7 +58,7 @@ def time_sentence(records: Records) -> str:
 def commands(records: Records) -> list[str]:
     """The commands that train what is in no study, as a shell takes them."""
     return [
-        f"python -m experiments.run {shlex.join(variation.config.options())}"
+        printable(f"python -m experiments.run {shlex.join(variation.config.options())}", _LONGEST)
         for variation in records.alone
     ]
 
@@ -72,7 +75,7 @@ def facts(records: Records) -> list[tuple[str, str]]:
     return [
         ("data", _each(data_set.title for data_set in data.values())),
         *(
-            (f"SHA-256 of {plain(data_set.title)}, {split}", f"`{digest}`")
+            (f"SHA-256 of {plain(data_set.title)}, {plain(split)}", f"`{digest}`")
             for data_set in data.values()
             for split, digest in data_set.fingerprints
         ),

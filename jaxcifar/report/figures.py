@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from jaxcifar.report.pictures import Draw
 from jaxcifar.report.records import RunRecord, Variation
+from jaxcifar.report.wording import shortened
 from jaxcifar.runs.plots import draw_mean, figure_with_axes, plot_curves
 
 WIDTH = 6.4  # inches: text stays readable when a phone scales the picture to its width
@@ -72,7 +73,7 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
     axes.barh(rows - 0.2, means, 0.38, color=OURS, label="ours")
     theirs = [np.mean(v.reference) if v.reference else 0 for v in variations]
     if any(theirs):
-        axes.barh(rows + 0.2, theirs, 0.38, color=_THEIRS, label=reference)
+        axes.barh(rows + 0.2, theirs, 0.38, color=_THEIRS, label=shortened(reference, 60))
     for row, variation in zip(rows, variations, strict=True):
         if len(variation.runs) > 1:
             values = variation.values("test_accuracy")
@@ -85,5 +86,7 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.invert_yaxis()
-    figure.legend(loc="outside lower center", ncols=2)
+    legend = figure.legend(loc="outside lower center", ncols=2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     figure.savefig(path)

@@ -11,6 +11,7 @@ from jaxcifar.report.wording import (
     changes,
     interval,
     p_value,
+    plain,
     points,
     significance,
     verdict,
@@ -20,7 +21,7 @@ from jaxcifar.report.wording import (
 def step_from(variation: Variation, before: Sequence[Variation]) -> str:
     """What a row changes against the row before that is closest to it, and what that gives."""
     if not before:
-        return f"{variation.name} comes first: {accuracy(variation)} test accuracy."
+        return f"{plain(variation.name)} comes first: {accuracy(variation)} test accuracy."
     closest = min(before, key=lambda other: len(other.changes_to(variation)))
     difference = _between(closest, variation)
     outcome = f"{points(difference.value)} points of test accuracy ({significance(difference)})"
@@ -29,7 +30,7 @@ def step_from(variation: Variation, before: Sequence[Variation]) -> str:
     elif not difference.can_be_told:
         outcome += "; the two can't be told apart"
     what = changes(closest.changes_to(variation)) or "nothing changed"
-    return f"{closest.name} with {what}: {outcome}. {_lead(variation, before)}"
+    return f"{plain(closest.name)} with {what}: {outcome}. {_lead(variation, before)}"
 
 
 def _lead(variation: Variation, before: Sequence[Variation]) -> str:
@@ -37,7 +38,7 @@ def _lead(variation: Variation, before: Sequence[Variation]) -> str:
     leader = max([*before, variation], key=lambda v: v.values("val_accuracy").mean())
     if leader is variation:
         return "It now leads on validation."
-    return f"On validation {leader.name} still leads."
+    return f"On validation {plain(leader.name)} still leads."
 
 
 def _between(first: Variation, second: Variation) -> Difference:
@@ -49,7 +50,7 @@ def single_change(field: str, before: Any, after: Any, first: Variation, second:
     difference = _between(first, second)
     return {
         "change": changes({field: (before, after)}),
-        "rows": f"{first.name} → {second.name}",
+        "rows": f"{plain(first.name)} → {plain(second.name)}",
         "points": points(difference.value),
         "interval": interval(difference),
         "p": p_value(difference).removeprefix("p ").removeprefix("= "),
@@ -62,7 +63,7 @@ def learning(variation: Variation) -> dict[str, Any]:
     """Overfitting gap and speed of learning of the mean curves."""
     train, val = (variation.curve(f"{split}_accuracy").mean(0) for split in ("train", "val"))
     return {
-        "name": variation.name,
+        "name": plain(variation.name),
         "train": float(train[-1]),
         "val": float(val[-1]),
         "gap": float(train[-1] - val[-1]),

@@ -2,33 +2,32 @@
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 
-def markdown_to_page(markdown: str, title: str, folder: Path) -> str:
+def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
     """Render a page that needs no other file.
 
     Args:
-      markdown: CommonMark with tables; pictures by paths relative to `folder`.
+      markdown: CommonMark with tables.
       title: of the page.
-      folder: where the pictures lie.
-
-    Raises:
-      OSError: a picture is missing.
+      pictures: PNG by the path that `markdown` names; what it names else is left out, so no file
+        gets into the page.
     """
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def image(self: Any, tokens: Sequence[Token], i: int, options: Any, env: Any) -> str:
         token = tokens[i]
-        data = base64.b64encode((folder / str(token.attrs["src"])).read_bytes()).decode()
         alt = html.escape(token.content, quote=True)
-        return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+        picture = pictures.get(str(token.attrs["src"]))
+        if picture is None:
+            return alt
+        return f'<img src="data:image/png;base64,{base64.b64encode(picture).decode()}" alt="{alt}">'
 
     renderer.add_render_rule("image", image)
     # Wide tables scroll on their own, so that a phone shows the text at its width.

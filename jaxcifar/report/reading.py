@@ -1,12 +1,11 @@
 """Run folders read and checked: what is damaged is left out and named, and stops nothing."""
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.report.records import (
     Network,
@@ -15,35 +14,9 @@ from jaxcifar.report.records import (
     StudyRecord,
     Variation,
 )
-from jaxcifar.runs.folder import Row, RunFolder
-from jaxcifar.studies.conduct import STUDY_FILE
-
-_NUMBER = (int, float)
-# What a report takes from a row of `metrics.jsonl` and from `result.json`, and its type.
-_ROW = {f"{split}_{what}": _NUMBER for split in ("train", "val") for what in ("loss", "accuracy")}
-_RESULT = {
-    "test_accuracy": _NUMBER,
-    "test_loss": _NUMBER,
-    "test_accuracy_mismatched": _NUMBER,
-    "val_accuracy": _NUMBER,
-    "selected_epoch": int,
-    "images_per_second": _NUMBER,
-    "wall_seconds": _NUMBER,
-    "at_once": int,
-    "flops": (*_NUMBER, type(None)),
-    "dataset": str,
-    "dataset_fingerprint": (dict, type(None)),
-    "device": str,
-    "compute_dtype": str,
-    "git_commit": (str, type(None)),
-    "class_accuracy": dict,
-    "confusion_matrix": list,
-    "examples": dict,
-    "last_epoch": dict,
-    "versions": dict,
-}
-# Of reading what is damaged.
-_ERRORS = (OSError, ValueError, TypeError, RecursionError, RunError, UsageError)
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.studies.conduct import RECORD_AGAIN, STUDY_FILE
+from jaxcifar.studies.study import Study
 
 
 def read_run(path: Path) -> RunRecord:
@@ -54,73 +27,36 @@ def read_run(path: Path) -> RunRecord:
     """
     folder = RunFolder(path)
     try:
-        lines = folder.metrics.read_text().splitlines() if folder.metrics.exists() else []
         run = RunRecord(
             path=path,
-            config=Config.from_json(_naming(folder.config, folder.config.read_text)),
-            history=_naming(folder.metrics, lambda: [json.loads(line) for line in lines]),
-            result=_naming(folder.result, folder.finished_result),
-            failure=folder.failure.read_text().strip() if folder.failure.exists() else None,
+            config=folder.read_config(),
+            history=folder.read_history(),
+            result=folder.finished_result(),
+            failure=folder.read_failure(),
         )
-        _check_history(run.history)
-        if run.result is not None:
-            _check_result(run)
-    except _ERRORS as error:
-        raise RunError(_reason(error)) from error
+    except (OSError, RunError) as error:
+        raise RunError(_reason(error, path)) from error
+    if run.result is not None:
+        _require_whole(run)
     return run
 
 
-def _naming(file: Path, read: Any) -> Any:
-    """What `read` returns; what it complains of names the file."""
-    try:
-        return read()
-    except ValueError as error:
-        raise ValueError(f"{file.name} is damaged: {error}") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
+def _reason(error: Exception, folder: Path) -> str:
+    """What went wrong, with paths that hold wherever the report is read."""
+    if isinstance(error, OSError):
         return f"{Path(str(error.filename)).name}: {error.strerror}"
-    return " ".join(str(error).split())
+    return str(error).removeprefix(f"{folder}{os.sep}")
 
 
-def _check_history(history: list[Row]) -> None:
-    for epoch, row in enumerate(history, start=1):
-        _require(row, _ROW, f"metrics.jsonl, line {epoch}")
-        if row.get("epoch") != epoch:
-            raise ValueError(f"metrics.jsonl, line {epoch} is not epoch {epoch}")
-
-
-def _check_result(run: RunRecord) -> None:
-    """See to it that a report finds what it takes from `result.json`.
+def _require_whole(run: RunRecord) -> None:
+    """See to it that a finished run's files agree.
 
     Raises:
-      ValueError: something is missing, of another type, or does not fit the rest.
+      RunError: they don't.
     """
-    result = run.result
-    _require(result, _RESULT, "result.json")
-    splits = dict.fromkeys(("train", "val", "test"), int)
-    _require(result["examples"], splits, "result.json, examples")
-    _require(result["last_epoch"], {"test_accuracy": _NUMBER}, "result.json, last_epoch")
-    classes = len(run.class_names)
-    shape, kind = run.confusion.shape, run.confusion.dtype.kind
-    if shape != (classes, classes) or kind not in "iu" or run.confusion.sum() < 1:
-        raise ValueError(f"result.json, confusion_matrix does not count {classes} classes' images")
-    if min(result["examples"][split] for split in splits) < 1:
-        raise ValueError("result.json, examples: a split is empty")
-    if result["wall_seconds"] <= 0 or result["at_once"] < 1:
-        raise ValueError("result.json tells of no time")
     epochs = run.config.epochs
     if len(run.history) != epochs:
-        raise ValueError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs")
-
-
-def _require(said: Any, kinds: Mapping[str, Any], where: str) -> None:
-    if not isinstance(said, dict):
-        raise ValueError(f"{where} is no table of names and values")
-    for name, kind in kinds.items():
-        if not isinstance(said.get(name), kind):
-            raise ValueError(f"{where} has no {name} of the right type")
+        raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs")
 
 
 def read_records(folder: Path) -> Records:
@@ -166,25 +102,14 @@ def _study(file: Path, finished: Iterable[RunRecord]) -> StudyRecord:
       RunError: the file is damaged; the message is the reason, in one line.
     """
     try:
-        said = _naming(file, lambda: json.loads(file.read_text()))
-        _require(said, {"title": str, "rows": dict, "reference": dict}, file.name)
-        references = {name: _references(name, row) for name, row in said["rows"].items()}
-        if not isinstance(said["reference"].get("sets", []), list):
-            raise ValueError(f"{file.name}, reference: sets is no list")
-    except _ERRORS as error:
-        raise RunError(_reason(error)) from error
+        study = Study.read(file, RECORD_AGAIN)
+    except RunError as error:
+        raise RunError(_reason(error, file.parent)) from error
     variations: list[tuple[str, tuple[RunRecord, ...], Any]] = []
-    for name, known in references.items():
-        runs = [run for run in finished if run.path.parent == file.parent / name]
-        variations += [(name, group, known) for group in _alike(runs)]
-    return StudyRecord(file.parent, said["title"], said["reference"], tuple(_named(variations)))
-
-
-def _references(name: str, row: Any) -> tuple[float, ...]:
-    known = row.get("reference", []) if isinstance(row, dict) else None
-    if not isinstance(known, list) or not all(isinstance(value, float) for value in known):
-        raise ValueError(f"row {name} is damaged")
-    return tuple(known)
+    for row in study.rows:
+        runs = [run for run in finished if run.path.parent == file.parent / row.name]
+        variations += [(row.name, group, row.reference) for group in _alike(runs)]
+    return StudyRecord(file.parent, study.title, study.reference, tuple(_named(variations)))
 
 
 def _alone(runs: Iterable[RunRecord]) -> list[Variation]:

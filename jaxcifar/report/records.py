@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.config import Config
-from jaxcifar.runs.folder import Row
 from jaxcifar.runs.result import best_epoch
+from jaxcifar.runs.saved import Result, Row, class_names
 
 SYNTHETIC = "shapes10"
 # Settings that name files; the digests of those change with them and say nothing of their own.
@@ -49,7 +49,7 @@ class RunRecord:
     path: Path
     config: Config
     history: list[Row]
-    result: dict[str, Any] | None
+    result: Result | None
     failure: str | None
 
     @property
@@ -60,17 +60,17 @@ class RunRecord:
     @property
     def data(self) -> Data:
         """What it was trained on."""
-        digests = self.result["dataset_fingerprint"] or {}
+        digests = self.result.get("dataset_fingerprint") or {}
         return Data(
             name=self.result.get("dataset_name", self.config.dataset),
             title=self.result["dataset"],
-            fingerprints=tuple((split, str(digest)) for split, digest in digests.items()),
+            fingerprints=tuple(digests.items()),
         )
 
     @property
     def class_names(self) -> list[str]:
-        """By label; results of older versions have them as keys only."""
-        return list(self.result.get("class_names") or self.result["class_accuracy"])
+        """By label."""
+        return class_names(self.result)
 
     @property
     def confusion(self) -> np.ndarray:

@@ -52,7 +52,7 @@ def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
     """Rows trained without normalisation whose reference figure is known."""
     return [
         {
-            "name": v.name,
+            "name": plain(v.name),
             "test": Sample.of(v, "test_accuracy").mean,
             "mismatched": Sample.of(v, "test_accuracy_mismatched").mean,
             "reference": sum(v.reference) / len(v.reference),

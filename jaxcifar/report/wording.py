@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from jaxcifar.errors import printable
 from jaxcifar.report.records import Variation
 from jaxcifar.report.statistics import Difference, Sample
 
@@ -15,18 +16,25 @@ _FIELD_TITLES = {
     "learning_rate": "learning rate",
     "schedule": "scheduler",
 }
-_MARKUP = re.compile(r"([\\`*\[\]<>|$&#]|(?<![^\W_])_|_(?![^\W_]))")
+# Special in CommonMark, in a table, or where a site turns bare addresses into links.
+_MARKUP = re.compile(
+    r"([\\`*\[\]<>|$&#~]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|^[-+=])", re.IGNORECASE
+)
+_NUMBERED = re.compile(r"^(\d+)([.)])(?= |$)")  # an item of a list
 _DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24,}\b")
 _LISTED = 6  # names in a sentence
+_LONGEST = 500  # of a text from outside
 
 
 def plain(text: str) -> str:
-    """What a user named, for Markdown: its special characters stand for themselves."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    """What a user or a file named, for Markdown: a line whose characters stand for themselves."""
+    line = _MARKUP.sub(r"\\\1", printable(" ".join(text.split()), _LONGEST))
+    return _NUMBERED.sub(r"\1\\\2", line)
 
 
 def shortened(name: str, letters: int) -> str:
     """A name in a picture: of a long one the beginning and the end, which tell it from others."""
+    name = printable(name)
     if len(name) <= letters:
         return name
     end = letters // 3

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.machine import environment
-from jaxcifar.runs.folder import Row
 from jaxcifar.runs.result import best_epoch, confident_mistakes, run_figures, tested_figures
+from jaxcifar.runs.saved import Row
 from jaxcifar.runs.setup import Setup, normalization
 from jaxcifar.training.network import Variables
 from jaxcifar.training.state import Hyperparameters, TrainState, evaluate

@@ -15,9 +15,11 @@ from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import processes
 from jaxcifar.machine.files import locked, remove, remove_partial, replacing, write_text
+from jaxcifar.machine.npz import read_arrays
+from jaxcifar.machine.reading import read_json, read_json_lines, read_text, telling
+from jaxcifar.runs import saved
+from jaxcifar.runs.saved import Result, Row
 from jaxcifar.runs.task import Task
-
-Row = dict[str, Any]
 
 
 class RunFolder:
@@ -117,6 +119,7 @@ class RunFolder:
 
         Raises:
           UsageError: see `opened`.
+          RunError: its config can't be read.
         """
         if not self.config.exists():
             foreign = [p for p in self.path.glob("*") if not p.name.startswith(".")]
@@ -126,7 +129,7 @@ class RunFolder:
                     "empty or new folder"
                 )
         elif not overwrite:
-            differing = Config.from_json(self.config.read_text()).differences(config)
+            differing = self.read_config().differences(config)
             if None in differing.get("data_sha256", ()):
                 del differing["data_sha256"]  # not looked at yet
             if differing:
@@ -163,9 +166,46 @@ class RunFolder:
                     "nothing is trained over it: delete it yourself or choose another folder"
                 ) from error
 
-    def finished_result(self) -> dict[str, Any] | None:
+    def read_config(self) -> Config:
+        """`config.json`.
+
+        Raises:
+          RunError: it can't be read, as for all that is read here.
+        """
+        said = read_json(self.config, dict[str, Any], saved.ANEW, saved.MOST_CONFIG_BYTES)
+        with telling(self.config, saved.ANEW):
+            return Config.from_dict(said)
+
+    def finished_result(self) -> Result | None:
         """`result.json`, or None if the run is not finished."""
-        return json.loads(self.result.read_text()) if self.result.exists() else None
+        return saved.read_result(self.result) if self.result.exists() else None
+
+    def read_history(self) -> list[Row]:
+        """`metrics.jsonl`, epoch by epoch; empty if there is none."""
+        if not self.metrics.exists():
+            return []
+        history = read_json_lines(self.metrics, Row, saved.BOTH_AGAIN)
+        with telling(self.metrics, saved.BOTH_AGAIN):
+            for epoch, row in enumerate(history, start=1):
+                if row["epoch"] != epoch:
+                    raise ValueError(f"line {epoch} is not epoch {epoch}")
+        return history
+
+    def read_failure(self) -> str | None:
+        """`failure.txt`, or None if the run can be finished."""
+        if not self.failure.exists():
+            return None
+        return read_text(self.failure, saved.TRY_AGAIN, saved.MOST_FAILURE_BYTES).strip()
+
+    def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
+        """`mistakes.npz`, with labels of so many classes."""
+        most = saved.MOST_MISTAKES_BYTES
+        mistakes = read_arrays(self.mistakes, saved.MISTAKES, saved.BOTH_AGAIN, most)
+        with telling(self.mistakes, saved.BOTH_AGAIN):
+            for name in ("label", "predicted"):
+                if not ((mistakes[name] >= 0) & (mistakes[name] < classes)).all():
+                    raise ValueError(f"{name} is not of {classes} classes")
+        return mistakes
 
     def write_history(self, history: Sequence[Row]) -> None:
         """Replace `metrics.jsonl` by these rows: what the checkpoint resumed from knows."""

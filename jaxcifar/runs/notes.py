@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from jaxcifar.config import Config
-from jaxcifar.runs.folder import Row
+from jaxcifar.errors import RunError
+from jaxcifar.runs.saved import Row
 from jaxcifar.training.state import TrainState
 
 # The numbers in a row of `metrics.jsonl`.
@@ -97,7 +98,10 @@ def unsealed(
         same = said.pop("checksum", None) == _arrays_checksum(state)
     _require(same, "checksum")
     if "config" in said:
-        config = Config.from_json(json.dumps(said.pop("config")))
+        try:
+            config = Config.from_dict(said.pop("config"))
+        except ValueError as error:  # whole, for its checksum is right
+            raise RunError(f"its config {error}") from error
     return Notes.read(said, epochs), config
 
 

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from jaxcifar.errors import printable
 from jaxcifar.machine.files import replacing
-
-Row = dict[str, Any]
+from jaxcifar.runs.saved import Row
 
 # By split: its name in the legend, and how it is drawn wherever it is drawn.
 SPLITS = {
@@ -28,6 +28,7 @@ SPLITS = {
 }
 _MARKED = 25  # with more epochs than that, markers would run into each other
 _LETTERS_PER_INCH = 10  # of a title
+_MOST_LETTERS, _MOST_LINES = 300, 4
 
 
 def plot_curves(
@@ -69,9 +70,14 @@ def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, A
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     letters = int(_LETTERS_PER_INCH * width)
-    lines = [textwrap.fill(line, letters) for line in title.splitlines()]
+    lines = [textwrap.fill(line, letters) for line in shown(title).splitlines()]
     figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
     return figure, axes
+
+
+def shown(title: str) -> str:
+    """A title whose lines have only what a font has, and not too much of it."""
+    return "\n".join(printable(line, _MOST_LETTERS) for line in title.splitlines()[:_MOST_LINES])
 
 
 def draw_mean(axes: Axes, curves: np.ndarray, label: str, marker: str, **style: Any) -> None:

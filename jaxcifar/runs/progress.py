@@ -7,15 +7,20 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from jaxcifar.machine.terminal import teller
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
 
 
 class TrainProgress:
-    """A bar over all images of all runs, shown only on a terminal; lines are printed everywhere."""
+    """A bar over all images of all runs, shown only on a terminal; lines are printed everywhere.
+
+    Attributes:
+      say: prints a line.
+    """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self.say = teller(console)
         self._progress = Progress(
             TextColumn("{task.fields[runs]}{task.description}"),
             BarColumn(bar_width=None),
@@ -36,10 +41,6 @@ class TrainProgress:
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def expect(self, images: int) -> None:
         """Show that `images` more are to be done."""

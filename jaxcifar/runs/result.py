@@ -13,7 +13,8 @@ from jaxcifar.machine.files import write_text
 from jaxcifar.models.drawing import plot_network
 from jaxcifar.models.summary import Summary
 from jaxcifar.runs import plots
-from jaxcifar.runs.folder import Row, RunFolder
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.saved import Row
 
 MISTAKES = 20
 SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
@@ -108,7 +109,7 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
     index = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return {
         "index": index.astype(np.int32),
-        "label": examples.labels[index],
+        "label": examples.labels[index].astype(np.int32),
         "predicted": predicted[index].astype(np.int32),
         "confidence": confidence[index].astype(np.float32),
         "image": examples.images[index],

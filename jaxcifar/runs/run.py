@@ -13,9 +13,10 @@ from jaxcifar.machine import environment, processes
 from jaxcifar.machine.files import write_text
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.finish import tested
-from jaxcifar.runs.folder import Row, RunFolder
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.notes import Notes
 from jaxcifar.runs.result import best_epoch, decimal, describe_network, write_curves
+from jaxcifar.runs.saved import Row
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from jaxcifar.machine import processes
 from jaxcifar.runs.checkpoint import Checkpoints, Snapshot
-from jaxcifar.runs.folder import Row
 from jaxcifar.runs.notes import Notes
 from jaxcifar.runs.result import best_epoch
+from jaxcifar.runs.saved import Row
 from jaxcifar.training.state import TrainState
 
 # Of a run's time that training waits for checkpoints. Where epochs take a second, not each of them

@@ -15,6 +15,7 @@ from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import BusyError, DivergedError, RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
+from jaxcifar.machine.reading import Remedy
 from jaxcifar.runs.crew import Outcome, fit_all
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.progress import TrainProgress
@@ -25,6 +26,7 @@ from jaxcifar.studies.study import Study
 
 STUDY_FILE = "study.json"
 _POLL_SECONDS = 1.0  # between two looks at runs of other processes
+RECORD_AGAIN = Remedy("delete it, and the study's command writes it again")
 
 
 def plan(
@@ -41,6 +43,7 @@ def plan(
 
     Raises:
       UsageError: an unknown row, or a folder that belongs to another study or config.
+      RunError: what is recorded there can't be read.
     """
     _require_ours(study, out)
     selected = study.select(rows)
@@ -80,7 +83,7 @@ def _require_ours(study: Study, out: Path) -> None:
     file = out / STUDY_FILE
     if not file.exists():
         return
-    there, study = Study.read(file), Study.from_dict(json.loads(study.to_json()))
+    there, study = Study.read(file, RECORD_AGAIN), Study.from_dict(json.loads(study.to_json()))
     changes = {row.name: row.changes for row in study.rows}
     changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
     if there.config == study.config and not changed:
@@ -218,8 +221,8 @@ def _unfinished(task: Task) -> bool:
 
 def _failure(task: Task) -> DivergedError | None:
     """What ended the task before, and would end it again."""
-    file = RunFolder(task.path).failure
-    return DivergedError(file.read_text().strip()) if file.exists() and not task.overwrite else None
+    failure = None if task.overwrite else RunFolder(task.path).read_failure()
+    return None if failure is None else DivergedError(failure)
 
 
 def sensible_at_once(devices: Sequence[jax.Device]) -> int:

@@ -3,17 +3,50 @@
 import dataclasses
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.reading import (
+    MEGABYTE,
+    Count,
+    Fraction,
+    Line,
+    Remedy,
+    checked,
+    read_json,
+    read_toml,
+)
 from jaxcifar.settings import applicable, flag, typed
 
-_ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
 _OF_A_RUN = {"seed", "sources", "data_sha256"}  # no setting of a study
+_MOST_BYTES = 16 * MEGABYTE
+_WRITTEN = Remedy("write it like experiments/studies/ablation.toml", UsageError)
+
+
+class Reference(msgspec.Struct, forbid_unknown_fields=True):
+    """`[reference]`: what the rows' reference figures were measured with."""
+
+    name: Line | UnsetType = UNSET
+    arch: Line | UnsetType = UNSET
+    dataset: Line | UnsetType = UNSET
+    epochs: Count | UnsetType = UNSET
+    sets: list[Line] | UnsetType = UNSET
+
+
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    """What a study file holds; settings are held against `Config`, which declares them."""
+
+    rows: Annotated[dict[str, Any], Meta(min_length=1)]
+    title: Line = "Study"
+    config: dict[str, Any] = {}
+    reference: Reference = msgspec.field(default_factory=Reference)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +72,8 @@ class Study:
       title: what is studied.
       config: fields of `Config` that every row shares, each where it applies.
       rows: the variations, in the order in which they are run and told.
-      reference: what the rows' reference figures were measured with: `name`, `arch`, `dataset`,
-        `epochs`; and `sets`, fields whose values are to be compared by how near rows that agree
+      reference: what the rows' reference figures were measured with, the fields of `Reference`
+        that are set; `sets` are fields whose values are to be compared by how near rows that agree
         in them come to their references together.
     """
 
@@ -50,19 +83,21 @@ class Study:
     reference: dict[str, Any]
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path, remedy: Remedy = _WRITTEN) -> Self:
         """Read a TOML file like those in `experiments/studies`, or the JSON that `to_json` gives.
 
         Raises:
-          UsageError: the file can't be read, or says something that no study has.
+          RunError, UsageError: as `remedy` says, if the file can't be read, or says something that
+            no study has.
         """
+        if path.suffix == ".json":
+            said = read_json(path, dict[str, Any], remedy, _MOST_BYTES, follow=True)
+        else:
+            said = read_toml(path, dict[str, Any], remedy)
         try:
-            parse = json.loads if path.suffix == ".json" else tomllib.loads
-            return cls.from_dict(parse(path.read_text()))
-        except (OSError, ValueError) as error:  # both parsers' errors are ValueErrors
-            raise UsageError(f"--study {path}: {error}") from error
+            return cls.from_dict(said)
         except UsageError as error:
-            raise UsageError(f"--study {path}: {error}") from None
+            raise remedy.error(f"{path}: {error}; {remedy.advice}") from None
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Self:
@@ -71,22 +106,20 @@ class Study:
         Raises:
           UsageError: an unknown key, or a value of the wrong type.
         """
-        unknown = said.keys() - {"title", "config", "rows", "reference"}
-        if unknown or not said.get("rows"):
-            raise UsageError(f"[{min(unknown)}] is unknown" if unknown else "[rows] is missing")
-        return cls(
-            title=said.get("title", "Study"),
-            config=_settings("[config]", said.get("config", {})),
-            rows=tuple(_row(name, values) for name, values in said["rows"].items()),
-            reference=dict(said.get("reference", {})),
-        )
+        try:
+            study = checked(dict(said), Said)
+            rows = tuple(_row(name, values) for name, values in study.rows.items())
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        config = _settings("[config]", study.config)
+        return cls(study.title, config, rows, msgspec.to_builtins(study.reference))
 
     def check(self) -> None:
         """Refuse settings out of range, and those that whoever wrote them takes to have an effect.
 
         Raises:
           UsageError: see `config_of`; a row sets what means nothing to it, or all share what means
-            nothing to any.
+            nothing to any; the reference's sets are of what is no setting.
         """
         for row in self.rows:
             self.config_of(row, seed=0)
@@ -97,6 +130,11 @@ class Study:
         for name in self.config:
             if not any(name in settings for settings in meaning.values()):
                 raise UsageError(f"--{flag(name)}: means nothing to any row of this study")
+        known = {name for settings in meaning.values() for name in settings.get("arch_args", {})}
+        known |= {field.name for field in dataclasses.fields(Config)}
+        for name in self.reference.get("sets", []):
+            if name not in known:
+                raise UsageError(f"[reference] sets: {name} is no setting of any row")
 
     def to_json(self) -> str:
         """The study as JSON text, `from_dict`'s structure."""
@@ -144,11 +182,7 @@ def _row(name: str, values: Any) -> StudyRow:
         raise UsageError(f"row {name!r}: a name has letters, digits and . _ + - only")
     if not isinstance(values, dict):
         raise UsageError(f"row {name}: write {name} = {{ learning_rate = 0.1 }} or the like")
-    reference = values.get("reference", [])
-    if not isinstance(reference, list) or not all(
-        isinstance(value, float) and 0 <= value <= 1 for value in reference
-    ):
-        raise UsageError(f"row {name}: reference is a list of fractions such as [0.92]")
+    reference = checked(values.get("reference", []), list[Fraction], f"row {name}, reference")
     changes = {key: value for key, value in values.items() if key != "reference"}
     return StudyRow(name, _settings(f"row {name}", changes), tuple(reference))
 

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 
 from jaxcifar import own_code
-from jaxcifar.config import Config
 from jaxcifar.data import load_dataset
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
@@ -35,7 +34,7 @@ def load(path: str | Path, data_dir: str | Path | None = None) -> Classifier:
     folder = RunFolder(Path(path))
     if not folder.result.exists():
         raise UsageError(f"{path}: no finished run here")
-    config = Config.from_json(folder.config.read_text())
+    config = folder.read_config()
     result = folder.finished_result()
     for kind, digest in config.sources or ():
         _require_same_code(folder, kind, getattr(config, kind), digest)

@@ -15,6 +15,7 @@ from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
+from jaxcifar.machine.terminal import teller
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary
 from jaxcifar.models.summary import summarize as summarize_model
@@ -74,7 +75,7 @@ def train(
     def images() -> Dataset:
         if isinstance(dataset, Dataset):
             return dataset
-        return load_dataset(config, Path(data_dir or default_data_dir()))
+        return load_dataset(config, Path(data_dir or default_data_dir()), teller(console))
 
     fit(Task(config, path, overwrite=overwrite), images, console)
     return load(path, data_dir)

@@ -1,0 +1,125 @@
+"""What the files of a run hold, declared once for those who write and those who read them.
+
+What older versions did not write yet is `NotRequired`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from msgspec import Meta
+
+from jaxcifar.machine.npz import Array
+from jaxcifar.machine.reading import (
+    MEGABYTE,
+    Count,
+    Line,
+    Remedy,
+    read_json,
+    telling,
+)
+
+_MANY = 1e15
+Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s
+Loss = Annotated[float, Meta(ge=-1e38, le=1e38)]  # a float32; what is none ends a run
+Amount = Annotated[float, Meta(ge=0, le=_MANY)]
+Seconds = Annotated[float, Meta(gt=0, le=_MANY)]
+Images = Annotated[int, Meta(ge=0, le=2**40)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Row(TypedDict):
+    """A line of `metrics.jsonl`: one epoch, from 1."""
+
+    epoch: Count
+    learning_rate: float
+    train_loss: Loss
+    train_accuracy: Accuracy
+    val_loss: Loss
+    val_accuracy: Accuracy
+    seconds: Amount
+    images_per_second: Amount
+
+
+class Examples(TypedDict):
+    """How many images each split has."""
+
+    train: Annotated[int, Meta(ge=1, le=2**40)]
+    val: Annotated[int, Meta(ge=1, le=2**40)]
+    test: Annotated[int, Meta(ge=1, le=2**40)]
+
+
+class LastEpoch(TypedDict):
+    """What the weights of the last epoch come to."""
+
+    epoch: Count
+    test_accuracy: Accuracy
+    test_loss: float
+
+
+class Result(TypedDict):
+    """`result.json`: what a finished run has to say (`result.py`)."""
+
+    test_accuracy: Accuracy
+    test_loss: float
+    test_accuracy_mismatched: Accuracy
+    class_accuracy: dict[str, Accuracy]
+    confusion_matrix: list[list[Images]]
+    selected_epoch: Count
+    selection_rule: Line
+    val_accuracy: Accuracy
+    last_epoch: LastEpoch
+    dataset: Line
+    dataset_name: NotRequired[Line]
+    dataset_fingerprint: NotRequired[dict[str, Digest] | None]
+    class_names: NotRequired[list[Line]]
+    channel_mean: NotRequired[Annotated[list[float], Meta(min_length=3, max_length=3)]]
+    channel_std: NotRequired[Annotated[list[float], Meta(min_length=3, max_length=3)]]
+    examples: Examples
+    parameters: NotRequired[int]
+    flops: NotRequired[Annotated[int, Meta(ge=0)] | None]
+    images_per_second: Amount
+    versions: dict[str, Line | None]
+    config: NotRequired[dict[str, Any]]
+    device: Line
+    at_once: Count
+    compute_dtype: Line
+    wall_seconds: Seconds
+    git_commit: NotRequired[Line | None]
+
+
+# `mistakes.npz`: arrays of one length; `index` and `label` are of the test images.
+MISTAKES = {
+    "index": Array("int32"),
+    "label": Array("int32"),
+    "predicted": Array("int32"),
+    "confidence": Array("float32"),
+    "image": Array("uint8", (32, 32, 3)),
+}
+MOST_MISTAKES_BYTES = 2 * MEGABYTE
+MOST_CONFIG_BYTES = MEGABYTE
+MOST_FAILURE_BYTES = MEGABYTE // 16
+
+ANEW = Remedy("start anew with --overwrite (in a study: --force ROW), or choose another folder")
+RESULT_AGAIN = Remedy("delete it, and the run's command writes it again")
+BOTH_AGAIN = Remedy("delete it and result.json, and the run's command writes both again")
+TRY_AGAIN = Remedy("delete it to have the run tried again")
+
+
+def read_result(path: Path) -> Result:
+    """A `result.json`; by a link too, as the processes beside the first of a run have it.
+
+    Raises:
+      RunError: it can't be read, or does not fit itself.
+    """
+    result = read_json(path, Result, RESULT_AGAIN, follow=True)
+    classes = class_names(result)
+    matrix = result["confusion_matrix"]
+    with telling(path, RESULT_AGAIN):
+        if {len(matrix), *map(len, matrix)} != {len(classes)} or not any(map(any, matrix)):
+            raise ValueError(f"confusion_matrix does not count {len(classes)} classes' images")
+    return result
+
+
+def class_names(result: Result) -> list[str]:
+    """By label; results of older versions have them as keys only."""
+    return list(result.get("class_names") or result["class_accuracy"])

@@ -1,0 +1,197 @@
+"""What runs and studies name is text in a report: it changes no structure and brings no file in."""
+
+import base64
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from test_report import report, write_run
+
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError
+from jaxcifar.report import wording, write_report
+from jaxcifar.report.page import markdown_to_page
+
+SECRET = b"-----BEGIN PRIVATE KEY-----"
+ATTACKS = [
+    "x ![y](../secret.txt) z",
+    "x ![y][z]\n\n[z]: ../secret.txt",
+    "<img src=../secret.txt><script>alert(1)</script>",
+    "[click](javascript:alert(1)) <https://evil.example> https://evil.example www.evil.example",
+    "a | b || c\n| --- | --- |\n| x | y |",
+    "x\n\n# A heading\n\n## Another\n===\n---",
+    "```\n![y](../secret.txt)\n~~~\n",
+    "1. one\n2. two",
+    "- item\n  - item",
+    "> quote",
+    "**bold** __bold__ _em_ `code` ~~gone~~ &lt;b&gt; \\",
+    "$x_1$ $\\frac{1$ %s {{ 7 * 7 }} {% raw %}",
+    "\x1b[31mred\x1b[0m\r\x00\x07\u202eright\u2028left\ud800".replace("\ud800", "\x9b"),
+    "a" * 900,
+]
+
+
+class Tags(HTMLParser):
+    """The elements of a page in order, with what they refer to."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.pictures = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+        if tag == "img":
+            self.pictures.append(dict(attrs)["src"])
+
+
+def write_named(folder, text):
+    """A study with a finished, an unfinished and an unreadable run, and a run without a study.
+
+    All that can be named is named by `text`.
+    """
+    said = {
+        "title": text,
+        "config": {"arch": "cnn", "epochs": 4, "batch_size": 128},
+        "rows": {
+            "raw": {"normalize": False, "reference": [0.2]},
+            "norm": {"arch_args": {"hidden": 8}, "reference": [0.8]},
+        },
+        "reference": {"name": text, "arch": text, "dataset": text, "epochs": 9, "sets": [text]},
+    }
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps(said))
+    named = {
+        "dataset": text,
+        "dataset_fingerprint": {text: "a" * 64},
+        "device": text,
+        "compute_dtype": text,
+        "git_commit": text,
+        "versions": {text: text},
+        "names": [text, text + "2", "c"],
+        "class_names": [text, text + "2", "c"],
+    }
+    matrix = np.array([[5, 3, 2], [2, 6, 2], [1, 1, 8]])
+    own = dataclasses.replace(
+        Config.create("cnn", epochs=4, dropout=0.0),
+        arch=f"z{text}:Net",
+        arch_args=((text, text),),
+        dataset=text,
+        data_sha256="b" * 64,
+        sources=(("arch", "0" * 64),),
+    )
+    for path, config in (
+        ("raw/seed0", Config.create("cnn", epochs=4, normalize=False)),
+        ("norm/seed0", Config.create("cnn", epochs=4, arch_args={"hidden": 8})),
+        ("alone", own),
+        ("left", own),
+        ("lost", own),
+    ):
+        write_run(folder / path, config, 0.6, 0.6, matrix=matrix, **named)
+    (folder / "left" / "result.json").unlink()
+    (folder / "left" / "failure.txt").write_text(text)
+    (folder / "lost" / "config.json").write_text(json.dumps(own.to_dict() | {text: 1}))
+    (folder / "alone" / "network.json").write_text(json.dumps({text: text}))
+    return folder
+
+
+def cells(text):
+    """How many each line of a table has, as sites count them that know no code in tables."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [line.replace("\\|", "").count("|") for line in lines]
+
+
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory):
+    folder = write_named(tmp_path_factory.mktemp("report") / "runs", "word")
+    text = report(folder)
+    return text, Tags((folder / "report.html").read_text())
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
+def test_names_change_nothing_but_the_text(tmp_path, harmless, attack):
+    """The same lines, cells and elements as with a harmless word in their place."""
+    (tmp_path / "secret.txt").write_bytes(SECRET)
+    text = report(write_named(tmp_path / "runs", attack))
+    page = (tmp_path / "runs" / "report.html").read_text()
+    before, tags = harmless[1], Tags(page)
+    assert tags.found == before.found
+    assert "a" not in tags.found  # nothing is a link
+    assert cells(text) == cells(harmless[0])
+    assert all(line.isprintable() for line in text.splitlines())
+    assert base64.b64encode(SECRET).decode()[:20] not in page
+    assert not re.search(r"[^\\]!\[y|[^\\\w]<script|[^\\]://evil|www\.", text.split("```")[0])
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    """With all pictures: no formula, no markup, and each picture in the page is one on the disk."""
+    folder = write_named(tmp_path / "runs", "$x_1$ $\\frac{1$ \x1b[31m <b>")
+    report(folder, pictures=True)
+    drawn = {path.read_bytes() for path in (folder / "report").glob("*.png")}
+    pictures = Tags((folder / "report.html").read_text()).pictures
+    assert pictures
+    for source in pictures:
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data) in drawn
+
+
+@pytest.mark.parametrize(
+    "source", ["secret.txt", "/etc/passwd", "report/old.png", "https://x/y.png"]
+)
+def test_a_page_holds_the_pictures_given_and_no_file(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.txt").write_bytes(SECRET)
+    page = markdown_to_page(f"![alt]({source}) ![good](report/a.png)", "t", {"report/a.png": b"x"})
+    assert Tags(page).pictures == ["data:image/png;base64,eA=="]
+
+
+def test_links_in_the_reports_folder_are_neither_followed_nor_emptied(tmp_path):
+    folder = write_named(tmp_path / "runs", "word")
+    (tmp_path / "secret.txt").write_bytes(SECRET)
+    report(folder)
+    names = [path.name for path in (folder / "report").glob("*.png")]
+    for name in names:
+        (folder / "report" / name).unlink()
+        (folder / "report" / name).symlink_to(tmp_path / "secret.txt")
+    report(folder)
+    assert (tmp_path / "secret.txt").read_bytes() == SECRET
+    assert not any((folder / "report" / name).is_symlink() for name in names)
+    for path in (folder / "report").iterdir():
+        path.unlink()
+    (folder / "report").rmdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.png").write_bytes(b"mine")
+    (folder / "report").symlink_to(tmp_path / "photos")
+    with pytest.raises(RunError, match="is a link"):
+        write_report(folder)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["mine.png"]
+
+
+@pytest.mark.parametrize("name", ["failure.txt", "config.json", "metrics.jsonl", "network.json"])
+def test_a_runs_file_that_is_a_link_is_not_shown(tmp_path, name):
+    folder = write_named(tmp_path / "runs", "word")
+    (tmp_path / "secret.txt").write_bytes(SECRET)
+    (folder / "alone" / name).unlink(missing_ok=True)
+    (folder / "alone" / name).symlink_to(tmp_path / "secret.txt")
+    text = report(folder)
+    assert f"{name}: is a link" in text or f"{name} in the run's folder can't be read" in text
+    assert "PRIVATE" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("1. one", r"1\. one"),
+        ("- one", r"\- one"),
+        ("lr0.1-cosine", "lr0.1-cosine"),
+        ("a_b __c__", r"a_b \_\_c\_\_"),
+        ("http://x www.y", r"http\://x www\.y"),
+        ("a\n\x1bb", r"a \\x1bb"),
+    ],
+)
+def test_plain(text, plain):
+    assert wording.plain(text) == plain

@@ -1,0 +1,103 @@
+"""What is printed: a line stays a line, and what is named from outside is shown, not obeyed."""
+
+import io
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+from conftest import ROOT, assert_one_line_error, command
+from rich.console import Console
+
+from experiments.cli import Parser, run_command
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine.terminal import teller
+
+FORGED = "net\x1b[32m\r\nCIFAR-10 is ready\x1b[0m\u202e [red]x[/red] :smile: \udcff"
+
+
+def test_a_line_is_printed_as_it_is():
+    out = io.StringIO()
+    teller(Console(file=out, force_terminal=True, width=20))(FORGED)
+    assert out.getvalue() == (
+        r"net\x1b[32m\r\nCIFAR-10 is ready\x1b[0m\u202e [red]x[/red] :smile: \udcff" + "\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError(FORGED), 2),
+        (RunError(FORGED * 1000), 1),
+        (PermissionError(13, "Permission denied", FORGED), 1),
+    ],
+)
+def test_errors_are_one_line_without_what_libraries_add(capfd, monkeypatch, error, code):
+    monkeypatch.setattr(sys, "warnoptions", [])
+
+    def fail():
+        warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+        raise error
+
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+        run_command(fail)
+    assert left.value.code == code
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: net" if code == 2 else "error: ")
+    assert line.isprintable()
+    assert len(line) <= 1010
+
+
+def test_options_are_told_in_one_line(capfd):
+    parser = Parser(prog="x")
+    parser.add_argument("--epochs", type=int)
+    for words in (
+        ["--epochs", FORGED],
+        ["--epochs", "9" * 10_000],
+        [FORGED],
+        ["--" + FORGED * 500],
+    ):
+        with pytest.raises(SystemExit) as left:
+            parser.parse_args(words)
+        assert left.value.code == 2
+        [line] = capfd.readouterr().err.splitlines()
+        assert line.isprintable()
+        assert len(line) < 1100
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("config.json", lambda path: path.write_text("")),
+        ("config.json", lambda path: path.write_text("[" * 10_000)),
+        ("config.json", os.mkfifo),
+        ("result.json", lambda path: path.write_text('{"test_accuracy": 1')),
+        ("result.json", lambda path: path.mkdir()),
+    ],
+)
+def test_damage_ends_a_run_in_one_line(tmp_path, name, damage):
+    config = Config.create("cnn", dataset="shapes10", epochs=1)
+    (tmp_path / "config.json").write_text(config.to_json())
+    (tmp_path / name).unlink(missing_ok=True)
+    damage(tmp_path / name)
+    options = ("--arch", "cnn", "--dataset", "shapes10", "--epochs", "1")
+    done = command("run", *options, "--run-dir", str(tmp_path), timeout=60)
+    assert_one_line_error(done, 1, f"{tmp_path}/{name}: ")
+
+
+def test_damage_of_a_studys_folder_ends_in_one_line(tmp_path):
+    (tmp_path / "study.json").write_text('{"rows": 5}')
+    done = command("ablation", "--out", str(tmp_path), timeout=60)
+    assert_one_line_error(done, 1, f"{tmp_path}/study.json: ", "delete it")
+    assert_one_line_error(command("report", str(tmp_path), timeout=60), 2, "no finished run")
+
+
+def test_names_that_are_no_text_are_told(tmp_path):
+    """As the operating system allows them; the console can't print them as they are."""
+    name = os.fsencode(tmp_path) + b"/\xff\x1b[32m"
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.report", name], cwd=ROOT, capture_output=True, text=True
+    )
+    assert_one_line_error(done, 2, r"\udcff\x1b[32m: no such folder")
