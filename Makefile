@@ -7,10 +7,14 @@ RECIPE := --arch cnn --optimizer sgd --learning-rate 0.05 --weight-decay 5e-4 --
 FIRST_LOOK := $(RECIPE) --dataset auto --epochs 5 --train-examples 10000
 ARGS ?= $(FIRST_LOOK)
 
+# How long `make soak` goes on, and where it begins.
+SECONDS ?= 3600
+SEED ?= 0
+
 # What the oldest supported versions must pass too.
 CORE := tests/test_optim.py tests/test_checkpoint.py tests/test_fit.py tests/test_platforms.py
 
-.PHONY: run test test-oldest clean
+.PHONY: run test test-oldest soak clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
@@ -23,6 +27,9 @@ test: $(VENV)/installed-test  ## install what tests need, check the style, run t
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(TESTS)
+
+soak: $(VENV)/installed-test  ## hostile inputs to every command; make soak SECONDS=3600 SEED=0
+	@PYTHONPATH=tests $(BIN)/python -m soak --seconds $(SECONDS) --seed $(SEED)
 
 test-oldest: $(VENV)-oldest/installed  ## the core of the tests on the oldest supported versions
 	@echo "==> pytest on $$($(VENV)-oldest/bin/python -c 'import jax; print("jax", jax.__version__)')"

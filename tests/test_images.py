@@ -150,5 +150,5 @@ def test_damaged_and_strange_files(tmp_path):
     with pytest.raises(ValueError, match="no regular file"):
         read_image(tmp_path / "fifo")
     (tmp_path / "link").symlink_to(path)
-    with pytest.raises(ValueError, match="links"):
+    with pytest.raises(ValueError, match="link"):
         read_image(tmp_path / "link")

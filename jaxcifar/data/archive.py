@@ -13,7 +13,7 @@ import numpy as np
 from jaxcifar.data import plain_pickle, tar
 from jaxcifar.data.records import PIXEL_BYTES
 from jaxcifar.errors import RunError, first_line
-from jaxcifar.machine.files import open_regular
+from jaxcifar.machine.reading import opened
 
 _MAX_BATCH_BYTES = 160 * 2**20  # the largest batch, CIFAR-100's training images, has 155 MB
 
@@ -136,7 +136,7 @@ def _folder(path: Path, form: Form) -> Batches:
 
 
 def _read_file(path: Path) -> bytes:
-    with open_regular(path) as file:
+    with opened(path, follow=True) as file:
         content = file.read(_MAX_BATCH_BYTES + 1)
     if len(content) > _MAX_BATCH_BYTES:
         raise ValueError("larger than any batch of a CIFAR")
@@ -147,7 +147,7 @@ def _tar(path: Path, form: Form) -> Batches:
     """Batches in a tar file, in its order."""
     seen = set()
     try:
-        with open_regular(path) as file:
+        with opened(path, follow=True) as file:
             for member in tar.members(file):
                 parts = PurePosixPath(member.name).parts
                 if member.name.startswith("/") or ".." in parts:
@@ -163,8 +163,8 @@ def _tar(path: Path, form: Form) -> Batches:
                     raise tar.RefusedTarError(f"{batch} is {problem}")
                 seen.add(batch)
                 yield name, member.read
-    except OSError as error:
-        raise tar.BrokenTarError(f"can't be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        raise tar.BrokenTarError(f"can't be read ({first_line(error)})") from error
 
 
 def _parse_binary(content: bytes, form: Form) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxcifar.data import records as rec
 from jaxcifar.data.arrays import Images, block_length, records_of
 from jaxcifar.errors import RunError, UsageError, first_line
-from jaxcifar.machine.files import open_regular
+from jaxcifar.machine.reading import opened
 
 _MAX_BYTES = 2**34  # unpacked, all arrays together
 _MAX_RATIO = 100  # of unpacked to packed bytes, beyond `_ALWAYS_BYTES`
@@ -42,8 +42,11 @@ def read_npz(
       RunError: it is damaged, lacks an array, or has one that is not as it must be.
     """
     try:
-        raw = open_regular(path, follow=False).detach()
-        with _Contents(raw) as file, zipfile.ZipFile(file) as archive:
+        with (
+            opened(path) as plain,
+            _Contents(plain.raw) as file,
+            zipfile.ZipFile(file) as archive,
+        ):
             file.most = _MAX_BYTES
             _check_sizes(archive, os.fstat(file.fileno()).st_size)
             return _read(archive, path, say)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.machine.files import replacing
+from jaxcifar.machine.reading import opened
 
 PIXEL_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + PIXEL_BYTES
@@ -88,8 +89,13 @@ def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, np.nd
     """The memory-mapped records of every split, or None if one is missing or not as it was."""
     records = {}
     for split, expected in fingerprints.items():
-        with contextlib.suppress(OSError, ValueError, EOFError):
-            array = np.load(folder / f"{split}.npy", mmap_mode="r")
+        with contextlib.suppress(Exception):  # a damaged file can raise anything
+            array = _mapped(folder / f"{split}.npy")
             if array.ndim == 2 and array.dtype == np.uint8 and fingerprint(array) == expected:
                 records[split] = array
     return records if records.keys() == fingerprints.keys() else None
+
+
+def _mapped(path: Path) -> np.ndarray:
+    with opened(path):  # not to wait for a pipe below
+        return np.lib.format.open_memmap(path, mode="r")

@@ -20,24 +20,6 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
 
 
-def open_regular(path: str | Path, follow: bool = True) -> BinaryIO:
-    """Open a file to read that is not trusted: never a device, nor a pipe that would be waited for.
-
-    Args:
-      path: of the file.
-      follow: whether it may be a link to one.
-
-    Raises:
-      OSError: it is not there, no regular file, or not to be read.
-    """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
-    return os.fdopen(descriptor, "rb")
-
-
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` at the end, if all goes well.

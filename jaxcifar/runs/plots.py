@@ -6,8 +6,7 @@ The colours are of Okabe and Ito's palette, which the colour-blind tell apart
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.files import replacing
 from jaxcifar.runs.saved import Row
 
 # By split: its name in the legend, and how it is drawn wherever it is drawn.
@@ -35,7 +33,7 @@ def plot_curves(
     histories: Sequence[Sequence[Row]],
     quantity: str,
     title: str,
-    path: Path,
+    file: BinaryIO,
     size: tuple[float, float] = (7.0, 4.2),
 ) -> None:
     """Training and validation by epoch: the mean over runs, and the span between them.
@@ -44,7 +42,7 @@ def plot_curves(
       histories: rows of `metrics.jsonl` of at least one run, all of the same length.
       quantity: "accuracy" or "loss".
       title: names network and data set.
-      path: of the PNG.
+      file: where the PNG goes.
       size: width and height in inches.
     """
     figure, axes = figure_with_axes(*size, title)
@@ -56,8 +54,7 @@ def plot_curves(
     if quantity == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend()
-    with replacing(path) as file:
-        figure.savefig(file)
+    figure.savefig(file)
 
 
 def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:

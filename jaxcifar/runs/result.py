@@ -9,7 +9,7 @@ from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import first_line
 from jaxcifar.machine import environment
-from jaxcifar.machine.files import write_text
+from jaxcifar.machine.files import replacing, write_text
 from jaxcifar.models.drawing import plot_network
 from jaxcifar.models.summary import Summary
 from jaxcifar.runs import plots
@@ -137,4 +137,5 @@ def describe_network(
 def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
     """Draw accuracy and loss by epoch."""
     for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
-        plots.plot_curves([history], quantity, title, path)
+        with replacing(path) as file:
+            plots.plot_curves([history], quantity, title, file)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from hostile import inputs
@@ -181,3 +182,21 @@ TRIALS = {
     ),
     "options": Trial(option_cases, try_options, 60),
 }
+
+
+def attempts(trial, number, count, attempt):
+    """Try `count` cases of one seed; which they are depends on nothing else."""
+
+    @seed(number)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(trial.cases)
+    def run(case):
+        attempt(case)
+
+    run()

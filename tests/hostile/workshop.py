@@ -46,10 +46,10 @@ class Workshop:
         self.worker.close()
         shutil.rmtree(self.root)
 
-    def options(self, *, optimizer="sgd"):
+    def options(self):
         """Those of the runs."""
         return [
-            *("--arch", "cnn", "--arch-args", "widths=4,", "hidden=8", "--optimizer", optimizer),
+            *("--arch", "cnn", "--arch-args", "widths=4,", "hidden=8", "--optimizer", "sgd"),
             *("--dataset", self.npz, "--data-dir", self.data, "--epochs", "2"),
             *("--batch-size", "8", "--val-fraction", "0.2"),
         ]
@@ -61,7 +61,8 @@ class Workshop:
         if name == "ablation":
             return ["--study", folder / "study.toml", "--out", folder / "out", *self.options()]
         where = folder / "out" / "slow" / "seed0" if base == "study" else folder / "out"
-        return ["--run-dir", where, "--processes", "1", *self.options()]
+        momentum = ["--momentum", "0.8"] if base == "study" else []
+        return ["--run-dir", where, "--processes", "1", *self.options(), *momentum]
 
     @contextlib.contextmanager
     def copy(self, base=None):
