@@ -11,6 +11,7 @@ from jaxcifar.errors import UsageError
 NAMED = ("arch", "optimizer", "schedule", "augmentation")  # fields that name somebody's own code
 
 DEFAULT_ARCH = "resnet18"
+_MOST_LEVELS, _MOST_INTEGER = 8, 2**63  # of a network's fields, which a config's file must hold
 COMMON_DEFAULTS: dict[str, Any] = {
     "arch_args": (),
     "dataset": "cifar10",
@@ -71,9 +72,11 @@ def typed(where: str, settings: Mapping[str, Any], config: type) -> dict[str, An
 def frozen(values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
     """Pairs in order of their names, lists as tuples."""
 
-    def freeze(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return tuple(map(freeze, value))
+    def freeze(value: Any, levels: int = _MOST_LEVELS) -> Any:
+        if isinstance(value, list | tuple) and levels:
+            return tuple(freeze(item, levels - 1) for item in value)
+        if isinstance(value, int) and not -_MOST_INTEGER <= value < _MOST_INTEGER:
+            raise UsageError(f"--arch-args: {value!r:.80} has more than 64 bits")
         if not isinstance(value, bool | int | float | str | None):
             raise UsageError(f"--arch-args: {value!r:.80} is no number, text, true, false or list")
         return value

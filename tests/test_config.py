@@ -64,3 +64,9 @@ def test_run_names_tell_configs_apart():
     }
     assert len(names) == 5
     assert "cnn_cifar10_no-augment_seed0" in names
+
+
+@pytest.mark.parametrize("value", [2**63, (-(2**70),), ((((((((((1,),),),),),),),),),)])
+def test_what_a_configs_file_would_not_give_back_is_refused(value):
+    with pytest.raises(UsageError, match="--arch-args"):
+        Config.create("cnn", arch_args={"hidden": value})

@@ -26,7 +26,9 @@ _MOST_VALUES = 2**22  # of a document: Python takes up to 72 bytes for each
 _MOST_LEVELS = 32  # of lists and tables in each other
 _MOST_INTEGER = 2**63
 _REASON = 200  # characters
-_LONGEST_LINE = 2**14  # of TOML: keys of many parts take its parser time by the square of them
+# Of TOML, whose parser takes time and memory by the square of a key's parts: a megabyte in one line
+# came to 16 GB.
+_MOST_TOML_BYTES, _LONGEST_LINE = 2**17, 2**11
 
 Line = Annotated[str, msgspec.Meta(max_length=1000)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -141,13 +143,13 @@ def _line(line: str, structure: type[T], number: int) -> T:
 
 
 def read_toml(path: Path, structure: type[T], remedy: Remedy) -> T:
-    """The value of a TOML file of up to a megabyte, of the declared structure; links are followed.
+    """The value of a TOML file of up to 128 KiB, of the declared structure; links are followed.
 
     Raises:
       RunError, UsageError: it can't be read, or is something else.
     """
     with telling(path, remedy):
-        text = _text(path, MEGABYTE, follow=True)
+        text = _text(path, _MOST_TOML_BYTES, follow=True)
         if max(map(len, text.splitlines()), default=0) > _LONGEST_LINE:
             raise ValueError(f"has a line of more than {_LONGEST_LINE:,} characters")
         return checked(_parsed(text, tomllib.loads), structure)

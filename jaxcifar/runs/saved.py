@@ -20,7 +20,7 @@ from jaxcifar.machine.reading import (
 
 _MANY = 1e15
 Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s
-Loss = Annotated[float, Meta(ge=-1e38, le=1e38)]  # a float32; what is none ends a run
+Loss = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a float32; what is none ends a run
 Amount = Annotated[float, Meta(ge=0, le=_MANY)]
 Seconds = Annotated[float, Meta(gt=0, le=_MANY)]
 Images = Annotated[int, Meta(ge=0, le=2**40)]

@@ -12,6 +12,7 @@ from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.saved import class_names
 from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training.state import TrainState
@@ -39,7 +40,7 @@ def load(path: str | Path, data_dir: str | Path | None = None) -> Classifier:
     for kind, digest in config.sources or ():
         _require_same_code(folder, kind, getattr(config, kind), digest)
     if "channel_mean" in result:
-        names = tuple(result["class_names"])
+        names = tuple(class_names(result))
         statistics = SimpleNamespace(mean=result["channel_mean"], std=result["channel_std"])
     else:  # of an older version: the images tell what its result does not
         statistics = load_dataset(config, Path(data_dir or default_data_dir()))
