@@ -38,10 +38,12 @@ def main(argv: Sequence[str]) -> None:
     summary = summarize(model)
     print(summary.table(), end="")
     if plot:
+        from jaxcifar.machine.files import replacing
         from jaxcifar.models.drawing import plot_network
 
         try:
-            plot_network(summary, config.network_title, plot)
+            with replacing(plot) as file:
+                plot_network(summary, config.network_title, file, plot.suffix.removeprefix("."))
         except OSError as error:
             raise RunError(f"--plot {plot}: {first_line(error)}") from error
 

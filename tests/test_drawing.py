@@ -1,6 +1,7 @@
 """The picture shows what is computed."""
 
 import dataclasses
+import io
 import re
 
 import jax
@@ -19,7 +20,8 @@ from jaxcifar.models.summary import summarize
 
 def words(summary, folder):
     """All texts of the drawing, which a picture of this kind keeps as comments."""
-    plot_network(summary, "It", folder / "model.svg")
+    with (folder / "model.svg").open("wb") as file:
+        plot_network(summary, "It", file, "svg")
     return re.findall("<!-- (.*?) -->", (folder / "model.svg").read_text())
 
 
@@ -150,10 +152,11 @@ def test_a_strangers_names_are_no_formulas(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf"])
-def test_formats(tmp_path, suffix):
-    plot_network(summarize(create_model(Config.create("cnn"), 10)), "CNN", tmp_path / f"m.{suffix}")
+def test_formats(suffix):
+    picture = io.BytesIO()
+    plot_network(summarize(create_model(Config.create("cnn"), 10)), "CNN", picture, suffix)
     start = {"png": b"\x89PNG", "pdf": b"%PDF"}[suffix]
-    assert (tmp_path / f"m.{suffix}").read_bytes().startswith(start)
+    assert picture.getvalue().startswith(start)
 
 
 def test_what_is_no_picture_is_refused(tmp_path):

@@ -395,7 +395,7 @@ def test_rows_may_vary_the_network_itself(tmp_path):
     config.write_text(own_config(arch="resnet18").to_json())
     text = report(tmp_path)
     assert "| row | network |" in text
-    assert "| network gone/net.py:Mixer → resnet18 | mine → theirs | +10.00 |" in text
+    assert "| network net.py:Mixer → resnet18 | mine → theirs | +10.00 |" in text
 
 
 def test_a_networks_own_description_is_shown(tmp_path):

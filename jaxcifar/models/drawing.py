@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib import patches
@@ -12,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.files import replacing
 from jaxcifar.models.boxes import RADIUS, Box, make_boxes
 from jaxcifar.models.layout import GUTTER, Panel, Point, lay_out
 from jaxcifar.models.summary import Summary
@@ -46,13 +44,14 @@ _NOTE = "Shapes: channels × height × width.  BN: batch normalisation.  × n: r
 _CHARACTER, _BOLD = 0.62, 0.7  # width of one, of the font's size
 
 
-def plot_network(summary: Summary, title: str, path: Path) -> None:
+def plot_network(summary: Summary, title: str, file: BinaryIO, form: str = "png") -> None:
     """Columns of boxes, to be read downwards and from left to right.
 
     Args:
       summary: of the network.
       title: names the network.
-      path: of the picture; its suffix, such as .png, .svg or .pdf, is the format.
+      file: where the picture goes.
+      form: its format, such as png, svg or pdf.
 
     Raises:
       OSError: it can't be written.
@@ -85,8 +84,7 @@ def plot_network(summary: Summary, title: str, path: Path) -> None:
     axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
     figure.set_size_inches(width / 72, height / 72)
     dpi = min(100, _MOST_PIXELS / max(figure.get_size_inches()))
-    with replacing(path) as file:
-        figure.savefig(file, dpi=dpi, format=path.suffix.removeprefix("."))
+    figure.savefig(file, dpi=dpi, format=form)
 
 
 def _style(box: Box) -> str:

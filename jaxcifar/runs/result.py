@@ -127,7 +127,8 @@ def describe_network(
     if folder.network.exists():
         return
     try:
-        plot_network(summary, title, folder.model_plot)
+        with replacing(folder.model_plot) as file:
+            plot_network(summary, title, file)
     except Exception as error:  # of matplotlib, on a network that nobody thought of
         say(f"no picture of the network ({first_line(error)})")
     write_text(folder.summary, summary.table())
