@@ -7,7 +7,6 @@ import json
 import lzma
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -45,7 +44,9 @@ def try_damage(workshop, case):
     """Damage to any file or folder of a run's or a study's folder, then a command."""
     base, part, damage, command = case
     with workshop.copy(base) as folder:
-        path = chosen(sorted((folder / "out").rglob("*")), part)
+        places = sorted((folder / "out").rglob("*"))
+        folders = [path for path in places if path.is_dir() or "checkpoints" not in path.parts]
+        path = chosen(places + 2 * folders, part)
         damage.to_file(path, folder / "outside")
         return after_damage(workshop, folder, base, path, command)
 
@@ -66,39 +67,49 @@ def after_damage(workshop, folder, base, damaged, command):
     """Run a command where something was damaged, and see what became of the rest."""
     if command == "ablation" and base != "study":
         command = "run"
+    name = "run" if command == "overwrite" else command
+    arguments = workshop.command(name, folder, base)
+    arguments += ["--overwrite"] * (command == "overwrite")
     place = damaged.relative_to(folder).as_posix()
     before = state(folder)
-    answer = workshop.worker.run(command, *workshop.command(command, folder, base), folder=folder)
-    trained = command != "report" and (base in ("tested", "half") or "result.json" in place)
+    answer = workshop.worker.run(name, *arguments, folder=folder)
+    unfinished = base in ("tested", "half") or "result.json" in place
+    trains = command == "overwrite" or (name != "report" and unfinished)
 
     def may_change(other):
         of_damaged = other == place or other.startswith(f"{place}/") or place.startswith(other)
-        same_run = other.startswith(run_of(place)) and trained and "outside" not in other
-        return of_damaged or same_run or written_anyway(other)
+        of_trained = (
+            "slow/seed0" in other
+            if command == "overwrite" and base == "study"
+            else (other.startswith(run_of(place)) and not other.startswith("outside"))
+        )
+        return of_damaged or (trains and of_trained) or written_anyway(other)
 
     wrong = answer.complaints() + lost(before, state(folder), may_change)
-    if (
-        answer.code == 0
-        and command == "run"
-        and damaged.name not in ("result.json", "metrics.jsonl")
-    ):
-        where = Path(*map(str, workshop.command(command, folder, base)[1:2]))
-        try:
-            said = json.loads((where / "result.json").read_text())
-        except (OSError, ValueError) as error:
-            wrong.append(f"it says it is done, but {error}")
-        else:
-            old = workshop.result(base)
-            for name in ("test_accuracy", "val_accuracy", "confusion_matrix", "config"):
-                if said.get(name) != old[name]:
-                    wrong.append(f"{name} is {said.get(name)}, not {old[name]}")
+    as_it_was = damaged.name not in ("result.json", "metrics.jsonl")
+    if answer.code == 0 and name == "run" and (as_it_was or command == "overwrite"):
+        wrong += other_numbers(arguments[1] / "result.json", workshop.result(base))
     return [f"{place}: {what} [{answer.code}: {answer.err[-700:]}]" for what in wrong]
+
+
+def other_numbers(path, expected):
+    """In what a result differs from the undisturbed one."""
+    try:
+        said = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        return [f"it says it is done, but {error}"]
+    names = ("test_accuracy", "val_accuracy", "confusion_matrix", "config")
+    return [
+        f"{name} is {said.get(name)}, not {expected[name]}"
+        for name in names
+        if said.get(name) != expected[name]
+    ]
 
 
 def run_of(place):
     """The run's folder that something lies in."""
     parts = place.split("/")
-    return "/".join(parts[:3] if len(parts) > 3 and parts[2] == "seed0" else parts[:1])
+    return "/".join(parts[:3] if parts[2:3] == ["seed0"] else parts[:1])
 
 
 def try_study(workshop, case):
@@ -165,7 +176,11 @@ _packings = st.sampled_from([bytes, bytes, gzip.compress, bz2.compress, lzma.com
 _raw = st.none() | raw_json | texts
 _commands = st.sampled_from(["run", "report", "ablation"])
 TRIALS = {
-    "damage": Trial(st.tuples(st.sampled_from(BASES), parts, damages, _commands), try_damage, 30),
+    "damage": Trial(
+        st.tuples(st.sampled_from(BASES), parts, damages, _commands | st.just("overwrite")),
+        try_damage,
+        30,
+    ),
     "structure": Trial(
         st.tuples(st.sampled_from(BASES), parts, changes, st.none() | raw_json, _commands),
         try_structure,
