@@ -6,7 +6,7 @@ Operations are those that Python tells its audit hooks of, before it does them: 
 making, renaming and deleting. What is killed here is not the process: from the n-th on, no
 operation is done, so that the folder is left as a kill would leave it.
 
-`python -m faults SECONDS [SEED]` (from `tests`) goes through them in random order until the time
+`PYTHONPATH=tests python -m faults SECONDS [SEED]` goes through them in random order until the time
 is over, and prints how many it tried.
 """
 
@@ -171,8 +171,7 @@ def disturb(name, at, kind, expected):
 
 
 def soak(seconds, seed=0, say=print):
-    """Disturb commands at random operations until the time is over; all of them at least once
-    if there is time enough.
+    """Disturb commands at random operations, each once, until the time is over.
 
     Raises:
       AssertionError: one did not end as it does undisturbed.
@@ -197,4 +196,6 @@ def soak(seconds, seed=0, say=print):
 
 
 if __name__ == "__main__":
-    soak(float(sys.argv[1]), *map(int, sys.argv[2:]))
+    from experiments.cli import run_command
+
+    run_command(lambda: soak(float(sys.argv[1]), *map(int, sys.argv[2:])))
