@@ -101,7 +101,7 @@ def test_wrong_content_is_refused_and_leaves_nothing(tmp_path, tiny_records, tin
     with pytest.raises(RunError, match="test split is wrong") as caught:
         load_records(tiny_entry, tmp_path / "tfds", archive, quiet)
     assert "train split" not in str(caught.value)
-    assert not any(path.is_dir() for path in (tmp_path / "tfds" / "cifar10").iterdir())
+    assert not any(path.is_dir() for path in (tmp_path / "tfds" / "cifar10").glob("*"))
 
 
 def test_damaged_prepared_data_are_refused(tmp_path, tiny_entry, archive):
