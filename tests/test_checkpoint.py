@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import zlib
 
@@ -146,6 +147,18 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
     assert len(said) == 1
     assert "checkpoint 3 is damaged" in said[0]
     assert (tmp_path / "damaged-3").is_dir()
+
+
+def test_a_pipe_in_a_checkpoint_is_told_and_not_waited_for(tmp_path):
+    save_all(tmp_path, {1: (), 2: ()})
+    (tmp_path / "2" / "state" / "_METADATA").unlink()
+    os.mkfifo(tmp_path / "2" / "state" / "_METADATA")
+    with (
+        pytest.raises(RunError, match=r"_METADATA: can't be used \(is no regular file"),
+        opened(tmp_path),
+    ):
+        pass
+    assert kept(tmp_path) == {1, 2}
 
 
 def test_a_damaged_or_missing_best_is_named(tmp_path):

@@ -61,15 +61,17 @@ def remove(path: Path) -> None:
 
 
 def require_readable(*paths: Path) -> None:
-    """Complain of a file or folder that is there and that this process may not read.
+    """Complain of what is there and this process may not read, or would wait for: pipes, devices.
 
     Raises:
-      PermissionError: see above.
+      OSError: see above.
     """
     for path in paths:
         mode = os.R_OK | (os.X_OK if path.is_dir() else 0)
         if path.exists() and not os.access(path, mode):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
 
 
 def first_free(path: Path) -> Path:
