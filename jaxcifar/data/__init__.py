@@ -158,7 +158,7 @@ class Dataset:
         parts = {"train": (self.train, self.val), "test": (self.test,)}
         return {split: self._digest(*examples) for split, examples in parts.items()}
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """One digest of all its images, labels and class names."""
         content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}

@@ -186,10 +186,7 @@ class RunFolder:
             return []
         history = read_json_lines(self.metrics, Row, saved.BOTH_AGAIN)
         with telling(self.metrics, saved.BOTH_AGAIN):
-            for epoch, row in enumerate(history, start=1):
-                if row["epoch"] != epoch:
-                    raise ValueError(f"line {epoch} is not epoch {epoch}")
-        return history
+            return saved.require_epochs(history)
 
     def read_failure(self) -> str | None:
         """`failure.txt`, or None if the run can be finished."""

@@ -13,19 +13,9 @@ import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError
-from jaxcifar.runs.saved import Row
+from jaxcifar.machine.reading import checked
+from jaxcifar.runs.saved import Row, require_epochs
 from jaxcifar.training.state import TrainState
-
-# The numbers in a row of `metrics.jsonl`.
-_ROW = (
-    "learning_rate",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "seconds",
-    "images_per_second",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +46,10 @@ class Notes:
         fields = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(said, dict) or said.keys() != fields:
             raise ValueError("its notes are not those of a run")
-        history = said["history"]
         _require(_is_number(said["epoch_seconds"]) and _is_number(said["wall_seconds"]), "time")
-        _require(isinstance(history, list) and len(history) == epochs, "history")
-        for epoch, row in enumerate(history, start=1):
-            complete = isinstance(row, dict) and all(_is_number(row.get(name)) for name in _ROW)
-            _require(complete and row.get("epoch") == epoch, f"row of epoch {epoch}")
-        return cls(**said)
+        history = require_epochs(checked(said["history"], list[Row], "history"))
+        _require(len(history) == epochs, "history")
+        return cls(history, said["epoch_seconds"], said["wall_seconds"])
 
 
 def sealed(notes: Notes, config: Config, state: TrainState) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from jaxcifar.machine.reading import (
 
 _MANY = 1e15
 Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s
-Loss = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a float32; what is none ends a run
+Single = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a float32; a loss that is none ends a run
 Amount = Annotated[float, Meta(ge=0, le=_MANY)]
 Seconds = Annotated[float, Meta(gt=0, le=_MANY)]
 Images = Annotated[int, Meta(ge=0, le=2**40)]
@@ -31,10 +31,10 @@ class Row(TypedDict):
     """A line of `metrics.jsonl`: one epoch, from 1."""
 
     epoch: Count
-    learning_rate: float
-    train_loss: Loss
+    learning_rate: Single
+    train_loss: Single
     train_accuracy: Accuracy
-    val_loss: Loss
+    val_loss: Single
     val_accuracy: Accuracy
     seconds: Amount
     images_per_second: Amount
@@ -103,6 +103,18 @@ ANEW = Remedy("start anew with --overwrite (in a study: --force ROW), or choose 
 RESULT_AGAIN = Remedy("delete it, and the run's command writes it again")
 BOTH_AGAIN = Remedy("delete it and result.json, and the run's command writes both again")
 TRY_AGAIN = Remedy("delete it to have the run tried again")
+
+
+def require_epochs(history: list[Row]) -> list[Row]:
+    """The rows, if they are those of the epochs from 1 on.
+
+    Raises:
+      ValueError: they are not.
+    """
+    for epoch, row in enumerate(history, start=1):
+        if row["epoch"] != epoch:
+            raise ValueError(f"line {epoch} is not epoch {epoch}")
+    return history
 
 
 def read_result(path: Path) -> Result:
