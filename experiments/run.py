@@ -79,7 +79,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.machine.terminal import teller
     from jaxcifar.runs.fit import fit
-    from jaxcifar.runs.folder import own_task
+    from jaxcifar.runs.processes import own_task
     from jaxcifar.runs.task import Task
 
     console = Console(emoji=False, highlight=False, quiet=not processes.first())

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,7 +105,9 @@ def _at_work_elsewhere(process: int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait: bool = True) -> Iterator[None]:
+def locked(
+    folder: Path, wait: bool = True, check: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold `folder` (made if need be) for this process; the kernel frees a dead one's lock.
 
     What killed processes left half written there is deleted. If nothing is written there while it
@@ -114,6 +116,8 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
     Args:
       folder: what to hold.
       wait: whether to wait for another process that holds it.
+      check: looks at the folder once it is held and raises if it is not ours: then it is left as
+        it was found.
 
     Raises:
       BusyError: another process holds it and `wait` is false.
@@ -122,13 +126,21 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
     """
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
+        found = os.path.lexists(folder / _LOCK)
         descriptor = _hold(folder, wait)
     except OSError as error:
         if error.errno not in _READ_ONLY or not folder.is_dir():
             raise
+        check()
         yield  # a read-only folder: nothing will be written, so nothing needs locking
         return
     try:
+        try:
+            check()
+        except BaseException:
+            if not found:
+                (folder / _LOCK).unlink()
+            raise
         remove_partial(folder)
         yield
     finally:

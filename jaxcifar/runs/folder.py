@@ -1,10 +1,9 @@
 """A run is a folder that explains itself; here is what lies in it and who may write there."""
 
-import dataclasses
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,13 +12,11 @@ import numpy as np
 from jaxcifar import own_code
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine import processes
 from jaxcifar.machine.files import locked, remove, remove_partial, replacing, write_text
 from jaxcifar.machine.npz import read_arrays
 from jaxcifar.machine.reading import read_json, read_json_lines, read_text, telling
 from jaxcifar.runs import saved
 from jaxcifar.runs.saved import Result, Row
-from jaxcifar.runs.task import Task
 
 
 class RunFolder:
@@ -68,9 +65,8 @@ class RunFolder:
           RunError: it can't be written, or what an earlier run left can't be deleted.
         """
         folder = cls(path)
-        folder.check(config, overwrite)  # before a lock is left in somebody else's folder
-        with folder.writing(), locked(path, wait=False):
-            folder.check(config, overwrite)  # another process may have been faster
+        ours = partial(folder.check, config, overwrite)
+        with folder.writing(), locked(path, wait=False, check=ours):
             if not folder.sources.is_symlink():
                 remove_partial(folder.sources)
             if overwrite:
@@ -130,16 +126,29 @@ class RunFolder:
                 )
         elif not overwrite:
             differing = self.read_config().differences(config)
-            if None in differing.get("data_sha256", ()):
-                del differing["data_sha256"]  # not looked at yet
-            if differing:
-                what = ", ".join(
-                    f"{k} {old} there, {new} asked for" for k, (old, new) in differing.items()
-                )
-                raise UsageError(
-                    f"{self.path}: belongs to another config ({what}); choose another folder, or "
-                    "start anew with --overwrite (in a study: --force ROW)"
-                )
+            if config.data_sha256 is None:
+                differing.pop("data_sha256", None)  # not looked at yet; see `require_images`
+            self._refuse(differing)
+
+    def require_images(self, config: Config) -> None:
+        """Refuse a run that was begun on other images than those that `config` says.
+
+        Raises:
+          UsageError: it was.
+          RunError: its config can't be read.
+        """
+        there, asked = self.read_config().data_sha256, config.data_sha256
+        self._refuse({"data_sha256": (there, asked)} if there != asked else {})
+
+    def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
+        if differing:
+            what = ", ".join(
+                f"{k} {old} there, {new} asked for" for k, (old, new) in differing.items()
+            )
+            raise UsageError(
+                f"{self.path}: belongs to another config ({what}); choose another folder, or "
+                "start anew with --overwrite (in a study: --force ROW)"
+            )
 
     def _clear(self) -> None:
         # A folder half cleared must not pass for a finished run, but for a run: result first,
@@ -218,22 +227,3 @@ class RunFolder:
         with replacing(self.mistakes) as file:
             np.savez_compressed(file, **mistakes)
         write_text(self.result, json.dumps(result, indent=2) + "\n")
-
-
-@contextmanager
-def own_task(task: Task) -> Iterator[Task]:
-    """The task with the folder where this process writes what it writes of it.
-
-    The first process has the run's folder; another one has its checkpoints, which all write
-    together, in a folder that does not stay.
-    """
-    if processes.first():
-        yield task
-        return
-    with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
-        own, theirs = RunFolder(Path(scratch)), RunFolder(task.path)
-        write_text(own.config, task.config.to_json())
-        own.checkpoints.symlink_to(theirs.checkpoints.absolute())
-        if not task.overwrite:  # the first one's to delete
-            own.result.symlink_to(theirs.result.absolute())  # if there is one, all are done
-        yield dataclasses.replace(task, path=own.path, overwrite=False)

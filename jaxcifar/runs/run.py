@@ -80,7 +80,7 @@ class Run:
         config, program = setup.config_of(self.task.config), setup.program
         begun = self._folder.config.exists()
         if begun:
-            self._folder.check(config)
+            self._folder.require_images(config)
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
         setup.compile_ahead(self.hp)
