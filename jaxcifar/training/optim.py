@@ -123,7 +123,7 @@ def clip(grads: PyTree, most: jax.Array) -> PyTree:
 
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     factor = jnp.where((most > 0) & (norm > most), most / norm, 1.0)
     return jax.tree.map(lambda grad: grad * factor, grads)
 
