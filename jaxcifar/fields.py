@@ -19,6 +19,7 @@ _WITHIN_ONE: Rule = (lambda value: 0 < value < 1, "must be between 0 and 1")
 _SEED: Rule = (lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
 _PIXELS: Rule = (lambda value: 0 <= value <= 32, "must be in [0, 32]")
 _SHIFT: Rule = (lambda value: 0 <= value <= MAX_SHIFT, f"must be in [0, {MAX_SHIFT}]")
+_SIZE: Rule = (lambda value: 8 <= value <= 32, "must be in [8, 32]")
 _COUNT: Rule = (lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
 
 
@@ -106,6 +107,10 @@ class Fields:
         array="random",
     )
     cutout: int = _option("blank a square of so many pixels in training", _PIXELS, array=0)
+    small_size: int = _option("pixels of training images in the first steps; 32 is all", _SIZE)
+    small_part: float = _option(
+        "part of the steps that train on images of --small-size", _BELOW_ONE, array=0.0
+    )
     augmentation: str = _option("what else is done to training images, after shifts and flips")
     val_fraction: float = _option("part of the training images kept for validation", _WITHIN_ONE)
     train_examples: int | None = _option("train on the first N images of a fixed order", type=int)

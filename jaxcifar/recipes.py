@@ -31,6 +31,8 @@ COMMON: Settings = {
     "border": "zeros",
     "flip": "random",
     "cutout": 0,
+    "small_size": 32,
+    "small_part": 0.0,
     "augmentation": "none",
     "val_fraction": 0.1,
     "train_examples": None,

@@ -19,7 +19,8 @@ from jaxcifar.runs import saving
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.runs.hyperparameters import make_hyperparameters
+from jaxcifar.runs.setup import make_program
 from jaxcifar.runs.task import Task
 
 pytestmark = pytest.mark.usefixtures("step_by_step")

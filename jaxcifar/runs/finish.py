@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.machine import environment
+from jaxcifar.runs.hyperparameters import normalization
 from jaxcifar.runs.result import (
     best_epoch,
     confident_mistakes,
@@ -16,7 +17,7 @@ from jaxcifar.runs.result import (
     tested_figures,
 )
 from jaxcifar.runs.saved import Row
-from jaxcifar.runs.setup import Setup, normalization
+from jaxcifar.runs.setup import Setup
 from jaxcifar.training.network import Variables
 from jaxcifar.training.state import Hyperparameters, TrainState, evaluate
 
