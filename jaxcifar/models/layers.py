@@ -31,28 +31,34 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 class Conv(nn.Module):
-    """Convolution with an odd square kernel, padded by `kernel_size // 2` zeros on every side.
+    """Convolution with a square kernel.
 
-    At stride 2 that differs from "SAME", which pads only on the right.
+    `padding` zeros are on every side, by default `kernel_size // 2`; at stride 2 that differs from
+    "SAME", which pads only on the right.
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     use_bias: bool = False
+    padding: int | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, ceil(H / stride), ceil(W / stride), features]`."""
+        """`[B, H, W, C]` -> `[B, H', W', features]`.
+
+        H' = ceil(H / stride) if an odd kernel has the default padding.
+        """
         size = self.kernel_size
         init = torch_uniform(size * size * x.shape[-1])
         kernel = self.param("kernel", init, (size, size, x.shape[-1], self.features))
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
-        if not self.use_bias:
-            return conv2d(*arrays, self.stride)
-        bias = self.param("bias", init, (self.features,))
-        return conv2d(*arrays, self.stride, bias.astype(self.dtype))
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", init, (self.features,)).astype(self.dtype)
+        padding = size // 2 if self.padding is None else self.padding
+        return conv2d(*arrays, self.stride, bias, (padding, padding))
 
 
 class Dense(nn.Module):
@@ -206,11 +212,15 @@ class ReLU(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Maximum over 2x2 windows, stride 2."""
+    """Maximum over square windows side by side; pixels behind the last of them are dropped."""
+
+    window: int = 2
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` with even H and W -> `[B, H / 2, W / 2, C]`."""
-        batch, height, width, channels = x.shape
+        """`[B, H, W, C]` -> `[B, H // window, W // window, C]`."""
+        size, channels = self.window, x.shape[-1]
+        height, width = (extent // size for extent in x.shape[1:3])
+        x = x[:, : height * size, : width * size]
         # As a reduction, whose gradient is cheaper than that of XLA's window reduction.
-        return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+        return x.reshape(len(x), height, size, width, size, channels).max((2, 4))
