@@ -86,12 +86,23 @@ _STRONG = {
     "flip": "alternate",
 }
 
+# Orthogonal steps for kernels, which BatchNorm follows in our networks.
+_MUON = {"optimizer": "muon", "momentum": 0.6, "nesterov": False}
+
 # By name, then by network; `OWN` is any network that is not ours.
 OWN = ""
 RECIPES: dict[str, dict[str, Settings]] = {
     "reference": {**_REFERENCE, OWN: _OWN_REFERENCE},
     "strong": {
-        "cnn": {**_STRONG, "label_smoothing": 0.05, "shift": 3, "dropout": 0.1},
+        "cnn": {
+            **_STRONG,
+            **_MUON,
+            "learning_rate": 0.06,
+            "sgd_rate": 1.6,
+            "label_smoothing": 0.05,
+            "shift": 3,
+            "dropout": 0.1,
+        },
         "resnet18": {**_STRONG, "epochs": 10},
         OWN: _STRONG,
     },
