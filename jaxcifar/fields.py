@@ -15,7 +15,6 @@ Rule = tuple[Callable[[Any], bool], str]
 _POSITIVE: Rule = (lambda value: value > 0, "must be above 0")
 _NOT_NEGATIVE: Rule = (lambda value: value >= 0, "must not be negative")
 _BELOW_ONE: Rule = (lambda value: 0 <= value < 1, "must be in [0, 1)")
-_WITHIN_ONE: Rule = (lambda value: 0 < value < 1, "must be between 0 and 1")
 _SEED: Rule = (lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
 _PIXELS: Rule = (lambda value: 0 <= value <= 32, "must be in [0, 32]")
 _SHIFT: Rule = (lambda value: 0 <= value <= MAX_SHIFT, f"must be in [0, {MAX_SHIFT}]")
@@ -112,7 +111,10 @@ class Fields:
         "part of the steps that train on images of --small-size", _BELOW_ONE, array=0.0
     )
     augmentation: str = _option("what else is done to training images, after shifts and flips")
-    val_fraction: float = _option("part of the training images kept for validation", _WITHIN_ONE)
+    val_fraction: float = _option(
+        "part of the training images kept to choose the epoch by; with 0 it is the last",
+        _BELOW_ONE,
+    )
     train_examples: int | None = _option("train on the first N images of a fixed order", type=int)
     dtype: str = _option(
         "compute type; auto is bfloat16 on GPU and TPU, float32 on CPU",
