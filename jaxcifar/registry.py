@@ -49,6 +49,15 @@ _RESNET18 = {
     "weight_decay": 5e-4,
     "schedule": "cosine",
 }
+_FASTNET = {
+    "epochs": 8,
+    "batch_size": 1000,
+    "optimizer": "sgd",
+    "learning_rate": 0.5,
+    "momentum": 0.85,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+}
 _OWN_NETWORK = {
     "epochs": 20,
     "batch_size": 128,
@@ -64,6 +73,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "arch": {
         "cnn": Entry("jaxcifar.models.cnn:CNN", "CNN", _CNN, takes=("dropout",)),
         "resnet18": Entry("jaxcifar.models.resnet:ResNet", "ResNet-18", _RESNET18),
+        "fastnet": Entry("jaxcifar.models.fastnet:FastNet", "FastNet", _FASTNET),
     },
     "optimizer": {
         "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=_RULE),

@@ -44,7 +44,7 @@ class Ours:
         program, together = self._setup.program, self._setup.together
         self._hp = self._setup.place(self._setup.hyperparameters(self._config))
         self._setup.compile_ahead(self._hp)
-        state = program.init(self._hp)
+        state = program.init(self._hp, train.images)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
         self._states, self._hps, self._orders = together.join(
             [(state, self._hp, order)] * work.at_once
@@ -110,7 +110,8 @@ class PlainFlax:
         self._work = work
         self._train, self._test = random_examples(work)
         self._model = _plain_model(work)
-        variables = network.variables(*network.init(self._model, jax.random.key(0)))
+        images = _floats(self._train.images[:1])
+        variables = network.variables(*network.init(self._model, jax.random.key(0), images))
         rule = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.01, momentum=0.9))
         self._state = variables, rule.init(variables["params"])
         self._train_step = jax.jit(partial(_plain_step, self._model, rule))

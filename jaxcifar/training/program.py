@@ -25,6 +25,7 @@ from jaxcifar.training.optim import Rule
 from jaxcifar.training.state import Hyperparameters, Metrics, TrainState
 
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
+_INIT_IMAGES = 5000  # that a network may look at before the first step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +91,15 @@ class Program:
 
     # Compiled with less care: it takes seconds otherwise, and runs once.
     @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
-    def init(self, hp: Hyperparameters) -> TrainState:
-        """The state before the first step, from the run's key."""
-        params, carried = network.init(self.model, hp.init_key)
-        state = TrainState(
-            step=jnp.int32(0),
-            params=params,
-            batch_stats=carried,
-            opt_state=self._update_rule(hp, 0).init(params),
-            metrics=Metrics.zero(),
-        )
+    def init(self, hp: Hyperparameters, images: jax.Array) -> TrainState:
+        """The state before the first step, from the key and training images `[N, 32, 32, 3] uint8`.
+
+        Where a network takes nothing from the images, they are not even moved to the devices.
+        """
+        first = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
+        params, carried = network.init(self.model, hp.init_key, first)
+        opt_state = self._update_rule(hp, 0).init(params)
+        state = TrainState(jnp.int32(0), params, carried, opt_state, Metrics.zero())
         return self._everywhere(state)
 
     @partial(jax.jit, static_argnums=(0, 3))
