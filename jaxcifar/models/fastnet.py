@@ -25,8 +25,7 @@ def whitening_kernel(images: jax.Array) -> jax.Array:
     """The 2x2 kernel whose outputs over these images are uncorrelated and of variance one.
 
     The eigenvectors of the patches' covariance, each divided by the deviation along it, and their
-    negatives, so that an activation after them loses the sign of nothing (Page, part 8; Jordan,
-    section 3.2).
+    negatives, so that an activation after them loses the sign of nothing (Page, part 8).
 
     Args:
       images: `[N, H, W, C] float32`, normalised as in training.
@@ -49,7 +48,7 @@ def whitening_kernel(images: jax.Array) -> jax.Array:
 def identity_first(fan_in: int) -> nn.initializers.Initializer:
     """As `torch_uniform`, but of an odd kernel the first outputs begin as copies of the inputs.
 
-    What is whitened then reaches the last layers from the first step on (Jordan, section 3.3).
+    What is whitened then reaches the last layers from the first step on (Jordan).
     """
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
@@ -64,8 +63,9 @@ def identity_first(fan_in: int) -> nn.initializers.Initializer:
 class Whitening(nn.Module):
     """A 2x2 convolution without padding that whitens patches.
 
-    Its kernel is a variable "whitening", found from the images it is initialised with and not
-    trained, which would only make the first steps noisier; its bias is a parameter.
+    Its kernel is a variable "whitening", found from the images that it is initialised with and not
+    trained: at the first, large steps it would be lost (Page, part 8). Its bias, a parameter, is
+    airbench's.
     """
 
     dtype: Dtype = jnp.float32
@@ -82,8 +82,8 @@ class Whitening(nn.Module):
 class ConvGroup(nn.Module):
     """Two 3x3 convolutions; a 2x2 pool right after the first, to normalise a fourth of the pixels.
 
-    The activation is smooth, which needs fewer epochs (GELU: Hendrycks and Gimpel 2016). The scales
-    of the normalisation are left out: what follows can rescale as well (Page, part 8).
+    The activation is smooth, which Page found to generalise better (part 8, of CELU); GELU is
+    hlb-CIFAR10's. The scales of the normalisations, which Page found to move little, are left out.
     """
 
     features: int
