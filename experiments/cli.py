@@ -19,7 +19,7 @@ from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.machine.terminal import teller
-from jaxcifar.settings import COMMON_DEFAULTS, parsed
+from jaxcifar.settings import defaults, parsed
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,10 +39,9 @@ def reference_default(name: str) -> str:
         return "resnet18"
     if name == "arch_args":
         return "the network's own"
-    networks = {arch: entry.defaults for arch, entry in registry.KINDS["arch"].items()}
-    values = {arch: own[name] for arch, own in networks.items() if name in own}
-    if not values:
-        return str(COMMON_DEFAULTS[name])
+    values = {arch: defaults(arch)[name] for arch in registry.KINDS["arch"]}
+    if len(set(values.values())) == 1:
+        return str(values.popitem()[1])
     return ", ".join(f"{value} for {arch}" for arch, value in values.items())
 
 
@@ -80,7 +79,7 @@ def add_config_options(
         left_out = field.name in without or (only and field.name not in only)
         if left_out or "help" not in field.metadata:
             continue
-        options = {k: v for k, v in field.metadata.items() if k != "array"}
+        options = {k: v for k, v in field.metadata.items() if k in ("help", "choices", "type")}
         if field.name in registry.KINDS:
             options["help"] += f": {names(field.name)}"
             options["metavar"] = "NAME"

@@ -7,9 +7,8 @@ without JAX.
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from jaxcifar.errors import UsageError
 
@@ -21,69 +20,35 @@ class Entry:
     Attributes:
       constructor: where it is, `package.module:NAME`.
       title: what tables and plots call it.
-      defaults: fields of `Config` that it brings with it.
-      takes: the fields that mean something to it, of those that not all entries of its kind take.
+      takes: the fields that mean something to it, of those that not all entries of its kind take;
+        of an update rule in the order of its arguments.
     """
 
     constructor: str
     title: str
-    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     takes: tuple[str, ...] = ()
 
 
-# The defaults of a network are the best settings that the reference report found for it.
-_CNN = {
-    "epochs": 100,
-    "batch_size": 128,
-    "optimizer": "adam",
-    "learning_rate": 0.001,
-    "weight_decay": 0.0,
-    "schedule": "none",
-    "dropout": 0.5,
-}
-_RESNET18 = {
-    "epochs": 50,
-    "batch_size": 512,
-    "optimizer": "sgd",
-    "learning_rate": 0.1,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-}
-_FASTNET = {
-    "epochs": 8,
-    "batch_size": 1000,
-    "optimizer": "sgd",
-    "learning_rate": 0.5,
-    "momentum": 0.85,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-}
-_OWN_NETWORK = {
-    "epochs": 20,
-    "batch_size": 128,
-    "optimizer": "sgd",
-    "learning_rate": 0.05,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-}
-_RULE = ("momentum", "weight_decay")
+_RULE = ("momentum", "weight_decay")  # what somebody's own takes, beside the learning rate
+_OURS = (*_RULE, "bias_decay")
 
 # By the field of `Config` that names them.
 KINDS: dict[str, dict[str, Entry]] = {
     "arch": {
-        "cnn": Entry("jaxcifar.models.cnn:CNN", "CNN", _CNN, takes=("dropout",)),
-        "resnet18": Entry("jaxcifar.models.resnet:ResNet", "ResNet-18", _RESNET18),
-        "fastnet": Entry("jaxcifar.models.fastnet:FastNet", "FastNet", _FASTNET),
+        "cnn": Entry("jaxcifar.models.cnn:CNN", "CNN", takes=("dropout",)),
+        "resnet18": Entry("jaxcifar.models.resnet:ResNet", "ResNet-18"),
+        "fastnet": Entry("jaxcifar.models.fastnet:FastNet", "FastNet"),
     },
     "optimizer": {
-        "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=_RULE),
-        "adam": Entry("jaxcifar.training.optim:adam", "Adam", takes=_RULE),
-        "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", takes=_RULE),
+        "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=(*_OURS, "nesterov")),
+        "adam": Entry("jaxcifar.training.optim:adam", "Adam", takes=_OURS),
+        "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", takes=_OURS),
     },
     "schedule": {
         "none": Entry("jaxcifar.training.schedules:constant", "constant"),
         "step": Entry("jaxcifar.training.schedules:step", "step", takes=("step_size", "gamma")),
         "cosine": Entry("jaxcifar.training.schedules:cosine", "cosine"),
+        "linear": Entry("jaxcifar.training.schedules:linear", "linear"),
     },
     "augmentation": {
         "none": Entry("jaxcifar.training.augment:unchanged", "none"),
@@ -94,9 +59,9 @@ KINDS: dict[str, dict[str, Entry]] = {
         "shapes10": Entry("jaxcifar.data.catalog:SHAPES10", "shapes10 (synthetic, not CIFAR-10)"),
     },
 }
-# What an entry of somebody else's is known to bring and to take.
+# What an entry of somebody else's is known to take.
 _OWN = {
-    "arch": Entry("", "", _OWN_NETWORK),
+    "arch": Entry("", ""),
     "optimizer": Entry("", "", takes=_RULE),
     "schedule": Entry("", ""),
     "augmentation": Entry("", ""),

@@ -7,34 +7,18 @@ from typing import Any, NoReturn, get_args
 
 from jaxcifar import registry
 from jaxcifar.errors import UsageError
+from jaxcifar.recipes import COMMON, OWN, RECIPES
 
 NAMED = ("arch", "optimizer", "schedule", "augmentation")  # fields that name somebody's own code
 
 DEFAULT_ARCH = "resnet18"
 _MOST_LEVELS, _MOST_INTEGER = 8, 2**63  # of a network's fields, which a config's file must hold
-COMMON_DEFAULTS: dict[str, Any] = {
-    "arch_args": (),
-    "dataset": "cifar10",
-    "momentum": 0.9,
-    "lr_scale": "none",
-    # The reference names neither; chosen by the scan in experiments/studies/step_decay_cnn.toml.
-    "step_size": 10,
-    "gamma": 0.1,
-    "dropout": 0.0,
-    "normalize": True,
-    "augment": True,
-    "augmentation": "none",
-    "val_fraction": 0.1,
-    "train_examples": None,
-    "dtype": "auto",
-    "seed": 0,
-}
 
 
 def applicable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some settings that mean something to the network, optimiser... that they name."""
     known = {"arch": DEFAULT_ARCH, **settings}
-    known = {**defaults(known["arch"]), **known}
+    known = {**defaults(known["arch"], known.get("recipe")), **known}
     kept = dict(settings)
     for kind in NAMED:
         takes = registry.entry(kind, known[kind]).takes
@@ -84,9 +68,26 @@ def frozen(values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple
     return tuple(sorted((str(name), freeze(value)) for name, value in dict(values).items()))
 
 
-def defaults(arch: str) -> dict[str, Any]:
-    """All settings of a network as far as the registry knows them."""
-    return {**COMMON_DEFAULTS, **registry.entry("arch", arch).defaults}
+def recipes_of(arch: str) -> list[str]:
+    """The recipes of a network; the first is used where none is named."""
+    registry.entry("arch", arch)
+    known = OWN if registry.is_own(arch) else arch
+    return [name for name, networks in RECIPES.items() if known in networks]
+
+
+def defaults(arch: str, recipe: str | None = None) -> dict[str, Any]:
+    """All settings of a network by a recipe, as far as the registry knows them.
+
+    Raises:
+      UsageError: there is no such network, or no such recipe of it.
+    """
+    named = recipes_of(arch)
+    recipe = named[0] if recipe is None else recipe
+    if recipe not in named:
+        meant = registry.did_you_mean(str(recipe), named)
+        reject("recipe", recipe, f"{meant}of {arch} there are {', '.join(named)}")
+    networks = RECIPES[recipe]
+    return {**COMMON, "recipe": recipe, **networks.get(arch, networks.get(OWN, {}))}
 
 
 def belongs_to(name: str) -> str:

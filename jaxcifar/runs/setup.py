@@ -19,6 +19,7 @@ from jaxcifar.machine.sharing import AXIS, PyTree, place
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary, summarize
 from jaxcifar.training import network
+from jaxcifar.training.augment import Augmenting
 from jaxcifar.training.check import check_training
 from jaxcifar.training.program import Program
 from jaxcifar.training.schedules import learning_rates
@@ -48,6 +49,7 @@ def make_program(
         model=create_model(config, num_classes, dtype, AXIS),
         optimizer=own_code.load("optimizer", config.optimizer),
         augmentation=own_code.load("augmentation", config.augmentation),
+        averages=config.average > 0,
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
@@ -73,12 +75,22 @@ def make_hyperparameters(
     config: Config, statistics: Statistics, steps_per_epoch: int
 ) -> Hyperparameters:
     """The arrays that a config and the statistics of its images come to, on the host."""
+    takes = registry.entry("optimizer", config.optimizer).takes
     return Hyperparameters(
         key=jax.random.key(config.seed),
         learning_rate=learning_rates(config, steps_per_epoch),
-        weight_decay=np.float32(config.weight_decay),
-        momentum=np.float32(config.momentum),
-        augment=np.asarray(config.augment),
+        rule=tuple(np.float32(getattr(config, name)) for name in takes),
+        bias_rate=np.float32(config.bias_rate),
+        clip_norm=np.float32(config.clip_norm),
+        label_smoothing=np.float32(config.label_smoothing),
+        average=np.float32(config.average),
+        augment=Augmenting(
+            enabled=np.asarray(config.augment),
+            shift=np.int32(config.shift),
+            reflect=np.asarray(config.border == "reflect"),
+            alternate=np.asarray(config.flip == "alternate"),
+            cutout=np.int32(config.cutout),
+        ),
         **normalization(config.normalize, statistics),
     )
 

@@ -10,10 +10,13 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.settings import NAMED
 from jaxcifar.training.program import Program
+from jaxcifar.training.state import Hyperparameters
 from jaxcifar.training.together import Together
 
 
-def check_training(config: Config, together: Together, hp: PyTree, examples: PyTree) -> None:
+def check_training(
+    config: Config, together: Together, hp: Hyperparameters, examples: PyTree
+) -> None:
     """Trace the training steps that will be compiled; nothing is computed.
 
     Args:
@@ -30,13 +33,13 @@ def check_training(config: Config, together: Together, hp: PyTree, examples: PyT
         return
     named = [(kind, getattr(config, kind)) for kind in NAMED]
     with own_code.telling_of_own_code(*named):
-        _check_rule(config, together.program)
+        _check_rule(config, together.program, hp)
         _check_augmentation(config, together.program)
         together.traced(hp, *examples)
 
 
-def _check_rule(config: Config, program: Program) -> None:
-    rule = program.optimizer(0.1, 0.9, 5e-4)
+def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:
+    rule = program.optimizer(hp.learning_rate[0], *hp.rule)
     if not isinstance(rule, optax.GradientTransformation):
         raise UsageError(
             f"--optimizer {config.optimizer}: gives {type(rule).__name__}, not an optax rule"

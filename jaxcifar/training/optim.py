@@ -1,44 +1,63 @@
-"""Update rules as optax chains, each a function of three hyper-parameters.
+"""Update rules as optax chains, and what is done to gradients and updates of any rule.
 
-These may be traced arrays: the shape of a rule's state does not depend on them, so that one
-compiled program serves all their values. The rules are PyTorch's of the same name.
+All hyper-parameters may be traced arrays: the shape of a rule's state does not depend on them, so
+that one compiled program serves all their values. The rules are PyTorch's of the same name. What
+has one axis, biases and BatchNorm's parameters, is called a bias here.
 """
 
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
-Rule = Callable[[jax.Array, jax.Array, jax.Array], optax.GradientTransformation]
+from jaxcifar.machine.sharing import PyTree
+
+# Of a learning rate and the hyper-parameters that its entry in the registry takes, in that order.
+Rule = Callable[..., optax.GradientTransformation]
 
 
 def sgd(
-    learning_rate: jax.Array, momentum: jax.Array, weight_decay: jax.Array
+    learning_rate: jax.Array,
+    momentum: jax.Array,
+    weight_decay: jax.Array,
+    bias_decay: jax.Array | bool = True,
+    nesterov: jax.Array | bool = False,
 ) -> optax.GradientTransformation:
-    """`g += weight_decay * p; v = momentum * v + g; p -= learning_rate * v`."""
+    """`g += weight_decay * p; v = momentum * v + g; p -= learning_rate * v`.
+
+    With Nesterov's momentum `p -= learning_rate * (g + momentum * v)` (Sutskever et al., "On the
+    importance of initialization and momentum in deep learning", 2013).
+    """
     return optax.chain(
-        optax.add_decayed_weights(weight_decay),
-        optax.trace(momentum),
+        _decay(weight_decay, bias_decay),
+        _momentum(momentum, nesterov),
         optax.scale_by_learning_rate(learning_rate),
     )
 
 
 def adam(
-    learning_rate: jax.Array, momentum: jax.Array, weight_decay: jax.Array
+    learning_rate: jax.Array,
+    momentum: jax.Array,
+    weight_decay: jax.Array,
+    bias_decay: jax.Array | bool = True,
 ) -> optax.GradientTransformation:
     """`g += weight_decay * p`, then Kingma and Ba, "Adam", 2015.
 
     Beta 1 is `momentum`, beta 2 0.999, epsilon 1e-8.
     """
     return optax.chain(
-        optax.add_decayed_weights(weight_decay),
+        _decay(weight_decay, bias_decay),
         optax.scale_by_adam(b1=momentum),
         optax.scale_by_learning_rate(learning_rate),
     )
 
 
 def adamw(
-    learning_rate: jax.Array, momentum: jax.Array, weight_decay: jax.Array
+    learning_rate: jax.Array,
+    momentum: jax.Array,
+    weight_decay: jax.Array,
+    bias_decay: jax.Array | bool = True,
 ) -> optax.GradientTransformation:
     """Adam with `p -= learning_rate * weight_decay * p` beside its step.
 
@@ -46,6 +65,53 @@ def adamw(
     """
     return optax.chain(
         optax.scale_by_adam(b1=momentum),
-        optax.add_decayed_weights(weight_decay),
+        _decay(weight_decay, bias_decay),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def clip(grads: PyTree, most: jax.Array) -> PyTree:
+    """Scale gradients down to a norm of `most` over all of them together; 0 leaves them.
+
+    Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
+    """
+    norm = optax.global_norm(grads)
+    factor = jnp.where((most > 0) & (norm > most), most / norm, 1.0)
+    return jax.tree.map(lambda grad: grad * factor, grads)
+
+
+def scale_biases(updates: PyTree, factor: jax.Array) -> PyTree:
+    """Multiply the updates of biases by `factor`, as if they had a learning rate of their own.
+
+    Page, "How to train your ResNet 6: weight decay", 2018.
+    """
+    return jax.tree.map(lambda update: update * factor if update.ndim == 1 else update, updates)
+
+
+def _decay(weight_decay: jax.Array, bias_decay: jax.Array | bool) -> optax.GradientTransformation:
+    """`g += weight_decay * p`, of biases only with `bias_decay`."""
+    of_biases = weight_decay * jnp.asarray(bias_decay, jnp.float32)
+
+    def add(grads: PyTree, params: PyTree) -> PyTree:
+        def rate(param: jax.Array) -> jax.Array:
+            return of_biases if param.ndim == 1 else weight_decay
+
+        return jax.tree.map(lambda grad, param: grad + rate(param) * param, grads, params)
+
+    return optax.stateless(add)
+
+
+def _momentum(momentum: jax.Array, nesterov: jax.Array | bool) -> optax.GradientTransformation:
+    """`optax.trace` whose kind of momentum is data."""
+
+    def update(
+        grads: PyTree, state: optax.TraceState, params: PyTree | None = None
+    ) -> tuple[PyTree, optax.TraceState]:
+        del params
+        velocity = jax.tree.map(lambda grad, v: grad + momentum * v, grads, state.trace)
+        updates = jax.tree.map(
+            lambda grad, v: jnp.where(nesterov, grad + momentum * v, v), grads, velocity
+        )
+        return updates, optax.TraceState(velocity)
+
+    return optax.GradientTransformation(optax.trace(0.0).init, update)

@@ -19,10 +19,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import augment, network
+from jaxcifar.training import augment, network, optim
+from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Variables
 from jaxcifar.training.optim import Rule
-from jaxcifar.training.state import Hyperparameters, Metrics, TrainState
+from jaxcifar.training.state import Hyperparameters, Metrics, TrainState, averaged
 
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 _INIT_IMAGES = 5000  # that a network may look at before the first step
@@ -38,6 +39,7 @@ class Program:
       optimizer: update rule (see `optim`).
       augmentation: what is done to training images beside shifts and flips (see `augment`).
       batch_size: training images a step, over all devices together.
+      averages: whether an average of the weights is kept, which is then what is evaluated.
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
       mesh: the devices, along the axis `sharing.AXIS`.
@@ -51,6 +53,7 @@ class Program:
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
+    averages: bool = False
     axis: str | None = None
     identity: Hashable = None
 
@@ -99,7 +102,8 @@ class Program:
         first = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
         params, carried = network.init(self.model, hp.init_key, first)
         opt_state = self._update_rule(hp, 0).init(params)
-        state = TrainState(jnp.int32(0), params, carried, opt_state, Metrics.zero())
+        average = (params, carried) if self.averages else None
+        state = TrainState(jnp.int32(0), params, carried, opt_state, Metrics.zero(), average)
         return self._everywhere(state)
 
     @partial(jax.jit, static_argnums=(0, 3))
@@ -139,14 +143,19 @@ class Program:
             count = self.batch_size // sharing.devices(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
             chosen = order[start + sharing.positions(count, self.axis)]
-            return self.train_step(state, hp, images[chosen], labels[chosen])
+            return self.train_step(state, hp, images[chosen], labels[chosen], chosen)
 
         loop = partial(jax.lax.fori_loop, 0, count, lambda _, state: step(state))
         state = loop(state) if self.looped else step(state)
         return state, state.metrics.means()
 
     def train_step(
-        self, state: TrainState, hp: Hyperparameters, images: jax.Array, labels: jax.Array
+        self,
+        state: TrainState,
+        hp: Hyperparameters,
+        images: jax.Array,
+        labels: jax.Array,
+        index: jax.Array,
     ) -> TrainState:
         """One step of the update rule on the cross-entropy of a batch.
 
@@ -155,17 +164,22 @@ class Program:
           hp: the run's hyper-parameters.
           images: `[B, 32, 32, 3] uint8`, this device's part of the batch.
           labels: `[B] int32`.
+          index: `[B] int32`, the images' places in the training set.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hp.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
-        images = augment.shift_and_flip(keys, images, hp.augment)
+        turns = augment.flip_turns(hp.flip_key, index, state.step // self.steps_per_epoch)
+        images = augment.shift_and_flip(keys, images, hp.augment, turns)
         pixels = self.augmentation(jax.random.fold_in(keys[0], 0), augment.pixels(images))
         images = augment.normalize(pixels, hp.mean, hp.std)
+        images = augment.cut_out(
+            jax.vmap(partial(jax.random.fold_in, data=1))(keys), images, hp.augment
+        )
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
             given = network.variables(params, state.batch_stats)
             logits, carried = network.forward(self.model, given, images, dropout_key, self.axis)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            losses = smoothed_cross_entropy(logits, labels, hp.label_smoothing)
             return losses.sum() / self.batch_size, (logits, carried)
 
         grads, (logits, carried) = jax.grad(loss_fn, has_aux=True)(state.params)
@@ -174,16 +188,21 @@ class Program:
             grads, batch_metrics = sharing.total(summed, self.axis)
         else:
             (grads, batch_metrics), carried = sharing.total_and_mean(summed, carried, self.axis)
-        rule = self._update_rule(hp, state.step)
+        rule, grads = self._update_rule(hp, state.step), optim.clip(grads, hp.clip_norm)
         updates, opt_state = rule.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, optim.scale_biases(updates, hp.bias_rate))
+        average = state.average
+        if self.averages:
+            average = averaged(average, (params, carried), hp.average, state.step)
         first = state.step % self.steps_per_epoch == 0
         so_far = jax.tree.map(lambda total: jnp.where(first, 0, total), state.metrics)
         return TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=carried,
             opt_state=opt_state,
             metrics=so_far + batch_metrics,
+            average=average,
         )
 
     def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
@@ -241,7 +260,7 @@ class Program:
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int
     ) -> optax.GradientTransformation:
-        return self.optimizer(hp.learning_rate[step], hp.momentum, hp.weight_decay)
+        return self.optimizer(hp.learning_rate[step], *hp.rule)
 
 
 @cache

@@ -12,6 +12,7 @@ import numpy as np
 from jaxcifar import own_code, registry
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.settings import defaults
 
 _WARMUP_EPOCHS = 5
 _MAX_STEPS = 10**7  # as many as a table on a device may have
@@ -37,11 +38,21 @@ def cosine(step: int, steps_per_epoch: int, total_steps: int) -> float:
     return (1 + math.cos(math.pi * step / total_steps)) / 2
 
 
+def linear(step: int, steps_per_epoch: int, total_steps: int) -> float:
+    """`1 - step / total_steps`; after a warm-up it is the one cycle of Smith and Topin 2019.
+
+    Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
+    rates", with straight lines up and down to 0, as fast.ai's and DAWNBench's trainers have it.
+    """
+    return 1 - step / total_steps
+
+
 def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     """The rate at each step of a run, `[T] float32`.
 
-    The schedule's factors times the initial rate, times the factor that `lr_scale` gives for k, the
-    batch size over that of the reference settings: linear is k (Goyal et al., "Accurate, large
+    In the part `warmup` of all steps the rate rises linearly to the highest; the schedule is of the
+    steps left. Times the factor that `lr_scale` gives for k, the batch size over that of the
+    recipe: linear is k (Goyal et al., "Accurate, large
     minibatch SGD", 2017), sqrt is sqrt(k) (Krizhevsky, "One weird trick for parallelizing
     convolutional neural networks", 2014). A factor above 1 is reached linearly from 1 in 5 epochs,
     or in half the run if that is less.
@@ -68,12 +79,15 @@ def _factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
     takes = registry.entry("schedule", config.schedule).takes
     options = {name: getattr(config, name) for name in takes}
     schedule: Callable[..., float] = own_code.load("schedule", config.schedule)
+    rising = round(config.warmup * total)
+    left = total - rising
     with own_code.telling_of_own_code(("schedule", config.schedule)):
-        return [float(schedule(step, steps_per_epoch, total, **options)) for step in range(total)]
+        after = [float(schedule(step, steps_per_epoch, left, **options)) for step in range(left)]
+    return [(step + 1) / (rising + 1) for step in range(rising)] + after
 
 
 def _batch_factors(config: Config, steps_per_epoch: int) -> np.ndarray:
-    ratio = config.batch_size / registry.entry("arch", config.arch).defaults["batch_size"]
+    ratio = config.batch_size / defaults(config.arch, config.recipe)["batch_size"]
     factor = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[config.lr_scale]
     steps = np.arange(config.epochs * steps_per_epoch)
     warmup = min(_WARMUP_EPOCHS, config.epochs / 2) * steps_per_epoch if factor > 1 else 0

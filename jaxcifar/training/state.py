@@ -7,6 +7,7 @@ from flax import struct
 
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import network
+from jaxcifar.training.augment import Augmenting
 from jaxcifar.training.network import Variables
 
 
@@ -17,18 +18,24 @@ class Hyperparameters:
     Attributes:
       key: random key of the run.
       learning_rate: `[T] float32`, the rate at each step of the run.
-      weight_decay, momentum: scalars (see `optim`).
+      rule: scalars, what the update rule takes beside the rate (see `optim`), in its order.
+      bias_rate, clip_norm: float32 scalars, what is done to its updates and gradients.
+      label_smoothing: float32 scalar, part of the target that all classes share.
+      average: float32 scalar, what the average of weights keeps at a step.
       mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
-      augment: boolean scalar.
+      augment: how training images are.
     """
 
     key: jax.Array
     learning_rate: jax.Array
-    weight_decay: jax.Array
-    momentum: jax.Array
+    rule: tuple[jax.Array, ...]
+    bias_rate: jax.Array
+    clip_norm: jax.Array
+    label_smoothing: jax.Array
+    average: jax.Array
     mean: jax.Array
     std: jax.Array
-    augment: jax.Array
+    augment: Augmenting
 
     @property
     def init_key(self) -> jax.Array:
@@ -44,6 +51,11 @@ class Hyperparameters:
     def step_key(self) -> jax.Array:
         """For what is random in a step."""
         return jax.random.fold_in(self.key, 2)
+
+    @property
+    def flip_key(self) -> jax.Array:
+        """For which images are flipped first."""
+        return jax.random.fold_in(self.key, 3)
 
 
 @struct.dataclass
@@ -81,6 +93,7 @@ class TrainState:
 
     `batch_stats` is what the network carries beside its parameters (see `network`); `metrics` sums
     over the training batches since the epoch began, so that a run can stop and resume at any step.
+    `average` is that of `(params, batch_stats)` over the steps (see `averaged`), or None.
     """
 
     step: jax.Array
@@ -88,11 +101,36 @@ class TrainState:
     batch_stats: PyTree
     opt_state: PyTree
     metrics: Metrics
+    average: tuple[PyTree, PyTree] | None = None
 
     @property
     def variables(self) -> Variables:
-        """What evaluating the network takes."""
-        return network.variables(self.params, self.batch_stats)
+        """What evaluating the network takes: the average, if there is one."""
+        return network.variables(*(self.average or (self.params, self.batch_stats)))
+
+
+def averaged(
+    average: tuple[PyTree, PyTree], new: tuple[PyTree, PyTree], keep: jax.Array, step: jax.Array
+) -> tuple[PyTree, PyTree]:
+    """`average = keep * average + (1 - keep) * new`, of weights and of their statistics alike.
+
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
+    exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017. While
+    few steps are over it keeps less, `(step + 1) / (step + 10)`, or the first weights would stay.
+
+    Args:
+      average: of the steps before.
+      new: after this step; what is no floating-point number is taken as it is.
+      keep: scalar in [0, 1).
+      step: from 0.
+    """
+    keep = jnp.minimum(keep, (step + 1) / (step + 10))
+
+    def mean(old: jax.Array, new: jax.Array) -> jax.Array:
+        floats = jnp.issubdtype(new.dtype, jnp.floating)
+        return (new + keep * (old - new)).astype(new.dtype) if floats else new
+
+    return jax.tree.map(mean, average, new)
 
 
 @jax.jit

@@ -1,0 +1,104 @@
+"""Recipes: all that `--recipe` sets, each a piece of config that any option overrides.
+
+What a recipe does not say is as in `COMMON`, which does nothing beside plain training. Why each
+setting is there, and what was tried and left out, is told in docs/recipes.md.
+"""
+
+from typing import Any
+
+Settings = dict[str, Any]
+
+COMMON: Settings = {
+    "arch_args": (),
+    "dataset": "cifar10",
+    "momentum": 0.9,
+    "nesterov": False,
+    "bias_decay": True,
+    "bias_rate": 1.0,
+    "clip_norm": 0.0,
+    "lr_scale": "none",
+    "warmup": 0.0,
+    # The reference names neither; chosen by the scan in experiments/studies/step_decay_cnn.toml.
+    "step_size": 10,
+    "gamma": 0.1,
+    "label_smoothing": 0.0,
+    "average": 0.0,
+    "dropout": 0.0,
+    "normalize": True,
+    "augment": True,
+    "shift": 4,
+    "border": "zeros",
+    "flip": "random",
+    "cutout": 0,
+    "augmentation": "none",
+    "val_fraction": 0.1,
+    "train_examples": None,
+    "dtype": "auto",
+    "seed": 0,
+}
+
+# The best settings that the reference report found for its two networks, and a beginning for ours.
+_REFERENCE = {
+    "cnn": {
+        "epochs": 100,
+        "batch_size": 128,
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "weight_decay": 0.0,
+        "schedule": "none",
+        "dropout": 0.5,
+    },
+    "resnet18": {
+        "epochs": 50,
+        "batch_size": 512,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+        "schedule": "cosine",
+    },
+    "fastnet": {
+        "epochs": 8,
+        "batch_size": 1000,
+        "optimizer": "sgd",
+        "learning_rate": 0.5,
+        "momentum": 0.85,
+        "weight_decay": 5e-4,
+        "schedule": "cosine",
+    },
+}
+_OWN_REFERENCE = {
+    "epochs": 20,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+}
+
+# One cycle of SGD with Nesterov's momentum, softened targets, an average of the weights.
+_STRONG = {
+    "epochs": 20,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "learning_rate": 0.15,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "bias_decay": False,
+    "schedule": "linear",
+    "warmup": 0.2,
+    "label_smoothing": 0.1,
+    "average": 0.99,
+    "border": "reflect",
+    "flip": "alternate",
+}
+
+# By name, then by network; `OWN` is any network that is not ours.
+OWN = ""
+RECIPES: dict[str, dict[str, Settings]] = {
+    "reference": {**_REFERENCE, OWN: _OWN_REFERENCE},
+    "strong": {
+        "cnn": {**_STRONG, "label_smoothing": 0.05, "shift": 3, "dropout": 0.1},
+        "resnet18": {**_STRONG, "epochs": 10},
+        OWN: _STRONG,
+    },
+}
