@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.models.summary import summarize
     from jaxcifar.runs.setup import compute_dtype
     from jaxcifar.training import network
-    from jaxcifar.training.program import EVAL_BATCH
+    from jaxcifar.training.predicting import EVAL_BATCH
 
     console = Console(emoji=False, highlight=False)
     device = jax.devices()[0]

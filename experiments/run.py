@@ -114,6 +114,8 @@ def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None
     """Print a result."""
     last = result["last_epoch"]
     say(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
+    if "test_accuracy_flip" in result:
+        say(f"with flips      {result['test_accuracy_flip']:.2%}, each image seen from both sides")
     say(
         f"chosen          epoch {result['selected_epoch']}, validation accuracy "
         f"{result['val_accuracy']:.2%} ({result['selection_rule']})"

@@ -67,6 +67,9 @@ class Fields:
     bias_rate: float = _option(
         "factor of the learning rate for biases and BatchNorm's parameters", _POSITIVE, array=1.0
     )
+    sgd_rate: float = _option(
+        "factor of the learning rate for what is not a convolution's kernel", _POSITIVE, array=1.0
+    )
     clip_norm: float = _option(
         "scale gradients down to this norm; 0 does not", _NOT_NEGATIVE, array=0.0
     )

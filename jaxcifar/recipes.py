@@ -15,6 +15,7 @@ COMMON: Settings = {
     "nesterov": False,
     "bias_decay": True,
     "bias_rate": 1.0,
+    "sgd_rate": 1.0,
     "clip_norm": 0.0,
     "lr_scale": "none",
     "warmup": 0.0,

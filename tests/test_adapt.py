@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +14,15 @@ from conftest import ROOT, enable_x64
 from flax import linen as nn
 from jax.sharding import Mesh
 
+from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models.adapt import adapted
 from jaxcifar.runs.crew import dispatches
+from jaxcifar.runs.setup import make_hyperparameters
 from jaxcifar.training import network
 from jaxcifar.training.augment import unchanged
 from jaxcifar.training.optim import sgd
 from jaxcifar.training.program import Program
-from jaxcifar.training.state import Hyperparameters
 from jaxcifar.training.together import Together
 
 STEPS, BATCH, IMAGES = 3, 16, 64
@@ -58,20 +60,28 @@ class Carrying(nn.Module):
         return nn.Dense(10)(x.mean((1, 2)))
 
 
+class Statistics(NamedTuple):
+    mean: np.ndarray
+    std: np.ndarray
+
+
 def program_of(model, devices):
     mesh = Mesh(np.asarray(devices), AXIS)
-    return Program(model, sgd, unchanged, BATCH, IMAGES // BATCH, mesh, AXIS)
+    return Program(model, sgd, unchanged, BATCH, IMAGES // BATCH, mesh, axis=AXIS)
 
 
 def hyperparameters(seed=0):
-    return Hyperparameters(
-        key=jax.random.key(seed),
-        learning_rate=jnp.full(STEPS, 0.05),
-        weight_decay=jnp.float32(1e-4),
-        momentum=jnp.float32(0.9),
-        mean=jnp.full(3, 0.5),
-        std=jnp.full(3, 0.25),
-        augment=jnp.asarray(True),
+    return make_hyperparameters(
+        Config.create(
+            optimizer="sgd",
+            schedule="none",
+            epochs=1,
+            learning_rate=0.05,
+            weight_decay=1e-4,
+            seed=seed,
+        ),
+        Statistics(np.full(3, 0.5), np.full(3, 0.25)),
+        steps_per_epoch=STEPS,
     )
 
 
@@ -115,7 +125,7 @@ def test_a_convolution_left_to_xla_is_not_looped(kernel):
 
 
 def test_in_chunks_without_a_loop(monkeypatch):
-    monkeypatch.setattr("jaxcifar.training.program.EVAL_BATCH", 4)
+    monkeypatch.setattr("jaxcifar.training.predicting.EVAL_BATCH", 4)
     program, hp = program_of(Plain(5), one_device()), hyperparameters()
     variables, images = program.init(hp).variables, examples()[0][:10]
     logits = program.predict(variables, hp, images)

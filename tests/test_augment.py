@@ -9,6 +9,14 @@ KEYS = jax.random.split(jax.random.key(0), 256)
 IMAGES = np.random.RandomState(0).randint(0, 256, (256, 32, 32, 3)).astype(np.uint8)
 
 
+NEVER = np.zeros(len(IMAGES), bool)
+
+
+def how(**changes):
+    settings = {"enabled": True, "shift": 4, "reflect": False, "alternate": False, "cutout": 0}
+    return augment.Augmenting(**{k: np.asarray(v) for k, v in (settings | changes).items()})
+
+
 def numpy_crop(image, top, left):
     padded = np.zeros((40, 40, 3), np.uint8)
     padded[4:36, 4:36] = image
@@ -24,7 +32,7 @@ def test_crop_against_numpy():
 
 
 def test_every_image_is_one_of_its_shifts_and_flips():
-    got = np.asarray(jax.jit(augment.shift_and_flip)(KEYS, IMAGES, True))
+    got = np.asarray(jax.jit(augment.shift_and_flip)(KEYS, IMAGES, how(), NEVER))
     seen = set()
     for image, result in zip(IMAGES, got, strict=True):
         matches = [
@@ -44,15 +52,15 @@ def test_every_image_is_one_of_its_shifts_and_flips():
 
 def test_disabled_it_changes_nothing_in_the_same_program():
     program = jax.jit(augment.shift_and_flip)
-    np.testing.assert_array_equal(program(KEYS, IMAGES, False), IMAGES)
-    assert not np.array_equal(program(KEYS, IMAGES, True), IMAGES)
+    np.testing.assert_array_equal(program(KEYS, IMAGES, how(enabled=False), NEVER), IMAGES)
+    assert not np.array_equal(program(KEYS, IMAGES, how(), NEVER), IMAGES)
     assert program._cache_size() == 1
 
 
 def test_keys_decide():
-    first = augment.shift_and_flip(KEYS, IMAGES, True)
-    np.testing.assert_array_equal(first, augment.shift_and_flip(KEYS, IMAGES, True))
-    other = augment.shift_and_flip(KEYS[::-1], IMAGES, True)
+    first = augment.shift_and_flip(KEYS, IMAGES, how(), NEVER)
+    np.testing.assert_array_equal(first, augment.shift_and_flip(KEYS, IMAGES, how(), NEVER))
+    other = augment.shift_and_flip(KEYS[::-1], IMAGES, how(), NEVER)
     assert not np.array_equal(first, other)
 
 
@@ -62,3 +70,54 @@ def test_normalisation():
     np.testing.assert_allclose(
         augment.normalize(augment.pixels(IMAGES), mean, std), expected, atol=1e-5
     )
+
+
+def test_reflected_borders_are_numpys():
+    shifts = np.random.RandomState(1).randint(0, 9, (len(IMAGES), 2))
+    got = augment.crop(IMAGES, shifts, True)
+    for image, (top, left), cropped in zip(IMAGES, shifts, got, strict=True):
+        padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), "reflect")
+        np.testing.assert_array_equal(cropped, padded[top : top + 32, left : left + 32])
+
+
+def test_shifts_are_as_far_as_asked_for():
+    got = np.asarray(augment.shift_and_flip(KEYS, IMAGES, how(shift=1, alternate=True), NEVER))
+    seen = set()
+    for image, result in zip(IMAGES, got, strict=True):
+        spots = [(top, left) for top in range(9) for left in range(9)]
+        [spot] = [s for s in spots if np.array_equal(result, numpy_crop(image, *s))]
+        seen.add(spot)
+    assert seen == {(top, left) for top in (3, 4, 5) for left in (3, 4, 5)}
+
+
+def test_flips_alternate():
+    """Each image is seen from one side in an epoch and from the other in the next, by its place."""
+    key, index = jax.random.key(1), np.arange(1000)
+    first, second, third = (np.asarray(augment.flip_turns(key, index, e)) for e in range(3))
+    np.testing.assert_array_equal(second, ~first)
+    np.testing.assert_array_equal(third, first)
+    assert 400 < first.sum() < 600
+    np.testing.assert_array_equal(augment.flip_turns(key, index[::-1], 0), first[::-1])
+    turns = first[: len(IMAGES)]
+    got = np.asarray(augment.shift_and_flip(KEYS, IMAGES, how(shift=0, alternate=True), turns))
+    expected = np.where(turns[:, None, None, None], IMAGES[:, :, ::-1], IMAGES)
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_cutout_blanks_a_square():
+    ones = np.ones((256, 32, 32, 3), np.float32)
+    got = np.asarray(augment.cut_out(KEYS, ones, how(cutout=8)))
+    middles = set()
+    for image in got:
+        assert (image == image[..., :1]).all()
+        blank = image[..., 0] == 0
+        rows, columns = np.flatnonzero(blank.any(1)), np.flatnonzero(blank.any(0))
+        np.testing.assert_array_equal(blank, np.outer(blank.any(1), blank.any(0)))
+        for spots in (rows, columns):
+            assert 4 <= len(spots) <= 8
+            assert len(spots) == 8 or spots[0] == 0 or spots[-1] == 31
+            np.testing.assert_array_equal(spots, np.arange(spots[0], spots[-1] + 1))
+        middles.add((rows[0], columns[0]))
+    assert len(middles) > 100
+    for none in (how(cutout=0), how(cutout=8, enabled=False)):
+        np.testing.assert_array_equal(augment.cut_out(KEYS, ones, none), ones)

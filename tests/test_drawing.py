@@ -67,7 +67,8 @@ def test_functions_between_layers_are_recognised():
         "normalise": lambda x: (x - x.mean(-1, keepdims=True)) / (x.std(-1, keepdims=True) + 1e-5),
     }
     for kind, function in (functions | {"GELU": nn.gelu, "SiLU": nn.silu}).items():
-        assert nodes(lambda _, x, f=function: f(2 * x + 1)) == [(kind, (0,))]
+        got = nodes(lambda _, x, f=function: f(2 * x + 1))
+        assert got == [("× 2", (0,)), ("+ 1", (1,)), (kind, (2,))]
     chain = list(functions.values())
 
     def after_each_other(self, x):

@@ -1,5 +1,6 @@
 """Schedules against closed forms, update rules against their textbook definition."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -26,6 +27,21 @@ def test_schedules(schedule, expected):
     config = Config.create(epochs=EPOCHS, learning_rate=0.1, schedule=schedule, **options)
     rates = learning_rates(config, STEPS_PER_EPOCH)
     np.testing.assert_allclose(rates, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["none", "linear", "cosine"])
+def test_warmup(schedule):
+    """It rises in a quarter of the steps by equal parts; the schedule has the other three."""
+    config = Config.create(epochs=EPOCHS, learning_rate=0.1, schedule=schedule, warmup=0.25)
+    rates = learning_rates(config, STEPS_PER_EPOCH)
+    rising, left = len(T) // 4, 3 * len(T) // 4
+    falling = {
+        "none": np.ones(left),
+        "linear": np.linspace(1, 0, left, endpoint=False),
+        "cosine": (1 + np.cos(np.linspace(0, np.pi, left, endpoint=False))) / 2,
+    }[schedule]
+    rise = np.linspace(0, 1, rising + 2)[1:-1]
+    np.testing.assert_allclose(rates, 0.1 * np.r_[rise, falling], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("linear", 4), ("sqrt", 2)])
@@ -85,3 +101,76 @@ def test_update_rules(rule, reference):
         updates, state = rule.update(jnp.asarray(grad, jnp.float32), state, params)
         params = optax.apply_updates(params, updates)
     np.testing.assert_allclose(params, reference(start, grads, *settings), rtol=1e-4)
+
+
+def optax_sgd(nesterov):
+    """Optax's own, which takes the kind of momentum as code; biases are not decayed."""
+    mask = {"kernel": True, "bias": False}
+    return optax.chain(
+        optax.add_decayed_weights(0.05, mask), optax.sgd(0.1, momentum=0.8, nesterov=nesterov)
+    )
+
+
+def trained(rule, steps=5):
+    rng = np.random.RandomState(0)
+    params = {"kernel": jnp.asarray(rng.randn(3, 4)), "bias": jnp.asarray(rng.randn(4))}
+    state = rule.init(params)
+    for _ in range(steps):
+        grads = jax.tree.map(lambda p: jnp.asarray(rng.randn(*p.shape)), params)
+        updates, state = rule.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_nesterov_and_biases_without_decay(nesterov):
+    got = trained(optim.sgd(0.1, 0.8, 0.05, jnp.asarray(False), jnp.asarray(nesterov)))
+    expected = trained(optax_sgd(nesterov))
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-5)
+
+
+def test_clipping_is_optaxs():
+    grads = {"a": jnp.asarray([3.0, 0.0]), "b": jnp.asarray([[4.0]])}  # of norm 5
+    for most in (1.0, 4.9, 5.1, 1e9):
+        expected, _ = optax.clip_by_global_norm(most).update(grads, optax.EmptyState())
+        got = optim.clip(grads, jnp.float32(most))
+        for name in grads:
+            np.testing.assert_allclose(got[name], expected[name], rtol=1e-6)
+    np.testing.assert_array_equal(optim.clip(grads, jnp.float32(0))["a"], grads["a"])
+    zero = {"a": jnp.zeros(2)}
+    np.testing.assert_array_equal(optim.clip(zero, jnp.float32(1))["a"], zero["a"])
+
+
+def test_biases_have_a_rate_of_their_own():
+    updates = {"bias": jnp.asarray([1.0, -2.0]), "kernel": jnp.ones((2, 2))}
+    scaled = optim.scale_biases(updates, jnp.float32(64))
+    np.testing.assert_array_equal(scaled["bias"], [64.0, -128.0])
+    np.testing.assert_array_equal(scaled["kernel"], updates["kernel"])
+
+
+def test_muon():
+    """A first step is the gradient with singular values near 1; the norm stays; the rest is SGD."""
+    rng = np.random.RandomState(0)
+    params = {"conv": {"kernel": rng.randn(3, 3, 8, 16), "bias": rng.randn(16)}}
+    params = jax.tree.map(jnp.float32, params)
+    params["conv"]["kernel"] *= 4 / jnp.linalg.norm(params["conv"]["kernel"].ravel())
+    grads = jax.tree.map(lambda p: jnp.float32(rng.randn(*p.shape)), params)
+    rate = 1e-3
+    rule = optim.muon(jnp.float32(rate), jnp.float32(0.6), jnp.float32(0.1), False, 3.0)
+    updates, _ = rule.update(grads, rule.init(params), params)
+    np.testing.assert_allclose(
+        updates["conv"]["bias"], -3 * rate * 1.6 * grads["conv"]["bias"], rtol=1e-5
+    )
+    old, gradient = (np.asarray(t["conv"]["kernel"]).reshape(72, 16) for t in (params, grads))
+    new = old + np.asarray(updates["conv"]["kernel"]).reshape(72, 16)
+    np.testing.assert_allclose(np.linalg.norm(new), 4, rtol=1e-5)
+    # To first order the step, less its part along the weights, which keeping the norm takes out.
+    left, _, right = np.linalg.svd(gradient, full_matrices=False)
+    polar = left @ right
+    step = (old - new) / rate
+    across = step - (step * old).sum() / 16 * old
+    expected = polar - (polar * old).sum() / 16 * old
+    cosine = (across * expected).sum() / np.linalg.norm(across) / np.linalg.norm(expected)
+    assert cosine > 0.95
+    assert 0.6 < np.linalg.norm(across) / np.linalg.norm(expected) < 1.3

@@ -16,9 +16,9 @@ from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models import create_model
 from jaxcifar.models.summary import summarize
+from jaxcifar.runs.setup import make_hyperparameters
 from jaxcifar.training import augment, optim
 from jaxcifar.training.program import Program
-from jaxcifar.training.state import Hyperparameters
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
 ARCHS = {"cnn": {"dropout": 0.0}, "resnet18": {}}  # and what differs from their defaults
@@ -58,14 +58,19 @@ def run(arch):
         steps_per_epoch=common.STEPS,
         mesh=Mesh(jax.devices()[:1], AXIS),
     )
-    hp = Hyperparameters(
-        key=jax.random.key(0),
-        learning_rate=jnp.full(common.STEPS, common.LEARNING_RATE),
-        weight_decay=jnp.float32(common.WEIGHT_DECAY),
-        momentum=jnp.float32(common.MOMENTUM),
-        mean=jnp.zeros(3),
-        std=jnp.ones(3),
-        augment=jnp.asarray(False),
+    hp = make_hyperparameters(
+        Config.create(
+            optimizer="sgd",
+            schedule="none",
+            epochs=1,
+            learning_rate=common.LEARNING_RATE,
+            weight_decay=common.WEIGHT_DECAY,
+            momentum=common.MOMENTUM,
+            normalize=False,
+            augment=False,
+        ),
+        statistics=None,
+        steps_per_epoch=common.STEPS,
     )
     variables = reference_variables(program.model)
     state = program.init(hp)
@@ -80,7 +85,7 @@ def run(arch):
     train_step = compiled(program.train_step, out_shardings=program.replicated)
     losses, total = [], 0.0
     for images, labels in common.batches():
-        state = train_step(state, hp, images, labels)
+        state = train_step(state, hp, images, labels, np.arange(common.BATCH))
         losses.append((float(state.metrics.loss_sum) - total) / common.BATCH)
         total = float(state.metrics.loss_sum)
     after = program.predict(state.variables, hp, first)

@@ -12,7 +12,7 @@ from small import SMALL
 
 from jaxcifar.config import Config
 from jaxcifar.runs.setup import make_hyperparameters, make_program
-from jaxcifar.training.program import EVAL_BATCH
+from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.state import Metrics, evaluate
 from jaxcifar.training.together import Together
 

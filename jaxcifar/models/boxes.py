@@ -12,7 +12,7 @@ WIDTH, SIDE_WIDTH, RADIUS = 122, 80, 6.5
 _LINE, _MARGIN = 11.5, 8
 _FOLLOWING = ("norm", "activation", "dropout")
 _ALONE = ("data", "operator", "join", "pool")  # nothing is written into these
-_SHRINKING = ("conv", "pool", "module")
+_SHRINKING = ("conv", "pool", "module", "function")
 _PANELS = 3  # drawn within each other at most
 
 
@@ -84,7 +84,7 @@ def _shapes(node: Node, after: Shape) -> str:
     before = node.input_shape
     if node.kind in ("data", "conv") or before == after:
         return channels_first(after)
-    return f"{channels_first(before)} → {channels_first(after)}"
+    return " → ".join(channels_first(shape) or "scalar" for shape in (before, after))
 
 
 def make_boxes(graph: Sequence[Node]) -> list[Box]:

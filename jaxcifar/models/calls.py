@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 
 from jaxcifar.models import functions
 from jaxcifar.models.kinds import is_layer, kind_of
-from jaxcifar.models.program import Operation
+from jaxcifar.models.operation import Operation
 from jaxcifar.models.trace import Call, Trace
 
 # By kind of layer, or the beginning of it: how it is drawn, and as what.
@@ -100,8 +100,9 @@ class Calls:
         return labels
 
     def _times(self, number: int | None) -> int:
+        """How often a call runs; operations of branches that are not counted don't tell it."""
         operations = self._operations.get(number, ())
-        return min((operation.times for operation in operations), default=1)
+        return min((op.times for op in operations if op.times), default=1)
 
 
 def _is_product(operation: Operation) -> bool:

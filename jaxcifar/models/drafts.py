@@ -1,6 +1,7 @@
 """Nodes of a graph to be: dropping those that lead nowhere, merging those that are one function."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from jaxcifar.models import functions
 from jaxcifar.models.trace import Shape
@@ -10,7 +11,8 @@ from jaxcifar.models.trace import Shape
 class Draft:
     """A node to be; `sources` are keys of others, `names` the operations that it stands for.
 
-    Of one with `several` outputs, readers may mean different ones.
+    `factor` is a constant that it multiplies by, None if it doesn't. Of one with `several` outputs,
+    readers may mean different ones.
     """
 
     kind: str
@@ -22,6 +24,7 @@ class Draft:
     params: int = 0
     sources: list[int] = dataclasses.field(default_factory=list)
     names: set[str] = dataclasses.field(default_factory=set)
+    factor: float | None = None
     several: bool = False
 
 
@@ -47,23 +50,29 @@ def merge_groups(drafts: dict[int, Draft]) -> None:
             _merge_into(key, drafts, users)
 
 
+def _name(group: Iterable[Draft]) -> str | None:
+    drafts = list(group)
+    names = set().union(*(draft.names for draft in drafts))
+    factors = [draft.factor for draft in drafts if draft.factor is not None]
+    return functions.group_name(names, factors)
+
+
 def _simple(draft: Draft) -> bool:
     return bool(draft.names) and draft.names <= functions.SIMPLE and not draft.params
 
 
 def _merge_into(key: int, drafts: dict[int, Draft], users: dict[int, set[int]]) -> None:
     """Merge the smallest known group that ends here and has one source."""
-    group, names = {key}, set(drafts[key].names)
+    group = {key}
     while True:
         outside = {source for member in group for source in drafts[member].sources} - group
-        name = functions.group_name(names) if len(outside) == 1 and len(group) > 1 else None
+        name = _name(drafts[member] for member in group) if len(outside) == 1 < len(group) else None
         if name is not None:
             break
         inner = [s for s in outside if s in drafts and _simple(drafts[s]) and users[s] <= group]
         if not inner:
             return
         group.add(max(inner))
-        names |= drafts[max(inner)].names
     (source,) = outside
     if drafts[source].several:
         return

@@ -94,9 +94,10 @@ def _style(box: Box) -> str:
 def _draw_header(axes: Axes, shape: Shape, x: float) -> None:
     """A column's resolution and, as a cuboid, the array that leaves it."""
     if len(shape) != 3:
-        name = f"{shape[0]} positions" if len(shape) == 2 else "vectors"
+        positions = "×".join(map(str, shape[:-1]))
+        name = f"{positions} positions" if positions else "vectors"
         _write(axes, (x, _HEADER + 62), name, 11)
-        if len(shape) == 2:
+        if positions:
             _write(axes, (x, _HEADER + 74), f"{shape[-1]} channels", color=_FAINT)
         return
     height, width, channels = shape

@@ -1,17 +1,18 @@
 """What a network computes, as a graph of boxes that a person can read.
 
 A layer is a node; so is a function that the network applies between its layers, an addition of two
-branches, a product, a concatenation. What only moves data or scales them by constants is left out,
-and so is arithmetic among parameters.
+branches, a product, a concatenation, and a loop or a choice between branches behind what lies in
+it. What only moves data is left out, and so is arithmetic among parameters.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from jaxcifar.models import functions
 from jaxcifar.models.calls import Calls
 from jaxcifar.models.drafts import Draft, drop_unused, merge_groups
-from jaxcifar.models.program import Operation
+from jaxcifar.models.operation import Operation
 from jaxcifar.models.trace import Call, Shape, Trace
 
 
@@ -63,7 +64,7 @@ def build_graph(trace: Trace) -> tuple[Node, ...]:
 
 def _fields(draft: Draft) -> dict[str, object]:
     fields = vars(draft).copy()
-    del fields["names"], fields["sources"], fields["several"]
+    del fields["names"], fields["factor"], fields["sources"], fields["several"]
     return fields
 
 
@@ -78,12 +79,18 @@ class _Builder:
         self._made_of = {number: {path} for path, (number, _) in trace.params.items()}
         self._counted: set[tuple[str, ...]] = set()
         self._boxes: dict[int | tuple[str, int], int] = {}  # drafts of layers and named functions
+        self._reads = Counter(value for op in trace.operations for value in op.inputs)
+        # Of each value that only moves have led to since, the last drawn operation and its draft.
+        self._fresh: dict[int, tuple[Operation, int]] = {}
+        self._counts: dict[int, Operation] = {}  # sums of ones, by value
 
     def add(self, operation: Operation) -> None:
         """Read the next one."""
         parameters = set().union(*(self._made_of.get(v, ()) for v in operation.inputs))
         if not operation.depends:
             self._made_of |= dict.fromkeys(operation.outputs, parameters)
+            if operation.constants[:1] == (1,):
+                self._counts |= dict.fromkeys(operation.outputs, operation)
             return
         box = self._calls.box(operation.call)
         named = next((f for f in operation.functions if f[0] in functions.NAMED), None)
@@ -114,7 +121,7 @@ class _Builder:
         key = self._boxes[box]
         self._connect(key, operation)
         if not isinstance(box, int):
-            self._drafts[key].output_shape = _shape(operation.equation.outvars[0])
+            self._drafts[key].output_shape = operation.output_shape
 
     def _append(self, draft: Draft) -> int:
         key = len(self._drafts)
@@ -145,47 +152,68 @@ class _Builder:
         return sum(self._trace.params[path][1] for path in new)
 
     def _draft(self, operation: Operation, kind: str, name: str, note: str = "") -> Draft:
-        first = next(
-            var
-            for var, value in zip(operation.equation.invars, operation.inputs, strict=True)
-            if value in self._source
-        )
-        shapes = _shape(first), _shape(operation.equation.outvars[0])
         path = self._calls.panels(operation.call)
+        shapes = operation.input_shape, operation.output_shape
         draft = Draft(kind, name, note, *shapes, path, names={operation.name})
         draft.several = len(operation.outputs) > 1
+        draft.factor = functions.factor(operation, self._depend(operation))
         return draft
+
+    def _depend(self, operation: Operation) -> list[bool]:
+        """Of each input, whether it depends on the image."""
+        return [value in self._source for value in operation.inputs]
 
     def _whole(self, operation: Operation, name: str) -> Draft:
         """A named function that begins with an operation."""
-        draft = self._draft(operation, "activation", name)
+        draft = self._draft(operation, functions.named_kind(name), name)
         draft.names = set()  # it is no part of another one
         return draft
 
     def _add_alone(self, operation: Operation, parameters: set[tuple[str, ...]]) -> None:
         """An operation outside of all layers and named functions."""
-        looks = self._look(operation, parameters)
+        looks = None if self._averages(operation) else self._look(operation, parameters)
         if looks is None:
-            source = self._sources(operation)[0]
-            self._source |= dict.fromkeys(operation.outputs, source)
-            if operation.name in ("div", "mul"):
-                self._average(source)
+            self._move(operation)
             return
         draft = self._draft(operation, *looks)
         draft.params = self._count(parameters)
-        self._connect(self._append(draft), operation)
+        key = self._append(draft)
+        self._connect(key, operation)
+        self._fresh |= dict.fromkeys(operation.outputs, (operation, key))
 
-    def _average(self, source: int) -> None:
-        """A sum that is divided by a constant is a mean."""
-        draft = self._drafts[source]
-        if draft.names in ({"reduce_sum"}, {"reduce_window_sum"}):
-            draft.name = draft.name.replace("sum", "average")
+    def _move(self, operation: Operation) -> None:
+        """What is not drawn."""
+        value = next(value for value in operation.inputs if value in self._source)
+        self._source |= dict.fromkeys(operation.outputs, self._source[value])
+        if value not in self._fresh or self._reads[value] > 1:
+            return
+        made, key = self._fresh[value]
+        if operation.name in functions.MOVES:
+            self._fresh |= dict.fromkeys(operation.outputs, (made, key))
+        # A product has its axes in an order of its own, and then in that which was asked for.
+        asked = operation.name == "transpose" and operation.functions == made.functions
+        if asked and value in made.outputs and made.name == "dot_general":
+            self._drafts[key].output_shape = operation.output_shape
+
+    def _averages(self, operation: Operation) -> bool:
+        """Whether it makes a sum a mean, which is named so here."""
+        if operation.name not in ("div", "mul") or all(self._depend(operation)):
+            return False
+        at = self._depend(operation).index(True)
+        value, by = operation.inputs[at], operation.inputs[1 - at]
+        made, key = self._fresh.get(value, (None, 0))
+        if made is None or self._reads[value] > 1 or (at and operation.name == "div"):
+            return False
+        if not functions.is_average(made, operation, 1 - at, self._counts.get(by)):
+            return False
+        self._drafts[key].name = self._drafts[key].name.replace("sum", "average")
+        return True
 
     def _look(
         self, operation: Operation, parameters: set[tuple[str, ...]]
     ) -> tuple[str, str, str] | None:
         """Kind, name and note; None if there is nothing to draw."""
-        inputs, name = [v in self._source for v in operation.inputs], operation.name
+        inputs, name = self._depend(operation), operation.name
         if functions.is_weighted(operation, inputs):
             if name == "dot_general":
                 look = "linear", functions.linear_name(operation, inputs.index(False)), ""
@@ -197,10 +225,9 @@ class _Builder:
         if name in functions.MOVES or functions.keeps_all(operation):
             return None
         if name in functions.RESCALES and sum(inputs) < 2:
-            if not parameters:
-                return None
-            sign, what = functions.SYMBOLS.get(name, name), " ".join(p[-1] for p in parameters)
-            return "function", f"{sign} {what}", ""
+            names = " ".join(sorted(p[-1] for p in parameters))
+            scale = functions.rescale_name(operation, inputs, names)
+            return scale and ("function", scale, "")
         if name in functions.SYMBOLS:
             return "operator", functions.SYMBOLS[name], ""
         if name in ("concatenate", "stack"):
@@ -209,7 +236,3 @@ class _Builder:
             return "product", "matrix product" if name == "dot_general" else "convolution", ""
         reduction = functions.reduction_name(operation)
         return ("pool", *reduction) if reduction else functions.plain_look(operation)
-
-
-def _shape(var: object) -> Shape:
-    return tuple(var.aval.shape[1:])

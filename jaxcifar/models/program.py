@@ -6,43 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxcifar.models.count import multiply_accumulates
+from jaxcifar.models.operation import Operation, Shape, constant_result
 
 # With a number behind it, the scope that a module call's equations are traced in.
 SCOPE = "module-call-"
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """An equation of the program; values have numbers.
-
-    Attributes:
-      equation: with its parameters, and the shapes of what enters and leaves.
-      inputs: a literal among them is None.
-      outputs: no other operation has them.
-      times: how often loops repeat it.
-      call: the number of the innermost module call around it.
-      functions: name and number of each call of a jitted function around it, outermost first.
-      depends: whether it depends on the image.
-      macs: multiply-accumulates, `times` left out; none where a pattern of zeros and ones, made of
-        indices, only picks values.
-    """
-
-    equation: JaxprEqn
-    inputs: tuple[int | None, ...]
-    outputs: tuple[int, ...]
-    times: int
-    call: int | None
-    functions: tuple[tuple[str, int], ...]
-    depends: bool
-    macs: int
-
-    @property
-    def name(self) -> str:
-        """That of the primitive."""
-        return self.equation.primitive.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +36,7 @@ class Program:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.depending: set[int] = set()
+        self._constants: dict[int, float] = {}  # values of which all elements are this number
         self._platform: set[int] = set()  # values that tell what kind of device computes
         self._patterns: set[int] = set()  # values made of indices, without the image
         self._numbers = itertools.count()
@@ -73,36 +45,31 @@ class Program:
         """That of a new value."""
         return next(self._numbers)
 
-    def inline(
-        self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int | None], scope: Scope
-    ) -> list[int | None]:
+    def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
         """Append a program's equations; returns the numbers of what it returns."""
         jaxpr = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
         known = {var: self.number() for var in jaxpr.constvars}
         known |= dict(zip(jaxpr.invars, inputs, strict=True))
 
-        def read(variables: Sequence[Any]) -> list[int | None]:
-            return [None if isinstance(var, Literal) else known[var] for var in variables]
+        def read(variables: Sequence[Any]) -> list[int]:
+            return [self._literal(v) if isinstance(v, Literal) else known[v] for v in variables]
 
         for equation in jaxpr.eqns:
             outputs = self._append(equation, read(equation.invars), scope)
             known |= dict(zip(equation.outvars, outputs, strict=True))
         return read(jaxpr.outvars)
 
-    def _append(
-        self, equation: JaxprEqn, inputs: list[int | None], scope: Scope
-    ) -> Sequence[int | None]:
+    def _literal(self, literal: Literal) -> int:
+        number = self.number()
+        self._constants[number] = np.asarray(literal.val).item()
+        return number
+
+    def _append(self, equation: JaxprEqn, inputs: list[int], scope: Scope) -> Sequence[int]:
         calls = re.findall(rf"{SCOPE}(\d+)", str(equation.source_info.name_stack))
         scope = dataclasses.replace(scope, call=int(calls[-1])) if calls else scope
         name, params = equation.primitive.name, equation.params
-        if name == "scan":
-            scope = dataclasses.replace(scope, times=scope.times * params["length"])
-            return self.inline(params["jaxpr"], inputs, scope)
-        if name == "while":
-            return self.inline(params["body_jaxpr"], inputs[params["cond_nconsts"] :], scope)
-        if name == "cond":
-            branch = self._branch(params["branches"], inputs[0])
-            return self.inline(branch, inputs[1:], scope)
+        if name in ("scan", "while", "cond"):
+            return self._control(equation, inputs, scope)
         body = next(_bodies(equation), None)
         if body is not None:
             if name in ("jit", "pjit"):
@@ -113,21 +80,100 @@ class Program:
         depends = any(value in self.depending for value in inputs)
         if depends:
             self.depending.update(outputs)
-        read = set(inputs) - {None}
+        read = set(inputs) - self._constants.keys()
         if name == "platform_index" or (read and read <= self._platform):  # clamped, converted
             self._platform.update(outputs)
         if name == "iota" or (not depends and read & self._patterns):
             self._patterns.update(outputs)
+        constant = constant_result(name, [self._constants.get(value) for value in inputs])
+        if constant is not None:
+            self._constants |= dict.fromkeys(outputs, constant)
         macs = 0 if read & self._patterns else multiply_accumulates(equation)
-        values = equation, tuple(inputs), outputs
-        self.operations.append(Operation(*values, **vars(scope), depends=depends, macs=macs))
+        shapes = (var.aval.shape for var in equation.invars)
+        self._add(equation, list(zip(inputs, shapes, strict=True)), outputs, 0, scope, macs)
         return outputs
 
-    def _branch(self, branches: Sequence[ClosedJaxpr], index: int | None) -> ClosedJaxpr:
-        """The one to count: the definition's where platforms have their own, else the costliest."""
-        if index in self._platform:
-            return branches[-1]  # `lax.platform_dependent` puts its default there
-        return max(branches, key=_cost)
+    def _add(
+        self,
+        equation: JaxprEqn,
+        inputs: Sequence[tuple[int, Shape]],
+        outputs: Sequence[int],
+        first: int,
+        scope: Scope,
+        macs: int,
+    ) -> None:
+        """An operation; `first` is which of the equation's results its first output is."""
+        entering = next((shape for value, shape in inputs if value in self.depending), None)
+        leaving = equation.outvars[first].aval.shape if outputs else ()
+        values = tuple(value for value, _ in inputs)
+        operation = Operation(
+            equation,
+            inputs=values,
+            constants=tuple(self._constants.get(value) for value in values),
+            outputs=tuple(outputs),
+            shapes=(entering or (), leaving),
+            **vars(scope),
+            depends=entering is not None,
+            macs=macs,
+        )
+        self.operations.append(operation)
+
+    def _control(self, equation: JaxprEqn, inputs: list[int], scope: Scope) -> Sequence[int]:
+        """What lies in a loop or in branches, and behind it the loop or choice itself."""
+        name, params = equation.primitive.name, equation.params
+        aside, tests = dataclasses.replace(scope, times=0), []
+        if name == "scan":
+            inner = dataclasses.replace(scope, times=scope.times * params["length"])
+            fixed = params["num_consts"]
+            carried = fixed + params["num_carry"]
+            start = self._varying(inputs[fixed:carried])
+            inputs = [*inputs[:fixed], *start, *inputs[carried:]]
+            ends = [self.inline(params["jaxpr"], inputs, inner)]
+        elif name == "while":
+            fixed, carried = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+            start = self._varying(inputs[carried:])
+            tests = self.inline(params["cond_jaxpr"], [*inputs[:fixed], *start], aside)
+            entering = [*inputs[fixed:carried], *start]
+            ends = [start, self.inline(params["body_jaxpr"], entering, scope)]
+        else:
+            index, *entering = inputs
+            if index in self._platform:  # `lax.platform_dependent` puts its default last
+                return self.inline(params["branches"][-1], entering, scope)
+            *others, counted = _by_cost(params["branches"])
+            tests, ends = [index], [self.inline(branch, entering, aside) for branch in others]
+            ends.append(self.inline(counted, entering, scope))
+        return self._join(equation, tests, ends, scope)
+
+    def _varying(self, values: Sequence[int]) -> list[int]:
+        """The same, those that are constants unknown: a loop or another branch has other ones."""
+        return [self.number() if value in self._constants else value for value in values]
+
+    def _join(
+        self, equation: JaxprEqn, tests: list[int], ends: Sequence[list[int]], scope: Scope
+    ) -> list[int]:
+        """What control flow returns: each result is what one of its ends came to there."""
+        depends = [
+            any(value in self.depending for value in (*tests, *values))
+            for values in zip(*ends, strict=True)
+        ]
+        results = self._varying(ends[-1])
+        changed = [number for number, depending in enumerate(depends) if depending]
+        for number in changed:
+            results[number] = self.number()
+        outputs = [results[number] for number in changed]
+        if outputs:
+            shapes = [var.aval.shape for var in equation.outvars]
+            inputs = [(end[number], shapes[number]) for end in ends for number in changed]
+            inputs += [(test, ()) for test in tests]
+            self.depending.update(outputs)
+            self._add(equation, inputs, outputs, changed[0], scope, 0)
+        return results
+
+
+def _by_cost(branches: Sequence[ClosedJaxpr]) -> list[ClosedJaxpr]:
+    """Branches with the one to count last: the first of the costliest."""
+    counted = max(range(len(branches)), key=lambda number: _cost(branches[number]))
+    return [*branches[:counted], *branches[counted + 1 :], branches[counted]]
 
 
 def _cost(jaxpr: ClosedJaxpr) -> int:

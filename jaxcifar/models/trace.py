@@ -14,27 +14,24 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from jaxcifar.models.program import SCOPE, Operation, Program, Scope
-
-Shape = tuple[int, ...]
+from jaxcifar.models.operation import Operation, Shape, Shaped
+from jaxcifar.models.program import SCOPE, Program, Scope
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
+class Call(Shaped):
     """A module called by another one.
 
     Attributes:
       number: in the order of their beginnings.
       parent: the number of the call that it happened in, None for the network's own.
       module: what was called.
-      input_shape, output_shape: of the first array, without the batch's axis, channels last.
+      shapes: of the first array that enters, and of the first that leaves; channels last.
     """
 
     number: int
     parent: int | None
     module: nn.Module
-    input_shape: Shape
-    output_shape: Shape
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -67,25 +64,43 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     start = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
     variables = nn.meta.unbox(start)
-    recorder = _Recorder()
-
-    def evaluate(variables: Any, image: jax.Array) -> Any:
-        with nn.intercept_methods(recorder):
-            return jax.tree.leaves(model.apply(variables, image, train=False))[0]
-
-    jaxpr = jax.make_jaxpr(evaluate)(variables, image)
-    flat = Program()
-    numbers = [flat.number() for _ in jaxpr.jaxpr.invars]
-    flat.depending.add(numbers[-1])
-    (logits,) = flat.inline(jaxpr, numbers, Scope())
+    calls, flat, numbers, logits = _evaluate(model, variables, image)
+    operations = flat.operations
+    try:
+        images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+        more_calls, more, _, _ = _evaluate(model, variables, images)
+        calls = [one.beside(two) for one, two in zip(calls, more_calls, strict=True)]
+        operations = [one.beside(two) for one, two in zip(operations, more.operations, strict=True)]
+    except Exception:
+        # A network may be made for a single image, and then raise anything or compute something
+        # else for two: nothing tells its batch's axes, which are the first ones as a rule.
+        pass
     paths, _ = jax.tree_util.tree_flatten_with_path(variables)
     params = {
         tuple(key.key for key in path[1:]): (number, leaf.size)
         for (path, leaf), number in zip(paths, numbers, strict=False)
         if path[0].key == "params"
     }
-    calls = _computed(recorder.calls, flat.operations)
-    return Trace(calls, tuple(flat.operations), params, numbers[-1], logits, image_shape)
+    calls = _computed(calls, operations)
+    return Trace(calls, tuple(operations), params, numbers[-1], logits, image_shape)
+
+
+def _evaluate(
+    model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct
+) -> tuple[list[Call], Program, list[int], int]:
+    """Calls, program, and the numbers of what enters it and of the logits."""
+    recorder = _Recorder()
+
+    def evaluate(variables: Any, images: jax.Array) -> Any:
+        with nn.intercept_methods(recorder):
+            return jax.tree.leaves(model.apply(variables, images, train=False))[0]
+
+    jaxpr = jax.make_jaxpr(evaluate)(variables, images)
+    flat = Program()
+    numbers = [flat.number() for _ in jaxpr.jaxpr.invars]
+    flat.depending.add(numbers[-1])
+    (logits,) = flat.inline(jaxpr, numbers, Scope())
+    return recorder.calls, flat, numbers, logits
 
 
 class _Recorder:
@@ -114,13 +129,13 @@ class _Recorder:
         finally:
             self._active.pop()
         shapes = (_first_shape((args, kwargs)), _first_shape(output))
-        self.calls.append(Call(number, parent, module, *shapes))
+        self.calls.append(Call(number, parent, module, shapes=shapes))
         return output
 
 
 def _first_shape(values: Any) -> Shape:
-    """Of the first array, without the batch's axis."""
-    shapes = (leaf.shape[1:] for leaf in jax.tree.leaves(values) if hasattr(leaf, "shape"))
+    """Of the first array."""
+    shapes = (leaf.shape for leaf in jax.tree.leaves(values) if hasattr(leaf, "shape"))
     return next(shapes, ())
 
 

@@ -8,7 +8,13 @@ import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.machine import environment
-from jaxcifar.runs.result import best_epoch, confident_mistakes, run_figures, tested_figures
+from jaxcifar.runs.result import (
+    best_epoch,
+    confident_mistakes,
+    decimal,
+    run_figures,
+    tested_figures,
+)
 from jaxcifar.runs.saved import Row
 from jaxcifar.runs.setup import Setup, normalization
 from jaxcifar.training.network import Variables
@@ -43,8 +49,10 @@ def tested(
     _, mismatched = _test(setup, chosen.variables, other)
     epoch = best_epoch(history)
     of_last = figures if epoch == len(history) else _test(setup, last.variables, hp)[1]
+    both_sides = _both_sides(setup, chosen.variables, hp, logits)
     result = {
         **tested_figures(dataset.class_names, history, epoch, figures, mismatched, of_last),
+        "test_accuracy_flip": decimal(both_sides["accuracy"]),
         **run_figures(setup.config_of(config), dataset, history, setup.summary),
         "device": environment.describe_devices(program.mesh.devices.tolist()),
         "at_once": setup.together.at_once,
@@ -59,3 +67,14 @@ def _test(
     test = setup.test
     logits = setup.program.predict(variables, hp, test.images)
     return np.asarray(logits), jax.device_get(evaluate(logits, test.labels))
+
+
+def _both_sides(
+    setup: Setup, variables: Variables, hp: Hyperparameters, logits: np.ndarray
+) -> dict[str, Any]:
+    """`evaluate` of the mean of each test image's logits and its mirror image's.
+
+    Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
+    """
+    mirrored = setup.program.predict(variables, hp, setup.test.images[:, :, ::-1])
+    return jax.device_get(evaluate((logits + mirrored) / 2, setup.test.labels))

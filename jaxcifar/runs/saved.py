@@ -62,6 +62,7 @@ class Result(TypedDict):
     test_accuracy: Accuracy
     test_loss: float
     test_accuracy_mismatched: Accuracy
+    test_accuracy_flip: NotRequired[Accuracy]
     class_accuracy: dict[str, Accuracy]
     confusion_matrix: list[list[Images]]
     selected_epoch: Count

@@ -11,21 +11,18 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine import sharing
-from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import augment, network, optim
+from jaxcifar.training import augment, network, optim, predicting
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Variables
 from jaxcifar.training.optim import Rule
 from jaxcifar.training.state import Hyperparameters, Metrics, TrainState, averaged
 
-EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 _INIT_IMAGES = 5000  # that a network may look at before the first step
 
 
@@ -89,29 +86,38 @@ class Program:
         """
         return _is_looped(self)
 
-    def _everywhere(self, tree: PyTree) -> PyTree:
+    def everywhere(self, tree: PyTree) -> PyTree:
+        """The same tree, within a program, on all devices."""
         return jax.lax.with_sharding_constraint(tree, self.replicated)
 
     # Compiled with less care: it takes seconds otherwise, and runs once.
     @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
     def init(self, hp: Hyperparameters, images: jax.Array) -> TrainState:
-        """The state before the first step, from the key and training images `[N, 32, 32, 3] uint8`.
+        """The state before the first step, from the run's key and the first training images.
 
-        Where a network takes nothing from the images, they are not even moved to the devices.
+        Args:
+          hp: the run's hyper-parameters.
+          images: `[N, 32, 32, 3] uint8`; where the network takes nothing from them, they are not
+            even moved to the devices.
         """
         first = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
         params, carried = network.init(self.model, hp.init_key, first)
-        opt_state = self._update_rule(hp, 0).init(params)
-        average = (params, carried) if self.averages else None
-        state = TrainState(jnp.int32(0), params, carried, opt_state, Metrics.zero(), average)
-        return self._everywhere(state)
+        state = TrainState(
+            step=jnp.int32(0),
+            params=params,
+            batch_stats=carried,
+            opt_state=self._update_rule(hp, 0).init(params),
+            metrics=Metrics.zero(),
+            average=(params, carried) if self.averages else None,
+        )
+        return self.everywhere(state)
 
     @partial(jax.jit, static_argnums=(0, 3))
     def epoch_order(self, hp: Hyperparameters, step: jax.Array, examples: int) -> jax.Array:
         """The training examples' order in the epoch that `step` is in, `[examples] int32`."""
         epoch = step // self.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(hp.order_key, epoch), examples)
-        return self._everywhere(order)
+        return self.everywhere(order)
 
     def train_steps(
         self,
@@ -207,55 +213,7 @@ class Program:
 
     def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
         """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
-        size = -(-min(EVAL_BATCH, len(images)) // self.mesh.size) * self.mesh.size
-        if self.looped:
-            return self._predict_all(variables, hp, images, size)
-        images = jax.device_put(images, self.replicated)
-        firsts = jax.device_put(list(np.arange(0, len(images), size, np.int32)), self.replicated)
-        chunks = [self._predict_from(variables, hp, images, first, size) for first in firsts]
-        return self._joined(chunks, len(images))
-
-    @partial(jax.jit, static_argnums=(0, 4), compiler_options=CPU_OPTIONS)
-    def _predict_all(
-        self, variables: Variables, hp: Hyperparameters, images: jax.Array, size: int
-    ) -> jax.Array:
-        missing = -len(images) % size
-        padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
-        chunks = padded.reshape(-1, size, *images.shape[1:])
-        logits = jax.lax.map(partial(self._predict_chunk, variables, hp), chunks)
-        return self._everywhere(logits.reshape(len(padded), -1)[: len(images)])
-
-    @partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)
-    def _predict_from(
-        self,
-        variables: Variables,
-        hp: Hyperparameters,
-        images: jax.Array,
-        first: jax.Array,
-        size: int,
-    ) -> jax.Array:
-        chosen = jnp.minimum(first + jnp.arange(size), len(images) - 1)
-        return self._predict_chunk(variables, hp, images[chosen])
-
-    @partial(jax.jit, static_argnums=(0, 2))
-    def _joined(self, chunks: list[jax.Array], count: int) -> jax.Array:
-        return self._everywhere(jnp.concatenate(chunks)[:count])
-
-    def _predict_chunk(
-        self, variables: Variables, hp: Hyperparameters, images: jax.Array
-    ) -> jax.Array:
-        def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
-            images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
-            return network.predict(self.model, variables, images)
-
-        everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
-        return jax.shard_map(
-            logits,
-            mesh=self.mesh,
-            in_specs=(everywhere, everywhere, shared_out),
-            out_specs=shared_out,
-            check_vma=False,
-        )(variables, hp, images)
+        return predicting.predict(self, variables, hp, images)
 
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int

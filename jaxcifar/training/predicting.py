@@ -1,0 +1,79 @@
+"""Evaluation mode: logits of any number of images, some at a time."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from jaxcifar.machine import sharing
+from jaxcifar.machine.compilations import CPU_OPTIONS
+from jaxcifar.training import augment, network
+from jaxcifar.training.network import Variables
+from jaxcifar.training.state import Hyperparameters
+
+if TYPE_CHECKING:
+    from jaxcifar.training.program import Program
+
+EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
+
+
+def predict(
+    program: "Program", variables: Variables, hp: Hyperparameters, images: jax.Array
+) -> jax.Array:
+    """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8` by the network of a program."""
+    size = -(-min(EVAL_BATCH, len(images)) // program.mesh.size) * program.mesh.size
+    if program.looped:
+        return _of_all(program, variables, hp, images, size)
+    images = jax.device_put(images, program.replicated)
+    firsts = jax.device_put(list(np.arange(0, len(images), size, np.int32)), program.replicated)
+    chunks = [_from(program, variables, hp, images, first, size) for first in firsts]
+    return _joined(program, chunks, len(images))
+
+
+@partial(jax.jit, static_argnums=(0, 4), compiler_options=CPU_OPTIONS)
+def _of_all(
+    program: "Program", variables: Variables, hp: Hyperparameters, images: jax.Array, size: int
+) -> jax.Array:
+    missing = -len(images) % size
+    padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    chunks = padded.reshape(-1, size, *images.shape[1:])
+    logits = jax.lax.map(partial(_of_chunk, program, variables, hp), chunks)
+    return program.everywhere(logits.reshape(len(padded), -1)[: len(images)])
+
+
+@partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)
+def _from(
+    program: "Program",
+    variables: Variables,
+    hp: Hyperparameters,
+    images: jax.Array,
+    first: jax.Array,
+    size: int,
+) -> jax.Array:
+    chosen = jnp.minimum(first + jnp.arange(size), len(images) - 1)
+    return _of_chunk(program, variables, hp, images[chosen])
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _joined(program: "Program", chunks: list[jax.Array], count: int) -> jax.Array:
+    return program.everywhere(jnp.concatenate(chunks)[:count])
+
+
+def _of_chunk(
+    program: "Program", variables: Variables, hp: Hyperparameters, images: jax.Array
+) -> jax.Array:
+    def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
+        images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
+        return network.predict(program.model, variables, images)
+
+    everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
+    return jax.shard_map(
+        logits,
+        mesh=program.mesh,
+        in_specs=(everywhere, everywhere, shared_out),
+        out_specs=shared_out,
+        check_vma=False,
+    )(variables, hp, images)
