@@ -224,15 +224,15 @@ class GELU(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Maximum over square windows, side by side; pixels that fill no window are left out."""
+    """Maximum over square windows side by side; pixels behind the last of them are dropped."""
 
-    size: int = 2
+    window: int = 2
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H // size, W // size, C]`."""
-        if self.size > 2 or x.shape[1] % 2:
-            return nn.max_pool(x, (self.size,) * 2, (self.size,) * 2)
+        """`[B, H, W, C]` -> `[B, H // window, W // window, C]`."""
+        if self.window > 2 or x.shape[1] % 2:
+            return nn.max_pool(x, (self.window,) * 2, (self.window,) * 2)
         batch, height, width, channels = x.shape
         # As a reduction, whose gradient is cheaper than that of XLA's window reduction.
         return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
