@@ -220,9 +220,12 @@ CONVOLUTIONS = [
     (5, 2, "SAME", 12, True),
     (3, (1, 2), "VALID", 12, True),
     (5, 1, "SAME", 1, False),
-    (3, 1, "VALID", 1, False),
+    (3, 1, "VALID", 1, True),
+    (2, 1, "VALID", 1, True),
+    (2, 1, "SAME", 1, True),
+    (3, (2, 1), "SAME", 1, False),
     (3, 1, "SAME", 3, False),
-    (3, 1, "CIRCULAR", 1, False),
+    (3, 1, "CIRCULAR", 1, True),
 ]
 
 

@@ -9,22 +9,36 @@ from jax import lax
 
 from jaxcifar.models.convolution import conv2d
 
-# Each form: tiles of 3x3 and 2x2 kernels, one product, no kernel to speak of, XLA's own.
+# Each form: tiles of 3x3 and 2x2 kernels, one product, no kernel to speak of, XLA's own. Images,
+# the kernel's size, features, stride and padding, and whether products compute it.
 CASES = [
-    pytest.param((6, 8, 8, 16), 3, 24, 1, id="tiles"),
-    pytest.param((64, 32, 32, 16), 3, 12, 1, id="chunks"),
-    pytest.param((3, 16, 8, 12), 3, 16, 2, id="stride2"),
-    pytest.param((4, 32, 32, 3), 3, 8, 1, id="pixels"),
-    pytest.param((4, 8, 8, 16), 1, 8, 2, id="pointwise"),
-    pytest.param((2, 6, 10, 16), 3, 8, 2, id="odd"),
+    pytest.param((6, 8, 8, 16), 3, 24, 1, (1, 1), True, id="tiles"),
+    pytest.param((64, 32, 32, 16), 3, 12, 1, (1, 1), True, id="chunks"),
+    pytest.param((2, 31, 15, 12), 3, 16, 1, (1, 1), True, id="odd"),
+    pytest.param((3, 7, 6, 12), 3, 16, 1, (1, 1), True, id="tiles of 4 and 3"),
+    pytest.param((5, 3, 3, 12), 3, 16, 1, (1, 1), True, id="tiles of 3"),
+    pytest.param((5, 2, 2, 12), 3, 16, 1, (1, 1), True, id="tiles of 2"),
+    pytest.param((3, 9, 8, 12), 3, 16, 1, (0, 0), True, id="unpadded"),
+    pytest.param((3, 6, 5, 12), 3, 16, 1, (4, 0), True, id="far padded"),
+    pytest.param((3, 5, 6, 16), 2, 12, 1, (0, 0), True, id="2x2"),
+    pytest.param((3, 16, 8, 12), 3, 16, 2, (1, 1), True, id="stride2"),
+    pytest.param((3, 24, 12, 12), 3, 16, 2, (0, 1), True, id="stride2 behind"),
+    pytest.param((3, 6, 4, 12), 3, 16, 2, (1, 1), True, id="stride2 to 3 and 2"),
+    pytest.param((3, 3, 7, 12), 3, 16, 2, (1, 1), True, id="stride2 odd"),
+    pytest.param((3, 8, 5, 12), 3, 16, 2, (0, 0), True, id="stride2 unpadded"),
+    pytest.param((4, 32, 32, 3), 3, 8, 1, (1, 1), True, id="pixels"),
+    pytest.param((4, 32, 7, 3), 2, 8, 1, (0, 0), True, id="pixels 2x2"),
+    pytest.param((4, 8, 8, 16), 1, 8, 2, (0, 0), True, id="pointwise"),
+    pytest.param((4, 7, 5, 16), 1, 8, 2, (0, 0), True, id="pointwise odd"),
+    pytest.param((2, 6, 10, 16), 5, 8, 2, (2, 2), False, id="xla"),
+    pytest.param((2, 6, 10, 16), 2, 8, 2, (0, 0), False, id="xla 2x2"),
 ]
 
 
-def reference(x, kernel, bias, stride):
-    pad = [(len(kernel) // 2,) * 2] * 2
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    strides = (stride, stride)
-    return bias + lax.conv_general_dilated(x, kernel, strides, pad, dimension_numbers=dimensions)
+def reference(x, kernel, bias, stride, padding):
+    dimensions, strides = ("NHWC", "HWIO", "NHWC"), (stride, stride)
+    pads = (padding, padding)
+    return bias + lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=dimensions)
 
 
 def run(convolve, x, kernel, bias, grad):
@@ -32,17 +46,24 @@ def run(convolve, x, kernel, bias, grad):
     return y, *vjp(grad)
 
 
-@pytest.mark.parametrize(("shape", "size", "features", "stride"), CASES)
-def test_values_and_gradients(shape, size, features, stride):
+@pytest.mark.parametrize(("shape", "size", "features", "stride", "pad", "products"), CASES)
+def test_values_and_gradients(shape, size, features, stride, pad, products):
     rng = np.random.RandomState(0)
-    x, kernel = rng.randn(*shape), rng.randn(size, size, shape[-1], features)
-    grad = rng.randn(shape[0], -(-shape[1] // stride), -(-shape[2] // stride), features)
-    bias = rng.randn(features)
-    single = [a.astype(np.float32) for a in (x, kernel, bias, grad)]
-    got = jax.jit(lambda *a: run(lambda x, k, b: conv2d(x, k, stride, b), *a))(*single)
+    x, kernel, bias = (
+        rng.randn(*shape),
+        rng.randn(size, size, shape[-1], features),
+        rng.randn(features),
+    )
+    extents = ((extent + sum(pad) - size) // stride + 1 for extent in shape[1:3])
+    exactly = x, kernel, bias, rng.randn(shape[0], *extents, features)
+    single = [array.astype(np.float32) for array in exactly]
+    ours = jax.jit(lambda *a: run(lambda x, k, b: conv2d(x, k, stride, b, pad), *a)).trace(*single)
+    text = ours.lower(lowering_platforms=("cpu",)).as_text()
+    assert ("stablehlo.convolution" in text) != products
+    got = ours.lower().compile()(*single)
     with enable_x64(True):
-        expected = jax.jit(lambda *a: run(lambda x, k, b: reference(x, k, b, stride), *a))(
-            *map(jnp.float64, (x, kernel, bias, grad))
+        expected = jax.jit(lambda *a: run(lambda x, k, b: reference(x, k, b, stride, pad), *a))(
+            *map(jnp.float64, exactly)
         )
     for ours, exact in zip(got, expected, strict=True):
         assert ours.dtype == jnp.float32

@@ -107,9 +107,9 @@ def test_initialisation_is_uniform_in_one_over_sqrt_fan_in(layer):
 
 
 def numpy_conv(x, kernel, stride):
-    """Convolution from its definition, padded by one or no zeros on every side."""
+    """Convolution from its definition, an odd kernel padded by half of it on every side."""
     size = len(kernel)
-    pad = size // 2
+    pad = size // 2 if size % 2 else 0
     x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     height = (x.shape[1] - size) // stride + 1
     y = np.zeros((len(x), height, height, kernel.shape[-1]))
@@ -120,10 +120,13 @@ def numpy_conv(x, kernel, stride):
     return y
 
 
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2)])
-def test_convolution_pads_on_each_side(size, stride):
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"),
+    [(3, 1, None), (3, 2, None), (1, 1, None), (1, 2, None), (2, 1, 0), (2, 2, 0)],
+)
+def test_convolution_pads_on_each_side(size, stride, padding):
     x = np.random.RandomState(0).randn(2, 8, 8, 3).astype(np.float32)
-    layer = Conv(4, size, stride)
+    layer = Conv(4, size, stride, padding=padding)
     variables = layer.init(jax.random.key(0), x)
     expected = numpy_conv(x, np.asarray(variables["params"]["kernel"]), stride)
     np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
@@ -170,13 +173,14 @@ def test_relu_and_its_gradient():
     np.testing.assert_array_equal(vjp(jnp.full(3, 5.0))[0], [0, 0, 5])
 
 
-def test_max_pool_against_numpy():
-    x = np.random.RandomState(0).randn(2, 4, 6, 3)
-    expected = np.zeros((2, 2, 3, 3))
-    for i in range(2):
-        for j in range(3):
-            expected[:, i, j] = x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max((1, 2))
-    np.testing.assert_allclose(MaxPool().apply({}, x), expected, rtol=1e-6)
+@pytest.mark.parametrize(("shape", "window"), [((4, 6), 2), ((7, 3), 2), ((3, 3), 3), ((8, 7), 3)])
+def test_max_pool_against_numpy(shape, window):
+    x = np.random.RandomState(0).randn(2, *shape, 5)
+    expected = np.zeros((2, *(extent // window for extent in shape), 5))
+    for i, j in np.ndindex(expected.shape[1:3]):
+        rows, columns = (slice(n * window, (n + 1) * window) for n in (i, j))
+        expected[:, i, j] = x[:, rows, columns].max((1, 2))
+    np.testing.assert_allclose(MaxPool(window).apply({}, x), expected, rtol=1e-6)
 
 
 def test_dropout_acts_in_training_only():

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcifar.models.winograd import TILE, Padding, winograd
+from jaxcifar.models.winograd import Extents, padded, winograd
 
 _FEW_CHANNELS = 8  # up to here a product over channels alone is too thin
+
+Padding = tuple[int, int]  # zeros before and after, along either axis
 
 
 def conv2d(
@@ -22,7 +24,7 @@ def conv2d(
     bias: jax.Array | None = None,
     padding: Padding | None = None,
 ) -> jax.Array:
-    """Convolve with an odd square kernel.
+    """Convolve with a square kernel.
 
     Args:
       x: `[B, H, W, C]` floats.
@@ -32,7 +34,8 @@ def conv2d(
       padding: zeros before and after, along either axis; `size // 2` on every side by default.
 
     Returns:
-      `[B, H', W', K]` of the same dtype; by the default padding H' = ceil(H / stride).
+      `[B, H', W', K]` of the same dtype; H' = ceil(H / stride) if an odd kernel has the default
+      padding.
     """
     bias = jnp.zeros(kernel.shape[-1], x.dtype) if bias is None else bias
     padding = padding or (len(kernel) // 2,) * 2
@@ -47,11 +50,23 @@ def has_products(
     shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
     """Whether `conv2d` has matrix products for arguments of these shapes, on a CPU."""
-    if kernel_shape[:2] == (1, 1):
+    size = kernel_shape[:2]
+    if size == (1, 1):
         return padding == (0, 0)
-    in_tiles = all(extent % (TILE * stride) == 0 for extent in shape[1:3])
-    fits = (stride, padding) in [(1, (1, 1)), (2, (1, 1)), (2, (0, 1))]
-    return kernel_shape[:2] == (3, 3) and in_tiles and fits
+    in_blocks = (size, stride) == ((3, 3), 2) and padding[0] in (0, 1)
+    fits = in_blocks or (stride == 1 and size in [(2, 2), (3, 3)])
+    return fits and min(_extents(shape, size, stride, padding)) > 0
+
+
+def _extents(
+    shape: tuple[int, ...], size: tuple[int, int], stride: int, padding: Padding
+) -> Extents:
+    """Height and width of the output."""
+    height, width = (
+        (given + sum(padding) - part) // stride + 1
+        for given, part in zip(shape[1:3], size, strict=True)
+    )
+    return height, width
 
 
 def _by_xla(
@@ -66,20 +81,21 @@ def _by_products(
 ) -> jax.Array:
     if len(kernel) == 1:
         return x[:, ::stride, ::stride] @ kernel[0, 0] + bias
+    before, extents = padding[0], _extents(x.shape, kernel.shape[:2], stride, padding)
     if stride == 2:  # the same as a 2x2 kernel on 2x2 blocks of pixels
-        first = padding[0]  # zeros before the kernel, so that it begins with a block
-        x, kernel, padding = _blocks(x), _kernel_of_blocks(kernel, first), (first, 1 - first)
+        x, kernel = _blocks(x), _kernel_of_blocks(kernel, before)
     if x.shape[-1] <= _FEW_CHANNELS:
-        return _unrolled(x, kernel, bias, padding)
+        return _unrolled(x, kernel, bias, before, extents)
     single = (array.astype(jnp.float32) for array in (x, kernel, bias))
-    return winograd(*single, padding).astype(x.dtype)
+    return winograd(*single, before, extents).astype(x.dtype)
 
 
 def _blocks(x: jax.Array) -> jax.Array:
-    """`[B, H, W, C]` -> `[B, H / 2, W / 2, 4 C]`."""
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).swapaxes(2, 3)
-    return x.reshape(batch, height // 2, width // 2, 4 * channels)
+    """`[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), 4 C]`, zeros behind an odd extent."""
+    height, width = (-(-extent // 2) for extent in x.shape[1:3])
+    x = padded(x, 0, (2 * height, 2 * width))
+    x = x.reshape(-1, height, 2, width, 2, x.shape[-1]).swapaxes(2, 3)
+    return x.reshape(-1, height, width, 4 * x.shape[-1])
 
 
 def _kernel_of_blocks(kernel: jax.Array, first: int) -> jax.Array:
@@ -91,12 +107,14 @@ def _kernel_of_blocks(kernel: jax.Array, first: int) -> jax.Array:
     return kernel.reshape(2, 2, 4 * channels, features)
 
 
-def _unrolled(x: jax.Array, kernel: jax.Array, bias: jax.Array, pad: Padding) -> jax.Array:
+def _unrolled(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, before: int, extents: Extents
+) -> jax.Array:
     """One product over all pixels under the kernel, and a one for the bias."""
     size, features = len(kernel), kernel.shape[-1]
-    batch, height, width, _ = x.shape
+    batch, (height, width) = len(x), extents
     # Pixels last: the kernel's gradient is then a product of matrices as they lie in memory.
-    x = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), pad, pad))
+    x = padded(x, before, [extent + size - 1 for extent in extents]).transpose(3, 0, 1, 2)
     spots = [x[:, :, i : i + height, j : j + width] for i in range(size) for j in range(size)]
     ones = jnp.ones((1, batch, height, width), x.dtype)
     pixels = jnp.concatenate([*spots, ones]).reshape(-1, batch * height * width)

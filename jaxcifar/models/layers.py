@@ -32,30 +32,36 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 class Conv(nn.Module):
-    """Convolution with an odd square kernel, padded by `kernel_size // 2` zeros on every side.
+    """Convolution with a square kernel.
 
-    At stride 2 that differs from "SAME", which pads only on the right.
+    `padding` zeros are on every side, by default `kernel_size // 2`; at stride 2 that differs from
+    "SAME", which pads only on the right.
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     use_bias: bool = False
+    padding: int | None = None
     kernel_init: Callable[[int], nn.initializers.Initializer] = torch_uniform  # of the fan_in
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, ceil(H / stride), ceil(W / stride), features]`."""
+        """`[B, H, W, C]` -> `[B, H', W', features]`.
+
+        H' = ceil(H / stride) if an odd kernel has the default padding.
+        """
         size = self.kernel_size
         fan_in = size * size * x.shape[-1]
         shape = (size, size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init(fan_in), shape)
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
-        if not self.use_bias:
-            return conv2d(*arrays, self.stride)
-        bias = self.param("bias", torch_uniform(fan_in), (self.features,))
-        return conv2d(*arrays, self.stride, bias.astype(self.dtype))
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", torch_uniform(fan_in), (self.features,)).astype(self.dtype)
+        padding = size // 2 if self.padding is None else self.padding
+        return conv2d(*arrays, self.stride, bias, (padding, padding))
 
 
 class Dense(nn.Module):
@@ -231,8 +237,8 @@ class MaxPool(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C]` -> `[B, H // window, W // window, C]`."""
-        if self.window > 2 or x.shape[1] % 2:
-            return nn.max_pool(x, (self.window,) * 2, (self.window,) * 2)
-        batch, height, width, channels = x.shape
+        size, channels = self.window, x.shape[-1]
+        height, width = (extent // size for extent in x.shape[1:3])
+        x = x[:, : height * size, : width * size]
         # As a reduction, whose gradient is cheaper than that of XLA's window reduction.
-        return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+        return x.reshape(len(x), height, size, width, size, channels).max((2, 4))

@@ -5,9 +5,11 @@ two-dimensional form of Lavin and Gray ("Fast algorithms for convolutional neura
 m x m outputs of an r x r kernel take (m + r - 1)^2 multiplications, not m^2 r^2, which are as many
 matrix products between channels. Rounding errors grow with m; the points of evaluation were chosen
 for small ones (Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution
-for deep neural networks", 2020).
+for deep neural networks", 2020). Where tiles of m do not make up the output, those at its end stand
+out: m is what then takes the fewest multiplications.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache, partial
 
@@ -16,123 +18,173 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-TILE = 4  # m: outputs of a tile along either axis
-# Finite points of evaluation, by size of the kernel; one more is at infinity.
-_POINTS = {3: (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)), 2: (0.5, -0.5, 1.25, -1.25)}
+_TILES = (4, 3, 2)  # m, to choose from: outputs of a tile along either axis
+# Finite points of evaluation, by their number n - 1 = m + r - 2; one more is at infinity.
+_POINTS = {
+    5: (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
+    4: (0.5, -0.5, 1.25, -1.25),
+    3: (0.0, 1.0, -1.0),
+    2: (0.0, 1.0),
+}
 _CHUNK_BYTES = 5 * 2**18  # of transformed images at a time: what a core's own cache holds
 
-Padding = tuple[int, int]  # zeros before and after, along either axis
+Extents = tuple[int, int]  # height and width
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def winograd(x: jax.Array, kernel: jax.Array, bias: jax.Array, pad: Padding) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def winograd(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, before: int, extents: Extents
+) -> jax.Array:
     """Convolve with a kernel of r x r, 2 or 3, at stride 1.
 
     Args:
-      x: `[B, H, W, C] float32`, H and W multiples of `TILE`.
+      x: `[B, H, W, C] float32`.
       kernel: `[r, r, C, K] float32`.
       bias: `[K] float32`.
-      pad: zeros before and after, along either axis, r - 1 together.
+      before: zeros above and to the left of the image; there are as many below and to the right as
+        the output needs.
+      extents: H' and W' of the output.
 
     Returns:
-      `[B, H, W, K] float32`.
+      `[B, H', W', K] float32`.
     """
-    size = len(kernel)
-    weights = _transform_kernel(kernel)
+    tiling = _Tiling(len(kernel), extents)
+    weights = _transform_kernel(kernel, tiling)
 
     def convolve(x: jax.Array) -> jax.Array:
-        products = jnp.einsum("ntc,nck->ntk", _transform_input(x, size, pad), weights)
-        return _collect_output(products, x.shape, size) + bias
+        tiles = _transform_input(x, before, tiling)
+        return _collect_output(jnp.einsum("ntc,nck->ntk", tiles, weights), tiling) + bias
 
-    return lax.map(convolve, _in_chunks(x, weights)).reshape(*x.shape[:3], -1)
+    return lax.map(convolve, _in_chunks(x, weights, tiling)).reshape(len(x), *extents, -1)
 
 
 def _winograd_fwd(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, pad: Padding
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, before: int, extents: Extents
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return winograd(x, kernel, bias, pad), (x, kernel)
+    return winograd(x, kernel, bias, before, extents), (x, kernel)
 
 
 def _winograd_bwd(
-    pad: Padding, inputs: tuple[jax.Array, jax.Array], grad: jax.Array
+    before: int, extents: Extents, inputs: tuple[jax.Array, jax.Array], grad: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, kernel = inputs
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    x_grad = winograd(grad, flipped, jnp.zeros(x.shape[-1]), pad[::-1])
-    return x_grad, _kernel_grad(x, grad, len(kernel), pad), grad.sum((0, 1, 2))
+    x_grad = winograd(grad, flipped, jnp.zeros(x.shape[-1]), len(kernel) - 1 - before, x.shape[1:3])
+    return x_grad, _kernel_grad(x, grad, before, len(kernel)), grad.sum((0, 1, 2))
 
 
 winograd.defvjp(_winograd_fwd, _winograd_bwd)
 
 
-def _kernel_grad(x: jax.Array, grad: jax.Array, size: int, pad: Padding) -> jax.Array:
-    """`[B, H, W, C]` and the output's gradient `[B, H, W, K]` -> `[r, r, C, K]`."""
-    to_output, of_kernel, _ = _matrices(size)
+def _kernel_grad(x: jax.Array, grad: jax.Array, before: int, size: int) -> jax.Array:
+    """`[B, H, W, C]` and the output's gradient `[B, H', W', K]` -> `[r, r, C, K]`."""
+    tiling = _Tiling(size, grad.shape[1:3])
+    to_output, of_kernel, _ = tiling.matrices
 
     def add(total: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         x, grad = chunk
-        tiles = _transform_input(x, size, pad), _transform_tiles(grad, to_output.T)
+        grad = padded(grad, 0, tiling.covered)
+        tiles = _transform_input(x, before, tiling), _transform_tiles(grad, to_output.T, tiling)
         return total + jnp.einsum("ntc,ntk->nck", *tiles), None
 
     total = jnp.zeros((len(of_kernel) ** 2, x.shape[-1], grad.shape[-1]))
-    total, _ = lax.scan(add, total, (_in_chunks(x, total), _in_chunks(grad, total)))
+    chunks = (_in_chunks(array, total, tiling) for array in (x, grad))
+    total, _ = lax.scan(add, total, tuple(chunks))
     by_column = _apply(np.kron(of_kernel, of_kernel).T, total)
     return by_column.reshape(size, size, *total.shape[1:]).swapaxes(0, 1)
 
 
-def _in_chunks(x: jax.Array, weights: jax.Array) -> jax.Array:
+class _Tiling:
+    """How tiles cover an output.
+
+    Attributes:
+      size: r, the kernel's.
+      extents: H' and W' of the output.
+      tile: m, a tile's.
+      counts: of tiles, below and beside each other.
+      covered: height and width of all tiles together.
+    """
+
+    def __init__(self, size: int, extents: Extents) -> None:
+        self.size, self.extents = size, extents
+        self.tile = min(_TILES, key=self._multiplications)
+        self.counts = self._counts(self.tile)
+        self.covered = tuple(count * self.tile for count in self.counts)
+
+    def _counts(self, tile: int) -> tuple[int, ...]:
+        return tuple(-(-extent // tile) for extent in self.extents)
+
+    def _multiplications(self, tile: int) -> int:
+        return math.prod(self._counts(tile)) * (tile + self.size - 1) ** 2
+
+    @property
+    def matrices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `_matrices`."""
+        return _matrices(self.tile, self.size)
+
+
+def padded(x: jax.Array, before: int, extents: Sequence[int]) -> jax.Array:
+    """`[B, H, W, C]` with zeros before it and as many behind, or less of it, as `extents` ask."""
+    behind = (full - before - given for full, given in zip(extents, x.shape[1:3], strict=True))
+    pads = [(before, after, 0) for after in behind]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+
+
+def _in_chunks(x: jax.Array, weights: jax.Array, tiling: _Tiling) -> jax.Array:
     """`[B, ...]` -> `[chunks, images, ...]`: a chunk as large as a cache, or as the weights.
 
     Every chunk reads all weights, so chunks much smaller than they are would wait for them.
     """
-    batch, height, width, _ = x.shape
-    _, channels, features = weights.shape
-    tiles_of_image = height * width // TILE**2
+    batch, (_, channels, features) = len(x), weights.shape
+    tiles_of_image = math.prod(tiling.counts)
     bytes_of_image = len(weights) * tiles_of_image * max(channels, features) * x.dtype.itemsize
     most = max(1, max(_CHUNK_BYTES, weights.nbytes) // bytes_of_image)
     images = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= most)
     return x.reshape(batch // images, images, *x.shape[1:])
 
 
-def _transform_kernel(kernel: jax.Array) -> jax.Array:
+def _transform_kernel(kernel: jax.Array, tiling: _Tiling) -> jax.Array:
     """`[r, r, C, K]` -> `[n * n, C, K]` with n = m + r - 1, columns first."""
-    _, of_kernel, _ = _matrices(len(kernel))
+    _, of_kernel, _ = tiling.matrices
     by_column = kernel.swapaxes(0, 1).reshape(-1, *kernel.shape[2:])
     return _apply(np.kron(of_kernel, of_kernel), by_column)
 
 
-def _transform_input(x: jax.Array, size: int, pad: Padding) -> jax.Array:
+def _transform_input(x: jax.Array, before: int, tiling: _Tiling) -> jax.Array:
     """`[B, H, W, C]` -> `[n * n, tiles, C]`, of tiles that overlap by r - 1 pixels."""
-    return _transform_tiles(jnp.pad(x, ((0, 0), pad, pad, (0, 0))), _matrices(size)[2])
+    x = padded(x, before, [extent + tiling.size - 1 for extent in tiling.covered])
+    return _transform_tiles(x, tiling.matrices[2], tiling)
 
 
-def _transform_tiles(x: jax.Array, matrix: np.ndarray) -> jax.Array:
+def _transform_tiles(x: jax.Array, matrix: np.ndarray, tiling: _Tiling) -> jax.Array:
     """Multiply every tile from both sides.
 
     Args:
       x: `[B, H, W, C]`.
-      matrix: `[n, p]`, p being the tiles' height and width; one begins every m pixels.
+      matrix: `[n, p]`, p being the height and width of what a tile takes.
+      tiling: a tile begins every m pixels.
 
     Returns:
       `[n * n, tiles, C]`, columns first.
     """
-    pixels = matrix.shape[1]
+    pixels, step = matrix.shape[1], tiling.tile
     height, width = (extent - pixels + 1 for extent in x.shape[1:3])
     # Stacked before the columns: XLA would compute each row's sums anew for every column.
-    rows = jnp.stack(_combine(matrix, [x[:, i : i + height : TILE] for i in range(pixels)]))
-    columns = [rows[:, :, :, j : j + width : TILE] for j in range(pixels)]
+    rows = jnp.stack(_combine(matrix, [x[:, i : i + height : step] for i in range(pixels)]))
+    columns = [rows[:, :, :, j : j + width : step] for j in range(pixels)]
     tiles = jnp.stack(_combine(matrix, columns))
     return tiles.reshape(len(matrix) ** 2, -1, x.shape[-1])
 
 
-def _collect_output(products: jax.Array, shape: tuple[int, ...], size: int) -> jax.Array:
-    """`[n * n, tiles, K]` -> `[B, H, W, K]`, `shape` giving B, H and W."""
-    to_output, _, _ = _matrices(size)
-    batch, height, width, _ = shape
+def _collect_output(products: jax.Array, tiling: _Tiling) -> jax.Array:
+    """`[n * n, tiles, K]` -> `[B, H', W', K]`."""
+    to_output, _, _ = tiling.matrices
+    features, (height, width) = products.shape[-1], tiling.extents
     columns = _apply(to_output, products.reshape(to_output.shape[1], -1))
-    columns = columns.reshape(TILE, -1, batch, height // TILE, width // TILE, products.shape[-1])
+    columns = columns.reshape(tiling.tile, to_output.shape[1], -1, *tiling.counts, features)
     pixels = jnp.stack(_combine(to_output, list(columns.swapaxes(0, 1))))
-    return pixels.transpose(2, 3, 0, 4, 1, 5).reshape(batch, height, width, -1)
+    pixels = pixels.transpose(2, 3, 0, 4, 1, 5).reshape(-1, *tiling.covered, features)
+    return pixels[:, :height, :width]
 
 
 def _apply(matrix: np.ndarray, x: jax.Array) -> jax.Array:
@@ -149,13 +201,13 @@ def _combine(matrix: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]
 
 
 @cache
-def _matrices(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _matrices(tile: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Winograd's F(m, r): `[m, n]` to the output, `[n, r]` of the kernel, `[n, n]` of the input.
 
     The transposed form of multiplying polynomials by their values at n points, the last of which
     is infinity.
     """
-    points = _POINTS[size]
+    points = _POINTS[tile + size - 2]
     powers = [[point**k for k in range(len(points) + 1)] for point in points]
     vandermonde = np.asarray([*powers, [0.0] * len(points) + [1.0]])
     of_input = np.linalg.inv(vandermonde).T
@@ -165,4 +217,4 @@ def _matrices(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         at_infinity = np.eye(count)[-1:]
         return np.concatenate([vandermonde[:-1, :count], at_infinity]).astype(np.float32)
 
-    return leading(TILE).T, leading(size), of_input.astype(np.float32)
+    return leading(tile).T, leading(size), of_input.astype(np.float32)
