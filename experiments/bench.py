@@ -30,7 +30,7 @@ def parser() -> Parser:
         "--arch",
         nargs="+",
         default=ARCHS,
-        help="networks, yours as FILE.py:NAME (default: both of ours)",
+        help="networks, yours as FILE.py:NAME (default: all of ours)",
     )
     add_config_options(parser, only=("arch_args",))
     add("--batch-size", type=count, default=128, help="of a training step (default: 128)")

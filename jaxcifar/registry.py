@@ -37,6 +37,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "arch": {
         "cnn": Entry("jaxcifar.models.cnn:CNN", "CNN", takes=("dropout",)),
         "resnet18": Entry("jaxcifar.models.resnet:ResNet", "ResNet-18"),
+        "fastnet": Entry("jaxcifar.models.fastnet:FastNet", "FastNet"),
     },
     "optimizer": {
         "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=(*_OURS, "nesterov")),

@@ -95,7 +95,10 @@ def trained(program, seeds=(0,)):
     """Losses of some steps `[STEPS, R]`, and the states after them."""
     together = Together(program, len(seeds))
     hps = [jax.device_put(hyperparameters(seed), program.replicated) for seed in seeds]
-    trees = [(program.init(hp), hp, program.epoch_order(hp, np.int32(0), IMAGES)) for hp in hps]
+    images, _ = examples()
+    trees = [
+        (program.init(hp, images), hp, program.epoch_order(hp, np.int32(0), IMAGES)) for hp in hps
+    ]
     states, hps, orders = together.join(trees)
     data, losses = jax.device_put(examples(), together.replicated), []
     for _ in range(STEPS):
@@ -118,7 +121,7 @@ def test_a_convolution_left_to_xla_is_not_looped(kernel):
     assert network.has_convolution(model, "cuda")
     images = examples()[0][:10]
     hp = hyperparameters()
-    variables = program.init(hp).variables
+    variables = program.init(hp, images).variables
     assert variables["batch_stats"] == {}
     expected = model.apply(variables, (images / 255 - 0.5) / 0.25, train=False)
     np.testing.assert_allclose(program.predict(variables, hp, images), expected, atol=1e-5)
@@ -127,7 +130,8 @@ def test_a_convolution_left_to_xla_is_not_looped(kernel):
 def test_in_chunks_without_a_loop(monkeypatch):
     monkeypatch.setattr("jaxcifar.training.predicting.EVAL_BATCH", 4)
     program, hp = program_of(Plain(5), one_device()), hyperparameters()
-    variables, images = program.init(hp).variables, examples()[0][:10]
+    images = examples()[0][:10]
+    variables = program.init(hp, images).variables
     logits = program.predict(variables, hp, images)
     expected = program.model.apply(variables, (images / 255 - 0.5) / 0.25, train=False)
     np.testing.assert_allclose(logits, expected, atol=1e-5)

@@ -79,7 +79,7 @@ def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables, trained)
     assert all(jax.tree.leaves(moved))
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    for arch, parameters in {"cnn": 551_722, "resnet18": 11_173_962}.items():
+    for arch, parameters in {"cnn": 551_722, "resnet18": 11_173_962, "fastnet": 1_971_352}.items():
         model = _plain_model(dataclasses.replace(WORK, arch=arch))
         params = jax.eval_shape(lambda x, m=model: m.init(jax.random.key(0), x, False), images)
         assert sum(leaf.size for leaf in jax.tree.leaves(params["params"])) == parameters

@@ -55,6 +55,14 @@ def test_the_skips_of_resnet18_are_drawn(tmp_path):
     assert sum(node.params for node in summary.graph) == summary.params
 
 
+def test_the_activations_and_the_whitening_of_fastnet_are_drawn(tmp_path):
+    got = words(summarize(create_model(Config.create("fastnet"), 10)), tmp_path)
+    assert got.count("whitening") == 1
+    assert got.count("2×2 conv, 24 · GELU") == 1
+    assert got.count("BN · GELU") == 6
+    assert got.count("max pool") == 4
+
+
 def test_functions_between_layers_are_recognised():
     functions = {
         "ReLU": lambda x: jnp.maximum(x, 0),

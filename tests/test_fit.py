@@ -64,7 +64,8 @@ def untimed(path):
 
 def final_state(path, dataset, config=CONFIG):
     program = make_program(config, 10, 128, jax.devices())
-    state = program.init(make_hyperparameters(config, dataset, program.steps_per_epoch))
+    hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    state = program.init(hp, dataset.train.images)
     with Checkpoints(path / "checkpoints", config, program.steps_per_epoch) as checkpoints:
         return checkpoints.newest(state, pytest.fail).state
 

@@ -62,7 +62,7 @@ def test_a_step_of_theirs_may_be_looped(model):
     """Every convolution is computed by products, and the state keeps its form."""
     program, hp = program_of(model, one_device()), hyperparameters()
     assert program.looped
-    state = program.init.eval_shape(program, hp)
     images, labels = (array[:BATCH] for array in examples())
+    state = program.init.eval_shape(program, hp, images)
     after = jax.eval_shape(program.alone.train_step, state, hp, images, labels)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)

@@ -114,7 +114,7 @@ def test_evaluation(count):
     few = np.random.default_rng(0).integers(0, 256, (500, 32, 32, 3), np.uint8)
     images = np.broadcast_to(few, (count // 500, *few.shape)).reshape(count, 32, 32, 3)
     program, hp = program_of(Squares(), one_device()), hyperparameters()
-    logits = np.asarray(program.predict(program.init(hp).variables, hp, images))
+    logits = np.asarray(program.predict(program.init(hp, few).variables, hp, images))
     pixels = (few[:, ::4, ::4].reshape(len(few), -1, 1) / 255 - 0.5) / 0.25
     rows = (pixels * np.arange(1, 11)).reshape(len(few), -1, 10, 3)
     close(logits.reshape(-1, 500, 10), (rows**2).sum(-1).mean(1), 1e-5)

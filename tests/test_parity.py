@@ -73,11 +73,11 @@ def run(arch):
         steps_per_epoch=common.STEPS,
     )
     variables = reference_variables(program.model)
-    state = program.init(hp)
+    first = next(common.batches())[0]
+    state = program.init(hp, first)
     assert jax.tree.map(jnp.shape, state.variables) == jax.tree.map(jnp.shape, variables)
     # Placed as steps return it, so that nothing is compiled twice.
     state, hp = jax.device_put((state.replace(**variables), hp), program.replicated)
-    first = next(common.batches())[0]
     before = program.predict(state.variables, hp, first)
     forward = partial(program.model.apply, train=True, mutable=["batch_stats"])
     compiled = partial(jax.jit, compiler_options=CPU_OPTIONS)  # as in a run

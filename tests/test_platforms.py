@@ -12,8 +12,9 @@ from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.setup import make_program
 from jaxcifar.training.together import Together
 
-# Forward, the kernel's gradient, and but for the first layer the images' gradient.
-CONVOLUTIONS = {"cnn": 3 * 6 - 1, "resnet18": 3 * 20 - 1}
+# Forward, the kernel's gradient, and but for the first layer the images' gradient; of the
+# whitening, whose kernel is fixed, forward only.
+CONVOLUTIONS = {"cnn": 3 * 6 - 1, "resnet18": 3 * 20 - 1, "fastnet": 1 + 3 * 6}
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -24,7 +25,7 @@ def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
     together = Together(program, 1)
     images, labels = np.zeros((16, 32, 32, 3), np.uint8), np.zeros(16, np.int32)
     orders = np.zeros((1, 16), np.int32)
-    stacked = together.join([(program.init(hp), hp)])
+    stacked = together.join([(program.init(hp, images), hp)])
     arguments = (*stacked, images, labels, orders, np.int32(2))
     for platforms in (["tpu"], ["cuda"], ["cpu"], ["tpu", "cuda", "cpu"]):
         lower = export.export(Together.train_steps, platforms=platforms)

@@ -46,7 +46,7 @@ def losses(dataset, devices, at_once, steps_at_a_time=1):
             for changes in VARIATIONS[first : first + at_once]
         ]
         hps = jax.device_put(hps, program.replicated)
-        states = together.join([program.init(hp) for hp in hps])
+        states = together.join([program.init(hp, dataset.train.images) for hp in hps])
         orders = together.join([program.epoch_order(hp, np.int32(0), 128) for hp in hps])
         hps, means = together.join(hps), []
         count = np.int32(steps_at_a_time)

@@ -38,7 +38,7 @@ def train(program, dataset, config=CONFIG, steps_at_a_time=1):
     hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
     data = jax.device_put(dataset.train, program.replicated)
     together, losses = Together(program, 1), []
-    states, hps, orders = stacked(program, hp, 0)
+    states, hps, orders = stacked(program, hp, 0, dataset)
     count = np.int32(steps_at_a_time)
     for _ in range(program.steps_per_epoch // steps_at_a_time):
         states, means = together.train_steps(states, hps, *data, orders, count)
@@ -47,10 +47,10 @@ def train(program, dataset, config=CONFIG, steps_at_a_time=1):
     return program, hp, state, losses
 
 
-def stacked(program, hp, step):
+def stacked(program, hp, step, dataset):
     """State, hyper-parameters and order of one run, as `Together` takes them."""
     order = program.epoch_order(hp, np.int32(step), 128)
-    return Together(program, 1).join([(program.init(hp), hp, order)])
+    return Together(program, 1).join([(program.init(hp, dataset.train.images), hp, order)])
 
 
 def test_an_epoch_visits_every_image_once(easy_dataset):
@@ -75,9 +75,10 @@ def test_an_epoch_takes_nothing_from_the_host(trained, easy_dataset):
     """What went the other way, a guard on a CPU would not see: `test_platforms` looks for it."""
     program, hp, _, _ = trained
     data = jax.device_put(easy_dataset.train, program.replicated)
-    hp, variables = jax.device_put((hp, program.init(hp).variables), program.replicated)
+    variables = program.init(hp, data.images).variables
+    hp, variables = jax.device_put((hp, variables), program.replicated)
     count = jax.device_put(np.int32(program.steps_per_epoch), program.replicated)
-    states, hps, orders = stacked(program, hp, 0)
+    states, hps, orders = stacked(program, hp, 0, easy_dataset)
     with jax.transfer_guard("disallow"):
         states, means = Together(program, 1).train_steps(states, hps, *data, orders, count)
         logits = program.predict(variables, hp, data.images)

@@ -20,6 +20,7 @@ from jaxcifar.data import Dataset
 from jaxcifar.machine.environment import use_cpu_cores
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models import create_model
+from jaxcifar.models.fastnet import whitening_kernel
 from jaxcifar.runs.crew import dispatches
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.setup import Setup
@@ -44,7 +45,7 @@ class Ours:
         program, together = self._setup.program, self._setup.together
         self._hp = self._setup.place(self._setup.hyperparameters(self._config))
         self._setup.compile_ahead(self._hp)
-        state = program.init(self._hp)
+        state = program.init(self._hp, train.images)
         order = program.epoch_order(self._hp, np.int32(0), len(train.labels))
         self._states, self._hps, self._orders = together.join(
             [(state, self._hp, order)] * work.at_once
@@ -110,7 +111,8 @@ class PlainFlax:
         self._work = work
         self._train, self._test = random_examples(work)
         self._model = _plain_model(work)
-        variables = network.variables(*network.init(self._model, jax.random.key(0)))
+        images = _floats(self._train.images[:1])
+        variables = network.variables(*network.init(self._model, jax.random.key(0), images))
         rule = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.01, momentum=0.9))
         self._state = variables, rule.init(variables["params"])
         self._train_step = jax.jit(partial(_plain_step, self._model, rule))
@@ -142,9 +144,9 @@ class PlainFlax:
 
 
 def _plain_model(work: Work) -> nn.Module:
-    """A network of plain Flax layers: of the reference networks a twin, any other as it is."""
+    """A network of plain Flax layers: of our networks a twin, any other as it is."""
     dtype = jnp.dtype(work.dtype)
-    twins = {"cnn": _PlainCNN, "resnet18": _PlainResNet}
+    twins = {"cnn": _PlainCNN, "resnet18": _PlainResNet, "fastnet": _PlainFastNet}
     if work.arch in twins:
         return twins[work.arch](dtype)
     return create_model(work.config, CLASSES, dtype)
@@ -214,3 +216,24 @@ class _PlainResNet(nn.Module):
                     x = norm()(conv(width, (1, 1), stride, padding=0)(x))
                 x = nn.relu(x + y)
         return nn.Dense(CLASSES, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)
+
+
+class _PlainFastNet(nn.Module):
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        norm = partial(nn.BatchNorm, not train, momentum=0.6, use_scale=False, dtype=self.dtype)
+        conv = partial(nn.Conv, kernel_size=(3, 3), use_bias=False, dtype=self.dtype)
+        gelu = partial(nn.gelu, approximate=False)
+        kernel = self.variable("whitening", "kernel", whitening_kernel, x).value
+        bias = self.param("bias", nn.initializers.zeros, kernel.shape[-1:])
+        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        layout = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
+        x = gelu(x + bias)
+        for width in (64, 256, 256):
+            x = gelu(norm()(nn.max_pool(conv(width)(x), (2, 2), (2, 2))))
+            x = gelu(norm()(conv(width)(x)))
+        x = nn.max_pool(x, (3, 3), (3, 3)).reshape(len(x), -1)
+        return nn.Dense(CLASSES, use_bias=False, dtype=self.dtype)(x).astype(jnp.float32) / 9

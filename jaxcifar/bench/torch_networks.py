@@ -1,4 +1,4 @@
-"""The two networks in PyTorch, written from their description."""
+"""Our networks in PyTorch, written from their description."""
 
 import torch
 from torch import nn
@@ -48,4 +48,24 @@ def cnn(dropout: float) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), *head, nn.Linear(128, 10))
 
 
-NETWORKS = {"cnn": cnn, "resnet18": resnet18}
+def fastnet(dropout: float) -> nn.Module:
+    """FastNet, for its speed: the whitening is any fixed kernel, the logits are not scaled."""
+    del dropout
+
+    def norm(width: int) -> nn.Module:
+        layer = nn.BatchNorm2d(width, momentum=0.4)
+        layer.weight.requires_grad = False
+        return layer
+
+    whitening = nn.Conv2d(3, 24, 2)
+    whitening.weight.requires_grad = False
+    layers, inputs = [whitening, nn.GELU()], 24
+    for width in (64, 256, 256):
+        first = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+        second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        layers += [first, nn.MaxPool2d(2), norm(width), nn.GELU(), second, norm(width), nn.GELU()]
+        inputs = width
+    return nn.Sequential(*layers, nn.MaxPool2d(3), nn.Flatten(), nn.Linear(256, 10, bias=False))
+
+
+NETWORKS = {"cnn": cnn, "resnet18": resnet18, "fastnet": fastnet}

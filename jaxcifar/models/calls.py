@@ -14,6 +14,7 @@ _LOOKS = (
     ("ConvTranspose", "conv", ""), ("Linear", "linear", ""), ("BatchNorm", "norm", "BN"),
     ("Dropout", "dropout", "Dropout"), ("MaxPool", "pool", "max pool"),
     ("ReLU", "activation", "ReLU"), ("PReLU", "activation", "PReLU"),
+    ("GELU", "activation", "GELU"), ("Whitening", "conv", "whitening"),
     ("MultiheadAttention", "attention", "attention"), ("Embedding", "linear", "embedding"),
 )  # fmt: skip
 

@@ -1,10 +1,11 @@
-"""The layers both networks are made of, computing what PyTorch's layers of that name compute.
+"""The layers our networks are made of, computing what PyTorch's layers of that name compute.
 
 Images are `[B, H, W, C]`. Parameters and statistics are float32; `dtype` is what a layer computes
 in and returns. Weights and biases start as PyTorch's do: uniform in ±1/sqrt(fan_in), fan_in being
 the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.nn` calls it).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,7 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = False
     padding: int | None = None
+    kernel_init: Callable[[int], nn.initializers.Initializer] = torch_uniform  # of the fan_in
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -51,20 +53,22 @@ class Conv(nn.Module):
         H' = ceil(H / stride) if an odd kernel has the default padding.
         """
         size = self.kernel_size
-        init = torch_uniform(size * size * x.shape[-1])
-        kernel = self.param("kernel", init, (size, size, x.shape[-1], self.features))
+        fan_in = size * size * x.shape[-1]
+        shape = (size, size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init(fan_in), shape)
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
         bias = None
         if self.use_bias:
-            bias = self.param("bias", init, (self.features,)).astype(self.dtype)
+            bias = self.param("bias", torch_uniform(fan_in), (self.features,)).astype(self.dtype)
         padding = size // 2 if self.padding is None else self.padding
         return conv2d(*arrays, self.stride, bias, (padding, padding))
 
 
 class Dense(nn.Module):
-    """Matrix product with bias."""
+    """Matrix product, with bias if asked for."""
 
     features: int
+    use_bias: bool = True
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -72,8 +76,11 @@ class Dense(nn.Module):
         """`[B, F]` -> `[B, features]`."""
         init = torch_uniform(x.shape[-1])
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        product = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        if not self.use_bias:
+            return product
         bias = self.param("bias", init, (self.features,))
-        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        return product + bias.astype(self.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -87,6 +94,7 @@ class BatchNorm(nn.Module):
 
     momentum: float = 0.9  # the part of the running statistics kept at a step
     epsilon: float = 1e-5
+    use_scale: bool = True
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
 
@@ -94,7 +102,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[..., C]` -> `[..., C]`; updates the collection `batch_stats` if `train`."""
         features = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (features,))
+        ones = nn.initializers.ones
+        scale = self.param("scale", ones, (features,)) if self.use_scale else jnp.ones(features)
         bias = self.param("bias", nn.initializers.zeros, (features,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
@@ -209,6 +218,15 @@ class ReLU(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Any shape."""
         return relu(x)
+
+
+class GELU(nn.Module):
+    """`x P(X <= x)` of a normal X (Hendrycks and Gimpel 2016), exact as PyTorch's is."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Any shape."""
+        return nn.gelu(x, approximate=False)
 
 
 class MaxPool(nn.Module):

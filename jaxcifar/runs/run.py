@@ -82,7 +82,7 @@ class Run:
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
         setup.compile_ahead(self.hp)
-        self.state: TrainState = program.init(self.hp)
+        self.state: TrainState = program.init(self.hp, setup.dataset.train.images)
         if not begun:  # what can't start leaves no config that a mended one would differ from
             setup.require_finite_start(config, self.state, self.hp)
         with self._folder.writing():

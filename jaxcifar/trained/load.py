@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxcifar import own_code
 from jaxcifar.data import load_dataset
@@ -59,9 +60,10 @@ def load(path: str | Path, data_dir: str | Path | None = None) -> Classifier:
 
 def _abstract_state(program: Any, hp: Any) -> TrainState:
     """The shapes of a state, placed on the program's devices."""
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated),
-        program.init.eval_shape(program, hp),
+        program.init.eval_shape(program, hp, images),
     )
 
 

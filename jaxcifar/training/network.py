@@ -32,12 +32,16 @@ def _carried(collections: Variables) -> PyTree:
     return {**stats, **others}
 
 
-def init(model: nn.Module, key: jax.Array) -> tuple[PyTree, PyTree]:
+def init(model: nn.Module, key: jax.Array, images: jax.Array) -> tuple[PyTree, PyTree]:
     """Parameters, and what the network carries beside them.
 
     Collections that grow from call to call are not carried: what is sown.
+
+    Args:
+      model: the network.
+      key: what is random in it.
+      images: training images, normalised: what is found from them is a network's own affair.
     """
-    images = jnp.zeros((1, 32, 32, 3))
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
     if set(collections) <= {_STATS}:
@@ -116,8 +120,8 @@ def has_convolution(model: nn.Module, platform: str) -> bool:
     Found in the program itself, where no way of writing one down escapes.
     """
     model, key = alone(model), jax.random.key(0)
-    given = jax.eval_shape(lambda: variables(*init(model, key)))
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    given = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
     logits = jax.jit(lambda given, images: forward(model, given, images, key, None)[0])
     text = logits.trace(given, images).lower(lowering_platforms=(platform,)).as_text()
     return "stablehlo.convolution" in text

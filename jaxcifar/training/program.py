@@ -23,6 +23,8 @@ from jaxcifar.training.network import Variables
 from jaxcifar.training.optim import Rule
 from jaxcifar.training.state import Hyperparameters, Metrics, TrainState, averaged
 
+_INIT_IMAGES = 5000  # that a network may look at before the first step
+
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -93,9 +95,16 @@ class Program:
 
     # Compiled with less care: it takes seconds otherwise, and runs once.
     @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
-    def init(self, hp: Hyperparameters) -> TrainState:
-        """The state before the first step, from the run's key."""
-        params, carried = network.init(self.model, hp.init_key)
+    def init(self, hp: Hyperparameters, images: jax.Array) -> TrainState:
+        """The state before the first step, from the run's key and the first training images.
+
+        Args:
+          hp: the run's hyper-parameters.
+          images: `[N, 32, 32, 3] uint8`; where the network takes nothing from them, they are not
+            even moved to the devices.
+        """
+        first = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
+        params, carried = network.init(self.model, hp.init_key, first)
         state = TrainState(
             step=jnp.int32(0),
             params=params,

@@ -67,7 +67,7 @@ class Together:
     ) -> jax.stages.Traced:
         """The same before it is compiled; of the arrays only shapes are looked at."""
         program = self.program
-        state = program.init.eval_shape(program, hp)
+        state = program.init.eval_shape(program, hp, images)
         order = program.epoch_order.eval_shape(program, hp, np.int32(0), len(labels))
         states, hps, orders = jax.tree.map(
             lambda array: jax.ShapeDtypeStruct(

@@ -22,7 +22,7 @@ def trained(dataset, devices):
     losses += np.asarray(logits)[:, 0].tolist()
     # Compiled ahead, a step must take back the state it gave, placed as it was.
     data = jax.device_put(dataset.train, program.replicated)
-    _, hps, orders = stacked(program, hp, int(state.step))
+    _, hps, orders = stacked(program, hp, int(state.step), dataset)
     together = Together(program, 1)
     states, arguments = together.join([state]), (hps, *data, orders, np.int32(1))
     step = Together.train_steps.lower(together, states, *arguments).compile()

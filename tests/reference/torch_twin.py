@@ -91,6 +91,6 @@ def run(arch):
 
 
 if __name__ == "__main__":
-    expected = {"torch": torch.__version__} | {arch: run(arch) for arch in NETWORKS}
+    expected = {"torch": torch.__version__} | {arch: run(arch) for arch in ("cnn", "resnet18")}
     path = Path(__file__).with_name("expected.json")
     path.write_text(json.dumps(expected, indent=1) + "\n")

@@ -1,0 +1,151 @@
+"""FastNet against NumPy: its whitening, its first weights, what it computes, and how it trains."""
+
+import dataclasses
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy.special import erf
+from test_models import numpy_conv
+
+import jaxcifar
+from jaxcifar.config import Config
+from jaxcifar.models.fastnet import FastNet, identity_first, whitening_kernel
+from jaxcifar.runs.fit import fit
+from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.runs.task import Task
+
+WIDTHS = (8, 6, 4)
+CONFIG = Config.create(
+    "fastnet",
+    arch_args={"widths": WIDTHS},
+    dataset="shapes10",
+    epochs=2,
+    batch_size=32,
+    learning_rate=0.05,
+)
+
+
+def patches(images):
+    """All 2x2 patches, a row each, in the order of a kernel's axes."""
+    windows = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(1, 2))
+    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 4 * images.shape[-1])
+
+
+def smooth_images():
+    """Neighbouring pixels and channels resemble each other, as they do in photographs."""
+    noise = np.random.RandomState(0).randn(50, 33, 33, 3) @ [[1, 0.5, 0.2], [0, 1, 0.5], [0, 0, 1]]
+    return (noise[:, 1:, 1:] + noise[:, :-1, 1:] + 0.5 * noise[:, 1:, :-1]).astype(np.float32) + 0.3
+
+
+def test_whitened_patches_are_uncorrelated_and_of_variance_one():
+    images = smooth_images()
+    kernel = np.asarray(whitening_kernel(images))
+    assert kernel.shape == (2, 2, 3, 24)
+    columns = kernel.reshape(12, 24)
+    np.testing.assert_array_equal(columns[:, 12:], -columns[:, :12])
+    given = np.cov(patches(images).T)
+    assert np.abs(given - np.diag(np.diag(given))).max() > 0.3  # there was something to do
+    whitened = np.cov((patches(images).astype(np.float64) @ columns[:, :12]).T)
+    # Along a direction of variance v it is v / (v + eps).
+    variances = np.linalg.eigvalsh(given)
+    np.testing.assert_allclose(whitened, np.diag(variances / (variances + 5e-4)), atol=1e-3)
+
+
+def test_images_without_variance_leave_the_kernel_finite():
+    kernel = np.asarray(whitening_kernel(jnp.full((2, 32, 32, 3), 0.7)))
+    assert np.abs(kernel).max() <= 1 / np.sqrt(5e-4) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 5), (4, 4), (5, 3)])
+def test_the_first_outputs_begin_as_copies_of_the_inputs(inputs, outputs):
+    kernel = np.asarray(identity_first(9 * inputs)(jax.random.key(0), (3, 3, inputs, outputs)))
+    images = np.random.RandomState(0).randn(2, 6, 6, inputs)
+    copied = min(inputs, outputs)
+    made = numpy_conv(images, kernel, 1)
+    np.testing.assert_allclose(made[..., :copied], images[..., :copied])
+    drawn = kernel[..., copied:]
+    assert (np.abs(drawn) <= (9 * inputs) ** -0.5).all()
+    assert (drawn != 0).all()
+
+
+def gelu(x):
+    return x * (1 + erf(x / np.sqrt(2))) / 2
+
+
+def pooled(x, size):
+    height = x.shape[1] // size
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
+    return windows[:, ::size, ::size][:, :height, :height].max((-2, -1))
+
+
+def in_numpy(variables, images):
+    """Logits in training, and each normalisation's mean and unbiased variance of the batch."""
+    params, moments = variables["params"], []
+
+    def norm(x, name):
+        moments.append((x.mean((0, 1, 2)), x.var((0, 1, 2), ddof=1)))
+        return (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5) + name["bias"]
+
+    kernel = variables["whitening"]["Whitening_0"]["kernel"].reshape(12, 24)
+    x = (patches(images) @ kernel).reshape(len(images), 31, 31, 24)
+    x = gelu(x + params["Whitening_0"]["bias"])
+    for group in range(3):
+        of_group = params[f"ConvGroup_{group}"]
+        x = pooled(numpy_conv(x, of_group["Conv_0"]["kernel"], 1), 2)
+        x = gelu(norm(x, of_group["BatchNorm_0"]))
+        x = numpy_conv(x, of_group["Conv_1"]["kernel"], 1)
+        x = gelu(norm(x, of_group["BatchNorm_1"]))
+    return pooled(x, 3)[:, 0, 0] @ params["Dense_0"]["kernel"] / 9, moments
+
+
+def test_what_it_computes_against_numpy():
+    images, model = smooth_images()[:4], FastNet(WIDTHS)
+    variables = model.init(jax.random.key(0), images, train=False)
+    rng = np.random.RandomState(1)  # biases begin as zeros, which would hide them
+    moved = jax.tree.map(lambda a: a + 0.1 * rng.randn(*a.shape), variables["params"])
+    variables = jax.tree.map(np.float32, {**variables, "params": moved})
+    logits, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    expected, moments = in_numpy(jax.tree.map(np.float64, variables), images.astype(np.float64))
+    np.testing.assert_allclose(logits, expected, atol=2e-5)
+    groups = updated["batch_stats"]
+    for index, (mean, var) in enumerate(moments):
+        stats = groups[f"ConvGroup_{index // 2}"][f"BatchNorm_{index % 2}"]
+        np.testing.assert_allclose(stats["mean"], 0.4 * mean, atol=1e-5)
+        np.testing.assert_allclose(stats["var"], 0.6 + 0.4 * var, rtol=1e-4)
+
+
+def test_the_first_training_images_are_whitened(monkeypatch, easy_dataset):
+    monkeypatch.setattr("jaxcifar.training.program._INIT_IMAGES", 50)
+    config = dataclasses.replace(CONFIG, batch_size=16)  # a program of its own
+    program = make_program(config, 10, 128, jax.devices()[:1])
+    hp = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
+    state = program.init(hp, easy_dataset.train.images)
+    kernel = state.variables["whitening"]["Whitening_0"]["kernel"]
+    normalized = (easy_dataset.train.images / 255 - easy_dataset.mean) / easy_dataset.std
+    for count, same in ((50, True), (128, False)):
+        given = patches(normalized[:count])
+        variances = np.linalg.eigvalsh(np.cov(given.T))
+        whitened = (given @ np.asarray(kernel).reshape(12, 24)[:, :12]).var(0)
+        assert np.allclose(whitened, variances / (variances + 5e-4), atol=1e-3) == same
+
+
+def test_a_run_trains_all_but_the_whitening_and_is_loaded(tmp_path, easy_dataset):
+    result = fit(Task(CONFIG, tmp_path / "run"), lambda: easy_dataset, Console(file=io.StringIO()))
+    classifier = jaxcifar.load(tmp_path / "run")
+    program = make_program(CONFIG, 10, 128, jax.devices()[:1])
+    hp = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
+    first = program.init(hp, easy_dataset.train.images).variables
+    trained = jax.tree.map(np.asarray, classifier._variables)
+    np.testing.assert_allclose(
+        trained["whitening"]["Whitening_0"]["kernel"],
+        first["whitening"]["Whitening_0"]["kernel"],
+        atol=1e-6,
+    )
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), first["params"], trained["params"])
+    assert all(jax.tree.leaves(moved))
+    predicted = np.asarray(classifier.logits(easy_dataset.test.images)).argmax(1)
+    assert (predicted == easy_dataset.test.labels).mean() == pytest.approx(result["test_accuracy"])
