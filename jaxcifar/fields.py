@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from jaxcifar.recipes import RECIPES
 from jaxcifar.settings import reject
 
 MAX_SHIFT = 4  # pixels
@@ -52,7 +53,10 @@ class Fields:
 
     arch: str = _option("network to train")
     arch_args: tuple[tuple[str, Any], ...] = _option("fields of the network, such as width=64")
-    recipe: str = _option("settings to start from", array="reference")
+    recipe: str = _option(
+        f"settings to start from: {', '.join(RECIPES)}, as far as the network has them",
+        array="reference",
+    )
     dataset: str = _option("images to train on")
     epochs: int = _option("passes over the training images")
     batch_size: int = _option("images a step, over all devices together")
