@@ -275,3 +275,26 @@ def test_what_an_older_version_wrote_is_checked(tmp_path, change):
     with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.newest(state_at(0), said.append), 1)
     assert "checkpoint 2 is damaged" in said[0]
+
+
+def test_states_of_versions_without_averages_are_read(tmp_path):
+    """They held five things, as orbax's metadata of a checkpoint says; so do ours without one."""
+    save_all(tmp_path, {3: ()})
+    written = json.loads((tmp_path / "3" / "state" / "_METADATA").read_text())
+    parts = {entry["key_metadata"][0]["key"] for entry in written["tree_metadata"].values()}
+    assert parts == {"step", "params", "batch_stats", "opt_state", "metrics"}
+    with opened(tmp_path) as checkpoints:
+        assert_state(checkpoints.newest(state_at(0), pytest.fail), 3)
+
+
+def test_averages_are_kept_and_asked_for(tmp_path):
+    state = state_at(3)
+    state = state.replace(average=(state.params, {"mean": jnp.full(8, 7.0)}))
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(3, state, notes_at(3))
+        checkpoints.wait()
+        like = state_at(0).replace(average=(state.params, state.batch_stats))
+        restored = checkpoints.newest(like, pytest.fail).state
+        jax.tree.map(np.testing.assert_array_equal, restored.average, state.average)
+        with pytest.raises(RunError, match="holds another state than this run trains.*average"):
+            checkpoints.newest(state_at(0), pytest.fail)

@@ -106,7 +106,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays),
+                    state=ocp.args.StandardSave(arrays.parts),
                     notes=ocp.args.JsonSave(sealed(notes, self._config, arrays)),
                 ),
             )
@@ -189,10 +189,10 @@ class Checkpoints:
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(arrays), notes=ocp.args.JsonRestore()
+                state=ocp.args.StandardRestore(arrays.parts), notes=ocp.args.JsonRestore()
             ),
         )
-        state = restored.state
+        state = TrainState(**restored.state)
         notes, config = unsealed(restored.notes, state, step // self._steps_per_epoch)
         if state.step != step:
             raise ValueError(f"it is that of step {state.step}")

@@ -1,5 +1,7 @@
 """What a run carries and what it is told: hyper-parameters, state, metrics, all of them arrays."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -109,6 +111,12 @@ class TrainState:
     def variables(self) -> Variables:
         """What evaluating the network takes: the average, if there is one."""
         return network.variables(*(self.average or (self.params, self.batch_stats)))
+
+    @property
+    def parts(self) -> dict[str, PyTree]:
+        """By name, without what a run does not have and older versions did not know."""
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def averaged(
