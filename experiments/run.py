@@ -116,10 +116,9 @@ def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None
     say(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
     if "test_accuracy_flip" in result:
         say(f"with flips      {result['test_accuracy_flip']:.2%}, each image seen from both sides")
-    say(
-        f"chosen          epoch {result['selected_epoch']}, validation accuracy "
-        f"{result['val_accuracy']:.2%} ({result['selection_rule']})"
-    )
+    validated = result.get("val_accuracy")
+    by = "" if validated is None else f", validation accuracy {validated:.2%}"
+    say(f"chosen          epoch {result['selected_epoch']}{by} ({result['selection_rule']})")
     say(f"last epoch      {last['test_accuracy']:.2%} after epoch {last['epoch']}")
     say(
         f"time            {result['wall_seconds']:,.0f} s, {result['images_per_second']:,.0f} "

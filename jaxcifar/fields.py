@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from jaxcifar.recipes import RECIPES
 from jaxcifar.settings import reject
 
 MAX_SHIFT = 4  # pixels
@@ -15,10 +16,10 @@ Rule = tuple[Callable[[Any], bool], str]
 _POSITIVE: Rule = (lambda value: value > 0, "must be above 0")
 _NOT_NEGATIVE: Rule = (lambda value: value >= 0, "must not be negative")
 _BELOW_ONE: Rule = (lambda value: 0 <= value < 1, "must be in [0, 1)")
-_WITHIN_ONE: Rule = (lambda value: 0 < value < 1, "must be between 0 and 1")
 _SEED: Rule = (lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
 _PIXELS: Rule = (lambda value: 0 <= value <= 32, "must be in [0, 32]")
 _SHIFT: Rule = (lambda value: 0 <= value <= MAX_SHIFT, f"must be in [0, {MAX_SHIFT}]")
+_SIZE: Rule = (lambda value: 8 <= value <= 32, "must be in [8, 32]")
 _COUNT: Rule = (lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
 
 
@@ -52,7 +53,10 @@ class Fields:
 
     arch: str = _option("network to train")
     arch_args: tuple[tuple[str, Any], ...] = _option("fields of the network, such as width=64")
-    recipe: str = _option("settings to start from", array="reference")
+    recipe: str = _option(
+        f"settings to start from: {', '.join(RECIPES)}, as far as the network has them",
+        array="reference",
+    )
     dataset: str = _option("images to train on")
     epochs: int = _option("passes over the training images")
     batch_size: int = _option("images a step, over all devices together")
@@ -106,8 +110,15 @@ class Fields:
         array="random",
     )
     cutout: int = _option("blank a square of so many pixels in training", _PIXELS, array=0)
+    small_size: int = _option("pixels of training images in the first steps; 32 is all", _SIZE)
+    small_part: float = _option(
+        "part of the steps that train on images of --small-size", _BELOW_ONE, array=0.0
+    )
     augmentation: str = _option("what else is done to training images, after shifts and flips")
-    val_fraction: float = _option("part of the training images kept for validation", _WITHIN_ONE)
+    val_fraction: float = _option(
+        "part of the training images kept to choose the epoch by; with 0 it is the last",
+        _BELOW_ONE,
+    )
     train_examples: int | None = _option("train on the first N images of a fixed order", type=int)
     dtype: str = _option(
         "compute type; auto is bfloat16 on GPU and TPU, float32 on CPU",

@@ -18,7 +18,7 @@ from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models.adapt import adapted
 from jaxcifar.runs.crew import dispatches
-from jaxcifar.runs.setup import make_hyperparameters
+from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.training import network
 from jaxcifar.training.augment import unchanged
 from jaxcifar.training.optim import sgd

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from PIL import Image
 
 from jaxcifar.training import augment
 
@@ -121,3 +122,13 @@ def test_cutout_blanks_a_square():
     assert len(middles) > 100
     for none in (how(cutout=0), how(cutout=8, enabled=False)):
         np.testing.assert_array_equal(augment.cut_out(KEYS, ones, none), ones)
+
+
+def test_smaller_images():
+    """At half the size each pixel is a mean weighted by a triangle, as Pillow's bilinear has it."""
+    for size in (16, 24):
+        got = np.asarray(augment.resize(IMAGES[:8], size))
+        assert got.dtype == np.uint8
+        for image, smaller in zip(IMAGES[:8], got, strict=True):
+            expected = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+            assert np.abs(smaller.astype(int) - np.asarray(expected, int)).max() <= 1

@@ -51,7 +51,7 @@ def test_json_round_trip():
         ("gamma", 0.0),
         ("dropout", 1.0),
         ("dropout", 0.5),  # on the default network, which has none
-        ("val_fraction", 0.0),
+        ("val_fraction", -0.1),
         ("val_fraction", 1.0),
         ("train_examples", 0),
         ("dtype", "float16"),

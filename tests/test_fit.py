@@ -13,13 +13,16 @@ from rich.console import Console
 from small import SMALL
 
 from jaxcifar.config import Config
+from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.report.reading import read_records
 from jaxcifar.runs import saving
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.runs.hyperparameters import make_hyperparameters
+from jaxcifar.runs.setup import make_program
 from jaxcifar.runs.task import Task
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
@@ -191,3 +194,20 @@ def test_other_images_are_not_reported_as_those_of_the_catalogue(easy_dataset, t
     assert mine.sha256 != dataclasses.replace(easy_dataset, train=easy_dataset.val).sha256
     with pytest.raises(UsageError, match="the images are others"):
         train(tmp_path, mine)
+
+
+def test_all_images_may_be_trained_on(tmp_path):
+    """Then nothing is validated, the last epoch is taken, and a report names the run and why."""
+    rng = np.random.RandomState(0)
+    images, labels = rng.randint(0, 256, (80, 32, 32, 3)).astype(np.uint8), np.arange(80) % 10
+    mine = Dataset.from_arrays(images, labels, images, labels, name="mine", val_fraction=0.0)
+    assert len(mine.train.labels) == 80
+    config = dataclasses.replace(CONFIG, val_fraction=0.0, dataset="mine", data_sha256=mine.sha256)
+    result = train(tmp_path / "run", mine, config)
+    history = rows(tmp_path / "run")
+    assert not any(name.startswith("val_") for row in history for name in row)
+    assert result["selected_epoch"] == config.epochs == len(history)
+    assert "val_accuracy" not in result and result["examples"]["val"] == 0
+    assert (tmp_path / "run" / "accuracy.png").stat().st_size > 5_000
+    with pytest.raises(UsageError, match="no validation accuracy"):
+        read_records(tmp_path)

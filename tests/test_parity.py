@@ -16,7 +16,7 @@ from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models import create_model
 from jaxcifar.models.summary import summarize
-from jaxcifar.runs.setup import make_hyperparameters
+from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.training import augment, optim
 from jaxcifar.training.program import Program
 

@@ -8,7 +8,8 @@ import pytest
 from jax import export
 
 from jaxcifar.config import ARCHS, Config
-from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.runs.hyperparameters import make_hyperparameters
+from jaxcifar.runs.setup import make_program
 from jaxcifar.training.together import Together
 
 # Forward, the kernel's gradient, and but for the first layer the images' gradient; of the

@@ -10,7 +10,8 @@ from conftest import finish, start_program
 from small import SMALL
 
 from jaxcifar.config import Config
-from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.runs.hyperparameters import make_hyperparameters
+from jaxcifar.runs.setup import make_program
 from jaxcifar.training.together import Together
 
 CONFIG = Config.create(

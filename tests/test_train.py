@@ -11,7 +11,8 @@ from conftest import finish, start_program
 from small import SMALL
 
 from jaxcifar.config import Config
-from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.runs.hyperparameters import make_hyperparameters
+from jaxcifar.runs.setup import make_program
 from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.state import Metrics, evaluate
 from jaxcifar.training.together import Together
@@ -146,3 +147,57 @@ def test_a_step_exchanges_gradients_once_and_batch_statistics(eight_devices):
     gradients = 4 * (eight_devices["parameters"] + 3)  # and loss, hits and images
     expected = [8 * width for width in widths + widths[::-1]] + [gradients]
     assert eight_devices["exchanged"] == [["all-reduce", size] for size in expected]
+
+
+RESNET = Config.create(
+    "resnet18",
+    arch_args={"widths": (8, 8), "blocks": (1, 1)},
+    epochs=1,
+    batch_size=32,
+    learning_rate=0.05,
+    augment=False,
+    normalize=False,
+    small_size=16,
+)
+
+
+def test_small_images_come_first_in_the_same_program(easy_dataset):
+    """Then as they are: two steps of four on small ones are two steps of each kind."""
+
+    def losses(small_part, images):
+        config = dataclasses.replace(RESNET, small_part=small_part)
+        train_set = easy_dataset.train._replace(images=images)
+        dataset = dataclasses.replace(easy_dataset, train=train_set)
+        return train(make_program(config, 10, 128, jax.devices()[:1]), dataset, config)[-1]
+
+    images = easy_dataset.train.images
+    size = (len(images), 16, 16, 3)
+    small = jax.image.resize(images.astype(np.float32), size, "linear", antialias=True)
+    small = np.asarray(jnp.round(small), np.uint8)
+    np.testing.assert_allclose(losses(0.5, images)[:2], losses(0.0, small)[:2], rtol=1e-4)
+    assert losses(0.5, images)[0] != losses(0.0, images)[0]
+    assert losses(0.25, images)[0] == losses(0.5, images)[0]
+
+
+def test_what_is_evaluated_is_the_average(easy_dataset):
+    """Of the weights after each step, and of BatchNorm's statistics after each."""
+    config = dataclasses.replace(CONFIG, average=0.5)
+    program = make_program(config, 10, 128, jax.devices()[:1])
+    hp = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
+    data = jax.device_put(easy_dataset.train, program.replicated)
+    states, hps, orders = stacked(program, hp, 0)
+    together = Together(program, 1)
+    expected = None
+    for step in range(3):
+        states, _ = together.train_steps(states, hps, *data, orders, np.int32(1))
+        [state] = together.split(states)
+        new = jax.device_get((state.params, state.batch_stats))
+        keep = min(0.5, (step + 1) / (step + 10))
+        first = expected or jax.device_get((program.init(hp).params, program.init(hp).batch_stats))
+        expected = jax.tree.map(lambda old, now, k=keep: k * old + (1 - k) * now, first, new)
+    params, batch_stats = expected
+    got = jax.device_get(state.variables)
+    for name, tree in (("params", params), ("batch_stats", batch_stats)):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got[name], tree
+        )

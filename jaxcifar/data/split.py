@@ -34,7 +34,7 @@ def train_val_indices(
 
     Args:
       labels: `[N]` integers, in the canonical order of the records.
-      val_fraction: part of each class that goes to validation.
+      val_fraction: part of each class that goes to validation; 0 for none.
       train_examples: keep at most the first so many of the training examples, which come in a
         fixed random order.
 
@@ -42,10 +42,10 @@ def train_val_indices(
       training indices, in a fixed random order, and validation indices, both `[*] int64`.
 
     Raises:
-      UsageError: one of the two would be empty.
+      UsageError: one of the two would be empty that was not to be.
     """
     train, val = stratified(labels, val_fraction)
-    if not len(train) or not len(val):
+    if not len(train) or (val_fraction and not len(val)):
         raise UsageError(
             f"--val-fraction {val_fraction}: leaves {len(train)} images to train on "
             f"and {len(val)} to validate on; choose another fraction"

@@ -49,7 +49,7 @@ def _reason(error: Exception, folder: Path) -> str:
 
 
 def _require_whole(run: RunRecord) -> None:
-    """See to it that a finished run's files agree.
+    """See to it that a finished run's files agree, and say what a report tells.
 
     Raises:
       RunError: they don't.
@@ -57,6 +57,11 @@ def _require_whole(run: RunRecord) -> None:
     epochs = run.config.epochs
     if len(run.history) != epochs:
         raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs")
+    if not all("val_accuracy" in said for said in (*run.history, run.result)):
+        raise RunError(
+            "it has no validation accuracy, by which a report compares (trained on all images: "
+            "result.json has its test accuracy)"
+        )
 
 
 def read_records(folder: Path) -> Records:

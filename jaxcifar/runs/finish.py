@@ -1,4 +1,4 @@
-"""The last act of a run: the test images are looked at, once, and the result is put together."""
+"""What is measured of a run: validation by epoch; at its end, once, the test images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.machine import environment
+from jaxcifar.runs.hyperparameters import normalization
 from jaxcifar.runs.result import (
     best_epoch,
     confident_mistakes,
@@ -16,9 +17,18 @@ from jaxcifar.runs.result import (
     tested_figures,
 )
 from jaxcifar.runs.saved import Row
-from jaxcifar.runs.setup import Setup, normalization
+from jaxcifar.runs.setup import Setup
 from jaxcifar.training.network import Variables
 from jaxcifar.training.state import Hyperparameters, TrainState, evaluate
+
+
+def validated(setup: Setup, variables: Variables, hp: Hyperparameters) -> dict[str, float]:
+    """`val_loss` and `val_accuracy` of a row of `metrics.jsonl`; nothing without such images."""
+    val = setup.val
+    if not len(val.labels):
+        return {}
+    figures = evaluate(setup.program.predict(variables, hp, val.images), val.labels)
+    return {f"val_{name}": decimal(figures[name]) for name in ("loss", "accuracy")}
 
 
 def tested(

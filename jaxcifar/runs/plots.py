@@ -48,6 +48,8 @@ def plot_curves(
     figure, axes = figure_with_axes(*size, title)
     for split, (label, style) in SPLITS.items():
         key = f"{split}_{quantity}"
+        if key not in histories[0][0]:  # trained on all images
+            continue
         curves = np.asarray([[row[key] for row in rows] for rows in histories], np.float64)
         draw_mean(axes, curves, label, **style)
     axes.set(xlabel="epoch", ylabel=quantity)

@@ -69,10 +69,12 @@ class TrainProgress:
 
     def epoch_line(self, task: Task, row: dict[str, Any]) -> None:
         """Print one finished epoch, a row of `metrics.jsonl`."""
-        epochs = task.config.epochs
+        epochs, validated = task.config.epochs, ""
+        if "val_loss" in row:
+            validated = f"val loss {row['val_loss']:.4f} accuracy {row['val_accuracy']:6.2%}  "
         self.say(
             f"{task.name and task.name + '  '}epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  "
             f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:6.2%}  "
-            f"val loss {row['val_loss']:.4f} accuracy {row['val_accuracy']:6.2%}  "
+            f"{validated}"
             f"lr {row['learning_rate']:.2g}  {row['images_per_second']:,.0f} images/s"
         )

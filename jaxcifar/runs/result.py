@@ -18,6 +18,7 @@ from jaxcifar.runs.saved import Row
 
 MISTAKES = 20
 SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
+WITHOUT_VALIDATION = "last epoch: no images were kept for validation"
 
 
 def decimal(value: Any) -> float:
@@ -26,7 +27,9 @@ def decimal(value: Any) -> float:
 
 
 def best_epoch(history: Sequence[Row]) -> int:
-    """The epoch chosen by `SELECTION_RULE` among rows of `metrics.jsonl`."""
+    """The epoch chosen by `SELECTION_RULE` among rows of `metrics.jsonl`, else the last."""
+    if "val_accuracy" not in history[-1]:
+        return len(history)
     return max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["epoch"]
 
 
@@ -58,14 +61,19 @@ def tested_figures(
         "class_accuracy": dict(zip(class_names, map(decimal, class_accuracy), strict=True)),
         "confusion_matrix": confusion.tolist(),  # a row a true class, a column a predicted one
         "selected_epoch": epoch,
-        "selection_rule": SELECTION_RULE,
-        "val_accuracy": history[epoch - 1]["val_accuracy"],
+        **_chosen(history[epoch - 1]),
         "last_epoch": {
             "epoch": history[-1]["epoch"],
             "test_accuracy": decimal(last["accuracy"]),
             "test_loss": decimal(last["loss"]),
         },
     }
+
+
+def _chosen(row: Row) -> dict[str, Any]:
+    if "val_accuracy" not in row:
+        return {"selection_rule": WITHOUT_VALIDATION}
+    return {"selection_rule": SELECTION_RULE, "val_accuracy": row["val_accuracy"]}
 
 
 def run_figures(

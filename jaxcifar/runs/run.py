@@ -6,13 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-import jax
-
 from jaxcifar.errors import DivergedError
 from jaxcifar.machine import environment, processes
 from jaxcifar.machine.files import write_text
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.runs.finish import tested
+from jaxcifar.runs.finish import tested, validated
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.notes import Notes
 from jaxcifar.runs.result import best_epoch, decimal, describe_network, write_curves
@@ -20,7 +18,7 @@ from jaxcifar.runs.saved import Row
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
-from jaxcifar.training.state import TrainState, evaluate
+from jaxcifar.training.state import TrainState
 
 
 class Run:
@@ -155,7 +153,7 @@ class Run:
         raise error
 
     def end_epoch(self, state: TrainState, trained: dict[str, float]) -> Row:
-        """Validate, write the epoch down and save it.
+        """Validate, if there are images for it, write the epoch down and save it.
 
         Args:
           state: after the epoch's last step.
@@ -169,21 +167,18 @@ class Run:
           RunError: something can't be written.
         """
         self.require_finite("training", trained["loss"])
-        val = self.setup.val
-        logits = self.setup.program.predict(state.variables, self.hp, val.images)
-        validated = jax.device_get(evaluate(logits, val.labels))
+        figures = validated(self.setup, state.variables, self.hp)
         epoch = len(self._history) + 1
         row: Row = {
             "epoch": epoch,
             "learning_rate": decimal(self._rates[self._step_after(epoch - 1)]),
             "train_loss": decimal(trained["loss"]),
             "train_accuracy": decimal(trained["accuracy"]),
-            "val_loss": decimal(validated["loss"]),
-            "val_accuracy": decimal(validated["accuracy"]),
+            **figures,
             "seconds": self.epoch_seconds,
             "images_per_second": self.images_per_second,
         }
-        self.require_finite("validation", row["val_loss"])
+        self.require_finite("validation", row.get("val_loss", 0.0))
         self._history.append(row)
         self.epoch_seconds = 0.0
         with self._folder.writing():

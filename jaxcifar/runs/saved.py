@@ -28,14 +28,14 @@ Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Row(TypedDict):
-    """A line of `metrics.jsonl`: one epoch, from 1."""
+    """A line of `metrics.jsonl`: one epoch, from 1; without `val_*` if there is no validation."""
 
     epoch: Count
     learning_rate: Single
     train_loss: Single
     train_accuracy: Accuracy
-    val_loss: Single
-    val_accuracy: Accuracy
+    val_loss: NotRequired[Single]
+    val_accuracy: NotRequired[Accuracy]
     seconds: Amount
     images_per_second: Amount
 
@@ -44,7 +44,7 @@ class Examples(TypedDict):
     """How many images each split has."""
 
     train: Annotated[int, Meta(ge=1, le=2**40)]
-    val: Annotated[int, Meta(ge=1, le=2**40)]
+    val: Annotated[int, Meta(ge=0, le=2**40)]
     test: Annotated[int, Meta(ge=1, le=2**40)]
 
 
@@ -67,7 +67,7 @@ class Result(TypedDict):
     confusion_matrix: list[list[Images]]
     selected_epoch: Count
     selection_rule: Line
-    val_accuracy: Accuracy
+    val_accuracy: NotRequired[Accuracy]
     last_epoch: LastEpoch
     dataset: Line
     dataset_name: NotRequired[Line]

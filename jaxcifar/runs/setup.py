@@ -1,10 +1,10 @@
-"""From a Config and its images to what computes: the program and the arrays that it is run with."""
+"""From a Config and its images to what computes: the program, and what it is run with."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,10 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import AXIS, PyTree, place
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary, summarize
+from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.training import network
-from jaxcifar.training.augment import Augmenting
 from jaxcifar.training.check import check_training
 from jaxcifar.training.program import Program
-from jaxcifar.training.schedules import learning_rates
 from jaxcifar.training.state import Hyperparameters, TrainState
 from jaxcifar.training.together import Together
 
@@ -50,6 +49,7 @@ def make_program(
         optimizer=own_code.load("optimizer", config.optimizer),
         augmentation=own_code.load("augmentation", config.augmentation),
         averages=config.average > 0,
+        small_size=config.small_size if config.small_size < 32 else None,
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
@@ -62,44 +62,6 @@ def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
     """What the network computes in: as asked for, or by the kind of device."""
     auto = "float32" if device.platform == "cpu" else "bfloat16"
     return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
-
-
-class Statistics(Protocol):
-    """What images are normalised by: mean and deviation of each channel, `[3]` each."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-
-def make_hyperparameters(
-    config: Config, statistics: Statistics, steps_per_epoch: int
-) -> Hyperparameters:
-    """The arrays that a config and the statistics of its images come to, on the host."""
-    takes = registry.entry("optimizer", config.optimizer).takes
-    return Hyperparameters(
-        key=jax.random.key(config.seed),
-        learning_rate=learning_rates(config, steps_per_epoch),
-        rule=tuple(np.float32(getattr(config, name)) for name in takes),
-        bias_rate=np.float32(config.bias_rate),
-        clip_norm=np.float32(config.clip_norm),
-        label_smoothing=np.float32(config.label_smoothing),
-        average=np.float32(config.average),
-        augment=Augmenting(
-            enabled=np.asarray(config.augment),
-            shift=np.int32(config.shift),
-            reflect=np.asarray(config.border == "reflect"),
-            alternate=np.asarray(config.flip == "alternate"),
-            cutout=np.int32(config.cutout),
-        ),
-        **normalization(config.normalize, statistics),
-    )
-
-
-def normalization(normalize: bool, statistics: Statistics) -> dict[str, np.ndarray]:
-    """The `mean` and `std` by which pixels in [0, 1] are normalised, or left as they are."""
-    if normalize:
-        return {"mean": np.float32(statistics.mean), "std": np.float32(statistics.std)}
-    return {"mean": np.zeros(3, np.float32), "std": np.ones(3, np.float32)}
 
 
 @dataclasses.dataclass

@@ -13,8 +13,9 @@ from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.saved import class_names
-from jaxcifar.runs.setup import make_hyperparameters, make_program
+from jaxcifar.runs.setup import make_program
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training.state import TrainState
 

@@ -127,6 +127,24 @@ def cut_out(keys: jax.Array, images: jax.Array, how: Augmenting) -> jax.Array:
     return jnp.where(blanks[..., None], 0.0, images)
 
 
+def resize(images: jax.Array, size: int) -> jax.Array:
+    """Images with fewer pixels, by a triangle as wide as theirs are apart.
+
+    Training on them first costs less (Howard, "Training ImageNet in 3 hours for $25; and CIFAR10
+    for $0.26", 2018).
+
+    Args:
+      images: `[B, H, W, C] uint8`.
+      size: height and width, up to theirs.
+
+    Returns:
+      `[B, size, size, C] uint8`.
+    """
+    shape = (len(images), size, size, images.shape[-1])
+    smaller = jax.image.resize(images.astype(jnp.float32), shape, "linear", antialias=True)
+    return jnp.round(smaller).astype(images.dtype)
+
+
 def pixels(images: jax.Array) -> jax.Array:
     """Bytes `[B, H, W, C] uint8` -> the same as float32 in [0, 1]."""
     return images.astype(jnp.float32) / 255

@@ -1,14 +1,17 @@
 """What is wrong with somebody's own code, told before anything is trained."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxcifar import own_code
 from jaxcifar.config import Config
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import UsageError, first_line
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.settings import NAMED
+from jaxcifar.training import network
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 from jaxcifar.training.together import Together
@@ -17,7 +20,7 @@ from jaxcifar.training.together import Together
 def check_training(
     config: Config, together: Together, hp: Hyperparameters, examples: PyTree
 ) -> None:
-    """Trace the training steps that will be compiled; nothing is computed.
+    """Trace what will be compiled where it may not fit: nothing is computed.
 
     Args:
       config: names the code.
@@ -29,6 +32,8 @@ def check_training(
       UsageError: something fails or gives something else than it must; in one line, with file and
         line.
     """
+    if together.program.small_size:
+        _check_small_images(config, together.program, hp)
     if not config.sources:
         return
     named = [(kind, getattr(config, kind)) for kind in NAMED]
@@ -44,6 +49,20 @@ def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:
         raise UsageError(
             f"--optimizer {config.optimizer}: gives {type(rule).__name__}, not an optax rule"
         )
+
+
+def _check_small_images(config: Config, program: Program, hp: Hyperparameters) -> None:
+    size, state = config.small_size, program.init.eval_shape(program, hp)
+    images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)
+    try:
+        jax.eval_shape(
+            partial(network.predict, network.alone(program.model)), state.variables, images
+        )
+    except Exception as error:  # whatever the network's layers raise
+        raise UsageError(
+            f"--small-size {size}: {config.network_title} takes no images of {size} pixels "
+            f"({first_line(error)})"
+        ) from error
 
 
 def _check_augmentation(config: Config, program: Program) -> None:

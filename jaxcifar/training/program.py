@@ -37,6 +37,8 @@ class Program:
       augmentation: what is done to training images beside shifts and flips (see `augment`).
       batch_size: training images a step, over all devices together.
       averages: whether an average of the weights is kept, which is then what is evaluated.
+      small_size: pixels of the images in the first steps (`Hyperparameters.small_steps`), if
+        they are to be smaller; to the others they come as they are.
       steps_per_epoch: whole batches in the training set; the remainder of an epoch's
         permutation, other images each time, sits that epoch out.
       mesh: the devices, along the axis `sharing.AXIS`.
@@ -51,6 +53,7 @@ class Program:
     steps_per_epoch: int
     mesh: Mesh
     averages: bool = False
+    small_size: int | None = None
     axis: str | None = None
     identity: Hashable = None
 
@@ -149,7 +152,11 @@ class Program:
             count = self.batch_size // sharing.devices(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
             chosen = order[start + sharing.positions(count, self.axis)]
-            return self.train_step(state, hp, images[chosen], labels[chosen], chosen)
+            batch = hp, images[chosen], labels[chosen], chosen
+            if self.small_size is None:
+                return self.train_step(state, *batch)
+            small = partial(self.train_step, size=self.small_size)
+            return jax.lax.cond(state.step < hp.small_steps, small, self.train_step, state, *batch)
 
         loop = partial(jax.lax.fori_loop, 0, count, lambda _, state: step(state))
         state = loop(state) if self.looped else step(state)
@@ -162,6 +169,7 @@ class Program:
         images: jax.Array,
         labels: jax.Array,
         index: jax.Array,
+        size: int | None = None,
     ) -> TrainState:
         """One step of the update rule on the cross-entropy of a batch.
 
@@ -171,11 +179,13 @@ class Program:
           images: `[B, 32, 32, 3] uint8`, this device's part of the batch.
           labels: `[B] int32`.
           index: `[B] int32`, the images' places in the training set.
+          size: pixels to bring the images to, after shifts and flips; None leaves them.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hp.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
         turns = augment.flip_turns(hp.flip_key, index, state.step // self.steps_per_epoch)
         images = augment.shift_and_flip(keys, images, hp.augment, turns)
+        images = augment.resize(images, size) if size else images
         pixels = self.augmentation(jax.random.fold_in(keys[0], 0), augment.pixels(images))
         images = augment.normalize(pixels, hp.mean, hp.std)
         images = augment.cut_out(

@@ -24,6 +24,7 @@ class Hyperparameters:
       average: float32 scalar, what the average of weights keeps at a step.
       mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
       augment: how training images are.
+      small_steps: int32 scalar, how many steps train on smaller images.
     """
 
     key: jax.Array
@@ -36,6 +37,7 @@ class Hyperparameters:
     mean: jax.Array
     std: jax.Array
     augment: Augmenting
+    small_steps: jax.Array
 
     @property
     def init_key(self) -> jax.Array:

@@ -1,0 +1,58 @@
+"""Recipes: what they set, what overrides them, and that they can be told and read again."""
+
+import json
+
+import pytest
+
+from experiments.run import parse
+from jaxcifar.config import Config
+from jaxcifar.errors import UsageError
+from jaxcifar.recipes import RECIPES
+from jaxcifar.settings import recipes_of
+
+PAIRS = [(arch, recipe) for recipe, networks in RECIPES.items() for arch in networks if arch]
+OWN = "experiments/networks/mixer.py:Mixer"
+
+
+@pytest.mark.parametrize(("arch", "recipe"), [*PAIRS, (OWN, "strong")])
+def test_options_and_files_tell_a_recipe_whole(arch, recipe):
+    config = Config.create(arch, recipe=recipe, seed=3)
+    for name, value in RECIPES[recipe].get(arch, RECIPES[recipe].get("", {})).items():
+        assert getattr(config, name) == value
+    options, _ = parse(config.options())
+    assert Config.create(**options, seed=3) == config  # a report tells seeds apart from options
+    written = json.loads(config.to_json())
+    assert Config.from_dict(written) == config
+    assert written["learning_rate"] == config.learning_rate and written["recipe"] == recipe
+
+
+def test_any_option_overrides_a_recipe():
+    config = Config.create("cnn", recipe="strong", label_smoothing=0.3, border="zeros")
+    assert (config.label_smoothing, config.border, config.average) == (0.3, "zeros", 0.99)
+    assert "strong" in config.run_name() and "label-smoothing0.3" in config.run_name()
+    options, _ = parse(config.options())
+    assert Config.create(**options) == config
+
+
+def test_what_is_replaced_takes_its_settings_with_it():
+    """Another update rule has no use for what the recipe says of its own."""
+    config = Config.create("cnn", recipe="strong", optimizer="adamw", learning_rate=0.001)
+    assert config.sgd_rate == 1.0
+    options, _ = parse(config.options())
+    assert Config.create(**options) == config
+
+
+def test_configs_from_before_recipes_are_the_reference():
+    config = Config.create("cnn")
+    written = json.loads(config.to_json())
+    for name in ("recipe", "nesterov", "warmup", "label_smoothing", "average", "shift", "flip"):
+        del written[name]
+    assert Config.from_dict(written) == config
+    assert config.recipe == "reference" and config.optimizer == "adam"
+
+
+def test_a_recipe_that_a_network_has_not_is_refused():
+    for arch, recipe in (("fastnet", "strong"), ("cnn", "fast"), ("cnn", "stron")):
+        assert recipe not in recipes_of(arch)
+        with pytest.raises(UsageError, match=f"^--recipe {recipe}: .*{recipes_of(arch)[0]}"):
+            Config.create(arch, recipe=recipe)
