@@ -60,7 +60,8 @@ def test_the_activations_and_the_whitening_of_fastnet_are_drawn(tmp_path):
     assert got.count("whitening") == 1
     assert got.count("2×2 conv, 24 · GELU") == 1
     assert got.count("BN · GELU") == 6
-    assert got.count("max pool") == 4
+    assert got.count("max pool") == 3
+    assert got.count("global max pool") == 1
 
 
 def test_functions_between_layers_are_recognised():

@@ -64,5 +64,5 @@ def test_a_step_of_theirs_may_be_looped(model):
     assert program.looped
     images, labels = (array[:BATCH] for array in examples())
     state = program.init.eval_shape(program, hp, images)
-    after = jax.eval_shape(program.alone.train_step, state, hp, images, labels)
+    after = jax.eval_shape(program.alone.train_step, state, hp, images, labels, labels)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)

@@ -8,8 +8,8 @@ import optax
 
 from jaxcifar import own_code
 from jaxcifar.config import Config
+from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
-from jaxcifar.machine.sharing import PyTree
 from jaxcifar.settings import NAMED
 from jaxcifar.training import network
 from jaxcifar.training.program import Program
@@ -18,7 +18,7 @@ from jaxcifar.training.together import Together
 
 
 def check_training(
-    config: Config, together: Together, hp: Hyperparameters, examples: PyTree
+    config: Config, together: Together, hp: Hyperparameters, examples: Examples
 ) -> None:
     """Trace what will be compiled where it may not fit: nothing is computed.
 
@@ -33,7 +33,7 @@ def check_training(
         line.
     """
     if together.program.small_size:
-        _check_small_images(config, together.program, hp)
+        _check_small_images(config, together.program, hp, examples)
     if not config.sources:
         return
     named = [(kind, getattr(config, kind)) for kind in NAMED]
@@ -51,8 +51,10 @@ def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:
         )
 
 
-def _check_small_images(config: Config, program: Program, hp: Hyperparameters) -> None:
-    size, state = config.small_size, program.init.eval_shape(program, hp)
+def _check_small_images(
+    config: Config, program: Program, hp: Hyperparameters, examples: Examples
+) -> None:
+    size, state = config.small_size, program.init.eval_shape(program, hp, examples.images)
     images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)
     try:
         jax.eval_shape(
