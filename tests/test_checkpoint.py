@@ -296,5 +296,5 @@ def test_averages_are_kept_and_asked_for(tmp_path):
         like = state_at(0).replace(average=(state.params, state.batch_stats))
         restored = checkpoints.newest(like, pytest.fail).state
         jax.tree.map(np.testing.assert_array_equal, restored.average, state.average)
-        with pytest.raises(RunError, match="holds another state than this run trains.*average"):
+        with pytest.raises(RunError, match=r"holds another state than this run trains.*average"):
             checkpoints.newest(state_at(0), pytest.fail)
