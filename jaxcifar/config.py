@@ -82,7 +82,7 @@ class Config:
     val_fraction: float = _option("part of the training images kept for validation")
     train_examples: int | None = _option("train on the first N images of a fixed order", type=int)
     dtype: str = _option(
-        "compute type; auto is bfloat16 on GPU and TPU, float32 on CPU",
+        "compute type (on CPU of products only); auto is bfloat16 on GPU and TPU, else float32",
         choices=("auto", "float32", "bfloat16"),
     )
     seed: int = _option("seed of weights, order, augmentation and dropout", array=0)

@@ -15,8 +15,8 @@ from jax import lax
 
 from jaxcifar.machine import sharing
 from jaxcifar.models.convolution import conv2d
+from jaxcifar.models.winograd import Dtype
 
-Dtype = jnp.dtype | type
 EXAMPLES = "examples"  # a random stream that is the same on all devices
 
 
@@ -34,7 +34,7 @@ class Conv(nn.Module):
     """Convolution with a square kernel.
 
     `padding` zeros are on every side, by default `kernel_size // 2`; at stride 2 that differs from
-    "SAME", which pads only on the right.
+    "SAME", which pads only on the right. Of `operands` see `conv2d`.
     """
 
     features: int
@@ -43,6 +43,7 @@ class Conv(nn.Module):
     use_bias: bool = False
     padding: int | None = None
     dtype: Dtype = jnp.float32
+    operands: Dtype | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -58,7 +59,7 @@ class Conv(nn.Module):
         if self.use_bias:
             bias = self.param("bias", init, (self.features,)).astype(self.dtype)
         padding = size // 2 if self.padding is None else self.padding
-        return conv2d(*arrays, self.stride, bias, (padding, padding))
+        return conv2d(*arrays, self.stride, bias, (padding, padding), self.operands)
 
 
 class Dense(nn.Module):

@@ -20,7 +20,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network
-from jaxcifar.training.network import Variables
+from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import Rule
 from jaxcifar.training.state import Hyperparameters, Metrics, TrainState
 
@@ -37,10 +37,10 @@ class Program:
       optimizer: update rule (see `optim`).
       augmentation: what is done to training images beside shifts and flips (see `augment`).
       batch_size: training images a step, over all devices together.
-      steps_per_epoch: whole batches in the training set; the remainder of an epoch's
-        permutation, other images each time, sits that epoch out.
+      steps_per_epoch: whole batches in the training set; what remains sits that epoch out.
       mesh: the devices, along the axis `sharing.AXIS`.
       axis: that axis where they share each batch, or None where each trains by itself.
+      operands: see `adapted`.
       identity: what the model, which may hold a list without a hash, was made from.
     """
 
@@ -51,6 +51,7 @@ class Program:
     steps_per_epoch: int
     mesh: Mesh
     axis: str | None = None
+    operands: Dtype | None = None
     identity: Hashable = None
 
     def __post_init__(self) -> None:
@@ -69,8 +70,8 @@ class Program:
 
     @property
     def dtype(self) -> jnp.dtype:
-        """What the network says that it computes in; if it doesn't, what images are."""
-        return network.dtype(self.model)
+        """What products are of, or what the network says that it computes in, or images are."""
+        return jnp.dtype(self.operands or network.dtype(self.model))
 
     @property
     def alone(self) -> "Program":
@@ -163,8 +164,8 @@ class Program:
         images = augment.normalize(pixels, hp.mean, hp.std)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
-            given = network.variables(params, state.batch_stats)
-            logits, carried = network.forward(self.model, given, images, dropout_key, self.axis)
+            given = network.variables(params, state.batch_stats), images, dropout_key
+            logits, carried = network.forward(self.model, *given, self.axis, self.operands)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.sum() / self.batch_size, (logits, carried)
 
@@ -200,8 +201,7 @@ class Program:
     def _predict_all(
         self, variables: Variables, hp: Hyperparameters, images: jax.Array, size: int
     ) -> jax.Array:
-        missing = -len(images) % size
-        padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        padded = jnp.pad(images, ((0, -len(images) % size), (0, 0), (0, 0), (0, 0)))
         chunks = padded.reshape(-1, size, *images.shape[1:])
         logits = jax.lax.map(partial(self._predict_chunk, variables, hp), chunks)
         return self._everywhere(logits.reshape(len(padded), -1)[: len(images)])
@@ -227,7 +227,7 @@ class Program:
     ) -> jax.Array:
         def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
             images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
-            return network.predict(self.model, variables, images)
+            return network.predict(self.model, variables, images, self.operands)
 
         everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
         return jax.shard_map(
