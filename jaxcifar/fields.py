@@ -121,7 +121,7 @@ class Fields:
     )
     train_examples: int | None = _option("train on the first N images of a fixed order", type=int)
     dtype: str = _option(
-        "compute type; auto is bfloat16 on GPU and TPU, float32 on CPU",
+        "compute type (on CPU of products only); auto is bfloat16 on GPU and TPU, else float32",
         choices=("auto", "float32", "bfloat16"),
     )
     seed: int = _option("seed of weights, order, augmentation and dropout", _SEED, array=0)

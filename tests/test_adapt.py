@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models.adapt import adapted
+from jaxcifar.models.layers import Conv
 from jaxcifar.runs.crew import dispatches
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.training import network
@@ -253,3 +254,10 @@ def test_convolutions_are_what_flax_computes(size, strides, padding, groups, by_
             expected = jax.device_get(jax.jit(run)(params, x))
         for mine, exact in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
             assert np.abs(mine - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("layer", [nn.Conv(12, (3, 3)), Conv(12)])
+def test_operands_of_products_are_rounded(layer):
+    with adapted(axis=None, operands=jnp.bfloat16):
+        text = jax.jit(layer.init_with_output).lower(jax.random.key(0), jnp.ones((1, 8, 8, 12)))
+    assert "bf16" in text.as_text()

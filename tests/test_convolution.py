@@ -72,6 +72,35 @@ def test_values_and_gradients(shape, size, features, stride, pad, products):
         assert error.max() < 5e-6 * np.abs(exact).max()
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "stride"),
+    [((4, 16, 8, 32), 3, 1), ((8, 7, 3, 32), 3, 1), ((8, 5, 6, 32), 2, 1), ((4, 16, 8, 16), 3, 2)],
+)
+def test_products_of_bfloat16_are_nearly_as_good_as_a_convolution_of_it(shape, size, stride):
+    """Transforms enlarge what rounding takes, to five times at most; all else is float32."""
+    rng, pad = np.random.RandomState(0), ((size - 1) // 2,) * 2
+    x, kernel = rng.randn(*shape), rng.randn(size, size, shape[-1], 24)
+
+    def of(convolve):
+        return jax.jit(lambda *a: run(lambda x, k, b: convolve(x, k, b), *a))
+
+    def rounded(*arrays):
+        return [np.float64(np.asarray(array, jnp.bfloat16)) for array in arrays]
+
+    with enable_x64(True):
+        exact = of(lambda x, k, b: reference(x, k, b, stride, pad))
+        y = reference(x, kernel, np.zeros(24), stride, pad)
+        given = x, kernel, np.zeros(24), rng.randn(*y.shape)
+        expected, plain = exact(*given), exact(*rounded(*given))
+    got = of(lambda x, k, b: conv2d(x, k, stride, b, pad, jnp.bfloat16))(*map(np.float32, given))
+    for ours, theirs, right in list(zip(got, plain, expected, strict=True))[:3]:
+        assert ours.dtype == jnp.float32
+        ours, theirs = (
+            np.sqrt(np.mean((np.float64(a) - np.float64(right)) ** 2)) for a in (ours, theirs)
+        )
+        assert theirs < ours < 6 * theirs  # a float32 convolution's would be far less
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_it_keeps_the_dtype(stride):
     x, kernel = jnp.ones((2, 8, 8, 16), jnp.bfloat16), jnp.ones((3, 3, 16, 4), jnp.bfloat16)

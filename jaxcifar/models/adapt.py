@@ -2,7 +2,7 @@
 
 While `adapted` is open, calls of Flax's own layers are changed in two ways: batch normalisation
 sees the batch of all devices, and convolutions are computed by matrix products on a CPU where we
-have these, with the same result.
+have these, with the same result or, if that is asked for, in less precision: ours are then as well.
 """
 
 import contextlib
@@ -17,37 +17,41 @@ from jax import lax
 
 from jaxcifar.models.convolution import conv2d, has_products
 from jaxcifar.models.depthwise import Paddings, depthwise
-from jaxcifar.models.layers import BatchNorm, Dropout
+from jaxcifar.models.layers import BatchNorm, Conv, Dropout
+from jaxcifar.models.winograd import Dtype
 
 Pair = tuple[int, int]  # along both axes of an image
 _OF_A_BATCH = (nn.BatchNorm, BatchNorm, Dropout)
 
 
 @contextlib.contextmanager
-def adapted(axis: str | None) -> Iterator[None]:
+def adapted(axis: str | None, operands: Dtype | None = None) -> Iterator[None]:
     """Change the layers that are called in here.
 
     Args:
       axis: the mapped axis of the devices that share a batch; a layer that names one keeps it.
+      operands: of convolutions that do not name them; see `conv2d`.
     """
 
     def intercept(
         call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        with _holding(context.module, _changes(context.module, axis)):
+        with _holding(context.module, _changes(context.module, axis, operands)):
             return call(*args, **kwargs)
 
     with nn.intercept_methods(intercept):
         yield
 
 
-def _changes(module: nn.Module, axis: str | None) -> dict[str, Any]:
+def _changes(module: nn.Module, axis: str | None, operands: Dtype | None) -> dict[str, Any]:
     """Fields of a layer that are to have other values in its call."""
     if isinstance(module, _OF_A_BATCH) and module.axis_name is None:
         return {"axis_name": axis}
+    if isinstance(module, Conv):
+        return {"operands": module.operands or operands}
     fields = "conv_general_dilated", "conv_general_dilated_cls"
     if isinstance(module, nn.Conv) and all(getattr(module, name, None) is None for name in fields):
-        return {fields[0]: convolve}
+        return {fields[0]: partial(convolve, operands=operands)}
     return {}
 
 
@@ -73,6 +77,7 @@ def convolve(
     strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     *,
+    operands: Dtype | None = None,
     feature_group_count: int = 1,
     **options: Any,
 ) -> jax.Array:
@@ -83,6 +88,7 @@ def convolve(
       kernel: `[..., C / feature_group_count, K]`.
       strides: along each axis of pixels.
       padding: "SAME", "VALID" or zeros before and after, along each axis.
+      operands: see `adapted`.
       feature_group_count: groups of channels that have kernels of their own.
       options: all others of `lax.conv_general_dilated`, by name.
     """
@@ -102,7 +108,7 @@ def convolve(
     if feature_group_count == 1:
         even = strides[0] == strides[1] and pads[0] == pads[1]
         if even and has_products(x.shape, kernel.shape, strides[0], pads[0]):
-            return conv2d(x, kernel, strides[0], padding=pads[0])
+            return conv2d(x, kernel, strides[0], padding=pads[0], operands=operands)
         if not _are_patches(x, size, strides, pads):
             return by_xla(x, kernel)
         by_products = _of_patches

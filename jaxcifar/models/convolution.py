@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcifar.models.winograd import Extents, padded, winograd
+from jaxcifar.models.winograd import Dtype, Extents, padded, winograd
 
 _FEW_CHANNELS = 8  # up to here a product over channels alone is too thin
 
@@ -23,6 +23,7 @@ def conv2d(
     stride: int = 1,
     bias: jax.Array | None = None,
     padding: Padding | None = None,
+    operands: Dtype | None = None,
 ) -> jax.Array:
     """Convolve with a square kernel.
 
@@ -32,6 +33,8 @@ def conv2d(
       stride: 1 or 2, along both axes.
       bias: `[K]`, of the same dtype, added to every output.
       padding: zeros before and after, along either axis; `size // 2` on every side by default.
+      operands: what the operands of Winograd's products are rounded to, on a CPU; float32 by
+        default, whatever the dtype.
 
     Returns:
       `[B, H', W', K]` of the same dtype; H' = ceil(H / stride) if an odd kernel has the default
@@ -42,7 +45,8 @@ def conv2d(
     by_xla = partial(_by_xla, stride=stride, padding=padding)
     if not has_products(x.shape, kernel.shape, stride, padding):
         return by_xla(x, kernel, bias)
-    by_products = partial(_by_products, stride=stride, padding=padding)
+    operands = jnp.dtype(operands or jnp.float32)
+    by_products = partial(_by_products, stride=stride, padding=padding, operands=operands)
     return lax.platform_dependent(x, kernel, bias, cpu=by_products, default=by_xla)
 
 
@@ -77,7 +81,12 @@ def _by_xla(
 
 
 def _by_products(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding: Padding
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    stride: int,
+    padding: Padding,
+    operands: Dtype,
 ) -> jax.Array:
     if len(kernel) == 1:
         return x[:, ::stride, ::stride] @ kernel[0, 0] + bias
@@ -87,7 +96,7 @@ def _by_products(
     if x.shape[-1] <= _FEW_CHANNELS:
         return _unrolled(x, kernel, bias, before, extents)
     single = (array.astype(jnp.float32) for array in (x, kernel, bias))
-    return winograd(*single, before, extents).astype(x.dtype)
+    return winograd(*single, before, extents, operands).astype(x.dtype)
 
 
 def _blocks(x: jax.Array) -> jax.Array:

@@ -16,8 +16,8 @@ from jax import lax
 
 from jaxcifar.machine import sharing
 from jaxcifar.models.convolution import conv2d
+from jaxcifar.models.winograd import Dtype
 
-Dtype = jnp.dtype | type
 EXAMPLES = "examples"  # a random stream that is the same on all devices
 
 
@@ -35,7 +35,7 @@ class Conv(nn.Module):
     """Convolution with a square kernel.
 
     `padding` zeros are on every side, by default `kernel_size // 2`; at stride 2 that differs from
-    "SAME", which pads only on the right.
+    "SAME", which pads only on the right. Of `operands` see `conv2d`.
     """
 
     features: int
@@ -45,6 +45,7 @@ class Conv(nn.Module):
     padding: int | None = None
     kernel_init: Callable[[int], nn.initializers.Initializer] = torch_uniform  # of the fan_in
     dtype: Dtype = jnp.float32
+    operands: Dtype | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -61,7 +62,7 @@ class Conv(nn.Module):
         if self.use_bias:
             bias = self.param("bias", torch_uniform(fan_in), (self.features,)).astype(self.dtype)
         padding = size // 2 if self.padding is None else self.padding
-        return conv2d(*arrays, self.stride, bias, (padding, padding))
+        return conv2d(*arrays, self.stride, bias, (padding, padding), self.operands)
 
 
 class Dense(nn.Module):

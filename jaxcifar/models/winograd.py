@@ -7,6 +7,9 @@ matrix products between channels. Rounding errors grow with m; the points of eva
 for small ones (Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution
 for deep neural networks", 2020). Where tiles of m do not make up the output, those at its end stand
 out: m is what then takes the fewest multiplications.
+
+The products may take operands in bfloat16, which a CPU multiplies faster as long as the sums are
+float32. Elementwise operations would be slower in bfloat16: they are float32 always.
 """
 
 import math
@@ -28,12 +31,20 @@ _POINTS = {
 }
 _CHUNK_BYTES = 5 * 2**18  # of transformed images at a time: what a core's own cache holds
 
+Dtype = jnp.dtype | type
 Extents = tuple[int, int]  # height and width
 
+_einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def winograd(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, before: int, extents: Extents
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    before: int,
+    extents: Extents,
+    operands: Dtype,
 ) -> jax.Array:
     """Convolve with a kernel of r x r, 2 or 3, at stride 1.
 
@@ -44,39 +55,52 @@ def winograd(
       before: zeros above and to the left of the image; there are as many below and to the right as
         the output needs.
       extents: H' and W' of the output.
+      operands: what the operands of the products are rounded to, those of the gradients' too.
 
     Returns:
       `[B, H', W', K] float32`.
     """
     tiling = _Tiling(len(kernel), extents)
-    weights = _transform_kernel(kernel, tiling)
+    weights = _transform_kernel(kernel, tiling).astype(operands)  # once, not in every chunk
 
     def convolve(x: jax.Array) -> jax.Array:
-        tiles = _transform_input(x, before, tiling)
-        return _collect_output(jnp.einsum("ntc,nck->ntk", tiles, weights), tiling) + bias
+        tiles = _transform_input(x, before, tiling).astype(operands)
+        return _collect_output(_einsum("ntc,nck->ntk", tiles, weights), tiling) + bias
 
     return lax.map(convolve, _in_chunks(x, weights, tiling)).reshape(len(x), *extents, -1)
 
 
 def _winograd_fwd(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, before: int, extents: Extents
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    before: int,
+    extents: Extents,
+    operands: Dtype,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return winograd(x, kernel, bias, before, extents), (x, kernel)
+    return winograd(x, kernel, bias, before, extents, operands), (x, kernel)
 
 
 def _winograd_bwd(
-    before: int, extents: Extents, inputs: tuple[jax.Array, jax.Array], grad: jax.Array
+    before: int,
+    extents: Extents,
+    operands: Dtype,
+    inputs: tuple[jax.Array, jax.Array],
+    grad: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, kernel = inputs
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    x_grad = winograd(grad, flipped, jnp.zeros(x.shape[-1]), len(kernel) - 1 - before, x.shape[1:3])
-    return x_grad, _kernel_grad(x, grad, before, len(kernel)), grad.sum((0, 1, 2))
+    rest = len(kernel) - 1 - before
+    x_grad = winograd(grad, flipped, jnp.zeros(x.shape[-1]), rest, x.shape[1:3], operands)
+    return x_grad, _kernel_grad(x, grad, before, len(kernel), operands), grad.sum((0, 1, 2))
 
 
 winograd.defvjp(_winograd_fwd, _winograd_bwd)
 
 
-def _kernel_grad(x: jax.Array, grad: jax.Array, before: int, size: int) -> jax.Array:
+def _kernel_grad(
+    x: jax.Array, grad: jax.Array, before: int, size: int, operands: Dtype
+) -> jax.Array:
     """`[B, H, W, C]` and the output's gradient `[B, H', W', K]` -> `[r, r, C, K]`."""
     tiling = _Tiling(size, grad.shape[1:3])
     to_output, of_kernel, _ = tiling.matrices
@@ -85,7 +109,7 @@ def _kernel_grad(x: jax.Array, grad: jax.Array, before: int, size: int) -> jax.A
         x, grad = chunk
         grad = padded(grad, 0, tiling.covered)
         tiles = _transform_input(x, before, tiling), _transform_tiles(grad, to_output.T, tiling)
-        return total + jnp.einsum("ntc,ntk->nck", *tiles), None
+        return total + _einsum("ntc,ntk->nck", *(array.astype(operands) for array in tiles)), None
 
     total = jnp.zeros((len(of_kernel) ** 2, x.shape[-1], grad.shape[-1]))
     chunks = (_in_chunks(array, total, tiling) for array in (x, grad))

@@ -13,6 +13,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.models.adapt import adapted
 from jaxcifar.models.layers import EXAMPLES
+from jaxcifar.models.winograd import Dtype
 
 Variables = dict[str, PyTree]
 _STATS = "batch_stats"
@@ -68,7 +69,12 @@ def init(model: nn.Module, key: jax.Array, images: jax.Array) -> tuple[PyTree, P
 
 
 def forward(
-    model: nn.Module, given: Variables, images: jax.Array, key: jax.Array, axis: str | None
+    model: nn.Module,
+    given: Variables,
+    images: jax.Array,
+    key: jax.Array,
+    axis: str | None,
+    operands: Dtype | None = None,
 ) -> tuple[jax.Array, PyTree]:
     """Apply a network in training.
 
@@ -78,12 +84,13 @@ def forward(
       images: this device's part of the batch, normalised.
       key: what its random streams come from, the same on all devices.
       axis: of the devices that share the batch.
+      operands: see `adapted`.
 
     Returns:
       logits `[B, K] float32`, and what the network carries on, as this device has it.
     """
     collections = [name for name in given if name != "params"]
-    with adapted(axis):
+    with adapted(axis, operands):
         logits, updated = model.apply(
             given, images, train=True, mutable=collections, rngs=_streams(key, axis)
         )
@@ -98,9 +105,11 @@ def _streams(key: jax.Array, axis: str | None) -> dict[str, jax.Array]:
     return {EXAMPLES: key, "dropout": own, "params": own}
 
 
-def predict(model: nn.Module, given: Variables, images: jax.Array) -> jax.Array:
-    """Logits `[B, K] float32` in evaluation."""
-    with adapted(axis=None):
+def predict(
+    model: nn.Module, given: Variables, images: jax.Array, operands: Dtype | None = None
+) -> jax.Array:
+    """Logits `[B, K] float32` in evaluation; of `operands` see `adapted`."""
+    with adapted(None, operands):
         return model.apply(given, images, train=False).astype(jnp.float32)
 
 

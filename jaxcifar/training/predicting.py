@@ -67,7 +67,7 @@ def _of_chunk(
 ) -> jax.Array:
     def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
         images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
-        return network.predict(program.model, variables, images)
+        return network.predict(program.model, variables, images, program.operands)
 
     everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
     return jax.shard_map(

@@ -43,6 +43,7 @@ class Program:
         permutation, other images each time, sits that epoch out.
       mesh: the devices, along the axis `sharing.AXIS`.
       axis: that axis where they share each batch, or None where each trains by itself.
+      operands: see `adapted`.
       identity: what the model, which may hold a list without a hash, was made from.
     """
 
@@ -55,6 +56,7 @@ class Program:
     averages: bool = False
     small_size: int | None = None
     axis: str | None = None
+    operands: Dtype | None = None
     identity: Hashable = None
 
     def __post_init__(self) -> None:
@@ -73,8 +75,8 @@ class Program:
 
     @property
     def dtype(self) -> jnp.dtype:
-        """What the network says that it computes in; if it doesn't, what images are."""
-        return network.dtype(self.model)
+        """What products are of, or what the network says that it computes in, or images are."""
+        return jnp.dtype(self.operands or network.dtype(self.model))
 
     @property
     def alone(self) -> "Program":
@@ -193,8 +195,8 @@ class Program:
         )
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
-            given = network.variables(params, state.batch_stats)
-            logits, carried = network.forward(self.model, given, images, dropout_key, self.axis)
+            given = network.variables(params, state.batch_stats), images, dropout_key
+            logits, carried = network.forward(self.model, *given, self.axis, self.operands)
             losses = smoothed_cross_entropy(logits, labels, hp.label_smoothing)
             return losses.sum() / self.batch_size, (logits, carried)
 
