@@ -19,7 +19,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network, optim, predicting
 from jaxcifar.training.loss import smoothed_cross_entropy
-from jaxcifar.training.network import Variables
+from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import Rule
 from jaxcifar.training.state import Hyperparameters, Metrics, TrainState, averaged
 
