@@ -42,8 +42,8 @@ KINDS: dict[str, dict[str, Entry]] = {
     "optimizer": {
         "sgd": Entry("jaxcifar.training.optim:sgd", "SGD", takes=(*_OURS, "nesterov")),
         "adam": Entry("jaxcifar.training.optim:adam", "Adam", takes=_OURS),
-        "muon": Entry("jaxcifar.training.optim:muon", "Muon", takes=(*_OURS, "sgd_rate")),
         "adamw": Entry("jaxcifar.training.optim:adamw", "AdamW", takes=_OURS),
+        "muon": Entry("jaxcifar.training.optim:muon", "Muon", takes=(*_OURS, "sgd_rate")),
     },
     "schedule": {
         "none": Entry("jaxcifar.training.schedules:constant", "constant"),

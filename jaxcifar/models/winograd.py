@@ -15,6 +15,7 @@ float32. Elementwise operations would be slower in bfloat16: they are float32 al
 import math
 from collections.abc import Sequence
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,14 +72,9 @@ def winograd(
 
 
 def _winograd_fwd(
-    x: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array,
-    before: int,
-    extents: Extents,
-    operands: Dtype,
+    x: jax.Array, kernel: jax.Array, *others: Any
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return winograd(x, kernel, bias, before, extents, operands), (x, kernel)
+    return winograd(x, kernel, *others), (x, kernel)
 
 
 def _winograd_bwd(

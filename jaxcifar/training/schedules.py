@@ -51,11 +51,10 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     """The rate at each step of a run, `[T] float32`.
 
     In the part `warmup` of all steps the rate rises linearly to the highest; the schedule is of the
-    steps left. Times the factor that `lr_scale` gives for k, the batch size over that of the
-    recipe: linear is k (Goyal et al., "Accurate, large
-    minibatch SGD", 2017), sqrt is sqrt(k) (Krizhevsky, "One weird trick for parallelizing
-    convolutional neural networks", 2014). A factor above 1 is reached linearly from 1 in 5 epochs,
-    or in half the run if that is less.
+    steps left. Times the factor that `lr_scale` gives for k, the batch size over the recipe's:
+    linear is k (Goyal et al., "Accurate, large minibatch SGD", 2017), sqrt is sqrt(k) (Krizhevsky,
+    "One weird trick for parallelizing convolutional neural networks", 2014). A factor above 1 is
+    reached linearly from 1 in 5 epochs, or in half the run if that is less.
 
     Raises:
       UsageError: there are too many steps, or somebody's own schedule fails, or gives something
