@@ -81,8 +81,8 @@ def test_shift_moves_to_the_right_and_down(pixels):
 
 
 def test_jpeg_is_pillows():
-    images, quality = natural(), CORRUPTIONS["jpeg"].strengths[2]
-    for image, got in zip(images, corrupted("jpeg", 3, images), strict=True):
+    images, quality = natural(), CORRUPTIONS["JPEG"].strengths[2]
+    for image, got in zip(images, corrupted("JPEG", 3, images), strict=True):
         file = io.BytesIO()
         Image.fromarray(image).save(file, format="jpeg", quality=quality)
         np.testing.assert_array_equal(got, np.asarray(Image.open(io.BytesIO(file.getvalue()))))

@@ -26,14 +26,12 @@ class Corruption:
     """One way to make images harder.
 
     Attributes:
-      title: what tables and plots call it.
       strengths: of the five levels, the weakest first, in the unit that `unit` says.
       unit: of the strengths, in words.
       apply: maps keys `[B]`, images `[B, H, W, 3] float32` in [0, 1] and a scalar strength to
         images, which may leave [0, 1]; None for JPEG, which Pillow does.
     """
 
-    title: str
     strengths: tuple[float, ...]
     unit: str
     apply: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None
@@ -113,13 +111,13 @@ def contrast(keys: jax.Array, images: jax.Array, kept: jax.Array) -> jax.Array:
 
 
 CORRUPTIONS = {
-    "noise": Corruption("noise", (0.04, 0.06, 0.08, 0.09, 0.1), "standard deviation", noise),
-    "blur": Corruption("blur", (0.4, 0.6, 0.7, 0.8, 1.0), "standard deviation in pixels", blur),
-    "jpeg": Corruption("JPEG", (80, 65, 58, 50, 40), "quality", None),
-    "brightness": Corruption("brightness", (0.05, 0.1, 0.15, 0.2, 0.3), "added", brightness),
-    "contrast": Corruption("contrast", (0.75, 0.5, 0.4, 0.3, 0.15), "kept", contrast),
-    "rotation": Corruption("rotation", (5, 10, 15, 20, 30), "degrees", rotation),
-    "shift": Corruption("shift", (1, 2, 4, 6, 8), "pixels", shift),
+    "noise": Corruption((0.04, 0.06, 0.08, 0.09, 0.1), "standard deviation", noise),
+    "blur": Corruption((0.4, 0.6, 0.7, 0.8, 1.0), "standard deviation in pixels", blur),
+    "JPEG": Corruption((80, 65, 58, 50, 40), "quality", None),
+    "brightness": Corruption((0.05, 0.1, 0.15, 0.2, 0.3), "added", brightness),
+    "contrast": Corruption((0.75, 0.5, 0.4, 0.3, 0.15), "kept", contrast),
+    "rotation": Corruption((5, 10, 15, 20, 30), "degrees", rotation),
+    "shift": Corruption((1, 2, 4, 6, 8), "pixels", shift),
 }
 
 

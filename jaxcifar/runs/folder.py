@@ -29,6 +29,7 @@ class RunFolder:
       result: `result.json`; exists when the run is finished.
       failure: one line, why the run can't be finished.
       mistakes: the test images that the network got wrong with most confidence (`result.py`).
+      evaluation, test_looks: what was found out since (`evaluation.py`).
       network: `network.json`, what the network is made of, for reports.
       summary, model_plot, accuracy_plot, loss_plot: for people.
       checkpoints: folder.
@@ -41,6 +42,8 @@ class RunFolder:
         self.result = path / "result.json"
         self.failure = path / "failure.txt"
         self.mistakes = path / "mistakes.npz"
+        self.evaluation = path / "evaluation.json"
+        self.test_looks = path / "test_looks.jsonl"
         self.sources = path / "sources"
         self.network = path / "network.json"
         self.summary = path / "summary.txt"
@@ -160,6 +163,8 @@ class RunFolder:
             self.sources,
             self.metrics,
             self.mistakes,
+            self.evaluation,
+            self.test_looks,
             self.network,
             self.summary,
             self.model_plot,
