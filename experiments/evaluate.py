@@ -59,14 +59,14 @@ def main(argv: Sequence[str]) -> None:
     environment.use_compilation_cache()
     console = Console(emoji=False, highlight=False)
     say = teller(console)
-    if options.out:
-        make_folder(options.out)
     names = short_names(options.runs)
     work = []  # what can be refused is refused before anything takes long
     for run in names:
         classifier = load(run, options.data_dir)
         read_evaluation(RunFolder(run)), read_looks(RunFolder(run))
         work.append((run, classifier, *images_of(run, classifier.class_names, options, say)))
+    if options.out:
+        make_folder(options.out)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     purpose = f"evaluate --on {' '.join(options.on)}"[:1000]
     look: Look | None = {"date": date, "purpose": purpose} if {*OF_TEST} & {*options.on} else None
