@@ -32,8 +32,8 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
 
     Args:
       *runs: folder of the run, or a file of weights; of several, the mean of their probabilities is
-        what is predicted; of none, the network that comes with this package, a CNN (`shipped/cnn.md`
-        says how good it is, on what it was trained, and what it can't).
+        what is predicted; of none, a CNN that comes with this package (`shipped/cnn.md` says how
+        good it is, on what it was trained, and what it can't).
       data_dir: TFDS folder, looked into for a run of an older version; its own default if None.
 
     Raises:
