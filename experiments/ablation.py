@@ -14,6 +14,7 @@ from experiments.cli import (
     add_config_options,
     add_data_dir,
     add_devices,
+    add_keep,
     count,
     location,
     ordinal,
@@ -43,6 +44,7 @@ def parser() -> Parser:
     )
     add_devices(study)
     study.add_argument("--out", type=location, help="folder (default: checkpoints/ and the study)")
+    add_keep(study)
     add_data_dir(study)
     # Rows may set any of these; an option holds for the rows that don't.
     add_config_options(parser, without=("seed",), default_of=lambda _: "the study's")
@@ -61,7 +63,18 @@ def shard(text: str) -> tuple[int, int]:
 def main(argv: Sequence[str]) -> None:
     """Do what is left of the study, and write its report."""
     options = vars(parser().parse_args(argv))
-    own = ("study", "rows", "seeds", "force", "at_once", "shard", "devices", "out", "data_dir")
+    own = (
+        "study",
+        "rows",
+        "seeds",
+        "force",
+        "at_once",
+        "shard",
+        "devices",
+        "out",
+        "data_dir",
+        "keep",
+    )
     here = {name: options.pop(name) for name in own}
     study = Study.read(here["study"])
     if "arch_args" in options:  # one by one, as a row's are
@@ -77,7 +90,9 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.studies.conduct import conduct, plan, record
 
-    tasks = plan(study, here["rows"], here["seeds"], out, here["force"])
+    tasks = plan(
+        study, here["rows"], here["seeds"], out, here["force"], keep_best=here["keep"] == "best"
+    )
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, here["devices"])
     use_compilation_cache()

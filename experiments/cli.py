@@ -124,6 +124,16 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_keep(parser: argparse.ArgumentParser) -> None:
+    """`--keep`."""
+    parser.add_argument(
+        "--keep",
+        choices=("all", "best"),
+        default="all",
+        help="of a finished run: checkpoints too, or the best weights alone (default: all)",
+    )
+
+
 def add_devices(parser: argparse.ArgumentParser) -> None:
     """`--devices`."""
     parser.add_argument("--devices", type=count, metavar="N", help="train on N (default: all)")

@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     names = short_names(options.runs)
     work = []  # what can be refused is refused before anything takes long
     for run in names:
-        classifier = load(run, options.data_dir)
+        classifier = load(run, data_dir=options.data_dir)
         read_evaluation(RunFolder(run)), read_looks(RunFolder(run))
         work.append((run, classifier, *images_of(run, classifier.class_names, options, say)))
     if options.out:

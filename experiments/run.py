@@ -14,6 +14,7 @@ from experiments.cli import (
     add_config_options,
     add_data_dir,
     add_devices,
+    add_keep,
     count,
     location,
     ordinal,
@@ -36,6 +37,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     where.add_argument(
         "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
     )
+    add_keep(where)
     devices = parser.add_argument_group("devices and processes")
     add_devices(devices)
     devices.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
@@ -44,7 +46,7 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     )
     devices.add_argument("--process-id", type=ordinal, metavar="I", help="of this one, from 0")
     options = vars(parser.parse_args(argv))
-    names = ("data_dir", "run_dir", "overwrite", "devices")
+    names = ("data_dir", "run_dir", "overwrite", "keep", "devices")
     here = {name: options.pop(name) for name in (*names, "coordinator", "processes", "process_id")}
     return options, here
 
@@ -98,7 +100,8 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
         with processes.after_the_first():
             return load_dataset(config, here["data_dir"], say)
 
-    with own_task(Task(config, path, overwrite=here["overwrite"])) as task:
+    task = Task(config, path, overwrite=here["overwrite"], keep_best=here["keep"] == "best")
+    with own_task(task) as task:
         result = fit(task, load, console, devices)
     show(say, result, path)
 
@@ -124,7 +127,8 @@ def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None
         f"time            {result['wall_seconds']:,.0f} s, {result['images_per_second']:,.0f} "
         f"images/s on {result['device']}, {result['compute_dtype']}"
     )
-    say(f"files           {path}/: result.json, metrics.jsonl, accuracy.png, loss.png, model.png")
+    written = "result.json, weights.safetensors, metrics.jsonl, accuracy.png, loss.png, model.png"
+    say(f"files           {path}/: {written}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ For scripts and notebooks, imported when they are first used:
 - `Dataset`, `Dataset.from_arrays(...)`, `load_dataset(config, data_dir)`: images to train on.
 - `train(network, dataset, **settings)`: trains, and returns a classifier.
 - `load(run_dir)`: the classifier that a finished run came to; its `predict(images)` gives
-  probabilities and labels.
+  probabilities and labels. `load()`: the one that comes with the package.
 - `summarize(network)`: what a network is made of; its `table()` is text.
 - `UsageError`, `RunError`: what all of these raise, each with one line that says what to do;
   `train` also raises `Interrupted`, with everything saved.

@@ -1,6 +1,7 @@
 """One experiment, whole, in one frozen dataclass: everything that its numbers depend on."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from jaxcifar.fields import Fields
 from jaxcifar.recipes import COMMON
 from jaxcifar.settings import (
     DEFAULT_ARCH,
+    DERIVED,
     NAMED,
     applicable,
     belongs_to,
@@ -26,6 +28,7 @@ from jaxcifar.settings import (
 )
 
 _MAX_NAME = 120
+WEIGHTS = "weights.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class Config(Fields):
             for kind in NAMED
             if registry.is_own(settings[kind])
         )
+        if settings["init"]:
+            settings["init_sha256"] = _init_digest(settings["init"])
         return cls(**settings)
 
     def __post_init__(self) -> None:
@@ -117,6 +122,7 @@ class Config(Fields):
         values = dataclasses.asdict(self)
         own, sources = values.pop("arch_args"), values.pop("sources") or ()
         values |= {kind: re.sub(r".*[/\\]", "", values[kind]) for kind, _ in sources}
+        values["init"] = Path(values["init"]).name
         digests = {f"SHA-256 of {values[kind]}": digest for kind, digest in sources}
         named = {name if name not in values else f"network's {name}": v for name, v in own}
         return values | named | digests
@@ -160,7 +166,7 @@ class Config(Fields):
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             told = name in ("arch", "recipe") or name not in meaning
-            if not field.metadata or told or value == reference[name]:
+            if "help" not in field.metadata or told or value == reference[name]:
                 continue
             if name == "arch_args":
                 words += ["--arch-args", *(f"{k}={spelled(v)}" for k, v in value)]
@@ -178,7 +184,7 @@ class Config(Fields):
         if self.recipe != recipes_of(self.arch)[0]:
             parts.append(self.recipe)
         for name, value in applicable(self.settings()).items():
-            told = name in ("arch", "recipe", "dataset", "seed", "data_sha256")
+            told = name in ("arch", "recipe", "dataset", "seed", *DERIVED)
             told = told or name.startswith("SHA-256")
             if told or value == reference.get(name):
                 continue
@@ -187,6 +193,23 @@ class Config(Fields):
             parts.append(shown or f"{dashed}{spelled(value).rpartition(':')[2]}")
         name = re.sub(r"[^\w.+-]+", "-", "_".join(parts))
         return f"{name[:_MAX_NAME]}_seed{self.seed}"
+
+
+def init_file(init: str) -> Path:
+    """The file of weights that `--init` names, by itself or by its run's folder."""
+    path = Path(init)
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def _init_digest(init: str) -> str:
+    path = init_file(init)
+    try:
+        if path.is_file():  # not of a pipe, which would be waited for
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reject("init", init, f"can't be read ({error.strerror}); give another file of weights")
+    reject("init", init, f"there is no file {path}; give a finished run, or a file of weights")
 
 
 ARCHS = tuple(registry.KINDS["arch"])

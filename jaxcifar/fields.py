@@ -37,9 +37,9 @@ def _option(help: str, must: Rule | None = None, **metadata: Any) -> Any:
     return dataclasses.field(metadata={"help": help, "must": must, **metadata})
 
 
-def _derived() -> Any:
+def _derived(**metadata: Any) -> Any:
     """A field that follows from what others name, read when the config is made."""
-    return dataclasses.field(default=None)
+    return dataclasses.field(default=None, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class Fields:
 
     Attributes:
       sources: SHA-256 of the files of somebody's own code, `((field, digest), ...)`.
+      init_sha256: that of the weights that training starts from.
       data_sha256: that of the images, where the data set's name does not say which they are.
     """
 
@@ -124,8 +125,12 @@ class Fields:
         "compute type (on CPU of products only); auto is bfloat16 on GPU and TPU, else float32",
         choices=("auto", "float32", "bfloat16"),
     )
+    init: str = _option(
+        "start from these weights: a finished run, or a file of its weights", array=""
+    )
     seed: int = _option("seed of weights, order, augmentation and dropout", _SEED, array=0)
     sources: tuple[tuple[str, str], ...] | None = _derived()
+    init_sha256: str | None = _derived(array=lambda _: None)
     data_sha256: str | None = _derived()
 
     def require_in_range(self) -> None:

@@ -37,6 +37,7 @@ COMMON: Settings = {
     "val_fraction": 0.1,
     "train_examples": None,
     "dtype": "auto",
+    "init": "",
     "seed": 0,
 }
 

@@ -9,6 +9,7 @@ from jaxcifar import registry
 from jaxcifar.errors import UsageError
 from jaxcifar.recipes import COMMON, OWN, RECIPES
 
+DERIVED = ("sources", "init_sha256", "data_sha256")  # fields that follow from others
 NAMED = ("arch", "optimizer", "schedule", "augmentation")  # fields that name somebody's own code
 
 DEFAULT_ARCH = "resnet18"
@@ -39,7 +40,7 @@ def typed(where: str, settings: Mapping[str, Any], config: type) -> dict[str, An
         if name not in fields:
             meant = registry.did_you_mean(name, fields)
             raise UsageError(f"{where}: {name} is no setting; {meant}they are {', '.join(fields)}")
-        if value is None and name in ("sources", "data_sha256"):
+        if value is None and name in DERIVED:
             continue
         if name in ("arch_args", "sources"):
             kinds: Iterable[type] = (dict,)

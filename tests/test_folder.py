@@ -24,7 +24,7 @@ def run_folder(tmp_path):
         folder.begin(CONFIG)
         (folder.checkpoints / "24").mkdir(parents=True)
         (folder.checkpoints / "24" / "weights").write_text("weights")
-        folder.finish({"seed": 0}, {})
+        folder.finish({"seed": 0}, {}, {})
     return folder
 
 

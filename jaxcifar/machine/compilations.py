@@ -13,6 +13,8 @@ CPU_OPTIONS = (
     if jax.__version_info__ >= (0, 10)
     else {"xla_cpu_enable_concurrency_optimized_scheduler": False}  # its name until then
 )
+# With less care: for what takes long to compile and is run on little, or once.
+QUICKLY = {**CPU_OPTIONS, "xla_backend_optimization_level": 0}
 _EVENT = "/jax/core/compile/backend_compile_duration"
 _compiled: Counter[str] = Counter()
 

@@ -15,7 +15,9 @@ from jaxcifar.errors import BusyError, RunError
 
 _LOCK = ".jaxcifar.lock"
 # A name as `replacing` makes it of the files that we write, with its process's number.
-_PARTIAL = re.compile(r"\.[\w+-]+\.(?:html|jsonl?|md|np[yz]|pdf|png|py|svg|txt)\.(\d{1,10})")
+_PARTIAL = re.compile(
+    r"\.[\w+-]+\.(?:html|jsonl?|md|np[yz]|pdf|png|py|safetensors|svg|txt)\.(\d{1,10})"
+)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
 

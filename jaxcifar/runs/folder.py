@@ -10,13 +10,15 @@ from typing import Any, Self
 import numpy as np
 
 from jaxcifar import own_code
-from jaxcifar.config import Config
+from jaxcifar.config import WEIGHTS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked, remove, remove_partial, replacing, write_text
 from jaxcifar.machine.npz import read_arrays
 from jaxcifar.machine.reading import read_json, read_json_lines, read_text, telling
+from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import saved
 from jaxcifar.runs.saved import Result, Row
+from jaxcifar.runs.weights import Card, card_of, read_weights, write_weights
 
 
 class RunFolder:
@@ -29,6 +31,7 @@ class RunFolder:
       result: `result.json`; exists when the run is finished.
       failure: one line, why the run can't be finished.
       mistakes: the test images that the network got wrong with most confidence (`result.py`).
+      weights: `weights.safetensors`, those that validation chose, with all that predicting takes.
       evaluation, test_looks: what was found out since (`evaluation.py`).
       network: `network.json`, what the network is made of, for reports.
       summary, model_plot, accuracy_plot, loss_plot: for people.
@@ -45,6 +48,7 @@ class RunFolder:
         self.evaluation = path / "evaluation.json"
         self.test_looks = path / "test_looks.jsonl"
         self.sources = path / "sources"
+        self.weights = path / WEIGHTS
         self.network = path / "network.json"
         self.summary = path / "summary.txt"
         self.model_plot = path / "model.png"
@@ -163,6 +167,7 @@ class RunFolder:
             self.sources,
             self.metrics,
             self.mistakes,
+            self.weights,
             self.evaluation,
             self.test_looks,
             self.network,
@@ -227,8 +232,21 @@ class RunFolder:
         with self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def finish(self, result: dict[str, Any], mistakes: dict[str, np.ndarray]) -> None:
-        """Write `mistakes.npz` and, because that ends the run, `result.json` last."""
+    def finish(
+        self, result: dict[str, Any], mistakes: dict[str, np.ndarray], variables: PyTree
+    ) -> None:
+        """Write mistakes, weights and, because that ends the run, `result.json` last."""
         with replacing(self.mistakes) as file:
             np.savez_compressed(file, **mistakes)
+        result["weights_sha256"] = write_weights(self.weights, variables, card_of(result))
         write_text(self.result, json.dumps(result, indent=2) + "\n")
+
+    def read_weights(self) -> tuple[dict[str, np.ndarray], Card]:
+        """`weights.safetensors` of a finished run, as `weights.read_weights` gives it."""
+        result = self.finished_result() or {}
+        return read_weights(self.weights, saved.ANEW, result.get("weights_sha256"))
+
+    def tidy(self, keep_best: bool) -> None:
+        """Delete a finished run's checkpoints if the weights beside them are all to be kept."""
+        if keep_best and self.result.exists() and self.weights.exists():
+            remove(self.checkpoints)

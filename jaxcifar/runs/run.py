@@ -17,6 +17,7 @@ from jaxcifar.runs.result import best_epoch, decimal, describe_network, write_cu
 from jaxcifar.runs.saved import Row
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
+from jaxcifar.runs.start import taken_over
 from jaxcifar.runs.task import Task
 from jaxcifar.training.state import TrainState
 
@@ -62,6 +63,8 @@ class Run:
         # Asked for at the start: the files may have moved on by the end of a long run.
         self._git_commit = environment.git_commit()
         self.result = self._folder.finished_result()
+        with self._folder.writing():
+            self._folder.tidy(task.keep_best)
 
     def close(self, error: BaseException | None = None) -> None:
         """Let go of the folder; `error` is what ended the run, if something did."""
@@ -83,6 +86,8 @@ class Run:
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
         setup.compile_ahead(self.hp)
         self.state: TrainState = program.init(self.hp, setup.dataset.train.images)
+        if config.init:
+            self.state = taken_over(self.state, setup, self.hp, config)
         if not begun:  # what can't start leaves no config that a mended one would differ from
             setup.require_finite_start(config, self.state, self.hp)
         with self._folder.writing():
@@ -240,5 +245,6 @@ class Run:
         title = f"{self.setup.title(self.task.config)}, seed {self.task.config.seed}"
         with self._folder.writing():
             write_curves(self._folder, title, history)
-            self._folder.finish(result, mistakes)
+            self._folder.finish(result, mistakes, chosen.variables)
+            self._folder.tidy(self.task.keep_best)
         return result

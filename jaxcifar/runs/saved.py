@@ -86,6 +86,7 @@ class Result(TypedDict):
     compute_dtype: Line
     wall_seconds: Seconds
     git_commit: NotRequired[Line | None]
+    weights_sha256: NotRequired[Digest]
 
 
 # `mistakes.npz`: arrays of one length; `index` and `label` are of the test images.

@@ -15,9 +15,11 @@ class Task:
       path: of its folder.
       name: what lines on the screen call it; "" if there is only one.
       overwrite: delete what an earlier run left in the folder.
+      keep_best: delete the checkpoints once the run is finished; its weights stay.
     """
 
     config: Config
     path: Path
     name: str = ""
     overwrite: bool = False
+    keep_best: bool = False

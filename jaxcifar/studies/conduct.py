@@ -30,7 +30,12 @@ RECORD_AGAIN = Remedy("delete it, and the study's command writes it again")
 
 
 def plan(
-    study: Study, rows: list[str] | None, seeds: Sequence[int], out: Path, force: Sequence[str]
+    study: Study,
+    rows: list[str] | None,
+    seeds: Sequence[int],
+    out: Path,
+    force: Sequence[str],
+    keep_best: bool = False,
 ) -> list[Task]:
     """The runs of a study, all rows of the first seed first.
 
@@ -40,6 +45,7 @@ def plan(
       seeds: of each row.
       out: folder of the study; a run lies in `out/ROW/seedN`.
       force: rows to be run anew.
+      keep_best: delete the checkpoints of runs that are finished.
 
     Raises:
       UsageError: an unknown row, or a folder that belongs to another study or config.
@@ -56,6 +62,7 @@ def plan(
             path=out / row.name / f"seed{seed}",
             name=f"{row.name} seed {seed}",
             overwrite=row.name in force,
+            keep_best=keep_best,
         )
         for seed in dict.fromkeys(seeds)
         for row in selected

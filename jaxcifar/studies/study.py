@@ -22,10 +22,10 @@ from jaxcifar.machine.reading import (
     read_json,
     read_toml,
 )
-from jaxcifar.settings import applicable, flag, typed
+from jaxcifar.settings import DERIVED, applicable, flag, typed
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
-_OF_A_RUN = {"seed", "sources", "data_sha256"}  # no setting of a study
+_OF_A_RUN = {"seed", *DERIVED}  # no setting of a study
 _MOST_BYTES = 16 * MEGABYTE
 _WRITTEN = Remedy("write it like experiments/studies/ablation.toml", UsageError)
 

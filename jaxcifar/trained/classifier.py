@@ -1,17 +1,19 @@
 """A trained network that says what is in an image."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 from PIL import Image
 
+from jaxcifar.config import Config
 from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import UsageError
 from jaxcifar.training.network import Variables
+from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
@@ -22,21 +24,61 @@ class Predictions(NamedTuple):
     probabilities: np.ndarray
     labels: list[str]
 
+    @classmethod
+    def of(cls, probabilities: np.ndarray, class_names: Sequence[str]) -> Self:
+        """Those of probabilities `[N, classes]`, with the classes' names by label."""
+        return cls(probabilities, [class_names[label] for label in probabilities.argmax(-1)])
+
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
     """A network with its weights and all that predicting takes.
 
     Attributes:
-      result: content of the run's `result.json`.
+      config: what was trained.
+      result: content of the run's `result.json`, or the card of a file of weights.
       class_names: by label.
+      mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
+      variables: the network's arrays, by collection: "params", "batch_stats"...
     """
 
+    config: Config
     result: dict[str, Any]
     class_names: tuple[str, ...]
+    mean: np.ndarray
+    std: np.ndarray
+    variables: Variables
     _program: Program
-    _variables: Variables
     _hp: Hyperparameters
+
+    @classmethod
+    def create(
+        cls,
+        config: Config,
+        result: Mapping[str, Any],
+        program: Program,
+        hp: Hyperparameters,
+        variables: Variables,
+    ) -> Self:
+        """What a program with these variables says.
+
+        Args:
+          config: what was trained.
+          result: what is known of it, its `class_names` above all.
+          program: computes it, on one device.
+          hp: how the images are normalised, among others.
+          variables: the network's.
+        """
+        return cls(
+            config=config,
+            result=dict(result),
+            class_names=tuple(result["class_names"]),
+            mean=np.asarray(hp.mean),
+            std=np.asarray(hp.std),
+            variables=jax.device_put(variables, program.replicated),
+            _program=program,
+            _hp=hp,
+        )
 
     def logits(self, images: Any) -> np.ndarray:
         """Before the softmax, `[N, classes] float32`; `images` as for `predict`.
@@ -44,8 +86,14 @@ class Classifier:
         Raises:
           UsageError: they can't be read.
         """
-        pixels = jax.device_put(_pixels(images), self._program.replicated)
-        return np.asarray(self._program.predict(self._variables, self._hp, pixels))
+        pixels = as_pixels(images)
+        # Brought to a power of two, or of large batches: one program is compiled for many numbers.
+        count, most = len(pixels), EVAL_BATCH
+        size = -(-count // most) * most if count > most else 1 << (count - 1).bit_length()
+        padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
+        padded[:count] = pixels
+        placed = jax.device_put(padded, self._program.replicated)
+        return np.asarray(self._program.predict(self.variables, self._hp, placed))[:count]
 
     def predict(self, images: Any) -> Predictions:
         """Classify images.
@@ -57,14 +105,59 @@ class Classifier:
         Raises:
           UsageError: they can't be read.
         """
-        logits = self.logits(images)
-        odds = np.exp(logits - logits.max(-1, keepdims=True))
-        names = [self.class_names[label] for label in logits.argmax(-1)]
-        return Predictions(odds / odds.sum(-1, keepdims=True), names)
+        return Predictions.of(softmax(self.logits(images)), self.class_names)
 
 
-def _pixels(images: Any) -> np.ndarray:
-    """`[N, 32, 32, 3] uint8`."""
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Several classifiers that predict together, by the mean of their probabilities.
+
+    Attributes:
+      members: tell the same classes apart.
+      class_names: by label.
+    """
+
+    members: tuple[Classifier, ...]
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, members: Sequence[Classifier]) -> Self:
+        """The ensemble of these.
+
+        Raises:
+          UsageError: their classes differ.
+        """
+        first = members[0].class_names
+        if other := next((m for m in members if m.class_names != first), None):
+            raise UsageError(
+                f"these runs don't tell the same classes apart: {', '.join(first[:3])}... and "
+                f"{', '.join(other.class_names[:3])}...; give runs on one data set"
+            )
+        return cls(tuple(members), first)
+
+    def predict(self, images: Any) -> Predictions:
+        """Classify images, as `Classifier.predict` does.
+
+        Raises:
+          UsageError: they can't be read.
+        """
+        pixels = as_pixels(images)
+        each = [softmax(member.logits(pixels)) for member in self.members]
+        return Predictions.of(np.mean(each, 0), self.class_names)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities `[N, classes]` of logits."""
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+def as_pixels(images: Any) -> np.ndarray:
+    """Images of any kind that `Classifier.predict` takes as `[N, 32, 32, 3] uint8`.
+
+    Raises:
+      UsageError: they can't be read.
+    """
     if isinstance(images, np.ndarray) and images.ndim == 4:
         if len(images) and images.shape[1:] == (32, 32, 3) and images.dtype == np.uint8:
             return images

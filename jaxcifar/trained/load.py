@@ -8,57 +8,103 @@ import jax
 import numpy as np
 
 from jaxcifar import own_code
-from jaxcifar.data import load_dataset
+from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
-from jaxcifar.runs.checkpoint import Checkpoints
+from jaxcifar.machine.sharing import place
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.hyperparameters import make_hyperparameters
-from jaxcifar.runs.saved import class_names
+from jaxcifar.runs.saved import Result, class_names
 from jaxcifar.runs.setup import make_program
-from jaxcifar.trained.classifier import Classifier
-from jaxcifar.training.state import TrainState
+from jaxcifar.runs.weights import Card, fitted, read_weights
+from jaxcifar.trained.classifier import Classifier, Ensemble
+from jaxcifar.training.program import Program
+from jaxcifar.training.state import Hyperparameters, TrainState
+
+SHIPPED = Path(__file__).with_name("shipped") / "cnn.safetensors"
 
 
-def load(path: str | Path, data_dir: str | Path | None = None) -> Classifier:
+def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble:
     """The classifier that a finished run came to.
 
     Somebody's own network is loaded from where its config says that its file is, if that is the
     file it was trained from; nothing that lies in the folder is executed.
 
     Args:
-      path: folder of the run.
+      *runs: folder of the run, or a file of weights; of several, the mean of their probabilities is
+        what is predicted; of none, a CNN that comes with this package (`shipped/cnn.md` says how
+        good it is, on what it was trained, and what it can't).
       data_dir: TFDS folder, looked into for a run of an older version; its own default if None.
 
     Raises:
-      UsageError: there is no finished run, or its network's file is gone or another.
+      UsageError: there is no finished run, or its network's file is gone or another, or several
+        don't tell the same classes apart.
       RunError: it can't be read, or its images can't, where a run is of an older version.
     """
-    folder = RunFolder(Path(path))
-    if not folder.result.exists():
+    members = [_load(Path(run), data_dir) for run in runs or (SHIPPED,)]
+    return members[0] if len(members) == 1 else Ensemble.of(members)
+
+
+def _load(path: Path, data_dir: str | Path | None) -> Classifier:
+    if not path.is_dir() and path.suffix == SHIPPED.suffix:
+        arrays, card = read_weights(path)
+        config = Config.from_dict(card["config"])
+        _require_same_code(path, None, config)
+        return _classifier(path, config, card, arrays)
+    folder = RunFolder(path)
+    result = folder.finished_result()
+    if result is None:
         raise UsageError(f"{path}: no finished run here")
     config = folder.read_config()
-    result = folder.finished_result()
-    for kind, digest in config.sources or ():
-        _require_same_code(folder, kind, getattr(config, kind), digest)
-    if "channel_mean" in result:
-        names = tuple(class_names(result))
-        statistics = SimpleNamespace(mean=result["channel_mean"], std=result["channel_std"])
-    else:  # of an older version: the images tell what its result does not
-        statistics = load_dataset(config, Path(data_dir or default_data_dir()))
-        names = statistics.class_names
-    train_examples, epoch = result["examples"]["train"], result["selected_epoch"]
-    program = make_program(config, len(names), train_examples, jax.devices()[:1])
-    hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
-    with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
-        step = epoch * program.steps_per_epoch
-        state: TrainState = checkpoints.load(step, _abstract_state(program, hp)).state
-    return Classifier(
-        result, names, program, state.variables, jax.device_put(hp, program.replicated)
+    _require_same_code(path, folder.sources, config)
+    if "weights_sha256" in result:
+        arrays, card = folder.read_weights()
+        return _classifier(folder.weights, config, {**card, **result}, arrays)
+    return _of_older_version(folder, config, result, data_dir)
+
+
+def _classifier(
+    path: Path, config: Config, said: Card | Result, arrays: dict[str, np.ndarray]
+) -> Classifier:
+    """What is `said` of a network, and its arrays by their names, put to use."""
+    statistics = SimpleNamespace(mean=said["channel_mean"], std=said["channel_std"])
+    program, hp = _program(config, len(said["class_names"]), statistics)
+    variables = fitted(arrays, _abstract_state(program, hp).variables, path)
+    return Classifier.create(config, said, program, hp, variables)
+
+
+def _of_older_version(
+    folder: RunFolder, config: Config, result: Result, data_dir: str | Path | None
+) -> Classifier:
+    """From the chosen checkpoint: there is no file of weights yet."""
+    from jaxcifar.data import load_dataset  # takes a second to import, as orbax does
+    from jaxcifar.runs.checkpoint import Checkpoints
+
+    said = {**result, "class_names": class_names(result)}
+    if "channel_mean" not in said:  # the images tell what its result does not
+        dataset = load_dataset(config, Path(data_dir or default_data_dir()))
+        names = list(dataset.class_names)
+        said |= {"channel_mean": dataset.mean, "channel_std": dataset.std, "class_names": names}
+    statistics = SimpleNamespace(mean=said["channel_mean"], std=said["channel_std"])
+    program, hp = _program(
+        config, len(said["class_names"]), statistics, result["examples"]["train"]
     )
+    with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
+        step = result["selected_epoch"] * program.steps_per_epoch
+        state: TrainState = checkpoints.load(step, _abstract_state(program, hp)).state
+    return Classifier.create(config, said, program, hp, state.variables)
 
 
-def _abstract_state(program: Any, hp: Any) -> TrainState:
+def _program(
+    config: Config, classes: int, statistics: Any, train_examples: int | None = None
+) -> tuple[Program, Hyperparameters]:
+    examples = train_examples or config.batch_size
+    program = make_program(config, classes, examples, jax.devices()[:1])
+    hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
+    return program, place(hp, program.replicated)
+
+
+def _abstract_state(program: Program, hp: Hyperparameters) -> TrainState:
     """The shapes of a state, placed on the program's devices."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
     return jax.tree.map(
@@ -67,21 +113,28 @@ def _abstract_state(program: Any, hp: Any) -> TrainState:
     )
 
 
-def _require_same_code(folder: RunFolder, kind: str, name: str, digest: str) -> None:
-    copy = folder.sources / kind
-    try:
-        same = own_code.digest(kind, name) == digest
-    except UsageError as error:
-        raise UsageError(
-            f"{folder.path}: {error}; a copy is {copy}: if you trust it, put that where it was"
-        ) from error
-    if not same and name.startswith("__main__:"):
-        raise UsageError(
-            f"{folder.path}: {name} stands in the script that trained it: load it there, or train "
-            "it from a file of its own"
-        )
-    if not same:
-        raise UsageError(
-            f"{folder.path}: {name} has been edited since; the run was trained from what is now in "
-            f"{copy}"
-        )
+def _require_same_code(path: Path, copies: Path | None, config: Config) -> None:
+    """Refuse a network that is no longer what was trained.
+
+    Args:
+      path: of the run or the file of weights.
+      copies: folder in which the run keeps what it was trained from.
+      config: names the code, and its digest.
+    """
+    for kind, digest in config.sources or ():
+        name = getattr(config, kind)
+        where = f"what is now in {copies / kind}" if copies else "another version of it"
+        try:
+            same = own_code.digest(kind, name) == digest
+        except UsageError as error:
+            kept = f"; a copy is {copies / kind}: if you trust it, put that where it was"
+            raise UsageError(f"{path}: {error}{kept if copies else ''}") from error
+        if not same and name.startswith("__main__:"):
+            raise UsageError(
+                f"{path}: {name} stands in the script that trained it: load it there, or train it "
+                "from a file of its own"
+            )
+        if not same:
+            raise UsageError(
+                f"{path}: {name} has been edited since; the run was trained from {where}"
+            )

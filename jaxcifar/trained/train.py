@@ -78,7 +78,7 @@ def train(
         return load_dataset(config, Path(data_dir or default_data_dir()), teller(console))
 
     fit(Task(config, path, overwrite=overwrite), images, console)
-    return load(path, data_dir)
+    return load(path, data_dir=data_dir)
 
 
 def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:

@@ -27,6 +27,11 @@ def variables(params: PyTree, carried: PyTree) -> Variables:
     return {"params": params, _STATS: stats, **others}
 
 
+def split(given: Variables) -> tuple[PyTree, PyTree]:
+    """Parameters, and what the network carries beside them: the inverse of `variables`."""
+    return given["params"], _carried({k: tree for k, tree in given.items() if k != "params"})
+
+
 def _carried(collections: Variables) -> PyTree:
     stats = collections.get(_STATS, {})
     others = {_MARK + name: tree for name, tree in collections.items() if name != _STATS}

@@ -106,7 +106,14 @@ class Program:
             even moved to the devices.
         """
         first = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
-        params, carried = network.init(self.model, hp.init_key, first)
+        return self._beginning(hp, *network.init(self.model, hp.init_key, first))
+
+    @partial(jax.jit, static_argnums=0)
+    def init_from(self, hp: Hyperparameters, variables: Variables) -> TrainState:
+        """The state before the first step, with the weights and statistics of `variables`."""
+        return self._beginning(hp, *network.split(variables))
+
+    def _beginning(self, hp: Hyperparameters, params: PyTree, carried: PyTree) -> TrainState:
         state = TrainState(
             step=jnp.int32(0),
             params=params,

@@ -1,0 +1,89 @@
+"""Say what is in images: `python -m experiments.predict cat.jpg`."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from experiments.cli import Parser, count, location, run_command
+from experiments.summary import picture
+from jaxcifar.errors import printable
+from jaxcifar.machine.terminal import teller
+
+if TYPE_CHECKING:
+    from jaxcifar.trained.classifier import Predictions
+
+_NAME = 40  # characters of a file's name in the table
+
+
+def main(argv: Sequence[str]) -> None:
+    """Classify image files."""
+    parser = Parser(prog="python -m experiments.predict", description=__doc__)
+    parser.add_argument("images", nargs="+", type=location, metavar="IMAGE", help="file or folder")
+    parser.add_argument(
+        "--run",
+        nargs="+",
+        type=location,
+        default=[],
+        metavar="RUN",
+        help="finished run, or file of its weights; several predict together (default: a CNN that "
+        "comes with the package)",
+    )
+    parser.add_argument("--top", type=count, default=3, metavar="N", help="classes (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print JSON, with all classes")
+    parser.add_argument(
+        "--sheet", type=picture, metavar="FILE", help="draw them (.png, .svg, .pdf)"
+    )
+    options = parser.parse_args(argv)
+
+    from jaxcifar.machine.environment import use_compilation_cache
+    from jaxcifar.trained.load import load
+    from jaxcifar.trained.pictures import draw_sheet, read_pictures
+
+    pictures = read_pictures(options.images)
+    use_compilation_cache()
+    classifier = load(*options.run)
+    predictions = classifier.predict(pictures.pixels)
+    tell = teller(Console(stderr=True))
+    for line in pictures.left_out:
+        tell(f"left out: {line}")
+    names = [printable(name) for name in classifier.class_names]
+    if options.json:
+        print(json.dumps(as_values(pictures.names, names, predictions), indent=2))
+    else:
+        for line in table(pictures.names, names, predictions, options.top):
+            print(line)
+    if options.sheet:
+        draw_sheet(options.sheet, pictures, predictions)
+
+
+def as_values(
+    images: Sequence[str], names: Sequence[str], predictions: "Predictions"
+) -> list[dict[str, Any]]:
+    """An entry an image, for JSON."""
+    return [
+        {
+            "image": image,
+            "label": names[odds.argmax()],
+            "probabilities": {name: float(p) for name, p in zip(names, odds, strict=True)},
+        }
+        for image, odds in zip(images, predictions.probabilities, strict=True)
+    ]
+
+
+def table(
+    images: Sequence[str], names: Sequence[str], predictions: "Predictions", top: int
+) -> Iterator[str]:
+    """A line an image, with the likeliest classes first."""
+    shown = [printable(image, _NAME) for image in images]
+    columns = max(map(len, names)) + len(" 100.0%")
+    for image, odds in zip(shown, predictions.probabilities, strict=True):
+        best = (-odds).argsort(kind="stable")[:top]
+        said = "  ".join(f"{f'{names[k]} {odds[k]:.1%}':{columns}}" for k in best)
+        yield f"{image:{max(map(len, shown))}}  {said}".rstrip()
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

@@ -1,0 +1,51 @@
+"""Where training starts that goes on from another run's weights."""
+
+import jax
+import numpy as np
+
+from jaxcifar.config import Config, init_file
+from jaxcifar.machine.sharing import place
+from jaxcifar.models import create_model
+from jaxcifar.runs.setup import Setup
+from jaxcifar.runs.weights import fitted, named, read_weights
+from jaxcifar.training import network
+from jaxcifar.training.state import Hyperparameters, TrainState
+
+
+def taken_over(state: TrainState, setup: Setup, hp: Hyperparameters, config: Config) -> TrainState:
+    """A state before the first step, with the weights that `--init` names.
+
+    On images of other classes, what depends on the number of classes (the last layer) stays as it
+    is in `state`: it learns anew.
+
+    Args:
+      state: as the seed makes it.
+      setup: of the run.
+      hp: its hyper-parameters, on the devices.
+      config: names the weights.
+
+    Raises:
+      RunError: they can't be read, have changed since the run began, or are another network's.
+    """
+    path = init_file(config.init)
+    arrays, card = read_weights(path, digest=config.init_sha256)
+    if tuple(card["class_names"]) != setup.dataset.class_names:
+        own = named(state.variables)
+        arrays |= {
+            name: np.asarray(own[name]) for name in _head(config, len(setup.dataset.class_names))
+        }
+    variables = fitted(arrays, state.variables, path)
+    return setup.program.init_from(hp, place(variables, setup.program.replicated))
+
+
+def _head(config: Config, classes: int) -> list[str]:
+    """Names of the arrays whose shape depends on the number of classes."""
+
+    def shapes(classes: int) -> dict[str, tuple[int, ...]]:
+        model = network.alone(create_model(config, classes))
+        images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+        made = jax.eval_shape(lambda x: network.init(model, jax.random.key(0), x), images)
+        return {name: leaf.shape for name, leaf in named(network.variables(*made)).items()}
+
+    ours, others = shapes(classes), shapes(classes + 1)
+    return [name for name, shape in ours.items() if others.get(name) != shape]

@@ -1,0 +1,123 @@
+"""`experiments.predict`: image files of any kind to classes, in a line each."""
+
+import io
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxcifar
+from experiments import predict
+from jaxcifar.errors import RunError, UsageError
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A smooth picture, so that formats that lose something lose little."""
+    y, x = np.mgrid[:96, :96] / 96
+    return Image.fromarray((np.stack([x, y, 1 - x], -1) * 255).astype(np.uint8))
+
+
+def run(capsys, *arguments):
+    predict.main([str(argument) for argument in arguments])
+    return capsys.readouterr()
+
+
+def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys):
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    photo.save(tmp_path / "one.png")
+    photo.rotate(90).save(tmp_path / "in" / "deeper" / "two.png")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    (tmp_path / "in" / ".hidden.png").write_text("not looked at")
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "one.png")
+    paths = tmp_path / "one.png", tmp_path / "in"
+
+    names = [str(paths[0]), str(tmp_path / "in" / "deeper" / "two.png")]
+    expected = jaxcifar.load().predict(names)
+    told = run(capsys, *paths, "--json")
+    assert told.err.count("left out:") == 1 and "notes.txt" in told.err
+    entries = json.loads(told.out)
+    assert [entry["image"] for entry in entries] == names
+    assert [entry["label"] for entry in entries] == expected.labels
+    for entry, odds in zip(entries, expected.probabilities, strict=True):
+        np.testing.assert_allclose(list(entry["probabilities"].values()), odds, atol=1e-5)
+        assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+    lines = run(capsys, *paths, "--top", "2", "--sheet", tmp_path / "sheet.png").out.splitlines()
+    for line, odds in zip(lines, expected.probabilities, strict=True):
+        first, second = np.argsort(-odds)[:2]
+        classes = jaxcifar.load().class_names
+        said = line.split()[-4:]
+        assert said == [
+            classes[first],
+            f"{odds[first]:.1%}",
+            classes[second],
+            f"{odds[second]:.1%}",
+        ]
+    assert Image.open(tmp_path / "sheet.png").width > 500
+
+
+@pytest.mark.parametrize("form", ["L", "P", "RGBA", "CMYK", "I;16", "1", "gif", "exif"])
+def test_images_of_any_form_are_classified_as_their_rgb(form, photo, tmp_path, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # the camera was upside down
+    buffer, same = io.BytesIO(), photo
+    if form == "gif":
+        photo.convert("P").save(buffer, "GIF", save_all=True, append_images=[photo.convert("P")])
+        same = photo.convert("P").convert("RGB")
+    elif form == "exif":
+        photo.rotate(180).save(buffer, "PNG", exif=exif)
+    elif form == "I;16":
+        grey = np.asarray(photo.convert("L")).astype(np.uint16) * 257
+        Image.fromarray(grey).save(buffer, "PNG")
+        same = photo.convert("L")
+    else:
+        same = photo.convert(form)
+        same.save(buffer, "TIFF" if form == "CMYK" else "PNG")
+    (tmp_path / "image").write_bytes(buffer.getvalue())
+    said = json.loads(run(capsys, tmp_path / "image", "--json").out)[0]
+    expected = jaxcifar.load().predict(np.asarray(same.convert("RGB"))).probabilities[0]
+    np.testing.assert_allclose(list(said["probabilities"].values()), expected, atol=0.01)
+
+
+def png_header(width, height):
+    """The beginning of a PNG that says to be so large."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I4sI", 99, b"IDAT", 0)
+    )
+
+
+BAD = {
+    "empty": (b"", "no image"),
+    "text": (b"a cat\n" * 10, "no image"),
+    "huge": (png_header(40_000, 40_000), "40000x40000 pixels|more than .* pixels"),
+    "cut": (png_header(64, 64), "damaged"),
+}
+
+
+@pytest.mark.parametrize("content, said", BAD.values(), ids=BAD)
+def test_what_is_no_image_is_refused(content, said, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        run(capsys, tmp_path / "a.png")
+    with pytest.raises(UsageError, match="holds no images"):  # nor is anything else in the folder
+        run(capsys, tmp_path)
+
+
+def test_where_nothing_is(photo, tmp_path, capsys):
+    photo.save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="can't be read"):
+        run(capsys, tmp_path / "nowhere.png")
+    with pytest.raises(UsageError, match="no finished run here"):
+        run(capsys, tmp_path / "a.png", "--run", tmp_path)
+    (tmp_path / "w.safetensors").write_bytes(b"nothing")
+    with pytest.raises(RunError, match="no file of safetensors"):
+        run(capsys, tmp_path / "a.png", "--run", tmp_path / "w.safetensors")

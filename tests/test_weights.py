@@ -1,0 +1,282 @@
+"""Weights of a finished run: in a file of their own, loaded, averaged over runs, gone on from."""
+
+import dataclasses
+import json
+import os
+import shutil
+import struct
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from rich.console import Console
+from small import SMALL, easy_dataset
+
+import jaxcifar
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.runs.checkpoint import Checkpoints
+from jaxcifar.runs.fit import fit
+from jaxcifar.runs.hyperparameters import make_hyperparameters
+from jaxcifar.runs.setup import make_program
+from jaxcifar.runs.task import Task
+from jaxcifar.runs.weights import fitted, read_weights, write_weights
+
+CONFIG = Config.create(
+    "cnn",
+    arch_args=SMALL,
+    dataset="shapes10",
+    epochs=3,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.05,
+)
+
+
+def train(path, dataset, config=CONFIG, **options):
+    with Path(os.devnull).open("w") as nowhere:
+        return fit(Task(config, path, **options), lambda: dataset, Console(file=nowhere))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Three finished runs of different seeds, which no test changes."""
+    folder = tmp_path_factory.mktemp("trained")
+    for seed in range(3):
+        train(folder / str(seed), easy_dataset(), dataclasses.replace(CONFIG, seed=seed))
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained / "0", tmp_path / "run")
+
+
+def chosen_logits(run, images):
+    """By the training's own evaluation, from the checkpoint."""
+    dataset = easy_dataset()
+    program = make_program(CONFIG, 10, 128, jax.devices())
+    hp = make_hyperparameters(CONFIG, dataset, program.steps_per_epoch)
+    state = program.init(hp, dataset.train.images)
+    epoch = json.loads((run / "result.json").read_text())["selected_epoch"]
+    with Checkpoints(run / "checkpoints", CONFIG, program.steps_per_epoch) as checkpoints:
+        state = checkpoints.load(epoch * program.steps_per_epoch, state).state
+    return np.asarray(program.predict(state.variables, hp, images))
+
+
+def test_what_is_loaded_computes_what_the_training_evaluated(run):
+    test = easy_dataset().test
+    expected = chosen_logits(run, test.images)
+    shutil.rmtree(run / "checkpoints")  # neither these nor the images are needed
+    for path in (run, run / "weights.safetensors"):
+        classifier = jaxcifar.load(path)
+        np.testing.assert_allclose(classifier.logits(test.images), expected, rtol=0, atol=1e-5)
+        assert classifier.class_names == tuple("abcdefghij")
+        labels = np.asarray(
+            [ord(name) - ord("a") for name in classifier.predict(test.images).labels]
+        )
+        assert (labels == test.labels).mean() == pytest.approx(classifier.result["test_accuracy"])
+        np.testing.assert_array_equal(classifier.mean, np.full(3, 0.5, np.float32))
+    odd = classifier.logits(test.images[:7])  # a program of another size
+    np.testing.assert_allclose(odd, expected[:7], rtol=0, atol=1e-5)
+
+
+def test_a_run_of_an_older_version_is_loaded_from_its_checkpoint(run):
+    images = easy_dataset().test.images
+    expected = jaxcifar.load(run).logits(images)
+    (run / "weights.safetensors").unlink()
+    result = json.loads((run / "result.json").read_text())
+    del result["weights_sha256"]
+    (run / "result.json").write_text(json.dumps(result))
+    np.testing.assert_array_equal(jaxcifar.load(run).logits(images), expected)
+
+
+def test_anyone_can_read_the_file(run):
+    with safetensors.safe_open(run / "weights.safetensors", "numpy") as file:
+        card = json.loads(file.metadata()["jaxcifar"])
+        kernel = file.get_tensor("params/Conv_0/kernel")
+        names = set(file.keys())
+    assert kernel.shape == (3, 3, 3, 4)
+    assert {name.split("/")[0] for name in names} == {"params", "batch_stats"}
+    assert card["channel_std"] == [0.25] * 3
+    assert Config.from_dict(card["config"]) == CONFIG
+
+
+def test_halves_are_rounded_and_nothing_else(tmp_path):
+    tree = {"a": np.float32([1 / 3, 70.1]), "b": {"c": np.int32([70_000])}}
+    card = {
+        "config": CONFIG.to_dict(),
+        "class_names": ["x"],
+        "channel_mean": [0.0] * 3,
+        "channel_std": [1.0] * 3,
+        "dataset": "D",
+    }
+    for half in (False, True):
+        write_weights(tmp_path / "w.safetensors", tree, card, half)
+        arrays, said = read_weights(tmp_path / "w.safetensors")
+        assert said == card
+        back = fitted(arrays, tree, tmp_path)
+        kept = tree["a"].astype(np.float16).astype(np.float32) if half else tree["a"]
+        np.testing.assert_array_equal(back["a"], kept)
+        np.testing.assert_array_equal(back["b"]["c"], tree["b"]["c"])
+    with pytest.raises(RunError, match=r"b/c is of int32, not int8"):
+        fitted(arrays, {**tree, "b": {"c": np.int8([1])}}, tmp_path)
+    with pytest.raises(RunError, match=r"a has shape \[2\], not \[3\], d is missing"):
+        fitted(arrays, {"a": np.zeros(3, np.float32), "b": tree["b"], "d": np.zeros(1)}, tmp_path)
+
+
+def header(text, behind=b""):
+    return struct.pack("<Q", len(text)) + text.encode() + behind
+
+
+DAMAGE = {
+    "empty": b"",
+    "short": b"\x01\x00",
+    "a length of terabytes": struct.pack("<Q", 2**42) + b"{}",
+    "a length of all": b"\xff" * 64,
+    "no JSON": header("[[["),
+    "another value": header("[1, 2]"),
+    "no card": header("{}"),
+    "a card that is no text": header('{"__metadata__": {"jaxcifar": 5}}'),
+    "a card that is no JSON": header('{"__metadata__": {"jaxcifar": "{"}}'),
+    "a card of something else": header('{"__metadata__": {"jaxcifar": "{\\"config\\": 1}"}}'),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+def test_what_is_no_such_file_is_told_in_one_line(content, tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RunError) as told:
+        jaxcifar.load(path)
+    assert "\n" not in str(told.value)
+    assert str(path) in str(told.value)
+
+
+def test_arrays_that_end_beyond_the_file_are_refused(run):
+    path = run / "weights.safetensors"
+    content = path.read_bytes()
+    (run / "cut.safetensors").write_bytes(content[:-100])
+    with pytest.raises(RunError, match="is damaged"):
+        jaxcifar.load(run / "cut.safetensors")
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(RunError, match="is not the file that its run wrote"):
+        jaxcifar.load(run)
+    path.unlink()
+    path.symlink_to("cut.safetensors")
+    with pytest.raises(RunError, match="is a link"):
+        jaxcifar.load(run)
+
+
+def test_the_weights_of_another_network_are_refused(run):
+    arrays, card = read_weights(run / "weights.safetensors")
+    card["config"]["arch_args"]["hidden"] = 9
+    tree = {tuple(name.split("/")): array for name, array in arrays.items()}
+    write_weights(run / "other.safetensors", {"/".join(k): v for k, v in tree.items()}, card)
+    with pytest.raises(RunError, match=r"not those of this network.*shape"):
+        jaxcifar.load(run / "other.safetensors")
+
+
+def test_keeping_the_best_frees_the_disk(run, tmp_path):
+    before = (run / "result.json").read_bytes()
+    result = train(run, easy_dataset(), keep_best=True)  # of a finished run
+    assert result == json.loads(before)
+    new = tmp_path / "new"
+    train(new, easy_dataset(), keep_best=True)
+    for path in (run, new):
+        assert not (path / "checkpoints").exists()
+        assert (run / "result.json").read_bytes() == before
+        assert train(path, easy_dataset())["test_accuracy"] == result["test_accuracy"]
+    arrays = [read_weights(path / "weights.safetensors")[0] for path in (run, new)]
+    jax.tree.map(np.testing.assert_array_equal, *arrays)
+
+
+def test_several_predict_by_the_mean_of_their_probabilities(trained):
+    images = easy_dataset().test.images[:9]
+    runs = [trained / str(seed) for seed in range(3)]
+    each = [jaxcifar.load(run).predict(images).probabilities for run in runs]
+    together = jaxcifar.load(*runs).predict(images)
+    mean = (each[0] + each[1] + each[2]) / 3
+    np.testing.assert_allclose(together.probabilities, mean, atol=1e-6)
+    assert together.labels == ["abcdefghij"[label] for label in mean.argmax(-1)]
+    with pytest.raises(UsageError, match="don't tell the same classes apart"):
+        jaxcifar.load(runs[0], jaxcifar.trained.load.SHIPPED)
+
+
+def started_from(weights, path, dataset, **settings):
+    """The weights after an epoch whose steps change next to nothing."""
+    still = {
+        "epochs": 1,
+        "learning_rate": 1e-30,
+        "weight_decay": 0.0,
+        "arch_args": SMALL,
+        **settings,
+    }
+    config = Config.create(
+        "cnn",
+        dataset=dataset.name,
+        batch_size=32,
+        optimizer="sgd",
+        **still,
+        init=str(weights),
+        data_sha256=None if dataset.is_known else dataset.sha256,
+    )
+    train(path, dataset, config)
+    return read_weights(path / "weights.safetensors")[0]
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_training_starts_from_the_weights_of_a_run(trained, tmp_path, average):
+    there = read_weights(trained / "1" / "weights.safetensors")[0]
+    got = started_from(trained / "1", tmp_path / "run", easy_dataset(), average=average)
+    for name, array in there.items():
+        if name.startswith("params"):
+            np.testing.assert_array_equal(got[name], array, err_msg=name)
+
+
+def test_on_other_classes_the_last_layer_is_new(trained, tmp_path):
+    easy = easy_dataset()
+    dataset = jaxcifar.Dataset.from_arrays(
+        easy.train.images,
+        easy.train.labels % 3,
+        easy.test.images,
+        easy.test.labels % 3,
+        class_names=("x", "y", "z"),
+    )
+    there = read_weights(trained / "1" / "weights.safetensors")[0]
+    got = started_from(trained / "1", tmp_path / "run", dataset)
+    params = {name for name in there if name.startswith("params")}
+    new = {name for name in params if got[name].shape != there[name].shape}
+    assert {got[name].shape for name in new} == {(8, 3), (3,)}
+    for name in params - new:
+        np.testing.assert_array_equal(got[name], there[name], err_msg=name)
+
+
+def test_a_run_is_of_the_weights_that_it_began_with(trained, run, tmp_path):
+    easy, first = easy_dataset(), run / "weights.safetensors"
+    started_from(first, tmp_path / "own", easy)
+    shutil.copy(trained / "2" / "weights.safetensors", first)  # another file of that name
+    with pytest.raises(UsageError, match="belongs to another config"):
+        started_from(first, tmp_path / "own", easy)
+
+
+def test_weights_that_cannot_be_started_from(trained, run, tmp_path):
+    with pytest.raises(UsageError, match="give a finished run"):
+        Config.create("cnn", init=str(tmp_path))
+    with pytest.raises(UsageError, match="give a finished run"):
+        Config.create("cnn", init=str(tmp_path / "nowhere.safetensors"))
+    with pytest.raises(RunError, match="not those of this network"):
+        started_from(
+            trained / "1", tmp_path / "new", easy_dataset(), dropout=0.0, arch_args={"widths": (5,)}
+        )
+
+
+def test_what_ships_is_small():
+    path = jaxcifar.trained.load.SHIPPED
+    assert path.stat().st_size <= 1_200_000
+    classifier = jaxcifar.load()
+    assert classifier.class_names[3] == "cat"
+    assert sum(leaf.size for leaf in jax.tree.leaves(classifier.variables["params"])) == 551_722
