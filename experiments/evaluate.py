@@ -17,6 +17,7 @@ from jaxcifar.machine.terminal import teller
 
 if TYPE_CHECKING:
     from jaxcifar.runs.evaluation import Evaluation, Look
+    from jaxcifar.trained.classifier import Classifier
     from jaxcifar.trained.evaluate import AllFound
     from jaxcifar.trained.sets import ImageSet
 
@@ -26,7 +27,9 @@ Say = Callable[[str], None]
 def parser() -> Parser:
     """The command's options."""
     parser = Parser(prog="python -m experiments.evaluate", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=location, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "runs", nargs="+", type=location, metavar="RUN", help="finished run, or file of its weights"
+    )
     parser.add_argument(
         "--on",
         nargs="+",
@@ -63,8 +66,9 @@ def main(argv: Sequence[str]) -> None:
     work = []  # what can be refused is refused before anything takes long
     for run in names:
         classifier = load(run, data_dir=options.data_dir)
-        read_evaluation(RunFolder(run)), read_looks(RunFolder(run))
-        work.append((run, classifier, *images_of(run, classifier.class_names, options, say)))
+        if run.is_dir():
+            read_evaluation(RunFolder(run)), read_looks(RunFolder(run))
+        work.append((run, classifier, *images_of(run, classifier, options, say)))
     if options.out:
         make_folder(options.out)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -77,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
         begin = partial(tell_next, say, name)
         found = evaluate_sets(classifier.logits, classes, sets, val, date, begin)
         evaluations[name] = found.evaluation
-        looks[name] = keep(run, found.evaluation, look, say)
+        looks[name] = keep(run, found.evaluation, look, say) if run.is_dir() else []
         if options.out:
             prefix = f"{number}-" if len(work) > 1 else ""
             draw(options.out, prefix, name, classes, found)
@@ -94,23 +98,21 @@ def tell_next(say: Say, run: str, what: str) -> None:
 
 
 def images_of(
-    run: Path, class_names: Sequence[str], options: Any, say: Say
+    run: Path, classifier: "Classifier", options: Any, say: Say
 ) -> tuple[list["ImageSet"], Any]:
     """The sets that a run is to be evaluated on, and its validation images if they are at hand."""
-    from jaxcifar.runs.folder import RunFolder
     from jaxcifar.trained.sets import OF_TEST, image_set, trained_on
 
-    dataset = None
+    dataset, classes = None, classifier.class_names
     try:
-        config = RunFolder(run).read_config()
-        dataset = trained_on(config, class_names, options.data_dir, say)
+        dataset = trained_on(classifier.config, classes, options.data_dir, say)
     except (UsageError, RunError) as error:
         if {*OF_TEST, "val"} & {*options.on}:
             raise type(error)(f"{run}: {error}") from error
         say(f"{run}: no temperature is fitted, for its validation images can't be had: {error}")
     sets = []
     for name in dict.fromkeys(options.on):
-        found = image_set(name, lambda: dataset, class_names, options.data_dir, say)
+        found = image_set(name, lambda: dataset, classes, options.data_dir, say)
         sets.append(found.some(options.images))
     if len({found.name for found in sets}) < len(sets):
         raise UsageError("--on: two sets would go by one name; evaluate on one after the other")

@@ -248,6 +248,19 @@ def test_what_does_not_look_at_the_test_is_no_look(finished, at_hand, tmp_path, 
     assert read_evaluation(RunFolder(run))["sets"].keys() >= {"val", "test"}
 
 
+def test_a_file_of_weights_alone(finished, at_hand, tmp_path, capsys):
+    (tmp_path / "net").mkdir()
+    weights = tmp_path / "net" / "x.safetensors"
+    weights.write_bytes((finished / "seed0" / "weights.safetensors").read_bytes())
+    result = json.loads((finished / "seed0" / "result.json").read_text())
+    evaluate_command.main([str(weights), "--json", str(tmp_path / "all.json")])
+    [found] = json.loads((tmp_path / "all.json").read_text())["runs"]
+    assert found["run"] == "net/x.safetensors"
+    assert found["sets"]["test"]["accuracy"] == pytest.approx(result["test_accuracy"], abs=1e-6)
+    assert "temperature" in found
+    assert [path.name for path in weights.parent.iterdir()] == ["x.safetensors"]
+
+
 def test_a_run_in_use_is_only_read(finished, at_hand, capsys):
     run = finished / "seed1"
     before = [path.read_bytes() if path.exists() else b"" for path in of(run)]

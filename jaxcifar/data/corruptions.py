@@ -1,5 +1,6 @@
-"""Images made harder to recognise, each kind in five strengths: the same ones every time.
+"""Images made harder to recognise, each kind in five strengths.
 
+They are the same ones every time, but for the rounding of another kind of device or version.
 In the spirit of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to
 common corruptions and perturbations", 2019), whose strengths those of noise, blur, JPEG, brightness
 and contrast are. Its images are made by other programs and are not these.

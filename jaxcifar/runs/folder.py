@@ -160,23 +160,9 @@ class RunFolder:
     def _clear(self) -> None:
         # A folder half cleared must not pass for a finished run, but for a run: result first,
         # config last.
-        for path in (
-            self.result,
-            self.failure,
-            self.checkpoints,
-            self.sources,
-            self.metrics,
-            self.mistakes,
-            self.weights,
-            self.evaluation,
-            self.test_looks,
-            self.network,
-            self.summary,
-            self.model_plot,
-            self.accuracy_plot,
-            self.loss_plot,
-            self.config,
-        ):
+        all_files = {name: path for name, path in vars(self).items() if name != "path"}
+        result, config = all_files.pop("result"), all_files.pop("config")
+        for path in (result, *all_files.values(), config):
             try:
                 remove(path)
             except OSError as error:
