@@ -98,7 +98,7 @@ def images_of(
 ) -> tuple[list["ImageSet"], Any]:
     """The sets that a run is to be evaluated on, and its validation images if they are at hand."""
     from jaxcifar.runs.folder import RunFolder
-    from jaxcifar.trained.sets import OF_TEST, image_set, some_of, trained_on
+    from jaxcifar.trained.sets import OF_TEST, image_set, trained_on
 
     dataset = None
     try:
@@ -111,7 +111,7 @@ def images_of(
     sets = []
     for name in dict.fromkeys(options.on):
         found = image_set(name, lambda: dataset, class_names, options.data_dir, say)
-        sets.append(found._replace(examples=some_of(found.examples, options.images)))
+        sets.append(found.some(options.images))
     if len({found.name for found in sets}) < len(sets):
         raise UsageError("--on: two sets would go by one name; evaluate on one after the other")
     return sets, dataset and dataset.val
