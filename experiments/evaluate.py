@@ -63,14 +63,14 @@ def main(argv: Sequence[str]) -> None:
     console = Console(emoji=False, highlight=False)
     say = teller(console)
     names = short_names(options.runs)
+    if options.out:
+        make_folder(options.out)
     work = []  # what can be refused is refused before anything takes long
     for run in names:
         classifier = load(run, data_dir=options.data_dir)
         if run.is_dir():
             read_evaluation(RunFolder(run)), read_looks(RunFolder(run))
         work.append((run, classifier, *images_of(run, classifier, options, say)))
-    if options.out:
-        make_folder(options.out)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     purpose = f"evaluate --on {' '.join(options.on)}"[:1000]
     look: Look | None = {"date": date, "purpose": purpose} if {*OF_TEST} & {*options.on} else None

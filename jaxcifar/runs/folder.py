@@ -160,9 +160,10 @@ class RunFolder:
     def _clear(self) -> None:
         # A folder half cleared must not pass for a finished run, but for a run: result first,
         # config last.
-        all_files = {name: path for name, path in vars(self).items() if name != "path"}
-        result, config = all_files.pop("result"), all_files.pop("config")
-        for path in (result, *all_files.values(), config):
+        others = [
+            path for name, path in vars(self).items() if name not in ("path", "result", "config")
+        ]
+        for path in (self.result, *others, self.config):
             try:
                 remove(path)
             except OSError as error:
