@@ -129,7 +129,7 @@ def wrapped(state):
 
 def test_what_trainers_wrap_it_in_is_taken_off(source, tmp_path):
     state = torch.load(source[1], weights_only=True)
-    plain = read_state_dict(source[1])
+    plain = read_state_dict(source[1]).arrays
     assert plain.keys() == {name for name in state if "num_batches" not in name}
     for form in (
         wrapped(state),
@@ -139,10 +139,10 @@ def test_what_trainers_wrap_it_in_is_taken_off(source, tmp_path):
                                 if v.is_floating_point()),
     ):  # fmt: skip
         torch.save(form, tmp_path / "wrapped.pth")
-        assert_same_arrays(read_state_dict(tmp_path / "wrapped.pth"), plain)
+        assert_same_arrays(read_state_dict(tmp_path / "wrapped.pth").arrays, plain)
     arrays = {name: tensor.numpy() for name, tensor in state.items()}
     safetensors.numpy.save_file(arrays, tmp_path / "state.safetensors")
-    assert_same_arrays(read_state_dict(tmp_path / "state.safetensors"), plain)
+    assert_same_arrays(read_state_dict(tmp_path / "state.safetensors").arrays, plain)
 
 
 def test_a_state_dict_of_the_usual_resnet18(easy_dataset, tmp_path):

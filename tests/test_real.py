@@ -8,11 +8,13 @@ import pytest
 from conftest import ROOT, command, prepared
 from test_run import LARGE
 
+import jaxcifar
 from jaxcifar.config import Config
 from jaxcifar.data import catalog, channel_statistics, load_dataset
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import read_archive
 from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.trained.load import SHIPPED
 
 
 def real_archive():
@@ -62,3 +64,25 @@ def test_a_short_run(real_data_dir, tmp_path):
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["dataset"] == "CIFAR-10"
     assert result["test_accuracy"] > 0.2
+
+
+def test_what_ships_is_as_good_as_its_card_says(real_data_dir):
+    """Counted here, from logits: of test and validation images, and by both sides of them."""
+    classifier = jaxcifar.load()
+    dataset = load_dataset(classifier.config, real_data_dir)
+    np.testing.assert_allclose(classifier.mean, dataset.mean, atol=1e-6)
+
+    def accuracy(logits, labels):
+        return (logits.argmax(-1) == labels).mean()
+
+    card, val, test = classifier.result, dataset.val, dataset.test
+    logits = classifier.logits(test.images)
+    mirrored = classifier.logits(test.images[:, :, ::-1])
+    # Another processor may round one image in a thousand to the other side.
+    assert accuracy(logits, test.labels) == pytest.approx(card["test_accuracy"], abs=1e-3)
+    both = accuracy(logits + mirrored, test.labels)
+    assert both == pytest.approx(card["test_accuracy_flip"], abs=1e-3)
+    found = accuracy(classifier.logits(val.images), val.labels)
+    assert found == pytest.approx(card["val_accuracy"], abs=1e-3)
+    text = (SHIPPED.parent / "cnn.md").read_text()
+    assert f"| Test accuracy | {card['test_accuracy']:.2%} " in text

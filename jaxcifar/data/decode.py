@@ -20,7 +20,7 @@ _AT_ONCE = 64  # images that a thread takes at a time
 
 
 def read_folder(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, np.ndarray]:
-    """Read all images of a folder.
+    """Read all images of a folder, to train on some and test on others.
 
     Args:
       folder: as it was listed.
@@ -32,6 +32,16 @@ def read_folder(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, np
 
     Raises:
       RunError: an image can't be read, or there are too few to take some for testing.
+    """
+    records = read_parts(folder, say)
+    return records if "test" in records else _take_test(folder.path, records["train"])
+
+
+def read_parts(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, np.ndarray]:
+    """Read all images of a folder: "train" and, if it has such, "test" -> sorted records.
+
+    Raises:
+      RunError: an image can't be read.
     """
     if folder.hidden:
         say(f"{folder.path}: {folder.hidden:,} hidden files and the like are left out.")
@@ -47,8 +57,7 @@ def read_folder(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, np
             f"{folder.path}: {len(animated):,} files hold several frames, of which the first is "
             f"taken ({animated[0]})."
         )
-    records = {split: rec.sort(array) for split, array in records.items()}
-    return records if "test" in records else _take_test(folder.path, records["train"])
+    return {split: rec.sort(array) for split, array in records.items()}
 
 
 def _decode(

@@ -65,11 +65,13 @@ def _environment() -> jinja2.Environment:
 def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
     """Everything that the template names."""
     sections = itertools.count(1)
+    networks = [network_context(network, pictures) for network in records.networks]
     data = {network.data.identity: network.data for network in records.networks}
     return {
         "title": f"Report: {', '.join(network.title for network in records.networks)}",
         "synthetic": [d.title for d in data.values() if d.name == SYNTHETIC],
-        "networks": [network_context(network, pictures) for network in records.networks],
+        "networks": networks,
+        "looked_again": any((network["evaluation"] or {}).get("looks") for network in networks),
         "studies": [
             study_context(study, records, str(study.path.relative_to(folder)), pictures)
             for study in records.studies

@@ -1,5 +1,6 @@
 """What a run gets wrong, class by class: readable for two classes and for a hundred."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,16 +71,18 @@ def plot_per_class(run: RunRecord, title: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def plot_mistakes(run: RunRecord, mistakes: dict[str, np.ndarray], title: str, path: Path) -> None:
+def plot_mistakes(
+    class_names: Sequence[str], mistakes: dict[str, np.ndarray], title: str, path: Path
+) -> None:
     """The wrong answers that a run was surest of, as images.
 
     Args:
-      run: whose they are.
-      mistakes: content of its `mistakes.npz`.
+      class_names: by label.
+      mistakes: as in its `mistakes.npz`.
       title: names the data set.
       path: of the PNG.
     """
-    names, columns = [shortened(name, _PANEL_LETTERS) for name in run.class_names], 4
+    names, columns = [shortened(name, _PANEL_LETTERS) for name in class_names], 4
     rows = max(1, -(-len(mistakes["image"]) // columns))
     figure = Figure(figsize=(WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
     figure.suptitle(shown(title), fontsize=11, parse_math=False)

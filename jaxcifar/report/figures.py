@@ -17,7 +17,7 @@ _HALF = (4.6, 3.0)  # of a picture that stands beside another
 OURS, _THEIRS = "#0072b2", "#999999"
 # Okabe and Ito's colours without the yellow, which is faint on white; with lines in turn, 28 rows
 # look different.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _LINES, _MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v")
 
 
@@ -42,7 +42,7 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     figure, axes = figure_with_axes(WIDTH, 4.6 + 0.1 * len(variations), title)
     styles = {
         v.name: {
-            "color": _COLORS[row % len(_COLORS)],
+            "color": COLORS[row % len(COLORS)],
             "linestyle": _LINES[row % len(_LINES)],
             "marker": _MARKERS[row % len(_MARKERS)],
         }

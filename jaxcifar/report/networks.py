@@ -7,6 +7,7 @@ from jaxcifar.models.drawing import plot_network
 from jaxcifar.report import classes
 from jaxcifar.report.architecture import read_architecture
 from jaxcifar.report.choice import candidate, choice, collapses
+from jaxcifar.report.evaluated import evaluation_context
 from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import Draw, Pictures
 from jaxcifar.report.records import Network, RunRecord
@@ -31,6 +32,7 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
         "candidates": [] if network.converted else _candidates(network),
         "mistakes_sentence": classes.mistakes_sentence(best, winner.name),
         "confusions": classes.worst_confusions(best),
+        "evaluation": evaluation_context(best, what, draw),
         "mistakes": _mistakes(best, f"Confident mistakes of {what}", draw),
         "pictures": {
             **({} if network.converted else draw_curves(draw, [best], what)),
@@ -84,4 +86,7 @@ def _mistakes(run: RunRecord, title: str, draw: Draw) -> dict[str, str]:
         mistakes = RunFolder(run.path).read_mistakes(len(run.class_names))
     except RunError:
         return {"missing": f"{file.name} in the run's folder can't be read."}
-    return {"missing": "", "picture": draw("mistakes", classes.plot_mistakes, run, mistakes, title)}
+    return {
+        "missing": "",
+        "picture": draw("mistakes", classes.plot_mistakes, run.class_names, mistakes, title),
+    }

@@ -32,6 +32,7 @@ class RunFolder:
       failure: one line, why the run can't be finished.
       mistakes: the test images that the network got wrong with most confidence (`result.py`).
       weights: `weights.safetensors`, those that validation chose, with all that predicting takes.
+      evaluation, test_looks: what was found out since (`evaluation.py`).
       network: `network.json`, what the network is made of, for reports.
       summary, model_plot, accuracy_plot, loss_plot: for people.
       checkpoints: folder.
@@ -44,6 +45,8 @@ class RunFolder:
         self.result = path / "result.json"
         self.failure = path / "failure.txt"
         self.mistakes = path / "mistakes.npz"
+        self.evaluation = path / "evaluation.json"
+        self.test_looks = path / "test_looks.jsonl"
         self.sources = path / "sources"
         self.weights = path / WEIGHTS
         self.network = path / "network.json"
@@ -165,6 +168,8 @@ class RunFolder:
             self.metrics,
             self.mistakes,
             self.weights,
+            self.evaluation,
+            self.test_looks,
             self.network,
             self.summary,
             self.model_plot,

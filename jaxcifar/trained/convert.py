@@ -12,7 +12,6 @@ from jaxcifar.config import Config
 from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import environment
-from jaxcifar.machine.reading import sha256_of
 from jaxcifar.machine.sharing import place
 from jaxcifar.models import create_model
 from jaxcifar.models.summary import summarize
@@ -22,7 +21,7 @@ from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.result import decimal, describe_network
 from jaxcifar.runs.saved import Result
 from jaxcifar.runs.setup import make_program
-from jaxcifar.runs.weights import ANOTHER, Card, fitted, named, write_weights
+from jaxcifar.runs.weights import Card, fitted, named, write_weights
 from jaxcifar.trained.names import require_known
 from jaxcifar.trained.state_dict import read_state_dict, to_ours
 from jaxcifar.training import network
@@ -70,7 +69,7 @@ def convert(
     began = time.monotonic()
     require_known(conversion.config)
     state = read_state_dict(conversion.weights)
-    source = {"file": conversion.weights.name, "sha256": sha256_of(conversion.weights, ANOTHER)}
+    source = {"file": conversion.weights.name, "sha256": state.sha256}
     dataset = _images(conversion, load, say)
     config, card = _described(conversion, dataset)
     classes = len(card["class_names"])

@@ -1,11 +1,12 @@
 """State dicts of PyTorch networks, from files that are not trusted."""
 
+import hashlib
 import os
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -24,8 +25,15 @@ _WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+")  # by DataParallel, by torc
 _MOST_TOLD, _LONGEST = 3, 80
 
 
-def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a state dict by their names, floats as float32.
+class StateDict(NamedTuple):
+    """The arrays of a network by their names in PyTorch, all float32, and their file's SHA-256."""
+
+    arrays: dict[str, np.ndarray]
+    sha256: str
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """The state dict in a file.
 
     Args:
       path: of what `torch.save` wrote, or of a `.safetensors` file. Of a checkpoint in which the
@@ -41,6 +49,8 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     with telling(path, _ANOTHER), opened(path) as file:
         if os.fstat(file.fileno()).st_size > _MOST_BYTES:
             raise ValueError(f"has more than {_MOST_BYTES:,} bytes")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
         arrays = {name: array for name, array in read(file).items() if not _is_counter(name)}
         if not arrays:
             raise ValueError("has no tensors")
@@ -49,7 +59,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
         for name, array in arrays.items():
             if array.dtype.kind != "f" or not np.isfinite(array).all():
                 raise ValueError(f"{printable(name, _LONGEST)} is not of finite numbers")
-        return {name: array.astype(np.float32) for name, array in arrays.items()}
+        return StateDict({name: array.astype(np.float32) for name, array in arrays.items()}, digest)
 
 
 def _is_counter(name: str) -> bool:
@@ -123,7 +133,7 @@ def to_ours(
     config: Config,
     classes: int,
     like: Mapping[str, Any],
-    state: Mapping[str, np.ndarray],
+    state: StateDict,
     path: Path,
 ) -> dict[str, np.ndarray]:
     """A state dict in our names and layouts.
@@ -139,15 +149,15 @@ def to_ours(
       UsageError: it is none of our networks.
       RunError: the state dict is another network's.
     """
-    where = places(config, classes, like)
+    where, arrays = places(config, classes, like), state.arrays
     ones = scales_of_one(where)
-    for name in ones & state.keys():
-        if not (state[name] == 1).all():
+    for name in ones & arrays.keys():
+        if not (arrays[name] == 1).all():
             raise RunError(
                 f"{path}: {name} is not all ones, but {config.network_title} scales by 1"
             )
     expected = {place.theirs: place.their_shape for place in where}
-    there = {name: array.shape for name, array in state.items() if name not in ones}
+    there = {name: array.shape for name, array in arrays.items() if name not in ones}
     if wrong := [name for name in {**expected, **there} if expected.get(name) != there.get(name)]:
         told = [
             f"{printable(name, _LONGEST)}: {_shown(there.get(name))} there, "
@@ -159,7 +169,7 @@ def to_ours(
             f"{path}: its tensors are not those of {config.network_title} for {classes} classes "
             f"({'; '.join(told)}{more}); choose its --arch, --arch-args and --dataset"
         )
-    return {place.ours: place.to_ours(state[place.theirs]) for place in where}
+    return {place.ours: place.to_ours(arrays[place.theirs]) for place in where}
 
 
 def _shown(shape: tuple[int, ...] | None) -> str:

@@ -20,6 +20,7 @@ _OWN = {
     "prepare": ["--dataset", "--archive", "--data-dir"],
     "bench": ["--batch-size", "--dtype", "--peer", "--at-once", "--rounds", "--steps", "--json"],
     "scaling": ["--arch"],
+    "evaluate": ["--on", "--images", "--json", "--out", "--data-dir"],
 }
 _TRAINS = ("run", "ablation")
 
@@ -68,6 +69,8 @@ def _whole(command, given, trains, workshop):
         return [*given, "--arch", "nosuch"]
     if command == "report":
         return [value for value in given if value != "--nosuch"]
+    if command == "evaluate":
+        return ["nowhere", *given]
     if command == "prepare":
         return ["--data-dir", "data", "--dataset", "nowhere", *given]
     if command == "run" and trains and "--arch-args" not in given and "--arch" not in given:

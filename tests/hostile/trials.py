@@ -19,6 +19,7 @@ from hostile.workshop import STUDY, lost, state, written_anyway
 
 BASES = ("run", "tested", "half", "study")
 _TAKES = {"config.json", "result.json", "metrics.jsonl", "network.json", "study.json", "metadata"}
+_TAKES |= {"evaluation.json", "test_looks.jsonl"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def after_damage(workshop, folder, base, damaged, command):
     before = state(folder)
     answer = workshop.worker.run(name, *arguments, folder=folder)
     unfinished = base in ("tested", "half") or "result.json" in place
-    trains = command == "overwrite" or (name != "report" and unfinished)
+    trains = command == "overwrite" or (name not in ("report", "evaluate") and unfinished)
 
     def may_change(other):
         of_damaged = other == place or other.startswith(f"{place}/") or place.startswith(other)
@@ -174,7 +175,7 @@ def try_images(workshop, case):
 
 _packings = st.sampled_from([bytes, bytes, gzip.compress, bz2.compress, lzma.compress])
 _raw = st.none() | raw_json | texts
-_commands = st.sampled_from(["run", "report", "ablation"])
+_commands = st.sampled_from(["run", "report", "ablation", "evaluate"])
 TRIALS = {
     "damage": Trial(
         st.tuples(st.sampled_from(BASES), parts, damages, _commands | st.just("overwrite")),

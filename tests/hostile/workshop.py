@@ -23,14 +23,15 @@ STUDY = {
     "reference": {"name": "someone", "arch": "cnn", "dataset": "cifar10", "epochs": 4},
 }
 _REPORT = ("REPORT.md", "report.html", "report")
-_LOCK = ".jaxcifar.lock"
+_FILES = (".jaxcifar.lock", "evaluation.json", "test_looks.jsonl")
 
 
 class Workshop:
     """Folders under one root, and the worker that runs commands on them.
 
-    `run` is finished, `half` stopped after the first of two epochs, `tested` lacks only its result;
-    `study` holds two finished runs, beside its `study.toml`; `data` is what the runs read.
+    `run` is finished and evaluated, `half` stopped after the first of two epochs, `tested` lacks
+    only its result; `study` holds two finished runs, beside its `study.toml`; `data` is what the
+    runs read.
     """
 
     def __init__(self):
@@ -61,6 +62,8 @@ class Workshop:
         if name == "ablation":
             return ["--study", folder / "study.toml", "--out", folder / "out", *self.options()]
         where = folder / "out" / "slow" / "seed0" if base == "study" else folder / "out"
+        if name == "evaluate":
+            return [where, "--on", "test", "val", "--data-dir", self.data]
         momentum = ["--momentum", "0.8"] if base == "study" else []
         return ["--run-dir", where, "--processes", "1", *self.options(), *momentum]
 
@@ -116,6 +119,7 @@ class Workshop:
         for base in ("tested", "half"):
             shutil.copytree(run, self.bases / base)
             (self.bases / base / "result.json").unlink()
+        self.must("evaluate", run, "--on", "test", "corruptions", "--data-dir", self.data)
         last = max((run / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
         shutil.rmtree(self.bases / "half" / "checkpoints" / last.name)
         (self.bases / "study.toml").write_text(to_toml(STUDY))
@@ -162,6 +166,6 @@ def lost(before, after, may_change):
 
 
 def written_anyway(place):
-    """What every command may write: reports, locks, a picture or table."""
+    """What every command may write: reports, locks, what evaluating finds."""
     parts = Path(place).parts
-    return parts[-1] == _LOCK or any(part in _REPORT for part in parts)
+    return parts[-1] in _FILES or any(part in _REPORT for part in parts)

@@ -1,0 +1,193 @@
+"""Evaluate finished runs: `python -m experiments.evaluate RUN... [--on SET...]`."""
+
+import datetime
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from experiments.cli import Parser, add_data_dir, count, location, run_command
+from jaxcifar.errors import BusyError, RunError, UsageError
+from jaxcifar.machine.files import replacing, write_text
+from jaxcifar.machine.terminal import teller
+
+if TYPE_CHECKING:
+    from jaxcifar.runs.evaluation import Evaluation, Look
+    from jaxcifar.trained.evaluate import AllFound
+    from jaxcifar.trained.sets import ImageSet
+
+Say = Callable[[str], None]
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser(prog="python -m experiments.evaluate", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=location, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "--on",
+        nargs="+",
+        default=["test"],
+        metavar="SET",
+        help="val, test, corruptions (made from the test images), cifar10.1 (as TFDS prepared it) "
+        "or cifar10.1:FOLDER (its .npy files), or a folder of images by class (default: test)",
+    )
+    parser.add_argument(
+        "--images", type=count, metavar="N", help="of each set only about so many (default: all)"
+    )
+    parser.add_argument("--json", type=location, metavar="FILE", help="write all figures there")
+    parser.add_argument("--out", type=location, metavar="FOLDER", help="draw pictures there")
+    add_data_dir(parser)
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluate, show and keep what is found."""
+    options = parser().parse_args(argv)
+
+    from experiments.evaluated import short_names, show
+    from jaxcifar.machine import environment
+    from jaxcifar.runs.evaluation import read_evaluation, read_looks
+    from jaxcifar.runs.folder import RunFolder
+    from jaxcifar.trained.evaluate import evaluate_sets
+    from jaxcifar.trained.load import load
+    from jaxcifar.trained.sets import OF_TEST
+
+    environment.use_compilation_cache()
+    console = Console(emoji=False, highlight=False)
+    say = teller(console)
+    names = short_names(options.runs)
+    work = []  # what can be refused is refused before anything takes long
+    for run in names:
+        classifier = load(run, data_dir=options.data_dir)
+        read_evaluation(RunFolder(run)), read_looks(RunFolder(run))
+        work.append((run, classifier, *images_of(run, classifier.class_names, options, say)))
+    if options.out:
+        make_folder(options.out)
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    purpose = f"evaluate --on {' '.join(options.on)}"[:1000]
+    look: Look | None = {"date": date, "purpose": purpose} if {*OF_TEST} & {*options.on} else None
+    evaluations: dict[str, Evaluation] = {}
+    looks: dict[str, list[Look]] = {}
+    for number, (run, classifier, sets, val) in enumerate(work):
+        name, classes = names[run], classifier.class_names
+        begin = partial(tell_next, say, name)
+        found = evaluate_sets(classifier.logits, classes, sets, val, date, begin)
+        evaluations[name] = found.evaluation
+        looks[name] = keep(run, found.evaluation, look, say)
+        if options.out:
+            prefix = f"{number}-" if len(work) > 1 else ""
+            draw(options.out, prefix, name, classes, found)
+    if options.out:
+        draw_corruptions(options.out, evaluations)
+    if options.json:
+        write_json(options.json, evaluations)
+    show(console, evaluations, looks)
+
+
+def tell_next(say: Say, run: str, what: str) -> None:
+    """Say what comes next."""
+    say(f"{run}: {what}")
+
+
+def images_of(
+    run: Path, class_names: Sequence[str], options: Any, say: Say
+) -> tuple[list["ImageSet"], Any]:
+    """The sets that a run is to be evaluated on, and its validation images if they are at hand."""
+    from jaxcifar.runs.folder import RunFolder
+    from jaxcifar.trained.sets import OF_TEST, image_set, some_of, trained_on
+
+    dataset = None
+    try:
+        config = RunFolder(run).read_config()
+        dataset = trained_on(config, class_names, options.data_dir, say)
+    except (UsageError, RunError) as error:
+        if {*OF_TEST, "val"} & {*options.on}:
+            raise type(error)(f"{run}: {error}") from error
+        say(f"{run}: no temperature is fitted, for its validation images can't be had: {error}")
+    sets = []
+    for name in dict.fromkeys(options.on):
+        found = image_set(name, lambda: dataset, class_names, options.data_dir, say)
+        sets.append(found._replace(examples=some_of(found.examples, options.images)))
+    if len({found.name for found in sets}) < len(sets):
+        raise UsageError("--on: two sets would go by one name; evaluate on one after the other")
+    return sets, dataset and dataset.val
+
+
+def keep(run: Path, found: "Evaluation", look: Any, say: Say) -> list["Look"]:
+    """Write what is found to the run's folder, where that can be done; else say so."""
+    from jaxcifar.runs.evaluation import read_looks, record
+    from jaxcifar.runs.folder import RunFolder
+
+    try:
+        return record(run, found, look)
+    except BusyError:
+        say(f"{run}: another process is at work there, so nothing is written there")
+    except OSError as error:
+        say(f"{run}: nothing is written there ({error.strerror or error})")
+    return read_looks(RunFolder(run))
+
+
+def make_folder(path: Path) -> None:
+    """Make `--out`, before anything takes long."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--out {path}: can't be made ({error.strerror})") from error
+
+
+def draw(
+    folder: Path, prefix: str, run: str, class_names: Sequence[str], found: "AllFound"
+) -> None:
+    """Reliability and mistakes of a run, a picture a set."""
+    from jaxcifar.report.classes import plot_mistakes
+    from jaxcifar.report.evaluated import plot_reliability
+
+    temperature = found.evaluation.get("temperature")
+    for name, figures in found.evaluation["sets"].items():
+        slug = "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-" for c in name)
+        title = f"{run}\n{figures['title']}"
+        picture(folder / f"{prefix}{slug}-reliability.png", plot_reliability, figures, temperature,
+                title)  # fmt: skip
+        picture(folder / f"{prefix}{slug}-mistakes.png", plot_mistakes, class_names,
+                found.mistakes[name], title)  # fmt: skip
+
+
+def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None:
+    """Accuracy by strength, all runs in one picture."""
+    from jaxcifar.report.evaluated import plot_corruptions
+
+    found = {
+        run: evaluation["corruptions"]
+        for run, evaluation in evaluations.items()
+        if "corruptions" in evaluation
+    }
+    if found:
+        title = "Accuracy on corrupted test images"
+        title += f": {next(iter(found))}" if len(found) == 1 else ""
+        picture(folder / "corruptions.png", plot_corruptions, found, title)
+
+
+def picture(path: Path, plot: Callable[..., None], *arguments: Any) -> None:
+    """Draw one, whole or not at all."""
+    try:
+        with replacing(path) as file:
+            plot(*arguments, file)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written ({error.strerror or error})") from error
+
+
+def write_json(path: Path, evaluations: dict[str, "Evaluation"]) -> None:
+    """All figures, a run after the other."""
+    runs = [{"run": run, **evaluation} for run, evaluation in evaluations.items()]
+    try:
+        write_text(path, json.dumps({"runs": runs}, indent=1) + "\n")
+    except OSError as error:
+        raise RunError(f"--json {path}: can't be written ({error.strerror})") from error
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

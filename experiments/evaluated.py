@@ -1,0 +1,137 @@
+"""The tables that `experiments.evaluate` shows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxcifar.errors import printable
+from jaxcifar.machine.terminal import teller
+from jaxcifar.runs.evaluation import BINS, LEVELS, Evaluation, Figures, Look
+
+_CLASSES = 20  # lines of the table by class; of more classes, the worst
+_MISTAKES = 5  # of each set
+_WIDTH = 110  # where the screen says none, as a file
+Evaluations = Mapping[str, Evaluation]  # by run's name
+
+
+def short_names(runs: Iterable[Path]) -> dict[Path, str]:
+    """What tables call runs: the ends of their paths, as long as they take to be told apart."""
+    runs = list(dict.fromkeys(runs))
+    for length in range(2, max(len(run.parts) for run in runs) + 1):
+        names = {run: printable(Path(*run.parts[-length:])) for run in runs}
+        if len(set(names.values())) == len(runs):
+            return names
+    return {run: printable(run) for run in runs}
+
+
+def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Look]]) -> None:
+    """Print figures, classes, mistakes, corruptions and who has looked at the test images."""
+    say = teller(console)
+    wide = console if console.is_terminal else Console(emoji=False, width=_WIDTH)
+    found = [
+        (run, figures)
+        for run, evaluation in evaluations.items()
+        for figures in evaluation["sets"].values()
+    ]
+    if found:
+        wide.print(_figures(found))
+        say(
+            f"ECE: expected calibration error, {BINS} bins. /T: logits divided by the temperature "
+            "that fits the validation images best."
+        )
+        wide.print(_classes(found))
+        for run, figures in found:
+            for line in _mistakes(run, figures):
+                say(line)
+    if any("corruptions" in evaluation for evaluation in evaluations.values()):
+        wide.print(_corruptions(evaluations))
+    for run, evaluation in evaluations.items():
+        if "temperature" in evaluation:
+            say(f"{run}: temperature {evaluation['temperature']:.3f}")
+    for run, lines in looks.items():
+        if lines:
+            last = lines[-1]
+            say(
+                f"{run}: test images looked at {len(lines) + 1} times: when the run ended, and by "
+                f"evaluating, last {last['date']} ({last['purpose']})"
+            )
+
+
+def _table(title: str, names: Sequence[str], columns: Sequence[str]) -> Table:
+    """Of so many columns of names and then of numbers."""
+    table = Table(title=title)
+    for column in names:
+        table.add_column(column, overflow="fold")
+    for column in columns:
+        table.add_column(Text(printable(column)), justify="right")
+    return table
+
+
+def _figures(found: Sequence[tuple[str, Figures]]) -> Table:
+    columns = ("number", "accuracy", "95% interval", "flips", "loss", "ECE", "loss/T", "ECE/T")
+    table = _table("Accuracy and calibration", ("run", "images"), columns)
+    for run, figures in found:
+        low, high = figures["interval"]
+        tempered = figures.get("tempered")
+        table.add_row(
+            Text(run),
+            Text(printable(figures["title"])),
+            f"{figures['images']:,}",
+            f"{figures['accuracy']:.2%}",
+            f"{100 * low:.2f}-{100 * high:.2f}",
+            f"{figures['accuracy_flip']:.2%}",
+            f"{figures['plain']['loss']:.4f}",
+            f"{figures['plain']['ece']:.2%}",
+            f"{tempered['loss']:.4f}" if tempered else "",
+            f"{tempered['ece']:.2%}" if tempered else "",
+        )
+    return table
+
+
+def _classes(found: Sequence[tuple[str, Figures]]) -> Table:
+    names = list(dict.fromkeys(name for _, f in found for name in f["class_accuracy"]))
+    title = "Accuracy by class"
+    if len(names) > _CLASSES:
+        mean = {
+            name: np.mean([f["class_accuracy"].get(name, np.nan) for _, f in found])
+            for name in names
+        }
+        title = f"{title}: the {_CLASSES} worst of {len(names)}"
+        names = sorted(names, key=mean.__getitem__)[:_CLASSES]
+    several = len({run for run, _ in found}) > 1
+    columns = [f"{run}: {f['title']}" if several else f["title"] for run, f in found]
+    table = _table(title, ("class",), columns)
+    for name in names:
+        values = [f["class_accuracy"].get(name) for _, f in found]
+        cells = ("" if value is None else f"{value:.2%}" for value in values)
+        table.add_row(Text(printable(name)), *cells)
+    return table
+
+
+def _mistakes(run: str, figures: Figures) -> list[str]:
+    """The surest ones, a line each."""
+    lines = [
+        f"  image {mistake['index']:,} is {mistake['label']}, called {mistake['predicted']} "
+        f"({mistake['confidence']:.2%})"
+        for mistake in figures["mistakes"][:_MISTAKES]
+    ]
+    return [f"{run}, {figures['title']}: surest mistakes", *lines] if lines else []
+
+
+def _corruptions(evaluations: Evaluations) -> Table:
+    strengths = [str(level) for level in range(1, LEVELS + 1)]
+    title = "Accuracy on corrupted test images, by strength"
+    table = _table(title, ("run", "corruption"), ("none", *strengths, "mean"))
+    for run, evaluation in evaluations.items():
+        if "corruptions" not in evaluation:
+            continue
+        found, name = evaluation["corruptions"], Text(run)
+        rows = {**found["accuracy"], "mean": np.mean(list(found["accuracy"].values()), axis=0)}
+        for kind, values in rows.items():
+            cells = (f"{value:.2%}" for value in (found["clean"], *values, np.mean(values)))
+            table.add_row(name, Text(printable(kind)), *cells, end_section=kind == "mean")
+    return table

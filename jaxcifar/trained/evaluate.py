@@ -1,0 +1,180 @@
+"""What sets of images say of a trained network; no file, no clock, no print."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcifar.data import Examples
+from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
+from jaxcifar.errors import RunError
+from jaxcifar.runs.evaluation import Corrupted, Evaluation, Figures
+from jaxcifar.runs.result import confident_mistakes
+from jaxcifar.trained.calibration import calibration, fitted_temperature, interval
+from jaxcifar.trained.sets import CORRUPTIONS as OF_CORRUPTED
+from jaxcifar.trained.sets import ImageSet
+
+# Images `[N, 32, 32, 3] uint8` -> logits `[N, K] float32`.
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+class Found(NamedTuple):
+    """Of one set: its figures, and the surest mistakes as `confident_mistakes` has them."""
+
+    figures: Figures
+    mistakes: dict[str, np.ndarray]
+
+
+class AllFound(NamedTuple):
+    """Of several sets: what goes to `evaluation.json`, and the surest mistakes by set's name."""
+
+    evaluation: Evaluation
+    mistakes: dict[str, dict[str, np.ndarray]]
+
+
+def evaluate_sets(
+    predict: Predict,
+    class_names: Sequence[str],
+    sets: Sequence[ImageSet],
+    val: Examples | None,
+    date: str,
+    begin: Callable[[str], None] = lambda what: None,
+) -> AllFound:
+    """Evaluate a network on sets of images.
+
+    Args:
+      predict: the network.
+      class_names: by label.
+      sets: that of the name `sets.CORRUPTIONS` is corrupted first.
+      val: validation images, by which the temperature is fitted; None or none of them leave it out.
+      date: when this is done.
+      begin: told what comes next.
+
+    Raises:
+      RunError: the network's answers are not finite.
+    """
+    evaluation: Evaluation = {"sets": {}}
+    mistakes = {}
+    if val is not None and len(val.labels):
+        begin("the temperature, on the validation images")
+        logits = finite_logits(predict, val.images, "validation")
+        evaluation["temperature"] = fitted_temperature(logits, val.labels)
+    for name, title, examples in sets:
+        if name == OF_CORRUPTED:
+            found = evaluate_corrupted(
+                predict, examples, date, lambda kind: begin(f"corruptions: {kind}")
+            )
+            evaluation["corruptions"] = found
+        else:
+            begin(f"{title}, {len(examples.labels):,} images")
+            temperature = evaluation.get("temperature")
+            evaluation["sets"][name], mistakes[name] = evaluate(
+                predict, examples, class_names, temperature, title, date
+            )
+    return AllFound(evaluation, mistakes)
+
+
+def finite_logits(predict: Predict, images: np.ndarray, what: str) -> np.ndarray:
+    """Logits `[N, K]` of images `[N, 32, 32, 3] uint8`.
+
+    Raises:
+      RunError: some are no numbers, of which nothing can be said.
+    """
+    logits = predict(np.ascontiguousarray(images))
+    if not np.isfinite(logits).all():
+        raise RunError(f"{what}: the network's answers are not finite numbers; train it anew")
+    return logits
+
+
+def evaluate(
+    predict: Predict,
+    examples: Examples,
+    class_names: Sequence[str],
+    temperature: float | None,
+    title: str,
+    date: str,
+) -> Found:
+    """Accuracy, calibration and mistakes on one set of images.
+
+    Args:
+      predict: the network.
+      examples: at least one.
+      class_names: by label.
+      temperature: fitted elsewhere (`fitted_temperature`); None leaves its figures out.
+      title: what the set is called.
+      date: when this is done.
+
+    Raises:
+      RunError: the network's answers are not finite.
+    """
+    images, labels = examples
+    logits = finite_logits(predict, images, title)
+    both_sides = (logits + finite_logits(predict, images[:, :, ::-1], title)) / 2
+    right = logits.argmax(-1) == labels
+    counts, correct = (
+        np.bincount(labels, weights, minlength=len(class_names)) for weights in (None, right)
+    )
+    mistakes = confident_mistakes(logits, examples)
+    figures: Figures = {
+        "title": title,
+        "date": date,
+        "images": len(labels),
+        "accuracy": float(right.mean()),
+        "interval": list(interval(int(right.sum()), len(labels))),
+        "accuracy_flip": float((both_sides.argmax(-1) == labels).mean()),
+        "class_accuracy": {
+            name: float(correct[label] / counts[label])
+            for label, name in enumerate(class_names)
+            if counts[label]
+        },
+        "plain": calibration(logits, labels),
+        "mistakes": [
+            {
+                "index": int(index),
+                "label": class_names[label],
+                "predicted": class_names[predicted],
+                "confidence": min(1.0, float(confidence)),
+            }
+            for index, label, predicted, confidence in zip(
+                *(mistakes[k] for k in ("index", "label", "predicted", "confidence")), strict=True
+            )
+        ],
+    }
+    if temperature is not None:
+        figures["tempered"] = calibration(logits, labels, temperature)
+    return Found(figures, mistakes)
+
+
+def evaluate_corrupted(
+    predict: Predict,
+    examples: Examples,
+    date: str,
+    begin: Callable[[str], None] = lambda kind: None,
+) -> Corrupted:
+    """Accuracy by kind and strength of what is done to images.
+
+    Args:
+      predict: the network.
+      examples: at least one.
+      date: when this is done.
+      begin: told each kind before it is done.
+
+    Raises:
+      RunError: the network's answers are not finite.
+    """
+    images, labels = examples
+
+    def accuracy(images: np.ndarray, what: str) -> float:
+        return float((finite_logits(predict, images, what).argmax(-1) == labels).mean())
+
+    def by_strength(kind: str) -> Iterator[float]:
+        begin(kind)
+        for level in range(1, STRENGTHS + 1):
+            yield accuracy(corrupted(kind, level, images), f"{kind}, strength {level}")
+
+    return {
+        "date": date,
+        "images": len(labels),
+        "clean": accuracy(images, "clean images"),
+        "accuracy": {kind: list(by_strength(kind)) for kind in CORRUPTIONS},
+    }

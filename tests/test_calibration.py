@@ -1,0 +1,94 @@
+"""Intervals, calibration and temperature against SciPy, closed forms and loops."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from jaxcifar.runs.evaluation import BINS
+from jaxcifar.trained.calibration import (
+    COLDEST,
+    HOTTEST,
+    calibration,
+    fitted_temperature,
+    interval,
+    log_probabilities,
+)
+
+
+def guesses(count=400, classes=10, scale=3.0, seed=0):
+    """Logits and labels drawn from their own probabilities: calibrated at temperature 1."""
+    rng = np.random.RandomState(seed)
+    logits = scale * rng.randn(count, classes)
+    odds = np.exp(logits)
+    ends = (odds / odds.sum(-1, keepdims=True)).cumsum(-1)
+    return logits.astype(np.float32), (rng.rand(count, 1) > ends).sum(-1).clip(0, classes - 1)
+
+
+@pytest.mark.parametrize(
+    ("correct", "images"), [(0, 40), (40, 40), (1, 1), (37, 50), (9131, 10000)]
+)
+def test_the_interval_is_scipys(correct, images):
+    expected = stats.binomtest(correct, images).proportion_ci(0.95, method="wilson")
+    assert interval(correct, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_interval_in_closed_form():
+    """Its ends are those shares from which the observed one is 1.96 deviations away."""
+    for end in interval(37, 50):
+        assert abs(37 / 50 - end) / math.sqrt(end * (1 - end) / 50) == pytest.approx(1.959964)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 4.0])
+def test_calibration_by_a_loop(temperature):
+    logits, labels = guesses()
+    got = calibration(logits, labels, temperature)
+    bins, loss = [[] for _ in range(BINS)], 0.0
+    for row, label in zip(np.float64(logits), labels, strict=True):
+        odds = [math.exp(value / temperature) for value in row]
+        chances = [value / sum(odds) for value in odds]
+        loss -= math.log(chances[label]) / len(labels)
+        sure = max(chances)
+        [place] = [i for i in range(BINS) if i / BINS < sure <= (i + 1) / BINS]
+        bins[place].append((sure, chances.index(sure) == label))
+    ece = 0.0
+    for said, held in zip(got["bins"], bins, strict=True):
+        assert said["images"] == len(held)
+        if held:
+            sure, right = np.mean(held, axis=0)
+            assert (said["confidence"], said["accuracy"]) == pytest.approx((sure, right))
+            ece += len(held) / len(labels) * abs(sure - right)
+    assert got["ece"] == pytest.approx(ece)
+    assert got["loss"] == pytest.approx(loss)
+
+
+def test_sure_answers_stand_in_the_last_bin():
+    got = calibration(np.float32([[900, 0], [0, 900], [900, 0]]), np.array([0, 1, 1]))
+    assert got["bins"][-1] == {"images": 3, "confidence": 1.0, "accuracy": 2 / 3}
+    assert got["ece"] == pytest.approx(1 / 3)
+    assert got["loss"] == pytest.approx(300)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.5])
+def test_the_temperature_is_scipys(factor):
+    logits, labels = guesses(4000)
+    logits = factor * logits
+
+    def loss(log_temperature):
+        logs = log_probabilities(logits / math.exp(log_temperature))
+        return -logs[range(len(labels)), labels].mean()
+
+    best = optimize.minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-9})
+    got = fitted_temperature(logits, labels)
+    assert got == pytest.approx(math.exp(best.x), rel=1e-4)
+    assert got == pytest.approx(factor, rel=0.1)  # that of the probabilities they were drawn from
+    plain, tempered = (calibration(logits, labels, t) for t in (1.0, got))
+    assert tempered["loss"] <= plain["loss"]
+
+
+def test_the_temperature_stays_finite():
+    logits = np.eye(3, dtype=np.float32)
+    assert fitted_temperature(logits, np.arange(3)) == COLDEST
+    assert fitted_temperature(logits, (np.arange(3) + 1) % 3) == HOTTEST
+    assert fitted_temperature(np.zeros((3, 3)), np.arange(3)) in (COLDEST, HOTTEST)

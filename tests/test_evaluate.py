@@ -1,0 +1,327 @@
+"""Evaluating finished runs: figures against NumPy, sets by name, what stays in a run's folder."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import assert_one_line_error, command
+from PIL import Image
+from rich.console import Console
+from scipy import stats
+from small import SMALL
+
+from experiments import evaluate as evaluate_command
+from experiments.evaluated import short_names
+from jaxcifar.config import Config
+from jaxcifar.data import Examples
+from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
+from jaxcifar.errors import BusyError, RunError, UsageError
+from jaxcifar.machine.files import locked
+from jaxcifar.runs.evaluation import read_evaluation, read_looks, record
+from jaxcifar.runs.fit import fit
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.task import Task
+from jaxcifar.trained import sets
+from jaxcifar.trained.calibration import calibration, fitted_temperature
+from jaxcifar.trained.evaluate import evaluate, evaluate_corrupted, evaluate_sets
+from jaxcifar.trained.sets import ImageSet, image_set, some_of, trained_on
+
+NAMES = tuple("abcdefghij")
+WEIGHTS = np.random.RandomState(3).randn(32 * 32 * 3, 10) / 20
+DATE = "2026-01-02T03:04:05+00:00"
+CONFIG = Config.create(
+    "cnn", arch_args=SMALL, dataset="shapes10", epochs=2, batch_size=32, learning_rate=0.01
+)
+
+
+def linear(images):
+    """Logits by a made-up network that sees left and right differently."""
+    return (np.float32(images).reshape(len(images), -1) / 255 - 0.5) @ WEIGHTS
+
+
+def some_images(count=60, seed=0):
+    rng = np.random.RandomState(seed)
+    images = rng.randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+    return Examples(images, (np.arange(count) % 7).astype(np.int32))  # no image of the last three
+
+
+def test_figures_by_a_loop():
+    images, labels = some_images()
+    found = evaluate(linear, Examples(images, labels), NAMES, 2.0, "some", DATE)
+    figures, right, flipped, mistakes = found.figures, [], [], []
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        logits, mirrored = linear(image[None])[0], linear(image[None, :, ::-1])[0]
+        right.append(logits.argmax() == label)
+        flipped.append((logits + mirrored).argmax() == label)
+        odds = np.exp(logits)
+        if not right[-1]:
+            mistakes.append((-odds.max() / odds.sum(), i, NAMES[label], NAMES[logits.argmax()]))
+    assert figures["accuracy"] == pytest.approx(np.mean(right))
+    assert figures["accuracy_flip"] == pytest.approx(np.mean(flipped))
+    assert np.mean(right) != np.mean(flipped)
+    wilson = stats.binomtest(sum(right), 60).proportion_ci(0.95, "wilson")
+    assert figures["interval"] == pytest.approx([wilson.low, wilson.high])
+    by_class = {NAMES[c]: np.mean(np.asarray(right)[labels == c]) for c in range(7)}
+    assert figures["class_accuracy"] == pytest.approx(by_class)
+    assert figures["plain"] == calibration(linear(images), labels)
+    assert figures["tempered"] == calibration(linear(images), labels, 2.0)
+    told = [(m["index"], m["label"], m["predicted"]) for m in figures["mistakes"]]
+    assert told == [tuple(mistake[1:]) for mistake in sorted(mistakes)[:20]]
+    np.testing.assert_array_equal(found.mistakes["image"][0], images[told[0][0]])
+
+
+def test_the_temperature_is_that_of_the_validation_images():
+    test, val = some_images(), some_images(seed=1)
+    found = evaluate_sets(linear, NAMES, [ImageSet("test", "t", test)], val, DATE).evaluation
+    expected = fitted_temperature(linear(val.images), val.labels)
+    assert found["temperature"] == expected
+    assert found["sets"]["test"]["tempered"]["loss"] == pytest.approx(
+        calibration(linear(test.images), test.labels, expected)["loss"]
+    )
+    none = val._replace(images=val.images[:0], labels=val.labels[:0])
+    for val in (none, None):
+        found = evaluate_sets(linear, NAMES, [ImageSet("test", "t", test)], val, DATE).evaluation
+        assert "temperature" not in found
+        assert "tempered" not in found["sets"]["test"]
+
+
+def test_corruptions_are_of_all_kinds_and_strengths():
+    images, labels = some_images(20)
+    told = []
+    found = evaluate_corrupted(linear, Examples(images, labels), DATE, told.append)
+    assert told == list(CORRUPTIONS) == list(found["accuracy"])
+    for kind, values in found["accuracy"].items():
+        expected = [
+            (linear(corrupted(kind, level, images)).argmax(-1) == labels).mean()
+            for level in range(1, STRENGTHS + 1)
+        ]
+        assert values == pytest.approx(expected)
+    assert found["clean"] == pytest.approx((linear(images).argmax(-1) == labels).mean())
+
+
+def test_answers_that_are_no_numbers_are_refused():
+    with pytest.raises(RunError, match="some: the network's answers are not finite"):
+        evaluate(lambda x: linear(x) * np.nan, some_images(), NAMES, None, "some", DATE)
+
+
+def write_images(folder, counts):
+    """Grey images by class, as bright as their class's letter says."""
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            grey = np.full((40, 40, 3), 20 * (ord(name[-1]) - ord("a")), np.uint8)
+            Image.fromarray(grey).save(folder / name / f"{i}.png")
+
+
+def test_a_folder_of_images_is_numbered_as_the_run_is(tmp_path):
+    write_images(tmp_path / "photos", {"c": 4, "b": 7})
+    found = image_set(str(tmp_path / "photos"), None, NAMES, tmp_path / "data", print)
+    assert (found.name, found.title) == ("own:photos", "photos")
+    counts = np.bincount(found.examples.labels, minlength=10)
+    np.testing.assert_array_equal(counts, [0, 7, 4, 0, 0, 0, 0, 0, 0, 0])
+    greys = found.examples.images.mean((1, 2, 3))
+    np.testing.assert_allclose(greys, 20 * found.examples.labels)
+
+
+def test_of_a_folder_in_two_parts_the_tests_are_taken(tmp_path):
+    for part, counts in (("train", {"a": 9, "b": 9}), ("test", {"a": 3, "b": 2})):
+        write_images(tmp_path / "both" / part, counts)
+    found = image_set(str(tmp_path / "both"), None, NAMES, tmp_path / "data", print)
+    assert len(found.examples.labels) == 5
+    images, labels = np.zeros((8, 9, 9, 3), np.uint8), np.arange(8) % 2
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:3],
+             y_test=labels[:3], class_names=["b", "a"])  # fmt: skip
+    found = image_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path / "data", print)
+    assert sorted(found.examples.labels) == [0, 1, 1]
+
+
+def test_sets_that_there_are_not(tmp_path, easy_dataset):
+    write_images(tmp_path / "zoo", {"a": 2, "zebra": 2})
+    without = dataclasses.replace(
+        easy_dataset, val=Examples(*(part[:0] for part in easy_dataset.val))
+    )
+    for name, message in (
+        ("vall", "no such set; did you mean val"),
+        (str(tmp_path / "nowhere"), "no such set; choose val, test"),
+        (str(tmp_path / "zoo"), "has the class 'zebra', which the run does not know"),
+        ("val", "kept no images for validation"),
+        ("cifar10.1", "TFDS has not prepared it"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            image_set(name, lambda: without, NAMES, tmp_path / "data", print)
+
+
+def test_other_images_than_the_runs_are_refused(monkeypatch, easy_dataset, tmp_path):
+    monkeypatch.setattr(sets, "load_dataset", lambda *_: easy_dataset)
+    assert trained_on(CONFIG, NAMES, tmp_path) is easy_dataset
+    other = dataclasses.replace(CONFIG, data_sha256="0" * 64)
+    with pytest.raises(UsageError, match="other images than those"):
+        trained_on(other, NAMES, tmp_path)
+    with pytest.raises(UsageError, match="other images than those"):
+        trained_on(CONFIG, NAMES[::-1], tmp_path)
+
+
+def test_some_of_a_set_has_the_same_share_of_each_class():
+    examples = some_images(70)
+    few = some_of(examples, 21)
+    np.testing.assert_array_equal(np.bincount(few.labels), [3] * 7)
+    np.testing.assert_array_equal(few.images, some_of(examples, 21).images)
+    assert some_of(examples, 70) is some_of(examples, None) is examples
+    with pytest.raises(UsageError, match="--images 1"):
+        some_of(examples, 1)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, easy_dataset):
+    """Two finished runs."""
+    folder = tmp_path_factory.mktemp("finished")
+    with Path(os.devnull).open("w") as nowhere:
+        for seed in (0, 1):
+            config = dataclasses.replace(CONFIG, seed=seed)
+            fit(Task(config, folder / f"seed{seed}"), lambda: easy_dataset, Console(file=nowhere))
+    return folder
+
+
+@pytest.fixture
+def at_hand(monkeypatch, easy_dataset):
+    monkeypatch.setattr(sets, "load_dataset", lambda *_: easy_dataset)
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("evaluation.json", "test_looks.jsonl")
+    }
+
+
+def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys):
+    runs = [finished / "seed0", finished / "seed1"]
+    before = digests(finished)
+    write_images(tmp_path / "photos", {"c": 3, "d": 3})
+    on = ["--on", "test", "val", "corruptions", str(tmp_path / "photos")]
+    where = ["--json", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
+    evaluate_command.main([*map(str, runs), *on, *where, "--data-dir", str(tmp_path / "data")])
+    assert digests(finished) == before  # nothing that the run wrote
+    said = json.loads((tmp_path / "all.json").read_text())["runs"]
+    output = capsys.readouterr().out
+    for run, found in zip(runs, said, strict=True):
+        result = json.loads((run / "result.json").read_text())
+        kept = read_evaluation(RunFolder(run))
+        assert {"run": f"{finished.name}/{run.name}", **kept} == found
+        test = found["sets"]["test"]
+        assert test["accuracy"] == pytest.approx(result["test_accuracy"], abs=1e-6)
+        assert test["plain"]["loss"] == pytest.approx(result["test_loss"], rel=1e-4)
+        assert test["accuracy_flip"] == pytest.approx(result["test_accuracy_flip"], abs=1e-6)
+        assert found["sets"]["val"]["accuracy"] == pytest.approx(result["val_accuracy"], abs=1e-6)
+        assert found["sets"]["own:photos"]["images"] == 6
+        assert f"{test['accuracy']:.2%}" in output
+        [look] = read_looks(RunFolder(run))
+        assert look["purpose"].startswith("evaluate --on test val corruptions")
+    assert "looked at 2 times" in output
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"corruptions.png", "0-test-reliability.png", "1-own-photos-mistakes.png"} <= names
+    for path in (tmp_path / "out").iterdir():
+        Image.open(path).verify()
+
+
+def test_what_does_not_look_at_the_test_is_no_look(finished, at_hand, tmp_path, capsys):
+    run = finished / "seed0"
+    looks = len(read_looks(RunFolder(run)))
+    evaluate_command.main([str(run), "--on", "val", "--images", "20"])
+    assert len(read_looks(RunFolder(run))) == looks
+    assert read_evaluation(RunFolder(run))["sets"]["val"]["images"] == 20
+    evaluate_command.main([str(run)])
+    assert len(read_looks(RunFolder(run))) == looks + 1
+    assert read_evaluation(RunFolder(run))["sets"].keys() >= {"val", "test"}
+
+
+def test_a_run_in_use_is_only_read(finished, at_hand, capsys):
+    run = finished / "seed1"
+    before = [path.read_bytes() if path.exists() else b"" for path in of(run)]
+    with locked(run):
+        evaluate_command.main([str(run), "--on", "test"])
+    assert [path.read_bytes() if path.exists() else b"" for path in of(run)] == before
+    output = " ".join(capsys.readouterr().out.split())
+    assert "another process is at work there, so nothing is written there" in output
+    assert "Accuracy and calibration" in output
+
+
+def of(run):
+    return RunFolder(run).evaluation, RunFolder(run).test_looks
+
+
+def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, tmp_path, capsys):
+    def gone(*_):
+        raise UsageError("no such folder")
+
+    monkeypatch.setattr(sets, "load_dataset", gone)
+    write_images(tmp_path / "photos", {"c": 3, "d": 3})
+    data = ["--data-dir", str(tmp_path / "data")]
+    evaluate_command.main([str(finished / "seed0"), "--on", str(tmp_path / "photos"), *data])
+    assert "no temperature is fitted" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(UsageError, match="not at hand"):
+        evaluate_command.main([str(finished / "seed0"), "--on", "test", *data])
+
+
+def found_in(name, images, **said):
+    examples = some_images(images)
+    figures = evaluate(linear, examples, NAMES, None, name, DATE).figures
+    return {"sets": {name: figures}, **said}
+
+
+def test_the_newest_figures_of_a_set_stay(tmp_path):
+    look = {"date": DATE, "purpose": "a paper"}
+    assert record(tmp_path, found_in("x", 20, temperature=2.0), None) == []
+    assert record(tmp_path, found_in("y", 30), look) == [look]
+    assert record(tmp_path, found_in("x", 40), look) == [look, look]
+    found = read_evaluation(RunFolder(tmp_path))
+    assert {name: figures["images"] for name, figures in found["sets"].items()} == {
+        "x": 40,
+        "y": 30,
+    }
+    assert found["temperature"] == 2.0
+    with locked(tmp_path), pytest.raises(BusyError):
+        record(tmp_path, found_in("x", 20), look)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[]", '{"sets": {"test": {}}}', '{"sets": {}, "temperature": -1}', "{" * 9999]
+)  # fmt: skip
+def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, finished, content):
+    (tmp_path / "evaluation.json").write_text(content)
+    with pytest.raises(RunError, match=r"evaluation\.json.*; delete it") as told:
+        record(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "test_looks.jsonl").exists()
+
+
+def test_a_run_begun_anew_has_not_been_evaluated(tmp_path, easy_dataset):
+    config = dataclasses.replace(CONFIG, epochs=1)
+    with Path(os.devnull).open("w") as nowhere:
+        fit(Task(config, tmp_path), lambda: easy_dataset, Console(file=nowhere))
+        record(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
+        fit(Task(config, tmp_path, overwrite=True), lambda: easy_dataset, Console(file=nowhere))
+    assert not any(path.exists() for path in of(tmp_path))
+
+
+def test_bad_input_is_one_line(tmp_path, finished):
+    run = str(finished / "seed0")
+    data = ("--data-dir", str(tmp_path / "data"))
+    assert_one_line_error(command("evaluate", str(tmp_path)), 2, "no finished run here")
+    assert_one_line_error(command("evaluate", run, "--images", "0"), 2, "--images", "at least 1")
+    (tmp_path / "file").write_text("")
+    done = command("evaluate", run, "--out", str(tmp_path / "file"), *data)
+    assert_one_line_error(done, 1, "--out", "can't be made")
+
+
+def test_short_names_tell_runs_apart():
+    names = short_names([Path("x/a/seed0"), Path("y/a/seed0"), Path("y/b/seed0")])
+    assert list(names.values()) == ["x/a/seed0", "y/a/seed0", "y/b/seed0"]
+    assert list(short_names([Path("/long/way/a/seed0")]).values()) == ["a/seed0"]
+    assert list(short_names([Path("x"), Path("x"), Path("b/x")]).values()) == ["x", "b/x"]
