@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import pickle
+import shutil
 import zipfile
 
 import numpy as np
@@ -88,8 +89,6 @@ def test_a_run_has_what_reports_and_others_take(run, source, easy_dataset):
 
 
 def test_its_report_has_no_curves_and_says_why(run, tmp_path):
-    import shutil
-
     shutil.copytree(run[0], tmp_path / "run")
     write_report(tmp_path)
     text = (tmp_path / "REPORT.md").read_text()
@@ -203,7 +202,7 @@ def refused(path, *words):
 def test_no_pickle_is_executed(tmp_path):
     bad, left = tmp_path / "bad.pth", tmp_path / "left"
     torch.save({"conv1.weight": Bomb(left)}, bad)
-    refused(bad, "more than tensors")
+    refused(bad, "something else than tensors", "(Unsupported global: GLOBAL io.open")
     bad.write_bytes(pickle.dumps(Bomb(left)))
     refused(bad, "format")
     assert not left.exists()
@@ -246,7 +245,7 @@ def test_what_does_not_fit_is_named(source, easy_dataset, tmp_path):
         converted(path, tmp_path / "run", easy_dataset)
     assert "extra: [2] there, none expected" in str(told.value)
     assert "features.0.bias: [9] there, [4] expected" in str(told.value)
-    with pytest.raises(RunError, match=r"conv1\.weight: none there, \[4, 3, 3, 3\] expected"):
+    with pytest.raises(RunError, match=r"conv1\.weight: none there, \[4, 3, 3, 3\]"):
         converted(source[1], tmp_path / "run", easy_dataset, "resnet18")
     assert not (tmp_path / "run").exists()
 
@@ -282,6 +281,7 @@ def test_without_images_there_are_weights_and_no_result(source, tmp_path):
 def test_the_command(source, shapes_dir, tmp_path):
     where = ("--data-dir", shapes_dir, "--run-dir", str(tmp_path / "run"))
     network = ("--arch", "cnn", "--arch-args", "widths=4,6,10", "hidden=12")
+    (tmp_path / "net.py").write_text("Net = None")
     small = (str(source[1]), *network, "--dataset", "shapes10", *where)
     done = command("convert", *small)
     assert done.returncode == 0, done.stderr
@@ -289,7 +289,7 @@ def test_the_command(source, shapes_dir, tmp_path):
     for code, word, arguments in (
         (2, "--std", (*small, "--std", "1", "0", "1")),
         (2, "--mean", (*small, "--mean", "1", "nan", "1")),
-        (2, "cnn, resnet18, fastnet", (*small, "--arch", "net.py:Net")),
+        (2, "cnn, resnet18, fastnet", (*small, "--arch", f"{tmp_path}/net.py:Net")),
         (1, "there", (*small, "--arch-args", "widths=4,6,9", "hidden=12")),
     ):
         assert_one_line_error(command("convert", *arguments), code, word)

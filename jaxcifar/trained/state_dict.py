@@ -106,9 +106,9 @@ def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _why(error: Exception) -> str:
-    """PyTorch tells at length how to execute the file all the same."""
-    reason = re.search(r"WeightsUnpickler error: (.*)|Unsupported .*", str(error))
-    return printable(reason[0] if reason else first_line(error), 2 * _LONGEST)
+    """The reason alone: PyTorch goes on to tell how to execute the file all the same."""
+    reason = re.search(r"WeightsUnpickler error: (.+?)(?:\. |$)", str(error), re.MULTILINE)
+    return printable(reason[1] if reason else first_line(error), 2 * _LONGEST)
 
 
 def _require_bounded(file: BinaryIO) -> None:
@@ -156,7 +156,9 @@ def to_ours(
             raise RunError(
                 f"{path}: {name} is not all ones, but {config.network_title} scales by 1"
             )
-    expected = {place.theirs: place.their_shape for place in where}
+    # Weights first: they tell more than statistics.
+    ordered = sorted(where, key=lambda place: "running_" in place.theirs)
+    expected = {place.theirs: place.their_shape for place in ordered}
     there = {name: array.shape for name, array in arrays.items() if name not in ones}
     if wrong := [name for name in {**expected, **there} if expected.get(name) != there.get(name)]:
         told = [
