@@ -60,13 +60,13 @@ def main(argv: Sequence[str]) -> None:
     console = Console(emoji=False, highlight=False)
     say = teller(console)
     names = short_names(options.runs)
+    if options.out:
+        make_folder(options.out)
     work = []  # what can be refused is refused before anything takes long
     for run in names:
         classifier = load(run, data_dir=options.data_dir)
         read_evaluation(RunFolder(run)), read_looks(RunFolder(run))
         work.append((run, classifier, *images_of(run, classifier.class_names, options, say)))
-    if options.out:
-        make_folder(options.out)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     purpose = f"evaluate --on {' '.join(options.on)}"[:1000]
     look: Look | None = {"date": date, "purpose": purpose} if {*OF_TEST} & {*options.on} else None
@@ -98,7 +98,7 @@ def images_of(
 ) -> tuple[list["ImageSet"], Any]:
     """The sets that a run is to be evaluated on, and its validation images if they are at hand."""
     from jaxcifar.runs.folder import RunFolder
-    from jaxcifar.trained.sets import OF_TEST, image_set, some_of, trained_on
+    from jaxcifar.trained.sets import OF_TEST, image_set, trained_on
 
     dataset = None
     try:
@@ -111,7 +111,7 @@ def images_of(
     sets = []
     for name in dict.fromkeys(options.on):
         found = image_set(name, lambda: dataset, class_names, options.data_dir, say)
-        sets.append(found._replace(examples=some_of(found.examples, options.images)))
+        sets.append(found.some(options.images))
     if len({found.name for found in sets}) < len(sets):
         raise UsageError("--on: two sets would go by one name; evaluate on one after the other")
     return sets, dataset and dataset.val

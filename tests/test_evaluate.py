@@ -28,7 +28,7 @@ from jaxcifar.runs.task import Task
 from jaxcifar.trained import sets
 from jaxcifar.trained.calibration import calibration, fitted_temperature
 from jaxcifar.trained.evaluate import evaluate, evaluate_corrupted, evaluate_sets
-from jaxcifar.trained.sets import ImageSet, image_set, some_of, trained_on
+from jaxcifar.trained.sets import ImageSet, image_set, trained_on
 
 NAMES = tuple("abcdefghij")
 WEIGHTS = np.random.RandomState(3).randn(32 * 32 * 3, 10) / 20
@@ -49,9 +49,13 @@ def some_images(count=60, seed=0):
     return Examples(images, (np.arange(count) % 7).astype(np.int32))  # no image of the last three
 
 
+def as_set(examples):
+    return ImageSet("test", "some", examples)
+
+
 def test_figures_by_a_loop():
     images, labels = some_images()
-    found = evaluate(linear, Examples(images, labels), NAMES, 2.0, "some", DATE)
+    found = evaluate(linear, as_set(Examples(images, labels)), NAMES, 2.0, DATE)
     figures, right, flipped, mistakes = found.figures, [], [], []
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         logits, mirrored = linear(image[None])[0], linear(image[None, :, ::-1])[0]
@@ -76,7 +80,7 @@ def test_figures_by_a_loop():
 
 def test_the_temperature_is_that_of_the_validation_images():
     test, val = some_images(), some_images(seed=1)
-    found = evaluate_sets(linear, NAMES, [ImageSet("test", "t", test)], val, DATE).evaluation
+    found = evaluate_sets(linear, NAMES, [as_set(test)], val, DATE).evaluation
     expected = fitted_temperature(linear(val.images), val.labels)
     assert found["temperature"] == expected
     assert found["sets"]["test"]["tempered"]["loss"] == pytest.approx(
@@ -84,7 +88,7 @@ def test_the_temperature_is_that_of_the_validation_images():
     )
     none = val._replace(images=val.images[:0], labels=val.labels[:0])
     for val in (none, None):
-        found = evaluate_sets(linear, NAMES, [ImageSet("test", "t", test)], val, DATE).evaluation
+        found = evaluate_sets(linear, NAMES, [as_set(test)], val, DATE).evaluation
         assert "temperature" not in found
         assert "tempered" not in found["sets"]["test"]
 
@@ -105,7 +109,7 @@ def test_corruptions_are_of_all_kinds_and_strengths():
 
 def test_answers_that_are_no_numbers_are_refused():
     with pytest.raises(RunError, match="some: the network's answers are not finite"):
-        evaluate(lambda x: linear(x) * np.nan, some_images(), NAMES, None, "some", DATE)
+        evaluate(lambda x: linear(x) * np.nan, as_set(some_images()), NAMES, None, DATE)
 
 
 def write_images(folder, counts):
@@ -166,13 +170,17 @@ def test_other_images_than_the_runs_are_refused(monkeypatch, easy_dataset, tmp_p
 
 
 def test_some_of_a_set_has_the_same_share_of_each_class():
-    examples = some_images(70)
-    few = some_of(examples, 21)
-    np.testing.assert_array_equal(np.bincount(few.labels), [3] * 7)
-    np.testing.assert_array_equal(few.images, some_of(examples, 21).images)
-    assert some_of(examples, 70) is some_of(examples, None) is examples
+    whole = as_set(some_images(70))
+    few = whole.some(21)
+    images, labels = few.examples
+    np.testing.assert_array_equal(np.bincount(labels), [3] * 7)
+    np.testing.assert_array_equal(images, whole.examples.images[few.places])
+    np.testing.assert_array_equal(few.places, whole.some(21).places)
+    assert whole.some(70) is whole.some(None) is whole
+    told = evaluate(linear, few, NAMES, None, DATE).figures["mistakes"]
+    assert {mistake["index"] for mistake in told} <= set(few.places.tolist())
     with pytest.raises(UsageError, match="--images 1"):
-        some_of(examples, 1)
+        whole.some(1)
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +278,7 @@ def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, 
 
 def found_in(name, images, **said):
     examples = some_images(images)
-    figures = evaluate(linear, examples, NAMES, None, name, DATE).figures
+    figures = evaluate(linear, as_set(examples), NAMES, None, DATE).figures
     return {"sets": {name: figures}, **said}
 
 
@@ -312,12 +320,25 @@ def test_a_run_begun_anew_has_not_been_evaluated(tmp_path, easy_dataset):
 
 def test_bad_input_is_one_line(tmp_path, finished):
     run = str(finished / "seed0")
-    data = ("--data-dir", str(tmp_path / "data"))
     assert_one_line_error(command("evaluate", str(tmp_path)), 2, "no finished run here")
     assert_one_line_error(command("evaluate", run, "--images", "0"), 2, "--images", "at least 1")
+
+
+def test_where_pictures_and_figures_cant_go(tmp_path, finished, at_hand):
     (tmp_path / "file").write_text("")
-    done = command("evaluate", run, "--out", str(tmp_path / "file"), *data)
-    assert_one_line_error(done, 1, "--out", "can't be made")
+    run = str(finished / "seed0")
+    with pytest.raises(RunError, match=r"--out .*file: can't be made"):
+        evaluate_command.main([run, "--on", "val", "--out", str(tmp_path / "file")])
+    with pytest.raises(RunError, match=r"--json .*file/x: can't be written"):
+        evaluate_command.main([run, "--on", "val", "--json", str(tmp_path / "file" / "x")])
+
+
+def test_one_name_is_one_set(tmp_path, finished, at_hand):
+    for folder in ("x/photos", "y/photos"):
+        write_images(tmp_path / folder, {"c": 2, "d": 2})
+    on = [str(tmp_path / folder) for folder in ("x/photos", "y/photos")]
+    with pytest.raises(UsageError, match="two sets would go by one name"):
+        evaluate_command.main([str(finished / "seed0"), "--on", *on])
 
 
 def test_short_names_tell_runs_apart():

@@ -29,6 +29,7 @@ from jaxcifar.runs.plots import figure_with_axes, shown
 _TEMPERED = "#d55e00"
 _COLUMNS = 4  # panels of corruptions beside each other
 _MOST_SETS = 20  # lines of the table
+_FEW = 10  # images of a bin that is left out of the picture, whose accuracy is chance
 _CALIBRATED = 0.01  # a smaller expected calibration error is called none
 
 
@@ -158,6 +159,8 @@ def _corruption_sentence(found: Corrupted) -> str:
 def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
     """Accuracy by the probability of the answer, and how many images have such an answer.
 
+    Bins of fewer than `_FEW` images are left out, if there is a larger one.
+
     Args:
       figures: of one set.
       temperature: that of `tempered`, for the legend.
@@ -174,7 +177,8 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
         at = "" if temperature is None else f" {temperature:.3g}"
         curves.append((f"at temperature{at}", figures["tempered"], _TEMPERED, "s--"))
     for name, calibration, color, style in curves:
-        parts = [part for part in calibration["bins"] if part["images"]]
+        least = min(_FEW, max(part["images"] for part in calibration["bins"]))
+        parts = [part for part in calibration["bins"] if part["images"] >= max(1, least)]
         sure, right = ([part[key] for part in parts] for key in ("confidence", "accuracy"))
         label = f"{name}: error {calibration['ece']:.2%}"
         axes.plot(sure, right, style, color=color, label=label, markersize=4)
@@ -208,9 +212,11 @@ def plot_corruptions(found: Mapping[str, Corrupted], title: str, path: Path) -> 
         panel.grid(alpha=0.3)
         panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for panel in panels[max(0, len(kinds) - _COLUMNS) : len(kinds)]:  # with none below
+        panel.tick_params(labelbottom=True)
+        panel.set_xlabel("strength")
     for panel in panels[len(kinds) :]:
         panel.set_axis_off()
-    figure.supxlabel("strength", fontsize=10)
     figure.supylabel("accuracy", fontsize=10)
     if len(found) > 1:
         legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)

@@ -160,23 +160,10 @@ class RunFolder:
     def _clear(self) -> None:
         # A folder half cleared must not pass for a finished run, but for a run: result first,
         # config last.
-        for path in (
-            self.result,
-            self.failure,
-            self.checkpoints,
-            self.sources,
-            self.metrics,
-            self.mistakes,
-            self.weights,
-            self.evaluation,
-            self.test_looks,
-            self.network,
-            self.summary,
-            self.model_plot,
-            self.accuracy_plot,
-            self.loss_plot,
-            self.config,
-        ):
+        others = [
+            path for name, path in vars(self).items() if name not in ("path", "result", "config")
+        ]
+        for path in (self.result, *others, self.config):
             try:
                 remove(path)
             except OSError as error:

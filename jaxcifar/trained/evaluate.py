@@ -59,17 +59,17 @@ def evaluate_sets(
         begin("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
         evaluation["temperature"] = fitted_temperature(logits, val.labels)
-    for name, title, examples in sets:
-        if name == OF_CORRUPTED:
+    for part in sets:
+        if part.name == OF_CORRUPTED:
             found = evaluate_corrupted(
-                predict, examples, date, lambda kind: begin(f"corruptions: {kind}")
+                predict, part.examples, date, lambda kind: begin(f"corruptions: {kind}")
             )
             evaluation["corruptions"] = found
         else:
-            begin(f"{title}, {len(examples.labels):,} images")
+            begin(f"{part.title}, {len(part.examples.labels):,} images")
             temperature = evaluation.get("temperature")
-            evaluation["sets"][name], mistakes[name] = evaluate(
-                predict, examples, class_names, temperature, title, date
+            evaluation["sets"][part.name], mistakes[part.name] = evaluate(
+                predict, part, class_names, temperature, date
             )
     return AllFound(evaluation, mistakes)
 
@@ -88,35 +88,35 @@ def finite_logits(predict: Predict, images: np.ndarray, what: str) -> np.ndarray
 
 def evaluate(
     predict: Predict,
-    examples: Examples,
+    part: ImageSet,
     class_names: Sequence[str],
     temperature: float | None,
-    title: str,
     date: str,
 ) -> Found:
     """Accuracy, calibration and mistakes on one set of images.
 
     Args:
       predict: the network.
-      examples: at least one.
+      part: at least one image.
       class_names: by label.
       temperature: fitted elsewhere (`fitted_temperature`); None leaves its figures out.
-      title: what the set is called.
       date: when this is done.
 
     Raises:
       RunError: the network's answers are not finite.
     """
-    images, labels = examples
-    logits = finite_logits(predict, images, title)
-    both_sides = (logits + finite_logits(predict, images[:, :, ::-1], title)) / 2
+    images, labels = part.examples
+    logits = finite_logits(predict, images, part.title)
+    both_sides = (logits + finite_logits(predict, images[:, :, ::-1], part.title)) / 2
     right = logits.argmax(-1) == labels
     counts, correct = (
         np.bincount(labels, weights, minlength=len(class_names)) for weights in (None, right)
     )
-    mistakes = confident_mistakes(logits, examples)
+    mistakes = confident_mistakes(logits, part.examples)
+    if part.places is not None:
+        mistakes["index"] = part.places[mistakes["index"]]
     figures: Figures = {
-        "title": title,
+        "title": part.title,
         "date": date,
         "images": len(labels),
         "accuracy": float(right.mean()),

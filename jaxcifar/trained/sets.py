@@ -31,11 +31,24 @@ class ImageSet(NamedTuple):
     Attributes:
       name: what `evaluation.json` calls it; no two of different images are the same.
       title: what tables and plots call it.
+      places: where the images stand in the whole set, `[N]` integers; None if this is all of it.
     """
 
     name: str
     title: str
     examples: Examples
+    places: np.ndarray | None = None
+
+    def some(self, most: int | None) -> "ImageSet":
+        """About so many of the images, always the same and the same share of every class."""
+        images, labels = self.examples
+        if most is None or most >= len(labels):
+            return self
+        _, chosen = stratified(labels, most / len(labels))
+        if not len(chosen):
+            raise UsageError(f"--images {most}: is less than an image of each class; give more")
+        chosen = np.sort(chosen)
+        return self._replace(examples=Examples(images[chosen], labels[chosen]), places=chosen)
 
 
 def trained_on(
@@ -126,14 +139,3 @@ def _relabelled(
         )
     numbers = np.asarray([ours.index(name) for name in theirs], np.int32)
     return numbers[labels]
-
-
-def some_of(examples: Examples, most: int | None) -> Examples:
-    """About so many of the examples, always the same and the same share of every class."""
-    if most is None or most >= len(examples.labels):
-        return examples
-    _, chosen = stratified(examples.labels, most / len(examples.labels))
-    if not len(chosen):
-        raise UsageError(f"--images {most}: is less than an image of each class; give more")
-    chosen = np.sort(chosen)
-    return Examples(examples.images[chosen], examples.labels[chosen])

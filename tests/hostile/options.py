@@ -9,7 +9,7 @@ from hostile.workshop import lost, state, written_anyway
 from jaxcifar.config import Config
 
 _CONFIG = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(Config) if f.metadata]
-_PATHS = {"--run-dir", "--out", "--plot", "--json", "--data-dir"}  # written to
+_PATHS = {"--run-dir", "--out", "--plot", "--sheet", "--json", "--data-dir"}  # written to
 _OWN = {
     "run": ["--run-dir", "--devices", "--process-id", "--overwrite"],
     "ablation": [
@@ -20,6 +20,7 @@ _OWN = {
     "prepare": ["--dataset", "--archive", "--data-dir"],
     "bench": ["--batch-size", "--dtype", "--peer", "--at-once", "--rounds", "--steps", "--json"],
     "scaling": ["--arch"],
+    "predict": ["--run", "--top", "--json", "--sheet"],
     "evaluate": ["--on", "--images", "--json", "--out", "--data-dir"],
 }
 _TRAINS = ("run", "ablation")
@@ -69,7 +70,7 @@ def _whole(command, given, trains, workshop):
         return [*given, "--arch", "nosuch"]
     if command == "report":
         return [value for value in given if value != "--nosuch"]
-    if command == "evaluate":
+    if command in ("evaluate", "predict"):
         return ["nowhere", *given]
     if command == "prepare":
         return ["--data-dir", "data", "--dataset", "nowhere", *given]

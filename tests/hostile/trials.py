@@ -75,7 +75,9 @@ def after_damage(workshop, folder, base, damaged, command):
     before = state(folder)
     answer = workshop.worker.run(name, *arguments, folder=folder)
     unfinished = base in ("tested", "half") or "result.json" in place
-    trains = command == "overwrite" or (name not in ("report", "evaluate") and unfinished)
+    trains = command == "overwrite" or (
+        name not in ("report", "evaluate", "predict") and unfinished
+    )
 
     def may_change(other):
         of_damaged = other == place or other.startswith(f"{place}/") or place.startswith(other)
@@ -173,9 +175,32 @@ def try_images(workshop, case):
         return [f"{damaged.name}: {what} [{answer.code}: {answer.err[-700:]}]" for what in wrong]
 
 
+def try_weights(workshop, case):
+    """A file of weights of any bytes, or with any card, to predict by."""
+    those, differences = case
+    content = (workshop.bases / "run" / "weights.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    if those:
+        for damage in those:
+            content = damage.to(content)
+    else:
+        card = inputs.changed(json.loads(header["__metadata__"]["jaxcifar"]), differences)
+        header["__metadata__"]["jaxcifar"] = json.dumps(card)
+        said = json.dumps(header).encode()
+        content = len(said).to_bytes(8, "little") + said + content[8 + length :]
+    with workshop.copy() as folder:
+        path = folder / "any.safetensors"
+        path.write_bytes(content)
+        before = state(folder)
+        answer = workshop.worker.run("predict", workshop.picture, "--run", path, folder=folder)
+        wrong = answer.complaints() + lost(before, state(folder), lambda place: False)
+        return [f"{what} [{answer.code}: {answer.err[-700:]}]" for what in wrong]
+
+
 _packings = st.sampled_from([bytes, bytes, gzip.compress, bz2.compress, lzma.compress])
 _raw = st.none() | raw_json | texts
-_commands = st.sampled_from(["run", "report", "ablation", "evaluate"])
+_commands = st.sampled_from(["run", "report", "ablation", "evaluate", "predict"])
 TRIALS = {
     "damage": Trial(
         st.tuples(st.sampled_from(BASES), parts, damages, _commands | st.just("overwrite")),
@@ -195,6 +220,9 @@ TRIALS = {
     ),
     "images": Trial(
         st.tuples(st.sampled_from(["pictures", "npz", "prepared"]), parts, damages), try_images, 60
+    ),
+    "weights": Trial(
+        st.tuples(st.lists(inputs.byte_damages, max_size=2), changes), try_weights, 40
     ),
     "options": Trial(option_cases, try_options, 60),
 }

@@ -43,6 +43,11 @@ class Workshop:
         self._make_images()
         self._make_runs()
 
+    @property
+    def picture(self):
+        """An image file."""
+        return self.root / "pictures" / "class0" / "0.png"
+
     def close(self):
         self.worker.close()
         shutil.rmtree(self.root)
@@ -64,6 +69,8 @@ class Workshop:
         where = folder / "out" / "slow" / "seed0" if base == "study" else folder / "out"
         if name == "evaluate":
             return [where, "--on", "test", "val", "--data-dir", self.data]
+        if name == "predict":
+            return [self.picture, "--run", where]
         momentum = ["--momentum", "0.8"] if base == "study" else []
         return ["--run-dir", where, "--processes", "1", *self.options(), *momentum]
 
