@@ -237,6 +237,28 @@ def test_what_is_no_state_dict_is_refused_in_one_line(source, tmp_path):
     refused(tmp_path / "none.pth", "none.pth")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of odd pickles
+def test_damaged_files_end_in_one_line(source, tmp_path):
+    """Or pass, where what was hit is a number or the padding."""
+    rng, refusals = np.random.RandomState(0), 0
+    safetensors.numpy.save_file({"a": np.ones((3, 4), np.float32)}, tmp_path / "a.safetensors")
+    torch.save({"net": {"a": torch.ones(3, 4)}, "acc": 0.5}, tmp_path / "a.pth")
+    for number in range(100):
+        whole = tmp_path / ("a.pth" if number % 2 else "a.safetensors")
+        content = bytearray(whole.read_bytes())
+        first, last = sorted(rng.randint(0, len(content), 2))
+        content[first:last] = b"" if number % 3 else content[first:last][::-1]
+        content[rng.randint(len(content))] = rng.randint(256)
+        (tmp_path / f"bad{whole.suffix}").write_bytes(content)
+        try:
+            read_state_dict(tmp_path / f"bad{whole.suffix}")
+        except RunError as error:
+            refusals += 1
+            assert len(str(error).splitlines()) == 1
+            assert "trust" not in str(error)
+    assert refusals > 50
+
+
 def test_what_does_not_fit_is_named(source, easy_dataset, tmp_path):
     state = torch.load(source[1], weights_only=True)
     path = tmp_path / "other.pth"

@@ -107,8 +107,9 @@ def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
 
 def _why(error: Exception) -> str:
     """The reason alone: PyTorch goes on to tell how to execute the file all the same."""
-    reason = re.search(r"WeightsUnpickler error: (.+?)(?:\. |$)", str(error), re.MULTILINE)
-    return printable(reason[1] if reason else first_line(error), 2 * _LONGEST)
+    _, _, reason = str(error).rpartition("WeightsUnpickler error: ")
+    reason = re.split(r"\.\s|\n", reason.strip(), maxsplit=1)[0]
+    return printable("PyTorch does not read it" if "trust" in reason else reason, _LONGEST)
 
 
 def _require_bounded(file: BinaryIO) -> None:
