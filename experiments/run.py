@@ -115,11 +115,14 @@ def not_cifar10(title: str) -> Panel:
 
 def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None:
     """Print a result."""
-    last = result["last_epoch"]
     say(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
     if "test_accuracy_flip" in result:
         say(f"with flips      {result['test_accuracy_flip']:.2%}, each image seen from both sides")
-    validated = result.get("val_accuracy")
+    if "converted" in result:
+        say(f"weights         converted from {result['converted']['file']}, not trained here")
+        say(f"files           {path}/: result.json, weights.safetensors, model.png")
+        return
+    last, validated = result["last_epoch"], result.get("val_accuracy")
     by = "" if validated is None else f", validation accuracy {validated:.2%}"
     say(f"chosen          epoch {result['selected_epoch']}{by} ({result['selection_rule']})")
     say(f"last epoch      {last['test_accuracy']:.2%} after epoch {last['epoch']}")

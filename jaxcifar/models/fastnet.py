@@ -18,7 +18,7 @@ from jaxcifar.models.layers import GELU, BatchNorm, Conv, Dense, Dtype, MaxPool,
 _SIZE = 2  # of a whitened patch, along both axes
 _EPSILON = 5e-4  # airbench's: directions of less variance than this are hardly amplified
 _STATS_KEPT = 0.6  # airbench's: averages over ten steps would lag behind so short a training
-_LOGIT_SCALE = 1 / 9  # hlb-CIFAR10's: logits that begin small keep the first, large steps stable
+LOGIT_SCALE = 1 / 9  # hlb-CIFAR10's: logits that begin small keep the first, large steps stable
 
 
 def whitening_kernel(images: jax.Array) -> jax.Array:
@@ -122,4 +122,4 @@ class FastNet(nn.Module):
             x = ConvGroup(width, self.dtype, self.axis_name)(x, train)
         x = x.max((1, 2))  # over the 3x3 pixels that three halvings leave of 31x31
         logits = Dense(self.num_classes, use_bias=False, dtype=self.dtype)(x)
-        return _LOGIT_SCALE * logits.astype(jnp.float32)
+        return LOGIT_SCALE * logits.astype(jnp.float32)

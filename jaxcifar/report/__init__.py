@@ -84,6 +84,8 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "times": costs.times(records),
         "time_sentence": costs.time_sentence(records),
         "commands": costs.commands(records),
+        "conversions": costs.conversions(records),
+        "trained": records.trained,
         "facts": costs.facts(records),
         "unfinished": [
             f"{run.path.relative_to(folder)}: "

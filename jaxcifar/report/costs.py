@@ -36,16 +36,18 @@ def times(records: Records) -> list[dict[str, Any]]:
             "hours": f"{_device_hours([v]):.2f}",
             "petaflop": "–" if (amount := _petaflop(v)) is None else f"{amount:.2f} PFLOP",
         }
-        for v in records.variations
+        for v in records.trained
     ]
 
 
 def time_sentence(records: Records) -> str:
     """How long all runs took, on what, and how fast that was."""
-    hours = _device_hours(records.variations)
-    devices = " and ".join(sorted({run.result["device"] for run in records.runs}))
-    took = f"{len(records.runs)} runs took {hours:.2f} hours on {plain(devices)}"
-    amounts = [_petaflop(v) for v in records.variations]
+    if not records.trained:
+        return ""
+    hours, runs = _device_hours(records.trained), [run for v in records.trained for run in v.runs]
+    devices = " and ".join(sorted({run.result["device"] for run in runs}))
+    took = f"{len(runs)} runs took {hours:.2f} hours on {plain(devices)}"
+    amounts = [_petaflop(v) for v in records.trained]
     if None in amounts:
         return f"{took}, all told."
     petaflop = sum(amounts)
@@ -60,7 +62,20 @@ def commands(records: Records) -> list[str]:
     return [
         printable(f"python -m experiments.run {shlex.join(variation.config.options())}", _LONGEST)
         for variation in records.alone
+        if not variation.runs[0].converted
     ]
+
+
+def conversions(records: Records) -> list[str]:
+    """The commands that convert what was, as a shell takes them."""
+    lines = []
+    for run in (run for variation in records.alone for run in variation.runs if run.converted):
+        words = [run.converted["file"], *run.config.options(), "--run-dir", "NEW_FOLDER"]
+        for name in ("mean", "std"):
+            values = run.result.get(f"channel_{name}")
+            words += [f"--{name}", *map(str, values)] if values else []
+        lines.append(printable(f"python -m experiments.convert {shlex.join(words)}", _LONGEST))
+    return lines
 
 
 def facts(records: Records) -> list[tuple[str, str]]:

@@ -25,20 +25,34 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
         "winner": winner,
         "best": best,
         "variations": network.variations,
-        "choice": choice(network),
+        "converted": network.converted and _origin(network),
+        "choice": "" if network.converted else choice(network),
         "collapses": collapses(network),
         "architecture": _architecture(best, title, draw),
-        "candidates": [candidate(v, winner) for v in network.by_validation],
+        "candidates": [] if network.converted else _candidates(network),
         "mistakes_sentence": classes.mistakes_sentence(best, winner.name),
         "confusions": classes.worst_confusions(best),
         "evaluation": evaluation_context(best, what, draw),
         "mistakes": _mistakes(best, f"Confident mistakes of {what}", draw),
         "pictures": {
-            **draw_curves(draw, [best], what),
+            **({} if network.converted else draw_curves(draw, [best], what)),
             "per_class": draw("classes", classes.plot_per_class, best, f"Test accuracy: {what}"),
             "confusion": draw("confusion", classes.plot_confusion, best, f"Test images: {what}"),
         },
     }
+
+
+def _origin(network: Network) -> str:
+    """Where the weights of a converted network are from."""
+    source = network.converted
+    return (
+        f"Its weights were converted from {plain(source['file'])} (SHA-256 `{source['sha256']}`), "
+        "not trained here: there are no epochs to show, and it is compared with no other network."
+    )
+
+
+def _candidates(network: Network) -> list[dict[str, Any]]:
+    return [candidate(variation, network.winner) for variation in network.by_validation]
 
 
 def _architecture(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]:

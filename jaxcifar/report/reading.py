@@ -54,6 +54,10 @@ def _require_whole(run: RunRecord) -> None:
     Raises:
       RunError: they don't.
     """
+    if run.converted:
+        if run.history:
+            raise RunError("metrics.jsonl has epochs, but result.json says it was converted")
+        return
     epochs = run.config.epochs
     if len(run.history) != epochs:
         raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs")
@@ -112,22 +116,27 @@ def _study(file: Path, finished: Iterable[RunRecord]) -> StudyRecord:
         raise RunError(_reason(error, file.parent)) from error
     variations: list[tuple[str, tuple[RunRecord, ...], Any]] = []
     for row in study.rows:
-        runs = [run for run in finished if run.path.parent == file.parent / row.name]
+        beside = [run for run in finished if run.path.parent == file.parent / row.name]
+        runs = [run for run in beside if not run.converted]
         variations += [(row.name, group, row.reference) for group in _alike(runs)]
     return StudyRecord(file.parent, study.title, study.reference, tuple(_named(variations)))
 
 
 def _alone(runs: Iterable[RunRecord]) -> list[Variation]:
-    return _named(
-        (group[0].config.run_name().rpartition("_seed")[0], group, ()) for group in _alike(runs)
-    )
+    return _named((_name(group[0]), group, ()) for group in _alike(runs))
+
+
+def _name(run: RunRecord) -> str:
+    """What a run that is in no study is called, its seed aside."""
+    return run.converted["file"] if run.converted else run.config.run_name().rpartition("_seed")[0]
 
 
 def _alike(runs: Iterable[RunRecord]) -> list[tuple[RunRecord, ...]]:
-    """Runs that differ in their seed alone, in the order of the seeds."""
+    """Runs that differ in their seed alone, in the order of the seeds; each converted one alone."""
     groups: dict[Any, list[RunRecord]] = {}
     for run in runs:
-        alike = dataclasses.replace(run.config, seed=0).to_json(), run.data.identity
+        config = dataclasses.replace(run.config, seed=0).to_json()
+        alike = config, run.data.identity, run.converted and run.path
         groups.setdefault(alike, []).append(run)
     return [tuple(sorted(group, key=lambda run: run.config.seed)) for group in groups.values()]
 
@@ -142,12 +151,17 @@ def _named(groups: Iterable[tuple[str, tuple[RunRecord, ...], Any]]) -> list[Var
 
 
 def _networks(variations: Iterable[Variation]) -> list[Network]:
-    """Variations by architecture and data, which are the same if their content is."""
+    """Variations by architecture and data, which are the same if their content is.
+
+    What was converted is a network by itself: nothing says how it was trained.
+    """
     groups: dict[Any, list[Variation]] = {}
     for variation in variations:
-        groups.setdefault((variation.config.arch, variation.data.identity), []).append(variation)
-    ordered = sorted(groups.values(), key=lambda vs: (vs[0].config.arch, vs[0].data.title))
-    titles = [f"{shared_title(group)} on {group[0].data.title}" for group in ordered]
+        [first, *_] = variation.runs
+        of_network = variation.config.arch, variation.data.identity, first.converted and first.path
+        groups.setdefault(of_network, []).append(variation)
+    ordered = sorted(groups.values(), key=_rank)
+    titles = [_title(group) for group in ordered]
     networks = []
     for title, group in zip(titles, ordered, strict=True):
         if titles.count(title) > 1:  # other data of the same name
@@ -155,6 +169,15 @@ def _networks(variations: Iterable[Variation]) -> list[Network]:
             title = f"{title}, SHA-256 {digests or 'unknown'}"
         networks.append(Network(title, tuple(group)))
     return networks
+
+
+def _rank(group: list[Variation]) -> tuple[str, str, bool]:
+    return group[0].config.arch, group[0].data.title, bool(group[0].runs[0].converted)
+
+
+def _title(group: list[Variation]) -> str:
+    title = f"{shared_title(group)} on {group[0].data.title}"
+    return f"{title}, converted from {group[0].name}" if group[0].runs[0].converted else title
 
 
 def shared_title(variations: Iterable[Variation]) -> str:

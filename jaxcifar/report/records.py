@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.runs.result import best_epoch
-from jaxcifar.runs.saved import Result, Row, class_names
+from jaxcifar.runs.saved import Result, Row, Source, class_names
 
 SYNTHETIC = "shapes10"
 # Settings that name files; the digests of those change with them and say nothing of their own.
@@ -66,6 +66,11 @@ class RunRecord:
             title=self.result["dataset"],
             fingerprints=tuple(digests.items()),
         )
+
+    @property
+    def converted(self) -> Source | None:
+        """The file that its weights are from, if they were not trained here."""
+        return (self.result or {}).get("converted")
 
     @property
     def class_names(self) -> list[str]:
@@ -132,6 +137,8 @@ class Variation:
     @property
     def best_run(self) -> RunRecord:
         """The one that validation chooses among the seeds, as it does among epochs."""
+        if self.runs[0].converted:
+            return self.runs[0]
         return max(self.runs, key=lambda r: (r.selected["val_accuracy"], -r.selected["val_loss"]))
 
 
@@ -152,6 +159,11 @@ class Network:
         return self.variations[0].data
 
     @property
+    def converted(self) -> Source | None:
+        """The file that its weights are from, if they were not trained here: then it is alone."""
+        return self.variations[0].runs[0].converted
+
+    @property
     def winner(self) -> Variation:
         """The one with the highest mean validation accuracy."""
         return self.by_validation[0]
@@ -159,6 +171,8 @@ class Network:
     @property
     def by_validation(self) -> list[Variation]:
         """The best first, by validation accuracy, then validation loss, both means over seeds."""
+        if self.converted:
+            return list(self.variations)
 
         def rank(variation: Variation) -> tuple[float, float]:
             losses = [run.selected["val_loss"] for run in variation.runs]
@@ -203,6 +217,11 @@ class Records:
     def variations(self) -> list[Variation]:
         """All of them, by network."""
         return [v for network in self.networks for v in network.variations]
+
+    @property
+    def trained(self) -> list[Variation]:
+        """Those whose weights were not converted from elsewhere."""
+        return [v for v in self.variations if not v.runs[0].converted]
 
     @property
     def runs(self) -> list[RunRecord]:

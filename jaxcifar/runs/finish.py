@@ -7,7 +7,10 @@ import jax
 import numpy as np
 
 from jaxcifar.config import Config
+from jaxcifar.data import Dataset, Examples
 from jaxcifar.machine import environment
+from jaxcifar.machine.sharing import place
+from jaxcifar.models.summary import summarize
 from jaxcifar.runs.hyperparameters import normalization
 from jaxcifar.runs.result import (
     best_epoch,
@@ -15,10 +18,12 @@ from jaxcifar.runs.result import (
     decimal,
     run_figures,
     tested_figures,
+    trained_figures,
 )
 from jaxcifar.runs.saved import Row
 from jaxcifar.runs.setup import Setup
 from jaxcifar.training.network import Variables
+from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState, evaluate
 
 
@@ -52,39 +57,76 @@ def tested(
     Returns:
       the content of `result.json` but for times, and that of `mistakes.npz`.
     """
-    dataset, program = setup.dataset, setup.program
-    logits, figures = _test(setup, chosen.variables, hp)
-    # Normalised if the run trained without, and the other way round.
-    other = setup.place(hp.replace(**normalization(not config.normalize, dataset)))
-    _, mismatched = _test(setup, chosen.variables, other)
-    epoch = best_epoch(history)
-    of_last = figures if epoch == len(history) else _test(setup, last.variables, hp)[1]
-    both_sides = _both_sides(setup, chosen.variables, hp, logits)
+    dataset, program, test = setup.dataset, setup.program, setup.test
+    logits, of_chosen = _test(program, chosen.variables, hp, test)
+    epoch, of_last = best_epoch(history), of_chosen
+    if epoch != len(history):
+        _, of_last = _test(program, last.variables, hp, test)
     result = {
-        **tested_figures(dataset.class_names, history, epoch, figures, mismatched, of_last),
-        "test_accuracy_flip": decimal(both_sides["accuracy"]),
-        **run_figures(setup.config_of(config), dataset, history, setup.summary),
-        "device": environment.describe_devices(program.mesh.devices.tolist()),
+        **_on_test(config, program, chosen.variables, hp, dataset, test, logits, of_chosen),
+        **trained_figures(history, epoch, of_last),
+        **run_figures(setup.config_of(config), dataset, setup.summary),
+        **_circumstances(program),
         "at_once": setup.together.at_once,
-        "compute_dtype": str(program.dtype),
+    }
+    return result, confident_mistakes(logits, dataset.test)
+
+
+def tested_alone(
+    config: Config, program: Program, variables: Variables, hp: Hyperparameters, dataset: Dataset
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Test weights that were not trained here, once.
+
+    Args:
+      config: of their network, and which images these are.
+      program: computes it.
+      variables: the weights.
+      hp: how images are normalised.
+      dataset: whose test images are looked at.
+
+    Returns:
+      as `tested`, without what only a training has.
+    """
+    test = place(dataset.test, program.replicated)
+    logits, figures = _test(program, variables, hp, test)
+    result = {
+        **_on_test(config, program, variables, hp, dataset, test, logits, figures),
+        **run_figures(config, dataset, summarize(program.model)),
+        **_circumstances(program),
+        "at_once": 1,
     }
     return result, confident_mistakes(logits, dataset.test)
 
 
 def _test(
-    setup: Setup, variables: Variables, hp: Hyperparameters
+    program: Program, variables: Variables, hp: Hyperparameters, test: Examples
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    test = setup.test
-    logits = setup.program.predict(variables, hp, test.images)
+    logits = program.predict(variables, hp, test.images)
     return np.asarray(logits), jax.device_get(evaluate(logits, test.labels))
 
 
-def _both_sides(
-    setup: Setup, variables: Variables, hp: Hyperparameters, logits: np.ndarray
+def _on_test(
+    config: Config,
+    program: Program,
+    variables: Variables,
+    hp: Hyperparameters,
+    dataset: Dataset,
+    test: Examples,
+    logits: np.ndarray,
+    figures: dict[str, Any],
 ) -> dict[str, Any]:
-    """`evaluate` of the mean of each test image's logits and its mirror image's.
+    """What the test images on the devices say beyond their `logits` and `figures`, and those."""
+    # Normalised if the run trained without, and the other way round.
+    other = hp.replace(**normalization(not config.normalize, dataset))
+    _, mismatched = _test(program, variables, place(other, program.replicated), test)
+    # Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
+    mirrored = program.predict(variables, hp, test.images[:, :, ::-1])
+    both_sides = jax.device_get(evaluate((logits + mirrored) / 2, test.labels))
+    return tested_figures(dataset.class_names, figures, mismatched, both_sides)
 
-    Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
-    """
-    mirrored = setup.program.predict(variables, hp, setup.test.images[:, :, ::-1])
-    return jax.device_get(evaluate((logits + mirrored) / 2, setup.test.labels))
+
+def _circumstances(program: Program) -> dict[str, str]:
+    return {
+        "device": environment.describe_devices(program.mesh.devices.tolist()),
+        "compute_dtype": str(program.dtype),
+    }

@@ -35,22 +35,18 @@ def best_epoch(history: Sequence[Row]) -> int:
 
 def tested_figures(
     class_names: Sequence[str],
-    history: Sequence[Row],
-    epoch: int,
     chosen: dict[str, Any],
     mismatched: dict[str, Any],
-    last: dict[str, Any],
+    both_sides: dict[str, Any],
 ) -> dict[str, Any]:
     """What the test images say.
 
     Args:
       class_names: of the data set.
-      history: rows of `metrics.jsonl`.
-      epoch: the one that validation chose.
-      chosen: `evaluate` of its weights.
+      chosen: `evaluate` of the weights.
       mismatched: the same with the images normalised if the run trained without, and the other
         way round.
-      last: `evaluate` of the last epoch's weights.
+      both_sides: the same with each image seen from both sides.
     """
     confusion = np.asarray(chosen["confusion"])
     class_accuracy = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
@@ -58,8 +54,22 @@ def tested_figures(
         "test_accuracy": decimal(chosen["accuracy"]),
         "test_loss": decimal(chosen["loss"]),
         "test_accuracy_mismatched": decimal(mismatched["accuracy"]),
+        "test_accuracy_flip": decimal(both_sides["accuracy"]),
         "class_accuracy": dict(zip(class_names, map(decimal, class_accuracy), strict=True)),
         "confusion_matrix": confusion.tolist(),  # a row a true class, a column a predicted one
+    }
+
+
+def trained_figures(history: Sequence[Row], epoch: int, last: dict[str, Any]) -> dict[str, Any]:
+    """What a training came to.
+
+    Args:
+      history: rows of `metrics.jsonl`.
+      epoch: the one that validation chose.
+      last: `evaluate` of the last epoch's weights on the test images.
+    """
+    images = sum(row["seconds"] * row["images_per_second"] for row in history)
+    return {
         "selected_epoch": epoch,
         **_chosen(history[epoch - 1]),
         "last_epoch": {
@@ -67,6 +77,7 @@ def tested_figures(
             "test_accuracy": decimal(last["accuracy"]),
             "test_loss": decimal(last["loss"]),
         },
+        "images_per_second": images / sum(row["seconds"] for row in history),
     }
 
 
@@ -76,11 +87,8 @@ def _chosen(row: Row) -> dict[str, Any]:
     return {"selection_rule": SELECTION_RULE, "val_accuracy": row["val_accuracy"]}
 
 
-def run_figures(
-    config: Config, dataset: Dataset, history: Sequence[Row], summary: Summary
-) -> dict[str, Any]:
-    """What was trained, on what, with what, and how fast."""
-    images = sum(row["seconds"] * row["images_per_second"] for row in history)
+def run_figures(config: Config, dataset: Dataset, summary: Summary) -> dict[str, Any]:
+    """What was trained, on what, and with what."""
     return {
         "dataset": dataset.title,
         "dataset_name": dataset.name,
@@ -93,7 +101,6 @@ def run_figures(
         },
         "parameters": summary.params,
         "flops": summary.flops,
-        "images_per_second": images / sum(row["seconds"] for row in history),
         "versions": environment.versions(),
         "config": config.to_dict(),
     }

@@ -19,6 +19,7 @@ from jaxcifar.machine.reading import (
 )
 
 _MANY = 1e15
+_OF_TRAINING = ("selected_epoch", "selection_rule", "last_epoch", "images_per_second")
 Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s
 Single = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a float32; a loss that is none ends a run
 Amount = Annotated[float, Meta(ge=0, le=_MANY)]
@@ -56,8 +57,18 @@ class LastEpoch(TypedDict):
     test_loss: float
 
 
+class Source(TypedDict):
+    """The file that weights were converted from."""
+
+    file: Line
+    sha256: Digest
+
+
 class Result(TypedDict):
-    """`result.json`: what a finished run has to say (`result.py`)."""
+    """`result.json`: what a finished run has to say (`result.py`).
+
+    What only a training has is missing where weights were `converted` (`trained/convert.py`).
+    """
 
     test_accuracy: Accuracy
     test_loss: float
@@ -65,10 +76,11 @@ class Result(TypedDict):
     test_accuracy_flip: NotRequired[Accuracy]
     class_accuracy: dict[str, Accuracy]
     confusion_matrix: list[list[Images]]
-    selected_epoch: Count
-    selection_rule: Line
+    converted: NotRequired[Source]
+    selected_epoch: NotRequired[Count]
+    selection_rule: NotRequired[Line]
     val_accuracy: NotRequired[Accuracy]
-    last_epoch: LastEpoch
+    last_epoch: NotRequired[LastEpoch]
     dataset: Line
     dataset_name: NotRequired[Line]
     dataset_fingerprint: NotRequired[dict[str, Digest] | None]
@@ -78,7 +90,7 @@ class Result(TypedDict):
     examples: Examples
     parameters: NotRequired[int]
     flops: NotRequired[Annotated[int, Meta(ge=0)] | None]
-    images_per_second: Amount
+    images_per_second: NotRequired[Amount]
     versions: dict[str, Line | None]
     config: NotRequired[dict[str, Any]]
     device: Line
@@ -129,6 +141,9 @@ def read_result(path: Path) -> Result:
     classes = class_names(result)
     matrix = result["confusion_matrix"]
     with telling(path, RESULT_AGAIN):
+        for name in _OF_TRAINING:
+            if (name in result) == ("converted" in result):
+                raise ValueError(f"{name} must be there if, and only if, `converted` is not")
         if {len(matrix), *map(len, matrix)} != {len(classes)} or not any(map(any, matrix)):
             raise ValueError(f"confusion_matrix does not count {len(classes)} classes' images")
     return result

@@ -1,6 +1,5 @@
 """Where training starts that goes on from another run's weights."""
 
-import jax
 import numpy as np
 
 from jaxcifar.config import Config, init_file
@@ -42,10 +41,8 @@ def _head(config: Config, classes: int) -> list[str]:
     """Names of the arrays whose shape depends on the number of classes."""
 
     def shapes(classes: int) -> dict[str, tuple[int, ...]]:
-        model = network.alone(create_model(config, classes))
-        images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
-        made = jax.eval_shape(lambda x: network.init(model, jax.random.key(0), x), images)
-        return {name: leaf.shape for name, leaf in named(network.variables(*made)).items()}
+        variables = network.shapes(create_model(config, classes))
+        return {name: leaf.shape for name, leaf in named(variables).items()}
 
     ours, others = shapes(classes), shapes(classes + 1)
     return [name for name, shape in ours.items() if others.get(name) != shape]

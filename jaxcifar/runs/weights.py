@@ -28,7 +28,7 @@ from jaxcifar.machine.reading import (
     telling,
 )
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.runs.saved import Accuracy, Examples
+from jaxcifar.runs.saved import Accuracy, Examples, Source
 
 ANOTHER = Remedy("choose another file of weights")
 _MOST_BYTES = 2**32
@@ -50,6 +50,7 @@ class Card(TypedDict):
     dataset: Line
     dataset_name: NotRequired[Line]
     compute_dtype: NotRequired[Line]
+    converted: NotRequired[Source]
     examples: NotRequired[Examples]
     selected_epoch: NotRequired[Count]
     selection_rule: NotRequired[Line]

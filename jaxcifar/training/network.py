@@ -73,6 +73,13 @@ def init(model: nn.Module, key: jax.Array, images: jax.Array) -> tuple[PyTree, P
     return params, _carried(same)
 
 
+def shapes(model: nn.Module) -> Variables:
+    """What a network's variables look like; nothing is computed."""
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    made = jax.eval_shape(lambda x: init(alone(model), jax.random.key(0), x), images)
+    return variables(*made)
+
+
 def forward(
     model: nn.Module,
     given: Variables,

@@ -21,6 +21,16 @@ _OWN = {
     "bench": ["--batch-size", "--dtype", "--peer", "--at-once", "--rounds", "--steps", "--json"],
     "scaling": ["--arch"],
     "predict": ["--run", "--top", "--json", "--sheet"],
+    "export": ["--to", "--half"],
+    "convert": [
+        "--arch",
+        "--arch-args",
+        "--dataset",
+        "--mean",
+        "--std",
+        "--run-dir",
+        "--overwrite",
+    ],
     "evaluate": ["--on", "--images", "--json", "--out", "--data-dir"],
 }
 _TRAINS = ("run", "ablation")
@@ -70,7 +80,7 @@ def _whole(command, given, trains, workshop):
         return [*given, "--arch", "nosuch"]
     if command == "report":
         return [value for value in given if value != "--nosuch"]
-    if command in ("evaluate", "predict"):
+    if command in ("evaluate", "predict", "export", "convert"):
         return ["nowhere", *given]
     if command == "prepare":
         return ["--data-dir", "data", "--dataset", "nowhere", *given]

@@ -1,0 +1,73 @@
+"""Make a run of a PyTorch network: `python -m experiments.convert FILE.pth --run-dir RUN`."""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from experiments.cli import Parser, add_config_options, add_data_dir, location, run_command
+from experiments.run import show
+from jaxcifar.config import Config
+
+
+def finite(text: str) -> float:
+    """An option's value: a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) < 1e6:
+        raise argparse.ArgumentTypeError(f"{text:.20}: must be a number, below 1,000,000")
+    return value
+
+
+def main(argv: Sequence[str]) -> None:
+    """Convert a state dict, evaluate it, and print the result."""
+    parser = Parser(prog="python -m experiments.convert", description=__doc__)
+    parser.add_argument(
+        "weights",
+        metavar="FILE",
+        type=location,
+        help="a state dict by torch.save (.pth), or its tensors as .safetensors",
+    )
+    add_config_options(parser, only=("arch", "arch_args", "dataset"))
+    where = parser.add_argument_group("where things are")
+    add_data_dir(where)
+    where.add_argument("--run-dir", type=location, required=True, help="folder of the run")
+    where.add_argument(
+        "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
+    )
+    pixels = parser.add_argument_group("what the network's images were normalised by")
+    for name in ("mean", "std"):
+        pixels.add_argument(
+            f"--{name}",
+            nargs=3,
+            type=finite,
+            metavar=("R", "G", "B"),
+            help=f"{name} of pixels from 0 to 1 (default: the data set's)",
+        )
+    options = vars(parser.parse_args(argv))
+    data_dir = options.pop("data_dir")
+    weights, path = options.pop("weights"), options.pop("run_dir")
+    how = {name: options.pop(name) for name in ("mean", "std", "overwrite")}
+    if how["std"] and min(how["std"]) <= 0:
+        parser.error("--std: must be above 0")
+    config = Config.create(**options)
+
+    from jaxcifar.data import load_dataset
+    from jaxcifar.machine.environment import use_compilation_cache
+    from jaxcifar.machine.terminal import teller
+    from jaxcifar.trained.convert import Conversion, convert
+
+    use_compilation_cache()
+    say = teller(Console())
+    conversion = Conversion(weights, config, path, **how)
+    result = convert(conversion, lambda: load_dataset(config, data_dir, say), say)
+    if result is not None:
+        show(say, result, path)
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

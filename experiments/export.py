@@ -1,0 +1,89 @@
+"""Hand a trained network on: `python -m experiments.export RUN --to onnx FILE`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from experiments.cli import Parser, location, run_command
+from jaxcifar.errors import RunError
+from jaxcifar.machine.terminal import teller
+
+if TYPE_CHECKING:
+    from jaxcifar.trained.classifier import Classifier
+
+_SUFFIXES = {
+    "pytorch": ".pth",
+    "onnx": ".onnx",
+    "stablehlo": ".stablehlo",
+    "safetensors": ".safetensors",
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write a finished run's network in another form."""
+    parser = Parser(prog="python -m experiments.export", description=__doc__)
+    parser.add_argument(
+        "run", metavar="RUN", type=location, help="finished run, or file of its weights"
+    )
+    parser.add_argument(
+        "--to",
+        choices=_SUFFIXES,
+        required=True,
+        help="pytorch: a state dict, and a module beside it that loads it; onnx: uint8 images to "
+        "logits; stablehlo: a function for jax.export, on CPU, GPU and TPU; safetensors: the "
+        "weights for jaxcifar.load",
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="round the weights to float16 (safetensors only)"
+    )
+    parser.add_argument("file", metavar="FILE", type=location, help="to write")
+    options = parser.parse_args(argv)
+    path, suffix = options.file, _SUFFIXES[options.to]
+    if path.suffix != suffix or path.is_dir():
+        parser.error(f"{path}: --to {options.to} writes a file that ends in {suffix}")
+    if options.to == "pytorch" and not path.stem.isidentifier():
+        parser.error(
+            f"{path}: a module {path.stem}.py beside it could not be imported; choose a name of "
+            "letters, digits and _"
+        )
+    if options.half and options.to != "safetensors":
+        parser.error("--half: only safetensors can be half as long")
+
+    from jaxcifar.machine.environment import use_compilation_cache
+    from jaxcifar.trained.load import load
+
+    use_compilation_cache()
+    classifier = load(options.run)
+    try:
+        said = write(classifier, options.to, path, options.half)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written ({error.strerror or error})") from error
+    teller(Console())(said)
+
+
+def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
+    """Write a network in one of the forms; returns what is said of it."""
+    if kind == "pytorch":
+        from jaxcifar.trained.pytorch import write_pytorch
+
+        return f"{path}, and {write_pytorch(classifier, path)}: its load() gives the network"
+    if kind == "onnx":
+        from jaxcifar.trained.onnx_graph import write_onnx
+
+        write_onnx(classifier, path)
+    elif kind == "stablehlo":
+        from jaxcifar.trained.stablehlo import write_stablehlo
+
+        write_stablehlo(classifier, path)
+    else:
+        from jaxcifar.runs.weights import card_of, write_weights
+
+        write_weights(path, classifier.variables, card_of(classifier.result), half)
+    return str(path)
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

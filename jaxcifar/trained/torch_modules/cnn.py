@@ -1,0 +1,54 @@
+"""A small CNN for 32x32 images in PyTorch alone; `load` gives it the weights beside this file.
+
+It takes pixels from 0 to 1 and normalises them itself.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+WIDTHS = (32, 64, 128)
+HIDDEN = 128
+DROPOUT = 0.5
+CLASS_NAMES = tuple("0123456789")
+MEAN = (0.0, 0.0, 0.0)
+STD = (1.0, 1.0, 1.0)
+WEIGHTS = Path(__file__).with_suffix(".pth")
+
+
+class Network(nn.Module):
+    """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in (("mean", MEAN), ("std", STD)):  # in no state dict
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        layers, inputs = [], 3
+        for width in WIDTHS:
+            for channels in (inputs, width):
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width)]
+                layers.append(nn.ReLU())
+            layers.append(nn.MaxPool2d(2))
+            inputs = width
+        self.features = nn.Sequential(*layers)
+        extent = 32 // 2 ** len(WIDTHS)
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(inputs * extent**2, HIDDEN),
+            nn.BatchNorm1d(HIDDEN),
+            nn.ReLU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(HIDDEN, len(CLASS_NAMES)),
+        )
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits, before the softmax."""
+        return self.classifier(self.features((pixels - self.mean) / self.std))
+
+
+def load(path: str | Path = WEIGHTS) -> Network:
+    """The network with the weights of a state dict, ready to predict."""
+    network = Network()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval()

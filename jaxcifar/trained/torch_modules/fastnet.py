@@ -1,0 +1,69 @@
+"""FastNet for 32x32 images in PyTorch alone; `load` gives it the weights beside this file.
+
+It takes pixels from 0 to 1 and normalises them itself. Its whitening and the scales of its
+normalisations (all of them one) are not to be trained.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+WIDTHS = (64, 256, 256)
+CLASS_NAMES = tuple("0123456789")
+MEAN = (0.0, 0.0, 0.0)
+STD = (1.0, 1.0, 1.0)
+WEIGHTS = Path(__file__).with_suffix(".pth")
+
+
+def _norm(width: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(width, momentum=0.4)
+    norm.weight.requires_grad = False
+    return norm
+
+
+class Group(nn.Module):
+    """Two 3x3 convolutions, a pool after the first."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+        self.bn1 = _norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = _norm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C, H, W]` -> `[B, width, H // 2, W // 2]`."""
+        x = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        return F.gelu(self.bn2(self.conv2(x)))
+
+
+class Network(nn.Module):
+    """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in (("mean", MEAN), ("std", STD)):  # in no state dict
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        inputs = 24
+        self.whitening = nn.Conv2d(3, inputs, 2)
+        self.whitening.weight.requires_grad = False
+        for number, width in enumerate(WIDTHS, start=1):
+            self.add_module(f"layer{number}", Group(inputs, width))
+            inputs = width
+        self.linear = nn.Linear(inputs, len(CLASS_NAMES), bias=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits, before the softmax."""
+        x = F.gelu(self.whitening((pixels - self.mean) / self.std))
+        for number in range(1, len(WIDTHS) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
+        return self.linear(x.amax((2, 3))) / 9
+
+
+def load(path: str | Path = WEIGHTS) -> Network:
+    """The network with the weights of a state dict, ready to predict."""
+    network = Network()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval()

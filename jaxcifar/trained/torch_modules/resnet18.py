@@ -1,0 +1,71 @@
+"""ResNet-18 for 32x32 images in PyTorch alone; `load` gives it the weights beside this file.
+
+Its layers have the names that ResNets for CIFAR usually have (kuangliu's pytorch-cifar), so that
+the state dict fits such a network of yours too. What differs: this one takes pixels from 0 to 1 and
+normalises them itself; another one wants `(pixels - MEAN) / STD`.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+WIDTHS = (64, 128, 256, 512)
+BLOCKS = (2, 2, 2, 2)
+CLASS_NAMES = tuple("0123456789")
+MEAN = (0.0, 0.0, 0.0)
+STD = (1.0, 1.0, 1.0)
+WEIGHTS = Path(__file__).with_suffix(".pth")
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a skip connection, projected where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C, H, W]` -> `[B, outputs, H / stride, W / stride]`."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class Network(nn.Module):
+    """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in (("mean", MEAN), ("std", STD)):  # in no state dict
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
+        inputs = WIDTHS[0]
+        for stage, (width, count) in enumerate(zip(WIDTHS, BLOCKS, strict=True)):
+            first = Block(inputs, width, stride=2 if stage else 1)
+            others = [Block(width, width, stride=1) for _ in range(count - 1)]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(first, *others))
+            inputs = width
+        self.linear = nn.Linear(inputs, len(CLASS_NAMES))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits, before the softmax."""
+        x = F.relu(self.bn1(self.conv1((pixels - self.mean) / self.std)))
+        for stage in range(len(WIDTHS)):
+            x = self.get_submodule(f"layer{stage + 1}")(x)
+        return self.linear(x.mean((2, 3)))
+
+
+def load(path: str | Path = WEIGHTS) -> Network:
+    """The network with the weights of a state dict, ready to predict."""
+    network = Network()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval()

@@ -1,0 +1,317 @@
+"""State dicts of PyTorch become runs: round trips, what trainers wrap them in, what is refused."""
+
+import collections
+import dataclasses
+import io
+import json
+import pickle
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import assert_one_line_error, command
+from test_export import NETWORKS, write_random
+
+from jaxcifar.config import Config
+from jaxcifar.data import Dataset
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.report import write_report
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.weights import named, read_weights
+from jaxcifar.trained.convert import Conversion, convert
+from jaxcifar.trained.load import load
+from jaxcifar.trained.pytorch import state_dict, write_pytorch
+from jaxcifar.trained.state_dict import read_state_dict
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
+def quiet(line):
+    pass
+
+
+def converted(weights, folder, dataset, arch="cnn", **how):
+    config = Config.create(arch, arch_args=NETWORKS[arch], dataset="shapes10")
+    return convert(Conversion(weights, config, folder, **how), lambda: dataset, quiet)
+
+
+def arrays_of(classifier):
+    return {name: np.asarray(leaf) for name, leaf in named(classifier.variables).items()}
+
+
+def assert_same_arrays(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A small CNN's weights, and the state dict of them."""
+    folder = tmp_path_factory.mktemp("source")
+    ours = write_random(folder / "cnn.safetensors", "cnn", NETWORKS["cnn"])
+    write_pytorch(load(ours), folder / "cnn.pth")
+    return ours, folder / "cnn.pth"
+
+
+@pytest.fixture(scope="module")
+def run(source, easy_dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("converted") / "run"
+    return folder, converted(source[1], folder, easy_dataset)
+
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_there_and_back_is_exact(arch, easy_dataset, tmp_path):
+    ours = write_random(tmp_path / "w.safetensors", arch, NETWORKS[arch])
+    write_pytorch(load(ours), tmp_path / "w.pth")
+    how = {"mean": (0.49, 0.48, 0.45), "std": (0.25, 0.24, 0.26)}
+    result = converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, arch, **how)
+    again, test = load(tmp_path / "run"), easy_dataset.test
+    assert_same_arrays(arrays_of(again), read_weights(ours)[0])
+    logits = load(ours).logits(test.images)
+    np.testing.assert_array_equal(again.logits(test.images), logits)
+    assert result["test_accuracy"] == pytest.approx(np.mean(logits.argmax(1) == test.labels))
+    assert again.class_names == easy_dataset.class_names
+
+
+def test_a_run_has_what_reports_and_others_take(run, source, easy_dataset):
+    folder, result = run
+    saved = json.loads((folder / "result.json").read_text())
+    assert saved == result
+    assert result["converted"]["file"] == "cnn.pth"
+    assert not {"selected_epoch", "last_epoch", "val_accuracy"} & result.keys()
+    np.testing.assert_allclose(result["channel_mean"], easy_dataset.mean)
+    files = {path.name for path in folder.iterdir()}
+    assert files >= {"config.json", "weights.safetensors", "mistakes.npz", "network.json"}
+    assert not files & {"metrics.jsonl", "accuracy.png", "checkpoints"}
+
+
+def test_its_report_has_no_curves_and_says_why(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    write_report(tmp_path)
+    text = (tmp_path / "REPORT.md").read_text()
+    assert "CNN (hidden 12, widths 4,6,10) on shapes10" in text.splitlines()[0]
+    assert "converted from cnn.pth (SHA-256" in text
+    assert "Accuracy by epoch" not in text
+    assert "Time and cost" not in text
+    assert f"{run[1]['test_accuracy']:.2%} accuracy" in text
+    assert "python -m experiments.convert cnn.pth --arch cnn" in text
+
+
+def test_the_same_conversion_again_shows_its_result(run, source, easy_dataset, tmp_path):
+    folder, result = run
+    assert converted(source[1], folder, easy_dataset) == result
+    other = tmp_path / "other.pth"
+    state = torch.load(source[1], weights_only=True)
+    torch.save(state | {"classifier.5.bias": torch.zeros(10)}, other)
+    with pytest.raises(UsageError, match="another run"):
+        converted(other, folder, easy_dataset)
+
+
+def test_a_training_is_not_written_over(source, easy_dataset, tmp_path):
+    config = Config.create("cnn", arch_args=NETWORKS["cnn"], dataset="shapes10")
+    with RunFolder.opened(tmp_path / "run", config) as folder:
+        folder.begin(config)
+        folder.write_history([])
+    with pytest.raises(UsageError, match="another run"):
+        converted(source[1], tmp_path / "run", easy_dataset)
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def wrapped(state):
+    """As DataParallel and trainers leave it."""
+    state = {f"module.{name}": tensor for name, tensor in state.items()}
+    return {"net": state, "acc": 93.1, "epoch": 7}
+
+
+def test_what_trainers_wrap_it_in_is_taken_off(source, tmp_path):
+    state = torch.load(source[1], weights_only=True)
+    plain = read_state_dict(source[1]).arrays
+    assert plain.keys() == {name for name in state if "num_batches" not in name}
+    for form in (
+        wrapped(state),
+        {"state_dict": state},
+        {"model": {f"_orig_mod.{name}": tensor for name, tensor in state.items()}},
+        collections.OrderedDict((k, torch.nn.Parameter(v.double())) for k, v in state.items()
+                                if v.is_floating_point()),
+    ):  # fmt: skip
+        torch.save(form, tmp_path / "wrapped.pth")
+        assert_same_arrays(read_state_dict(tmp_path / "wrapped.pth").arrays, plain)
+    arrays = {name: tensor.numpy() for name, tensor in state.items()}
+    safetensors.numpy.save_file(arrays, tmp_path / "state.safetensors")
+    assert_same_arrays(read_state_dict(tmp_path / "state.safetensors").arrays, plain)
+
+
+def test_a_state_dict_of_the_usual_resnet18(easy_dataset, tmp_path):
+    """With tensors of PyTorch's own, by the names and shapes of its description."""
+    network = torch.nn.Module()
+
+    def norm(width):
+        layer = torch.nn.BatchNorm2d(width)
+        torch.nn.init.uniform_(layer.running_var, 0.5, 1.5)
+        return layer
+
+    def block(inputs, width, stride):
+        made = torch.nn.Module()
+        made.conv1 = torch.nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        made.bn1 = norm(width)
+        made.conv2 = torch.nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        made.bn2 = norm(width)
+        made.shortcut = torch.nn.Sequential()
+        if stride > 1:
+            projection = torch.nn.Conv2d(inputs, width, 1, stride, bias=False)
+            made.shortcut = torch.nn.Sequential(projection, norm(width))
+        return made
+
+    network.conv1, network.bn1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), norm(64)
+    for stage, (inputs, width) in enumerate([(64, 64), (64, 128), (128, 256), (256, 512)], 1):
+        blocks = block(inputs, width, 1 if stage == 1 else 2), block(width, width, 1)
+        setattr(network, f"layer{stage}", torch.nn.Sequential(*blocks))
+    network.linear = torch.nn.Linear(512, 10)
+    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
+    some = dataclasses.replace(easy_dataset, test=easy_dataset.test)
+    object.__setattr__(some, "_verified", easy_dataset._verified)
+    config = Config.create("resnet18", dataset="shapes10")
+    conversion = Conversion(tmp_path / "resnet18.pth", config, tmp_path / "run")
+    convert(conversion, lambda: some, quiet)
+    theirs = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    counted = {name: np.zeros_like(a) if "num_b" in name else a for name, a in theirs.items()}
+    assert_same_arrays(state_dict(load(tmp_path / "run")), counted)
+
+
+class Bomb:
+    """Executed, it would leave a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def refused(path, *words):
+    with pytest.raises(RunError) as told:
+        read_state_dict(path)
+    for word in words:
+        assert word in str(told.value)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_no_pickle_is_executed(tmp_path):
+    bad, left = tmp_path / "bad.pth", tmp_path / "left"
+    torch.save({"conv1.weight": Bomb(left)}, bad)
+    refused(bad, "something else than tensors", "(Unsupported global: GLOBAL io.open")
+    bad.write_bytes(pickle.dumps(Bomb(left)))
+    refused(bad, "format")
+    assert not left.exists()
+
+
+def test_what_is_no_state_dict_is_refused_in_one_line(source, tmp_path):
+    bad = tmp_path / "bad.pth"
+    for content, word in (
+        ([torch.zeros(3)], "list"),
+        ({}, "no tensors"),
+        ({"a": torch.zeros(2), "b": "text"}, "b is no tensor"),
+        ({7: torch.zeros(2)}, "7 is no tensor"),
+        ({"a": torch.full((2,), float("nan"))}, "finite"),
+        ({"a": torch.zeros(2, dtype=torch.int8)}, "finite"),
+        ({"a": torch.zeros(2).to_sparse()}, "plain"),
+        ({"a": torch.zeros(1).expand(10**6, 10**6)}, "share"),
+    ):
+        torch.save(content, bad)
+        refused(bad, word, "bad.pth")
+    whole = source[1].read_bytes()
+    bad.write_bytes(whole[: len(whole) // 2])
+    refused(bad, "format")
+    bad.write_bytes(b"")
+    refused(bad, "format")
+    with zipfile.ZipFile(bad, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bad/data.pkl", bytes(10**6))
+    refused(bad, "packed")
+    (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 100)
+    refused(tmp_path / "bad.safetensors", "damaged")
+    (tmp_path / "link.pth").symlink_to(source[1])
+    refused(tmp_path / "link.pth", "link")
+    refused(tmp_path / "none.pth", "none.pth")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of odd pickles
+def test_damaged_files_end_in_one_line(source, tmp_path):
+    """Or pass, where what was hit is a number or the padding."""
+    rng, refusals = np.random.RandomState(0), 0
+    safetensors.numpy.save_file({"a": np.ones((3, 4), np.float32)}, tmp_path / "a.safetensors")
+    torch.save({"net": {"a": torch.ones(3, 4)}, "acc": 0.5}, tmp_path / "a.pth")
+    for number in range(100):
+        whole = tmp_path / ("a.pth" if number % 2 else "a.safetensors")
+        content = bytearray(whole.read_bytes())
+        first, last = sorted(rng.randint(0, len(content), 2))
+        content[first:last] = b"" if number % 3 else content[first:last][::-1]
+        content[rng.randint(len(content))] = rng.randint(256)
+        (tmp_path / f"bad{whole.suffix}").write_bytes(content)
+        try:
+            read_state_dict(tmp_path / f"bad{whole.suffix}")
+        except RunError as error:
+            refusals += 1
+            assert len(str(error).splitlines()) == 1
+            assert "trust" not in str(error)
+    assert refusals > 50
+
+
+def test_what_does_not_fit_is_named(source, easy_dataset, tmp_path):
+    state = torch.load(source[1], weights_only=True)
+    path = tmp_path / "other.pth"
+    torch.save({**state, "extra": torch.zeros(2), "features.0.bias": torch.zeros(9)}, path)
+    with pytest.raises(RunError) as told:
+        converted(path, tmp_path / "run", easy_dataset)
+    assert "extra: [2] there, none expected" in str(told.value)
+    assert "features.0.bias: [9] there, [4] expected" in str(told.value)
+    with pytest.raises(RunError, match=r"conv1\.weight: none there, \[4, 3, 3, 3\]"):
+        converted(source[1], tmp_path / "run", easy_dataset, "resnet18")
+    assert not (tmp_path / "run").exists()
+
+
+def test_scales_that_fastnet_does_not_have_must_be_one(easy_dataset, tmp_path):
+    ours = write_random(tmp_path / "w.safetensors", "fastnet", NETWORKS["fastnet"])
+    write_pytorch(load(ours), tmp_path / "w.pth")
+    state = torch.load(tmp_path / "w.pth", weights_only=True)
+    torch.save({**state, "layer2.bn1.weight": torch.full((7,), 2.0)}, tmp_path / "w.pth")
+    with pytest.raises(RunError, match="not all ones"):
+        converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, "fastnet")
+
+
+def test_without_images_there_are_weights_and_no_result(source, tmp_path):
+    def no_images() -> Dataset:
+        raise RunError("CIFAR-10 can't be had")
+
+    config = Config.create("cnn", arch_args=NETWORKS["cnn"])
+    conversion = Conversion(source[1], config, tmp_path / "run")
+    with pytest.raises(RunError, match="--mean"):
+        convert(conversion, no_images, quiet)
+    assert not (tmp_path / "run").exists()
+    conversion = dataclasses.replace(conversion, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    lines = io.StringIO()
+    assert convert(conversion, no_images, lines.write) is None
+    assert "not tested" in lines.getvalue()
+    assert not (tmp_path / "run" / "result.json").exists()
+    classifier = load(tmp_path / "run" / "weights.safetensors")
+    assert classifier.class_names[3] == "cat"
+    np.testing.assert_array_equal(classifier.std, np.float32([0.2, 0.2, 0.2]))
+
+
+def test_the_command(source, shapes_dir, tmp_path):
+    where = ("--data-dir", shapes_dir, "--run-dir", str(tmp_path / "run"))
+    network = ("--arch", "cnn", "--arch-args", "widths=4,6,10", "hidden=12")
+    (tmp_path / "net.py").write_text("Net = None")
+    small = (str(source[1]), *network, "--dataset", "shapes10", *where)
+    done = command("convert", *small)
+    assert done.returncode == 0, done.stderr
+    assert "converted from cnn.pth, not trained here" in done.stdout
+    for code, word, arguments in (
+        (2, "--std", (*small, "--std", "1", "0", "1")),
+        (2, "--mean", (*small, "--mean", "1", "nan", "1")),
+        (2, "cnn, resnet18, fastnet", (*small, "--arch", f"{tmp_path}/net.py:Net")),
+        (1, "there", (*small, "--arch-args", "widths=4,6,9", "hidden=12")),
+    ):
+        assert_one_line_error(command("convert", *arguments), code, word)

@@ -1,0 +1,213 @@
+"""Exported networks, run by what they were exported for: the same logits."""
+
+import importlib.util
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from conftest import assert_one_line_error, command
+from test_real import real_data_dir  # noqa: F401  (a fixture)
+
+from jaxcifar.config import Config
+from jaxcifar.data import load_dataset
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine.extras import extra
+from jaxcifar.models import create_model
+from jaxcifar.runs.weights import named, read_weights, write_weights
+from jaxcifar.trained.load import load
+from jaxcifar.trained.onnx_graph import onnx_model
+from jaxcifar.trained.pytorch import module_text, state_dict, write_pytorch
+from jaxcifar.trained.stablehlo import PLATFORMS, write_stablehlo
+from jaxcifar.training import network
+
+# Small ones of each kind, none of a shape that hides a mistake in the order of axes.
+NETWORKS = {
+    "cnn": {"widths": (4, 6, 10), "hidden": 12},
+    "resnet18": {"widths": (4, 8, 6), "blocks": (2, 1, 2)},
+    "fastnet": {"widths": (5, 7, 6)},
+}
+NAMES = ("plane", "car", "bird's", "cat", 'a "deer"', "dog", "frog", "horse", "ship", "truck\\")
+
+
+def write_random(path, arch, arch_args=None, classes=NAMES):
+    """A file of weights, none of which is what a network begins with."""
+    config = Config.create(arch, arch_args=arch_args or {}, dataset="shapes10")
+    rng = np.random.RandomState(0)
+
+    def drawn(where, leaf):
+        span = {"scale": (0.5, 1.5), "var": (0.5, 1.5), "kernel": (-0.4, 0.4)}
+        return rng.uniform(*span.get(where[-1].key, (-0.2, 0.2)), leaf.shape).astype(np.float32)
+
+    like = network.shapes(create_model(config, len(classes)))
+    card = {
+        "config": config.to_dict(),
+        "class_names": [*classes],
+        "dataset": "shapes",
+        "channel_mean": [0.49, 0.48, 0.45],
+        "channel_std": [0.25, 0.24, 0.26],
+    }
+    write_weights(path, jax.tree_util.tree_map_with_path(drawn, like), card)
+    return path
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def classifier(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    return load(write_random(path, request.param, NETWORKS[request.param]))
+
+
+@pytest.fixture(scope="module")
+def images(request):
+    """Test images of CIFAR-10 where it is at hand, else of shapes10."""
+    try:
+        folder, name = request.getfixturevalue("real_data_dir"), "cifar10"
+    except pytest.skip.Exception:
+        folder, name = request.getfixturevalue("shapes_dir"), "shapes10"
+    return load_dataset(Config.create("cnn", dataset=name), folder).test.images[:40]
+
+
+@pytest.fixture(scope="module")
+def expected(classifier, images):
+    logits = classifier.logits(images)
+    assert 0.5 < np.ptp(logits) < 1000  # or their equality would say little
+    return logits
+
+
+def imported(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pytorch(classifier, images, expected, tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    path = tmp_path / "exported.pth"
+    module = imported(write_pytorch(classifier, path))
+    network = module.load()
+    assert not network.training
+    with torch.no_grad():
+        logits = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
+    np.testing.assert_allclose(logits.numpy(), expected, atol=1e-4)
+    assert module.CLASS_NAMES == NAMES
+    state = torch.load(path, weights_only=True)  # of tensors alone
+    assert {*state} == {*network.state_dict()}
+    assert "jaxcifar" not in (tmp_path / "exported.py").read_text()
+
+
+def test_onnx(classifier, images, expected):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    model = onnx_model(classifier)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for some in (slice(0, 40), slice(3, 4)):  # any batch size
+        [logits] = session.run(None, {"images": images[some]})
+        np.testing.assert_allclose(logits, expected[some], atol=1e-4)
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["class_names"]) == list(NAMES)
+
+
+def test_stablehlo(classifier, images, expected, tmp_path):
+    path = tmp_path / "exported.stablehlo"
+    write_stablehlo(classifier, path)
+    exported = jax.export.deserialize(bytearray(path.read_bytes()))
+    assert exported.platforms == PLATFORMS == ("cpu", "cuda", "tpu")
+    for some in (slice(0, 40), slice(3, 4)):
+        logits = exported.call(images[some])
+        np.testing.assert_allclose(logits, expected[some], atol=1e-4)
+
+
+def test_resnet18_has_the_usual_names(tmp_path):
+    """Those of pytorch-cifar's ResNet18, spelled out from its description."""
+    state = state_dict(load(write_random(tmp_path / "w.safetensors", "resnet18")))
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    names = {"conv1.weight", "linear.weight", "linear.bias", *(f"bn1.{leaf}" for leaf in norm)}
+    for block in (f"layer{stage}.{number}" for stage in (1, 2, 3, 4) for number in (0, 1)):
+        for number in (1, 2):
+            names |= {f"{block}.conv{number}.weight", *(f"{block}.bn{number}.{x}" for x in norm)}
+    for block in ("layer2.0", "layer3.0", "layer4.0"):
+        names |= {f"{block}.shortcut.0.weight", *(f"{block}.shortcut.1.{leaf}" for leaf in norm)}
+    assert {*state} == names
+    assert len(names) == 122
+    assert state["layer3.0.shortcut.0.weight"].shape == (256, 128, 1, 1)
+    assert state["linear.weight"].shape == (10, 512)
+
+
+def test_the_module_says_how_it_was_trained(classifier):
+    text = module_text(classifier)
+    assert "MEAN = (0.49, 0.48, 0.45)\nSTD = (0.25, 0.24, 0.26)\n" in text
+    assert f"WIDTHS = {NETWORKS[classifier.config.arch]['widths']}\n" in text
+
+
+def test_a_file_that_is_no_such_module_stays(classifier, tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    (tmp_path / "net.py").write_text("my_own = 1\n")
+    with pytest.raises(UsageError, match="choose another name"):
+        write_pytorch(classifier, tmp_path / "net.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.py"]
+    assert (tmp_path / "net.py").read_text() == "my_own = 1\n"
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(RunError, match=r"package onnx.*\[onnx\]"):
+        extra("onnx", "onnx")
+
+
+OWN = """
+from flax import linen as nn
+
+class Net(nn.Module):
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.relu(nn.BatchNorm(use_running_average=not train)(nn.Conv(4, (3, 3), strides=2)(x)))
+        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """The weights of a network of somebody's own."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "net.py").write_text(OWN)
+    return write_random(folder / "own.safetensors", f"{folder / 'net.py'}:Net")
+
+
+def test_somebodys_own_network_goes_where_it_can(own, images, tmp_path):
+    path = tmp_path / "own.stablehlo"
+    done = command("export", str(own), "--to", "stablehlo", str(path))
+    assert done.returncode == 0, done.stderr
+    logits = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
+    np.testing.assert_allclose(logits, load(own).logits(images), atol=1e-4)
+    for kind, name in (("onnx", "own.onnx"), ("pytorch", "own.pth")):
+        done = command("export", str(own), "--to", kind, str(tmp_path / name))
+        assert_one_line_error(done, 2, "cnn, resnet18, fastnet")
+
+
+def test_half_of_the_weights(own, tmp_path):
+    for options, width in ((["--half"], np.float16), ([], np.float32)):
+        path = tmp_path / "copy.safetensors"
+        done = command("export", str(own), "--to", "safetensors", *options, str(path))
+        assert done.returncode == 0, done.stderr
+        arrays, card = read_weights(path)
+        assert {array.dtype for array in arrays.values()} == {np.dtype(width)}
+        assert card == read_weights(own)[1]
+        for name, array in named(load(own).variables).items():
+            np.testing.assert_array_equal(arrays[name], np.asarray(array).astype(width))
+
+
+def test_what_makes_no_sense_is_one_line(own, tmp_path):
+    for code, words, arguments in (
+        (2, ".onnx", (own, "--to", "onnx", tmp_path / "x.pth")),
+        (2, "imported", (own, "--to", "pytorch", tmp_path / "a-b.pth")),
+        (2, "--half", (own, "--half", "--to", "onnx", tmp_path / "x.onnx")),
+        (2, "no finished run", (tmp_path, "--to", "onnx", tmp_path / "x.onnx")),
+        (1, "can't be written", (own, "--to", "safetensors", tmp_path / "no" / "x.safetensors")),
+    ):
+        done = command("export", *map(str, arguments))
+        assert_one_line_error(done, code, words)
+    assert not list(tmp_path.iterdir())
