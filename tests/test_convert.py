@@ -171,11 +171,9 @@ def test_a_state_dict_of_the_usual_resnet18(easy_dataset, tmp_path):
         setattr(network, f"layer{stage}", torch.nn.Sequential(*blocks))
     network.linear = torch.nn.Linear(512, 10)
     torch.save(network.state_dict(), tmp_path / "resnet18.pth")
-    some = dataclasses.replace(easy_dataset, test=easy_dataset.test)
-    object.__setattr__(some, "_verified", easy_dataset._verified)
     config = Config.create("resnet18", dataset="shapes10")
     conversion = Conversion(tmp_path / "resnet18.pth", config, tmp_path / "run")
-    convert(conversion, lambda: some, quiet)
+    convert(conversion, lambda: easy_dataset, quiet)
     theirs = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     counted = {name: np.zeros_like(a) if "num_b" in name else a for name, a in theirs.items()}
     assert_same_arrays(state_dict(load(tmp_path / "run")), counted)
@@ -281,7 +279,7 @@ def test_scales_that_fastnet_does_not_have_must_be_one(easy_dataset, tmp_path):
         converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, "fastnet")
 
 
-def test_without_images_there_are_weights_and_no_result(source, tmp_path):
+def test_without_images_there_are_weights_and_no_result(run, source, tmp_path):
     def no_images() -> Dataset:
         raise RunError("CIFAR-10 can't be had")
 
@@ -295,6 +293,11 @@ def test_without_images_there_are_weights_and_no_result(source, tmp_path):
     assert convert(conversion, no_images, lines.write) is None
     assert "not tested" in lines.getvalue()
     assert not (tmp_path / "run" / "result.json").exists()
+    shutil.copytree(tmp_path / "run", tmp_path / "both" / "untested")
+    shutil.copytree(run[0], tmp_path / "both" / "tested")
+    write_report(tmp_path / "both")
+    text = (tmp_path / "both" / "REPORT.md").read_text()
+    assert "- untested: converted, but not tested" in text
     classifier = load(tmp_path / "run" / "weights.safetensors")
     assert classifier.class_names[3] == "cat"
     np.testing.assert_array_equal(classifier.std, np.float32([0.2, 0.2, 0.2]))

@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import os
+import re
+import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command
+from conftest import ROOT, assert_one_line_error, command
 from test_real import real_data_dir  # noqa: F401  (a fixture)
 
 from jaxcifar.config import Config
@@ -17,7 +20,7 @@ from jaxcifar.machine.extras import extra
 from jaxcifar.models import create_model
 from jaxcifar.runs.weights import named, read_weights, write_weights
 from jaxcifar.trained.load import load
-from jaxcifar.trained.onnx_graph import onnx_model
+from jaxcifar.trained.onnx_graph import onnx_model, write_onnx
 from jaxcifar.trained.pytorch import module_text, state_dict, write_pytorch
 from jaxcifar.trained.stablehlo import PLATFORMS, write_stablehlo
 from jaxcifar.training import network
@@ -117,6 +120,29 @@ def test_stablehlo(classifier, images, expected, tmp_path):
     for some in (slice(0, 40), slice(3, 4)):
         logits = exported.call(images[some])
         np.testing.assert_allclose(logits, expected[some], atol=1e-4)
+
+
+def test_the_examples_of_the_docs(tmp_path):
+    for package in ("torch", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    classifier = load(write_random(tmp_path / "net.safetensors", "cnn", NETWORKS["cnn"]))
+    write_pytorch(classifier, tmp_path / "net.pth")
+    write_onnx(classifier, tmp_path / "net.onnx")
+    write_stablehlo(classifier, tmp_path / "net.stablehlo")
+    docs = (ROOT / "docs" / "exporting.md").read_text()
+    examples = re.findall(r"^```python\n(.*?)^```", docs, re.S | re.M)
+    assert len(examples) == 4
+    (tmp_path / "examples.py").write_text("\n".join(examples))
+    done = subprocess.run(
+        [sys.executable, "examples.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split()  # PyTorch and ONNX on the same image
+    assert first == second
 
 
 def test_resnet18_has_the_usual_names(tmp_path):

@@ -14,9 +14,10 @@ from jaxcifar.report.networks import network_context
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.reading import read_records
-from jaxcifar.report.records import SYNTHETIC, Records
+from jaxcifar.report.records import SYNTHETIC, Records, RunRecord
 from jaxcifar.report.statistics import LEVEL
 from jaxcifar.report.studies import study_context
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import SELECTION_RULE
 
 
@@ -62,6 +63,14 @@ def _environment() -> jinja2.Environment:
     )
 
 
+def _how_far(run: RunRecord) -> str:
+    if run.failure:
+        return run.failure
+    if not run.history and RunFolder(run.path).weights.exists():
+        return "converted, but not tested"
+    return f"{len(run.history)} of {run.config.epochs} epochs"
+
+
 def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
     """Everything that the template names."""
     sections = itertools.count(1)
@@ -88,9 +97,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "trained": records.trained,
         "facts": costs.facts(records),
         "unfinished": [
-            f"{run.path.relative_to(folder)}: "
-            + (run.failure or f"{len(run.history)} of {run.config.epochs} epochs")
-            for run in records.unfinished
+            f"{run.path.relative_to(folder)}: {_how_far(run)}" for run in records.unfinished
         ],
         "unreadable": [
             f"{path.relative_to(folder)}: {why}" for path, why in records.unreadable.items()
