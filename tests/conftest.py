@@ -20,6 +20,8 @@ from jaxcifar.runs import crew
 _SHARED = tempfile.TemporaryDirectory()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(_SHARED.name) / "programs"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# Most of the tests' time is XLA's compiling, a fifth of it optimising what runs for a moment.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 os.environ.setdefault("JAXCIFAR_TEST_DATA", str(Path(_SHARED.name) / "tfds"))
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -161,7 +161,7 @@ from jaxcifar.models.layers import Dropout
 from jaxcifar.training import network
 
 got = {}
-for count in (1, 2, 4):
+for count in (1, 4):
     program = t.program_of(t.Plain(), jax.devices()[:count])
     losses, [state] = t.trained(program)
     var = state.batch_stats["BatchNorm_0"]["var"]
@@ -204,9 +204,8 @@ def test_several_devices_share_a_batch():
     )
     assert done.returncode == 0, done.stderr
     got = json.loads(done.stdout.splitlines()[-1])
-    for count in "24":
-        for several, one in zip(got[count], got["1"], strict=True):
-            np.testing.assert_allclose(several, one, rtol=1e-4, atol=1e-6)
+    for several, one in zip(got["4"], got["1"], strict=True):
+        np.testing.assert_allclose(several, one, rtol=1e-4, atol=1e-6)
     assert 0.4 < got["the same on both"] < 0.6
     assert got["ours differs"] == 0
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -104,11 +105,12 @@ def in_numpy(variables, images):
 
 def test_what_it_computes_against_numpy():
     images, model = smooth_images()[:4], FastNet(WIDTHS)
-    variables = model.init(jax.random.key(0), images, train=False)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), images)
     rng = np.random.RandomState(1)  # biases begin as zeros, which would hide them
     moved = jax.tree.map(lambda a: a + 0.1 * rng.randn(*a.shape), variables["params"])
     variables = jax.tree.map(np.float32, {**variables, "params": moved})
-    logits, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
+    logits, updated = forward(variables, images)
     expected, moments = in_numpy(jax.tree.map(np.float64, variables), images.astype(np.float64))
     np.testing.assert_allclose(logits, expected, atol=2e-5)
     groups = updated["batch_stats"]

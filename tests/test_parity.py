@@ -74,8 +74,10 @@ def run(arch):
     )
     variables = reference_variables(program.model)
     first = next(common.batches())[0]
-    state = program.init(hp, first)
+    # Its shapes alone: the variables are the twins', and all else begins as zeros.
+    state = program.init.eval_shape(program, hp, first)
     assert jax.tree.map(jnp.shape, state.variables) == jax.tree.map(jnp.shape, variables)
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
     # Placed as steps return it, so that nothing is compiled twice.
     state, hp = jax.device_put((state.replace(**variables), hp), program.replicated)
     before = program.predict(state.variables, hp, first)

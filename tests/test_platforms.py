@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import export
 
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.runs.hyperparameters import make_hyperparameters
@@ -23,12 +22,11 @@ CONVOLUTIONS = {"cnn": 3 * 6 - 1, "resnet18": 3 * 20 - 1, "fastnet": 1 + 3 * 6}
 def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
     config = Config.create(arch, dtype="bfloat16", batch_size=8, epochs=1)
     program = make_program(config, 10, 128, jax.devices()[:1])
-    texts = {"cpu": lowered(program, config, easy_dataset, ["cpu"])}
+    texts = lowered(program, config, easy_dataset, ["cpu"])
     # A CPU's network is of float32 but for products; an accelerator has it in bfloat16.
     model = program.model.clone(dtype=jnp.bfloat16)
     program = dataclasses.replace(program, model=model, operands=None)
-    for platforms in (["tpu"], ["cuda"], ["tpu", "cuda", "cpu"]):
-        texts[" ".join(platforms)] = lowered(program, config, easy_dataset, platforms)
+    texts |= lowered(program, config, easy_dataset, ["tpu", "cuda", "tpu cuda cpu"])
     for platforms, text in texts.items():
         assert "bf16" in text
         assert "f64" not in text
@@ -39,12 +37,11 @@ def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
 
 
 def lowered(program, config, easy_dataset, platforms):
-    """The text of the training program."""
+    """The text of the training program, for one platform after another or for several at once."""
     hp = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
-    together = Together(program, 1)
     images, labels = np.zeros((16, 32, 32, 3), np.uint8), np.zeros(16, np.int32)
-    orders = np.zeros((1, 16), np.int32)
-    stacked = together.join([(program.init(hp, images), hp)])
-    arguments = (*stacked, images, labels, orders, np.int32(2))
-    lower = export.export(Together.train_steps, platforms=platforms)
-    return lower(together, *arguments).mlir_module()
+    traced = Together(program, 1).traced(hp, images, labels)
+    return {
+        names: traced.lower(lowering_platforms=tuple(names.split())).as_text()
+        for names in platforms
+    }

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, command, prepared
-from test_run import LARGE
+from test_run import COMMON
 
 import jaxcifar
 from jaxcifar.config import Config
@@ -58,7 +58,9 @@ def test_it_loads_in_the_published_shape(real_data_dir):
 def test_a_short_run(real_data_dir, tmp_path):
     """It learns more than chance."""
     where = ("--data-dir", str(real_data_dir), "--run-dir", str(tmp_path))
-    done = command("run", *LARGE, "--schedule", "cosine", "--learning-rate", "0.05", *where)
+    small = ("--arch-args", "widths=8,", "hidden=32", "--train-examples", "2048", "--epochs", "2")
+    rates = ("--batch-size", "32", "--schedule", "cosine", "--learning-rate", "0.05")
+    done = command("run", *COMMON, *small, *rates, *where)
     assert done.returncode == 0, done.stderr
     assert "NOT CIFAR-10" not in done.stdout
     result = json.loads((tmp_path / "result.json").read_text())

@@ -10,8 +10,7 @@ from conftest import assert_one_line_error, command, ended, finish, start
 COMMON = ("--arch", "cnn", "--val-fraction", "0.01", "--optimizer", "sgd")
 SMALL = (*COMMON, "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
 SMALL += ("--epochs", "8")
-# With the whole network: as many steps of as many images, for one compiled program.
-LARGE = (*COMMON, "--train-examples", "512", "--batch-size", "32", "--epochs", "3")
+LARGE = (*COMMON, "--train-examples", "128", "--batch-size", "32", "--epochs", "3")  # whole network
 
 
 @pytest.fixture(scope="module")
