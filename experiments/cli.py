@@ -193,6 +193,9 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     except RunError as error:
         say(f"error: {error}")
         _leave(1)
+    except BrokenPipeError:  # whoever read what is printed has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(1)
     except OSError as error:  # of a file that nothing else is known of
         name = error.filename or "a file"
         say(f"error: {name}: {error.strerror or error}; see to it, then run the same command")

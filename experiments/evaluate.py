@@ -63,6 +63,8 @@ def main(argv: Sequence[str]) -> None:
     console = Console(emoji=False, highlight=False)
     say = teller(console)
     names = short_names(options.runs)
+    if options.json and not options.json.parent.is_dir():
+        raise UsageError(f"--json {options.json}: there is no folder {options.json.parent}")
     if options.out:
         make_folder(options.out)
     work = []  # what can be refused is refused before anything takes long
@@ -87,9 +89,9 @@ def main(argv: Sequence[str]) -> None:
             draw(options.out, prefix, name, classes, found)
     if options.out:
         draw_corruptions(options.out, evaluations)
+    show(console, evaluations, looks)
     if options.json:
         write_json(options.json, evaluations)
-    show(console, evaluations, looks)
 
 
 def tell_next(say: Say, run: str, what: str) -> None:

@@ -49,6 +49,8 @@ def main(argv: Sequence[str]) -> None:
             f"{path}: a module {path.stem}.py beside it could not be imported; choose a name of "
             "letters, digits and _"
         )
+    if (path.parent / "config.json").exists():
+        parser.error(f"{path}: lies in the folder of a run; choose another place")
     if options.half and options.to != "safetensors":
         parser.error("--half: only safetensors can be half as long")
 

@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> None:
     classifier = load(*options.run)
     predictions = classifier.predict(pictures.pixels)
     tell = teller(Console(stderr=True))
-    for line in pictures.left_out:
-        tell(f"left out: {line}")
+    for line in pictures.remarks:
+        tell(line)
     names = [printable(name) for name in classifier.class_names]
     if options.json:
         print(json.dumps(as_values(pictures.names, names, predictions), indent=2))

@@ -17,6 +17,8 @@ def picture(text: str) -> Path:
     path = location(text)
     if path.suffix not in _SUFFIXES or path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: must be a file {', '.join(_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no folder {path.parent}")
     return path
 
 

@@ -333,7 +333,7 @@ def test_a_run_begun_anew_has_not_been_evaluated(tmp_path, easy_dataset):
 
 def test_bad_input_is_one_line(tmp_path, finished):
     run = str(finished / "seed0")
-    assert_one_line_error(command("evaluate", str(tmp_path)), 2, "no finished run here")
+    assert_one_line_error(command("evaluate", str(tmp_path)), 2, "no run here")
     assert_one_line_error(command("evaluate", run, "--images", "0"), 2, "--images", "at least 1")
 
 
@@ -342,7 +342,7 @@ def test_where_pictures_and_figures_cant_go(tmp_path, finished, at_hand):
     run = str(finished / "seed0")
     with pytest.raises(RunError, match=r"--out .*file: can't be made"):
         evaluate_command.main([run, "--on", "val", "--out", str(tmp_path / "file")])
-    with pytest.raises(RunError, match=r"--json .*file/x: can't be written"):
+    with pytest.raises(UsageError, match=r"--json .*file/x: there is no folder"):
         evaluate_command.main([run, "--on", "val", "--json", str(tmp_path / "file" / "x")])
 
 

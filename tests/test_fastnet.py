@@ -141,7 +141,7 @@ def test_a_run_trains_all_but_the_whitening_and_is_loaded(tmp_path, easy_dataset
     program = make_program(CONFIG, 10, 128, jax.devices()[:1])
     hp = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
     first = program.init(hp, easy_dataset.train.images).variables
-    trained = jax.tree.map(np.asarray, classifier._variables)
+    trained = jax.tree.map(np.asarray, classifier.variables)
     np.testing.assert_allclose(
         trained["whitening"]["Whitening_0"]["kernel"],
         first["whitening"]["Whitening_0"]["kernel"],

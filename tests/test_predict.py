@@ -38,7 +38,7 @@ def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys):
     names = [str(paths[0]), str(tmp_path / "in" / "deeper" / "two.png")]
     expected = jaxcifar.load().predict(names)
     told = run(capsys, *paths, "--json")
-    assert told.err.count("left out:") == 1 and "notes.txt" in told.err
+    assert told.err.count("left out:") == 2 and "notes.txt" in told.err and "a link" in told.err
     entries = json.loads(told.out)
     assert [entry["image"] for entry in entries] == names
     assert [entry["label"] for entry in entries] == expected.labels
@@ -116,7 +116,7 @@ def test_where_nothing_is(photo, tmp_path, capsys):
     photo.save(tmp_path / "a.png")
     with pytest.raises(UsageError, match="can't be read"):
         run(capsys, tmp_path / "nowhere.png")
-    with pytest.raises(UsageError, match="no finished run here"):
+    with pytest.raises(UsageError, match="no run here"):
         run(capsys, tmp_path / "a.png", "--run", tmp_path)
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(RunError, match="no file of safetensors"):

@@ -280,3 +280,35 @@ def test_what_ships_is_small():
     classifier = jaxcifar.load()
     assert classifier.class_names[3] == "cat"
     assert sum(leaf.size for leaf in jax.tree.leaves(classifier.variables["params"])) == 551_722
+
+
+def test_a_file_of_a_network_whose_code_is_gone_says_what_is_needed(tmp_path):
+    code = tmp_path / "own.py"
+    code.write_text(
+        "from flax import linen as nn\n\n\nclass Net(nn.Module):\n    num_classes: int = 10\n\n"
+        "    @nn.compact\n    def __call__(self, x, train):\n"
+        "        return nn.Dense(self.num_classes)(x.mean((1, 2)))\n"
+    )
+    settings = {"dataset": "shapes10", "epochs": 1, "batch_size": 32}
+    train(tmp_path / "run", easy_dataset(), Config.create(f"{code}:Net", **settings))
+    shutil.copy(tmp_path / "run" / "weights.safetensors", tmp_path / "alone.safetensors")
+    assert jaxcifar.load(tmp_path / "alone.safetensors").class_names[0] == "a"
+    code.unlink()
+    with pytest.raises(UsageError, match=r"own\.py.*get that file from whoever trained it"):
+        jaxcifar.load(tmp_path / "alone.safetensors")
+    with pytest.raises(UsageError, match="a copy is"):
+        jaxcifar.load(tmp_path / "run")
+
+
+def test_where_no_run_is_it_is_said_what_is_there(run, tmp_path):
+    (run / "result.json").unlink()
+    (tmp_path / "net.pth").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    for path, said in {
+        run: "is not finished",
+        tmp_path / "empty": "no run here",
+        tmp_path / "nowhere": "there is nothing",
+        tmp_path / "net.pth": "experiments.convert",
+    }.items():
+        with pytest.raises(UsageError, match=said):
+            jaxcifar.load(path)

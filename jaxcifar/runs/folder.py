@@ -231,7 +231,7 @@ class RunFolder:
     def read_weights(self) -> tuple[dict[str, np.ndarray], Card]:
         """`weights.safetensors` of a finished run, as `weights.read_weights` gives it."""
         result = self.finished_result() or {}
-        return read_weights(self.weights, saved.ANEW, result.get("weights_sha256"))
+        return read_weights(self.weights, saved.WEIGHTS_AGAIN, result.get("weights_sha256"))
 
     def tidy(self, keep_best: bool) -> None:
         """Delete a finished run's checkpoints if the weights beside them are all to be kept."""

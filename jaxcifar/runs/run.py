@@ -87,7 +87,7 @@ class Run:
         setup.compile_ahead(self.hp)
         self.state: TrainState = program.init(self.hp, setup.dataset.train.images)
         if config.init:
-            self.state = taken_over(self.state, setup, self.hp, config)
+            self.state = taken_over(self.state, setup, self.hp, config, self._say)
         if not begun:  # what can't start leaves no config that a mended one would differ from
             setup.require_finite_start(config, self.state, self.hp)
         with self._folder.writing():

@@ -116,6 +116,7 @@ MOST_FAILURE_BYTES = MEGABYTE // 16
 ANEW = Remedy("start anew with --overwrite (in a study: --force ROW), or choose another folder")
 RESULT_AGAIN = Remedy("delete it, and the run's command writes it again")
 BOTH_AGAIN = Remedy("delete it and result.json, and the run's command writes both again")
+WEIGHTS_AGAIN = Remedy("get that file again from where the run was made, or train the run anew")
 TRY_AGAIN = Remedy("delete it to have the run tried again")
 
 

@@ -1,8 +1,11 @@
 """Where training starts that goes on from another run's weights."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from jaxcifar.config import Config, init_file
+from jaxcifar.errors import RunError
 from jaxcifar.machine.sharing import place
 from jaxcifar.models import create_model
 from jaxcifar.runs.setup import Setup
@@ -11,7 +14,13 @@ from jaxcifar.training import network
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 
-def taken_over(state: TrainState, setup: Setup, hp: Hyperparameters, config: Config) -> TrainState:
+def taken_over(
+    state: TrainState,
+    setup: Setup,
+    hp: Hyperparameters,
+    config: Config,
+    say: Callable[[str], None],
+) -> TrainState:
     """A state before the first step, with the weights that `--init` names.
 
     On images of other classes, what depends on the number of classes (the last layer) stays as it
@@ -22,6 +31,7 @@ def taken_over(state: TrainState, setup: Setup, hp: Hyperparameters, config: Con
       setup: of the run.
       hp: its hyper-parameters, on the devices.
       config: names the weights.
+      say: told if these were trained on images of another mean or deviation.
 
     Raises:
       RunError: they can't be read, have changed since the run began, or are another network's.
@@ -33,7 +43,17 @@ def taken_over(state: TrainState, setup: Setup, hp: Hyperparameters, config: Con
         arrays |= {
             name: np.asarray(own[name]) for name in _head(config, len(setup.dataset.class_names))
         }
-    variables = fitted(arrays, state.variables, path)
+    with_theirs = [*card["channel_mean"], *card["channel_std"]]
+    with_ours = np.concatenate([hp.mean, hp.std])
+    if not np.allclose(with_theirs, with_ours, atol=0.005):
+        say(
+            f"{path} was trained on images of mean and deviation {with_theirs}; here they are "
+            f"{[round(float(value), 4) for value in with_ours]}."
+        )
+    try:
+        variables = fitted(arrays, state.variables, path)
+    except RunError as error:
+        raise RunError(f"{error}; choose its --arch and --arch-args") from error
     return setup.program.init_from(hp, place(variables, setup.program.replicated))
 
 

@@ -46,21 +46,33 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
 
 
 def _load(path: Path, data_dir: str | Path | None) -> Classifier:
-    if not path.is_dir() and path.suffix == SHIPPED.suffix:
-        arrays, card = read_weights(path)
-        config = Config.from_dict(card["config"])
-        _require_same_code(path, None, config)
-        return _classifier(path, config, card, arrays)
     folder = RunFolder(path)
+    if not path.is_dir():
+        return _of_file(path)
     result = folder.finished_result()
+    if result is None and folder.weights.exists() and not folder.metrics.exists():
+        return _of_file(folder.weights)  # converted, but not tested
     if result is None:
-        raise UsageError(f"{path}: no finished run here")
+        begun = "a run that is not finished: its own command goes on with it"
+        raise UsageError(f"{path}: {begun if folder.config.exists() else 'no run here'}")
     config = folder.read_config()
     _require_same_code(path, folder.sources, config)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights()
         return _classifier(folder.weights, config, {**card, **result}, arrays)
     return _of_older_version(folder, config, result, data_dir)
+
+
+def _of_file(path: Path) -> Classifier:
+    if not path.exists():
+        raise UsageError(f"{path}: there is nothing; give a finished run, or a file of weights")
+    if path.suffix != SHIPPED.suffix:
+        hint = "; experiments.convert makes a run of it" if path.suffix in (".pth", ".pt") else ""
+        raise UsageError(f"{path}: is neither a run nor a file of weights (.safetensors){hint}")
+    arrays, card = read_weights(path)
+    config = Config.from_dict(card["config"])
+    _require_same_code(path, None, config)
+    return _classifier(path, config, card, arrays)
 
 
 def _classifier(
@@ -127,8 +139,10 @@ def _require_same_code(path: Path, copies: Path | None, config: Config) -> None:
         try:
             same = own_code.digest(kind, name) == digest
         except UsageError as error:
-            kept = f"; a copy is {copies / kind}: if you trust it, put that where it was"
-            raise UsageError(f"{path}: {error}{kept if copies else ''}") from error
+            remedy = "; get that file from whoever trained it"
+            if copies:
+                remedy = f"; a copy is {copies / kind}: if you trust it, put that where it was"
+            raise UsageError(f"{path}: {error}{remedy}") from error
         if not same and name.startswith("__main__:"):
             raise UsageError(
                 f"{path}: {name} stands in the script that trained it: load it there, or train it "

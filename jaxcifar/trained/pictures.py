@@ -23,21 +23,21 @@ class Pictures(NamedTuple):
     Attributes:
       names: their paths.
       pixels: `[N, 32, 32, 3] uint8`, as the network sees them.
-      left_out: of files in folders that are no image or a damaged one, a line each.
+      remarks: what is to be said of files, a line each: of what is left out of folders.
     """
 
     names: list[str]
     pixels: np.ndarray
-    left_out: list[str]
+    remarks: list[str]
 
 
 def read_pictures(paths: Sequence[Path]) -> Pictures:
-    """Read image files, and those in folders, at any depth; hidden ones and links are passed over.
+    """Read image files, and those in folders, at any depth; hidden ones are passed over.
 
     Raises:
       UsageError: a path named is no image, a folder has none, or there are too many files.
     """
-    names, pixels, left_out = [], [], []
+    names, pixels, remarks = [], [], []
     for path in paths:
         inside = path.is_dir()
         files = _files(path) if inside else [path]
@@ -48,21 +48,22 @@ def read_pictures(paths: Sequence[Path]) -> Pictures:
             except ValueError as error:
                 if not inside:
                     raise UsageError(f"{file}: {error}") from error
-                left_out.append(f"{file}: {error}")
+                remarks.append(f"left out: {file}: {error}")
                 continue
-            names.append(f"{file} (first frame)" if more else str(file))
+            names.append(str(file))
+            if more:
+                remarks.append(f"{file}: has several frames; the first is taken")
             pixels.append(image)
         if len(names) == found:
             raise UsageError(f"{path}: holds no images; give image files or folders of them")
-    return Pictures(names, np.stack(pixels), left_out)
+    return Pictures(names, np.stack(pixels), remarks)
 
 
 def _files(folder: Path) -> list[Path]:
     files: list[Path] = []
     for parent, folders, names in os.walk(folder):  # follows no links
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-        files += [path for path in paths if not path.is_symlink()]
+        files += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
         if len(files) > MOST_FILES:
             raise UsageError(f"{folder}: more than {MOST_FILES:,} files; give fewer")
     return files
