@@ -14,32 +14,48 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import Parser, add_config_options, count, location, run_command, use_huge_pages
+from experiments.cli import count, location, run_command, use_huge_pages
+from experiments.options import add_config_options
+from experiments.parser import Parser
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.terminal import teller
 
+EXAMPLES = (
+    ("--arch cnn --rounds 3", "our CNN: a minute or two"),
+    ("--arch cnn resnet18 --peer torch", "two networks beside PyTorch"),
+    ("--arch cnn --at-once 2 4", "what training several runs together brings"),
+)
+
 
 def parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="python -m experiments.bench", description=__doc__)
+    parser = Parser("bench", "Measure how fast networks are trained and evaluated here.", EXAMPLES)
     add = parser.add_argument
     dtypes = Config.__dataclass_fields__["dtype"].metadata["choices"]
     add(
         "--arch",
         nargs="+",
+        metavar="NAME",
         default=ARCHS,
         help="networks, yours as FILE.py:NAME (default: all of ours)",
     )
     add_config_options(parser, only=("arch_args",))
-    add("--batch-size", type=count, default=128, help="of a training step (default: 128)")
+    add("--batch-size", type=count, default=128, metavar="N", help="images a step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
-    add("--peer", choices=["torch"], help="also measure PyTorch (extra: peer)")
-    add("--at-once", nargs="+", type=count, default=[], metavar="N", help="runs to train together")
-    add("--rounds", type=count, default=5, help="to take medians of (default: 5)")
-    add("--steps", type=count, help="of training in a round (default: a few seconds' worth)")
-    add("--json", type=location, metavar="FILE", help="write all figures to FILE")
+    add("--peer", choices=["torch"], help="also measure PyTorch, of the extra `peer` (default: no)")
+    add(
+        "--at-once",
+        nargs="+",
+        type=count,
+        default=[],
+        metavar="N",
+        help="also measure so many runs at once (default: none)",
+    )
+    add("--rounds", type=count, default=5, metavar="N", help="rounds to be measured (default: 5)")
+    add("--steps", type=count, metavar="N", help="steps in a round (default: a few seconds' worth)")
+    add("--json", type=location, metavar="FILE", help="write all figures there (default: nowhere)")
     add(
         "--ablation",
         nargs=argparse.REMAINDER,
