@@ -21,6 +21,7 @@ from experiments.cli import (
 )
 from experiments.options import add_config_options
 from experiments.parser import Parser
+from experiments.ranking import show
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import teller
 from jaxcifar.studies.study import Study
@@ -117,12 +118,14 @@ def main(argv: Sequence[str]) -> None:
         options["arch_args"] = {**study.config.get("arch_args", {}), **options["arch_args"]}
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
-    say = teller(Console())
+    console = Console(emoji=False, highlight=False)
+    say = teller(console)
     study.check()  # before anything slow happens
 
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_compilation_cache, use_cpu_cores
     from jaxcifar.report import write_report
+    from jaxcifar.report.reading import read_records
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.studies.conduct import conduct, plan, record
 
@@ -137,9 +140,7 @@ def main(argv: Sequence[str]) -> None:
     where = f"{len(tasks)} runs" if parts == 1 else f"{len(mine)} of {len(tasks)} runs"
     say(f"{study.title}: {where}, in {out}")
     devices = first_devices(here["devices"])
-    outcomes = conduct(
-        mine, here["data_dir"], here["at_once"], devices, Console(emoji=False, highlight=False)
-    )
+    outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
     say(
@@ -149,6 +150,7 @@ def main(argv: Sequence[str]) -> None:
     for name, error in errors.items():
         say(f"{name}: {error}")
     if any(RunFolder(task.path).result.exists() for task in tasks):
+        show(console, read_records(out), out)
         say(f"report: {write_report(out)}, and the same in REPORT.md")
     if errors:
         raise RunError(f"{len(errors)} of {len(mine)} runs failed: {', '.join(errors)}")

@@ -115,12 +115,16 @@ def never_silent(
 
 
 @contextmanager
-def elapsing(console: Console, say: Say, what: str) -> Iterator[Say]:
-    """`never_silent` for work of which only the time it has taken is known; not on a terminal.
+def elapsing(console: Console, say: Say, what: str, always: bool = False) -> Iterator[Say]:
+    """`never_silent` for work of which only the time it has taken is known.
 
-    There whatever does the work shows its own progress.
+    Args:
+      console: what `say` prints to.
+      say: prints a line.
+      what: is done.
+      always: on a terminal too, where what does the work shows no progress of its own.
     """
-    if console.is_terminal:
+    if console.is_terminal and not always:
         yield say
         return
     began = time.monotonic()

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.machine.terminal import duration, fitted, never_silent, teller
-from jaxcifar.runs.pace import TEST_PASSES, TRAINING, Pace
+from jaxcifar.runs.pace import TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
@@ -136,7 +136,8 @@ class TrainProgress:
         after = [(0, f"{pace.done:.0%}" if pace.done else "")]
         if self._of:
             before.append((2, f"{self._done}/{self._of} runs"))
-        before += [(0, self._name), (1, self._epoch)]
+        if pace.phase in (TRAINING, VALIDATING, TESTING):
+            before += [(0, self._name), (1, self._epoch)]
         if pace.phase == TRAINING:
             before.append((0, "" if pace.trained else TRAINING))
             after += [(4, self._loss), (3, self._rate)]
