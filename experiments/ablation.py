@@ -10,8 +10,6 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.cli import (
-    Parser,
-    add_config_options,
     add_data_dir,
     add_devices,
     add_keep,
@@ -21,6 +19,9 @@ from experiments.cli import (
     run_command,
     use_huge_pages,
 )
+from experiments.options import add_config_options
+from experiments.parser import Parser
+from experiments.ranking import show
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import teller
 from jaxcifar.studies.study import Study
@@ -28,22 +29,58 @@ from jaxcifar.studies.study import Study
 ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
 
 
+EXAMPLES = (
+    ("--arch cnn --batch-size 128 --epochs 5", "ten rows by the CNN: an hour or two"),
+    ("--rows norm both --seeds 0 1 2", "two rows of the reference, three seeds each"),
+    ("--study my_study.toml --out mine", "a study of your own"),
+)
+
+
 def parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="python -m experiments.ablation", description=__doc__)
-    study = parser.add_argument_group("the study")
-    study.add_argument("--study", type=location, default=ABLATION, help="file of rows (TOML)")
-    study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")
-    study.add_argument(
-        "--seeds", nargs="+", type=ordinal, default=[0], metavar="N", help="of each row"
+    parser = Parser(
+        "ablation", "Carry out a study, a table of variations, and report on it.", EXAMPLES
     )
-    study.add_argument("--force", nargs="+", default=[], metavar="ROW", help="run these anew")
-    study.add_argument("--at-once", type=count, metavar="N", help="runs to train together")
+    study = parser.add_argument_group("the study")
     study.add_argument(
-        "--shard", type=shard, default=(1, 1), metavar="I/N", help="only the I-th of N parts"
+        "--study",
+        type=location,
+        default=ABLATION,
+        metavar="FILE",
+        help="file of rows, TOML (default: the ten-row ablation)",
+    )
+    study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows (default: all)")
+    study.add_argument(
+        "--seeds",
+        nargs="+",
+        type=ordinal,
+        default=[0],
+        metavar="N",
+        help="seeds of each row (default: 0)",
+    )
+    study.add_argument(
+        "--force", nargs="+", default=[], metavar="ROW", help="train these anew (default: none)"
+    )
+    study.add_argument(
+        "--at-once",
+        type=count,
+        metavar="N",
+        help="runs to train together (default: as suits the devices)",
+    )
+    study.add_argument(
+        "--shard",
+        type=shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="only the I-th of N parts (default: 1/1, all)",
     )
     add_devices(study)
-    study.add_argument("--out", type=location, help="folder (default: checkpoints/ and the study)")
+    study.add_argument(
+        "--out",
+        type=location,
+        metavar="DIR",
+        help="folder (default: checkpoints/ and the study's name)",
+    )
     add_keep(study)
     add_data_dir(study)
     # Rows may set any of these; an option holds for the rows that don't.
@@ -81,12 +118,14 @@ def main(argv: Sequence[str]) -> None:
         options["arch_args"] = {**study.config.get("arch_args", {}), **options["arch_args"]}
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
-    say = teller(Console())
+    console = Console(emoji=False, highlight=False)
+    say = teller(console)
     study.check()  # before anything slow happens
 
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_compilation_cache, use_cpu_cores
     from jaxcifar.report import write_report
+    from jaxcifar.report.reading import read_records
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.studies.conduct import conduct, plan, record
 
@@ -101,9 +140,7 @@ def main(argv: Sequence[str]) -> None:
     where = f"{len(tasks)} runs" if parts == 1 else f"{len(mine)} of {len(tasks)} runs"
     say(f"{study.title}: {where}, in {out}")
     devices = first_devices(here["devices"])
-    outcomes = conduct(
-        mine, here["data_dir"], here["at_once"], devices, Console(emoji=False, highlight=False)
-    )
+    outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
     say(
@@ -113,6 +150,7 @@ def main(argv: Sequence[str]) -> None:
     for name, error in errors.items():
         say(f"{name}: {error}")
     if any(RunFolder(task.path).result.exists() for task in tasks):
+        show(console, read_records(out), out)
         say(f"report: {write_report(out)}, and the same in REPORT.md")
     if errors:
         raise RunError(f"{len(errors)} of {len(mine)} runs failed: {', '.join(errors)}")

@@ -11,35 +11,53 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from experiments.cli import Parser, add_config_options, count, location, run_command, use_huge_pages
+from experiments.cli import count, location, run_command, use_huge_pages
+from experiments.options import add_config_options
+from experiments.parser import Parser
 from jaxcifar.config import ARCHS, Config
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, printable
 from jaxcifar.machine.files import write_text
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import elapsing, teller
+
+EXAMPLES = (
+    ("--arch cnn --rounds 3", "our CNN: a minute or two"),
+    ("--arch cnn resnet18 --peer torch", "two networks beside PyTorch"),
+    ("--arch cnn --at-once 2 4", "what training several runs together brings"),
+)
 
 
 def parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="python -m experiments.bench", description=__doc__)
+    parser = Parser("bench", "Measure how fast networks are trained and evaluated here.", EXAMPLES)
     add = parser.add_argument
     dtypes = Config.__dataclass_fields__["dtype"].metadata["choices"]
     add(
         "--arch",
         nargs="+",
+        metavar="NAME",
         default=ARCHS,
         help="networks, yours as FILE.py:NAME (default: all of ours)",
     )
     add_config_options(parser, only=("arch_args",))
-    add("--batch-size", type=count, default=128, help="of a training step (default: 128)")
+    add("--batch-size", type=count, default=128, metavar="N", help="images a step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
-    add("--peer", choices=["torch"], help="also measure PyTorch (extra: peer)")
-    add("--at-once", nargs="+", type=count, default=[], metavar="N", help="runs to train together")
-    add("--rounds", type=count, default=5, help="to take medians of (default: 5)")
-    add("--steps", type=count, help="of training in a round (default: a few seconds' worth)")
-    add("--json", type=location, metavar="FILE", help="write all figures to FILE")
+    add("--peer", choices=["torch"], help="also measure PyTorch, of the extra `peer` (default: no)")
+    add(
+        "--at-once",
+        nargs="+",
+        type=count,
+        default=[],
+        metavar="N",
+        help="also measure so many runs at once (default: none)",
+    )
+    add("--rounds", type=count, default=5, metavar="N", help="rounds to be measured (default: 5)")
+    add("--steps", type=count, metavar="N", help="steps in a round (default: a few seconds' worth)")
+    add("--json", type=location, metavar="FILE", help="write all figures there (default: nowhere)")
     add(
         "--ablation",
         nargs=argparse.REMAINDER,
@@ -97,7 +115,8 @@ def main(argv: Sequence[str]) -> None:
         )
         at_once = [] if large else options.at_once  # a large network fills a device by itself
         peer = options.peer if arch in ARCHS and not own else None  # it knows no other
-        measured = measure(work, macs, peer, options.rounds, at_once, say)
+        with elapsing(console, say, f"measuring {arch}", always=True) as told:
+            measured = measure(work, macs, peer, options.rounds, at_once, told)
         figures["rows"] += measured["rows"]
         for name in ("ratio", "ours"):
             figures[name][arch] = measured[name]
@@ -133,47 +152,51 @@ def write(path: Path | None, figures: dict[str, Any]) -> None:
 
 
 def show(console: Console, figures: dict[str, Any]) -> None:
-    """Print the figures."""
-    table = Table(title=f"{figures['device']}, jax {figures['versions']['jax']}")
-    for column in ("network", "phase", "implementation", "precision"):
-        table.add_column(column)
-    for column in ("images/s", "from-to", "ms a batch", "TFLOP/s", "of peak", "peak GB"):
-        table.add_column(column, justify="right")
-    for row in sorted(figures["rows"], key=lambda row: (row["arch"], row["phase"])):
-        share = row.get("share_of_peak")
-        low, high = row["spread"]
-        table.add_row(
-            row["arch"],
-            row["phase"],
-            row["implementation"],
-            row["dtype"],
-            f"{row['images_per_second']:,.0f}",
-            f"{low:,.0f}-{high:,.0f}",
-            f"{row['milliseconds']:,.1f}",
-            f"{row['flops_per_second'] / 1e12:.3g}",
-            f"{share:.0%}" if share else "",
-            f"{row['peak_memory_bytes'] / 1e9:.2f}",
-        )
-    Console(emoji=False, width=max(console.width, 130)).print(table)
+    """Print the figures, a table a network, each within 80 columns."""
+    say = teller(console)
+    say(f"{figures['device']}, jax {figures['versions']['jax']}")
+    for arch in dict.fromkeys(row["arch"] for row in figures["rows"]):
+        rows = [row for row in figures["rows"] if row["arch"] == arch]
+        console.print(_table(arch, sorted(rows, key=lambda row: row["phase"])))
     for arch, phases in figures["ratio"].items():
         for phase, ratio in phases.items():
-            console.print(
+            say(
                 f"{arch} {phase}: {ratio['float32']:.2f} x PyTorch's best float32, "
                 f"{ratio['any']:.2f} x its best of any precision"
             )
     for arch, ours in figures["ours"].items():
         first = ours["first_step_seconds"]
-        console.print(
+        say(
             f"{arch}: first step after {first['cold']:.1f} s, {first['warm']:.1f} s with a "
             f"warm compilation cache; a run's epoch of {ours['epoch_images']:,} images takes "
             f"{ours['epoch_seconds']:.2f} s; {ours['seconds_beyond_steps']:.2f} s of a run of two "
-            "are not steps",
-            soft_wrap=True,
+            "are not steps"
         )
         for together in ours["at_once"]:
-            console.print(
-                f"{arch}: {together['runs']} at once, {together['images_per_second']:,.0f} images/s"
-            )
+            rate = together["images_per_second"]
+            say(f"{arch}: {together['runs']} at once, {rate:,.0f} images/s")
+
+
+def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
+    """One network's figures; the range of the rounds is in the file of `--json`."""
+    table = Table(title=Text(printable(arch)), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("phase", "implementation", "precision"):
+        table.add_column(column, no_wrap=True)
+    for column in ("images/s", "ms a\nbatch", "TFLOP/s", "of\npeak", "memory\nGB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        share = row.get("share_of_peak")
+        table.add_row(
+            row["phase"],
+            row["implementation"],
+            row["dtype"],
+            f"{row['images_per_second']:,.0f}",
+            f"{row['milliseconds']:,.1f}",
+            f"{row['flops_per_second'] / 1e12:.3g}",
+            f"{share:.0%}" if share else "",
+            f"{row['peak_memory_bytes'] / 1e9:.2f}",
+        )
+    return table
 
 
 if __name__ == "__main__":

@@ -1,127 +1,48 @@
-"""What the commands share: options made from `Config`, errors as one line, exit codes."""
+"""What the commands share: options that several have, errors as one line, exit codes."""
 
 import argparse
-import dataclasses
 import errno
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
-from jaxcifar import registry
-from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
-from jaxcifar.errors import RunError, UsageError, printable
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.machine.terminal import teller
-from jaxcifar.settings import defaults, parsed
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line and whose options are written out."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with code 2."""
-        self.exit(2, f"{self.prog}: {printable(message)} (see --help)\n")
-
-
-def reference_default(name: str) -> str:
-    """The value of a `Config` field at the reference settings, in words."""
-    if name == "arch":
-        return "resnet18"
-    if name == "arch_args":
-        return "the network's own"
-    values = {arch: defaults(arch)[name] for arch in registry.KINDS["arch"]}
-    if len(set(values.values())) == 1:
-        return str(values.popitem()[1])
-    return ", ".join(f"{value} for {arch}" for arch, value in values.items())
-
-
-def names(kind: str) -> str:
-    """What an option takes that names an entry or somebody's own code."""
-    own = "the path of your own" if kind == "dataset" else "FILE.py:NAME"
-    return ", ".join((*registry.KINDS[kind], f"or {own}"))
-
-
-def _whose(name: str) -> str:
-    """Which entries take an option, if not all of a kind do."""
-    for entries in registry.KINDS.values():
-        takers = [known for known, entry in entries.items() if name in entry.takes]
-        if 0 < len(takers) < len(entries):
-            return f" ({', '.join(takers)} only)"
-    return ""
-
-
-def add_config_options(
-    parser: argparse.ArgumentParser,
-    without: Collection[str] = (),
-    only: Collection[str] = (),
-    default_of: Callable[[str], str] = reference_default,
-) -> None:
-    """One option for each field of `Config`; those not given are absent from the namespace.
+def add_data_dir(parser: argparse.ArgumentParser, made: bool = False) -> None:
+    """`--data-dir`, with TFDS's own default.
 
     Args:
       parser: to add to.
-      without: fields that get none.
-      only: fields that get one, if not all the others.
-      default_of: says what a field is if its option is not given.
+      made: whether the command makes a folder that there is not; others take that for a slip.
     """
-    group = parser.add_argument_group("the experiment")
-    for field in dataclasses.fields(Config):
-        left_out = field.name in without or (only and field.name not in only)
-        if left_out or "help" not in field.metadata:
-            continue
-        options = {k: v for k, v in field.metadata.items() if k in ("help", "choices", "type")}
-        if field.name in registry.KINDS:
-            options["help"] += f": {names(field.name)}"
-            options["metavar"] = "NAME"
-        options["help"] += _whose(field.name)
-        options["help"] += f" (default: {default_of(field.name)})"
-        options["default"] = argparse.SUPPRESS
-        if field.name == "arch_args":
-            options |= {"nargs": "+", "action": _Arguments, "metavar": "NAME=VALUE"}
-        elif field.type is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        elif "choices" not in options:
-            options.setdefault("type", field.type)
-        group.add_argument(f"--{field.name.replace('_', '-')}", **options)
-
-
-class _Arguments(argparse.Action):
-    """`width=64 widths=16,32 norm=layer` as a dictionary of Python values."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        given = {}
-        for word in values:
-            name, equals, value = word.partition("=")
-            if not equals or not name.isidentifier():
-                parser.error(f"{option_string} {word}: must be NAME=VALUE")
-            given[name] = parsed(value)
-        setattr(namespace, self.dest, given)
-
-
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    """`--data-dir`, with TFDS's own default."""
     parser.add_argument(
         "--data-dir",
-        type=location,
+        type=location if made else folder,
         default=default_data_dir(),
-        help="TFDS data folder (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+        metavar="DIR",
+        help="folder of prepared data sets (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)",
     )
+
+
+def folder(text: str) -> Path:
+    """An option's value: a folder with data sets, which must be there."""
+    path = location(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text}: there is no such folder; mkdir it, or prepare a data set there with "
+            "experiments.prepare"
+        )
+    return path
 
 
 def add_keep(parser: argparse.ArgumentParser) -> None:
@@ -130,13 +51,16 @@ def add_keep(parser: argparse.ArgumentParser) -> None:
         "--keep",
         choices=("all", "best"),
         default="all",
-        help="of a finished run: checkpoints too, or the best weights alone (default: all)",
+        help="what stays of a finished run: its checkpoints too, or the best weights alone "
+        "(default: all)",
     )
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:
     """`--devices`."""
-    parser.add_argument("--devices", type=count, metavar="N", help="train on N (default: all)")
+    parser.add_argument(
+        "--devices", type=count, metavar="N", help="devices to train on (default: all)"
+    )
 
 
 def count(text: str) -> int:
@@ -184,7 +108,7 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     sys.unraisablehook = _unless_given_up  # what orbax has begun when it fails, by its threads
     if not sys.warnoptions:  # a message is one line; whoever wants more says so to Python
         warnings.simplefilter("ignore")
-    say = teller(Console(stderr=True))
+    say = teller(Console(stderr=True), fold=False)
     try:
         command()
     except UsageError as error:

@@ -7,9 +7,16 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments.cli import Parser, add_config_options, add_data_dir, location, run_command
+from experiments.cli import add_data_dir, location, run_command
+from experiments.options import add_config_options
+from experiments.parser import Parser
 from experiments.run import show
 from jaxcifar.config import Config
+
+EXAMPLES = (
+    ("cnn.pth --arch cnn --run-dir mine", "a state dict by torch.save"),
+    ("cnn.safetensors --arch cnn --run-dir mine", "the same as safetensors"),
+)
 
 
 def finite(text: str) -> float:
@@ -23,9 +30,9 @@ def finite(text: str) -> float:
     return value
 
 
-def main(argv: Sequence[str]) -> None:
-    """Convert a state dict, evaluate it, and print the result."""
-    parser = Parser(prog="python -m experiments.convert", description=__doc__)
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser("convert", "Make a run of a PyTorch network's weights, and test it.", EXAMPLES)
     parser.add_argument(
         "weights",
         metavar="FILE",
@@ -35,7 +42,9 @@ def main(argv: Sequence[str]) -> None:
     add_config_options(parser, only=("arch", "arch_args", "dataset"))
     where = parser.add_argument_group("where things are")
     add_data_dir(where)
-    where.add_argument("--run-dir", type=location, required=True, help="folder of the run")
+    where.add_argument(
+        "--run-dir", type=location, required=True, metavar="DIR", help="folder of the run"
+    )
     where.add_argument(
         "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
     )
@@ -48,12 +57,17 @@ def main(argv: Sequence[str]) -> None:
             metavar=("R", "G", "B"),
             help=f"{name} of pixels from 0 to 1 (default: the data set's)",
         )
-    options = vars(parser.parse_args(argv))
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Convert a state dict, evaluate it, and print the result."""
+    options = vars(parser().parse_args(argv))
     data_dir = options.pop("data_dir")
     weights, path = options.pop("weights"), options.pop("run_dir")
     how = {name: options.pop(name) for name in ("mean", "std", "overwrite")}
     if how["std"] and min(how["std"]) <= 0:
-        parser.error("--std: must be above 0")
+        parser().error("--std: must be above 0")
     config = Config.create(**options)
 
     from jaxcifar.data import load_dataset

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli import Parser, add_data_dir, count, location, run_command
+from experiments.cli import add_data_dir, count, location, run_command
+from experiments.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import replacing, write_text
 from jaxcifar.machine.terminal import teller
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
+EXAMPLES = (
+    ("checkpoints/mine", "accuracy and calibration on the test images"),
+    ("checkpoints/mine --on corruptions", "on corrupted test images"),
+    ("checkpoints/one checkpoints/two --on val", "two runs on the validation images"),
+)
+
+
 def parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="python -m experiments.evaluate", description=__doc__)
+    parser = Parser("evaluate", "Tell how far a trained network can be trusted.", EXAMPLES)
     parser.add_argument(
         "runs", nargs="+", type=location, metavar="RUN", help="finished run, or file of its weights"
     )
@@ -39,10 +47,17 @@ def parser() -> Parser:
         "or cifar10.1:FOLDER (its .npy files), or a folder of images by class (default: test)",
     )
     parser.add_argument(
-        "--images", type=count, metavar="N", help="of each set only about so many (default: all)"
+        "--images",
+        type=count,
+        metavar="N",
+        help="look at only about so many of each set (default: all)",
     )
-    parser.add_argument("--json", type=location, metavar="FILE", help="write all figures there")
-    parser.add_argument("--out", type=location, metavar="FOLDER", help="draw pictures there")
+    parser.add_argument(
+        "--json", type=location, metavar="FILE", help="write all figures there (default: nowhere)"
+    )
+    parser.add_argument(
+        "--out", type=location, metavar="DIR", help="draw pictures there (default: none)"
+    )
     add_data_dir(parser)
     return parser
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from experiments.cli import Parser, location, run_command
+from experiments.cli import location, run_command
+from experiments.parser import Parser
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import teller
 
@@ -22,15 +23,23 @@ _SUFFIXES = {
 }
 
 
-def main(argv: Sequence[str]) -> None:
-    """Write a finished run's network in another form."""
-    parser = Parser(prog="python -m experiments.export", description=__doc__)
+EXAMPLES = (
+    ("mine --to onnx mine.onnx", "for ONNX Runtime"),
+    ("mine --to pytorch mine.pth", "a state dict, and a module that loads it"),
+    ("mine --to safetensors half.safetensors --half", "the weights alone, in half the bytes"),
+)
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser("export", "Hand a trained network on, in a form that others read.", EXAMPLES)
     parser.add_argument(
         "run", metavar="RUN", type=location, help="finished run, or file of its weights"
     )
     parser.add_argument(
         "--to",
         choices=_SUFFIXES,
+        metavar="FORM",
         required=True,
         help="pytorch: a state dict, and a module beside it that loads it; onnx: uint8 images to "
         "logits; stablehlo: a function for jax.export, on CPU, GPU and TPU; safetensors: the "
@@ -40,19 +49,24 @@ def main(argv: Sequence[str]) -> None:
         "--half", action="store_true", help="round the weights to float16 (safetensors only)"
     )
     parser.add_argument("file", metavar="FILE", type=location, help="to write")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write a finished run's network in another form."""
+    options = parser().parse_args(argv)
     path, suffix = options.file, _SUFFIXES[options.to]
     if path.suffix != suffix or path.is_dir():
-        parser.error(f"{path}: --to {options.to} writes a file that ends in {suffix}")
+        parser().error(f"{path}: --to {options.to} writes a file that ends in {suffix}")
     if options.to == "pytorch" and not path.stem.isidentifier():
-        parser.error(
+        parser().error(
             f"{path}: a module {path.stem}.py beside it could not be imported; choose a name of "
             "letters, digits and _"
         )
     if (path.parent / "config.json").exists():
         parser.error(f"{path}: lies in the folder of a run; choose another place")
     if options.half and options.to != "safetensors":
-        parser.error("--half: only safetensors can be half as long")
+        parser().error("--half: only safetensors can be half as long")
 
     from jaxcifar.machine.environment import use_compilation_cache
     from jaxcifar.trained.load import load

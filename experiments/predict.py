@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli import Parser, count, location, run_command
+from experiments.cli import count, location, run_command
+from experiments.parser import Parser
 from experiments.summary import picture
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import teller
@@ -18,10 +19,19 @@ if TYPE_CHECKING:
 _NAME = 40  # characters of a file's name in the table
 
 
-def main(argv: Sequence[str]) -> None:
-    """Classify image files."""
-    parser = Parser(prog="python -m experiments.predict", description=__doc__)
-    parser.add_argument("images", nargs="+", type=location, metavar="IMAGE", help="file or folder")
+EXAMPLES = (
+    ("photo.jpg", "by the CNN that comes with the package"),
+    ("photos/ --run checkpoints/mine --top 5", "a folder of images, by a run of yours"),
+    ("photos/ --sheet sheet.png", "the same as a picture"),
+)
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser("predict", "Say what is in images.", EXAMPLES)
+    parser.add_argument(
+        "images", nargs="+", type=location, metavar="IMAGE", help="file, or folder of images"
+    )
     parser.add_argument(
         "--run",
         nargs="+",
@@ -31,12 +41,22 @@ def main(argv: Sequence[str]) -> None:
         help="finished run, or file of its weights; several predict together (default: a CNN that "
         "comes with the package)",
     )
-    parser.add_argument("--top", type=count, default=3, metavar="N", help="classes (default: 3)")
+    parser.add_argument(
+        "--top", type=count, default=3, metavar="N", help="classes to name (default: 3)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, with all classes")
     parser.add_argument(
-        "--sheet", type=picture, metavar="FILE", help="draw them (.png, .svg, .pdf)"
+        "--sheet",
+        type=picture,
+        metavar="FILE",
+        help="draw them (.png, .svg, .pdf; default: not at all)",
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Classify image files."""
+    options = parser().parse_args(argv)
 
     from jaxcifar.machine.environment import use_compilation_cache
     from jaxcifar.trained.load import load

@@ -5,17 +5,30 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments.cli import Parser, location, run_command
+from experiments.cli import location, run_command
+from experiments.parser import Parser
 from jaxcifar.machine.terminal import teller
+
+EXAMPLES = (
+    ("checkpoints", "of all that was run"),
+    ("checkpoints/ablation", "of one study"),
+)
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser(
+        "report", "Write the report of a folder's runs: report.html, REPORT.md.", EXAMPLES
+    )
+    parser.add_argument(
+        "folder", metavar="DIR", type=location, help="runs are found here and below"
+    )
+    return parser
 
 
 def main(argv: Sequence[str]) -> None:
     """Read run folders, write REPORT.md, report.html and pictures beside them."""
-    parser = Parser(prog="python -m experiments.report", description=__doc__)
-    parser.add_argument(
-        "folder", metavar="DIR", type=location, help="runs are found here and below"
-    )
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
 
     from jaxcifar.report import write_report
 

@@ -10,8 +10,6 @@ from rich.console import Console
 from rich.panel import Panel
 
 from experiments.cli import (
-    Parser,
-    add_config_options,
     add_data_dir,
     add_devices,
     add_keep,
@@ -21,18 +19,30 @@ from experiments.cli import (
     run_command,
     use_huge_pages,
 )
+from experiments.options import add_config_options
+from experiments.parser import Parser
 from jaxcifar.config import Config
 
+EXAMPLES = (
+    ("--arch cnn --recipe strong", "the CNN by the best settings we know: 91% of CIFAR-10"),
+    ("--arch cnn --dataset shapes10 --epochs 2", "a first try without the internet: minutes"),
+    ("--dataset auto --run-dir mine", "ResNet-18, on CIFAR-10 or, if it can't be had, shapes10"),
+)
 
-def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split a command line into what the config takes and what only this command does."""
-    parser = Parser(prog="python -m experiments.run", description=__doc__)
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser(
+        "run", "Train one network. The same command goes on with what was begun.", EXAMPLES
+    )
     add_config_options(parser)
-    parser.epilog = "--dataset auto is cifar10 if it can be had, else shapes10."
     where = parser.add_argument_group("where things are")
     add_data_dir(where)
     where.add_argument(
-        "--run-dir", type=location, help="folder of the run (default: checkpoints/ and a name)"
+        "--run-dir",
+        type=location,
+        metavar="DIR",
+        help="folder of the run (default: checkpoints/ and a name that tells its options)",
     )
     where.add_argument(
         "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
@@ -40,12 +50,19 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     add_keep(where)
     devices = parser.add_argument_group("devices and processes")
     add_devices(devices)
-    devices.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    devices.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
     devices.add_argument(
-        "--processes", type=count, metavar="N", help="that train together (default: the cluster's)"
+        "--processes", type=count, metavar="N", help="how many there are (default: the cluster's)"
     )
-    devices.add_argument("--process-id", type=ordinal, metavar="I", help="of this one, from 0")
-    options = vars(parser.parse_args(argv))
+    devices.add_argument(
+        "--process-id", type=ordinal, metavar="I", help="its number among them, from 0"
+    )
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a command line into what the config takes and what only this command does."""
+    options = vars(parser().parse_args(argv))
     names = ("data_dir", "run_dir", "overwrite", "keep", "devices")
     here = {name: options.pop(name) for name in (*names, "coordinator", "processes", "process_id")}
     return options, here

@@ -6,16 +6,32 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import Parser, names, run_command
+from experiments.cli import run_command
+from experiments.options import names
+from experiments.parser import Parser
 from jaxcifar.config import ARCHS, Config
 
 CHIPS = (8, 64, 1024)
 
 
+EXAMPLES = (
+    ("--arch resnet18", "one network"),
+    ("", "all of ours"),
+)
+
+
 def parser() -> Parser:
     """The command's options."""
-    parser = Parser(prog="python -m experiments.scaling", description=__doc__)
-    parser.add_argument("--arch", nargs="+", metavar="NAME", default=ARCHS, help=names("arch"))
+    parser = Parser(
+        "scaling", "Tell what a step sends between devices, and how far that scales.", EXAMPLES
+    )
+    parser.add_argument(
+        "--arch",
+        nargs="+",
+        metavar="NAME",
+        default=ARCHS,
+        help=f"{names('arch')} (default: all of ours)",
+    )
     return parser
 
 

@@ -5,11 +5,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli import Parser, add_config_options, count, location, run_command
+from experiments.cli import count, location, run_command
+from experiments.options import add_config_options
+from experiments.parser import Parser
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, first_line
 
 _SUFFIXES = (".png", ".svg", ".pdf")
+
+
+EXAMPLES = (
+    ("--arch resnet18", "the layer table of the reference"),
+    ("--arch cnn --plot cnn.png", "the CNN, with a picture"),
+)
 
 
 def picture(text: str) -> Path:
@@ -22,13 +30,29 @@ def picture(text: str) -> Path:
     return path
 
 
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser("summary", "Show what a network is made of: layers, sizes, FLOPs.", EXAMPLES)
+    add_config_options(parser, only=("arch", "arch_args"))
+    parser.add_argument(
+        "--classes",
+        type=count,
+        default=10,
+        metavar="N",
+        help="how many classes it tells apart (default: 10)",
+    )
+    parser.add_argument(
+        "--plot",
+        type=picture,
+        metavar="FILE",
+        help="draw the network there (.png, .svg, .pdf; default: not at all)",
+    )
+    return parser
+
+
 def main(argv: Sequence[str]) -> None:
     """Print the layer table and, if asked to, draw the network."""
-    parser = Parser(prog="python -m experiments.summary", description=__doc__)
-    add_config_options(parser, only=("arch", "arch_args"))
-    parser.add_argument("--classes", type=count, default=10, metavar="N", help="(default: 10)")
-    parser.add_argument("--plot", type=picture, metavar="FILE", help="draw it (.png, .svg, .pdf)")
-    options = vars(parser.parse_args(argv))
+    options = vars(parser().parse_args(argv))
     classes, plot = options.pop("classes"), options.pop("plot")
     config = Config.create(**options)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxcifar.recipes import RECIPES
+from jaxcifar.registry import did_you_mean
 from jaxcifar.settings import reject
 
 MAX_SHIFT = 4  # pixels
@@ -143,7 +144,8 @@ class Fields:
             value, said = getattr(self, field.name), field.metadata
             choices = said.get("choices")
             if choices and value not in choices:
-                reject(field.name, value, f"choose one of {', '.join(choices)}")
+                meant = did_you_mean(str(value), choices)
+                reject(field.name, value, f"{meant}choose one of {', '.join(choices)}")
             if isinstance(value, float) and not math.isfinite(value):
                 reject(field.name, value, "must be a finite number")
             must = said.get("must") or (_COUNT if type(value) is int else None)

@@ -112,8 +112,9 @@ def entry(kind: str, name: str) -> Entry:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question that names what an unknown name may stand for; empty if nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]}? " if near else ""
+    by_letters = {entry.lower(): entry for entry in known}
+    near = difflib.get_close_matches(name[:100].lower(), by_letters, n=1)
+    return f"did you mean {by_letters[near[0]]}? " if near else ""
 
 
 def conditional(kind: str) -> set[str]:

@@ -213,7 +213,7 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
     write_images(tmp_path / "photos", {"c": 3, "d": 3})
     on = ["--on", "test", "val", "corruptions", str(tmp_path / "photos")]
     where = ["--json", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
-    evaluate_command.main([*map(str, runs), *on, *where, "--data-dir", str(tmp_path / "data")])
+    evaluate_command.main([*map(str, runs), *on, *where, "--data-dir", str(tmp_path)])
     assert digests(finished) == before  # nothing that the run wrote
     said = json.loads((tmp_path / "all.json").read_text())["runs"]
     output = capsys.readouterr().out
@@ -282,7 +282,7 @@ def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, 
 
     monkeypatch.setattr(sets, "load_dataset", gone)
     write_images(tmp_path / "photos", {"c": 3, "d": 3})
-    data = ["--data-dir", str(tmp_path / "data")]
+    data = ["--data-dir", str(tmp_path)]
     evaluate_command.main([str(finished / "seed0"), "--on", str(tmp_path / "photos"), *data])
     assert "no temperature is fitted" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(UsageError, match="not at hand"):

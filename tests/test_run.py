@@ -125,7 +125,7 @@ def test_another_config_is_refused_by_field(whole):
 def test_cifar10_never_falls_back(tmp_path):
     offline = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
     run_dir = tmp_path / "run"
-    arguments = ("--arch", "cnn", "--data-dir", str(tmp_path / "tfds"), "--run-dir", str(run_dir))
+    arguments = ("--arch", "cnn", "--data-dir", str(tmp_path), "--run-dir", str(run_dir))
     done = command("run", *arguments, env=offline)
     assert_one_line_error(done, 1, "no network", "--archive", "--dataset shapes10")
     assert not (run_dir / "result.json").exists()

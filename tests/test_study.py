@@ -81,7 +81,7 @@ def test_whole_numbers_stand_for_fractions(tmp_path):
     ("arguments", "words"),
     [
         (["--study", "nowhere.toml"], ["nowhere.toml", "No such file"]),
-        (["--rows", "norm", "nothing"], ["no row nothing", "baseline"]),
+        (["--rows", "norm", "nothing"], ["no row nothing here", "baseline"]),
         (["--rows", "norm", "--force", "aug"], ["--force aug", "not among"]),
         (["--at-once", "0"], ["--at-once", "0: must be at least 1"]),
         (["--epochs", "0"], ["--epochs 0", "at least 1"]),

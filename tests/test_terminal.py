@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT, assert_one_line_error, command
 from rich.console import Console
 
-from experiments.cli import Parser, run_command
+from experiments.cli import run_command
+from experiments.parser import Parser
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.terminal import teller
@@ -20,7 +21,7 @@ FORGED = "net\x1b[32m\r\nCIFAR-10 is ready\x1b[0m\u202e [red]x[/red] :smile: \ud
 
 def test_a_line_is_printed_as_it_is():
     out = io.StringIO()
-    teller(Console(file=out, force_terminal=True, width=20))(FORGED)
+    teller(Console(file=out, force_terminal=True, width=20), fold=False)(FORGED)
     assert out.getvalue() == (
         r"net\x1b[32m\r\nCIFAR-10 is ready\x1b[0m\u202e [red]x[/red] :smile: \udcff" + "\n"
     )
@@ -51,7 +52,7 @@ def test_errors_are_one_line_without_what_libraries_add(capfd, monkeypatch, erro
 
 
 def test_options_are_told_in_one_line(capfd):
-    parser = Parser(prog="x")
+    parser = Parser("x", "")
     parser.add_argument("--epochs", type=int)
     for words in (
         ["--epochs", FORGED],

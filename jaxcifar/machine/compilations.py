@@ -1,6 +1,7 @@
-"""Compiling by XLA: with which options, and how many programs, as JAX itself counts them."""
+"""Compiling by XLA: with which options, how many programs, how long, as JAX itself counts them."""
 
-from collections import Counter
+import threading
+from collections import Counter, defaultdict
 from typing import Any
 
 import jax
@@ -17,11 +18,13 @@ CPU_OPTIONS = (
 QUICKLY = {**CPU_OPTIONS, "xla_backend_optimization_level": 0}
 _EVENT = "/jax/core/compile/backend_compile_duration"
 _compiled: Counter[str] = Counter()
+_seconds: defaultdict[int, float] = defaultdict(float)  # by thread
 
 
 def _listen(event: str, duration: float, **details: Any) -> None:
     if event == _EVENT:
         _compiled[details.get("fun_name", "")] += 1
+        _seconds[threading.get_ident()] += duration
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)
@@ -30,3 +33,8 @@ jax.monitoring.register_event_duration_secs_listener(_listen)
 def count_compilations(function: str) -> int:
     """How often a jitted function of that name was compiled since this module was imported."""
     return _compiled[f"jit({function})"]
+
+
+def compile_seconds() -> float:
+    """How long this thread has compiled since this module was imported."""
+    return _seconds[threading.get_ident()]

@@ -1,16 +1,133 @@
-"""Lines on the screen."""
+"""Lines on the screen: as wide as it is, broken between words, never within a number."""
 
-from collections.abc import Callable
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 
 from jaxcifar.errors import printable
 
+Say = Callable[[str], None]
+SILENCE_SECONDS = 25.0  # that a log is without a line; CI and people give up on longer ones
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
-def teller(console: Console) -> Callable[[str], None]:
-    """What prints a line; text from outside in it is shown and not obeyed (`printable`)."""
+
+def teller(console: Console, fold: bool = True) -> Say:
+    """What prints a line; text from outside in it is shown and not obeyed (`printable`).
+
+    Args:
+      console: where; its width is that of the terminal, or 80 columns of a file.
+      fold: break a longer line between words, and indent what follows. Without, it stays one line,
+        as the message of an error must.
+    """
 
     def say(line: str) -> None:
-        console.print(printable(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
+        text = printable(line)
+        text = "\n".join(folded(text, console.width)) if fold else text
+        console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     return say
+
+
+def folded(line: str, width: int) -> list[str]:
+    """A line broken between words; a word that is longer than the width, such as a path, is not.
+
+    What follows is indented below the value, where a label of 16 columns begins the line, or by 2.
+    """
+    if len(line) <= width:
+        return [line]
+    label = len(line) > 16 and line[14:16] == "  " and line[16] != " "
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=" " * (16 if label else 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
+def fitted(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
+    """Those texts that fit into a line, with two spaces between them.
+
+    Args:
+      parts: rank and text, in the order in which they are shown; the highest rank is left out
+        first, and of what has rank 0 the longest is shortened at last.
+      width: columns.
+    """
+    kept = [(rank, text) for rank, text in parts if text]
+    while (over := sum(len(text) + 2 for _, text in kept) - 2 - width) > 0:
+        last = max(rank for rank, _ in kept)
+        if last == 0:
+            texts = [text for _, text in kept]
+            long = texts.index(max(texts, key=len))
+            texts[long] = printable(texts[long], max(8, len(texts[long]) - over))
+            return texts
+        kept = [(rank, text) for rank, text in kept if rank != last]
+    return [text for _, text in kept]
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 48 s, 12 min, 2 h 5 min, 3 days."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * _MINUTE:
+        return f"{seconds / _MINUTE:.0f} min"
+    if seconds < 2 * _DAY:
+        hours, minutes = divmod(round(seconds / _MINUTE), 60)
+        return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
+    return f"{seconds / _DAY:.0f} days"
+
+
+@contextmanager
+def never_silent(
+    say: Say, status: Callable[[], str], seconds: float = SILENCE_SECONDS
+) -> Iterator[Say]:
+    """A `say` after which, in the background, the status is told whenever nothing else was.
+
+    Args:
+      say: prints a line.
+      status: what to say; called in another thread.
+      seconds: after which.
+    """
+    over, last = threading.Event(), time.monotonic()
+
+    def told(line: str) -> None:
+        nonlocal last
+        last = time.monotonic()
+        say(line)
+
+    def watch() -> None:
+        while not over.wait(max(0.01, last + seconds - time.monotonic())):
+            if time.monotonic() - last >= seconds:
+                told(status())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def elapsing(console: Console, say: Say, what: str, always: bool = False) -> Iterator[Say]:
+    """`never_silent` for work of which only the time it has taken is known.
+
+    Args:
+      console: what `say` prints to.
+      say: prints a line.
+      what: is done.
+      always: on a terminal too, where what does the work shows no progress of its own.
+    """
+    if console.is_terminal and not always:
+        yield say
+        return
+    began = time.monotonic()
+    status = lambda: f"{what}, {duration(time.monotonic() - began)} so far"  # noqa: E731
+    with never_silent(say, status) as told:
+        yield told

@@ -13,6 +13,7 @@ import numpy as np
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import processes
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs.pace import COMPILING, STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
@@ -100,18 +101,20 @@ class _Crew:
         for slot in range(len(self._slots)):
             while self._slots[slot] is None and (run := next(self._waiting, None)):
                 try:
-                    run.open()
-                    if run.result is None:
-                        run.start(self._setup)
+                    with self._progress.during(STARTING):
+                        run.open()
+                        if run.result is None:
+                            run.start(self._setup)
+                            self._progress.resumed(run)
                 except (RunError, UsageError) as error:
                     run.close(error)
+                    self._progress.given_up(run, self._setup)
                     yield Outcome(run.task, error=error)
                     continue
-                self._progress.advance(run.step * self._setup.program.batch_size)
                 if run.result is not None:
                     yield self._end(run, lambda run=run: run.result)
                 elif run.trained:
-                    yield self._end(run, lambda run=run: run.finish(run.state))
+                    yield self._end(run, lambda run=run: self._finish(run, run.state))
                 else:
                     self._slots[slot] = newcomers[slot] = run
         if newcomers:
@@ -132,10 +135,16 @@ class _Crew:
     def _train(self) -> None:
         """Train to where the first run ends an epoch, or blows up."""
         at_work = [run for _, run in self._at_work]
-        advance = self._stepper()
+        with self._progress.during(COMPILING):
+            advance = self._stepper()
+        with self._progress.during(TRAINING):
+            self._dispatch(at_work, advance)
+
+    def _dispatch(self, at_work: list[Run], advance: Callable[[int], dict[str, jax.Array]]) -> None:
         left = min(run.steps_left for run in at_work)
         saved = last = time.monotonic()
         running: dict[str, jax.Array] = {}
+        dispatched = counted = 0  # steps
         for count in dispatches(left, self._setup.program):
             overdue = time.monotonic() - saved > _AUTOSAVE_SECONDS
             stop, save = processes.agree(self._stop.is_set(), overdue)
@@ -146,9 +155,9 @@ class _Crew:
                 saved = time.monotonic()
             before, running = running, advance(count)
             left -= count
+            dispatched += count
             for run in at_work:
                 run.step += count
-            self._progress.advance(count * self._setup.program.batch_size * len(at_work))
             # Waiting for the dispatch before keeps one in flight and the host in touch.
             waited = before if left else running
             if not waited:
@@ -158,7 +167,9 @@ class _Crew:
             for run in at_work:
                 run.epoch_seconds += now - last
             last = now
-            self._progress.show(at_work, losses)
+            steps = dispatched - (count if left else 0) - counted
+            counted += steps
+            self._progress.show(at_work, steps * self._setup.program.batch_size, losses)
             if not np.isfinite(losses).all():
                 break
         self._means = jax.device_get(running)
@@ -195,8 +206,15 @@ class _Crew:
         trained = {name: float(values[slot]) for name, values in self._means.items()}
         run.require_finite("training", trained["loss"])
         if run.epoch_over:
-            self._progress.epoch_line(run.task, run.end_epoch(state, trained))
-        return run.finish(state) if run.trained else None
+            with self._progress.looking(VALIDATING, len(self._setup.val.labels)):
+                row = run.end_epoch(state, trained)
+            self._progress.epoch_line(run.task, row)
+        return self._finish(run, state) if run.trained else None
+
+    def _finish(self, run: Run, state: TrainState) -> dict[str, Any]:
+        images = TEST_PASSES * len(self._setup.dataset.test.labels)
+        with self._progress.looking(TESTING, images):
+            return run.finish(state)
 
     def _end(self, run: Run, last_act: Callable[[], dict[str, Any] | None]) -> Outcome | None:
         """Let a run end by its last act's result or error; None if there is neither."""
@@ -204,8 +222,7 @@ class _Crew:
             result = last_act()
         except RunError as error:
             run.close(error)
-            left = run.task.config.epochs * self._setup.program.steps_per_epoch - run.step
-            self._progress.advance(left * self._setup.program.batch_size)
+            self._progress.given_up(run, self._setup)
             return Outcome(run.task, error=error)
         if result is None:
             return None

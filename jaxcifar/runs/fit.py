@@ -9,6 +9,7 @@ from rich.console import Console
 from jaxcifar.data import Dataset
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.runs.crew import fit_all
+from jaxcifar.runs.pace import STARTING
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
@@ -48,9 +49,12 @@ def fit(
             if run.result is not None:
                 progress.say("This run is finished; --overwrite trains anew.")
                 return run.result
-            setup = Setup.create(task.config, load(), devices=devices)
-            progress.expect(task.config.epochs * setup.program.images_per_epoch)
+            with progress.during(STARTING):
+                setup = Setup.create(task.config, load(), devices=devices)
+            progress.expect(setup, task.config.epochs)
             [outcome] = fit_all([run], setup, progress, stop)
+            if outcome.result:
+                progress.tell_times()
         finally:
             run.close()
     if outcome.error:

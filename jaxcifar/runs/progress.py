@@ -1,80 +1,180 @@
-"""What a person sees of trainings: a bar with rate and time left, and a line an epoch."""
+"""What a person sees of trainings: what is done now, how fast, how long still; a line an epoch."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import duration, fitted, never_silent, teller
+from jaxcifar.runs.pace import TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
+from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
+
+_BAR = " " * 10  # stands for the bar, which has that room at least
+_LONG_SECONDS = 1800.0  # that what is left on a CPU takes, for it to be told before
+_MEASURED_SECONDS = 5.0  # of training, after which it is
+_SHORTER = (1, 2, 5, 10, 20, 50)  # epochs, of which the most that take an hour are offered
 
 
 class TrainProgress:
-    """A bar over all images of all runs, shown only on a terminal; lines are printed everywhere.
+    """A bar over the work of all runs on a terminal; elsewhere a line when all was silent for long.
 
     Attributes:
-      say: prints a line.
+      say: prints a line, everywhere.
+      pace: how far and how fast.
     """
 
     def __init__(self, console: Console) -> None:
         self.say = teller(console)
-        self._progress = Progress(
-            TextColumn("{task.fields[runs]}{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._bar = self._progress.add_task("compiling", total=0, rate="", runs="")
+        self.pace = Pace()
+        self._console = console
+        self._done, self._of = 0, 0  # runs
+        self._name = self._epoch = self._loss = self._rate = ""  # of the runs last trained
+        self._advice: tuple[int, int] | None = None  # epochs of a run and runs, till it is given
+        self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._console.is_terminal:
+            live = Live(
+                get_renderable=self._line,
+                console=self._console,
+                refresh_per_second=2,
+                transient=True,
+            )
+            self._exit.enter_context(live)
+        else:
+            self.say = self._exit.enter_context(never_silent(self.say, self._status))
         return self
 
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._exit.__exit__(kind, error, trace)
 
-    def expect(self, images: int) -> None:
-        """Show that `images` more are to be done."""
-        self._progress.update(self._bar, total=self._progress.tasks[0].total + images)
+    def expect(self, setup: Setup, epochs: int, runs: int = 1) -> None:
+        """Say what is to be done now: so many runs of so many epochs."""
+        program, examples = setup.program, setup.dataset
+        self.pace.expect(
+            runs * epochs * program.images_per_epoch,
+            runs * epochs * len(examples.val.labels),
+            runs * len(examples.test.labels),
+        )
+        on_cpu = program.mesh.devices.flat[0].platform == "cpu"
+        self._advice = (epochs, runs) if on_cpu else None
 
     def runs(self, done: int, of: int) -> None:
         """Show how many runs of several are over."""
-        self._progress.update(self._bar, runs=f"{done}/{of} runs · ")
+        self._done, self._of = done, of
 
-    def advance(self, images: int) -> None:
-        """Show that `images` more are done, or need not be."""
-        self._progress.advance(self._bar, images)
+    def during(self, phase: str) -> AbstractContextManager[None]:
+        """Show that a phase of `pace.PHASES` is under way, and count its time."""
+        return self.pace.during(phase)
 
-    def show(self, runs: Sequence[Run], losses: Sequence[float]) -> None:
-        """Show which runs are being trained, and their losses."""
+    def resumed(self, run: Run) -> None:
+        """Take off what was done of a run before."""
+        program, val = run.setup.program, len(run.setup.val.labels)
+        epochs = run.step // program.steps_per_epoch
+        self.pace.skip(run.step * program.batch_size, epochs * val)
+
+    def given_up(self, run: Run, setup: Setup) -> None:
+        """Take off what is left of a run that has failed."""
+        program, dataset, epochs = setup.program, setup.dataset, run.task.config.epochs
+        looks = (epochs - run.step // program.steps_per_epoch) * len(dataset.val.labels)
+        steps = epochs * program.steps_per_epoch - run.step
+        tests = TEST_PASSES * len(dataset.test.labels)
+        self.pace.skip(steps * program.batch_size, looks + tests)
+
+    @contextmanager
+    def looking(self, phase: str, images: int) -> Iterator[None]:
+        """`during` for validation or test of so many images."""
+        with self.pace.during(phase):
+            yield
+        self.pace.look_at(images)
+
+    def show(self, runs: Sequence[Run], images: int, losses: Sequence[float]) -> None:
+        """Count the images that each of some runs was trained on, and show their losses."""
+        self.pace.train(len(runs) * images)
         first, others = runs[0], len(runs) - 1
-        epochs = first.task.config.epochs
-        name = f"{first.task.name} " if first.task.name else ""
-        more = f" and {others} more" if others else ""
-        rate = sum(run.images_per_second for run in runs)
-        self._progress.update(
-            self._bar,
-            description=f"{name}epoch {min(first.epoch, epochs)}/{epochs}{more}",
-            rate=f"loss {losses[0]:.3f}  {rate:,.0f} images/s",
-        )
+        self._name = first.task.name + (f" and {others} more" if others else "")
+        self._epoch = f"epoch {first.epoch - first.epoch_over}/{first.task.config.epochs}"
+        self._loss = f"loss {losses[0]:.3f}"
+        self._rate = f"{sum(run.images_per_second for run in runs):,.0f} images/s"
+        if self._advice and self.pace.training_seconds > _MEASURED_SECONDS:
+            self._advise(*self._advice)
+            self._advice = None
+
+    def _advise(self, epochs: int, runs: int) -> None:
+        """Tell, once, what a long training on a CPU takes."""
+        left = self.pace.left() or 0.0
+        if left < _LONG_SECONDS:
+            return
+        all_of_it = "this run" if runs == 1 else f"these {runs} runs"
+        line = f"on this CPU {all_of_it} will take about {duration(left)}, by the first steps"
+        fresh = self.pace.done * epochs < 1  # else it has its number of epochs
+        shorter = [n for n in _SHORTER if n < epochs and (n == 1 or left * n / epochs < 3600)]
+        if fresh and shorter:
+            short = duration(left * shorter[-1] / epochs)
+            line += f" (with --epochs {shorter[-1]} about {short})"
+        self.say(line)
+
+    def tell_times(self) -> None:
+        """Say where the time went."""
+        spent = self.pace.spent()
+        self.say(f"time spent      {', '.join(f'{p} {duration(s)}' for p, s in spent.items())}")
+
+    def _parts(self) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+        """What is shown before the bar and after it, as `fitted` takes it."""
+        pace, before = self.pace, []
+        after = [(0, f"{pace.done:.0%}" if pace.done else "")]
+        if self._of:
+            before.append((2, f"{self._done}/{self._of} runs"))
+        if pace.phase in (TRAINING, VALIDATING, TESTING):
+            before += [(0, self._name), (1, self._epoch)]
+        if pace.phase == TRAINING:
+            before.append((0, "" if pace.trained else TRAINING))
+            after += [(4, self._loss), (3, self._rate)]
+        else:
+            before.append((0, f"{pace.phase} {duration(time.monotonic() - pace.phase_began)}"))
+        left = pace.left()
+        after.append((0, "" if left is None else f"{duration(left)} left"))
+        return before, after
+
+    def _status(self) -> str:
+        """All of it as a line."""
+        before, after = self._parts()
+        return "  ".join(fitted([*before, *after], self._console.width))
+
+    def _line(self) -> Table:
+        """All of it around a bar, which takes what room there is."""
+        before, after = self._parts()
+        texts = fitted([*before, (0, _BAR), *after], self._console.width - 1)
+        bar = ProgressBar(total=1.0, completed=self.pace.done)
+        line = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        for text in texts:
+            line.add_column(no_wrap=True, ratio=1 if text == _BAR else None)
+        line.add_row(*(bar if text == _BAR else Text(text) for text in texts))
+        return line
 
     def epoch_line(self, task: Task, row: dict[str, Any]) -> None:
         """Print one finished epoch, a row of `metrics.jsonl`."""
         epochs, validated = task.config.epochs, ""
         if "val_loss" in row:
-            validated = f"val loss {row['val_loss']:.4f} accuracy {row['val_accuracy']:6.2%}  "
-        self.say(
-            f"{task.name and task.name + '  '}epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  "
-            f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:6.2%}  "
-            f"{validated}"
-            f"lr {row['learning_rate']:.2g}  {row['images_per_second']:,.0f} images/s"
-        )
+            validated = f"val {row['val_loss']:.3f} {row['val_accuracy']:6.2%}"
+        trained = f"train loss {row['train_loss']:.3f} {row['train_accuracy']:6.2%}"
+        parts = [
+            (0, task.name),
+            (0, f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"),
+            (1, trained),
+            (0, validated),
+            (2, f"lr {row['learning_rate']:.2g}"),
+            (3, f"{row['images_per_second']:,.0f} images/s"),
+        ]
+        self.say("  ".join(fitted(parts, self._console.width)))

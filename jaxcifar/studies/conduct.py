@@ -18,6 +18,7 @@ from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.runs.crew import Outcome, fit_all
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.pace import STARTING
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
@@ -152,9 +153,10 @@ def conduct(
         while left:
             for config, todo in _by_shared_part(left).items():
                 together = min(at_once or sensible_at_once(devices), alike[config])
-                dataset = load(config, data_dir, progress.say)
-                setup = Setup.create(config, dataset, together, devices)
-                progress.expect(len(todo) * config.epochs * setup.program.images_per_epoch)
+                with progress.during(STARTING):
+                    dataset = load(config, data_dir, progress.say)
+                    setup = Setup.create(config, dataset, together, devices)
+                progress.expect(setup, config.epochs, len(todo))
                 with stopper(console) as stop:
                     runs = [Run(task, progress.say) for task in todo]
                     for outcome in fit_all(runs, setup, progress, stop):
@@ -167,6 +169,8 @@ def conduct(
             if held:
                 left, held, over = _wait_for_others(held, progress.say)
                 outcomes += [Outcome(task, error=_failure(task)) for task in over if _failure(task)]
+        if any(outcome.result for outcome in outcomes):
+            progress.tell_times()
     return outcomes
 
 

@@ -22,6 +22,7 @@ from jaxcifar.machine.reading import (
     read_json,
     read_toml,
 )
+from jaxcifar.registry import did_you_mean
 from jaxcifar.settings import DERIVED, applicable, flag, typed
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
@@ -173,7 +174,8 @@ class Study:
         known = [row.name for row in self.rows]
         for name in names or []:
             if name not in known:
-                raise UsageError(f"no row {name} in this study; its rows are {', '.join(known)}")
+                meant = did_you_mean(name, known)
+                raise UsageError(f"no row {name} here; {meant}the rows are {', '.join(known)}")
         return tuple(row for row in self.rows if names is None or row.name in names)
 
 

@@ -1,0 +1,52 @@
+"""All commands: `python -m experiments`, or `jaxcifar` where it is installed."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.cli import run_command, use_huge_pages
+from experiments.parser import program
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.terminal import teller
+from jaxcifar.registry import did_you_mean
+
+# In the order in which people come to them.
+COMMANDS = (
+    "prepare", "run", "ablation", "compare", "report", "predict", "evaluate", "export", "convert",
+    "summary", "bench", "scaling",
+)  # fmt: skip
+
+
+def main() -> None:
+    """List the commands, or be the one that is named first."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in COMMANDS:
+        use_huge_pages()
+        run_command(lambda: importlib.import_module(f"experiments.{name}").main(arguments))
+    run_command(lambda: show(name))
+
+
+def show(name: str) -> None:
+    """Print the commands, a line each.
+
+    Raises:
+      UsageError: `name` asks for something else.
+    """
+    if name not in ("-h", "--help", "help"):
+        raise UsageError(
+            f"there is no command {name}; {did_you_mean(name, COMMANDS)}they are "
+            f"{', '.join(COMMANDS)}"
+        )
+    say = teller(Console())
+    for command in COMMANDS:
+        source = Path(__file__).with_name(f"{command}.py").read_text()
+        does = (ast.get_docstring(ast.parse(source)) or "").partition(":")[0]
+        say(f"{command:14}  {does.strip('.')}")
+    say(f"{program('run')} --help, and likewise for the others, tells more, with examples.")
+
+
+if __name__ == "__main__":
+    main()

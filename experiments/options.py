@@ -1,0 +1,129 @@
+"""Options made from the fields of `Config`, in the order in which people use them."""
+
+import argparse
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
+
+from jaxcifar import registry
+from jaxcifar.config import Config
+from jaxcifar.settings import DEFAULT_ARCH, defaults, flag, parsed
+
+# The fields of `Config` in the order in which people use their options.
+GROUPS = {
+    "what is trained, on what": (
+        "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "init",
+    ),
+    "how long, and by what rule": (
+        "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "step_size",
+        "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate",
+        "sgd_rate", "clip_norm", "average",
+    ),
+    "what keeps it from learning by heart": (
+        "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
+        "label_smoothing", "small_size", "small_part",
+    ),
+    "numbers": ("dtype", "seed"),
+}  # fmt: skip
+_ABSENT = {
+    "arch_args": "the network's own",
+    "train_examples": "all of them",
+    "init": "new weights, by the seed",
+}
+
+
+def in_words(name: str, value: Any) -> str:
+    """A default as a help says it."""
+    if name in _ABSENT:
+        return _ABSENT[name]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def reference_default(name: str) -> str:
+    """The value of a `Config` field at the reference settings, in words."""
+    if name == "arch":
+        return DEFAULT_ARCH
+    values = {arch: in_words(name, defaults(arch)[name]) for arch in registry.KINDS["arch"]}
+    usual, often = Counter(values.values()).most_common(1)[0]
+    if often == 1:
+        return ", ".join(f"{value} for {arch}" for arch, value in values.items())
+    others = [f"{value} for {arch}" for arch, value in values.items() if value != usual]
+    return "; ".join([usual, *others])
+
+
+def names(kind: str) -> str:
+    """What an option takes that names an entry or somebody's own code."""
+    own = "the path of your own" if kind == "dataset" else "your own as FILE.py:NAME"
+    return ", ".join((*registry.KINDS[kind], f"or {own}"))
+
+
+def _whose(name: str) -> str:
+    """Which entries take an option, if not all of a kind do."""
+    for entries in registry.KINDS.values():
+        takers = [known for known, entry in entries.items() if name in entry.takes]
+        if 0 < len(takers) < len(entries):
+            return f" ({', '.join(takers)} only)"
+    return ""
+
+
+def add_config_options(
+    parser: argparse.ArgumentParser,
+    without: Collection[str] = (),
+    only: Collection[str] = (),
+    default_of: Callable[[str], str] = reference_default,
+) -> None:
+    """One option for each field of `Config`; those not given are absent from the namespace.
+
+    Args:
+      parser: to add to.
+      without: fields that get none.
+      only: fields that get one, if not all the others.
+      default_of: says what a field is if its option is not given.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    for title, members in GROUPS.items():
+        ours = [n for n in members if n not in without and (not only or n in only)]
+        if ours:
+            group = parser.add_argument_group(title)
+        for name in ours:
+            _add_field(group, fields[name], default_of(name))
+
+
+def _add_field(group: Any, field: dataclasses.Field, default: str) -> None:
+    options = {k: v for k, v in field.metadata.items() if k in ("help", "choices", "type")}
+    options["default"] = argparse.SUPPRESS
+    if field.name in registry.KINDS:
+        options["help"] += f": {names(field.name)}"
+    options["help"] += f"{_whose(field.name)} (default: {default})"
+    if field.name == "arch_args":
+        options |= {"nargs": "+", "action": _Arguments, "metavar": "NAME=VALUE"}
+    elif field.type is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    elif "choices" not in options:
+        options.setdefault("type", field.type)
+        options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
+    if field.name == "init":
+        options["metavar"] = "RUN"
+    group.add_argument(f"--{flag(field.name)}", **options)
+
+
+class _Arguments(argparse.Action):
+    """`width=64 widths=16,32 norm=layer` as a dictionary of Python values."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = {}
+        for word in values:
+            name, equals, value = word.partition("=")
+            if not equals or not name.isidentifier():
+                parser.error(f"{option_string} {word}: must be NAME=VALUE")
+            given[name] = parsed(value)
+        setattr(namespace, self.dest, given)

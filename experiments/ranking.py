@@ -1,0 +1,75 @@
+"""What a study came to, as its command shows it: all rows, and the best."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxcifar.errors import printable
+from jaxcifar.machine.terminal import duration, teller
+
+if TYPE_CHECKING:
+    from jaxcifar.report.records import Network, Records, Variation
+
+
+def show(console: Console, records: "Records", out: Path) -> None:
+    """Print a table of each network's rows, in the study's order, and which row is the best.
+
+    Args:
+      console: where.
+      records: of the study's folder.
+      out: that folder.
+    """
+    say = teller(console)
+    for network in records.networks:
+        console.print(_table(network))
+        say(_winner(network))
+    for path, why in records.unreadable.items():
+        say(f"left out: {path.relative_to(out)}: {why}")
+
+
+def _table(network: "Network") -> Table:
+    title = Text(printable(network.title))
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("row", overflow="fold")
+    for column in ("seeds", "validation", "test", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("")
+    for variation in network.variations:
+        table.add_row(
+            Text(printable(variation.name)),
+            str(len(variation.runs)),
+            _percent(variation, "val_accuracy"),
+            _percent(variation, "test_accuracy"),
+            duration(variation.values("wall_seconds").sum()),
+            "<- best" if variation is network.winner and len(network.variations) > 1 else "",
+        )
+    return table
+
+
+def _percent(variation: "Variation", key: str) -> str:
+    """The mean over seeds, with their standard deviation if there are several."""
+    if key not in variation.runs[0].result:
+        return ""
+    values = 100 * variation.values(key)
+    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{values.mean():.2f}{spread}%"
+
+
+def _winner(network: "Network") -> str:
+    best, *others = network.by_validation
+    said = f"best: {best.name}"
+    if best.runs[0].converted:
+        return f"{said}, {_percent(best, 'test_accuracy')} of the test images"
+    said += (
+        f", {_percent(best, 'val_accuracy')} of the validation images and "
+        f"{_percent(best, 'test_accuracy')} of the test images"
+    )
+    if others:
+        ahead = best.values("val_accuracy").mean() - others[0].values("val_accuracy").mean()
+        said += f"; in validation {100 * ahead:.2f} points ahead of {others[0].name}"
+    return f"{said}."

@@ -1,0 +1,258 @@
+"""What people look at: lines that fit, times that hold, help to copy from, slips understood."""
+
+import importlib
+import io
+import json
+import re
+import shlex
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import assert_one_line_error, command, finish, start
+from rich.console import Console
+
+from experiments import bench
+from experiments.__main__ import COMMANDS
+from experiments.options import GROUPS
+from jaxcifar.config import Config
+from jaxcifar.machine.terminal import duration, fitted, folded, never_silent
+from jaxcifar.runs.pace import COMPILING, TESTING, TRAINING, VALIDATING, Pace
+from jaxcifar.runs.progress import TrainProgress
+from jaxcifar.runs.task import Task
+
+ON = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "512", "--epochs", "2")
+STUDY = """
+title = "two rates"
+[config]
+arch = "cnn"
+[rows]
+base = {}
+a-tenth-of-the-learning-rate = { learning_rate = 0.0001 }
+"""
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """A folder with a short path, for paths are not broken."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def study(folder, shapes_dir):
+    """The folder of a study of two runs, and what its command printed."""
+    (folder / "study.toml").write_text(STUDY)
+    words = ("--study", folder / "study.toml", "--out", folder / "s", "--data-dir", shapes_dir)
+    output = finish(start("ablation", *ON[2:], *words, env={"COLUMNS": None}))
+    return folder / "s", words, output
+
+
+def fits(output, width=80):
+    return [line for line in output.splitlines() if len(line) > width] == []
+
+
+def test_a_study_fits_80_columns_and_ends_with_its_best_row(study):
+    _, words, output = study
+    assert fits(output)
+    assert re.search(r"base seed 0  epoch 2/2  train loss \d\.\d{3} +[\d.]+%  val", output)
+    assert re.search(r"a-tenth-of-the-learning-rate seed 0  epoch 2/2 .* val .*%", output)
+    assert "time spent" in output
+    assert output.count("<- best") == 1
+    best = re.search(r"^ *(\S+) .*<- best", output, re.M)[1]
+    assert f"best: {best}, " in output
+    again = finish(start("ablation", *ON[2:], *words, env={"COLUMNS": None}))
+    assert "0 runs done now" in again
+    assert again.count("<- best") == 1  # of what was done before
+
+
+def test_runs_are_compared(study, folder):
+    runs = sorted(map(str, (study[0]).glob("*/seed0")))
+    done = command("compare", *runs, "--plot", str(folder / "c.png"), env={"COLUMNS": None})
+    assert done.returncode == 0, done.stderr
+    assert fits(done.stdout)
+    rows = dict(re.findall(r"^(\S[^(]*?)  +(.*)$", done.stdout, re.M))
+    assert rows["learning_rate"].split() == ["0.0001", "0.001"]
+    assert "batch_size" not in rows  # the same in both
+    assert rows["epochs trained"].split() == ["2", "of", "2"] * 2
+    result = json.loads(Path(runs[0], "result.json").read_text())
+    assert rows["test"].split()[0] == f"{result['test_accuracy']:.2%}"
+    assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
+    narrow = command("compare", *runs, *runs, env={"COLUMNS": "36"})
+    assert [line for line in narrow.stdout.splitlines() if len(line) > 60] == []
+    assert_one_line_error(command("compare", runs[0]), 2, "two runs")
+    assert_one_line_error(command("compare", runs[0], str(folder)), 2, "no run")
+
+
+def test_a_run_fits_80_columns(folder, shapes_dir):
+    where = ("--run-dir", folder / "r", "--data-dir", shapes_dir)
+    output = finish(start("run", *ON, *where, env={"COLUMNS": None}))
+    assert fits(output)
+    assert re.search(r"epoch 2/2 .* lr 0.001  [\d,]+ images/s", output)
+
+
+def test_the_bench_fits_80_columns():
+    names = ("jaxcifar", "torch channels_last")
+    rows = [
+        {"arch": "cnn", "phase": phase, "implementation": name, "dtype": "bfloat16"}
+        | {"images_per_second": 123456.0, "milliseconds": 1234.5, "flops_per_second": 1.23e14}
+        | {"share_of_peak": 0.33, "peak_memory_bytes": 12.3e9}
+        for phase in ("train", "eval")
+        for name in names
+    ]
+    figures = {"device": "cpu", "versions": {"jax": "0"}, "rows": rows, "ratio": {}, "ours": {}}
+    out = io.StringIO()
+    bench.show(Console(file=out, width=80), figures)
+    assert fits(out.getvalue())
+    assert out.getvalue().count("123,456 ") == out.getvalue().count("1,234.5 ") == 4
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_an_epochs_line_is_as_wide_as_the_screen(width):
+    out = io.StringIO()
+    progress = TrainProgress(Console(file=out, width=width))
+    row = {"epoch": 7, "train_loss": 12.3456, "train_accuracy": 1.0, "learning_rate": 0.00095}
+    row |= {"val_loss": 2.5, "val_accuracy": 0.9012, "images_per_second": 123456.7}
+    config = Config.create("cnn", epochs=100, dataset="shapes10")
+    progress.epoch_line(Task(config, Path("x")), row)
+    [line] = out.getvalue().splitlines()
+    assert len(line) <= width
+    assert line.startswith("epoch   7/100  ")
+    assert "val 2.500 90.12%" in line
+    assert ("123,457 images/s" in line) == (width == 140)
+
+
+def test_lines_are_folded_between_words():
+    line = "files           /a/very/long/path-that-is-never-broken: one.json, two.json"
+    assert folded(line, 30) == [
+        "files",
+        16 * " " + "/a/very/long/path-that-is-never-broken:",
+        16 * " " + "one.json,",
+        16 * " " + "two.json",
+    ]
+    assert folded("short", 30) == ["short"]
+
+
+def test_the_least_important_goes_first():
+    parts = [(0, "name"), (2, "third"), (1, "second"), (0, "")]
+    assert fitted(parts, 19) == ["name", "third", "second"]
+    assert fitted(parts, 18) == ["name", "second"]
+    assert fitted(parts, 11) == ["name"]
+    [short] = fitted([(0, "a-very-long-name seed 0")], 12)
+    assert len(short) == 12
+    assert "…" in short
+
+
+def test_durations_in_words():
+    said = [duration(s) for s in (0.4, 99, 150, 3600 * 2 + 300, 3600 * 9, 86400 * 3)]
+    assert said == ["0 s", "99 s", "2 min", "2 h 5 min", "9 h", "3 days"]
+
+
+def test_what_is_silent_for_long_says_what_it_does():
+    said = []
+    with never_silent(said.append, lambda: "working", seconds=0.05) as say:
+        say("begun")
+        time.sleep(0.4)
+    assert said[0] == "begun"
+    assert 2 <= said.count("working") <= 8
+    assert threading.active_count() < 50
+
+
+def test_time_left_does_not_take_compiling_for_slow_training():
+    """By a clock that is set: 10 s to compile, 1 s for 100 images, forward passes as measured."""
+    now = [0.0]
+    compiled = [0.0]
+    pace = Pace(lambda: now[0], lambda: compiled[0])
+    pace.expect(train=1000, validate=200, test=50)
+    with pace.during(COMPILING):
+        now[0] += 10
+    assert pace.left() is None
+    with pace.during(TRAINING):
+        now[0] += 1
+        pace.train(100)
+        # 900 images at 0.01 s, 400 looked at in a third of that, two programs to be compiled still
+        assert pace.left() == pytest.approx(9 + 400 / 300 + 2 * 10 / 3 / 2)
+        now[0] += 4
+        pace.train(400)
+    with pace.during(VALIDATING):
+        now[0] += 3
+        compiled[0] += 2
+    pace.look_at(100)
+    assert pace.left() == pytest.approx(5 + 300 * 0.01 + 12 / 6)
+    assert 0 < pace.done < 1
+    with pace.during(TESTING):
+        now[0] += 7
+    now[0] += 1
+    assert pace.spent() == {
+        COMPILING: 12, TRAINING: 5, VALIDATING: 1, TESTING: 7, "the rest": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples_that_parse(name):
+    parser = importlib.import_module(f"experiments.{name}").parser()
+    text = parser.format_help()
+    assert fits(text)
+    assert not re.search(r"default: *(True|False|None)?\)", " ".join(text.split()))
+    lead = f"python -m experiments.{name}"
+    examples = re.findall(rf"^  {re.escape(lead)}(.*)$", text.partition("examples:")[2], re.M)
+    assert len(examples) >= 2
+    for words in examples:
+        options = parser.parse_args(shlex.split(words))
+        assert options is not None
+
+
+def test_every_option_of_an_experiment_stands_in_one_group():
+    fields = [n for n, f in Config.__dataclass_fields__.items() if "help" in f.metadata]
+    assert sorted(name for group in GROUPS.values() for name in group) == sorted(fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "meant"),
+    [
+        ("run", "--lr 0.1", "did you mean --learning-rate?"),
+        ("run", "--wd=0.1", "did you mean --weight-decay?"),
+        ("run", "-b 64", "did you mean --batch-size?"),
+        ("run", "--epoch 3", "did you mean --epochs?"),
+        ("run", "--normalise", "did you mean --normalize?"),
+        ("run", "--flip randon", "did you mean random?"),
+        ("run", "--epochs ten", "ten: must be a whole number"),
+        ("ablation", "-j 4", "did you mean --at-once?"),
+        ("export", "a --too onnx b", "did you mean --to?"),
+        ("export", "a --to onxx b", "did you mean onnx?"),
+        ("run", "--data-dir /nowhere", "/nowhere: there is no such folder"),
+    ],
+)
+def test_slips_are_understood(capsys, name, words, meant):
+    with pytest.raises(SystemExit) as left:
+        importlib.import_module(f"experiments.{name}").parser().parse_args(shlex.split(words))
+    assert left.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert meant in line
+
+
+def test_values_that_begin_with_a_dash_are_no_options():
+    from experiments.convert import parser
+
+    words = "x.pth --run-dir r --mean -0.5 -1 .5 --arch cnn"
+    assert parser().parse_args(words.split()).mean == [-0.5, -1, 0.5]
+
+
+def test_the_commands_are_listed():
+    done = command("__main__", timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert fits(done.stdout)
+    listed = [line.split()[0] for line in done.stdout.splitlines()[: len(COMMANDS)]]
+    assert tuple(listed) == COMMANDS
+    assert_one_line_error(command("__main__", "rum"), 2, "did you mean run?")
+    assert "usage:" in command("__main__", "report", "--help").stdout
+    here = Path(importlib.import_module("experiments").__file__).parent
+    there = {p.stem for p in here.glob("*.py") if "def parser()" in p.read_text()}
+    assert there == set(COMMANDS)
+
+
+def test_an_archive_that_is_not_there_is_told_though_the_set_is_prepared(shapes_dir):
+    done = command("prepare", "--archive", "/nope.tgz", "--data-dir", shapes_dir)
+    assert_one_line_error(done, 1, "/nope.tgz: no such file or folder")
