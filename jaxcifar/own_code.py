@@ -106,7 +106,7 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
     waiting = [path]
     while waiting:
         file = waiting.pop(0)
-        known = os.path.relpath(file, path.parent)
+        known = Path(os.path.relpath(file, path.parent)).as_posix()  # is hashed
         if known not in found:
             found[known] = _read(kind, name, file)
             waiting += _imported_from_beside(file, found[known])

@@ -4,15 +4,18 @@ import dataclasses
 import functools
 import hashlib
 import http.server
+import io
 import signal
 import sys
 import threading
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import assert_one_line_error, command, ended, finish, start
-from small import some_records
+from PIL import Image
+from small import entry_of, some_records
 from test_archive import binary_members, write_tar
 
 from jaxcifar.data import catalog, channel_statistics, shapes10_draw
@@ -72,24 +75,55 @@ def test_prepare_cache_and_load(tmp_path, tiny_records, tiny_entry, archive):
     assert "tensorflow" not in sys.modules
 
 
-@pytest.mark.parametrize("file_format", ["array_record", "parquet"])
-def test_what_stock_tfds_prepared_is_used(tmp_path, tiny_records, tiny_entry, archive, file_format):
+def prepare_as(file_format, tiny_entry, archive, data_dir):
     from jaxcifar.data.builders import BUILDERS
 
-    builder = BUILDERS["cifar10"](tiny_entry, archive, data_dir=tmp_path)
+    builder = BUILDERS["cifar10"](tiny_entry, archive, data_dir=data_dir)
     builder.download_and_prepare(file_format=file_format)
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "parquet"])
+def test_what_stock_tfds_prepared_is_used(tmp_path, tiny_records, tiny_entry, archive, file_format):
+    if file_format == "array_record":
+        pytest.importorskip("array_record", reason="there is no array-record for Windows")
+    prepare_as(file_format, tiny_entry, archive, tmp_path)
     loaded = load_records(tiny_entry, tmp_path, say=quiet)
     np.testing.assert_array_equal(loaded["train"], tiny_records["train"])
+
+
+def test_array_record_where_it_cannot_be_read(tmp_path, tiny_entry, archive, monkeypatch):
+    pytest.importorskip("array_record")
+    prepare_as("array_record", tiny_entry, archive, tmp_path)
+    monkeypatch.setattr("jaxcifar.data.prepare.find_spec", lambda name: None)
+    with pytest.raises(RunError, match=r"takes the package array-record .* --data-dir"):
+        load_records(tiny_entry, tmp_path, say=quiet)
+
+
+def test_more_examples_than_tfds_writes_at_once(tmp_path):
+    """Its writer of parquet takes a hundred at a time, and of an iterator not all of them."""
+    records = some_records()
+    archive = write_tar(tmp_path / "some.tar", binary_members(records), mode="w")
+    load_records(entry_of(records), tmp_path, archive, quiet)
+    [test] = tmp_path.glob("cifar10/3.0.2/*-test.parquet-00000-of-00001")
+    column = pq.read_table(test)["data"]
+    images = {np.asarray(Image.open(io.BytesIO(png))).tobytes() for png in map(_png, column)}
+    assert images == {image.tobytes() for image in rec.unpack(records["test"])[0]}
+
+
+def _png(example):
+    """What a serialised `tf.Example` holds from the signature of a PNG on."""
+    content = example.as_py()
+    return content[content.index(b"\x89PNG") :]
 
 
 def test_a_format_for_tensorflow_only_is_refused(tmp_path, tiny_entry, archive):
     load_records(tiny_entry, tmp_path, archive, quiet)
     info = tmp_path / "cifar10" / "3.0.2" / "dataset_info.json"
-    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    info.write_text(info.read_text().replace("parquet", "tfrecord"))
     for file in catalog.cache_folder(tiny_entry, tmp_path).glob("*.npy"):
         file.unlink()
-    for file in info.parent.glob("*array_record*"):
-        file.rename(file.with_name(file.name.replace("array_record", "tfrecord")))
+    for file in info.parent.glob("*parquet*"):
+        file.rename(file.with_name(file.name.replace("parquet", "tfrecord")))
     with pytest.raises(RunError, match="tfrecord, which only TensorFlow reads"):
         load_records(tiny_entry, tmp_path, say=quiet)
 
@@ -127,7 +161,7 @@ def test_an_archive_for_what_is_prepared(tmp_path, tiny_entry, archive):
 def test_leftovers_of_a_killed_preparation_are_removed(tmp_path, tiny_entry, archive):
     leftover = tmp_path / "tfds" / "cifar10" / "incomplete.ABC_3.0.2"
     leftover.mkdir(parents=True)
-    (leftover / "half.array_record").write_bytes(b"half")
+    (leftover / "half.parquet").write_bytes(b"half")
     load_records(tiny_entry, tmp_path / "tfds", archive, quiet)
     assert not leftover.exists()
 

@@ -2,14 +2,13 @@
 
 import multiprocessing
 import os
-import resource
-import sys
 import time
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError, first_line
+from jaxcifar.machine.system import peak_memory
 
 _TORCH_FORMS = {
     "torch": "nchw",
@@ -77,7 +76,7 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
         try:
             contestant = contestant or _create(name, work)
             if method == "peak_memory":
-                value = contestant.peak_memory() or _peak_memory_of_process()
+                value = contestant.peak_memory() or peak_memory()
             else:
                 value = getattr(contestant, method)(*arguments)
             connection.send((None, value))
@@ -93,8 +92,3 @@ def _create(name: str, work: Work) -> Any:
     from jaxcifar.bench.ours import Ours, PlainFlax
 
     return Ours(work) if name == "jaxcifar" else PlainFlax(work)
-
-
-def _peak_memory_of_process() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

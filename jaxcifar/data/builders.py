@@ -6,7 +6,7 @@ as `PIL.Image`, which Pillow encodes. What comes out is laid out as stock TFDS l
 reads what the other prepared.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,13 @@ from jaxcifar.data.catalog import WAYS_OUT, Entry, check_content
 from jaxcifar.errors import RunError, first_line
 
 Records = Mapping[str, np.ndarray]
+
+
+class _WholeWriter(tfds.core.ExampleWriter):
+    """Hands TFDS a list: of an iterator, its writer of parquet skips ever more examples."""
+
+    def write(self, path: Any, examples: Iterable[Any]) -> Any:
+        return super().write(path, list(examples))
 
 
 class _RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -47,6 +54,9 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _labels(self, label: np.ndarray) -> dict[str, int]:
         return {"label": int(label)}
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return _WholeWriter(self.info.file_format)
 
 
 class _CifarBuilder(_RecordsBuilder, skip_registration=True):

@@ -5,6 +5,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxcifar.data import records as rec
 from jaxcifar.data.archive import check_archive
 from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_content
 from jaxcifar.data.manifest import Manifest
-from jaxcifar.errors import RunError, first_line
+from jaxcifar.errors import RunError
 from jaxcifar.machine.files import locked
 
 _AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
@@ -40,8 +41,7 @@ def load_records(
 
     Raises:
       RunError: no network, a source that is not there or not this data set, a prepared data set
-        that is damaged or in a format that only TensorFlow reads, or a folder that can't be
-        written.
+        that is damaged or in a format that can't be read here, or a folder that can't be written.
     """
     if archive is not None:
         check_archive(archive)
@@ -107,22 +107,25 @@ def _through_tfds(
                 f"Downloading {entry.title} ({builder.url_infos[url].size / 1e6:.0f} MB) from {url}"
             )
         say(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
-        try:
-            builder.download_and_prepare(file_format="array_record")
-        except RuntimeError as error:  # how array_record tells of a full disk
-            raise OSError(first_line(error)) from error
+        builder.download_and_prepare(file_format="parquet")
     say(f"Decoding {entry.title}, once.")
     return _decode(builder, entry)
 
 
 def _decode(builder, entry: Entry) -> dict[str, np.ndarray]:  # noqa: ANN001 (lazy type)
     """Read a prepared data set through `tfds.data_source`."""
+    written_as = builder.info.file_format.value
+    if written_as == "array_record" and not find_spec("array_record"):
+        raise RunError(
+            f"{builder.data_dir}: prepared as array_record, which takes the package array-record "
+            "to read; install it, or choose another folder with --data-dir"
+        )
     try:
         sources = builder.as_data_source()
     except NotImplementedError:
         raise RunError(
-            f"{builder.data_dir}: prepared as {builder.info.file_format.value}, which only "
-            "TensorFlow reads; choose another folder with --data-dir, or remove this one"
+            f"{builder.data_dir}: prepared as {written_as}, which only TensorFlow reads; choose "
+            "another folder with --data-dir, or remove this one"
         ) from None
     records = {}
     for split in rec.SPLITS:

@@ -2,16 +2,15 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import shutil
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from jaxcifar.errors import BusyError, RunError
+from jaxcifar.machine.system import is_running, lock, open_regular, patiently
 
 _LOCK = ".jaxcifar.lock"
 # A name as `replacing` makes it of the files that we write, with its process's number.
@@ -19,7 +18,6 @@ _PARTIAL = re.compile(
     r"\.[\w+-]+\.(?:html|jsonl?|md|np[yz]|pdf|png|py|safetensors|svg|txt)\.(\d{1,10})"
 )
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_PLAIN_FILE = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
 
 
 @contextlib.contextmanager
@@ -39,7 +37,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        patiently(lambda: partial.replace(path))
     finally:
         partial.unlink(missing_ok=True)
 
@@ -91,26 +89,15 @@ def remove_partial(folder: Path) -> None:
         for entry in list(os.scandir(folder)):
             match = _PARTIAL.fullmatch(entry.name)
             ours = match and entry.is_file(follow_symlinks=False)
-            if ours and not _at_work_elsewhere(int(match[1])):
+            if ours and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
                 Path(entry.path).unlink()
-
-
-def _at_work_elsewhere(process: int) -> bool:
-    """Whether another process has this number; one that had ours is dead."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return process != os.getpid()
 
 
 @contextlib.contextmanager
 def locked(
     folder: Path, wait: bool = True, check: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold `folder` (made if need be) for this process; the kernel frees a dead one's lock.
+    """Hold `folder` (made if need be) for this process; the system frees a dead one's lock.
 
     What killed processes left half written there is deleted. If nothing is written there while it
     is held, a folder made for the purpose does not stay.
@@ -136,20 +123,14 @@ def locked(
         check()
         yield  # a read-only folder: nothing will be written, so nothing needs locking
         return
+    ours = False
     try:
-        try:
-            check()
-        except BaseException:
-            if not found:
-                (folder / _LOCK).unlink()
-            raise
+        check()
+        ours = True
         remove_partial(folder)
         yield
     finally:
-        try:
-            _leave_no_empty(folder, made)
-        finally:
-            os.close(descriptor)
+        _let_go(descriptor, lambda: _clear(folder, made, lock_too=not ours and not found))
 
 
 def _hold(folder: Path, wait: bool) -> int:
@@ -157,16 +138,14 @@ def _hold(folder: Path, wait: bool) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = _open_plain(folder / _LOCK)
+            descriptor = patiently(lambda: _open_plain(folder / _LOCK))
         except FileNotFoundError:  # whoever held it took the folder away just now
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if not lock(descriptor, wait):
+                raise BusyError(f"{folder}: another process is at work here; wait for it")
             if _lies_at(folder / _LOCK, descriptor):
                 return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            raise BusyError(f"{folder}: another process is at work here; wait for it") from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -175,17 +154,11 @@ def _hold(folder: Path, wait: bool) -> int:
 
 def _open_plain(path: Path) -> int:
     """Open a file (made if need be) that is no link, pipe or folder, and leave it as it is."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags, 0o666)
-    except OSError as error:
-        if error.errno not in _NO_PLAIN_FILE:
-            raise
-    else:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-    raise RunError(f"{path}: is no plain file; delete it, then run the same command")
+        return open_regular(path, os.O_RDWR | os.O_CREAT)
+    except ValueError:
+        told = f"{path}: is no plain file; delete it, then run the same command"
+        raise RunError(told) from None
 
 
 def _lies_at(path: Path, descriptor: int) -> bool:
@@ -196,10 +169,31 @@ def _lies_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _leave_no_empty(folder: Path, made: Sequence[Path]) -> None:
+def _let_go(descriptor: int, delete: Callable[[], None]) -> None:
+    """Close the descriptor of a lock once `delete` is done, so that nobody else's is deleted.
+
+    Windows deletes no file that is open: there it is closed first, and as little can a file be
+    deleted that another process has locked since.
+    """
+    open_is_in_the_way = False
+    try:
+        delete()
+    except PermissionError:
+        open_is_in_the_way = True
+    except OSError:
+        pass  # it stays
+    finally:
+        os.close(descriptor)
+    if open_is_in_the_way:
+        with contextlib.suppress(OSError):
+            delete()
+
+
+def _clear(folder: Path, made: Sequence[Path], lock_too: bool) -> None:
     """Of a folder in which nothing is but its lock, delete that, and those `made` for it."""
-    with contextlib.suppress(OSError):
-        if [path.name for path in folder.iterdir()] == [_LOCK]:
-            (folder / _LOCK).unlink()
-            for path in made:
-                path.rmdir()
+    alone = [path.name for path in folder.iterdir()] == [_LOCK]
+    if alone or lock_too:
+        (folder / _LOCK).unlink()
+    if alone:
+        for path in made:
+            path.rmdir()

@@ -139,5 +139,7 @@ def _tell_of_lost_ones_at_aborts(watching: set[int]) -> None:
     handlers would not survive. What aborts in any other thread (a failed assertion of XLA, say)
     has nothing to do with them.
     """
+    if not watching:
+        return  # not on Linux: there JAX's own words are the last
     _watching.update(watching)
     ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)

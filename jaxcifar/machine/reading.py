@@ -6,11 +6,9 @@ Whatever is wrong becomes one exception, whose line names the file, the place in
 """
 
 import contextlib
-import errno
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar
 import msgspec
 
 from jaxcifar.errors import RunError, UsageError, printable
+from jaxcifar.machine.system import open_regular
 
 MEGABYTE = 2**20
 MOST_BYTES = 64 * MEGABYTE
@@ -60,17 +59,7 @@ def opened(path: Path, follow: bool = False) -> Iterator[BinaryIO]:
       OSError: it can't be opened.
       ValueError: it is no regular file.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        if error.errno == errno.ELOOP and path.is_symlink():
-            raise ValueError("is a link, which is not followed") from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("is no regular file")
-    with os.fdopen(descriptor, "rb") as file:
+    with os.fdopen(open_regular(path, os.O_RDONLY, follow), "rb") as file:
         yield file
 
 

@@ -216,7 +216,7 @@ class RunFolder:
 
     def append_row(self, row: Row) -> None:
         """Add one epoch to `metrics.jsonl`."""
-        with self.metrics.open("a") as file:
+        with self.metrics.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(row) + "\n")
 
     def finish(

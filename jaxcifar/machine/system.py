@@ -1,0 +1,102 @@
+"""What Linux, macOS and Windows do in different ways, under one name for all of them."""
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import filelock
+import psutil
+
+WINDOWS = sys.platform == "win32"
+_PATIENCE = 20, 0.05  # tries and seconds between them
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+# Not to wait for a pipe, where files can be pipes; bytes as they are, where text is not.
+_PLAIN = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+T = TypeVar("T")
+
+
+def open_regular(path: Path, flags: int, follow: bool = False) -> int:
+    """The descriptor of a regular file; a pipe or device is never waited for.
+
+    Where the system can't be told to follow no link, one that takes the file's place within this
+    call is followed.
+
+    Args:
+      path: of the file.
+      flags: those of `os.open`.
+      follow: whether a link may stand in its place.
+
+    Raises:
+      OSError: it can't be opened.
+      ValueError: it is a link, or no regular file.
+    """
+    if not follow and not _NO_LINK and path.is_symlink():
+        raise ValueError("is a link, which is not followed")
+    try:
+        descriptor = os.open(path, flags | _PLAIN | (0 if follow else _NO_LINK), 0o666)
+    except OSError:  # for each kind of system another one
+        if not follow and path.is_symlink():
+            raise ValueError("is a link, which is not followed") from None
+        if path.exists() and not path.is_file():
+            raise ValueError("is no regular file") from None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise ValueError("is no regular file")
+
+
+def lock(descriptor: int, wait: bool) -> bool:
+    """Lock an open file for this process until it is closed, at the latest by the process's end.
+
+    Args:
+      descriptor: of the file.
+      wait: whether to wait for another process that has locked it.
+
+    Returns:
+      Whether it is locked now.
+
+    Raises:
+      OSError: it can't be.
+    """
+    return filelock.lock_descriptor(descriptor, blocking=wait)
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """What `act` returns, tried for a second where Windows denies it.
+
+    It denies replacing a file that another process (such as a virus scanner) has open at that
+    moment, and opening one that is just being deleted.
+
+    Raises:
+      OSError: what `act` raises.
+    """
+    tries, seconds = _PATIENCE
+    for _ in range(tries if WINDOWS else 0):
+        try:
+            return act()
+        except PermissionError:
+            time.sleep(seconds)
+    return act()
+
+
+def is_running(process: int) -> bool:
+    """Whether a process has this number."""
+    try:
+        return psutil.pid_exists(process)  # `os.kill(process, 0)` would end it on Windows
+    except OverflowError:
+        return False
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has held at most."""
+    if WINDOWS:
+        return psutil.Process().memory_info().peak_wset
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,110 @@
+"""What systems do in different ways, and that all of it works where POSIX is not."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import finish, start_program
+from small import some_records
+from test_archive import binary_members, write_tar
+
+from jaxcifar.errors import RunError
+from jaxcifar.machine import files, system
+
+
+def test_train_resume_and_report_without_posix(tmp_path):
+    archive = write_tar(tmp_path / "some.tar", binary_members(some_records()), mode="w")
+    # Windows gives a program whose output is a file the characters of its language alone.
+    output = finish(
+        start_program("elsewhere", tmp_path, archive, env={"PYTHONIOENCODING": "cp1252"})
+    )
+    assert "the same command goes on from here" in output
+    runs = tmp_path / "runs"
+    results = {
+        name: json.loads((runs / name / "result.json").read_text())
+        for name in ("stopped", "undisturbed")
+    }
+    weights = {result["weights_sha256"] for result in results.values()}
+    assert len(weights) == 1
+    assert (runs / "REPORT.md").exists()
+    assert not list(tmp_path.rglob("*array_record*"))
+
+
+def test_windows_denies_for_a_moment_only(monkeypatch):
+    monkeypatch.setattr(system, "_PATIENCE", (3, 0))
+    calls = []
+
+    def denied_twice():
+        calls.append(1)
+        if len(calls) < 3:
+            raise PermissionError(errno.EACCES, "denied")
+        return "done"
+
+    with pytest.raises(PermissionError):
+        system.patiently(denied_twice)
+    monkeypatch.setattr(system, "WINDOWS", True)
+    assert system.patiently(denied_twice) == "done"
+    calls.clear()
+    monkeypatch.setattr(system, "_PATIENCE", (1, 0))
+    with pytest.raises(PermissionError):
+        system.patiently(denied_twice)
+
+
+def test_which_processes_run():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert system.is_running(os.getpid())
+    assert system.is_running(os.getppid())
+    assert not system.is_running(ended.pid)
+    assert not system.is_running(10**10)
+
+
+def test_peak_memory_grows_by_what_is_taken():
+    before = system.peak_memory()
+    taken = b"x" * (before + 2**26)
+    assert system.peak_memory() >= len(taken) > before
+
+
+@pytest.fixture
+def without_flags(monkeypatch):
+    """As Windows, which knows neither flag."""
+    monkeypatch.setattr(system, "_NO_LINK", 0)
+
+
+def test_no_link_is_followed_where_there_is_no_flag_for_it(tmp_path, without_flags):
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(ValueError, match="is a link"):
+        system.open_regular(tmp_path / "link", os.O_RDONLY)
+    for name, follow in (("file", False), ("link", True)):
+        descriptor = system.open_regular(tmp_path / name, os.O_RDONLY, follow)
+        assert os.read(descriptor, 100) == b"content"
+        os.close(descriptor)
+    with pytest.raises(ValueError, match="no regular file"):
+        system.open_regular(tmp_path, os.O_RDWR)
+    (tmp_path / ".jaxcifar.lock").symlink_to("file")
+    with pytest.raises(RunError, match="is no plain file"), files.locked(tmp_path):
+        pytest.fail("held")
+    with pytest.raises(FileNotFoundError):
+        system.open_regular(tmp_path / "absent", os.O_RDONLY)
+
+
+def test_a_lock_goes_where_no_open_file_can_be_deleted(tmp_path, monkeypatch):
+    """On Windows it is closed first; then another process's can't be deleted, here: is not."""
+    closed, unlink = [], files.Path.unlink
+
+    def unlink_if_closed(path, missing_ok=False):
+        if path.name == ".jaxcifar.lock" and not closed:
+            raise PermissionError(errno.EACCES, "is open in another program")
+        unlink(path, missing_ok)
+
+    close = os.close
+    monkeypatch.setattr(files.Path, "unlink", unlink_if_closed)
+    monkeypatch.setattr(os, "close", lambda number: (closed.append(number), close(number)))
+    with files.locked(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b" / ".jaxcifar.lock").exists()
+    assert closed
+    assert list(tmp_path.iterdir()) == []
