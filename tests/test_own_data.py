@@ -414,7 +414,7 @@ def test_commands(pets, tmp_path):
     assert "pets is ready" in finish(start("prepare", *where))
     options = ("--arch", "cnn", "--epochs", "1", "--batch-size", "6", "--val-fraction", "0.25")
     out = finish(start("run", *options, *where, "--run-dir", tmp_path / "run"))
-    assert " on pets, in " in out
+    assert " on pets, in" in out
     assert "NOT CIFAR-10" not in out
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["dataset"], result["dataset_name"]) == ("pets", "pets")

@@ -57,7 +57,7 @@ def assert_same_numbers(path, other):
 def test_tfds_data_dir_is_honoured(shapes_dir):
     done = command("prepare", "--dataset", "shapes10", env={"TFDS_DATA_DIR": shapes_dir})
     assert done.returncode == 0, done.stderr
-    assert f"ready in {shapes_dir}: 10,000 train, 2,000 test" in done.stdout
+    assert f"ready in {shapes_dir}: 10,000 train, 2,000 test" in " ".join(done.stdout.split())
     assert "Preparing" not in done.stdout
 
 
