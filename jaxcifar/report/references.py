@@ -14,7 +14,6 @@ from jaxcifar.report.wording import (
     listed,
     percent,
     plain,
-    points,
     significance,
     size,
 )
@@ -113,6 +112,6 @@ def setting_note(study: StudyRecord) -> str:
     if not parts:
         return ""
     return (
-        f"The reference was measured otherwise ({'; '.join(parts)}). So compare which changes help, "
-        "not by how much."
+        f"The reference was measured otherwise ({'; '.join(parts)}). So compare which changes "
+        "help, not by how much."
     )

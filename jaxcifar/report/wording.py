@@ -28,8 +28,12 @@ _LONGEST = 500  # of a text from outside
 
 def plain(text: str) -> str:
     """What a user or a file named, for Markdown: a line whose characters stand for themselves."""
-    line = _MARKUP.sub(r"\\\1", printable(" ".join(text.split()), _LONGEST))
-    return _NUMBERED.sub(r"\1\\\2", line)
+    return escaped(printable(" ".join(text.split()), _LONGEST))
+
+
+def escaped(line: str) -> str:
+    """A printable line for Markdown, in which its characters stand for themselves."""
+    return _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", line))
 
 
 def quoted(name: str) -> str:
