@@ -7,6 +7,7 @@ from itertools import pairwise
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+TITLE = "Contents"
 PLACE = "\n<<contents>>\n"  # no line of a report: what is named has no bare "<" in it
 
 
@@ -37,6 +38,6 @@ def with_contents(markdown: str) -> str:
     lines = [
         f"{'  ' * (token.tag == 'h3')}- [{text}](#{slug})"
         for token, text, slug in headings(parser().parse(markdown))
-        if token.tag in ("h2", "h3")
+        if token.tag in ("h2", "h3") and text != TITLE
     ]
     return markdown.replace(PLACE, "\n" + "\n".join(lines) + "\n", 1)

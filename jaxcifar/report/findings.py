@@ -54,7 +54,9 @@ def _lead(variation: Variation, before: Sequence[Variation]) -> str:
     ahead = value - leader.values("val_accuracy").mean()
     if abs(ahead) < SAME:
         return f"On validation it ties with {quoted(leader.name)}."
-    return "It now leads on validation." if ahead > 0 else f"{quoted(leader.name)} still leads."
+    if ahead > 0:
+        return "It now leads on validation."
+    return f"On validation {quoted(leader.name)} still leads."
 
 
 def best(variations: Sequence[Variation]) -> Variation:
