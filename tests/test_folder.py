@@ -1,5 +1,6 @@
 """The folder of a run: who holds it, what is cleared, and that no link is followed."""
 
+import json
 import os
 import subprocess
 import sys

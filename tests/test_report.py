@@ -19,6 +19,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.models.cnn import CNN
 from jaxcifar.models.summary import summarize
 from jaxcifar.report import classes, wording, write_report
+from jaxcifar.report.figures import plot_all_validation
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.reading import read_records, read_run
 from jaxcifar.report.statistics import single_changes
@@ -561,3 +562,28 @@ def test_bad_folders_are_one_line(tmp_path):
     (tmp_path / "run" / "metrics.jsonl").write_text('{"epoch": 1')
     with pytest.raises(UsageError, match=r"no finished run here or below; .*run can't be read"):
         write_report(tmp_path)
+
+
+def test_a_page_that_would_be_too_large_has_smaller_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxcifar.report.pictures._MOST_BYTES_OF_SVG", 150_000)
+    write_run(tmp_path / "run", Config.create("cnn", epochs=4), 0.5, 0.5)
+    report(tmp_path, pictures=True)
+    forms = [path.suffix for path in (tmp_path / "report").iterdir()]
+    assert forms.count(".svg") >= 1
+    assert forms.count(".png") >= 2
+    sizes = [path.stat().st_size for path in (tmp_path / "report").glob("*.svg")]
+    assert sum(sizes) <= 150_000
+
+
+def test_more_rows_than_lines_get_a_panel_each(tmp_path, monkeypatch):
+    rows = {f"row{i}": {"learning_rate": 0.01 * (i + 1)} for i in range(13)}
+    study = Study.from_dict({"config": STUDY.config, "rows": rows, "reference": {}})
+    accuracies = {name: [(0.5, 0.5 + i / 100, 0.1)] for i, name in enumerate(rows)}
+    write_study(tmp_path, accuracies, study)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file: drawn.append(figure))
+    [found] = read_records(tmp_path).studies
+    plot_all_validation(found.variations, "t", tmp_path / "x")
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert titles[:2] == ["row12  62.00%", "row11  61.00%"]
+    assert len([title for title in titles if title]) == 13

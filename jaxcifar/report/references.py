@@ -86,7 +86,10 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
         if all(share > 1 for share in shares):
             verdict = "That explains them in part: on such images our networks fall even lower"
         elif any(share > 1 for share in shares):
-            verdict = "That explains them in part: on such images our networks fall, but otherwise"
+            verdict = (
+                "That explains them in part: on such images our networks fall too, but some less "
+                "and some more"
+            )
     else:
         verdict = "That does not explain all of them"
     return f"{verdict} ({told})."
