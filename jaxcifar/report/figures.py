@@ -73,21 +73,29 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
 
 
 def _plot_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
-    """A panel for each variation, in which the others are grey."""
+    """A panel for each variation; grey is the span from the lowest to the highest of all."""
     rows = -(-len(variations) // _COLUMNS)
     figure = Figure(figsize=(1.4 * WIDTH, 0.9 + 1.7 * rows), dpi=120, layout="constrained")
     figure.suptitle(shown(title), fontsize=10, parse_math=False)
     panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
+    means = _padded([v.curve("val_accuracy").mean(0) for v in variations])
+    span = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
     for panel, variation in zip(panels, variations, strict=False):
-        for other in variations:
-            mean = other.curve("val_accuracy").mean(0)
-            panel.plot(range(1, len(mean) + 1), mean, color="#cccccc", lw=0.6)
+        panel.fill_between(range(1, len(means[0]) + 1), *span, color="#e2e2e2", lw=0)
         _draw_panel(panel, variation)
     for panel in panels[len(variations) :]:
         panel.set_axis_off()
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel("validation accuracy", fontsize=10)
     figure.savefig(path)
+
+
+def _padded(curves: Sequence[np.ndarray]) -> np.ndarray:
+    """Curves of any lengths as `[curves, epochs]`, NaN behind the end of a shorter one."""
+    padded = np.full((len(curves), max(map(len, curves))), np.nan)
+    for row, curve in zip(padded, curves, strict=True):
+        row[: len(curve)] = curve
+    return padded
 
 
 def _draw_panel(panel: Axes, variation: Variation) -> None:

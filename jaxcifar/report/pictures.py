@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -14,11 +15,14 @@ FOLDER = "report"
 _LONGEST = 60  # of a name, of which three make a file's
 Draw = Callable[..., str]
 # A page stays under 3 MB with its text; base64 makes four bytes of three.
-_MOST_BYTES_OF_SVG = 1_900_000
+_MOST_BYTES_OF_SVG = 1_800_000
 _SVG = {"savefig.format": "svg", "svg.fonttype": "path", "svg.hashsalt": "jaxcifar"}
-_PNG = {"savefig.format": "png"}
+_PNG = {"savefig.format": "png", "savefig.dpi": 80}  # in place of an SVG
+_PHOTOS = {"savefig.format": "png", "savefig.dpi": 120}
 # What the drawing library tells of itself and the time, comments with the text drawn, indentation.
 _NOT_DRAWN = re.compile(rb"<metadata>.*?</metadata>|<!--.*?-->|(?<=\n)\s+", re.DOTALL)
+
+_LINE, _DIGITS = re.compile(rb' d="[^"]*"'), re.compile(rb"(\.\d\d)\d+")
 
 
 class Pictures:
@@ -55,10 +59,10 @@ class Pictures:
         ) -> str:
             form, picture = "png", b""
             if not photos and self._left > 0:
-                form, picture = "svg", _NOT_DRAWN.sub(b"", _drawn(_SVG, plot, arguments))
+                form, picture = "svg", _trimmed(_drawn(_SVG, plot, arguments))
                 self._left -= len(picture)
             if form == "png" or self._left < 0:
-                form, picture = "png", _drawn(_PNG, plot, arguments)
+                form, picture = "png", _drawn(_PHOTOS if photos else _PNG, plot, arguments)
             path = f"{FOLDER}/{self._free(f'{prefix}-{_slug(name)}')}.{form}"
             with replacing(self._folder / path) as file:
                 file.write(picture)
@@ -84,11 +88,17 @@ class Pictures:
         return free
 
 
-def _drawn(settings: dict[str, str], plot: Callable[..., None], arguments: tuple) -> bytes:
+def _drawn(settings: dict[str, Any], plot: Callable[..., None], arguments: tuple) -> bytes:
     picture = io.BytesIO()
     with matplotlib.rc_context(settings):
         plot(*arguments, picture)
     return picture.getvalue()
+
+
+def _trimmed(svg: bytes) -> bytes:
+    """A drawing without what is not drawn, its lines to a hundredth of a point."""
+    drawn = _NOT_DRAWN.sub(b"", svg)
+    return _LINE.sub(lambda line: _DIGITS.sub(rb"\1", line[0]), drawn)
 
 
 def _slug(name: str) -> str:
