@@ -33,7 +33,6 @@ def study_context(
         "beside": plain(beside),
         "notes": study.notes,
         "variations": variations,
-        "title_of_plots": plain(title),
         "fields": varied_fields(variations),
         "note": references.setting_note(study),
         "changes": [findings.single_change(*pair) for pair in single_changes(variations)],
