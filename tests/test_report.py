@@ -186,7 +186,7 @@ def test_ties_are_called_so(tmp_path):
     text = report(write_study(tmp_path, accuracies))
     assert "**raw** and “norm” tie: of 3 candidates (one seed each)" in text
     assert "**raw** is taken for being listed first" in text
-    assert "| norm | 80.00% | a tie |" in text
+    assert "| norm | 80.00% | 4 of 4 | a tie |" in text
     assert "Its test accuracy is the same: a tie." in text
     assert "On validation it ties with “raw”." in text
     assert not re.search(r"[ +]0\.00 points (ahead|of)", text)
