@@ -1,5 +1,6 @@
 """The folder of a run: who holds it, what is cleared, and that no link is followed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from jaxcifar.config import Config
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import locked, replacing, write_text
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.saved import as_text
 
 CONFIG = Config.create("cnn", dataset="shapes10")
 OTHER = Config.create("cnn", dataset="shapes10", seed=5)
@@ -142,3 +144,11 @@ def test_replacing_follows_no_link(tmp_path, outside):
         file.write(b"half")
         raise ValueError("broken")
     assert (tmp_path / "link").read_text() == "new"
+
+
+def test_a_result_has_a_row_of_the_confusion_matrix_a_line():
+    said = {"matrix": [[1, 20], [3, 4]], "mean": [0.5], "none": [], "names": ["[ 1", "2 ]"]}
+    text = as_text(said)
+    assert json.loads(text) == said
+    assert [line.strip() for line in text.splitlines()[2:4]] == ["[1, 20],", "[3, 4]"]
+    assert "[0.5]" in text

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -18,6 +19,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.models.cnn import CNN
 from jaxcifar.models.summary import summarize
 from jaxcifar.report import classes, wording, write_report
+from jaxcifar.report.figures import plot_all_validation
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.reading import read_records, read_run
 from jaxcifar.report.statistics import single_changes
@@ -161,9 +163,9 @@ def test_the_winner_is_told_from_the_others_by_welchs_test(three_seeds):
     margin = np.mean(fast) - np.mean(norm)
     p = stats.ttest_ind(fast, norm, equal_var=False).pvalue
     assert "**fast** won among 3 candidates (3 seeds each)" in three_seeds[1]
-    assert f"{100 * margin:.2f} points ahead of norm (95% interval " in three_seeds[1]
+    assert f"{100 * margin:.2f} points ahead of “norm” (95% interval " in three_seeds[1]
     assert f"p = {math.floor(1000 * p) / 1000:.3f}, by seeds)" in three_seeds[1]
-    assert "It can't be told apart from norm." in three_seeds[1]
+    assert "It can't be told apart from “norm”." in three_seeds[1]
     assert stats.ttest_ind(fast, raw, equal_var=False).pvalue < 0.05  # raw is not named
 
 
@@ -173,7 +175,7 @@ def test_a_single_seed_is_judged_by_the_images(tmp_path):
     text = report(write_study(tmp_path, accuracies))
     half = 1.959964 * math.sqrt(0.81 * 0.19 / 5000 + 0.96 * 0.04 / 5000)
     interval = f"{100 * (0.15 - half):+.2f} to {100 * (0.15 + half):+.2f}"
-    assert f"15.00 points ahead of norm (95% interval {interval}, p < 0.001, by images)" in text
+    assert f"15.00 points ahead of “norm” (95% interval {interval}, p < 0.001, by images)" in text
     assert "It can be told from every other" in text
     assert "With a single seed the spread between seeds is not known." in text
     assert "±" not in text
@@ -182,10 +184,11 @@ def test_a_single_seed_is_judged_by_the_images(tmp_path):
 def test_ties_are_called_so(tmp_path):
     accuracies = {"raw": [(0.7, 0.8, 0.2)], "norm": [(0.7, 0.8, 0.2)], "fast": [(0.6, 0.7, 0.2)]}
     text = report(write_study(tmp_path, accuracies))
-    assert "**raw** and norm tie, first of 3 candidates (one seed each)" in text
+    assert "**raw** and “norm” tie: of 3 candidates (one seed each)" in text
     assert "**raw** is taken for being listed first" in text
-    assert "| norm | 80.00% | a tie |" in text
-    assert "the same test accuracy" in text
+    assert "| norm | 80.00% | 4 of 4 | a tie |" in text
+    assert "Its test accuracy is the same: a tie." in text
+    assert "On validation it ties with “raw”." in text
     assert not re.search(r"[ +]0\.00 points (ahead|of)", text)
 
 
@@ -201,6 +204,8 @@ def test_collapsed_runs_are_named(tmp_path):
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text
     write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8)
+    said = classes.mistakes_sentence(read_run(tmp_path / "one"), "one")
+    assert "it says cat for every image, so no class is harder" in said
     text = report(tmp_path)
     assert "None can be told apart" not in text
     assert len(re.findall("always saying|collapsed:", text)) == 2
@@ -254,7 +259,7 @@ def test_runs_outside_of_studies_are_grouped_by_config(tmp_path):
     assert (
         "python -m experiments.run --arch cnn --epochs 4 --learning-rate 0.3 --no-augment" in text
     )
-    assert "only variation here" in text
+    assert "Nothing else was tried" in text
 
 
 def test_the_set_of_rows_nearest_to_the_reference(tmp_path):
@@ -295,9 +300,18 @@ def test_the_page_stands_alone_and_says_the_same(three_seeds):
     folder, text = three_seeds
     page = (folder / "report.html").read_text()
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert len(pictures) == page.count('<img src="data:image/png;base64,')
-    assert len(set(pictures)) == len(list((folder / "report").glob("*.png")))
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    for form, kind in (("svg", "svg+xml"), ("png", "png")):
+        named = [path for path in pictures if path.endswith(form)]
+        assert len(named) == page.count(f'<img class="{form}" src="data:image/{kind};base64,')
+        assert len(set(named)) == len(list((folder / "report").glob(f"*.{form}")))
+    assert not re.search(r'src="(?!data:)|href="(?!#)', page)
+    linked, ids = (re.findall(rf'{what}="#?(.*?)"', page) for what in ("href", " id"))
+    assert set(linked) <= set(ids)
+    assert len(ids) == len(set(ids)) == page.count("<h") - page.count("<html") - page.count("<head")
+    assert len(page) < 3e6
+    captions = re.findall(r"<figcaption><em>Figure (\d+): ", page)
+    assert captions == [str(number + 1) for number in range(page.count("<figure"))]
+    assert page.count("<th ") == page.count('<th scope="') + page.count("<th style")
     assert "width=device-width" in page
     for line in re.findall(r"^#+ (.*)$", text, re.M):
         assert f">{line}</h" in page
@@ -311,13 +325,23 @@ def test_curves_are_means_and_differ_without_their_colours(monkeypatch, tmp_path
         [{key: values[run][epoch] for key, values in losses.items()} for epoch in (0, 1)]
         for run in (0, 1)
     ]
-    plot_curves(histories, "loss", "a title", tmp_path / "loss.png")
+    plot_curves(histories, [2, 1], "loss", "a title", tmp_path / "loss.png")
     lines = {line.get_label(): line for line in drawn[0].axes[0].get_lines()}
     training, validation = (lines[name] for name in (SPLITS["train"][0], SPLITS["val"][0]))
     assert training.get_ydata().tolist() == [3.0, 1.0]
     assert validation.get_ydata().tolist() == [5.0, 2.0]
     assert training.get_linestyle() != validation.get_linestyle()
     assert training.get_marker() != validation.get_marker()
+    assert lines["chosen epoch"].get_xydata().tolist() == [[2, 3.0], [1, 5.0]]
+    assert lightness(training.get_color()) - lightness(validation.get_color()) > 30
+
+
+def lightness(color):
+    """CIE L* (0 to 100) of sRGB."""
+    red, green, blue = (
+        x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in to_rgb(color)
+    )
+    return 116 * (0.2126 * red + 0.7152 * green + 0.0722 * blue) ** (1 / 3) - 16
 
 
 def test_markup_in_names_stays_text():
@@ -343,7 +367,7 @@ def test_confident_mistakes_are_the_surest_wrong_answers():
 def test_wording():
     assert wording.percent(0.88414) == "88.41%"
     assert wording.field_value(value=False) == "no"
-    assert wording.field_value("none") == "–"
+    assert wording.field_value("none") == "none"
     assert wording.field_value((16, 32)) == "16, 32"
     assert wording.listed("abc") == "a, b and c"
     assert wording.listed("abcdefgh") == "a, b, c, d, e and 3 others"
@@ -380,10 +404,10 @@ def test_arguments_of_an_own_network_are_columns_and_single_changes(tmp_path):
     }
     modules = set(sys.modules)
     text = report(write_own_study(tmp_path, rows))
-    assert "| row | depth | width |" in text
-    assert re.search(r"\| deep \| 8 \| – \| 70.00% ", text)
+    assert "| row | validation | test | reference | depth | width |" in text
+    assert re.search(r"\| deep \| 70.00% \| .* \| 8 \| – \|", text)
     assert "| width 64 → 128 | wide → wider | +1.00 |" in text
-    assert "| depth – → 8 | plain → deep | +10.00 |" in text
+    assert "| depth not set → 8 | plain → deep | +10.00 |" in text
     assert "# Report: Mixer on CIFAR-10" in text
     assert "Not described here: the run's folder has no network.json." in text
     assert not {name for name in sys.modules.keys() - modules if "net" in name.split(".")[-1:]}
@@ -394,7 +418,7 @@ def test_rows_may_vary_the_network_itself(tmp_path):
     config = tmp_path / "theirs" / "seed0" / "config.json"
     config.write_text(own_config(arch="resnet18").to_json())
     text = report(tmp_path)
-    assert "| row | network |" in text
+    assert "| row | validation | test | reference | network |" in text
     assert "| network net.py:Mixer → resnet18 | mine → theirs | +10.00 |" in text
 
 
@@ -440,7 +464,7 @@ def test_few_and_many_classes(tmp_path, count):
     said = {"class_names": names, "dataset": "$own$ data"}
     write_run(tmp_path / "run", config, test, test, names=names, matrix=matrix, **said)
     text = report(tmp_path, pictures=True)
-    assert f"Its hardest class is \\$x_1\\$ ({50 / 59:.2%})" in text
+    assert f"The hardest class is \\$x_1\\$ ({50 / 59:.2%} right)" in text
     table = "| \\$x_1\\$ | a\\|b | 9 of 59 |" in text and "| a\\|b | \\$x_1\\$ | 4 of 54 |" in text
     assert table == (count > classes.MANY)
 
@@ -538,3 +562,28 @@ def test_bad_folders_are_one_line(tmp_path):
     (tmp_path / "run" / "metrics.jsonl").write_text('{"epoch": 1')
     with pytest.raises(UsageError, match=r"no finished run here or below; .*run can't be read"):
         write_report(tmp_path)
+
+
+def test_a_page_that_would_be_too_large_has_smaller_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxcifar.report.pictures._MOST_BYTES_OF_SVG", 150_000)
+    write_run(tmp_path / "run", Config.create("cnn", epochs=4), 0.5, 0.5)
+    report(tmp_path, pictures=True)
+    forms = [path.suffix for path in (tmp_path / "report").iterdir()]
+    assert forms.count(".svg") >= 1
+    assert forms.count(".png") >= 2
+    sizes = [path.stat().st_size for path in (tmp_path / "report").glob("*.svg")]
+    assert sum(sizes) <= 150_000
+
+
+def test_more_rows_than_lines_get_a_panel_each(tmp_path, monkeypatch):
+    rows = {f"row{i}": {"learning_rate": 0.01 * (i + 1)} for i in range(13)}
+    study = Study.from_dict({"config": STUDY.config, "rows": rows, "reference": {}})
+    accuracies = {name: [(0.5, 0.5 + i / 100, 0.1)] for i, name in enumerate(rows)}
+    write_study(tmp_path, accuracies, study)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file: drawn.append(figure))
+    [found] = read_records(tmp_path).studies
+    plot_all_validation(found.variations, "t", tmp_path / "x")
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert titles[:2] == ["row12  62.00%", "row11  61.00%"]
+    assert len([title for title in titles if title]) == 13

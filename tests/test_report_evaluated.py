@@ -73,7 +73,7 @@ def test_it_tells_what_evaluate_found(study):
     assert "| noise | 20.00% | 20.00% | 20.00% | 20.00% | 20.00% | 20.00% |" in body
     assert "the test images have been looked at again: once" in body
     assert "looked at once, after that, and again where it says so." in text
-    pictures = re.findall(r"\]\((report/.*?\.png)\)", body)
+    pictures = re.findall(r"\]\((report/.*?\.svg)\)", body)
     assert len(pictures) == 2
     assert all((folder / picture).stat().st_size > 5000 for picture in pictures)
 

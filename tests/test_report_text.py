@@ -4,7 +4,9 @@ import base64
 import dataclasses
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -39,11 +41,13 @@ class Tags(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.found, self.pictures = [], []
+        self.found, self.pictures, self.links, self.ids = [], [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         self.found.append(tag)
+        self.links += [unquote(value) for name, value in attrs if name == "href"]
+        self.ids += [f"#{value}" for name, value in attrs if name == "id"]
         if tag == "img":
             self.pictures.append(dict(attrs)["src"])
 
@@ -119,7 +123,7 @@ def test_names_change_nothing_but_the_text(tmp_path, harmless, attack):
     page = (tmp_path / "runs" / "report.html").read_text()
     before, tags = harmless[1], Tags(page)
     assert tags.found == before.found
-    assert "a" not in tags.found  # nothing is a link
+    assert set(tags.links) <= set(tags.ids)  # nothing leads elsewhere
     assert cells(text) == cells(harmless[0])
     assert all(line.isprintable() for line in text.splitlines())
     assert base64.b64encode(SECRET).decode()[:20] not in page
@@ -130,12 +134,14 @@ def test_names_are_drawn_as_they_are(tmp_path):
     """With all pictures: no formula, no markup, and each picture in the page is one on the disk."""
     folder = write_named(tmp_path / "runs", "$x_1$ $\\frac{1$ \x1b[31m <b>")
     report(folder, pictures=True)
-    drawn = {path.read_bytes() for path in (folder / "report").glob("*.png")}
+    drawn = {path.read_bytes() for path in (folder / "report").iterdir()}
+    for picture in (folder / "report").glob("*.svg"):  # no text but shapes, nothing from elsewhere
+        assert not re.search(r"<!--|<script|<text|<b>|href=\"(?!#|data:)", picture.read_text())
     pictures = Tags((folder / "report.html").read_text()).pictures
     assert pictures
     for source in pictures:
         kind, _, data = source.partition(",")
-        assert kind == "data:image/png;base64"
+        assert kind in ("data:image/png;base64", "data:image/svg+xml;base64")
         assert base64.b64decode(data) in drawn
 
 
@@ -153,7 +159,7 @@ def test_links_in_the_reports_folder_are_neither_followed_nor_emptied(tmp_path):
     folder = write_named(tmp_path / "runs", "word")
     (tmp_path / "secret.txt").write_bytes(SECRET)
     report(folder)
-    names = [path.name for path in (folder / "report").glob("*.png")]
+    names = [path.name for path in (folder / "report").iterdir()]
     for name in names:
         (folder / "report" / name).unlink()
         (folder / "report" / name).symlink_to(tmp_path / "secret.txt")
@@ -169,6 +175,48 @@ def test_links_in_the_reports_folder_are_neither_followed_nor_emptied(tmp_path):
     with pytest.raises(RunError, match="is a link"):
         write_report(folder)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["mine.png"]
+
+
+NOTES = """# Hard
+
+*Slow*, **very** <b>slow</b> ![x](../secret.txt) [y](https://evil.example)
+- one
+- two
+  1. inner
+
+| a | b |
+| --- | --- |
+
+<script>alert(1)</script>
+"""
+
+
+def test_notes_are_told_as_text(tmp_path):
+    folder = write_named(tmp_path / "runs", "word")
+    before = Tags(report(folder) and (folder / "report.html").read_text())
+    (folder / "NOTES.md").write_text(NOTES)
+    text = report(folder)
+    page = (folder / "report.html").read_text()
+    assert re.search(r"^## \d+\. Challenges and thoughts$", text, re.M)
+    assert (
+        "<em>Slow</em>, <strong>very</strong> &lt;b&gt;slow&lt;/b&gt; ![x](../secret.txt)" in page
+    )
+    more = Counter(Tags(page).found) - Counter(before.found)
+    assert more == Counter(a=1, em=1, h2=1, h4=1, li=4, ol=1, p=more["p"], strong=1, ul=1)
+    assert set(Tags(page).links) <= set(Tags(page).ids)
+
+
+@pytest.mark.parametrize("kind", ["link", "large", "bytes"])
+def test_notes_that_can_not_be_read_are_named(tmp_path, kind):
+    folder = write_named(tmp_path / "runs", "word")
+    (tmp_path / "secret.txt").write_bytes(SECRET)
+    if kind == "link":
+        (folder / "NOTES.md").symlink_to(tmp_path / "secret.txt")
+    else:
+        (folder / "NOTES.md").write_bytes(b"a" * 10**6 if kind == "large" else b"\xff")
+    text = report(folder)
+    assert re.search(r"^- NOTES.md: NOTES.md: ", text, re.M)
+    assert "PRIVATE" not in text
 
 
 @pytest.mark.parametrize("name", ["failure.txt", "config.json", "metrics.jsonl", "network.json"])

@@ -44,14 +44,14 @@ _NOTE = "Shapes: channels × height × width.  BN: batch normalisation.  × n: r
 _CHARACTER, _BOLD = 0.62, 0.7  # width of one, of the font's size
 
 
-def plot_network(summary: Summary, title: str, file: BinaryIO, form: str = "png") -> None:
+def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None = None) -> None:
     """Columns of boxes, to be read downwards and from left to right.
 
     Args:
       summary: of the network.
       title: names the network.
       file: where the picture goes.
-      form: its format, such as png, svg or pdf.
+      form: its format, such as png, svg or pdf; by default what matplotlib is set to (PNG).
 
     Raises:
       OSError: it can't be written.

@@ -9,7 +9,8 @@ import jinja2
 
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
-from jaxcifar.report import costs, findings, wording
+from jaxcifar.report import costs, described, findings, wording
+from jaxcifar.report.contents import PLACE, with_contents
 from jaxcifar.report.networks import network_context
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.pictures import Pictures
@@ -22,7 +23,7 @@ from jaxcifar.runs.result import SELECTION_RULE
 
 
 def write_report(folder: Path) -> Path:
-    """Write `REPORT.md`, `report.html` and `report/*.png` from the runs in `folder` and below.
+    """Write `REPORT.md`, `report.html` and their pictures from the runs in `folder` and below.
 
     Nothing that a run's folder names is imported or run, and no data set is needed. Runs and
     studies that can't be read are left out and named.
@@ -42,7 +43,7 @@ def write_report(folder: Path) -> Path:
             pictures = Pictures(folder)
             context = _context(records, folder, pictures)
             markdown = _environment().get_template("report.md.j2").render(context)
-            markdown = re.sub(r"\n{3,}", "\n\n", markdown)
+            markdown = with_contents(re.sub(r"\n{3,}", "\n\n", markdown))
             write_text(folder / "REPORT.md", markdown)
             page = folder / "report.html"
             write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn))
@@ -73,7 +74,7 @@ def _how_far(run: RunRecord) -> str:
 
 def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
     """Everything that the template names."""
-    sections = itertools.count(1)
+    sections, figures = itertools.count(1), itertools.count(1)
     networks = [network_context(network, pictures) for network in records.networks]
     data = {network.data.identity: network.data for network in records.networks}
     return {
@@ -86,6 +87,8 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
             for study in records.studies
             if study.variations
         ],
+        "contents": PLACE,
+        "figure": lambda: next(figures),
         "section": lambda: next(sections),
         "rule": SELECTION_RULE,
         "level": f"{LEVEL:g}",
@@ -105,7 +108,12 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         **{
             name: getattr(wording, name)
             for name in ("percent", "points", "accuracy", "reference", "reference_difference",
-                         "seeds", "field_title", "field_value", "plain")
+                         "seeds", "field_title", "field_value", "plain", "quoted", "count")
         },
         "step_from": findings.step_from,
+        "best": findings.best,
+        **{
+            name: getattr(described, name)
+            for name in ("curves", "rows", "by_class", "confusions", "validation")
+        },
     }  # fmt: skip

@@ -3,14 +3,16 @@
 from typing import Any
 
 from jaxcifar.report.records import Network, Variation
-from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing
+from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing, only_answer
 from jaxcifar.report.wording import (
     accuracy,
     listed,
     percent,
     plain,
+    quoted,
     seeds,
     significance,
+    size,
     spread,
 )
 
@@ -20,21 +22,21 @@ def choice(network: Network) -> str:
     winner, *others = network.by_validation
     name = f"**{plain(winner.name)}**"
     if not others:
-        return f"{name} is the only variation here, so there was nothing to choose between."
-    behind = {plain(other.name): _behind(other, winner) for other in others}
+        return "Nothing else was tried, so there was nothing to choose between."
+    behind = {quoted(other.name): _behind(other, winner) for other in others}
     count = f"{len(others) + 1} candidates ({seeds(network.variations)})"
-    validated = f"{accuracy(winner, 'val_accuracy', 'val')} validation accuracy"
+    validated = accuracy(winner, "val_accuracy", "val")
     ties = [other for other, difference in behind.items() if difference.is_tie]
     if ties:
         sentence = (
-            f"{name} and {listed(ties)} tie, first of {count} with {validated}; "
-            f"{name} is taken for {_tie_break(winner, others[0])}."
+            f"{name} and {listed(ties)} tie: of {count} they reached the highest validation "
+            f"accuracy, {validated}. {name} is taken for {_tie_break(winner, others[0])}."
         )
     else:
         second, difference = next(iter(behind.items()))
         sentence = (
-            f"{name} won among {count} with {validated}, {100 * difference.value:.2f} "
-            f"points ahead of {second} ({significance(difference)})."
+            f"{name} won among {count} with {validated} validation accuracy, "
+            f"{size(difference)} points ahead of {second} ({significance(difference)})."
         )
     sentences = [sentence, *_certainty(behind, ties)]
     if any(len(v.runs) == 1 for v in network.variations):
@@ -75,7 +77,7 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
     elif behind.is_tie:
         told = "a tie"
     else:
-        told = f"{100 * behind.value:.2f} points, {significance(behind)}"
+        told = f"{size(behind)} points, {significance(behind)}"
         if not behind.can_be_told:
             told += ": can't be told apart"
     epochs = ", ".join(str(run.result["selected_epoch"]) for run in variation.runs)
@@ -93,12 +95,9 @@ def collapses(network: Network) -> list[str]:
     for variation in network.variations:
         for run in variation.runs:
             right, level = run.result["test_accuracy"], guessing_level(run)
-            answers = run.confusion.any(axis=0).nonzero()[0]
-            if len(answers) == 1:
-                answer = plain(run.class_names[answers[0]])
-                what = (
-                    f"collapsed: it says “{answer}” for every test image ({percent(right)} right)"
-                )
+            if (answer := only_answer(run)) is not None:
+                said = quoted(run.class_names[answer])
+                what = f"collapsed: it says {said} for every test image ({percent(right)} right)"
             elif is_guessing(run):
                 compared = "no better than" if right <= level else "can't be told apart from"
                 what = (
@@ -107,5 +106,5 @@ def collapses(network: Network) -> list[str]:
                 )
             else:
                 continue
-            sentences.append(f"{plain(variation.name)}, seed {run.config.seed}, {what}.")
+            sentences.append(f"{quoted(variation.name)}, seed {run.config.seed}, {what}.")
     return sentences

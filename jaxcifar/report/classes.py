@@ -5,18 +5,18 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from jaxcifar.report.figures import OURS, WIDTH
+from jaxcifar.report.figures import WIDTH
 from jaxcifar.report.records import RunRecord
-from jaxcifar.report.wording import percent, plain, shortened
-from jaxcifar.runs.plots import figure_with_axes, shown
+from jaxcifar.report.statistics import only_answer
+from jaxcifar.report.wording import listed, percent, plain, quoted, shortened
+from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shown
 
 MANY = 20  # more classes than that get a table of the worst confusions, and not all a bar
 _NAMED = 40  # more than that are numbered beside the matrix instead of named
 _ENDS = 10  # so many worst and best classes get a bar where there are many
 _PAIRS = 10  # lines of the table of confusions
-_PANEL_LETTERS = 11  # of a class's name above an image
+_PANEL_LETTERS = 12  # of a class's name above an image
 _POINTS_PER_LETTER = 0.62  # width of a digit, by its font size
 
 
@@ -62,12 +62,13 @@ def plot_per_class(run: RunRecord, title: str, path: Path) -> None:
     few = order if len(order) <= MANY else [*order[:_ENDS], *order[-_ENDS:]]
     figure, axes = figure_with_axes(WIDTH, 1.2 + 0.24 * len(few), title)
     gap = np.where(np.arange(len(few)) < _ENDS, 0, len(order) > MANY)
-    bars = axes.barh(np.arange(len(few)) + gap, accuracy[few], color=OURS)
-    axes.bar_label(bars, [f"{accuracy[i]:.1%}" for i in few], padding=3, fontsize=9)
+    bars = axes.barh(np.arange(len(few)) + gap, accuracy[few], color=TEST)
+    axes.bar_label(bars, [percent(accuracy[i]) for i in few], padding=3, fontsize=9)
     names = [shortened(run.class_names[i], 24) for i in few]
     axes.set_yticks(np.arange(len(few)) + gap, names, parse_math=False)
-    axes.set(xlim=(0, 1.12))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set(xlim=(0, 1.18), xlabel="test accuracy")
+    axes.set_xticks(np.linspace(0, 1, 6))
+    in_percent(axes.xaxis)
     figure.savefig(path)
 
 
@@ -84,7 +85,7 @@ def plot_mistakes(
     """
     names, columns = [shortened(name, _PANEL_LETTERS) for name in class_names], 4
     rows = max(1, -(-len(mistakes["image"]) // columns))
-    figure = Figure(figsize=(WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
+    figure = Figure(figsize=(1.2 * WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
     figure.suptitle(shown(title), fontsize=11, parse_math=False)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels:
@@ -93,8 +94,8 @@ def plot_mistakes(
         panels, *(mistakes[k] for k in ("image", "label", "predicted", "confidence")), strict=False
     ):
         panel.imshow(image, interpolation="nearest")
-        answer = f"{names[predicted]} {confidence:.2%}"
-        panel.set_title(f"{answer}\nis {names[label]}", fontsize=9, parse_math=False)
+        said = f"predicted {names[predicted]} {confidence:.2%}\ntrue {names[label]}"
+        panel.set_title(said, fontsize=8, parse_math=False)
     figure.savefig(path)
 
 
@@ -107,11 +108,22 @@ def ranked(run: RunRecord) -> list[int]:
 def mistakes_sentence(run: RunRecord, name: str) -> str:
     """The hardest and the easiest class of the variation `name`, and what it confuses most."""
     names, accuracy = [plain(name) for name in run.class_names], run.class_accuracy
-    hardest, easiest = ranked(run)[0], ranked(run)[-1]
+    of_what = f"Of {quoted(name)}, seed {run.config.seed}."
+    if (answer := only_answer(run)) is not None:
+        return (
+            f"{of_what} It collapsed: it says {names[answer]} for every image, so no class is "
+            "harder or easier than another, and the figures by class say nothing."
+        )
+    order = ranked(run)
+    least, most = (accuracy[order[end]] for end in (0, -1))
+    if least == most:
+        return f"{of_what} All classes are equally hard ({percent(least)} right)."
+    hardest, easiest = (
+        listed(names[i] for i in order if accuracy[i] == value) for value in (least, most)
+    )
     return (
-        f"Of {plain(name)}, seed {run.config.seed}. Its hardest class is {names[hardest]} "
-        f"({percent(accuracy[hardest])}), its easiest {names[easiest]} "
-        f"({percent(accuracy[easiest])}). {_confusion_sentence(run.confusion, names)}"
+        f"{of_what} The hardest class is {hardest} ({percent(least)} right), the easiest "
+        f"{easiest} ({percent(most)}). {_confusion_sentence(run.confusion, names)}"
     )
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from jaxcifar.errors import RunError
-from jaxcifar.report.figures import COLORS, OURS, WIDTH
+from jaxcifar.report.figures import COLORS, WIDTH
 from jaxcifar.report.pictures import Draw
 from jaxcifar.report.records import RunRecord
 from jaxcifar.report.wording import percent, plain, points, shortened
@@ -24,7 +23,7 @@ from jaxcifar.runs.evaluation import (
     read_looks,
 )
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.plots import figure_with_axes, shown
+from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shown
 
 _TEMPERED = "#d55e00"
 _COLUMNS = 4  # panels of corruptions beside each other
@@ -172,7 +171,7 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
     shares = [part["images"] / figures["images"] for part in figures["plain"]["bins"]]
     axes.bar(middles, shares, 0.92 / BINS, color="#dddddd", label="part of the images")
     axes.plot([0, 1], [0, 1], color="black", lw=1, ls=":", label="as sure as right")
-    curves = [("as it is", figures["plain"], OURS, "o-")]
+    curves = [("as it is", figures["plain"], TEST, "o-")]
     if "tempered" in figures:
         at = "" if temperature is None else f" {temperature:.3g}"
         curves.append((f"at temperature{at}", figures["tempered"], _TEMPERED, "s--"))
@@ -184,7 +183,7 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
         axes.plot(sure, right, style, color=color, label=label, markersize=4)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of its answer", ylabel="accuracy")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0))
+        in_percent(axis)
     axes.legend(loc="upper left")
     figure.savefig(path)
 
@@ -211,7 +210,7 @@ def plot_corruptions(found: Mapping[str, Corrupted], title: str, path: Path) -> 
         panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
         panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        in_percent(panel.yaxis)
     for panel in panels[max(0, len(kinds) - _COLUMNS) : len(kinds)]:  # with none below
         panel.tick_params(labelbottom=True)
         panel.set_xlabel("strength")

@@ -4,41 +4,64 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxcifar.report.records import Variation
-from jaxcifar.report.statistics import Difference, Sample, epochs_to_share
+from jaxcifar.report.statistics import SAME, Difference, Sample, epochs_to_share, only_answer
 from jaxcifar.report.wording import (
     accuracy,
     basis,
     changes,
+    changes_in_words,
     interval,
+    listed,
     p_value,
     plain,
     points,
+    quoted,
     significance,
+    size,
     verdict,
 )
 
 
 def step_from(variation: Variation, before: Sequence[Variation]) -> str:
     """What a row changes against the row before that is closest to it, and what that gives."""
+    collapsed = [run for run in variation.runs if only_answer(run) is not None]
+    told = f" {_collapsed(variation, len(collapsed))}" if collapsed else ""
     if not before:
-        return f"{plain(variation.name)} comes first: {accuracy(variation)} test accuracy."
+        return f"The first row: {accuracy(variation)} test accuracy.{told}"
     closest = min(before, key=lambda other: len(other.changes_to(variation)))
-    difference = _between(closest, variation)
-    outcome = f"{points(difference.value)} points of test accuracy ({significance(difference)})"
+    difference, other = _between(closest, variation), quoted(closest.name)
     if difference.is_tie:
-        outcome = "the same test accuracy"
-    elif not difference.can_be_told:
-        outcome += "; the two can't be told apart"
-    what = changes(closest.changes_to(variation)) or "nothing changed"
-    return f"{plain(closest.name)} with {what}: {outcome}. {_lead(variation, before)}"
+        outcome = "Its test accuracy is the same: a tie"
+    else:
+        way = "higher" if difference.value > 0 else "lower"
+        outcome = (
+            f"Its test accuracy is {size(difference)} points {way} ({significance(difference)})"
+        )
+        if not difference.can_be_told:
+            outcome += ", so the two can't be told apart"
+    what = changes_in_words(closest.changes_to(variation)) or "nothing"
+    return f"Changes {what}, compared with {other}. {outcome}.{told} {_lead(variation, before)}"
+
+
+def _collapsed(variation: Variation, number: int) -> str:
+    what = "It" if len(variation.runs) == 1 else f"{number} of its {len(variation.runs)} runs"
+    return f"**{what} collapsed**: every test image is given the same class."
 
 
 def _lead(variation: Variation, before: Sequence[Variation]) -> str:
     """Who is first on validation now; with equal figures, whoever came first."""
-    leader = max([*before, variation], key=lambda v: v.values("val_accuracy").mean())
-    if leader is variation:
+    leader, value = best(before), variation.values("val_accuracy").mean()
+    ahead = value - leader.values("val_accuracy").mean()
+    if abs(ahead) < SAME:
+        return f"On validation it ties with {quoted(leader.name)}."
+    if ahead > 0:
         return "It now leads on validation."
-    return f"On validation {plain(leader.name)} still leads."
+    return f"On validation {quoted(leader.name)} still leads."
+
+
+def best(variations: Sequence[Variation]) -> Variation:
+    """The highest on validation; with equal figures, whoever came first."""
+    return max(variations, key=lambda v: v.values("val_accuracy").mean())
 
 
 def _between(first: Variation, second: Variation) -> Difference:
@@ -74,17 +97,24 @@ def learning(variation: Variation) -> dict[str, Any]:
 
 def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
     """Which rows overfit most and least, learn fastest and slowest."""
-    widest, narrowest = (f(lines, key=lambda line: line["gap"]) for f in (max, min))
-    fastest, slowest = (f(lines, key=lambda line: line["epochs"]) for f in (min, max))
     if len(lines) == 1:
-        return f"The gap is {points(widest['gap'])} points."
-    speed = (
-        f"All reach 90% of their last validation accuracy in epoch {fastest['epochs']}."
-        if fastest["epochs"] == slowest["epochs"]
-        else f"{fastest['name']} is first to reach 90% of its last validation accuracy (epoch "
-        f"{fastest['epochs']}), {slowest['name']} is last (epoch {slowest['epochs']})."
+        return f"The gap is {points(lines[0]['gap'])} points."
+    widest, narrowest = (f(line["gap"] for line in lines) for f in (max, min))
+    fastest, slowest = (f(line["epochs"] for line in lines) for f in (min, max))
+    gap = (
+        f"The gap is widest for {_who(lines, 'gap', widest)} ({points(widest)} points) and "
+        f"smallest for {_who(lines, 'gap', narrowest)} ({points(narrowest)})."
     )
+    if widest - narrowest < SAME:
+        gap = f"The gap is the same for all: {points(widest)} points."
+    if fastest == slowest:
+        return f"{gap} All reach 90% of their last validation accuracy in epoch {fastest}."
     return (
-        f"The gap is widest for {widest['name']} ({points(widest['gap'])} points) and smallest "
-        f"for {narrowest['name']} ({points(narrowest['gap'])}). {speed}"
+        f"{gap} The first to reach 90% of the last validation accuracy: "
+        f"{_who(lines, 'epochs', fastest)} (epoch {fastest}); the last: "
+        f"{_who(lines, 'epochs', slowest)} (epoch {slowest})."
     )
+
+
+def _who(lines: Sequence[dict[str, Any]], key: str, value: float) -> str:
+    return listed(f"“{line['name']}”" for line in lines if line[key] == value)

@@ -88,5 +88,7 @@ def _mistakes(run: RunRecord, title: str, draw: Draw) -> dict[str, str]:
         return {"missing": f"{file.name} in the run's folder can't be read."}
     return {
         "missing": "",
-        "picture": draw("mistakes", classes.plot_mistakes, run.class_names, mistakes, title),
+        "picture": draw(
+            "mistakes", classes.plot_mistakes, run.class_names, mistakes, title, photos=True
+        ),
     }

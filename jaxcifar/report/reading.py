@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.report.notes import NOTES, read_notes
 from jaxcifar.report.records import (
     Network,
     Records,
@@ -82,6 +83,7 @@ def read_records(folder: Path) -> Records:
         first = next((f"; {path} can't be read: {why}" for path, why in unreadable.items()), "")
         raise UsageError(f"{folder}: no finished run here or below{first}")
     studies = _readable(folder.rglob(STUDY_FILE), lambda file: _study(file, finished), unreadable)
+    studies = [_with_notes(study, unreadable) for study in studies]
     in_studies = {run.path for s in studies for v in s.variations for run in v.runs}
     alone = _alone([run for run in finished if run.path not in in_studies])
     return Records(
@@ -120,6 +122,14 @@ def _study(file: Path, finished: Iterable[RunRecord]) -> StudyRecord:
         runs = [run for run in beside if not run.converted]
         variations += [(row.name, group, row.reference) for group in _alike(runs)]
     return StudyRecord(file.parent, study.title, study.reference, tuple(_named(variations)))
+
+
+def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
+    try:
+        return dataclasses.replace(study, notes=read_notes(study.path))
+    except RunError as error:
+        unreadable[study.path / NOTES] = _reason(error, study.path)
+        return study
 
 
 def _alone(runs: Iterable[RunRecord]) -> list[Variation]:

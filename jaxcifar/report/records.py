@@ -187,12 +187,14 @@ class StudyRecord:
 
     Attributes:
       reference: what the rows' reference figures were measured with (`studies.study`).
+      notes: Markdown of a person's `NOTES.md` beside it (`notes.py`), "" if there is none.
     """
 
     path: Path
     title: str
     reference: dict[str, Any]
     variations: tuple[Variation, ...]
+    notes: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,15 @@ import numpy as np
 from jaxcifar import registry
 from jaxcifar.report.records import StudyRecord, Variation
 from jaxcifar.report.statistics import Distance, Sample
-from jaxcifar.report.wording import field_title, field_value, listed, plain, points, significance
+from jaxcifar.report.wording import (
+    field_title,
+    field_value,
+    listed,
+    percent,
+    plain,
+    significance,
+    size,
+)
 
 
 def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
@@ -42,9 +50,7 @@ def nearest_set(sets: Sequence[tuple[str, Distance]]) -> str:
     difference = distance.behind(nearest)
     if difference.is_tie:
         return f"{sentence}, and so does {second}: a tie."
-    sentence += (
-        f", {points(difference.value)[1:]} points before {second} ({significance(difference)})."
-    )
+    sentence += f", {size(difference)} points before {second} ({significance(difference)})."
     return sentence if difference.can_be_told else f"{sentence} The two can't be told apart."
 
 
@@ -66,17 +72,24 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
     """Whether images normalised at the wrong moment explain the reference's low figures."""
     low = [line for line in lines if line["test"] - line["reference"] > 0.02]
     if not low:
-        return "Here there is nothing to explain: our rows test no better than the reference's."
+        return "Here there is nothing to explain: our figures for these rows are no higher."
     shares = [(x["test"] - x["mismatched"]) / (x["test"] - x["reference"]) for x in low]
     told = "; ".join(
-        f"{line['name']} changes by {points(line['mismatched'] - line['test'])} points, the "
-        f"reference is {points(line['reference'] - line['test'])} away"
+        f"“{line['name']}” falls from {percent(line['test'])} to {percent(line['mismatched'])}, "
+        f"the reference has {percent(line['reference'])}"
         for line in low
     )
     if all(2 / 3 <= share <= 1.5 for share in shares):
-        verdict = "That explains them: each loses about what is missing"
+        verdict = "That explains them: on such images our networks fall about as low"
     elif all(1 / 3 <= share <= 3 for share in shares):
-        verdict = "That explains them in part: each loses accuracy, but another amount"
+        verdict = "That explains them in part: on such images our networks fall too, but not as low"
+        if all(share > 1 for share in shares):
+            verdict = "That explains them in part: on such images our networks fall even lower"
+        elif any(share > 1 for share in shares):
+            verdict = (
+                "That explains them in part: on such images our networks fall too, but some less "
+                "and some more"
+            )
     else:
         verdict = "That does not explain all of them"
     return f"{verdict} ({told})."
@@ -102,6 +115,6 @@ def setting_note(study: StudyRecord) -> str:
     if not parts:
         return ""
     return (
-        f"The reference was measured in another setting ({'; '.join(parts)}): compare directions, "
-        "not sizes."
+        f"The reference was measured otherwise ({'; '.join(parts)}). So compare which changes "
+        "help, not by how much."
     )

@@ -11,7 +11,7 @@ from scipy import stats
 from jaxcifar.report.records import RunRecord, Variation
 
 LEVEL = 0.05  # a difference whose p-value is below can be told from none
-_SAME = 1e-9  # means closer than that are equal but for rounding
+SAME = 1e-9  # means closer than that are equal but for rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Difference:
     @property
     def is_tie(self) -> bool:
         """Whether there is none at all."""
-        return abs(self.value) < _SAME
+        return abs(self.value) < SAME
 
     @property
     def p_value(self) -> float:
@@ -178,6 +178,12 @@ def is_guessing(run: RunRecord) -> bool:
     level, images = guessing_level(run), int(run.confusion.sum())
     margin = float(stats.norm.ppf(1 - LEVEL)) * math.sqrt(level * (1 - level) / images)
     return run.result["test_accuracy"] <= level + margin
+
+
+def only_answer(run: RunRecord) -> int | None:
+    """The label that a collapsed run gives every test image; None for a run that did not."""
+    answers = run.confusion.any(axis=0).nonzero()[0]
+    return int(answers[0]) if len(answers) == 1 and run.confusion.any(axis=1).sum() > 1 else None
 
 
 def single_changes(

@@ -31,6 +31,7 @@ def study_context(
     return {
         "title": plain(study.title),
         "beside": plain(beside),
+        "notes": study.notes,
         "variations": variations,
         "fields": varied_fields(variations),
         "note": references.setting_note(study),

@@ -28,8 +28,22 @@ _LONGEST = 500  # of a text from outside
 
 def plain(text: str) -> str:
     """What a user or a file named, for Markdown: a line whose characters stand for themselves."""
-    line = _MARKUP.sub(r"\\\1", printable(" ".join(text.split()), _LONGEST))
-    return _NUMBERED.sub(r"\1\\\2", line)
+    return escaped(printable(" ".join(text.split()), _LONGEST))
+
+
+def escaped(line: str) -> str:
+    """A printable line for Markdown, in which its characters stand for themselves."""
+    return _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", line))
+
+
+def quoted(name: str) -> str:
+    """A name in a sentence: many are words, such as “both”."""
+    return f"“{plain(name)}”"
+
+
+def count(number: int, what: str) -> str:
+    """A number of things: 1 epoch, 5 epochs."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def shortened(name: str, letters: int) -> str:
@@ -94,7 +108,7 @@ def field_value(value: Any) -> str:
     """What it says there."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value in ("none", None):
+    if value is None:
         return "–"
     if isinstance(value, list | tuple):
         return ", ".join(map(field_value, value)) or "–"
@@ -102,11 +116,23 @@ def field_value(value: Any) -> str:
 
 
 def changes(differing: dict[str, tuple[Any, Any]]) -> str:
-    """Settings and how they change, "learning rate 0.01 → 0.1, scheduler – → step"."""
+    """Settings and how they change, "learning rate 0.01 → 0.1, scheduler none → step"."""
     return ", ".join(
-        f"{field_title(field)} {field_value(before)} → {field_value(after)}"
+        f"{field_title(field)} {_set(before)} → {_set(after)}"
         for field, (before, after) in differing.items()
     )
+
+
+def changes_in_words(differing: dict[str, tuple[Any, Any]]) -> str:
+    """The same in a sentence, "scheduler from none to step and learning rate from 0.01 to 0.1"."""
+    return listed(
+        f"{field_title(field)} from {_set(before)} to {_set(after)}"
+        for field, (before, after) in differing.items()
+    )
+
+
+def _set(value: Any) -> str:
+    return "not set" if value is None else field_value(value)
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
@@ -151,8 +177,16 @@ def significance(difference: Difference) -> str:
     return f"95% interval {interval(difference)}, {p_value(difference)}, by {basis(difference)}"
 
 
+def size(difference: Difference) -> str:
+    """How large it is in points, without its sign; a small one is not written as none."""
+    written = f"{100 * abs(difference.value):.2f}"
+    return "less than 0.01" if written == "0.00" and not difference.is_tie else written
+
+
 def verdict(difference: Difference) -> str:
     """What a difference says of the second of two."""
+    if difference.is_tie:
+        return "a tie"
     if not difference.can_be_told:
         return "can't be told apart"
     return "better" if difference.value > 0 else "worse"

@@ -226,7 +226,7 @@ class RunFolder:
         with replacing(self.mistakes) as file:
             np.savez_compressed(file, **mistakes)
         result["weights_sha256"] = write_weights(self.weights, variables, card_of(result))
-        write_text(self.result, json.dumps(result, indent=2) + "\n")
+        write_text(self.result, saved.as_text(result))
 
     def read_weights(self) -> tuple[dict[str, np.ndarray], Card]:
         """`weights.safetensors` of a finished run, as `weights.read_weights` gives it."""

@@ -1,7 +1,8 @@
 """Curves by epoch, by matplotlib, drawn without a screen; runs and reports share them.
 
-The colours are of Okabe and Ito's palette, which the colour-blind tell apart
-(https://jfly.uni-koeln.de/color/); line and marker differ as well, for prints in grey.
+A split has one colour wherever it is drawn: orange, dark blue and green, which the colour-blind
+tell apart (after Okabe and Ito, https://jfly.uni-koeln.de/color/). The first two also differ in
+lightness (L* 62 and 28), and in line and marker, for prints in grey.
 """
 
 import textwrap
@@ -10,27 +11,30 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from jaxcifar.errors import printable
 from jaxcifar.runs.saved import Row
 
+TEST = "#009e73"  # what is measured on test images
 # By split: its name in the legend, and how it is drawn wherever it is drawn.
 SPLITS = {
     "train": (
         "training (mean over the epoch)",
-        {"color": "#d55e00", "linestyle": "--", "marker": "s"},
+        {"color": "#e07b00", "linestyle": "--", "marker": "s"},
     ),
-    "val": ("validation", {"color": "#0072b2", "linestyle": "-", "marker": "o"}),
+    "val": ("validation", {"color": "#00457c", "linestyle": "-", "marker": "o"}),
 }
-_MARKED = 25  # with more epochs than that, markers would run into each other
+_MARKS = 12  # on a curve, about
 _LETTERS_PER_INCH = 10  # of a title
 _MOST_LETTERS, _MOST_LINES = 300, 4
 
 
 def plot_curves(
     histories: Sequence[Sequence[Row]],
+    chosen: Sequence[int],
     quantity: str,
     title: str,
     file: BinaryIO,
@@ -40,23 +44,39 @@ def plot_curves(
 
     Args:
       histories: rows of `metrics.jsonl` of at least one run, all of the same length.
+      chosen: the epoch of each run whose weights are kept, from 1; marked on its validation curve.
       quantity: "accuracy" or "loss".
       title: names network and data set.
-      file: where the PNG goes.
+      file: where the picture goes.
       size: width and height in inches.
     """
-    figure, axes = figure_with_axes(*size, title)
+    figure, axes = figure_with_axes(*size, f"{quantity.capitalize()} by epoch: {title}")
     for split, (label, style) in SPLITS.items():
         key = f"{split}_{quantity}"
         if key not in histories[0][0]:  # trained on all images
             continue
         curves = np.asarray([[row[key] for row in rows] for rows in histories], np.float64)
         draw_mean(axes, curves, label, **style)
+        if split == "val":
+            draw_chosen(axes, curves, chosen, style["color"])
     axes.set(xlabel="epoch", ylabel=quantity)
     if quantity == "accuracy":
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend()
+        in_percent(axes.yaxis)
+    axes.legend(fontsize=9)
     figure.savefig(file)
+
+
+def draw_chosen(axes: Axes, curves: np.ndarray, chosen: Sequence[int], color: str) -> None:
+    """Mark on curves `[runs, epochs]` the epoch that each run chose, from 1."""
+    where = "chosen epoch" if len(set(chosen)) > 1 else f"chosen epoch: {chosen[0]}"
+    values = [curve[epoch - 1] for curve, epoch in zip(curves, chosen, strict=True)]
+    style = {"markerfacecolor": "white", "markeredgewidth": 1.8, "markersize": 9}
+    axes.plot(chosen, values, "D", color=color, label=where, zorder=5, **style)
+
+
+def in_percent(axis: Axis) -> None:
+    """Write an axis of fractions as "80%", with digits after the point only where they differ."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}%"))
 
 
 def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:
@@ -79,11 +99,15 @@ def shown(title: str) -> str:
     return "\n".join(printable(line, _MOST_LETTERS) for line in title.splitlines()[:_MOST_LINES])
 
 
-def draw_mean(axes: Axes, curves: np.ndarray, label: str, marker: str, **style: Any) -> None:
-    """The mean of curves `[runs, epochs]`, with a band from the lowest to the highest."""
+def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
+    """The mean of curves `[runs, epochs]`, with a band from the lowest to the highest.
+
+    Every epoch has a marker, of many epochs every few; a single epoch shows by it.
+    """
     epochs = np.arange(1, curves.shape[1] + 1)
-    shown = marker if len(epochs) < _MARKED else None  # a single epoch must show, too
-    axes.plot(epochs, curves.mean(0), label=label, marker=shown, markersize=3.5, **style)
+    every = -(-len(epochs) // _MARKS)
+    style = {"markersize": 3.5, "markevery": every, **style}
+    axes.plot(epochs, curves.mean(0), label=label, **style)
     if len(curves) > 1:
         color = style["color"]
         axes.fill_between(epochs, curves.min(0), curves.max(0), color=color, alpha=0.15, lw=0)

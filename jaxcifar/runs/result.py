@@ -152,6 +152,7 @@ def describe_network(
 
 def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
     """Draw accuracy and loss by epoch."""
+    chosen = [best_epoch(history)]
     for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
         with replacing(path) as file:
-            plots.plot_curves([history], quantity, title, file)
+            plots.plot_curves([history], chosen, quantity, title, file)

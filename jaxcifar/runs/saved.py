@@ -3,6 +3,8 @@
 What older versions did not write yet is `NotRequired`.
 """
 
+import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -19,6 +21,8 @@ from jaxcifar.machine.reading import (
 )
 
 _MANY = 1e15
+# A list of numbers as `json.dumps` indents it; no string holds a line's end.
+_NUMBERS = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\s*\n\s*\]")
 _OF_TRAINING = ("selected_epoch", "selection_rule", "last_epoch", "images_per_second")
 Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s
 Single = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a float32; a loss that is none ends a run
@@ -148,6 +152,12 @@ def read_result(path: Path) -> Result:
         if {len(matrix), *map(len, matrix)} != {len(classes)} or not any(map(any, matrix)):
             raise ValueError(f"confusion_matrix does not count {len(classes)} classes' images")
     return result
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """A `result.json`: JSON with a line for a list of numbers, as for a confusion matrix's row."""
+    text = json.dumps(result, indent=2)
+    return _NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
 
 
 def class_names(result: Result) -> list[str]:
