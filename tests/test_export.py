@@ -231,7 +231,7 @@ def test_what_makes_no_sense_is_one_line(own, tmp_path):
         (2, ".onnx", (own, "--to", "onnx", tmp_path / "x.pth")),
         (2, "imported", (own, "--to", "pytorch", tmp_path / "a-b.pth")),
         (2, "--half", (own, "--half", "--to", "onnx", tmp_path / "x.onnx")),
-        (2, "no finished run", (tmp_path, "--to", "onnx", tmp_path / "x.onnx")),
+        (2, "no run here", (tmp_path, "--to", "onnx", tmp_path / "x.onnx")),
         (1, "can't be written", (own, "--to", "safetensors", tmp_path / "no" / "x.safetensors")),
     ):
         done = command("export", *map(str, arguments))

@@ -97,7 +97,7 @@ def test_killed_interrupted_and_resumed(whole_small, shapes_dir, tmp_path):
     ("arguments", "words"),
     [
         (["--learning-rate", "-1"], ["--learning-rate -1.0", "above 0"]),
-        (["--learning-rate", "fast"], ["--learning-rate", "invalid float"]),
+        (["--learning-rate", "fast"], ["--learning-rate", "must be a number"]),
         (["--dataset", "mnist"], ["--dataset", "mnist"]),
         (["--arch", "vgg"], ["--arch", "vgg"]),
         (["--epochs", "0"], ["--epochs 0", "at least 1"]),

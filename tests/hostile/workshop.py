@@ -39,6 +39,7 @@ class Workshop:
         self.worker = Worker()
         self.bases = self.root / "bases"
         self.data = self.root / "data"
+        self.data.mkdir()
         self.npz = self.root / "tiny.npz"
         self._make_images()
         self._make_runs()
