@@ -83,7 +83,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "networks": networks,
         "looked_again": any((network["evaluation"] or {}).get("looks") for network in networks),
         "studies": [
-            study_context(study, records, str(study.path.relative_to(folder)), pictures)
+            study_context(study, records, study.path.relative_to(folder).as_posix(), pictures)
             for study in records.studies
             if study.variations
         ],
@@ -100,10 +100,10 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "trained": records.trained,
         "facts": costs.facts(records),
         "unfinished": [
-            f"{run.path.relative_to(folder)}: {_how_far(run)}" for run in records.unfinished
+            f"{run.path.relative_to(folder).as_posix()}: {_how_far(run)}" for run in records.unfinished
         ],
         "unreadable": [
-            f"{path.relative_to(folder)}: {why}" for path, why in records.unreadable.items()
+            f"{path.relative_to(folder).as_posix()}: {why}" for path, why in records.unreadable.items()
         ],
         **{
             name: getattr(wording, name)
