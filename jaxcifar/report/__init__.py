@@ -64,6 +64,10 @@ def _environment() -> jinja2.Environment:
     )
 
 
+def _place(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
 def _how_far(run: RunRecord) -> str:
     if run.failure:
         return run.failure
@@ -83,7 +87,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "networks": networks,
         "looked_again": any((network["evaluation"] or {}).get("looks") for network in networks),
         "studies": [
-            study_context(study, records, study.path.relative_to(folder).as_posix(), pictures)
+            study_context(study, records, _place(study.path, folder), pictures)
             for study in records.studies
             if study.variations
         ],
@@ -100,10 +104,10 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "trained": records.trained,
         "facts": costs.facts(records),
         "unfinished": [
-            f"{run.path.relative_to(folder).as_posix()}: {_how_far(run)}" for run in records.unfinished
+            f"{_place(run.path, folder)}: {_how_far(run)}" for run in records.unfinished
         ],
         "unreadable": [
-            f"{path.relative_to(folder).as_posix()}: {why}" for path, why in records.unreadable.items()
+            f"{_place(path, folder)}: {why}" for path, why in records.unreadable.items()
         ],
         **{
             name: getattr(wording, name)
