@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -43,31 +42,30 @@ def _table(network: "Network") -> Table:
         table.add_row(
             Text(printable(variation.name)),
             str(len(variation.runs)),
-            _percent(variation, "val_accuracy"),
-            _percent(variation, "test_accuracy"),
+            _percent(variation, "val"),
+            _percent(variation, "test"),
             duration(variation.values("wall_seconds").sum()),
             "<- best" if variation is network.winner and len(network.variations) > 1 else "",
         )
     return table
 
 
-def _percent(variation: "Variation", key: str) -> str:
-    """The mean over seeds, with their standard deviation if there are several."""
-    if key not in variation.runs[0].result:
-        return ""
-    values = 100 * variation.values(key)
-    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{values.mean():.2f}{spread}%"
+def _percent(variation: "Variation", split: str) -> str:
+    """Its accuracy as reports spell it; nothing if it was not measured, as of what is converted."""
+    from jaxcifar.report.wording import accuracy
+
+    key = f"{split}_accuracy"
+    return accuracy(variation, key, split) if key in variation.runs[0].result else ""
 
 
 def _winner(network: "Network") -> str:
     best, *others = network.by_validation
     said = f"best: {best.name}"
     if best.runs[0].converted:
-        return f"{said}, {_percent(best, 'test_accuracy')} of the test images"
+        return f"{said}, {_percent(best, 'test')} of the test images"
     said += (
-        f", {_percent(best, 'val_accuracy')} of the validation images and "
-        f"{_percent(best, 'test_accuracy')} of the test images"
+        f", {_percent(best, 'val')} of the validation images and "
+        f"{_percent(best, 'test')} of the test images"
     )
     if others:
         ahead = best.values("val_accuracy").mean() - others[0].values("val_accuracy").mean()

@@ -48,9 +48,9 @@ METRICS = (
 TIMES = ("seconds", "images_per_second")
 
 
-def train(path, dataset, config=CONFIG, overwrite=False, **options):
+def train(path, dataset, config=CONFIG, overwrite=False, keep_best=False, **options):
     with Path(os.devnull).open("w") as nowhere:
-        task = Task(config, path, overwrite=overwrite)
+        task = Task(config, path, overwrite=overwrite, keep_best=keep_best)
         return fit(task, lambda: dataset, Console(file=nowhere), **options)
 
 

@@ -2,43 +2,24 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import struct
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from rich.console import Console
 from small import SMALL, easy_dataset
+from test_fit import CONFIG, train
 
 import jaxcifar
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.runs.fit import fit
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.setup import make_program
-from jaxcifar.runs.task import Task
 from jaxcifar.runs.weights import fitted, read_weights, write_weights
-
-CONFIG = Config.create(
-    "cnn",
-    arch_args=SMALL,
-    dataset="shapes10",
-    epochs=3,
-    batch_size=32,
-    optimizer="sgd",
-    learning_rate=0.05,
-)
-
-
-def train(path, dataset, config=CONFIG, **options):
-    with Path(os.devnull).open("w") as nowhere:
-        return fit(Task(config, path, **options), lambda: dataset, Console(file=nowhere))
 
 
 @pytest.fixture(scope="module")

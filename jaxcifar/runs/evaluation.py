@@ -10,6 +10,7 @@ from typing import Annotated, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from jaxcifar.data.corruptions import STRENGTHS as LEVELS
 from jaxcifar.machine.files import locked, write_text
 from jaxcifar.machine.reading import (
     MEGABYTE,
@@ -21,11 +22,10 @@ from jaxcifar.machine.reading import (
     read_json_lines,
 )
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.result import MISTAKES
 from jaxcifar.runs.saved import Accuracy, Images, Single
 
 BINS = 15  # of confidence, all of one width
-LEVELS = 5  # of strength of a corruption
-MISTAKES = 20
 _MOST_SETS = 1000
 _MOST_BYTES = 16 * MEGABYTE
 AGAIN = Remedy("delete it, and experiments.evaluate writes it again")

@@ -228,9 +228,8 @@ class RunFolder:
         result["weights_sha256"] = write_weights(self.weights, variables, card_of(result))
         write_text(self.result, saved.as_text(result))
 
-    def read_weights(self) -> tuple[dict[str, np.ndarray], Card]:
-        """`weights.safetensors` of a finished run, as `weights.read_weights` gives it."""
-        result = self.finished_result() or {}
+    def read_weights(self, result: Result) -> tuple[dict[str, np.ndarray], Card]:
+        """`weights.safetensors` of a run with that result, as `weights.read_weights` gives it."""
         return read_weights(self.weights, saved.WEIGHTS_AGAIN, result.get("weights_sha256"))
 
     def tidy(self, keep_best: bool) -> None:

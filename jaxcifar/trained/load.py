@@ -58,7 +58,7 @@ def _load(path: Path, data_dir: str | Path | None) -> Classifier:
     config = folder.read_config()
     _require_same_code(path, folder.sources, config)
     if "weights_sha256" in result:
-        arrays, card = folder.read_weights()
+        arrays, card = folder.read_weights(result)
         return _classifier(folder.weights, config, {**card, **result}, arrays)
     return _of_older_version(folder, config, result, data_dir)
 
