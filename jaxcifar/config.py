@@ -147,6 +147,7 @@ class Config(Fields):
             for field in dataclasses.fields(self)
             if (blank := field.metadata.get("array")) is not None
         }
+        blanks["recipe"] = recipes_of(self.arch)[0]  # all that it sets is said by the rest
         sources = tuple(pair for pair in self.sources or () if pair[0] not in blanks)
         return dataclasses.replace(self, **blanks, sources=sources)
 

@@ -56,8 +56,7 @@ class Fields:
     arch: str = _option("network to train")
     arch_args: tuple[tuple[str, Any], ...] = _option("fields of the network, such as width=64")
     recipe: str = _option(
-        f"settings to start from: {', '.join(RECIPES)}, as far as the network has them",
-        array="reference",
+        f"settings to start from: {', '.join(RECIPES)}, as far as the network has them"
     )
     dataset: str = _option("images to train on")
     epochs: int = _option("passes over the training images")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments.run import parse
-from jaxcifar.config import Config
+from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import UsageError
 from jaxcifar.recipes import RECIPES
 from jaxcifar.settings import recipes_of
@@ -56,3 +56,12 @@ def test_a_recipe_that_a_network_has_not_is_refused():
         assert recipe not in recipes_of(arch)
         with pytest.raises(UsageError, match=f"^--recipe {recipe}: .*{recipes_of(arch)[0]}"):
             Config.create(arch, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    "arch, recipe", [(arch, recipe) for arch in ARCHS for recipe in recipes_of(arch)]
+)
+def test_runs_of_any_recipe_share_a_program(arch, recipe):
+    config = Config.create(arch, recipe=recipe)
+    other = Config.create(arch, recipe=recipe, learning_rate=0.5, seed=3)
+    assert config.shared_part() == other.shared_part()
