@@ -70,7 +70,8 @@ _OWN_REFERENCE = {
     "schedule": "cosine",
 }
 
-# One cycle of SGD with Nesterov's momentum, softened targets, an average of the weights.
+# One cycle, softened targets, an average of the weights; of SGD with Nesterov's momentum where
+# Muon has not been measured.
 _STRONG = {
     "epochs": 20,
     "batch_size": 128,
@@ -123,7 +124,14 @@ RECIPES: dict[str, dict[str, Settings]] = {
             "shift": 3,
             "dropout": 0.1,
         },
-        "resnet18": {**_STRONG, "epochs": 10},
+        "resnet18": {
+            **_STRONG,
+            **_MUON,
+            "epochs": 10,
+            "batch_size": 512,
+            "learning_rate": 0.12,
+            "sgd_rate": 3.3,
+        },
         OWN: _STRONG,
     },
     "fast": {"fastnet": _FAST},
