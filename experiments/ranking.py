@@ -27,6 +27,9 @@ def show(console: Console, records: "Records", out: Path) -> None:
     for network in records.networks:
         console.print(_table(network))
         say(_winner(network))
+    if records.on_all:
+        console.print(_on_all_table(records))
+        say("Trained on all images: with none to validate, no row can be called the best.")
     for path, why in records.unreadable.items():
         say(f"left out: {path.relative_to(out)}: {why}")
 
@@ -47,6 +50,20 @@ def _table(network: "Network") -> Table:
             duration(variation.values("wall_seconds").sum()),
             "<- best" if variation is network.winner and len(network.variations) > 1 else "",
         )
+    return table
+
+
+def _on_all_table(records: "Records") -> Table:
+    from jaxcifar.report.wording import accuracy, with_flips
+
+    table = Table(title="Trained on all images", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("row", overflow="fold")
+    for column in ("seeds", "test", "with flips", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for variation in records.on_all:
+        seconds = variation.values("wall_seconds").sum()
+        cells = str(len(variation.runs)), accuracy(variation), with_flips(variation)
+        table.add_row(Text(printable(variation.name)), *cells, duration(seconds))
     return table
 
 

@@ -16,6 +16,7 @@ from jaxcifar.config import Config
 from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.report import write_report
 from jaxcifar.report.reading import read_records
 from jaxcifar.runs import saving
 from jaxcifar.runs.checkpoint import Checkpoints
@@ -197,7 +198,7 @@ def test_other_images_are_not_reported_as_those_of_the_catalogue(easy_dataset, t
 
 
 def test_all_images_may_be_trained_on(tmp_path):
-    """Then nothing is validated, the last epoch is taken, and a report names the run and why."""
+    """Then nothing is validated, the last epoch is taken, and a report chooses nothing."""
     rng = np.random.RandomState(0)
     images, labels = rng.randint(0, 256, (80, 32, 32, 3)).astype(np.uint8), np.arange(80) % 10
     mine = Dataset.from_arrays(images, labels, images, labels, name="mine", val_fraction=0.0)
@@ -209,5 +210,8 @@ def test_all_images_may_be_trained_on(tmp_path):
     assert result["selected_epoch"] == config.epochs == len(history)
     assert "val_accuracy" not in result and result["examples"]["val"] == 0
     assert (tmp_path / "run" / "accuracy.png").stat().st_size > 5_000
-    with pytest.raises(UsageError, match="no validation accuracy"):
-        read_records(tmp_path)
+    [variation] = read_records(tmp_path).on_all
+    assert variation.values("test_accuracy") == [result["test_accuracy"]]
+    text = write_report(tmp_path).with_name("REPORT.md").read_text()
+    assert text.startswith("# Report: CNN (hidden 8") and f"{result['test_accuracy']:.2%}" in text
+    assert "chosen" not in text.partition("## Contents")[0]

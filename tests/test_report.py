@@ -587,3 +587,10 @@ def test_more_rows_than_lines_get_a_panel_each(tmp_path, monkeypatch):
     titles = [axes.get_title() for axes in drawn[0].axes]
     assert titles[:2] == ["row12  62.00%", "row11  61.00%"]
     assert len([title for title in titles if title]) == 13
+
+
+def test_rows_that_have_not_begun_are_named(tmp_path):
+    write_study(tmp_path, {row: THREE_SEEDS[row] for row in ("raw", "norm")})
+    write_report(tmp_path)
+    text = (tmp_path / "REPORT.md").read_text()
+    assert text.rstrip().endswith("because they are not finished:\n\n- fast: not begun")

@@ -80,9 +80,11 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
     """Everything that the template names."""
     sections, figures = itertools.count(1), itertools.count(1)
     networks = [network_context(network, pictures) for network in records.networks]
-    data = {network.data.identity: network.data for network in records.networks}
+    data = {run.data.identity: run.data for run in records.runs}
+    titles = [network.title for network in records.networks]
+    on_all = [(v, f"{v.config.network_title} on {v.data.title}") for v in records.on_all]
     return {
-        "title": f"Report: {', '.join(network.title for network in records.networks)}",
+        "title": f"Report: {', '.join(titles or dict.fromkeys(title for _, title in on_all))}",
         "synthetic": [d.title for d in data.values() if d.name == SYNTHETIC],
         "networks": networks,
         "looked_again": any((network["evaluation"] or {}).get("looks") for network in networks),
@@ -91,12 +93,13 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
             for study in records.studies
             if study.variations
         ],
+        "on_all": on_all,
         "contents": PLACE,
         "figure": lambda: next(figures),
         "section": lambda: next(sections),
         "rule": SELECTION_RULE,
         "level": f"{LEVEL:g}",
-        "several": any(len(v.runs) > 1 for v in records.variations),
+        "several": any(len(v.runs) > 1 for v in (*records.variations, *records.on_all)),
         "times": costs.times(records),
         "time_sentence": costs.time_sentence(records),
         "commands": costs.commands(records),
@@ -104,15 +107,21 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "trained": records.trained,
         "facts": costs.facts(records),
         "unfinished": [
-            f"{_place(run.path, folder)}: {_how_far(run)}" for run in records.unfinished
+            *(f"{_place(run.path, folder)}: {_how_far(run)}" for run in records.unfinished),
+            *(
+                f"{_place(study.path / name, folder)}: not begun"
+                for study in records.studies
+                for name in study.absent
+            ),
         ],
         "unreadable": [
             f"{_place(path, folder)}: {why}" for path, why in records.unreadable.items()
         ],
         **{
             name: getattr(wording, name)
-            for name in ("percent", "points", "accuracy", "reference", "reference_difference",
-                         "seeds", "field_title", "field_value", "plain", "quoted", "count")
+            for name in ("percent", "points", "accuracy", "with_flips", "reference",
+                         "reference_difference", "seeds", "field_title", "field_value",
+                         "plain", "quoted", "count")
         },
         "step_from": findings.step_from,
         "best": findings.best,

@@ -61,7 +61,7 @@ def commands(records: Records) -> list[str]:
     """The commands that train what is in no study, as a shell takes them."""
     return [
         printable(f"python -m experiments.run {shlex.join(variation.config.options())}", _LONGEST)
-        for variation in records.alone
+        for variation in (*records.alone, *records.on_all)
         if not variation.runs[0].converted
     ]
 
@@ -81,7 +81,7 @@ def conversions(records: Records) -> list[str]:
 def facts(records: Records) -> list[tuple[str, str]]:
     """What the runs were made with, each value once."""
     results = [run.result for run in records.runs]
-    data = {network.data.identity: network.data for network in records.networks}
+    data = {run.data.identity: run.data for run in records.runs}
     packages = dict.fromkeys(name for result in results for name in result["versions"])
     counts = [
         " / ".join(f"{result['examples'][split]:,}" for split in ("train", "val", "test"))

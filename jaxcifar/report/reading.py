@@ -62,11 +62,8 @@ def _require_whole(run: RunRecord) -> None:
     epochs = run.config.epochs
     if len(run.history) != epochs:
         raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs")
-    if not all("val_accuracy" in said for said in (*run.history, run.result)):
-        raise RunError(
-            "it has no validation accuracy, by which a report compares (trained on all images: "
-            "result.json has its test accuracy)"
-        )
+    if len({"val_accuracy" in said for said in (*run.history, run.result)}) > 1:
+        raise RunError("some of its epochs have a validation accuracy and others have not")
 
 
 def read_records(folder: Path) -> Records:
@@ -79,17 +76,19 @@ def read_records(folder: Path) -> Records:
     configs = (file.parent for file in folder.rglob("config.json"))
     runs = _readable(configs, read_run, unreadable)
     finished = [run for run in runs if run.result is not None]
+    compared = [run for run in finished if run.validated or run.converted]
     if not finished:
         first = next((f"; {path} can't be read: {why}" for path, why in unreadable.items()), "")
         raise UsageError(f"{folder}: no finished run here or below{first}")
-    studies = _readable(folder.rglob(STUDY_FILE), lambda file: _study(file, finished), unreadable)
+    studies = _readable(folder.rglob(STUDY_FILE), lambda file: _study(file, compared), unreadable)
     studies = [_with_notes(study, unreadable) for study in studies]
     in_studies = {run.path for s in studies for v in s.variations for run in v.runs}
-    alone = _alone([run for run in finished if run.path not in in_studies])
+    alone = _alone([run for run in compared if run.path not in in_studies])
     return Records(
         networks=tuple(_networks([v for s in studies for v in s.variations] + alone)),
         studies=tuple(studies),
         alone=tuple(alone),
+        on_all=tuple(_on_all([run for run in finished if run not in compared])),
         unfinished=tuple(run for run in runs if run.result is None),
         unreadable=unreadable,
     )
@@ -106,7 +105,7 @@ def _readable(paths: Iterable[Path], read: Any, unreadable: dict[Path, str]) -> 
     return found
 
 
-def _study(file: Path, finished: Iterable[RunRecord]) -> StudyRecord:
+def _study(file: Path, compared: Iterable[RunRecord]) -> StudyRecord:
     """A study and its runs; its rows are not made into configs, which would read files they name.
 
     Raises:
@@ -118,10 +117,20 @@ def _study(file: Path, finished: Iterable[RunRecord]) -> StudyRecord:
         raise RunError(_reason(error, file.parent)) from error
     variations: list[tuple[str, tuple[RunRecord, ...], Any]] = []
     for row in study.rows:
-        beside = [run for run in finished if run.path.parent == file.parent / row.name]
+        beside = [run for run in compared if run.path.parent == file.parent / row.name]
         runs = [run for run in beside if not run.converted]
         variations += [(row.name, group, row.reference) for group in _alike(runs)]
-    return StudyRecord(file.parent, study.title, study.reference, tuple(_named(variations)))
+    return StudyRecord(
+        path=file.parent,
+        title=study.title,
+        reference=study.reference,
+        variations=tuple(_named(variations)),
+        absent=tuple(
+            row.name
+            for row in study.rows
+            if not any(file.parent.joinpath(row.name).glob("*/config.json"))
+        ),
+    )
 
 
 def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
@@ -134,6 +143,16 @@ def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
 
 def _alone(runs: Iterable[RunRecord]) -> list[Variation]:
     return _named((_name(group[0]), group, ()) for group in _alike(runs))
+
+
+def _on_all(runs: Iterable[RunRecord]) -> list[Variation]:
+    """By the names of their folders where these are a study's rows."""
+
+    def name(run: RunRecord) -> str:
+        in_a_study = (run.path.parent.parent / STUDY_FILE).exists()
+        return run.path.parent.name if in_a_study else _name(run)
+
+    return _named((name(group[0]), group, ()) for group in _alike(runs))
 
 
 def _name(run: RunRecord) -> str:

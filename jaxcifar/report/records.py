@@ -58,6 +58,11 @@ class RunRecord:
         return self.history[best_epoch(self.history) - 1]
 
     @property
+    def validated(self) -> bool:
+        """Whether it kept images to choose by; of a finished run."""
+        return "val_accuracy" in self.result
+
+    @property
     def data(self) -> Data:
         """What it was trained on."""
         digests = self.result.get("dataset_fingerprint") or {}
@@ -187,6 +192,7 @@ class StudyRecord:
 
     Attributes:
       reference: what the rows' reference figures were measured with (`studies.study`).
+      absent: names of the rows of which no run has begun.
       notes: Markdown of a person's `NOTES.md` beside it (`notes.py`), "" if there is none.
     """
 
@@ -194,6 +200,7 @@ class StudyRecord:
     title: str
     reference: dict[str, Any]
     variations: tuple[Variation, ...]
+    absent: tuple[str, ...] = ()
     notes: str = ""
 
 
@@ -205,6 +212,7 @@ class Records:
       networks: in the order of the reference: the CNN first.
       studies: by path.
       alone: variations outside of studies.
+      on_all: runs that kept no images to validate, by config; nothing can be chosen among them.
       unfinished: runs without a result.
       unreadable: runs and studies that are left out, by path, and why.
     """
@@ -212,6 +220,7 @@ class Records:
     networks: tuple[Network, ...]
     studies: tuple[StudyRecord, ...]
     alone: tuple[Variation, ...]
+    on_all: tuple[Variation, ...]
     unfinished: tuple[RunRecord, ...]
     unreadable: dict[Path, str]
 
@@ -223,9 +232,9 @@ class Records:
     @property
     def trained(self) -> list[Variation]:
         """Those whose weights were not converted from elsewhere."""
-        return [v for v in self.variations if not v.runs[0].converted]
+        return [v for v in (*self.variations, *self.on_all) if not v.runs[0].converted]
 
     @property
     def runs(self) -> list[RunRecord]:
         """All finished runs."""
-        return [run for v in self.variations for run in v.runs]
+        return [run for v in (*self.variations, *self.on_all) for run in v.runs]

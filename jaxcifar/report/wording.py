@@ -85,6 +85,12 @@ def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "tes
     return spread(Sample.of(variation, key, split))
 
 
+def with_flips(variation: Variation) -> str:
+    """The accuracy by an image's both sides, which runs of old versions have not."""
+    key = "test_accuracy_flip"
+    return accuracy(variation, key) if all(key in run.result for run in variation.runs) else "–"
+
+
 def reference(variation: Variation) -> str:
     """The reference figures of a row, "92.17 / 92.48%"."""
     figures = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
