@@ -28,6 +28,7 @@ Say = Callable[[str], None]
 EXAMPLES = (
     ("checkpoints/mine", "accuracy and calibration on the test images"),
     ("checkpoints/mine --on corruptions", "on corrupted test images"),
+    ("checkpoints/mine --on slips", "how mistakes in evaluating would make it look"),
     ("checkpoints/one checkpoints/two --on val", "two runs on the validation images"),
 )
 
@@ -43,7 +44,8 @@ def parser() -> Parser:
         nargs="+",
         default=["test"],
         metavar="SET",
-        help="val, test, corruptions (made from the test images), cifar10.1 (as TFDS prepared it) "
+        help="val, test, corruptions (made from the test images), slips (the test images, "
+        "evaluated wrongly), cifar10.1 (as TFDS prepared it) "
         "or cifar10.1:FOLDER (its .npy files), or a folder of images by class (default: test)",
     )
     parser.add_argument(
@@ -73,6 +75,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.trained.evaluate import evaluate_sets
     from jaxcifar.trained.load import load
     from jaxcifar.trained.sets import OF_TEST
+    from jaxcifar.trained.slips import slips
 
     environment.use_compilation_cache()
     console = Console(emoji=False, highlight=False)
@@ -96,7 +99,8 @@ def main(argv: Sequence[str]) -> None:
     for number, (run, classifier, sets, val) in enumerate(work):
         name, classes = names[run], classifier.class_names
         begin = partial(tell_next, say, name)
-        found = evaluate_sets(classifier.logits, classes, sets, val, date, begin)
+        wrongly = slips(classifier)
+        found = evaluate_sets(classifier.logits, wrongly, classes, sets, val, date, begin)
         evaluations[name] = found.evaluation
         looks[name] = keep(run, found.evaluation, look, say) if run.is_dir() else []
         if options.out:

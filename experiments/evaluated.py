@@ -49,6 +49,8 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
                 say(line)
     if any("corruptions" in evaluation for evaluation in evaluations.values()):
         wide.print(_corruptions(evaluations))
+    if any("slips" in evaluation for evaluation in evaluations.values()):
+        wide.print(_slips(evaluations))
     for run, evaluation in evaluations.items():
         if "temperature" in evaluation:
             say(f"{run}: temperature {evaluation['temperature']:.3f}")
@@ -120,6 +122,18 @@ def _mistakes(run: str, figures: Figures) -> list[str]:
         for mistake in figures["mistakes"][:_MISTAKES]
     ]
     return [f"{run}, {figures['title']}: surest mistakes", *lines] if lines else []
+
+
+def _slips(evaluations: Evaluations) -> Table:
+    found = {run: said["slips"] for run, said in evaluations.items() if "slips" in said}
+    table = _table("Accuracy where whoever evaluates slips", ("slip",), list(found))
+    names = dict.fromkeys(name for said in found.values() for name in said["accuracy"])
+    table.add_row("none", *(f"{said['clean']:.2%}" for said in found.values()), end_section=True)
+    for name in names:
+        values = [said["accuracy"].get(name) for said in found.values()]
+        cells = ("" if value is None else f"{value:.2%}" for value in values)
+        table.add_row(Text(printable(name)), *cells)
+    return table
 
 
 def _corruptions(evaluations: Evaluations) -> Table:

@@ -4,11 +4,15 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
+from flax import linen as nn
 from PIL import Image
 from rich.console import Console
 from scipy import stats
@@ -21,14 +25,19 @@ from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import locked
+from jaxcifar.models import create_model
+from jaxcifar.report import write_report
 from jaxcifar.runs.evaluation import read_evaluation, read_looks, record
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 from jaxcifar.trained import sets
 from jaxcifar.trained.calibration import calibration, fitted_temperature
+from jaxcifar.trained.classifier import _in_training
 from jaxcifar.trained.evaluate import evaluate, evaluate_corrupted, evaluate_sets
+from jaxcifar.trained.load import load
 from jaxcifar.trained.sets import ImageSet, image_set, trained_on
+from jaxcifar.trained.slips import augmented, in_training, slips
 
 NAMES = tuple("abcdefghij")
 WEIGHTS = np.random.RandomState(3).randn(32 * 32 * 3, 10) / 20
@@ -80,7 +89,7 @@ def test_figures_by_a_loop():
 
 def test_the_temperature_is_that_of_the_validation_images():
     test, val = some_images(), some_images(seed=1)
-    found = evaluate_sets(linear, NAMES, [as_set(test)], val, DATE).evaluation
+    found = evaluate_sets(linear, {}, NAMES, [as_set(test)], val, DATE).evaluation
     expected = fitted_temperature(linear(val.images), val.labels)
     assert found["temperature"] == expected
     assert found["sets"]["test"]["tempered"]["loss"] == pytest.approx(
@@ -88,7 +97,7 @@ def test_the_temperature_is_that_of_the_validation_images():
     )
     none = val._replace(images=val.images[:0], labels=val.labels[:0])
     for val in (none, None):
-        found = evaluate_sets(linear, NAMES, [as_set(test)], val, DATE).evaluation
+        found = evaluate_sets(linear, {}, NAMES, [as_set(test)], val, DATE).evaluation
         assert "temperature" not in found
         assert "tempered" not in found["sets"]["test"]
 
@@ -359,3 +368,52 @@ def test_short_names_tell_runs_apart():
     assert list(names.values()) == ["x/a/seed0", "y/a/seed0", "y/b/seed0"]
     assert list(short_names([Path("/long/way/a/seed0")]).values()) == ["a/seed0"]
     assert list(short_names([Path("x"), Path("x"), Path("b/x")]).values()) == ["x", "b/x"]
+
+
+def test_slips_against_the_same_done_by_hand(finished, easy_dataset, at_hand, tmp_path, capsys):
+    run = shutil.copytree(finished / "seed0", tmp_path / "run")
+    classifier = load(run)
+    images = easy_dataset.test.images[:40]
+    mean, std, unit = classifier.mean, classifier.std, images / 255
+    model = create_model(classifier.config, len(classifier.class_names))
+    by_hand = {
+        "not normalised": unit,
+        "pixels 0 to 255": (images - mean) / std,
+        "red and blue swapped": (unit[..., [2, 1, 0]] - mean) / std,
+        "shifted and flipped": (augmented(images) / 255 - mean) / std,
+    }
+    found = slips(classifier)
+    for name, pixels in by_hand.items():
+        logits = model.apply(classifier.variables, np.float32(pixels), train=False)
+        np.testing.assert_allclose(found[name](images), logits, rtol=2e-3, atol=2e-3)
+    assert (augmented(images) != images).any()
+    evaluate_command.main([str(run), "--on", "slips", "--images", "40"])
+    said = read_evaluation(RunFolder(run))["slips"]["accuracy"]
+    assert set(said) == set(found)
+    assert f"{said['pixels 0 to 255']:.2%}" in capsys.readouterr().out
+    assert read_looks(RunFolder(run))[-1]["purpose"] == "evaluate --on slips"
+    text = write_report(run).with_name("REPORT.md").read_text()
+    assert f"| pixels 0 to 255 | {said['pixels 0 to 255']:.2%} |" in text
+
+
+def test_training_mode_takes_the_batchs_statistics():
+    """By a network that subtracts the mean of its batch, whose answers NumPy has too."""
+
+    class Centred(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return nn.BatchNorm(not train, use_scale=False, use_bias=False)(x.mean((1, 2)))
+
+    images = some_images(5).images
+    program = SimpleNamespace(model=Centred(), operands=None)
+    x = images.mean((1, 2)) / 255
+    variables = Centred().init(jax.random.key(0), np.float32(images), train=False)
+    hp = SimpleNamespace(mean=np.zeros(3, np.float32), std=np.ones(3, np.float32))
+    classifier = SimpleNamespace(
+        training_logits=lambda pixels, key: np.asarray(
+            _in_training.__wrapped__(program, variables, hp, pixels, key)
+        )
+    )
+    np.testing.assert_allclose(in_training(classifier, 1, images), np.zeros((5, 3)), atol=1e-4)
+    whole = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    np.testing.assert_allclose(in_training(classifier, 512, images), whole, rtol=1e-3, atol=1e-3)

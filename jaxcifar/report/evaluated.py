@@ -19,6 +19,7 @@ from jaxcifar.runs.evaluation import (
     Corrupted,
     Evaluation,
     Figures,
+    Slipped,
     read_evaluation,
     read_looks,
 )
@@ -55,6 +56,7 @@ def evaluation_context(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]
         "calibration": _calibration_sentence(calibrated, found) if calibrated else "",
         "shifts": _shift_sentences(sets),
         "corruptions": _corruption_lines(corruptions) if corruptions else [],
+        "slips": _slip_lines(found["slips"]) if "slips" in found else [],
         "corruption_sentence": _corruption_sentence(corruptions) if corruptions else "",
         "pictures": {},
     }
@@ -138,6 +140,11 @@ def _corruption_lines(found: Corrupted) -> list[dict[str, Any]]:
         }
         for kind, values in found["accuracy"].items()
     ]
+
+
+def _slip_lines(found: Slipped) -> list[tuple[str, str]]:
+    lines = [("none", found["clean"]), *found["accuracy"].items()]
+    return [(plain(name), percent(value)) for name, value in lines]
 
 
 def _corruption_sentence(found: Corrupted) -> str:

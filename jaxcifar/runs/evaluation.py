@@ -91,12 +91,22 @@ class Corrupted(TypedDict):
     ]
 
 
+class Slipped(TypedDict):
+    """Accuracy on the test images where whoever evaluates slips, by the slip's name."""
+
+    date: Line
+    images: Count
+    clean: Accuracy
+    accuracy: Annotated[dict[Line, Accuracy], Meta(min_length=1, max_length=20)]
+
+
 class Evaluation(TypedDict):
     """`evaluation.json`: figures by set; `temperature` is what fits the validation images best."""
 
     temperature: NotRequired[Temperature]
     sets: Annotated[dict[Line, Figures], Meta(max_length=_MOST_SETS)]
     corruptions: NotRequired[Corrupted]
+    slips: NotRequired[Slipped]
 
 
 class Look(TypedDict):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -12,6 +13,7 @@ from PIL import Image
 from jaxcifar.config import Config
 from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import UsageError
+from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.program import Program
@@ -95,6 +97,19 @@ class Classifier:
         placed = jax.device_put(padded, self._program.replicated)
         return np.asarray(self._program.predict(self.variables, self._hp, placed))[:count]
 
+    def seeing(self, mean: np.ndarray, std: np.ndarray) -> Self:
+        """The same network where pixels in [0, 1] are normalised by these, `[3]` each."""
+        mean, std = np.float32(mean), np.float32(std)
+        hp = self._hp.replace(mean=mean, std=std)
+        return dataclasses.replace(self, mean=mean, std=std, _hp=hp)
+
+    def training_logits(self, pixels: np.ndarray, key: jax.Array) -> np.ndarray:
+        """Logits `[N, classes]` of `[N, 32, 32, 3] uint8` as one batch, as training computes them.
+
+        BatchNorm takes the batch's statistics, and `key` is what dropout draws from.
+        """
+        return np.asarray(_in_training(self._program, self.variables, self._hp, pixels, key))
+
     def predict(self, images: Any) -> Predictions:
         """Classify images.
 
@@ -106,6 +121,16 @@ class Classifier:
           UsageError: they can't be read.
         """
         return Predictions.of(softmax(self.logits(images)), self.class_names)
+
+
+@partial(jax.jit, static_argnums=0)
+def _in_training(
+    program: Program, variables: Variables, hp: Hyperparameters, pixels: jax.Array, key: jax.Array
+) -> jax.Array:
+    images = augment.normalize(augment.pixels(pixels), hp.mean, hp.std)
+    model = network.alone(program.model)
+    logits, _ = network.forward(model, variables, images, key, None, program.operands)
+    return logits
 
 
 @dataclasses.dataclass(frozen=True)

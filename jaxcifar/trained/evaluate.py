@@ -1,6 +1,6 @@
 """What sets of images say of a trained network; no file, no clock, no print."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,14 +8,12 @@ import numpy as np
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from jaxcifar.errors import RunError
-from jaxcifar.runs.evaluation import Corrupted, Evaluation, Figures
+from jaxcifar.runs.evaluation import Corrupted, Evaluation, Figures, Slipped
 from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.trained.calibration import calibration, fitted_temperature, interval
 from jaxcifar.trained.sets import CORRUPTIONS as OF_CORRUPTED
-from jaxcifar.trained.sets import ImageSet
-
-# Images `[N, 32, 32, 3] uint8` -> logits `[N, K] float32`.
-Predict = Callable[[np.ndarray], np.ndarray]
+from jaxcifar.trained.sets import SLIPS, ImageSet
+from jaxcifar.trained.slips import Predict
 
 
 class Found(NamedTuple):
@@ -34,6 +32,7 @@ class AllFound(NamedTuple):
 
 def evaluate_sets(
     predict: Predict,
+    slips: Mapping[str, Predict],
     class_names: Sequence[str],
     sets: Sequence[ImageSet],
     val: Examples | None,
@@ -44,9 +43,12 @@ def evaluate_sets(
 
     Args:
       predict: the network.
+      slips: the same where whoever evaluates it slips (`slips.slips`).
       class_names: by label.
-      sets: that of the name `sets.CORRUPTIONS` is corrupted first.
-      val: validation images, by which the temperature is fitted; None or none of them leave it out.
+      sets: that of the name `sets.CORRUPTIONS` is corrupted first, that of `sets.SLIPS` is for the
+        slips.
+      val: validation images, by which the temperature is fitted, if a set has a use for it; None or
+        none of them leave it out.
       date: when this is done.
       begin: told what comes next.
 
@@ -55,7 +57,8 @@ def evaluate_sets(
     """
     evaluation: Evaluation = {"sets": {}}
     mistakes = {}
-    if val is not None and len(val.labels):
+    plain = any(part.name not in (OF_CORRUPTED, SLIPS) for part in sets)
+    if plain and val is not None and len(val.labels):
         begin("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
         evaluation["temperature"] = fitted_temperature(logits, val.labels)
@@ -65,6 +68,10 @@ def evaluate_sets(
                 predict, part.examples, date, lambda kind: begin(f"corruptions: {kind}")
             )
             evaluation["corruptions"] = found
+        elif part.name == SLIPS:
+            evaluation["slips"] = evaluate_slips(
+                predict, slips, part.examples, date, lambda slip: begin(f"slips: {slip}")
+            )
         else:
             begin(f"{part.title}, {len(part.examples.labels):,} images")
             temperature = evaluation.get("temperature")
@@ -177,4 +184,36 @@ def evaluate_corrupted(
         "images": len(labels),
         "clean": accuracy(images, "clean images"),
         "accuracy": {kind: list(by_strength(kind)) for kind in CORRUPTIONS},
+    }
+
+
+def evaluate_slips(
+    predict: Predict,
+    slips: Mapping[str, Predict],
+    examples: Examples,
+    date: str,
+    begin: Callable[[str], None] = lambda slip: None,
+) -> Slipped:
+    """Accuracy where whoever evaluates slips; answers that are not finite are wrong ones.
+
+    Args:
+      predict: the network.
+      slips: the same, by what goes wrong.
+      examples: at least one.
+      date: when this is done.
+      begin: told each slip before it is tried.
+    """
+    images, labels = (np.ascontiguousarray(array) for array in examples)
+
+    def accuracy(name: str) -> float:
+        begin(name)
+        logits = np.nan_to_num(slips[name](images), nan=-np.inf)
+        right = (logits.argmax(-1) == labels) & np.isfinite(logits).any(-1)
+        return float(right.mean())
+
+    return {
+        "date": date,
+        "images": len(labels),
+        "clean": float((finite_logits(predict, images, "test").argmax(-1) == labels).mean()),
+        "accuracy": {name: accuracy(name) for name in slips},
     }

@@ -20,9 +20,12 @@ from jaxcifar.data.split import stratified
 from jaxcifar.errors import UsageError
 
 CORRUPTIONS = "corruptions"
-OF_TEST = ("test", CORRUPTIONS)  # who evaluates on these looks at the test images
-_NAMES = ("val", "test", "cifar10.1", CORRUPTIONS)
-_FORMS = "val, test, cifar10.1 (or cifar10.1:FOLDER), corruptions, or a folder of images by class"
+SLIPS = "slips"
+OF_TEST = ("test", CORRUPTIONS, SLIPS)  # who evaluates on these looks at the test images
+_NAMES = ("val", "test", "cifar10.1", CORRUPTIONS, SLIPS)
+_FORMS = (
+    "val, test, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, or a folder of images by class"
+)
 
 
 class ImageSet(NamedTuple):
@@ -102,7 +105,7 @@ def image_set(
         title = f"CIFAR-10.1 {version}"
         labels = _relabelled(title, examples.labels, CATALOG["cifar10"].class_names, class_names)
         return ImageSet(f"cifar10.1-{version}", title, examples._replace(labels=labels))
-    if name in ("test", CORRUPTIONS):
+    if name in OF_TEST:
         return ImageSet(name, f"{dataset().title}, test", dataset().test)
     if name == "val":
         if not len(dataset().val.labels):
