@@ -4,17 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import teller
-from jaxcifar.runs.evaluation import BINS, LEVELS, Evaluation, Figures, Look
+from jaxcifar.runs.evaluation import BINS, LEVELS, Corrupted, Evaluation, Figures, Look
 
 _CLASSES = 20  # lines of the table by class; of more classes, the worst
 _MISTAKES = 5  # of each set
-_WIDTH = 110  # where the screen says none, as a file
 Evaluations = Mapping[str, Evaluation]  # by run's name
 
 
@@ -31,26 +31,27 @@ def short_names(runs: Iterable[Path]) -> dict[Path, str]:
 def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Look]]) -> None:
     """Print figures, classes, mistakes, corruptions and who has looked at the test images."""
     say = teller(console)
-    wide = console if console.is_terminal else Console(emoji=False, width=_WIDTH)
     found = [
         (run, figures)
         for run, evaluation in evaluations.items()
         for figures in evaluation["sets"].values()
     ]
     if found:
-        wide.print(_figures(found))
+        console.print(_accuracies(found))
+        console.print(_calibrations(found))
         say(
             f"ECE: expected calibration error, {BINS} bins. /T: logits divided by the temperature "
             "that fits the validation images best."
         )
-        wide.print(_classes(found))
+        console.print(_classes(found))
         for run, figures in found:
             for line in _mistakes(run, figures):
                 say(line)
-    if any("corruptions" in evaluation for evaluation in evaluations.values()):
-        wide.print(_corruptions(evaluations))
+    for run, evaluation in evaluations.items():
+        if "corruptions" in evaluation:
+            console.print(_corruptions(run, evaluation["corruptions"]))
     if any("slips" in evaluation for evaluation in evaluations.values()):
-        wide.print(_slips(evaluations))
+        console.print(_slips(evaluations))
     for run, evaluation in evaluations.items():
         if "temperature" in evaluation:
             say(f"{run}: temperature {evaluation['temperature']:.3f}")
@@ -65,20 +66,19 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
 
 def _table(title: str, names: Sequence[str], columns: Sequence[str]) -> Table:
     """Of so many columns of names and then of numbers."""
-    table = Table(title=title)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in names:
         table.add_column(column, overflow="fold")
     for column in columns:
-        table.add_column(Text(printable(column)), justify="right")
+        table.add_column(Text(printable(column)), justify="right", overflow="fold", min_width=6)
     return table
 
 
-def _figures(found: Sequence[tuple[str, Figures]]) -> Table:
-    columns = ("number", "accuracy", "95% interval", "flips", "loss", "ECE", "loss/T", "ECE/T")
-    table = _table("Accuracy and calibration", ("run", "images"), columns)
+def _accuracies(found: Sequence[tuple[str, Figures]]) -> Table:
+    columns = ("number", "accuracy", "95% interval", "flips")
+    table = _table("Accuracy", ("run", "images"), columns)
     for run, figures in found:
         low, high = figures["interval"]
-        tempered = figures.get("tempered")
         table.add_row(
             Text(run),
             Text(printable(figures["title"])),
@@ -86,8 +86,19 @@ def _figures(found: Sequence[tuple[str, Figures]]) -> Table:
             f"{figures['accuracy']:.2%}",
             f"{100 * low:.2f}-{100 * high:.2f}",
             f"{figures['accuracy_flip']:.2%}",
-            f"{figures['plain']['loss']:.4f}",
-            f"{figures['plain']['ece']:.2%}",
+        )
+    return table
+
+
+def _calibrations(found: Sequence[tuple[str, Figures]]) -> Table:
+    table = _table("Calibration", ("run", "images"), ("loss", "ECE", "loss/T", "ECE/T"))
+    for run, figures in found:
+        plain, tempered = figures["plain"], figures.get("tempered")
+        table.add_row(
+            Text(run),
+            Text(printable(figures["title"])),
+            f"{plain['loss']:.4f}",
+            f"{plain['ece']:.2%}",
             f"{tempered['loss']:.4f}" if tempered else "",
             f"{tempered['ece']:.2%}" if tempered else "",
         )
@@ -136,16 +147,12 @@ def _slips(evaluations: Evaluations) -> Table:
     return table
 
 
-def _corruptions(evaluations: Evaluations) -> Table:
+def _corruptions(run: str, found: Corrupted) -> Table:
     strengths = [str(level) for level in range(1, LEVELS + 1)]
-    title = "Accuracy on corrupted test images, by strength"
-    table = _table(title, ("run", "corruption"), ("none", *strengths, "mean"))
-    for run, evaluation in evaluations.items():
-        if "corruptions" not in evaluation:
-            continue
-        found, name = evaluation["corruptions"], Text(run)
-        rows = {**found["accuracy"], "mean": np.mean(list(found["accuracy"].values()), axis=0)}
-        for kind, values in rows.items():
-            cells = (f"{value:.2%}" for value in (found["clean"], *values, np.mean(values)))
-            table.add_row(name, Text(printable(kind)), *cells, end_section=kind == "mean")
+    title = f"Accuracy on corrupted test images, by strength: {run}"
+    table = _table(title, ("corruption",), ("none", *strengths, "mean"))
+    rows = {**found["accuracy"], "mean": np.mean(list(found["accuracy"].values()), axis=0)}
+    for kind, values in rows.items():
+        cells = (f"{value:.2%}" for value in (found["clean"], *values, np.mean(values)))
+        table.add_row(Text(printable(kind)), *cells)
     return table
