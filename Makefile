@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A first look: the CNN, a few minutes on two CPU cores, on whatever data can be had.
-RECIPE := --arch cnn --optimizer sgd --learning-rate 0.05 --weight-decay 5e-4 --schedule cosine --dropout 0.2
+RECIPE := --arch cnn --recipe strong
 FIRST_LOOK := $(RECIPE) --dataset auto --epochs 5 --train-examples 10000
 ARGS ?= $(FIRST_LOOK)
 
@@ -19,7 +19,7 @@ CORE := tests/test_optim.py tests/test_checkpoint.py tests/test_fit.py tests/tes
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
 	@$(BIN)/python -m experiments.run $(ARGS)
-	@echo "Next, the same on all images: make run ARGS=\"$(RECIPE) --epochs 20\""
+	@echo "Next, the same on all images: make run ARGS=\"$(RECIPE)\""
 	@echo "or the reference on a GPU:    make run ARGS=\"--arch resnet18\"   (all options: ARGS=--help)"
 
 test: $(VENV)/installed-test  ## install what tests need, check the style, run the tests
