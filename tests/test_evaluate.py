@@ -378,6 +378,7 @@ def test_slips_against_the_same_done_by_hand(finished, easy_dataset, at_hand, tm
     model = create_model(classifier.config, len(classifier.class_names))
     by_hand = {
         "not normalised": unit,
+        "normalised by 0.5": 2 * unit - 1,
         "pixels 0 to 255": (images - mean) / std,
         "red and blue swapped": (unit[..., [2, 1, 0]] - mean) / std,
         "shifted and flipped": (augmented(images) / 255 - mean) / std,

@@ -22,6 +22,7 @@ def slips(classifier: Classifier) -> dict[str, Predict]:
     """What a network answers where whoever evaluates it slips, by the slip's name.
 
     - Images normalised although training did without, or the other way round.
+    - Images brought to [-1, 1] by a mean and deviation of 0.5, as many examples have it.
     - Pixels from 0 to 255 where the network was trained on 0 to 1, normalised as in training.
     - Red and blue swapped, as OpenCV reads images.
     - Random shifts and flips, meant for training images.
@@ -36,6 +37,7 @@ def slips(classifier: Classifier) -> dict[str, Predict]:
         found["not normalised"] = classifier.seeing(np.zeros(3), np.ones(3)).logits
     elif None not in statistics:
         found["normalised all the same"] = classifier.seeing(*map(np.asarray, statistics)).logits
+    found["normalised by 0.5"] = classifier.seeing(np.full(3, 0.5), np.full(3, 0.5)).logits
     found["pixels 0 to 255"] = classifier.seeing(mean / 255, std / 255).logits
     found["red and blue swapped"] = lambda images: classifier.logits(images[..., ::-1])
     found["shifted and flipped"] = lambda images: classifier.logits(augmented(images))
