@@ -29,6 +29,19 @@ os.environ.setdefault("JAXCIFAR_TEST_DATA", str(Path(_SHARED.name) / "tfds"))
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Files that take half a minute or more, the longest first: begun late, one of them would keep a
+# single worker busy at the end.
+_LONG = (
+    "processes", "parity", "ablation", "your_own", "real", "convert", "train", "adapt", "notebook",
+    "hostile", "run", "together",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Let the workers begin with the long files; the others keep their order."""
+    order = {f"test_{name}.py": number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 # jax 0.8 made it public.
 enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
