@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.experimental
 import pytest
+from hostile.worker import Worker
 from small import easy_dataset, entry_of, random_records
 
 from jaxcifar.runs import crew
@@ -20,11 +21,26 @@ from jaxcifar.runs import crew
 _SHARED = tempfile.TemporaryDirectory()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(_SHARED.name) / "programs"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# Most of the tests' time is XLA's compiling, a fifth of it optimising what runs for a moment.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Most of the tests' time is XLA's compiling, a fifth of it optimising what runs for a moment. Its
+# older way of writing a CPU's loops compiles a training program in three fifths of the time.
+_QUICKLY = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _QUICKLY)
 os.environ.setdefault("JAXCIFAR_TEST_DATA", str(Path(_SHARED.name) / "tfds"))
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Files that take half a minute or more, the longest first: begun late, one of them would keep a
+# single worker busy at the end.
+_LONG = (
+    "processes", "parity", "ablation", "your_own", "real", "convert", "train", "adapt", "notebook",
+    "hostile", "run", "weights", "conduct", "screen", "together",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Let the workers begin with the long files; the others keep their order."""
+    order = {f"test_{name}.py": number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 # jax 0.8 made it public.
@@ -154,6 +170,19 @@ def command(name, *arguments, env=None, timeout=300):
         text=True,
         timeout=timeout,
     )
+
+
+_obedient = Worker()  # begins with its first command, and ends when nobody is left to ask it
+
+
+def obeyed(name, *arguments, env=None, timeout=300):
+    """What `command` gives, by a process that runs many, one after the other.
+
+    Most of what a command takes is Python and JAX starting. This is for what commands say and
+    leave behind; where signals, devices or the end of a process count, it takes a `command`.
+    """
+    answer = _obedient.run(name, *arguments, folder=ROOT, env=env, patience=timeout)
+    return subprocess.CompletedProcess([name, *arguments], answer.code, answer.out, answer.err)
 
 
 def assert_one_line_error(done, code, *words):

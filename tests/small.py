@@ -75,6 +75,29 @@ def prepare_some():
     catalog.CATALOG["cifar10"] = entry_of(some_records())
 
 
+def keep_programs():
+    """Have this process keep what it compiles, though it is not the first of several.
+
+    JAX lets the first alone write into the cache, and the programs of another process are others:
+    whenever tests start it again, it would compile them again. Where JAX has it in another place,
+    it does.
+    """
+    from jax._src import compiler, distributed
+
+    write, state = getattr(compiler, "_cache_write", None), distributed.global_state
+    if write is None:
+        return
+
+    def write_as_the_first(*arguments):
+        number, state.process_id = state.process_id, 0
+        try:
+            write(*arguments)
+        finally:
+            state.process_id = number
+
+    compiler._cache_write = write_as_the_first
+
+
 if __name__ == "__main__":
     from experiments.cli import run_command
 
@@ -83,6 +106,8 @@ if __name__ == "__main__":
         prepare_some()
     else:
         evaluate_less()
-        if command in ("run", "ablation"):
+        if command in ("run", "ablation") and "--arch-args" not in arguments:
             arguments += ["--arch-args", "widths=4,", "hidden=8"]
+        if "--coordinator" in arguments:
+            keep_programs()
     run_command(lambda: importlib.import_module(f"experiments.{command}").main(arguments))

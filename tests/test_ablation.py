@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from conftest import assert_one_line_error, command, finish, start
+from conftest import assert_one_line_error, finish, obeyed, start
 
 ROWS = ("baseline", "lr0.1-step")
 SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
@@ -73,7 +73,7 @@ def test_a_shard_is_a_part_of_the_runs(shapes_dir, tmp_path):
     assert "1 of 2 runs" in output
     assert [path.parent.parent.name for path in tmp_path.rglob("result.json")] == [ROWS[1]]
     for wrong in ("0/2", "3/2", "2"):
-        assert_one_line_error(command("ablation", "--shard", wrong), 2, "--shard", "I/N")
+        assert_one_line_error(obeyed("ablation", "--shard", wrong), 2, "--shard", "I/N")
 
 
 def test_the_run_of_a_killed_process_is_taken_over(whole, shapes_dir, tmp_path):

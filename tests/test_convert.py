@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import assert_one_line_error, command
+from conftest import assert_one_line_error, command, obeyed
 from test_export import NETWORKS, write_random
 
 from jaxcifar.config import Config
@@ -317,4 +317,4 @@ def test_the_command(source, shapes_dir, tmp_path):
         (2, "cnn, resnet18, fastnet", (*small, "--arch", f"{tmp_path}/net.py:Net")),
         (1, "there", (*small, "--arch-args", "widths=4,6,9", "hidden=12")),
     ):
-        assert_one_line_error(command("convert", *arguments), code, word)
+        assert_one_line_error(obeyed("convert", *arguments), code, word)

@@ -7,7 +7,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import assert_one_line_error, command
+from conftest import assert_one_line_error, obeyed
 from flax import linen as nn
 
 from jaxcifar.config import Config
@@ -171,7 +171,7 @@ def test_formats(suffix):
 
 def test_what_is_no_picture_is_refused(tmp_path):
     for name in ("x.doc", ""):
-        done = command("summary", "--arch", "cnn", "--plot", str(tmp_path / name))
+        done = obeyed("summary", "--arch", "cnn", "--plot", str(tmp_path / name))
         assert_one_line_error(done, 2, "--plot", str(tmp_path / name), ".png")
     assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
     assert not list(tmp_path.iterdir())

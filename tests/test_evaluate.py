@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command
+from conftest import assert_one_line_error, obeyed
 from flax import linen as nn
 from PIL import Image
 from rich.console import Console
@@ -342,8 +342,8 @@ def test_a_run_begun_anew_has_not_been_evaluated(tmp_path, easy_dataset):
 
 def test_bad_input_is_one_line(tmp_path, finished):
     run = str(finished / "seed0")
-    assert_one_line_error(command("evaluate", str(tmp_path)), 2, "no run here")
-    assert_one_line_error(command("evaluate", run, "--images", "0"), 2, "--images", "at least 1")
+    assert_one_line_error(obeyed("evaluate", str(tmp_path)), 2, "no run here")
+    assert_one_line_error(obeyed("evaluate", run, "--images", "0"), 2, "--images", "at least 1")
 
 
 def test_where_pictures_and_figures_cant_go(tmp_path, finished, at_hand):

@@ -10,7 +10,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line_error, command
+from conftest import ROOT, assert_one_line_error, command, obeyed
 from test_real import real_data_dir  # noqa: F401  (a fixture)
 
 from jaxcifar.config import Config
@@ -210,14 +210,14 @@ def test_somebodys_own_network_goes_where_it_can(own, images, tmp_path):
     logits = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
     np.testing.assert_allclose(logits, load(own).logits(images), atol=1e-4)
     for kind, name in (("onnx", "own.onnx"), ("pytorch", "own.pth")):
-        done = command("export", str(own), "--to", kind, str(tmp_path / name))
+        done = obeyed("export", str(own), "--to", kind, str(tmp_path / name))
         assert_one_line_error(done, 2, "cnn, resnet18, fastnet")
 
 
 def test_half_of_the_weights(own, tmp_path):
     for options, width in ((["--half"], np.float16), ([], np.float32)):
         path = tmp_path / "copy.safetensors"
-        done = command("export", str(own), "--to", "safetensors", *options, str(path))
+        done = obeyed("export", str(own), "--to", "safetensors", *options, str(path))
         assert done.returncode == 0, done.stderr
         arrays, card = read_weights(path)
         assert {array.dtype for array in arrays.values()} == {np.dtype(width)}
@@ -234,6 +234,6 @@ def test_what_makes_no_sense_is_one_line(own, tmp_path):
         (2, "no run here", (tmp_path, "--to", "onnx", tmp_path / "x.onnx")),
         (1, "can't be written", (own, "--to", "safetensors", tmp_path / "no" / "x.safetensors")),
     ):
-        done = command("export", *map(str, arguments))
+        done = obeyed("export", *arguments)
         assert_one_line_error(done, code, words)
     assert not list(tmp_path.iterdir())

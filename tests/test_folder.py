@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import assert_one_line_error, command
+from conftest import assert_one_line_error, obeyed
 
 from jaxcifar.config import Config
 from jaxcifar.errors import BusyError, RunError, UsageError
@@ -107,7 +107,7 @@ def test_a_folder_made_for_nothing_does_not_stay(tmp_path):
         pass
     assert tmp_path.is_dir()  # it was there before
     run_dir = tmp_path / "run"
-    done = command("run", "--arch", "cnn", "--dataset", "/nowhere", "--run-dir", str(run_dir))
+    done = obeyed("run", "--arch", "cnn", "--dataset", "/nowhere", "--run-dir", run_dir)
     assert_one_line_error(done, 2, "/nowhere")
     assert not run_dir.exists()
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import command, enable_x64
+from conftest import enable_x64, obeyed
 
 from jaxcifar.config import Config
 from jaxcifar.models import create_model
@@ -78,7 +78,7 @@ def test_shapes_dtypes_and_parameter_count(arch):
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_table_is_as_it_should_be(arch):
-    done = command("summary", "--arch", arch)
+    done = obeyed("summary", "--arch", arch)
     assert done.returncode == 0, done.stderr
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     rows = lines[3 : lines.index("=" * 64, 3)]

@@ -1,132 +1,19 @@
-"""What is summed over many rows, at the sizes really used, against NumPy in double precision.
+"""Numbers at the sizes that are really used, compiled as they are for users."""
 
-XLA's sums on a CPU have had faults that no small example shows: of squares over a short last axis
-with more than 32,768 rows.
-"""
+import os
+import subprocess
+import sys
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import pytest
-from flax import linen as nn
-from test_adapt import hyperparameters, one_device, program_of
-
-from jaxcifar.models.depthwise import depthwise
-from jaxcifar.models.layers import BatchNorm
-from jaxcifar.training.state import Metrics, evaluate
-
-EPSILON = 1e-5
+from conftest import ROOT
 
 
-def normal(*shape):
-    return np.random.default_rng(0).standard_normal(shape, np.float32) * 2 + 1
-
-
-def close(got, expected, tolerance):
-    """Of the largest value."""
-    assert np.abs(np.asarray(got) - expected).max() < tolerance * np.abs(expected).max()
-
-
-def normalized(x, grad, axes):
-    """In float64: mean, variance, what is normalised, and its gradient."""
-    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-    y = (x - mean) / np.sqrt(var + EPSILON)
-    by_mean, by_var = grad.mean(axes, keepdims=True), (grad * y).mean(axes, keepdims=True)
-    return mean, var, y, (grad - by_mean - y * by_var) / np.sqrt(var + EPSILON)
-
-
-def checked(layer, x, axes, **call):
-    """Outputs, gradients and running statistics of a layer that normalises; and those of `x`."""
-    channels = x.shape[-1]
-    params = {"scale": np.ones(channels, np.float32), "bias": np.zeros(channels, np.float32)}
-    stats = {"mean": params["bias"], "var": params["scale"]}
-
-    @jax.jit
-    def run(x, grad):
-        def apply(x):
-            variables = {"params": params, "batch_stats": stats}
-            return layer.apply(variables, x, mutable=["batch_stats"], **call)
-
-        y, vjp, updated = jax.vjp(apply, x, has_aux=True)
-        return y, vjp(grad)[0], updated["batch_stats"]
-
-    grad = np.cos(x)
-    y, x_grad, updated = run(x, grad)
-    mean, var, exact, exact_grad = normalized(*map(np.float64, (x, grad)), axes)
-    close(y, exact, 1e-5)
-    close(x_grad, exact_grad, 1e-5)
-    return updated, mean.ravel(), var.ravel()
-
-
-# Of the two networks: channels and pixels of an edge.
-@pytest.mark.parametrize(
-    ("batch", "edge", "channels"),
-    [(128, 32, 32), (128, 16, 128), (512, 32, 3), (512, 4, 512)],
-)
-def test_batch_norm(batch, edge, channels):
-    x = normal(batch, edge, edge, channels)
-    stats, mean, var = checked(BatchNorm(epsilon=EPSILON), x, (0, 1, 2), train=True)
-    count = batch * edge * edge
-    close(stats["mean"], 0.1 * mean, 1e-5)
-    close(stats["var"], 0.9 + 0.1 * var * count / (count - 1), 1e-5)
-
-
-@pytest.mark.parametrize(
-    ("layer", "shape", "axes"),
-    [
-        (nn.BatchNorm(False, epsilon=EPSILON), (128, 32, 32, 32), (0, 1, 2)),
-        (nn.LayerNorm(epsilon=EPSILON), (128, 32, 32, 16), 3),
-        (nn.LayerNorm(epsilon=EPSILON), (512, 64, 64), 2),
-        (nn.GroupNorm(None, 1, epsilon=EPSILON), (64, 64, 16), 1),
-    ],
-    ids=["batch", "layer", "tokens", "instance"],
-)
-def test_flax_layers(layer, shape, axes):
-    checked(layer, normal(*shape), axes)
-
-
-@pytest.mark.parametrize("count", [10_000, 50_000])
-def test_sums_of_metrics(count):
-    logits = 3 * normal(count, 10)
-    labels = np.arange(count, dtype=np.int32) % 10
-    exact = logits.astype(np.float64)
-    losses = np.log(np.exp(exact).sum(1)) - exact[range(count), labels]
-    hits = exact.argmax(1) == labels
-    got = evaluate(logits, labels)
-    assert got["loss"] == pytest.approx(losses.mean(), rel=1e-5)
-    assert got["accuracy"] == pytest.approx(hits.mean(), abs=1e-6)
-    assert np.asarray(got["confusion"]).sum(1).tolist() == [count // 10] * 10
-    assert int(np.trace(got["confusion"])) == hits.sum() == int(Metrics.of(logits, labels).correct)
-
-
-class Squares(nn.Module):
-    """Logits that are sums of squares over a short axis, of many rows."""
-
-    @nn.compact
-    def __call__(self, x, train):
-        x = x[:, ::4, ::4]
-        y = (x[..., None] * jnp.arange(1.0, 11)).reshape(len(x), -1, 10, 3)
-        return (y**2).sum(-1).mean(1)
-
-
-@pytest.mark.parametrize("count", [10_000, 50_000])
-def test_evaluation(count):
-    few = np.random.default_rng(0).integers(0, 256, (500, 32, 32, 3), np.uint8)
-    images = np.broadcast_to(few, (count // 500, *few.shape)).reshape(count, 32, 32, 3)
-    program, hp = program_of(Squares(), one_device()), hyperparameters()
-    logits = np.asarray(program.predict(program.init(hp, few).variables, hp, images))
-    pixels = (few[:, ::4, ::4].reshape(len(few), -1, 1) / 255 - 0.5) / 0.25
-    rows = (pixels * np.arange(1, 11)).reshape(len(few), -1, 10, 3)
-    close(logits.reshape(-1, 500, 10), (rows**2).sum(-1).mean(1), 1e-5)
-
-
-def test_the_gradient_of_a_depthwise_kernel():
-    x, grad = normal(128, 32, 32, 8), np.cos(normal(128, 32, 32, 8))
-    kernel = normal(3, 3, 8)
-    _, vjp = jax.vjp(lambda kernel: depthwise(x, kernel, ((1, 1), (1, 1))), kernel)
-    padded = np.pad(np.float64(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
-    exact = [
-        [(padded[:, i : i + 32, j : j + 32] * grad).sum((0, 1, 2)) for j in range(3)]
-        for i in range(3)
-    ]
-    close(vjp(grad)[0], np.asarray(exact), 1e-4)
+def test_numbers_as_users_compile_them():
+    """In a process without the flags by which the other tests compile quickly."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "tests/programs/numerics.py"],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": "", "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

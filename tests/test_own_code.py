@@ -8,7 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line_error, command
+from conftest import ROOT, assert_one_line_error, obeyed
 from test_fit import train
 
 from jaxcifar.config import Config
@@ -223,7 +223,7 @@ def test_a_config_is_read_without_its_file(files):
 
 
 def test_the_commands_tell_it_in_one_line(files):
-    done = command("summary", "--arch", f"{files}/net.py:Seven")
+    done = obeyed("summary", "--arch", f"{files}/net.py:Seven")
     assert_one_line_error(done, 2, "net.py:Seven: returns [2, 7]")
-    done = command("run", "--arch", f"{files}/net.py:Net", "--arch-args", "width")
+    done = obeyed("run", "--arch", f"{files}/net.py:Net", "--arch-args", "width")
     assert_one_line_error(done, 2, "NAME=VALUE")

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command, finish, start
+from conftest import assert_one_line_error, finish, obeyed, start
 from PIL import Image
 
 from jaxcifar.config import Config
@@ -426,12 +426,12 @@ def test_commands(pets, tmp_path):
 
 
 def test_refusals_of_the_commands(tmp_path):
-    done = command("prepare", "--dataset", "cifar11", "--data-dir", str(tmp_path / "no"))
+    done = obeyed("prepare", "--dataset", "cifar11", "--data-dir", str(tmp_path / "no"))
     assert_one_line_error(done, 2, "did you mean cifar10?")
-    done = command("run", "--dataset", str(tmp_path / "no"), "--data-dir", str(tmp_path),
+    done = obeyed("run", "--dataset", str(tmp_path / "no"), "--data-dir", str(tmp_path),
                    "--run-dir", str(tmp_path / "run"))  # fmt: skip
     assert_one_line_error(done, 2, "no such folder")
     assert not (tmp_path / "no").exists()
-    done = command("run", "--dataset", "shapes10", "--data-dir", str(tmp_path / "d"))
+    done = obeyed("run", "--dataset", "shapes10", "--data-dir", str(tmp_path / "d"))
     assert_one_line_error(done, 2, "--data-dir", "there is no such folder")
     assert not (tmp_path / "d").exists()

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command, ended, start, start_program
+from conftest import assert_one_line_error, ended, obeyed, start, start_program
 
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.processes import join
@@ -145,13 +145,16 @@ def test_only_the_others_abort_is_told_as_such():
 
 
 def test_bad_options_are_one_line():
-    assert_one_line_error(command("run", "--processes", "2"), 2, "--coordinator")
-    assert_one_line_error(command("run", "--coordinator", "h:1"), 2, "--processes", "--process-id")
+    assert_one_line_error(obeyed("run", "--processes", "2"), 2, "--coordinator")
+    assert_one_line_error(obeyed("run", "--coordinator", "h:1"), 2, "--processes", "--process-id")
     wrong = ("--coordinator", "h:1", "--processes", "2", "--process-id", "2")
-    assert_one_line_error(command("run", *wrong), 2, "--process-id 2")
-    assert_one_line_error(command("run", "--process-id", "-1"), 2, "--process-id", "at least 0")
+    assert_one_line_error(obeyed("run", *wrong), 2, "--process-id 2")
+    assert_one_line_error(obeyed("run", "--process-id", "-1"), 2, "--process-id", "at least 0")
     for address in ("foo", "foo:bar", "foo:0", "foo:99999999", ":12"):
         with pytest.raises(UsageError, match=r"--coordinator .* must be HOST:PORT"):
             join(address, 2, 0)
-    assert_one_line_error(command("run", "--devices", "0"), 2, "--devices")
-    assert_one_line_error(command("run", "--devices", "3"), 2, "--devices 3", "--batch-size 512")
+    alone = ("--processes", "1")
+    assert_one_line_error(obeyed("run", "--devices", "0"), 2, "--devices")
+    assert_one_line_error(
+        obeyed("run", *alone, "--devices", "3"), 2, "--devices 3", "--batch-size 512"
+    )

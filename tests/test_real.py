@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, prepared
+from conftest import ROOT, finish, prepared, start
 from test_run import COMMON
 
 import jaxcifar
@@ -60,9 +60,7 @@ def test_a_short_run(real_data_dir, tmp_path):
     where = ("--data-dir", str(real_data_dir), "--run-dir", str(tmp_path))
     small = ("--arch-args", "widths=8,", "hidden=32", "--train-examples", "2048", "--epochs", "2")
     rates = ("--batch-size", "32", "--schedule", "cosine", "--learning-rate", "0.05")
-    done = command("run", *COMMON, *small, *rates, *where)
-    assert done.returncode == 0, done.stderr
-    assert "NOT CIFAR-10" not in done.stdout
+    assert "NOT CIFAR-10" not in finish(start("run", *COMMON, *small, *rates, *where))
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["dataset"] == "CIFAR-10"
     assert result["test_accuracy"] > 0.2

@@ -5,28 +5,20 @@ import signal
 import time
 
 import pytest
-from conftest import assert_one_line_error, command, ended, finish, start
+from conftest import assert_one_line_error, command, ended, finish, obeyed, start
 
 COMMON = ("--arch", "cnn", "--val-fraction", "0.01", "--optimizer", "sgd")
 SMALL = (*COMMON, "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
 SMALL += ("--epochs", "8")
-LARGE = (*COMMON, "--train-examples", "128", "--batch-size", "32", "--epochs", "3")  # whole network
+PLAIN = (*SMALL, "--arch-args", "widths=4,", "hidden=8")  # as `start` has it, for other commands
 
 
 @pytest.fixture(scope="module")
 def whole(shapes_dir, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "whole"
-    on_shapes = (*LARGE, "--dataset", "shapes10", "--data-dir", shapes_dir)
-    done = command("run", *on_shapes, "--run-dir", str(path))
+    done = command("run", *PLAIN, "--data-dir", shapes_dir, "--run-dir", str(path))
     assert done.returncode == 0, done.stderr
     return path, done.stdout
-
-
-@pytest.fixture(scope="module")
-def whole_small(shapes_dir, tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "small"
-    finish(start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", path))
-    return path
 
 
 def stop_with(number, shapes_dir, path):
@@ -66,21 +58,21 @@ def test_a_run_names_its_data_and_result(whole):
     assert "NOT CIFAR-10" in output
     result = json.loads((path / "result.json").read_text())
     assert f"{result['test_accuracy']:.2%}" in output
-    assert (result["parameters"], result["flops"]) == (551_722, 39_356_160)
-    assert "Total params: 551,722" in (path / "summary.txt").read_text()
-    assert output.count("epoch 3/3") == 1
+    assert (result["parameters"], result["flops"]) == (8_582, 299_120)
+    assert "Total params: 8,582" in (path / "summary.txt").read_text()
+    assert output.count("epoch 8/8") == 1
 
 
 def test_a_finished_run_is_not_trained_again(whole):
     path, _ = whole
     before = (path / "metrics.jsonl").stat().st_mtime_ns
-    done = command("run", *LARGE, "--dataset", "shapes10", "--run-dir", str(path))
+    done = obeyed("run", *PLAIN, "--processes", "1", "--run-dir", path)
     assert done.returncode == 0, done.stderr
     assert "finished" in done.stdout
     assert (path / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_killed_interrupted_and_resumed(whole_small, shapes_dir, tmp_path):
+def test_killed_interrupted_and_resumed(whole, shapes_dir, tmp_path):
     code, _ = stop_with(signal.SIGKILL, shapes_dir, tmp_path)
     assert code == -signal.SIGKILL
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -88,9 +80,10 @@ def test_killed_interrupted_and_resumed(whole_small, shapes_dir, tmp_path):
         assert code == 130
         assert "everything is saved" in output
         assert "Traceback" not in output
-    output = finish(start("run", *SMALL, "--data-dir", shapes_dir, "--run-dir", tmp_path))
-    assert "resuming after step" in output
-    assert_same_numbers(tmp_path, whole_small)
+    done = command("run", *PLAIN, "--data-dir", shapes_dir, "--run-dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "resuming after step" in done.stdout
+    assert_same_numbers(tmp_path, whole[0])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +100,7 @@ def test_killed_interrupted_and_resumed(whole_small, shapes_dir, tmp_path):
     ],
 )
 def test_bad_options_are_one_line_and_exit_2(arguments, words):
-    assert_one_line_error(command("run", *arguments), 2, *words)
+    assert_one_line_error(obeyed("run", *arguments), 2, *words)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -118,7 +111,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 
 def test_another_config_is_refused_by_field(whole):
-    done = command("run", *LARGE, "--dataset", "shapes10", "--seed", "7", "--run-dir", whole[0])
+    done = obeyed("run", *PLAIN, "--processes", "1", "--seed", "7", "--run-dir", whole[0])
     assert_one_line_error(done, 2, "another config", "seed 0 there, 7 asked for", "--overwrite")
 
 

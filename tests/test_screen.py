@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import assert_one_line_error, command, finish, start
+from conftest import assert_one_line_error, command, finish, obeyed, start
 from rich.console import Console
 
 from experiments import bench
@@ -63,9 +63,11 @@ def test_a_study_fits_80_columns_and_ends_with_its_best_row(study):
     assert output.count("<- best") == 1
     best = re.search(r"^ *(\S+) .*<- best", output, re.M)[1]
     assert f"best: {best}, " in output
-    again = finish(start("ablation", *ON[2:], *words, env={"COLUMNS": None}))
-    assert "0 runs done now" in again
-    assert again.count("<- best") == 1  # of what was done before
+    plain = (*ON[2:], "--arch-args", "widths=4,", "hidden=8")  # as `start` has it
+    again = obeyed("ablation", *plain, *words, env={"COLUMNS": None})
+    assert again.returncode == 0, again.stderr
+    assert "0 runs done now" in again.stdout
+    assert again.stdout.count("<- best") == 1  # of what was done before
 
 
 def test_runs_are_compared(study, folder):
@@ -80,10 +82,10 @@ def test_runs_are_compared(study, folder):
     result = json.loads(Path(runs[0], "result.json").read_text())
     assert rows["test"].split()[0] == f"{result['test_accuracy']:.2%}"
     assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
-    narrow = command("compare", *runs, *runs, env={"COLUMNS": "36"})
+    narrow = obeyed("compare", *runs, *runs, env={"COLUMNS": "36"})
     assert [line for line in narrow.stdout.splitlines() if len(line) > 60] == []
-    assert_one_line_error(command("compare", runs[0]), 2, "two runs")
-    assert_one_line_error(command("compare", runs[0], str(folder)), 2, "no run")
+    assert_one_line_error(obeyed("compare", runs[0]), 2, "two runs")
+    assert_one_line_error(obeyed("compare", runs[0], str(folder)), 2, "no run")
 
 
 def test_a_run_fits_80_columns(folder, shapes_dir):
@@ -254,5 +256,5 @@ def test_the_commands_are_listed():
 
 
 def test_an_archive_that_is_not_there_is_told_though_the_set_is_prepared(shapes_dir):
-    done = command("prepare", "--archive", "/nope.tgz", "--data-dir", shapes_dir)
+    done = obeyed("prepare", "--archive", "/nope.tgz", "--data-dir", shapes_dir)
     assert_one_line_error(done, 1, "/nope.tgz: no such file or folder")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT, assert_one_line_error, command
+from conftest import ROOT, assert_one_line_error, obeyed
 
 from jaxcifar.errors import UsageError
 from jaxcifar.studies.study import Study
@@ -90,6 +90,6 @@ def test_whole_numbers_stand_for_fractions(tmp_path):
     ],
 )
 def test_bad_options_are_one_line_and_exit_2(arguments, words, tmp_path):
-    done = command("ablation", *arguments, "--out", str(tmp_path / "out"))
+    done = obeyed("ablation", *arguments, "--out", str(tmp_path / "out"))
     assert_one_line_error(done, 2, *words)
     assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ import sys
 import warnings
 
 import pytest
-from conftest import ROOT, assert_one_line_error, command
+from conftest import ROOT, assert_one_line_error, obeyed
 from rich.console import Console
 
 from experiments.cli import run_command
@@ -82,15 +82,15 @@ def test_damage_ends_a_run_in_one_line(tmp_path, name, damage):
     (tmp_path / name).unlink(missing_ok=True)
     damage(tmp_path / name)
     options = ("--arch", "cnn", "--dataset", "shapes10", "--epochs", "1")
-    done = command("run", *options, "--run-dir", str(tmp_path), timeout=60)
+    done = obeyed("run", *options, "--processes", "1", "--run-dir", tmp_path, timeout=60)
     assert_one_line_error(done, 1, f"{tmp_path}/{name}: ")
 
 
 def test_damage_of_a_studys_folder_ends_in_one_line(tmp_path):
     (tmp_path / "study.json").write_text('{"rows": 5}')
-    done = command("ablation", "--out", str(tmp_path), timeout=60)
+    done = obeyed("ablation", "--out", tmp_path, timeout=60)
     assert_one_line_error(done, 1, f"{tmp_path}/study.json: ", "delete it")
-    assert_one_line_error(command("report", str(tmp_path), timeout=60), 2, "no finished run")
+    assert_one_line_error(obeyed("report", tmp_path, timeout=60), 2, "no finished run")
 
 
 def test_names_that_are_no_text_are_told(tmp_path):

@@ -151,7 +151,7 @@ def test_a_step_exchanges_gradients_once_and_batch_statistics(eight_devices):
 
 RESNET = Config.create(
     "resnet18",
-    arch_args={"widths": (8, 8), "blocks": (1, 1)},
+    arch_args={"widths": (8,), "blocks": (1,)},
     epochs=1,
     batch_size=32,
     learning_rate=0.05,

@@ -54,12 +54,13 @@ class Worker:
     def __init__(self):
         self._process = None
 
-    def run(self, name, *arguments, folder):
-        """A command's `Answer`; the command runs in `folder`."""
+    def run(self, name, *arguments, folder, env=None, patience=2 * SECONDS):
+        """A command's `Answer`; the command runs in `folder`, and hangs if it takes too long."""
         process = self._process = self._process or self._start()
-        process.stdin.write(json.dumps([name, list(map(str, arguments)), str(folder)]) + "\n")
+        request = [name, list(map(str, arguments)), str(folder), env or {}]
+        process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], 2 * SECONDS)
+        ready, _, _ = select.select([process.stdout], [], [], patience)
         line = process.stdout.readline() if ready else ""
         if not line:
             self.close()

@@ -1,4 +1,7 @@
-"""Run commands in this process, one after the other: `[name, [arguments], folder]`, a line each.
+"""Run commands in this process, one after the other, as lines ask for them.
+
+Such a line is `[name, [arguments], folder, env]`, where `env` changes variables of the environment
+for this command; null takes one away.
 
 The answer to each, a line too, has its exit code, what it printed, how long it took and how much
 memory the process had at most. What ends the process ends the conversation.
@@ -49,6 +52,21 @@ def printing_to(folder):
                 os.close(descriptor)
 
 
+@contextlib.contextmanager
+def environment(changes):
+    """Variables are set or taken away, and afterwards are what they were."""
+    before = dict(os.environ)
+    try:
+        for name, value in changes.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def status(field):
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if field in line]
     return int(line.split()[1]) * 1024
@@ -73,10 +91,10 @@ def main():
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     scratch = Path(tempfile.mkdtemp())
     for line in requests:
-        name, arguments, folder = json.loads(line)
+        name, arguments, folder, changes = json.loads(line)
         os.chdir(folder)
         began, memory = time.perf_counter(), status("VmRSS")
-        with printing_to(scratch), limited():
+        with printing_to(scratch), limited(), environment(changes):
             code = code_of(name, arguments)
         said = {
             stream: (scratch / stream).read_bytes()[:_SHOWN].decode(errors="replace")
