@@ -10,7 +10,7 @@ from conftest import ROOT
 nbclient = pytest.importorskip("nbclient", reason="nbclient runs the notebook")
 nbformat = pytest.importorskip("nbformat")
 
-COMMON = {"epochs": 8, "train_examples": 256, "batch_size": 32, "val_fraction": 0.01}
+COMMON = {"epochs": 2, "train_examples": 256, "batch_size": 32, "val_fraction": 0.01}
 TINY = {"network": "cnn", **COMMON, "optimizer": "sgd", "arch_args": {"widths": (4,), "hidden": 8}}
 ABLATION = "--arch cnn --epochs 1 --train-examples 256 --batch-size 32 --val-fraction 0.01"
 ABLATION += " --optimizer sgd --arch-args widths=4, hidden=8 --rows both"
