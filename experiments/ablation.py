@@ -13,6 +13,7 @@ from experiments.cli import (
     add_data_dir,
     add_devices,
     add_keep,
+    add_tensorboard,
     count,
     location,
     ordinal,
@@ -23,6 +24,7 @@ from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.ranking import show
 from jaxcifar.errors import RunError
+from jaxcifar.machine.event_file import require_tensorboard
 from jaxcifar.machine.terminal import teller
 from jaxcifar.studies.study import Study
 
@@ -82,6 +84,7 @@ def parser() -> Parser:
         help="folder (default: checkpoints/ and the study's name)",
     )
     add_keep(study)
+    add_tensorboard(study)
     add_data_dir(study)
     # Rows may set any of these; an option holds for the rows that don't.
     add_config_options(parser, without=("seed",), default_of=lambda _: "the study's")
@@ -111,6 +114,7 @@ def main(argv: Sequence[str]) -> None:
         "out",
         "data_dir",
         "keep",
+        "tensorboard",
     )
     here = {name: options.pop(name) for name in own}
     study = Study.read(here["study"])
@@ -121,6 +125,8 @@ def main(argv: Sequence[str]) -> None:
     console = Console(emoji=False, highlight=False)
     say = teller(console)
     study.check()  # before anything slow happens
+    if here["tensorboard"]:
+        require_tensorboard()
 
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_compilation_cache, use_cpu_cores
@@ -129,9 +135,8 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.studies.conduct import conduct, plan, record
 
-    tasks = plan(
-        study, here["rows"], here["seeds"], out, here["force"], keep_best=here["keep"] == "best"
-    )
+    kept, events = here["keep"] == "best", here["tensorboard"]
+    tasks = plan(study, here["rows"], here["seeds"], out, here["force"], kept, events)
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, here["devices"])
     use_compilation_cache()

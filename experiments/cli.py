@@ -56,6 +56,15 @@ def add_keep(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tensorboard(parser: argparse.ArgumentParser) -> None:
+    """`--tensorboard`."""
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write events for TensorBoard too, of finished runs as well (default: no)",
+    )
+
+
 def add_devices(parser: argparse.ArgumentParser) -> None:
     """`--devices`."""
     parser.add_argument(

@@ -166,8 +166,8 @@ def draw(
     folder: Path, prefix: str, run: str, class_names: Sequence[str], found: "AllFound"
 ) -> None:
     """Reliability and mistakes of a run, a picture a set."""
-    from jaxcifar.report.classes import plot_mistakes
     from jaxcifar.report.evaluated import plot_reliability
+    from jaxcifar.runs.plots import plot_mistakes
 
     temperature = found.evaluation.get("temperature")
     for name, figures in found.evaluation["sets"].items():

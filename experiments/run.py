@@ -13,6 +13,7 @@ from experiments.cli import (
     add_data_dir,
     add_devices,
     add_keep,
+    add_tensorboard,
     count,
     location,
     ordinal,
@@ -22,6 +23,7 @@ from experiments.cli import (
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from jaxcifar.config import Config
+from jaxcifar.machine.event_file import require_tensorboard
 
 EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN by the best settings we know: 91% of CIFAR-10"),
@@ -48,6 +50,7 @@ def parser() -> Parser:
         "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
     )
     add_keep(where)
+    add_tensorboard(where)
     devices = parser.add_argument_group("devices and processes")
     add_devices(devices)
     devices.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
@@ -63,7 +66,7 @@ def parser() -> Parser:
 def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a command line into what the config takes and what only this command does."""
     options = vars(parser().parse_args(argv))
-    names = ("data_dir", "run_dir", "overwrite", "keep", "devices")
+    names = ("data_dir", "run_dir", "overwrite", "keep", "tensorboard", "devices")
     here = {name: options.pop(name) for name in (*names, "coordinator", "processes", "process_id")}
     return options, here
 
@@ -74,6 +77,8 @@ def main(argv: Sequence[str]) -> None:
     auto = overrides.get("dataset") == "auto"
     config = Config.create(**{**overrides, "dataset": "cifar10"} if auto else overrides)
 
+    if here["tensorboard"]:
+        require_tensorboard()
     # JAX and what stands on it take seconds to import: only now.
     from jaxcifar.machine import environment, processes
 
@@ -117,7 +122,9 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
         with processes.after_the_first():
             return load_dataset(config, here["data_dir"], say)
 
-    task = Task(config, path, overwrite=here["overwrite"], keep_best=here["keep"] == "best")
+    task = Task(
+        config, path, "", here["overwrite"], here["keep"] == "best", tensorboard=here["tensorboard"]
+    )
     with own_task(task) as task:
         result = fit(task, load, console, devices)
     show(say, result, path)

@@ -5,11 +5,19 @@ commands print that line and no traceback.
 """
 
 
-class UsageError(Exception):
+class OneLine(Exception):
+    """What is told in one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it, by IPython's custom."""
+        return [printable(self)]
+
+
+class UsageError(OneLine):
     """What was asked for makes no sense (exit code 2): the command line must change."""
 
 
-class RunError(Exception):
+class RunError(OneLine):
     """What was asked for could not be done (exit code 1): a file, the network or the numbers."""
 
 

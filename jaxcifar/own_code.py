@@ -9,11 +9,12 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import linecache
 import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -101,7 +102,7 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
     path = Path(where) if where.endswith(".py") else _file_of(kind, name, where)
     if path is None:  # a notebook's cell
         with telling_of_own_code((kind, name)):
-            return {f"{attribute}.py": inspect.getsource(_found(where, attribute)).encode()}
+            return {f"{attribute}.py": _cell_source(_found(where, attribute)).encode()}
     found: dict[str, bytes] = {}
     waiting = [path]
     while waiting:
@@ -117,6 +118,28 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
 
 def _found(module: str, attribute: str) -> Any:
     return getattr(sys.modules[module], attribute)
+
+
+def _cell_source(value: Any) -> str:
+    """The source of what a notebook's cell defines.
+
+    `inspect` knows that of functions there. Of a class it asks for the module's file, and a
+    notebook is none; so the cell is found by a function of the class.
+
+    Raises:
+      OSError: it is not known.
+    """
+    if not isinstance(value, type):
+        return inspect.getsource(value)
+    for member in vars(value).values():
+        code = getattr(inspect.unwrap(member), "__code__", None) if callable(member) else None
+        cell = "".join(linecache.getlines(code.co_filename)) if code else ""
+        with suppress(SyntaxError):
+            for node in ast.walk(ast.parse(cell)):
+                if isinstance(node, ast.ClassDef) and node.name == value.__name__:
+                    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                    return "".join(cell.splitlines(keepends=True)[first - 1 : node.end_lineno])
+    raise OSError("its source is not known; define it in a cell, or in a file")
 
 
 def _read(kind: str, name: str, path: Path) -> bytes:

@@ -16,7 +16,7 @@ from jaxcifar.data import records as rec
 from jaxcifar.data.arrays import Images, records_of
 from jaxcifar.data.catalog import CATALOG, Entry
 from jaxcifar.data.own import is_taken, load_own, own_name, own_title
-from jaxcifar.data.prepare import Say, load_records
+from jaxcifar.data.prepare import Say, default_data_dir, load_records
 from jaxcifar.data.split import train_val_indices
 from jaxcifar.errors import RunError, UsageError
 
@@ -194,14 +194,20 @@ def dataset_title(name: str) -> str:
     return title if name in CATALOG else own_title(name)
 
 
-def load_dataset(config: Config, data_dir: str | Path, say: Say = print) -> Dataset:
+def load_dataset(config: Config, data_dir: str | Path | None = None, say: Say = print) -> Dataset:
     """Load, and prepare if need be, the data set that `config` names.
+
+    Args:
+      config: also says how its training images are split.
+      data_dir: TFDS folder; its own default if None.
+      say: told, a line at a time, what takes a while.
 
     Raises:
       RunError: see `load_records` and `load_own`.
       UsageError: there is no such data set, or the split leaves no images.
     """
-    name, title, data_dir = config.dataset, dataset_title(config.dataset), Path(data_dir)
+    name, title = config.dataset, dataset_title(config.dataset)
+    data_dir = Path(data_dir or default_data_dir())
     if name in CATALOG:
         entry = CATALOG[name]
         records, class_names = load_records(entry, data_dir, say=say), entry.class_names

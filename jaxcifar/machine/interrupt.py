@@ -8,8 +8,11 @@ from types import FrameType
 
 from rich.console import Console
 
+from jaxcifar.errors import OneLine
+from jaxcifar.machine.terminal import teller
 
-class Interrupted(Exception):
+
+class Interrupted(OneLine):
     """The user asked to stop; everything done so far is saved."""
 
 
@@ -28,7 +31,7 @@ def stop_signal(console: Console) -> Iterator[threading.Event]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        console.print("stopping after this step; once more to stop at once")
+        teller(console)("stopping after this step; once more to stop at once")
 
     before = {
         number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)

@@ -11,12 +11,15 @@ from rich.console import Console
 from jaxcifar.errors import printable
 
 Say = Callable[[str], None]
+REFRESH_SECONDS = 0.5  # between two pictures of what is done now
 SILENCE_SECONDS = 25.0  # that a log is without a line; CI and people give up on longer ones
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def teller(console: Console, fold: bool = True) -> Say:
     """What prints a line; text from outside in it is shown and not obeyed (`printable`).
+
+    In a notebook lines are text that goes on, where rich would make an output of each.
 
     Args:
       console: where; its width is that of the terminal, or 80 columns of a file.
@@ -27,6 +30,9 @@ def teller(console: Console, fold: bool = True) -> Say:
     def say(line: str) -> None:
         text = printable(line)
         text = "\n".join(folded(text, console.width)) if fold else text
+        if console.is_jupyter:
+            print(text, file=console.file)
+            return
         console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     return say
@@ -112,6 +118,36 @@ def never_silent(
     finally:
         over.set()
         thread.join()
+
+
+@contextmanager
+def rewritten(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> Iterator[None]:
+    """In a notebook: the status as one output, which is replaced whenever it changes, then empty.
+
+    Args:
+      status: what to show; called in another thread.
+      seconds: between two looks at it.
+    """
+    from IPython.display import display  # there, for this is a notebook
+
+    said, over = status(), threading.Event()
+    output = display({"text/plain": said}, raw=True, display_id=True)
+
+    def watch() -> None:
+        nonlocal said
+        while not over.wait(seconds):
+            before, said = said, status()
+            if said != before:
+                output.update({"text/plain": said}, raw=True)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        output.update({"text/plain": ""}, raw=True)
 
 
 @contextmanager

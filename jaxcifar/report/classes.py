@@ -1,22 +1,19 @@
 """What a run gets wrong, class by class: readable for two classes and for a hundred."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from jaxcifar.report.figures import WIDTH
 from jaxcifar.report.records import RunRecord
 from jaxcifar.report.statistics import only_answer
-from jaxcifar.report.wording import listed, percent, plain, quoted, shortened
-from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shown
+from jaxcifar.report.wording import listed, percent, plain, quoted
+from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened
 
 MANY = 20  # more classes than that get a table of the worst confusions, and not all a bar
 _NAMED = 40  # more than that are numbered beside the matrix instead of named
 _ENDS = 10  # so many worst and best classes get a bar where there are many
 _PAIRS = 10  # lines of the table of confusions
-_PANEL_LETTERS = 12  # of a class's name above an image
 _POINTS_PER_LETTER = 0.62  # width of a digit, by its font size
 
 
@@ -69,33 +66,6 @@ def plot_per_class(run: RunRecord, title: str, path: Path) -> None:
     axes.set(xlim=(0, 1.18), xlabel="test accuracy")
     axes.set_xticks(np.linspace(0, 1, 6))
     in_percent(axes.xaxis)
-    figure.savefig(path)
-
-
-def plot_mistakes(
-    class_names: Sequence[str], mistakes: dict[str, np.ndarray], title: str, path: Path
-) -> None:
-    """The wrong answers that a run was surest of, as images.
-
-    Args:
-      class_names: by label.
-      mistakes: as in its `mistakes.npz`.
-      title: names the data set.
-      path: of the PNG.
-    """
-    names, columns = [shortened(name, _PANEL_LETTERS) for name in class_names], 4
-    rows = max(1, -(-len(mistakes["image"]) // columns))
-    figure = Figure(figsize=(1.2 * WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
-    figure.suptitle(shown(title), fontsize=11, parse_math=False)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel in panels:
-        panel.set_axis_off()
-    for panel, image, label, predicted, confidence in zip(
-        panels, *(mistakes[k] for k in ("image", "label", "predicted", "confidence")), strict=False
-    ):
-        panel.imshow(image, interpolation="nearest")
-        said = f"predicted {names[predicted]} {confidence:.2%}\ntrue {names[label]}"
-        panel.set_title(said, fontsize=8, parse_math=False)
     figure.savefig(path)
 
 

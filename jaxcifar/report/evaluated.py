@@ -11,7 +11,7 @@ from jaxcifar.errors import RunError
 from jaxcifar.report.figures import COLORS, WIDTH
 from jaxcifar.report.pictures import Draw
 from jaxcifar.report.records import RunRecord
-from jaxcifar.report.wording import percent, plain, points, shortened
+from jaxcifar.report.wording import percent, plain, points
 from jaxcifar.runs.evaluation import (
     BINS,
     LEVELS,
@@ -24,7 +24,7 @@ from jaxcifar.runs.evaluation import (
     read_looks,
 )
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shown
+from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened, shown
 
 _TEMPERED = "#d55e00"
 _COLUMNS = 4  # panels of corruptions beside each other

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxcifar.report.pictures import Draw
 from jaxcifar.report.records import RunRecord, Variation
-from jaxcifar.report.wording import percent, shortened
+from jaxcifar.report.wording import percent
 from jaxcifar.runs.plots import (
     SPLITS,
     TEST,
@@ -20,6 +20,7 @@ from jaxcifar.runs.plots import (
     figure_with_axes,
     in_percent,
     plot_curves,
+    shortened,
     shown,
 )
 

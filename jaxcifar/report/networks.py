@@ -13,6 +13,7 @@ from jaxcifar.report.pictures import Draw, Pictures
 from jaxcifar.report.records import Network, RunRecord
 from jaxcifar.report.wording import plain
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.plots import plot_mistakes
 
 
 def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
@@ -88,7 +89,5 @@ def _mistakes(run: RunRecord, title: str, draw: Draw) -> dict[str, str]:
         return {"missing": f"{file.name} in the run's folder can't be read."}
     return {
         "missing": "",
-        "picture": draw(
-            "mistakes", classes.plot_mistakes, run.class_names, mistakes, title, photos=True
-        ),
+        "picture": draw("mistakes", plot_mistakes, run.class_names, mistakes, title, photos=True),
     }

@@ -46,15 +46,6 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def shortened(name: str, letters: int) -> str:
-    """A name in a picture: of a long one the beginning and the end, which tell it from others."""
-    name = printable(name)
-    if len(name) <= letters:
-        return name
-    end = letters // 3
-    return f"{name[: letters - end - 1].rstrip()}…{name[-end:].lstrip()}"
-
-
 def listed(names: Iterable[str]) -> str:
     """Names in a sentence: "a, b and c", and of very many the first."""
     names = list(names)

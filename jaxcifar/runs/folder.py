@@ -36,6 +36,7 @@ class RunFolder:
       network: `network.json`, what the network is made of, for reports.
       summary, model_plot, accuracy_plot, loss_plot: for people.
       checkpoints: folder.
+      tensorboard: folder of event files, if they were asked for (`tensorboard.py`).
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,6 +56,7 @@ class RunFolder:
         self.accuracy_plot = path / "accuracy.png"
         self.loss_plot = path / "loss.png"
         self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
 
     @classmethod
     @contextmanager
@@ -161,7 +163,9 @@ class RunFolder:
         # A folder half cleared must not pass for a finished run, but for a run: result first,
         # config last.
         others = [
-            path for name, path in vars(self).items() if name not in ("path", "result", "config")
+            path
+            for name, path in vars(self).items()
+            if isinstance(path, Path) and name not in ("path", "result", "config")
         ]
         for path in (self.result, *others, self.config):
             try:

@@ -7,6 +7,7 @@ lightness (L* 62 and 28), and in line and marker, for prints in grey.
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -30,6 +31,8 @@ SPLITS = {
 _MARKS = 12  # on a curve, about
 _LETTERS_PER_INCH = 10  # of a title
 _MOST_LETTERS, _MOST_LINES = 300, 4
+_SHEET_WIDTH = 7.68  # inches
+_PANEL_LETTERS = 12  # of a class's name above an image
 
 
 def plot_curves(
@@ -112,3 +115,39 @@ def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
         color = style["color"]
         axes.fill_between(epochs, curves.min(0), curves.max(0), color=color, alpha=0.15, lw=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def plot_mistakes(
+    class_names: Sequence[str], mistakes: dict[str, np.ndarray], title: str, file: BinaryIO | Path
+) -> None:
+    """The wrong answers that a run was surest of, as images.
+
+    Args:
+      class_names: by label.
+      mistakes: as in its `mistakes.npz`.
+      title: names the data set.
+      file: where the PNG goes.
+    """
+    names, columns = [shortened(name, _PANEL_LETTERS) for name in class_names], 4
+    rows = max(1, -(-len(mistakes["image"]) // columns))
+    figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
+    figure.suptitle(shown(title), fontsize=11, parse_math=False)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels:
+        panel.set_axis_off()
+    for panel, image, label, predicted, confidence in zip(
+        panels, *(mistakes[k] for k in ("image", "label", "predicted", "confidence")), strict=False
+    ):
+        panel.imshow(image, interpolation="nearest")
+        said = f"predicted {names[predicted]} {confidence:.2%}\ntrue {names[label]}"
+        panel.set_title(said, fontsize=8, parse_math=False)
+    figure.savefig(file, format="png")
+
+
+def shortened(name: str, letters: int) -> str:
+    """A name in a picture: of a long one the beginning and the end, which tell it from others."""
+    name = printable(name)
+    if len(name) <= letters:
+        return name
+    end = letters // 3
+    return f"{name[: letters - end - 1].rstrip()}…{name[-end:].lstrip()}"

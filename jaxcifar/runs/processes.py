@@ -28,4 +28,4 @@ def own_task(task: Task) -> Iterator[Task]:
         own.checkpoints.symlink_to(theirs.checkpoints.absolute())
         if not task.overwrite:  # the first one's to delete
             own.result.symlink_to(theirs.result.absolute())  # if there is one, all are done
-        yield dataclasses.replace(task, path=own.path, overwrite=False)
+        yield dataclasses.replace(task, path=own.path, overwrite=False, tensorboard=False)

@@ -12,7 +12,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jaxcifar.machine.terminal import duration, fitted, never_silent, teller
+from jaxcifar.machine.terminal import (
+    REFRESH_SECONDS,
+    duration,
+    fitted,
+    never_silent,
+    rewritten,
+    teller,
+)
 from jaxcifar.runs.pace import TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
@@ -25,7 +32,9 @@ _SHORTER = (1, 2, 5, 10, 20, 50)  # epochs, of which the most that take an hour 
 
 
 class TrainProgress:
-    """A bar over the work of all runs on a terminal; elsewhere a line when all was silent for long.
+    """A bar over the work of all runs on a terminal, a line that is replaced in a notebook.
+
+    Elsewhere there is a line when all was silent for long.
 
     Attributes:
       say: prints a line, everywhere.
@@ -42,11 +51,13 @@ class TrainProgress:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_jupyter:
+            self._exit.enter_context(rewritten(self._status))
+        elif self._console.is_terminal:
             live = Live(
                 get_renderable=self._line,
                 console=self._console,
-                refresh_per_second=2,
+                refresh_per_second=1 / REFRESH_SECONDS,
                 transient=True,
             )
             self._exit.enter_context(live)

@@ -19,6 +19,7 @@ from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.start import taken_over
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.tensorboard import folder_of
 from jaxcifar.training.state import TrainState
 
 
@@ -57,14 +58,15 @@ class Run:
         if self._folder is not None:
             return
         task = self.task
-        folder = RunFolder.opened(task.path, task.config, task.overwrite)
-        self._folder = self._exit.enter_context(folder)
+        self._folder = self._exit.enter_context(folder_of(task))
         self._began, self._seconds_before = time.monotonic(), 0.0  # of this call, of earlier ones
         # Asked for at the start: the files may have moved on by the end of a long run.
         self._git_commit = environment.git_commit()
         self.result = self._folder.finished_result()
         with self._folder.writing():
             self._folder.tidy(task.keep_best)
+            if task.tensorboard and self.result:
+                self._folder.write_events()
 
     def close(self, error: BaseException | None = None) -> None:
         """Let go of the folder; `error` is what ended the run, if something did."""
@@ -79,8 +81,7 @@ class Run:
         """
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
-        begun = self._folder.config.exists()
-        if begun:
+        if begun := self._folder.config.exists():
             self._folder.require_images(config)
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
@@ -97,8 +98,7 @@ class Run:
         checkpoints = Checkpoints(self._folder.checkpoints, config, program.steps_per_epoch)
         self._checkpoints = self._exit.enter_context(checkpoints)
         self._saving = Saving(checkpoints, program.steps_per_epoch)
-        restored = self._checkpoints.newest(self.state, self._say)
-        if restored is not None:
+        if restored := self._checkpoints.newest(self.state, self._say):
             self.state, notes = restored
             self.step = int(self.state.step)
             self._history = notes.history
@@ -236,8 +236,7 @@ class Run:
           RunError: something can't be written, or the chosen checkpoint can't be read.
         """
         self.wait()
-        history, chosen = self._history, state
-        epoch = best_epoch(history)
+        history, chosen, epoch = self._history, state, best_epoch(self._history)
         if epoch != len(history):
             chosen = self._checkpoints.load(self._step_after(epoch), state).state
         result, mistakes = tested(self.task.config, self.setup, self.hp, history, state, chosen)

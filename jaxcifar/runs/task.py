@@ -16,6 +16,7 @@ class Task:
       name: what lines on the screen call it; "" if there is only one.
       overwrite: delete what an earlier run left in the folder.
       keep_best: delete the checkpoints once the run is finished; its weights stay.
+      tensorboard: write events for TensorBoard too (`tensorboard.py`).
     """
 
     config: Config
@@ -23,3 +24,4 @@ class Task:
     name: str = ""
     overwrite: bool = False
     keep_best: bool = False
+    tensorboard: bool = False

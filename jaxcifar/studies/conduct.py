@@ -23,6 +23,7 @@ from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.tensorboard import write_events_of
 from jaxcifar.studies.study import Study
 
 STUDY_FILE = "study.json"
@@ -37,6 +38,7 @@ def plan(
     out: Path,
     force: Sequence[str],
     keep_best: bool = False,
+    tensorboard: bool = False,
 ) -> list[Task]:
     """The runs of a study, all rows of the first seed first.
 
@@ -47,6 +49,7 @@ def plan(
       out: folder of the study; a run lies in `out/ROW/seedN`.
       force: rows to be run anew.
       keep_best: delete the checkpoints of runs that are finished.
+      tensorboard: write events for TensorBoard too.
 
     Raises:
       UsageError: an unknown row, or a folder that belongs to another study or config.
@@ -64,6 +67,7 @@ def plan(
             name=f"{row.name} seed {seed}",
             overwrite=row.name in force,
             keep_best=keep_best,
+            tensorboard=tensorboard,
         )
         for seed in dict.fromkeys(seeds)
         for row in selected
@@ -142,6 +146,7 @@ def conduct(
     outcomes = [Outcome(task, error=error) for task in tasks if (error := _failure(task))]
     failed = {outcome.task for outcome in outcomes}
     left = [task for task in tasks if task not in failed and _unfinished(task)]
+    write_events_of(task for task in tasks if task not in left)
     held: list[Task] = []  # by other processes
     # By all of a table's runs, so that what is left to do does not change the program.
     alike = Counter(task.config.shared_part() for task in tasks)
@@ -168,6 +173,7 @@ def conduct(
                         progress.runs(len(tasks) - len(left) - len(held), len(tasks))
             if held:
                 left, held, over = _wait_for_others(held, progress.say)
+                write_events_of(over)
                 outcomes += [Outcome(task, error=_failure(task)) for task in over if _failure(task)]
         if any(outcome.result for outcome in outcomes):
             progress.tell_times()
