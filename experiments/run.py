@@ -144,7 +144,7 @@ def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None
         say(f"with flips      {result['test_accuracy_flip']:.2%}, each image seen from both sides")
     if "converted" in result:
         say(f"weights         converted from {result['converted']['file']}, not trained here")
-        say(f"files           {path}/: result.json, weights.safetensors, model.png")
+        say(f"files           result.json, weights.safetensors, model.png in {path}/")
         return
     last, validated = result["last_epoch"], result.get("val_accuracy")
     by = "" if validated is None else f", validation accuracy {validated:.2%}"
@@ -155,7 +155,7 @@ def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None
         f"images/s on {result['device']}, {result['compute_dtype']}"
     )
     written = "result.json, weights.safetensors, metrics.jsonl, accuracy.png, loss.png, model.png"
-    say(f"files           {path}/: {written}")
+    say(f"files           {written} in {path}/")
 
 
 if __name__ == "__main__":

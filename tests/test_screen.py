@@ -9,7 +9,9 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import assert_one_line_error, command, finish, obeyed, start
 from rich.console import Console
@@ -258,3 +260,31 @@ def test_the_commands_are_listed():
 def test_an_archive_that_is_not_there_is_told_though_the_set_is_prepared(shapes_dir):
     done = obeyed("prepare", "--archive", "/nope.tgz", "--data-dir", shapes_dir)
     assert_one_line_error(done, 1, "/nope.tgz: no such file or folder")
+
+
+@pytest.mark.parametrize(
+    ("platform", "epochs", "words"),
+    [
+        ("cpu", 100, "this run will take about 2 h 46 min, by the first steps"),
+        ("cpu", 100, "(with --epochs 20 about 33 min)"),
+        ("cpu", 10, ""),
+        ("gpu", 100, ""),
+    ],
+)
+def test_a_long_run_on_a_cpu_is_told_of_once(platform, epochs, words):
+    """Ten images a second, of a thousand an epoch."""
+    now, console = [0.0], Console(file=io.StringIO(), width=200)
+    progress = TrainProgress(console)
+    progress.pace = Pace(lambda: now[0], lambda: 0.0)
+    devices = np.asarray([SimpleNamespace(platform=platform)])
+    program = SimpleNamespace(images_per_epoch=1000, mesh=SimpleNamespace(devices=devices))
+    none = SimpleNamespace(labels=())
+    dataset = SimpleNamespace(val=none, test=none)
+    progress.expect(SimpleNamespace(program=program, dataset=dataset), epochs)
+    task = SimpleNamespace(name="", config=SimpleNamespace(epochs=epochs))
+    run = SimpleNamespace(task=task, epoch=1, epoch_over=0, images_per_second=10.0)
+    with progress.during(TRAINING):
+        for now[0] in (10.0, 20.0):
+            progress.show([run], 100, [1.0])
+    said = console.file.getvalue()
+    assert words in said and said.count("will take about") == bool(words)
