@@ -88,8 +88,8 @@ def main(argv: Sequence[str]) -> None:
     work = []  # what can be refused is refused before anything takes long
     for run in names:
         classifier = load(run, data_dir=options.data_dir)
-        if run.is_dir():
-            read_evaluation(RunFolder(run)), read_looks(RunFolder(run))
+        if home := folder_of(run):
+            read_evaluation(RunFolder(home)), read_looks(RunFolder(home))
         work.append((run, classifier, *images_of(run, classifier, options, say)))
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     purpose = f"evaluate --on {' '.join(options.on)}"[:1000]
@@ -102,7 +102,8 @@ def main(argv: Sequence[str]) -> None:
         wrongly = slips(classifier)
         found = evaluate_sets(classifier.logits, wrongly, classes, sets, val, date, begin)
         evaluations[name] = found.evaluation
-        looks[name] = keep(run, found.evaluation, look, say) if run.is_dir() else []
+        home = folder_of(run)
+        looks[name] = keep(home, found.evaluation, look, say) if home else []
         if options.out:
             prefix = f"{number}-" if len(work) > 1 else ""
             draw(options.out, prefix, name, classes, found)
@@ -111,6 +112,14 @@ def main(argv: Sequence[str]) -> None:
     show(console, evaluations, looks)
     if options.json:
         write_json(options.json, evaluations)
+
+
+def folder_of(run: Path) -> Path | None:
+    """The folder of a run, also where it is named by its weights; None of a file by itself."""
+    if run.is_dir():
+        return run
+    of_a_run = run.name == "weights.safetensors" and (run.parent / "result.json").exists()
+    return run.parent if of_a_run else None
 
 
 def tell_next(say: Say, run: str, what: str) -> None:
@@ -142,11 +151,16 @@ def images_of(
 
 def keep(run: Path, found: "Evaluation", look: Any, say: Say) -> list["Look"]:
     """Write what is found to the run's folder, where that can be done; else say so."""
-    from jaxcifar.runs.evaluation import read_looks, record
+    from jaxcifar.runs.evaluation import read_evaluation, read_looks, record
     from jaxcifar.runs.folder import RunFolder
 
     try:
-        return record(run, found, look)
+        looks = record(run, found, look)
+        kept = read_evaluation(RunFolder(run)) or {"sets": {}}
+        for name, figures in found["sets"].items():
+            if (more := kept["sets"][name]["images"]) > figures["images"]:
+                say(f"{run}: of {name}, evaluation.json keeps the figures of {more:,} images")
+        return looks
     except BusyError:
         say(f"{run}: another process is at work there, so nothing is written there")
     except OSError as error:

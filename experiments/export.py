@@ -1,5 +1,6 @@
 """Hand a trained network on: `python -m experiments.export RUN --to onnx FILE`."""
 
+import keyword
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,13 +59,13 @@ def main(argv: Sequence[str]) -> None:
     path, suffix = options.file, _SUFFIXES[options.to]
     if path.suffix != suffix or path.is_dir():
         parser().error(f"{path}: --to {options.to} writes a file that ends in {suffix}")
-    if options.to == "pytorch" and not path.stem.isidentifier():
+    if options.to == "pytorch" and not _importable(path.stem):
         parser().error(
-            f"{path}: a module {path.stem}.py beside it could not be imported; choose a name of "
-            "letters, digits and _"
+            f"{path}: a module {path.stem}.py beside it could not be imported, or would be in the "
+            "way of another; choose another name, of letters, digits and _"
         )
     if (path.parent / "config.json").exists():
-        parser.error(f"{path}: lies in the folder of a run; choose another place")
+        parser().error(f"{path}: lies in the folder of a run; choose another place")
     if options.half and options.to != "safetensors":
         parser().error("--half: only safetensors can be half as long")
 
@@ -78,6 +79,12 @@ def main(argv: Sequence[str]) -> None:
     except OSError as error:
         raise RunError(f"{path}: can't be written ({error.strerror or error})") from error
     teller(Console())(said)
+
+
+def _importable(name: str) -> bool:
+    """Whether a module may have this name where others are imported too."""
+    taken = keyword.iskeyword(name) or name in sys.stdlib_module_names or name == "torch"
+    return name.isidentifier() and not taken
 
 
 def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:

@@ -418,3 +418,19 @@ def test_training_mode_takes_the_batchs_statistics():
     np.testing.assert_allclose(in_training(classifier, 1, images), np.zeros((5, 3)), atol=1e-4)
     whole = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
     np.testing.assert_allclose(in_training(classifier, 512, images), whole, rtol=1e-3, atol=1e-3)
+
+
+def test_a_quick_look_replaces_nothing(finished, at_hand, tmp_path, capsys):
+    run = shutil.copytree(finished / "seed0", tmp_path / "run")
+    for images in ([], ["--images", "20"]):
+        evaluate_command.main([str(run), "--on", "val", *images])
+    all_of_it = read_evaluation(RunFolder(run))["sets"]["val"]["images"]
+    assert all_of_it > 20
+    assert f"keeps the figures of {all_of_it:,} images" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_look_through_a_runs_weights_counts(finished, at_hand, tmp_path):
+    run = shutil.copytree(finished / "seed0", tmp_path / "run")
+    before = len(read_looks(RunFolder(run)))
+    evaluate_command.main([str(run / "weights.safetensors"), "--images", "20"])
+    assert len(read_looks(RunFolder(run))) == before + 1

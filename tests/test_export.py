@@ -226,10 +226,15 @@ def test_half_of_the_weights(own, tmp_path):
             np.testing.assert_array_equal(arrays[name], np.asarray(array).astype(width))
 
 
-def test_what_makes_no_sense_is_one_line(own, tmp_path):
+def test_what_makes_no_sense_is_one_line(own, tmp_path, tmp_path_factory):
+    in_a_run = tmp_path_factory.mktemp("run")
+    (in_a_run / "config.json").write_text("{}")
     for code, words, arguments in (
         (2, ".onnx", (own, "--to", "onnx", tmp_path / "x.pth")),
         (2, "imported", (own, "--to", "pytorch", tmp_path / "a-b.pth")),
+        (2, "imported", (own, "--to", "pytorch", tmp_path / "class.pth")),
+        (2, "in the way", (own, "--to", "pytorch", tmp_path / "torch.pth")),
+        (2, "folder of a run", (own, "--to", "onnx", in_a_run / "x.onnx")),
         (2, "--half", (own, "--half", "--to", "onnx", tmp_path / "x.onnx")),
         (2, "no run here", (tmp_path, "--to", "onnx", tmp_path / "x.onnx")),
         (1, "can't be written", (own, "--to", "safetensors", tmp_path / "no" / "x.safetensors")),

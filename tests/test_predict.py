@@ -121,3 +121,23 @@ def test_where_nothing_is(photo, tmp_path, capsys):
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(RunError, match="no file of safetensors"):
         run(capsys, tmp_path / "a.png", "--run", tmp_path / "w.safetensors")
+
+
+def test_a_link_is_followed_where_it_is_named(photo, tmp_path, capsys):
+    photo.save(tmp_path / "a.png")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link.png").symlink_to(tmp_path / "a.png")
+    [of_link] = json.loads(run(capsys, tmp_path / "folder" / "link.png", "--json").out)
+    [of_file] = json.loads(run(capsys, tmp_path / "a.png", "--json").out)
+    assert of_link["probabilities"] == of_file["probabilities"]
+    with pytest.raises(UsageError, match="holds no images"):
+        run(capsys, tmp_path / "folder")
+
+
+def test_a_cut_image_of_pillows_is_refused(photo, tmp_path):
+    noise = np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match="number 1, from 0"):
+        jaxcifar.load().predict([photo, Image.open(tmp_path / "a.png")])

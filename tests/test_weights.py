@@ -293,3 +293,18 @@ def test_where_no_run_is_it_is_said_what_is_there(run, tmp_path):
     }.items():
         with pytest.raises(UsageError, match=said):
             jaxcifar.load(path)
+
+
+def test_halves_hold_no_large_numbers(tmp_path):
+    """Beyond 65,504 they would be infinite."""
+    variables = {"params": {"a": np.float32([1.0, 65_000.0]), "b": np.float32([1e6])}}
+    with pytest.raises(RunError, match=r"params/b: .*65,504"):
+        write_weights(tmp_path / "w.safetensors", variables, {}, half=True)
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_a_run_of_another_version_is_not_to_be_deleted(run):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "new_setting": 1}))
+    with pytest.raises(RunError, match="use the version of jaxcifar that wrote it"):
+        jaxcifar.load(run)

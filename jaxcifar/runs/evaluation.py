@@ -6,7 +6,7 @@ Nothing here changes what the run itself wrote.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -139,6 +139,8 @@ def read_looks(folder: RunFolder) -> list[Look]:
 def record(path: Path, found: Evaluation, look: Look | None) -> list[Look]:
     """Add to what is known of a run; of a set evaluated before, the newest figures stay.
 
+    But not for those of more images: a quick look replaces nothing.
+
     Args:
       path: the run's folder.
       found: goes to `evaluation.json`.
@@ -156,8 +158,18 @@ def record(path: Path, found: Evaluation, look: Look | None) -> list[Look]:
     with locked(path, wait=False):
         looks = read_looks(folder) + ([look] if look else [])
         before: Mapping = read_evaluation(folder) or {"sets": {}}
-        together = {**before, **found, "sets": {**before["sets"], **found["sets"]}}
+        sets = {**before["sets"], **_of_no_fewer(found["sets"], before["sets"])}
+        together = {**before, **_of_no_fewer(found, before), "sets": sets}
         if look:
             write_text(folder.test_looks, "".join(json.dumps(line) + "\n" for line in looks))
         write_text(folder.evaluation, json.dumps(together, indent=1) + "\n")
     return looks
+
+
+def _of_no_fewer(found: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """What is found, without figures of fewer images than are known."""
+
+    def images(figures: Any) -> int:
+        return figures.get("images", 0) if isinstance(figures, Mapping) else 0
+
+    return {name: new for name, new in found.items() if images(new) >= images(before.get(name))}

@@ -14,7 +14,7 @@ from jaxcifar.config import WEIGHTS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked, remove, remove_partial, replacing, write_text
 from jaxcifar.machine.npz import read_arrays
-from jaxcifar.machine.reading import read_json, read_json_lines, read_text, telling
+from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, telling
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import saved
 from jaxcifar.runs.saved import Result, Row
@@ -176,14 +176,17 @@ class RunFolder:
                     "nothing is trained over it: delete it yourself or choose another folder"
                 ) from error
 
-    def read_config(self) -> Config:
+    def read_config(self, remedy: Remedy = saved.ANEW) -> Config:
         """`config.json`.
+
+        Args:
+          remedy: what to do if it can't be read.
 
         Raises:
           RunError: it can't be read, as for all that is read here.
         """
-        said = read_json(self.config, dict[str, Any], saved.ANEW, saved.MOST_CONFIG_BYTES)
-        with telling(self.config, saved.ANEW):
+        said = read_json(self.config, dict[str, Any], remedy, saved.MOST_CONFIG_BYTES)
+        with telling(self.config, remedy):
             return Config.from_dict(said)
 
     def finished_result(self) -> Result | None:

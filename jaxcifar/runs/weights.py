@@ -34,6 +34,7 @@ ANOTHER = Remedy("choose another file of weights")
 _MOST_BYTES = 2**32
 _MOST_HEADER_BYTES = 4 * MEGABYTE  # a line for each of some 10,000 arrays
 _CARD = "jaxcifar"
+_PYTORCH = (".pth", ".pt")
 
 Channels = Annotated[
     list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=3, max_length=3)
@@ -80,12 +81,19 @@ def write_weights(path: Path, variables: PyTree, card: Card, half: bool = False)
       the SHA-256 of the file.
 
     Raises:
+      RunError: a number is beyond what float16 holds.
       OSError: it can't be written.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in named(variables).items()}
     if half:
         floats = {k: v for k, v in arrays.items() if np.issubdtype(v.dtype, np.floating)}
-        arrays |= {name: array.astype(np.float16) for name, array in floats.items()}
+        with np.errstate(over="ignore"):
+            halves = {name: array.astype(np.float16) for name, array in floats.items()}
+        for name, array in floats.items():
+            if (np.isfinite(array) & ~np.isfinite(halves[name])).any():
+                most = f"{np.finfo(np.float16).max:,.0f}"
+                raise RunError(f"{name}: holds numbers beyond float16's {most}; leave out --half")
+        arrays |= halves
     content = safetensors.numpy.save(arrays, {_CARD: json.dumps(card)})
     with replacing(path) as file:
         file.write(content)
@@ -108,6 +116,9 @@ def read_weights(
     Raises:
       RunError, UsageError: it can't be read.
     """
+    with telling(path, remedy):
+        if path.suffix in _PYTORCH:
+            raise ValueError("is PyTorch's: experiments.convert makes a run of it")
     content = _content(path, remedy)
     with telling(path, remedy):
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:

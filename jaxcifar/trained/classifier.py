@@ -1,6 +1,7 @@
 """A trained network that says what is in an image."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -190,22 +191,22 @@ def as_pixels(images: Any) -> np.ndarray:
         images = [images]
     elif not isinstance(images, Iterable):
         raise UsageError(f"images: {type(images).__name__}; give arrays, images or paths")
-    pixels = [_pixel(image) for image in images]
+    pixels = [_pixel(image, number) for number, image in enumerate(images)]
     if not pixels:
         raise UsageError("images: there are none")
     return np.stack(pixels)
 
 
-def _pixel(image: Any) -> np.ndarray:
+def _pixel(image: Any, number: int) -> np.ndarray:
     try:
         if isinstance(image, str | Path):
-            return read_image(image)[0]
+            return read_image(os.path.realpath(image))[0]
         if isinstance(image, Image.Image):
             return to_rgb32(image)
         array = np.asarray(image)
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
             raise ValueError(f"has shape {array.shape} and type {array.dtype}, not [H, W, 3] uint8")
         return to_rgb32(Image.fromarray(array))
-    except ValueError as error:
-        name = image if isinstance(image, str | Path) else "images: one"
+    except (OSError, ValueError) as error:  # Pillow reads an image when it is asked for pixels
+        name = image if isinstance(image, str | Path) else f"images: number {number}, from 0,"
         raise UsageError(f"{name}: {error}") from error

@@ -1,5 +1,6 @@
 """A finished run read back: its network, and the weights that validation chose."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from jaxcifar import own_code
 from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.hyperparameters import make_hyperparameters
@@ -22,6 +24,7 @@ from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 SHIPPED = Path(__file__).with_name("shipped") / "cnn.safetensors"
+_AS_IT_WAS = Remedy("use the version of jaxcifar that wrote it, or get the run anew from its owner")
 
 
 def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble:
@@ -48,14 +51,14 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
 def _load(path: Path, data_dir: str | Path | None) -> Classifier:
     folder = RunFolder(path)
     if not path.is_dir():
-        return _of_file(path)
+        return _of_file(Path(os.path.realpath(path)))
     result = folder.finished_result()
     if result is None and folder.weights.exists() and not folder.metrics.exists():
         return _of_file(folder.weights)  # converted, but not tested
     if result is None:
         begun = "a run that is not finished: its own command goes on with it"
         raise UsageError(f"{path}: {begun if folder.config.exists() else 'no run here'}")
-    config = folder.read_config()
+    config = folder.read_config(_AS_IT_WAS)
     _require_same_code(path, folder.sources, config)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)

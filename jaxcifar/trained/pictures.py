@@ -34,6 +34,8 @@ class Pictures(NamedTuple):
 def read_pictures(paths: Sequence[Path]) -> Pictures:
     """Read image files, and those in folders, at any depth; hidden ones are passed over.
 
+    A link is followed where it is named, and not in a folder.
+
     Raises:
       UsageError: a path named is no image, a folder has none, or there are too many files.
     """
@@ -44,7 +46,7 @@ def read_pictures(paths: Sequence[Path]) -> Pictures:
         found = len(names)
         for file in files:
             try:
-                image, more = read_image(file)
+                image, more = read_image(file if inside else os.path.realpath(file))
             except ValueError as error:
                 if not inside:
                     raise UsageError(f"{file}: {error}") from error
