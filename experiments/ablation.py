@@ -154,11 +154,19 @@ def main(argv: Sequence[str]) -> None:
     )
     for name, error in errors.items():
         say(f"{name}: {error}")
+    damaged: list[str] = []
     if any(RunFolder(task.path).result.exists() for task in tasks):
-        show(console, read_records(out), out)
+        records = read_records(out)
+        show(console, records, out)
+        damaged = [task.name for task in mine if task.path in records.unreadable]
         say(f"report: {write_report(out)}, and the same in REPORT.md")
     if errors:
         raise RunError(f"{len(errors)} of {len(mine)} runs failed: {', '.join(errors)}")
+    if damaged:
+        raise RunError(
+            f"{len(damaged)} of {len(mine)} runs can't be read ({', '.join(damaged)}): mend them, "
+            "or train their rows anew with --force"
+        )
 
 
 if __name__ == "__main__":

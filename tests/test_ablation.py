@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 import signal
 import time
 
@@ -53,6 +54,15 @@ def test_again_it_only_writes_the_report(whole, shapes_dir):
     assert (out / "REPORT.md").read_text() == report
     assert pictures(out) == images
     assert {path: path.stat().st_mtime_ns for path in out.rglob("seed0/*")} == results
+
+
+def test_a_row_that_cant_be_read_is_no_success(whole, shapes_dir, tmp_path):
+    out = shutil.copytree(whole[0], tmp_path / "out")
+    (out / ROWS[0] / "seed0" / "result.json").write_text("[")
+    process = start("ablation", *arguments(shapes_dir, out))
+    output = "".join(filter(None, process.communicate()))
+    assert process.returncode == 1 and "1 of 2 runs can't be read" in output, output
+    assert f"left out: {ROWS[0]}/seed0: result.json" in output
 
 
 def test_killed_at_random_moments(whole, shapes_dir, tmp_path):

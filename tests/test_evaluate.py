@@ -251,7 +251,6 @@ def test_what_does_not_look_at_the_test_is_no_look(finished, at_hand, tmp_path, 
     looks = len(read_looks(RunFolder(run)))
     evaluate_command.main([str(run), "--on", "val", "--images", "20"])
     assert len(read_looks(RunFolder(run))) == looks
-    assert read_evaluation(RunFolder(run))["sets"]["val"]["images"] == 20
     evaluate_command.main([str(run)])
     assert len(read_looks(RunFolder(run))) == looks + 1
     assert read_evaluation(RunFolder(run))["sets"].keys() >= {"val", "test"}

@@ -7,7 +7,8 @@ import pytest
 from conftest import enable_x64, obeyed
 
 from jaxcifar.config import Config
-from jaxcifar.models import create_model
+from jaxcifar.errors import UsageError
+from jaxcifar.models import check_model, create_model
 from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool, relu
 
 PARAMETERS = {
@@ -193,3 +194,20 @@ def test_dropout_acts_in_training_only():
         return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)[0]
 
     assert not np.allclose(logits(jax.random.key(1)), logits(jax.random.key(2)))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"hidden": 0, "widths": (0, 0)},
+        {"hidden": -1},
+        {"widths": (4,) * 6},
+        {"widths": (4, "x")},
+        {"hidden": 10**11},
+    ],
+)
+def test_arguments_that_make_no_network_are_one_line(arguments):
+    with pytest.raises(UsageError) as error:
+        config = Config.create("cnn", arch_args=arguments)
+        check_model(config, create_model(config, 10), 10)
+    assert "\n" not in str(error.value) and str(error.value).startswith("--arch")

@@ -60,6 +60,7 @@ def test_every_study_survives_its_json(path, tmp_path):
         ("[config]\narch = 'vgg'\n[rows]\na = {}", "no such network"),
         ("[columns]\n[rows]\na = {}", "unknown field `columns`"),
         ("[rows", "at end of document"),
+        ("[rows]\n" + "\n".join(f"r{n} = {{}}" for n in range(1001)), "length <= 1000"),
     ],
 )
 def test_bad_files_are_refused(text, words, tmp_path):

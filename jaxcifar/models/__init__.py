@@ -2,20 +2,24 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import psutil
 from flax import linen as nn
 
 from jaxcifar import own_code, registry
 from jaxcifar.config import Config
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import UsageError, first_line
 from jaxcifar.settings import spelled
 
 IMAGE_SHAPE = (32, 32, 3)
 _FLAX_FIELDS = {"parent", "name"}
+_COPIES = 4  # of the parameters that training holds: themselves, gradients, momentum, new ones
 
 
 def create_model(
@@ -44,7 +48,7 @@ def create_model(
     for name, value in config.arch_args:
         _check_argument(config, name, value, defaults, given)
     given = {name: value for name, value in given.items() if name in defaults}
-    with own_code.telling_of_own_code(("arch", config.arch)):
+    with _telling(config):
         model = constructor(**given, **dict(config.arch_args))
     if not isinstance(model, nn.Module):
         raise UsageError(
@@ -55,6 +59,24 @@ def create_model(
             f"--dtype bfloat16: {config.network_title} has no field `dtype` to be told so"
         )
     return model
+
+
+@contextmanager
+def _telling(config: Config) -> Iterator[None]:
+    """Tell in one line of what a network, or ours with somebody's arguments, can't be made of."""
+    with own_code.telling_of_own_code(("arch", config.arch)):
+        try:
+            yield
+        except UsageError:
+            raise
+        except Exception as error:
+            if own_code.is_own(config.arch) or not config.arch_args:
+                raise
+            given = " ".join(f"{name}={spelled(value)}" for name, value in config.arch_args)
+            why = f"{type(error).__name__}: {first_line(error)}"
+            raise UsageError(
+                f"--arch-args {given}: {config.arch} can't be made with that ({why})"
+            ) from error
 
 
 def _arguments(constructor: Callable[..., Any]) -> dict[str, Any]:
@@ -90,8 +112,9 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
     """Find out what is wrong with a network before anything is computed with it.
 
     Raises:
-      UsageError: it can't be called as `model(images, train)`, fails, or gives something else than
-        `[B, num_classes]` logits; in one line, with its file and line where it is its own code.
+      UsageError: it can't be called as `model(images, train)`, fails, gives something else than
+        `[B, num_classes]` logits, or is too large for this machine; in one line, with its file and
+        line where it is its own code.
     """
     said = f"--arch {config.arch}:"
     parameters = inspect.signature(type(model).__call__).parameters
@@ -107,7 +130,11 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
             return model.apply(variables, images, train=False)
         return model.apply(variables, images, train=True, rngs=rngs, mutable=list(variables))[0]
 
-    with own_code.telling_of_own_code(("arch", config.arch)):
+    with _telling(config):
+        made = jax.eval_shape(lambda images: model.init(jax.random.key(0), images, False), images)
+        parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
+        if 4 * _COPIES * parameters > psutil.virtual_memory().total:
+            raise UsageError(f"{said} {parameters:,} parameters are too many for this memory")
         outputs = [
             jax.eval_shape(lambda images, train=train: run(images, train), images)
             for train in (False, True)

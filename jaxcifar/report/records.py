@@ -1,6 +1,7 @@
 """What run folders say: runs, variations (runs that differ in seed), networks, studies."""
 
 import dataclasses
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,17 @@ class RunRecord:
         """The file that its weights are from, if they were not trained here."""
         return (self.result or {}).get("converted")
 
-    @property
+    @cached_property
     def class_names(self) -> list[str]:
         """By label."""
         return class_names(self.result)
 
-    @property
+    @cached_property
     def confusion(self) -> np.ndarray:
         """Test images by true class (rows) and predicted class, `[classes, classes]` integers."""
         return np.asarray(self.result["confusion_matrix"])
 
-    @property
+    @cached_property
     def class_accuracy(self) -> np.ndarray:
         """Test accuracy by class, `[classes]`; NaN for a class without test images."""
         counts = self.confusion.sum(1)

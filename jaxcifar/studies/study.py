@@ -28,6 +28,7 @@ from jaxcifar.settings import DERIVED, applicable, flag, typed
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
 _OF_A_RUN = {"seed", *DERIVED}  # no setting of a study
 _MOST_BYTES = 16 * MEGABYTE
+_MOST_ROWS = 1000
 _WRITTEN = Remedy("write it like experiments/studies/ablation.toml", UsageError)
 
 
@@ -44,7 +45,7 @@ class Reference(msgspec.Struct, forbid_unknown_fields=True):
 class Said(msgspec.Struct, forbid_unknown_fields=True):
     """What a study file holds; settings are held against `Config`, which declares them."""
 
-    rows: Annotated[dict[str, Any], Meta(min_length=1)]
+    rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=_MOST_ROWS)]
     title: Line = "Study"
     config: dict[str, Any] = {}
     reference: Reference = msgspec.field(default_factory=Reference)

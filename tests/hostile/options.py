@@ -36,7 +36,8 @@ _OWN = {
 _TRAINS = ("run", "ablation")
 
 _values = words | numbers.map(str)
-_arguments = st.builds("{}={}".format, st.sampled_from(["widths", "hidden", "x"]), _values)
+_lists = st.lists(numbers.map(str), min_size=1, max_size=5).map(",".join)
+_arguments = st.builds("{}={}".format, st.sampled_from(["widths", "hidden", "x"]), _values | _lists)
 _names = st.sampled_from(["nosuch", "nosuch.py:Net", "cnn", "resnet18"])
 
 
@@ -47,6 +48,8 @@ def _option(command):
     if command in (*_TRAINS, "summary"):
         one |= st.tuples(st.just("--arch-args"), st.lists(_arguments, min_size=1, max_size=2))
         one |= st.tuples(st.just("--arch"), st.lists(_names, min_size=1, max_size=1))
+        some = st.lists(_arguments, min_size=1, max_size=2)
+        one |= some.map(lambda given: ("--arch", ["cnn", "--arch-args", *given]))
     return one
 
 
