@@ -73,6 +73,8 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
     say = teller(console)
     for number, name in enumerate(names, start=1):
         say(f"({number}) {name}")
+    if len(devices := {run.result["device"] for run in runs if run.result}) == 1:
+        say(f"on {devices.pop()}")
     rows = {**_differences(runs), "": [""] * len(runs), **_reached(runs)}
     rows = {name: [printable(cell, _CELL) for cell in cells] for name, cells in rows.items()}
     label = max(map(len, rows))
@@ -109,7 +111,11 @@ def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 
 def _reached(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """What they came to, and in how long; of one that is not finished, so far."""
+    """What they came to, and in how long; of one that is not finished, so far.
+
+    The device is told beside each run only where they differ: its name is the widest of all.
+    """
+    devices = [r.result["device"] if r.result else "-" for r in runs]
     return {
         "epochs trained": [f"{len(r.history)} of {r.config.epochs}" for r in runs],
         "best epoch": [str(r.selected["epoch"]) if r.history else "-" for r in runs],
@@ -118,8 +124,7 @@ def _reached(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
         "test with flips": [_percent(r.result, "test_accuracy_flip") for r in runs],
         "time": [duration(r.result["wall_seconds"]) if r.result else "-" for r in runs],
         "images/s": [_rate(r) for r in runs],
-        "device": [r.result["device"] if r.result else "-" for r in runs],
-    }
+    } | ({"device": devices} if len({*devices} - {"-"}) > 1 else {})
 
 
 def _percent(values: Any, name: str) -> str:

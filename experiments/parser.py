@@ -67,7 +67,9 @@ class Parser(argparse.ArgumentParser):
         self, command: str, does: str, examples: Sequence[tuple[str, str]] = (), **options: Any
     ) -> None:
         prog = program(command)
-        lines = "".join(f"\n  {prog} {words}\n      {what}" for words, what in examples)
+        lines = "".join(
+            f"\n  {f'{prog} {words}'.rstrip()}\n      {what}" for words, what in examples
+        )
         super().__init__(
             prog=prog,
             description=does,

@@ -146,6 +146,11 @@ def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None
         say(f"weights         converted from {result['converted']['file']}, not trained here")
         say(f"files           result.json, weights.safetensors, model.png in {path}/")
         return
+    matrix = result["confusion_matrix"]
+    answers = [k for k in range(len(matrix)) if any(row[k] for row in matrix)]
+    if len(answers) == 1 and len(matrix) > 1:
+        name = result["class_names"][answers[0]]
+        say(f"collapsed       it takes every image for {name}: nothing was learnt")
     last, validated = result["last_epoch"], result.get("val_accuracy")
     by = "" if validated is None else f", validation accuracy {validated:.2%}"
     say(f"chosen          epoch {result['selected_epoch']}{by} ({result['selection_rule']})")

@@ -100,7 +100,10 @@ def facts(records: Records) -> list[tuple[str, str]]:
         ("computed in", _each(r["compute_dtype"] for r in results)),
         ("runs at once", _each(r["at_once"] for r in results)),
         ("commit", _each(r.get("git_commit") or "not in a git checkout" for r in results)),
-        *((plain(name), _each(r["versions"].get(name, "–") for r in results)) for name in packages),
+        *(
+            (plain(name), _each(r["versions"].get(name) or "not installed" for r in results))
+            for name in packages
+        ),
     ]
 
 

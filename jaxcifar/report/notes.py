@@ -19,8 +19,8 @@ _MARKS = {"em_open": "*", "em_close": "*", "strong_open": "**", "strong_close": 
 def read_notes(folder: Path) -> str:
     """The Markdown of a folder's notes, "" if there are none.
 
-    Headings, lists, and words in italics or bold stay; all else, pictures, links and HTML among it,
-    is shown as it is written.
+    Headings, lists, code, and words in italics or bold stay; all else, pictures, links and HTML
+    among it, is shown as it is written.
 
     Raises:
       RunError: they can't be read, or are of more than 64 KiB.
@@ -28,7 +28,7 @@ def read_notes(folder: Path) -> str:
     file = folder / NOTES
     if not (file.exists() or file.is_symlink()):
         return ""
-    known = MarkdownIt("zero").enable(["heading", "list", "emphasis"])
+    known = MarkdownIt("zero").enable(["heading", "list", "emphasis", "newline", "backticks"])
     return _written(known.parse(read_text(file, _AGAIN, _MOST_BYTES)))
 
 
@@ -55,6 +55,8 @@ def _written(tokens: Sequence[Token]) -> str:
 def _inline(token: Token) -> str:
     parts = []
     for child in token.children or []:
-        text = escaped(printable(child.content, 10_000))
+        text = printable(child.content, 10_000)
+        is_code = child.type == "code_inline" and "`" not in text
+        text = f"`{text}`" if is_code else escaped(text)
         parts.append(_MARKS.get(child.type) or (" " if child.type == "softbreak" else text))
     return "".join(parts) or "–"

@@ -39,8 +39,8 @@ class Program:
       averages: whether an average of the weights is kept, which is then what is evaluated.
       small_size: pixels of the images in the first steps (`Hyperparameters.small_steps`), if
         they are to be smaller; to the others they come as they are.
-      steps_per_epoch: whole batches in the training set; the remainder of an epoch's
-        permutation, other images each time, sits that epoch out.
+      steps_per_epoch: whole batches in the training set; the images that are left over are left
+        out of that epoch, other ones in each.
       mesh: the devices, along the axis `sharing.AXIS`.
       axis: that axis where they share each batch, or None where each trains by itself.
       operands: see `adapted`.
