@@ -181,6 +181,9 @@ def obeyed(name, *arguments, env=None, timeout=300):
     Most of what a command takes is Python and JAX starting. This is for what commands say and
     leave behind; where signals, devices or the end of a process count, it takes a `command`.
     """
+    of_processes = {"--processes", "--process-id", "--coordinator"}
+    if name == "run" and not of_processes.intersection(arguments):
+        arguments = (*arguments, "--processes", "1")  # for JAX has begun there, by itself
     answer = _obedient.run(name, *arguments, folder=ROOT, env=env, patience=timeout)
     return subprocess.CompletedProcess([name, *arguments], answer.code, answer.out, answer.err)
 
