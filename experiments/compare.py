@@ -73,9 +73,10 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
     say = teller(console)
     for number, name in enumerate(names, start=1):
         say(f"({number}) {name}")
-    if len(devices := {run.result["device"] for run in runs if run.result}) == 1:
-        say(f"on {devices.pop()}")
     rows = {**_differences(runs), "": [""] * len(runs), **_reached(runs)}
+    if len(devices := {*rows["device"]} - {"-"}) == 1:  # the widest name of all
+        del rows["device"]
+        say(f"on {devices.pop()}")
     rows = {name: [printable(cell, _CELL) for cell in cells] for name, cells in rows.items()}
     label = max(map(len, rows))
     widths = [max(5, *(len(cells[i]) for cells in rows.values())) for i in range(len(runs))]
@@ -111,11 +112,7 @@ def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 
 def _reached(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """What they came to, and in how long; of one that is not finished, so far.
-
-    The device is told beside each run only where they differ: its name is the widest of all.
-    """
-    devices = [r.result["device"] if r.result else "-" for r in runs]
+    """What they came to, and in how long; of one that is not finished, so far."""
     return {
         "epochs trained": [f"{len(r.history)} of {r.config.epochs}" for r in runs],
         "best epoch": [str(r.selected["epoch"]) if r.history else "-" for r in runs],
@@ -124,7 +121,8 @@ def _reached(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
         "test with flips": [_percent(r.result, "test_accuracy_flip") for r in runs],
         "time": [duration(r.result["wall_seconds"]) if r.result else "-" for r in runs],
         "images/s": [_rate(r) for r in runs],
-    } | ({"device": devices} if len({*devices} - {"-"}) > 1 else {})
+        "device": [r.result["device"] if r.result else "-" for r in runs],
+    }
 
 
 def _percent(values: Any, name: str) -> str:

@@ -90,19 +90,18 @@ def main(argv: Sequence[str]) -> None:
         classifier = load(run, data_dir=options.data_dir)
         if home := folder_of(run):
             read_evaluation(RunFolder(home)), read_looks(RunFolder(home))
-        work.append((run, classifier, *images_of(run, classifier, options, say)))
+        work.append((run, home, classifier, *images_of(run, classifier, options, say)))
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     purpose = f"evaluate --on {' '.join(options.on)}"[:1000]
     look: Look | None = {"date": date, "purpose": purpose} if {*OF_TEST} & {*options.on} else None
     evaluations: dict[str, Evaluation] = {}
     looks: dict[str, list[Look]] = {}
-    for number, (run, classifier, sets, val) in enumerate(work):
+    for number, (run, home, classifier, sets, val) in enumerate(work):
         name, classes = names[run], classifier.class_names
         begin = partial(tell_next, say, name)
         wrongly = slips(classifier)
         found = evaluate_sets(classifier.logits, wrongly, classes, sets, val, date, begin)
         evaluations[name] = found.evaluation
-        home = folder_of(run)
         looks[name] = keep(home, found.evaluation, look, say) if home else []
         if options.out:
             prefix = f"{number}-" if len(work) > 1 else ""

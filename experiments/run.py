@@ -139,6 +139,11 @@ def not_cifar10(title: str) -> Panel:
 
 def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None:
     """Print a result."""
+    import numpy as np
+
+    from jaxcifar.runs.result import only_answer
+    from jaxcifar.runs.saved import class_names
+
     say(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
     if "test_accuracy_flip" in result:
         say(f"with flips      {result['test_accuracy_flip']:.2%}, each image seen from both sides")
@@ -146,10 +151,8 @@ def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None
         say(f"weights         converted from {result['converted']['file']}, not trained here")
         say(f"files           result.json, weights.safetensors, model.png in {path}/")
         return
-    matrix = result["confusion_matrix"]
-    answers = [k for k in range(len(matrix)) if any(row[k] for row in matrix)]
-    if len(answers) == 1 and len(matrix) > 1:
-        name = result["class_names"][answers[0]]
+    if (label := only_answer(np.asarray(result["confusion_matrix"]))) is not None:
+        name = class_names(result)[label]
         say(f"collapsed       it takes every image for {name}: nothing was learnt")
     last, validated = result["last_epoch"], result.get("val_accuracy")
     by = "" if validated is None else f", validation accuracy {validated:.2%}"

@@ -429,11 +429,9 @@ def test_refusals_of_the_commands(tmp_path):
     done = obeyed("prepare", "--dataset", "cifar11", "--data-dir", str(tmp_path / "no"))
     assert_one_line_error(done, 2, "did you mean cifar10?")
     done = obeyed("run", "--dataset", str(tmp_path / "no"), "--data-dir", str(tmp_path),
-                   "--run-dir", str(tmp_path / "run"), "--processes", "1")  # fmt: skip
+                   "--run-dir", str(tmp_path / "run"))  # fmt: skip
     assert_one_line_error(done, 2, "no such folder")
     assert not (tmp_path / "no").exists()
-    done = obeyed(
-        "run", "--dataset", "shapes10", "--data-dir", str(tmp_path / "d"), "--processes", "1"
-    )
+    done = obeyed("run", "--dataset", "shapes10", "--data-dir", str(tmp_path / "d"))
     assert_one_line_error(done, 2, "--data-dir", "there is no such folder")
     assert not (tmp_path / "d").exists()

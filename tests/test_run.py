@@ -66,7 +66,7 @@ def test_a_run_names_its_data_and_result(whole):
 def test_a_finished_run_is_not_trained_again(whole):
     path, _ = whole
     before = (path / "metrics.jsonl").stat().st_mtime_ns
-    done = obeyed("run", *PLAIN, "--processes", "1", "--run-dir", path)
+    done = obeyed("run", *PLAIN, "--run-dir", path)
     assert done.returncode == 0, done.stderr
     assert "finished" in done.stdout
     assert (path / "metrics.jsonl").stat().st_mtime_ns == before
@@ -111,7 +111,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 
 def test_another_config_is_refused_by_field(whole):
-    done = obeyed("run", *PLAIN, "--processes", "1", "--seed", "7", "--run-dir", whole[0])
+    done = obeyed("run", *PLAIN, "--seed", "7", "--run-dir", whole[0])
     assert_one_line_error(done, 2, "another config", "seed 0 there, 7 asked for", "--overwrite")
 
 

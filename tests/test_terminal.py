@@ -82,7 +82,7 @@ def test_damage_ends_a_run_in_one_line(tmp_path, name, damage):
     (tmp_path / name).unlink(missing_ok=True)
     damage(tmp_path / name)
     options = ("--arch", "cnn", "--dataset", "shapes10", "--epochs", "1")
-    done = obeyed("run", *options, "--processes", "1", "--run-dir", tmp_path, timeout=60)
+    done = obeyed("run", *options, "--run-dir", tmp_path, timeout=60)
     assert_one_line_error(done, 1, f"{tmp_path}/{name}: ")
 
 

@@ -5,6 +5,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -123,23 +124,21 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         raise UsageError(f"{said} its __call__ takes no `train`: write __call__(self, x, train)")
     images = jax.ShapeDtypeStruct((2, *IMAGE_SHAPE), jnp.float32)
 
-    def run(images: jax.Array, train: bool) -> jax.Array:
+    def run(images: jax.Array, train: bool) -> tuple[Any, jax.Array]:
         rngs = {name: jax.random.key(0) for name in ("params", "dropout")}
         variables = model.init(rngs, images, train=False)
         if not train:
-            return model.apply(variables, images, train=False)
-        return model.apply(variables, images, train=True, rngs=rngs, mutable=list(variables))[0]
+            return variables, model.apply(variables, images, train=False)
+        kept = list(variables)
+        return variables, model.apply(variables, images, train=True, rngs=rngs, mutable=kept)[0]
 
     with _telling(config):
-        made = jax.eval_shape(lambda images: model.init(jax.random.key(0), images, False), images)
+        made, evaluated = jax.eval_shape(partial(run, train=False), images)
         parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
         if 4 * _COPIES * parameters > psutil.virtual_memory().total:
             raise UsageError(f"{said} {parameters:,} parameters are too many for this memory")
-        outputs = [
-            jax.eval_shape(lambda images, train=train: run(images, train), images)
-            for train in (False, True)
-        ]
-    for logits in outputs:
+        _, trained = jax.eval_shape(partial(run, train=True), images)
+    for logits in (evaluated, trained):
         if not hasattr(logits, "shape"):
             raise UsageError(f"{said} returns {type(logits).__name__}, not an array of logits")
         if logits.shape != (2, num_classes):

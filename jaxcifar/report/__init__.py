@@ -99,7 +99,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "section": lambda: next(sections),
         "rule": SELECTION_RULE,
         "level": f"{LEVEL:g}",
-        "several": any(len(v.runs) > 1 for v in (*records.variations, *records.on_all)),
+        "several": any(len(v.runs) > 1 for v in records.trained),
         "times": costs.times(records),
         "time_sentence": costs.time_sentence(records),
         "commands": costs.commands(records),

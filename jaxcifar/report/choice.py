@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxcifar.report.records import Network, Variation
-from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing, only_answer
+from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing
 from jaxcifar.report.wording import (
     accuracy,
     listed,
@@ -15,6 +15,7 @@ from jaxcifar.report.wording import (
     size,
     spread,
 )
+from jaxcifar.runs.result import only_answer
 
 
 def choice(network: Network) -> str:
@@ -95,7 +96,7 @@ def collapses(network: Network) -> list[str]:
     for variation in network.variations:
         for run in variation.runs:
             right, level = run.result["test_accuracy"], guessing_level(run)
-            if (answer := only_answer(run)) is not None:
+            if (answer := only_answer(run.confusion)) is not None:
                 said = quoted(run.class_names[answer])
                 what = f"collapsed: it says {said} for every test image ({percent(right)} right)"
             elif is_guessing(run):

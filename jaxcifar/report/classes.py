@@ -6,9 +6,9 @@ import numpy as np
 
 from jaxcifar.report.figures import WIDTH
 from jaxcifar.report.records import RunRecord
-from jaxcifar.report.statistics import only_answer
 from jaxcifar.report.wording import listed, percent, plain, quoted
 from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened
+from jaxcifar.runs.result import only_answer
 
 MANY = 20  # more classes than that get a table of the worst confusions, and not all a bar
 _NAMED = 40  # more than that are numbered beside the matrix instead of named
@@ -79,7 +79,7 @@ def mistakes_sentence(run: RunRecord, name: str) -> str:
     """The hardest and the easiest class of the variation `name`, and what it confuses most."""
     names, accuracy = [plain(name) for name in run.class_names], run.class_accuracy
     of_what = f"Of {quoted(name)}, seed {run.config.seed}."
-    if (answer := only_answer(run)) is not None:
+    if (answer := only_answer(run.confusion)) is not None:
         return (
             f"{of_what} It collapsed: it says {names[answer]} for every image, so no class is "
             "harder or easier than another, and the figures by class say nothing."

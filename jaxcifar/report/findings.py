@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxcifar.report.records import Variation
-from jaxcifar.report.statistics import SAME, Difference, Sample, epochs_to_share, only_answer
+from jaxcifar.report.statistics import SAME, Difference, Sample, epochs_to_share
 from jaxcifar.report.wording import (
     accuracy,
     basis,
@@ -20,11 +20,12 @@ from jaxcifar.report.wording import (
     size,
     verdict,
 )
+from jaxcifar.runs.result import only_answer
 
 
 def step_from(variation: Variation, before: Sequence[Variation]) -> str:
     """What a row changes against the row before that is closest to it, and what that gives."""
-    collapsed = [run for run in variation.runs if only_answer(run) is not None]
+    collapsed = [run for run in variation.runs if only_answer(run.confusion) is not None]
     told = f" {_collapsed(variation, len(collapsed))}" if collapsed else ""
     if not before:
         return f"The first row: {accuracy(variation)} test accuracy.{told}"

@@ -76,7 +76,7 @@ def read_records(folder: Path) -> Records:
     configs = (file.parent for file in folder.rglob("config.json"))
     runs = _readable(configs, read_run, unreadable)
     finished = [run for run in runs if run.result is not None]
-    compared = [run for run in finished if run.validated or run.converted]
+    compared = [run for run in finished if not run.on_all]
     if not finished:
         first = next((f"; {path} can't be read: {why}" for path, why in unreadable.items()), "")
         raise UsageError(f"{folder}: no finished run here or below{first}")
@@ -88,7 +88,7 @@ def read_records(folder: Path) -> Records:
         networks=tuple(_networks([v for s in studies for v in s.variations] + alone)),
         studies=tuple(studies),
         alone=tuple(alone),
-        on_all=tuple(_on_all([run for run in finished if run not in compared])),
+        on_all=tuple(_on_all(run for run in finished if run.on_all)),
         unfinished=tuple(run for run in runs if run.result is None),
         unreadable=unreadable,
     )

@@ -59,9 +59,9 @@ class RunRecord:
         return self.history[best_epoch(self.history) - 1]
 
     @property
-    def validated(self) -> bool:
-        """Whether it kept images to choose by; of a finished run."""
-        return "val_accuracy" in self.result
+    def on_all(self) -> bool:
+        """Whether it was trained on all images, with none kept to choose by; of a finished run."""
+        return "val_accuracy" not in self.result and not self.converted
 
     @property
     def data(self) -> Data:

@@ -1,5 +1,7 @@
 """Our runs beside the figures that a study's file knows from somewhere else."""
 
+import itertools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,12 +84,10 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
     told = "; ".join(lines)
     explained = [2 / 3 <= share <= 1.5 for share in shares]
     if any(explained) and not all(explained):
-        some, others = (
-            "; ".join(line for line, is_so in zip(lines, explained, strict=True) if is_so == which)
-            for which in (True, False)
-        )
+        some = "; ".join(itertools.compress(lines, explained))
+        others = "; ".join(itertools.compress(lines, map(operator.not_, explained)))
         return f"That explains some: {some}. It does not explain the others: {others}."
-    if all(2 / 3 <= share <= 1.5 for share in shares):
+    if all(explained):
         verdict = "That explains them: on such images our networks fall about as low"
     elif all(1 / 3 <= share <= 3 for share in shares):
         verdict = "That explains them in part: on such images our networks fall too, but not as low"

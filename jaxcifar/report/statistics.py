@@ -180,12 +180,6 @@ def is_guessing(run: RunRecord) -> bool:
     return run.result["test_accuracy"] <= level + margin
 
 
-def only_answer(run: RunRecord) -> int | None:
-    """The label that a collapsed run gives every test image; None for a run that did not."""
-    answers = run.confusion.any(axis=0).nonzero()[0]
-    return int(answers[0]) if len(answers) == 1 and run.confusion.any(axis=1).sum() > 1 else None
-
-
 def single_changes(
     variations: Sequence[Variation],
 ) -> list[tuple[str, Any, Any, Variation, Variation]]:

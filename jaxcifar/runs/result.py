@@ -33,6 +33,16 @@ def best_epoch(history: Sequence[Row]) -> int:
     return max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["epoch"]
 
 
+def only_answer(confusion: np.ndarray) -> int | None:
+    """The label that a collapsed run gives every test image; None for a run that did not.
+
+    Args:
+      confusion: images by true class (rows) and predicted class, `[classes, classes]` integers.
+    """
+    answers = confusion.any(axis=0).nonzero()[0]
+    return int(answers[0]) if len(answers) == 1 and confusion.any(axis=1).sum() > 1 else None
+
+
 def tested_figures(
     class_names: Sequence[str],
     chosen: dict[str, Any],

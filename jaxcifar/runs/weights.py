@@ -34,7 +34,7 @@ ANOTHER = Remedy("choose another file of weights")
 _MOST_BYTES = 2**32
 _MOST_HEADER_BYTES = 4 * MEGABYTE  # a line for each of some 10,000 arrays
 _CARD = "jaxcifar"
-_PYTORCH = (".pth", ".pt")
+PYTORCH = (".pth", ".pt")
 
 Channels = Annotated[
     list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=3, max_length=3)
@@ -116,9 +116,6 @@ def read_weights(
     Raises:
       RunError, UsageError: it can't be read.
     """
-    with telling(path, remedy):
-        if path.suffix in _PYTORCH:
-            raise ValueError("is PyTorch's: experiments.convert makes a run of it")
     content = _content(path, remedy)
     with telling(path, remedy):
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
@@ -133,6 +130,8 @@ def read_weights(
 
 def _content(path: Path, remedy: Remedy) -> bytes:
     with telling(path, remedy), opened(path) as file:
+        if path.suffix in PYTORCH:
+            raise ValueError("is PyTorch's: experiments.convert makes a run of it")
         if os.fstat(file.fileno()).st_size > _MOST_BYTES:
             raise ValueError(f"has more than {_MOST_BYTES:,} bytes")
         return file.read()

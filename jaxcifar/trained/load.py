@@ -18,7 +18,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.saved import Result, class_names
 from jaxcifar.runs.setup import make_program
-from jaxcifar.runs.weights import Card, fitted, read_weights
+from jaxcifar.runs.weights import PYTORCH, Card, fitted, read_weights
 from jaxcifar.trained.classifier import Classifier, Ensemble
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
@@ -70,7 +70,7 @@ def _of_file(path: Path) -> Classifier:
     if not path.exists():
         raise UsageError(f"{path}: there is nothing; give a finished run, or a file of weights")
     if path.suffix != SHIPPED.suffix:
-        hint = "; experiments.convert makes a run of it" if path.suffix in (".pth", ".pt") else ""
+        hint = "; experiments.convert makes a run of it" if path.suffix in PYTORCH else ""
         raise UsageError(f"{path}: is neither a run nor a file of weights (.safetensors){hint}")
     arrays, card = read_weights(path)
     config = Config.from_dict(card["config"])
