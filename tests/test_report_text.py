@@ -16,6 +16,7 @@ from jaxcifar.config import Config
 from jaxcifar.errors import RunError
 from jaxcifar.report import wording, write_report
 from jaxcifar.report.page import markdown_to_page
+from jaxcifar.report.references import mismatch_verdict
 
 SECRET = b"-----BEGIN PRIVATE KEY-----"
 ATTACKS = [
@@ -243,3 +244,11 @@ def test_a_runs_file_that_is_a_link_is_not_shown(tmp_path, name):
 )
 def test_plain(text, plain):
     assert wording.plain(text) == plain
+
+
+def test_a_slip_may_explain_some_figures_and_not_others():
+    low = {"test": 0.8, "mismatched": 0.2}
+    lines = [{"name": "a", "reference": 0.21, **low}, {"name": "b", "reference": 0.7, **low}]
+    said = mismatch_verdict(lines)
+    assert said.startswith("That explains some: “a” falls from 80.00% to 20.00%")
+    assert "does not explain the others: “b” falls" in said
