@@ -1,5 +1,7 @@
 """The networks and their tables against the figures of the reference report, or by hand."""
 
+from statistics import NormalDist
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from conftest import enable_x64, obeyed
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.models import check_model, create_model
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool, relu
+from jaxcifar.models.gradients import gelu, max_pool, relu
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool
 
 PARAMETERS = {
     "cnn": 551_722,
@@ -181,6 +184,28 @@ def test_max_pool_against_numpy(shape, window):
         rows, columns = (slice(n * window, (n + 1) * window) for n in (i, j))
         expected[:, i, j] = x[:, rows, columns].max((1, 2))
     np.testing.assert_allclose(MaxPool(window).apply({}, x), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "window"), [((4, 6), 2), ((7, 3), 2), ((8, 7), 3)])
+def test_of_equal_pixels_the_first_has_the_gradient_of_max_pool(shape, window):
+    x = np.random.RandomState(0).randint(0, 3, (2, *shape, 5)).astype(np.float32)
+    y, vjp = jax.vjp(lambda x: max_pool(x, window), x)
+    grad = np.arange(1.0, y.size + 1).reshape(y.shape).astype(np.float32)
+    expected = np.zeros_like(x)
+    for b, i, j, c in np.ndindex(grad.shape):
+        pixels = x[b, i * window : (i + 1) * window, j * window : (j + 1) * window, c]
+        row, column = divmod(int(pixels.argmax()), window)
+        expected[b, i * window + row, j * window + column, c] = grad[b, i, j, c]
+    np.testing.assert_array_equal(vjp(grad)[0], expected)
+
+
+def test_gelu_and_its_gradient_are_those_of_the_normal_distribution():
+    x = np.linspace(-6, 6, 97)
+    y, vjp = jax.vjp(gelu, jnp.float32(x))
+    normal = NormalDist()
+    np.testing.assert_allclose(y, [v * normal.cdf(v) for v in x], atol=1e-6)
+    slopes = [normal.cdf(v) + v * normal.pdf(v) for v in x]
+    np.testing.assert_allclose(vjp(jnp.full(x.shape, 2.0))[0], 2 * np.asarray(slopes), atol=2e-6)
 
 
 def test_dropout_acts_in_training_only():

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, Dropout, Dtype, MaxPool, relu
+from jaxcifar.models.gradients import relu
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, Dropout, Dtype, MaxPool
 
 
 class CNN(nn.Module):

@@ -7,7 +7,6 @@ the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.n
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from jax import lax
 
 from jaxcifar.machine import sharing
 from jaxcifar.models.convolution import conv2d
+from jaxcifar.models.gradients import batch_norm, gelu, max_pool, relu
 from jaxcifar.models.winograd import Dtype
 
 EXAMPLES = "examples"  # a random stream that is the same on all devices
@@ -113,7 +113,7 @@ class BatchNorm(nn.Module):
             x = (x.astype(jnp.float32) - running_mean.value) * (inverse * scale) + bias
             return x.astype(self.dtype)
         about = running_mean.value
-        y, mean, var = _batch_norm(x, scale, bias, about, self.epsilon, self.axis_name)
+        y, mean, var = batch_norm(x, scale, bias, about, self.epsilon, self.axis_name)
         count = x.size // features * sharing.devices(self.axis_name)
         self._keep(running_mean, mean)
         self._keep(running_var, var * (count / max(count - 1, 1)))
@@ -121,66 +121,6 @@ class BatchNorm(nn.Module):
 
     def _keep(self, running: nn.Variable, batch: jax.Array) -> None:
         running.value = self.momentum * running.value + (1 - self.momentum) * batch
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _batch_norm(
-    x: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    about: jax.Array,
-    epsilon: float,
-    axis_name: str | None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalise a batch, exchanging one sum; its derivative keeps nothing but `x`.
-
-    Args:
-      x: `[..., C]`.
-      scale: `[C]`.
-      bias: `[C]`.
-      about: `[C]`, what the mean is likely to be near: the devices' second moments are taken about
-        it, so that little cancels.
-      epsilon: added to the variance.
-      axis_name: of the devices that share the batch.
-
-    Returns:
-      `[..., C] float32`, the batch's mean and its biased variance, `[C]`. Gradients flow through
-      the first.
-    """
-    values = x.astype(jnp.float32)
-    axes = tuple(range(x.ndim - 1))
-    mean, var = values.mean(axes), values.var(axes)
-    if axis_name is not None:
-        moments = jnp.stack([mean - about, var + (mean - about) ** 2])
-        offset, square = sharing.total(moments, axis_name) / sharing.devices(axis_name)
-        mean, var = about + offset, square - offset**2
-    y = (values - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
-    return y, mean, var
-
-
-_Arrays = tuple[jax.Array, ...]
-
-
-def _batch_norm_fwd(x: jax.Array, scale: jax.Array, *others: Any) -> tuple[_Arrays, _Arrays]:
-    y, mean, var = _batch_norm(x, scale, *others)
-    return (y, mean, var), (x, scale, mean, var)
-
-
-def _batch_norm_bwd(
-    epsilon: float, axis_name: str | None, residuals: _Arrays, grads: _Arrays
-) -> _Arrays:
-    x, scale, mean, var = residuals
-    inverse = lax.rsqrt(var + epsilon)
-    grad, axes = grads[0], tuple(range(x.ndim - 1))
-    normalized = (x.astype(jnp.float32) - mean) * inverse
-    sums = jnp.stack([grad.sum(axes), (grad * normalized).sum(axes)])
-    count = x.size // x.shape[-1] * sharing.devices(axis_name)
-    by_mean, by_var = sharing.total(sums, axis_name) / count
-    x_grad = (grad - by_mean - normalized * by_var) * (inverse * scale)
-    return x_grad.astype(x.dtype), sums[1], sums[0], jnp.zeros_like(mean)
-
-
-_batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
 
 
 class Dropout(nn.Module):
@@ -203,15 +143,6 @@ class Dropout(nn.Module):
         return jnp.where(jax.vmap(draw)(keys), x / (1 - self.rate), 0)
 
 
-@jax.custom_vjp
-def relu(x: jax.Array) -> jax.Array:
-    """`max(x, 0)`; its derivative keeps the result, which the next layer keeps anyway."""
-    return jnp.maximum(x, 0)
-
-
-relu.defvjp(lambda x: (relu(x),) * 2, lambda y, grad: (jnp.where(y > 0, grad, 0),))
-
-
 class ReLU(nn.Module):
     """`relu`, as a module where the layer table lists it."""
 
@@ -222,24 +153,20 @@ class ReLU(nn.Module):
 
 
 class GELU(nn.Module):
-    """`x P(X <= x)` of a normal X (Hendrycks and Gimpel 2016), exact as PyTorch's is."""
+    """`gelu` as a module, where the layer table lists it."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Any shape."""
-        return nn.gelu(x, approximate=False)
+        return gelu(x)
 
 
 class MaxPool(nn.Module):
-    """Maximum over square windows side by side; pixels behind the last of them are dropped."""
+    """`max_pool` as a module, where the layer table lists it."""
 
     window: int = 2
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C]` -> `[B, H // window, W // window, C]`."""
-        size, channels = self.window, x.shape[-1]
-        height, width = (extent // size for extent in x.shape[1:3])
-        x = x[:, : height * size, : width * size]
-        # As a reduction, whose gradient is cheaper than that of XLA's window reduction.
-        return x.reshape(len(x), height, size, width, size, channels).max((2, 4))
+        return max_pool(x, self.window)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, Dtype, ReLU, relu
+from jaxcifar.models.gradients import relu
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, Dtype, ReLU
 
 
 class ResBlock(nn.Module):

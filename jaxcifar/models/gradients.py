@@ -1,0 +1,145 @@
+"""What layers compute where we know a cheaper derivative than the one that JAX finds."""
+
+import math
+from collections.abc import Iterator
+from functools import partial, reduce
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcifar.machine import sharing
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def batch_norm(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    about: jax.Array,
+    epsilon: float,
+    axis_name: str | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalise a batch, exchanging one sum; its derivative keeps nothing but `x`.
+
+    Args:
+      x: `[..., C]`.
+      scale: `[C]`.
+      bias: `[C]`.
+      about: `[C]`, what the mean is likely to be near: the devices' second moments are taken about
+        it, so that little cancels.
+      epsilon: added to the variance.
+      axis_name: of the devices that share the batch.
+
+    Returns:
+      `[..., C] float32`, the batch's mean and its biased variance, `[C]`. Gradients flow through
+      the first.
+    """
+    values = x.astype(jnp.float32)
+    axes = tuple(range(x.ndim - 1))
+    mean, var = values.mean(axes), values.var(axes)
+    if axis_name is not None:
+        moments = jnp.stack([mean - about, var + (mean - about) ** 2])
+        offset, square = sharing.total(moments, axis_name) / sharing.devices(axis_name)
+        mean, var = about + offset, square - offset**2
+    y = (values - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
+    return y, mean, var
+
+
+_Arrays = tuple[jax.Array, ...]
+
+
+def _batch_norm_fwd(x: jax.Array, scale: jax.Array, *others: Any) -> tuple[_Arrays, _Arrays]:
+    y, mean, var = batch_norm(x, scale, *others)
+    return (y, mean, var), (x, scale, mean, var)
+
+
+def _batch_norm_bwd(
+    epsilon: float, axis_name: str | None, residuals: _Arrays, grads: _Arrays
+) -> _Arrays:
+    x, scale, mean, var = residuals
+    inverse = lax.rsqrt(var + epsilon)
+    grad, axes = grads[0], tuple(range(x.ndim - 1))
+    normalized = (x.astype(jnp.float32) - mean) * inverse
+    sums = jnp.stack([grad.sum(axes), (grad * normalized).sum(axes)])
+    count = x.size // x.shape[-1] * sharing.devices(axis_name)
+    by_mean, by_var = sharing.total(sums, axis_name) / count
+    x_grad = (grad - by_mean - normalized * by_var) * (inverse * scale)
+    return x_grad.astype(x.dtype), sums[1], sums[0], jnp.zeros_like(mean)
+
+
+batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
+
+
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+    """`max(x, 0)`; its derivative keeps the result, which the next layer keeps anyway."""
+    return jnp.maximum(x, 0)
+
+
+relu.defvjp(lambda x: (relu(x),) * 2, lambda y, grad: (jnp.where(y > 0, grad, 0),))
+
+
+@jax.custom_vjp
+def gelu(x: jax.Array) -> jax.Array:
+    """`x P(X <= x)` of a normal X (Hendrycks and Gimpel 2016), by PyTorch's exact formula.
+
+    On a CPU a third of the time that `jax.nn.gelu` and its derivative take.
+    """
+    return x * _normal_cdf(x)
+
+
+def _gelu_bwd(x: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
+    density = jnp.exp(-0.5 * x * x) * (2 * math.pi) ** -0.5
+    return (grad * (_normal_cdf(x) + x * density),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_bwd)
+
+
+def _normal_cdf(x: jax.Array) -> jax.Array:
+    return 0.5 * (1 + lax.erf(x * 0.5**0.5))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def max_pool(x: jax.Array, size: int) -> jax.Array:
+    """Maximum over square windows side by side; pixels behind the last of them are dropped.
+
+    Of equal pixels the first has the gradient, as in PyTorch. On a CPU a fraction of the time that
+    XLA's window reduction, or a reduction of reshaped pixels, takes with its gradient.
+
+    Args:
+      x: `[B, H, W, C]`.
+      size: of a window, along both axes.
+
+    Returns:
+      `[B, H // size, W // size, C]`.
+    """
+    return reduce(jnp.maximum, (pixel for _, pixel in _window_pixels(x, size)))
+
+
+def _max_pool_bwd(
+    size: int, arrays: tuple[jax.Array, jax.Array], grad: jax.Array
+) -> tuple[jax.Array]:
+    x, most = arrays
+    (height, width), (rows, columns) = x.shape[1:3], most.shape[1:3]
+    found, x_grad = jnp.zeros(most.shape, bool), jnp.zeros_like(x)
+    for (i, j), pixel in _window_pixels(x, size):
+        chosen = (pixel == most) & ~found
+        found |= chosen
+        behind = height - i - (rows - 1) * size - 1, width - j - (columns - 1) * size - 1
+        pads = [(0, 0, 0), (i, behind[0], size - 1), (j, behind[1], size - 1), (0, 0, 0)]
+        x_grad += lax.pad(jnp.where(chosen, grad, 0), jnp.zeros((), x.dtype), pads)
+    return (x_grad,)
+
+
+max_pool.defvjp(lambda x, size: (y := max_pool(x, size), (x, y)), _max_pool_bwd)
+
+
+def _window_pixels(x: jax.Array, size: int) -> Iterator[tuple[tuple[int, int], jax.Array]]:
+    """Each place in a window, and that pixel of every window `[B, H // size, W // size, C]`."""
+    height, width = (extent // size * size for extent in x.shape[1:3])
+    for i, j in product(range(size), repeat=2):
+        yield (i, j), x[:, i:height:size, j:width:size]
