@@ -15,6 +15,7 @@ from experiments.cli import (
     add_keep,
     add_tensorboard,
     count,
+    data_folder,
     location,
     ordinal,
     run_command,
@@ -32,16 +33,19 @@ ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
 
 
 EXAMPLES = (
+    ("--arch cnn --dataset shapes10 --epochs 2", "a first try, offline: minutes"),
     ("--arch cnn --batch-size 128 --epochs 5", "ten rows by the CNN: an hour or two"),
-    ("--rows norm both --seeds 0 1 2", "two rows of the reference, three seeds each"),
-    ("--study my_study.toml --out mine", "a study of your own"),
+    ("--study experiments/studies/recipes_cnn.toml", "another study; yours is written likewise"),
 )
 
 
 def parser() -> Parser:
     """The command's options."""
     parser = Parser(
-        "ablation", "Carry out a study, a table of variations, and report on it.", EXAMPLES
+        "ablation",
+        "Carry out a study, a table of variations, and report on it. What no row of it\n"
+        "sets is as the options say, or else as the study says.",
+        EXAMPLES,
     )
     study = parser.add_argument_group("the study")
     study.add_argument(
@@ -86,8 +90,7 @@ def parser() -> Parser:
     add_keep(study)
     add_tensorboard(study)
     add_data_dir(study)
-    # Rows may set any of these; an option holds for the rows that don't.
-    add_config_options(parser, without=("seed",), default_of=lambda _: "the study's")
+    add_config_options(parser, without=("seed",), default_of=lambda _: None)
     return parser
 
 
@@ -137,6 +140,7 @@ def main(argv: Sequence[str]) -> None:
 
     kept, events = here["keep"] == "best", here["tensorboard"]
     tasks = plan(study, here["rows"], here["seeds"], out, here["force"], kept, events)
+    here["data_dir"] = data_folder(here["data_dir"])
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, here["devices"])
     use_compilation_cache()

@@ -23,26 +23,31 @@ def add_data_dir(parser: argparse.ArgumentParser, made: bool = False) -> None:
 
     Args:
       parser: to add to.
-      made: whether the command makes a folder that there is not; others take that for a slip.
+      made: whether the command makes a folder that there is not; others ask `data_folder`.
     """
     parser.add_argument(
         "--data-dir",
-        type=location if made else folder,
-        default=default_data_dir(),
+        type=location,
+        default=default_data_dir() if made else None,
         metavar="DIR",
         help="folder of prepared data sets (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)",
     )
 
 
-def folder(text: str) -> Path:
-    """An option's value: a folder with data sets, which must be there."""
-    path = location(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(
-            f"{text}: there is no such folder; mkdir it, or prepare a data set there with "
+def data_folder(given: Path | None) -> Path:
+    """What `--data-dir` means, to be asked for when all other words are understood.
+
+    Raises:
+      UsageError: there is no such folder.
+    """
+    if given is None:
+        return default_data_dir()
+    if not given.is_dir():
+        raise UsageError(
+            f"--data-dir {given}: there is no such folder; prepare a data set there with "
             "experiments.prepare"
         )
-    return path
+    return given
 
 
 def add_keep(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +122,8 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     sys.unraisablehook = _unless_given_up  # what orbax has begun when it fails, by its threads
     if not sys.warnoptions:  # a message is one line; whoever wants more says so to Python
         warnings.simplefilter("ignore")
-    say = teller(Console(stderr=True), fold=False)
+    # One line in a log, and lines as wide as the screen where there is one.
+    say = teller(Console(stderr=True), fold=sys.stderr.isatty())
     try:
         command()
     except UsageError as error:

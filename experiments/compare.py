@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from jaxcifar.report.records import RunRecord
 
 EXAMPLES = (
-    ("checkpoints/one checkpoints/two", "what differs, what they reached, in how long"),
-    ("checkpoints/cnn/*/seed0 --plot runs.png", "all rows of a study, and their curves"),
+    ("first checkpoints/ablation/norm/seed0", "what differs, what they reached, in how long"),
+    ("checkpoints/ablation/*/seed0 --plot runs.png", "all rows of a study, and their curves"),
 )
 _CELL = 24  # characters of a value, at most
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments.cli import add_data_dir, location, run_command
+from experiments.cli import add_data_dir, data_folder, location, run_command
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.run import show
 from jaxcifar.config import Config
 
 EXAMPLES = (
-    ("cnn.pth --arch cnn --run-dir mine", "a state dict by torch.save"),
-    ("cnn.safetensors --arch cnn --run-dir mine", "the same as safetensors"),
+    ("first.pth --arch cnn --run-dir again", "a state dict by torch.save"),
+    ("first.safetensors --arch cnn --run-dir again", "the same as safetensors"),
 )
 
 
@@ -63,7 +63,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Convert a state dict, evaluate it, and print the result."""
     options = vars(parser().parse_args(argv))
-    data_dir = options.pop("data_dir")
+    data_dir = data_folder(options.pop("data_dir"))
     weights, path = options.pop("weights"), options.pop("run_dir")
     how = {name: options.pop(name) for name in ("mean", "std", "overwrite")}
     if how["std"] and min(how["std"]) <= 0:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli import add_data_dir, count, location, run_command
+from experiments.cli import add_data_dir, count, data_folder, location, run_command
 from experiments.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import replacing, write_text
@@ -26,10 +26,10 @@ Say = Callable[[str], None]
 
 
 EXAMPLES = (
-    ("checkpoints/mine", "accuracy and calibration on the test images"),
-    ("checkpoints/mine --on corruptions", "on corrupted test images"),
-    ("checkpoints/mine --on slips", "how mistakes in evaluating would make it look"),
-    ("checkpoints/one checkpoints/two --on val", "two runs on the validation images"),
+    ("first", "accuracy and calibration on the test images of a run in the folder first"),
+    ("first --on corruptions", "on corrupted test images"),
+    ("first --on slips", "how mistakes in evaluating would make it look"),
+    ("checkpoints/ablation/*/seed0 --on val", "a study's rows on the validation images"),
 )
 
 
@@ -67,6 +67,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Evaluate, show and keep what is found."""
     options = parser().parse_args(argv)
+    options.data_dir = data_folder(options.data_dir)
 
     from experiments.evaluated import short_names, show
     from jaxcifar.machine import environment

@@ -25,9 +25,9 @@ _SUFFIXES = {
 
 
 EXAMPLES = (
-    ("mine --to onnx mine.onnx", "for ONNX Runtime"),
-    ("mine --to pytorch mine.pth", "a state dict, and a module that loads it"),
-    ("mine --to safetensors half.safetensors --half", "the weights alone, in half the bytes"),
+    ("first --to onnx first.onnx", "for ONNX Runtime"),
+    ("first --to pytorch first.pth", "a state dict, and a module that loads it"),
+    ("first --to safetensors half.safetensors --half", "the weights alone, in half the bytes"),
 )
 
 

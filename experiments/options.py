@@ -73,7 +73,7 @@ def add_config_options(
     parser: argparse.ArgumentParser,
     without: Collection[str] = (),
     only: Collection[str] = (),
-    default_of: Callable[[str], str] = reference_default,
+    default_of: Callable[[str], str | None] = reference_default,
 ) -> None:
     """One option for each field of `Config`; those not given are absent from the namespace.
 
@@ -81,7 +81,7 @@ def add_config_options(
       parser: to add to.
       without: fields that get none.
       only: fields that get one, if not all the others.
-      default_of: says what a field is if its option is not given.
+      default_of: says what a field is if its option is not given, or None to say nothing.
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
     for title, members in GROUPS.items():
@@ -92,12 +92,12 @@ def add_config_options(
             _add_field(group, fields[name], default_of(name))
 
 
-def _add_field(group: Any, field: dataclasses.Field, default: str) -> None:
+def _add_field(group: Any, field: dataclasses.Field, default: str | None) -> None:
     options = {k: v for k, v in field.metadata.items() if k in ("help", "choices", "type")}
     options["default"] = argparse.SUPPRESS
     if field.name in registry.KINDS:
         options["help"] += f": {names(field.name)}"
-    options["help"] += f"{_whose(field.name)} (default: {default})"
+    options["help"] += _whose(field.name) + (f" (default: {default})" if default else "")
     if field.name == "arch_args":
         options |= {"nargs": "+", "action": _Arguments, "metavar": "NAME=VALUE"}
     elif field.type is bool:

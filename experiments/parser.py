@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxcifar.errors import printable
+from jaxcifar.errors import UsageError
 from jaxcifar.registry import did_you_mean
 
 # What people type who know other programs: the options that they may mean, the first that a command
@@ -24,8 +24,8 @@ _ELSEWHERE = {
     "e": ("epochs",),
     "f": ("force", "overwrite"),
     "gpus": ("devices",),
-    "j": ("at-once", "devices"),
-    "jobs": ("at-once", "devices"),
+    "j": ("at-once",),
+    "jobs": ("at-once",),
     "k": ("top",),
     "lr": ("learning-rate",),
     "m": ("arch", "momentum"),
@@ -45,6 +45,9 @@ _ELSEWHERE = {
     "scheduler": ("schedule",),
     "wd": ("weight-decay",),
 }
+# Of data loaders' workers, which other programs have.
+_NEEDLESS = "none is needed, as images are prepared where they are trained on"
+_WORKERS = ("j", "num-workers", "workers")
 
 
 def program(name: str) -> str:
@@ -95,9 +98,8 @@ class Parser(argparse.ArgumentParser):
         return f"{self.format_usage()}\n{full.partition(chr(10) * 2)[2]}"
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2."""
-        message = message.removeprefix("argument ")
-        self.exit(2, f"{self.prog}: {printable(message)} (see --help)\n")
+        """Raise `UsageError`, as for all that a user gets wrong."""
+        raise UsageError(f"{message.removeprefix('argument ')} (see --help)")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse an option that there is not, before anything is said of those that are missing."""
@@ -126,6 +128,8 @@ class Parser(argparse.ArgumentParser):
         longer = [name for name in known if len(bare) > 1 and name.startswith(f"--{bare}")]
         if near := [*elsewhere, *longer]:
             return f"; did you mean {near[0]}?"
+        if bare in _WORKERS:
+            return f"; {_NEEDLESS}"
         meant = did_you_mean(f"--{bare}", known).strip()
         return f"; {meant}" if meant else ""
 

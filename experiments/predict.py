@@ -21,7 +21,7 @@ _NAME = 40  # characters of a file's name in the table
 
 EXAMPLES = (
     ("photo.jpg", "by the CNN that comes with the package"),
-    ("photos/ --run checkpoints/mine --top 5", "a folder of images, by a run of yours"),
+    ("photos/ --run first --top 5", "a folder of images, by a run of yours"),
     ("photos/ --sheet sheet.png", "the same as a picture"),
 )
 

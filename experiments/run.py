@@ -15,6 +15,7 @@ from experiments.cli import (
     add_keep,
     add_tensorboard,
     count,
+    data_folder,
     location,
     ordinal,
     run_command,
@@ -27,8 +28,11 @@ from jaxcifar.machine.event_file import require_tensorboard
 
 EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN by the best settings we know: 91% of CIFAR-10"),
-    ("--arch cnn --dataset shapes10 --epochs 2", "a first try without the internet: minutes"),
-    ("--dataset auto --run-dir mine", "ResNet-18, on CIFAR-10 or, if it can't be had, shapes10"),
+    (
+        "--arch cnn --dataset auto --epochs 2 --run-dir first",
+        "a first try: minutes, on CIFAR-10 or, offline, images that are drawn",
+    ),
+    ("--arch resnet18", "the reference's best run; on a GPU, for it takes hours on a CPU"),
 )
 
 
@@ -76,6 +80,7 @@ def main(argv: Sequence[str]) -> None:
     overrides, here = parse(argv)
     auto = overrides.get("dataset") == "auto"
     config = Config.create(**{**overrides, "dataset": "cifar10"} if auto else overrides)
+    here["data_dir"] = data_folder(here["data_dir"])
 
     if here["tensorboard"]:
         require_tensorboard()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
@@ -51,6 +52,27 @@ def test_errors_are_one_line_without_what_libraries_add(capfd, monkeypatch, erro
     assert len(line) <= 1010
 
 
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_an_error_is_as_wide_as_the_screen(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Screen())
+    monkeypatch.setenv("COLUMNS", "40")
+
+    def fail():
+        raise UsageError("--arch resnet8: no such network; did you mean resnet18? choose another")
+
+    with pytest.raises(SystemExit):
+        run_command(fail)
+    assert sys.stderr.getvalue() == (
+        "error: --arch resnet8: no such network;\n  did you mean resnet18? choose another\n"
+    )
+
+
 def test_options_are_told_in_one_line(capfd):
     parser = Parser("x", "")
     parser.add_argument("--epochs", type=int)
@@ -61,7 +83,7 @@ def test_options_are_told_in_one_line(capfd):
         ["--" + FORGED * 500],
     ):
         with pytest.raises(SystemExit) as left:
-            parser.parse_args(words)
+            run_command(partial(parser.parse_args, words))
         assert left.value.code == 2
         [line] = capfd.readouterr().err.splitlines()
         assert line.isprintable()
