@@ -130,8 +130,9 @@ def _percent(values: Any, name: str) -> str:
 
 
 def _rate(run: "RunRecord") -> str:
-    rates = [row["images_per_second"] for row in run.history]
-    return f"{sum(rates) / len(rates):,.0f}" if rates else "-"
+    from jaxcifar.runs.result import mean_rate
+
+    return f"{mean_rate(run.history):,.0f}" if run.history else "-"
 
 
 def draw(names: Sequence[str], runs: Sequence["RunRecord"], file: Any, form: str) -> None:

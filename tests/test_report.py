@@ -24,7 +24,7 @@ from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.reading import read_records, read_run
 from jaxcifar.report.statistics import single_changes
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.plots import SPLITS, plot_curves
+from jaxcifar.runs.plots import SPLITS, epoch_ticks, plot_curves
 from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.studies.study import Study
 
@@ -200,7 +200,8 @@ def test_collapsed_runs_are_named(tmp_path):
         config = Config.create("cnn", epochs=4, learning_rate=0.1 + len(name))
         write_run(tmp_path / name, config, 0.1, 0.1, matrix=matrix)
     text = report(tmp_path)
-    assert "collapsed: it says “cat” for every test image (10.00% right)" in text
+    summary = text.partition("## Contents")[0]
+    assert "“one”, seed 0, collapsed: it says “cat” for every test image (10.00% right)" in summary
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text
     write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8)
@@ -209,6 +210,11 @@ def test_collapsed_runs_are_named(tmp_path):
     text = report(tmp_path)
     assert "None can be told apart" not in text
     assert len(re.findall("always saying|collapsed:", text)) == 2
+
+
+def test_the_summary_says_what_the_best_row_is(tmp_path):
+    text = report(write_study(tmp_path, {"raw": [(0.7, 0.8, 0.2)], "fast": [(0.8, 0.9, 0.2)]}))
+    assert re.search(r"with “fast” \(normalisation yes, learning rate 0\.1.*\), one seed", text)
 
 
 def test_the_winner_follows_the_runs(tmp_path):
@@ -315,6 +321,14 @@ def test_the_page_stands_alone_and_says_the_same(three_seeds):
     assert "width=device-width" in page
     for line in re.findall(r"^#+ (.*)$", text, re.M):
         assert f">{line}</h" in page
+
+
+def test_the_axis_of_epochs_shows_the_first_the_last_and_round_ones():
+    assert epoch_ticks(1) == [1]
+    assert epoch_ticks(8) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert epoch_ticks(20) == [1, 5, 10, 15, 20]
+    assert epoch_ticks(101) == [1, 20, 40, 60, 80, 101]  # 100 would run into 101
+    assert epoch_ticks(30, most=4) == [1, 10, 20, 30]
 
 
 def test_curves_are_means_and_differ_without_their_colours(monkeypatch, tmp_path):

@@ -19,6 +19,7 @@ from rich.console import Console
 from experiments import bench
 from experiments.__main__ import COMMANDS
 from experiments.options import GROUPS
+from experiments.run import show
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import duration, fitted, folded, never_silent
@@ -193,6 +194,30 @@ def test_time_left_does_not_take_compiling_for_slow_training():
     assert pace.spent() == {
         COMPILING: 12, TRAINING: 5, VALIDATING: 1, TESTING: 7, "the rest": 1,
     }  # fmt: skip
+
+
+def test_a_collapsed_run_is_named_at_its_end():
+    said = []
+    confusion = np.zeros((3, 3), int)
+    confusion[:, 1] = 100
+    result = {
+        "test_accuracy": 1 / 3,
+        "dataset": "mine",
+        "class_accuracy": {"ant": 0.0, "bee": 1.0, "wasp": 0.0},
+        "confusion_matrix": confusion.tolist(),
+        "last_epoch": {"epoch": 2, "test_accuracy": 1 / 3},
+        "selected_epoch": 1,
+        "selection_rule": "the last",
+        "wall_seconds": 1.0,
+        "images_per_second": 1.0,
+        "device": "cpu",
+        "compute_dtype": "float32",
+    }
+    show(said.append, result, Path("there"))
+    assert "collapsed       it takes every image for bee: nothing was learnt" in said
+    said.clear()
+    show(said.append, result | {"confusion_matrix": np.eye(3, dtype=int).tolist()}, Path("there"))
+    assert not any("collapsed" in line for line in said)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from jaxcifar.report.pictures import Draw
 from jaxcifar.report.records import RunRecord, Variation
@@ -17,6 +16,7 @@ from jaxcifar.runs.plots import (
     TEST,
     draw_chosen,
     draw_mean,
+    epoch_ticks,
     figure_with_axes,
     in_percent,
     plot_curves,
@@ -84,6 +84,7 @@ def _plot_panels(variations: Sequence[Variation], title: str, path: Path) -> Non
     for panel, variation in zip(panels, variations, strict=False):
         panel.fill_between(range(1, len(means[0]) + 1), *span, color="#e2e2e2", lw=0)
         _draw_panel(panel, variation)
+    panels[0].set_xticks(epoch_ticks(len(means[0]), most=4))  # of all: they share their axis
     for panel in panels[len(variations) :]:
         panel.set_axis_off()
     figure.supxlabel("epoch", fontsize=10)
@@ -105,7 +106,6 @@ def _draw_panel(panel: Axes, variation: Variation) -> None:
     draw_chosen(panel, curve, [run.result["selected_epoch"] for run in variation.runs], color)
     panel.set_title(_with_figure(variation, 16), fontsize=9, parse_math=False)
     panel.grid(alpha=0.3)
-    panel.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     in_percent(panel.yaxis)
 
 

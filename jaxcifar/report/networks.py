@@ -11,7 +11,7 @@ from jaxcifar.report.evaluated import evaluation_context
 from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import Draw, Pictures
 from jaxcifar.report.records import Network, RunRecord
-from jaxcifar.report.wording import plain
+from jaxcifar.report.wording import plain, settings_among
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.plots import plot_mistakes
 
@@ -24,6 +24,7 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
     return {
         "title": plain(title),
         "winner": winner,
+        "winner_settings": settings_among(winner, network.variations),
         "best": best,
         "variations": network.variations,
         "converted": network.converted and _origin(network),

@@ -23,6 +23,7 @@ _MARKUP = re.compile(
 _NUMBERED = re.compile(r"^(\d+)([.)])(?= |$)")  # an item of a list
 _DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24,}\b")
 _LISTED = 6  # names in a sentence
+_SETTINGS = 4  # of a row in a sentence
 _LONGEST = 500  # of a text from outside
 
 
@@ -130,6 +131,13 @@ def changes_in_words(differing: dict[str, tuple[Any, Any]]) -> str:
 
 def _set(value: Any) -> str:
     return "not set" if value is None else field_value(value)
+
+
+def settings_among(variation: Variation, variations: Sequence[Variation]) -> str:
+    """What sets a row apart from the others, " (augmentation yes, learning rate 0.1)"."""
+    fields = varied_fields(variations)[:_SETTINGS]
+    words = (f"{field_title(name)} {_set(variation.settings.get(name))}" for name in fields)
+    return f" ({', '.join(words)})" if fields else ""
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:

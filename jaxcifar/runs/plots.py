@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from jaxcifar.errors import printable
 from jaxcifar.runs.saved import Row
@@ -114,7 +114,15 @@ def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
     if len(curves) > 1:
         color = style["color"]
         axes.fill_between(epochs, curves.min(0), curves.max(0), color=color, alpha=0.15, lw=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xticks(epoch_ticks(round(axes.dataLim.xmax)))  # of the longest curve so far
+
+
+def epoch_ticks(epochs: int, most: int = 8) -> list[int]:
+    """The first epoch, the last and round ones between them, about `most` in all."""
+    sizes = (size * 10**power for power in range(10) for size in (1, 2, 5))
+    step = next(size for size in sizes if epochs <= size * most)
+    between = [n for n in range(step, epochs, step) if n > 1 and epochs - n > step / 2]
+    return sorted({1, *between, epochs})
 
 
 def plot_mistakes(

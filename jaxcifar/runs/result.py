@@ -78,7 +78,6 @@ def trained_figures(history: Sequence[Row], epoch: int, last: dict[str, Any]) ->
       epoch: the one that validation chose.
       last: `evaluate` of the last epoch's weights on the test images.
     """
-    images = sum(row["seconds"] * row["images_per_second"] for row in history)
     return {
         "selected_epoch": epoch,
         **_chosen(history[epoch - 1]),
@@ -87,8 +86,14 @@ def trained_figures(history: Sequence[Row], epoch: int, last: dict[str, Any]) ->
             "test_accuracy": decimal(last["accuracy"]),
             "test_loss": decimal(last["loss"]),
         },
-        "images_per_second": images / sum(row["seconds"] for row in history),
+        "images_per_second": mean_rate(history),
     }
+
+
+def mean_rate(history: Sequence[Row]) -> float:
+    """Training images a second over all epochs of `metrics.jsonl`, one at least."""
+    images = sum(row["seconds"] * row["images_per_second"] for row in history)
+    return images / sum(row["seconds"] for row in history)
 
 
 def _chosen(row: Row) -> dict[str, Any]:
