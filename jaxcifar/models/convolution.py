@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcifar.models.gradients import pointwise
 from jaxcifar.models.winograd import Dtype, Extents, padded, winograd
 
 _FEW_CHANNELS = 8  # up to here a product over channels alone is too thin
@@ -89,7 +90,7 @@ def _by_products(
     operands: Dtype,
 ) -> jax.Array:
     if len(kernel) == 1:
-        return x[:, ::stride, ::stride] @ kernel[0, 0] + bias
+        return pointwise(x[:, ::stride, ::stride], kernel[0, 0]) + bias
     before, extents = padding[0], _extents(x.shape, kernel.shape[:2], stride, padding)
     if stride == 2:  # the same as a 2x2 kernel on 2x2 blocks of pixels
         x, kernel = _blocks(x), _kernel_of_blocks(kernel, before)
