@@ -18,6 +18,11 @@ COMMANDS = (
     "prepare", "run", "ablation", "compare", "report", "predict", "evaluate", "export", "convert",
     "summary", "bench", "scaling",
 )  # fmt: skip
+# What else they might be called.
+_ELSEWHERE = {
+    "classify": "predict", "download": "prepare", "eval": "evaluate", "fit": "run",
+    "plot": "report", "study": "ablation", "test": "evaluate", "train": "run",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -36,10 +41,9 @@ def show(name: str) -> None:
       UsageError: `name` asks for something else.
     """
     if name not in ("-h", "--help", "help"):
-        raise UsageError(
-            f"there is no command {name}; {did_you_mean(name, COMMANDS)}they are "
-            f"{', '.join(COMMANDS)}"
-        )
+        other = _ELSEWHERE.get(name)
+        meant = f"did you mean {other}? " if other else did_you_mean(name, COMMANDS)
+        raise UsageError(f"there is no command {name}; {meant}they are {', '.join(COMMANDS)}")
     say = teller(Console())
     for command in COMMANDS:
         source = Path(__file__).with_name(f"{command}.py").read_text()

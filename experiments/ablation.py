@@ -27,15 +27,18 @@ from experiments.ranking import show
 from jaxcifar.errors import RunError
 from jaxcifar.machine.event_file import require_tensorboard
 from jaxcifar.machine.terminal import teller
+from jaxcifar.registry import did_you_mean
 from jaxcifar.studies.study import Study
 
-ABLATION = Path(__file__).parent / "studies" / "ablation.toml"
+_STUDIES = Path(__file__).parent / "studies"
+ABLATION = _STUDIES / "ablation.toml"
+SHIPPED = tuple(sorted(file.stem for file in _STUDIES.glob("*.toml")))
 
 
 EXAMPLES = (
-    ("--arch cnn --dataset shapes10 --epochs 2", "a first try, offline: minutes"),
-    ("--arch cnn --batch-size 128 --epochs 5", "ten rows by the CNN: an hour or two"),
-    ("--study experiments/studies/recipes_cnn.toml", "another study; yours is written likewise"),
+    ("--arch cnn --epochs 2 --out rows", "ten rows by the CNN: a quarter of an hour"),
+    ("", "the reference's ten rows, by ResNet-18: a GPU takes minutes, a CPU days"),
+    ("--study recipes_cnn --seeds 0 1 2", "another study that comes with it, three seeds a row"),
 )
 
 
@@ -43,17 +46,18 @@ def parser() -> Parser:
     """The command's options."""
     parser = Parser(
         "ablation",
-        "Carry out a study, a table of variations, and report on it. What no row of it\n"
-        "sets is as the options say, or else as the study says.",
+        "Carry out a study, a table of variations, and report on it. An option holds for\n"
+        "all rows that don't set the same themselves; without it the study's holds.",
         EXAMPLES,
     )
     study = parser.add_argument_group("the study")
     study.add_argument(
         "--study",
-        type=location,
+        type=study_file,
         default=ABLATION,
         metavar="FILE",
-        help="file of rows, TOML (default: the ten-row ablation)",
+        help=f"file of rows, TOML, or one that comes with it: {', '.join(SHIPPED)} (default: "
+        "ablation, the reference's ten rows)",
     )
     study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows (default: all)")
     study.add_argument(
@@ -92,6 +96,17 @@ def parser() -> Parser:
     add_data_dir(study)
     add_config_options(parser, without=("seed",), default_of=lambda _: None)
     return parser
+
+
+def study_file(text: str) -> Path:
+    """A file, or the name of a study that comes with this command."""
+    path = location(text)
+    if path.suffix or path.exists() or len(path.parts) > 1:
+        return path
+    if text not in SHIPPED:
+        meant = did_you_mean(text, SHIPPED)
+        raise argparse.ArgumentTypeError(f"{text}: no such file or study; {meant}name a .toml file")
+    return _STUDIES / f"{text}.toml"
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -161,9 +176,9 @@ def main(argv: Sequence[str]) -> None:
     damaged: list[str] = []
     if any(RunFolder(task.path).result.exists() for task in tasks):
         records = read_records(out)
-        show(console, records, out)
+        show(console, records)
         damaged = [task.name for task in mine if task.path in records.unreadable]
-        say(f"report: {write_report(out)}, and the same in REPORT.md")
+        say(f"report: {write_report(out, say)}, and the same in REPORT.md")
     if errors:
         raise RunError(f"{len(errors)} of {len(mine)} runs failed: {', '.join(errors)}")
     if damaged:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from experiments.parser import program
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
@@ -44,8 +45,8 @@ def data_folder(given: Path | None) -> Path:
         return default_data_dir()
     if not given.is_dir():
         raise UsageError(
-            f"--data-dir {given}: there is no such folder; prepare a data set there with "
-            "experiments.prepare"
+            f"--data-dir {given}: there is no such folder; prepare a data set there: "
+            f"{program('prepare')} --data-dir {given}"
         )
     return given
 

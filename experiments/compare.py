@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from jaxcifar.report.records import RunRecord
 
 EXAMPLES = (
-    ("first checkpoints/ablation/norm/seed0", "what differs, what they reached, in how long"),
-    ("checkpoints/ablation/*/seed0 --plot runs.png", "all rows of a study, and their curves"),
+    ("first rows/norm/seed0", "what differs, what they reached, in how long"),
+    ("rows/*/seed0 --plot runs.png", "all rows of a study, and their curves"),
 )
 _CELL = 24  # characters of a value, at most
 
@@ -50,7 +50,9 @@ def main(argv: Sequence[str]) -> None:
     runs = []
     for path in paths:
         if not (path / "config.json").is_file():
-            raise UsageError(f"{path}: no run (it has no config.json)")
+            inside = sorted(file.parent for file in path.glob("*/config.json"))[:1]
+            where = f"; {inside[0]} is one" if inside else ""
+            raise UsageError(f"{path}: no run (it has no config.json){where}")
         try:
             runs.append(read_run(path))
         except RunError as error:
@@ -99,15 +101,16 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
 
 def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """The settings in which they are not all the same, in the order of a config."""
-    from jaxcifar.settings import applicable, spelled
+    from jaxcifar.report.wording import field_title, in_words
+    from jaxcifar.settings import applicable
 
     settings = [applicable(run.config.settings()) for run in runs]
     rows = {}
     for name in dict.fromkeys(key for values in settings for key in values):
         digest = name.endswith("sha256") or name == "sources" or name.startswith("SHA-256")
-        cells = [spelled(v[name]) if v.get(name) is not None else "-" for v in settings]
+        cells = ["-" if v.get(name) is None else in_words(v[name]) for v in settings]
         if len(set(cells)) > 1:
-            rows[name] = [cell[:8] for cell in cells] if digest else cells
+            rows[field_title(name)] = [cell[:8] for cell in cells] if digest else cells
     return rows
 
 

@@ -29,7 +29,7 @@ EXAMPLES = (
     ("first", "accuracy and calibration on the test images of a run in the folder first"),
     ("first --on corruptions", "on corrupted test images"),
     ("first --on slips", "how mistakes in evaluating would make it look"),
-    ("checkpoints/ablation/*/seed0 --on val", "a study's rows on the validation images"),
+    ("rows/*/seed0 --on val", "a study's rows on the validation images"),
 )
 
 

@@ -37,6 +37,9 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
         for figures in evaluation["sets"].values()
     ]
     if found:
+        for run, figures in found:
+            if (name := _only_answer(figures)) is not None:
+                say(f"{run}, {figures['title']}: collapsed, every image is taken for {name}")
         console.print(_accuracies(found))
         console.print(_calibrations(found))
         say(
@@ -62,6 +65,14 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
                 f"{run}: test images looked at {len(lines) + 1} times: when the run ended, and by "
                 f"evaluating, last {last['date']} ({last['purpose']})"
             )
+
+
+def _only_answer(figures: Figures) -> str | None:
+    """The class that every image of several classes is taken for."""
+    accuracies = figures["class_accuracy"]
+    right = [name for name, accuracy in accuracies.items() if accuracy > 0]
+    only = len(accuracies) > 1 and len(right) == 1 and accuracies[right[0]] == 1
+    return right[0] if only else None
 
 
 def _table(title: str, names: Sequence[str], columns: Sequence[str]) -> Table:
@@ -137,7 +148,9 @@ def _mistakes(run: str, figures: Figures) -> list[str]:
 
 def _slips(evaluations: Evaluations) -> Table:
     found = {run: said["slips"] for run, said in evaluations.items() if "slips" in said}
-    table = _table("Accuracy where whoever evaluates slips", ("slip",), list(found))
+    images = min(said["images"] for said in found.values())
+    title = f"Accuracy on {images:,} test images where whoever evaluates slips"
+    table = _table(title, ("slip",), list(found))
     names = dict.fromkeys(name for said in found.values() for name in said["accuracy"])
     table.add_row("none", *(f"{said['clean']:.2%}" for said in found.values()), end_section=True)
     for name in names:

@@ -110,14 +110,16 @@ class Parser(argparse.ArgumentParser):
             if action.nargs == argparse.REMAINDER
             for option in action.option_strings
         }
+        unknown = []
         for word in words:
             option = word.partition("=")[0]
             if word == "--" or option in rest:
                 break
-            if word.startswith("-") and option not in self._option_string_actions:
-                if _is_number(word) or " " in word or word == "-":
-                    continue
-                self.error(f"there is no option {option}{self._meant(option)}")
+            plain = _is_number(word) or " " in word or word == "-"
+            if word.startswith("-") and not plain and option not in self._option_string_actions:
+                unknown.append(f"there is no option {option}{self._meant(option)}")
+        if unknown:
+            self.error(" ".join(dict.fromkeys(unknown)))
         return super().parse_known_args(words, namespace)
 
     def _meant(self, option: str) -> str:

@@ -1,6 +1,5 @@
 """What a study came to, as its command shows it: all rows, and the best."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -15,13 +14,12 @@ if TYPE_CHECKING:
     from jaxcifar.report.records import Network, Records, Variation
 
 
-def show(console: Console, records: "Records", out: Path) -> None:
+def show(console: Console, records: "Records") -> None:
     """Print a table of each network's rows, in the study's order, and which row is the best.
 
     Args:
       console: where.
       records: of the study's folder.
-      out: that folder.
     """
     say = teller(console)
     for network in records.networks:
@@ -30,8 +28,6 @@ def show(console: Console, records: "Records", out: Path) -> None:
     if records.on_all:
         console.print(_on_all_table(records))
         say("Trained on all images: with none to validate, no row can be called the best.")
-    for path, why in records.unreadable.items():
-        say(f"left out: {path.relative_to(out)}: {why}")
 
 
 def _table(network: "Network") -> Table:

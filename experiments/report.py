@@ -11,7 +11,7 @@ from jaxcifar.machine.terminal import teller
 
 EXAMPLES = (
     ("checkpoints", "of all that was run"),
-    ("checkpoints/ablation", "of one study"),
+    ("rows", "of one study"),
 )
 
 
@@ -32,7 +32,8 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.report import write_report
 
-    teller(Console())(f"report: {write_report(options.folder)}, and the same in REPORT.md")
+    say = teller(Console())
+    say(f"report: {write_report(options.folder, say)}, and the same in REPORT.md")
 
 
 if __name__ == "__main__":

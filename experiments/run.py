@@ -138,7 +138,9 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
 def not_cifar10(title: str) -> Panel:
     """The notice that can't be missed."""
     return Panel(
-        f"These are NOT CIFAR-10 results: the images are {title}.", style="bold red", expand=False
+        f"NOT CIFAR-10: the images are {title.partition(' (')[0]}, drawn by a program.",
+        style="bold red",
+        expand=False,
     )
 
 

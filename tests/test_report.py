@@ -162,10 +162,11 @@ def test_the_winner_is_told_from_the_others_by_welchs_test(three_seeds):
     norm, fast, raw = [0.81, 0.82, 0.83], [0.815, 0.825, 0.845], [0.71, 0.73, 0.72]
     margin = np.mean(fast) - np.mean(norm)
     p = stats.ttest_ind(fast, norm, equal_var=False).pvalue
-    assert "**fast** won among 3 candidates (3 seeds each)" in three_seeds[1]
+    assert p > 0.05  # so it is first, but has not won
+    assert "**fast** is first among 3 candidates (3 seeds each)" in three_seeds[1]
     assert f"{100 * margin:.2f} points ahead of “norm” (95% interval " in three_seeds[1]
     assert f"p = {math.floor(1000 * p) / 1000:.3f}, by seeds)" in three_seeds[1]
-    assert "It can't be told apart from “norm”." in three_seeds[1]
+    assert "It can't be told apart from “norm”: none of these has won." in three_seeds[1]
     assert stats.ttest_ind(fast, raw, equal_var=False).pvalue < 0.05  # raw is not named
 
 
@@ -201,7 +202,7 @@ def test_collapsed_runs_are_named(tmp_path):
         write_run(tmp_path / name, config, 0.1, 0.1, matrix=matrix)
     text = report(tmp_path)
     summary = text.partition("## Contents")[0]
-    assert "“one”, seed 0, collapsed: it says “cat” for every test image (10.00% right)" in summary
+    assert "seed 0, collapsed: it says “cat” for every test image (10.00% right)" in summary
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text
     write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8)
@@ -210,6 +211,21 @@ def test_collapsed_runs_are_named(tmp_path):
     text = report(tmp_path)
     assert "None can be told apart" not in text
     assert len(re.findall("always saying|collapsed:", text)) == 2
+
+
+def test_what_is_left_out_is_told_and_stands_in_the_summary(tmp_path):
+    write_study(tmp_path, {"raw": [(0.7, 0.8, 0.2)], "fast": [(0.8, 0.9, 0.2)]})
+    (tmp_path / "raw" / "seed0" / "result.json").write_text("[")
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, file, **options: None)
+        write_report(tmp_path, said.append)
+    assert said[0].startswith("left out: raw/seed0: result.json")
+    assert said[1] == "left out: norm: not begun"
+    text = (tmp_path / "REPORT.md").read_text()
+    summary = text.partition("## Contents")[0]
+    assert "because not finished or not readable: norm and raw/seed0." in summary
+    assert "1 of 3 rows" in text
 
 
 def test_the_summary_says_what_the_best_row_is(tmp_path):
@@ -418,7 +434,7 @@ def test_arguments_of_an_own_network_are_columns_and_single_changes(tmp_path):
     }
     modules = set(sys.modules)
     text = report(write_own_study(tmp_path, rows))
-    assert "| row | validation | test | reference | depth | width |" in text
+    assert "| row | validation | test | depth | width |" in text
     assert re.search(r"\| deep \| 70.00% \| .* \| 8 \| – \|", text)
     assert "| width 64 → 128 | wide → wider | +1.00 |" in text
     assert "| depth not set → 8 | plain → deep | +10.00 |" in text
@@ -432,7 +448,7 @@ def test_rows_may_vary_the_network_itself(tmp_path):
     config = tmp_path / "theirs" / "seed0" / "config.json"
     config.write_text(own_config(arch="resnet18").to_json())
     text = report(tmp_path)
-    assert "| row | validation | test | reference | network |" in text
+    assert "| row | validation | test | network |" in text
     assert "| network net.py:Mixer → resnet18 | mine → theirs | +10.00 |" in text
 
 

@@ -251,4 +251,4 @@ def test_a_slip_may_explain_some_figures_and_not_others():
     lines = [{"name": "a", "reference": 0.21, **low}, {"name": "b", "reference": 0.7, **low}]
     said = mismatch_verdict(lines)
     assert said.startswith("That explains some: “a” falls from 80.00% to 20.00%")
-    assert "does not explain the others: “b” falls" in said
+    assert "does not explain the other: “b” falls" in said

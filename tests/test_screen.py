@@ -16,6 +16,7 @@ import pytest
 from conftest import assert_one_line_error, command, finish, obeyed, start
 from rich.console import Console
 
+from experiments import __main__ as commands
 from experiments import bench
 from experiments.__main__ import COMMANDS
 from experiments.options import GROUPS
@@ -80,7 +81,7 @@ def test_runs_are_compared(study, folder):
     assert done.returncode == 0, done.stderr
     assert fits(done.stdout)
     rows = dict(re.findall(r"^(\S[^(]*?)  +(.*)$", done.stdout, re.M))
-    assert rows["learning_rate"].split() == ["0.0001", "0.001"]
+    assert rows["learning rate"].split() == ["0.0001", "0.001"]
     assert "batch_size" not in rows  # the same in both
     assert rows["epochs trained"].split() == ["2", "of", "2"] * 2
     result = json.loads(Path(runs[0], "result.json").read_text())
@@ -152,8 +153,8 @@ def test_the_least_important_goes_first():
 
 
 def test_durations_in_words():
-    said = [duration(s) for s in (0.4, 99, 150, 3600 * 2 + 300, 3600 * 9, 86400 * 3)]
-    assert said == ["0 s", "99 s", "2 min", "2 h 5 min", "9 h", "3 days"]
+    said = [duration(s) for s in (0.4, 101, 250, 3600 * 2 + 300, 3600 * 9, 86400 * 3)]
+    assert said == ["0 s", "101 s", "4 min", "2 h 5 min", "9 h", "3 days"]
 
 
 def test_what_is_silent_for_long_says_what_it_does():
@@ -182,8 +183,10 @@ def test_time_left_does_not_take_compiling_for_slow_training():
         assert pace.left() == pytest.approx(9 + 400 / 300 + 2 * 10 / 3 / 2)
         now[0] += 4
         pace.train(400)
+    left = pace.left()
     with pace.during(VALIDATING):
         now[0] += 3
+        assert pace.left() == pytest.approx(left - 3)  # nothing is counted yet, but time goes on
         compiled[0] += 2
     pace.look_at(100)
     assert pace.left() == pytest.approx(5 + 300 * 0.01 + 12 / 6)
@@ -253,6 +256,8 @@ def test_every_option_of_an_experiment_stands_in_one_group():
         ("export", "a --too onnx b", "did you mean --to?"),
         ("export", "a --to onxx b", "did you mean onnx?"),
         ("run", "-j 4", "none is needed"),
+        ("run", "--lr 1 --wd 1", "--learning-rate? there is no option --wd; did you mean --weight"),
+        ("ablation", "--study recipe_cnn", "did you mean recipes_cnn?"),
         ("run", "--data-dir /nowhere", "/nowhere: there is no such folder"),
         ("run", "--data-dir /nowhere --arch resnet8", "did you mean resnet18?"),
         ("run", "--recipe strng --data-dir /nowhere", "did you mean strong?"),
@@ -262,6 +267,13 @@ def test_every_option_of_an_experiment_stands_in_one_group():
 def test_slips_are_understood(name, words, meant):
     with pytest.raises(UsageError, match=re.escape(meant)):
         importlib.import_module(f"experiments.{name}").main(shlex.split(words))
+
+
+def test_other_programs_names_of_commands_are_understood():
+    with pytest.raises(UsageError, match="did you mean run"):
+        commands.show("train")
+    with pytest.raises(UsageError, match="did you mean evaluate"):
+        commands.show("evalute")
 
 
 def test_values_that_begin_with_a_dash_are_no_options():

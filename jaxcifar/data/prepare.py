@@ -1,5 +1,7 @@
 """From wherever the data is to records in memory: prepare once, then read a validated cache."""
 
+import contextlib
+import io
 import os
 import shutil
 import sys
@@ -107,7 +109,8 @@ def _through_tfds(
                 f"Downloading {entry.title} ({builder.url_infos[url].size / 1e6:.0f} MB) from {url}"
             )
         say(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
-        builder.download_and_prepare(file_format="parquet")
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS's account of a download, or of none
+            builder.download_and_prepare(file_format="parquet")
     say(f"Decoding {entry.title}, once.")
     return _decode(builder, entry)
 

@@ -77,8 +77,8 @@ def fitted(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 48 s, 12 min, 2 h 5 min, 3 days."""
-    if seconds < 100:
+    """A time as people say it: 48 s, 101 s, 12 min, 2 h 5 min, 3 days."""
+    if seconds < 200:
         return f"{seconds:.0f} s"
     if seconds < 100 * _MINUTE:
         return f"{seconds / _MINUTE:.0f} min"

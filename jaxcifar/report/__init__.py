@@ -9,6 +9,7 @@ import jinja2
 
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
+from jaxcifar.machine.terminal import Say
 from jaxcifar.report import costs, described, findings, wording
 from jaxcifar.report.contents import PLACE, with_contents
 from jaxcifar.report.networks import network_context
@@ -18,15 +19,22 @@ from jaxcifar.report.reading import read_records
 from jaxcifar.report.records import SYNTHETIC, Records, RunRecord
 from jaxcifar.report.statistics import LEVEL
 from jaxcifar.report.studies import study_context
+from jaxcifar.report.wording import listed, plain
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import SELECTION_RULE
 
+_TOLD = 8  # of what is left out, on the screen
 
-def write_report(folder: Path) -> Path:
+
+def write_report(folder: Path, say: Say | None = None) -> Path:
     """Write `REPORT.md`, `report.html` and their pictures from the runs in `folder` and below.
 
     Nothing that a run's folder names is imported or run, and no data set is needed. Runs and
     studies that can't be read are left out and named.
+
+    Args:
+      folder: of the runs.
+      say: told of what is left out, a line each.
 
     Returns:
       the path of `report.html`.
@@ -48,11 +56,21 @@ def write_report(folder: Path) -> Path:
             page = folder / "report.html"
             write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn))
             pictures.delete_others()  # last: the report before may need them
+            _tell([*context["unreadable"], *context["unfinished"]], say)
     except OSError as error:
         raise RunError(
             f"{folder}: the report can't be written ({error.strerror or error})"
         ) from error
     return page
+
+
+def _tell(left_out: list[str], say: Say | None) -> None:
+    if say is None:
+        return
+    for line in left_out[:_TOLD]:
+        say(f"left out: {line}")
+    if left_out[_TOLD:]:
+        say(f"left out: {len(left_out) - _TOLD} more, which the report names")
 
 
 def _environment() -> jinja2.Environment:
@@ -82,6 +100,15 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
     networks = [network_context(network, pictures) for network in records.networks]
     data = {run.data.identity: run.data for run in records.runs}
     titles = [network.title for network in records.networks]
+    unfinished = [
+        *(f"{_place(run.path, folder)}: {_how_far(run)}" for run in records.unfinished),
+        *(
+            f"{_place(study.path / name, folder)}: not begun"
+            for study in records.studies
+            for name in study.absent
+        ),
+    ]
+    unreadable = [f"{_place(path, folder)}: {why}" for path, why in records.unreadable.items()]
     on_all = [(v, f"{v.config.network_title} on {v.data.title}") for v in records.on_all]
     return {
         "title": f"Report: {', '.join(titles or dict.fromkeys(title for _, title in on_all))}",
@@ -106,17 +133,9 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "conversions": costs.conversions(records),
         "trained": records.trained,
         "facts": costs.facts(records),
-        "unfinished": [
-            *(f"{_place(run.path, folder)}: {_how_far(run)}" for run in records.unfinished),
-            *(
-                f"{_place(study.path / name, folder)}: not begun"
-                for study in records.studies
-                for name in study.absent
-            ),
-        ],
-        "unreadable": [
-            f"{_place(path, folder)}: {why}" for path, why in records.unreadable.items()
-        ],
+        "unfinished": unfinished,
+        "unreadable": unreadable,
+        "left_out": listed(plain(line.partition(": ")[0]) for line in [*unfinished, *unreadable]),
         **{
             name: getattr(wording, name)
             for name in ("percent", "points", "accuracy", "with_flips", "reference",

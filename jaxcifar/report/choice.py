@@ -6,6 +6,7 @@ from jaxcifar.report.records import Network, Variation
 from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing
 from jaxcifar.report.wording import (
     accuracy,
+    differing,
     listed,
     percent,
     plain,
@@ -35,8 +36,9 @@ def choice(network: Network) -> str:
         )
     else:
         second, difference = next(iter(behind.items()))
+        won = "won among" if difference.can_be_told else "is first among"
         sentence = (
-            f"{name} won among {count} with {validated} validation accuracy, "
+            f"{name} {won} {count} with {validated} validation accuracy, "
             f"{size(difference)} points ahead of {second} ({significance(difference)})."
         )
     sentences = [sentence, *_certainty(behind, ties)]
@@ -63,7 +65,7 @@ def _certainty(behind: dict[str, Difference], ties: list[str]) -> list[str]:
     alike = [other for other, difference in rest.items() if not difference.can_be_told]
     sentences = []
     if alike:
-        sentences.append(f"It can't be told apart from {listed(alike)}.")
+        sentences.append(f"It can't be told apart from {listed(alike)}: none of these has won.")
     elif rest:
         whom = "the others" if ties else "every other"
         sentences.append(f"It can be told from {whom} (p below 0.05 each).")
@@ -87,6 +89,7 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
         "accuracy": spread(Sample.of(variation, "val_accuracy", "val")),
         "behind": told,
         "epochs": f"{epochs} of {variation.config.epochs}",
+        "settings": differing(winner.changes_to(variation)) or "–",
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxcifar.errors import printable
+from jaxcifar.machine.terminal import duration
 from jaxcifar.report.records import Records, Variation
 from jaxcifar.report.wording import plain
 
@@ -33,7 +34,7 @@ def times(records: Records) -> list[dict[str, Any]]:
             "runs": len(v.runs),
             "seconds": f"{v.values('wall_seconds').mean():,.0f}",
             "images_per_second": f"{v.values('images_per_second').mean():,.0f}",
-            "hours": f"{_device_hours([v]):.2f}",
+            "hours": duration(3600 * _device_hours([v])),
             "petaflop": "–" if (amount := _petaflop(v)) is None else f"{amount:.2f} PFLOP",
         }
         for v in records.trained
@@ -46,7 +47,7 @@ def time_sentence(records: Records) -> str:
         return ""
     hours, runs = _device_hours(records.trained), [run for v in records.trained for run in v.runs]
     devices = " and ".join(sorted({run.result["device"] for run in runs}))
-    took = f"{len(runs)} runs took {hours:.2f} hours on {plain(devices)}"
+    took = f"{len(runs)} runs took {duration(3600 * hours)} on {plain(devices)}"
     amounts = [_petaflop(v) for v in records.trained]
     if None in amounts:
         return f"{took}, all told."

@@ -57,6 +57,7 @@ def evaluation_context(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]
         "shifts": _shift_sentences(sets),
         "corruptions": _corruption_lines(corruptions) if corruptions else [],
         "slips": _slip_lines(found["slips"]) if "slips" in found else [],
+        "slipped_images": f"{found['slips']['images']:,}" if "slips" in found else "",
         "corruption_sentence": _corruption_sentence(corruptions) if corruptions else "",
         "pictures": {},
     }

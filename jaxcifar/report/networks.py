@@ -21,10 +21,11 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
     winner, best, title = network.winner, network.winner.best_run, network.title
     draw = pictures.of(winner.config.arch, network.data.name)
     what = f"{winner.name}\n{title}"
+    what_it_is = settings_among(winner, network.variations)
     return {
         "title": plain(title),
         "winner": winner,
-        "winner_settings": settings_among(winner, network.variations),
+        "winner_settings": f" ({what_it_is})" if what_it_is else "",
         "best": best,
         "variations": network.variations,
         "converted": network.converted and _origin(network),

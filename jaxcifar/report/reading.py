@@ -125,6 +125,7 @@ def _study(file: Path, compared: Iterable[RunRecord]) -> StudyRecord:
         title=study.title,
         reference=study.reference,
         variations=tuple(_named(variations)),
+        rows=len(study.rows),
         absent=tuple(
             row.name
             for row in study.rows

@@ -193,6 +193,7 @@ class StudyRecord:
 
     Attributes:
       reference: what the rows' reference figures were measured with (`studies.study`).
+      rows: how many it has.
       absent: names of the rows of which no run has begun.
       notes: Markdown of a person's `NOTES.md` beside it (`notes.py`), "" if there is none.
     """
@@ -201,6 +202,7 @@ class StudyRecord:
     title: str
     reference: dict[str, Any]
     variations: tuple[Variation, ...]
+    rows: int
     absent: tuple[str, ...] = ()
     notes: str = ""
 

@@ -33,6 +33,8 @@ def study_context(
         "beside": plain(beside),
         "notes": study.notes,
         "variations": variations,
+        "rows": study.rows,
+        "referred": any(v.reference for v in variations),
         "fields": varied_fields(variations),
         "note": references.setting_note(study),
         "changes": [findings.single_change(*pair) for pair in single_changes(variations)],

@@ -14,7 +14,6 @@ _FIELD_TITLES = {
     "normalize": "normalisation",
     "augment": "augmentation",
     "learning_rate": "learning rate",
-    "schedule": "scheduler",
 }
 # Special in CommonMark, in a table, or where a site turns bare addresses into links.
 _MARKUP = re.compile(
@@ -104,17 +103,22 @@ def field_title(field: str) -> str:
 
 def field_value(value: Any) -> str:
     """What it says there."""
+    return plain(_DIGEST.sub(r"\1…", in_words(value)))
+
+
+def in_words(value: Any) -> str:
+    """A setting's value as people write it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
         return "–"
     if isinstance(value, list | tuple):
-        return ", ".join(map(field_value, value)) or "–"
-    return f"{value:g}" if isinstance(value, float) else plain(_DIGEST.sub(r"\1…", str(value)))
+        return ", ".join(map(in_words, value)) or "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def changes(differing: dict[str, tuple[Any, Any]]) -> str:
-    """Settings and how they change, "learning rate 0.01 → 0.1, scheduler none → step"."""
+    """Settings and how they change, "learning rate 0.01 → 0.1, schedule none → step"."""
     return ", ".join(
         f"{field_title(field)} {_set(before)} → {_set(after)}"
         for field, (before, after) in differing.items()
@@ -122,7 +126,7 @@ def changes(differing: dict[str, tuple[Any, Any]]) -> str:
 
 
 def changes_in_words(differing: dict[str, tuple[Any, Any]]) -> str:
-    """The same in a sentence, "scheduler from none to step and learning rate from 0.01 to 0.1"."""
+    """The same in a sentence, "schedule from none to step and learning rate from 0.01 to 0.1"."""
     return listed(
         f"{field_title(field)} from {_set(before)} to {_set(after)}"
         for field, (before, after) in differing.items()
@@ -133,11 +137,15 @@ def _set(value: Any) -> str:
     return "not set" if value is None else field_value(value)
 
 
+def differing(changes: dict[str, tuple[Any, Any]]) -> str:
+    """What other settings are, "learning rate 0.1, schedule step"."""
+    return ", ".join(f"{field_title(name)} {_set(there)}" for name, (_, there) in changes.items())
+
+
 def settings_among(variation: Variation, variations: Sequence[Variation]) -> str:
-    """What sets a row apart from the others, " (augmentation yes, learning rate 0.1)"."""
-    fields = varied_fields(variations)[:_SETTINGS]
-    words = (f"{field_title(name)} {_set(variation.settings.get(name))}" for name in fields)
-    return f" ({', '.join(words)})" if fields else ""
+    """What sets a row apart from the others, "augmentation yes, learning rate 0.1"."""
+    fields = [name for name in varied_fields(variations) if name != "epochs"][:_SETTINGS]
+    return ", ".join(f"{field_title(name)} {_set(variation.settings.get(name))}" for name in fields)
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:

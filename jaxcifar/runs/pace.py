@@ -116,7 +116,8 @@ class Pace:
             look = self._spent(VALIDATING, TESTING) / self._looked_at
         to_compile = sum(not done for done in self._evaluated.values())
         compiling = to_compile * _FORWARD * self._spent(COMPILING) / 2
-        return max(0.0, self.to_train * step + self.to_look_at * look + compiling)
+        begun = self._clock() - self.phase_began if self.phase in self._evaluated else 0.0
+        return max(0.0, self.to_train * step + self.to_look_at * look + compiling - begun)
 
     def spent(self) -> dict[str, float]:
         """Seconds by phase, longest part of the list first as in `PHASES`, and the rest."""

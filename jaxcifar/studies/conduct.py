@@ -100,16 +100,12 @@ def _require_ours(study: Study, out: Path) -> None:
     changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
     if there.config == study.config and not changed:
         return
-    names = sorted(there.config.keys() | study.config.keys())
-    differing = ", ".join(
-        f"{name} {there.config.get(name)} there, {study.config.get(name)} asked for"
-        for name in names
-        if there.config.get(name) != study.config.get(name)
-    )
-    raise UsageError(
-        f"--out {out}: belongs to another study ({differing or f'with another row {changed[0]}'}); "
-        "choose another folder"
-    )
+    unset, differing = "as usual", []
+    for name in sorted(there.config.keys() | study.config.keys()):
+        old, new = (each.config.get(name, unset) for each in (there, study))
+        differing += [f"{name} {old} there, {new} asked for"] * (old != new)
+    what = ", ".join(differing) or f"with another row {changed[0]}"
+    raise UsageError(f"--out {out}: belongs to another study ({what}); choose another folder")
 
 
 def conduct(
