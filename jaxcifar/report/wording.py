@@ -14,6 +14,7 @@ _FIELD_TITLES = {
     "normalize": "normalisation",
     "augment": "augmentation",
     "learning_rate": "learning rate",
+    "schedule": "schedule",
 }
 # Special in CommonMark, in a table, or where a site turns bare addresses into links.
 _MARKUP = re.compile(
