@@ -204,6 +204,14 @@ def test_gelu_and_its_gradient_are_those_of_the_normal_distribution():
     y, vjp = jax.vjp(gelu, jnp.float32(x))
     normal = NormalDist()
     np.testing.assert_allclose(y, [v * normal.cdf(v) for v in x], atol=1e-6)
+    halves = jnp.asarray(x, jnp.bfloat16)
+    rounded = np.asarray(halves, np.float64)
+    np.testing.assert_allclose(
+        np.asarray(gelu(halves), np.float64),
+        [v * normal.cdf(v) for v in rounded],
+        rtol=2**-8,
+        atol=1e-6,
+    )
     slopes = [normal.cdf(v) + v * normal.pdf(v) for v in x]
     np.testing.assert_allclose(vjp(jnp.full(x.shape, 2.0))[0], 2 * np.asarray(slopes), atol=2e-6)
 
