@@ -132,7 +132,7 @@ def _normal_cdf(x: jax.Array) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool(x: jax.Array, size: int) -> jax.Array:
-    """Maximum over square windows side by side; pixels behind the last of them are dropped.
+    """Maximum over square windows side by side, for a CPU.
 
     Of equal pixels the first has the gradient, as in PyTorch. On a CPU a fraction of the time that
     XLA's window reduction, or a reduction of reshaped pixels, takes with its gradient.
