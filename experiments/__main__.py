@@ -3,6 +3,7 @@
 import ast
 import importlib
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -40,6 +41,8 @@ def show(name: str) -> None:
     Raises:
       UsageError: `name` asks for something else.
     """
+    if name == "--version":
+        return print(f"jaxcifar {metadata.version('jaxcifar')}")
     if name not in ("-h", "--help", "help"):
         other = _ELSEWHERE.get(name)
         meant = f"did you mean {other}? " if other else did_you_mean(name, COMMANDS)

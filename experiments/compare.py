@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     paths = list(dict.fromkeys(options.runs))
     if len(paths) < 2:
-        raise UsageError("RUN: name two runs or more")
+        raise UsageError("RUN: name two runs or more, such as those of a study: DIR/*/seed0")
 
     from experiments.evaluated import short_names
     from jaxcifar.report.reading import read_run
@@ -75,6 +75,9 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
     say = teller(console)
     for number, name in enumerate(names, start=1):
         say(f"({number}) {name}")
+    if len(titles := {run.config.network_title for run in runs}) == 1:
+        data = dict.fromkeys(run.data.title for run in runs if run.result)
+        say(f"{titles.pop()}{' on ' * bool(data)}{' and '.join(data)}")
     rows = {**_differences(runs), "": [""] * len(runs), **_reached(runs)}
     if len(devices := {*rows["device"]} - {"-"}) == 1:  # the widest name of all
         del rows["device"]

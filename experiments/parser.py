@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxcifar.errors import UsageError
-from jaxcifar.registry import did_you_mean
+from jaxcifar.registry import KINDS, did_you_mean
 
 # What people type who know other programs: the options that they may mean, the first that a command
 # has. Without dashes, in small letters.
@@ -122,8 +122,19 @@ class Parser(argparse.ArgumentParser):
             self.error(" ".join(dict.fromkeys(unknown)))
         return super().parse_known_args(words, namespace)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Say of a word that belongs to no option what may be missing."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            word, known = rest[0], "--arch" in self._option_string_actions
+            meant = f"; did you mean --arch {word}?" if known and word in KINDS["arch"] else ""
+            self.error(f"{word}: belongs to no option{meant}")
+        return options
+
     def _meant(self, option: str) -> str:
         """What an unknown option may mean, as the end of a sentence."""
+        if option == "--version":
+            return f"; {program('')[:-1].removesuffix('.')} --version tells it"
         known = [name for name in self._option_string_actions if name.startswith("--")]
         bare = option.lstrip("-").lower().replace("_", "-")
         elsewhere = [f"--{name}" for name in _ELSEWHERE.get(bare, ()) if f"--{name}" in known]

@@ -21,10 +21,14 @@ def show(console: Console, records: "Records") -> None:
       console: where.
       records: of the study's folder.
     """
+    from jaxcifar.report.choice import collapses
+
     say = teller(console)
     for network in records.networks:
         console.print(_table(network))
         say(_winner(network))
+        for line in collapses(network):
+            say(line)
     if records.on_all:
         console.print(_on_all_table(records))
         say("Trained on all images: with none to validate, no row can be called the best.")
@@ -37,6 +41,7 @@ def _table(network: "Network") -> Table:
     for column in ("seeds", "validation", "test", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("")
+    mark = "<- first" if _alike(network) else "<- best"
     for variation in network.variations:
         table.add_row(
             Text(printable(variation.name)),
@@ -44,7 +49,7 @@ def _table(network: "Network") -> Table:
             _percent(variation, "val"),
             _percent(variation, "test"),
             duration(variation.values("wall_seconds").sum()),
-            "<- best" if variation is network.winner and len(network.variations) > 1 else "",
+            mark if variation is network.winner and len(network.variations) > 1 else "",
         )
     return table
 
@@ -71,9 +76,22 @@ def _percent(variation: "Variation", split: str) -> str:
     return accuracy(variation, key, split) if key in variation.runs[0].result else ""
 
 
+def _alike(network: "Network") -> list[str]:
+    """The rows that can't be told from the first by the validation images."""
+    from jaxcifar.report.choice import behind
+
+    first, *others = network.by_validation
+    if first.runs[0].converted:
+        return []
+    return [other.name for other in others if not behind(other, first).can_be_told]
+
+
 def _winner(network: "Network") -> str:
+    from jaxcifar.report.wording import listed
+
     best, *others = network.by_validation
-    said = f"best: {best.name}"
+    alike = _alike(network)
+    said = f"{'first' if alike else 'best'}: {best.name}"
     if best.runs[0].converted:
         return f"{said}, {_percent(best, 'test')} of the test images"
     said += (
@@ -83,4 +101,6 @@ def _winner(network: "Network") -> str:
     if others:
         ahead = best.values("val_accuracy").mean() - others[0].values("val_accuracy").mean()
         said += f"; in validation {100 * ahead:.2f} points ahead of {others[0].name}"
+    if alike:
+        said += f". It can't be told apart from {listed(alike)}, so none of these is the best"
     return f"{said}."

@@ -12,7 +12,7 @@ import pytest
 
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import CIFAR10_FORM, read_archive
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, UsageError
 
 
 def batches_of(records):
@@ -135,7 +135,7 @@ def test_foreign_sources_are_refused(tmp_path):
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(RunError, match="no tar file"):
         read_archive(tmp_path / "text", CIFAR10_FORM)
-    with pytest.raises(RunError, match="no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         read_archive(tmp_path / "absent", CIFAR10_FORM)
 
 

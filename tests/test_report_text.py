@@ -250,5 +250,5 @@ def test_a_slip_may_explain_some_figures_and_not_others():
     low = {"test": 0.8, "mismatched": 0.2}
     lines = [{"name": "a", "reference": 0.21, **low}, {"name": "b", "reference": 0.7, **low}]
     said = mismatch_verdict(lines)
-    assert said.startswith("That explains some: “a” falls from 80.00% to 20.00%")
+    assert said.startswith("That explains 1 of 2: “a” falls from 80.00% to 20.00%")
     assert "does not explain the other: “b” falls" in said

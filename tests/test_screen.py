@@ -65,14 +65,13 @@ def test_a_study_fits_80_columns_and_ends_with_its_best_row(study):
     assert re.search(r"base seed 0  epoch 2/2  train loss \d\.\d{3} +[\d.]+%  val", output)
     assert re.search(r"a-tenth-of-the-learning-rate seed 0  epoch 2/2 .* val .*%", output)
     assert "time spent" in output
-    assert output.count("<- best") == 1
-    best = re.search(r"^ *(\S+) .*<- best", output, re.M)[1]
-    assert f"best: {best}, " in output
+    [(name, word)] = re.findall(r"^ *(\S+) .*<- (best|first)", output, re.M)
+    assert f"{word}: {name}, " in output
     plain = (*ON[2:], "--arch-args", "widths=4,", "hidden=8")  # as `start` has it
     again = obeyed("ablation", *plain, *words, env={"COLUMNS": None})
     assert again.returncode == 0, again.stderr
     assert "0 runs done now" in again.stdout
-    assert again.stdout.count("<- best") == 1  # of what was done before
+    assert again.stdout.count(f"<- {word}") == 1  # of what was done before
 
 
 def test_runs_are_compared(study, folder):
@@ -256,6 +255,8 @@ def test_every_option_of_an_experiment_stands_in_one_group():
         ("export", "a --too onnx b", "did you mean --to?"),
         ("export", "a --to onxx b", "did you mean onnx?"),
         ("run", "-j 4", "none is needed"),
+        ("run", "cnn", "did you mean --arch cnn?"),
+        ("run", "--version", "python -m experiments --version tells it"),
         ("run", "--lr 1 --wd 1", "--learning-rate? there is no option --wd; did you mean --weight"),
         ("ablation", "--study recipe_cnn", "did you mean recipes_cnn?"),
         ("run", "--data-dir /nowhere", "/nowhere: there is no such folder"),
@@ -298,7 +299,7 @@ def test_the_commands_are_listed():
 
 def test_an_archive_that_is_not_there_is_told_though_the_set_is_prepared(shapes_dir):
     done = obeyed("prepare", "--archive", "/nope.tgz", "--data-dir", shapes_dir)
-    assert_one_line_error(done, 1, "/nope.tgz: no such file or folder")
+    assert_one_line_error(done, 2, "/nope.tgz: no such file or folder")
 
 
 @pytest.mark.parametrize(

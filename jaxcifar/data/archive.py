@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcifar.data import plain_pickle, tar
 from jaxcifar.data.records import PIXEL_BYTES
-from jaxcifar.errors import RunError, first_line
+from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import opened
 
 _MAX_BATCH_BYTES = 160 * 2**20  # the largest batch, CIFAR-100's training images, has 155 MB
@@ -109,10 +109,11 @@ def check_archive(path: Path) -> None:
     """See whether an archive is there, before anything is made for its content.
 
     Raises:
+      UsageError: there is nothing.
       RunError: it is neither a file nor a folder.
     """
     if not path.exists():
-        raise RunError(f"--archive {path}: no such file or folder")
+        raise UsageError(f"--archive {path}: no such file or folder")
     if not (path.is_file() or path.is_dir()):
         raise RunError(f"--archive {path}: neither a file nor a folder; give the archive itself")
 

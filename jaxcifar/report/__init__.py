@@ -140,7 +140,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
             name: getattr(wording, name)
             for name in ("percent", "points", "accuracy", "with_flips", "reference",
                          "reference_difference", "seeds", "field_title", "field_value",
-                         "plain", "quoted", "count")
+                         "settings_among", "plain", "quoted", "count")
         },
         "step_from": findings.step_from,
         "best": findings.best,

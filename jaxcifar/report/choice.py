@@ -6,7 +6,9 @@ from jaxcifar.report.records import Network, Variation
 from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing
 from jaxcifar.report.wording import (
     accuracy,
+    bare_p,
     differing,
+    interval,
     listed,
     percent,
     plain,
@@ -25,23 +27,23 @@ def choice(network: Network) -> str:
     name = f"**{plain(winner.name)}**"
     if not others:
         return "Nothing else was tried, so there was nothing to choose between."
-    behind = {quoted(other.name): _behind(other, winner) for other in others}
+    margins = {quoted(other.name): behind(other, winner) for other in others}
     count = f"{len(others) + 1} candidates ({seeds(network.variations)})"
     validated = accuracy(winner, "val_accuracy", "val")
-    ties = [other for other, difference in behind.items() if difference.is_tie]
+    ties = [other for other, difference in margins.items() if difference.is_tie]
     if ties:
         sentence = (
             f"{name} and {listed(ties)} tie: of {count} they reached the highest validation "
             f"accuracy, {validated}. {name} is taken for {_tie_break(winner, others[0])}."
         )
     else:
-        second, difference = next(iter(behind.items()))
+        second, difference = next(iter(margins.items()))
         won = "won among" if difference.can_be_told else "is first among"
         sentence = (
             f"{name} {won} {count} with {validated} validation accuracy, "
             f"{size(difference)} points ahead of {second} ({significance(difference)})."
         )
-    sentences = [sentence, *_certainty(behind, ties)]
+    sentences = [sentence, *_certainty(margins, ties)]
     if any(len(v.runs) == 1 for v in network.variations):
         sentences.append("With a single seed the spread between seeds is not known.")
     if all(is_guessing(run) for v in network.variations for run in v.runs):
@@ -49,7 +51,8 @@ def choice(network: Network) -> str:
     return " ".join(sentences)
 
 
-def _behind(other: Variation, winner: Variation) -> Difference:
+def behind(other: Variation, winner: Variation) -> Difference:
+    """How far the winner is ahead of another in validation accuracy."""
     samples = (Sample.of(v, "val_accuracy", "val") for v in (other, winner))
     return Difference.between(*samples)
 
@@ -74,20 +77,14 @@ def _certainty(behind: dict[str, Difference], ties: list[str]) -> list[str]:
 
 def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
     """The cells of one line of the table of candidates."""
-    behind = _behind(variation, winner)
-    if variation is winner:
-        told = "–"
-    elif behind.is_tie:
-        told = "a tie"
-    else:
-        told = f"{size(behind)} points, {significance(behind)}"
-        if not behind.can_be_told:
-            told += ": can't be told apart"
+    first, margin = variation is winner, behind(variation, winner)
     epochs = ", ".join(str(run.result["selected_epoch"]) for run in variation.runs)
     return {
         "name": plain(variation.name),
         "accuracy": spread(Sample.of(variation, "val_accuracy", "val")),
-        "behind": told,
+        "points": "–" if first else "a tie" if margin.is_tie else size(margin),
+        "interval": "–" if first or margin.is_tie else interval(margin),
+        "p": "–" if first or margin.is_tie else bare_p(margin),
         "epochs": f"{epochs} of {variation.config.epochs}",
         "settings": differing(winner.changes_to(variation)) or "–",
     }

@@ -131,7 +131,8 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
     axes.barh(rows - 0.2, means, 0.38, color=TEST, label="ours")
     theirs = [np.mean(v.reference) if v.reference else 0 for v in variations]
     if any(theirs):
-        axes.barh(rows + 0.2, theirs, 0.38, color=_THEIRS, label=shortened(reference, 60))
+        label = f"reference: {shortened(reference, 50)}"
+        axes.barh(rows + 0.2, theirs, 0.38, color=_THEIRS, label=label)
     for row, variation in zip(rows, variations, strict=True):
         if len(variation.runs) > 1:
             values = variation.values("test_accuracy")

@@ -7,12 +7,12 @@ from jaxcifar.report.records import Variation
 from jaxcifar.report.statistics import SAME, Difference, Sample, epochs_to_share
 from jaxcifar.report.wording import (
     accuracy,
+    bare_p,
     basis,
     changes,
     changes_in_words,
     interval,
     listed,
-    p_value,
     plain,
     points,
     quoted,
@@ -77,7 +77,7 @@ def single_change(field: str, before: Any, after: Any, first: Variation, second:
         "rows": f"{plain(first.name)} → {plain(second.name)}",
         "points": points(difference.value),
         "interval": interval(difference),
-        "p": p_value(difference).removeprefix("p ").removeprefix("= "),
+        "p": bare_p(difference),
         "basis": basis(difference),
         "verdict": verdict(difference),
     }

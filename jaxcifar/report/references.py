@@ -87,7 +87,8 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
         some = "; ".join(itertools.compress(lines, explained))
         others = "; ".join(itertools.compress(lines, map(operator.not_, explained)))
         left = "the other" if explained.count(False) == 1 else "the others"
-        return f"That explains some: {some}. It does not explain {left}: {others}."
+        share = f"{sum(explained)} of {len(explained)}"
+        return f"That explains {share}: {some}. It does not explain {left}: {others}."
     if all(explained):
         verdict = "That explains them: on such images our networks fall about as low"
     elif all(1 / 3 <= share <= 3 for share in shares):

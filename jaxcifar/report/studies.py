@@ -34,6 +34,7 @@ def study_context(
         "notes": study.notes,
         "variations": variations,
         "rows": study.rows,
+        "named": plain(named),
         "referred": any(v.reference for v in variations),
         "fields": varied_fields(variations),
         "note": references.setting_note(study),

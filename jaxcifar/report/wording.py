@@ -186,6 +186,11 @@ def basis(difference: Difference) -> str:
     return "seeds" if difference.by_seeds else "images"
 
 
+def bare_p(difference: Difference) -> str:
+    """`p_value` for a column of that name."""
+    return p_value(difference).removeprefix("p ").removeprefix("= ")
+
+
 def significance(difference: Difference) -> str:
     """How sure a difference is, and by what."""
     return f"95% interval {interval(difference)}, {p_value(difference)}, by {basis(difference)}"

@@ -57,7 +57,9 @@ def _load(path: Path, data_dir: str | Path | None) -> Classifier:
         return _of_file(folder.weights)  # converted, but not tested
     if result is None:
         begun = "a run that is not finished: its own command goes on with it"
-        raise UsageError(f"{path}: {begun if folder.config.exists() else 'no run here'}")
+        inside = next(path.glob("*/result.json"), None) or next(path.glob("*/*/result.json"), None)
+        nothing = f"no run here{f'; {inside.parent} is one' if inside else ''}"
+        raise UsageError(f"{path}: {begun if folder.config.exists() else nothing}")
     config = folder.read_config(_AS_IT_WAS)
     _require_same_code(path, folder.sources, config)
     if "weights_sha256" in result:
