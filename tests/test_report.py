@@ -229,8 +229,10 @@ def test_what_is_left_out_is_told_and_stands_in_the_summary(tmp_path):
 
 
 def test_the_summary_says_what_the_best_row_is(tmp_path):
-    text = report(write_study(tmp_path, {"raw": [(0.7, 0.8, 0.2)], "fast": [(0.8, 0.9, 0.2)]}))
-    assert re.search(r"with “fast” \(normalisation yes, learning rate 0\.1.*\), one seed", text)
+    reached = {"raw": 0.6, "norm": 0.7, "fast": 0.8}
+    text = report(write_study(tmp_path, {k: [(v, v + 0.1, 0.2)] for k, v in reached.items()}))
+    assert re.search(r"with “fast” \(learning rate [\d.]+\), one seed", text)
+    assert re.search(r"### \d\.1 raw: normalisation no", text)
 
 
 def test_the_winner_follows_the_runs(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -144,9 +145,19 @@ def differing(changes: dict[str, tuple[Any, Any]]) -> str:
 
 
 def settings_among(variation: Variation, variations: Sequence[Variation]) -> str:
-    """What sets a row apart from the others, "augmentation yes, learning rate 0.1"."""
-    fields = [name for name in varied_fields(variations) if name != "epochs"][:_SETTINGS]
-    return ", ".join(f"{field_title(name)} {_set(variation.settings.get(name))}" for name in fields)
+    """What few rows have but this one, "learning rate 0.1"; of a row like most, what it has."""
+
+    def value(name: str, row: Variation) -> str:
+        return _set(row.settings.get(name))
+
+    def is_usual(name: str) -> bool:
+        values = Counter(value(name, row) for row in variations)
+        return value(name, variation) == values.most_common(1)[0][0]
+
+    fields = [name for name in varied_fields(variations) if name != "epochs"]
+    unusual = [name for name in fields if not is_usual(name)]
+    shown = (unusual or fields)[:_SETTINGS]
+    return ", ".join(f"{field_title(name)} {value(name, variation)}" for name in shown)
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
