@@ -148,12 +148,12 @@ def test_damaged_prepared_data_are_refused(tmp_path, tiny_entry, archive):
 def test_an_archive_for_what_is_prepared(tmp_path, tiny_entry, archive):
     """One that is not there is an error all the same; the other is said not to be read."""
     load_records(tiny_entry, tmp_path / "tfds", archive, quiet)
-    with pytest.raises(RunError, match=r"absent\.tgz: no such file"):
+    with pytest.raises(UsageError, match=r"absent\.tgz: no such file"):
         load_records(tiny_entry, tmp_path / "tfds", tmp_path / "absent.tgz", quiet)
     said = []
     load_records(tiny_entry, tmp_path / "tfds", archive, said.append)
     assert said == [f"CIFAR-10 was prepared before; {archive} is not read."]
-    with pytest.raises(RunError, match=r"absent\.tgz: no such file"):
+    with pytest.raises(UsageError, match=r"absent\.tgz: no such file"):
         load_records(tiny_entry, tmp_path / "new", tmp_path / "absent.tgz", quiet)
     assert not (tmp_path / "new").exists()
 

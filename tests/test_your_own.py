@@ -47,7 +47,7 @@ def test_the_picture_and_the_ablation_are_there(done):
     folder, _ = done
     assert (folder / "net.png").read_bytes().startswith(b"\x89PNG")
     report = (folder / "checkpoints" / "depth" / "REPORT.md").read_text()
-    assert "| row | validation | test | reference | depth |" in report
+    assert "| row | validation | test | depth |" in report
 
 
 def test_the_script_trains_and_predicts(done):
