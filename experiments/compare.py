@@ -46,13 +46,12 @@ def main(argv: Sequence[str]) -> None:
 
     from experiments.evaluated import short_names
     from jaxcifar.report.reading import read_run
+    from jaxcifar.runs.task import run_inside
 
     runs = []
     for path in paths:
         if not (path / "config.json").is_file():
-            inside = sorted(file.parent for file in path.glob("*/config.json"))[:1]
-            where = f"; {inside[0]} is one" if inside else ""
-            raise UsageError(f"{path}: no run (it has no config.json){where}")
+            raise UsageError(f"{path}: no run (it has no config.json){run_inside(path)}")
         try:
             runs.append(read_run(path))
         except RunError as error:
@@ -104,8 +103,8 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
 
 def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """The settings in which they are not all the same, in the order of a config."""
-    from jaxcifar.report.wording import field_title, in_words
-    from jaxcifar.settings import applicable
+    from jaxcifar.report.wording import field_title
+    from jaxcifar.settings import applicable, in_words
 
     settings = [applicable(run.config.settings()) for run in runs]
     rows = {}

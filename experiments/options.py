@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxcifar import registry
 from jaxcifar.config import Config
-from jaxcifar.settings import DEFAULT_ARCH, defaults, flag, parsed
+from jaxcifar.settings import DEFAULT_ARCH, defaults, flag, in_words, parsed
 
 # The fields of `Config` in the order in which people use their options.
 GROUPS = {
@@ -33,20 +33,13 @@ _ABSENT = {
 }
 
 
-def in_words(name: str, value: Any) -> str:
-    """A default as a help says it."""
-    if name in _ABSENT:
-        return _ABSENT[name]
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def reference_default(name: str) -> str:
     """The value of a `Config` field at the reference settings, in words."""
     if name == "arch":
         return DEFAULT_ARCH
-    values = {arch: in_words(name, defaults(arch)[name]) for arch in registry.KINDS["arch"]}
+    if name in _ABSENT:
+        return _ABSENT[name]
+    values = {arch: in_words(defaults(arch)[name]) for arch in registry.KINDS["arch"]}
     usual, often = Counter(values.values()).most_common(1)[0]
     if often == 1:
         return ", ".join(f"{value} for {arch}" for arch, value in values.items())

@@ -50,11 +50,11 @@ _NEEDLESS = "none is needed, as images are prepared where they are trained on"
 _WORKERS = ("j", "num-workers", "workers")
 
 
-def program(name: str) -> str:
-    """What a command is called by whoever calls it: installed, or from a checkout."""
+def program(name: str = "") -> str:
+    """What a command, or all of them, is called by who calls it: installed, or from a checkout."""
     if Path(sys.argv[0]).stem == "jaxcifar":
-        return f"jaxcifar {name}"
-    return f"python -m experiments.{name}"
+        return f"jaxcifar {name}".rstrip()
+    return f"python -m experiments.{name}".rstrip(".")
 
 
 class Parser(argparse.ArgumentParser):
@@ -134,7 +134,7 @@ class Parser(argparse.ArgumentParser):
     def _meant(self, option: str) -> str:
         """What an unknown option may mean, as the end of a sentence."""
         if option == "--version":
-            return f"; {program('')[:-1].removesuffix('.')} --version tells it"
+            return f"; {program()} --version tells it"
         known = [name for name in self._option_string_actions if name.startswith("--")]
         bare = option.lstrip("-").lower().replace("_", "-")
         elsewhere = [f"--{name}" for name in _ELSEWHERE.get(bare, ()) if f"--{name}" in known]

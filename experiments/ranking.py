@@ -1,5 +1,6 @@
 """What a study came to, as its command shows it: all rows, and the best."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -25,8 +26,9 @@ def show(console: Console, records: "Records") -> None:
 
     say = teller(console)
     for network in records.networks:
-        console.print(_table(network))
-        say(_winner(network))
+        alike = _alike(network)
+        console.print(_table(network, alike))
+        say(_winner(network, alike))
         for line in collapses(network):
             say(line)
     if records.on_all:
@@ -34,14 +36,14 @@ def show(console: Console, records: "Records") -> None:
         say("Trained on all images: with none to validate, no row can be called the best.")
 
 
-def _table(network: "Network") -> Table:
+def _table(network: "Network", alike: Sequence[str]) -> Table:
     title = Text(printable(network.title))
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("row", overflow="fold")
     for column in ("seeds", "validation", "test", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("")
-    mark = "<- first" if _alike(network) else "<- best"
+    mark = "<- first" if alike else "<- best"
     for variation in network.variations:
         table.add_row(
             Text(printable(variation.name)),
@@ -86,11 +88,10 @@ def _alike(network: "Network") -> list[str]:
     return [other.name for other in others if not behind(other, first).can_be_told]
 
 
-def _winner(network: "Network") -> str:
+def _winner(network: "Network", alike: Sequence[str]) -> str:
     from jaxcifar.report.wording import listed
 
     best, *others = network.by_validation
-    alike = _alike(network)
     said = f"{'first' if alike else 'best'}: {best.name}"
     if best.runs[0].converted:
         return f"{said}, {_percent(best, 'test')} of the test images"

@@ -109,6 +109,17 @@ def spelled(value: Any) -> str:
     return text if parsed(text) == value else repr(value)
 
 
+def in_words(value: Any) -> str:
+    """A value as people write it: yes, 0.1, "16, 32"."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value)) or "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def parsed(text: str) -> Any:
     """A number, true or false, a tuple, or else the text itself."""
     try:

@@ -21,9 +21,9 @@ def _petaflop(variation: Variation) -> float | None:
     return 6 * result["flops"] * images * len(variation.runs) / 1e15
 
 
-def _device_hours(variations: Sequence[Variation]) -> float:
+def _device_seconds(variations: Sequence[Variation]) -> float:
     results = [run.result for v in variations for run in v.runs]
-    return sum(r["wall_seconds"] / r["at_once"] for r in results) / 3600
+    return sum(r["wall_seconds"] / r["at_once"] for r in results)
 
 
 def times(records: Records) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def times(records: Records) -> list[dict[str, Any]]:
             "runs": len(v.runs),
             "seconds": f"{v.values('wall_seconds').mean():,.0f}",
             "images_per_second": f"{v.values('images_per_second').mean():,.0f}",
-            "hours": duration(3600 * _device_hours([v])),
+            "device_time": duration(_device_seconds([v])),
             "petaflop": "–" if (amount := _petaflop(v)) is None else f"{amount:.2f} PFLOP",
         }
         for v in records.trained
@@ -45,16 +45,17 @@ def time_sentence(records: Records) -> str:
     """How long all runs took, on what, and how fast that was."""
     if not records.trained:
         return ""
-    hours, runs = _device_hours(records.trained), [run for v in records.trained for run in v.runs]
+    seconds = _device_seconds(records.trained)
+    runs = [run for v in records.trained for run in v.runs]
     devices = " and ".join(sorted({run.result["device"] for run in runs}))
-    took = f"{len(runs)} runs took {duration(3600 * hours)} on {plain(devices)}"
+    took = f"{len(runs)} runs took {duration(seconds)} on {plain(devices)}"
     amounts = [_petaflop(v) for v in records.trained]
     if None in amounts:
         return f"{took}, all told."
     petaflop = sum(amounts)
     return (
         f"{took}: {petaflop:,.1f} PFLOP of training at "
-        f"{petaflop * 1000 / (hours * 3600):.3g} TFLOP/s, all told."
+        f"{petaflop * 1000 / seconds:.3g} TFLOP/s, all told."
     )
 
 

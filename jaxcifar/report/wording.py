@@ -9,6 +9,7 @@ from typing import Any
 from jaxcifar.errors import printable
 from jaxcifar.report.records import Variation
 from jaxcifar.report.statistics import Difference, Sample
+from jaxcifar.settings import in_words
 
 _FIELD_TITLES = {
     "arch": "network",
@@ -106,17 +107,6 @@ def field_title(field: str) -> str:
 def field_value(value: Any) -> str:
     """What it says there."""
     return plain(_DIGEST.sub(r"\1…", in_words(value)))
-
-
-def in_words(value: Any) -> str:
-    """A setting's value as people write it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "–"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(in_words, value)) or "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def changes(differing: dict[str, tuple[Any, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""What is to be trained, and where it goes."""
+"""What is to be trained, and where it goes, or lies."""
 
 import dataclasses
 from pathlib import Path
@@ -25,3 +25,9 @@ class Task:
     overwrite: bool = False
     keep_best: bool = False
     tensorboard: bool = False
+
+
+def run_inside(path: Path) -> str:
+    """What to say beside that a folder is no run: which run is in it, a level or two below."""
+    below = (file.parent for levels in ("*", "*/*") for file in path.glob(f"{levels}/config.json"))
+    return f"; {found} is one" if (found := min(below, default=None)) else ""

@@ -18,6 +18,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.saved import Result, class_names
 from jaxcifar.runs.setup import make_program
+from jaxcifar.runs.task import run_inside
 from jaxcifar.runs.weights import PYTORCH, Card, fitted, read_weights
 from jaxcifar.trained.classifier import Classifier, Ensemble
 from jaxcifar.training.program import Program
@@ -56,10 +57,9 @@ def _load(path: Path, data_dir: str | Path | None) -> Classifier:
     if result is None and folder.weights.exists() and not folder.metrics.exists():
         return _of_file(folder.weights)  # converted, but not tested
     if result is None:
-        begun = "a run that is not finished: its own command goes on with it"
-        inside = next(path.glob("*/result.json"), None) or next(path.glob("*/*/result.json"), None)
-        nothing = f"no run here{f'; {inside.parent} is one' if inside else ''}"
-        raise UsageError(f"{path}: {begun if folder.config.exists() else nothing}")
+        if folder.config.exists():
+            raise UsageError(f"{path}: a run that is not finished: its own command goes on with it")
+        raise UsageError(f"{path}: no run here{run_inside(path)}")
     config = folder.read_config(_AS_IT_WAS)
     _require_same_code(path, folder.sources, config)
     if "weights_sha256" in result:
