@@ -187,6 +187,17 @@ def test_overwrite_starts_anew(finished, tmp_path, easy_dataset):
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
 
 
+def test_what_cannot_start_overwrites_nothing(tmp_path, easy_dataset):
+    train(tmp_path, easy_dataset, keep_best=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    too_large = dataclasses.replace(CONFIG, batch_size=10_000)
+    no_weights = dataclasses.replace(CONFIG, init="nowhere.safetensors", init_sha256="0" * 64)
+    for config, error in [(too_large, UsageError), (no_weights, RunError)]:
+        with pytest.raises(error):
+            train(tmp_path, easy_dataset, config, overwrite=True, keep_best=True)
+        assert before == {path: path.read_bytes() for path in before}
+
+
 def test_other_images_are_not_reported_as_those_of_the_catalogue(easy_dataset, tmp_path):
     """Whoever puts images into a data set of ours has one of their own."""
     mine = dataclasses.replace(easy_dataset, train=easy_dataset.test)

@@ -37,10 +37,11 @@ class RunFolder:
       summary, model_plot, accuracy_plot, loss_plot: for people.
       checkpoints: folder.
       tensorboard: folder of event files, if they were asked for (`tensorboard.py`).
+      anew: whether what lies there is an earlier run's, to be deleted once this one begins.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, anew: bool = False) -> None:
+        self.path, self.anew = path, anew
         self.config = path / "config.json"
         self.metrics = path / "metrics.jsonl"
         self.result = path / "result.json"
@@ -66,21 +67,24 @@ class RunFolder:
         Args:
           path: made if need be.
           config: must be the one that the folder was begun with.
-          overwrite: delete what an earlier run left there instead.
+          overwrite: take what an earlier run left there for nothing, and delete it in `begin`.
 
         Raises:
           UsageError: the folder belongs to another config, or is no run folder.
           BusyError: another process is at work in it.
-          RunError: it can't be written, or what an earlier run left can't be deleted.
+          RunError: it can't be written.
         """
-        folder = cls(path)
+        folder = cls(path, overwrite)
         ours = partial(folder.check, config, overwrite)
         with folder.writing(), locked(path, wait=False, check=ours):
             if not folder.sources.is_symlink():
                 remove_partial(folder.sources)
-            if overwrite:
-                folder._clear()
             yield folder
+
+    @property
+    def begun(self) -> bool:
+        """Whether this run was begun here before."""
+        return self.config.exists() and not self.anew
 
     def begin(self, config: Config) -> None:
         """Write down what is run here, once it is known on which images, and that it can start.
@@ -90,8 +94,12 @@ class RunFolder:
 
         Raises:
           OSError: it can't be written.
+          RunError: what an earlier run left, and is to go, can't be deleted.
         """
-        if not self.config.exists():
+        if self.anew:
+            self._clear()
+            self.anew = False
+        if not self.begun:
             write_text(self.config, config.to_json())
         for kind, _ in config.sources or ():
             self._keep_sources(kind, getattr(config, kind))
@@ -191,7 +199,8 @@ class RunFolder:
 
     def finished_result(self) -> Result | None:
         """`result.json`, or None if the run is not finished."""
-        return saved.read_result(self.result) if self.result.exists() else None
+        there = self.result.exists() and not self.anew
+        return saved.read_result(self.result) if there else None
 
     def read_history(self) -> list[Row]:
         """`metrics.jsonl`, epoch by epoch; empty if there is none."""

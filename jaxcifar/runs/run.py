@@ -63,10 +63,11 @@ class Run:
         # Asked for at the start: the files may have moved on by the end of a long run.
         self._git_commit = environment.git_commit()
         self.result = self._folder.finished_result()
-        with self._folder.writing():
-            self._folder.tidy(task.keep_best)
-            if task.tensorboard and self.result:
-                self._folder.write_events()
+        if self.result:
+            with self._folder.writing():
+                self._folder.tidy(task.keep_best)
+                if task.tensorboard:
+                    self._folder.write_events()
 
     def close(self, error: BaseException | None = None) -> None:
         """Let go of the folder; `error` is what ended the run, if something did."""
@@ -81,7 +82,7 @@ class Run:
         """
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
-        if begun := self._folder.config.exists():
+        if begun := self._folder.begun:
             self._folder.require_images(config)
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)

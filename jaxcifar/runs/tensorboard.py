@@ -50,8 +50,8 @@ _MOST_PICTURE_BYTES = 16 * MEGABYTE
 class FolderWithEvents(RunFolder):
     """A run's folder in which each of the run's figures is written as an event too."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, anew: bool = False) -> None:
+        super().__init__(path, anew)
         self._events = _Events(self)
 
     def write_history(self, history: Sequence[Row]) -> None:

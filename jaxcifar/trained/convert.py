@@ -145,7 +145,7 @@ def _finished(folder: RunFolder, source: dict[str, str]) -> Result | None:
     result = folder.finished_result()
     if result and result.get("converted") == source:
         return result
-    if result or folder.metrics.exists():
+    if result or (folder.begun and folder.metrics.exists()):
         raise UsageError(
             f"{folder.path}: holds another run; choose another folder, or start anew with "
             "--overwrite"
