@@ -29,7 +29,7 @@ def show(console: Console, records: "Records") -> None:
         alike = _alike(network)
         console.print(_table(network, alike))
         say(_winner(network, alike))
-        for line in collapses(network):
+        for line in collapses(network, lambda name: f"“{printable(name)}”"):
             say(line)
     if records.on_all:
         console.print(_on_all_table(records))

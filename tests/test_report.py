@@ -1,6 +1,7 @@
 """Reports: what they compute, that sentences follow the runs, and that the page stands alone."""
 
 import dataclasses
+import io
 import json
 import math
 import re
@@ -12,8 +13,10 @@ import pytest
 from conftest import assert_one_line_error, command
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from rich.console import Console
 from scipy import stats
 
+from experiments.ranking import show
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.models.cnn import CNN
@@ -197,17 +200,22 @@ def test_collapsed_runs_are_named(tmp_path):
     one_answer = np.zeros((10, 10), int)
     one_answer[:, 3] = 1000
     guessing = np.full((10, 10), 100)
+    names = [name.replace("cat", "c*t") for name in CLASSES]
     for name, matrix in (("one", one_answer), ("guess", guessing)):
         config = Config.create("cnn", epochs=4, learning_rate=0.1 + len(name))
-        write_run(tmp_path / name, config, 0.1, 0.1, matrix=matrix)
+        write_run(tmp_path / name, config, 0.1, 0.1, matrix=matrix, names=names)
     text = report(tmp_path)
     summary = text.partition("## Contents")[0]
-    assert "seed 0, collapsed: it says “cat” for every test image (10.00% right)" in summary
+    said = "seed 0, collapsed: it says “{}” for every test image (10.00% right)"
+    assert said.format(r"c\*t") in summary
+    screen = io.StringIO()  # where a star stands for itself, without Markdown's backslash
+    show(Console(file=screen, width=200), read_records(tmp_path))
+    assert said.format("c*t") in screen.getvalue()
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text
-    write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8)
+    write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8, names=names)
     said = classes.mistakes_sentence(read_run(tmp_path / "one"), "one")
-    assert "it says cat for every image, so no class is harder" in said
+    assert r"it says c\*t for every image, so no class is harder" in said
     text = report(tmp_path)
     assert "None can be told apart" not in text
     assert len(re.findall("always saying|collapsed:", text)) == 2

@@ -1,5 +1,6 @@
 """How the best variation was found among the candidates, and how sure that is."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jaxcifar.report.records import Network, Variation
@@ -90,14 +91,19 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
     }
 
 
-def collapses(network: Network) -> list[str]:
-    """The runs that learned nothing that the test images show, a sentence each."""
+def collapses(network: Network, quote: Callable[[str], str] = quoted) -> list[str]:
+    """The runs that learned nothing that the test images show, a sentence each.
+
+    Args:
+      network: whose runs.
+      quote: how names of rows and classes are written; for Markdown by default.
+    """
     sentences = []
     for variation in network.variations:
         for run in variation.runs:
             right, level = run.result["test_accuracy"], guessing_level(run)
             if (answer := only_answer(run.confusion)) is not None:
-                said = quoted(run.class_names[answer])
+                said = quote(run.class_names[answer])
                 what = f"collapsed: it says {said} for every test image ({percent(right)} right)"
             elif is_guessing(run):
                 compared = "no better than" if right <= level else "can't be told apart from"
@@ -107,5 +113,5 @@ def collapses(network: Network) -> list[str]:
                 )
             else:
                 continue
-            sentences.append(f"{quoted(variation.name)}, seed {run.config.seed}, {what}.")
+            sentences.append(f"{quote(variation.name)}, seed {run.config.seed}, {what}.")
     return sentences
