@@ -170,11 +170,8 @@ class RunFolder:
     def _clear(self) -> None:
         # A folder half cleared must not pass for a finished run, but for a run: result first,
         # config last.
-        others = [
-            path
-            for name, path in vars(self).items()
-            if isinstance(path, Path) and name not in ("path", "result", "config")
-        ]
+        paths = {path for path in vars(self).values() if isinstance(path, Path)}
+        others = paths - {self.path, self.result, self.config}
         for path in (self.result, *others, self.config):
             try:
                 remove(path)
@@ -199,8 +196,7 @@ class RunFolder:
 
     def finished_result(self) -> Result | None:
         """`result.json`, or None if the run is not finished."""
-        there = self.result.exists() and not self.anew
-        return saved.read_result(self.result) if there else None
+        return None if self.anew or not self.result.exists() else saved.read_result(self.result)
 
     def read_history(self) -> list[Row]:
         """`metrics.jsonl`, epoch by epoch; empty if there is none."""
