@@ -155,7 +155,9 @@ class Config(Fields):
     def network_title(self) -> str:
         """What tables and plots call the network, such as "CNN" or "Mixer (depth 4)"."""
         title = registry.entry("arch", self.arch).title
-        own = ", ".join(f"{name} {spelled(value)}" for name, value in self.arch_args)
+        own = ", ".join(
+            name if value is True else f"{name} {spelled(value)}" for name, value in self.arch_args
+        )
         return f"{title} ({own})" if own else title
 
     def options(self) -> list[str]:

@@ -33,7 +33,8 @@ def quiet(line):
 
 
 def converted(weights, folder, dataset, arch="cnn", **how):
-    config = Config.create(arch, arch_args=NETWORKS[arch], dataset="shapes10")
+    name, *_ = arch.split()
+    config = Config.create(name, arch_args=NETWORKS[arch], dataset="shapes10")
     return convert(Conversion(weights, config, folder, **how), lambda: dataset, quiet)
 
 
@@ -268,6 +269,18 @@ def test_what_does_not_fit_is_named(source, easy_dataset, tmp_path):
     with pytest.raises(RunError, match=r"conv1\.weight: none there, \[4, 3, 3, 3\]"):
         converted(source[1], tmp_path / "run", easy_dataset, "resnet18")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["layer2.conv1.weight", "layer1.bn2.bias", "linear.weight"])
+def test_what_mirrored_partners_share_must_be_the_same(name, easy_dataset, tmp_path):
+    arch = "fastnet mirrored"
+    ours = write_random(tmp_path / "w.safetensors", arch, NETWORKS[arch])
+    write_pytorch(load(ours), tmp_path / "w.pth")
+    state = torch.load(tmp_path / "w.pth", weights_only=True)
+    state[name].view(-1)[-1] += 1
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(RunError, match=r"share differs.*mirrored=false"):
+        converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, arch)
 
 
 def test_scales_that_fastnet_does_not_have_must_be_one(easy_dataset, tmp_path):

@@ -30,13 +30,15 @@ NETWORKS = {
     "cnn": {"widths": (4, 6, 10), "hidden": 12},
     "resnet18": {"widths": (4, 8, 6), "blocks": (2, 1, 2)},
     "fastnet": {"widths": (5, 7, 6)},
+    "fastnet mirrored": {"widths": (4, 10, 6), "mirrored": True},
 }
 NAMES = ("plane", "car", "bird's", "cat", 'a "deer"', "dog", "frog", "horse", "ship", "truck\\")
 
 
 def write_random(path, arch, arch_args=None, classes=NAMES):
     """A file of weights, none of which is what a network begins with."""
-    config = Config.create(arch, arch_args=arch_args or {}, dataset="shapes10")
+    name, *_ = arch.split()
+    config = Config.create(name, arch_args=arch_args or {}, dataset="shapes10")
     rng = np.random.RandomState(0)
 
     def drawn(where, leaf):
@@ -164,7 +166,7 @@ def test_resnet18_has_the_usual_names(tmp_path):
 def test_the_module_says_how_it_was_trained(classifier):
     text = module_text(classifier)
     assert "MEAN = (0.49, 0.48, 0.45)\nSTD = (0.25, 0.24, 0.26)\n" in text
-    assert f"WIDTHS = {NETWORKS[classifier.config.arch]['widths']}\n" in text
+    assert f"WIDTHS = {dict(classifier.config.arch_args)['widths']}\n" in text
 
 
 def test_a_file_that_is_no_such_module_stays(classifier, tmp_path):

@@ -14,7 +14,14 @@ from test_models import numpy_conv
 
 import jaxcifar
 from jaxcifar.config import Config
-from jaxcifar.models.fastnet import FastNet, identity_first, whitening_kernel
+from jaxcifar.errors import UsageError
+from jaxcifar.models import check_model, create_model
+from jaxcifar.models.fastnet import (
+    FastNet,
+    identity_first,
+    mirrored_whitening_kernel,
+    whitening_kernel,
+)
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.runs.task import Task
@@ -118,6 +125,77 @@ def test_what_it_computes_against_numpy():
         stats = groups[f"ConvGroup_{index // 2}"][f"BatchNorm_{index % 2}"]
         np.testing.assert_allclose(stats["mean"], 0.4 * mean, atol=1e-5)
         np.testing.assert_allclose(stats["var"], 0.6 + 0.4 * var, rtol=1e-4)
+
+
+def by_both_sides(variables, images):
+    """A mirrored network in its other form: half of it looks at an image and at its mirror image.
+
+    Before each convolution either side is given what the other one has seen, mirrored.
+    """
+    params = variables["params"]
+    kernel = variables["whitening"]["Whitening_0"]["kernel"].reshape(12, 24)
+    bias = params["Whitening_0"]["bias"]
+    bias = np.concatenate([bias, bias[12:]])
+    sides = images, images[:, :, ::-1]
+    x = np.stack([gelu((patches(s) @ kernel).reshape(-1, 31, 31, 24) + bias) for s in sides])
+
+    def convolved(x, kernel):
+        return np.stack([numpy_conv(side, kernel, 1) for side in x])
+
+    def norm(x, layer):
+        axes = (0, 1, 2, 3)
+        return (x - x.mean(axes)) / np.sqrt(x.var(axes) + 1e-5) + layer["bias"]
+
+    def both(x):
+        return np.concatenate([x, x[::-1, :, :, ::-1]], -1)
+
+    for group in range(3):
+        layers = params[f"ConvGroup_{group}"]
+        x = convolved(both(x) if group else x, layers["MirroredConv_0"]["kernel"])
+        x = np.stack([pooled(side, 2) for side in x])
+        x = gelu(norm(x, layers["MirroredBatchNorm_0"]))
+        x = convolved(both(x), layers["MirroredConv_1"]["kernel"])
+        x = gelu(norm(x, layers["MirroredBatchNorm_1"]))
+    features = sum(pooled(side, 3)[:, 0, 0] for side in x)
+    return features @ params["Dense_0"]["kernel"] / 9
+
+
+def test_a_mirrored_network_sees_both_sides_alike():
+    images, model = smooth_images()[:4], FastNet(WIDTHS, mirrored=True)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), images)
+    rng = np.random.RandomState(1)
+    moved = jax.tree.map(lambda a: a + 0.1 * rng.randn(*a.shape), variables["params"])
+    variables = jax.tree.map(np.float32, {**variables, "params": moved})
+    forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
+    logits, updated = forward(variables, images)
+    expected = by_both_sides(jax.tree.map(np.float64, variables), images.astype(np.float64))
+    np.testing.assert_allclose(logits, expected, atol=2e-5)
+    trained = {**variables, **updated}
+    predicted = [model.apply(trained, x, train=False) for x in (images, images[:, :, ::-1])]
+    np.testing.assert_allclose(*predicted, rtol=1e-4, atol=1e-4)
+    assert np.ptp(predicted[0]) > 0.1
+
+
+def test_a_mirrored_whitening_whitens_images_and_mirror_images():
+    images = smooth_images()
+    kernel = np.asarray(mirrored_whitening_kernel(images))
+    columns = kernel.reshape(12, 24).astype(np.float64)
+    seen = np.concatenate([patches(images), patches(images[:, :, ::-1])]).astype(np.float64)
+    first = [*range(6), *range(12, 18)]
+    variances = np.diag(np.cov((seen @ columns[:, first]).T))
+    covariance = np.cov((seen @ columns[:, first]).T)
+    np.testing.assert_allclose(covariance, np.diag(variances), atol=2e-3)
+    true = np.linalg.eigvalsh(np.cov(seen.T))
+    np.testing.assert_allclose(np.sort(variances), np.sort(true / (true + 5e-4)), atol=2e-3)
+    np.testing.assert_array_equal(kernel[:, ::-1, :, :12], kernel[..., :12])  # their own partners
+    swapped = [*range(18, 24), *range(12, 18)]
+    np.testing.assert_array_equal(kernel[:, ::-1, :, 12:], kernel[..., swapped])
+
+
+def test_what_is_mirrored_comes_in_pairs():
+    config = Config.create("fastnet", arch_args={"widths": (8, 7, 4), "mirrored": True})
+    with pytest.raises(UsageError, match="7 features are no pairs"):
+        check_model(config, create_model(config, 10), 10)
 
 
 def test_the_first_training_images_are_whitened(monkeypatch, easy_dataset):

@@ -14,6 +14,7 @@ from jax import lax
 
 from jaxcifar.models.convolution import conv2d
 from jaxcifar.models.layers import GELU, BatchNorm, Conv, Dense, Dtype, MaxPool, torch_uniform
+from jaxcifar.models.mirrored import MirroredBatchNorm, MirroredConv, MirroredMaxPool
 
 _SIZE = 2  # of a whitened patch, along both axes
 _EPSILON = 5e-4  # airbench's: directions of less variance than this are hardly amplified
@@ -33,16 +34,46 @@ def whitening_kernel(images: jax.Array) -> jax.Array:
     Returns:
       `[2, 2, C, 8 C] float32`.
     """
-    channels = images.shape[-1]
+    spots = _spots(images)
+    directions = _whitening(jnp.concatenate(spots, -1))
+    return _with_negatives(directions.reshape(_SIZE, _SIZE, images.shape[-1], -1))
+
+
+def mirrored_whitening_kernel(images: jax.Array) -> jax.Array:
+    """As `whitening_kernel`, over these images and their mirror images together.
+
+    What two columns have in common and what they differ in are uncorrelated there, so that each
+    half is whitened by itself: `[2, 2, C, 8 C]`, first the outputs that are the same in a mirror,
+    then those that change their sign, which are the partners of their negatives.
+    """
+    top_left, top_right, left, right = _spots(images)
+    columns = [jnp.concatenate(column, -1) for column in ((top_left, left), (top_right, right))]
+    halves = []
+    for sign in (1, -1):
+        directions = _whitening((columns[0] + sign * columns[1]) / 2**0.5) / 2**0.5
+        rows = directions.reshape(_SIZE, images.shape[-1], -1)
+        halves.append(_with_negatives(jnp.stack([rows, sign * rows], 1)))
+    return jnp.concatenate(halves, -1)
+
+
+def _spots(images: jax.Array) -> list[jax.Array]:
+    """The pixels at each place of a patch, row by row, `[B, H - 1, W - 1, C]`."""
     height, width = (extent - _SIZE + 1 for extent in images.shape[1:3])
-    spots = [images[:, i : i + height, j : j + width] for i in range(_SIZE) for j in range(_SIZE)]
-    patches = jnp.concatenate(spots, -1).reshape(-1, _SIZE**2 * channels)
-    centred = patches - patches.mean(0)
+    return [images[:, i : i + height, j : j + width] for i in range(_SIZE) for j in range(_SIZE)]
+
+
+def _whitening(values: jax.Array) -> jax.Array:
+    """Of `[..., F]` the matrix `[F, F]` whose products with them have variance one."""
+    values = values.reshape(-1, values.shape[-1])
+    centred = values - values.mean(0)
     # Small eigenvalues would drown in the rounding of an accelerator's default products.
-    covariance = jnp.matmul(centred.T, centred, precision=lax.Precision.HIGHEST) / len(patches)
+    covariance = jnp.matmul(centred.T, centred, precision=lax.Precision.HIGHEST) / len(values)
     variances, directions = jnp.linalg.eigh(covariance)
-    scaled = directions / jnp.sqrt(jnp.maximum(variances, 0) + _EPSILON)
-    return jnp.concatenate([scaled, -scaled], 1).reshape(_SIZE, _SIZE, channels, -1)
+    return directions / jnp.sqrt(jnp.maximum(variances, 0) + _EPSILON)
+
+
+def _with_negatives(kernel: jax.Array) -> jax.Array:
+    return jnp.concatenate([kernel, -kernel], -1)
 
 
 def identity_first(fan_in: int) -> nn.initializers.Initializer:
@@ -65,16 +96,21 @@ class Whitening(nn.Module):
 
     Its kernel is a variable "whitening", found from the images that it is initialised with and not
     trained: at the first, large steps it would be lost (Page, part 8). Its bias, a parameter, is
-    airbench's.
+    airbench's; partners share it.
     """
 
+    mirrored: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C]` -> `[B, H - 1, W - 1, 8 C]`."""
-        kernel = self.variable("whitening", "kernel", whitening_kernel, x).value
-        bias = self.param("bias", nn.initializers.zeros, kernel.shape[-1:])
+        find = mirrored_whitening_kernel if self.mirrored else whitening_kernel
+        kernel = self.variable("whitening", "kernel", find, x).value
+        outputs = kernel.shape[-1]
+        shared = outputs // 4 if self.mirrored else 0
+        bias = self.param("bias", nn.initializers.zeros, (outputs - shared,))
+        bias = jnp.concatenate([bias, bias[len(bias) - shared :]])
         arrays = (array.astype(self.dtype) for array in (x, kernel))
         return conv2d(*arrays, bias=bias.astype(self.dtype), padding=(0, 0))
 
@@ -87,25 +123,36 @@ class ConvGroup(nn.Module):
     """
 
     features: int
+    mirrored: bool = False
+    alone: int = 0  # of its inputs; see `MirroredConv`
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[B, H, W, C]` -> `[B, H // 2, W // 2, features]`."""
-        conv = partial(Conv, self.features, kernel_init=identity_first, dtype=self.dtype)
+        first, conv, pool, norm = Conv, Conv, MaxPool, BatchNorm
+        if self.mirrored:
+            first = partial(MirroredConv, alone=self.alone)
+            conv, pool, norm = MirroredConv, MirroredMaxPool, MirroredBatchNorm
+        kernels = {"kernel_init": identity_first, "dtype": self.dtype}
         norm = partial(
-            BatchNorm, _STATS_KEPT, use_scale=False, dtype=self.dtype, axis_name=self.axis_name
+            norm, _STATS_KEPT, use_scale=False, dtype=self.dtype, axis_name=self.axis_name
         )
-        x = MaxPool()(conv()(x))
+        x = pool()(first(self.features, **kernels)(x))
         x = GELU()(norm()(x, train))
-        return GELU()(norm()(conv()(x), train))
+        return GELU()(norm()(conv(self.features, **kernels)(x), train))
 
 
 class FastNet(nn.Module):
-    """Whitened patches, three groups of two convolutions, a pool and a linear head."""
+    """Whitened patches, three groups of two convolutions, a pool and a linear head.
+
+    If it is `mirrored` (see `jaxcifar/models/mirrored.py`), its widths are even and the head is
+    given the sum of partners.
+    """
 
     widths: tuple[int, ...] = (64, 256, 256)
+    mirrored: bool = False
     num_classes: int = 10
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
@@ -117,9 +164,13 @@ class FastNet(nn.Module):
         It is to be initialised with training images. Training needs the collection "batch_stats"
         mutable.
         """
-        x = GELU()(Whitening(self.dtype)(x))
+        x = GELU()(Whitening(self.mirrored, self.dtype)(x))
+        alone = x.shape[-1] // 2  # the same in a mirror: half of what is whitened, then none
         for width in self.widths:
-            x = ConvGroup(width, self.dtype, self.axis_name)(x, train)
+            x = ConvGroup(width, self.mirrored, alone, self.dtype, self.axis_name)(x, train)
+            alone = 0
         x = x.max((1, 2))  # over the 3x3 pixels that three halvings leave of 31x31
+        if self.mirrored:
+            x = x.reshape(len(x), 2, -1).sum(1)
         logits = Dense(self.num_classes, use_bias=False, dtype=self.dtype)(x)
         return LOGIT_SCALE * logits.astype(jnp.float32)

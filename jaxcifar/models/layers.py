@@ -5,6 +5,7 @@ in and returns. Weights and biases start as PyTorch's do: uniform in ±1/sqrt(fa
 the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.nn` calls it).
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -53,16 +54,19 @@ class Conv(nn.Module):
 
         H' = ceil(H / stride) if an odd kernel has the default padding.
         """
-        size = self.kernel_size
-        fan_in = size * size * x.shape[-1]
-        shape = (size, size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init(fan_in), shape)
+        kernel = self.weights(x.shape[-1], self.features)
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
         bias = None
         if self.use_bias:
-            bias = self.param("bias", torch_uniform(fan_in), (self.features,)).astype(self.dtype)
-        padding = size // 2 if self.padding is None else self.padding
+            init = torch_uniform(kernel[..., 0].size)
+            bias = self.param("bias", init, (self.features,)).astype(self.dtype)
+        padding = self.kernel_size // 2 if self.padding is None else self.padding
         return conv2d(*arrays, self.stride, bias, (padding, padding), self.operands)
+
+    def weights(self, channels: int, features: int) -> jax.Array:
+        """The kernel, `[size, size, channels, features]`."""
+        shape = (self.kernel_size, self.kernel_size, channels)
+        return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
 
 
 class Dense(nn.Module):

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.models import create_model
+from jaxcifar.trained.mirrored import is_mirrored, plain, written_out
 
 KNOWN = ("cnn", "resnet18", "fastnet")
 COUNTER = "num_batches_tracked"  # a number that PyTorch's BatchNorm keeps and needs for nothing
@@ -105,11 +106,14 @@ def to_pytorch(
 ) -> dict[str, np.ndarray]:
     """A network's arrays by name, here -> in PyTorch's names and layouts.
 
-    All that a PyTorch module of these layers has is there: a scale of ones, where ours has none.
+    All that a PyTorch module of these layers has is there: a scale of ones, where ours has none,
+    and what mirrored partners share, for both.
 
     Raises:
       UsageError: it is not one of ours.
     """
+    if is_mirrored(config):
+        config, arrays = plain(config), written_out(arrays)
     where = places(config, classes, arrays)
     state = {place.theirs: place.to_theirs(np.asarray(arrays[place.ours])) for place in where}
     for place in where:

@@ -18,12 +18,14 @@ from jaxcifar.machine.files import replacing
 from jaxcifar.models.fastnet import LOGIT_SCALE
 from jaxcifar.models.layers import BatchNorm
 from jaxcifar.trained.classifier import Classifier
+from jaxcifar.trained.mirrored import is_mirrored
 from jaxcifar.trained.names import require_known
 from jaxcifar.trained.pytorch import state_dict
 
 # Old enough for any runtime of these years; newer ones have nothing that these networks need.
 _OPSET, _IR_VERSION = 17, 8
 _INPUT, _OUTPUT, _BATCH = "images", "logits", "batch"
+_FAR = 2**31  # behind the end of any axis
 
 
 class Graph:
@@ -32,10 +34,11 @@ class Graph:
     Args:
       helper: `onnx.helper`.
       state: the weights in PyTorch's names and layouts, which are ONNX's layouts too.
+      mirrored: whether the network is.
     """
 
-    def __init__(self, helper: Any, state: Mapping[str, np.ndarray]) -> None:
-        self._helper, self._state = helper, state
+    def __init__(self, helper: Any, state: Mapping[str, np.ndarray], mirrored: bool) -> None:
+        self._helper, self._state, self.mirrored = helper, state, mirrored
         self.nodes: list[Any] = []
         self.weights: dict[str, np.ndarray] = {}
 
@@ -50,9 +53,9 @@ class Graph:
         self.nodes.append(node)
         return output
 
-    def constant(self, name: str, values: Any) -> str:
+    def constant(self, name: str, values: Any, dtype: type = np.float32) -> str:
         """An array that nodes can read by its name."""
-        self.weights[name] = np.asarray(values, np.float32)
+        self.weights[name] = np.asarray(values, dtype)
         return name
 
     def conv(self, x: str, layer: str, norm: str = "", stride: int = 1) -> str:
@@ -89,6 +92,21 @@ class Graph:
     def pool(self, x: str) -> str:
         """The maximum over 2x2 pixels side by side."""
         return self.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+
+    def mirrored_pool(self, x: str, layer: str) -> str:
+        """`pool` of that layer's outputs, of their last half without the first, odd column."""
+        half = len(self._state[f"{layer}.weight"]) // 2
+        first = self._part(x, {1: (0, half)})
+        last = self._part(x, {1: (half, 2 * half), 3: (1, _FAR)})
+        return self.add("Concat", self.pool(first), self.pool(last), axis=1)
+
+    def _part(self, x: str, ends: Mapping[int, tuple[int, int]]) -> str:
+        """What lies between two places along each of these axes."""
+        starts, stops = zip(*ends.values(), strict=True)
+        named = {"starts": starts, "stops": stops, "axes": tuple(ends)}
+        number = len(self.nodes)
+        places = [self.constant(f"{k}_{number}", v, np.int64) for k, v in named.items()]
+        return self.add("Slice", x, *places)
 
     def gelu(self, x: str) -> str:
         """`x P(X <= x)` of a normal X, by the error function: `Gelu` is of a later opset."""
@@ -141,7 +159,9 @@ def _fastnet(graph: Graph, x: str) -> None:
     x, group = graph.gelu(graph.conv(x, "whitening")), 1
     while graph.has(f"layer{group}.conv1"):
         first, second = (f"layer{group}.{{}}{number}".format for number in (1, 2))
-        x = graph.gelu(graph.pool(graph.conv(x, first("conv"), first("bn"))))
+        x = graph.conv(x, first("conv"), first("bn"))
+        x = graph.mirrored_pool(x, first("conv")) if graph.mirrored else graph.pool(x)
+        x = graph.gelu(x)
         x = graph.gelu(graph.conv(x, second("conv"), second("bn")))
         group += 1
     x = graph.add("Flatten", graph.add("GlobalMaxPool", x))
@@ -168,7 +188,7 @@ def onnx_model(classifier: Classifier) -> Any:
     require_known(classifier.config)
     onnx = extra("onnx", "onnx")
     helper, types = onnx.helper, onnx.TensorProto
-    graph = Graph(helper, state_dict(classifier))
+    graph = Graph(helper, state_dict(classifier), is_mirrored(classifier.config))
     _NETWORKS[arch](graph, _pixels(graph, classifier))
     images = helper.make_tensor_value_info(_INPUT, types.UINT8, [_BATCH, 32, 32, 3])
     logits = helper.make_tensor_value_info(_OUTPUT, types.FLOAT, [_BATCH, len(classes)])

@@ -16,7 +16,9 @@ from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.names import require_known, to_pytorch
 
 _MODULES = Path(__file__).with_name("torch_modules")
-_FIELDS = {"widths": "WIDTHS", "blocks": "BLOCKS", "hidden": "HIDDEN", "dropout": "DROPOUT"}
+_FIELDS = {
+    name: name.upper() for name in ("widths", "blocks", "hidden", "dropout", "mirrored")
+}  # a network's, and its module's
 
 
 def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:

@@ -15,7 +15,11 @@ from jaxcifar.config import Config
 from jaxcifar.errors import RunError, first_line, printable
 from jaxcifar.machine.extras import extra
 from jaxcifar.machine.reading import Remedy, opened, telling
+from jaxcifar.models import create_model
+from jaxcifar.runs.weights import named
+from jaxcifar.trained.mirrored import folded, is_mirrored, plain
 from jaxcifar.trained.names import COUNTER, places, scales_of_one
+from jaxcifar.training import network
 
 _ANOTHER = Remedy("give a state dict, as torch.save(network.state_dict(), FILE) writes it")
 _MOST_BYTES = 2**32
@@ -150,6 +154,12 @@ def to_ours(
       UsageError: it is none of our networks.
       RunError: the state dict is another network's.
     """
+    if is_mirrored(config):
+        config = plain(config)
+        whole = named(network.shapes(create_model(config, classes)))
+        remedy = Remedy("choose --arch-args mirrored=false")
+        with telling(path, remedy):
+            return folded(to_ours(config, classes, whole, state, path))
     where, arrays = places(config, classes, like), state.arrays
     ones = scales_of_one(where)
     for name in ones & arrays.keys():

@@ -1,7 +1,8 @@
 """FastNet for 32x32 images in PyTorch alone; `load` gives it the weights beside this file.
 
 It takes pixels from 0 to 1 and normalises them itself. Its whitening and the scales of its
-normalisations (all of them one) are not to be trained.
+normalisations (all of them one) are not to be trained. If it is MIRRORED, the last half of all
+features are the first half's of the mirror image, as long as nothing is trained here.
 """
 
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 WIDTHS = (64, 256, 256)
+MIRRORED = False
 CLASS_NAMES = tuple("0123456789")
 MEAN = (0.0, 0.0, 0.0)
 STD = (1.0, 1.0, 1.0)
@@ -21,6 +23,15 @@ def _norm(width: int) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(width, momentum=0.4)
     norm.weight.requires_grad = False
     return norm
+
+
+def _pool(x: torch.Tensor) -> torch.Tensor:
+    """The maximum over 2x2 pixels; of an odd width, mirrored features drop the other end."""
+    if not MIRRORED:
+        return F.max_pool2d(x, 2)
+    first, mirrored = x.chunk(2, 1)
+    mirrored = mirrored[..., x.shape[-1] % 2 :]
+    return torch.cat([F.max_pool2d(first, 2), F.max_pool2d(mirrored, 2)], 1)
 
 
 class Group(nn.Module):
@@ -35,7 +46,7 @@ class Group(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> `[B, width, H // 2, W // 2]`."""
-        x = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        x = F.gelu(self.bn1(_pool(self.conv1(x))))
         return F.gelu(self.bn2(self.conv2(x)))
 
 
