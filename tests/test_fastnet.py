@@ -36,11 +36,18 @@ CONFIG = Config.create(
     learning_rate=0.05,
 )
 
+DIRECTIONS = [*range(6), *range(12, 18)]  # of a mirrored whitening, those that are no negatives
+
 
 def patches(images):
     """All 2x2 patches, a row each, in the order of a kernel's axes."""
     windows = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(1, 2))
     return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 4 * images.shape[-1])
+
+
+def both_sides(images):
+    """All patches of images and of their mirror images."""
+    return np.concatenate([patches(side) for side in (images, images[:, :, ::-1])]).astype(float)
 
 
 def smooth_images():
@@ -127,6 +134,12 @@ def test_what_it_computes_against_numpy():
         np.testing.assert_allclose(stats["var"], 0.6 + 0.4 * var, rtol=1e-4)
 
 
+def mirrored_pool(x):
+    """Of an odd width: windows of 2x3 pixels, every two of them."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, (2, 3), axis=(1, 2))
+    return windows[:, ::2, ::2].max((-2, -1))
+
+
 def by_both_sides(variables, images):
     """A mirrored network in its other form: half of it looks at an image and at its mirror image.
 
@@ -152,10 +165,10 @@ def by_both_sides(variables, images):
     for group in range(3):
         layers = params[f"ConvGroup_{group}"]
         x = convolved(both(x) if group else x, layers["MirroredConv_0"]["kernel"])
-        x = np.stack([pooled(side, 2) for side in x])
-        x = gelu(norm(x, layers["MirroredBatchNorm_0"]))
+        x = np.stack([mirrored_pool(side) for side in x])
+        x = gelu(norm(x, layers["BatchNorm_0"]))
         x = convolved(both(x), layers["MirroredConv_1"]["kernel"])
-        x = gelu(norm(x, layers["MirroredBatchNorm_1"]))
+        x = gelu(norm(x, layers["BatchNorm_1"]))
     features = sum(pooled(side, 3)[:, 0, 0] for side in x)
     return features @ params["Dense_0"]["kernel"] / 9
 
@@ -180,10 +193,9 @@ def test_a_mirrored_whitening_whitens_images_and_mirror_images():
     images = smooth_images()
     kernel = np.asarray(mirrored_whitening_kernel(images))
     columns = kernel.reshape(12, 24).astype(np.float64)
-    seen = np.concatenate([patches(images), patches(images[:, :, ::-1])]).astype(np.float64)
-    first = [*range(6), *range(12, 18)]
-    variances = np.diag(np.cov((seen @ columns[:, first]).T))
-    covariance = np.cov((seen @ columns[:, first]).T)
+    seen = both_sides(images)
+    covariance = np.cov((seen @ columns[:, DIRECTIONS]).T)
+    variances = np.diag(covariance)
     np.testing.assert_allclose(covariance, np.diag(variances), atol=2e-3)
     true = np.linalg.eigvalsh(np.cov(seen.T))
     np.testing.assert_allclose(np.sort(variances), np.sort(true / (true + 5e-4)), atol=2e-3)
@@ -193,7 +205,7 @@ def test_a_mirrored_whitening_whitens_images_and_mirror_images():
 
 
 def test_what_is_mirrored_comes_in_pairs():
-    config = Config.create("fastnet", arch_args={"widths": (8, 7, 4), "mirrored": True})
+    config = Config.create("fastnet", arch_args={"widths": (8, 7, 4)})
     with pytest.raises(UsageError, match="7 features are no pairs"):
         check_model(config, create_model(config, 10), 10)
 
@@ -207,9 +219,9 @@ def test_the_first_training_images_are_whitened(monkeypatch, easy_dataset):
     kernel = state.variables["whitening"]["Whitening_0"]["kernel"]
     normalized = (easy_dataset.train.images / 255 - easy_dataset.mean) / easy_dataset.std
     for count, same in ((50, True), (128, False)):
-        given = patches(normalized[:count])
+        given = both_sides(normalized[:count])
         variances = np.linalg.eigvalsh(np.cov(given.T))
-        whitened = (given @ np.asarray(kernel).reshape(12, 24)[:, :12]).var(0)
+        whitened = np.sort((given @ np.asarray(kernel).reshape(12, 24)[:, DIRECTIONS]).var(0))
         assert np.allclose(whitened, variances / (variances + 5e-4), atol=1e-3) == same
 
 

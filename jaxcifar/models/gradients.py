@@ -15,7 +15,7 @@ from jaxcifar.machine import sharing
 _PARTS = 8  # of a batch, at most
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def batch_norm(
     x: jax.Array,
     scale: jax.Array,
@@ -23,6 +23,7 @@ def batch_norm(
     about: jax.Array,
     epsilon: float,
     axis_name: str | None,
+    copies: int = 1,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalise a batch, exchanging one sum; its derivative keeps nothing but `x`.
 
@@ -34,6 +35,7 @@ def batch_norm(
         it, so that little cancels.
       epsilon: added to the variance.
       axis_name: of the devices that share the batch.
+      copies: how many parts the channels are of that are normalised alike, channel by channel.
 
     Returns:
       `[..., C] float32`, the batch's mean and its biased variance, `[C]`. Gradients flow through
@@ -42,12 +44,21 @@ def batch_norm(
     values = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))
     mean, var = values.mean(axes), values.var(axes)
-    if axis_name is not None:
+    if axis_name is not None or copies > 1:
         moments = jnp.stack([mean - about, var + (mean - about) ** 2])
-        offset, square = sharing.total(moments, axis_name) / sharing.devices(axis_name)
+        offset, square = _over_all(moments, axis_name, copies)
         mean, var = about + offset, square - offset**2
     y = (values - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
     return y, mean, var
+
+
+def _over_all(values: jax.Array, axis_name: str | None, copies: int) -> jax.Array:
+    """The mean of `[n, C]` over devices, and of each channel over the copies of it."""
+    mean = sharing.total(values, axis_name) / sharing.devices(axis_name)
+    if copies == 1:
+        return mean
+    over_copies = mean.reshape(len(mean), copies, -1).mean(1)
+    return jnp.tile(over_copies, (1, copies))
 
 
 _Arrays = tuple[jax.Array, ...]
@@ -59,15 +70,14 @@ def _batch_norm_fwd(x: jax.Array, scale: jax.Array, *others: Any) -> tuple[_Arra
 
 
 def _batch_norm_bwd(
-    epsilon: float, axis_name: str | None, residuals: _Arrays, grads: _Arrays
+    epsilon: float, axis_name: str | None, copies: int, residuals: _Arrays, grads: _Arrays
 ) -> _Arrays:
     x, scale, mean, var = residuals
     inverse = lax.rsqrt(var + epsilon)
     grad, axes = grads[0], tuple(range(x.ndim - 1))
     normalized = (x.astype(jnp.float32) - mean) * inverse
     sums = jnp.stack([grad.sum(axes), (grad * normalized).sum(axes)])
-    count = x.size // x.shape[-1] * sharing.devices(axis_name)
-    by_mean, by_var = sharing.total(sums, axis_name) / count
+    by_mean, by_var = _over_all(sums, axis_name, copies) / (x.size // x.shape[-1])
     x_grad = (grad - by_mean - normalized * by_var) * (inverse * scale)
     return x_grad.astype(x.dtype), sums[1], sums[0], jnp.zeros_like(mean)
 
@@ -130,43 +140,50 @@ def _normal_cdf(x: jax.Array) -> jax.Array:
     return 0.5 * (1 + lax.erf(x * 0.5**0.5))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def max_pool(x: jax.Array, size: int) -> jax.Array:
-    """Maximum over square windows side by side, for a CPU.
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def max_pool(x: jax.Array, size: int, width: int) -> jax.Array:
+    """Maximum over windows every `size` pixels, for a CPU.
 
     Of equal pixels the first has the gradient, as in PyTorch. On a CPU a fraction of the time that
     XLA's window reduction, or a reduction of reshaped pixels, takes with its gradient.
 
     Args:
       x: `[B, H, W, C]`.
-      size: of a window, along both axes.
+      size: height of a window, and the distance from one to the next along both axes.
+      width: of a window.
 
     Returns:
-      `[B, H // size, W // size, C]`.
+      `[B, H // size, (W - width) // size + 1, C]`.
     """
-    return reduce(jnp.maximum, (pixel for _, pixel in _window_pixels(x, size)))
+    return reduce(jnp.maximum, (pixel for _, pixel in _window_pixels(x, size, width)))
 
 
 def _max_pool_bwd(
-    size: int, arrays: tuple[jax.Array, jax.Array], grad: jax.Array
+    size: int, width: int, arrays: tuple[jax.Array, jax.Array], grad: jax.Array
 ) -> tuple[jax.Array]:
     x, most = arrays
-    (height, width), (rows, columns) = x.shape[1:3], most.shape[1:3]
+    rows, columns = most.shape[1:3]
     found, x_grad = jnp.zeros(most.shape, bool), jnp.zeros_like(x)
-    for (i, j), pixel in _window_pixels(x, size):
+    for (i, j), pixel in _window_pixels(x, size, width):
         chosen = (pixel == most) & ~found
         found |= chosen
-        behind = height - i - (rows - 1) * size - 1, width - j - (columns - 1) * size - 1
+        last = i + (rows - 1) * size, j + (columns - 1) * size
+        behind = x.shape[1] - last[0] - 1, x.shape[2] - last[1] - 1
         pads = [(0, 0, 0), (i, behind[0], size - 1), (j, behind[1], size - 1), (0, 0, 0)]
         x_grad += lax.pad(jnp.where(chosen, grad, 0), jnp.zeros((), x.dtype), pads)
     return (x_grad,)
 
 
-max_pool.defvjp(lambda x, size: (y := max_pool(x, size), (x, y)), _max_pool_bwd)
+max_pool.defvjp(
+    lambda x, size, width: (y := max_pool(x, size, width), (x, y)),
+    _max_pool_bwd,
+)
 
 
-def _window_pixels(x: jax.Array, size: int) -> Iterator[tuple[tuple[int, int], jax.Array]]:
-    """Each place in a window, and that pixel of every window `[B, H // size, W // size, C]`."""
-    height, width = (extent // size * size for extent in x.shape[1:3])
-    for i, j in product(range(size), repeat=2):
-        yield (i, j), x[:, i:height:size, j:width:size]
+def _window_pixels(
+    x: jax.Array, size: int, width: int
+) -> Iterator[tuple[tuple[int, int], jax.Array]]:
+    """Each place in a window, and that pixel of every window."""
+    heights, widths = (x.shape[1] - size, x.shape[2] - width)
+    for i, j in product(range(size), range(width)):
+        yield (i, j), x[:, i : i + heights + 1 : size, j : j + widths + 1 : size]

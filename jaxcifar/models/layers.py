@@ -94,7 +94,8 @@ class BatchNorm(nn.Module):
     In training the batch is normalised by its own biased variance while the running variance
     takes in the unbiased one; Flax's BatchNorm takes the biased one there too, which shows in
     evaluation. The batch is that of all devices along the mapped axis `axis_name`, if any.
-    Statistics are float32 whatever `dtype` is.
+    Statistics are float32 whatever `dtype` is. Channels of `copies` equal parts are normalised
+    alike, channel by channel, and share parameters and statistics.
     """
 
     momentum: float = 0.9  # the part of the running statistics kept at a step
@@ -102,11 +103,13 @@ class BatchNorm(nn.Module):
     use_scale: bool = True
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
+    copies: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[..., C]` -> `[..., C]`; updates the collection `batch_stats` if `train`."""
-        features = x.shape[-1]
+        features = x.shape[-1] // self.copies
+        tiled = partial(jnp.tile, reps=self.copies)
         ones = nn.initializers.ones
         scale = self.param("scale", ones, (features,)) if self.use_scale else jnp.ones(features)
         bias = self.param("bias", nn.initializers.zeros, (features,))
@@ -114,13 +117,13 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
         if not train:
             inverse = lax.rsqrt(running_var.value + self.epsilon)
-            x = (x.astype(jnp.float32) - running_mean.value) * (inverse * scale) + bias
-            return x.astype(self.dtype)
-        about = running_mean.value
-        y, mean, var = batch_norm(x, scale, bias, about, self.epsilon, self.axis_name)
+            x = x.astype(jnp.float32) - tiled(running_mean.value)
+            return (x * tiled(inverse * scale) + tiled(bias)).astype(self.dtype)
+        arrays = map(tiled, (scale, bias, running_mean.value))
+        y, mean, var = batch_norm(x, *arrays, self.epsilon, self.axis_name, self.copies)
         count = x.size // features * sharing.devices(self.axis_name)
-        self._keep(running_mean, mean)
-        self._keep(running_var, var * (count / max(count - 1, 1)))
+        self._keep(running_mean, mean[:features])
+        self._keep(running_var, var[:features] * (count / max(count - 1, 1)))
         return y.astype(self.dtype)
 
     def _keep(self, running: nn.Variable, batch: jax.Array) -> None:
@@ -168,16 +171,23 @@ class GELU(nn.Module):
 class MaxPool(nn.Module):
     """Maximum over square windows side by side; pixels behind the last of them are dropped.
 
+    If it is `mirrored`, no column is: where the width is not a multiple of `window`, windows are
+    wider by what is left and overlap by as much, so that a mirror image gives a mirror image.
+
     On a CPU by `max_pool`, which moves the least there; a TPU would move a quarter more by it than
     by a reduction.
     """
 
     window: int = 2
+    mirrored: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C]` -> `[B, H // window, W // window, C]`."""
-        on_cpu, elsewhere = (partial(how, size=self.window) for how in (max_pool, _reduced))
+        rest = x.shape[2] % self.window if self.mirrored else 0
+        on_cpu = partial(max_pool, size=self.window, width=self.window + rest)
+        elsewhere = partial(_overlapping, width=self.window + rest) if rest else _reduced
+        elsewhere = partial(elsewhere, size=self.window)
         return lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
 
 
@@ -187,3 +197,7 @@ def _reduced(x: jax.Array, size: int) -> jax.Array:
     x = x[:, : height * size, : width * size]
     # As a reduction of axes, whose gradient is cheaper than that of XLA's window reduction.
     return x.reshape(len(x), height, size, width, size, channels).max((2, 4))
+
+
+def _overlapping(x: jax.Array, size: int, width: int) -> jax.Array:
+    return nn.max_pool(x, (size, width), (size, size))

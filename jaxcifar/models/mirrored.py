@@ -10,9 +10,8 @@ of the other, for the same arithmetic and with half of the weights.
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from jaxcifar.models.layers import BatchNorm, Conv, MaxPool
+from jaxcifar.models.layers import Conv
 
 
 def with_partners(kernel: jax.Array, alone: int) -> jax.Array:
@@ -44,23 +43,3 @@ class MirroredConv(Conv):
         if features % 2:
             raise ValueError(f"{features} features are no pairs: what is mirrored has even widths")
         return with_partners(super().weights(channels, features // 2), self.alone)
-
-
-class MirroredBatchNorm(BatchNorm):
-    """A normalisation that treats a feature and its partner as one: half as many of everything."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """`[..., 2 K]` -> `[..., 2 K]`."""
-        return super().__call__(x.reshape(*x.shape[:-1], 2, -1), train).reshape(x.shape)
-
-
-class MirroredMaxPool(MaxPool):
-    """A pool with mirrored windows for the partners: of an odd width they drop the other end."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, 2 K]` -> `[B, H // window, W // window, 2 K]`."""
-        half, rest = x.shape[-1] // 2, x.shape[2] % self.window
-        pooled = super().__call__(x[..., :half]), super().__call__(x[:, :, rest:, half:])
-        return jnp.concatenate(pooled, -1)

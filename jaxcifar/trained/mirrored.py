@@ -1,6 +1,6 @@
 """A mirrored FastNet as one that is not: what partners share is written out for both.
 
-It computes the same but for its pools, which drop another column of the partners.
+It computes the same but for its pools, whose windows are wider where a column would be dropped.
 """
 
 import dataclasses
@@ -46,8 +46,8 @@ def folded(arrays: Mapping[str, np.ndarray]) -> Arrays:
         elif name.endswith("Dense_0/kernel"):
             halves[name] = array[: len(array) // 2]
         elif "ConvGroup" in name:
-            marked = name.replace("/Conv_", f"/{_MARK}Conv_").replace("/Batch", f"/{_MARK}Batch")
-            halves[marked] = array[..., : array.shape[-1] // 2]
+            half = array[..., : array.shape[-1] // 2]
+            halves[name.replace("/Conv_", f"/{_MARK}Conv_")] = half
         else:
             halves[name] = array
     for name, array in written_out(halves).items():
@@ -60,11 +60,9 @@ def _whole(name: str, array: np.ndarray, alone: int) -> np.ndarray:
     *_, layer, leaf = name.split("/")
     if (layer, leaf) == ("Whitening_0", "bias"):
         return np.concatenate([array, array[alone:]])
-    if layer == "Dense_0":
-        return np.concatenate([array, array])
-    if not layer.startswith(_MARK):
+    if layer == "Whitening_0":
         return array
-    if leaf == "kernel":
+    if layer.startswith(_MARK):
         first = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
         return np.asarray(with_partners(array, alone if first else 0))
-    return np.concatenate([array, array])
+    return np.concatenate([array, array])  # a normalisation's, and the rows of the head

@@ -25,7 +25,6 @@ from jaxcifar.trained.pytorch import state_dict
 # Old enough for any runtime of these years; newer ones have nothing that these networks need.
 _OPSET, _IR_VERSION = 17, 8
 _INPUT, _OUTPUT, _BATCH = "images", "logits", "batch"
-_FAR = 2**31  # behind the end of any axis
 
 
 class Graph:
@@ -38,7 +37,7 @@ class Graph:
     """
 
     def __init__(self, helper: Any, state: Mapping[str, np.ndarray], mirrored: bool) -> None:
-        self._helper, self._state, self.mirrored = helper, state, mirrored
+        self._helper, self._state, self._mirrored = helper, state, mirrored
         self.nodes: list[Any] = []
         self.weights: dict[str, np.ndarray] = {}
 
@@ -53,9 +52,9 @@ class Graph:
         self.nodes.append(node)
         return output
 
-    def constant(self, name: str, values: Any, dtype: type = np.float32) -> str:
+    def constant(self, name: str, values: Any) -> str:
         """An array that nodes can read by its name."""
-        self.weights[name] = np.asarray(values, dtype)
+        self.weights[name] = np.asarray(values, np.float32)
         return name
 
     def conv(self, x: str, layer: str, norm: str = "", stride: int = 1) -> str:
@@ -90,23 +89,8 @@ class Graph:
         return tuple(names)
 
     def pool(self, x: str) -> str:
-        """The maximum over 2x2 pixels side by side."""
-        return self.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
-
-    def mirrored_pool(self, x: str, layer: str) -> str:
-        """`pool` of that layer's outputs, of their last half without the first, odd column."""
-        half = len(self._state[f"{layer}.weight"]) // 2
-        first = self._part(x, {1: (0, half)})
-        last = self._part(x, {1: (half, 2 * half), 3: (1, _FAR)})
-        return self.add("Concat", self.pool(first), self.pool(last), axis=1)
-
-    def _part(self, x: str, ends: Mapping[int, tuple[int, int]]) -> str:
-        """What lies between two places along each of these axes."""
-        starts, stops = zip(*ends.values(), strict=True)
-        named = {"starts": starts, "stops": stops, "axes": tuple(ends)}
-        number = len(self.nodes)
-        places = [self.constant(f"{k}_{number}", v, np.int64) for k, v in named.items()]
-        return self.add("Slice", x, *places)
+        """The maximum over 2x2 pixels; a mirrored network has odd widths, and 2x3."""
+        return self.add("MaxPool", x, kernel_shape=[2, 2 + self._mirrored], strides=[2, 2])
 
     def gelu(self, x: str) -> str:
         """`x P(X <= x)` of a normal X, by the error function: `Gelu` is of a later opset."""
@@ -159,9 +143,7 @@ def _fastnet(graph: Graph, x: str) -> None:
     x, group = graph.gelu(graph.conv(x, "whitening")), 1
     while graph.has(f"layer{group}.conv1"):
         first, second = (f"layer{group}.{{}}{number}".format for number in (1, 2))
-        x = graph.conv(x, first("conv"), first("bn"))
-        x = graph.mirrored_pool(x, first("conv")) if graph.mirrored else graph.pool(x)
-        x = graph.gelu(x)
+        x = graph.gelu(graph.pool(graph.conv(x, first("conv"), first("bn"))))
         x = graph.gelu(graph.conv(x, second("conv"), second("bn")))
         group += 1
     x = graph.add("Flatten", graph.add("GlobalMaxPool", x))

@@ -26,12 +26,8 @@ def _norm(width: int) -> nn.BatchNorm2d:
 
 
 def _pool(x: torch.Tensor) -> torch.Tensor:
-    """The maximum over 2x2 pixels; of an odd width, mirrored features drop the other end."""
-    if not MIRRORED:
-        return F.max_pool2d(x, 2)
-    first, mirrored = x.chunk(2, 1)
-    mirrored = mirrored[..., x.shape[-1] % 2 :]
-    return torch.cat([F.max_pool2d(first, 2), F.max_pool2d(mirrored, 2)], 1)
+    """The maximum over 2x2 pixels; of an odd width, which a mirror would shift, over 2x3."""
+    return F.max_pool2d(x, (2, 2 + (MIRRORED and x.shape[-1] % 2)), 2)
 
 
 class Group(nn.Module):
