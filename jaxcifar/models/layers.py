@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxcifar.machine import sharing
 from jaxcifar.models.convolution import conv2d
-from jaxcifar.models.gradients import batch_norm, gelu, max_pool, relu
+from jaxcifar.models.gradients import batch_norm, gelu, max_pool, relu, tiled
 from jaxcifar.models.winograd import Dtype
 
 EXAMPLES = "examples"  # a random stream that is the same on all devices
@@ -109,7 +109,7 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[..., C]` -> `[..., C]`; updates the collection `batch_stats` if `train`."""
         features = x.shape[-1] // self.copies
-        tiled = partial(jnp.tile, reps=self.copies)
+        whole = partial(tiled, copies=self.copies)
         ones = nn.initializers.ones
         scale = self.param("scale", ones, (features,)) if self.use_scale else jnp.ones(features)
         bias = self.param("bias", nn.initializers.zeros, (features,))
@@ -117,9 +117,9 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
         if not train:
             inverse = lax.rsqrt(running_var.value + self.epsilon)
-            x = x.astype(jnp.float32) - tiled(running_mean.value)
-            return (x * tiled(inverse * scale) + tiled(bias)).astype(self.dtype)
-        arrays = map(tiled, (scale, bias, running_mean.value))
+            x = x.astype(jnp.float32) - whole(running_mean.value)
+            return (x * whole(inverse * scale) + whole(bias)).astype(self.dtype)
+        arrays = map(whole, (scale, bias, running_mean.value))
         y, mean, var = batch_norm(x, *arrays, self.epsilon, self.axis_name, self.copies)
         count = x.size // features * sharing.devices(self.axis_name)
         self._keep(running_mean, mean[:features])
