@@ -1,5 +1,6 @@
 """The networks and their tables against the figures of the reference report, or by hand."""
 
+from functools import partial
 from statistics import NormalDist
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import enable_x64, obeyed
+from flax import linen as nn
 
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
@@ -186,17 +188,61 @@ def test_max_pool_against_numpy(shape, window):
     np.testing.assert_allclose(MaxPool(window).apply({}, x), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("shape", "window"), [((4, 6), 2), ((7, 3), 2), ((8, 7), 3)])
-def test_of_equal_pixels_the_first_has_the_gradient_of_max_pool(shape, window):
+@pytest.mark.parametrize(
+    ("shape", "size", "width"),
+    [((4, 6), 2, 2), ((7, 3), 2, 2), ((8, 7), 3, 3), ((5, 7), 2, 3), ((7, 8), 3, 5)],
+)
+def test_of_equal_pixels_the_first_has_the_gradient_of_max_pool(shape, size, width):
     x = np.random.RandomState(0).randint(0, 3, (2, *shape, 5)).astype(np.float32)
-    y, vjp = jax.vjp(lambda x: max_pool(x, window, window), x)
+    y, vjp = jax.vjp(lambda x: max_pool(x, size, width), x)
     grad = np.arange(1.0, y.size + 1).reshape(y.shape).astype(np.float32)
-    expected = np.zeros_like(x)
+    most, expected = np.zeros_like(grad), np.zeros_like(x)
     for b, i, j, c in np.ndindex(grad.shape):
-        pixels = x[b, i * window : (i + 1) * window, j * window : (j + 1) * window, c]
-        row, column = divmod(int(pixels.argmax()), window)
-        expected[b, i * window + row, j * window + column, c] = grad[b, i, j, c]
+        window = x[b, i * size : (i + 1) * size, j * size : j * size + width, c]
+        row, column = divmod(int(window.argmax()), width)
+        most[b, i, j, c] = window.max()
+        expected[b, i * size + row, j * size + column, c] += grad[b, i, j, c]
+    np.testing.assert_array_equal(y, most)
     np.testing.assert_array_equal(vjp(grad)[0], expected)
+
+
+@pytest.mark.parametrize(("width", "window"), [(7, 2), (8, 2), (8, 3)])
+def test_a_mirrored_pool_commutes_with_mirroring(width, window):
+    x = np.random.RandomState(0).randn(2, 6, width, 5).astype(np.float32)
+    pool = MaxPool(window, mirrored=True)
+    y = pool.apply({}, x)
+    np.testing.assert_array_equal(pool.apply({}, x[:, :, ::-1]), y[:, :, ::-1])
+    size = window, window + width % window
+    np.testing.assert_array_equal(y, nn.max_pool(x, size, (window, window)))
+
+
+def test_copies_share_what_a_batch_norm_learns_and_sees():
+    """As if the parts were images of one batch."""
+    x = np.random.RandomState(0).randn(8, 3, 3, 6).astype(np.float32) * [1, 2, 3, 4, 5, 6] + 1
+    shared, single = BatchNorm(copies=2), BatchNorm()
+    apart = np.stack([x[..., :3], x[..., 3:]])
+    variables = single.init(jax.random.key(0), apart, train=False)
+    variables = jax.tree.map(lambda a: a + np.arange(3, dtype=np.float32), variables)
+    weight = np.random.RandomState(1).randn(*x.shape).astype(np.float32)
+
+    def together(layer, x):
+        def loss(params, x):
+            given = {**variables, "params": params}
+            y, updated = layer.apply(given, x, train=True, mutable=["batch_stats"])
+            return (y.reshape(x.shape) * of(weight, layer)).sum(), updated
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(variables["params"], x)
+
+    def of(array, layer):
+        return array if layer is shared else np.stack([array[..., :3], array[..., 3:]])
+
+    (_, stats), (grads, x_grad) = together(shared, x)
+    (_, expected), (grads_apart, x_grad_apart) = together(single, apart)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), stats, expected)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), grads, grads_apart)
+    np.testing.assert_allclose(of(x_grad, None), x_grad_apart, rtol=1e-3, atol=1e-3)
+    y = shared.apply(variables, x, train=False)
+    np.testing.assert_allclose(of(y, None), single.apply(variables, apart, train=False), rtol=1e-4)
 
 
 def test_gelu_and_its_gradient_are_those_of_the_normal_distribution():
