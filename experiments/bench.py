@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
     import jax
 
     from jaxcifar.bench import measure
-    from jaxcifar.bench.work import AS_OTHERS_HAVE_IT, CLASSES, Work
+    from jaxcifar.bench.work import CLASSES, Work
     from jaxcifar.machine import environment
     from jaxcifar.models import check_model, create_model
     from jaxcifar.models.summary import summarize
@@ -98,8 +98,7 @@ def main(argv: Sequence[str]) -> None:
     }
     for arch in options.arch:
         own = getattr(options, "arch_args", {})
-        common = AS_OTHERS_HAVE_IT.get(arch, {})
-        config = Config.create(arch, dtype=options.dtype, arch_args={**common, **own})
+        config = Config.create(arch, dtype=options.dtype, arch_args=own)
         model = create_model(config, CLASSES, compute_dtype(config, device))
         check_model(config, model, CLASSES)
         macs = summarize(model).macs

@@ -63,8 +63,7 @@ class Config(Fields):
             how = "; set its fields with --arch-args" if own else ""
             reject(name, overrides[name], f"--{kind} {owner} has no {flag(name)}{how}")
         # What a recipe says of what has been replaced has no effect, and is not said.
-        own = {**dict(by_recipe["arch_args"]), **settings.get("arch_args", {})}  # one by one
-        settings = {**COMMON, **applicable({**by_recipe, **settings, "arch_args": own})}
+        settings = {**COMMON, **applicable({**by_recipe, **settings})}
         settings["arch_args"] = frozen(settings["arch_args"])
         settings["sources"] = tuple(
             (kind, own_code.digest(kind, settings[kind]))
@@ -174,9 +173,7 @@ class Config(Fields):
             if "help" not in field.metadata or told or value == reference[name]:
                 continue
             if name == "arch_args":
-                # What a recipe switches on, and a config of before does not say, is off there.
-                own = {**dict.fromkeys(dict(reference[name]), False), **dict(value)}
-                words += ["--arch-args", *(f"{k}={spelled(v)}" for k, v in own.items())]
+                words += ["--arch-args", *(f"{k}={spelled(v)}" for k, v in value)]
             elif isinstance(value, bool):
                 words.append(f"--{flag(name)}" if value else f"--no-{flag(name)}")
             else:
@@ -186,7 +183,6 @@ class Config(Fields):
     def run_name(self) -> str:
         """A readable folder name: the recipe, what differs from it, and the seed."""
         reference = defaults(self.arch, self.recipe)
-        reference |= dict(reference["arch_args"])
         short = [registry.entry("arch", self.arch).title, Path(self.dataset).stem]
         parts = [self.arch if not registry.is_own(self.arch) else short[0], short[1]]
         if self.recipe != recipes_of(self.arch)[0]:

@@ -279,7 +279,7 @@ def test_what_mirrored_partners_share_must_be_the_same(name, easy_dataset, tmp_p
     state = torch.load(tmp_path / "w.pth", weights_only=True)
     state[name].view(-1)[-1] += 1
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(RunError, match=r"share differs.*mirrored=false"):
+    with pytest.raises(RunError, match=r"share differs.*leave out mirrored=true"):
         converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, arch)
 
 

@@ -29,8 +29,8 @@ from jaxcifar.training import network
 NETWORKS = {
     "cnn": {"widths": (4, 6, 10), "hidden": 12},
     "resnet18": {"widths": (4, 8, 6), "blocks": (2, 1, 2)},
-    "fastnet": {"widths": (5, 7, 6), "mirrored": False},
-    "fastnet mirrored": {"widths": (4, 10, 6)},
+    "fastnet": {"widths": (5, 7, 6)},
+    "fastnet mirrored": {"widths": (4, 10, 6), "mirrored": True},
 }
 NAMES = ("plane", "car", "bird's", "cat", 'a "deer"', "dog", "frog", "horse", "ship", "truck\\")
 

@@ -19,11 +19,11 @@ from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool
 PARAMETERS = {
     "cnn": 551_722,
     "resnet18": 11_173_962,
-    # Biases of whitening and norms, kernels, head: of partners one.
-    "fastnet": 18
-    + 2 * (32 + 128 + 128)
-    + 9 * (24 * 32 + 64 * 32 + 64 * 128 + 3 * 256 * 128)
-    + 128 * 10,
+    # Biases of whitening and norms, kernels, head.
+    "fastnet": 24
+    + 2 * (64 + 256 + 256)
+    + 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
+    + 256 * 10,
 }
 FLOPS = {
     "cnn": 39_356_160,
@@ -32,12 +32,12 @@ FLOPS = {
     + 15**2 * (9 * 64 * 64 + 9 * 64 * 256 + 2 * 4 * 64)
     + 7**2 * (2 * 9 * 256 * 256 + 2 * 4 * 256)
     + 3**2 * (9 * 256 * 256 + 2 * 4 * 256)
-    + 128 * 10,
+    + 256 * 10,
 }
 SIZES = {
     "cnn": (0.01, 1.86, 2.10, 3.98),
     "resnet18": (0.01, 13.63, 42.63, 56.26),
-    "fastnet": (0.01, 2.92, 3.76, 6.69),
+    "fastnet": (0.01, 2.92, 7.52, 10.45),
 }
 ROWS = {
     "cnn": {
@@ -58,13 +58,13 @@ ROWS = {
         58: "Linear-58 [-1, 10] 5,130",
     },
     "fastnet": {
-        1: "Whitening-1 [-1, 24, 31, 31] 18",
-        3: "Conv2d-3 [-1, 64, 31, 31] 6,912",
+        1: "Whitening-1 [-1, 24, 31, 31] 24",
+        3: "Conv2d-3 [-1, 64, 31, 31] 13,824",
         4: "MaxPool2d-4 [-1, 64, 15, 15] 0",
-        5: "BatchNorm2d-5 [-1, 64, 15, 15] 32",
+        5: "BatchNorm2d-5 [-1, 64, 15, 15] 64",
         6: "GELU-6 [-1, 64, 15, 15] 0",
         18: "ConvGroup-18 [-1, 256, 7, 7] 0",
-        27: "Linear-27 [-1, 10] 1,280",
+        27: "Linear-27 [-1, 10] 2,560",
     },
 }
 ARCHS = tuple(PARAMETERS)

@@ -7,7 +7,6 @@ import pytest
 from experiments.run import parse
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import UsageError
-from jaxcifar.models import create_model
 from jaxcifar.recipes import RECIPES
 from jaxcifar.settings import recipes_of
 
@@ -33,21 +32,6 @@ def test_any_option_overrides_a_recipe():
     assert "strong" in config.run_name() and "label-smoothing0.3" in config.run_name()
     options, _ = parse(config.options())
     assert Config.create(**options) == config
-
-
-def test_fields_of_a_network_are_overridden_one_by_one():
-    config = Config.create("fastnet", arch_args={"widths": (8, 8, 8)})
-    assert dict(config.arch_args) == {"mirrored": True, "widths": (8, 8, 8)}
-    assert config.network_title == "FastNet (mirrored, widths 8,8,8)"
-    assert "mirrored" not in config.run_name()
-    off = Config.create("fastnet", arch_args={"mirrored": False})
-    for one in (config, off):
-        options, _ = parse(one.options())
-        assert Config.create(**options) == one
-    before = Config.from_dict({**config.to_dict(), "arch_args": {}})  # of when it was no field
-    assert not create_model(before, 10).mirrored
-    options, _ = parse(before.options())
-    assert Config.create(**options) == off
 
 
 def test_what_is_replaced_takes_its_settings_with_it():

@@ -9,8 +9,6 @@ from jaxcifar.config import Config
 from jaxcifar.data import Examples
 
 CLASSES = 10  # as CIFAR-10 has
-# Fields that make a network the one that others have too, by its name.
-AS_OTHERS_HAVE_IT = {"fastnet": {"mirrored": False}}
 
 
 @dataclasses.dataclass(frozen=True)
