@@ -184,10 +184,11 @@ class MaxPool(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C]` -> `[B, H // window, W // window, C]`."""
-        rest = x.shape[2] % self.window if self.mirrored else 0
-        on_cpu = partial(max_pool, size=self.window, width=self.window + rest)
-        elsewhere = partial(_overlapping, width=self.window + rest) if rest else _reduced
-        elsewhere = partial(elsewhere, size=self.window)
+        size, rest = self.window, x.shape[2] % self.window
+        width = size + rest if self.mirrored else size
+        on_cpu, elsewhere = partial(max_pool, size=size, width=width), partial(_reduced, size=size)
+        if width > size:
+            elsewhere = partial(nn.max_pool, window_shape=(size, width), strides=(size, size))
         return lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
 
 
@@ -197,7 +198,3 @@ def _reduced(x: jax.Array, size: int) -> jax.Array:
     x = x[:, : height * size, : width * size]
     # As a reduction of axes, whose gradient is cheaper than that of XLA's window reduction.
     return x.reshape(len(x), height, size, width, size, channels).max((2, 4))
-
-
-def _overlapping(x: jax.Array, size: int, width: int) -> jax.Array:
-    return nn.max_pool(x, (size, width), (size, size))
