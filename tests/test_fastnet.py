@@ -26,7 +26,7 @@ from jaxcifar.runs.fit import fit
 from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.runs.task import Task
 
-WIDTHS = (8, 6, 4)
+WIDTHS, DEPTHS = (8, 6, 4), (2, 1, 3)
 CONFIG = Config.create(
     "fastnet",
     arch_args={"widths": WIDTHS},
@@ -99,26 +99,31 @@ def pooled(x, size):
 
 def in_numpy(variables, images):
     """Logits in training, and each normalisation's mean and unbiased variance of the batch."""
-    params, moments = variables["params"], []
+    params, moments = variables["params"], {}
 
     def norm(x, name):
-        moments.append((x.mean((0, 1, 2)), x.var((0, 1, 2), ddof=1)))
-        return (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5) + name["bias"]
+        moments[name] = x.mean((0, 1, 2)), x.var((0, 1, 2), ddof=1)
+        group, layer = name
+        bias = params[f"ConvGroup_{group}"][f"BatchNorm_{layer}"]["bias"]
+        return (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5) + bias
 
     kernel = variables["whitening"]["Whitening_0"]["kernel"].reshape(12, 24)
     x = (patches(images) @ kernel).reshape(len(images), 31, 31, 24)
     x = gelu(x + params["Whitening_0"]["bias"])
-    for group in range(3):
+    for group, depth in enumerate(DEPTHS):
         of_group = params[f"ConvGroup_{group}"]
-        x = pooled(numpy_conv(x, of_group["Conv_0"]["kernel"], 1), 2)
-        x = gelu(norm(x, of_group["BatchNorm_0"]))
-        x = numpy_conv(x, of_group["Conv_1"]["kernel"], 1)
-        x = gelu(norm(x, of_group["BatchNorm_1"]))
+        kernels = [of_group[f"Conv_{layer}"]["kernel"] for layer in range(depth)]
+        x = first = gelu(norm(pooled(numpy_conv(x, kernels[0], 1), 2), (group, 0)))
+        if depth > 1:
+            x = norm(numpy_conv(x, kernels[1], 1), (group, 1))
+        if depth == 3:
+            x = norm(numpy_conv(gelu(x), kernels[2], 1), (group, 2)) + first
+        x = gelu(x) if depth > 1 else x
     return pooled(x, 3)[:, 0, 0] @ params["Dense_0"]["kernel"] / 9, moments
 
 
 def test_what_it_computes_against_numpy():
-    images, model = smooth_images()[:4], FastNet(WIDTHS)
+    images, model = smooth_images()[:4], FastNet(WIDTHS, DEPTHS)
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), images)
     rng = np.random.RandomState(1)  # biases begin as zeros, which would hide them
     moved = jax.tree.map(lambda a: a + 0.1 * rng.randn(*a.shape), variables["params"])
@@ -128,8 +133,9 @@ def test_what_it_computes_against_numpy():
     expected, moments = in_numpy(jax.tree.map(np.float64, variables), images.astype(np.float64))
     np.testing.assert_allclose(logits, expected, atol=2e-5)
     groups = updated["batch_stats"]
-    for index, (mean, var) in enumerate(moments):
-        stats = groups[f"ConvGroup_{index // 2}"][f"BatchNorm_{index % 2}"]
+    assert len(moments) == 6
+    for (group, layer), (mean, var) in moments.items():
+        stats = groups[f"ConvGroup_{group}"][f"BatchNorm_{layer}"]
         np.testing.assert_allclose(stats["mean"], 0.4 * mean, atol=1e-5)
         np.testing.assert_allclose(stats["var"], 0.6 + 0.4 * var, rtol=1e-4)
 
@@ -162,23 +168,28 @@ def by_both_sides(variables, images):
     def both(x):
         return np.concatenate([x, x[::-1, :, :, ::-1]], -1)
 
-    for group in range(3):
+    for group, depth in enumerate(DEPTHS):
         layers = params[f"ConvGroup_{group}"]
         x = convolved(both(x) if group else x, layers["MirroredConv_0"]["kernel"])
         x = np.stack([mirrored_pool(side) for side in x])
-        x = gelu(norm(x, layers["BatchNorm_0"]))
-        x = convolved(both(x), layers["MirroredConv_1"]["kernel"])
-        x = gelu(norm(x, layers["BatchNorm_1"]))
+        x = first = gelu(norm(x, layers["BatchNorm_0"]))
+        for layer in range(1, depth):
+            x = norm(
+                convolved(both(x), layers[f"MirroredConv_{layer}"]["kernel"]),
+                layers[f"BatchNorm_{layer}"],
+            )
+            x = gelu(x + first if layer == 2 else x)
     features = sum(pooled(side, 3)[:, 0, 0] for side in x)
     return features @ params["Dense_0"]["kernel"] / 9
 
 
 def test_a_mirrored_network_sees_both_sides_alike():
-    images, model = smooth_images()[:4], FastNet(WIDTHS, mirrored=True)
+    images, model = smooth_images()[:4], FastNet(WIDTHS, DEPTHS, mirrored=True)
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), images)
     rng = np.random.RandomState(1)
     weights = sum(array.size for array in jax.tree.leaves(variables["params"]))
-    assert weights == 18 + 8 + 6 + 4 + 9 * (24 * 4 + 8 * 4 + 8 * 3 + 6 * 3 + 6 * 2 + 4 * 2) + 2 * 10
+    kernels = 24 * 4 + 8 * 4 + 8 * 3 + 6 * 2 + 4 * 2 + 4 * 2
+    assert weights == 18 + (4 + 4) + 3 + (2 + 2 + 2) + 9 * kernels + 2 * 10
     moved = jax.tree.map(lambda a: a + 0.1 * rng.randn(*a.shape), variables["params"])
     variables = jax.tree.map(np.float32, {**variables, "params": moved})
     forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
@@ -204,6 +215,13 @@ def test_a_mirrored_whitening_whitens_images_and_mirror_images():
     np.testing.assert_array_equal(kernel[:, ::-1, :, :12], kernel[..., :12])  # their own partners
     swapped = [*range(18, 24), *range(12, 18)]
     np.testing.assert_array_equal(kernel[:, ::-1, :, 12:], kernel[..., swapped])
+
+
+@pytest.mark.parametrize("depths", [(2, 3), (2, 0, 2)])
+def test_each_group_has_a_depth(depths):
+    config = Config.create("fastnet", arch_args={"widths": WIDTHS, "depths": depths})
+    with pytest.raises(UsageError, match="one for each of the widths, at least 1"):
+        check_model(config, create_model(config, 10), 10)
 
 
 def test_what_is_mirrored_comes_in_pairs():

@@ -164,9 +164,11 @@ def _resnet18(model: nn.Module) -> Iterator[Pair]:
 
 def _fastnet(model: nn.Module) -> Iterator[Pair]:
     yield "Whitening_0", "whitening"
-    for number in range(len(model.widths)):
-        for ours, theirs in _TWO.items():
-            yield f"ConvGroup_{number}/{ours}", f"layer{number + 1}.{theirs}"
+    for number, depth in enumerate(model.group_depths):
+        for layer in range(depth):
+            for ours, theirs in (("Conv", "conv"), ("BatchNorm", "bn")):
+                whole = f"ConvGroup_{number}/{ours}_{layer}"
+                yield whole, f"layer{number + 1}.{theirs}{layer + 1}"
     yield "Dense_0", "linear"
 
 

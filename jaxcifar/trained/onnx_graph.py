@@ -8,6 +8,7 @@ networks for efficient integer-arithmetic-only inference", 2018, section 3.2).
 import json
 import math
 from collections.abc import Callable, Mapping
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +143,20 @@ def _block(graph: Graph, x: str, block: str, stride: int) -> str:
 def _fastnet(graph: Graph, x: str) -> None:
     x, group = graph.gelu(graph.conv(x, "whitening")), 1
     while graph.has(f"layer{group}.conv1"):
-        first, second = (f"layer{group}.{{}}{number}".format for number in (1, 2))
-        x = graph.gelu(graph.pool(graph.conv(x, first("conv"), first("bn"))))
-        x = graph.gelu(graph.conv(x, second("conv"), second("bn")))
+        layers = _group(graph, f"layer{group}")
+        x = found = graph.gelu(graph.pool(graph.conv(x, *layers[0])))
+        for number, layer in enumerate(layers[1:], start=2):
+            x = graph.conv(x, *layer)
+            x = graph.gelu(graph.add("Add", x, found) if number == len(layers) > 2 else x)
         group += 1
     x = graph.add("Flatten", graph.add("GlobalMaxPool", x))
     graph.dense(x, "linear", scale=LOGIT_SCALE, name=_OUTPUT)
+
+
+def _group(graph: Graph, group: str) -> list[tuple[str, str]]:
+    """What its convolutions and their normalisations are called."""
+    layers = ((f"{group}.conv{number}", f"{group}.bn{number}") for number in count(1))
+    return list(takewhile(lambda layer: graph.has(layer[0]), layers))
 
 
 _NETWORKS: dict[str, Callable[[Graph, str], None]] = {

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 WIDTHS = (64, 256, 256)
+DEPTHS = (2, 2, 2)
 MIRRORED = False
 CLASS_NAMES = tuple("0123456789")
 MEAN = (0.0, 0.0, 0.0)
@@ -31,19 +32,25 @@ def _pool(x: torch.Tensor) -> torch.Tensor:
 
 
 class Group(nn.Module):
-    """Two 3x3 convolutions, a pool after the first."""
+    """3x3 convolutions, a pool after the first; of three or more, a short way past the others."""
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, inputs: int, width: int, depth: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
-        self.bn1 = _norm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = _norm(width)
+        self.depth = depth
+        for number in range(1, depth + 1):
+            conv = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+            self.add_module(f"conv{number}", conv)
+            self.add_module(f"bn{number}", _norm(width))
+            inputs = width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> `[B, width, H // 2, W // 2]`."""
-        x = F.gelu(self.bn1(_pool(self.conv1(x))))
-        return F.gelu(self.bn2(self.conv2(x)))
+        x = found = F.gelu(self.bn1(_pool(self.conv1(x))))
+        for number in range(2, self.depth + 1):
+            layers = (self.get_submodule(f"{name}{number}") for name in ("conv", "bn"))
+            x = nn.Sequential(*layers)(x)
+            x = F.gelu(x + found if number == self.depth > 2 else x)
+        return x
 
 
 class Network(nn.Module):
@@ -56,8 +63,8 @@ class Network(nn.Module):
         inputs = 24
         self.whitening = nn.Conv2d(3, inputs, 2)
         self.whitening.weight.requires_grad = False
-        for number, width in enumerate(WIDTHS, start=1):
-            self.add_module(f"layer{number}", Group(inputs, width))
+        for number, (width, depth) in enumerate(zip(WIDTHS, DEPTHS, strict=True), start=1):
+            self.add_module(f"layer{number}", Group(inputs, width, depth))
             inputs = width
         self.linear = nn.Linear(inputs, len(CLASS_NAMES), bias=False)
 
