@@ -92,7 +92,7 @@ def _add_field(group: Any, field: dataclasses.Field, default: str | None) -> Non
         options["help"] += f": {names(field.name)}"
     options["help"] += _whose(field.name) + (f" (default: {default})" if default else "")
     if field.name == "arch_args":
-        options |= {"nargs": "+", "action": _Arguments, "metavar": "NAME=VALUE"}
+        options |= {"nargs": "*", "action": _Arguments, "metavar": "NAME=VALUE"}
     elif field.type is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif "choices" not in options:

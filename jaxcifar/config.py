@@ -104,7 +104,8 @@ class Config(Fields):
                 if not isinstance(there.get(kind, "" if kind != "arch" else None), str):
                     raise ValueError(f"it names no {kind}")
             # What an older version did not say yet had no effect then, nor had what does not apply.
-            settings = {**defaults(there["arch"]), **typed("config", applicable(there), cls)}
+            given = typed("config", applicable(there), cls)
+            settings = {**defaults(there["arch"]), "arch_args": (), **given}
             for name in ("arch_args", "sources"):
                 settings[name] = frozen(settings.get(name) or {})
             for kind, digest in settings["sources"]:
@@ -152,13 +153,18 @@ class Config(Fields):
         return dataclasses.replace(self, **blanks, sources=sources)
 
     @property
+    def alters_network(self) -> bool:
+        """Whether the network's fields are others than its recipe's."""
+        return self.arch_args != defaults(self.arch, self.recipe)["arch_args"]
+
+    @property
     def network_title(self) -> str:
         """What tables and plots call the network, such as "CNN" or "Mixer (depth 4)"."""
         title = registry.entry("arch", self.arch).title
         own = ", ".join(
             name if value is True else f"{name} {spelled(value)}" for name, value in self.arch_args
         )
-        return f"{title} ({own})" if own else title
+        return f"{title} ({own or 'plain'})" if self.alters_network else title
 
     def options(self) -> list[str]:
         """The command-line options that make this config."""
@@ -185,6 +191,10 @@ class Config(Fields):
         reference = defaults(self.arch, self.recipe)
         short = [registry.entry("arch", self.arch).title, Path(self.dataset).stem]
         parts = [self.arch if not registry.is_own(self.arch) else short[0], short[1]]
+        if not self.alters_network:
+            reference |= dict(self.arch_args)
+        elif not self.arch_args:
+            parts.append("plain")
         if self.recipe != recipes_of(self.arch)[0]:
             parts.append(self.recipe)
         for name, value in applicable(self.settings()).items():

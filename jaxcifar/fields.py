@@ -54,7 +54,9 @@ class Fields:
     """
 
     arch: str = _option("network to train")
-    arch_args: tuple[tuple[str, Any], ...] = _option("fields of the network, such as width=64")
+    arch_args: tuple[tuple[str, Any], ...] = _option(
+        "fields of the network, such as width=64, in place of its recipe's"
+    )
     recipe: str = _option(
         f"settings to start from: {', '.join(RECIPES)}, as far as the network has them"
     )

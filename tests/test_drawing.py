@@ -56,7 +56,7 @@ def test_the_skips_of_resnet18_are_drawn(tmp_path):
 
 
 def test_the_activations_and_the_whitening_of_fastnet_are_drawn(tmp_path):
-    got = words(summarize(create_model(Config.create("fastnet"), 10)), tmp_path)
+    got = words(summarize(create_model(Config.create("fastnet", arch_args={}), 10)), tmp_path)
     assert got.count("whitening") == 1
     assert got.count("2×2 conv, 24 · GELU") == 1
     assert got.count("BN · GELU") == 6

@@ -15,6 +15,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.gradients import gelu, max_pool, relu
 from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool
+from jaxcifar.models.summary import summarize
 
 PARAMETERS = {
     "cnn": 551_722,
@@ -72,7 +73,7 @@ ARCHS = tuple(PARAMETERS)
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_shapes_dtypes_and_parameter_count(arch):
-    model = create_model(Config.create(arch), 10, jnp.bfloat16)
+    model = create_model(Config.create(arch, arch_args={}), 10, jnp.bfloat16)
     images = jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32)
     logits, variables = jax.eval_shape(
         lambda x: model.init_with_output(jax.random.key(0), x, train=False), images
@@ -84,7 +85,7 @@ def test_shapes_dtypes_and_parameter_count(arch):
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_table_is_as_it_should_be(arch):
-    done = obeyed("summary", "--arch", arch)
+    done = obeyed("summary", "--arch", arch, "--arch-args")  # none: FastNet's recipe has some
     assert done.returncode == 0, done.stderr
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     rows = lines[3 : lines.index("=" * 64, 3)]
@@ -97,6 +98,13 @@ def test_the_table_is_as_it_should_be(arch):
     for name, size in zip(names, SIZES[arch], strict=True):
         assert f"{name} (MB): {size:.2f}" in lines
     assert f"FLOPs: {FLOPS[arch]:,}" in lines
+
+
+def test_the_recipe_has_a_wider_deeper_fastnet_that_is_mirrored():
+    summary = summarize(create_model(Config.create("fastnet"), 10))
+    halves = 24 * 32 + 64 * 32 + 64 * 128 + 256 * 128 + 256 * 256 + 2 * 512 * 256
+    biases = 18 + (2 * 64 + 2 * 256 + 3 * 512) // 2
+    assert summary.params == biases + 9 * halves + 512 * 10 // 2 == 3_346_770
 
 
 @pytest.mark.parametrize("layer", [Conv(16, use_bias=True), Conv(16, 1), Dense(64)])

@@ -51,6 +51,22 @@ def test_configs_from_before_recipes_are_the_reference():
     assert config.recipe == "reference" and config.optimizer == "adam"
 
 
+def test_the_networks_own_fields_are_those_of_a_recipe_or_of_an_option():
+    by_recipe = Config.create("fastnet")
+    plain, wide = (Config.create("fastnet", arch_args=own) for own in ({}, {"widths": (8, 8)}))
+    titles = [config.network_title for config in (by_recipe, plain, wide)]
+    assert titles == ["FastNet", "FastNet (plain)", "FastNet (widths 8,8)"]
+    names = [config.run_name() for config in (by_recipe, plain, wide)]
+    ends = ("seed0", "plain_seed0", "widths8-8_seed0")
+    assert names == [f"fastnet_cifar10_{end}" for end in ends]
+    for config in (by_recipe, plain, wide):
+        options, _ = parse(config.options())
+        assert Config.create(**options) == Config.from_dict(config.to_dict()) == config
+    written = plain.to_dict()
+    del written["arch_args"]  # as a version without them had it
+    assert Config.from_dict(written) == plain
+
+
 def test_a_recipe_that_a_network_has_not_is_refused():
     for arch, recipe in (("fastnet", "strong"), ("cnn", "fast"), ("cnn", "stron")):
         assert recipe not in recipes_of(arch)

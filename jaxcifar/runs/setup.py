@@ -131,7 +131,7 @@ class Setup:
             )
         train_examples, classes = len(dataset.train.labels), dataset.num_classes
         program = make_program(config, classes, train_examples, devices or jax.devices())
-        if config.sources or config.arch_args:  # ours, as they are, need no seconds of tracing
+        if config.sources or config.alters_network:  # ours, as they are, need no seconds of tracing
             check_model(config, network.alone(program.model), classes)
         together = Together(program, at_once)
         hp = make_hyperparameters(config, dataset, program.steps_per_epoch)

@@ -149,7 +149,7 @@ def conduct(
     with TrainProgress(console) as progress:
         progress.runs(len(tasks) - len(left), len(tasks))
         for config, todo in _by_shared_part(left).items():  # before hours go into the first of them
-            if config.sources or config.arch_args:
+            if config.sources or config.alters_network:
                 _check_row(todo[0], load(config, data_dir, progress.say), devices)
         while left:
             for config, todo in _by_shared_part(left).items():

@@ -157,7 +157,7 @@ def to_ours(
     if is_mirrored(config):
         config = plain(config)
         whole = named(network.shapes(create_model(config, classes)))
-        remedy = Remedy("leave out mirrored=true")
+        remedy = Remedy("give --arch-args without mirrored=true")
         with telling(path, remedy):
             return folded(to_ours(config, classes, whole, state, path))
     where, arrays = places(config, classes, like), state.arrays
