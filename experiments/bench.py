@@ -43,7 +43,7 @@ def parser() -> Parser:
         default=ARCHS,
         help="networks, yours as FILE.py:NAME (default: all of ours)",
     )
-    add_config_options(parser, only=("arch_args",))
+    add_config_options(parser, only=("arch_args",), default_of=lambda _: "the network's own")
     add("--batch-size", type=count, default=128, metavar="N", help="images a step (default: 128)")
     add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
     add("--peer", choices=["torch"], help="also measure PyTorch, of the extra `peer` (default: no)")
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
         "ours": {},
     }
     for arch in options.arch:
-        own = getattr(options, "arch_args", {})
+        own = getattr(options, "arch_args", {})  # not the recipe's: the twins and peers are plain
         config = Config.create(arch, dtype=options.dtype, arch_args=own)
         model = create_model(config, CLASSES, compute_dtype(config, device))
         check_model(config, model, CLASSES)

@@ -27,7 +27,7 @@ GROUPS = {
     "numbers": ("dtype", "seed"),
 }  # fmt: skip
 _ABSENT = {
-    "arch_args": "the network's own",
+    "arch_args": "the recipe's, else the network's own",
     "train_examples": "all of them",
     "init": "new weights, by the seed",
 }

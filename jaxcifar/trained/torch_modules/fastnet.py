@@ -47,8 +47,8 @@ class Group(nn.Module):
         """`[B, C, H, W]` -> `[B, width, H // 2, W // 2]`."""
         x = found = F.gelu(self.bn1(_pool(self.conv1(x))))
         for number in range(2, self.depth + 1):
-            layers = (self.get_submodule(f"{name}{number}") for name in ("conv", "bn"))
-            x = nn.Sequential(*layers)(x)
+            conv, norm = (self.get_submodule(f"{name}{number}") for name in ("conv", "bn"))
+            x = norm(conv(x))
             x = F.gelu(x + found if number == self.depth > 2 else x)
         return x
 
