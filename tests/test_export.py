@@ -31,6 +31,7 @@ NETWORKS = {
     "resnet18": {"widths": (4, 8, 6), "blocks": (2, 1, 2)},
     "fastnet": {"widths": (5, 7, 6)},
     "fastnet mirrored": {"widths": (4, 10, 6), "depths": (2, 1, 3), "mirrored": True},
+    "fastnet blurred": {"widths": (5, 7, 6), "blurred": True},
 }
 NAMES = ("plane", "car", "bird's", "cat", 'a "deer"', "dog", "frog", "horse", "ship", "truck\\")
 

@@ -141,12 +141,21 @@ def test_what_it_computes_against_numpy():
 
 
 def mirrored_pool(x):
-    """Of an odd width: windows of 2x3 pixels, every two of them."""
+    """Of an odd width: windows of 2x3 pixels, every two of them; at the end all 3x3."""
+    if x.shape[1:3] == (3, 3):
+        return pooled(x, 3)
     windows = np.lib.stride_tricks.sliding_window_view(x, (2, 3), axis=(1, 2))
     return windows[:, ::2, ::2].max((-2, -1))
 
 
-def by_both_sides(variables, images):
+def blurred_pool(x):
+    """Of odd extents: the maxima over all 2x2 pixels, and the mean of four of them each."""
+    maxima = np.lib.stride_tricks.sliding_window_view(x, (2, 2), (1, 2)).max((-2, -1))
+    batch, height, width, channels = maxima.shape
+    return maxima.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+def by_both_sides(variables, images, pool):
     """A mirrored network in its other form: half of it looks at an image and at its mirror image.
 
     Before each convolution either side is given what the other one has seen, mirrored.
@@ -171,7 +180,7 @@ def by_both_sides(variables, images):
     for group, depth in enumerate(DEPTHS):
         layers = params[f"ConvGroup_{group}"]
         x = convolved(both(x) if group else x, layers["MirroredConv_0"]["kernel"])
-        x = np.stack([mirrored_pool(side) for side in x])
+        x = np.stack([pool(side) for side in x])
         x = first = gelu(norm(x, layers["BatchNorm_0"]))
         for layer in range(1, depth):
             x = norm(
@@ -179,12 +188,13 @@ def by_both_sides(variables, images):
                 layers[f"BatchNorm_{layer}"],
             )
             x = gelu(x + first if layer == 2 else x)
-    features = sum(pooled(side, 3)[:, 0, 0] for side in x)
+    features = sum(pool(side)[:, 0, 0] for side in x)
     return features @ params["Dense_0"]["kernel"] / 9
 
 
-def test_a_mirrored_network_sees_both_sides_alike():
-    images, model = smooth_images()[:4], FastNet(WIDTHS, DEPTHS, mirrored=True)
+@pytest.mark.parametrize("blurred", [False, True])
+def test_a_mirrored_network_sees_both_sides_alike(blurred):
+    images, model = smooth_images()[:4], FastNet(WIDTHS, DEPTHS, mirrored=True, blurred=blurred)
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), images)
     rng = np.random.RandomState(1)
     weights = sum(array.size for array in jax.tree.leaves(variables["params"]))
@@ -194,7 +204,8 @@ def test_a_mirrored_network_sees_both_sides_alike():
     variables = jax.tree.map(np.float32, {**variables, "params": moved})
     forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
     logits, updated = forward(variables, images)
-    expected = by_both_sides(jax.tree.map(np.float64, variables), images.astype(np.float64))
+    pool = blurred_pool if blurred else mirrored_pool
+    expected = by_both_sides(jax.tree.map(np.float64, variables), images.astype(np.float64), pool)
     np.testing.assert_allclose(logits, expected, atol=2e-5)
     trained = {**variables, **updated}
     predicted = [model.apply(trained, x, train=False) for x in (images, images[:, :, ::-1])]

@@ -1,6 +1,7 @@
 """The networks and their tables against the figures of the reference report, or by hand."""
 
 from functools import partial
+from itertools import product
 from statistics import NormalDist
 
 import jax
@@ -13,8 +14,9 @@ from flax import linen as nn
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.models import check_model, create_model
-from jaxcifar.models.gradients import gelu, max_pool, relu
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxPool
+from jaxcifar.models.gradients import gelu, relu
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxBlurPool, MaxPool
+from jaxcifar.models.pools import max_pool, pair_maxima
 from jaxcifar.models.summary import summarize
 
 PARAMETERS = {
@@ -222,6 +224,45 @@ def test_a_mirrored_pool_commutes_with_mirroring(width, window):
     np.testing.assert_array_equal(pool.apply({}, x[:, :, ::-1]), y[:, :, ::-1])
     size = window, window + width % window
     np.testing.assert_array_equal(y, nn.max_pool(x, size, (window, window)))
+
+
+def starts_of_pairs(extent, k):
+    return (2 * k, 2 * k + 1) if extent % 2 else (2 * k,)
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (7, 6), (7, 5), (2, 4)])
+def test_a_blurred_pool_and_its_gradient_against_numpy(shape):
+    rng = np.random.RandomState(0)
+    x = rng.permutation(2.0 ** np.arange(0, 2 * shape[0] * shape[1]) / 2**30)  # no two alike
+    x = x.reshape(1, *shape, 2).astype(np.float32)
+    y, vjp = jax.vjp(partial(MaxBlurPool().apply, {}), x)
+    grad = rng.randint(1, 9, y.shape).astype(np.float32)
+    expected, back = np.zeros(y.shape), np.zeros(x.shape)
+    assert y.shape == (1, shape[0] // 2, shape[1] // 2, 2)
+    for i, j, c in np.ndindex(y.shape[1:]):
+        rows, columns = starts_of_pairs(shape[0], i), starts_of_pairs(shape[1], j)
+        part = 1 / (len(rows) * len(columns))
+        for top, left in product(rows, columns):
+            window = x[0, top : top + 2, left : left + 2, c]
+            row, column = divmod(int(window.argmax()), 2)
+            expected[0, i, j, c] += part * window.max()
+            back[0, top + row, left + column, c] += part * grad[0, i, j, c]
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+    np.testing.assert_array_equal(vjp(grad)[0], back)
+
+
+def test_of_equal_neighbours_the_first_has_the_gradient():
+    y, vjp = jax.vjp(lambda x: pair_maxima(x, 0), jnp.asarray([1.0, 1, 1, 0, 2]))
+    np.testing.assert_array_equal(y, [[1, 1], [1, 2]])
+    np.testing.assert_array_equal(vjp(tuple(jnp.asarray([[1.0, 2], [4, 8]])))[0], [1, 4, 2, 0, 8])
+
+
+@pytest.mark.parametrize("width", [7, 8])
+def test_a_blurred_pool_commutes_with_mirroring(width):
+    x = np.random.RandomState(0).randn(2, 6, width, 5).astype(np.float32)
+    y = MaxBlurPool().apply({}, x)
+    assert y.shape == (2, 3, width // 2, 5)
+    np.testing.assert_array_equal(MaxBlurPool().apply({}, x[:, :, ::-1]), y[:, :, ::-1])
 
 
 def test_copies_share_what_a_batch_norm_learns_and_sees():

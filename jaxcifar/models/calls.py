@@ -13,6 +13,7 @@ _LOOKS = (
     ("Conv1d", "conv", ""), ("Conv2d", "conv", ""), ("Conv3d", "conv", ""),
     ("ConvTranspose", "conv", ""), ("Linear", "linear", ""), ("BatchNorm", "norm", "BN"),
     ("Dropout", "dropout", "Dropout"), ("MaxPool", "pool", "max pool"),
+    ("MaxBlurPool", "pool", "max blur pool"),
     ("ReLU", "activation", "ReLU"), ("PReLU", "activation", "PReLU"),
     ("GELU", "activation", "GELU"), ("Whitening", "conv", "whitening"),
     ("MultiheadAttention", "attention", "attention"), ("Embedding", "linear", "embedding"),

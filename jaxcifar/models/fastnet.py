@@ -13,7 +13,16 @@ from flax import linen as nn
 from jax import lax
 
 from jaxcifar.models.convolution import conv2d
-from jaxcifar.models.layers import GELU, BatchNorm, Conv, Dense, Dtype, MaxPool, torch_uniform
+from jaxcifar.models.layers import (
+    GELU,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dtype,
+    MaxBlurPool,
+    MaxPool,
+    torch_uniform,
+)
 from jaxcifar.models.mirrored import MirroredConv
 
 _SIZE = 2  # of a whitened patch, along both axes
@@ -129,6 +138,7 @@ class ConvGroup(nn.Module):
     depth: int = 2
     mirrored: bool = False
     alone: int = 0  # of its inputs; see `MirroredConv`
+    blurred: bool = False
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
 
@@ -147,7 +157,8 @@ class ConvGroup(nn.Module):
             axis_name=self.axis_name,
             copies=1 + self.mirrored,
         )
-        x = MaxPool(mirrored=self.mirrored)(first(self.features, **kernels)(x))
+        pool = MaxBlurPool() if self.blurred else MaxPool(mirrored=self.mirrored)
+        x = pool(first(self.features, **kernels)(x))
         x = found = GELU()(norm()(x, train))
         for number in range(2, self.depth + 1):
             x = norm()(second(self.features, **kernels)(x), train)
@@ -155,17 +166,28 @@ class ConvGroup(nn.Module):
         return x
 
 
+def mean_of_maxima(x: jax.Array) -> jax.Array:
+    """The mean of the maxima of all 2x2 pixels, `[B, H, W, C]` -> `[B, C]`."""
+    for axis, extent in ((1, x.shape[1]), (2, x.shape[2])):
+        if extent > 1:
+            pixels = partial(lax.slice_in_dim, x, axis=axis)
+            x = jnp.maximum(pixels(0, extent - 1), pixels(1, extent))
+    return x.mean((1, 2))
+
+
 class FastNet(nn.Module):
     """Whitened patches, groups of convolutions, a pool and a linear head.
 
     A group has `depths` convolutions, two if nothing is said, of `widths` outputs each.
     If it is `mirrored` (see `jaxcifar/models/mirrored.py`), its widths are even and the head is
-    given the sum of partners.
+    given the sum of partners. With `blurred` its pools are `MaxBlurPool`s, and the head is
+    given the mean of all maxima over 2x2 pixels instead of the maximum.
     """
 
     widths: tuple[int, ...] = (64, 256, 256)
     depths: tuple[int, ...] = ()
     mirrored: bool = False
+    blurred: bool = False
     num_classes: int = 10
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
@@ -189,12 +211,14 @@ class FastNet(nn.Module):
         It is to be initialised with training images. Training needs the collection "batch_stats"
         mutable.
         """
+        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = GELU()(Whitening(self.mirrored, self.dtype)(x))
         alone = x.shape[-1] // 2  # the same in a mirror: half of what is whitened, then none
         for width, depth in zip(self.widths, self.group_depths, strict=True):
-            x = ConvGroup(width, depth, self.mirrored, alone, self.dtype, self.axis_name)(x, train)
-            alone = 0
-        x = x.max((1, 2))  # over the 3x3 pixels that three halvings leave of 31x31
+            group = ConvGroup(width, depth, self.mirrored, alone, self.blurred, **shared)
+            x, alone = group(x, train), 0
+        # Over the 3x3 pixels that three halvings leave of 31x31.
+        x = mean_of_maxima(x) if self.blurred else x.max((1, 2))
         if self.mirrored:
             x = x.reshape(len(x), 2, -1).sum(1)
         logits = Dense(self.num_classes, use_bias=False, dtype=self.dtype)(x)

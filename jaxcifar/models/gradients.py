@@ -1,9 +1,7 @@
 """What layers compute where we know a cheaper derivative than the one that JAX finds."""
 
 import math
-from collections.abc import Iterator
-from functools import partial, reduce
-from itertools import product
+from functools import partial
 from typing import Any
 
 import jax
@@ -147,60 +145,3 @@ gelu.defvjp(lambda x: (gelu(x), x), _gelu_bwd)
 
 def _normal_cdf(x: jax.Array) -> jax.Array:
     return 0.5 * (1 + lax.erf(x * 0.5**0.5))
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def max_pool(x: jax.Array, size: int, width: int) -> jax.Array:
-    """Maximum over windows every `size` pixels, for a CPU.
-
-    Of equal pixels the first has the gradient, as in PyTorch. On a CPU a fraction of the time that
-    XLA's window reduction, or a reduction of reshaped pixels, takes with its gradient.
-
-    Args:
-      x: `[B, H, W, C]`.
-      size: height of a window, and the distance from one to the next along both axes.
-      width: of a window.
-
-    Returns:
-      `[B, H // size, (W - width) // size + 1, C]`.
-    """
-    return reduce(jnp.maximum, (pixel for _, pixel in _window_pixels(x, size, width)))
-
-
-def _max_pool_bwd(
-    size: int, width: int, arrays: tuple[jax.Array, jax.Array], grad: jax.Array
-) -> tuple[jax.Array]:
-    x, most = arrays
-    found, at_place = jnp.zeros(most.shape, bool), {}
-    for place, pixel in _window_pixels(x, size, width):
-        chosen = (pixel == most) & ~found
-        found |= chosen
-        at_place[place] = jnp.where(chosen, grad, 0)
-    columns = -(-x.shape[2] // size)
-
-    def of_column(i: int, j: int) -> jax.Array:
-        """Where windows overlap, a column is the next window's too."""
-        parts = [at_place[i, column] for column in range(j, width, size)]
-        ends = [(k, columns - k - most.shape[2]) for k in range(len(parts))]
-        none = (0, 0)
-        return sum(jnp.pad(a, (none, none, end, none)) for a, end in zip(parts, ends, strict=True))
-
-    rows = [jnp.stack([of_column(i, j) for j in range(size)], 3) for i in range(size)]
-    x_grad = jnp.stack(rows, 2).reshape(len(x), most.shape[1] * size, columns * size, -1)
-    x_grad = x_grad[:, :, : x.shape[2]]
-    return (jnp.pad(x_grad, ((0, 0), (0, x.shape[1] - x_grad.shape[1]), (0, 0), (0, 0))),)
-
-
-max_pool.defvjp(
-    lambda x, size, width: (y := max_pool(x, size, width), (x, y)),
-    _max_pool_bwd,
-)
-
-
-def _window_pixels(
-    x: jax.Array, size: int, width: int
-) -> Iterator[tuple[tuple[int, int], jax.Array]]:
-    """Each place in a window, and that pixel of every window."""
-    heights, widths = (x.shape[1] - size, x.shape[2] - width)
-    for i, j in product(range(size), range(width)):
-        yield (i, j), x[:, i : i + heights + 1 : size, j : j + widths + 1 : size]

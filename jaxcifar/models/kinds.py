@@ -9,6 +9,7 @@ _NAMES = {
     layers.Conv: "Conv2d",
     layers.Dense: "Linear",
     layers.MaxPool: "MaxPool2d",
+    layers.MaxBlurPool: "MaxBlurPool2d",
     layers.BatchNorm: "BatchNorm",
     nn.BatchNorm: "BatchNorm",
     nn.InstanceNorm: "InstanceNorm",

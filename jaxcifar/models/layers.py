@@ -16,7 +16,8 @@ from jax import lax
 
 from jaxcifar.machine import sharing
 from jaxcifar.models.convolution import conv2d
-from jaxcifar.models.gradients import batch_norm, gelu, max_pool, relu, tiled
+from jaxcifar.models.gradients import batch_norm, gelu, relu, tiled
+from jaxcifar.models.pools import max_pool, pair_maxima
 from jaxcifar.models.winograd import Dtype
 
 EXAMPLES = "examples"  # a random stream that is the same on all devices
@@ -198,3 +199,20 @@ def _reduced(x: jax.Array, size: int) -> jax.Array:
     x = x[:, : height * size, : width * size]
     # As a reduction of axes, whose gradient is cheaper than that of XLA's window reduction.
     return x.reshape(len(x), height, size, width, size, channels).max((2, 4))
+
+
+class MaxBlurPool(nn.Module):
+    """The mean of the four maxima over 2x2 pixels that there are in 3x3, every two pixels.
+
+    If an image moves by a pixel, a maximum of every second window of 2x2 is one of other pixels; a
+    mean of maxima changes less (Zhang, "Making convolutional networks shift-invariant again", 2019;
+    the blur here is the smallest one). Windows of 3x3 overlap by a pixel and so cover odd extents.
+    Along an even extent they are two pixels wide and do not overlap. Either way a mirror image
+    gives a mirror image.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B, H, W, C]` -> `[B, H // 2, W // 2, C]`."""
+        maxima = [most for rows in pair_maxima(x, 1) for most in pair_maxima(rows, 2)]
+        return sum(maxima) / len(maxima)

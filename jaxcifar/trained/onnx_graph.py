@@ -19,7 +19,6 @@ from jaxcifar.machine.files import replacing
 from jaxcifar.models.fastnet import LOGIT_SCALE
 from jaxcifar.models.layers import BatchNorm
 from jaxcifar.trained.classifier import Classifier
-from jaxcifar.trained.mirrored import is_mirrored
 from jaxcifar.trained.names import require_known
 from jaxcifar.trained.pytorch import state_dict
 
@@ -34,11 +33,13 @@ class Graph:
     Args:
       helper: `onnx.helper`.
       state: the weights in PyTorch's names and layouts, which are ONNX's layouts too.
-      mirrored: whether the network is.
+      form: of the network, its own fields by their names.
     """
 
-    def __init__(self, helper: Any, state: Mapping[str, np.ndarray], mirrored: bool) -> None:
-        self._helper, self._state, self._mirrored = helper, state, mirrored
+    def __init__(
+        self, helper: Any, state: Mapping[str, np.ndarray], form: Mapping[str, Any]
+    ) -> None:
+        self._helper, self._state, self._form = helper, state, form
         self.nodes: list[Any] = []
         self.weights: dict[str, np.ndarray] = {}
 
@@ -90,8 +91,22 @@ class Graph:
         return tuple(names)
 
     def pool(self, x: str) -> str:
-        """The maximum over 2x2 pixels; a mirrored network has odd widths, and 2x3."""
-        return self.add("MaxPool", x, kernel_shape=[2, 2 + self._mirrored], strides=[2, 2])
+        """The maximum over 2x2 pixels; a mirrored network has odd widths, and 2x3.
+
+        A blurred one has odd extents, and the mean of four maxima that overlap.
+        """
+        square = [2, 2]
+        if self._form.get("blurred"):
+            x = self.add("MaxPool", x, kernel_shape=square)
+            return self.add("AveragePool", x, kernel_shape=square, strides=square)
+        width = 2 + bool(self._form.get("mirrored"))
+        return self.add("MaxPool", x, kernel_shape=[2, width], strides=square)
+
+    def last_pool(self, x: str) -> str:
+        """The maximum over all pixels; of a blurred network the mean of those over 2x2."""
+        if not self._form.get("blurred"):
+            return self.add("GlobalMaxPool", x)
+        return self.add("GlobalAveragePool", self.add("MaxPool", x, kernel_shape=[2, 2]))
 
     def gelu(self, x: str) -> str:
         """`x P(X <= x)` of a normal X, by the error function: `Gelu` is of a later opset."""
@@ -149,7 +164,7 @@ def _fastnet(graph: Graph, x: str) -> None:
             x = graph.conv(x, *layer)
             x = graph.gelu(graph.add("Add", x, found) if number == len(layers) > 2 else x)
         group += 1
-    x = graph.add("Flatten", graph.add("GlobalMaxPool", x))
+    x = graph.add("Flatten", graph.last_pool(x))
     graph.dense(x, "linear", scale=LOGIT_SCALE, name=_OUTPUT)
 
 
@@ -179,7 +194,7 @@ def onnx_model(classifier: Classifier) -> Any:
     require_known(classifier.config)
     onnx = extra("onnx", "onnx")
     helper, types = onnx.helper, onnx.TensorProto
-    graph = Graph(helper, state_dict(classifier), is_mirrored(classifier.config))
+    graph = Graph(helper, state_dict(classifier), dict(classifier.config.arch_args))
     _NETWORKS[arch](graph, _pixels(graph, classifier))
     images = helper.make_tensor_value_info(_INPUT, types.UINT8, [_BATCH, 32, 32, 3])
     logits = helper.make_tensor_value_info(_OUTPUT, types.FLOAT, [_BATCH, len(classes)])

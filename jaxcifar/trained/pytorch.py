@@ -17,8 +17,8 @@ from jaxcifar.trained.names import require_known, to_pytorch
 
 _MODULES = Path(__file__).with_name("torch_modules")
 _FIELDS = {
-    **{name: name.upper() for name in ("widths", "blocks", "hidden", "dropout", "mirrored")},
-    "group_depths": "DEPTHS",
+    **{name: name.upper() for name in ("widths", "blocks", "hidden", "dropout")},
+    **{"group_depths": "DEPTHS", "mirrored": "MIRRORED", "blurred": "BLURRED"},
 }  # a network's, and its module's
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 WIDTHS = (64, 256, 256)
 DEPTHS = (2, 2, 2)
 MIRRORED = False
+BLURRED = False
 CLASS_NAMES = tuple("0123456789")
 MEAN = (0.0, 0.0, 0.0)
 STD = (1.0, 1.0, 1.0)
@@ -27,7 +28,12 @@ def _norm(width: int) -> nn.BatchNorm2d:
 
 
 def _pool(x: torch.Tensor) -> torch.Tensor:
-    """The maximum over 2x2 pixels; of an odd width, which a mirror would shift, over 2x3."""
+    """The maximum over 2x2 pixels; of an odd width, which a mirror would shift, over 2x3.
+
+    If it is BLURRED, the mean of the four maxima over 2x2 in windows of 3x3 that overlap.
+    """
+    if BLURRED:
+        return F.avg_pool2d(F.max_pool2d(x, 2, 1), 2)
     return F.max_pool2d(x, (2, 2 + (MIRRORED and x.shape[-1] % 2)), 2)
 
 
@@ -73,7 +79,8 @@ class Network(nn.Module):
         x = F.gelu(self.whitening((pixels - self.mean) / self.std))
         for number in range(1, len(WIDTHS) + 1):
             x = self.get_submodule(f"layer{number}")(x)
-        return self.linear(x.amax((2, 3))) / 9
+        x = F.max_pool2d(x, 2, 1).mean((2, 3)) if BLURRED else x.amax((2, 3))
+        return self.linear(x) / 9
 
 
 def load(path: str | Path = WEIGHTS) -> Network:
