@@ -104,9 +104,9 @@ def test_the_table_is_as_it_should_be(arch):
 
 def test_the_recipe_has_a_wider_deeper_fastnet_that_is_mirrored():
     summary = summarize(create_model(Config.create("fastnet"), 10))
-    halves = 24 * 32 + 64 * 32 + 64 * 128 + 256 * 128 + 256 * 256 + 2 * 512 * 256
-    biases = 18 + (2 * 64 + 2 * 256 + 3 * 512) // 2
-    assert summary.params == biases + 9 * halves + 512 * 10 // 2 == 3_346_770
+    halves = 24 * 32 + 64 * 32 + 64 * 128 + 256 * 128 + 256 * 192 + 2 * 384 * 192
+    biases = 18 + (2 * 64 + 2 * 256 + 3 * 384) // 2
+    assert summary.params == biases + 9 * halves + 384 * 10 // 2 == 2_166_290
 
 
 @pytest.mark.parametrize("layer", [Conv(16, use_bias=True), Conv(16, 1), Dense(64)])
