@@ -91,9 +91,10 @@ _STRONG = {
 # Orthogonal steps for kernels, which BatchNorm follows in our networks.
 _MUON = {"optimizer": "muon", "momentum": 0.6, "nesterov": False}
 
-# A wider, deeper form of the network, which sees both sides of an image alike. Batches, decay and
-# rates of biases and head are Jordan's for his airbench94_muon, brought from batches of 2,000 and a
-# summed loss to ones of 500 and a mean; Muon's rate came to 0.12 so, and is a quarter higher.
+# A wider, deeper form of the network, with blurred pools, which sees both sides of an image alike.
+# Batches, decay and rates of biases and head are Jordan's for his airbench94_muon, brought from
+# batches of 2,000 and a summed loss to ones of 500 and a mean; Muon's rate came to 0.12 so, and is
+# a quarter higher.
 _FAST = {
     "arch_args": (
         ("blurred", True),
