@@ -32,6 +32,12 @@ NETWORKS = {
     "fastnet": {"widths": (5, 7, 6)},
     "fastnet mirrored": {"widths": (4, 10, 6), "depths": (2, 1, 3), "mirrored": True},
     "fastnet blurred": {"widths": (5, 7, 6), "blurred": True},
+    "fastnet as in its recipe": {
+        "widths": (4, 10, 6),
+        "depths": (2, 2, 3),
+        "mirrored": True,
+        "blurred": True,
+    },
 }
 NAMES = ("plane", "car", "bird's", "cat", 'a "deer"', "dog", "frog", "horse", "ship", "truck\\")
 
