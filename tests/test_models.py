@@ -15,7 +15,7 @@ from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.gradients import gelu, relu
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxBlurPool, MaxPool
+from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxBlurPool, MaxPool, mean_of_windows
 from jaxcifar.models.pools import max_pool, pair_maxima
 from jaxcifar.models.summary import summarize
 
@@ -231,11 +231,12 @@ def starts_of_pairs(extent, k):
 
 
 @pytest.mark.parametrize("shape", [(6, 7), (7, 6), (7, 5), (2, 4)])
-def test_a_blurred_pool_and_its_gradient_against_numpy(shape):
+@pytest.mark.parametrize("pool", [partial(MaxBlurPool().apply, {}), mean_of_windows])
+def test_a_blurred_pool_and_its_gradient_against_numpy(pool, shape):
     rng = np.random.RandomState(0)
     x = rng.permutation(2.0 ** np.arange(0, 2 * shape[0] * shape[1]) / 2**30)  # no two alike
     x = x.reshape(1, *shape, 2).astype(np.float32)
-    y, vjp = jax.vjp(partial(MaxBlurPool().apply, {}), x)
+    y, vjp = jax.vjp(pool, x)
     grad = rng.randint(1, 9, y.shape).astype(np.float32)
     expected, back = np.zeros(y.shape), np.zeros(x.shape)
     assert y.shape == (1, shape[0] // 2, shape[1] // 2, 2)
