@@ -19,6 +19,7 @@ from jaxcifar.models import check_model, create_model
 from jaxcifar.models.fastnet import (
     FastNet,
     identity_first,
+    mean_of_maxima,
     mirrored_whitening_kernel,
     whitening_kernel,
 )
@@ -254,6 +255,14 @@ def test_the_first_training_images_are_whitened(monkeypatch, easy_dataset):
         variances = np.linalg.eigvalsh(np.cov(given.T))
         whitened = (given @ np.asarray(kernel).reshape(12, 24)[:, :12]).var(0)
         assert np.allclose(whitened, variances / (variances + 5e-4), atol=1e-3) == same
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3), (2, 2), (3, 3), (5, 4)])
+def test_the_mean_of_all_maxima_against_numpy(height, width):
+    x = np.random.RandomState(0).randn(2, height, width, 3).astype(np.float32)
+    starts = np.ndindex(max(height - 1, 1), max(width - 1, 1))
+    maxima = [x[:, i : i + 2, j : j + 2].max((1, 2)) for i, j in starts]
+    np.testing.assert_allclose(mean_of_maxima(x), np.mean(maxima, 0), rtol=1e-5, atol=1e-6)
 
 
 def test_a_run_trains_all_but_the_whitening_and_is_loaded(tmp_path, easy_dataset):

@@ -174,3 +174,34 @@ def test_muon():
     cosine = (across * expected).sum() / np.linalg.norm(across) / np.linalg.norm(expected)
     assert cosine > 0.95
     assert 0.6 < np.linalg.norm(across) / np.linalg.norm(expected) < 1.3
+
+
+def orthogonalised(matrix):
+    """Three steps of the Newton-Schulz iteration with Jordan's coefficients."""
+    x = matrix.T / np.linalg.norm(matrix)
+    for _ in range(3):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.T
+
+
+def test_five_steps_of_muon_against_numpy():
+    """In float64, with momentum of Nesterov's kind whose beginning is corrected (Dozat, 2016)."""
+    rng = np.random.RandomState(0)
+    kernel, rate, beta, velocity = rng.randn(72, 16), 0.1, 0.6, np.zeros((72, 16))
+    kernel *= 4 / np.linalg.norm(kernel)
+    rule = optim.muon(jnp.float32(rate), jnp.float32(beta), jnp.float32(0.1), False, 3.0)
+    params = {"kernel": jnp.float32(kernel.reshape(3, 3, 8, 16))}
+    state = rule.init(params)
+    for step in range(1, 6):
+        grad = rng.randn(72, 16)
+        updates, state = rule.update(
+            {"kernel": jnp.float32(grad.reshape(3, 3, 8, 16))}, state, params
+        )
+        params = optax.apply_updates(params, updates)
+        velocity = beta * velocity + (1 - beta) * grad
+        ahead = beta * velocity / (1 - beta ** (step + 1))
+        ahead += (1 - beta) * grad / (1 - beta**step)
+        kernel = kernel - rate * orthogonalised(ahead)
+        kernel *= 4 / np.linalg.norm(kernel)
+    np.testing.assert_allclose(params["kernel"].reshape(72, 16), kernel, atol=2e-5)

@@ -54,6 +54,9 @@ def mirrored_whitening_kernel(images: jax.Array) -> jax.Array:
     What two columns have in common and what they differ in are uncorrelated there, so that each
     half is whitened by itself: `[2, 2, C, 8 C]`, first the outputs that are the same in a mirror,
     then those that change their sign, which are the partners of their negatives.
+
+    Args:
+      images: `[N, H, W, C] float32`, normalised as in training.
     """
     top_left, top_right, left, right = _spots(images)
     columns = [jnp.concatenate(column, -1) for column in ((top_left, left), (top_right, right))]
@@ -167,7 +170,7 @@ class ConvGroup(nn.Module):
 
 
 def mean_of_maxima(x: jax.Array) -> jax.Array:
-    """The mean of the maxima of all 2x2 pixels, `[B, H, W, C]` -> `[B, C]`."""
+    """The mean of the maxima of all 2x2 pixels, `[B, H, W, C]` -> `[B, C]` of the same dtype."""
     for axis, extent in ((1, x.shape[1]), (2, x.shape[2])):
         if extent > 1:
             pixels = partial(lax.slice_in_dim, x, axis=axis)

@@ -184,7 +184,7 @@ class MaxPool(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H // window, W // window, C]`."""
+        """`[B, H, W, C]` -> `[B, H // window, W // window, C]`, of the same dtype."""
         size, rest = self.window, x.shape[2] % self.window
         width = size + rest if self.mirrored else size
         on_cpu, elsewhere = partial(max_pool, size=size, width=width), partial(_reduced, size=size)
@@ -216,12 +216,12 @@ class MaxBlurPool(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H // 2, W // 2, C]`."""
+        """`[B, H, W, C]` -> `[B, H // 2, W // 2, C]`, of the same dtype."""
         return lax.platform_dependent(x, tpu=mean_of_windows, default=_mean_of_pairs)
 
 
 def mean_of_windows(x: jax.Array) -> jax.Array:
-    """What `MaxBlurPool` computes, by XLA's reductions of windows."""
+    """What `MaxBlurPool` computes, of the dtype of `x`, by XLA's reductions of windows."""
     strides = tuple(2 - extent % 2 for extent in x.shape[1:3])
     sides = tuple(3 - stride for stride in strides)
     return nn.avg_pool(nn.max_pool(x, (2, 2), strides), sides, sides)

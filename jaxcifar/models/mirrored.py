@@ -15,7 +15,7 @@ from jaxcifar.models.layers import Conv
 
 
 def with_partners(kernel: jax.Array, alone: int) -> jax.Array:
-    """`[h, w, C, K]` -> `[h, w, C, 2 K]`.
+    """`[h, w, C, K]` -> `[h, w, C, 2 K]`, of the same dtype.
 
     Of the C inputs the first `alone` are their own partners, the others are halves.
     """

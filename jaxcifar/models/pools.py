@@ -17,7 +17,7 @@ def max_pool(x: jax.Array, size: int, width: int) -> jax.Array:
     XLA's window reduction, or a reduction of reshaped pixels, takes with its gradient.
 
     Args:
-      x: `[B, H, W, C]`.
+      x: `[B, H, W, C]`, floats of any kind, which the result is of too.
       size: height of a window, and the distance from one to the next along both axes.
       width: of a window.
 

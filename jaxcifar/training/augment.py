@@ -88,7 +88,8 @@ def crop(images: jax.Array, shifts: jax.Array, reflect: jax.Array | bool = False
       images: `[B, H, W, C]`.
       shifts: `[B, 2]` integers in [0, 2 * MAX_SHIFT], the top left corner of each window;
         `MAX_SHIFT` is the image itself.
-      reflect: whether the padding is the image mirrored at its outermost pixels, not zeros.
+      reflect: whether the padding is the image mirrored at its outermost pixels, not zeros
+        (Page, "How to train your ResNet", 2018).
     """
     pad = (MAX_SHIFT, MAX_SHIFT)
     pads = ((0, 0), pad, pad, (0, 0))

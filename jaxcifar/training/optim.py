@@ -83,7 +83,8 @@ def muon(
 ) -> optax.GradientTransformation:
     """Orthogonal steps for convolutions' kernels, `sgd` with Nesterov's momentum for the rest.
 
-    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. A kernel
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024: the gradient's
+    average, with Nesterov's momentum, made orthogonal by Newton-Schulz iterations. A kernel
     `[height, width, C, K]` is a matrix of K columns here, and each step keeps its norm at sqrt(K),
     as in Jordan's CIFAR-10 trainer: what is followed by BatchNorm computes the same at any norm,
     and no weight decay is needed. The rest has `learning_rate * sgd_rate`.
@@ -137,7 +138,10 @@ def scale_biases(updates: PyTree, factor: jax.Array) -> PyTree:
 
 
 def _decay(weight_decay: jax.Array, bias_decay: jax.Array | bool) -> optax.GradientTransformation:
-    """`g += weight_decay * p`, of biases only with `bias_decay`."""
+    """`g += weight_decay * p`, of biases only with `bias_decay`.
+
+    Without, as in He et al., "Bag of tricks for image classification", 2019.
+    """
     of_biases = weight_decay * jnp.asarray(bias_decay, jnp.float32)
 
     def add(grads: PyTree, params: PyTree) -> PyTree:
