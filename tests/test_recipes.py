@@ -1,6 +1,8 @@
 """Recipes: what they set, what overrides them, and that they can be told and read again."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from jaxcifar.recipes import RECIPES
 from jaxcifar.settings import recipes_of
 
 PAIRS = [(arch, recipe) for recipe, networks in RECIPES.items() for arch in networks if arch]
+ROOT = Path(__file__).parents[1]
 OWN = "experiments/networks/mixer.py:Mixer"
 
 
@@ -24,6 +27,23 @@ def test_options_and_files_tell_a_recipe_whole(arch, recipe):
     written = json.loads(config.to_json())
     assert Config.from_dict(written) == config
     assert written["learning_rate"] == config.learning_rate and written["recipe"] == recipe
+
+
+def test_the_page_tells_what_each_recipe_sets():
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    head, *rows = re.findall(r"^\| (?:`--)?(?:option|[a-z-]+`) \|.*\|$", page, re.M)
+    columns = [cell.strip().split(", ") for cell in head.strip("| ").split("|")[1:]]
+    assert len(rows) > 15 and sorted((arch, recipe) for recipe, arch in columns) == sorted(PAIRS)
+    for row in rows:
+        option, *cells = (cell.strip("` ") for cell in row[1:-1].split("|"))
+        name = option.removeprefix("--").replace("-", "_")
+        for (recipe, arch), cell in zip(columns, cells, strict=True):
+            value = getattr(Config.create(arch, recipe=recipe), name)
+            if cell:
+                told = {"yes": True, "no": False}.get(cell, cell)
+                assert told == value or float(told) == value, (option, recipe, arch)
+            else:  # nothing to tell: what it is otherwise
+                assert value == getattr(Config.create("resnet18"), name), (option, recipe, arch)
 
 
 def test_any_option_overrides_a_recipe():
