@@ -105,7 +105,8 @@ class Config(Fields):
                     raise ValueError(f"it names no {kind}")
             # What an older version did not say yet had no effect then, nor had what does not apply.
             given = typed("config", applicable(there), cls)
-            settings = {**defaults(there["arch"]), "arch_args": (), **given}
+            reference = {**defaults(there["arch"]), "arch_args": ()}
+            settings = {**COMMON, **applicable({**reference, **given})}
             for name in ("arch_args", "sources"):
                 settings[name] = frozen(settings.get(name) or {})
             for kind, digest in settings["sources"]:

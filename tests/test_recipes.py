@@ -10,6 +10,7 @@ from experiments.run import parse
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import UsageError
 from jaxcifar.recipes import RECIPES
+from jaxcifar.registry import KINDS
 from jaxcifar.settings import recipes_of
 
 PAIRS = [(arch, recipe) for recipe, networks in RECIPES.items() for arch in networks if arch]
@@ -54,12 +55,15 @@ def test_any_option_overrides_a_recipe():
     assert Config.create(**options) == config
 
 
-def test_what_is_replaced_takes_its_settings_with_it():
+@pytest.mark.parametrize(("arch", "recipe"), PAIRS)
+@pytest.mark.parametrize("rule", [name for name in KINDS["optimizer"] if name != "muon"])
+def test_what_is_replaced_takes_its_settings_with_it(arch, recipe, rule):
     """Another update rule has no use for what the recipe says of its own."""
-    config = Config.create("cnn", recipe="strong", optimizer="adamw", learning_rate=0.001)
+    config = Config.create(arch, recipe=recipe, optimizer=rule, learning_rate=0.001)
     assert config.sgd_rate == 1.0
     options, _ = parse(config.options())
     assert Config.create(**options) == config
+    assert Config.from_dict(json.loads(config.to_json())) == config  # or no run of it goes on
 
 
 def test_configs_from_before_recipes_are_the_reference():
