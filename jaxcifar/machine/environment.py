@@ -89,7 +89,8 @@ def describe_devices(devices: Sequence[jax.Device]) -> str:
     hosts = jax.process_count()
     of_hosts = f", {hosts} processes" if hosts > 1 else ""
     if devices[0].platform == "cpu":
-        return f"cpu ({_cpu_name()}, {_cpu_cores()} cores){of_hosts}"
+        cores = _cpu_cores()
+        return f"cpu ({_cpu_name()}, {cores} core{'s' * (cores != 1)}){of_hosts}"
     return f"{len(devices)}x {devices[0].device_kind}{of_hosts}"
 
 
