@@ -26,7 +26,7 @@ from experiments.parser import Parser
 from experiments.ranking import show
 from jaxcifar.errors import RunError
 from jaxcifar.machine.event_file import require_tensorboard
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import counted, teller
 from jaxcifar.registry import did_you_mean
 from jaxcifar.studies.study import Study
 
@@ -161,16 +161,14 @@ def main(argv: Sequence[str]) -> None:
     use_compilation_cache()
     part, parts = here["shard"]
     mine = tasks[part - 1 :: parts]
-    where = f"{len(tasks)} runs" if parts == 1 else f"{len(mine)} of {len(tasks)} runs"
-    say(f"{study.title}: {where}, in {out}")
+    runs = counted(len(tasks), "run")
+    say(f"{study.title}: {runs if parts == 1 else f'{len(mine)} of {runs}'}, in {out}")
     devices = first_devices(here["devices"])
     outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
-    say(
-        f"{len(outcomes) - len(errors)} runs done now, with {compiled} training "
-        f"program{'s' * (compiled != 1)} compiled."
-    )
+    done = counted(len(outcomes) - len(errors), "run")
+    say(f"{done} done now, with {counted(compiled, 'training program')} compiled.")
     for name, error in errors.items():
         say(f"{name}: {error}")
     damaged: list[str] = []
@@ -180,7 +178,7 @@ def main(argv: Sequence[str]) -> None:
         damaged = [task.name for task in mine if task.path in records.unreadable]
         say(f"report: {write_report(out, say)}, and the same in REPORT.md")
     if errors:
-        raise RunError(f"{len(errors)} of {len(mine)} runs failed: {', '.join(errors)}")
+        raise RunError(f"{len(errors)} of {counted(len(mine), 'run')} failed: {', '.join(errors)}")
     if damaged:
         raise RunError(
             f"{len(damaged)} of {len(mine)} runs can't be read ({', '.join(damaged)}): mend them, "

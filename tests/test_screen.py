@@ -23,7 +23,7 @@ from experiments.options import GROUPS
 from experiments.run import show
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.terminal import duration, fitted, folded, never_silent
+from jaxcifar.machine.terminal import counted, duration, fitted, folded, never_silent
 from jaxcifar.runs.pace import COMPILING, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.task import Task
@@ -149,6 +149,11 @@ def test_the_least_important_goes_first():
     [short] = fitted([(0, "a-very-long-name seed 0")], 12)
     assert len(short) == 12
     assert "…" in short
+
+
+def test_numbers_of_things():
+    said = [counted(n, "run") for n in (0, 1, 2, 1234)]
+    assert said == ["0 runs", "1 run", "2 runs", "1,234 runs"]
 
 
 def test_durations_in_words():

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.terminal import counted
 
 _MAX_CPU_DEVICES = 4  # each holds the images once, 180 MB
 _PACKAGES = (
@@ -89,8 +90,7 @@ def describe_devices(devices: Sequence[jax.Device]) -> str:
     hosts = jax.process_count()
     of_hosts = f", {hosts} processes" if hosts > 1 else ""
     if devices[0].platform == "cpu":
-        cores = _cpu_cores()
-        return f"cpu ({_cpu_name()}, {cores} core{'s' * (cores != 1)}){of_hosts}"
+        return f"cpu ({_cpu_name()}, {counted(_cpu_cores(), 'core')}){of_hosts}"
     return f"{len(devices)}x {devices[0].device_kind}{of_hosts}"
 
 

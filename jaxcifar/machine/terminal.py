@@ -76,6 +76,11 @@ def fitted(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
     return [text for _, text in kept]
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 epoch, 5 epochs."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def duration(seconds: float) -> str:
     """A time as people say it: 48 s, 101 s, 12 min, 2 h 5 min, 3 days."""
     if seconds < 200:

@@ -9,7 +9,7 @@ import jinja2
 
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
-from jaxcifar.machine.terminal import Say
+from jaxcifar.machine.terminal import Say, counted
 from jaxcifar.report import costs, described, findings, wording
 from jaxcifar.report.contents import PLACE, with_contents
 from jaxcifar.report.networks import network_context
@@ -140,8 +140,9 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
             name: getattr(wording, name)
             for name in ("percent", "points", "accuracy", "with_flips", "reference",
                          "reference_difference", "seeds", "field_title", "field_value",
-                         "settings_among", "plain", "quoted", "count")
+                         "settings_among", "plain", "quoted")
         },
+        "counted": counted,
         "step_from": findings.step_from,
         "best": findings.best,
         **{

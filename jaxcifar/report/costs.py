@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import duration
+from jaxcifar.machine.terminal import counted, duration
 from jaxcifar.report.records import Records, Variation
 from jaxcifar.report.wording import plain
 
@@ -48,7 +48,7 @@ def time_sentence(records: Records) -> str:
     seconds = _device_seconds(records.trained)
     runs = [run for v in records.trained for run in v.runs]
     devices = " and ".join(sorted({run.result["device"] for run in runs}))
-    took = f"{len(runs)} runs took {duration(seconds)} on {plain(devices)}"
+    took = f"{counted(len(runs), 'run')} took {duration(seconds)} on {plain(devices)}"
     amounts = [_petaflop(v) for v in records.trained]
     if None in amounts:
         return f"{took}, all told."

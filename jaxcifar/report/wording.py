@@ -44,11 +44,6 @@ def quoted(name: str) -> str:
     return f"“{plain(name)}”"
 
 
-def count(number: int, what: str) -> str:
-    """A number of things: 1 epoch, 5 epochs."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
 def listed(names: Iterable[str]) -> str:
     """Names in a sentence: "a, b and c", and of very many the first."""
     names = list(names)
