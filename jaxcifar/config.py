@@ -17,7 +17,6 @@ from jaxcifar.settings import (
     DERIVED,
     NAMED,
     applicable,
-    belongs_to,
     defaults,
     flag,
     frozen,
@@ -25,6 +24,7 @@ from jaxcifar.settings import (
     reject,
     spelled,
     typed,
+    why_not,
 )
 
 _MAX_NAME = 120
@@ -57,11 +57,7 @@ class Config(Fields):
         settings = {"arch": arch, **overrides}
         by_recipe = defaults(arch, overrides.get("recipe"))
         for name in overrides.keys() - applicable(settings).keys():
-            kind = belongs_to(name)
-            owner = settings.get(kind, by_recipe.get(kind))
-            own = kind == "arch" and registry.is_own(owner)
-            how = "; set its fields with --arch-args" if own else ""
-            reject(name, overrides[name], f"--{kind} {owner} has no {flag(name)}{how}")
+            reject(name, overrides[name], why_not(name, by_recipe | settings))
         # What a recipe says of what has been replaced has no effect, and is not said.
         settings = {**COMMON, **applicable({**by_recipe, **settings})}
         settings["arch_args"] = frozen(settings["arch_args"])
@@ -70,6 +66,8 @@ class Config(Fields):
             for kind in NAMED
             if registry.is_own(settings[kind])
         )
+        if settings["lr_scale"] != "none":
+            settings["base_batch_size"] = by_recipe["batch_size"]
         if settings["init"]:
             settings["init_sha256"] = _init_digest(settings["init"])
         return cls(**settings)
@@ -81,6 +79,8 @@ class Config(Fields):
         if self.data_sha256 is None:
             registry.entry("dataset", self.dataset)
         self.require_in_range()
+        if self.lr_scale != "none" and self.base_batch_size is None:
+            reject("lr_scale", self.lr_scale, "says not of which batch; use Config.create")
 
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON values."""
@@ -107,6 +107,9 @@ class Config(Fields):
             given = typed("config", applicable(there), cls)
             reference = {**defaults(there["arch"]), "arch_args": ()}
             settings = {**COMMON, **applicable({**reference, **given})}
+            if settings["lr_scale"] != "none":  # what it was measured by was not always said
+                base = defaults(settings["arch"], settings["recipe"])["batch_size"]
+                settings.setdefault("base_batch_size", base)
             for name in ("arch_args", "sources"):
                 settings[name] = frozen(settings.get(name) or {})
             for kind, digest in settings["sources"]:

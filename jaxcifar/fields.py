@@ -49,6 +49,7 @@ class Fields:
 
     Attributes:
       sources: SHA-256 of the files of somebody's own code, `((field, digest), ...)`.
+      base_batch_size: the recipe's, which the learning rate is meant for, where `lr_scale` asks.
       init_sha256: that of the weights that training starts from.
       data_sha256: that of the images, where the data set's name does not say which they are.
     """
@@ -104,7 +105,7 @@ class Fields:
     )
     dropout: float = _option("dropout rate before the last layer", _BELOW_ONE)
     normalize: bool = _option("bring each channel to mean 0 and deviation 1", array=True)
-    augment: bool = _option("random shifts and horizontal flips in training", array=True)
+    augment: bool = _option("random shifts, flips and cutout in training", array=True)
     shift: int = _option("most pixels of a shift", _SHIFT, array=MAX_SHIFT)
     border: str = _option("what a shift brings in", choices=("zeros", "reflect"), array="zeros")
     flip: str = _option(
@@ -132,6 +133,7 @@ class Fields:
     )
     seed: int = _option("seed of weights, order, augmentation and dropout", _SEED, array=0)
     sources: tuple[tuple[str, str], ...] | None = _derived()
+    base_batch_size: int | None = _derived(array=lambda _: None)
     init_sha256: str | None = _derived(array=lambda _: None)
     data_sha256: str | None = _derived()
 

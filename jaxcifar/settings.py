@@ -9,15 +9,23 @@ from jaxcifar import registry
 from jaxcifar.errors import UsageError
 from jaxcifar.recipes import COMMON, OWN, RECIPES
 
-DERIVED = ("sources", "init_sha256", "data_sha256")  # fields that follow from others
+# Fields that follow from others.
+DERIVED = ("sources", "base_batch_size", "init_sha256", "data_sha256")
 NAMED = ("arch", "optimizer", "schedule", "augmentation")  # fields that name somebody's own code
+
+# Settings that have no effect beside some value of another, and how that value comes about.
+_IDLE: tuple[tuple[str, Any, tuple[str, ...], str], ...] = (
+    ("augment", False, ("shift", "border", "flip", "cutout"), "with --no-augment"),
+    ("small_size", 32, ("small_part",), "without --small-size"),
+    ("small_part", 0.0, ("small_size",), "without --small-part"),
+)
 
 DEFAULT_ARCH = "resnet18"
 _MOST_LEVELS, _MOST_INTEGER = 8, 2**63  # of a network's fields, which a config's file must hold
 
 
 def applicable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some settings that mean something to the network, optimiser... that they name."""
+    """Those of some settings that mean something beside the others, and their recipe's."""
     known = {"arch": DEFAULT_ARCH, **settings}
     known = {**defaults(known["arch"], known.get("recipe")), **known}
     kept = dict(settings)
@@ -25,7 +33,22 @@ def applicable(settings: Mapping[str, Any]) -> dict[str, Any]:
         takes = registry.entry(kind, known[kind]).takes
         for name in registry.conditional(kind).difference(takes):
             kept.pop(name, None)
+    for kind, value, names, _ in _IDLE:
+        if known[kind] == value:
+            idle = {name for name in names if known[name] != COMMON[name]}
+            kept = {name: value for name, value in kept.items() if name not in idle}
     return kept
+
+
+def why_not(name: str, settings: Mapping[str, Any]) -> str:
+    """Why a setting is not `applicable` beside others; of its recipe there are all of these."""
+    for kind in NAMED:
+        owner = settings[kind]
+        if name in registry.conditional(kind).difference(registry.entry(kind, owner).takes):
+            own = kind == "arch" and registry.is_own(owner)
+            how = "; set its fields with --arch-args" if own else ""
+            return f"--{kind} {owner} has no {flag(name)}{how}"
+    return next(f"means nothing {beside}" for _, _, idle, beside in _IDLE if name in idle)
 
 
 def typed(where: str, settings: Mapping[str, Any], config: type) -> dict[str, Any]:
@@ -89,11 +112,6 @@ def defaults(arch: str, recipe: str | None = None) -> dict[str, Any]:
         reject("recipe", recipe, f"{meant}of {arch} there are {', '.join(named)}")
     networks = RECIPES[recipe]
     return {**COMMON, "recipe": recipe, **networks.get(arch, networks.get(OWN, {}))}
-
-
-def belongs_to(name: str) -> str:
-    """The kind of which only some entries take a field."""
-    return next(kind for kind in NAMED if name in registry.conditional(kind))
 
 
 def flag(name: str) -> str:

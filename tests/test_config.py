@@ -51,6 +51,8 @@ def test_json_round_trip():
         ("gamma", 0.0),
         ("dropout", 1.0),
         ("dropout", 0.5),  # on the default network, which has none
+        ("small_size", 24),  # for no part of the steps
+        ("small_part", 0.5),  # of images as large as all
         ("val_fraction", -0.1),
         ("val_fraction", 1.0),
         ("train_examples", 0),
@@ -61,6 +63,17 @@ def test_json_round_trip():
 def test_values_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')} {value}"):
         Config.create(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("shift", 2), ("border", "reflect"), ("flip", "alternate"), ("cutout", 8)]
+)
+def test_what_has_no_effect_without_augmentation_is_refused_beside_it(name, value):
+    with pytest.raises(UsageError, match=f"^--{name} {value}: means nothing with --no-augment"):
+        Config.create("cnn", augment=False, **{name: value})
+    assert getattr(Config.create("cnn", augment=True, **{name: value}), name) == value
+    of_a_recipe = Config.create("fastnet", augment=False)  # it says all of them
+    assert (of_a_recipe.cutout, of_a_recipe.flip) == (0, "random")
 
 
 def test_run_names_tell_configs_apart():

@@ -1,5 +1,7 @@
 """Schedules against closed forms, update rules against their textbook definition."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import optax
 import pytest
 
 from jaxcifar.config import Config
+from jaxcifar.recipes import RECIPES
 from jaxcifar.training import optim
 from jaxcifar.training.schedules import learning_rates
 
@@ -55,6 +58,23 @@ def test_a_larger_batch_raises_the_rate(rule, factor):
     smaller = Config.create(epochs=EPOCHS, batch_size=512 // 4, learning_rate=0.1, lr_scale=rule)
     rates = learning_rates(smaller, STEPS_PER_EPOCH)
     np.testing.assert_allclose(rates, plain / factor, rtol=1e-6, atol=1e-9)
+
+
+def test_a_changed_recipe_changes_no_rate_of_a_run(monkeypatch):
+    """Nor of one that is read from its file: the batch that its rate is meant for is in it."""
+    config = Config.create(epochs=EPOCHS, batch_size=1024, lr_scale="linear")
+    before = learning_rates(config, STEPS_PER_EPOCH)
+    monkeypatch.setitem(RECIPES["reference"]["resnet18"], "batch_size", 128)
+    again = Config.from_dict(json.loads(config.to_json()))
+    assert again == config
+    np.testing.assert_array_equal(learning_rates(again, STEPS_PER_EPOCH), before)
+
+
+def test_files_of_before_have_the_batch_of_their_recipe():
+    config = Config.create("cnn", recipe="strong", batch_size=1024, lr_scale="sqrt")
+    said = json.loads(config.to_json())
+    assert said.pop("base_batch_size") == 128
+    assert Config.from_dict(said) == config
 
 
 def numpy_sgd(params, grads, lr, momentum, decay):

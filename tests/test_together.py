@@ -19,9 +19,10 @@ CONFIG = Config.create(
     arch_args=SMALL,
     epochs=1,
     batch_size=32,
-    optimizer="sgd",
+    recipe="strong",
     learning_rate=0.005,
     schedule="none",
+    average=0.0,
 )
 VARIATIONS = (
     {"normalize": False, "augment": False},

@@ -6,6 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from conftest import finish, start_program
 from small import SMALL
@@ -13,6 +14,7 @@ from small import SMALL
 from jaxcifar.config import Config
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.setup import make_program
+from jaxcifar.training.network import alone
 from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.state import Metrics, evaluate
 from jaxcifar.training.together import Together
@@ -100,6 +102,68 @@ def test_rates_decay_and_augmentation_are_data(trained, easy_dataset):
     assert Together.train_steps._cache_size() == compiled
 
 
+def test_a_step_against_optax(easy_dataset):
+    """All that is done to loss, gradients and updates by SGD, in the order of doing it."""
+    rates = {"learning_rate": 0.05, "momentum": 0.8, "weight_decay": 0.02, "bias_rate": 3.0}
+    config = Config.create("cnn", arch_args=SMALL, epochs=2, batch_size=128, optimizer="sgd",
+                           nesterov=True, bias_decay=False, clip_norm=0.5, label_smoothing=0.2,
+                           dropout=0.0, augment=False, **rates)  # fmt: skip
+    program, hp, state, _ = train(make_program(config, 10, 128, jax.devices()[:1]), easy_dataset,
+                                  config)  # fmt: skip
+    images, labels = easy_dataset.train
+    pixels = (images / 255 - easy_dataset.mean) / easy_dataset.std
+    network = alone(program.model)
+    start = jax.device_get(program.init(hp, images).variables)
+
+    def loss(params):
+        given = {**start, "params": params}
+        logits, _ = network.apply(given, pixels, train=True, mutable=["batch_stats"])
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, 10), 0.2)
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
+    rule = optax.chain(
+        optax.clip_by_global_norm(0.5),
+        optax.add_decayed_weights(0.02, lambda params: jax.tree.map(lambda p: p.ndim > 1, params)),
+        optax.sgd(0.05, momentum=0.8, nesterov=True),
+    )
+    params, grads = start["params"], jax.grad(loss)(start["params"])
+    assert optax.tree.norm(grads) > 0.5  # or nothing would be clipped
+    updates, _ = rule.update(grads, rule.init(params), params)
+    updates = jax.tree.map(lambda update: update * (3 if update.ndim == 1 else 1), updates)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        optax.apply_updates(params, updates),
+        jax.device_get(state.params),
+    )
+
+
+STRONG = Config.create("cnn", recipe="strong", arch_args=SMALL, epochs=2, batch_size=32)
+OTHERS = (
+    {"learning_rate": 0.1}, {"sgd_rate": 5.0}, {"momentum": 0.1}, {"weight_decay": 0.1},
+    {"bias_decay": True}, {"bias_rate": 9.0}, {"clip_norm": 1e-3}, {"label_smoothing": 0.4},
+    {"average": 0.05}, {"schedule": "cosine"}, {"warmup": 0.5}, {"shift": 1}, {"border": "zeros"},
+    {"flip": "random"}, {"cutout": 12}, {"augment": False}, {"normalize": False}, {"seed": 1},
+)  # fmt: skip
+
+
+def test_every_option_that_is_data_reaches_the_step(easy_dataset):
+    """Each makes other weights than all others do, of one program."""
+    program = make_program(STRONG, 10, 128, jax.devices()[:1])
+
+    def weights(changes):
+        config = dataclasses.replace(STRONG, **changes)
+        assert make_program(config, 10, 128, jax.devices()[:1]) == program
+        *_, state, _ = train(program, easy_dataset, config)
+        return np.concatenate([np.ravel(w) for w in jax.tree.leaves(state.variables)]).tobytes()
+
+    seen = {weights({}): {}}
+    assert weights({}) in seen
+    for changes in OTHERS:
+        made = weights(changes)
+        assert made not in seen, (changes, seen[made])
+        seen[made] = changes
+
+
 def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
     program, hp, state, _ = trained
     images = np.tile(easy_dataset.train.images, (5, 1, 1, 1))[: EVAL_BATCH + 7]
@@ -158,6 +222,7 @@ RESNET = Config.create(
     augment=False,
     normalize=False,
     small_size=16,
+    small_part=0.5,
 )
 
 

@@ -1,7 +1,7 @@
 """The course of the learning rate, as a table over all steps of a run.
 
 A schedule is a function of (step, steps_per_epoch, total_steps), steps counted from 0, that gives
-the factor by which the initial learning rate is multiplied at that step.
+the factor by which the highest learning rate is multiplied at that step.
 """
 
 import math
@@ -12,7 +12,6 @@ import numpy as np
 from jaxcifar import own_code, registry
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.settings import defaults
 
 _WARMUP_EPOCHS = 5
 _MAX_STEPS = 10**7  # as many as a table on a device may have
@@ -86,7 +85,7 @@ def _factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
 
 
 def _batch_factors(config: Config, steps_per_epoch: int) -> np.ndarray:
-    ratio = config.batch_size / defaults(config.arch, config.recipe)["batch_size"]
+    ratio = config.batch_size / (config.base_batch_size or config.batch_size)
     factor = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[config.lr_scale]
     steps = np.arange(config.epochs * steps_per_epoch)
     warmup = min(_WARMUP_EPOCHS, config.epochs / 2) * steps_per_epoch if factor > 1 else 0
