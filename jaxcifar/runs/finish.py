@@ -1,6 +1,7 @@
 """What is measured of a run: validation by epoch; at its end, once, the test images."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from jaxcifar.runs.result import (
 from jaxcifar.runs.saved import Row
 from jaxcifar.runs.setup import Setup
 from jaxcifar.training.network import Variables
+from jaxcifar.training.predicting import both_sides
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState, evaluate
 
@@ -119,10 +121,9 @@ def _on_test(
     # Normalised if the run trained without, and the other way round.
     other = hp.replace(**normalization(not config.normalize, dataset))
     _, mismatched = _test(program, variables, place(other, program.replicated), test)
-    # Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
-    mirrored = program.predict(variables, hp, test.images[:, :, ::-1])
-    both_sides = jax.device_get(evaluate((logits + mirrored) / 2, test.labels))
-    return tested_figures(dataset.class_names, figures, mismatched, both_sides)
+    flipped = both_sides(partial(program.predict, variables, hp), test.images, logits)
+    of_both = jax.device_get(evaluate(flipped, test.labels))
+    return tested_figures(dataset.class_names, figures, mismatched, of_both)
 
 
 def _circumstances(program: Program) -> dict[str, str]:

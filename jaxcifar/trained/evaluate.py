@@ -1,6 +1,7 @@
 """What sets of images say of a trained network; no file, no clock, no print."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxcifar.trained.calibration import calibration, fitted_temperature, interv
 from jaxcifar.trained.sets import CORRUPTIONS as OF_CORRUPTED
 from jaxcifar.trained.sets import SLIPS, ImageSet
 from jaxcifar.trained.slips import Predict
+from jaxcifar.training.predicting import both_sides
 
 
 class Found(NamedTuple):
@@ -114,7 +116,7 @@ def evaluate(
     """
     images, labels = part.examples
     logits = finite_logits(predict, images, part.title)
-    both_sides = (logits + finite_logits(predict, images[:, :, ::-1], part.title)) / 2
+    of_both = both_sides(partial(finite_logits, predict, what=part.title), images, logits)
     right = logits.argmax(-1) == labels
     counts, correct = (
         np.bincount(labels, weights, minlength=len(class_names)) for weights in (None, right)
@@ -128,7 +130,7 @@ def evaluate(
         "images": len(labels),
         "accuracy": float(right.mean()),
         "interval": list(interval(int(right.sum()), len(labels))),
-        "accuracy_flip": float((both_sides.argmax(-1) == labels).mean()),
+        "accuracy_flip": float((of_both.argmax(-1) == labels).mean()),
         "class_accuracy": {
             name: float(correct[label] / counts[label])
             for label, name in enumerate(class_names)

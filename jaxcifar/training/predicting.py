@@ -1,5 +1,6 @@
 """Evaluation mode: logits of any number of images, some at a time."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from jaxcifar.training.state import Hyperparameters
 if TYPE_CHECKING:
     from jaxcifar.training.program import Program
 
+Array = jax.Array | np.ndarray
 _FEW = 32
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 
@@ -33,6 +35,22 @@ def predict(
     firsts = jax.device_put(list(np.arange(0, len(images), size, np.int32)), program.replicated)
     chunks = [_from(program, variables, hp, images, first, size) for first in firsts]
     return _joined(program, chunks, len(images))
+
+
+def both_sides(predict: Callable[[Array], Array], images: Array, logits: Array) -> Array:
+    """Flips at the test: what images and their mirror images come to together.
+
+    Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
+
+    Args:
+      predict: gives the logits of images.
+      images: `[N, H, W, C]`.
+      logits: `[N, K]`, theirs.
+
+    Returns:
+      `[N, K]`, the means of the logits of both.
+    """
+    return (logits + predict(images[:, :, ::-1])) / 2
 
 
 def _logits(

@@ -46,14 +46,22 @@ def linear(step: int, steps_per_epoch: int, total_steps: int) -> float:
     return 1 - step / total_steps
 
 
+def warmup(steps: int) -> list[float]:
+    """The factors of the first steps, in equal parts up to 1, which the step after them has.
+
+    Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017.
+    """
+    return [(step + 1) / (steps + 1) for step in range(steps)]
+
+
 def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     """The rate at each step of a run, `[T] float32`.
 
-    In the part `warmup` of all steps the rate rises linearly to the highest; the schedule is of the
-    steps left. Times the factor that `lr_scale` gives for k, the batch size over the recipe's:
-    linear is k (Goyal et al., "Accurate, large minibatch SGD", 2017), sqrt is sqrt(k) (Krizhevsky,
-    "One weird trick for parallelizing convolutional neural networks", 2014). A factor above 1 is
-    reached linearly from 1 in 5 epochs, or in half the run if that is less.
+    In the part `warmup` of all steps its factors are `warmup`'s; the schedule is of the steps left.
+    Times the factor that `lr_scale` gives for k, the batch size over the recipe's: linear is k
+    (Goyal et al., as in `warmup`), sqrt is sqrt(k) (Krizhevsky, "One weird trick for parallelizing
+    convolutional neural networks", 2014). A factor above 1 is reached linearly from 1 in 5 epochs,
+    or in half the run if that is less.
 
     Raises:
       UsageError: there are too many steps, or somebody's own schedule fails, or gives something
@@ -77,11 +85,11 @@ def _factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
     takes = registry.entry("schedule", config.schedule).takes
     options = {name: getattr(config, name) for name in takes}
     schedule: Callable[..., float] = own_code.load("schedule", config.schedule)
-    rising = round(config.warmup * total)
-    left = total - rising
+    rise = warmup(round(config.warmup * total))
+    left = total - len(rise)
     with own_code.telling_of_own_code(("schedule", config.schedule)):
         after = [float(schedule(step, steps_per_epoch, left, **options)) for step in range(left)]
-    return [(step + 1) / (rising + 1) for step in range(rising)] + after
+    return rise + after
 
 
 def _batch_factors(config: Config, steps_per_epoch: int) -> np.ndarray:
