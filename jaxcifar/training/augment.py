@@ -129,8 +129,9 @@ def cut_out(keys: jax.Array, images: jax.Array, how: Augmenting) -> jax.Array:
 
 
 def resize(images: jax.Array, size: int) -> jax.Array:
-    """Images with fewer pixels, by a triangle as wide as theirs are apart.
+    """Images with fewer pixels, each a mean of those around it, weighted less the farther they are.
 
+    The weights are a triangle's that ends at the neighbouring new pixels' middles.
     Training on them first costs less (Howard, "Training ImageNet in 3 hours for $25; and CIFAR10
     for $0.26", 2018).
 

@@ -1,7 +1,7 @@
 """Update rules as optax chains, and what is done to gradients and updates of any rule.
 
 All hyper-parameters may be traced arrays: the shape of a rule's state does not depend on them, so
-that one compiled program serves all their values. The rules are PyTorch's of the same name. What
+that one compiled program serves all their values. `sgd`, `adam` and `adamw` are PyTorch's. What
 has one axis, biases and BatchNorm's parameters, is called a bias here.
 """
 

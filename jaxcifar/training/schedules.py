@@ -1,7 +1,7 @@
 """The course of the learning rate, as a table over all steps of a run.
 
-A schedule is a function of (step, steps_per_epoch, total_steps), steps counted from 0, that gives
-the factor by which the highest learning rate is multiplied at that step.
+A schedule is a function of (step, steps_per_epoch, total_steps), steps counted from 0 after the
+warm-up, that gives the factor by which the highest learning rate is multiplied at that step.
 """
 
 import math
