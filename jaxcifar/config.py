@@ -66,8 +66,8 @@ class Config(Fields):
             for kind in NAMED
             if registry.is_own(settings[kind])
         )
-        if settings["lr_scale"] != "none":
-            settings["base_batch_size"] = by_recipe["batch_size"]
+        scaled = settings["lr_scale"] != "none"
+        settings["base_batch_size"] = by_recipe["batch_size"] if scaled else None
         if settings["init"]:
             settings["init_sha256"] = _init_digest(settings["init"])
         return cls(**settings)
