@@ -93,9 +93,9 @@ _MUON = {"optimizer": "muon", "momentum": 0.6, "nesterov": False}
 
 # A wider, deeper form of the network, with blurred pools, which sees both sides of an image alike.
 # Batches, decay and rates of biases and head are Jordan's for his airbench94_muon, brought from
-# batches of 2,000 and a summed loss to ones of 500 and a mean. Muon's rate, 0.12 there, is a quarter
-# higher. What is no kernel had 8.8 times that rate there; here it has half of it, as two partners
-# share each parameter: 8.8 * 0.12 / 2 = 3.52 * 0.15.
+# batches of 2,000 and a summed loss to ones of 500 and a mean. Muon's rate, 0.12 there, is a
+# quarter higher. What is no kernel had 8.8 times that rate there; here it has half of it, as two
+# partners share each parameter: 8.8 * 0.12 / 2 = 3.52 * 0.15.
 _FAST = {
     "arch_args": (
         ("blurred", True),
