@@ -137,9 +137,9 @@ def test_settings_are_in_the_table_of_hyper_parameters(finished):
     assert [plugin.plugin_name for plugin in plugins] == ["hparams", "hparams"]
     start, end = (HParamsPluginData.FromString(plugin.content) for plugin in plugins)
     table = start.session_start_info.hparams
-    assert table["learning_rate"].number_value == 0.05
+    assert table["learning_rate"].number_value == CONFIG.learning_rate == 0.06
     assert table["batch_size"].number_value == 32
-    assert table["optimizer"].string_value == "sgd"
+    assert table["optimizer"].string_value == "muon"
     assert table["widths"].string_value == "4,"
     assert table["augment"].bool_value is True
     assert "step_size" not in table  # means nothing to this schedule
