@@ -181,8 +181,8 @@ def main(argv: Sequence[str]) -> None:
         raise RunError(f"{len(errors)} of {counted(len(mine), 'run')} failed: {', '.join(errors)}")
     if damaged:
         raise RunError(
-            f"{len(damaged)} of {len(mine)} runs can't be read ({', '.join(damaged)}): mend them, "
-            "or train their rows anew with --force"
+            f"{len(damaged)} of {counted(len(mine), 'run')} can't be read ({', '.join(damaged)}): "
+            "mend them, or train their rows anew with --force"
         )
 
 

@@ -13,7 +13,7 @@ from jaxcifar.recipes import COMMON, OWN, RECIPES
 DERIVED = ("sources", "base_batch_size", "init_sha256", "data_sha256")
 NAMED = ("arch", "optimizer", "schedule", "augmentation")  # fields that name somebody's own code
 
-# Settings that have no effect beside some value of another, and how that value comes about.
+# Settings that have no effect beside some value of another: it, that value, they, how it is told.
 _IDLE: tuple[tuple[str, Any, tuple[str, ...], str], ...] = (
     ("augment", False, ("shift", "border", "flip", "cutout"), "with --no-augment"),
     ("small_size", 32, ("small_part",), "without --small-size"),
@@ -41,7 +41,7 @@ def applicable(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def why_not(name: str, settings: Mapping[str, Any]) -> str:
-    """Why a setting is not `applicable` beside others; of its recipe there are all of these."""
+    """Why a setting is not `applicable` beside others, its recipe's among them."""
     for kind in NAMED:
         owner = settings[kind]
         if name in registry.conditional(kind).difference(registry.entry(kind, owner).takes):

@@ -96,6 +96,7 @@ def _batch_factors(config: Config, steps_per_epoch: int) -> np.ndarray:
     ratio = config.batch_size / (config.base_batch_size or config.batch_size)
     factor = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[config.lr_scale]
     steps = np.arange(config.epochs * steps_per_epoch)
-    warmup = min(_WARMUP_EPOCHS, config.epochs / 2) * steps_per_epoch if factor > 1 else 0
-    risen = np.minimum(steps / round(warmup), 1.0) if round(warmup) else np.ones(len(steps))
+    epochs = min(_WARMUP_EPOCHS, config.epochs / 2) if factor > 1 else 0
+    rising = round(epochs * steps_per_epoch)
+    risen = np.minimum(steps / rising, 1.0) if rising else np.ones(len(steps))
     return 1 + (factor - 1) * risen
