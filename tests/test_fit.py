@@ -96,6 +96,7 @@ def test_what_a_run_leaves_behind(finished, easy_dataset):
     assert result["last_epoch"]["epoch"] == 3
     assert set(result["class_accuracy"]) == set(easy_dataset.class_names)
     assert result["class_names"] == list("abcdefghij")
+    assert 0 < result["compile_seconds"] < result["wall_seconds"]  # it waited for that
     assert result["dataset_name"] == "shapes10"
     assert np.mean(list(result["class_accuracy"].values())) == pytest.approx(
         result["test_accuracy"], abs=1e-6

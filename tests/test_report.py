@@ -294,6 +294,18 @@ def test_runs_outside_of_studies_are_grouped_by_config(tmp_path):
     assert "Nothing else was tried" in text
 
 
+def test_training_and_compiling_are_told_apart(tmp_path):
+    """Four epochs of 10 s in a run of 50 s; a run of an older version tells no compiling."""
+    write_study(tmp_path, {"raw": [(0.7, 0.8, 0.2)] * 3, "norm": [(0.7, 0.8, 0.2)]})
+    for seed, seconds in enumerate((12.345, 0.2)):
+        file = tmp_path / f"raw/seed{seed}/result.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"compile_seconds": seconds}))
+    times = report(tmp_path).partition("Time and cost\n")[2]
+    assert "| row | runs | seconds a run | training | compiling | images/s |" in times
+    assert "| raw | 3 | 50 | 40.0 | 12.3 | 4,500 |" in times
+    assert "| norm | 1 | 50 | 40.0 | – | 4,500 |" in times
+
+
 def test_the_set_of_rows_nearest_to_the_reference(tmp_path):
     rows = {
         f"{name}{size}": {"learning_rate": rate, "step_size": size, "reference": [known]}

@@ -26,6 +26,17 @@ def _device_seconds(variations: Sequence[Variation]) -> float:
     return sum(r["wall_seconds"] / r["at_once"] for r in results)
 
 
+def _seconds(value: float) -> str:
+    return f"{value:,.{1 if value < 100 else 0}f}"
+
+
+def _compiling(variation: Variation) -> str:
+    """The longest of its runs, as some may have found the program kept; "–" if none tells."""
+    told = [run.result.get("compile_seconds") for run in variation.runs]
+    seconds = [value for value in told if value is not None]
+    return _seconds(max(seconds)) if seconds else "–"
+
+
 def times(records: Records) -> list[dict[str, Any]]:
     """The lines of the table of times, one a variation."""
     return [
@@ -33,6 +44,8 @@ def times(records: Records) -> list[dict[str, Any]]:
             "name": plain(v.name),
             "runs": len(v.runs),
             "seconds": f"{v.values('wall_seconds').mean():,.0f}",
+            "training": _seconds(v.curve("seconds").sum(1).mean()),
+            "compiling": _compiling(v),
             "images_per_second": f"{v.values('images_per_second').mean():,.0f}",
             "device_time": duration(_device_seconds([v])),
             "petaflop": "–" if (amount := _petaflop(v)) is None else f"{amount:.2f} PFLOP",

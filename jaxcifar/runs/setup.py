@@ -1,6 +1,7 @@
 """From a Config and its images to what computes: the program, and what it is run with."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
@@ -83,7 +84,7 @@ class Setup:
     train: Examples
     val: Examples
     summary: Summary
-    _compiling: Future[Callable] | None = dataclasses.field(default=None, init=False)
+    _compiling: Future[tuple[Callable, float]] | None = dataclasses.field(default=None, init=False)
 
     @classmethod
     def create(
@@ -197,13 +198,22 @@ class Setup:
         """
         if self._compiling is None:
             thread = ThreadPoolExecutor(max_workers=1)
-            self._compiling = thread.submit(self.together.compiled, hp, *self.train)
+            self._compiling = thread.submit(self._compile, hp)
             thread.shutdown(wait=False)  # takes no more work
+
+    def _compile(self, hp: Hyperparameters) -> tuple[Callable, float]:
+        began = time.monotonic()
+        return self.together.compiled(hp, *self.train), time.monotonic() - began
 
     @property
     def train_steps(self) -> Callable:
         """`Together.train_steps` for these images, when `compile_ahead` has come to its end."""
-        return self._compiling.result()
+        return self._compiling.result()[0]
+
+    @property
+    def compile_seconds(self) -> float:
+        """What that took, from tracing to the program; less where it was kept from before."""
+        return self._compiling.result()[1]
 
     @cached_property
     def test(self) -> Examples:
