@@ -140,7 +140,7 @@ class ConvGroup(nn.Module):
     features: int
     depth: int = 2
     mirrored: bool = False
-    alone: int = 0  # of its inputs; see `MirroredConv`
+    unpaired: int = 0  # of its inputs; see `MirroredConv`
     blurred: bool = False
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
@@ -150,7 +150,7 @@ class ConvGroup(nn.Module):
         """`[B, H, W, C]` -> `[B, H // 2, W // 2, features]`."""
         first, second = Conv, Conv
         if self.mirrored:
-            first, second = partial(MirroredConv, alone=self.alone), MirroredConv
+            first, second = partial(MirroredConv, unpaired=self.unpaired), MirroredConv
         kernels = {"kernel_init": identity_first, "dtype": self.dtype}
         norm = partial(
             BatchNorm,
@@ -216,10 +216,10 @@ class FastNet(nn.Module):
         """
         shared = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = GELU()(Whitening(self.mirrored, self.dtype)(x))
-        alone = x.shape[-1] // 2  # the same in a mirror: half of what is whitened, then none
+        unpaired = x.shape[-1] // 2  # the same in a mirror: half of what is whitened, then none
         for width, depth in zip(self.widths, self.group_depths, strict=True):
-            group = ConvGroup(width, depth, self.mirrored, alone, self.blurred, **shared)
-            x, alone = group(x, train), 0
+            group = ConvGroup(width, depth, self.mirrored, unpaired, self.blurred, **shared)
+            x, unpaired = group(x, train), 0
         # Over the 3x3 pixels that three halvings leave of 31x31.
         x = mean_of_maxima(x) if self.blurred else x.max((1, 2))
         if self.mirrored:

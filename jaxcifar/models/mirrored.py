@@ -14,25 +14,25 @@ import jax.numpy as jnp
 from jaxcifar.models.layers import Conv
 
 
-def with_partners(kernel: jax.Array, alone: int) -> jax.Array:
+def with_partners(kernel: jax.Array, unpaired: int) -> jax.Array:
     """`[h, w, C, K]` -> `[h, w, C, 2 K]`, of the same dtype.
 
-    Of the C inputs the first `alone` are their own partners, the others are halves.
+    Of the C inputs the first `unpaired` are their own partners, the others are halves.
     """
     mirrored = kernel[:, ::-1]
-    halves = mirrored[:, :, alone:]
+    halves = mirrored[:, :, unpaired:]
     swapped = jnp.roll(halves, halves.shape[2] // 2, 2)
-    partners = jnp.concatenate([mirrored[:, :, :alone], swapped], 2)
+    partners = jnp.concatenate([mirrored[:, :, :unpaired], swapped], 2)
     return jnp.concatenate([kernel, partners], -1)
 
 
 class MirroredConv(Conv):
     """A convolution to half of its `features`, and to their mirrored partners.
 
-    Of its inputs the first `alone` are their own partners; see `with_partners`.
+    Of its inputs the first `unpaired` are their own partners; see `with_partners`.
     """
 
-    alone: int = 0
+    unpaired: int = 0
 
     def weights(self, channels: int, features: int) -> jax.Array:
         """`[size, size, channels, features]`, half of which are parameters.
@@ -42,4 +42,4 @@ class MirroredConv(Conv):
         """
         if features % 2:
             raise ValueError(f"{features} features are no pairs: what is mirrored has even widths")
-        return with_partners(super().weights(channels, features // 2), self.alone)
+        return with_partners(super().weights(channels, features // 2), self.unpaired)

@@ -29,8 +29,8 @@ def plain(config: Config) -> Config:
 
 def written_out(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """The arrays of the network that is not mirrored, by its names, from the mirrored one's."""
-    alone = len(arrays["params/Whitening_0/bias"]) * 2 // 3
-    return {name.replace(_MARK, ""): _whole(name, arrays[name], alone) for name in arrays}
+    unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
+    return {name.replace(_MARK, ""): _whole(name, arrays[name], unpaired) for name in arrays}
 
 
 def folded(arrays: Mapping[str, np.ndarray]) -> Arrays:
@@ -56,13 +56,13 @@ def folded(arrays: Mapping[str, np.ndarray]) -> Arrays:
     return halves
 
 
-def _whole(name: str, array: np.ndarray, alone: int) -> np.ndarray:
+def _whole(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
     *_, layer, leaf = name.split("/")
     if (layer, leaf) == ("Whitening_0", "bias"):
-        return np.concatenate([array, array[alone:]])
+        return np.concatenate([array, array[unpaired:]])
     if layer == "Whitening_0":
         return array
     if layer.startswith(_MARK):
         first = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
-        return np.asarray(with_partners(array, alone if first else 0))
+        return np.asarray(with_partners(array, unpaired if first else 0))
     return np.concatenate([array, array])  # a normalisation's, and the rows of the head
