@@ -20,6 +20,7 @@ from jaxcifar.settings import (
     defaults,
     flag,
     frozen,
+    idle,
     recipes_of,
     reject,
     spelled,
@@ -174,7 +175,8 @@ class Config(Fields):
         """The command-line options that make this config."""
         words = ["--arch", self.arch]
         reference = {**defaults(self.arch, self.recipe), "seed": self.seed}
-        meaning = applicable(dataclasses.asdict(self))
+        values = dataclasses.asdict(self)
+        meaning = applicable(values).keys() - idle(values)
         if self.recipe != recipes_of(self.arch)[0]:
             words += ["--recipe", self.recipe]
         for field in dataclasses.fields(self):
@@ -203,7 +205,7 @@ class Config(Fields):
             parts.append(self.recipe)
         for name, value in applicable(self.settings()).items():
             told = name in ("arch", "recipe", "dataset", "seed", *DERIVED)
-            told = told or name.startswith("SHA-256")
+            told = told or name.startswith("SHA-256") or name in idle(dataclasses.asdict(self))
             if told or value == reference.get(name):
                 continue
             dashed = flag(name)

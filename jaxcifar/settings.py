@@ -33,11 +33,13 @@ def applicable(settings: Mapping[str, Any]) -> dict[str, Any]:
         takes = registry.entry(kind, known[kind]).takes
         for name in registry.conditional(kind).difference(takes):
             kept.pop(name, None)
-    for kind, value, names, _ in _IDLE:
-        if known[kind] == value:
-            idle = {name for name in names if known[name] != COMMON[name]}
-            kept = {name: value for name, value in kept.items() if name not in idle}
-    return kept
+    without_effect = {name for name in idle(known) if known[name] != COMMON[name]}
+    return {name: value for name, value in kept.items() if name not in without_effect}
+
+
+def idle(settings: Mapping[str, Any]) -> set[str]:
+    """Names of what has no effect beside the others, whatever it is."""
+    return {n for kind, value, names, _ in _IDLE if settings[kind] == value for n in names}
 
 
 def why_not(name: str, settings: Mapping[str, Any]) -> str:

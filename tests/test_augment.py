@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 from PIL import Image
+from scipy import stats
 
 from jaxcifar.training import augment
 
@@ -132,3 +133,21 @@ def test_smaller_images():
         for image, smaller in zip(IMAGES[:8], got, strict=True):
             expected = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
             assert np.abs(smaller.astype(int) - np.asarray(expected, int)).max() <= 1
+
+
+def test_draws_of_one_image_do_not_depend_on_each_other():
+    """By the same bits a place among 28 would tell one among 7: it would be that, modulo 7."""
+    corner = np.zeros((256, 28, 28, 3), np.uint8)
+    corner[:, 14, 14] = 1
+    moved = np.asarray(augment.shift_and_flip(KEYS, corner, how(shift=3, alternate=True), NEVER))
+    shifts = np.array([np.argwhere(image[..., 0])[0] for image in moved])
+    ones = np.ones((256, 28, 28, 3), np.float32)
+    cut = np.asarray(augment.cut_out(KEYS, ones, how(cutout=1)))
+    middles = np.array([np.argwhere(image[..., 0] == 0)[0] for image in cut])
+    pairs = (middles - middles.min(0)) % 7, (17 - shifts)
+    table = np.zeros((7, 7))
+    np.add.at(table, tuple(np.ravel(pair) for pair in pairs), 1)
+    assert stats.chi2_contingency(table).pvalue > 1e-6
+    drawn = jax.random.key_data(augment.own_key(KEYS))
+    others = jax.vmap(jax.random.split)(KEYS[:1])
+    assert not (jax.random.key_data(others) == drawn).all(-1).any()

@@ -74,6 +74,9 @@ def test_what_has_no_effect_without_augmentation_is_refused_beside_it(name, valu
     assert getattr(Config.create("cnn", augment=True, **{name: value}), name) == value
     of_a_recipe = Config.create("fastnet", augment=False)  # it says all of them
     assert (of_a_recipe.cutout, of_a_recipe.flip) == (0, "random")
+    assert of_a_recipe.options() == ["--arch", "fastnet", "--no-augment"]
+    assert of_a_recipe.run_name() == "fastnet_cifar10_no-augment_seed0"
+    assert Config.create("fastnet", augment=False) == of_a_recipe
 
 
 def test_run_names_tell_configs_apart():

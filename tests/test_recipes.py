@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import jaxcifar
 from experiments.run import parse
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import UsageError
+from jaxcifar.models import create_model
+from jaxcifar.models.summary import summarize
 from jaxcifar.recipes import RECIPES
 from jaxcifar.registry import KINDS
 from jaxcifar.settings import recipes_of
@@ -89,6 +92,19 @@ def test_the_networks_own_fields_are_those_of_a_recipe_or_of_an_option():
     written = plain.to_dict()
     del written["arch_args"]  # as a version without them had it
     assert Config.from_dict(written) == plain
+
+
+def test_a_script_names_a_network_as_the_command_does(monkeypatch):
+    """Alone it is the recipe's, with fields of its own it has those and no others."""
+    trained = []
+    monkeypatch.setattr("jaxcifar.trained.train.fit", lambda task, *_: trained.append(task.config))
+    monkeypatch.setattr("jaxcifar.trained.train.load", lambda path, data_dir: None)
+    for own in ({}, {"arch_args": {}}, {"arch_args": {"widths": (8, 8)}}):
+        jaxcifar.train("fastnet", **own)
+        assert trained[-1] == Config.create("fastnet", **own)
+    by_recipe, narrow = jaxcifar.summarize("fastnet"), jaxcifar.summarize("fastnet", widths=(8, 8))
+    assert by_recipe.params == summarize(create_model(Config.create("fastnet"), 10)).params
+    assert narrow.params < by_recipe.params
 
 
 def test_a_recipe_that_a_network_has_not_is_refused():

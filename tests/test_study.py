@@ -40,6 +40,7 @@ def test_the_ablation_is_the_references():
 @pytest.mark.parametrize("path", sorted(ABLATION.parent.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_study_survives_its_json(path, tmp_path):
     study = Study.read(path)
+    study.check()
     assert Study.from_dict(json.loads(study.to_json())) == study
     (tmp_path / "study.json").write_text(study.to_json())
     assert Study.read(tmp_path / "study.json") == study

@@ -40,7 +40,7 @@ def make_hyperparameters(
             alternate=np.asarray(config.flip == "alternate"),
             cutout=np.int32(config.cutout),
         ),
-        small_steps=np.int32(config.small_part * len(rates)),
+        small_steps=np.int32(round(config.small_part * len(rates))),
         **normalization(config.normalize, statistics),
     )
 

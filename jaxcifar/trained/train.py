@@ -87,12 +87,12 @@ def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summ
     Args:
       network: as for `train`.
       num_classes: of the images.
-      **arch_args: the network's own fields.
+      **arch_args: the network's own fields; without any they are its recipe's.
 
     Raises:
       UsageError: it can't be made or called.
     """
-    config = Config.create(**_described(network, {"arch_args": arch_args}))
+    config = Config.create(**_described(network, {"arch_args": arch_args} if arch_args else {}))
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)
     return summarize_model(model)
@@ -122,7 +122,10 @@ def _described(network: Network, settings: dict[str, Any]) -> dict[str, Any]:
                 "function that returns the network instead"
             ) from error
     arch = network if isinstance(network, str) else name_of(network)
-    return described | {"arch": arch, "arch_args": {**own, **settings.get("arch_args", {})}}
+    described["arch"] = arch
+    if own or "arch_args" in settings:  # without either they are the recipe's
+        described["arch_args"] = {**own, **settings.get("arch_args", {})}
+    return described
 
 
 def _data_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,10 @@ from jaxcifar.fields import MAX_SHIFT
 # gives images of the same shape.
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
+# What an image's key is folded with for draws of their own; to split it in two, as `shift_and_flip`
+# does, is to fold it with 0 and with 1.
+_CUTOUT, _OWN = 2, 3
+
 
 @struct.dataclass
 class Augmenting:
@@ -108,13 +112,14 @@ def cut_out(keys: jax.Array, images: jax.Array, how: Augmenting) -> jax.Array:
     2017: what of the square is outside of the image is lost.
 
     Args:
-      keys: `[B]` random keys.
+      keys: `[B]` random keys, which `shift_and_flip` may have had.
       images: `[B, H, W, C] float32`.
       how: see `Augmenting`.
     """
     height, width = images.shape[1:3]
 
     def blank(key: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(key, _CUTOUT)
         middle = jax.random.randint(key, (2,), 0, jnp.asarray([height, width]))
         first = middle - how.cutout // 2
 
@@ -126,6 +131,11 @@ def cut_out(keys: jax.Array, images: jax.Array, how: Augmenting) -> jax.Array:
 
     blanks = jax.vmap(blank)(keys) & how.enabled
     return jnp.where(blanks[..., None], 0.0, images)
+
+
+def own_key(keys: jax.Array) -> jax.Array:
+    """The key for a batch's `Augmentation`, of the batch's `[B]` keys, which draw all else."""
+    return jax.random.fold_in(keys[0], _OWN)
 
 
 def resize(images: jax.Array, size: int) -> jax.Array:

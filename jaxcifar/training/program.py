@@ -195,11 +195,9 @@ class Program:
         turns = augment.flip_turns(hp.flip_key, index, state.step // self.steps_per_epoch)
         images = augment.shift_and_flip(keys, images, hp.augment, turns)
         images = augment.resize(images, size) if size else images
-        pixels = self.augmentation(jax.random.fold_in(keys[0], 0), augment.pixels(images))
+        pixels = self.augmentation(augment.own_key(keys), augment.pixels(images))
         images = augment.normalize(pixels, hp.mean, hp.std)
-        images = augment.cut_out(
-            jax.vmap(partial(jax.random.fold_in, data=1))(keys), images, hp.augment
-        )
+        images = augment.cut_out(keys, images, hp.augment)
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
             given = network.variables(params, state.batch_stats), images, dropout_key
