@@ -56,6 +56,20 @@ def test_again_it_only_writes_the_report(whole, shapes_dir):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("seed0/*")} == results
 
 
+def test_many_seeds_of_fastnet_are_one_program(shapes_dir, tmp_path):
+    """What a GPU is to do with 25 seeds, at a tiny size."""
+    small = ["--arch-args", "mirrored=true", "blurred=true", "widths=8,8,8", "depths=2,2,3"]
+    small += ["--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32"]
+    words = ["--study", "fastnet_seeds", "--seeds", "0", "1", "2", "--at-once", "2", *small]
+    words += ["--epochs", "2", "--data-dir", shapes_dir, "--out", str(tmp_path / "out")]
+    output = finish(start("ablation", *words))
+    assert "3 runs done now, with 1 training program compiled" in output
+    text = (tmp_path / "out" / "REPORT.md").read_text()
+    [line] = re.findall(r"^\| fast \| 3 \| (.*) PFLOP \|$", text, re.M)
+    whole_run, training, compiling = map(float, line.split(" | ")[:3])
+    assert 0 < training < whole_run and 0 < compiling
+
+
 def test_a_row_that_cant_be_read_is_no_success(whole, shapes_dir, tmp_path):
     out = shutil.copytree(whole[0], tmp_path / "out")
     (out / ROWS[0] / "seed0" / "result.json").write_text("[")

@@ -131,12 +131,17 @@ OTHERS = (
     {"bias_decay": True}, {"bias_rate": 9.0}, {"clip_norm": 1e-3}, {"label_smoothing": 0.4},
     {"average": 0.05}, {"schedule": "cosine"}, {"schedule": "step"}, {"warmup": 0.5}, {"shift": 1},
     {"border": "zeros"}, {"flip": "random"}, {"cutout": 12}, {"augment": False},
-    {"normalize": False}, {"seed": 1},
+    {"normalize": False}, {"seed": 1}, {"lr_scale": "linear", "base_batch_size": 8},
 )  # fmt: skip
+# Nesterov is in the step against optax, small images are below, the step schedule's are in
+# test_optim.py, and weights to start from in test_weights.py.
+ELSEWHERE = {"nesterov", "small_part", "step_size", "gamma", "init", "init_sha256"}
 
 
 def test_every_option_that_is_data_reaches_the_step(easy_dataset):
     """Each makes other weights than all others do, through the program compiled for the first."""
+    data = {f.name for f in dataclasses.fields(Config) if f.metadata.get("array") is not None}
+    assert {name for changes in OTHERS for name in changes} | ELSEWHERE == data
     program = make_program(STRONG, 10, 128, jax.devices()[:1])
 
     def weights(changes):
@@ -234,6 +239,8 @@ def test_small_images_come_first_in_the_same_program(easy_dataset):
     np.testing.assert_allclose(half[:2], losses(0.0, small)[:2], rtol=1e-4)
     assert half[0] != losses(0.0, images)[0]
     assert losses(0.25, images)[0] == half[0]
+    some = dataclasses.replace(RESNET, small_part=0.29)
+    assert make_hyperparameters(some, easy_dataset, 100).small_steps == 29  # not 28.999999999999996
 
 
 def test_what_is_evaluated_is_the_average(easy_dataset):
