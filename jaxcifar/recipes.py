@@ -91,11 +91,12 @@ _STRONG = {
 # Orthogonal steps for kernels, which BatchNorm follows in our networks.
 _MUON = {"optimizer": "muon", "momentum": 0.6, "nesterov": False}
 
-# A wider, deeper form of the network, with blurred pools, which sees both sides of an image alike.
-# Batches, decay and rates of biases and head are Jordan's for his airbench94_muon, brought from
-# batches of 2,000 and a summed loss to ones of 500 and a mean. Muon's rate, 0.12 there, is a
-# quarter higher. What is no kernel had 8.8 times that rate there; here it has half of it, as two
-# partners share each parameter: 8.8 * 0.12 / 2 = 3.52 * 0.15.
+# A wider, deeper form of the network, with blurred pools, which sees both sides of an image alike,
+# so that flips change nothing; they are for its plain form. Decay and rates of biases and head are
+# those of Jordan's airbench94_muon, brought from batches of 2,000 and a summed loss to ones of 500
+# and a mean. His rate of Muon, 0.24, comes to 0.12 by the square root; ours is a quarter higher.
+# His rates of what is no kernel come to 8.8 times 0.12; here they are half of it, as two partners
+# share each parameter: 8.8 * 0.12 / 2 = 3.52 * 0.15.
 _FAST = {
     "arch_args": (
         ("blurred", True),

@@ -67,7 +67,7 @@ def test_many_seeds_of_fastnet_are_one_program(shapes_dir, tmp_path):
     text = (tmp_path / "out" / "REPORT.md").read_text()
     [line] = re.findall(r"^\| fast \| 3 \| (.*) PFLOP \|$", text, re.M)
     whole_run, training, compiling = map(float, line.split(" | ")[:3])
-    assert 0 < training < whole_run and 0 < compiling
+    assert 0 < training < whole_run and compiling > 0
 
 
 def test_a_row_that_cant_be_read_is_no_success(whole, shapes_dir, tmp_path):

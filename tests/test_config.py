@@ -30,7 +30,6 @@ def test_json_round_trip():
         ("optimizer", "lion"),
         ("epochs", 0),
         ("batch_size", 0),
-        ("optimizer", "lion"),
         ("learning_rate", -0.1),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
