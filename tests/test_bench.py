@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
+from small import SMALL
 
 from jaxcifar import bench
-from jaxcifar.bench.ours import PlainFlax, _plain_model
+from jaxcifar.bench.ours import Ours, PlainFlax, _plain_model
 from jaxcifar.bench.work import Work
+from jaxcifar.config import Config
 from jaxcifar.errors import RunError
 
 WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)
@@ -85,6 +87,29 @@ def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
         assert sum(leaf.size for leaf in jax.tree.leaves(params["params"])) == parameters
 
 
+def test_rows_of_a_study_that_differ_in_data_alone_are_one_program():
+    run = Config.create("cnn", recipe="strong", arch_args=SMALL, batch_size=4, epochs=7)
+    changes = {"as it is": {}, "moved less": {"shift": 1, "learning_rate": 0.1}}
+    changes |= {"longer": {"epochs": 9}, "no average": {"average": 0.0}}
+    runs = {name: dataclasses.replace(run, **changed) for name, changed in changes.items()}
+    programs = bench.measure_programs(runs, images=16, rounds=2, say=lambda line: None)
+    assert [program["runs"] for program in programs] == [[*changes][:3], ["no average"]]
+    for program in programs:
+        assert (program["batch_size"], program["dtype"]) == (4, "float32")
+        low, high = program["spread"]
+        assert 0 < low <= program["images_per_second"] <= high
+
+
+def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
+    """So that images that are small at first are so in each."""
+    monkeypatch.setattr("jaxcifar.bench.ours.use_cpu_cores", lambda batch: None)  # JAX has begun
+    run = Config.create("cnn", recipe="strong", arch_args=SMALL, batch_size=4)
+    ours = Ours(Work.of(run, "float32", steps=3))
+    for _ in range(2):
+        ours.train(3)
+        assert int(ours._states.step[0]) == 3
+
+
 def test_without_the_first_nothing_is_measured():
     with (
         pytest.raises(RunError, match="mlp"),
@@ -95,3 +120,5 @@ def test_without_the_first_nothing_is_measured():
 
 def test_bad_options_are_one_line():
     assert_one_line_error(command("bench", "--rounds", "0"), 2, "--rounds", "0: must be at least 1")
+    both = command("bench", "--study", "recipes_cnn", "--peer", "torch")
+    assert_one_line_error(both, 2, "--peer", "--study measures its rows as they are")

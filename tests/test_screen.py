@@ -17,7 +17,7 @@ from conftest import assert_one_line_error, command, finish, obeyed, start
 from rich.console import Console
 
 from experiments import __main__ as commands
-from experiments import bench
+from experiments import rates
 from experiments.__main__ import COMMANDS
 from experiments.options import GROUPS
 from experiments.run import show
@@ -108,10 +108,13 @@ def test_the_bench_fits_80_columns():
         for phase in ("train", "eval")
         for name in names
     ]
+    program = {"runs": [f"no-{name}" for name in "abcdefghijklmnop"], "dtype": "bfloat16"}
+    program |= {"batch_size": 128, "images_per_second": 99999.9, "spread": [98765.4, 101234.5]}
     figures = {"device": "cpu", "versions": {"jax": "0"}, "rows": rows, "ratio": {}, "ours": {}}
     out = io.StringIO()
-    bench.show(Console(file=out, width=80), figures)
+    rates.show(Console(file=out, width=80), figures | {"programs": [program]})
     assert fits(out.getvalue())
+    assert "no-p" in out.getvalue() and "100,000  98,765-101,234" in out.getvalue()
     assert out.getvalue().count("123,456 ") == out.getvalue().count("1,234.5 ") == 4
 
 

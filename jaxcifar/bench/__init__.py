@@ -3,16 +3,20 @@
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
 from jaxcifar.bench.work import Work
+from jaxcifar.config import Config
 from jaxcifar.data.prepare import Say
 from jaxcifar.errors import RunError
+from jaxcifar.runs.setup import compute_dtype
 
 Rates = dict[str, list[float]]  # images a second of each round, by phase
 PHASES = ("train", "eval")
@@ -53,8 +57,50 @@ def measure(
     return {"rows": rows, "ratio": _ratios(rows), "ours": ours}
 
 
+def measure_programs(
+    runs: Mapping[str, Config], images: int, rounds: int, say: Say
+) -> list[dict[str, Any]]:
+    """How fast the programs train that some runs need, in turn; most share one.
+
+    What is data to a program, as `shift` or `cutout` is, is computed whether it is asked for or
+    not, and so costs all runs the same.
+
+    Args:
+      runs: their settings by name, those of a study's rows.
+      images: to train on in a round, about.
+      rounds: of which the medians are taken, after one that does not count.
+      say: called with a line now and then.
+
+    Returns:
+      of each program the names of its `runs`, `batch_size`, `dtype`, `images_per_second` and
+      `spread`.
+
+    Raises:
+      RunError: the first can't be measured.
+    """
+    programs: dict[Config, tuple[list[str], Work]] = {}
+    for name, run in runs.items():
+        dtype = str(compute_dtype(run, jax.devices()[0]))
+        work = Work.of(run, dtype, max(3, images // run.batch_size))
+        programs.setdefault(work.config.shared_part(), ([], work))[0].append(name)
+    names = {work: shared for shared, work in programs.values()}
+    with _contestants([("jaxcifar", work) for work in names], say, ["train"]) as able:
+        measured = _in_turn(able, ["train"], rounds, say)
+    return [
+        {
+            "runs": names[contestant.work],
+            "batch_size": contestant.work.batch_size,
+            "dtype": contestant.work.dtype,
+            **_summary(rates["train"]),
+        }
+        for contestant, rates in measured
+    ]
+
+
 @contextlib.contextmanager
-def _contestants(entries: Sequence[tuple[str, Work]], say: Say) -> Iterator[list[Contestant]]:
+def _contestants(
+    entries: Sequence[tuple[str, Work]], say: Say, phases: Sequence[str] = PHASES
+) -> Iterator[list[Contestant]]:
     """Those that can do their work, compiled and warm.
 
     Raises:
@@ -63,7 +109,7 @@ def _contestants(entries: Sequence[tuple[str, Work]], say: Say) -> Iterator[list
     with contextlib.ExitStack() as stack:
         contestants = [stack.enter_context(Contestant(*entry)) for entry in entries]
         with ThreadPoolExecutor(len(contestants)) as pool:
-            errors = list(pool.map(_warm_up, contestants))
+            errors = list(pool.map(partial(_warm_up, phases), contestants))
         for error in filter(None, errors):
             if error is errors[0]:
                 raise error
@@ -71,13 +117,23 @@ def _contestants(entries: Sequence[tuple[str, Work]], say: Say) -> Iterator[list
         yield [c for c, error in zip(contestants, errors, strict=True) if error is None]
 
 
-def _warm_up(contestant: Contestant) -> RunError | None:
+def _warm_up(phases: Sequence[str], contestant: Contestant) -> RunError | None:
     try:
-        contestant.ask("train", contestant.work.steps)
-        contestant.ask("evaluate")
+        for phase in phases:
+            _do(phase, contestant)
     except RunError as error:
         return error
     return None
+
+
+def _do(phase: str, contestant: Contestant) -> float:
+    """Images a second of one round."""
+    work = contestant.work
+    if phase == "train":
+        images, asked = work.at_once * work.steps * work.batch_size, ("train", work.steps)
+    else:
+        images, asked = work.test_images, ("evaluate",)
+    return images / contestant.ask(*asked)
 
 
 def _in_turn(
@@ -87,12 +143,8 @@ def _in_turn(
     measured = [(contestant, {phase: [] for phase in phases}) for contestant in contestants]
     for number in range(rounds):
         for contestant, rates in measured:
-            work = contestant.work
             for phase in phases:
-                train = phase == "train"
-                images = work.at_once * work.steps * work.batch_size if train else work.test_images
-                asked = ("train", work.steps) if train else ("evaluate",)
-                rates[phase].append(images / contestant.ask(*asked))
+                rates[phase].append(_do(phase, contestant))
         say(f"{contestants[0].work.arch}: round {number + 1} of {rounds}")
     return measured
 
@@ -158,7 +210,7 @@ def _at_once(work: Work, numbers: Sequence[int], rounds: int, say: Say) -> list[
         return []
     say(f"{work.arch}: {', '.join(map(str, numbers))} runs at once")
     entries = [("jaxcifar", dataclasses.replace(work, at_once=number)) for number in numbers]
-    with _contestants(entries, say) as able:
+    with _contestants(entries, say, ["train"]) as able:
         measured = _in_turn(able, ["train"], rounds, say)
     return [{"runs": c.work.at_once, **_summary(rates["train"])} for c, rates in measured]
 

@@ -1,12 +1,13 @@
 """What all contestants of the bench are given to do."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.data import Examples
+from jaxcifar.training.predicting import EVAL_BATCH
 
 CLASSES = 10  # as CIFAR-10 has
 
@@ -24,6 +25,7 @@ class Work:
       eval_batch: how many of them at a time.
       at_once: runs to train together.
       arch_args: the network's own arguments.
+      run: settings to train by instead of plain SGD, with that network and that batch.
     """
 
     arch: str
@@ -34,11 +36,26 @@ class Work:
     eval_batch: int
     at_once: int = 1
     arch_args: tuple[tuple[str, Any], ...] = ()
+    run: Config | None = None
+
+    @classmethod
+    def of(cls, run: Config, dtype: str, steps: int) -> Self:
+        """To train by a run's settings, a round an epoch, of which it has one."""
+        return cls(
+            run.arch,
+            dtype,
+            run.batch_size,
+            steps,
+            test_images=EVAL_BATCH,
+            eval_batch=EVAL_BATCH,
+            arch_args=run.arch_args,
+            run=dataclasses.replace(run, epochs=1),
+        )
 
     @property
     def config(self) -> Config:
-        """Of a run that does two rounds of this work as two epochs."""
-        return Config.create(
+        """`run`, or that of one that does two rounds of this work as two epochs."""
+        return self.run or Config.create(
             self.arch,
             arch_args=self.arch_args,
             dtype=self.dtype,
