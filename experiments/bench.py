@@ -49,7 +49,7 @@ def parser() -> Parser:
     )
     add_config_options(parser, only=("arch_args",), default_of=lambda _: "the network's own")
     add("--batch-size", type=count, metavar="N", help="images a step (default: 128)")
-    add("--dtype", choices=dtypes, default="auto", help="what ours computes in (default: auto)")
+    add("--dtype", choices=dtypes, help="what ours computes in (default: auto, or the study's)")
     add("--peer", choices=["torch"], help="also measure PyTorch, of the extra `peer` (default: no)")
     add(
         "--at-once",
@@ -119,6 +119,8 @@ def read_study(options: argparse.Namespace) -> Study:
         if getattr(options, name, None) is not None:
             raise UsageError(f"--{flag(name)}: --study measures its rows as they are")
     study = Study.read(options.study)
+    if options.dtype:
+        study = dataclasses.replace(study, config={**study.config, "dtype": options.dtype})
     study.check()
     return study
 
@@ -134,9 +136,8 @@ def measure_study(
     from jaxcifar.bench import measure_programs
 
     runs = {row.name: study.config_of(row, seed=0) for row in study.rows}
-    if options.dtype != "auto":
-        runs = {n: dataclasses.replace(run, dtype=options.dtype) for n, run in runs.items()}
-    images = 128 * min(steps_of(model_of(run)[1], on_cpu) for run in runs.values())
+    programs = {run.shared_part(): run for run in runs.values()}
+    images = 128 * min(steps_of(model_of(run)[1], on_cpu) for run in programs.values())
     with elapsing(console, teller(console), "measuring the rows", always=True) as told:
         figures["programs"] = measure_programs(runs, images, options.rounds, told)
     write(options.json, figures)
@@ -153,7 +154,7 @@ def measure_networks(
 
     for arch in options.arch or ARCHS:
         own = getattr(options, "arch_args", {})  # not the recipe's: the twins and peers are plain
-        config = Config.create(arch, dtype=options.dtype, arch_args=own)
+        config = Config.create(arch, dtype=options.dtype or "auto", arch_args=own)
         model, macs = model_of(config)
         large = macs > LARGE
         work = Work(

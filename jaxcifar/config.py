@@ -203,9 +203,10 @@ class Config(Fields):
             parts.append("plain")
         if self.recipe != recipes_of(self.arch)[0]:
             parts.append(self.recipe)
+        without_effect = idle(dataclasses.asdict(self))
         for name, value in applicable(self.settings()).items():
             told = name in ("arch", "recipe", "dataset", "seed", *DERIVED)
-            told = told or name.startswith("SHA-256") or name in idle(dataclasses.asdict(self))
+            told = told or name.startswith("SHA-256") or name in without_effect
             if told or value == reference.get(name):
                 continue
             dashed = flag(name)

@@ -50,7 +50,7 @@ def why_not(name: str, settings: Mapping[str, Any]) -> str:
             own = kind == "arch" and registry.is_own(owner)
             how = "; set its fields with --arch-args" if own else ""
             return f"--{kind} {owner} has no {flag(name)}{how}"
-    return next(f"means nothing {beside}" for _, _, idle, beside in _IDLE if name in idle)
+    return next(f"means nothing {beside}" for _, _, names, beside in _IDLE if name in names)
 
 
 def typed(where: str, settings: Mapping[str, Any], config: type) -> dict[str, Any]:

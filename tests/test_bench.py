@@ -1,12 +1,15 @@
 """The bench: what it makes of its figures, and contestants that fail. Speed is not tested."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command
+from conftest import ROOT, assert_one_line_error, command, finish, start
 from small import SMALL
 
 from jaxcifar import bench
@@ -108,6 +111,34 @@ def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
     for _ in range(2):
         ours.train(3)
         assert int(ours._states.step[0]) == 3
+
+
+STUDY = """
+title = "Two programs"
+[config]
+arch = "cnn"
+arch_args = { widths = [4], hidden = 8 }
+[rows]
+plain = {}
+rate = { learning_rate = 0.1 }
+exact = { dtype = "float32" }
+"""
+
+
+def test_a_studys_rows_are_measured_as_they_are(tmp_path):
+    (tmp_path / "study.toml").write_text(STUDY)
+    where = tmp_path / "rates.json"
+    words = ["--study", tmp_path / "study.toml", "--dtype", "bfloat16", "--rounds", "1"]
+    finish(start("bench", *map(str, words), "--json", str(where)))
+    programs = json.loads(where.read_text())["programs"]
+    told = [(program["runs"], program["dtype"]) for program in programs]
+    assert told == [(["plain", "rate"], "bfloat16"), (["exact"], "float32")]
+
+
+def test_a_contestant_has_its_own_settings_of_jax():
+    """JAX reads them when it is imported, which PyTorch's contestants never do."""
+    code = "import sys, jaxcifar.bench.contestant; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_without_the_first_nothing_is_measured():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from experiments.run import parse
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 
@@ -75,7 +76,7 @@ def test_what_has_no_effect_without_augmentation_is_refused_beside_it(name, valu
     assert (of_a_recipe.cutout, of_a_recipe.flip) == (0, "random")
     assert of_a_recipe.options() == ["--arch", "fastnet", "--no-augment"]
     assert of_a_recipe.run_name() == "fastnet_cifar10_no-augment_seed0"
-    assert Config.create("fastnet", augment=False) == of_a_recipe
+    assert Config.create(**parse(of_a_recipe.options())[0]) == of_a_recipe
 
 
 def test_run_names_tell_configs_apart():

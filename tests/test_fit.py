@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -145,6 +146,15 @@ def test_a_failure_after_the_metrics_were_written(finished, tmp_path, easy_datas
         file.write('{"epoch": 2, "learn')
     train(tmp_path, easy_dataset)
     assert_same_run(finished[0], tmp_path, easy_dataset)
+
+
+def test_a_result_written_again_is_the_same_but_for_times(finished, tmp_path, easy_dataset):
+    """Nothing is trained, and so nothing said of compiling for it."""
+    path, before = shutil.copytree(finished[0], tmp_path / "run"), finished[1]
+    (path / "result.json").unlink()
+    again = train(path, easy_dataset)
+    times = {"wall_seconds": again["wall_seconds"]}
+    assert again == {k: v for k, v in before.items() if k != "compile_seconds"} | times
 
 
 def test_checkpoints_put_off(finished, tmp_path, easy_dataset, monkeypatch):

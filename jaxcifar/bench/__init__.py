@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
@@ -16,7 +15,6 @@ from jaxcifar.bench.work import Work
 from jaxcifar.config import Config
 from jaxcifar.data.prepare import Say
 from jaxcifar.errors import RunError
-from jaxcifar.runs.setup import compute_dtype
 
 Rates = dict[str, list[float]]  # images a second of each round, by phase
 PHASES = ("train", "eval")
@@ -63,7 +61,7 @@ def measure_programs(
     """How fast the programs train that some runs need, in turn; most share one.
 
     What is data to a program, as `shift` or `cutout` is, is computed whether it is asked for or
-    not, and so costs all runs the same.
+    not, and so costs all runs the same. `small_part` alone is data that costs less or more.
 
     Args:
       runs: their settings by name, those of a study's rows.
@@ -78,14 +76,23 @@ def measure_programs(
     Raises:
       RunError: the first can't be measured.
     """
-    programs: dict[Config, tuple[list[str], Work]] = {}
+    # Not above: a contestant imports this file before its own settings of JAX's are made.
+    import jax
+
+    from jaxcifar.runs.setup import compute_dtype
+
+    programs: dict[tuple[Config, float], tuple[list[str], Work]] = {}
     for name, run in runs.items():
         dtype = str(compute_dtype(run, jax.devices()[0]))
-        work = Work.of(run, dtype, max(3, images // run.batch_size))
-        programs.setdefault(work.config.shared_part(), ([], work))[0].append(name)
+        fewest = 3 if run.small_size == 32 else 20  # of which `small_part` is a part
+        work = Work.of(run, dtype, max(fewest, images // run.batch_size))
+        key = work.config.shared_part(), run.small_part
+        programs.setdefault(key, ([], work))[0].append(name)
     names = {work: shared for shared, work in programs.values()}
     with _contestants([("jaxcifar", work) for work in names], say, ["train"]) as able:
         measured = _in_turn(able, ["train"], rounds, say)
+    for work in names.keys() - {contestant.work for contestant in able}:
+        say(f"not measured: {', '.join(names[work])}")
     return [
         {
             "runs": names[contestant.work],

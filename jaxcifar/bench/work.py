@@ -7,7 +7,6 @@ import numpy as np
 
 from jaxcifar.config import Config
 from jaxcifar.data import Examples
-from jaxcifar.training.predicting import EVAL_BATCH
 
 CLASSES = 10  # as CIFAR-10 has
 
@@ -40,14 +39,14 @@ class Work:
 
     @classmethod
     def of(cls, run: Config, dtype: str, steps: int) -> Self:
-        """To train by a run's settings, a round an epoch, of which it has one."""
+        """To train by a run's settings, a round an epoch, of which it has one; nothing else."""
         return cls(
             run.arch,
             dtype,
             run.batch_size,
             steps,
-            test_images=EVAL_BATCH,
-            eval_batch=EVAL_BATCH,
+            test_images=1,
+            eval_batch=1,
             arch_args=run.arch_args,
             run=dataclasses.replace(run, epochs=1),
         )

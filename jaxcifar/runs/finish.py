@@ -70,7 +70,6 @@ def tested(
         **run_figures(setup.config_of(config), dataset, setup.summary),
         **_circumstances(program),
         "at_once": setup.together.at_once,
-        "compile_seconds": setup.compile_seconds,
     }
     return result, confident_mistakes(logits, dataset.test)
 

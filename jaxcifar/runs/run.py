@@ -102,11 +102,11 @@ class Run:
         if restored := self._checkpoints.newest(self.state, self._say):
             self.state, notes = restored
             self.step = int(self.state.step)
-            self._history = notes.history
+            self._history, self.epoch_seconds = notes.history, notes.epoch_seconds
             self._saving.resumed(self.step, self._history)
-            self.epoch_seconds = notes.epoch_seconds
             self._seconds_before = notes.wall_seconds
             self._say(f"resuming after step {self.step} (epoch {self.epoch}).")
+        self._first_step = self.step
         with self._folder.writing():
             self._folder.write_history(self._history)
 
@@ -190,10 +190,8 @@ class Run:
         with self._folder.writing():
             self._folder.append_row(row)
             self._take(state)
-            if self.trained:
+            if self.trained or self._saving.due():
                 self._saving.write()
-            else:
-                self._saving.write_if_due()
         return row
 
     def save(self, state: TrainState) -> None:
@@ -241,6 +239,8 @@ class Run:
         if epoch != len(history):
             chosen = self._checkpoints.load(self._step_after(epoch), state).state
         result, mistakes = tested(self.task.config, self.setup, self.hp, history, state, chosen)
+        if self.step > self._first_step:  # else it was another call's
+            result["compile_seconds"] = self.setup.seconds_to_compile
         result |= {"wall_seconds": self._wall_seconds, "git_commit": self._git_commit}
         title = f"{self.setup.title(self.task.config)}, seed {self.task.config.seed}"
         with self._folder.writing():

@@ -100,7 +100,7 @@ class Result(TypedDict):
     device: Line
     at_once: Count
     compute_dtype: Line
-    compile_seconds: NotRequired[Amount]  # of the training program, which runs may share
+    compile_seconds: NotRequired[Amount]  # of the program that trained last, which runs may share
     wall_seconds: Seconds
     git_commit: NotRequired[Line | None]
     weights_sha256: NotRequired[Digest]

@@ -46,15 +46,10 @@ class Saving:
         if step > self._saved_step:
             self._unsaved[step] = Snapshot(state, notes)
 
-    def write_if_due(self) -> None:
-        """Write what is held, unless that would cost too much of the run's time.
-
-        Raises:
-          RunError: it can't be written.
-        """
+    def due(self) -> bool:
+        """Whether it costs little enough of the run's time to write now; asked by all processes."""
         [due] = processes.agree(time.monotonic() >= self._not_before)
-        if due:
-            self.write()
+        return due
 
     def write(self) -> None:
         """Write what is held, in the background.

@@ -211,7 +211,7 @@ class Setup:
         return self._compiling.result()[0]
 
     @property
-    def compile_seconds(self) -> float:
+    def seconds_to_compile(self) -> float:
         """What that took, from tracing to the program; less where it was kept from before."""
         return self._compiling.result()[1]
 
