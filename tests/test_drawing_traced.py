@@ -133,6 +133,19 @@ def test_loops_are_drawn_behind_what_they_repeat():
     assert sorted(got[source][0] for source in got[-2][2]) == ["lt", "scan", "× 2"]
 
 
+def test_what_a_loop_reads_carries_and_takes_apart_is_not_confused():
+    def network(self, x):
+        constant, start = jnp.tanh(x[:, 0]), jnp.cos(x[:, 1])
+        rows = jnp.sin(jnp.moveaxis(x, 1, 0))
+        return lax.scan(lambda total, row: (total + row * constant, row), start, rows)[0]
+
+    graph = summary_of(network).graph
+    sources = {node.name: {graph[source].name for source in node.sources} for node in graph}
+    assert sources["×"] == {"sin", "tanh"}
+    assert sources["+"] == {"cos", "×"}
+    assert graph[-2].note == "32 times"
+
+
 def test_what_a_loop_counts_is_no_constant():
     assert "× a constant" in names(
         lambda _, x: lax.fori_loop(0, 3, lambda i, x: jnp.tanh(x * i.astype(float)), x)

@@ -47,7 +47,7 @@ class Program:
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
         """Append a program's equations; returns the numbers of what it returns."""
-        jaxpr = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+        jaxpr = _without_constants(jaxpr)
         known = {var: self.number() for var in jaxpr.constvars}
         known |= dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -124,17 +124,14 @@ class Program:
         aside, tests = dataclasses.replace(scope, times=0), []
         if name == "scan":
             inner = dataclasses.replace(scope, times=scope.times * params["length"])
-            fixed = params["num_consts"]
-            carried = fixed + params["num_carry"]
-            start = self._varying(inputs[fixed:carried])
-            inputs = [*inputs[:fixed], *start, *inputs[carried:]]
+            constants, carried, slices = _split_scan(equation, inputs)
+            inputs = [*constants, *self._varying(carried), *slices]
             ends = [self.inline(params["jaxpr"], inputs, inner)]
         elif name == "while":
-            fixed, carried = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
-            start = self._varying(inputs[carried:])
-            tests = self.inline(params["cond_jaxpr"], [*inputs[:fixed], *start], aside)
-            entering = [*inputs[fixed:carried], *start]
-            ends = [start, self.inline(params["body_jaxpr"], entering, scope)]
+            of_condition, of_body, carried = _split_while(equation, inputs)
+            start = self._varying(carried)
+            tests = self.inline(params["cond_jaxpr"], [*of_condition, *start], aside)
+            ends = [start, self.inline(params["body_jaxpr"], [*of_body, *start], scope)]
         else:
             index, *entering = inputs
             if index in self._platform:  # `lax.platform_dependent` puts its default last
@@ -170,6 +167,51 @@ class Program:
         return results
 
 
+# A loop's inputs are told apart by shapes and counts, because the parameters in which JAX keeps
+# these numbers have other names in other versions.
+
+
+def _split_scan(
+    equation: JaxprEqn, inputs: Sequence[int]
+) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    """Return a scan's inputs by kind: constants, values carried at the start, stacked arrays.
+
+    The body takes one slice of each stacked input and returns one slice of each stacked result. So
+    these have fewer axes inside than outside, while constants and carried values have the same.
+    """
+    body = _without_constants(equation.params["jaxpr"])
+    stacked = sum(map(_differ_in_rank, equation.invars, body.invars))
+    results = sum(map(_differ_in_rank, equation.outvars, body.outvars))
+    carried = len(equation.outvars) - results
+    first_stacked = len(inputs) - stacked
+    first_carried = first_stacked - carried
+    return inputs[:first_carried], inputs[first_carried:first_stacked], inputs[first_stacked:]
+
+
+def _split_while(
+    equation: JaxprEqn, inputs: Sequence[int]
+) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    """Return a while loop's inputs by kind: the condition's constants, the body's, carried values.
+
+    The loop returns all carried values, and its condition takes them after its constants.
+    """
+    condition = _without_constants(equation.params["cond_jaxpr"])
+    carried = len(equation.outvars)
+    first_of_body = len(condition.invars) - carried
+    first_carried = len(inputs) - carried
+    return inputs[:first_of_body], inputs[first_of_body:first_carried], inputs[first_carried:]
+
+
+def _differ_in_rank(outside: Any, inside: Any) -> bool:
+    """Return whether a value has another number of axes in a loop's body than outside of it."""
+    return len(outside.aval.shape) != len(inside.aval.shape)
+
+
+def _without_constants(value: Any) -> Any:
+    """Return a program without the values of its constants; anything else as it is."""
+    return value.jaxpr if isinstance(value, ClosedJaxpr) else value
+
+
 def _by_cost(branches: Sequence[ClosedJaxpr]) -> list[ClosedJaxpr]:
     """Branches with the one to count last: the first of the costliest."""
     counted = max(range(len(branches)), key=lambda number: _cost(branches[number]))
@@ -178,7 +220,7 @@ def _by_cost(branches: Sequence[ClosedJaxpr]) -> list[ClosedJaxpr]:
 
 def _cost(jaxpr: ClosedJaxpr) -> int:
     flat = Program()
-    flat.inline(jaxpr, [flat.number() for _ in jaxpr.jaxpr.invars], Scope())
+    flat.inline(jaxpr, [flat.number() for _ in _without_constants(jaxpr).invars], Scope())
     return sum(op.times * op.macs for op in flat.operations)
 
 
@@ -186,6 +228,6 @@ def _bodies(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
     """Programs that an equation calls with just what enters it."""
     shapes = [var.aval.shape for var in equation.invars]
     for value in equation.params.values():
-        jaxpr = value.jaxpr if isinstance(value, ClosedJaxpr) else value
+        jaxpr = _without_constants(value)
         if isinstance(jaxpr, Jaxpr) and [var.aval.shape for var in jaxpr.invars] == shapes:
             yield value
