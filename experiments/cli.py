@@ -17,6 +17,7 @@ from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.xla_flags import check_xla_flags
 
 
 def add_data_dir(parser: argparse.ArgumentParser, made: bool = False) -> None:
@@ -126,6 +127,7 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     # One line in a log, and lines as wide as the screen where there is one.
     say = teller(Console(stderr=True), fold=sys.stderr.isatty())
     try:
+        check_xla_flags()
         command()
     except UsageError as error:
         say(f"error: {error}")

@@ -14,6 +14,7 @@ import pytest
 from hostile.worker import Worker
 from small import easy_dataset, entry_of, random_records
 
+from jaxcifar.machine.xla_flags import is_known
 from jaxcifar.runs import crew
 
 # Programs are compiled once for all tests and all the commands that they start, data sets prepared
@@ -23,8 +24,21 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(_SHARED.name) / "pro
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Most of the tests' time is XLA's compiling, a fifth of it optimising what runs for a moment. Its
 # older way of writing a CPU's loops compiles a training program in three fifths of the time.
-_QUICKLY = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-os.environ.setdefault("XLA_FLAGS", _QUICKLY)
+_COMPILE_QUICKLY = {"xla_backend_optimization_level": "1", "xla_cpu_use_fusion_emitters": "false"}
+CALLERS_FLAGS = "JAXCIFAR_TEST_CALLERS_XLA_FLAGS"  # the variable that keeps the flags of the caller
+
+
+def with_quick_compilation(callers):
+    """XLA_FLAGS with flags that compile quickly before those of the caller, which win."""
+    if callers and not callers.startswith("-"):  # the name of a file, to which nothing can be added
+        return callers
+    ours = [f"--{name}={value}" for name, value in _COMPILE_QUICKLY.items() if is_known(name)]
+    return " ".join([*ours, callers]).strip()
+
+
+if CALLERS_FLAGS not in os.environ:  # the processes that tests start inherit both variables
+    os.environ[CALLERS_FLAGS] = os.environ.get("XLA_FLAGS", "").strip()
+    os.environ["XLA_FLAGS"] = with_quick_compilation(os.environ[CALLERS_FLAGS])
 os.environ.setdefault("JAXCIFAR_TEST_DATA", str(Path(_SHARED.name) / "tfds"))
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from conftest import ROOT
+from conftest import CALLERS_FLAGS, ROOT
 
 
 def test_numbers_as_users_compile_them():
@@ -12,7 +12,7 @@ def test_numbers_as_users_compile_them():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "tests/programs/numerics.py"],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": "", "PYTEST_ADDOPTS": ""},
+        env={**os.environ, "XLA_FLAGS": os.environ[CALLERS_FLAGS], "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
     )

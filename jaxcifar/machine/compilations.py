@@ -6,16 +6,20 @@ from typing import Any
 
 import jax
 
+from jaxcifar.machine.xla_flags import known_options
+
 # By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
 # of all layers before the first layer, which doubles the memory that a step takes. On accelerators
 # the option is without effect.
-CPU_OPTIONS = (
+CPU_OPTIONS = known_options(
     {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
     if jax.__version_info__ >= (0, 10)
     else {"xla_cpu_enable_concurrency_optimized_scheduler": False}  # its name until then
 )
-# With less care: for what takes long to compile and is run on little, or once.
-QUICKLY = {**CPU_OPTIONS, "xla_backend_optimization_level": 0}
+# Less optimisation, for programs that take long to compile and run on few images, or once.
+QUICKLY = CPU_OPTIONS | known_options({"xla_backend_optimization_level": 0})
+# For programs that run once on a single step's images.
+FOR_ONE_CALL = known_options({"xla_backend_optimization_level": 1})
 _EVENT = "/jax/core/compile/backend_compile_duration"
 _compiled: Counter[str] = Counter()
 _seconds: defaultdict[int, float] = defaultdict(float)  # by thread

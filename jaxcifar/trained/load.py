@@ -14,6 +14,7 @@ from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place
+from jaxcifar.machine.xla_flags import check_xla_flags
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.saved import Result, class_names
@@ -45,6 +46,7 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
         don't tell the same classes apart.
       RunError: it can't be read, or its images can't, where a run is of an older version.
     """
+    check_xla_flags()
     members = [_load(Path(run), data_dir) for run in runs or (SHIPPED,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
 

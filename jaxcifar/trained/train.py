@@ -16,6 +16,7 @@ from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
 from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.xla_flags import check_xla_flags
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary
 from jaxcifar.models.summary import summarize as summarize_model
@@ -57,6 +58,7 @@ def train(
       RunError: something can't be read or written, or the loss is not finite.
       Interrupted: after SIGINT, with everything saved.
     """
+    check_xla_flags()
     settings |= _described(network, settings)
     for kind in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(kind)):
@@ -92,6 +94,7 @@ def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summ
     Raises:
       UsageError: it can't be made or called.
     """
+    check_xla_flags()
     config = Config.create(**_described(network, {"arch_args": arch_args} if arch_args else {}))
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)

@@ -16,6 +16,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine import sharing
+from jaxcifar.machine.compilations import FOR_ONE_CALL
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network, optim, predicting
 from jaxcifar.training.loss import smoothed_cross_entropy
@@ -96,7 +97,7 @@ class Program:
         return jax.lax.with_sharding_constraint(tree, self.replicated)
 
     # Compiled with less care: it takes seconds otherwise, and runs once.
-    @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 1})
+    @partial(jax.jit, static_argnums=0, compiler_options=FOR_ONE_CALL)
     def init(self, hp: Hyperparameters, images: jax.Array) -> TrainState:
         """The state before the first step, from the run's key and the first training images.
 

@@ -1,0 +1,89 @@
+"""Flags of XLA: which names the installed jaxlib knows, and a check of the user's `XLA_FLAGS`.
+
+XLA ends the process if `XLA_FLAGS` holds a flag that it does not know, and refuses to compile with
+an unknown option. Flags come and go with its versions, and it offers no list of them.
+"""
+
+import functools
+import importlib.util
+import mmap
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jaxcifar.errors import UsageError
+
+
+def known_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the compiler options whose names the installed jaxlib knows."""
+    return {name: value for name, value in options.items() if is_known(name)}
+
+
+@functools.cache
+def is_known(flag: str) -> bool:
+    """Return whether the installed jaxlib has a flag of this name, such as "xla_cpu_max_isa".
+
+    The answer is read off the library's file, where the names of flags are C strings. A known name
+    is found in about 20 ms; that a name is missing takes half a second, once in a process.
+    """
+    library = _library()
+    if library is None:
+        return False
+    name = b"\0%s\0" % flag.encode()
+    with (
+        library.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        return content.find(name) >= 0
+
+
+def check_xla_flags() -> None:
+    """Check that XLA knows every flag in the environment's `XLA_FLAGS`.
+
+    Raises:
+      UsageError: one is unknown; or the variable names a file of flags that can't be read.
+    """
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    if flags and not flags.startswith("-"):  # XLA takes it for the name of a file
+        try:
+            flags = Path(flags).read_text("utf-8", "replace")
+        except OSError as error:
+            raise UsageError(
+                f"XLA_FLAGS={flags}: {error.strerror}; a flag begins with --, and anything else "
+                "is the name of a file with flags"
+            ) from error
+    if _library() is None:  # nothing can be said about any flag
+        return
+    unknown = [flag for flag in _words(flags) if not _is_accepted(flag)]
+    if unknown:
+        raise UsageError(
+            f"XLA_FLAGS: jaxlib {metadata.version('jaxlib')} does not know {', '.join(unknown)}; "
+            "remove it from the variable"
+        )
+
+
+def _words(flags: str) -> list[str]:
+    """Return the flags in a text, which may have quotes as in a shell."""
+    try:
+        return shlex.split(flags)
+    except ValueError:  # a quote that is never closed
+        return flags.split()
+
+
+def _is_accepted(flag: str) -> bool:
+    """Return whether a text is "--name" or "--name=value" with a known name."""
+    match = re.fullmatch(r"--(\w+)(=.*)?", flag, re.DOTALL)
+    return match is not None and is_known(match[1])
+
+
+@functools.cache
+def _library() -> Path | None:
+    """Return the file that XLA is in; None if jaxlib has no file of the expected name."""
+    jaxlib = importlib.util.find_spec("jaxlib")
+    folders = (jaxlib.submodule_search_locations or ()) if jaxlib else ()
+    files = [file for folder in folders for file in Path(folder).glob("*jax_common.*")]
+    return files[0] if files else None
