@@ -90,6 +90,7 @@ def hide():
                 delattr(module, name)
     for name in ("remove", "rename", "replace", "unlink"):
         not_of_open_files(name)
+    os.process_cpu_count = os.cpu_count  # what Python 3.13 has where there is no affinity
     shutil._use_fd_functions = False
     psutil.pid_exists = lambda number: Path(f"/proc/{number}").exists()
     os.symlink, os.kill = refused, kills
