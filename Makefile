@@ -1,6 +1,7 @@
 # Two commands on a fresh machine with Python 3.11+: `make run` and `make test`.
 PYTHON ?= python3
-VENV := .venv
+# Another Python has an environment of its own: `make test PYTHON=python3.13` makes .venv-python3.13.
+VENV := .venv$(addprefix -,$(notdir $(filter-out python3,$(PYTHON))))
 BIN := $(VENV)/bin
 # A first look: the CNN, a few minutes on two CPU cores, on whatever data can be had.
 RECIPE := --arch cnn --recipe strong
@@ -11,10 +12,11 @@ ARGS ?= $(FIRST_LOOK)
 SECONDS ?= 3600
 SEED ?= 0
 
-# What the oldest supported versions must pass too.
-CORE := tests/test_optim.py tests/test_checkpoint.py tests/test_fit.py tests/test_platforms.py
+# What every supported version of Python and JAX must pass: what computes, traces and saves.
+CORE := $(addprefix tests/test_, optim.py checkpoint.py fit.py platforms.py environment.py \
+	xla_flags.py models.py networks.py summary.py drawing_traced.py together.py train.py)
 
-.PHONY: run test test-oldest soak clean
+.PHONY: run test test-core test-oldest soak clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
@@ -30,6 +32,10 @@ test: $(VENV)/installed-test  ## install what tests need, check the style, run t
 
 soak: $(VENV)/installed-test  ## hostile inputs to every command; make soak SECONDS=3600 SEED=0
 	@PYTHONPATH=tests $(BIN)/python -m soak --seconds $(SECONDS) --seed $(SEED)
+
+test-core: $(VENV)/installed-test  ## the core of the tests, as on another Python
+	@echo "==> pytest on $$($(BIN)/python -c 'import jax, sys; print(sys.version.split()[0], "jax", jax.__version__)')"
+	@$(BIN)/python -m pytest -q $(CORE)
 
 test-oldest: $(VENV)-oldest/installed  ## the core of the tests on the oldest supported versions
 	@echo "==> pytest on $$($(VENV)-oldest/bin/python -c 'import jax; print("jax", jax.__version__)')"
@@ -53,5 +59,5 @@ $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
 		-c constraints-oldest.txt -e . "pytest>=8" "pytest-xdist>=3.7"
 	@touch $@
 
-clean:  ## remove the environment and caches, never data or runs
-	rm -rf $(VENV) $(VENV)-oldest *.egg-info .pytest_cache .ruff_cache
+clean:  ## remove the environments and caches, never data or runs
+	rm -rf .venv .venv-oldest .venv-python* *.egg-info .pytest_cache .ruff_cache
