@@ -1,11 +1,14 @@
 """Studies: what their files say, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 
+from jaxcifar import own_code
 from jaxcifar.errors import UsageError
+from jaxcifar.studies.conduct import plan, record
 from jaxcifar.studies.study import Study
 
 ABLATION = ROOT / "experiments" / "studies" / "ablation.toml"
@@ -77,6 +80,81 @@ def test_whole_numbers_stand_for_fractions(tmp_path):
     config = study.config_of(study.rows[0], seed=0)
     assert (config.learning_rate, config.train_examples) == (1.0, 500)
     assert type(config.learning_rate) is float
+
+
+def user_study(folder, arch, comment):
+    """Write a study of a user's network and, if `comment` is not None, the network beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "s.toml").write_text(f"[config]\narch = '{arch}'\n[rows]\na = {{}}\n")
+    if comment is not None:
+        network = (ROOT / "experiments" / "networks" / "mixer.py").read_text()
+        (folder / "net.py").write_text(f"{network}# {comment}\n")
+    return folder / "s.toml"
+
+
+def config_of(file):
+    study = Study.read(file)
+    return study.config_of(study.rows[0], seed=0)
+
+
+def test_user_code_is_looked_for_beside_the_study_then_in_the_current_folder(tmp_path, monkeypatch):
+    user_study(tmp_path / "here", "net.py:Mixer", "here")
+    file = user_study(tmp_path / "there", "net.py:Mixer", "beside the study")
+    monkeypatch.chdir(tmp_path / "here")
+    for study_file in (file, Path("..", "there", "s.toml")):
+        config = config_of(study_file)
+        assert dict(config.sources)["arch"] == own_code.digest(
+            "arch", f"{file.parent}/net.py:Mixer"
+        )
+        assert own_code.load("arch", config.arch).__name__ == "Mixer"
+    (file.parent / "net.py").unlink()
+    assert config_of(file).arch == "net.py:Mixer"
+    assert dict(config_of(file).sources)["arch"] == own_code.digest("arch", "net.py:Mixer")
+
+
+@pytest.mark.parametrize(
+    ("study", "arch"), [(".", "net.py:Mixer"), ("studies", "nets/net.py:Mixer")]
+)
+def test_names_of_a_study_below_the_current_folder_stay(study, arch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    user_study(tmp_path / Path(arch).parent, arch, "one level above the study, or beside it")
+    user_study(tmp_path / study, arch, None)
+    for file in (Path(study, "s.toml"), tmp_path / study / "s.toml"):
+        assert config_of(file).arch == arch
+
+
+def test_a_study_goes_on_from_another_folder(tmp_path, monkeypatch):
+    file = user_study(tmp_path / "there", "net.py:Mixer", "beside the study")
+    out = tmp_path / "out"
+    for folder in (tmp_path / "there", tmp_path, ROOT):
+        monkeypatch.chdir(folder)
+        study = Study.read(file)
+        [task] = plan(study, None, [0], out, [])
+        record(study, out)
+        task.path.mkdir(parents=True, exist_ok=True)
+        (task.path / "config.json").write_text(task.config.to_json())
+    user_study(file.parent, "net.py:Mixer", "edited")
+    with pytest.raises(UsageError, match=r"seed0.*SHA-256 of net.py:Mixer"):
+        plan(Study.read(file), None, [0], out, [])
+    user_study(file.parent, "net.py:Other", None)
+    with pytest.raises(UsageError, match=r"net.py:Mixer there, net.py:Other asked for"):
+        plan(Study.read(file), None, [0], out, [])
+
+
+@pytest.mark.parametrize("path", sorted(ABLATION.parent.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_study_that_comes_with_the_package_plans_anywhere(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tasks = plan(Study.read(path), None, [0], tmp_path / "out", [])
+    assert {task.name for task in tasks} == {f"{row.name} seed 0" for row in Study.read(path).rows}
+
+
+def test_own_network_goes_on_in_folders_of_earlier_versions(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = Study.read(ABLATION.with_name("own_network.toml"))
+    assert study.config["arch"] == "experiments/networks/mixer.py:Mixer"
+    record(study, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert plan(Study.read(ABLATION.with_name("own_network.toml")), None, [0], tmp_path, [])
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.tensorboard import write_events_of
+from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
 
 STUDY_FILE = "study.json"
@@ -96,6 +97,7 @@ def _require_ours(study: Study, out: Path) -> None:
     if not file.exists():
         return
     there, study = Study.read(file, RECORD_AGAIN), Study.from_dict(json.loads(study.to_json()))
+    there, study = (each.with_settings(without_folders) for each in (there, study))
     changes = {row.name: row.changes for row in study.rows}
     changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
     if there.config == study.config and not changed:

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -24,6 +25,7 @@ from jaxcifar.machine.reading import (
 )
 from jaxcifar.registry import did_you_mean
 from jaxcifar.settings import DERIVED, applicable, flag, typed
+from jaxcifar.studies.code_files import find_beside
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
 _OF_A_RUN = {"seed", *DERIVED}  # no setting of a study
@@ -88,6 +90,8 @@ class Study:
     def read(cls, path: Path, remedy: Remedy = _WRITTEN) -> Self:
         """Read a TOML file like those in `experiments/studies`, or the JSON that `to_json` gives.
 
+        A TOML file names user code from its own folder, or from the current one (`code_files`).
+
         Raises:
           RunError, UsageError: as `remedy` says, if the file can't be read, or says something that
             no study has.
@@ -97,9 +101,12 @@ class Study:
         else:
             said = read_toml(path, dict[str, Any], remedy)
         try:
-            return cls.from_dict(said)
+            study = cls.from_dict(said)
         except UsageError as error:
             raise remedy.error(f"{path}: {error}; {remedy.advice}") from None
+        if path.suffix == ".json":
+            return study
+        return study.with_settings(partial(find_beside, path.parent))
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Self:
@@ -137,6 +144,11 @@ class Study:
         for name in self.reference.get("sets", []):
             if name not in known:
                 raise UsageError(f"[reference] sets: {name} is no setting of any row")
+
+    def with_settings(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Self:
+        """Return the study with `change` applied to the shared settings and to each row's."""
+        rows = [dataclasses.replace(row, changes=change(row.changes)) for row in self.rows]
+        return dataclasses.replace(self, config=change(self.config), rows=tuple(rows))
 
     def to_json(self) -> str:
         """The study as JSON text, `from_dict`'s structure."""
