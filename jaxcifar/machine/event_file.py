@@ -32,8 +32,8 @@ def require_tensorboard() -> None:
 
 def _messages() -> ModuleType:
     for module in _MODULES:
-        extra(f"tensorboardX.proto.{module}", "tensorboard")
-    return extra("tensorboardX.proto", "tensorboard")
+        extra(f"tensorboardX.proto.{module}")
+    return extra("tensorboardX.proto")
 
 
 class EventFile:
@@ -74,7 +74,7 @@ class EventFile:
 
 def record(event: Any) -> bytes:
     """A message as a TFRecord: its length, that one's checksum, the message, its checksum."""
-    checksum = extra("tensorboardX.record_writer", "tensorboard").masked_crc32c
+    checksum = extra("tensorboardX.record_writer").masked_crc32c
     content = event.SerializeToString()
     length = struct.pack("<Q", len(content))
     sums = [struct.pack("<I", checksum(part)) for part in (length, content)]

@@ -6,20 +6,20 @@ from types import ModuleType
 from jaxcifar.errors import RunError, first_line
 
 
-def extra(package: str, name: str) -> ModuleType:
-    """A package that belongs to an extra of ours.
+def extra(module: str) -> ModuleType:
+    """Import a module of a package that only an extra of ours installs.
 
     Args:
-      package: to import.
-      name: of the extra.
+      module: its dotted name; the first part is the package's name for pip too.
 
     Raises:
-      RunError: it is not installed.
+      RunError: it can't be imported.
     """
     try:
-        return importlib.import_module(package)
+        return importlib.import_module(module)
     except ImportError as error:
+        package = module.partition(".")[0]
         raise RunError(
             f"this takes the package {package}, which can't be imported ({first_line(error)}); "
-            f'pip install -c constraints.txt -e ".[{name}]"'
+            f"install it with: pip install {package}"
         ) from error

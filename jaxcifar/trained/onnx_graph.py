@@ -192,7 +192,7 @@ def onnx_model(classifier: Classifier) -> Any:
     """
     arch, classes = classifier.config.arch, list(classifier.class_names)
     require_known(classifier.config)
-    onnx = extra("onnx", "onnx")
+    onnx = extra("onnx")
     helper, types = onnx.helper, onnx.TensorProto
     graph = Graph(helper, state_dict(classifier), dict(classifier.config.arch_args))
     _NETWORKS[arch](graph, _pixels(graph, classifier))

@@ -48,7 +48,7 @@ def write_pytorch(classifier: Classifier, path: Path) -> Path:
       OSError: something can't be written.
     """
     require_known(classifier.config)
-    torch = extra("torch", "peer")
+    torch = extra("torch")
     module = path.with_suffix(".py")
     text = module_text(classifier)
     _require_ours(module, text)

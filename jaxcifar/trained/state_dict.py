@@ -49,7 +49,7 @@ def read_state_dict(path: Path) -> StateDict:
     """
     read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
     if read is _read_torch:
-        extra("torch", "peer")
+        extra("torch")
     with telling(path, _ANOTHER), opened(path) as file:
         if os.fstat(file.fileno()).st_size > _MOST_BYTES:
             raise ValueError(f"has more than {_MOST_BYTES:,} bytes")
