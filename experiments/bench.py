@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from experiments.rates import show
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import write_text
-from jaxcifar.machine.terminal import elapsing, teller
+from jaxcifar.machine.terminal import teller
 from jaxcifar.settings import flag
 from jaxcifar.studies.study import Study
 
@@ -134,12 +135,13 @@ def measure_study(
 ) -> None:
     """Add to the figures how fast the rows of a study train."""
     from jaxcifar.bench import measure_programs
+    from jaxcifar.bench.progress import BenchProgress
 
     runs = {row.name: study.config_of(row, seed=0) for row in study.rows}
     programs = {run.shared_part(): run for run in runs.values()}
     images = 128 * min(steps_of(model_of(run)[1], on_cpu) for run in programs.values())
-    with elapsing(console, teller(console), "measuring the rows", always=True) as told:
-        figures["programs"] = measure_programs(runs, images, options.rounds, told)
+    with BenchProgress(console, options.study.stem) as progress:
+        figures["programs"] = measure_programs(runs, images, options.rounds, progress)
     write(options.json, figures)
 
 
@@ -147,7 +149,8 @@ def measure_networks(
     options: argparse.Namespace, on_cpu: bool, figures: dict[str, Any], console: Console
 ) -> None:
     """Add to the figures how fast networks are trained and evaluated, ours and by others."""
-    from jaxcifar.bench import measure
+    from jaxcifar.bench import beyond_steps, measure, measure_at_once, seconds_beyond_steps
+    from jaxcifar.bench.progress import BenchProgress
     from jaxcifar.bench.work import Work
     from jaxcifar.training import network
     from jaxcifar.training.predicting import EVAL_BATCH
@@ -169,12 +172,18 @@ def measure_networks(
         # A large network fills a device by itself.
         at_once = [] if large else options.at_once or []
         peer = options.peer if arch in ARCHS and not own else None  # it knows no other
-        with elapsing(console, teller(console), f"measuring {arch}", always=True) as told:
-            measured = measure(work, macs, peer, options.rounds, at_once, told)
-        figures["rows"] += measured["rows"]
-        for name in ("ratio", "ours"):
-            figures[name][arch] = measured[name]
-        write(options.json, figures)
+        rounds = options.rounds
+        afterwards = partial(seconds_beyond_steps, at_once, rounds)
+        with BenchProgress(console, arch) as progress:
+            measured = measure(work, macs, peer, rounds, progress, afterwards)
+            figures["rows"] += measured["rows"]
+            figures["ratio"][arch] = measured["ratio"]
+            write(options.json, figures)
+            ours = beyond_steps(work, measured["rows"][0]["milliseconds"], progress)
+            ours["peak_flops_per_second"] = measured["peak_flops_per_second"]
+            ours["at_once"] = measure_at_once(work, at_once, rounds, progress)
+            figures["ours"][arch] = ours
+            write(options.json, figures)
 
 
 def model_of(config: Config) -> tuple[Any, int]:

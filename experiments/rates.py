@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import Say, teller
 
 
 def show(console: Console, figures: dict[str, Any]) -> None:
@@ -18,8 +18,12 @@ def show(console: Console, figures: dict[str, Any]) -> None:
     for arch in dict.fromkeys(row["arch"] for row in figures["rows"]):
         rows = [row for row in figures["rows"] if row["arch"] == arch]
         console.print(_table(arch, sorted(rows, key=lambda row: row["phase"])))
+        contestants = [(f"{row['implementation']} {row['dtype']}", row) for row in rows]
+        _say_who_was_left_out(contestants, say)
     if figures["programs"]:
         console.print(_programs(figures["programs"]))
+        programs = [(", ".join(program["runs"]), program) for program in figures["programs"]]
+        _say_who_was_left_out(programs, say)
     for arch, phases in figures["ratio"].items():
         for phase, ratio in phases.items():
             say(
@@ -35,8 +39,36 @@ def show(console: Console, figures: dict[str, Any]) -> None:
             "are not steps"
         )
         for together in ours["at_once"]:
-            rate = together["images_per_second"]
-            say(f"{arch}: {together['runs']} at once, {rate:,.0f} images/s")
+            say(f"{arch}: {together['runs']} at once, {_rate(together)} images/s")
+        at_once = [
+            (f"{arch}, {together['runs']} at once", together) for together in ours["at_once"]
+        ]
+        _say_who_was_left_out(at_once, say)
+
+
+def _say_who_was_left_out(contestants: list[tuple[str, dict[str, Any]]], say: Say) -> None:
+    """Say why contestants were left out of rounds, of name and figures each; once a name."""
+    reasons = {name: figures["left_out"] for name, figures in contestants if "left_out" in figures}
+    for name, reason in reasons.items():
+        say(f"{name} was left out of the rounds: {reason}")
+    if any(figures["rounds"] == 0 and _is_measured(figures) for _, figures in contestants):
+        say("~ is the rate of first steps, measured briefly")
+
+
+def _is_measured(figures: dict[str, Any]) -> bool:
+    return figures["images_per_second"] is not None
+
+
+def _rate(figures: dict[str, Any]) -> str:
+    """Return images a second; "~" marks those of first steps, "-" that there are none."""
+    if not _is_measured(figures):
+        return "-"
+    return f"{'' if figures['rounds'] else '~'}{figures['images_per_second']:,.0f}"
+
+
+def _in_units(value: float | None, unit: float, form: str) -> str:
+    """Return a number of units; "-" where nothing was measured."""
+    return "-" if value is None else format(value / unit, form)
 
 
 def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
@@ -47,16 +79,15 @@ def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
     for column in ("images/s", "ms a\nbatch", "TFLOP/s", "of\npeak", "memory\nGB"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        share = row.get("share_of_peak")
         table.add_row(
             row["phase"],
             row["implementation"],
             row["dtype"],
-            f"{row['images_per_second']:,.0f}",
-            f"{row['milliseconds']:,.1f}",
-            f"{row['flops_per_second'] / 1e12:.3g}",
-            f"{share:.0%}" if share else "",
-            f"{row['peak_memory_bytes'] / 1e9:.2f}",
+            _rate(row),
+            _in_units(row["milliseconds"], 1, ",.1f"),
+            _in_units(row["flops_per_second"], 1e12, ".3g"),
+            f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "",
+            _in_units(row["peak_memory_bytes"], 1e9, ".2f"),
         )
     return table
 
@@ -68,12 +99,12 @@ def _programs(programs: list[dict[str, Any]]) -> Table:
     for column in ("batch", "precision", "images/s", "from-to"):
         table.add_column(column, justify="right", no_wrap=True)
     for program in programs:
-        low, high = program["spread"]
+        spread = program["spread"] if program["rounds"] else None
         table.add_row(
             Text(printable(", ".join(program["runs"]))),
             str(program["batch_size"]),
             program["dtype"],
-            f"{program['images_per_second']:,.0f}",
-            f"{low:,.0f}-{high:,.0f}",
+            _rate(program),
+            f"{spread[0]:,.0f}-{spread[1]:,.0f}" if spread else "-",
         )
     return table

@@ -1,20 +1,32 @@
 """The bench: what it makes of its figures, and contestants that fail. Speed is not tested."""
 
 import dataclasses
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
-from conftest import ROOT, assert_one_line_error, command, finish, start
+from conftest import ROOT, assert_one_line_error, command, ended, finish, start, start_program
+from rich.console import Console
 from small import SMALL
 
 from jaxcifar import bench
+from jaxcifar.bench import contest
+from jaxcifar.bench.contest import compete
+from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
+from jaxcifar.bench.entrant import Entry
 from jaxcifar.bench.ours import Ours, PlainFlax, _plain_model
-from jaxcifar.bench.work import Work
+from jaxcifar.bench.progress import BenchProgress
+from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError
 
@@ -39,6 +51,7 @@ def test_ratios_are_to_the_best_peer():
         row("torch compiled", "float32", "train", 200),
         row("torch compiled", "bfloat16", "train", 400),
         row("jaxcifar", "float32", "eval", 50),
+        row("torch", "float32", "eval", None),
     ]
     assert bench._ratios(rows) == {"train": {"float32": 1.5, "any": 0.75}}
 
@@ -55,32 +68,38 @@ class Linear(nn.Module):
 """
 
 
+def quiet_progress():
+    return BenchProgress(Console(file=io.StringIO(), width=300), "cnn")
+
+
 def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_out(tmp_path):
     """By a network of one's own, ours and as it is."""
     (tmp_path / "own.py").write_text(OWN)
-    said, work = [], dataclasses.replace(WORK, arch=f"{tmp_path / 'own.py'}:Linear")
+    work = dataclasses.replace(WORK, arch=f"{tmp_path / 'own.py'}:Linear")
     unfit = dataclasses.replace(WORK, arch="mlp")
-    entries = [("jaxcifar", work), ("plain flax", work), ("plain flax", unfit)]
-    with bench._contestants(entries, said.append) as able:
-        assert [contestant.work for contestant in able] == [work, work]
-        for contestant in able:
-            assert contestant.ask("train", 2) > 0
-            assert contestant.ask("evaluate") > 0
-            assert contestant.ask("peak_memory") > 10e6
+    works = {"jaxcifar": work, "plain flax": work, "unfit": unfit}
+    implementations = {"unfit": "plain flax"}
+    entries = [Entry(name, implementations.get(name, name), works[name]) for name in works]
+    with compete(entries, PHASES, 2, quiet_progress()) as field:
         # Seconds would not tell whether anything was done; the result of a run does.
-        result = able[0].ask("whole_run")
+        result = field[0].contestant.ask("whole_run", tmp_path / "run")
     assert result["config"]["epochs"] == result["last_epoch"]["epoch"] == 2
     assert result["examples"] == {"train": 8, "val": 8, "test": 8}
     assert np.sum(result["confusion_matrix"]) == WORK.test_images
-    assert len(said) == 1
-    assert said[0].startswith("not measured: plain flax (mlp, float32): UsageError")
+    *able, failed = field
+    for entrant in able:
+        assert len(entrant.rates["train"]) == len(entrant.rates["eval"]) == 2
+        assert min(entrant.rates["train"] + entrant.rates["eval"]) > 0
+        assert entrant.peak_memory > 10e6
+    assert failed.left_out.startswith("first steps: UsageError")
+    assert failed.rates == {}
 
 
 def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     plain = PlainFlax(dataclasses.replace(WORK, arch=f"{tmp_path / 'own.py'}:Linear"))
     (variables, _), _ = plain._state, plain.train(WORK.steps)
-    (trained, _), _ = plain._state, plain.evaluate()
+    (trained, _), _ = plain._state, plain.evaluate(1)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables, trained)
     assert all(jax.tree.leaves(moved))
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
@@ -123,6 +142,7 @@ def test_a_studys_rows_are_measured_as_they_are(tmp_path):
     for program in programs:
         low, high = program["spread"]
         assert 0 < low == program["images_per_second"] == high and program["batch_size"] == 128
+        assert program["rounds"] == 1
 
 
 def test_a_contestant_has_its_own_settings_of_jax():
@@ -131,15 +151,218 @@ def test_a_contestant_has_its_own_settings_of_jax():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_without_the_first_nothing_is_measured():
-    with (
-        pytest.raises(RunError, match="mlp"),
-        bench._contestants([("plain flax", dataclasses.replace(WORK, arch="mlp"))], print),
-    ):
-        pass
-
-
 def test_bad_options_are_one_line():
     assert_one_line_error(command("bench", "--rounds", "0"), 2, "--rounds", "0: must be at least 1")
     both = command("bench", "--study", "recipes_cnn", "--peer", "torch")
     assert_one_line_error(both, 2, "--peer", "--study measures its rows as they are")
+
+
+class FakeContestant:
+    """Answers with rates that are given by label, and moves a clock that is set.
+
+    A rate of 0 is a contestant that hangs until the deadline, `None` one whose process ends. A list
+    has the rates of one training after another.
+    """
+
+    def __init__(self, now, rates, label, work):
+        self.now, self.rates, self.label, self.work = now, rates, label, work
+        self.asked, self.killed = [], False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def kill(self):
+        self.killed = True
+
+    def ask(self, method, *arguments, deadline=None):
+        if self.killed:
+            raise ContestantError(self.label, "asked after its end")
+        if method == "peak_memory":
+            return 1000
+        self.asked.append((method, *arguments))
+        rate = self.rates[self.label]
+        if isinstance(rate, list):
+            rate = rate[min(len(self.asked), len(rate)) - 1]
+        if rate is None:
+            raise ContestantError(self.label, "its process ended (exit code 3)")
+        if rate == 0:
+            self.now[0] += deadline.seconds
+            raise ContestantError(self.label, f"not done after {deadline.seconds:.0f} s")
+        [pieces] = arguments
+        images = pieces * (self.work.images_a_step if method == "train" else self.work.eval_batch)
+        self.now[0] += images / rate
+        return Timing(images, images / rate)
+
+
+# A step of 4 images, a round of 20 steps, and of 8 images to be evaluated at once.
+ROUNDS = dataclasses.replace(WORK, steps=20)
+
+
+@pytest.fixture
+def fake_contest(monkeypatch):
+    """Lets fakes compete: takes rates by label, returns entrants, what was said, times left."""
+
+    def fake_contest(rates, phases=PHASES, rounds=2, works=None, afterwards=lambda first: 0.0):
+        now, out = [0.0], io.StringIO()
+        progress = BenchProgress(Console(file=out, width=300), "cnn", lambda: now[0])
+        lefts = []
+        do = progress.expect
+        monkeypatch.setattr(
+            progress, "expect", lambda *times: (do(*times), lefts.append(progress.seconds_left))
+        )
+        monkeypatch.setattr(contest, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(
+            contest, "Contestant", lambda label, _, work: FakeContestant(now, rates, label, work)
+        )
+        entries = [Entry(label, "x", (works or {}).get(label, ROUNDS)) for label in rates]
+        with compete(entries, phases, rounds, progress, afterwards) as field:
+            pass
+        return field, out.getvalue(), lefts
+
+    return fake_contest
+
+
+def test_one_whose_first_steps_are_hopeless_is_named_and_left_out_of_the_rounds(fake_contest):
+    (best, slow, fair), said, _ = fake_contest({"ours": 100.0, "slow": 2.0, "fair": 10.0})
+    assert best.rates == {"train": [100.0] * 2, "eval": [100.0] * 2}
+    assert fair.rates == {"train": [10.0] * 2, "eval": [10.0] * 2}  # a tenth is enough
+    assert slow.contestant.asked == [("train", 1), ("train", 1)]  # compiled, then measured
+    assert slow.contestant.killed and slow.peak_memory == 1000
+    reason = "it trains 2 images/s in its first steps, less than a tenth of ours's 100"
+    assert slow.summary("train") == {
+        "images_per_second": 2.0, "spread": [2.0, 2.0], "rounds": 0, "left_out": reason,
+    }  # fmt: skip
+    assert slow.summary("eval") == {
+        "images_per_second": None, "spread": None, "rounds": 0, "left_out": reason,
+    }  # fmt: skip
+    assert f"cnn: slow is left out of the rounds: {reason}" in said
+    assert "cnn: ours is ready after" in said and "cnn: round 2 of 2 is done" in said
+
+
+def test_the_best_may_come_last_and_the_first_is_measured_whatever_it_is(fake_contest):
+    (first, second, best), said, _ = fake_contest({"first": 11.0, "second": 15.0, "best": 200.0})
+    assert len(first.rates["train"]) == len(best.rates["train"]) == 2
+    assert second.rates == {} and "a tenth of best's 200" in second.left_out
+    assert said.count("is left out") == 1
+
+
+def test_rates_are_compared_for_the_same_work_alone(fake_contest):
+    """As several runs at once, or another network, are another work."""
+    works = {"4 at once": dataclasses.replace(ROUNDS, at_once=4)}
+    works["other"] = dataclasses.replace(ROUNDS, arch="resnet18")
+    rates = {"1 at once": 10.0, "4 at once": 1000.0, "other": 0.5}
+    field, _, _ = fake_contest(rates, [TRAIN], works=works)
+    assert [entrant.rates for entrant in field] == [{TRAIN: [rate] * 2} for rate in rates.values()]
+
+
+def test_one_that_hangs_in_its_first_step_is_stopped(fake_contest):
+    field, said, _ = fake_contest({"ours": 8.0, "hangs": 0, "fair": 8.0}, rounds=1)
+    # A step of half a second to compile, 5 of them measured (two seconds at least), a batch twice.
+    ours = 0.5 + (0.5 + 2.0) + 1.0 + 1.0
+    assert field[0].seconds_to_get_ready == ours
+    assert field[1].left_out == f"first steps: not done after {120 + 5 * ours:.0f} s"
+    assert field[1].summary("train")["images_per_second"] is None
+    assert field[1].peak_memory is None
+    assert field[2].rates == {"train": [8.0], "eval": [8.0]}
+    assert "hangs is left out of the rounds: first steps: not done after" in said
+
+
+def test_more_runs_at_once_may_take_longer(fake_contest):
+    works = {"hangs": dataclasses.replace(ROUNDS, at_once=10)}
+    field, _, _ = fake_contest({"ours": 8.0, "hangs": 0}, [TRAIN], works=works)
+    assert field[1].left_out == f"first steps: not done after {120 + 5 * 10 * 3:.0f} s"
+
+
+def test_one_that_dies_in_a_round_keeps_the_rates_before_it(fake_contest):
+    # Compiles, measures a whole round at once, and trains one round of two.
+    rates = {"ours": 8.0, "dies": [8.0, 8.0, 8.0, 7.0, None], "fair": 8.0}
+    field, said, _ = fake_contest(rates, [TRAIN], rounds=3)
+    assert field[1].rates == {TRAIN: [7.0]}
+    assert field[1].left_out == "round 2: its process ended (exit code 3)"
+    assert field[1].summary(TRAIN)["rounds"] == 1
+    assert len(field[0].rates[TRAIN]) == len(field[2].rates[TRAIN]) == 3
+    assert "dies is left out of the rounds: round 2" in said
+
+
+def test_without_the_first_nothing_is_measured(fake_contest):
+    with pytest.raises(RunError, match=r"ours, first steps: its process ended \(exit code 3\)"):
+        fake_contest({"ours": None, "fair": 8.0})
+    with pytest.raises(RunError, match="ours, round 1: its process ended"):
+        fake_contest({"ours": [8.0, 8.0, 8.0, None], "fair": 8.0}, [TRAIN])
+
+
+def test_the_time_left_is_that_of_what_is_to_come(fake_contest):
+    """Rounds of 80 images trained: ours takes 10 s, the other 20 s; first steps 3 s and 6 s."""
+    rates, afterwards = {"ours": 8.0, "other": 4.0}, lambda first: 100.0
+    field, _, lefts = fake_contest(rates, [TRAIN], afterwards=afterwards)
+    ready = [entrant.seconds_to_get_ready for entrant in field]
+    assert ready == [3.0, 6.0]
+    assert lefts == pytest.approx([
+        3 + 2 * (10 + 10) + 100,  # before the other has begun: as long as ours
+        2 * 30 + 100, 2 * 30 - 10 + 100, 30 + 100, 20 + 100, 100,
+    ])  # fmt: skip
+
+
+def test_the_status_says_who_which_round_and_how_long():
+    now = [0.0]
+    progress = BenchProgress(Console(file=io.StringIO(), width=80), "cnn", lambda: now[0])
+    progress.doing("torch compiled bfloat16: first steps (7 of 8)")
+    now[0] += 30
+    assert progress.status().line(80) == (
+        "cnn  torch compiled bfloat16: first steps (7 of 8)  30 s so far"
+    )
+    progress.doing("torch float32: round 2 of 5")
+    progress.expect(10, 100)
+    now[0] += 4
+    status = progress.status()
+    assert status.line(80) == "cnn  torch float32: round 2 of 5  4 s so far  106 s left"
+    assert status.line(45) == "cnn  torch float32: round 2 of 5  106 s left"
+    assert status.done == 34 / (34 + 106)
+    now[0] += 60
+    assert progress.status().line(80).endswith("64 s so far  100 s left")
+
+
+def test_a_contestant_is_killed_at_its_deadline_and_an_end_is_told():
+    with Contestant("late", "plain flax", WORK) as late:
+        with pytest.raises(ContestantError, match="late: not done after 0 s"):
+            late.ask("train", 1, deadline=Deadline(0.01))  # when it has hardly begun to start
+        assert contestants_of(psutil.Process()) == []
+        with pytest.raises(ContestantError):
+            late.ask("peak_memory")
+    with Contestant("victim", "plain flax", WORK) as victim:
+        [process] = contestants_of(psutil.Process())
+        process.terminate()
+        how = "exit code" if os.name == "nt" else "SIGTERM"
+        with pytest.raises(ContestantError, match=f"victim: its process .*{how}"):
+            victim.ask("train", 1)
+
+
+def contestants_of(process):
+    return [
+        child
+        for child in process.children(recursive=True)
+        if "multiprocessing.spawn" in " ".join(child.cmdline())
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no groups of processes that get a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_contestant_outlives_the_bench(number):
+    """SIGINT goes to all processes, as from a terminal; SIGKILL to the bench alone."""
+    process = start_program("endless_bench")
+    waiting = time.monotonic() + 60
+    while not (contestants := contestants_of(psutil.Process(process.pid))):
+        assert time.monotonic() < waiting and process.poll() is None
+        time.sleep(0.05)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.kill()
+    done = ended(process, timeout=60)
+    if number == signal.SIGINT:
+        assert_one_line_error(done, 130, "interrupted")
+    gone, alive = psutil.wait_procs(contestants, timeout=60)
+    assert gone and not alive

@@ -104,18 +104,28 @@ def test_the_bench_fits_80_columns():
     rows = [
         {"arch": "cnn", "phase": phase, "implementation": name, "dtype": "bfloat16"}
         | {"images_per_second": 123456.0, "milliseconds": 1234.5, "flops_per_second": 1.23e14}
-        | {"share_of_peak": 0.33, "peak_memory_bytes": 12.3e9}
+        | {"share_of_peak": 0.33, "peak_memory_bytes": 12.3e9, "rounds": 5}
         for phase in ("train", "eval")
         for name in names
     ]
+    nothing = dict.fromkeys(("images_per_second", "milliseconds", "flops_per_second"))
+    slow = {"implementation": "torch compiled", "rounds": 0, "left_out": "it trains too slowly"}
+    rows[2:2] = [{**rows[0], **slow}, {**rows[0], **slow, **nothing, "peak_memory_bytes": None}]
     program = {"runs": [f"no-{name}" for name in "abcdefghijklmnop"], "dtype": "bfloat16"}
     program |= {"batch_size": 128, "images_per_second": 99999.9, "spread": [98765.4, 101234.5]}
+    program |= {"rounds": 5}
+    dead = {**program, "runs": ["dead"], "images_per_second": None, "spread": None, "rounds": 0}
+    dead |= {"left_out": "first steps: its process ended"}
     figures = {"device": "cpu", "versions": {"jax": "0"}, "rows": rows, "ratio": {}, "ours": {}}
     out = io.StringIO()
-    rates.show(Console(file=out, width=80), figures | {"programs": [program]})
-    assert fits(out.getvalue())
-    assert "no-p" in out.getvalue() and "100,000  98,765-101,234" in out.getvalue()
-    assert out.getvalue().count("123,456 ") == out.getvalue().count("1,234.5 ") == 4
+    rates.show(Console(file=out, width=80), figures | {"programs": [program, dead]})
+    shown = out.getvalue()
+    assert fits(shown)
+    assert "no-p" in shown and "100,000  98,765-101,234" in shown
+    assert shown.count(" 123,456 ") == 4 and shown.count("~123,456 ") == 1
+    assert shown.count("torch compiled bfloat16 was left out of the rounds: it trains too") == 1
+    assert shown.count("~ is the rate of first steps, measured briefly") == 1
+    assert "dead was left out of the rounds: first steps: its process ended" in shown
 
 
 @pytest.mark.parametrize("width", [40, 80, 140])

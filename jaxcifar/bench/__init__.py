@@ -1,27 +1,26 @@
 """How fast networks are trained and evaluated here, by us and by others, side by side."""
 
-import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
-from jaxcifar.bench.work import Work
+from jaxcifar.bench.entrant import Entrant, Entry
+from jaxcifar.bench.progress import BenchProgress
+from jaxcifar.bench.work import PHASES, TRAIN, Work
 from jaxcifar.config import Config
-from jaxcifar.data.prepare import Say
-from jaxcifar.errors import RunError
-
-Rates = dict[str, list[float]]  # images a second of each round, by phase
-PHASES = ("train", "eval")
 
 
 def measure(
-    work: Work, macs: int, peer: str | None, rounds: int, at_once: Sequence[int], say: Say
+    work: Work,
+    macs: int,
+    peer: str | None,
+    rounds: int,
+    progress: BenchProgress,
+    afterwards: Callable[[Entrant], float] = lambda ours: 0.0,
 ) -> dict[str, Any]:
     """Let all contestants do some work in turn, round after round.
 
@@ -29,36 +28,37 @@ def measure(
       work: what we do.
       macs: multiply-accumulates of one image's forward pass.
       peer: "torch" to let PyTorch take part, in float32 and in bfloat16.
-      rounds: of which the medians are taken, after one that does not count.
-      at_once: numbers of runs to train together as well.
-      say: called with a line now and then.
+      rounds: of which the medians are taken.
+      progress: shows what is done.
+      afterwards: seconds that what follows is expected to take, such as `seconds_beyond_steps`.
 
     Returns:
-      `rows`, `ratio` and `ours` (see `docs/performance.md`).
+      `rows`, ours first, `ratio` and `peak_flops_per_second` (see `docs/performance.md`).
 
     Raises:
       RunError: ours can't do the work.
     """
-    names = [name for name in IMPLEMENTATIONS if peer or not name.startswith("torch")]
-    entries = [(name, work) for name in names]
+    with compete(_entries(work, peer), PHASES, rounds, progress, afterwards) as field:
+        peak = field[0].contestant.ask("peak_flops")
+    rows = [row for entrant in field for row in _rows(entrant, macs, peak)]
+    return {"rows": rows, "ratio": _ratios(rows), "peak_flops_per_second": peak}
+
+
+def _entries(work: Work, peer: str | None) -> list[Entry]:
+    """Return ours, then the others: float32 before bfloat16, which some processors emulate."""
+    others = [("plain flax", work)]
     if peer:
-        other = "float32" if work.dtype == "bfloat16" else "bfloat16"
-        twin = dataclasses.replace(work, dtype=other)
-        entries += [(name, twin) for name in names if name.startswith("torch")]
-    with _contestants(entries, say) as able:
-        measured = _in_turn(able, PHASES, rounds, say)
-        peak = able[0].ask("peak_flops")  # that of ours: without it nothing is measured
-        rows = [row for entry in measured for row in _rows(*entry, macs, peak)]
-    ours = _beyond_steps(work, rows[0]["milliseconds"], say)
-    ours["peak_flops_per_second"] = peak
-    ours["at_once"] = _at_once(work, at_once, rounds, say)
-    return {"rows": rows, "ratio": _ratios(rows), "ours": ours}
+        torch = [name for name in IMPLEMENTATIONS if name.startswith("torch")]
+        for dtype in ("float32", "bfloat16"):
+            others += [(name, dataclasses.replace(work, dtype=dtype)) for name in torch]
+    entries = [("jaxcifar", work), *others]
+    return [Entry(f"{name} {its.dtype}", name, its) for name, its in entries]
 
 
 def measure_programs(
-    runs: Mapping[str, Config], images: int, rounds: int, say: Say
+    runs: Mapping[str, Config], images: int, rounds: int, progress: BenchProgress
 ) -> list[dict[str, Any]]:
-    """How fast the programs train that some runs need, in turn; most share one.
+    """Measure how fast the programs train that some runs need, in turn; most runs share one.
 
     What is data to a program, as `shift` or `cutout` is, is computed whether it is asked for or
     not, and so costs all runs the same. `small_part` alone is data that costs less or more.
@@ -66,12 +66,12 @@ def measure_programs(
     Args:
       runs: their settings by name, those of a study's rows.
       images: to train on in a round, about.
-      rounds: of which the medians are taken, after one that does not count.
-      say: called with a line now and then.
+      rounds: of which the medians are taken.
+      progress: shows what is done.
 
     Returns:
-      of each program the names of its `runs`, `batch_size`, `dtype`, `images_per_second` and
-      `spread`.
+      of each program the names of its `runs`, `batch_size`, `dtype`, and the figures of
+      `Entrant.summary`.
 
     Raises:
       RunError: the first can't be measured.
@@ -88,116 +88,91 @@ def measure_programs(
         work = Work.of(run, dtype, max(fewest, images // run.batch_size))
         key = work.config.shared_part(), run.small_part
         programs.setdefault(key, ([], work))[0].append(name)
-    names = {work: shared for shared, work in programs.values()}
-    with _contestants([("jaxcifar", work) for work in names], say, ["train"]) as able:
-        measured = _in_turn(able, ["train"], rounds, say)
-    for work in names.keys() - {contestant.work for contestant in able}:
-        say(f"not measured: {', '.join(names[work])}")
+    entries = [Entry(_shortened(names), "jaxcifar", work) for names, work in programs.values()]
+    with compete(entries, [TRAIN], rounds, progress) as field:
+        pass
     return [
         {
-            "runs": names[contestant.work],
-            "batch_size": contestant.work.batch_size,
-            "dtype": contestant.work.dtype,
-            **_summary(rates["train"]),
+            "runs": names,
+            "batch_size": work.batch_size,
+            "dtype": work.dtype,
+            **entrant.summary(TRAIN),
         }
-        for contestant, rates in measured
+        for (names, work), entrant in zip(programs.values(), field, strict=True)
     ]
 
 
-@contextlib.contextmanager
-def _contestants(
-    entries: Sequence[tuple[str, Work]], say: Say, phases: Sequence[str] = PHASES
-) -> Iterator[list[Contestant]]:
-    """Those that can do their work, compiled and warm.
-
-    Raises:
-      RunError: ours can't do the work.
-    """
-    with contextlib.ExitStack() as stack:
-        contestants = [stack.enter_context(Contestant(*entry)) for entry in entries]
-        with ThreadPoolExecutor(len(contestants)) as pool:
-            errors = list(pool.map(partial(_warm_up, phases), contestants))
-        for error in filter(None, errors):
-            if error is errors[0]:
-                raise error
-            say(f"not measured: {error}")
-        yield [c for c, error in zip(contestants, errors, strict=True) if error is None]
+def _shortened(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many others there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def _warm_up(phases: Sequence[str], contestant: Contestant) -> RunError | None:
-    try:
-        for phase in phases:
-            _do(phase, contestant)
-    except RunError as error:
-        return error
-    return None
-
-
-def _do(phase: str, contestant: Contestant) -> float:
-    """Images a second of one round."""
-    work = contestant.work
-    if phase == "train":
-        images, asked = work.at_once * work.steps * work.batch_size, ("train", work.steps)
-    else:
-        images, asked = work.test_images, ("evaluate",)
-    return images / contestant.ask(*asked)
-
-
-def _in_turn(
-    contestants: Sequence[Contestant], phases: Sequence[str], rounds: int, say: Say
-) -> list[tuple[Contestant, Rates]]:
-    """Images a second of each, one after another, so that none is disturbed."""
-    measured = [(contestant, {phase: [] for phase in phases}) for contestant in contestants]
-    for number in range(rounds):
-        for contestant, rates in measured:
-            for phase in phases:
-                rates[phase].append(_do(phase, contestant))
-        say(f"{contestants[0].work.arch}: round {number + 1} of {rounds}")
-    return measured
-
-
-def _rows(contestant: Contestant, rates: Rates, macs: int, peak: float) -> list[dict[str, Any]]:
-    memory, work = contestant.ask("peak_memory"), contestant.work
+def _rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]]:
+    """Return an entrant's figures, a row a phase; None where nothing was measured."""
+    work = entrant.entry.work
     rows = []
     for phase in PHASES:
-        summary = _summary(rates[phase])
-        passes = 3 if phase == "train" else 1  # the gradient takes two more
-        flops = 2 * macs * passes * summary["images_per_second"]
+        summary = entrant.summary(phase)
+        rate = summary["images_per_second"]
+        passes = 3 if phase == TRAIN else 1  # the gradient takes two more
+        flops = rate and 2 * macs * passes * rate
         row = {
             "arch": work.arch,
             "phase": phase,
             "dtype": work.dtype,
             "batch_size": work.batch_size,
-            "implementation": contestant.name,
+            "implementation": entrant.entry.implementation,
             **summary,
-            "milliseconds": 1e3 * work.batch_size / summary["images_per_second"],
+            "milliseconds": rate and 1e3 * work.batch_size / rate,
             "flops_per_second": flops,
-            "peak_memory_bytes": memory,
+            "peak_memory_bytes": entrant.peak_memory,
         }
-        if contestant.name == "jaxcifar":  # the peak is of our precision, by our compiler
+        if row["implementation"] == "jaxcifar":  # the peak is of our precision, by our compiler
             row["share_of_peak"] = flops / peak
         rows.append(row)
     return rows
 
 
-def _summary(rates: Sequence[float]) -> dict[str, Any]:
-    """Median, lowest and highest of rounds."""
-    return {"images_per_second": float(np.median(rates)), "spread": [min(rates), max(rates)]}
+def seconds_beyond_steps(at_once: Sequence[int], rounds: int, ours: Entrant) -> float:
+    """Return the seconds that `beyond_steps` and `measure_at_once` are expected to take.
+
+    Args:
+      at_once: numbers of runs to train together.
+      rounds: of which medians are taken.
+      ours: measured before.
+    """
+    starting, a_round = ours.seconds_to_get_ready, ours.seconds_of_a_round([TRAIN])
+    together = sum(starting + rounds * number * a_round for number in at_once)
+    return 2 * starting + 2 * a_round + together
 
 
-def _beyond_steps(work: Work, milliseconds: float, say: Say) -> dict[str, Any]:
-    """What a user waits for beside steps: the first one, and a run's bookkeeping."""
-    say(f"{work.arch}: starting, and a whole run")
-    with tempfile.TemporaryDirectory() as cache:
+def beyond_steps(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
+    """Measure what a user waits for beside steps: the first one, and a run's bookkeeping.
+
+    Args:
+      work: what we do.
+      milliseconds: of a training step.
+      progress: shows what is done.
+
+    Returns:
+      `ours` of `docs/performance.md`, but for the runs at once and the peak.
+
+    Raises:
+      RunError: ours can't do the work.
+    """
+    label = f"jaxcifar {work.dtype}"
+    with tempfile.TemporaryDirectory() as folder:
         environment = {
-            "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_COMPILATION_CACHE_DIR": str(Path(folder, "cache")),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        with Contestant("jaxcifar", work, environment) as contestant:
+        progress.doing(f"{label}: starting, nothing compiled before")
+        with Contestant(label, "jaxcifar", work, environment) as contestant:
             cold = contestant.seconds_to_first_step()
-        with Contestant("jaxcifar", work, environment) as contestant:
+        progress.doing(f"{label}: starting again, then a whole run")
+        with Contestant(label, "jaxcifar", work, environment) as contestant:
             warm = contestant.seconds_to_first_step()
-            result = contestant.ask("whole_run")
+            result = contestant.ask("whole_run", Path(folder, "run"))
     steps = work.config.epochs * work.steps
     wall = result["wall_seconds"]
     return {
@@ -211,31 +186,42 @@ def _beyond_steps(work: Work, milliseconds: float, say: Say) -> dict[str, Any]:
     }
 
 
-def _at_once(work: Work, numbers: Sequence[int], rounds: int, say: Say) -> list[dict[str, Any]]:
-    """Images a second of all runs together, by how many there are."""
+def measure_at_once(
+    work: Work, numbers: Sequence[int], rounds: int, progress: BenchProgress
+) -> list[dict[str, Any]]:
+    """Measure how fast several runs train together.
+
+    Args:
+      work: what one run does.
+      numbers: how many runs there are, once for each number.
+      rounds: of which the medians are taken.
+      progress: shows what is done.
+
+    Returns:
+      of each number the `runs`, and the figures of `Entrant.summary` for all of them together.
+
+    Raises:
+      RunError: the first can't be measured.
+    """
     if not numbers:
         return []
-    say(f"{work.arch}: {', '.join(map(str, numbers))} runs at once")
-    entries = [("jaxcifar", dataclasses.replace(work, at_once=number)) for number in numbers]
-    with _contestants(entries, say, ["train"]) as able:
-        measured = _in_turn(able, ["train"], rounds, say)
-    return [{"runs": c.work.at_once, **_summary(rates["train"])} for c, rates in measured]
+    works = [dataclasses.replace(work, at_once=number) for number in numbers]
+    entries = [Entry(f"{its.at_once} at once", "jaxcifar", its) for its in works]
+    with compete(entries, [TRAIN], rounds, progress) as field:
+        pass
+    return [{"runs": e.entry.work.at_once, **e.summary(TRAIN)} for e in field]
 
 
 def _ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Our best over the best of PyTorch, by phase: in float32, and in any precision."""
+    """Return our best over the best of PyTorch, by phase: in float32, and in any precision."""
     ratios = {}
     for phase in PHASES:
-        rates = {True: [], False: []}  # by whether they are PyTorch's
-        single = []
-        for row in rows:
-            if row["phase"] != phase or row["implementation"] == "plain flax":
-                continue
-            torch = row["implementation"].startswith("torch")
-            rates[torch].append(row["images_per_second"])
-            if torch and row["dtype"] == "float32":
-                single.append(row["images_per_second"])
-        if rates[False] and single:
-            ours = max(rates[False])
-            ratios[phase] = {"float32": ours / max(single), "any": ours / max(rates[True])}
+        measured = [row for row in rows if row["phase"] == phase and row["images_per_second"]]
+        of_ours = [r["images_per_second"] for r in measured if r["implementation"] == "jaxcifar"]
+        torch = [row for row in measured if row["implementation"].startswith("torch")]
+        of_any = [row["images_per_second"] for row in torch]
+        of_float32 = [row["images_per_second"] for row in torch if row["dtype"] == "float32"]
+        if of_ours and of_float32:
+            ours = max(of_ours)
+            ratios[phase] = {"float32": ours / max(of_float32), "any": ours / max(of_any)}
     return ratios

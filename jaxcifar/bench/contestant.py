@@ -1,14 +1,21 @@
 """A contestant of the bench in a process of its own, where nothing of another's is in the way."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any, Self
+
+import psutil
 
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine.system import peak_memory
+from jaxcifar.machine.terminal import duration
 
 _TORCH_FORMS = {
     "torch": "nchw",
@@ -16,62 +23,151 @@ _TORCH_FORMS = {
     "torch compiled": "compiled",
 }
 IMPLEMENTATIONS = ("jaxcifar", "plain flax", *_TORCH_FORMS)
+_SECONDS_TO_END = 30.0  # for a process that was told to end, before it is killed
+
+
+class ContestantError(RunError):
+    """A contestant failed, ended or took too long; `reason` is the message without its name."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"{label}: {reason}")
+        self.reason = reason
+
+
+class Deadline:
+    """A time within which something must be done, counted from now on."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def seconds_left(self) -> float:
+        """Return the seconds until then; 0 when it is over."""
+        return max(0.0, self._end - time.monotonic())
 
 
 class Contestant:
-    """Does its work when it is asked to, in a process that it holds as long as it is open.
+    """A benchmark contestant that runs in its own process until it is closed.
 
     Attributes:
-      name: one of `IMPLEMENTATIONS`.
-      work: what it does.
+      label: its name in messages.
+      work: the network, and how much of it is measured.
     """
 
-    def __init__(self, name: str, work: Work, environment: dict[str, str] | None = None) -> None:
-        self.name, self.work = name, work
+    def __init__(
+        self, label: str, name: str, work: Work, environment: dict[str, str] | None = None
+    ) -> None:
+        """Start the process.
+
+        Args:
+          label: its name in messages.
+          name: one of `IMPLEMENTATIONS`.
+          work: the network, and how much of it is measured.
+          environment: variables to be set in the process before it imports anything large.
+        """
+        self.label, self.work = label, work
         self._began = time.perf_counter()
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         arguments = (theirs, name, work, environment or {})
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
+        with _children_ignore_interrupts():
+            self._process.start()
         theirs.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        self._process.join(timeout=30)
-        self._process.kill()
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
 
-    def ask(self, method: str, *arguments: Any) -> Any:
-        """What a method of the contestant returns.
+    def close(self) -> None:
+        """Let the process end; kill it if it does not."""
+        self._connection.close()
+        self._process.join(timeout=_SECONDS_TO_END)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process at once, with all that it started, such as a compiler."""
+        if self._process.is_alive():
+            for started in _descendants(self._process.pid):
+                with contextlib.suppress(psutil.Error):
+                    started.kill()
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+    def ask(self, method: str, *arguments: Any, deadline: Deadline | None = None) -> Any:
+        """Return the result of one of the contestant's methods.
+
+        Args:
+          method: name of the method.
+          arguments: its arguments.
+          deadline: when the process is killed; None to wait for ever.
 
         Raises:
-          RunError: it failed, or its process ended.
+          ContestantError: it failed, its process ended, or the deadline passed.
         """
         try:
             self._connection.send((method, arguments))
+            if not self._connection.poll(deadline and deadline.seconds_left()):
+                self.kill()
+                raise ContestantError(self.label, f"not done after {duration(deadline.seconds)}")
             failure, value = self._connection.recv()
         except (EOFError, OSError):
-            failure, value = "its process ended", None
+            failure, value = self._how_it_ended(), None
         if failure:
-            raise RunError(f"{self.name} ({self.work.arch}, {self.work.dtype}): {failure}")
+            raise ContestantError(self.label, failure)
         return value
 
+    def _how_it_ended(self) -> str:
+        self._process.join(timeout=_SECONDS_TO_END)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            by = signal.Signals(-code).name
+            return f"its process was killed ({by}); is there enough memory?"
+        return f"its process ended (exit code {code})"
+
     def seconds_to_first_step(self) -> float:
-        """From the start of the process to the end of its first training step."""
+        """Return the seconds from the start of the process to the end of a first training step."""
         self.ask("train", 1)
         return time.perf_counter() - self._began
 
 
+def _descendants(process: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(process).children(recursive=True)
+    return []
+
+
+@contextlib.contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Let a process that is started here ignore Ctrl-C, from its first moment on.
+
+    A terminal sends it to all processes. The bench alone is to answer: it kills the others.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows' processes do not inherit it
+    threading.Thread(target=_end_with_the_bench, daemon=True).start()
     os.environ |= environment
     contestant = None
     while True:
         try:
             method, arguments = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             contestant = contestant or _create(name, work)
@@ -79,9 +175,19 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
                 value = contestant.peak_memory() or peak_memory()
             else:
                 value = getattr(contestant, method)(*arguments)
-            connection.send((None, value))
+            answer = (None, value)
         except Exception as error:  # told to whoever asked
-            connection.send((f"{type(error).__name__}: {first_line(error)}", None))
+            answer = (f"{type(error).__name__}: {first_line(error)}", None)
+        try:
+            connection.send(answer)
+        except OSError:  # nobody waits for it any more
+            return
+
+
+def _end_with_the_bench() -> None:
+    """End this process when the bench is killed, in the middle of a step if need be."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _create(name: str, work: Work) -> Any:

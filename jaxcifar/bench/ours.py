@@ -1,7 +1,6 @@
 """What the bench measures: our training, and the plain form of it."""
 
 import dataclasses
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 
-from jaxcifar.bench.work import CLASSES, Work, random_examples
+from jaxcifar.bench.work import CLASSES, Timing, Work, random_examples
 from jaxcifar.data import Dataset
 from jaxcifar.machine.environment import use_cpu_cores
 from jaxcifar.machine.sharing import AXIS
@@ -53,8 +52,8 @@ class Ours:
         self._variables = state.variables
         self._train_steps = self._setup.train_steps
 
-    def train(self, steps: int) -> float:
-        """Seconds of the first `steps` training steps of all runs."""
+    def train(self, steps: int) -> Timing:
+        """Time the first `steps` training steps of all runs."""
         step = self._states.step
         self._states = self._states.replace(step=jax.device_put(np.zeros_like(step), step.sharding))
         began = time.perf_counter()
@@ -63,20 +62,20 @@ class Ours:
                 self._states, self._hps, *self._setup.train, self._orders, np.int32(count)
             )
         np.asarray(means["loss"])
-        return time.perf_counter() - began
+        return Timing(steps * self._work.images_a_step, time.perf_counter() - began)
 
     @property
     def train_program(self) -> str:
         """Text of the compiled training program."""
         return self._train_steps.as_text()
 
-    def evaluate(self) -> float:
-        """Seconds of predicting the test images."""
+    def evaluate(self, batches: int) -> Timing:
+        """Time predicting all test images: for `batches` of them another program is compiled."""
         began = time.perf_counter()
         images, labels = self._setup.val
         logits = self._setup.program.predict(self._variables, self._hp, images)
         float(evaluate(logits, labels)["accuracy"])
-        return time.perf_counter() - began
+        return Timing(len(labels), time.perf_counter() - began)
 
     def peak_memory(self) -> int | None:
         """Bytes used on an accelerator at most; None on a CPU."""
@@ -99,11 +98,9 @@ class Ours:
             seconds.append(time.perf_counter() - began)
         return 2 * size**3 / float(np.median(seconds))
 
-    def whole_run(self) -> dict[str, Any]:
-        """The result of a run of two epochs, with all that it writes."""
-        with tempfile.TemporaryDirectory() as folder:
-            task = Task(self._config, Path(folder, "run"))
-            return fit(task, lambda: self._dataset, Console(quiet=True))
+    def whole_run(self, folder: Path) -> dict[str, Any]:
+        """Do a run of two epochs, with all that it writes, and return its result."""
+        return fit(Task(self._config, folder), lambda: self._dataset, Console(quiet=True))
 
 
 class PlainFlax:
@@ -120,8 +117,8 @@ class PlainFlax:
         self._train_step = jax.jit(partial(_plain_step, self._model, rule))
         self._predict = jax.jit(partial(self._model.apply, train=False))
 
-    def train(self, steps: int) -> float:
-        """Seconds of `steps` training steps."""
+    def train(self, steps: int) -> Timing:
+        """Time `steps` training steps."""
         began = time.perf_counter()
         for step in range(steps):
             first = step * self._work.batch_size
@@ -129,16 +126,17 @@ class PlainFlax:
             images, labels = self._train.images[chosen], self._train.labels[chosen]
             self._state, loss = self._train_step(self._state, _floats(images), labels, step)
         loss.block_until_ready()
-        return time.perf_counter() - began
+        return Timing(steps * self._work.batch_size, time.perf_counter() - began)
 
-    def evaluate(self) -> float:
-        """Seconds of predicting the test images."""
+    def evaluate(self, batches: int) -> Timing:
+        """Time predicting the first `batches` of the test images."""
         began = time.perf_counter()
-        for first in range(0, len(self._test.images), self._work.eval_batch):
-            images = _floats(self._test.images[first : first + self._work.eval_batch])
+        test = self._test.images[: batches * self._work.eval_batch]
+        for first in range(0, len(test), self._work.eval_batch):
+            images = _floats(test[first : first + self._work.eval_batch])
             logits = self._predict(self._state[0], images)
         logits.block_until_ready()
-        return time.perf_counter() - began
+        return Timing(len(test), time.perf_counter() - began)
 
     def peak_memory(self) -> int | None:
         """Bytes used on an accelerator at most; None on a CPU."""

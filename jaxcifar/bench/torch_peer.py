@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from jaxcifar.bench.torch_networks import NETWORKS
-from jaxcifar.bench.work import Work, random_examples
+from jaxcifar.bench.work import Timing, Work, random_examples
 
 
 class TorchPeer:
@@ -34,8 +34,8 @@ class TorchPeer:
         )
         self._network = torch.compile(network) if form == "compiled" else network
 
-    def train(self, steps: int) -> float:
-        """Seconds of `steps` training steps."""
+    def train(self, steps: int) -> Timing:
+        """Time `steps` training steps."""
         self._network.train()
         began = time.perf_counter()
         total = torch.zeros((), device=self._device)
@@ -51,21 +51,22 @@ class TorchPeer:
             self._optimizer.step()
             total += loss.detach()
         total.item()
-        return time.perf_counter() - began
+        return Timing(steps * self._work.batch_size, time.perf_counter() - began)
 
     @torch.no_grad()
-    def evaluate(self) -> float:
-        """Seconds of predicting the test images."""
+    def evaluate(self, batches: int) -> Timing:
+        """Time predicting the first `batches` of the test images."""
         self._network.eval()
         began = time.perf_counter()
         correct = torch.zeros((), device=self._device)
-        for first in range(0, len(self._test), self._work.eval_batch):
+        test = self._test[: batches * self._work.eval_batch]
+        for first in range(0, len(test), self._work.eval_batch):
             with self._precision():
-                images = self._test[first : first + self._work.eval_batch]
+                images = test[first : first + self._work.eval_batch]
                 logits = self._network(self._inputs(images))
             correct += (logits.argmax(1) == 0).sum()
         correct.item()
-        return time.perf_counter() - began
+        return Timing(len(test), time.perf_counter() - began)
 
     def peak_memory(self) -> int | None:
         """Bytes used on an accelerator at most; None on a CPU."""

@@ -1,7 +1,7 @@
 """What all contestants of the bench are given to do."""
 
 import dataclasses
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -9,6 +9,22 @@ from jaxcifar.config import Config
 from jaxcifar.data import Examples
 
 CLASSES = 10  # as CIFAR-10 has
+
+
+TRAIN, EVAL = "train", "eval"
+PHASES = (TRAIN, EVAL)
+
+
+class Timing(NamedTuple):
+    """How many images were trained on or evaluated, and the seconds that it took."""
+
+    images: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.images / self.seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +66,24 @@ class Work:
             arch_args=run.arch_args,
             run=dataclasses.replace(run, epochs=1),
         )
+
+    @property
+    def task(self) -> tuple[Any, ...]:
+        """What must be equal for the rates of two contestants to be comparable."""
+        return self.arch, self.arch_args, self.batch_size, self.at_once
+
+    @property
+    def images_a_step(self) -> int:
+        """Images of a training step, those of all runs that train together."""
+        return self.at_once * self.batch_size
+
+    def pieces(self, phase: str) -> int:
+        """Return the training steps of a round, or its batches to be evaluated."""
+        return self.steps if phase == TRAIN else -(-self.test_images // self.eval_batch)
+
+    def images(self, phase: str) -> int:
+        """Return the images of a round."""
+        return self.steps * self.images_a_step if phase == TRAIN else self.test_images
 
     @property
     def config(self) -> Config:

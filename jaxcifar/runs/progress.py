@@ -7,25 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
-from jaxcifar.machine.terminal import (
-    REFRESH_SECONDS,
-    duration,
-    fitted,
-    never_silent,
-    rewritten,
-    teller,
-)
+from jaxcifar.machine.status import Status, shown
+from jaxcifar.machine.terminal import duration, fitted, teller
 from jaxcifar.runs.pace import TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
 
-_BAR = " " * 10  # stands for the bar, which has that room at least
 _LONG_SECONDS = 1800.0  # that what is left on a CPU takes, for it to be told before
 _MEASURED_SECONDS = 5.0  # of training, after which it is
 _SHORTER = (1, 2, 5, 10, 20, 50)  # epochs, of which the most that take an hour are offered
@@ -51,18 +40,7 @@ class TrainProgress:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._console.is_jupyter:
-            self._exit.enter_context(rewritten(self._status))
-        elif self._console.is_terminal:
-            live = Live(
-                get_renderable=self._line,
-                console=self._console,
-                refresh_per_second=1 / REFRESH_SECONDS,
-                transient=True,
-            )
-            self._exit.enter_context(live)
-        else:
-            self.say = self._exit.enter_context(never_silent(self.say, self._status))
+        self.say = self._exit.enter_context(shown(self._console, self.say, self._status))
         return self
 
     def __exit__(
@@ -141,8 +119,8 @@ class TrainProgress:
         spent = self.pace.spent()
         self.say(f"time spent      {', '.join(f'{p} {duration(s)}' for p, s in spent.items())}")
 
-    def _parts(self) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
-        """What is shown before the bar and after it, as `fitted` takes it."""
+    def _status(self) -> Status:
+        """Return what is done now, how fast, and how long it will take."""
         pace, before = self.pace, []
         after = [(0, f"{pace.done:.0%}" if pace.done else "")]
         if self._of:
@@ -156,23 +134,7 @@ class TrainProgress:
             before.append((0, f"{pace.phase} {duration(time.monotonic() - pace.phase_began)}"))
         left = pace.left()
         after.append((0, "" if left is None else f"{duration(left)} left"))
-        return before, after
-
-    def _status(self) -> str:
-        """All of it as a line."""
-        before, after = self._parts()
-        return "  ".join(fitted([*before, *after], self._console.width))
-
-    def _line(self) -> Table:
-        """All of it around a bar, which takes what room there is."""
-        before, after = self._parts()
-        texts = fitted([*before, (0, _BAR), *after], self._console.width - 1)
-        bar = ProgressBar(total=1.0, completed=self.pace.done)
-        line = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        for text in texts:
-            line.add_column(no_wrap=True, ratio=1 if text == _BAR else None)
-        line.add_row(*(bar if text == _BAR else Text(text) for text in texts))
-        return line
+        return Status(before, after, pace.done)
 
     def epoch_line(self, task: Task, row: dict[str, Any]) -> None:
         """Print one finished epoch, a row of `metrics.jsonl`."""

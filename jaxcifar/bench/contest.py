@@ -1,0 +1,180 @@
+"""A contest: contestants get ready one after another, then are measured in turn, in rounds.
+
+A contestant that is much slower than the best, that hangs or that dies is left out of the rounds,
+with the reason: the others are measured all the same.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from statistics import fmean
+
+from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
+from jaxcifar.bench.entrant import (
+    SECONDS,
+    TIMES,
+    VERBS,
+    Entrant,
+    Entry,
+    patience,
+    slowness,
+    taking_part,
+)
+from jaxcifar.bench.progress import BenchProgress
+from jaxcifar.errors import RunError
+from jaxcifar.machine.terminal import duration
+
+_BRIEFLY = 2.0  # seconds that the first measurement takes at least, or a whole round
+
+
+@contextmanager
+def compete(
+    entries: Sequence[Entry],
+    phases: Sequence[str],
+    rounds: int,
+    progress: BenchProgress,
+    afterwards: Callable[[Entrant], float] = lambda first: 0.0,
+) -> Iterator[list[Entrant]]:
+    """Measure all entries in turn, and leave those out that hold up the others.
+
+    Args:
+      entries: who takes part. The first, which the others are compared with, is never left out;
+        it should be a fast one.
+      phases: what is measured, of `work.PHASES`.
+      rounds: of which the medians are taken.
+      progress: shows what is done.
+      afterwards: seconds that what follows the contest is expected to take, by the first entrant.
+
+    Yields:
+      the entrants, measured; the processes of those that were not left out are still there.
+
+    Raises:
+      RunError: the first failed.
+    """
+    with ExitStack() as stack:
+        field: list[Entrant] = []
+        for number, entry in enumerate(entries, 1):
+            progress.doing(f"{entry.label}: first steps ({number} of {len(entries)})")
+            if field:
+                waiting = len(entries) - number
+                progress.expect(*_expected(field, waiting, phases, rounds, afterwards))
+            contestant = Contestant(entry.label, entry.implementation, entry.work)
+            entrant = Entrant(entry, stack.enter_context(contestant))
+            _get_ready(entrant, field, phases)
+            field.append(entrant)
+            progress.say(_first_line(entrant, phases))
+        _leave_out_the_slow(field, phases, progress)
+        for number in range(1, rounds + 1):
+            _do_round(field, phases, number, rounds, afterwards, progress)
+        for entrant in taking_part(field):
+            entrant.ask_for_memory()
+        progress.expect(afterwards(field[0]))
+        yield field
+
+
+def _expected(
+    field: Sequence[Entrant],
+    waiting: int,
+    phases: Sequence[str],
+    rounds: int,
+    afterwards: Callable[[Entrant], float],
+) -> tuple[float, float]:
+    """Return the seconds that the next entrant's first steps and all after them should take.
+
+    Args:
+      field: the entrants that are ready, by whose seconds it is judged.
+      waiting: how many come after the next one.
+      phases: what is measured.
+      rounds: how many there will be.
+      afterwards: see `compete`.
+    """
+    getting_ready = fmean(entrant.seconds_to_get_ready for entrant in field)
+    a_round = sum(entrant.seconds_of_a_round(phases) for entrant in taking_part(field))
+    everybody = (len(field) + 1 + waiting) / len(field)
+    later = waiting * getting_ready + rounds * a_round * everybody + afterwards(field[0])
+    return getting_ready, later
+
+
+def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str]) -> None:
+    """Compile and take first steps, within a time that depends on the others'."""
+    allowed = patience(entrant.entry.work, others)
+    deadline = None if allowed is None else Deadline(allowed)
+    began = time.monotonic()
+    try:
+        for phase in phases:
+            entrant.measure(phase, 1, deadline)  # compiles
+            entrant.first_rates[phase] = _first_rate(entrant, phase, deadline)
+            if reason := slowness(entrant, others, phase):
+                entrant.leave_out(reason)
+                break
+    except ContestantError as error:
+        _fail(entrant, "first steps", error, is_first=not others)
+    entrant.seconds_to_get_ready = time.monotonic() - began
+
+
+def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> float:
+    """Measure ever more steps or batches, until they take two seconds or are a whole round."""
+    work, pieces = entrant.entry.work, 1
+    while True:
+        timing = entrant.measure(phase, pieces, deadline)
+        if timing.seconds >= _BRIEFLY or timing.images >= work.images(phase):
+            return timing.rate
+        pieces = min(4 * pieces, work.pieces(phase))
+
+
+def _leave_out_the_slow(
+    field: Sequence[Entrant], phases: Sequence[str], progress: BenchProgress
+) -> None:
+    """Compare all with the best of all, which may have come last."""
+    for entrant in taking_part(field[1:]):
+        reasons = [slowness(entrant, field, phase) for phase in phases]
+        if reason := next(filter(None, reasons), ""):
+            entrant.leave_out(reason)
+            progress.say(_first_line(entrant, phases))
+
+
+def _first_line(entrant: Entrant, phases: Sequence[str]) -> str:
+    label = entrant.entry.label
+    if entrant.left_out:
+        return f"{label} is left out of the rounds: {entrant.left_out}"
+    rates = [f"{VERBS[phase]} {entrant.first_rates[phase]:,.0f} images/s" for phase in phases]
+    ready = duration(entrant.seconds_to_get_ready)
+    return f"{label} is ready after {ready}, {' and '.join(rates)}"
+
+
+def _do_round(
+    field: Sequence[Entrant],
+    phases: Sequence[str],
+    number: int,
+    rounds: int,
+    afterwards: Callable[[Entrant], float],
+    progress: BenchProgress,
+) -> None:
+    """Measure each entrant, one after another, so that none is disturbed."""
+    still_there = taking_part(field)
+    for position, entrant in enumerate(still_there, 1):
+        seconds = [other.seconds_of_a_round(phases) for other in still_there]
+        expected = seconds[position - 1]
+        later = sum(seconds[position:]) + (rounds - number) * sum(seconds) + afterwards(field[0])
+        progress.doing(f"{entrant.entry.label}: round {number} of {rounds}")
+        progress.expect(expected, later)
+        deadline = Deadline(SECONDS + TIMES * expected)
+        try:
+            for phase in phases:
+                timing = entrant.measure(phase, entrant.entry.work.pieces(phase), deadline)
+                entrant.rates.setdefault(phase, []).append(timing.rate)
+        except ContestantError as error:
+            _fail(entrant, f"round {number}", error, is_first=entrant is field[0])
+            progress.say(_first_line(entrant, phases))
+    progress.say(f"round {number} of {rounds} is done")
+
+
+def _fail(entrant: Entrant, when: str, error: ContestantError, is_first: bool) -> None:
+    """Leave out who failed.
+
+    Raises:
+      RunError: it is the first, without which nothing is measured.
+    """
+    if is_first:
+        raise RunError(f"{entrant.entry.label}, {when}: {error.reason}") from error
+    entrant.leave_out(f"{when}: {error.reason}")

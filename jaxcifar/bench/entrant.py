@@ -1,0 +1,139 @@
+"""Who takes part in a contest, what was measured of it, and when it is left out."""
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
+from jaxcifar.bench.work import TRAIN, Timing, Work
+
+HOPELESS = 0.1  # of the best rate for the same work; who is slower is left out of the rounds
+# A contestant may take so many times as long as expected, and so many seconds more.
+TIMES, SECONDS = 5, 120
+VERBS = {"train": "trains", "eval": "evaluates"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One who takes part: its name on the screen, its implementation, its work."""
+
+    label: str
+    implementation: str
+    work: Work
+
+
+@dataclasses.dataclass
+class Entrant:
+    """A contestant and what was measured of it.
+
+    Attributes:
+      entry: who it is.
+      contestant: its process.
+      seconds_to_get_ready: from its start until it could take part in rounds.
+      first_rates: images a second of its first steps, by phase.
+      rates: images a second of each round, by phase.
+      left_out: the reason why it takes part in no more rounds; empty if it does.
+      peak_memory: bytes at most; None if its process could not be asked.
+    """
+
+    entry: Entry
+    contestant: Contestant
+    seconds_to_get_ready: float = 0.0
+    first_rates: dict[str, float] = dataclasses.field(default_factory=dict)
+    rates: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    left_out: str = ""
+    peak_memory: int | None = None
+
+    def measure(self, phase: str, pieces: int, deadline: Deadline | None) -> Timing:
+        """Let the contestant train so many steps, or evaluate so many batches.
+
+        Args:
+          phase: one of `work.PHASES`.
+          pieces: steps or batches.
+          deadline: when its process is killed; None to wait for ever.
+
+        Raises:
+          ContestantError: it failed.
+        """
+        method = "train" if phase == TRAIN else "evaluate"
+        return self.contestant.ask(method, pieces, deadline=deadline)
+
+    def seconds_of_a_round(self, phases: Sequence[str]) -> float:
+        """Return the seconds that its next round is expected to take, by the one before."""
+        seconds = 0.0
+        for phase in phases:
+            rates = self.rates.get(phase)
+            rate = rates[-1] if rates else self.first_rates[phase]
+            seconds += self.entry.work.images(phase) / rate
+        return seconds
+
+    def summary(self, phase: str) -> dict[str, Any]:
+        """Return median, lowest and highest rate of the rounds; without rounds, the first rate."""
+        rates = self.rates.get(phase, [])
+        shown = rates or [self.first_rates[phase]] if phase in self.first_rates else []
+        summary = {
+            "images_per_second": float(np.median(shown)) if shown else None,
+            "spread": [min(shown), max(shown)] if shown else None,
+            "rounds": len(rates),
+        }
+        return summary | ({"left_out": self.left_out} if self.left_out else {})
+
+    def leave_out(self, reason: str) -> None:
+        """Let it take part in no more rounds, and end its process."""
+        self.left_out = reason
+        self.ask_for_memory()
+        self.contestant.kill()
+
+    def ask_for_memory(self) -> None:
+        """Set `peak_memory`, unless its process is dead or has not begun to measure."""
+        if self.first_rates:
+            with suppress(ContestantError):
+                deadline = Deadline(SECONDS)
+                self.peak_memory = self.contestant.ask("peak_memory", deadline=deadline)
+
+
+def taking_part(field: Sequence[Entrant]) -> list[Entrant]:
+    """Return the entrants that are not left out."""
+    return [entrant for entrant in field if not entrant.left_out]
+
+
+def patience(work: Work, others: Sequence[Entrant]) -> float | None:
+    """Return the seconds that a contestant may take to get ready.
+
+    Args:
+      work: of the contestant.
+      others: those that came before it.
+
+    Returns:
+      a multiple of what the fastest of the others took, more if the work has more images at a time,
+      and two minutes for what takes one of them longer than another, such as compiling. None
+      without others.
+    """
+    expected = [
+        other.seconds_to_get_ready * max(1.0, work.images_a_step / other.entry.work.images_a_step)
+        for other in taking_part(others)
+    ]
+    return SECONDS + TIMES * min(expected) if expected else None
+
+
+def slowness(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
+    """Return why an entrant is too slow beside others with the same work; empty if it is not."""
+    rivals = [
+        other
+        for other in others
+        if other.entry.work.task == entrant.entry.work.task and phase in other.first_rates
+    ]
+    if not rivals or phase not in entrant.first_rates:
+        return ""
+    best = max(rivals, key=lambda rival: rival.first_rates[phase])
+    rate, best_rate = entrant.first_rates[phase], best.first_rates[phase]
+    if rate >= HOPELESS * best_rate:
+        return ""
+    shown_rate = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return (
+        f"it {VERBS[phase]} {shown_rate} images/s in its first steps, less than a tenth of "
+        f"{best.entry.label}'s {best_rate:,.0f}"
+    )

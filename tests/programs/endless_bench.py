@@ -1,0 +1,32 @@
+"""A bench command whose contestant never gets ready, in a group of processes of its own."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.cli import run_command
+from jaxcifar.bench.contest import compete
+from jaxcifar.bench.entrant import Entry
+from jaxcifar.bench.progress import BenchProgress
+from jaxcifar.bench.work import PHASES, Work
+
+ENDLESS = "import time\n\ntime.sleep(1e6)\n"
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        network = Path(folder, "endless.py")
+        network.write_text(ENDLESS)
+        work = Work(f"{network}:Net", "float32", 4, steps=2, test_images=8, eval_batch=8)
+        with (
+            BenchProgress(Console(), "endless") as progress,
+            compete([Entry("endless", "plain flax", work)], PHASES, 1, progress),
+        ):
+            pass
+
+
+if __name__ == "__main__":
+    os.setpgid(0, 0)
+    run_command(main)
