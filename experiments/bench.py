@@ -20,6 +20,7 @@ from experiments.cli import count, location, run_command, use_huge_pages
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.rates import show
+from jaxcifar.bench.progress import BenchProgress
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import write_text
@@ -135,12 +136,11 @@ def measure_study(
 ) -> None:
     """Add to the figures how fast the rows of a study train."""
     from jaxcifar.bench import measure_programs
-    from jaxcifar.bench.progress import BenchProgress
 
-    runs = {row.name: study.config_of(row, seed=0) for row in study.rows}
-    programs = {run.shared_part(): run for run in runs.values()}
-    images = 128 * min(steps_of(model_of(run)[1], on_cpu) for run in programs.values())
     with BenchProgress(console, options.study.stem) as progress:
+        runs = {row.name: study.config_of(row, seed=0) for row in study.rows}
+        programs = {run.shared_part(): run for run in runs.values()}
+        images = 128 * min(steps_of(model_of(run)[1], on_cpu) for run in programs.values())
         figures["programs"] = measure_programs(runs, images, options.rounds, progress)
     write(options.json, figures)
 
@@ -149,41 +149,51 @@ def measure_networks(
     options: argparse.Namespace, on_cpu: bool, figures: dict[str, Any], console: Console
 ) -> None:
     """Add to the figures how fast networks are trained and evaluated, ours and by others."""
+    for arch in options.arch or ARCHS:
+        with BenchProgress(console, arch) as progress:
+            measure_network(arch, options, on_cpu, figures, progress)
+
+
+def measure_network(
+    arch: str,
+    options: argparse.Namespace,
+    on_cpu: bool,
+    figures: dict[str, Any],
+    progress: BenchProgress,
+) -> None:
+    """Add the figures of one network, and write them as soon as they are measured."""
     from jaxcifar.bench import beyond_steps, measure, measure_at_once, seconds_beyond_steps
-    from jaxcifar.bench.progress import BenchProgress
     from jaxcifar.bench.work import Work
     from jaxcifar.training import network
     from jaxcifar.training.predicting import EVAL_BATCH
 
-    for arch in options.arch or ARCHS:
-        own = getattr(options, "arch_args", {})  # not the recipe's: the twins and peers are plain
-        config = Config.create(arch, dtype=options.dtype or "auto", arch_args=own)
-        model, macs = model_of(config)
-        large = macs > LARGE
-        work = Work(
-            arch=arch,
-            dtype=str(network.dtype(model)),
-            batch_size=options.batch_size or 128,
-            steps=options.steps or steps_of(macs, on_cpu),
-            test_images=500 if on_cpu and large else 2000 if on_cpu else 10_000,
-            eval_batch=EVAL_BATCH,
-            arch_args=config.arch_args,
-        )
-        # A large network fills a device by itself.
-        at_once = [] if large else options.at_once or []
-        peer = options.peer if arch in ARCHS and not own else None  # it knows no other
-        rounds = options.rounds
-        afterwards = partial(seconds_beyond_steps, at_once, rounds)
-        with BenchProgress(console, arch) as progress:
-            measured = measure(work, macs, peer, rounds, progress, afterwards)
-            figures["rows"] += measured["rows"]
-            figures["ratio"][arch] = measured["ratio"]
-            write(options.json, figures)
-            ours = beyond_steps(work, measured["rows"][0]["milliseconds"], progress)
-            ours["peak_flops_per_second"] = measured["peak_flops_per_second"]
-            ours["at_once"] = measure_at_once(work, at_once, rounds, progress)
-            figures["ours"][arch] = ours
-            write(options.json, figures)
+    own = getattr(options, "arch_args", {})  # not the recipe's: the twins and peers are plain
+    config = Config.create(arch, dtype=options.dtype or "auto", arch_args=own)
+    model, macs = model_of(config)
+    large = macs > LARGE
+    work = Work(
+        arch=arch,
+        dtype=str(network.dtype(model)),
+        batch_size=options.batch_size or 128,
+        steps=options.steps or steps_of(macs, on_cpu),
+        test_images=500 if on_cpu and large else 2000 if on_cpu else 10_000,
+        eval_batch=EVAL_BATCH,
+        arch_args=config.arch_args,
+    )
+    # A large network fills a device by itself.
+    at_once = [] if large else options.at_once or []
+    peer = options.peer if arch in ARCHS and not own else None  # it knows no other
+    rounds = options.rounds
+    afterwards = partial(seconds_beyond_steps, at_once, rounds)
+    measured = measure(work, macs, peer, rounds, progress, afterwards)
+    figures["rows"] += measured["rows"]
+    figures["ratio"][arch] = measured["ratio"]
+    write(options.json, figures)
+    ours = beyond_steps(work, measured["rows"][0]["milliseconds"], progress)
+    ours["peak_flops_per_second"] = measured["peak_flops_per_second"]
+    ours["at_once"] = measure_at_once(work, at_once, rounds, progress)
+    figures["ours"][arch] = ours
+    write(options.json, figures)
 
 
 def model_of(config: Config) -> tuple[Any, int]:

@@ -28,9 +28,9 @@ def measure(
       work: what we do.
       macs: multiply-accumulates of one image's forward pass.
       peer: "torch" to let PyTorch take part, in float32 and in bfloat16.
-      rounds: of which the medians are taken.
+      rounds: how often each is measured; the medians are taken.
       progress: shows what is done.
-      afterwards: seconds that what follows is expected to take, such as `seconds_beyond_steps`.
+      afterwards: expects the seconds that the command takes after this, given our figures.
 
     Returns:
       `rows`, ours first, `ratio` and `peak_flops_per_second` (see `docs/performance.md`).
@@ -66,7 +66,7 @@ def measure_programs(
     Args:
       runs: their settings by name, those of a study's rows.
       images: to train on in a round, about.
-      rounds: of which the medians are taken.
+      rounds: how often each is measured; the medians are taken.
       progress: shows what is done.
 
     Returns:
@@ -103,7 +103,7 @@ def measure_programs(
 
 
 def _shortened(names: Sequence[str]) -> str:
-    """Return the first of some names, and how many others there are."""
+    """Return the first name, and how many more there are."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
@@ -138,8 +138,8 @@ def seconds_beyond_steps(at_once: Sequence[int], rounds: int, ours: Entrant) -> 
 
     Args:
       at_once: numbers of runs to train together.
-      rounds: of which medians are taken.
-      ours: measured before.
+      rounds: how often each number is measured.
+      ours: our figures.
     """
     starting, a_round = ours.seconds_to_get_ready, ours.seconds_of_a_round([TRAIN])
     together = sum(starting + rounds * number * a_round for number in at_once)
@@ -147,7 +147,7 @@ def seconds_beyond_steps(at_once: Sequence[int], rounds: int, ours: Entrant) -> 
 
 
 def beyond_steps(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
-    """Measure what a user waits for beside steps: the first one, and a run's bookkeeping.
+    """Measure how long a user waits for the first step, and for a run's bookkeeping.
 
     Args:
       work: what we do.
@@ -155,7 +155,7 @@ def beyond_steps(work: Work, milliseconds: float, progress: BenchProgress) -> di
       progress: shows what is done.
 
     Returns:
-      `ours` of `docs/performance.md`, but for the runs at once and the peak.
+      `ours` of `docs/performance.md`, without the runs at once and the peak.
 
     Raises:
       RunError: ours can't do the work.
@@ -194,7 +194,7 @@ def measure_at_once(
     Args:
       work: what one run does.
       numbers: how many runs there are, once for each number.
-      rounds: of which the medians are taken.
+      rounds: how often each is measured; the medians are taken.
       progress: shows what is done.
 
     Returns:

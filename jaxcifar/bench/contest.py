@@ -1,7 +1,7 @@
 """A contest: contestants get ready one after another, then are measured in turn, in rounds.
 
 A contestant that is much slower than the best, that hangs or that dies is left out of the rounds,
-with the reason: the others are measured all the same.
+with the reason. The rounds go on without it.
 """
 
 import time
@@ -35,18 +35,19 @@ def compete(
     progress: BenchProgress,
     afterwards: Callable[[Entrant], float] = lambda first: 0.0,
 ) -> Iterator[list[Entrant]]:
-    """Measure all entries in turn, and leave those out that hold up the others.
+    """Measure all entries in turn; leave out an entry that holds up the others.
 
     Args:
-      entries: who takes part. The first, which the others are compared with, is never left out;
-        it should be a fast one.
+      entries: the contestants. The first one is never left out. It should be fast, because the time
+        that the others may take depends on it.
       phases: what is measured, of `work.PHASES`.
-      rounds: of which the medians are taken.
+      rounds: how often each entry is measured.
       progress: shows what is done.
-      afterwards: seconds that what follows the contest is expected to take, by the first entrant.
+      afterwards: expects the seconds that the command takes after this contest, given the first
+        entrant.
 
     Yields:
-      the entrants, measured; the processes of those that were not left out are still there.
+      the entrants, all measured. An entrant that was not left out still has its process.
 
     Raises:
       RunError: the first failed.
@@ -79,11 +80,11 @@ def _expected(
     rounds: int,
     afterwards: Callable[[Entrant], float],
 ) -> tuple[float, float]:
-    """Return the seconds that the next entrant's first steps and all after them should take.
+    """Return the seconds expected for the next entrant's first steps, and for all after them.
 
     Args:
-      field: the entrants that are ready, by whose seconds it is judged.
-      waiting: how many come after the next one.
+      field: the entrants that are ready; others are expected to take as long as these did.
+      waiting: how many entrants come after the next one.
       phases: what is measured.
       rounds: how many there will be.
       afterwards: see `compete`.
@@ -96,7 +97,7 @@ def _expected(
 
 
 def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str]) -> None:
-    """Compile and take first steps, within a time that depends on the others'."""
+    """Let an entrant compile and take first steps; leave it out if that takes too long."""
     allowed = patience(entrant.entry.work, others)
     deadline = None if allowed is None else Deadline(allowed)
     began = time.monotonic()
@@ -113,7 +114,10 @@ def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str
 
 
 def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> float:
-    """Measure ever more steps or batches, until they take two seconds or are a whole round."""
+    """Return the images a second of so many steps or batches that they take two seconds.
+
+    A whole round is enough, however short it is.
+    """
     work, pieces = entrant.entry.work, 1
     while True:
         timing = entrant.measure(phase, pieces, deadline)
@@ -125,7 +129,7 @@ def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> floa
 def _leave_out_the_slow(
     field: Sequence[Entrant], phases: Sequence[str], progress: BenchProgress
 ) -> None:
-    """Compare all with the best of all, which may have come last."""
+    """Compare all entrants with the best of all, which may have come last."""
     for entrant in taking_part(field[1:]):
         reasons = [slowness(entrant, field, phase) for phase in phases]
         if reason := next(filter(None, reasons), ""):
@@ -170,10 +174,10 @@ def _do_round(
 
 
 def _fail(entrant: Entrant, when: str, error: ContestantError, is_first: bool) -> None:
-    """Leave out who failed.
+    """Leave out an entrant that failed.
 
     Raises:
-      RunError: it is the first, without which nothing is measured.
+      RunError: it is the first entrant, without which nothing is measured.
     """
     if is_first:
         raise RunError(f"{entrant.entry.label}, {when}: {error.reason}") from error

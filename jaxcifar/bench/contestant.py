@@ -23,7 +23,7 @@ _TORCH_FORMS = {
     "torch compiled": "compiled",
 }
 IMPLEMENTATIONS = ("jaxcifar", "plain flax", *_TORCH_FORMS)
-_SECONDS_TO_END = 30.0  # for a process that was told to end, before it is killed
+_SECONDS_TO_END = 30.0  # after which a process that does not end is killed
 
 
 class ContestantError(RunError):
@@ -127,8 +127,9 @@ class Contestant:
         self._process.join(timeout=_SECONDS_TO_END)
         code = self._process.exitcode
         if code is not None and code < 0:
-            by = signal.Signals(-code).name
-            return f"its process was killed ({by}); is there enough memory?"
+            name = signal.Signals(-code).name
+            hint = "; is there enough memory?" if name == "SIGKILL" else ""
+            return f"its process was ended by {name}{hint}"
         return f"its process ended (exit code {code})"
 
     def seconds_to_first_step(self) -> float:

@@ -1,4 +1,4 @@
-"""Who takes part in a contest, what was measured of it, and when it is left out."""
+"""Entrants of a contest: their figures, and the rules by which they are left out."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ import numpy as np
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.work import TRAIN, Timing, Work
 
-HOPELESS = 0.1  # of the best rate for the same work; who is slower is left out of the rounds
-# A contestant may take so many times as long as expected, and so many seconds more.
+HOPELESS = 0.1  # of the best rate for the same work: a slower entrant is left out of the rounds
+# An entrant may take so many times as long as expected, and so many seconds more.
 TIMES, SECONDS = 5, 120
 VERBS = {"train": "trains", "eval": "evaluates"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One who takes part: its name on the screen, its implementation, its work."""
+    """A contestant to be started: its name on the screen, its implementation, its work."""
 
     label: str
     implementation: str
@@ -27,15 +27,15 @@ class Entry:
 
 @dataclasses.dataclass
 class Entrant:
-    """A contestant and what was measured of it.
+    """A contestant and its figures.
 
     Attributes:
-      entry: who it is.
+      entry: its name and its work.
       contestant: its process.
-      seconds_to_get_ready: from its start until it could take part in rounds.
+      seconds_to_get_ready: seconds from its start until it could take part in rounds.
       first_rates: images a second of its first steps, by phase.
       rates: images a second of each round, by phase.
-      left_out: the reason why it takes part in no more rounds; empty if it does.
+      left_out: the reason why it takes part in no more rounds, or empty.
       peak_memory: bytes at most; None if its process could not be asked.
     """
 
@@ -62,7 +62,7 @@ class Entrant:
         return self.contestant.ask(method, pieces, deadline=deadline)
 
     def seconds_of_a_round(self, phases: Sequence[str]) -> float:
-        """Return the seconds that its next round is expected to take, by the one before."""
+        """Return the seconds expected for the next round, given the rates of the last one."""
         seconds = 0.0
         for phase in phases:
             rates = self.rates.get(phase)
@@ -71,7 +71,13 @@ class Entrant:
         return seconds
 
     def summary(self, phase: str) -> dict[str, Any]:
-        """Return median, lowest and highest rate of the rounds; without rounds, the first rate."""
+        """Return the figures of a phase.
+
+        Returns:
+          `images_per_second` (median) and `spread` (lowest and highest) of the rounds, or else of
+          the first steps, or else None; `rounds`, how many were measured; `left_out`, the reason,
+          if there is one.
+        """
         rates = self.rates.get(phase, [])
         shown = rates or [self.first_rates[phase]] if phase in self.first_rates else []
         summary = {
@@ -101,16 +107,14 @@ def taking_part(field: Sequence[Entrant]) -> list[Entrant]:
 
 
 def patience(work: Work, others: Sequence[Entrant]) -> float | None:
-    """Return the seconds that a contestant may take to get ready.
+    """Return the seconds that an entrant may take to get ready; None if it is the first.
+
+    It may take a multiple of what the fastest of the others took, and two minutes more, because
+    some compile for long. With more images at a time it may take longer in proportion.
 
     Args:
-      work: of the contestant.
-      others: those that came before it.
-
-    Returns:
-      a multiple of what the fastest of the others took, more if the work has more images at a time,
-      and two minutes for what takes one of them longer than another, such as compiling. None
-      without others.
+      work: the work of the entrant.
+      others: the entrants before it.
     """
     expected = [
         other.seconds_to_get_ready * max(1.0, work.images_a_step / other.entry.work.images_a_step)
@@ -120,7 +124,13 @@ def patience(work: Work, others: Sequence[Entrant]) -> float | None:
 
 
 def slowness(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
-    """Return why an entrant is too slow beside others with the same work; empty if it is not."""
+    """Return the reason if an entrant is too slow for its phase, or else an empty text.
+
+    Args:
+      entrant: that is compared.
+      others: the entrants that it is compared with, if their work is the same.
+      phase: one of `work.PHASES`.
+    """
     rivals = [
         other
         for other in others

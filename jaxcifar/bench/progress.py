@@ -1,4 +1,4 @@
-"""What a person sees of the bench: who is measured now, in which round, how long it will take."""
+"""The bench on the screen: the contestant and round measured now, and the time left."""
 
 import time
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.console import Console
 
+from jaxcifar.errors import printable
 from jaxcifar.machine.status import Status, shown
 from jaxcifar.machine.terminal import duration, teller
 
@@ -18,14 +19,14 @@ class BenchProgress:
     def __init__(
         self, console: Console, title: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Show nothing yet: the block of a `with` statement does.
+        """Show nothing yet: only a `with` statement does.
 
         Args:
           console: where to show it.
           title: what is measured, such as a network; each line begins with it.
-          clock: tells the time in seconds.
+          clock: returns the time in seconds.
         """
-        self._console, self._title, self._clock = console, title, clock
+        self._console, self._title, self._clock = console, printable(title), clock
         self._print = teller(console)
         self._exit = ExitStack()
         self._activity = "starting"
@@ -48,7 +49,7 @@ class BenchProgress:
 
     def doing(self, activity: str) -> None:
         """Show another activity from now on."""
-        self._activity, self._activity_began = activity, self._clock()
+        self._activity, self._activity_began = printable(activity), self._clock()
 
     def expect(self, seconds: float, afterwards: float = 0.0) -> None:
         """Show how long everything will take, by a new estimate.

@@ -1,4 +1,4 @@
-"""What is done now, wherever a person looks at it: a terminal, a notebook or a log."""
+"""A status line on a terminal, in a notebook or in a log: what is done now, and how far it is."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ _BAR = " " * 10  # stands for the bar, which is at least that wide
 
 
 class Status(NamedTuple):
-    """What a status line shows; texts have the ranks that `fitted` takes.
+    """The content of a status line.
 
     Attributes:
-      before: texts on the left of the bar.
-      after: texts on the right of the bar.
+      before: texts on the left of the bar, with ranks as `fitted` takes them.
+      after: texts on the right of the bar, likewise.
       done: the part of the work that is done, from 0 to 1.
     """
 

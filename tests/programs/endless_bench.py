@@ -1,6 +1,5 @@
-"""A bench command whose contestant never gets ready, in a group of processes of its own."""
+"""A bench command whose contestant never gets ready."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -28,5 +27,4 @@ def main():
 
 
 if __name__ == "__main__":
-    os.setpgid(0, 0)
     run_command(main)
