@@ -259,14 +259,15 @@ def test_rates_are_compared_for_the_same_work_alone(fake_contest):
 
 
 def test_one_that_hangs_in_its_first_step_is_stopped(fake_contest):
-    field, said, _ = fake_contest({"ours": 8.0, "hangs": 0, "fair": 8.0}, rounds=1)
+    field, said, _ = fake_contest({"ours": 8.0, "quick": 80.0, "hangs": 0, "fair": 8.0}, rounds=1)
     # A step of half a second to compile, 5 of them measured (two seconds at least), a batch twice.
     ours = 0.5 + (0.5 + 2.0) + 1.0 + 1.0
     assert field[0].seconds_to_get_ready == ours
-    assert field[1].left_out == f"first steps: not done after {120 + 5 * ours:.0f} s"
-    assert field[1].summary("train")["images_per_second"] is None
-    assert field[1].peak_memory is None
-    assert field[2].rates == {"train": [8.0], "eval": [8.0]}
+    hangs, fair = field[2:]
+    assert hangs.left_out == f"first steps: not done after {120 + 5 * ours:.0f} s"
+    assert hangs.summary("train")["images_per_second"] is None
+    assert hangs.peak_memory is None
+    assert fair.rates == {"train": [8.0], "eval": [8.0]}
     assert "hangs is left out of the rounds: first steps: not done after" in said
 
 

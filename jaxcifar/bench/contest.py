@@ -38,8 +38,8 @@ def compete(
     """Measure all entries in turn; leave out an entry that holds up the others.
 
     Args:
-      entries: the contestants. The first one is never left out. It should be fast, because the time
-        that the others may take depends on it.
+      entries: the contestants. The first one is never left out, and the time that the others may
+        take depends on it. It should be fast.
       phases: what is measured, of `work.PHASES`.
       rounds: how often each entry is measured.
       progress: shows what is done.
@@ -98,8 +98,7 @@ def _expected(
 
 def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str]) -> None:
     """Let an entrant compile and take first steps; leave it out if that takes too long."""
-    allowed = patience(entrant.entry.work, others)
-    deadline = None if allowed is None else Deadline(allowed)
+    deadline = Deadline(patience(entrant.entry.work, others[0])) if others else None
     began = time.monotonic()
     try:
         for phase in phases:

@@ -106,21 +106,18 @@ def taking_part(field: Sequence[Entrant]) -> list[Entrant]:
     return [entrant for entrant in field if not entrant.left_out]
 
 
-def patience(work: Work, others: Sequence[Entrant]) -> float | None:
-    """Return the seconds that an entrant may take to get ready; None if it is the first.
+def patience(work: Work, first: Entrant) -> float:
+    """Return the seconds that an entrant may take to get ready.
 
-    It may take a multiple of what the fastest of the others took, and two minutes more, because
-    some compile for long. With more images at a time it may take longer in proportion.
+    It may take a multiple of what the first entrant took, and two minutes more, because some
+    compile for long. With more images at a time it may take longer in proportion.
 
     Args:
       work: the work of the entrant.
-      others: the entrants before it.
+      first: the first entrant.
     """
-    expected = [
-        other.seconds_to_get_ready * max(1.0, work.images_a_step / other.entry.work.images_a_step)
-        for other in taking_part(others)
-    ]
-    return SECONDS + TIMES * min(expected) if expected else None
+    times_larger = max(1.0, work.images_a_step / first.entry.work.images_a_step)
+    return SECONDS + TIMES * times_larger * first.seconds_to_get_ready
 
 
 def slowness(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
