@@ -11,12 +11,11 @@ from statistics import fmean
 
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import (
-    SECONDS,
-    TIMES,
     VERBS,
     Entrant,
     Entry,
-    patience,
+    allowed,
+    allowed_to_get_ready,
     slowness,
     taking_part,
 )
@@ -98,7 +97,9 @@ def _expected(
 
 def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str]) -> None:
     """Let an entrant compile and take first steps; leave it out if that takes too long."""
-    deadline = Deadline(patience(entrant.entry.work, others[0])) if others else None
+    deadline = None
+    if others:
+        deadline = Deadline(allowed_to_get_ready(entrant.entry.work, others[0]))
     began = time.monotonic()
     try:
         for phase in phases:
@@ -161,7 +162,7 @@ def _do_round(
         later = sum(seconds[position:]) + (rounds - number) * sum(seconds) + afterwards(field[0])
         progress.doing(f"{entrant.entry.label}: round {number} of {rounds}")
         progress.expect(expected, later)
-        deadline = Deadline(SECONDS + TIMES * expected)
+        deadline = Deadline(allowed(expected))
         try:
             for phase in phases:
                 timing = entrant.measure(phase, entrant.entry.work.pieces(phase), deadline)

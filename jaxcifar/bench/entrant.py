@@ -11,8 +11,7 @@ from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.work import TRAIN, Timing, Work
 
 HOPELESS = 0.1  # of the best rate for the same work: a slower entrant is left out of the rounds
-# An entrant may take so many times as long as expected, and so many seconds more.
-TIMES, SECONDS = 5, 120
+_TIMES_AS_LONG, _SECONDS_MORE = 5, 120
 VERBS = {"train": "trains", "eval": "evaluates"}
 
 
@@ -97,7 +96,7 @@ class Entrant:
         """Set `peak_memory`, unless its process is dead or has not begun to measure."""
         if self.first_rates:
             with suppress(ContestantError):
-                deadline = Deadline(SECONDS)
+                deadline = Deadline(allowed(seconds=0))
                 self.peak_memory = self.contestant.ask("peak_memory", deadline=deadline)
 
 
@@ -106,18 +105,27 @@ def taking_part(field: Sequence[Entrant]) -> list[Entrant]:
     return [entrant for entrant in field if not entrant.left_out]
 
 
-def patience(work: Work, first: Entrant) -> float:
+def allowed(seconds: float) -> float:
+    """Return the seconds after which an entrant is stopped.
+
+    Args:
+      seconds: that it is expected to take.
+    """
+    return _SECONDS_MORE + _TIMES_AS_LONG * seconds
+
+
+def allowed_to_get_ready(work: Work, first: Entrant) -> float:
     """Return the seconds that an entrant may take to get ready.
 
-    It may take a multiple of what the first entrant took, and two minutes more, because some
-    compile for long. With more images at a time it may take longer in proportion.
+    It is expected to take as long as the first entrant. With more images at a time it may take
+    longer in proportion.
 
     Args:
       work: the work of the entrant.
       first: the first entrant.
     """
     times_larger = max(1.0, work.images_a_step / first.entry.work.images_a_step)
-    return SECONDS + TIMES * times_larger * first.seconds_to_get_ready
+    return allowed(times_larger * first.seconds_to_get_ready)
 
 
 def slowness(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:

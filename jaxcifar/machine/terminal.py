@@ -156,16 +156,15 @@ def rewritten(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> It
 
 
 @contextmanager
-def elapsing(console: Console, say: Say, what: str, always: bool = False) -> Iterator[Say]:
+def elapsing(console: Console, say: Say, what: str) -> Iterator[Say]:
     """`never_silent` for work of which only the time it has taken is known.
 
     Args:
-      console: what `say` prints to.
+      console: what `say` prints to; on a terminal nothing is added.
       say: prints a line.
       what: is done.
-      always: on a terminal too, where what does the work shows no progress of its own.
     """
-    if console.is_terminal and not always:
+    if console.is_terminal:
         yield say
         return
     began = time.monotonic()
