@@ -29,6 +29,7 @@ from jaxcifar.settings import (
 )
 
 _MAX_NAME = 120
+_TABLES = ("arch_args", "sources", "imports")
 WEIGHTS = "weights.safetensors"
 
 
@@ -67,6 +68,7 @@ class Config(Fields):
             for kind in NAMED
             if registry.is_own(settings[kind])
         )
+        settings["imports"] = ()  # user code is not loaded yet
         scaled = settings["lr_scale"] != "none"
         settings["base_batch_size"] = by_recipe["batch_size"] if scaled else None
         if settings["init"]:
@@ -86,7 +88,7 @@ class Config(Fields):
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON values."""
         values = dataclasses.asdict(self)
-        tables = {name: dict(values[name] or ()) for name in ("arch_args", "sources")}
+        tables = {name: dict(values[name] or ()) for name in _TABLES}
         return json.loads(json.dumps(values | tables))  # with lists for tuples
 
     def to_json(self) -> str:
@@ -111,9 +113,10 @@ class Config(Fields):
             if settings["lr_scale"] != "none":  # what it was measured by was not always said
                 base = defaults(settings["arch"], settings["recipe"])["batch_size"]
                 settings.setdefault("base_batch_size", base)
-            for name in ("arch_args", "sources"):
+            for name in _TABLES:
                 settings[name] = frozen(settings.get(name) or {})
-            for kind, digest in settings["sources"]:
+            for key, digest in (*settings["sources"], *settings["imports"]):
+                kind = key.partition(": ")[0]
                 if kind not in NAMED or not isinstance(digest, str):
                     raise ValueError(f"sources: {kind} is none of {', '.join(NAMED)}")
             return cls(**settings)
@@ -127,9 +130,13 @@ class Config(Fields):
         """
         values = dataclasses.asdict(self)
         own, sources = values.pop("arch_args"), values.pop("sources") or ()
+        imports = values.pop("imports") or ()
         values |= {kind: re.sub(r".*[/\\]", "", values[kind]) for kind, _ in sources}
         values["init"] = Path(values["init"]).name
         digests = {f"SHA-256 of {values[kind]}": digest for kind, digest in sources}
+        for key, digest in imports:
+            kind, _, file = key.partition(": ")
+            digests[f"SHA-256 of {file}, imported by {values[kind]}"] = digest
         named = {name if name not in values else f"network's {name}": v for name, v in own}
         return values | named | digests
 

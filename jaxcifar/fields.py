@@ -49,6 +49,8 @@ class Fields:
 
     Attributes:
       sources: SHA-256 of the files of somebody's own code, `((field, digest), ...)`.
+      imports: SHA-256 of each file that user code imports and `sources` does not cover,
+        `(("field: path", digest), ...)`; known once that code is loaded (`user_code.py`).
       base_batch_size: the recipe's, which the learning rate is meant for, where `lr_scale` asks.
       init_sha256: that of the weights that training starts from.
       data_sha256: that of the images, where the data set's name does not say which they are.
@@ -133,6 +135,7 @@ class Fields:
     )
     seed: int = _option("seed of weights, order, augmentation and dropout", _SEED, array=0)
     sources: tuple[tuple[str, str], ...] | None = _derived()
+    imports: tuple[tuple[str, str], ...] | None = _derived()
     base_batch_size: int | None = _derived(array=lambda _: None)
     init_sha256: str | None = _derived(array=lambda _: None)
     data_sha256: str | None = _derived()

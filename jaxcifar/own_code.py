@@ -4,40 +4,45 @@ The same mechanism loads our own entries. Only what a person names is ever loade
 folder of a run holds.
 """
 
-import ast
 import hashlib
 import importlib
 import importlib.util
-import inspect
-import linecache
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
 
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.registry import entry, is_own
+from jaxcifar.user_files import imported_from_beside
+from jaxcifar.user_imports import UserCode
+from jaxcifar.user_program import cell_source, content_of, module_of_file
 
 _MAX_SOURCE_BYTES = 2**20
 _MAX_SOURCES = 100
+_codes: dict[tuple[str, str | None], UserCode] = {}  # by file or module, and by digest
 
 
-def load(kind: str, name: str) -> Any:
-    """The object that a name stands for: a class or a function.
+def load(kind: str, name: str, sha256: str | None = None) -> Any:
+    """Return the class or function that a name stands for.
+
+    Args:
+      kind: the field of `Config` that names it.
+      name: the field's value.
+      sha256: `digest` of the user code that is meant; None for the code as it is now.
 
     Raises:
-      UsageError: there is none, or its file fails; one line with file and line number.
+      UsageError: there is none, or its file fails or is another one; one line with file and line.
     """
     constructor = entry(kind, name).constructor
     where, _, attribute = constructor.rpartition(":")
     with telling_of_own_code((kind, name)):
-        if where.endswith(".py"):
-            module = _module_of(Path(where), digest(kind, name))
+        if is_own(name):
+            module = _code(kind, name, sha256).module()
         else:
             module = importlib.import_module(where)
     try:
@@ -47,37 +52,6 @@ def load(kind: str, name: str) -> Any:
             f"--{kind} {name}: no {attribute} there; {where} defines "
             f"{', '.join(_public(module)) or 'nothing'}"
         ) from None
-
-
-@cache
-def _module_of(path: Path, sha256: str) -> ModuleType:
-    """The module in a file with this content; once, so that its classes are the same ones."""
-    name = f"own_{path.stem}_{sha256[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look for it
-    try:
-        with _importing_from(path.resolve().parent):
-            spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    """Let a file import what lies beside it, which no other file gets to see."""
-    before = dict(sys.modules)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in sys.modules.keys() - before.keys():
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and Path(file).resolve().is_relative_to(folder) and not name.startswith("own_"):
-                del sys.modules[name]
 
 
 def _public(module: ModuleType) -> list[str]:
@@ -90,7 +64,7 @@ def _public(module: ModuleType) -> list[str]:
 
 
 def sources(kind: str, name: str) -> dict[str, bytes]:
-    """The files that somebody else's entry is defined in: its own, and what it imports from beside.
+    """Return the files that `digest` is of: the user's own, and what lies beside and is imported.
 
     Returns:
       path -> content; the paths are relative to the folder of the first, its own.
@@ -99,10 +73,10 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
       UsageError: one can't be read, or is no text of a program.
     """
     where, _, attribute = name.rpartition(":")
-    path = Path(where) if where.endswith(".py") else _file_of(kind, name, where)
+    path = _file_of(kind, name)
     if path is None:  # a notebook's cell
         with telling_of_own_code((kind, name)):
-            return {f"{attribute}.py": _cell_source(_found(where, attribute)).encode()}
+            return {f"{attribute}.py": cell_source(getattr(sys.modules[where], attribute)).encode()}
     found: dict[str, bytes] = {}
     waiting = [path]
     while waiting:
@@ -110,44 +84,22 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
         known = Path(os.path.relpath(file, path.parent)).as_posix()  # is hashed
         if known not in found:
             found[known] = _read(kind, name, file)
-            waiting += _imported_from_beside(file, found[known])
+            waiting += imported_from_beside(file, found[known])
         if len(found) > _MAX_SOURCES:
             raise UsageError(f"--{kind} {name}: imports more than {_MAX_SOURCES} files beside it")
     return found
-
-
-def _found(module: str, attribute: str) -> Any:
-    return getattr(sys.modules[module], attribute)
-
-
-def _cell_source(value: Any) -> str:
-    """The source of what a notebook's cell defines.
-
-    `inspect` knows that of functions there. Of a class it asks for the module's file, and a
-    notebook is none; so the cell is found by a function of the class.
-
-    Raises:
-      OSError: it is not known.
-    """
-    if not isinstance(value, type):
-        return inspect.getsource(value)
-    for member in vars(value).values():
-        code = getattr(inspect.unwrap(member), "__code__", None) if callable(member) else None
-        cell = "".join(linecache.getlines(code.co_filename)) if code else ""
-        with suppress(SyntaxError):
-            for node in ast.walk(ast.parse(cell)):
-                if isinstance(node, ast.ClassDef) and node.name == value.__name__:
-                    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-                    return "".join(cell.splitlines(keepends=True)[first - 1 : node.end_lineno])
-    raise OSError("its source is not known; define it in a cell, or in a file")
 
 
 def _read(kind: str, name: str, path: Path) -> bytes:
     try:
         if not path.is_file():
             raise UsageError(f"--{kind} {name}: no such file as {path}")
-        with path.open("rb") as file:
-            content = file.read(_MAX_SOURCE_BYTES + 1)
+        in_program = name.rpartition(":")[0] in sys.modules and module_of_file(path)
+        if in_program:
+            content = content_of(in_program)
+        else:
+            with path.open("rb") as file:
+                content = file.read(_MAX_SOURCE_BYTES + 1)
     except OSError as error:
         raise UsageError(f"--{kind} {name}: {path} can't be read ({error.strerror})") from error
     if len(content) > _MAX_SOURCE_BYTES:
@@ -155,45 +107,92 @@ def _read(kind: str, name: str, path: Path) -> bytes:
     return content
 
 
-def _imported_from_beside(path: Path, content: bytes) -> list[Path]:
-    """Files in a file's own folder that its import statements name."""
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError):
-        return []  # told with its line when it is loaded
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.partition(".")[0])
-    beside = []
-    for name in sorted(names - {__name__.partition(".")[0]}):
-        module, package = path.parent / f"{name}.py", path.parent / name
-        if module.is_file():
-            beside.append(module)
-        elif (package / "__init__.py").is_file():
-            beside += sorted(package.rglob("*.py"))
-    return beside
-
-
-def _file_of(kind: str, name: str, module: str) -> Path | None:
-    if module in sys.modules:
-        file = getattr(sys.modules[module], "__file__", None)
+def _file_of(kind: str, name: str) -> Path | None:
+    """Return the user's file; None if a notebook's cell takes its place."""
+    where = name.rpartition(":")[0]
+    if where.endswith(".py"):
+        return Path(where)
+    if where in sys.modules:
+        file = getattr(sys.modules[where], "__file__", None)
         return Path(file) if file else None
     with telling_of_own_code((kind, name)):
-        spec = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(where)
     if spec is None or not spec.origin:
-        raise UsageError(f"--{kind} {name}: no module {module}; a file is named FILE.py:NAME")
+        raise UsageError(f"--{kind} {name}: no module {where}; a file is named FILE.py:NAME")
     return Path(spec.origin)
 
 
 def digest(kind: str, name: str) -> str:
-    """SHA-256 (hex) of the one file of `sources`; of a list of their digests if there are more."""
-    digests = {file: _sha256(content) for file, content in sources(kind, name).items()}
+    """Return the SHA-256 (hex) of the user code as it is now, which `load` then takes.
+
+    It is that of the one file of `sources`, or of a list of their digests if there are more.
+    """
+    where, _, attribute = name.rpartition(":")
+    files = sources(kind, name)
+    digests = {file: _sha256(content) for file, content in files.items()}
     if len(digests) == 1:
-        return next(iter(digests.values()))
-    return _sha256("".join(f"{d}  {file}\n" for file, d in sorted(digests.items())).encode())
+        [sha256] = digests.values()
+    else:
+        lines = "".join(f"{d}  {file}\n" for file, d in sorted(digests.items()))
+        sha256 = _sha256(lines.encode())
+    code = _codes.get((where, sha256))
+    module = sys.modules.get(where)
+    if code is None or module is not None or code.has_changed():
+        main = _file_of(kind, name) or Path(f"{attribute}.py")
+        _codes[where, sha256] = UserCode(where, main, files, module)
+    return sha256
+
+
+def _code(kind: str, name: str, sha256: str | None) -> UserCode:
+    where = name.rpartition(":")[0]
+    if (where, sha256) not in _codes:
+        now = digest(kind, name)
+        if sha256 not in (None, now):
+            raise UsageError(f"--{kind} {name}: has been edited since; start anew")
+        sha256 = now
+    return _codes[where, sha256]
+
+
+def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
+    """Return the SHA-256 (hex) of each file that the code imports and `digest` is not of.
+
+    Returns:
+      path -> digest; the paths are relative to the folder of the user's file.
+
+    Raises:
+      UsageError: the code can't be loaded, or is no longer what `sha256` says.
+    """
+    with telling_of_own_code((kind, name)):
+        read = _code(kind, name, sha256).imports()
+    return {file: _sha256(content) for file, content in sorted(read.items())}
+
+
+def imports_on_disk(kind: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
+    """Return the digests that `imports` would give for these files; None for one that is gone."""
+    main = _file_of(kind, name)
+    folder = os.path.realpath(main.parent) if main else os.path.realpath(".")
+    digests: dict[str, str | None] = {}
+    for file in files:
+        digests[file] = None
+        with suppress(OSError):
+            digests[file] = _sha256(Path(folder, file).read_bytes())
+    return digests
+
+
+def copies(kind: str, name: str, sha256: str) -> dict[str, bytes]:
+    """Return all files that the code was loaded from, by their paths in a folder for copies."""
+    code = _code(kind, name, sha256)
+    copied = dict(code.files)
+    for file, content in code.imports().items():
+        if len(content) <= _MAX_SOURCE_BYTES:  # a compiled library stays where it is
+            copied[_inside(file)] = content
+    return copied
+
+
+def _inside(file: str) -> str:
+    """Return a path inside of the folder for copies: `(up)/lib/x.py` for `../lib/x.py`."""
+    parts = PurePath(file).relative_to(PurePath(file).anchor).parts
+    return "/".join("(up)" if part == ".." else part for part in parts)
 
 
 def _sha256(content: bytes) -> str:
@@ -224,12 +223,12 @@ def telling_of_own_code(*named: tuple[str, str]) -> Iterator[None]:
 
 
 def _where(name: str, error: BaseException) -> str:
-    """File and line of the innermost frame in their folder, if it is on the way."""
+    """Return file and line of the innermost frame in the user's folder, if there is one."""
     where = name.rpartition(":")[0]
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
-    module = sys.modules.get(where)
-    file = Path(where if where.endswith(".py") else getattr(module, "__file__", None) or where)
+    mains = [code.main for of, code in _codes.items() if of[0] == where] or [Path(where)]
+    folder = mains[-1].resolve().parent
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if Path(f.filename).resolve().parent == file.resolve().parent]
+    theirs = [frame for frame in frames if Path(frame.filename).resolve().parent == folder]
     return f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""

@@ -10,7 +10,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.recipes import COMMON, OWN, RECIPES
 
 # Fields that follow from others.
-DERIVED = ("sources", "base_batch_size", "init_sha256", "data_sha256")
+DERIVED = ("sources", "imports", "base_batch_size", "init_sha256", "data_sha256")
 NAMED = ("arch", "optimizer", "schedule", "augmentation")  # fields that name somebody's own code
 
 # Settings that have no effect beside some value of another: it, that value, they, how it is told.
@@ -67,7 +67,7 @@ def typed(where: str, settings: Mapping[str, Any], config: type) -> dict[str, An
             raise UsageError(f"{where}: {name} is no setting; {meant}they are {', '.join(fields)}")
         if value is None and name in DERIVED:
             continue
-        if name in ("arch_args", "sources"):
+        if name in ("arch_args", "sources", "imports"):
             kinds: Iterable[type] = (dict,)
         else:
             kinds = get_args(fields[name]) or (fields[name],)

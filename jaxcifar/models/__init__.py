@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import psutil
 from flax import linen as nn
 
-from jaxcifar import own_code, registry
+from jaxcifar import own_code, registry, user_code
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.settings import spelled
@@ -40,7 +40,7 @@ def create_model(
     Raises:
       UsageError: there is no such network, or it takes no such arguments; in one line.
     """
-    constructor = own_code.load("arch", config.arch)
+    constructor = user_code.load(config, "arch")
     if not callable(constructor):
         raise UsageError(f"--arch {config.arch}: is no Flax module, nor a function that gives one")
     defaults = _arguments(constructor)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from jaxcifar import own_code
+from jaxcifar import user_code
 from jaxcifar.config import WEIGHTS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked, remove, remove_partial, replacing, write_text
@@ -101,12 +101,8 @@ class RunFolder:
             self.anew = False
         if not self.begun:
             write_text(self.config, config.to_json())
-        for kind, _ in config.sources or ():
-            self._keep_sources(kind, getattr(config, kind))
-
-    def _keep_sources(self, kind: str, name: str) -> None:
-        for file, content in own_code.sources(kind, name).items():
-            copy = self.sources / kind / file
+        for file, content in user_code.copies(config).items():
+            copy = self.sources / file
             if not copy.exists():
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(copy) as written:
@@ -142,20 +138,23 @@ class RunFolder:
                     "empty or new folder"
                 )
         elif not overwrite:
-            differing = self.read_config().differences(config)
+            there = self.read_config()
+            differing = there.differences(user_code.with_imports_of(config, there))
             if config.data_sha256 is None:
-                differing.pop("data_sha256", None)  # not looked at yet; see `require_images`
+                differing.pop("data_sha256", None)  # not looked at yet; see `require_same`
             self._refuse(differing)
 
-    def require_images(self, config: Config) -> None:
-        """Refuse a run that was begun on other images than those that `config` says.
+    def require_same(self, config: Config) -> None:
+        """Refuse a run that was begun on other images, or with other imports of its user code.
+
+        Args:
+          config: `Setup.config_of` the run.
 
         Raises:
           UsageError: it was.
           RunError: its config can't be read.
         """
-        there, asked = self.read_config().data_sha256, config.data_sha256
-        self._refuse({"data_sha256": (there, asked)} if there != asked else {})
+        self._refuse(self.read_config().differences(config))
 
     def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
         if differing:

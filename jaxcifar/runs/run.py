@@ -83,7 +83,7 @@ class Run:
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
         if begun := self._folder.begun:
-            self._folder.require_images(config)
+            self._folder.require_same(config)
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
         setup.compile_ahead(self.hp)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxcifar import own_code, registry
+from jaxcifar import registry, user_code
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
@@ -44,13 +44,13 @@ def make_program(
         raise UsageError(
             f"--batch-size {config.batch_size}: more than the {train_examples} training images"
         )
-    dtype, code = compute_dtype(config, devices[0]), dict(config.sources or ()).get("arch")
+    dtype = compute_dtype(config, devices[0])
     # A CPU is fast at products of bfloat16, but slow at all else in it.
     products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
     return Program(
         model=create_model(config, num_classes, jnp.float32 if products_only else dtype, AXIS),
-        optimizer=own_code.load("optimizer", config.optimizer),
-        augmentation=own_code.load("augmentation", config.augmentation),
+        optimizer=user_code.load(config, "optimizer"),
+        augmentation=user_code.load(config, "augmentation"),
         averages=config.average > 0,
         small_size=config.small_size if config.small_size < 32 else None,
         batch_size=config.batch_size,
@@ -58,7 +58,10 @@ def make_program(
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         axis=AXIS,
         operands=dtype if products_only else None,
-        identity=(config.arch, code, config.arch_args, config.dropout, num_classes, dtype),
+        identity=(
+            *(config.arch, config.arch_args, user_code.digests(config, "arch")),
+            *(config.dropout, num_classes, dtype),
+        ),
     )
 
 
@@ -131,12 +134,14 @@ class Setup:
                 "the config with dataset=dataset.name, data_sha256=dataset.sha256"
             )
         train_examples, classes = len(dataset.train.labels), dataset.num_classes
-        program = make_program(config, classes, train_examples, devices or jax.devices())
-        if config.sources or config.alters_network:  # ours, as they are, need no seconds of tracing
-            check_model(config, network.alone(program.model), classes)
-        together = Together(program, at_once)
-        hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
-        check_training(config, together, hp, dataset.train)
+        with user_code.refusing_late_imports(config):
+            program = make_program(config, classes, train_examples, devices or jax.devices())
+            # Our own networks, as they are, need no seconds of tracing.
+            if config.sources or config.alters_network:
+                check_model(config, network.alone(program.model), classes)
+            together = Together(program, at_once)
+            hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+            check_training(config, together, hp, dataset.train)
         return together
 
     @property
@@ -145,9 +150,9 @@ class Setup:
         return self.together.program
 
     def config_of(self, config: Config) -> Config:
-        """The config of a run on these images: it says which they are."""
+        """Return the config of a run with the digests of these images and of all its user code."""
         digest = None if self.dataset.is_known else self.dataset.sha256
-        return dataclasses.replace(config, data_sha256=digest)
+        return dataclasses.replace(user_code.with_imports(config), data_sha256=digest)
 
     def title(self, config: Config) -> str:
         """What pictures of a run on these images are called."""

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcifar import own_code
+from jaxcifar import own_code, user_code
 from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
@@ -159,3 +159,24 @@ def _require_same_code(path: Path, copies: Path | None, config: Config) -> None:
             raise UsageError(
                 f"{path}: {name} has been edited since; the run was trained from {where}"
             )
+    _require_same_imports(path, copies, config, user_code.with_imports_of(config, config))
+
+
+def _require_same_imports(path: Path, copies: Path | None, config: Config, now: Config) -> None:
+    """Refuse imports that are no longer what the user code was trained with.
+
+    Args:
+      path: of the run or the file of weights.
+      copies: folder in which the run keeps what it was trained from.
+      config: names the imports, and their digests; not if an older version of jaxcifar wrote it.
+      now: the same with the digests of what is there now.
+    """
+    if not config.imports:
+        return
+    for key, _ in sorted({*config.imports} ^ {*(now.imports or ())}):
+        kind, _, file = key.partition(": ")
+        where = f"what is now in {copies / kind}" if copies else "another version of it"
+        raise UsageError(
+            f"{path}: {file}, which {getattr(config, kind)} imports, is gone or has been edited "
+            f"since; the run was trained from {where}"
+        )

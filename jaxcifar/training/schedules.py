@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxcifar import own_code, registry
+from jaxcifar import own_code, registry, user_code
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 
@@ -84,7 +84,7 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
 def _factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
     takes = registry.entry("schedule", config.schedule).takes
     options = {name: getattr(config, name) for name in takes}
-    schedule: Callable[..., float] = own_code.load("schedule", config.schedule)
+    schedule: Callable[..., float] = user_code.load(config, "schedule")
     rise = warmup(round(config.warmup * total))
     left = total - len(rise)
     with own_code.telling_of_own_code(("schedule", config.schedule)):

@@ -1,0 +1,94 @@
+"""The user code of a `Config`: loaded as its digest says, and all that it imports."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxcifar import own_code
+from jaxcifar.config import Config
+from jaxcifar.errors import UsageError
+from jaxcifar.user_files import is_users
+from jaxcifar.user_loader import is_hashed, late_import
+
+
+def load(config: Config, kind: str) -> Any:
+    """Return the class or function that a field of a config names.
+
+    Raises:
+      UsageError: there is none, or its file fails or has been edited since; in one line.
+    """
+    digests = dict(config.sources or ())
+    return own_code.load(kind, getattr(config, kind), digests.get(kind))
+
+
+def digests(config: Config, kind: str) -> tuple[str, ...]:
+    """Return the digests of the user code that a field names, which is loaded; empty for ours."""
+    sources = dict(config.sources or ())
+    if kind not in sources:
+        return ()
+    imported = own_code.imports(kind, getattr(config, kind), sources[kind])
+    return sources[kind], *imported.values()
+
+
+def with_imports(config: Config) -> Config:
+    """Return the config with the digests of what its user code imports, which is loaded for it.
+
+    Raises:
+      UsageError: it can't be loaded, or has been edited since; in one line.
+    """
+    imported = {
+        f"{kind}: {file}": digest
+        for kind, sha256 in config.sources or ()
+        for file, digest in own_code.imports(kind, getattr(config, kind), sha256).items()
+    }
+    return dataclasses.replace(config, imports=tuple(sorted(imported.items())))
+
+
+def with_imports_of(config: Config, there: Config) -> Config:
+    """Return the config with the digests that the imports of another one have on disk now.
+
+    So two configs can be compared before any user code is loaded.
+    """
+    named: dict[str, list[str]] = {}
+    for key, _ in there.imports or ():
+        kind, _, file = key.partition(": ")
+        named.setdefault(kind, []).append(file)
+    now = {
+        f"{kind}: {file}": digest or "no file"
+        for kind, _ in config.sources or ()
+        for file, digest in own_code.imports_on_disk(
+            kind, getattr(config, kind), named.get(kind, ())
+        ).items()
+    }
+    return dataclasses.replace(config, imports=tuple(sorted(now.items())))
+
+
+@contextmanager
+def refusing_late_imports(config: Config) -> Iterator[None]:
+    """Refuse user modules that come in while code runs which has been loaded and hashed.
+
+    An `importlib.import_module` within a function brings them. Import statements there are followed
+    when the code is loaded.
+
+    Raises:
+      UsageError: there are such modules.
+    """
+    before = set(sys.modules)
+    yield
+    for name in sys.modules.keys() - before if config.sources else ():
+        spec = getattr(sys.modules[name], "__spec__", None)
+        if is_users(spec) and not is_hashed(spec):
+            del sys.modules[name]
+            whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
+            raise UsageError(f"{whose}: {late_import(spec.origin)}")
+
+
+def copies(config: Config) -> dict[str, bytes]:
+    """Return the files of a config's user code, by their paths in the folder `sources`."""
+    return {
+        f"{kind}/{file}": content
+        for kind, sha256 in config.sources or ()
+        for file, content in own_code.copies(kind, getattr(config, kind), sha256).items()
+    }

@@ -1,0 +1,46 @@
+"""Running the bytes of user code that were read and hashed, whatever lies on the disk by then."""
+
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import Any
+
+
+class HashedLoader(SourceFileLoader):
+    """A loader of a source file whose content is given; it uses no .pyc file.
+
+    Args:
+      name: of the module.
+      path: of the file, for messages.
+      content: of the file.
+      names: what the module has for `builtins`.
+    """
+
+    def __init__(self, name: str, path: str, content: bytes, names: dict[str, Any]) -> None:
+        super().__init__(name, path)
+        self._content, self._names = content, names
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the compiled module."""
+        return self.source_to_code(self._content, self.path)
+
+    def get_data(self, path: str) -> bytes:
+        """Return the content of the module's file, or of a file beside it."""
+        return self._content if path == self.path else super().get_data(path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module."""
+        module.__builtins__ = self._names
+        super().exec_module(module)
+
+
+def is_hashed(spec: ModuleSpec) -> bool:
+    """Return whether a module was loaded by a `HashedLoader`."""
+    return isinstance(spec.loader, HashedLoader)
+
+
+def late_import(file: str | None) -> str:
+    """Return what to say of an import that comes when the code's digests are taken."""
+    return (
+        f"imports {file} only while it runs, too late for its content to be part of the config; "
+        "import it at the top of the file"
+    )
