@@ -153,6 +153,11 @@ def _code(kind: str, name: str, sha256: str | None) -> UserCode:
     return _codes[where, sha256]
 
 
+def is_read(kind: str, name: str, sha256: str) -> bool:
+    """Return whether this process has read the code of that digest."""
+    return (name.rpartition(":")[0], sha256) in _codes
+
+
 def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
     """Return the SHA-256 (hex) of each file that the code imports and `digest` is not of.
 

@@ -9,7 +9,7 @@ from typing import Any
 from jaxcifar import own_code
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.user_files import is_users
+from jaxcifar.user_files import file_of, is_users
 from jaxcifar.user_loader import is_hashed, late_import
 
 
@@ -30,6 +30,13 @@ def digests(config: Config, kind: str) -> tuple[str, ...]:
         return ()
     imported = own_code.imports(kind, getattr(config, kind), sources[kind])
     return sources[kind], *imported.values()
+
+
+def is_loaded(config: Config) -> bool:
+    """Return whether this process holds the user code that a config was trained with."""
+    named = [(kind, getattr(config, kind), sha256) for kind, sha256 in config.sources or ()]
+    held = all(own_code.is_read(*code) for code in named)
+    return held and with_imports(config).imports == config.imports
 
 
 def with_imports(config: Config) -> Config:
@@ -77,12 +84,15 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
     """
     before = set(sys.modules)
     yield
-    for name in sys.modules.keys() - before if config.sources else ():
-        spec = getattr(sys.modules[name], "__spec__", None)
-        if is_users(spec) and not is_hashed(spec):
-            del sys.modules[name]
-            whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
-            raise UsageError(f"{whose}: {late_import(spec.origin)}")
+    if not config.sources:
+        return
+    new = {name: getattr(sys.modules[name], "__spec__", None) for name in {*sys.modules} - before}
+    late = {name: spec for name, spec in new.items() if is_users(spec) and not is_hashed(spec)}
+    for name in late:
+        del sys.modules[name]
+    if files := sorted(filter(None, map(file_of, late.values()))):
+        whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
+        raise UsageError(f"{whose}: {late_import(files[0])}")
 
 
 def copies(config: Config) -> dict[str, bytes]:

@@ -38,7 +38,7 @@ def is_hashed(spec: ModuleSpec) -> bool:
     return isinstance(spec.loader, HashedLoader)
 
 
-def late_import(file: str | None) -> str:
+def late_import(file: str) -> str:
     """Return what to say of an import that comes when the code's digests are taken."""
     return (
         f"imports {file} only while it runs, too late for its content to be part of the config; "

@@ -51,7 +51,15 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
     return members[0] if len(members) == 1 else Ensemble.of(members)
 
 
-def _load(path: Path, data_dir: str | Path | None) -> Classifier:
+def just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
+    """Return the classifier of a run that this process has done or opened just now.
+
+    User code is what was loaded for that, even if its files have been edited since.
+    """
+    return _load(path, data_dir, code_is_loaded=True)
+
+
+def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False) -> Classifier:
     folder = RunFolder(path)
     if not path.is_dir():
         return _of_file(Path(os.path.realpath(path)))
@@ -63,7 +71,8 @@ def _load(path: Path, data_dir: str | Path | None) -> Classifier:
             raise UsageError(f"{path}: a run that is not finished: its own command goes on with it")
         raise UsageError(f"{path}: no run here{run_inside(path)}")
     config = folder.read_config(_AS_IT_WAS)
-    _require_same_code(path, folder.sources, config)
+    if not (code_is_loaded and user_code.is_loaded(config)):
+        _require_same_code(path, folder.sources, config)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)
         return _classifier(folder.weights, config, {**card, **result}, arrays)

@@ -24,7 +24,7 @@ from jaxcifar.runs.fit import fit
 from jaxcifar.runs.task import Task
 from jaxcifar.settings import frozen
 from jaxcifar.trained.classifier import Classifier
-from jaxcifar.trained.load import load
+from jaxcifar.trained.load import just_trained
 
 _SET_BY_US = ("parent", "name", "num_classes", "dtype", "axis_name")
 Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
@@ -80,7 +80,7 @@ def train(
         return load_dataset(config, Path(data_dir or default_data_dir()), teller(console))
 
     fit(Task(config, path, overwrite=overwrite), images, console)
-    return load(path, data_dir=data_dir)
+    return just_trained(path, data_dir)
 
 
 def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:
