@@ -21,7 +21,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
-from jaxcifar.trained.load import load
+from jaxcifar.trained.load import just_trained, load
 
 SMALL = {"dataset": "shapes10", "batch_size": 32, "epochs": 1}
 NETWORK = """
@@ -301,6 +301,18 @@ def test_an_edited_helper_is_refused_by_the_same_command_and_by_load(run):
     finally:
         helper.write_text("WIDTH = 4\n")
     load(folder / "run")
+
+
+def test_an_edit_while_a_network_trains_does_not_take_its_classifier_away(run):
+    """`jaxcifar.train` gives the classifier of what was trained, and a later `load` looks again."""
+    folder, _, _ = run
+    (folder / "net.py").write_text(NETWORK + "\n")
+    try:
+        assert just_trained(folder / "run", None).class_names[0] == "a"
+        with pytest.raises(UsageError, match=r"net.py:Net has been edited since"):
+            load(folder / "run")
+    finally:
+        (folder / "net.py").write_text(NETWORK)
 
 
 def test_a_run_of_an_older_version_is_read_and_not_gone_on_with(run):
