@@ -16,7 +16,7 @@ from typing import Any
 from jaxcifar.errors import UsageError
 from jaxcifar.user_files import file_of, imported_names, is_users
 from jaxcifar.user_loader import HashedLoader, late_import
-from jaxcifar.user_program import content_of
+from jaxcifar.user_program import content_of, modules_used
 
 _MOST_FILES = 1000
 _LOCK = threading.RLock()  # `sys.modules` and `sys.meta_path` belong to the whole process
@@ -119,14 +119,21 @@ class UserCode:
         while waiting:
             file, package = waiting.pop()
             done.add(file)
-            content = self._given.get(file) or self._read.get(file, b"")
-            names = imported_names(content, package) if file.endswith(".py") else ()
+            names = self._names_in(file, package) if file.endswith(".py") else ()
             for name in dict.fromkeys(part for full in names for part in _parents(full)):
                 spec = self._spec_of(name)
                 imported = spec and file_of(spec)
                 if imported and os.path.realpath(imported) not in done:
                     self._include(imported, sys.modules.get(name))
                     waiting.append((os.path.realpath(imported), spec.parent))
+
+    def _names_in(self, file: str, package: str) -> Iterator[str]:
+        """Yield the names of the modules that a file, or a notebook's cell, may use."""
+        content = self._given.get(file) or self._read.get(file, b"")
+        yield from imported_names(content, package)
+        is_cell = self._module is not None and getattr(self._module, "__file__", None) is None
+        if is_cell and file == os.path.realpath(self.main):
+            yield from modules_used(content, vars(self._module))
 
     def _spec_of(self, name: str) -> ModuleSpec | None:
         """Return the spec of a user's module; None for other modules and for what is no module."""

@@ -5,7 +5,7 @@ import inspect
 import linecache
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -68,6 +68,21 @@ def cell_source(value: Any) -> str:
                     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
                     return "".join(cell.splitlines(keepends=True)[first - 1 : node.end_lineno])
     raise OSError("its source is not known; define it in a cell, or in a file")
+
+
+def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the modules that the names in a notebook's cell come from.
+
+    Args:
+      source: text of the cell, or of a class or function in it.
+      namespace: what is defined in the notebook, the imports of its other cells included.
+    """
+    for node in ast.walk(ast.parse(source)):
+        value = namespace.get(node.id) if isinstance(node, ast.Name) else None
+        module = value.__name__ if isinstance(value, ModuleType) else None
+        module = module or getattr(value, "__module__", None)
+        if isinstance(module, str):
+            yield module
 
 
 def _identity(module: ModuleType) -> Any:

@@ -3,9 +3,11 @@
 import hashlib
 import importlib
 import json
+import linecache
 import os
 import py_compile
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -228,6 +230,23 @@ def test_a_module_of_the_program_is_taken_as_it_was_imported(tmp_path, monkeypat
     importlib.reload(module)
     assert Config.create("of_program:Net").sources != config.sources
     for name in ("of_program", "lib", "lib.helper"):
+        sys.modules.pop(name)
+
+
+def test_what_a_notebooks_other_cells_import_belongs_to_its_network(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, lib__helper="VALUE = 1\n", parts="def part(): pass\n", unused="")
+    cell = "class Net:\n    def f(self):\n        return helper.VALUE, part()\n"
+    notebook = types.ModuleType("notebook")
+    monkeypatch.setitem(sys.modules, "notebook", notebook)
+    exec("import unused\nfrom lib import helper\nfrom parts import part", vars(notebook))
+    monkeypatch.setitem(linecache.cache, "<cell>", (len(cell), None, cell.splitlines(True), ""))
+    exec(compile(cell, "<cell>", "exec"), vars(notebook))
+    config = user_code.with_imports(Config.create("notebook:Net"))
+    assert [key for key, _ in config.imports] == ["arch: lib/helper.py", "arch: parts.py"]
+    assert user_code.with_imports_of(config, config) == config
+    for name in ("unused", "parts", "lib.helper", "lib"):
         sys.modules.pop(name)
 
 

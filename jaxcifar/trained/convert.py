@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import jax
 
+from jaxcifar import user_code
 from jaxcifar.config import Config
 from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.errors import RunError, UsageError
@@ -121,7 +122,7 @@ def _images(
 
 def _described(conversion: Conversion, dataset: Dataset | None) -> tuple[Config, Card]:
     """The config, with the images that it is about, and what predicting takes."""
-    config = conversion.config
+    config = user_code.with_imports(conversion.config)
     if dataset is not None and not dataset.is_known:
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
     about = CATALOG[config.dataset] if dataset is None else dataset
