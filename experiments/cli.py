@@ -147,7 +147,7 @@ def run_command(command: Callable[[], None]) -> NoReturn:
         sys.exit(130)  # what shells report for a process ended by SIGINT
     except KeyboardInterrupt:
         say("interrupted; what was saved before is kept")
-        sys.exit(130)
+        _leave(130)
     sys.exit(0)
 
 

@@ -86,12 +86,16 @@ def main(argv: Sequence[str]) -> None:
         require_tensorboard()
     # JAX and what stands on it take seconds to import: only now.
     from jaxcifar.machine import environment, processes
+    from jaxcifar.machine.lost import telling_of_lost_ones
+    from jaxcifar.machine.terminal import teller
+    from jaxcifar.runs.processes import require_same_start
 
-    processes.join(here["coordinator"], here["processes"], here["process_id"])
+    say = teller(Console(emoji=False))
+    processes.join(here["coordinator"], here["processes"], here["process_id"], say)
     environment.use_cpu_cores(config.batch_size, here["devices"])
     environment.use_compilation_cache()
-    with processes.telling_of_lost_ones():
-        processes.wait("all are here")  # later on one may wait for another for long, at first not
+    with telling_of_lost_ones():
+        require_same_start(config, auto, here["devices"])
         train(config, auto, here)
 
 
@@ -106,17 +110,23 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.data import Dataset, choose_dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes
     from jaxcifar.machine.environment import first_devices
+    from jaxcifar.machine.interrupt import stop_signal
     from jaxcifar.machine.terminal import teller
     from jaxcifar.runs.fit import fit
     from jaxcifar.runs.processes import own_task
     from jaxcifar.runs.task import Task
 
-    console = Console(emoji=False, highlight=False, quiet=not processes.first())
+    screen = Console(emoji=False, highlight=False)
+    console = screen if processes.first() else Console(quiet=True)
     say = teller(console)
     devices = first_devices(here["devices"])
     if auto:
         with processes.after_the_first():
-            config = dataclasses.replace(config, dataset=choose_dataset(here["data_dir"], say))
+            dataset = choose_dataset(here["data_dir"], say)
+        if any(processes.agree(dataset != "cifar10")) and dataset == "cifar10":
+            say("CIFAR-10 can't be had in another process")
+            dataset = "shapes10"
+        config = dataclasses.replace(config, dataset=dataset)
     path = here["run_dir"] or Path("checkpoints", config.run_name())
     title = dataset_title(config.dataset)
     say(f"{config.network_title} on {title}, in {path}")
@@ -125,13 +135,16 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
 
     def load() -> Dataset:
         with processes.after_the_first():
-            return load_dataset(config, here["data_dir"], say)
+            dataset = load_dataset(config, here["data_dir"], say)
+        if not dataset.is_known:
+            processes.require_alike({"the SHA-256 of the images": dataset.sha256})
+        return dataset
 
     task = Task(
         config, path, "", here["overwrite"], here["keep"] == "best", tensorboard=here["tensorboard"]
     )
     with own_task(task) as task:
-        result = fit(task, load, console, devices)
+        result = fit(task, load, console, devices, lambda _: stop_signal(screen))
     show(say, result, path)
 
 

@@ -1,5 +1,6 @@
 """Where a result was made: device, package versions, commit."""
 
+import hashlib
 import os
 import platform
 import re
@@ -24,6 +25,7 @@ _PACKAGES = (
     "tensorflow-datasets",
     "numpy",
 )
+_OF_PROGRAMS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 
 def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
@@ -110,6 +112,20 @@ def _cpu_name() -> str:
 def versions() -> dict[str, str | None]:
     """Of Python and the packages whose version can change a result; None for one not installed."""
     return {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES}
+
+
+def program_versions() -> dict[str, str | None]:
+    """The versions that processes must share to compute the same together."""
+    return {package: _version(package) for package in _OF_PROGRAMS}
+
+
+def code_sha256() -> str:
+    """SHA-256 (hex) of this package's source files, wherever they are installed."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _version(package: str) -> str | None:

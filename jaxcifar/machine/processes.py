@@ -1,28 +1,31 @@
 """Several processes that train one run together: all do the same, and the first one writes.
 
 Each has devices of its own, on this machine or on others, and JAX makes one mesh of them all. What
-the processes do must not depend on what only one of them knows, such as its clock: they agree.
+the processes do must not depend on what only one of them knows, such as its clock or its disk: they
+agree.
 """
 
 import contextlib
-import ctypes
-import os
-import re
-import signal
-import threading
-from collections.abc import Iterator
-from pathlib import Path
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import jax
+import jaxlib
 import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.lost import hold_back_cpp_messages
+from jaxcifar.machine.meeting import WAIT_SECONDS, Member, differences, meet, split_address
+from jaxcifar.machine.terminal import Say, counted
 
 _HEARTBEAT_SECONDS = 20  # a process that is silent for longer is given up, and all others with it
 
 
-def join(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
+def join(
+    coordinator: str | None, processes: int | None, process_id: int | None, say: Say = print
+) -> None:
     """Find the other processes; to be called before JAX computes anything.
 
     Args:
@@ -30,9 +33,10 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
         that JAX knows (Slurm, Open MPI, a TPU pod, Kubernetes).
       processes: how many there are; 1 is this one alone.
       process_id: this one's number.
+      say: told what is waited for.
 
     Raises:
-      UsageError: the three don't make sense together.
+      UsageError: the three don't make sense together, or the other processes have others.
       RunError: the others can't be reached.
     """
     if processes == 1:
@@ -44,15 +48,19 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
             raise UsageError("--coordinator: needs --processes and --process-id too")
         if not 0 <= process_id < processes:
             raise UsageError(f"--process-id {process_id}: must be in 0 to {processes - 1}")
-        address = re.fullmatch(r"\S+:(\d{1,5})", coordinator)
-        if not address or not 1 <= int(address[1]) < 2**16:
-            raise UsageError(
-                f"--coordinator {coordinator}: must be HOST:PORT with a port from 1 to 65535"
-            )
-    before = _threads()
+        split_address(coordinator)
+        meet(coordinator, Member(process_id, processes, _settings_of_jax()), say)
+    if hasattr(jax.config, "jax_enable_preemption_service"):
+        # It would take SIGTERM for itself, and the process would not end.
+        jax.config.update("jax_enable_preemption_service", False)
+    hold_back_cpp_messages()
     try:
         jax.distributed.initialize(
-            coordinator, processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
+            coordinator,
+            processes,
+            process_id,
+            initialization_timeout=int(WAIT_SECONDS),
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         )
     except Exception as error:
         if coordinator is None and isinstance(error, ValueError):
@@ -61,7 +69,15 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
             f"the other processes can't be reached ({first_line(error)}); --processes 1 trains "
             "without them"
         ) from error
-    _tell_of_lost_ones_at_aborts(_threads() - before)
+
+
+def _settings_of_jax() -> dict[str, str]:
+    """Return what must be the same in all processes for JAX to connect them."""
+    return {
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "JAX_PLATFORMS": jax.config.jax_platforms or "not set",
+    }
 
 
 def first() -> bool:
@@ -69,17 +85,65 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
+def alone() -> bool:
+    """Whether there are no other processes."""
+    return jax.process_count() == 1
+
+
 def agree(*wishes: bool) -> list[bool]:
     """Which of some wishes any process has."""
-    if jax.process_count() == 1:
+    if alone():
         return list(wishes)
     return multihost_utils.process_allgather(np.asarray(wishes)).any(0).tolist()
 
 
 def wait(name: str) -> None:
     """Wait until all processes are here."""
-    if jax.process_count() > 1:
+    if not alone():
         multihost_utils.sync_global_devices(name)
+
+
+def exchange(text: str) -> list[str]:
+    """Return what each process says, in the order of their numbers."""
+    if alone():
+        return [text]
+    content = np.frombuffer(text.encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.int32(len(content)))
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: len(content)] = content
+    rows = multihost_utils.process_allgather(padded)
+    return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
+
+
+def require_alike(settings: Mapping[str, object]) -> None:
+    """Refuse to begin unless all processes have the same settings.
+
+    Args:
+      settings: name -> value; what is compared is the value as text.
+
+    Raises:
+      UsageError: they differ; in all processes, with the same message.
+    """
+    mine = {name: str(value) for name, value in settings.items()}
+    said = [json.loads(text) for text in exchange(json.dumps(mine))]
+    for number, others in enumerate(said):
+        if message := differences(said[0], others, number):
+            raise UsageError(message)
+
+
+def require_equal_devices() -> None:
+    """Refuse to begin unless all processes have as many devices.
+
+    Raises:
+      UsageError: they have not.
+    """
+    counts = Counter(device.process_index for device in jax.devices())
+    for number, count in sorted(counts.items()):
+        if count != counts[0]:
+            raise UsageError(
+                f"process 0 has {counted(counts[0], 'device')} and process {number} has {count}: "
+                "all must have as many; see CUDA_VISIBLE_DEVICES, JAX_NUM_CPU_DEVICES or --devices"
+            )
 
 
 @contextlib.contextmanager
@@ -90,56 +154,3 @@ def after_the_first() -> Iterator[None]:
     yield
     if first():
         wait("after the first")
-
-
-@contextlib.contextmanager
-def telling_of_lost_ones() -> Iterator[None]:
-    """Tell in one line that another process is gone.
-
-    Raises:
-      RunError: in place of whatever comes of it.
-    """
-    try:
-        yield
-    except Exception as error:
-        line = first_line(error)
-        lost = any(word in line for word in ("Gloo", "NCCL", "UNAVAILABLE", "oordination"))
-        if jax.process_count() == 1 or not lost or isinstance(error, RunError):
-            raise
-        raise RunError(_LOST) from error
-
-
-_LOST = (
-    "another process ended or can't be reached: see what it said, then start all of them again to "
-    "go on from the newest checkpoint"
-)
-
-
-_watching: set[int] = set()  # the threads that watch the other processes
-
-
-def _threads() -> set[int]:
-    """The threads of this process, by the system's numbers; none where it does not tell them."""
-    tasks = Path("/proc/self/task")
-    return {int(task.name) for task in tasks.iterdir()} if tasks.is_dir() else set()
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _on_abort(number: int) -> None:
-    if threading.get_native_id() in _watching:
-        os.write(2, f"error: {_LOST}\n".encode())
-        os._exit(1)
-    # Else it is something else, which was told: return, and the abort goes on as it would have.
-
-
-def _tell_of_lost_ones_at_aborts(watching: set[int]) -> None:
-    """Have the last word when JAX aborts this process because another one is lost.
-
-    It does so in one of the threads that it began to watch the others with, which Python's signal
-    handlers would not survive. What aborts in any other thread (a failed assertion of XLA, say)
-    has nothing to do with them.
-    """
-    if not watching:
-        return  # not on Linux: there JAX's own words are the last
-    _watching.update(watching)
-    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)

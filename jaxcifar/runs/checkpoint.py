@@ -15,6 +15,7 @@ from jaxcifar.config import Config
 from jaxcifar.errors import RunError, first_line, last_cause
 from jaxcifar.machine import processes
 from jaxcifar.machine.files import first_free, require_readable
+from jaxcifar.machine.lost import lost_one, telling_of_lost_ones
 from jaxcifar.machine.sharing import place
 from jaxcifar.runs.notes import Notes, sealed, unsealed
 from jaxcifar.runs.structure import differences
@@ -46,8 +47,8 @@ class Checkpoints:
     A checkpoint becomes visible under its number only when it is whole, so a kill at any moment
     leaves the ones before. Each carries its run's config and a checksum of all that is in it; one
     that can't be read, does not match or has another's number is set aside when the newest is
-    looked for. One that is whole, but of another config, network, update rule or version, is told
-    and left as it is. (Those of older versions carry no config, and a checksum of arrays alone.)
+    looked for. One that is whole, but of another config, network, update rule or version, stays as
+    it is, and is an error. (Older versions wrote no config.)
 
     Args:
       folder: made if need be.
@@ -111,7 +112,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise self._unwritable(last_cause(error)) from error
+            raise lost_one(error) or self._unwritable(last_cause(error)) from error
 
     def wait(self) -> None:
         """Wait until all saves are on disk.
@@ -122,7 +123,8 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise self._unwritable(last_cause(error)) from error
+            raise lost_one(error) or self._unwritable(last_cause(error)) from error
+        processes.wait("all is saved")
 
     def _require_space(self, state: TrainState) -> None:
         """Find out before orbax does, whose threads end in a heap of tracebacks."""
@@ -149,15 +151,15 @@ class Checkpoints:
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                read = self._read(step, like)
+                read, reason = self._read(step, like), "as another process reads it"
             except RunError:
                 raise
             except Exception as error:  # what a damaged file raises depends on where it is hit
-                reason = first_line(error)[:120]
-                say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
-                self._set_aside(step)
-            else:
+                read, reason = None, first_line(error)[:120]
+            if not any(processes.agree(read is None)):
                 return _placed(read, like)
+            say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
+            self._set_aside(step)
         return None
 
     def load(self, step: int, like: TrainState) -> Snapshot:
@@ -182,6 +184,7 @@ class Checkpoints:
             ) from error
         return _placed(read, like)
 
+    @telling_of_lost_ones()
     def _read(self, step: int, like: TrainState) -> Snapshot:
         """As NumPy arrays, so that what devices complain of does not pass for damage."""
         self._require_alike(step, like)
@@ -223,7 +226,6 @@ class Checkpoints:
             )
 
     def _set_aside(self, step: int) -> None:
-        processes.wait(f"{step} is damaged")
         if processes.first():
             folder = self._folder / str(step)
             try:

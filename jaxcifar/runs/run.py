@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from jaxcifar.errors import DivergedError
-from jaxcifar.machine import environment, processes
+from jaxcifar.machine import environment
 from jaxcifar.machine.files import write_text
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.finish import tested, validated
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.notes import Notes
+from jaxcifar.runs.processes import begun_before, require_same_folder
 from jaxcifar.runs.result import best_epoch, decimal, describe_network, write_curves
 from jaxcifar.runs.saved import Row
 from jaxcifar.runs.saving import Saving
@@ -82,8 +83,7 @@ class Run:
         """
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
-        if begun := self._folder.begun:
-            self._folder.require_same(config)
+        begun = begun_before(self._folder, config)
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
         setup.compile_ahead(self.hp)
@@ -95,7 +95,7 @@ class Run:
         with self._folder.writing():
             self._folder.begin(config)
             describe_network(self._folder, setup.title(config), setup.summary, self._say)
-        processes.wait("the folder is held")
+        require_same_folder(self.task)
         checkpoints = Checkpoints(self._folder.checkpoints, config, program.steps_per_epoch)
         self._checkpoints = self._exit.enter_context(checkpoints)
         self._saving = Saving(checkpoints, program.steps_per_epoch)

@@ -13,6 +13,7 @@ class Task:
     Attributes:
       config: what to train.
       path: of its folder.
+      scratch: the folder where this process writes instead, if it is not the first of several.
       name: what lines on the screen call it; "" if there is only one.
       overwrite: delete what an earlier run left in the folder.
       keep_best: delete the checkpoints once the run is finished; its weights stay.
@@ -25,6 +26,7 @@ class Task:
     overwrite: bool = False
     keep_best: bool = False
     tensorboard: bool = False
+    scratch: Path | None = None
 
 
 def run_inside(path: Path) -> str:

@@ -87,7 +87,7 @@ class FolderWithEvents(RunFolder):
 def folder_of(task: Task) -> AbstractContextManager[RunFolder]:
     """The folder of a task, held for this process, as `RunFolder.opened` gives it."""
     kind = FolderWithEvents if task.tensorboard else RunFolder
-    return kind.opened(task.path, task.config, task.overwrite)
+    return kind.opened(task.scratch or task.path, task.config, task.overwrite)
 
 
 def write_events_of(tasks: Iterable[Task]) -> None:

@@ -1,0 +1,81 @@
+"""What is said when another process of the same run is lost: one line, without JAX's C++ stack."""
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+import jax
+
+from jaxcifar.errors import RunError, first_line
+from jaxcifar.machine.system import WINDOWS
+
+LOST = (
+    "another process ended or can't be reached: see what it said, then start all of them again to "
+    "go on from the newest checkpoint"
+)
+_SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "oordination", "arrier timed out")
+_JAX_GIVES_UP = b"JAX distributed service detected fatal errors"  # said before the abort
+_MOST_BYTES = 2**20  # of what C++ code has said
+_handlers: list[Callable] = []  # kept alive, because C code calls them
+
+
+def lost_one(error: Exception) -> RunError | None:
+    """Return the error to raise if `error` came of a lost process, else None."""
+    line = first_line(error)
+    if jax.process_count() > 1 and any(sign in line for sign in _SIGNS):
+        return RunError(LOST)
+    return None
+
+
+@contextlib.contextmanager
+def telling_of_lost_ones() -> Iterator[None]:
+    """Tell in one line that another process is lost.
+
+    Raises:
+      RunError: in place of the error that came of it.
+    """
+    try:
+        yield
+    except RunError:
+        raise
+    except Exception as error:
+        if lost := lost_one(error):
+            raise lost from error
+        raise
+
+
+def hold_back_cpp_messages() -> None:
+    """Keep C++ messages from the screen until it is known whether they matter.
+
+    If another process is lost, JAX prints a page of C++ stack and aborts this process in a thread
+    of its own, where no Python exception can be caught. So C++ code gets a file for its standard
+    error, and a handler of the abort looks there for the reason: a lost process is told in one
+    line; of anything else the file is shown. Python keeps the user's standard error.
+    """
+    if WINDOWS or sys.stderr is None:
+        return  # JAX's own messages stay
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        messages = os.dup(file.fileno())
+    os.dup2(messages, 2)
+    encoding, errors = sys.stderr.encoding, sys.stderr.errors
+    sys.stderr = os.fdopen(screen, "w", buffering=1, encoding=encoding, errors=errors)
+    if faulthandler.is_enabled():
+        faulthandler.enable(sys.stderr)
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def on_abort(number: int) -> None:
+        said = os.pread(messages, _MOST_BYTES, 0)
+        if _JAX_GIVES_UP in said:
+            os.write(screen, f"error: {LOST}\n".encode())
+            os._exit(1)
+        os.write(screen, said)  # and the abort goes on
+
+    _handlers.append(on_abort)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), on_abort)
