@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,11 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         say("interrupted; what was saved before is kept")
         _leave(130)
+    except Exception:
+        if not _has_other_processes():
+            raise
+        traceback.print_exc()
+        _leave(1)
     sys.exit(0)
 
 
@@ -156,9 +162,13 @@ def _unless_given_up(ignored: Any) -> None:
         sys.__unraisablehook__(ignored)
 
 
-def _leave(code: int) -> NoReturn:
+def _has_other_processes() -> bool:
     jax = sys.modules.get("jax")
-    if jax and jax.distributed.is_initialized():
+    return bool(jax) and jax.distributed.is_initialized()
+
+
+def _leave(code: int) -> NoReturn:
+    if _has_other_processes():
         # Else JAX waits for the other processes to end too, which may hang or be dead, and aborts.
         sys.stdout.flush()
         os._exit(code)

@@ -1,55 +1,88 @@
 """Several processes on this machine train one run."""
 
 import json
+import os
 import shutil
 import signal
-import socket
 import time
 
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, ended, obeyed, start, start_program
+from small import easy_dataset
+from test_meeting import free_address
 
+from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.machine import processes
 from jaxcifar.machine.processes import join
+from jaxcifar.runs import processes as of_runs
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.task import Task
 
-EPOCHS = 8
-SMALL = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32")
-SMALL += ("--val-fraction", "0.01", "--optimizer", "sgd", "--learning-rate", "0.01")
-SMALL += ("--dropout", "0", "--epochs", str(EPOCHS))
+EPOCHS = 150  # of milliseconds each, so that a signal reaches a run before its end
+# The smallest network that has a sum over the whole batch in it.
+NETWORK = '''
+from flax import linen as nn
 
 
-def start_all(shapes_dir, path, count, *arguments):
-    """As many processes with one CPU device each, or one process with any number."""
-    coordinator, processes = free_address(), []
+class Tiny(nn.Module):
+    width: int = 4
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dense(self.width)(x[:, ::4, ::4].reshape(len(x), -1))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
+        return nn.Dense(self.num_classes)(x)
+'''
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """A network, images and settings of a user."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "tiny.py").write_text(NETWORK)
+    images = easy_dataset()
+    np.savez(
+        folder / "grey.npz",
+        x_train=images.train.images,
+        y_train=images.train.labels,
+        x_test=images.test.images,
+        y_test=images.test.labels,
+    )
+    return (
+        *("--arch", folder / "tiny.py:Tiny", "--arch-args", "width=4"),
+        *("--dataset", folder / "grey.npz", "--data-dir", folder, "--val-fraction", "0.2"),
+        *("--batch-size", 24, "--optimizer", "sgd", "--learning-rate", 0.01, "--no-augment"),
+        *("--epochs", EPOCHS),
+    )
+
+
+def start_all(options, path, count, *arguments):
+    """Start as many processes with one CPU device each, or one process with any number."""
+    coordinator, started = free_address(), []
     for number in range(count):
         joined = ("--coordinator", coordinator, "--processes", count)
         own = (*joined, "--process-id", number) if count > 1 else ()
-        where = ("--data-dir", shapes_dir, "--run-dir", path)
-        processes.append(start("run", *SMALL, *where, *own, *arguments))
-    return processes
+        started.append(start("run", *options, "--run-dir", path, *own, *arguments))
+    return started
 
 
-def free_address():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
+def train(options, path, count, *arguments):
+    done = [ended(process) for process in start_all(options, path, count, *arguments)]
+    assert [process.returncode for process in done] == [0] * count, done
+    return [process.stdout for process in done]
 
 
-def train(shapes_dir, path, count, *arguments):
-    processes = start_all(shapes_dir, path, count, *arguments)
-    outputs = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0] * count, outputs
-    return outputs
-
-
-def start_and_wait_for_a_checkpoint(shapes_dir, path, count):
-    """Of this start."""
+def start_and_wait_for_a_checkpoint(options, path):
+    """Start two processes and return them once they have written a checkpoint."""
     before = newest_checkpoint(path)
-    processes, deadline = start_all(shapes_dir, path, count), time.monotonic() + 120
+    started, deadline = start_all(options, path, 2), time.monotonic() + 240
     while newest_checkpoint(path) == before and time.monotonic() < deadline:
+        assert [process.poll() for process in started] == [None, None], ended(started[0])
         time.sleep(0.01)
-    return processes
+    return started
 
 
 def newest_checkpoint(path):
@@ -65,20 +98,20 @@ def losses(path):
 
 
 @pytest.fixture(scope="module")
-def by_two(shapes_dir, tmp_path_factory):
+def by_two(options, tmp_path_factory):
     path = tmp_path_factory.mktemp("processes") / "two"
-    return path, train(shapes_dir, path, 2)
+    return path, train(options, path, 2)
 
 
 @pytest.fixture(scope="module")
-def alone(shapes_dir, tmp_path_factory):
+def alone(options, tmp_path_factory):
     path = tmp_path_factory.mktemp("processes") / "one"
-    train(shapes_dir, path, 1, "--devices", "1")
+    train(options, path, 1, "--devices", "1")
     return losses(path)
 
 
 def test_two_train_what_one_does(by_two, alone):
-    path, [(first, _), (second, _)] = by_two
+    path, [first, second] = by_two
     values, result = losses(path)
     assert len(values) == EPOCHS
     np.testing.assert_allclose(values[:2], alone[0][:2], rtol=1e-3)
@@ -88,49 +121,64 @@ def test_two_train_what_one_does(by_two, alone):
     assert "epoch" not in second
 
 
-def test_four_start_anew_over_a_finished_run_and_train_what_one_does(
-    by_two, alone, shapes_dir, tmp_path
-):
-    path = tmp_path / "run"
+def test_three_start_anew_over_a_finished_run_from_its_weights(by_two, options, tmp_path):
+    path, weights = tmp_path / "run", by_two[0] / "weights.safetensors"
     shutil.copytree(by_two[0], path)
-    train(shapes_dir, path, 4, "--epochs", "2", "--overwrite")
+    train(options, path, 3, "--epochs", "2", "--overwrite", "--keep", "best", "--init", weights)
     values, result = losses(path)
-    np.testing.assert_allclose(values, alone[0][:2], rtol=1e-3)
+    assert values[0, 0] < losses(by_two[0])[0][0, 0]
     assert result["config"]["epochs"] == 2
-    assert "4 processes" in result["device"]
+    assert "3 processes" in result["device"]
+    assert not (path / "checkpoints").exists()
 
 
-def test_without_one_the_others_stop_and_all_go_on(by_two, shapes_dir, tmp_path):
+def test_without_one_the_others_stop_and_all_go_on(by_two, options, tmp_path):
     path = tmp_path / "run"
-    for victim in (0, 1):
-        processes = start_and_wait_for_a_checkpoint(shapes_dir, path, 2)
-        processes[victim].kill()
-        killed = time.monotonic()
-        _, errors = processes[1 - victim].communicate(timeout=120)
-        processes[victim].communicate()
-        assert time.monotonic() - killed < 60
-        assert processes[1 - victim].returncode == 1
-        assert "another process ended or can't be reached" in errors
-        assert "Traceback" not in errors
-        assert not (path / "result.json").exists()
-    outputs = train(shapes_dir, path, 2)
-    assert "resuming after step" in outputs[0][0]
+    first, second = start_and_wait_for_a_checkpoint(options, path)
+    second.kill()
+    killed = time.monotonic()
+    done = ended(first)
+    ended(second)
+    assert time.monotonic() - killed < 60
+    assert_one_line_error(done, 1, "another process ended or can't be reached")
+    assert not (path / "result.json").exists()
+    stop_one(options, path, 0, signal.SIGINT)
+    outputs = train(options, path, 2)
+    assert "resuming after step" in outputs[0]
     again, expected = losses(path), losses(by_two[0])
     np.testing.assert_array_equal(again[0], expected[0])
     assert again[1]["test_loss"] == expected[1]["test_loss"]
 
 
-def test_a_checkpoint_serves_another_number_of_devices(by_two, shapes_dir, tmp_path):
+def stop_one(options, path, number, how):
+    """Ask one of two processes to stop: both must, and say where all of it is saved."""
+    started = start_and_wait_for_a_checkpoint(options, path)
+    started[number].send_signal(how)
+    for process in started:
+        assert_one_line_error(ended(process), 130, f"stopped; everything is saved in {path}:")
+
+
+def test_a_checkpoint_serves_another_number_of_devices(by_two, options, tmp_path):
     path = tmp_path / "run"
-    processes = start_and_wait_for_a_checkpoint(shapes_dir, path, 2)
-    processes[1].terminate()  # a cluster may tell any of them to stop
-    outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [130, 130], outputs
-    [(output, _)] = train(shapes_dir, path, 1, "--devices", "8")
+    stop_one(options, path, 1, signal.SIGTERM)  # a cluster may tell any of them to stop
+    [output] = train(options, path, 1, "--devices", "8")
     assert "resuming after step" in output
     values, result = losses(path)
     np.testing.assert_allclose(values, losses(by_two[0])[0], rtol=0.05)
     assert "processes" not in result["device"]
+
+
+def test_processes_that_were_started_differently_all_say_why(options, tmp_path):
+    path, address = tmp_path / "run", free_address()
+    joined = ("--run-dir", path, "--coordinator", address, "--processes", "2", "--process-id")
+    both = [
+        start("run", *options, *joined, number, "--learning-rate", rate)
+        for number, rate in enumerate((0.02, 0.03))
+    ]
+    for process in both:
+        said = "learning_rate is 0.02 in process 0 and 0.03 in process 1"
+        assert_one_line_error(ended(process), 2, said)
+    assert not path.exists()
 
 
 def test_only_the_others_abort_is_told_as_such():
@@ -139,9 +187,39 @@ def test_only_the_others_abort_is_told_as_such():
     both = [start_program("one_aborts", address, number) for number in (0, 1)]
     first, second = map(ended, both)
     assert first.returncode == -signal.SIGABRT
-    assert "another process" not in first.stderr
-    assert second.returncode == 1
-    assert "another process ended or can't be reached" in second.stderr.splitlines()[-1]
+    assert first.stderr == "C++ says why\n"
+    assert_one_line_error(second, 1, "another process ended or can't be reached")
+    for number, done in enumerate((first, second)):
+        *_, exchanged, differing = done.stdout.splitlines()
+        assert json.loads(exchanged) == ["", "of process 1 ⟳"]
+        assert differing == (
+            "images is 0 in process 0 and 1 in process 1; start all processes with the same "
+            "options, files and versions"
+        ), number
+
+
+def in_process_1(monkeypatch, says):
+    """Let this process pass for the second of two, the first of which says something."""
+    monkeypatch.setattr(processes, "first", lambda: False)
+    monkeypatch.setattr(processes, "exchange", lambda text: [says, text])
+
+
+def test_a_run_folder_that_only_one_sees_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(of_runs, "_PATIENCE", (3, 0.01))
+    config, path = Config.create("cnn"), tmp_path / "run"
+    in_process_1(monkeypatch, "[1234567890, 0]")
+    with (
+        pytest.raises(UsageError, match=r"--run-dir .*run: is not the same folder"),
+        of_runs.own_task(Task(config, path)),
+    ):
+        pass
+    path.mkdir()
+    (path / "config.json").write_text(config.to_json())
+    os.utime(path / "config.json", (1234567890.9, 1234567890.9))
+    with of_runs.own_task(Task(config, path)) as task:
+        assert task.path == path
+        assert RunFolder(task.scratch).checkpoints.resolve() == path / "checkpoints"
+    assert not task.scratch.exists()
 
 
 def test_bad_options_are_one_line():

@@ -16,6 +16,7 @@ import time
 import msgspec
 
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.member import Member, differences
 from jaxcifar.machine.terminal import SILENCE_SECONDS, Say, duration, never_silent
 
 WAIT_SECONDS = 300.0  # people start the processes by hand, on one machine after the other
@@ -23,21 +24,6 @@ _RETRY_SECONDS = 0.5
 _NEIGHBOUR_SECONDS = 2.0  # that another process 0 on this machine may take to answer
 _LINE_SECONDS = 10.0  # that a process may take to send its line, and to read the answer
 _MOST_BYTES = 2**16  # of a line
-_MOST_DIFFERENCES = 3  # that a message names
-
-
-class Member(msgspec.Struct, frozen=True):
-    """One of the processes.
-
-    Attributes:
-      number: its number, from 0.
-      count: how many processes there are.
-      settings: what must be the same in all of them: name -> value.
-    """
-
-    number: int
-    count: int
-    settings: dict[str, str]
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -54,24 +40,6 @@ class _Answer(msgspec.Struct, frozen=True):
     def raise_error(self) -> None:
         if self.error is not None:
             raise UsageError(self.error) if self.by_usage else RunError(self.error)
-
-
-def differences(first: dict[str, str], other: dict[str, str], number: int) -> str | None:
-    """Return a message on the settings in which a process differs from process 0; None if none.
-
-    Args:
-      first: settings of process 0.
-      other: settings of the other process.
-      number: its number.
-    """
-    differing = [name for name in first | other if first.get(name) != other.get(name)]
-    if not differing:
-        return None
-    shown = ", ".join(
-        f"{name} is {first.get(name)} in process 0 and {other.get(name)} in process {number}"
-        for name in differing[:_MOST_DIFFERENCES]
-    )
-    return f"{shown}; start all processes with the same options, files and versions"
 
 
 def split_address(coordinator: str) -> tuple[str, int]:

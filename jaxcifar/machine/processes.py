@@ -17,7 +17,8 @@ from jax.experimental import multihost_utils
 
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.lost import hold_back_cpp_messages
-from jaxcifar.machine.meeting import WAIT_SECONDS, Member, differences, meet, split_address
+from jaxcifar.machine.meeting import WAIT_SECONDS, meet, split_address
+from jaxcifar.machine.member import Member, differences
 from jaxcifar.machine.terminal import Say, counted
 
 _HEARTBEAT_SECONDS = 20  # a process that is silent for longer is given up, and all others with it

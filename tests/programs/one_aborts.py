@@ -1,15 +1,24 @@
 """Two processes that belong together, of which the first aborts: COORDINATOR PROCESS_ID."""
 
+import json
 import os
 import sys
 import time
 
+from jaxcifar.errors import UsageError
 from jaxcifar.machine import processes
 
 if __name__ == "__main__":
     _, coordinator, number = sys.argv
     processes.join(coordinator, 2, int(number))
+    said = processes.exchange("of process 1 ⟳" if number == "1" else "")
+    print(json.dumps(said))
+    try:
+        processes.require_alike({"network": "cnn", "images": number})
+    except UsageError as error:
+        print(error, flush=True)
     processes.wait("both are here")
     if processes.first():
+        os.write(2, b"C++ says why\n")
         os.abort()
     time.sleep(60)
