@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import zlib
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import pytest
 
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError
+from jaxcifar.machine import lost, processes
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.notes import Notes
 from jaxcifar.training.state import Metrics, TrainState
@@ -147,6 +149,40 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
     assert len(said) == 1
     assert "checkpoint 3 is damaged" in said[0]
     assert (tmp_path / "damaged-3").is_dir()
+
+
+def test_a_checkpoint_that_another_process_can_not_read_is_damaged_for_all(tmp_path, monkeypatch):
+    save_all(tmp_path, {1: (), 2: ()})
+    others = [[True], [False]]
+    monkeypatch.setattr(processes, "agree", lambda *mine: others.pop(0))
+    said = []
+    with opened(tmp_path) as checkpoints:
+        assert_state(checkpoints.newest(state_at(0), said.append), 1)
+    assert said == [
+        "checkpoint 2 is damaged (as another process reads it): set aside, trying the one before."
+    ]
+
+
+def test_a_lost_process_does_not_pass_for_damage_or_a_full_disk(tmp_path, monkeypatch):
+    save_all(tmp_path, {1: ()})
+    monkeypatch.setattr(lost, "jax", SimpleNamespace(process_count=lambda: 2))
+
+    def lose(*_, **__):
+        raise ValueError("UNAVAILABLE: Gloo all-reduce failed: connection closed by peer")
+
+    with opened(tmp_path) as checkpoints:
+        for method in ("restore", "save", "wait_until_finished"):
+            monkeypatch.setattr(checkpoints._manager, method, lose)
+        for act in (
+            lambda: checkpoints.newest(state_at(0), quiet),
+            lambda: checkpoints.load(1, state_at(0)),
+            lambda: checkpoints.save(2, state_at(2), notes_at(2)),
+            checkpoints.wait,
+        ):
+            with pytest.raises(RunError, match="another process ended or can't be reached"):
+                act()
+        monkeypatch.undo()
+    assert kept(tmp_path) == {1}
 
 
 def test_a_pipe_in_a_checkpoint_is_told_and_not_waited_for(tmp_path):

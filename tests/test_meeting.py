@@ -129,9 +129,9 @@ def test_strangers_neither_end_the_meeting_nor_are_taken_for_process_0():
     def talk():
         time.sleep(0.2)
         for content in sent:
-            with socket.create_connection(("127.0.0.1", port)) as visit:
-                with contextlib.suppress(OSError):
-                    visit.sendall(content)
+            visit = socket.create_connection(("127.0.0.1", port))
+            with visit, contextlib.suppress(OSError):
+                visit.sendall(content)
 
     threading.Thread(target=talk).start()
     errors, _ = met(member(0), member(1), address=address, between=1.0)

@@ -22,7 +22,7 @@ from jaxcifar.runs.task import Task
 
 EPOCHS = 150  # of milliseconds each, so that a signal reaches a run before its end
 # The smallest network that has a sum over the whole batch in it.
-NETWORK = '''
+NETWORK = """
 from flax import linen as nn
 
 
@@ -35,7 +35,7 @@ class Tiny(nn.Module):
         x = nn.Dense(self.width)(x[:, ::4, ::4].reshape(len(x), -1))
         x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
         return nn.Dense(self.num_classes)(x)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
