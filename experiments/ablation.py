@@ -19,6 +19,7 @@ from experiments.cli import (
     location,
     ordinal,
     run_command,
+    start_jax,
     use_huge_pages,
 )
 from experiments.options import add_config_options
@@ -147,7 +148,7 @@ def main(argv: Sequence[str]) -> None:
         require_tensorboard()
 
     from jaxcifar.machine.compilations import count_compilations
-    from jaxcifar.machine.environment import first_devices, use_compilation_cache, use_cpu_cores
+    from jaxcifar.machine.environment import first_devices, use_cpu_cores
     from jaxcifar.report import write_report
     from jaxcifar.report.reading import read_records
     from jaxcifar.runs.folder import RunFolder
@@ -158,7 +159,7 @@ def main(argv: Sequence[str]) -> None:
     here["data_dir"] = data_folder(here["data_dir"])
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, here["devices"])
-    use_compilation_cache()
+    start_jax()
     part, parts = here["shard"]
     mine = tasks[part - 1 :: parts]
     runs = counted(len(tasks), "run")

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.ablation import study_file
-from experiments.cli import count, location, run_command, use_huge_pages
+from experiments.cli import count, location, run_command, start_jax, use_huge_pages
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.rates import show
@@ -89,6 +89,7 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.machine import environment
 
+    start_jax()
     console = Console(emoji=False, highlight=False)
     figures: dict[str, Any] = {
         "device": environment.describe_devices(jax.devices()),

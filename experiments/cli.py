@@ -16,6 +16,7 @@ from rich.console import Console
 from experiments.parser import program
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine.failures import one_line
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.machine.terminal import teller
 from jaxcifar.machine.xla_flags import check_xla_flags
@@ -116,6 +117,23 @@ def use_huge_pages() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def start_jax() -> None:
+    """Prepare JAX for a command: its settings, the cache of compiled programs, its devices.
+
+    Raises:
+      UsageError: JAX is set in a way that nothing here can work with.
+      RunError: JAX finds no device.
+    """
+    from jaxcifar.machine import environment, jax_settings, processes
+
+    lines = jax_settings.use_our_settings()
+    environment.use_compilation_cache()
+    environment.first_devices(None)
+    if processes.first():
+        for line in lines:
+            teller(Console(stderr=True))(line)
+
+
 def run_command(command: Callable[[], None]) -> NoReturn:
     """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
     # TFDS and orbax write hints through these loggers, and tracebacks of failures that they also
@@ -149,7 +167,10 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         say("interrupted; what was saved before is kept")
         _leave(130)
-    except Exception:
+    except Exception as error:
+        if (told := one_line(error)) is not None:
+            say(f"error: {told}")
+            _leave(2 if isinstance(told, UsageError) else 1)
         if not _has_other_processes():
             raise
         traceback.print_exc()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments.cli import add_data_dir, data_folder, location, run_command
+from experiments.cli import add_data_dir, data_folder, location, run_command, start_jax
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.run import show
@@ -71,11 +71,10 @@ def main(argv: Sequence[str]) -> None:
     config = Config.create(**options)
 
     from jaxcifar.data import load_dataset
-    from jaxcifar.machine.environment import use_compilation_cache
     from jaxcifar.machine.terminal import teller
     from jaxcifar.trained.convert import Conversion, convert
 
-    use_compilation_cache()
+    start_jax()
     say = teller(Console())
     conversion = Conversion(weights, config, path, **how)
     result = convert(conversion, lambda: load_dataset(config, data_dir, say), say)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli import add_data_dir, count, data_folder, location, run_command
+from experiments.cli import add_data_dir, count, data_folder, location, run_command, start_jax
 from experiments.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import replacing, write_text
@@ -70,7 +70,6 @@ def main(argv: Sequence[str]) -> None:
     options.data_dir = data_folder(options.data_dir)
 
     from experiments.evaluated import short_names, show
-    from jaxcifar.machine import environment
     from jaxcifar.runs.evaluation import read_evaluation, read_looks
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.trained.evaluate import evaluate_sets
@@ -78,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.trained.sets import OF_TEST
     from jaxcifar.trained.slips import slips
 
-    environment.use_compilation_cache()
+    start_jax()
     console = Console(emoji=False, highlight=False)
     say = teller(console)
     names = short_names(options.runs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from experiments.cli import location, run_command
+from experiments.cli import location, run_command, start_jax
 from experiments.parser import Parser
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import teller
@@ -69,10 +69,9 @@ def main(argv: Sequence[str]) -> None:
     if options.half and options.to != "safetensors":
         parser().error("--half: only safetensors can be half as long")
 
-    from jaxcifar.machine.environment import use_compilation_cache
     from jaxcifar.trained.load import load
 
-    use_compilation_cache()
+    start_jax()
     classifier = load(options.run)
     try:
         said = write(classifier, options.to, path, options.half)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli import count, location, run_command
+from experiments.cli import count, location, run_command, start_jax
 from experiments.parser import Parser
 from experiments.summary import picture
 from jaxcifar.errors import printable
@@ -58,12 +58,11 @@ def main(argv: Sequence[str]) -> None:
     """Classify image files."""
     options = parser().parse_args(argv)
 
-    from jaxcifar.machine.environment import use_compilation_cache
     from jaxcifar.trained.load import load
     from jaxcifar.trained.pictures import draw_sheet, read_pictures
 
     pictures = read_pictures(options.images)
-    use_compilation_cache()
+    start_jax()
     classifier = load(*options.run)
     predictions = classifier.predict(pictures.pixels)
     tell = teller(Console(stderr=True))

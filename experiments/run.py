@@ -19,6 +19,7 @@ from experiments.cli import (
     location,
     ordinal,
     run_command,
+    start_jax,
     use_huge_pages,
 )
 from experiments.options import add_config_options
@@ -93,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
     say = teller(Console(emoji=False))
     processes.join(here["coordinator"], here["processes"], here["process_id"], say)
     environment.use_cpu_cores(config.batch_size, here["devices"])
-    environment.use_compilation_cache()
+    start_jax()
     with telling_of_lost_ones():
         require_same_start(config, auto, here["devices"])
         train(config, auto, here)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli import run_command
+from experiments.cli import run_command, start_jax
 from experiments.options import names
 from experiments.parser import Parser
 from jaxcifar.config import ARCHS, Config
@@ -42,12 +42,12 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.bench import scaling
     from jaxcifar.bench.ours import Ours
     from jaxcifar.bench.work import Work
-    from jaxcifar.machine.environment import use_compilation_cache, use_cpu_cores
+    from jaxcifar.machine.environment import use_cpu_cores
     from jaxcifar.models import create_model
     from jaxcifar.models.summary import summarize
 
     use_cpu_cores(batch_size=2, count=2)
-    use_compilation_cache()
+    start_jax()
     console = Console(emoji=False, highlight=False)
     for arch in options.arch:
         config = Config.create(arch)

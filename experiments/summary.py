@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli import count, location, run_command
+from experiments.cli import count, location, run_command, start_jax
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from jaxcifar.config import Config
@@ -59,6 +59,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.models import check_model, create_model
     from jaxcifar.models.summary import summarize
 
+    start_jax()
     model = create_model(config, classes)
     check_model(config, model, classes)
     summary = summarize(model)

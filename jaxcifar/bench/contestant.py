@@ -197,5 +197,7 @@ def _create(name: str, work: Work) -> Any:
 
         return TorchPeer(work, _TORCH_FORMS[name])
     from jaxcifar.bench.ours import Ours, PlainFlax
+    from jaxcifar.machine.jax_settings import use_our_settings
 
+    use_our_settings()
     return Ours(work) if name == "jaxcifar" else PlainFlax(work)

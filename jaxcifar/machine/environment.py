@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.terminal import counted
 
 _MAX_CPU_DEVICES = 4  # each holds the images once, 180 MB
@@ -74,9 +74,10 @@ def first_devices(count: int | None) -> list[jax.Device]:
     """The first `count` devices of every process; all for None.
 
     Raises:
-      UsageError: there are not so many.
+      UsageError: there are not so many, or JAX is set to a kind of device that is not here.
+      RunError: JAX finds no device at all.
     """
-    devices = jax.devices()
+    devices = _devices()
     if count is None:
         return devices
     if not 1 <= count <= jax.local_device_count():
@@ -85,6 +86,20 @@ def first_devices(count: int | None) -> list[jax.Device]:
     for device in devices:
         by_process.setdefault(device.process_index, []).append(device)
     return [device for theirs in by_process.values() for device in theirs[:count]]
+
+
+def _devices() -> list[jax.Device]:
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter of JAX 0.10, without a word
+        why = f" ({first_line(error)})" if str(error) else ""
+        for name in ("jax_platforms", "jax_platform_name"):
+            if value := getattr(jax.config, name):
+                raise UsageError(
+                    f"{name.upper()}={value}: there is no such device here{why}; unset it, or set "
+                    "it to cpu"
+                ) from error
+        raise RunError(f"JAX finds no device to compute on{why}") from error
 
 
 def describe_devices(devices: Sequence[jax.Device]) -> str:

@@ -1,10 +1,11 @@
 """What Linux, macOS and Windows do in different ways, under one name for all of them."""
 
 import os
+import re
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,3 +101,42 @@ def peak_memory() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def available_memory() -> int:
+    """Bytes of memory that this process may still take.
+
+    It is the least of what the system has free, what the container's limit leaves (Linux, cgroup
+    version 2), and what `ulimit -v` leaves. What the system keeps of files counts as free.
+    """
+    free = psutil.virtual_memory().available
+    return max(0, min([free, *_left_by_containers(), *_left_by_ulimit()]))
+
+
+def _left_by_containers(groups: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """Bytes that each group of processes that this one is in may still take, if it has a limit."""
+    try:
+        names = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return  # not Linux
+    own = next((line.removeprefix("0::/") for line in names if line.startswith("0::/")), None)
+    if own is None:
+        return  # an older kind of groups
+    for group in (groups / own, *(groups / own).parents):
+        try:
+            limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
+            kept = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
+        except OSError:
+            continue  # the outermost has no limit, nor what lies above it
+        if limit.strip() != "max":
+            yield int(limit) - int(used) + (int(kept[1]) if kept else 0)
+
+
+def _left_by_ulimit() -> Iterator[int]:
+    if WINDOWS:
+        return
+    import resource  # not on Windows
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        yield limit - psutil.Process().memory_info().vms

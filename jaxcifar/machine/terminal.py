@@ -81,6 +81,13 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
+def gigabytes(count: float) -> str:
+    """A number of bytes as people say it: 340 MB, 4.1 GB."""
+    if count < 1e9:
+        return f"{max(1, round(count / 1e6)):,} MB"
+    return f"{count / 1e9:,.1f} GB"
+
+
 def duration(seconds: float) -> str:
     """A time as people say it: 48 s, 101 s, 12 min, 2 h 5 min, 3 days."""
     if seconds < 200:

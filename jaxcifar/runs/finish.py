@@ -10,6 +10,7 @@ import numpy as np
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.machine import environment
+from jaxcifar.machine.jax_settings import compiler_settings
 from jaxcifar.machine.sharing import place
 from jaxcifar.models.summary import summarize
 from jaxcifar.runs.hyperparameters import normalization
@@ -126,8 +127,9 @@ def _on_test(
     return tested_figures(dataset.class_names, figures, mismatched, of_both)
 
 
-def _circumstances(program: Program) -> dict[str, str]:
+def _circumstances(program: Program) -> dict[str, Any]:
     return {
+        "compiler_settings": compiler_settings(),
         "device": environment.describe_devices(program.mesh.devices.tolist()),
         "compute_dtype": str(program.dtype),
     }

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 
+from jaxcifar.machine.memory import LESS, telling_of_memory
 from jaxcifar.machine.status import Status, shown
 from jaxcifar.machine.terminal import duration, fitted, teller
 from jaxcifar.runs.pace import TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
@@ -36,6 +37,7 @@ class TrainProgress:
         self._console = console
         self._done, self._of = 0, 0  # runs
         self._name = self._epoch = self._loss = self._rate = ""  # of the runs last trained
+        self._work = ""  # what is trained, for the message that memory is short
         self._advice: tuple[int, int] | None = None  # epochs of a run and runs, till it is given
         self._exit = ExitStack()
 
@@ -51,6 +53,8 @@ class TrainProgress:
     def expect(self, setup: Setup, epochs: int, runs: int = 1) -> None:
         """Say what is to be done now: so many runs of so many epochs."""
         program, examples = setup.program, setup.dataset
+        name = type(program.model).__name__
+        self._work = f" {name} with --batch-size {program.batch_size}"
         self.pace.expect(
             runs * epochs * program.images_per_epoch,
             runs * epochs * len(examples.val.labels),
@@ -63,9 +67,15 @@ class TrainProgress:
         """Show how many runs of several are over."""
         self._done, self._of = done, of
 
-    def during(self, phase: str) -> AbstractContextManager[None]:
-        """Show that a phase of `pace.PHASES` is under way, and count its time."""
-        return self.pace.during(phase)
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """Show that a phase of `pace.PHASES` is under way, and count its time.
+
+        Raises:
+          RunError: memory is short; the message says what was done.
+        """
+        with telling_of_memory(f"{phase}{self._work}", LESS), self.pace.during(phase):
+            yield
 
     def resumed(self, run: Run) -> None:
         """Take off what was done of a run before."""
@@ -84,7 +94,7 @@ class TrainProgress:
     @contextmanager
     def looking(self, phase: str, images: int) -> Iterator[None]:
         """`during` for validation or test of so many images."""
-        with self.pace.during(phase):
+        with self.during(phase):
             yield
         self.pace.look_at(images)
 

@@ -86,7 +86,7 @@ class Run:
         begun = begun_before(self._folder, config)
         hp = setup.hyperparameters(config)
         self._rates, self.hp = hp.learning_rate, setup.place(hp)
-        setup.compile_ahead(self.hp)
+        setup.compile_ahead(self.hp, self._say)
         self.state: TrainState = program.init(self.hp, setup.dataset.train.images)
         if config.init:
             self.state = taken_over(self.state, setup, self.hp, config, self._say)

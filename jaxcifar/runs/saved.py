@@ -100,6 +100,7 @@ class Result(TypedDict):
     device: Line
     at_once: Count
     compute_dtype: Line
+    compiler_settings: NotRequired[dict[str, Line]]  # those that a person has set
     compile_seconds: NotRequired[Amount]  # of the program that trained last, which runs may share
     wall_seconds: Seconds
     git_commit: NotRequired[Line | None]

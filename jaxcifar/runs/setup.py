@@ -16,6 +16,9 @@ from jaxcifar import registry, user_code
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.environment import first_devices
+from jaxcifar.machine.jax_settings import our_settings
+from jaxcifar.machine.memory import check_memory
 from jaxcifar.machine.sharing import AXIS, PyTree, place
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary, summarize
@@ -135,7 +138,7 @@ class Setup:
             )
         train_examples, classes = len(dataset.train.labels), dataset.num_classes
         with user_code.refusing_late_imports(config):
-            program = make_program(config, classes, train_examples, devices or jax.devices())
+            program = make_program(config, classes, train_examples, devices or first_devices(None))
             # Our own networks, as they are, need no seconds of tracing.
             if config.sources or config.alters_network:
                 check_model(config, network.alone(program.model), classes)
@@ -195,24 +198,37 @@ class Setup:
                 "gradients"
             )
 
-    def compile_ahead(self, hp: Hyperparameters) -> None:
+    def compile_ahead(
+        self, hp: Hyperparameters, say: Callable[[str], None] = lambda line: None
+    ) -> None:
         """Begin to compile the training program, in a thread beside what else a start takes.
 
         Args:
           hp: of a run, on the devices; those of this setup have the same shapes.
+          say: told if the program takes more memory than there may be.
         """
         if self._compiling is None:
             thread = ThreadPoolExecutor(max_workers=1)
-            self._compiling = thread.submit(self._compile, hp)
+            self._compiling = thread.submit(self._compile, hp, say)
             thread.shutdown(wait=False)  # takes no more work
 
-    def _compile(self, hp: Hyperparameters) -> tuple[Callable, float]:
+    def _compile(self, hp: Hyperparameters, say: Callable[[str], None]) -> tuple[Callable, float]:
         began = time.monotonic()
-        return self.together.compiled(hp, *self.train), time.monotonic() - began
+        with our_settings():  # those of a calling program may hold for its own thread alone
+            compiled = self.together.compiled(hp, *self.train)
+        seconds = time.monotonic() - began
+        devices = self.together.sharding.mesh.local_devices
+        what = f"a training step with --batch-size {self.program.batch_size}"
+        check_memory(compiled, devices, what, say)
+        return compiled, seconds
 
     @property
     def train_steps(self) -> Callable:
-        """`Together.train_steps` for these images, when `compile_ahead` has come to its end."""
+        """`Together.train_steps` for these images, when `compile_ahead` has come to its end.
+
+        Raises:
+          RunError: the devices have too little memory for it.
+        """
         return self._compiling.result()[0]
 
     @property

@@ -14,6 +14,8 @@ from PIL import Image
 from jaxcifar.config import Config
 from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.computing import computing
+from jaxcifar.machine.memory import telling_of_memory
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import EVAL_BATCH
@@ -83,6 +85,7 @@ class Classifier:
             _hp=hp,
         )
 
+    @computing()
     def logits(self, images: Any) -> np.ndarray:
         """Before the softmax, `[N, classes] float32`; `images` as for `predict`.
 
@@ -93,10 +96,11 @@ class Classifier:
         # Brought to a power of two, or of large batches: one program is compiled for many numbers.
         count, most = len(pixels), EVAL_BATCH
         size = -(-count // most) * most if count > most else 1 << (count - 1).bit_length()
-        padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
-        padded[:count] = pixels
-        placed = jax.device_put(padded, self._program.replicated)
-        return np.asarray(self._program.predict(self.variables, self._hp, placed))[:count]
+        with telling_of_memory(f"predicting {count:,} images", "predict fewer at a time"):
+            padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
+            padded[:count] = pixels
+            placed = jax.device_put(padded, self._program.replicated)
+            return np.asarray(self._program.predict(self.variables, self._hp, placed))[:count]
 
     def seeing(self, mean: np.ndarray, std: np.ndarray) -> Self:
         """The same network where pixels in [0, 1] are normalised by these, `[3]` each."""
@@ -104,6 +108,7 @@ class Classifier:
         hp = self._hp.replace(mean=mean, std=std)
         return dataclasses.replace(self, mean=mean, std=std, _hp=hp)
 
+    @computing()
     def training_logits(self, pixels: np.ndarray, key: jax.Array) -> np.ndarray:
         """Logits `[N, classes]` of `[N, 32, 32, 3] uint8` as one batch, as training computes them.
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import jax
-
 from jaxcifar import user_code
 from jaxcifar.config import Config
 from jaxcifar.data import CATALOG, Dataset
@@ -81,7 +79,9 @@ def convert(
         if result := _finished(folder, source):
             say("This is converted already; --overwrite does it anew.")
             return result
-        program = make_program(config, classes, config.batch_size, jax.devices()[:1])
+        program = make_program(
+            config, classes, config.batch_size, environment.first_devices(None)[:1]
+        )
         with folder.writing():
             folder.begin(config)
             title = f"{config.network_title} on {card['dataset']}"

@@ -12,6 +12,8 @@ from jaxcifar import own_code, user_code
 from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.computing import computing
+from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place
 from jaxcifar.machine.xla_flags import check_xla_flags
@@ -29,6 +31,7 @@ SHIPPED = Path(__file__).with_name("shipped") / "cnn.safetensors"
 _AS_IT_WAS = Remedy("use the version of jaxcifar that wrote it, or get the run anew from its owner")
 
 
+@computing()
 def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble:
     """The classifier that a finished run came to.
 
@@ -127,7 +130,7 @@ def _program(
     config: Config, classes: int, statistics: Any, train_examples: int | None = None
 ) -> tuple[Program, Hyperparameters]:
     examples = train_examples or config.batch_size
-    program = make_program(config, classes, examples, jax.devices()[:1])
+    program = make_program(config, classes, examples, first_devices(None)[:1])
     hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
     return program, place(hp, program.replicated)
 

@@ -15,6 +15,7 @@ from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
+from jaxcifar.machine.computing import computing
 from jaxcifar.machine.terminal import teller
 from jaxcifar.machine.xla_flags import check_xla_flags
 from jaxcifar.models import check_model, create_model
@@ -30,6 +31,7 @@ _SET_BY_US = ("parent", "name", "num_classes", "dtype", "axis_name")
 Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
 
 
+@computing()
 def train(
     network: Network,
     dataset: Dataset | str = "cifar10",
@@ -83,6 +85,7 @@ def train(
     return just_trained(path, data_dir)
 
 
+@computing()
 def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:
     """What a network is made of: layers, parameters, FLOPs; `table()` is text.
 
