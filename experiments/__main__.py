@@ -17,7 +17,7 @@ from jaxcifar.registry import did_you_mean
 # In the order in which people come to them.
 COMMANDS = (
     "prepare", "run", "ablation", "compare", "report", "predict", "evaluate", "export", "convert",
-    "summary", "bench", "scaling",
+    "summary", "memory", "bench", "scaling",
 )  # fmt: skip
 # What else they might be called.
 _ELSEWHERE = {

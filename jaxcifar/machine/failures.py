@@ -12,7 +12,7 @@ from jaxcifar.machine.terminal import gigabytes
 _SHORTAGES = re.compile(r"RESOURCE_EXHAUSTED|OUT_OF_MEMORY|out of memory", re.IGNORECASE)
 _AMOUNT = re.compile(r"\b(\d[\d.]*) ?(bytes|[KMGT](?:i?B)?)\b")
 _UNITS = {"b": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_DEBUGGED = re.compile(r"invalid value \((nan|inf)\)")
+_DEBUGGED = re.compile(r"invalid value \((nan|inf)\)|^\('jit\(.*', '(nan|inf)'\)$")
 _NO_SUCH_VALUE = re.compile(r"JAX flag jax_\w+|environment '?JAX_\w+")
 
 
@@ -46,9 +46,18 @@ def one_line(error: BaseException) -> OneLine | None:
     if shortage := memory_shortage(error):
         remedy = "close other programs, or use a machine with more memory"
         return RunError(f"out of memory, {shortage}; {remedy}")
-    if isinstance(error, FloatingPointError) and (found := _DEBUGGED.search(str(error))):
-        setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[found[1]]
-        return RunError(f"{setting} is set, and stopped this at an {first_line(error)}")
+    if number := _debugged(error):
+        setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[number]
+        return RunError(f"{setting} is set, and a result has the value {number}; unset it to go on")
     if isinstance(error, ValueError) and _NO_SUCH_VALUE.search(str(error)):
         return UsageError(f"{first_line(error)}: a setting of JAX's; unset it, or mend its value")
     return None
+
+
+def _debugged(error: BaseException) -> str | None:
+    """Return "nan" or "inf" where JAX was told to stop at such a number, and did."""
+    # Of a program that was compiled ahead, JAX tells by an exception that has no public name.
+    kinds = ("FloatingPointError", "InternalFloatingPointError")
+    if type(error).__name__ not in kinds or not (found := _DEBUGGED.search(str(error))):
+        return None
+    return found[1] or found[2]

@@ -116,6 +116,7 @@ class Classifier:
         """
         return np.asarray(_in_training(self._program, self.variables, self._hp, pixels, key))
 
+    @computing()
     def predict(self, images: Any) -> Predictions:
         """Classify images.
 
@@ -166,6 +167,7 @@ class Ensemble:
             )
         return cls(tuple(members), first)
 
+    @computing()
     def predict(self, images: Any) -> Predictions:
         """Classify images, as `Classifier.predict` does.
 
