@@ -16,7 +16,7 @@ SEED ?= 0
 CORE := $(addprefix tests/test_, optim.py checkpoint.py fit.py platforms.py environment.py \
 	xla_flags.py models.py networks.py summary.py drawing_traced.py together.py train.py)
 
-.PHONY: run test test-core test-oldest soak clean
+.PHONY: run test test-core test-oldest test-installed soak clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
@@ -40,6 +40,9 @@ test-core: $(VENV)/installed-test  ## the core of the tests, as on another Pytho
 test-oldest: $(VENV)-oldest/installed  ## the core of the tests on the oldest supported versions
 	@echo "==> pytest on $$($(VENV)-oldest/bin/python -c 'import jax; print("jax", jax.__version__)')"
 	@$(VENV)-oldest/bin/python -m pytest -q $(CORE)
+
+test-installed:  ## every command of the installed package, in an environment made for that
+	@$(PYTHON) tests/installed.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "==> installing into $(VENV) (about 1 GB, a minute or two)"

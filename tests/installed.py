@@ -1,0 +1,191 @@
+"""Install the package as users do, outside the checkout, and run every command in an empty folder.
+
+`python tests/installed.py` builds a wheel and installs it into a new environment: without extras,
+then with each extra alone. It takes some minutes, a gigabyte of disk and a package index. Where no
+index can be reached, it says so and succeeds.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import venv
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES = sorted(path.stem for path in (ROOT / "experiments" / "studies").glob("*.toml"))
+NOT_TRIED = {"test", "cuda", "tpu"}  # extras for the checkout, and for other devices
+PATIENCE = 900  # seconds a command may take on a busy machine
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A command, its exit code, and a text that it must print."""
+
+    command: str
+    code: int = 0
+    says: str = ""
+
+
+TINY = "--dataset shapes10 --epochs 1 --train-examples 256 --batch-size 64"
+SMALL = "--arch cnn --arch-args widths=4, hidden=8"
+BRIEF = "--peer torch --rounds 1 --steps 2 --batch-size 32"
+FIRST = (
+    Check("jaxcifar --version"),
+    Check("jaxcifar prepare --dataset shapes10", says="ready"),
+    Check(f"jaxcifar run {SMALL} {TINY} --run-dir first", says="test accuracy"),
+)
+# After these, in any order.
+BARE = (
+    Check(f"jaxcifar ablation --study own_network --rows shallow --arch-args width=8 {TINY}"),
+    Check(f"jaxcifar bench {SMALL} {BRIEF}", says="torch"),  # which is said to be missing
+    Check("jaxcifar compare first"),
+    Check("jaxcifar convert no.pth --arch cnn --run-dir no", 1, "pip install torch"),
+    Check("jaxcifar evaluate first", says="temperature"),
+    Check("jaxcifar export first --to onnx net.onnx", 1, "pip install onnx"),
+    Check("jaxcifar export first --to pytorch net.pth", 1, "pip install torch"),
+    Check("jaxcifar export first --to safetensors net.safetensors"),
+    Check("jaxcifar export first --to stablehlo net.stablehlo"),
+    Check("jaxcifar predict first/accuracy.png", says="%"),
+    Check("jaxcifar predict first/accuracy.png --run first", says="%"),
+    Check("jaxcifar report first", says="report.html"),
+    Check(f"jaxcifar run {SMALL} --tensorboard", 2, "pip install tensorboardX"),
+    Check("jaxcifar scaling --arch cnn"),
+    Check("jaxcifar summary --arch cnn --plot cnn.png", says="FLOPs"),
+    Check("python -m experiments.run --help", says="python -m experiments.run"),
+    # The last of many parts of a study: it is read and planned, and nothing is left to train.
+    *(
+        Check(f"jaxcifar ablation --study {name} --shard 1000/1000 --out plan/{name}", says="0 of")
+        for name in STUDIES
+    ),
+)
+EXTRAS = {
+    "onnx": (Check("jaxcifar export first --to onnx net.onnx"),),
+    "tensorboard": (Check(f"jaxcifar run {SMALL} {TINY} --tensorboard --run-dir logged"),),
+    "peer": (
+        Check("jaxcifar export first --to pytorch net.pth"),
+        Check(f"jaxcifar convert net.pth {SMALL} --dataset shapes10 --run-dir converted"),
+        Check(f"jaxcifar bench {SMALL} {BRIEF}", says="PyTorch"),
+    ),
+}
+
+
+class Environment:
+    """A new environment, and an empty folder in which its commands are run."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder / "venv", with_pip=True)
+        self.programs = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
+        self.here = folder / "here"
+        self.here.mkdir()
+        hidden = ("PYTHONPATH", "PYTHONHOME", "XLA_FLAGS")  # the checkout's, and its tests'
+        kept = {name: value for name, value in os.environ.items() if name not in hidden}
+        self.variables = {**kept, "TFDS_DATA_DIR": str(folder / "data")}
+
+    def run(self, words: Sequence[str], patience: float | None = None) -> tuple[int | str, str]:
+        """Run a program of the environment; return its exit code, and all that it printed."""
+        try:
+            done = subprocess.run(
+                [self.programs / words[0], *words[1:]],
+                cwd=self.here,
+                env=self.variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=patience,
+            )
+        except subprocess.TimeoutExpired:
+            return f"still running after {patience} s", ""
+        return done.returncode, done.stdout
+
+    def pip(self, *words: str) -> str:
+        """Return what pip printed.
+
+        Raises:
+          RuntimeError: pip failed.
+        """
+        code, output = self.run(["python", "-m", "pip", "--disable-pip-version-check", *words])
+        if code:
+            raise RuntimeError(f"pip {' '.join(words)}:\n{output}")
+        return output
+
+    def failure(self, check: Check) -> str:
+        """Run a check; return what is wrong with it, or nothing."""
+        begun = time.monotonic()
+        code, output = self.run(check.command.split(), PATIENCE)
+        passed = code == check.code and check.says in output and "Traceback" not in output
+        seconds = time.monotonic() - begun
+        print(f"{'ok' if passed else 'FAILED':6} {seconds:4.0f} s  {check.command}", flush=True)
+        return "" if passed else f"{check}\nended with {code} and printed:\n{output}\n"
+
+
+def main() -> None:
+    """Check the package without extras, then with each.
+
+    Raises:
+      SystemExit: a check failed.
+    """
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    untried = declared["optional-dependencies"].keys() - NOT_TRIED - EXTRAS.keys()
+    failures = [f"no check has the extra {name}" for name in sorted(untried)]
+    with tempfile.TemporaryDirectory() as folder:
+        environment = Environment(Path(folder))
+        try:
+            environment.pip("download", "--quiet", "--no-deps", "--dest", folder, "hatchling")
+        except RuntimeError:
+            print("==> no package index can be reached: the installed package was NOT tested")
+            return
+        environment.pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT))
+        [wheel] = Path(folder).glob("jaxcifar-*.whl")
+        failures += without_extras(environment, str(wheel))
+        for extra, checks in EXTRAS.items():
+            failures += with_extra(environment, str(wheel), extra, checks)
+    if failures:
+        sys.exit("\n".join(failures))
+
+
+def install(environment: Environment, what: str) -> None:
+    """Install the wheel, the constraints being those of the checkout."""
+    print(f"==> installing {Path(what).name}", flush=True)
+    environment.pip("install", "--quiet", "-c", str(ROOT / "constraints.txt"), what)
+
+
+def without_extras(environment: Environment, wheel: str) -> list[str]:
+    """Return what fails in an environment that has the package alone."""
+    install(environment, wheel)
+    failures = [environment.failure(check) for check in FIRST]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        failures += pool.map(environment.failure, BARE)
+    _, output = environment.run(["jaxcifar", "--help"])
+    listed = {line.split()[0] for line in output.splitlines() if line[:1].isalpha()}
+    tried = {check.command.split()[1] for check in (*FIRST, *BARE)}
+    failures += [f"no check runs {name}" for name in listed - tried - {"jaxcifar"}]
+    return [failure for failure in failures if failure]
+
+
+def with_extra(
+    environment: Environment, wheel: str, extra: str, checks: Sequence[Check]
+) -> list[str]:
+    """Return what fails with one extra, and take away what the extra brought."""
+    before = set(environment.pip("freeze").splitlines())
+    try:
+        install(environment, f"{wheel}[{extra}]")
+    except RuntimeError as error:
+        if extra != "peer":
+            return [str(error)]
+        print("==> no PyTorch to be had: the extra peer was NOT tested")
+        return []
+    failures = [environment.failure(check) for check in checks]
+    brought = set(environment.pip("freeze").splitlines()) - before
+    names = [line.partition("==")[0] for line in brought if "==" in line]
+    environment.pip("uninstall", "--quiet", "--yes", *names)
+    return [failure for failure in failures if failure]
+
+
+if __name__ == "__main__":
+    main()
