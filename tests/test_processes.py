@@ -21,20 +21,20 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 
 EPOCHS = 150  # of milliseconds each, so that a signal reaches a run before its end
-# The smallest network that has a sum over the whole batch in it.
+# Its loss is convex, and the rates below are small enough for that loss to fall: rounding dies out
+# instead of growing with the steps.
 NETWORK = """
 from flax import linen as nn
 
 
-class Tiny(nn.Module):
-    width: int = 4
+class Linear(nn.Module):
+    stride: int = 4
     num_classes: int = 10
 
     @nn.compact
     def __call__(self, x, train):
-        x = nn.Dense(self.width)(x[:, ::4, ::4].reshape(len(x), -1))
-        x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
-        return nn.Dense(self.num_classes)(x)
+        pixels = x[:, :: self.stride, :: self.stride]
+        return nn.Dense(self.num_classes)(pixels.reshape(len(x), -1))
 """
 
 
@@ -42,7 +42,7 @@ class Tiny(nn.Module):
 def options(tmp_path_factory):
     """A network, images and settings of a user."""
     folder = tmp_path_factory.mktemp("user")
-    (folder / "tiny.py").write_text(NETWORK)
+    (folder / "linear.py").write_text(NETWORK)
     images = easy_dataset()
     np.savez(
         folder / "grey.npz",
@@ -52,9 +52,9 @@ def options(tmp_path_factory):
         y_test=images.test.labels,
     )
     return (
-        *("--arch", folder / "tiny.py:Tiny", "--arch-args", "width=4"),
+        *("--arch", folder / "linear.py:Linear", "--arch-args", "stride=4"),
         *("--dataset", folder / "grey.npz", "--data-dir", folder, "--val-fraction", "0.2"),
-        *("--batch-size", 24, "--optimizer", "sgd", "--learning-rate", 0.01, "--no-augment"),
+        *("--batch-size", 24, "--optimizer", "sgd", "--learning-rate", 0.002, "--no-augment"),
         *("--epochs", EPOCHS),
     )
 
@@ -114,8 +114,7 @@ def test_two_train_what_one_does(by_two, alone):
     path, [first, second] = by_two
     values, result = losses(path)
     assert len(values) == EPOCHS
-    np.testing.assert_allclose(values[:2], alone[0][:2], rtol=1e-3)
-    np.testing.assert_allclose(values, alone[0], rtol=0.05)  # rounding grows with the steps
+    np.testing.assert_allclose(values, alone[0], rtol=1e-4)
     assert "2 processes" in result["device"]
     assert f"epoch {EPOCHS}/{EPOCHS}" in first
     assert "epoch" not in second
@@ -164,7 +163,7 @@ def test_a_checkpoint_serves_another_number_of_devices(by_two, options, tmp_path
     [output] = train(options, path, 1, "--devices", "8")
     assert "resuming after step" in output
     values, result = losses(path)
-    np.testing.assert_allclose(values, losses(by_two[0])[0], rtol=0.05)
+    np.testing.assert_allclose(values, losses(by_two[0])[0], rtol=1e-4)
     assert "processes" not in result["device"]
 
 
