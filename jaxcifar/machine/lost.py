@@ -1,4 +1,4 @@
-"""What is said when another process of the same run is lost: one line, without JAX's C++ stack."""
+"""Messages about a lost process of the same run: one line, without JAX's C++ stack."""
 
 import contextlib
 import ctypes
@@ -20,7 +20,7 @@ LOST = (
 )
 _SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "oordination", "arrier timed out")
 _JAX_GIVES_UP = b"JAX distributed service detected fatal errors"  # said before the abort
-_MOST_BYTES = 2**20  # of what C++ code has said
+_MOST_BYTES = 2**20  # of the C++ messages
 _handlers: list[Callable] = []  # kept alive, because C code calls them
 
 
@@ -52,10 +52,11 @@ def telling_of_lost_ones() -> Iterator[None]:
 def hold_back_cpp_messages() -> None:
     """Keep C++ messages from the screen until it is known whether they matter.
 
-    If another process is lost, JAX prints a page of C++ stack and aborts this process in a thread
-    of its own, where no Python exception can be caught. So C++ code gets a file for its standard
-    error, and a handler of the abort looks there for the reason: a lost process is told in one
-    line; of anything else the file is shown. Python keeps the user's standard error.
+    If another process is lost, JAX prints a page of C++ stack and aborts this process. It does so
+    in a thread of its own, where Python can catch no exception. So C++ code gets a file as its
+    standard error, and a handler of the abort reads the reason there. For a lost process the
+    handler prints one line, for any other reason the whole file. Python keeps the user's standard
+    error.
     """
     if WINDOWS or sys.stderr is None:
         return  # JAX's own messages stay

@@ -1,9 +1,9 @@
-"""How processes that train one run together find each other, before JAX connects them.
+"""The meeting of processes that train one run together, before JAX connects them.
 
-Left to itself, JAX aborts with the stack of its C++ code if a process does not come, if two have
-the same number, or if the port is taken. So the processes meet here first. Process 0 listens at
-the coordinator's address. Each process, process 0 too, sends a line there that says which one it
-is. Process 0 answers all of them at once: begin, or why not.
+If a process is missing, if two have the same number or if the port is in use, JAX aborts and prints
+a stack of its C++ code. So the processes meet here first. Process 0 listens at the coordinator's
+address. Each process, process 0 too, sends a line there that says which process it is. Process 0
+answers all of them at once: begin, or why not.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _MOST_BYTES = 2**16  # of a line
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """What process 0 answers: all may begin, or the error that ends all of them.
+    """The answer of process 0: all may begin, or the error that ends all of them.
 
     Attributes:
       error: the message; None if all may begin.
@@ -63,18 +63,18 @@ def meet(
     wait: float = WAIT_SECONDS,
     silence: float = SILENCE_SECONDS,
 ) -> None:
-    """Wait until all processes have come to the coordinator's address.
+    """Wait until all processes are present at the coordinator's address.
 
     Args:
       coordinator: "HOST:PORT" of process 0.
       member: this process.
-      say: told what is waited for.
+      say: prints which processes are missing.
       wait: seconds to wait at most.
-      silence: seconds between two lines on what is waited for.
+      silence: seconds between two such lines.
 
     Raises:
       UsageError: the address is wrong, or the processes do not fit together.
-      RunError: a process did not come.
+      RunError: a process is still missing after `wait` seconds.
     """
     address = split_address(coordinator)
     say(f"waiting up to {duration(wait)} for all {member.count} processes, at {coordinator}")

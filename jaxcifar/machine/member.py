@@ -1,4 +1,4 @@
-"""What a process says of itself to the others that train the same run, and how these compare it."""
+"""The description of one of several processes that train one run, and comparing two of them."""
 
 from collections.abc import Mapping
 

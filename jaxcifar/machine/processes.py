@@ -34,7 +34,7 @@ def join(
         that JAX knows (Slurm, Open MPI, a TPU pod, Kubernetes).
       processes: how many there are; 1 is this one alone.
       process_id: this one's number.
-      say: told what is waited for.
+      say: prints which processes are missing.
 
     Raises:
       UsageError: the three don't make sense together, or the other processes have others.

@@ -45,10 +45,9 @@ class Checkpoints:
     """The checkpoints of one run, numbered by step.
 
     A checkpoint becomes visible under its number only when it is whole, so a kill at any moment
-    leaves the ones before. Each carries its run's config and a checksum of all that is in it; one
-    that can't be read, does not match or has another's number is set aside when the newest is
-    looked for. One that is whole, but of another config, network, update rule or version, stays as
-    it is, and is an error. (Older versions wrote no config.)
+    leaves the ones before. Each carries its run's config and a checksum of its content. `newest`
+    sets aside a checkpoint that can't be read, does not match or has another's number. A whole one
+    of another config, network, update rule or version is an error, and stays as it is.
 
     Args:
       folder: made if need be.

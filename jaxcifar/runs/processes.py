@@ -1,4 +1,4 @@
-"""Where each of several processes that train one run together writes."""
+"""A run that several processes train together: the folder of each, and what they must agree on."""
 
 import dataclasses
 import tempfile
@@ -66,7 +66,7 @@ def own_task(task: Task) -> Iterator[Task]:
 
 
 def begun_before(folder: RunFolder, config: Config) -> bool:
-    """Whether this run was begun before, as the first process knows, which has its folder.
+    """Return whether this run was begun before; the first process knows, for it has the folder.
 
     Args:
       folder: where this process writes.
@@ -102,7 +102,7 @@ def require_same_folder(task: Task) -> None:
 
 
 def _second_written(path: Path) -> int:
-    """The second in which a file was written, 0 if there is none; each machine sees the same."""
+    """Return the second in which a file was written, on all machines the same; 0 for no file."""
     try:
         return int(path.stat().st_mtime)
     except FileNotFoundError:
