@@ -143,9 +143,17 @@ def main(argv: Sequence[str]) -> None:
     out = here["out"] or Path("checkpoints", here["study"].stem)
     console = Console(emoji=False, highlight=False)
     say = teller(console)
-    study.check()  # before anything slow happens
+    # What is wrong with names, values and folders is found before JAX is imported.
+    study.check()
+    rows = study.select(here["rows"])
+    study.select(here["force"])
+    here["data_dir"] = data_folder(here["data_dir"])
     if here["tensorboard"]:
         require_tensorboard()
+    part, parts = here["shard"]
+    number = len(rows) * len(set(here["seeds"]))
+    runs, ours = counted(number, "run"), len(range(part - 1, number, parts))
+    say(f"{study.title}: {runs if parts == 1 else f'{ours} of {runs}'}, in {out}")
 
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
@@ -156,14 +164,10 @@ def main(argv: Sequence[str]) -> None:
 
     kept, events = here["keep"] == "best", here["tensorboard"]
     tasks = plan(study, here["rows"], here["seeds"], out, here["force"], kept, events)
-    here["data_dir"] = data_folder(here["data_dir"])
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, here["devices"])
     start_jax()
-    part, parts = here["shard"]
     mine = tasks[part - 1 :: parts]
-    runs = counted(len(tasks), "run")
-    say(f"{study.title}: {runs if parts == 1 else f'{len(mine)} of {runs}'}, in {out}")
     devices = first_devices(here["devices"])
     outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}

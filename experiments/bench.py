@@ -16,7 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from experiments.ablation import study_file
-from experiments.cli import count, location, run_command, start_jax, use_huge_pages
+from experiments.cli import (
+    count,
+    location,
+    require_folder_of,
+    run_command,
+    start_jax,
+    use_huge_pages,
+)
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.rates import show
@@ -27,8 +34,6 @@ from jaxcifar.machine.files import write_text
 from jaxcifar.machine.terminal import teller
 from jaxcifar.settings import flag
 from jaxcifar.studies.study import Study
-
-LARGE = 1e8  # multiply-accumulates of a network
 
 EXAMPLES = (
     ("--arch cnn --rounds 3", "our CNN: a minute or two"),
@@ -82,6 +87,9 @@ def main(argv: Sequence[str]) -> None:
     """Measure, print a table, write a file."""
     options = parser().parse_args(argv)
     study = read_study(options) if options.study else None
+    require_folder_of(options.json)
+    for arch in options.arch or ():  # before JAX is imported
+        Config.create(arch, arch_args=getattr(options, "arch_args", {}))
 
     # Contestants, and this process, share an accelerator: none may take its memory as a whole.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -137,6 +145,7 @@ def measure_study(
 ) -> None:
     """Add to the figures how fast the rows of a study train."""
     from jaxcifar.bench import measure_programs
+    from jaxcifar.bench.sizes import model_of, steps_of
 
     with BenchProgress(console, options.study.stem) as progress:
         runs = {row.name: study.config_of(row, seed=0) for row in study.rows}
@@ -164,6 +173,7 @@ def measure_network(
 ) -> None:
     """Add the figures of one network, and write them as soon as they are measured."""
     from jaxcifar.bench import beyond_steps, measure, measure_at_once, seconds_beyond_steps
+    from jaxcifar.bench.sizes import is_large, model_of, steps_of
     from jaxcifar.bench.work import Work
     from jaxcifar.training import network
     from jaxcifar.training.predicting import EVAL_BATCH
@@ -171,7 +181,7 @@ def measure_network(
     own = getattr(options, "arch_args", {})  # not the recipe's: the twins and peers are plain
     config = Config.create(arch, dtype=options.dtype or "auto", arch_args=own)
     model, macs = model_of(config)
-    large = macs > LARGE
+    large = is_large(macs)
     work = Work(
         arch=arch,
         dtype=str(network.dtype(model)),
@@ -195,26 +205,6 @@ def measure_network(
     ours["at_once"] = measure_at_once(work, at_once, rounds, progress)
     figures["ours"][arch] = ours
     write(options.json, figures)
-
-
-def model_of(config: Config) -> tuple[Any, int]:
-    """A config's network, seen to work, and the multiply-accumulates of its forward pass."""
-    import jax
-
-    from jaxcifar.bench.work import CLASSES
-    from jaxcifar.models import check_model, create_model
-    from jaxcifar.models.summary import summarize
-    from jaxcifar.runs.setup import compute_dtype
-
-    model = create_model(config, CLASSES, compute_dtype(config, jax.devices()[0]))
-    check_model(config, model, CLASSES)
-    return model, summarize(model).macs
-
-
-def steps_of(macs: int, on_cpu: bool) -> int:
-    """Steps in a round that take a few seconds, at 128 images a step."""
-    few, many = (3, 100) if macs > LARGE else (20, 350)
-    return few if on_cpu else many
 
 
 def time_ablation(options: list[str]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What the commands share: options that several have, errors as one line, exit codes."""
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,22 +18,19 @@ from experiments.parser import program
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.failures import one_line
-from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.machine.interrupt import Interrupted, InterruptGuard, block_interrupts
+from jaxcifar.machine.streams import checked_output, open_missing_streams
 from jaxcifar.machine.terminal import teller
 from jaxcifar.machine.xla_flags import check_xla_flags
 
+_INTERRUPTED = "interrupted; what was saved before is kept"
 
-def add_data_dir(parser: argparse.ArgumentParser, made: bool = False) -> None:
-    """`--data-dir`, with TFDS's own default.
 
-    Args:
-      parser: to add to.
-      made: whether the command makes a folder that there is not; others ask `data_folder`.
-    """
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Add `--data-dir`; its default is TFDS's own (`default_data_dir`)."""
     parser.add_argument(
         "--data-dir",
         type=location,
-        default=default_data_dir() if made else None,
         metavar="DIR",
         help="folder of prepared data sets (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)",
     )
@@ -105,6 +103,27 @@ def location(text: str) -> Path:
     return Path(text)
 
 
+def require_existing(paths: Iterable[Path]) -> None:
+    """Refuse a path that leads nowhere.
+
+    Raises:
+      UsageError: see above.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+
+
+def require_folder_of(file: Path | None) -> None:
+    """Refuse a file to be written, if there is one, whose folder does not exist.
+
+    Raises:
+      UsageError: see above.
+    """
+    if file is not None and not file.parent.is_dir():
+        raise UsageError(f"{file}: there is no folder {file.parent}")
+
+
 def use_huge_pages() -> None:
     """Let large arrays lie in large pages of memory, where Linux gives these to who asks.
 
@@ -113,8 +132,24 @@ def use_huge_pages() -> None:
     in its manual), so this one starts once more; settings of the user's own stay as they are.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        _start_again_with("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+
+
+def use_utf8() -> None:
+    """Read the names of files as UTF-8, in a C locale too.
+
+    Only a process that starts with the setting does so. Linux alone has other encodings.
+    """
+    reads_utf8 = sys.getfilesystemencoding().lower() == "utf-8"
+    if sys.platform == "linux" and not reads_utf8 and os.environ.get("PYTHONUTF8") != "1":
+        _start_again_with("PYTHONUTF8", "1")
+
+
+def _start_again_with(variable: str, value: str) -> NoReturn:
+    """Replace this process by the same command with another environment."""
+    os.environ[variable] = value
+    block_interrupts()  # until the new process can handle them
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def start_jax() -> None:
@@ -135,7 +170,26 @@ def start_jax() -> None:
 
 
 def run_command(command: Callable[[], None]) -> NoReturn:
-    """Run a command; print its failure as one line and exit 2 (usage), 1 (failure) or 130."""
+    """Run a command and end the process with its exit code, as `exit_code_of` gives it."""
+    use_utf8()
+    code = exit_code_of(command)
+    if code == 0:
+        sys.exit(0)
+    # Not by `sys.exit`, which waits for threads: orbax's wait for minutes after a failed save, and
+    # JAX's for other processes, which may hang or be dead.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def exit_code_of(command: Callable[[], None]) -> int:
+    """Run a command, and print its failure as one line.
+
+    Returns:
+      0, or 1 for a failure, 2 for wrong usage, 130 for an interruption.
+    """
+    os.environ["MPLBACKEND"] = "agg"  # pictures go to files, whatever screen the user has chosen
     # TFDS and orbax write hints through these loggers, and tracebacks of failures that they also
     # raise, which are told below.
     for name in ("absl", "asyncio", "matplotlib", "PIL"):
@@ -143,54 +197,42 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     sys.unraisablehook = _unless_given_up  # what orbax has begun when it fails, by its threads
     if not sys.warnoptions:  # a message is one line; whoever wants more says so to Python
         warnings.simplefilter("ignore")
-    # One line in a log, and lines as wide as the screen where there is one.
-    say = teller(Console(stderr=True), fold=sys.stderr.isatty())
     try:
+        open_missing_streams()
         check_xla_flags()
-        command()
+        # argparse ends --help by `SystemExit`.
+        with InterruptGuard(_INTERRUPTED), checked_output(), contextlib.suppress(SystemExit):
+            command()
     except UsageError as error:
-        say(f"error: {error}")
-        _leave(2)
+        return _failed(f"error: {error}", 2)
     except RunError as error:
-        say(f"error: {error}")
-        _leave(1)
+        return _failed(f"error: {error}", 1)
     except BrokenPipeError:  # whoever read what is printed has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _leave(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except OSError as error:  # of a file that nothing else is known of
-        name = error.filename or "a file"
-        say(f"error: {name}: {error.strerror or error}; see to it, then run the same command")
-        _leave(1)
+        name, reason = error.filename or "a file", error.strerror or error
+        return _failed(f"error: {name}: {reason}; see to it, then run the same command", 1)
     except Interrupted as error:
-        say(str(error))
-        sys.exit(130)  # what shells report for a process ended by SIGINT
+        return _failed(str(error), 130)  # what shells report for a process ended by SIGINT
     except KeyboardInterrupt:
-        say("interrupted; what was saved before is kept")
-        _leave(130)
+        return _failed(_INTERRUPTED, 130)
     except Exception as error:
-        if (told := one_line(error)) is not None:
-            say(f"error: {told}")
-            _leave(2 if isinstance(told, UsageError) else 1)
-        if not _has_other_processes():
-            raise
-        traceback.print_exc()
-        _leave(1)
-    sys.exit(0)
+        if (known := one_line(error)) is None:
+            traceback.print_exc()
+            return 1
+        return _failed(f"error: {known}", 2 if isinstance(known, UsageError) else 1)
+    return 0
+
+
+def _failed(line: str, code: int) -> int:
+    """Print why the command ended, and return its exit code."""
+    with contextlib.suppress(OSError):  # standard error is full
+        # One line in a log, and lines as wide as the screen where there is one.
+        teller(Console(stderr=True), fold=sys.stderr.isatty())(line)
+    return code
 
 
 def _unless_given_up(ignored: Any) -> None:
     if str(ignored.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(ignored)
-
-
-def _has_other_processes() -> bool:
-    jax = sys.modules.get("jax")
-    return bool(jax) and jax.distributed.is_initialized()
-
-
-def _leave(code: int) -> NoReturn:
-    if _has_other_processes():
-        # Else JAX waits for the other processes to end too, which may hang or be dead, and aborts.
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)

@@ -10,7 +10,8 @@ from experiments.cli import location, run_command
 from experiments.parser import Parser
 from experiments.summary import picture
 from jaxcifar.errors import RunError, UsageError, printable
-from jaxcifar.machine.terminal import duration, teller
+from jaxcifar.machine.terminal import counted, duration, teller
+from jaxcifar.runs.task import run_inside
 
 if TYPE_CHECKING:
     from jaxcifar.report.records import RunRecord
@@ -43,21 +44,22 @@ def main(argv: Sequence[str]) -> None:
     paths = list(dict.fromkeys(options.runs))
     if len(paths) < 2:
         raise UsageError("RUN: name two runs or more, such as those of a study: DIR/*/seed0")
-
-    from experiments.evaluated import short_names
-    from jaxcifar.report.reading import read_run
-    from jaxcifar.runs.task import run_inside
-
-    runs = []
     for path in paths:
         if not (path / "config.json").is_file():
             raise UsageError(f"{path}: no run (it has no config.json){run_inside(path)}")
+    console = Console(emoji=False, highlight=False)
+    teller(console)(f"reading {counted(len(paths), 'run')}")
+
+    from experiments.evaluated import short_names
+    from jaxcifar.report.reading import read_run
+
+    runs = []
+    for path in paths:
         try:
             runs.append(read_run(path))
         except RunError as error:
             raise RunError(f"{path}: {error}") from error
     names = list(short_names(paths).values())
-    console = Console(emoji=False, highlight=False)
     show(console, names, runs)
     if options.plot:
         from jaxcifar.machine.files import replacing

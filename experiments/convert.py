@@ -7,11 +7,19 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments.cli import add_data_dir, data_folder, location, run_command, start_jax
+from experiments.cli import (
+    add_data_dir,
+    data_folder,
+    location,
+    require_existing,
+    run_command,
+    start_jax,
+)
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.run import show
 from jaxcifar.config import Config
+from jaxcifar.machine.terminal import teller
 
 EXAMPLES = (
     ("first.pth --arch cnn --run-dir again", "a state dict by torch.save"),
@@ -68,14 +76,15 @@ def main(argv: Sequence[str]) -> None:
     how = {name: options.pop(name) for name in ("mean", "std", "overwrite")}
     if how["std"] and min(how["std"]) <= 0:
         parser().error("--std: must be above 0")
+    require_existing([weights])
     config = Config.create(**options)
+    say = teller(Console())
+    say(f"reading {weights}")
 
     from jaxcifar.data import load_dataset
-    from jaxcifar.machine.terminal import teller
     from jaxcifar.trained.convert import Conversion, convert
 
     start_jax()
-    say = teller(Console())
     conversion = Conversion(weights, config, path, **how)
     result = convert(conversion, lambda: load_dataset(config, data_dir, say), say)
     if result is not None:

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli import add_data_dir, count, data_folder, location, run_command, start_jax
+from experiments.cli import (
+    add_data_dir,
+    count,
+    data_folder,
+    location,
+    require_folder_of,
+    run_command,
+    start_jax,
+)
 from experiments.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import replacing, write_text
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import counted, teller
+from jaxcifar.runs.task import require_trained
+from jaxcifar.trained.sets import OF_TEST, image_set, require_known, trained_on
 
 if TYPE_CHECKING:
     from jaxcifar.runs.evaluation import Evaluation, Look
@@ -68,21 +78,24 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate, show and keep what is found."""
     options = parser().parse_args(argv)
     options.data_dir = data_folder(options.data_dir)
+    for run in options.runs:
+        require_trained(run)
+    for name in options.on:
+        require_known(name)
+    require_folder_of(options.json)
+    console = Console(emoji=False, highlight=False)
+    say = teller(console)
+    say(f"loading {counted(len(options.runs), 'run')} and their images")
 
     from experiments.evaluated import short_names, show
     from jaxcifar.runs.evaluation import read_evaluation, read_looks
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.trained.evaluate import evaluate_sets
     from jaxcifar.trained.load import load
-    from jaxcifar.trained.sets import OF_TEST
     from jaxcifar.trained.slips import slips
 
     start_jax()
-    console = Console(emoji=False, highlight=False)
-    say = teller(console)
     names = short_names(options.runs)
-    if options.json and not options.json.parent.is_dir():
-        raise UsageError(f"--json {options.json}: there is no folder {options.json.parent}")
     if options.out:
         make_folder(options.out)
     work = []  # what can be refused is refused before anything takes long
@@ -130,8 +143,6 @@ def images_of(
     run: Path, classifier: "Classifier", options: Any, say: Say
 ) -> tuple[list["ImageSet"], Any]:
     """The sets that a run is to be evaluated on, and its validation images if they are at hand."""
-    from jaxcifar.trained.sets import OF_TEST, image_set, trained_on
-
     dataset, classes = None, classifier.class_names
     try:
         dataset = trained_on(classifier.config, classes, options.data_dir, say)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from experiments.cli import location, run_command, start_jax
+from experiments.cli import location, require_folder_of, run_command, start_jax
 from experiments.parser import Parser
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import teller
+from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
     from jaxcifar.trained.classifier import Classifier
@@ -68,6 +69,10 @@ def main(argv: Sequence[str]) -> None:
         parser().error(f"{path}: lies in the folder of a run; choose another place")
     if options.half and options.to != "safetensors":
         parser().error("--half: only safetensors can be half as long")
+    require_trained(options.run)
+    require_folder_of(path)
+    say = teller(Console())
+    say(f"loading {options.run}")
 
     from jaxcifar.trained.load import load
 
@@ -77,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
         said = write(classifier, options.to, path, options.half)
     except OSError as error:
         raise RunError(f"{path}: can't be written ({error.strerror or error})") from error
-    teller(Console())(said)
+    say(said)
 
 
 def _importable(name: str) -> bool:

@@ -11,7 +11,7 @@ from experiments.options import names
 from experiments.parser import Parser
 from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError
-from jaxcifar.machine.terminal import elapsing, gigabytes, teller
+from jaxcifar.machine.terminal import elapsing, gigabytes, status_line, teller
 
 BATCH_SIZES = (128, 512, 2048)
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
         table.add_column(column, justify="left" if column == "network" else "right")
     for (arch, size), config in configs.items():
         what = f"compiling {arch} for batch size {size}"
-        with elapsing(console, teller(console), what, always=True):
+        with elapsing(console, teller(console), what), status_line(what):
             need = training_memory(config, device)
         if need is None:
             raise RunError(f"{device.device_kind}: XLA does not tell what programs take on it")

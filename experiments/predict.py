@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli import count, location, run_command, start_jax
+from experiments.cli import count, location, require_existing, run_command, start_jax
 from experiments.parser import Parser
 from experiments.summary import picture
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import status_line, teller
+from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
     from jaxcifar.trained.classifier import Predictions
@@ -57,14 +58,17 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Classify image files."""
     options = parser().parse_args(argv)
+    require_existing(options.images)
+    for run in options.run:
+        require_trained(run)
+    with status_line("reading the images and the network"):
+        from jaxcifar.trained.load import load
+        from jaxcifar.trained.pictures import draw_sheet, read_pictures
 
-    from jaxcifar.trained.load import load
-    from jaxcifar.trained.pictures import draw_sheet, read_pictures
-
-    pictures = read_pictures(options.images)
-    start_jax()
-    classifier = load(*options.run)
-    predictions = classifier.predict(pictures.pixels)
+        pictures = read_pictures(options.images)
+        start_jax()
+        classifier = load(*options.run)
+        predictions = classifier.predict(pictures.pixels)
     tell = teller(Console(stderr=True))
     for line in pictures.remarks:
         tell(line)

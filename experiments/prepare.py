@@ -7,6 +7,7 @@ from rich.console import Console
 
 from experiments.cli import add_data_dir, location, run_command
 from experiments.parser import Parser
+from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import elapsing, teller
 
@@ -34,13 +35,14 @@ def parser() -> Parser:
         help="the CIFAR as you have it: the binary or the python archive, packed or unpacked "
         "(default: download)",
     )
-    add_data_dir(parser, made=True)
+    add_data_dir(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
     """Prepare, decode and check the data set, and say where it is."""
     options = parser().parse_args(argv)
+    data_dir = options.data_dir or default_data_dir()
 
     from jaxcifar.data import CATALOG, dataset_title
     from jaxcifar.data.own import load_own
@@ -55,13 +57,13 @@ def main(argv: Sequence[str]) -> None:
 
     with elapsing(console, say, f"preparing {title}") as say:
         if entry is None:
-            records, manifest = load_own(options.dataset, options.data_dir, say)
+            records, manifest = load_own(options.dataset, data_dir, say)
             verified = f"{len(manifest.class_names):,} classes"
         else:
-            records = load_records(entry, options.data_dir, options.archive, say)
+            records = load_records(entry, data_dir, options.archive, say)
             verified = entry.verified
     counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
-    say(f"{title} is ready in {options.data_dir}: {counts} images, {verified}.")
+    say(f"{title} is ready in {data_dir}: {counts} images, {verified}.")
 
 
 if __name__ == "__main__":

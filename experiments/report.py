@@ -7,6 +7,7 @@ from rich.console import Console
 
 from experiments.cli import location, run_command
 from experiments.parser import Parser
+from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import teller
 
 EXAMPLES = (
@@ -29,10 +30,13 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Read run folders, write REPORT.md, report.html and pictures beside them."""
     options = parser().parse_args(argv)
+    if not options.folder.is_dir():
+        raise UsageError(f"{options.folder}: no such folder")
+    say = teller(Console())
+    say(f"reading the runs in {options.folder}, and drawing the report's pictures")
 
     from jaxcifar.report import write_report
 
-    say = teller(Console())
     say(f"report: {write_report(options.folder, say)}, and the same in REPORT.md")
 
 

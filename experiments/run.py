@@ -26,6 +26,7 @@ from experiments.options import add_config_options
 from experiments.parser import Parser
 from jaxcifar.config import Config
 from jaxcifar.machine.event_file import require_tensorboard
+from jaxcifar.machine.terminal import status_line, teller
 
 EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN by the best settings we know: 91% of CIFAR-10"),
@@ -85,11 +86,11 @@ def main(argv: Sequence[str]) -> None:
 
     if here["tensorboard"]:
         require_tensorboard()
-    # JAX and what stands on it take seconds to import: only now.
-    from jaxcifar.machine import environment, processes
-    from jaxcifar.machine.lost import telling_of_lost_ones
-    from jaxcifar.machine.terminal import teller
-    from jaxcifar.runs.processes import require_same_start
+    with status_line("importing JAX"):  # and what stands on it, which takes seconds
+        from jaxcifar.machine import environment, processes
+        from jaxcifar.machine.lost import telling_of_lost_ones
+        from jaxcifar.runs import fit  # noqa: F401 (used below)
+        from jaxcifar.runs.processes import require_same_start
 
     say = teller(Console(emoji=False))
     processes.join(here["coordinator"], here["processes"], here["process_id"], say)
@@ -112,7 +113,6 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.machine import processes
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.machine.interrupt import stop_signal
-    from jaxcifar.machine.terminal import teller
     from jaxcifar.runs.fit import fit
     from jaxcifar.runs.processes import own_task
     from jaxcifar.runs.task import Task

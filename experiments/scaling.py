@@ -10,6 +10,7 @@ from experiments.cli import run_command, start_jax
 from experiments.options import names
 from experiments.parser import Parser
 from jaxcifar.config import ARCHS, Config
+from jaxcifar.machine.terminal import teller
 
 CHIPS = (8, 64, 1024)
 
@@ -38,6 +39,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Compile a step for two devices, and print what follows from its exchanges."""
     options = parser().parse_args(argv)
+    configs = [Config.create(arch) for arch in options.arch]
+    console = Console(emoji=False, highlight=False)
+    teller(console)(f"compiling a training step of {', '.join(options.arch)} for two devices")
 
     from jaxcifar.bench import scaling
     from jaxcifar.bench.ours import Ours
@@ -48,9 +52,7 @@ def main(argv: Sequence[str]) -> None:
 
     use_cpu_cores(batch_size=2, count=2)
     start_jax()
-    console = Console(emoji=False, highlight=False)
-    for arch in options.arch:
-        config = Config.create(arch)
+    for arch, config in zip(options.arch, configs, strict=True):
         work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
         exchanged = scaling.collectives(Ours(work).train_program)
         macs = summarize(create_model(config, 10)).macs

@@ -10,6 +10,7 @@ from experiments.options import add_config_options
 from experiments.parser import Parser
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, first_line
+from jaxcifar.machine.terminal import status_line
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -55,14 +56,14 @@ def main(argv: Sequence[str]) -> None:
     options = vars(parser().parse_args(argv))
     classes, plot = options.pop("classes"), options.pop("plot")
     config = Config.create(**options)
+    with status_line("tracing the network"):
+        from jaxcifar.models import check_model, create_model
+        from jaxcifar.models.summary import summarize
 
-    from jaxcifar.models import check_model, create_model
-    from jaxcifar.models.summary import summarize
-
-    start_jax()
-    model = create_model(config, classes)
-    check_model(config, model, classes)
-    summary = summarize(model)
+        start_jax()
+        model = create_model(config, classes)
+        check_model(config, model, classes)
+        summary = summarize(model)
     print(summary.table(), end="")
     if plot:
         from jaxcifar.machine.files import replacing

@@ -4,6 +4,8 @@ Each carries one line for the user that says what is wrong and what to do about 
 commands print that line and no traceback.
 """
 
+import re
+
 
 class OneLine(Exception):
     """What is told in one line."""
@@ -39,7 +41,8 @@ def last_cause(error: BaseException) -> str:
     """Why something could not be done; TensorStore tells a chain of causes, the system's last."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return first_line(error).rsplit(": ", 1)[-1]
+    causes = re.split(r" \[\w+='", first_line(error))[0]  # without TensorStore's specification
+    return causes.rsplit(": ", 1)[-1]
 
 
 def printable(text: object, limit: int = 1000) -> str:

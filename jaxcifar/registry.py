@@ -84,8 +84,8 @@ def is_path(dataset: str) -> bool:
 
 def _exists(name: str) -> bool:
     try:
-        return Path(name).expanduser().exists()
-    except (OSError, RuntimeError):  # too long a name; a home that nobody has
+        return Path(os.path.expanduser(name)).exists()  # noqa: PTH111 (a home that nobody has stays)
+    except OSError:  # too long a name
         return False
 
 

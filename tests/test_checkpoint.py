@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import shutil
+import tempfile
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -12,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import Phase, assume, example, given, settings
+from hypothesis import strategies as st
 
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError
@@ -70,6 +74,45 @@ def test_newest_two_and_those_asked_for_are_kept(tmp_path):
     with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.load(2, state_at(0)), 2)
         assert_state(checkpoints.newest(state_at(0), quiet), 5)
+
+
+_names = st.text("[]*?{}!\\:#%~$| 'aé\n\x01", min_size=1, max_size=9).map(os.fsencode)
+
+
+@settings(
+    max_examples=5,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+)
+@given(_names | st.binary(min_size=1, max_size=9))
+@example(b"lr[0.1]")
+@example(b"**")
+@example(b"gs:")
+@example(b"\\d")
+@example(b"\xff")
+def test_any_name_of_a_folder_is_as_good_as_any_other(name):
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, os.fsdecode(name).replace("/", "[").replace("\0", "*"))
+        try:
+            folder.mkdir()
+        except OSError:
+            assume(False)  # a name that this file system does not take, or ".."
+        save_all(folder / "checkpoints", {1: {1}, 2: {1}})
+        with opened(folder / "checkpoints") as checkpoints:
+            assert_state(checkpoints.newest(state_at(0), quiet), 2)
+            assert_state(checkpoints.load(1, state_at(0)), 1)
+        assert kept(folder / "checkpoints") == {1, 2}
+
+
+def test_where_no_link_can_be_made_it_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no" / "such"))
+    with pytest.raises(RunError, match=r"\[0\]: a path with such characters needs a link"):
+        opened(tmp_path / "[0]")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[0]"))
+    with pytest.raises(RunError, match="has such characters too"):
+        opened(tmp_path / "[0]")
 
 
 def data_files(folder):

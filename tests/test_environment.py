@@ -2,9 +2,13 @@
 
 import sys
 
+import jax
 import pytest
 from conftest import finish, start_program
 
+from jaxcifar.data.own import load_own
+from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
 
 
@@ -50,3 +54,29 @@ def test_a_command_asks_for_huge_pages_once(set_by_user):
     program = start_program("huge_pages", "--lr", "a b", env={"GLIBC_TUNABLES": set_by_user})
     expected = set_by_user or "glibc.malloc.hugetlb=1"
     assert finish(program).strip() == f"{expected} ['--lr', 'a b']"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no numbers for users")
+def test_a_user_without_a_home_is_told_so_where_it_matters(monkeypatch):
+    """As in a container that is run with the number of a user that has no name there."""
+    import pwd
+
+    def getpwuid(number):
+        raise KeyError(number)
+
+    for name in ("HOME", "TFDS_DATA_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", getpwuid)
+    with pytest.raises(UsageError, match="--data-dir or TFDS_DATA_DIR"):
+        default_data_dir()
+    cache = jax.config.jax_compilation_cache_dir
+    environment.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == cache
+
+
+def test_a_home_that_nobody_has_is_told_like_any_missing_folder(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="~nosuchuser/x: no such folder or file"):
+        load_own("~nosuchuser/x", tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", "~nosuchuser/x")
+    with pytest.raises(UsageError, match="knows no such home"):
+        default_data_dir()

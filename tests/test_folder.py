@@ -78,6 +78,26 @@ def test_what_cannot_be_cleared_stops_the_command(run_folder):
         run_folder.check(OTHER)
 
 
+def test_an_epoch_is_not_appended_to_what_a_link_leads_to(run_folder, outside):
+    run_folder.append_row({"epoch": 1})
+    run_folder.append_row({"epoch": 2})
+    assert run_folder.metrics.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    replace_by_link(run_folder.metrics, outside / "file")
+    with pytest.raises(RunError, match=r"metrics\.jsonl: is no plain file; delete it"):
+        run_folder.append_row({"epoch": 3})
+    assert (outside / "file").read_text() == "mine"
+
+
+def test_a_lock_does_not_stay_where_nothing_was_done(tmp_path, outside):
+    with pytest.raises(UsageError), locked(outside):
+        raise UsageError("no finished run here")
+    assert [path.name for path in outside.iterdir()] == ["file"]
+    (outside / ".jaxcifar.lock").touch()
+    with pytest.raises(UsageError), locked(outside):
+        raise UsageError("no finished run here")
+    assert (outside / ".jaxcifar.lock").exists()  # it was there before
+
+
 def test_a_lock_follows_no_link(tmp_path, outside):
     (tmp_path / ".jaxcifar.lock").symlink_to(outside / "file")
     with pytest.raises(RunError, match="is no plain file"), locked(tmp_path):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command, finish, obeyed, start
+from conftest import assert_one_line_error, command, finish, obeyed, start, start_program
 from rich.console import Console
 
 from experiments import __main__ as commands
@@ -23,7 +23,14 @@ from experiments.options import GROUPS
 from experiments.run import show
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.terminal import counted, duration, fitted, folded, never_silent
+from jaxcifar.machine.terminal import (
+    counted,
+    duration,
+    fitted,
+    folded,
+    never_silent,
+    status_line,
+)
 from jaxcifar.runs.pace import COMPILING, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.task import Task
@@ -346,3 +353,53 @@ def test_a_long_run_on_a_cpu_is_told_of_once(platform, epochs, words):
             progress.show([run], 100, [1.0])
     said = console.file.getvalue()
     assert words in said and said.count("will take about") == bool(words)
+
+
+def test_names_of_nothing_are_refused_before_jax_is_imported(tmp_path):
+    photo = tmp_path / "photo.png"
+    photo.touch()
+    weights, state = tmp_path / "any.safetensors", tmp_path / "any.pth"
+    weights.touch(), state.touch()
+    cases = [
+        ("run", "--arch", "nosuch"),
+        ("run", "--data-dir", "no/such"),
+        ("ablation", "--rows", "baselin"),
+        ("ablation", "--force", "baselin"),
+        ("ablation", "--data-dir", "no/such"),
+        ("ablation", "--study", "nosuch"),
+        ("report", "no/such"),
+        ("compare", "no/such", "no/other"),
+        ("predict", "no/such.png"),
+        ("predict", photo, "--run", "no/such"),
+        ("predict", photo, "--run", tmp_path),
+        ("evaluate", "no/such"),
+        ("evaluate", weights, "--on", "tst"),
+        ("evaluate", weights, "--json", "no/such/file.json"),
+        ("export", "no/such", "--to", "onnx", "x.onnx"),
+        ("export", weights, "--to", "onnx", "no/such/x.onnx"),
+        ("convert", "no/such.pth", "--arch", "cnn", "--run-dir", tmp_path / "run"),
+        ("convert", state, "--arch", "nosuch", "--run-dir", tmp_path / "run"),
+        ("summary", "--arch", "nosuch"),
+        ("bench", "--arch", "nosuch"),
+        ("bench", "--json", "no/such/file.json"),
+        ("scaling", "--arch", "nosuch"),
+        ("prepare", "--data-dir", tmp_path, "--dataset", "nosuch"),
+    ]
+    words = json.dumps([[str(word) for word in case] for case in cases])
+    assert finish(start_program("refused", words)).strip() == ""
+
+
+def test_what_is_done_is_shown_on_a_terminal_and_cleared(monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen, log = Screen(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", screen)
+    with status_line("reading"):
+        assert screen.getvalue() == "reading ...\r"
+    assert screen.getvalue().split("\r")[1].isspace()
+    monkeypatch.setattr("sys.stderr", log)
+    with status_line("reading"):
+        pass
+    assert log.getvalue() == ""

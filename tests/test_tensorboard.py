@@ -19,7 +19,7 @@ from jaxcifar.machine.event_file import require_tensorboard
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.task import Task
-from jaxcifar.runs.tensorboard import TAGS, TEST_TAGS
+from jaxcifar.runs.tensorboard import TAGS, TEST_TAGS, FolderWithEvents
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
 
@@ -248,3 +248,18 @@ def test_without_tensorboardx_one_line_says_how_to_get_it(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)
     with pytest.raises(UsageError, match="--tensorboard"):
         require_tensorboard()
+
+
+@needs
+def test_events_of_other_runs_behind_a_link_stay(tmp_path, easy_dataset):
+    """The folder's old events are deleted first: not where a link leads."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "events.out.tfevents.0.jaxcifar").write_text("another run's")
+    (tmp_path / "run").mkdir()
+    folder = FolderWithEvents(tmp_path / "run")
+    folder.begin(CONFIG)
+    folder.tensorboard.symlink_to(elsewhere)
+    with pytest.raises(RunError, match="tensorboard: is a link; delete it"):
+        folder.write_history([])
+    assert (elsewhere / "events.out.tfevents.0.jaxcifar").read_text() == "another run's"

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 from rich.console import Console
 
-from experiments.cli import run_command
+from experiments.cli import exit_code_of
 from experiments.parser import Parser
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, UsageError
@@ -43,9 +43,8 @@ def test_errors_are_one_line_without_what_libraries_add(capfd, monkeypatch, erro
         warnings.warn("overflow", RuntimeWarning, stacklevel=1)
         raise error
 
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
-        run_command(fail)
-    assert left.value.code == code
+    with warnings.catch_warnings():
+        assert exit_code_of(fail) == code
     [line] = capfd.readouterr().err.splitlines()
     assert line.startswith("error: net" if code == 2 else "error: ")
     assert line.isprintable()
@@ -66,8 +65,7 @@ def test_an_error_is_as_wide_as_the_screen(monkeypatch):
     def fail():
         raise UsageError("--arch resnet8: no such network; did you mean resnet18? choose another")
 
-    with pytest.raises(SystemExit):
-        run_command(fail)
+    assert exit_code_of(fail) == 2
     assert sys.stderr.getvalue() == (
         "error: --arch resnet8: no such network;\n  did you mean resnet18? choose another\n"
     )
@@ -82,9 +80,7 @@ def test_options_are_told_in_one_line(capfd):
         [FORGED],
         ["--" + FORGED * 500],
     ):
-        with pytest.raises(SystemExit) as left:
-            run_command(partial(parser.parse_args, words))
-        assert left.value.code == 2
+        assert exit_code_of(partial(parser.parse_args, words)) == 2
         [line] = capfd.readouterr().err.splitlines()
         assert line.isprintable()
         assert len(line) < 1100

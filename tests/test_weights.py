@@ -1,5 +1,6 @@
 """Weights of a finished run: in a file of their own, loaded, averaged over runs, gone on from."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -135,6 +136,34 @@ def test_what_is_no_such_file_is_told_in_one_line(content, tmp_path):
         jaxcifar.load(path)
     assert "\n" not in str(told.value)
     assert str(path) in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "refused"),
+    [
+        ("params/kernel", np.nan, True),
+        ("params/kernel", np.inf, True),
+        ("batch_stats/mean", np.nan, True),
+        ("constants/mask", -np.inf, False),  # as attention has them
+    ],
+)
+def test_weights_that_are_no_numbers_are_named(tmp_path, name, value, refused):
+    collection, leaf = name.split("/")
+    path = tmp_path / "w.safetensors"
+    card = {"config": CONFIG.to_dict(), "class_names": ["a"], "dataset": "x"}
+    card |= {"channel_mean": [0.5] * 3, "channel_std": [0.5] * 3}
+    write_weights(path, {collection: {leaf: np.float32([1.0, value])}}, card)
+    expected = pytest.raises(RunError, match=f"{name} holds values that are not finite numbers")
+    with expected if refused else contextlib.nullcontext():
+        read_weights(path)
+
+
+def test_answers_that_are_not_finite_are_no_predictions(trained):
+    classifier = jaxcifar.load(trained)
+    scaled = jax.tree.map(lambda leaf: leaf * 1e30, classifier.variables)
+    broken = dataclasses.replace(classifier, variables=scaled)
+    with pytest.raises(RunError, match="answers are not finite"):
+        broken.predict(np.full((2, 32, 32, 3), 200, np.uint8))
 
 
 def test_arrays_that_end_beyond_the_file_are_refused(run):

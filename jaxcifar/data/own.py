@@ -104,7 +104,8 @@ def _read_cache(cache: Path, source: str) -> Prepared | None:
 
 
 def _absolute(path: str) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 (resolves "..", no links)
+    # Unlike pathlib, `os.path` leaves a home that nobody has as it is, and resolves no links.
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
 
 
 def _file_digest(path: Path) -> str:

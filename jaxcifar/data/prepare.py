@@ -16,8 +16,9 @@ from jaxcifar.data import records as rec
 from jaxcifar.data.archive import check_archive
 from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_content
 from jaxcifar.data.manifest import Manifest
-from jaxcifar.errors import RunError
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked
+from jaxcifar.machine.plain_path import plain_path
 
 _AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
 _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
@@ -25,8 +26,19 @@ Say = Callable[[str], None]
 
 
 def default_data_dir() -> Path:
-    """TFDS's own rule: `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    """Return the folder of data sets by TFDS's own rule: `TFDS_DATA_DIR`, else one in the home.
+
+    Raises:
+      UsageError: there is no such home folder.
+    """
+    path = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    folder = Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib fails where no home is known)
+    if folder.parts[:1] and folder.parts[0].startswith("~"):
+        raise UsageError(
+            f"{folder}: the system knows no such home folder; say where data sets are with "
+            "--data-dir or TFDS_DATA_DIR"
+        )
+    return folder
 
 
 def load_records(
@@ -58,7 +70,9 @@ def load_records(
         with locked(data_dir / entry.name):
             if (cached := _read_cache(cache, entry)) is not None:
                 return cached  # another process was faster
-            records = _through_tfds(entry, data_dir, archive, say)
+            with plain_path(data_dir) as plain:  # TFDS takes names in UTF-8 alone
+                builder = _builder(entry, plain, archive)
+                records = _through_tfds(builder, entry, data_dir, archive, say)
             try:
                 rec.write_cache(cache, records)
                 if entry.fingerprints is None:
@@ -92,14 +106,17 @@ def _builder(entry: Entry, data_dir: Path, archive: Path | None):  # noqa: ANN20
 
 
 def _through_tfds(
-    entry: Entry, data_dir: Path, archive: Path | None, say: Say
+    builder,  # noqa: ANN001 (lazy type)
+    entry: Entry,
+    data_dir: Path,
+    archive: Path | None,
+    say: Say,
 ) -> dict[str, np.ndarray]:
     """Prepare the data set if it is not, and decode it."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()  # in a log file it is a heap of half lines
-    builder = _builder(entry, data_dir, archive)
     if not builder.is_prepared():
         for leftover in (data_dir / entry.name).glob("incomplete.*"):  # of a killed process
             shutil.rmtree(leftover, ignore_errors=True)
@@ -149,8 +166,12 @@ def _require_source(entry: Entry, data_dir: Path) -> None:
     Raises:
       RunError: there is no network.
     """
-    if entry.form is not None and not (builder := _builder(entry, data_dir, None)).is_prepared():
-        _require_network(builder.download_url)
+    if entry.form is None:
+        return
+    with plain_path(data_dir) as plain:
+        builder = _builder(entry, plain, None)
+        if not builder.is_prepared():
+            _require_network(builder.download_url)
 
 
 def _require_network(url: str) -> None:

@@ -62,7 +62,9 @@ def use_compilation_cache() -> None:
     `JAX_ENABLE_COMPILATION_CACHE=0` is none. What cannot be read or written there is compiled anew.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+        if home.startswith("~"):  # no home is known, as of a container's user without a name
+            return
         # Machines that share a home may have processors that don't share instructions.
         processor = re.sub(r"\W+", "-", _cpu_name()) or "unknown"
         folder = Path(home, "jaxcifar", "compiled", processor)

@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.extras import extra
+from jaxcifar.machine.files import append
 
 Value = Any  # tensorboardX's `Summary.Value`: something to show, with its tag
 _MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
@@ -61,6 +62,7 @@ class EventFile:
         """Append what is to be shown at a step.
 
         Raises:
+          RunError: a link is in the file's place.
           OSError: it can't be written.
         """
         if not values:
@@ -68,8 +70,7 @@ class EventFile:
         messages = _messages()
         summary = messages.summary_pb2.Summary(value=values)
         event = messages.event_pb2.Event(wall_time=wall_time, step=step, summary=summary)
-        with self._path.open("ab") as file:
-            file.write(record(event))
+        append(self._path, record(event))
 
 
 def record(event: Any) -> bytes:

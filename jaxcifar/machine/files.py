@@ -48,6 +48,17 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def append(path: Path, content: bytes) -> None:
+    """Append to a file, which is made if need be; a link in its place is not followed.
+
+    Raises:
+      RunError: a link, or something else that is no regular file, is in its place.
+      OSError: it can't be written.
+    """
+    with os.fdopen(_open_plain(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+        file.write(content)
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder with all in it, if it is there; of a link never what it points to.
 
@@ -100,7 +111,8 @@ def locked(
     """Hold `folder` (made if need be) for this process; the system frees a dead one's lock.
 
     What killed processes left half written there is deleted. If nothing is written there while it
-    is held, a folder made for the purpose does not stay.
+    is held, a folder made for the purpose does not stay. If the caller fails, the lock's file stays
+    only where it was there before.
 
     Args:
       folder: what to hold.
@@ -123,14 +135,14 @@ def locked(
         check()
         yield  # a read-only folder: nothing will be written, so nothing needs locking
         return
-    ours = False
+    succeeded = False
     try:
         check()
-        ours = True
         remove_partial(folder)
         yield
+        succeeded = True
     finally:
-        _let_go(descriptor, lambda: _clear(folder, made, lock_too=not ours and not found))
+        _let_go(descriptor, lambda: _clear(folder, made, lock_too=not succeeded and not found))
 
 
 def _hold(folder: Path, wait: bool) -> int:
@@ -138,7 +150,7 @@ def _hold(folder: Path, wait: bool) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = patiently(lambda: _open_plain(folder / _LOCK))
+            descriptor = patiently(lambda: _open_plain(folder / _LOCK, os.O_RDWR))
         except FileNotFoundError:  # whoever held it took the folder away just now
             continue
         try:
@@ -152,10 +164,10 @@ def _hold(folder: Path, wait: bool) -> int:
         os.close(descriptor)
 
 
-def _open_plain(path: Path) -> int:
+def _open_plain(path: Path, flags: int) -> int:
     """Open a file (made if need be) that is no link, pipe or folder, and leave it as it is."""
     try:
-        return open_regular(path, os.O_RDWR | os.O_CREAT)
+        return open_regular(path, flags | os.O_CREAT)
     except ValueError:
         told = f"{path}: is no plain file; delete it, then run the same command"
         raise RunError(told) from None

@@ -1,24 +1,121 @@
 """Stopping at the user's wish without losing anything."""
 
+import _thread
+import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 
 from jaxcifar.errors import OneLine
 from jaxcifar.machine.terminal import teller
 
+_RETRY_SECONDS = 0.05
+_EXIT_CODE = 130  # what shells report for a process that SIGINT ended
+
 
 class Interrupted(OneLine):
     """The user asked to stop; everything done so far is saved."""
 
 
+class InterruptGuard:
+    """A context in which SIGINT always ends what runs inside.
+
+    Python drops a `KeyboardInterrupt` that is raised in a destructor or in a callback of the
+    garbage collector, and libraries turn it into errors of their own. So the request is noted when
+    the signal comes: it is raised again if Python drops it, and when the context ends for any other
+    reason. During an import the process ends at once, with exit code 130: a library in C++ whose
+    import is interrupted may crash.
+
+    Args:
+      farewell: what to print when the process ends at once.
+
+    Raises:
+      KeyboardInterrupt: SIGINT came.
+    """
+
+    def __init__(self, farewell: str) -> None:
+        self._farewell = farewell
+        self._requested = False
+
+    def __enter__(self) -> Self:
+        self._hook_before = sys.unraisablehook
+        sys.unraisablehook = self._on_unraisable
+        self._handler_before = None
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            self._handler_before = signal.signal(signal.SIGINT, self._on_signal)
+            unblock_interrupts()
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._handler_before is not None:
+            signal.signal(signal.SIGINT, self._handler_before)
+        sys.unraisablehook = self._hook_before
+        if self._requested and not isinstance(error, KeyboardInterrupt | Interrupted):
+            raise KeyboardInterrupt from error
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):
+            self._end_process()
+        self._requested = True
+        raise KeyboardInterrupt
+
+    def _end_process(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{self._farewell}\n".encode())
+        os._exit(_EXIT_CODE)
+
+    def _on_unraisable(self, dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):
+            return self._hook_before(dropped)
+        # Raised here, it would be dropped once more: raise it when the collector is done.
+        try:
+            again = threading.Timer(_RETRY_SECONDS, _interrupt_main_thread)
+            again.daemon = True
+            again.start()
+        except RuntimeError:  # the system starts no more threads
+            self._end_process()
+
+
+def _interrupt_main_thread() -> None:
+    if hasattr(signal, "pthread_kill"):  # also what waits for the system, as `time.sleep` does
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:  # on Windows
+        _thread.interrupt_main()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Tell whether a frame belongs to the import of a module."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def block_interrupts() -> None:
+    """Let SIGINT wait, in the program that `os.execv` makes of this process too."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def unblock_interrupts() -> None:
+    """Let SIGINT through again, and first the one that has waited."""
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 @contextmanager
 def stop_signal(console: Console) -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; a second SIGINT interrupts at once.
+    """Turn the first SIGINT or SIGTERM into an event; the second of either interrupts at once.
 
     An exception raised just anywhere could hit while the arrays of a state are given away to the
     next step; an event is looked at between steps.
@@ -27,15 +124,21 @@ def stop_signal(console: Console) -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may set handlers
         return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+    interrupt = before[signal.SIGINT]
+    if not callable(interrupt):  # SIGINT was ignored, as in the background of a shell's script
+        interrupt = signal.default_int_handler
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        teller(console)("stopping after this step; once more to stop at once")
+        for each in signals:
+            signal.signal(each, interrupt)
+        with contextlib.suppress(OSError, RuntimeError):  # a line was just being written
+            teller(console)("stopping after this step; once more to stop at once")
 
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    for number in signals:
+        signal.signal(number, on_signal)
     try:
         yield stop
     finally:

@@ -1,5 +1,6 @@
 """Lines on the screen: as wide as it is, broken between words, never within a number."""
 
+import sys
 import textwrap
 import threading
 import time
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from jaxcifar.errors import printable
+from jaxcifar.errors import RunError, printable
 
 Say = Callable[[str], None]
 REFRESH_SECONDS = 0.5  # between two pictures of what is done now
@@ -121,7 +122,10 @@ def never_silent(
     def watch() -> None:
         while not over.wait(max(0.01, last + seconds - time.monotonic())):
             if time.monotonic() - last >= seconds:
-                told(status())
+                try:
+                    told(status())
+                except (OSError, RunError):  # told by the thread that does the work
+                    return
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -160,6 +164,24 @@ def rewritten(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> It
         over.set()
         thread.join()
         output.update({"text/plain": ""}, raw=True)
+
+
+@contextmanager
+def status_line(what: str) -> Iterator[None]:
+    """Show on a terminal what is being done, where standard output is kept for results.
+
+    Args:
+      what: is done; on a line of standard error that is cleared at the end.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    line = f"{what} ..."
+    print(line, end="\r", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print(" " * len(line), end="\r", file=sys.stderr, flush=True)
 
 
 @contextmanager

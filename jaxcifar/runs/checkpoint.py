@@ -2,21 +2,22 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
 from jaxcifar.config import Config
 from jaxcifar.errors import RunError, first_line, last_cause
 from jaxcifar.machine import processes
 from jaxcifar.machine.files import first_free, require_readable
 from jaxcifar.machine.lost import lost_one, telling_of_lost_ones
+from jaxcifar.machine.plain_path import plain_path
 from jaxcifar.machine.sharing import place
+from jaxcifar.runs.kept import NewestTwoAnd
 from jaxcifar.runs.notes import Notes, sealed, unsealed
 from jaxcifar.runs.structure import differences
 from jaxcifar.training.state import TrainState
@@ -27,18 +28,6 @@ class Snapshot(NamedTuple):
 
     state: TrainState
     notes: Notes
-
-
-class _NewestTwoAnd(PreservationPolicy):
-    """Keeps the newest two checkpoints and those of `others`."""
-
-    others: Collection[int] = ()
-
-    def should_preserve(
-        self, checkpoints: Sequence[Any], *, context: PreservationContext
-    ) -> Sequence[bool]:
-        newest = sorted(checkpoint.step for checkpoint in checkpoints)[-2:]
-        return [c.step in newest or c.step in self.others for c in checkpoints]
 
 
 class Checkpoints:
@@ -60,17 +49,17 @@ class Checkpoints:
 
     def __init__(self, folder: Path, config: Config, steps_per_epoch: int) -> None:
         self._config, self._steps_per_epoch = config, steps_per_epoch
-        self._folder = folder.resolve()
-        self._policy = _NewestTwoAnd()
+        self._folder, self._exit = folder.resolve(), contextlib.ExitStack()
+        self._policy = NewestTwoAnd()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy, cleanup_tmp_directories=True
         )
         handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
         try:
             self._require_readable()
-            self._manager = ocp.CheckpointManager(
-                self._folder, options=options, item_handlers=handlers
-            )
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._exit.enter_context(plain_path(self._folder))
+            self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
         except OSError as error:
             raise RunError(
                 f"{error.filename or self._folder}: can't be used ({last_cause(error)}); mend "
@@ -241,7 +230,7 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # After a failed save, closing raises that failure once more: the first one tells it.
-        with contextlib.suppress(Exception) if kind else contextlib.nullcontext():
+        with self._exit, contextlib.suppress(*[Exception] if kind else []):
             self._manager.close()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxcifar import user_code
 from jaxcifar.config import WEIGHTS, Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.files import locked, remove, remove_partial, replacing, write_text
+from jaxcifar.machine.files import append, locked, remove, remove_partial, replacing, write_text
 from jaxcifar.machine.npz import read_arrays
 from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, telling
 from jaxcifar.machine.sharing import PyTree
@@ -227,8 +227,7 @@ class RunFolder:
 
     def append_row(self, row: Row) -> None:
         """Add one epoch to `metrics.jsonl`."""
-        with self.metrics.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(row) + "\n")
+        append(self.metrics, f"{json.dumps(row)}\n".encode())
 
     def finish(
         self, result: dict[str, Any], mistakes: dict[str, np.ndarray], variables: PyTree

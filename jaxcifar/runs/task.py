@@ -1,9 +1,14 @@
-"""What is to be trained, and where it goes, or lies."""
+"""What is to be trained, and where it goes, or lies; to be looked at before JAX is imported."""
 
 import dataclasses
+import os
 from pathlib import Path
 
-from jaxcifar.config import Config
+from jaxcifar.config import WEIGHTS, Config
+from jaxcifar.errors import UsageError
+
+PYTORCH = (".pth", ".pt")  # suffixes of PyTorch's files
+_SUFFIX = Path(WEIGHTS).suffix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,3 +38,31 @@ def run_inside(path: Path) -> str:
     """What to say beside that a folder is no run: which run is in it, a level or two below."""
     below = (file.parent for levels in ("*", "*/*") for file in path.glob(f"{levels}/config.json"))
     return f"; {found} is one" if (found := min(below, default=None)) else ""
+
+
+def require_trained(path: Path) -> None:
+    """Refuse a path that is neither a finished run nor a file of weights, by the names that exist.
+
+    Raises:
+      UsageError: see above.
+    """
+    if not path.is_dir():
+        _require_weights(Path(os.path.realpath(path)))
+    elif not (path / "result.json").exists() and not is_untested(path):
+        if (path / "config.json").exists():
+            raise UsageError(f"{path}: a run that is not finished: its own command goes on with it")
+        raise UsageError(f"{path}: no run here{run_inside(path)}")
+
+
+def is_untested(path: Path) -> bool:
+    """Tell whether a run's weights were converted without test images: it has no result."""
+    finished, trained = (path / "result.json").exists(), (path / "metrics.jsonl").exists()
+    return (path / WEIGHTS).exists() and not finished and not trained
+
+
+def _require_weights(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"{path}: there is nothing; give a finished run, or a file of weights")
+    if path.suffix != _SUFFIX:
+        hint = "; experiments.convert makes a run of it" if path.suffix in PYTORCH else ""
+        raise UsageError(f"{path}: is neither a run nor a file of weights ({_SUFFIX}){hint}")

@@ -122,8 +122,13 @@ class _Events:
 
         The old file goes first, so that at no time an epoch is there twice. The new one has a name
         of its own, later in the order, by which a TensorBoard that is open finds it.
+
+        Raises:
+          RunError: a link is in the folder's place; where it leads, other runs' events may lie.
         """
         folder = self._folder.tensorboard
+        if folder.is_symlink():
+            raise RunError(f"{folder}: is a link; delete it, events are written there")
         folder.mkdir(exist_ok=True)
         for old in folder.glob(_FILES):
             old.unlink()

@@ -6,6 +6,7 @@ A file of safetensors (Hugging Face): arrays and a header of JSON, in which noth
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -29,12 +30,12 @@ from jaxcifar.machine.reading import (
 )
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs.saved import Accuracy, Examples, Source
+from jaxcifar.runs.task import PYTORCH
 
 ANOTHER = Remedy("choose another file of weights")
 _MOST_BYTES = 2**32
 _MOST_HEADER_BYTES = 4 * MEGABYTE  # a line for each of some 10,000 arrays
 _CARD = "jaxcifar"
-PYTORCH = (".pth", ".pt")
 
 Channels = Annotated[
     list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=3, max_length=3)
@@ -123,9 +124,11 @@ def read_weights(
         card = checked(_card(content), Card)
         Config.from_dict(card["config"])
         try:
-            return safetensors.numpy.load(content), card
+            arrays = safetensors.numpy.load(content)
         except Exception as error:  # of a damaged file, or of a type that NumPy does not have
             raise ValueError(f"is damaged ({first_line(error)})") from error
+        _require_numbers(arrays)
+        return arrays, card
 
 
 def _content(path: Path, remedy: Remedy) -> bytes:
@@ -151,6 +154,19 @@ def _card(content: bytes) -> Any:
     if not isinstance(card, str):
         raise ValueError("has no card of jaxcifar: nothing says which network its weights are of")
     return parse_json(card)
+
+
+def _require_numbers(arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse weights that make the answers of their network NaN.
+
+    Outside of `params`, infinite values may be meant: a mask of attention has them.
+
+    Raises:
+      ValueError: an array has NaN or, in `params`, an infinite value; the message names it.
+    """
+    for name, array in arrays.items():
+        if np.isnan(array).any() or (name.startswith("params/") and np.isinf(array).any()):
+            raise ValueError(f"{name} holds values that are not finite numbers")
 
 
 def fitted(arrays: dict[str, np.ndarray], like: PyTree, where: Path) -> PyTree:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jaxcifar.config import Config
 from jaxcifar.data.images import read_image, to_rgb32
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.computing import computing
 from jaxcifar.machine.memory import telling_of_memory
 from jaxcifar.training import augment, network
@@ -126,8 +126,14 @@ class Classifier:
 
         Raises:
           UsageError: they can't be read.
+          RunError: the network's answers are not finite.
         """
-        return Predictions.of(softmax(self.logits(images)), self.class_names)
+        logits = self.logits(images)
+        if not np.isfinite(logits).all():
+            raise RunError(
+                f"{self.config.network_title}: its answers are not finite numbers; train it anew"
+            )
+        return Predictions.of(softmax(logits), self.class_names)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -173,9 +179,10 @@ class Ensemble:
 
         Raises:
           UsageError: they can't be read.
+          RunError: a network's answers are not finite.
         """
         pixels = as_pixels(images)
-        each = [softmax(member.logits(pixels)) for member in self.members]
+        each = [member.predict(pixels).probabilities for member in self.members]
         return Predictions.of(np.mean(each, 0), self.class_names)
 
 

@@ -19,10 +19,10 @@ from jaxcifar.machine.sharing import place
 from jaxcifar.machine.xla_flags import check_xla_flags
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.hyperparameters import make_hyperparameters
-from jaxcifar.runs.saved import Result, class_names
+from jaxcifar.runs.saved import Result, class_names, read_result
 from jaxcifar.runs.setup import make_program
-from jaxcifar.runs.task import run_inside
-from jaxcifar.runs.weights import PYTORCH, Card, fitted, read_weights
+from jaxcifar.runs.task import is_untested, require_trained
+from jaxcifar.runs.weights import Card, fitted, read_weights
 from jaxcifar.trained.classifier import Classifier, Ensemble
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
@@ -63,16 +63,13 @@ def just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
 
 
 def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False) -> Classifier:
+    require_trained(path)
     folder = RunFolder(path)
     if not path.is_dir():
         return _of_file(Path(os.path.realpath(path)))
-    result = folder.finished_result()
-    if result is None and folder.weights.exists() and not folder.metrics.exists():
-        return _of_file(folder.weights)  # converted, but not tested
-    if result is None:
-        if folder.config.exists():
-            raise UsageError(f"{path}: a run that is not finished: its own command goes on with it")
-        raise UsageError(f"{path}: no run here{run_inside(path)}")
+    if is_untested(path):
+        return _of_file(folder.weights)
+    result = read_result(folder.result)
     config = folder.read_config(_AS_IT_WAS)
     if not (code_is_loaded and user_code.is_loaded(config)):
         _require_same_code(path, folder.sources, config)
@@ -83,11 +80,6 @@ def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False)
 
 
 def _of_file(path: Path) -> Classifier:
-    if not path.exists():
-        raise UsageError(f"{path}: there is nothing; give a finished run, or a file of weights")
-    if path.suffix != SHIPPED.suffix:
-        hint = "; experiments.convert makes a run of it" if path.suffix in PYTORCH else ""
-        raise UsageError(f"{path}: is neither a run nor a file of weights (.safetensors){hint}")
     arrays, card = read_weights(path)
     config = Config.from_dict(card["config"])
     _require_same_code(path, None, config)

@@ -1,5 +1,6 @@
 """The images that a trained network is evaluated on, by the name that an option gives them."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +80,16 @@ def trained_on(
     return dataset
 
 
+def require_known(name: str) -> None:
+    """Refuse a name that no set can have, before anything takes long.
+
+    Raises:
+      UsageError: it is neither one of the sets' names nor a folder or file that exists.
+    """
+    if name.partition(":")[0] not in _NAMES and not _path(name).exists():
+        raise _unknown(name)
+
+
 def image_set(
     name: str,
     dataset: Callable[[], Dataset],
@@ -116,19 +127,27 @@ def image_set(
 
 def _own(name: str, class_names: Sequence[str], say: Say) -> ImageSet:
     """A folder's or file's test images; all of a folder that has no part of its own for tests."""
-    path = Path(name).expanduser()
+    path = _path(name)
     if path.is_dir():
         folder = ImageFolder.listed(path)
         parts, classes = read_parts(folder, say), folder.class_names
     elif path.suffix == ".npz" and path.is_file():
         parts, classes = read_npz(path.resolve(), say)
     else:
-        hint = registry.did_you_mean(name, _NAMES)
-        raise UsageError(f"--on {name}: no such set; {hint}choose {_FORMS}")
+        raise _unknown(name)
     images, labels = rec.unpack(parts.get("test", parts["train"]))
     title = own_title(name)
     labels = _relabelled(title, labels, classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(images, labels))
+
+
+def _path(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111 (a home that nobody has stays as it is)
+
+
+def _unknown(name: str) -> UsageError:
+    hint = registry.did_you_mean(name, _NAMES)
+    return UsageError(f"--on {name}: no such set; {hint}choose {_FORMS}")
 
 
 def _relabelled(

@@ -23,13 +23,11 @@ _SHOWN = 20_000
 
 
 def code_of(name, arguments):
-    """The exit code of a command, as `run_command` would end the process."""
-    from experiments.cli import run_command
+    """The exit code of a command, with which `run_command` would end the process."""
+    from experiments.cli import exit_code_of
 
     try:
-        run_command(lambda: importlib.import_module(f"experiments.{name}").main(arguments))
-    except SystemExit as error:
-        return error.code or 0
+        return exit_code_of(lambda: importlib.import_module(f"experiments.{name}").main(arguments))
     except BaseException:
         traceback.print_exc()
         return "traceback"

@@ -1,0 +1,35 @@
+"""How much work a network is, and so how many of its steps make a round of a few seconds."""
+
+from typing import Any
+
+from jaxcifar.bench.work import CLASSES
+from jaxcifar.config import Config
+from jaxcifar.machine.environment import first_devices
+from jaxcifar.models import check_model, create_model
+from jaxcifar.models.summary import summarize
+from jaxcifar.runs.setup import compute_dtype
+
+_LARGE = 1e8  # multiply-accumulates of a forward pass of one image
+
+
+def model_of(config: Config) -> tuple[Any, int]:
+    """Return a config's network, and the multiply-accumulates of its forward pass of one image.
+
+    Raises:
+      UsageError: the network can't be made or called.
+    """
+    model = create_model(config, CLASSES, compute_dtype(config, first_devices(None)[0]))
+    check_model(config, model, CLASSES)
+    return model, summarize(model).macs
+
+
+def is_large(macs: int) -> bool:
+    """Return whether a network fills a device by itself."""
+    return macs > _LARGE
+
+
+def steps_of(macs: int, on_cpu: bool) -> int:
+    """Return how many steps of 128 images take a few seconds."""
+    if on_cpu:
+        return 3 if is_large(macs) else 20
+    return 100 if is_large(macs) else 350
