@@ -96,7 +96,7 @@ def _devices() -> list[jax.Device]:
     except (RuntimeError, AssertionError) as error:  # the latter of JAX 0.10, without a word
         why = f" ({first_line(error)})" if str(error) else ""
         for name in ("jax_platforms", "jax_platform_name"):
-            if value := getattr(jax.config, name):
+            if value := jax.config.values.get(name):
                 raise UsageError(
                     f"{name.upper()}={value}: there is no such device here{why}; unset it, or set "
                     "it to cpu"

@@ -110,18 +110,22 @@ def available_memory() -> int:
     version 2), and what `ulimit -v` leaves. What the system keeps of files counts as free.
     """
     free = psutil.virtual_memory().available
-    return max(0, min([free, *_left_by_containers(), *_left_by_ulimit()]))
+    return max(0, min([free, *left_by_containers(), *_left_by_ulimit()]))
 
 
-def _left_by_containers(groups: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """Bytes that each group of processes that this one is in may still take, if it has a limit."""
-    try:
-        names = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return  # not Linux
-    own = next((line.removeprefix("0::/") for line in names if line.startswith("0::/")), None)
+def left_by_containers(
+    names: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")
+) -> Iterator[int]:
+    """Bytes that each group of processes that this one is in may still take, if it has a limit.
+
+    Args:
+      names: file in which the system names the groups; other systems than Linux have none.
+      groups: folder of all groups.
+    """
+    lines = names.read_text().splitlines() if names.exists() else []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
     if own is None:
-        return  # an older kind of groups
+        return  # groups of version 1, or none
     for group in (groups / own, *(groups / own).parents):
         try:
             limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()

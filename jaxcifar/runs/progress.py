@@ -11,7 +11,7 @@ from rich.console import Console
 from jaxcifar.machine.memory import LESS, telling_of_memory
 from jaxcifar.machine.status import Status, shown
 from jaxcifar.machine.terminal import duration, fitted, teller
-from jaxcifar.runs.pace import TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
+from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
@@ -74,7 +74,8 @@ class TrainProgress:
         Raises:
           RunError: memory is short; the message says what was done.
         """
-        with telling_of_memory(f"{phase}{self._work}", LESS), self.pace.during(phase):
+        what = phase if phase == STARTING else phase + self._work  # that of the work before
+        with telling_of_memory(what, LESS), self.pace.during(phase):
             yield
 
     def resumed(self, run: Run) -> None:

@@ -1,0 +1,149 @@
+"""What is said where memory is short, before it is and when it is."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import SMALL
+
+import jaxcifar
+from experiments.cli import run_command
+from jaxcifar import RunError
+from jaxcifar.bench import memory as bench_memory
+from jaxcifar.config import Config
+from jaxcifar.machine import memory, system
+from jaxcifar.machine.environment import first_devices
+from jaxcifar.machine.failures import one_line
+from jaxcifar.runs import crew
+from jaxcifar.training.program import Program
+
+GB = 10**9
+TOO_MANY = 10**13
+
+
+def fill_memory(*arguments, **options):
+    """Ask XLA for more than any machine has."""
+    return jnp.ones(TOO_MANY)
+
+
+@pytest.mark.parametrize("ask", [fill_memory, lambda: np.ones(TOO_MANY), lambda: bytearray(2**62)])
+def test_what_allocators_raise_is_one_line(ask):
+    with pytest.raises((RuntimeError, MemoryError)) as raised:
+        ask()
+    assert "out of memory" in str(one_line(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 4000012000000 bytes.", "4,000.0 GB"),
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1.50GiB.", "1.6 GB"),
+        ("INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory", "there is not enough"),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.0G of 16.00G hbm.",
+            "21.5 GB",
+        ),
+    ],
+)
+def test_the_amount_is_read(text, amount):
+    assert amount in str(one_line(RuntimeError(text)))
+
+
+def test_other_errors_stay_what_they_are():
+    assert one_line(RuntimeError("can't start new thread")) is None
+    assert one_line(ValueError("out of memory")) is None
+
+
+def test_training_says_what_was_too_large(easy_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(crew._Crew, "_dispatch", fill_memory)
+    with pytest.raises(RunError, match=r"training CNN with --batch-size 32: out of memory, .*use"):
+        jaxcifar.train(
+            "cnn", easy_dataset, run_dir=tmp_path, arch_args=SMALL, epochs=1, batch_size=32
+        )
+
+
+def test_predicting_says_how_many_images_were_too_many(easy_dataset, monkeypatch):
+    classifier = jaxcifar.load()
+    monkeypatch.setattr(Program, "predict", fill_memory)
+    with pytest.raises(RunError, match="predicting 40 images: out of memory"):
+        classifier.predict(easy_dataset.test.images)
+
+
+def test_a_command_ends_with_one_line(capsys):
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda: np.ones(TOO_MANY))
+    assert end.value.code == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory, ")
+
+
+def compiled(**sizes):
+    """A program of which XLA says that it takes this much."""
+    names = ("argument", "output", "alias", "temp", "generated_code")
+    said = {f"{name}_size_in_bytes": sizes.get(name, 0) for name in names}
+    return SimpleNamespace(memory_analysis=lambda: SimpleNamespace(**said))
+
+
+def device(platform, limit=None):
+    """A device with that much memory."""
+    stats = limit and {"bytes_limit": limit}
+    return SimpleNamespace(platform=platform, device_kind="A100", memory_stats=lambda: stats)
+
+
+def test_an_accelerator_that_is_too_small_is_refused():
+    program = compiled(argument=2 * GB, temp=7 * GB, output=3 * GB, alias=2 * GB)
+    lines = []
+    memory.check_memory(program, [device("gpu", 11 * GB)], "a step", lines.append)
+    memory.check_memory(program, [device("gpu")], "a step", lines.append)  # it does not tell
+    with pytest.raises(RunError, match=r"a step takes 10\.0 GB of memory, and A100 has 9\.0 GB"):
+        memory.check_memory(program, [device("gpu", 9 * GB)], "a step", lines.append)
+    assert lines == []
+
+
+def test_a_cpu_that_may_be_too_small_is_told(monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 5 * GB)
+    program, lines = compiled(argument=9 * GB, temp=3 * GB), []
+    memory.check_memory(program, [device("cpu")], "a step", lines.append)
+    assert lines == []
+    memory.check_memory(program, [device("cpu")] * 2, "a step", lines.append)  # which share it
+    [line] = lines
+    assert line.startswith("a step takes 6.0 GB of memory, and 5.0 GB are free")
+
+
+def test_a_program_of_unknown_size_is_not_judged():
+    unknown = SimpleNamespace(memory_analysis=lambda: None)
+    memory.check_memory(unknown, [device("gpu", GB)], "a step", pytest.fail)
+
+
+def test_it_is_told_before_the_first_step(easy_dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "available_memory", lambda: 0)
+    settings = {"arch_args": SMALL, "epochs": 1, "batch_size": 32}
+    jaxcifar.train("cnn", easy_dataset, run_dir=tmp_path, **settings)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.index("a training step with --batch-size 32 takes") < said.index("epoch 1/1")
+
+
+def test_the_limit_of_a_container_counts(tmp_path):
+    names, outer = tmp_path / "names", tmp_path / "groups" / "outer"
+    (outer / "own").mkdir(parents=True)
+    for group, limit in ((outer, "3000"), (outer / "own", "max")):
+        (group / "memory.max").write_text(f"{limit}\n")
+        (group / "memory.current").write_text("2500\n")
+        (group / "memory.stat").write_text("anon 2000\ninactive_file 400\n")
+    names.write_text("4:memory:/older\n0::/outer/own\n")
+    assert list(system.left_by_containers(names, tmp_path / "groups")) == [900]
+    assert list(system.left_by_containers(tmp_path / "absent", tmp_path / "groups")) == []
+
+
+def test_a_larger_batch_takes_more():
+    small, large = (
+        bench_memory.training_memory(
+            Config.create("cnn", batch_size=size, arch_args=SMALL, epochs=1), first_devices(None)[0]
+        )
+        for size in (8, 32)
+    )
+    images = 45_000 * (32 * 32 * 3 + 4)
+    for need in (small, large):
+        assert images < need.kept < images + 10**6
+    assert small.step < large.step < 5 * small.step
