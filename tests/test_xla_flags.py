@@ -31,6 +31,7 @@ def test_the_flags_that_xla_lists_are_known():
     assert len(names) > 50
     assert [name for name in names if not is_known(name)] == []
     assert not is_known("xla_no_such_flag")
+    assert not is_known("backend_optimization_level")  # the end of a flag's name
 
 
 def test_nothing_is_known_of_flags_without_the_library(monkeypatch):
