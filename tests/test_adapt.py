@@ -13,6 +13,12 @@ import pytest
 from conftest import ROOT, enable_x64
 from flax import linen as nn
 from jax.sharding import Mesh
+from rounding import (
+    ENLARGED_BY_TRANSFORMS,
+    assert_near,
+    error_by_condition,
+    error_of_products,
+)
 
 from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
@@ -92,14 +98,17 @@ def examples():
     return images, (np.arange(IMAGES) % 10).astype(np.int32)
 
 
-def trained(program, seeds=(0,)):
-    """Losses of some steps `[STEPS, R]`, and the states after them."""
+def trained(program, seeds=(0,), params=None):
+    """Losses of some steps `[STEPS, R]`, and the states after them; `params` are to start from."""
     together = Together(program, len(seeds))
     hps = [jax.device_put(hyperparameters(seed), program.replicated) for seed in seeds]
     images, _ = examples()
     trees = [
         (program.init(hp, images), hp, program.epoch_order(hp, np.int32(0), IMAGES)) for hp in hps
     ]
+    if params is not None:
+        placed = jax.device_put(params, program.replicated)
+        trees = [(state.replace(params=placed), *others) for state, *others in trees]
     states, hps, orders = together.join(trees)
     data, losses = jax.device_put(examples(), together.replicated), []
     for _ in range(STEPS):
@@ -108,8 +117,25 @@ def trained(program, seeds=(0,)):
     return np.asarray(losses), together.split(states)
 
 
+def initial_params(program, seed=0):
+    return jax.device_get(program.init(hyperparameters(seed), examples()[0]).params)
+
+
 def one_device():
     return jax.devices()[:1]
+
+
+PIXELS = 16 * 16  # of a feature map here; its mean, or a whole batch's, is the longest sum
+
+
+def assert_predicts(program, variables, hp, images):
+    """Predictions must be those of the model itself; both are computed in float32."""
+
+    def logits(variables):
+        return program.model.apply(variables, (images / 255 - 0.5) / 0.25, train=False)
+
+    error = 2 * error_by_condition(logits, variables, PIXELS)
+    assert_near(program.predict(variables, hp, images), logits(variables), error)
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
@@ -124,25 +150,28 @@ def test_a_convolution_left_to_xla_is_not_looped(kernel):
     hp = hyperparameters()
     variables = program.init(hp, images).variables
     assert variables["batch_stats"] == {}
-    expected = model.apply(variables, (images / 255 - 0.5) / 0.25, train=False)
-    np.testing.assert_allclose(program.predict(variables, hp, images), expected, atol=1e-5)
+    assert_predicts(program, variables, hp, images)
 
 
 def test_in_chunks_without_a_loop(monkeypatch):
     monkeypatch.setattr("jaxcifar.training.predicting.EVAL_BATCH", 4)
     program, hp = program_of(Plain(5), one_device()), hyperparameters()
     images = examples()[0][:10]
-    variables = program.init(hp, images).variables
-    logits = program.predict(variables, hp, images)
-    expected = program.model.apply(variables, (images / 255 - 0.5) / 0.25, train=False)
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert_predicts(program, program.init(hp, images).variables, hp, images)
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_runs_at_once_are_those_alone(kernel):
     program = program_of(Plain(kernel, rate=0.3), one_device())
-    alone = [trained(program, [seed])[0][:, 0] for seed in (0, 1)]
-    np.testing.assert_allclose(trained(program, (0, 1))[0].T, alone, rtol=1e-4)
+    at_once, _ = trained(program, (0, 1))
+    for column, seed in zip(at_once.T, (0, 1), strict=True):
+
+        def losses(params, seed=seed):
+            return trained(program, [seed], params)[0][:, 0]
+
+        params = initial_params(program, seed)
+        error = 2 * error_by_condition(losses, params, BATCH * PIXELS)
+        assert_near(column, losses(params), error)
 
 
 def test_collections_are_carried_and_what_is_sown_is_not():
@@ -159,16 +188,27 @@ from jax.sharding import PartitionSpec as P
 import test_adapt as t
 from jaxcifar.models.layers import Dropout
 from jaxcifar.training import network
+from rounding import error_by_condition, error_of_sum
 
 got = {}
 for count in (1, 4):
     program = t.program_of(t.Plain(), jax.devices()[:count])
-    losses, [state] = t.trained(program)
-    var = state.batch_stats["BatchNorm_0"]["var"]
+
+    def learned(params):
+        losses, [state] = t.trained(program, params=params)
+        return losses.ravel(), np.asarray(state.batch_stats["BatchNorm_0"]["var"])
+
+    params = t.initial_params(program)
+    losses, var = learned(params)
     [carried] = t.trained(t.program_of(t.Carrying(), jax.devices()[:count]))[1]
     mean = carried.variables["averages"]["mean"]
-    got[count] = [losses.ravel().tolist(), np.asarray(var).tolist(), np.asarray(mean).tolist()]
+    got[count] = [losses.tolist(), var.tolist(), np.asarray(mean).tolist()]
     assert all((np.asarray(s.data) == np.asarray(mean)).all() for s in mean.addressable_shards)
+    if count == 1:
+        of_losses, of_var = error_by_condition(learned, params, t.BATCH * t.PIXELS)
+        pixels = t.BATCH * 32 * 32  # of random signs, their squares 1.3 in the mean
+        of_mean = error_of_sum(pixels, (1.3 * pixels) ** 0.5) / pixels
+        got["errors"] = [of_losses, of_var, of_mean]
 
 def kept(layer, axis):
     apply = lambda x: network.forward(layer, {"params": {}}, x, jax.random.key(0), axis)[0]
@@ -204,8 +244,8 @@ def test_several_devices_share_a_batch():
     )
     assert done.returncode == 0, done.stderr
     got = json.loads(done.stdout.splitlines()[-1])
-    for several, one in zip(got["4"], got["1"], strict=True):
-        np.testing.assert_allclose(several, one, rtol=1e-4, atol=1e-6)
+    for several, one, error in zip(got["4"], got["1"], got["errors"], strict=True):
+        assert_near(several, one, 2 * error)
     assert 0.4 < got["the same on both"] < 0.6
     assert got["ours differs"] == 0
 
@@ -235,24 +275,27 @@ def test_convolutions_are_what_flax_computes(size, strides, padding, groups, by_
     rng = np.random.RandomState(0)
     params = {"kernel": rng.randn(size, size, 12 // groups, 12), "bias": rng.randn(12)}
     x = rng.randn(2, 16, 8, 12)
+    shape = jax.eval_shape(layer.apply, {"params": params}, x).shape
+    given = jax.tree.map(np.float32, (params, x, rng.randn(*shape)))
 
-    def run(params, x):
-        y, vjp = jax.vjp(lambda *given: layer.apply({"params": given[0]}, given[1]), params, x)
-        return y, vjp(jnp.cos(y))
+    def run(params, x, grad):
+        y, vjp = jax.vjp(lambda *inputs: layer.apply({"params": inputs[0]}, inputs[1]), params, x)
+        return y, vjp(grad)
 
-    def ours(params, x):
+    def ours(*given):
         with adapted(axis=None):
-            return run(params, x)
+            return run(*given)
 
-    traced = jax.jit(ours).trace(*jax.tree.map(jnp.float32, (params, x)))
+    traced = jax.jit(ours).trace(*given)
     text = traced.lower(lowering_platforms=("cpu",)).as_text()
     assert ("stablehlo.convolution" in text) != by_products
     if by_products:
-        got = jax.jit(ours)(*jax.tree.map(np.float32, (params, x)))
+        got = jax.jit(ours)(*given)
         with enable_x64(True):
-            expected = jax.device_get(jax.jit(run)(params, x))
-        for mine, exact in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-            assert np.abs(mine - exact).max() < 1e-5 * np.abs(exact).max()
+            expected = jax.device_get(jax.jit(run)(*jax.tree.map(jnp.float64, given)))
+        errors = error_of_products(jax.jit(run), *given)
+        for mine, exact, error in zip(*map(jax.tree.leaves, (got, expected, errors)), strict=True):
+            assert_near(mine, exact, ENLARGED_BY_TRANSFORMS * error)
 
 
 @pytest.mark.parametrize("layer", [nn.Conv(12, (3, 3)), Conv(12)])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import enable_x64
 from jax import lax
+from rounding import ENLARGED_BY_TRANSFORMS, assert_near, error_of_products
 
 from jaxcifar.models.convolution import conv2d
 
@@ -55,21 +56,19 @@ def test_values_and_gradients(shape, size, features, stride, pad, products):
         rng.randn(features),
     )
     extents = ((extent + sum(pad) - size) // stride + 1 for extent in shape[1:3])
-    exactly = x, kernel, bias, rng.randn(shape[0], *extents, features)
-    single = [array.astype(np.float32) for array in exactly]
+    given = x, kernel, bias, rng.randn(shape[0], *extents, features)
+    single = [array.astype(np.float32) for array in given]
     ours = jax.jit(lambda *a: run(lambda x, k, b: conv2d(x, k, stride, b, pad), *a)).trace(*single)
     text = ours.lower(lowering_platforms=("cpu",)).as_text()
     assert ("stablehlo.convolution" in text) != products
     got = ours.lower().compile()(*single)
+    by_definition = jax.jit(lambda *a: run(lambda x, k, b: reference(x, k, b, stride, pad), *a))
     with enable_x64(True):
-        expected = jax.jit(lambda *a: run(lambda x, k, b: reference(x, k, b, stride, pad), *a))(
-            *map(jnp.float64, exactly)
-        )
-    for ours, exact in zip(got, expected, strict=True):
+        expected = by_definition(*map(jnp.float64, single))
+    errors = error_of_products(by_definition, *single)
+    for ours, exact, error in zip(got, expected, errors, strict=True):
         assert ours.dtype == jnp.float32
-        error = np.abs(np.asarray(ours, np.float64) - np.asarray(exact))
-        # Of the largest value; XLA's own float32 is up to 1e-6 away.
-        assert error.max() < 5e-6 * np.abs(exact).max()
+        assert_near(ours, exact, ENLARGED_BY_TRANSFORMS * error)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_values_and_gradients(shape, size, features, stride, pad, products):
     [((4, 16, 8, 32), 3, 1), ((8, 7, 3, 32), 3, 1), ((8, 5, 6, 32), 2, 1), ((4, 16, 8, 16), 3, 2)],
 )
 def test_products_of_bfloat16_are_nearly_as_good_as_a_convolution_of_it(shape, size, stride):
-    """Transforms enlarge what rounding takes, to five times at most; all else is float32."""
+    """Transforms enlarge what rounding does, to five times at most; all else is float32."""
     rng, pad = np.random.RandomState(0), ((size - 1) // 2,) * 2
     x, kernel = rng.randn(*shape), rng.randn(size, size, shape[-1], 24)
 
@@ -98,7 +97,9 @@ def test_products_of_bfloat16_are_nearly_as_good_as_a_convolution_of_it(shape, s
         ours, theirs = (
             np.sqrt(np.mean((np.float64(a) - np.float64(right)) ** 2)) for a in (ours, theirs)
         )
-        assert theirs < ours < 6 * theirs  # a float32 convolution's would be far less
+        assert (
+            theirs < ours < ENLARGED_BY_TRANSFORMS * theirs
+        )  # a float32 convolution's would be far less
 
 
 @pytest.mark.parametrize("stride", [1, 2])

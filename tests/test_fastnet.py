@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
+from rounding import UNIT, assert_near, error_by_condition, error_of_sum
 from scipy.special import erf
 from test_models import numpy_conv
 
@@ -68,12 +69,19 @@ def test_whitened_patches_are_uncorrelated_and_of_variance_one():
     whitened = np.cov((patches(images).astype(np.float64) @ columns[:, :12]).T)
     # Along a direction of variance v it is v / (v + eps).
     variances = np.linalg.eigvalsh(given)
-    np.testing.assert_allclose(whitened, np.diag(variances / (variances + 5e-4)), atol=1e-3)
+    expected = np.diag(variances / (variances + 5e-4))
+    assert_near(whitened, expected, error_of_whitening(patches(images), variances))
+
+
+def error_of_whitening(seen, variances):
+    """Covariances are sums over patches; their error counts most along the smallest variance."""
+    return error_of_sum(len(seen)) * variances.max() / variances.min()
 
 
 def test_images_without_variance_leave_the_kernel_finite():
     kernel = np.asarray(whitening_kernel(jnp.full((2, 32, 32, 3), 0.7)))
-    assert np.abs(kernel).max() <= 1 / np.sqrt(5e-4) * (1 + 1e-6)
+    roundings = 12 + 4  # of a direction's length, of the root, the sum and the quotient
+    assert np.abs(kernel).max() <= 1 / np.sqrt(5e-4) * (1 + roundings * UNIT)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 5), (4, 4), (5, 3)])
@@ -96,6 +104,9 @@ def pooled(x, size):
     height = x.shape[1] // size
     windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
     return windows[:, ::size, ::size][:, :height, :height].max((-2, -1))
+
+
+LONGEST_SUM = 4 * 15 * 15  # the first normalisation's, over the pixels of four images
 
 
 def in_numpy(variables, images):
@@ -131,14 +142,17 @@ def test_what_it_computes_against_numpy():
     variables = jax.tree.map(np.float32, {**variables, "params": moved})
     forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
     logits, updated = forward(variables, images)
-    expected, moments = in_numpy(jax.tree.map(np.float64, variables), images.astype(np.float64))
-    np.testing.assert_allclose(logits, expected, atol=2e-5)
+    exactly = jax.tree.map(np.float64, (variables, images))
+    expected, moments = in_numpy(*exactly)
+    error, errors = error_by_condition(lambda given: in_numpy(*given), exactly, LONGEST_SUM)
+    assert_near(logits, expected, error)
     groups = updated["batch_stats"]
     assert len(moments) == 6
     for (group, layer), (mean, var) in moments.items():
         stats = groups[f"ConvGroup_{group}"][f"BatchNorm_{layer}"]
-        np.testing.assert_allclose(stats["mean"], 0.4 * mean, atol=1e-5)
-        np.testing.assert_allclose(stats["var"], 0.6 + 0.4 * var, rtol=1e-4)
+        of_mean, of_var = errors[group, layer]
+        assert_near(stats["mean"], 0.4 * mean, 0.4 * of_mean)
+        assert_near(stats["var"], 0.6 + 0.4 * var, 0.4 * of_var + error_of_sum(2))
 
 
 def mirrored_pool(x):
@@ -206,12 +220,17 @@ def test_a_mirrored_network_sees_both_sides_alike(blurred):
     forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
     logits, updated = forward(variables, images)
     pool = blurred_pool if blurred else mirrored_pool
-    expected = by_both_sides(jax.tree.map(np.float64, variables), images.astype(np.float64), pool)
-    np.testing.assert_allclose(logits, expected, atol=2e-5)
+    exactly = jax.tree.map(np.float64, (variables, images))
+    error = error_by_condition(lambda given: by_both_sides(*given, pool), exactly, 2 * LONGEST_SUM)
+    assert_near(logits, by_both_sides(*exactly, pool), error)
     trained = {**variables, **updated}
-    predicted = [model.apply(trained, x, train=False) for x in (images, images[:, :, ::-1])]
-    np.testing.assert_allclose(*predicted, rtol=1e-4, atol=1e-4)
-    assert np.ptp(predicted[0]) > 0.1
+
+    def predicted(images):
+        return model.apply(trained, images, train=False)
+
+    error = 2 * error_by_condition(predicted, images, 9 * 24)
+    assert_near(predicted(images[:, :, ::-1]), predicted(images), error)
+    assert np.ptp(predicted(images)) > 0.1
 
 
 def test_a_mirrored_whitening_whitens_images_and_mirror_images():
@@ -221,9 +240,10 @@ def test_a_mirrored_whitening_whitens_images_and_mirror_images():
     seen = both_sides(images)
     covariance = np.cov((seen @ columns[:, DIRECTIONS]).T)
     variances = np.diag(covariance)
-    np.testing.assert_allclose(covariance, np.diag(variances), atol=2e-3)
     true = np.linalg.eigvalsh(np.cov(seen.T))
-    np.testing.assert_allclose(np.sort(variances), np.sort(true / (true + 5e-4)), atol=2e-3)
+    error = error_of_whitening(seen, true)
+    assert_near(covariance, np.diag(variances), error)
+    assert_near(np.sort(variances), np.sort(true / (true + 5e-4)), error)
     np.testing.assert_array_equal(kernel[:, ::-1, :, :12], kernel[..., :12])  # their own partners
     swapped = [*range(18, 24), *range(12, 18)]
     np.testing.assert_array_equal(kernel[:, ::-1, :, 12:], kernel[..., swapped])
@@ -246,23 +266,28 @@ def test_the_first_training_images_are_whitened(monkeypatch, easy_dataset):
     monkeypatch.setattr("jaxcifar.training.program._INIT_IMAGES", 50)
     config = dataclasses.replace(CONFIG, batch_size=16)  # a program of its own
     program = make_program(config, 10, 128, jax.devices()[:1])
+    # Pixels by themselves, so that all variances are alike; those of later images are smaller.
+    images = np.random.RandomState(0).randint(0, 256, (128, 32, 32, 3)).astype(np.uint8)
+    images[50:] //= 2
     hp = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
-    state = program.init(hp, easy_dataset.train.images)
+    state = program.init(hp, images)
     kernel = state.variables["whitening"]["Whitening_0"]["kernel"]
-    normalized = (easy_dataset.train.images / 255 - easy_dataset.mean) / easy_dataset.std
+    normalized = (images / 255 - easy_dataset.mean) / easy_dataset.std
     for count, same in ((50, True), (128, False)):
         given = patches(normalized[:count])
         variances = np.linalg.eigvalsh(np.cov(given.T))
         whitened = (given @ np.asarray(kernel).reshape(12, 24)[:, :12]).var(0)
-        assert np.allclose(whitened, variances / (variances + 5e-4), atol=1e-3) == same
+        error = error_of_whitening(given, variances)
+        assert np.allclose(whitened, variances / (variances + 5e-4), 0, error) == same
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3), (2, 2), (3, 3), (5, 4)])
 def test_the_mean_of_all_maxima_against_numpy(height, width):
     x = np.random.RandomState(0).randn(2, height, width, 3).astype(np.float32)
     starts = np.ndindex(max(height - 1, 1), max(width - 1, 1))
-    maxima = [x[:, i : i + 2, j : j + 2].max((1, 2)) for i, j in starts]
-    np.testing.assert_allclose(mean_of_maxima(x), np.mean(maxima, 0), rtol=1e-5, atol=1e-6)
+    maxima = np.float64([x[:, i : i + 2, j : j + 2].max((1, 2)) for i, j in starts])
+    error = error_of_sum(len(maxima), np.abs(maxima).mean(0)) + UNIT * np.abs(maxima).max()
+    assert_near(mean_of_maxima(x), maxima.mean(0), error)
 
 
 def test_a_run_trains_all_but_the_whitening_and_is_loaded(tmp_path, easy_dataset):
@@ -272,10 +297,9 @@ def test_a_run_trains_all_but_the_whitening_and_is_loaded(tmp_path, easy_dataset
     hp = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
     first = program.init(hp, easy_dataset.train.images).variables
     trained = jax.tree.map(np.asarray, classifier.variables)
-    np.testing.assert_allclose(
+    np.testing.assert_array_equal(
         trained["whitening"]["Whitening_0"]["kernel"],
         first["whitening"]["Whitening_0"]["kernel"],
-        atol=1e-6,
     )
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), first["params"], trained["params"])
     assert all(jax.tree.leaves(moved))
