@@ -8,7 +8,7 @@ import numpy as np
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import first_line
-from jaxcifar.machine import environment
+from jaxcifar.machine import environment, processes
 from jaxcifar.machine.files import replacing, write_text
 from jaxcifar.models.drawing import plot_network
 from jaxcifar.models.summary import Summary
@@ -149,12 +149,14 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
 def describe_network(
     folder: RunFolder, title: str, summary: Summary, say: Callable[[str], None]
 ) -> None:
-    """Write the network's table and picture, once; a picture that fails costs a line.
+    """Write the network's table and picture, once, in the first process.
+
+    If the picture fails, a line says so.
 
     Raises:
       OSError: something else can't be written.
     """
-    if folder.network.exists():
+    if folder.network.exists() or not processes.first():
         return
     try:
         with replacing(folder.model_plot) as file:
@@ -166,7 +168,9 @@ def describe_network(
 
 
 def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
-    """Draw accuracy and loss by epoch."""
+    """Draw accuracy and loss by epoch, in the first process."""
+    if not processes.first():
+        return
     chosen = [best_epoch(history)]
     for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
         with replacing(path) as file:
