@@ -42,10 +42,9 @@ def test_closed_standard_output_is_refused():
 def test_with_all_streams_closed_files_get_no_number_of_a_stream(tmp_path):
     """What a library prints as an error would be written into them."""
     file = tmp_path / "file"
-    code = "import sys\nfrom experiments.cli import exit_code_of\n"
-    code += (
-        f"exit_code_of(lambda: open({str(file)!r}, 'w').write(f'{{open(sys.argv[0]).fileno()}}'))"
-    )
+    code = "from pathlib import Path\nfrom experiments.cli import exit_code_of\n\ndef work():\n"
+    code += f"    with Path({str(file)!r}).open('w') as file:\n"
+    code += "        file.write(str(file.fileno()))\n\nexit_code_of(work)\n"
     (tmp_path / "program.py").write_text(code)
     env = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
     redirected("<&- >&- 2>&-", module="program", env=env)
