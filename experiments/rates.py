@@ -66,9 +66,9 @@ def _rate(figures: dict[str, Any]) -> str:
     return f"{'' if figures['rounds'] else '~'}{figures['images_per_second']:,.0f}"
 
 
-def _in_units(value: float | None, unit: float, form: str) -> str:
-    """Return a number of units; "-" where nothing was measured."""
-    return "-" if value is None else format(value / unit, form)
+def _number(value: float | None, form: str) -> str:
+    """Return a number in a form of `format`; "-" where nothing was measured."""
+    return "-" if value is None else format(value, form)
 
 
 def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
@@ -76,18 +76,21 @@ def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=Text(printable(arch)), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("phase", "implementation", "precision"):
         table.add_column(column, no_wrap=True)
-    for column in ("images/s", "ms a\nbatch", "TFLOP/s", "of\npeak", "memory\nGB"):
+    for column in ("images/s", "ms a\nbatch", "TFLOP/s", "of\npeak", "peak\nGB"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
+        milliseconds, flops = row["milliseconds"], row["flops_per_second"]
+        memory = row["peak_memory_bytes"]
+        teraflops = flops and flops / 1e12
         table.add_row(
             row["phase"],
             row["implementation"],
             row["dtype"],
             _rate(row),
-            _in_units(row["milliseconds"], 1, ",.1f"),
-            _in_units(row["flops_per_second"], 1e12, ".3g"),
+            _number(milliseconds, ",.1f" if (milliseconds or 0) < 10_000 else ",.0f"),
+            _number(teraflops, ".3g" if (teraflops or 0) >= 0.001 else ".5f"),
             f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "",
-            _in_units(row["peak_memory_bytes"], 1e9, ".2f"),
+            _number(memory and memory / 1e9, ".2f"),
         )
     return table
 

@@ -117,7 +117,11 @@ def test_the_bench_fits_80_columns():
     ]
     nothing = dict.fromkeys(("images_per_second", "milliseconds", "flops_per_second"))
     slow = {"implementation": "torch compiled", "rounds": 0, "left_out": "it trains too slowly"}
-    rows[2:2] = [{**rows[0], **slow}, {**rows[0], **slow, **nothing, "peak_memory_bytes": None}]
+    emulated = {"milliseconds": 72838.4, "flops_per_second": 4.567e8}
+    rows[2:2] = [
+        {**rows[0], **slow, **emulated},
+        {**rows[0], **slow, **nothing, "peak_memory_bytes": None},
+    ]
     program = {"runs": [f"no-{name}" for name in "abcdefghijklmnop"], "dtype": "bfloat16"}
     program |= {"batch_size": 128, "images_per_second": 99999.9, "spread": [98765.4, 101234.5]}
     program |= {"rounds": 5}
@@ -130,6 +134,7 @@ def test_the_bench_fits_80_columns():
     assert fits(shown)
     assert "no-p" in shown and "100,000  98,765-101,234" in shown
     assert shown.count(" 123,456 ") == 4 and shown.count("~123,456 ") == 1
+    assert "torch channels_last " in shown and " 72,838  0.00046 " in shown
     assert shown.count("torch compiled bfloat16 was left out of the rounds: it trains too") == 1
     assert shown.count("~ is the rate of first steps, measured briefly") == 1
     assert "dead was left out of the rounds: first steps: its process ended" in shown
