@@ -16,7 +16,11 @@ SEED ?= 0
 CORE := $(addprefix tests/test_, optim.py checkpoint.py fit.py platforms.py environment.py \
 	xla_flags.py models.py networks.py summary.py drawing_traced.py together.py train.py)
 
-.PHONY: run test test-core test-oldest test-installed soak clean
+# What computes, apart from whole runs: these must give the same on every processor.
+NUMERIC := $(addprefix tests/test_, adapt.py augment.py convolution.py corruptions.py fastnet.py \
+	loss.py models.py numerics.py optim.py)
+
+.PHONY: run test test-core test-avx2 test-oldest test-installed soak clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
@@ -40,6 +44,13 @@ test-core: $(VENV)/installed-test  ## the core of the tests, as on another Pytho
 test-oldest: $(VENV)-oldest/installed  ## the core of the tests on the oldest supported versions
 	@echo "==> pytest on $$($(VENV)-oldest/bin/python -c 'import jax; print("jax", jax.__version__)')"
 	@$(VENV)-oldest/bin/python -m pytest -q $(CORE)
+
+test-avx2: $(VENV)/installed-test  ## what computes, as on a processor without AVX-512
+	@case "$$(uname -m)" in \
+	x86_64 | amd64) echo "==> pytest without AVX-512"; \
+		XLA_FLAGS="--xla_cpu_max_isa=AVX2" $(BIN)/python -m pytest -q $(NUMERIC) ;; \
+	*) echo "==> SKIPPED: only x86-64 processors have AVX2, this is $$(uname -m)" ;; \
+	esac
 
 test-installed:  ## every command of the installed package, in an environment made for that
 	@$(PYTHON) tests/installed.py

@@ -7,6 +7,7 @@ none of these matters. Higham, "Accuracy and Stability of Numerical Algorithms" 
 and 3.
 """
 
+import dataclasses
 import math
 
 import jax
@@ -69,9 +70,19 @@ def error_by_condition(function, tree, terms, draws=4):
 
     def error(array, *moved):
         differences = [np.abs(np.float64(other) - np.float64(array)).max() for other in moved]
-        return error_of_sum(terms, max(differences) / (roundings * UNIT))
+        of_inputs = error_of_sum(terms, max(differences) / (roundings * UNIT))
+        return of_inputs + 4 * UNIT * np.abs(np.asarray(array))  # the answer is rounded itself
 
     return jax.tree.map(error, answer, *others)
+
+
+def error_of_logits(classifier, images, terms):
+    """Return the error of a loaded classifier's logits; `terms` as in `error_by_condition`."""
+
+    def logits(variables):
+        return dataclasses.replace(classifier, variables=variables).logits(images)
+
+    return error_by_condition(logits, classifier.variables, terms)
 
 
 def _moved(tree, most, seed):

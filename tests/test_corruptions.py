@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from rounding import UNIT, assert_near, error_of_sum
 from scipy import ndimage
 
 from jaxcifar.data import corruptions
@@ -35,20 +36,25 @@ def test_blur_is_scipys(deviation):
     expected = ndimage.gaussian_filter(
         np.float64(PIXELS), (0, deviation, deviation, 0), mode="nearest"
     )
-    np.testing.assert_allclose(apply("blur", deviation), expected, atol=1e-5)
+    taps = 2 * round(4 * deviation) + 1  # along either axis; each weight is off by a little, too
+    assert_near(apply("blur", deviation), expected, 4 * error_of_sum(taps))
+
+
+# A place is off by a few roundings of 32 pixels along either axis; neighbours differ by up to 1.
+ERROR_OF_ROTATION = 2 * 8 * 32 * UNIT
 
 
 @pytest.mark.parametrize("degrees", [*CORRUPTIONS["rotation"].strengths, -25])
 def test_rotation_is_scipys(degrees):
     options = {"axes": (1, 2), "reshape": False, "order": 1, "mode": "mirror"}
     expected = ndimage.rotate(np.float64(PIXELS), degrees, **options)
-    np.testing.assert_allclose(apply("rotation", degrees), expected, atol=1e-4)
+    assert_near(apply("rotation", degrees), expected, ERROR_OF_ROTATION)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_right_angles_are_exact(turns):
     expected = np.rot90(PIXELS, turns, axes=(1, 2))
-    np.testing.assert_allclose(apply("rotation", 90 * turns), expected, atol=1e-4)
+    assert_near(apply("rotation", 90 * turns), expected, ERROR_OF_ROTATION)
 
 
 def test_noise_has_its_deviation_and_leaves_the_mean():
@@ -65,13 +71,13 @@ def test_brightness_is_that_of_hsv():
     expected = [colorsys.hsv_to_rgb(h, s, min(1, v + 0.15)) for h, s, v in expected]
     given = jnp.concatenate([PIXELS[0, :8, :8].reshape(-1, 3), jnp.zeros((1, 3))])
     got = corruptions.brightness(None, given[None, None], jnp.float32(0.15))[0, 0]
-    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert_near(got, expected, 6 * 8 * UNIT)  # a hue, of up to 6 parts, is off by a few roundings
 
 
 def test_contrast_keeps_the_mean_and_scales_the_rest():
-    got = apply("contrast", 0.4)
-    np.testing.assert_allclose(got.mean((1, 2)), PIXELS.mean((1, 2)), atol=1e-5)
-    np.testing.assert_allclose(got.std((1, 2)), 0.4 * PIXELS.std((1, 2)), atol=1e-5)
+    got, given = np.float64(apply("contrast", 0.4)), np.float64(PIXELS)
+    assert_near(got.mean((1, 2)), given.mean((1, 2)), error_of_sum(32 * 32))
+    assert_near(got.std((1, 2)), 0.4 * given.std((1, 2)), 8 * UNIT)
 
 
 @pytest.mark.parametrize("pixels", CORRUPTIONS["shift"].strengths)
@@ -103,4 +109,7 @@ def test_an_image_becomes_the_same_whatever_comes_after_it(kind, monkeypatch):
     whole = corrupted(kind, 2, IMAGES)
     np.testing.assert_array_equal(whole, corrupted(kind, 2, IMAGES))
     monkeypatch.setattr(corruptions, "_AT_ONCE", 5)
-    np.testing.assert_array_equal(whole[:7], corrupted(kind, 2, IMAGES[:7]))
+    differences = np.abs(np.int32(whole[:7]) - corrupted(kind, 2, IMAGES[:7]))
+    # A program for another number of images may round a value halfway to the other side.
+    assert differences.max() <= 1
+    assert differences.mean() < 1e-3

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line_error, command, obeyed
+from rounding import assert_near, error_of_logits
 from test_real import real_data_dir  # noqa: F401  (a fixture)
 
 from jaxcifar.config import Config
@@ -39,6 +40,7 @@ NETWORKS = {
         "blurred": True,
     },
 }
+LONGEST_SUM = 4 * 4 * 10  # that of the CNN's first dense layer
 NAMES = ("plane", "car", "bird's", "cat", 'a "deer"', "dog", "frog", "horse", "ship", "truck\\")
 
 
@@ -87,6 +89,12 @@ def expected(classifier, images):
     return logits
 
 
+@pytest.fixture(scope="module")
+def error(classifier, images):
+    """The difference of logits that two programs may have."""
+    return 2 * error_of_logits(classifier, images, LONGEST_SUM)
+
+
 def imported(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -94,7 +102,7 @@ def imported(path):
     return module
 
 
-def test_pytorch(classifier, images, expected, tmp_path):
+def test_pytorch(classifier, images, expected, error, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     path = tmp_path / "exported.pth"
     module = imported(write_pytorch(classifier, path))
@@ -102,33 +110,33 @@ def test_pytorch(classifier, images, expected, tmp_path):
     assert not network.training
     with torch.no_grad():
         logits = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
-    np.testing.assert_allclose(logits.numpy(), expected, atol=1e-4)
+    assert_near(logits, expected, error)
     assert module.CLASS_NAMES == NAMES
     state = torch.load(path, weights_only=True)  # of tensors alone
     assert {*state} == {*network.state_dict()}
     assert "jaxcifar" not in (tmp_path / "exported.py").read_text()
 
 
-def test_onnx(classifier, images, expected):
+def test_onnx(classifier, images, expected, error):
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     model = onnx_model(classifier)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     for some in (slice(0, 40), slice(3, 4)):  # any batch size
         [logits] = session.run(None, {"images": images[some]})
-        np.testing.assert_allclose(logits, expected[some], atol=1e-4)
+        assert_near(logits, expected[some], error[some])
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["class_names"]) == list(NAMES)
 
 
-def test_stablehlo(classifier, images, expected, tmp_path):
+def test_stablehlo(classifier, images, expected, error, tmp_path):
     path = tmp_path / "exported.stablehlo"
     write_stablehlo(classifier, path)
     exported = jax.export.deserialize(bytearray(path.read_bytes()))
     assert exported.platforms == PLATFORMS == ("cpu", "cuda", "tpu")
     for some in (slice(0, 40), slice(3, 4)):
         logits = exported.call(images[some])
-        np.testing.assert_allclose(logits, expected[some], atol=1e-4)
+        assert_near(logits, expected[some], error[some])
 
 
 def test_the_examples_of_the_docs(tmp_path):
@@ -217,7 +225,9 @@ def test_somebodys_own_network_goes_where_it_can(own, images, tmp_path):
     done = command("export", str(own), "--to", "stablehlo", str(path))
     assert done.returncode == 0, done.stderr
     logits = jax.export.deserialize(bytearray(path.read_bytes())).call(images)
-    np.testing.assert_allclose(logits, load(own).logits(images), atol=1e-4)
+    classifier = load(own)
+    error = 2 * error_of_logits(classifier, images, 16 * 16 * 4)
+    assert_near(logits, classifier.logits(images), error)
     for kind, name in (("onnx", "own.onnx"), ("pytorch", "own.pth")):
         done = obeyed("export", str(own), "--to", kind, str(tmp_path / name))
         assert_one_line_error(done, 2, "cnn, resnet18, fastnet")

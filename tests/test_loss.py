@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rounding import assert_near, error_by_condition
 
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.state import averaged
@@ -13,10 +14,13 @@ def test_smoothed_cross_entropy(smoothing):
     rng = np.random.RandomState(0)
     logits, labels = 3 * rng.randn(20, 10), rng.randint(0, 10, 20)
     targets = (1 - smoothing) * np.eye(10)[labels] + smoothing / 10
-    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    expected = -(targets * np.log(probabilities)).sum(-1)
+
+    def definition(logits):
+        probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        return -(targets * np.log(probabilities)).sum(-1)
+
     got = smoothed_cross_entropy(jnp.float32(logits), jnp.int32(labels), jnp.float32(smoothing))
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    assert_near(got, definition(logits), error_by_condition(definition, logits, 10))
 
 
 def test_the_average_of_weights():
@@ -29,6 +33,10 @@ def test_the_average_of_weights():
         average = averaged(average, new, jnp.float32(0.9), jnp.int32(step))
     keeps = np.minimum(0.9, (np.arange(200) + 1) / (np.arange(200) + 10))
     shares = (1 - keeps) * np.r_[np.cumprod(keeps[::-1])[::-1][1:], 1]
-    first = np.prod(keeps) * steps[0]
-    np.testing.assert_allclose(average[0]["w"], shares @ steps + first, rtol=1e-4, atol=1e-6)
+
+    def weighted(steps):
+        return shares @ steps + np.prod(keeps) * steps[0]
+
+    error = error_by_condition(weighted, steps, 3 * len(steps))  # operations
+    assert_near(average[0]["w"], weighted(steps), error)
     assert average[1]["count"] == 199

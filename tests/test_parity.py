@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 from reference import common
+from rounding import assert_near
 
 from jaxcifar.config import Config
 from jaxcifar.machine.compilations import CPU_OPTIONS
@@ -106,29 +107,24 @@ def ours(request):
 
 def test_logits_and_ten_losses_are_those_of_pytorch(ours):
     arch, got = ours
-    assert_same(got, EXPECTED[arch])
+    assert_same(got, arch)
 
 
 def test_stored_values_are_what_pytorch_gives(ours):
     pytest.importorskip("torch", reason="PyTorch is not installed; the stored values stand")
     from reference import torch_twin
 
-    assert_same(ours[1], torch_twin.run(ours[0]))
+    arch, _ = ours
+    assert_same(torch_twin.run(arch), arch)
 
 
-def assert_same(got, expected):
-    """To float32 accuracy, relative to the largest value.
+def assert_same(got, arch):
+    """Compare with the stored values, which were computed in float64.
 
-    Ten steps amplify rounding: PyTorch's own float32 ends up to 4e-4 (losses) and 8e-3 (logits
-    after them) away from the float64 that the expected values were computed in.
+    What float32 computes may be off by what moving the weights by the error of its sums does. That
+    was measured in float64, too. The largest of a few draws is not the largest of all: twice that
+    is allowed.
     """
-    tolerances = {"eval_logits": 1e-5, "train_logits": 1e-5, "losses": 2e-3}
-    for name, tolerance in (tolerances | {"eval_logits_after": 2e-2}).items():
-        difference = np.abs(np.asarray(got[name]) - expected[name])
-        assert difference.max() < tolerance * np.abs(expected[name]).max(), name
-    assert difference_of_first_losses(got, expected) < 5e-5
-
-
-def difference_of_first_losses(got, expected):
-    """Of the second loss, after one step: before anything is amplified."""
-    return abs(got["losses"][1] - expected["losses"][1])
+    expected = EXPECTED[arch]
+    for name, movement in expected["movements"].items():
+        assert_near(got[name], expected[name], 2 * np.asarray(movement))

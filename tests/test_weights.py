@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from rounding import assert_near, error_of_logits, error_of_sum
 from small import SMALL, easy_dataset
 from test_fit import CONFIG, train
 
@@ -21,6 +22,8 @@ from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.setup import make_program
 from jaxcifar.runs.weights import fitted, read_weights, write_weights
+
+LONGEST_SUM = 16 * 16 * 4  # that of the first dense layer
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,8 @@ def test_what_is_loaded_computes_what_the_training_evaluated(run):
     shutil.rmtree(run / "checkpoints")  # neither these nor the images are needed
     for path in (run, run / "weights.safetensors"):
         classifier = jaxcifar.load(path)
-        np.testing.assert_allclose(classifier.logits(test.images), expected, rtol=0, atol=1e-5)
+        error = 2 * error_of_logits(classifier, test.images, LONGEST_SUM)
+        assert_near(classifier.logits(test.images), expected, error)
         assert classifier.class_names == tuple("abcdefghij")
         labels = np.asarray(
             [ord(name) - ord("a") for name in classifier.predict(test.images).labels]
@@ -63,7 +67,7 @@ def test_what_is_loaded_computes_what_the_training_evaluated(run):
         assert (labels == test.labels).mean() == pytest.approx(classifier.result["test_accuracy"])
         np.testing.assert_array_equal(classifier.mean, np.full(3, 0.5, np.float32))
     odd = classifier.logits(test.images[:7])  # a program of another size
-    np.testing.assert_allclose(odd, expected[:7], rtol=0, atol=1e-5)
+    assert_near(odd, expected[:7], error[:7])
 
 
 def test_a_run_of_an_older_version_is_loaded_from_its_checkpoint(run):
@@ -210,7 +214,7 @@ def test_several_predict_by_the_mean_of_their_probabilities(trained):
     each = [jaxcifar.load(run).predict(images).probabilities for run in runs]
     together = jaxcifar.load(*runs).predict(images)
     mean = (each[0] + each[1] + each[2]) / 3
-    np.testing.assert_allclose(together.probabilities, mean, atol=1e-6)
+    assert_near(together.probabilities, mean, error_of_sum(4, mean))
     assert together.labels == ["abcdefghij"[label] for label in mean.argmax(-1)]
     with pytest.raises(UsageError, match="don't tell the same classes apart"):
         jaxcifar.load(runs[0], jaxcifar.trained.load.SHIPPED)

@@ -1,9 +1,11 @@
 """What the two networks compute in PyTorch, to compare ours with.
 
-`python tests/reference/torch_twin.py` writes `expected.json`, computed in float64.
+`python tests/reference/torch_twin.py` writes `expected.json`, computed in float64: the numbers, and
+by how much they move if weights are off by the error of float32's longest sum.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,25 @@ from jaxcifar.bench.torch_networks import NETWORKS
 
 if __name__ == "__main__":
     import common
+
+    sys.path.append(str(Path(__file__).parent.parent))
 else:
     from reference import common
+
+from rounding import error_of_sum
+
+ARCHS = "cnn", "resnet18"
+LONGEST_SUM = common.BATCH * 32 * 32  # the first normalisation's, over the pixels of a batch
+DRAWS = 4
+
+
+def move(network, most, seed):
+    """Change every weight and statistic by a share of up to `most`."""
+    generator = torch.Generator().manual_seed(seed)
+    for array in network.state_dict().values():
+        if array.is_floating_point():
+            factors = torch.rand(array.shape, generator=generator, dtype=array.dtype)
+            array.mul_(1 + most * (2 * factors - 1))
 
 
 def fill(network):
@@ -58,10 +77,14 @@ def to_input(images):
     return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float64) / 255)
 
 
-def run(arch):
-    """Logits in both modes, the losses of ten steps, and logits after them."""
+def run(arch, moved=0.0, seed=0):
+    """Logits in both modes, the losses of ten steps, and logits after them.
+
+    Weights are `moved` by a share of up to that before.
+    """
     network = NETWORKS[arch](0.0).double()
     fill(network)
+    move(network, moved, seed)
     first = to_input(next(common.batches())[0])
     with torch.no_grad():
         before = network.eval()(first)
@@ -90,7 +113,22 @@ def run(arch):
     }
 
 
+def largest_movements(arch, exact):
+    """Of each step's loss, and of each array of logits."""
+    most = error_of_sum(LONGEST_SUM)
+    draws = [run(arch, most, seed) for seed in range(DRAWS)]
+    movements = {}
+    for name, numbers in exact.items():
+        differences = np.abs([np.subtract(draw[name], numbers) for draw in draws])
+        every_step = name == "losses"
+        movements[name] = differences.max(0).tolist() if every_step else float(differences.max())
+    return movements
+
+
 if __name__ == "__main__":
-    expected = {"torch": torch.__version__} | {arch: run(arch) for arch in ("cnn", "resnet18")}
+    expected = {"torch": torch.__version__}
+    for arch in ARCHS:
+        exact = run(arch)
+        expected[arch] = exact | {"movements": largest_movements(arch, exact)}
     path = Path(__file__).with_name("expected.json")
     path.write_text(json.dumps(expected, indent=1) + "\n")
