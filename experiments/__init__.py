@@ -1,5 +1,6 @@
 """What a person runs: `python -m experiments.NAME`."""
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -13,7 +14,8 @@ _SCRIPT = "jaxcifar"
 
 def _end(number: int, frame: FrameType | None) -> None:
     """End the process at once: imports can't be interrupted without a traceback."""
-    os.write(2, b"interrupted before anything was done\n")
+    with contextlib.suppress(OSError):  # standard error is closed
+        os.write(2, b"interrupted before anything was done\n")
     os._exit(130)
 
 

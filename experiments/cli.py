@@ -5,6 +5,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -174,6 +175,7 @@ def run_command(command: Callable[[], None]) -> NoReturn:
     use_utf8()
     code = exit_code_of(command)
     if code == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done: end at once, without a word
         sys.exit(0)
     # Not by `sys.exit`, which waits for threads: orbax's wait for minutes after a failed save, and
     # JAX's for other processes, which may hang or be dead.
@@ -200,9 +202,12 @@ def exit_code_of(command: Callable[[], None]) -> int:
     try:
         open_missing_streams()
         check_xla_flags()
-        # argparse ends --help by `SystemExit`.
-        with InterruptGuard(_INTERRUPTED), checked_output(), contextlib.suppress(SystemExit):
+        with InterruptGuard(_INTERRUPTED), checked_output():
             command()
+    except SystemExit as end:  # argparse ends --help this way
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        return _failed(str(end.code), 1)
     except UsageError as error:
         return _failed(f"error: {error}", 2)
     except RunError as error:

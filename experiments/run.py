@@ -95,8 +95,8 @@ def main(argv: Sequence[str]) -> None:
     say = teller(Console(emoji=False))
     processes.join(here["coordinator"], here["processes"], here["process_id"], say)
     environment.use_cpu_cores(config.batch_size, here["devices"])
-    start_jax()
     with telling_of_lost_ones():
+        start_jax()
         require_same_start(config, auto, here["devices"])
         train(config, auto, here)
 

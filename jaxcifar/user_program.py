@@ -96,12 +96,49 @@ def _written_since_start(path: Path) -> bool:
 
 
 def _comes_from(module: ModuleType, content: bytes) -> bool:
-    """Return whether the module's functions are those of this source."""
+    """Return whether the module's functions and constants are those of this source."""
     try:
         there = set(_codes_in(compile(content, module.__file__, "exec")))
     except (SyntaxError, ValueError):
         return False
-    return all(function.__code__ in there for function in _functions(module))
+    same_functions = all(function.__code__ in there for function in _functions(module))
+    return same_functions and _has_constants_of(module, ast.parse(content))
+
+
+def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
+    """Return whether a module and its classes have the constants that a source assigns.
+
+    A name that the source assigns more than once may have changed while the module runs, so it is
+    not compared.
+    """
+    stored = [node.id for node in ast.walk(tree) if _is_stored(node)]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    bodies = [(module, tree.body)]
+    bodies += [(getattr(module, node.name, None), node.body) for node in classes]
+    return all(
+        name not in vars(holder) or vars(holder)[name] == value
+        for holder, body in bodies
+        if isinstance(holder, ModuleType | type)
+        for name, value in _constants(body)
+        if stored.count(name) == 1 or holder is not module
+    )
+
+
+def _is_stored(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+
+
+def _constants(body: list[ast.stmt]) -> Iterator[tuple[str, Any]]:
+    """Yield names and values of assignments such as `WIDTH = 64` and `width: int = 64`."""
+    for node in body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            target = node.target
+        else:
+            continue
+        if isinstance(target, ast.Name) and isinstance(node.value, ast.Constant):
+            yield target.id, node.value.value
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:

@@ -40,7 +40,7 @@ def met(*members, address=None, wait=30.0, between=0.05):
         lines[place] = []
         try:
             meet(address, process, lines[place].append, wait, silence=0.1)
-        except (RunError, UsageError) as error:
+        except Exception as error:
             errors[place] = error
 
     threads = []
@@ -112,8 +112,8 @@ def test_a_wrong_address_is_told_at_once():
     [error], _ = met(member(1), address="no-such-host.invalid:1234")
     assert_all_say([error], UsageError, "--coordinator no-such-host.invalid:1234", "can't be found")
     [error], _ = met(member(0), address=f"192.0.2.1:{free_address().rpartition(':')[2]}", wait=2)
-    if isinstance(error, UsageError):  # else nothing here says that no machine has this address
-        assert "does not lead to this machine" in str(error)
+    # Some networks answer that no machine has this address, others drop what is sent there.
+    assert isinstance(error, UsageError | RunError)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         [error], _ = met(member(0), address=address)

@@ -204,7 +204,8 @@ def in_process_1(monkeypatch, says):
 
 
 def test_a_run_folder_that_only_one_sees_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(of_runs, "_PATIENCE", (3, 0.01))
+    monkeypatch.setattr(of_runs, "_LOOKS", 3)
+    monkeypatch.setattr(of_runs, "_SECONDS_BETWEEN_LOOKS", 0.01)
     config, path = Config.create("cnn"), tmp_path / "run"
     in_process_1(monkeypatch, "[1234567890, 0]")
     with (

@@ -250,14 +250,15 @@ def test_what_a_notebooks_other_cells_import_belongs_to_its_network(tmp_path, mo
         sys.modules.pop(name)
 
 
+@pytest.mark.parametrize("edit", [("return 1", "return 2"), ("width: int = 4", "width: int = 5")])
 def test_a_module_of_the_program_that_was_edited_before_it_was_read_is_refused(
-    tmp_path, monkeypatch
+    edit, tmp_path, monkeypatch
 ):
     monkeypatch.syspath_prepend(tmp_path)
-    code = "class Net:\n    def f(self):\n        return 1\n"
+    code = "class Net:\n    width: int = 4\n\n    def f(self):\n        return 1\n"
     write(tmp_path, edited_since=code)
     importlib.import_module("edited_since")
-    write(tmp_path, edited_since=code.replace("1", "2"))
+    write(tmp_path, edited_since=code.replace(*edit))
     with pytest.raises(UsageError, match=r"edited_since.py: has been edited since it was imported"):
         Config.create("edited_since:Net")
     sys.modules.pop("edited_since")

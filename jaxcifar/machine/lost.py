@@ -49,7 +49,7 @@ def telling_of_lost_ones() -> Iterator[None]:
         raise
 
 
-def hold_back_cpp_messages() -> None:
+def hold_back_cpp_messages() -> Callable[[], None]:
     """Keep C++ messages from the screen until it is known whether they matter.
 
     If another process is lost, JAX prints a page of C++ stack and aborts this process. It does so
@@ -57,10 +57,14 @@ def hold_back_cpp_messages() -> None:
     standard error, and a handler of the abort reads the reason there. For a lost process the
     handler prints one line, for any other reason the whole file. Python keeps the user's standard
     error.
+
+    Returns:
+      a function that undoes this.
     """
     if WINDOWS or sys.stderr is None:
-        return  # JAX's own messages stay
+        return lambda: None  # JAX's own messages stay
     sys.stderr.flush()
+    python_stream = sys.stderr
     screen = os.dup(2)
     with tempfile.TemporaryFile() as file:
         messages = os.dup(file.fileno())
@@ -80,3 +84,13 @@ def hold_back_cpp_messages() -> None:
 
     _handlers.append(on_abort)
     ctypes.CDLL(None).signal(int(signal.SIGABRT), on_abort)
+
+    def undo() -> None:
+        ctypes.CDLL(None).signal(int(signal.SIGABRT), None)
+        sys.stderr.flush()
+        os.dup2(screen, 2)
+        sys.stderr = python_stream
+        if faulthandler.is_enabled():
+            faulthandler.enable(sys.stderr)
+
+    return undo

@@ -176,7 +176,8 @@ class _Host(_Guest):
         try:
             answer = await super().attend(wait)
             self._end(answer)
-            await asyncio.wait(self._visits, timeout=_LINE_SECONDS)
+            if self._visits:
+                await asyncio.wait(self._visits, timeout=_LINE_SECONDS)
         finally:
             server.close()
         return answer

@@ -11,8 +11,8 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine.system import WINDOWS
 
 # Other characters mean something to a library below us: `[` and `*` to `glob`, `gs:` to etils, a
-# backslash or bytes that are not UTF-8 to TensorStore.
-_PLAIN = re.compile(r"[\w./+=,@~ :\\-]*" if WINDOWS else r"[\w./+=,@~ -]*", re.ASCII)
+# backslash or bytes that are not UTF-8 to TensorStore. (`\w` matches the letters of all languages.)
+_PLAIN = re.compile(r"[\w./+=,@~ :\\-]*" if WINDOWS else r"[\w./+=,@~ -]*")
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ def join(
     if hasattr(jax.config, "jax_enable_preemption_service"):
         # It would take SIGTERM for itself, and the process would not end.
         jax.config.update("jax_enable_preemption_service", False)
-    hold_back_cpp_messages()
+    show_cpp_messages = hold_back_cpp_messages()
     try:
         jax.distributed.initialize(
             coordinator,
@@ -64,6 +64,7 @@ def join(
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         )
     except Exception as error:
+        show_cpp_messages()
         if coordinator is None and isinstance(error, ValueError):
             return  # no cluster that JAX knows
         raise RunError(

@@ -14,7 +14,9 @@ from jaxcifar.machine.files import write_text
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 
-_PATIENCE = 20, 0.5  # looks at a folder, and seconds between two
+# Network file systems show a new file to other machines after up to a minute.
+_LOOKS = 90
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def require_same_start(config: Config, auto: bool, devices: int | None) -> None:
@@ -75,9 +77,16 @@ def begun_before(folder: RunFolder, config: Config) -> bool:
     Raises:
       UsageError: the run was begun on other images, or with other imports of its user code.
     """
-    begun = processes.first() and folder.begun
-    if begun:
-        folder.require_same(config)
+    begun, objection = False, ""
+    if processes.first() and folder.begun:
+        begun = True
+        try:
+            folder.require_same(config)
+        except UsageError as error:
+            objection = str(error)
+    first_objection = processes.exchange(objection)[0]
+    if first_objection:
+        raise UsageError(first_objection)
     [begun_by_first] = processes.agree(begun)
     return begun_by_first
 
@@ -89,12 +98,11 @@ def require_same_folder(task: Task) -> None:
       UsageError: they don't.
     """
     folder = RunFolder(task.path)
-    looks, seconds = _PATIENCE
-    for _ in range(looks):
+    for _ in range(_LOOKS):
         times = [_second_written(path) for path in (folder.config, folder.result)]
         if len(set(processes.exchange(str(times)))) == 1:
             return
-        time.sleep(seconds)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
     raise UsageError(
         f"--run-dir {task.path}: is not the same folder in all processes; it must lie where all of "
         "them can read and write"
