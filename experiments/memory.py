@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from experiments.cli import count, run_command, start_jax
 from experiments.options import names
@@ -65,22 +64,26 @@ def main(argv: Sequence[str]) -> None:
     start_jax()
     console = Console(emoji=False, highlight=False)
     device = first_devices(None)[0]
-    table = Table(title="Memory that training takes on one device")
-    for column in ("network", "batch size", "precision", "kept", "a step", "together"):
-        table.add_column(column, justify="left" if column == "network" else "right")
-    for (arch, size), config in configs.items():
+    say = teller(console)
+    say(
+        f"on one device, {describe_devices([device])}, jax {versions()['jax']}; kept: 45,000 "
+        "images, weights and the optimiser's state"
+    )
+    width = max(len("network"), *map(len, options.arch))
+    say(_row("network", "batch", "precision", "kept", "a step", "together", width=width))
+    for (arch, size), config in configs.items():  # a row as soon as it is known
         what = f"compiling {arch} for batch size {size}"
-        with elapsing(console, teller(console), what), status_line(what):
+        with elapsing(console, say, what), status_line(what):
             need = training_memory(config, device)
         if need is None:
             raise RunError(f"{device.device_kind}: XLA does not tell what programs take on it")
-        parts = (need.kept, need.step, need.kept + need.step)
-        table.add_row(arch, f"{size:,}", need.dtype, *map(gigabytes, parts))
-    console.print(table)
-    teller(console)(
-        f"by {describe_devices([device])}, jax {versions()['jax']}; kept: 45,000 images, weights "
-        "and the optimiser's state"
-    )
+        parts = map(gigabytes, (need.kept, need.step, need.kept + need.step))
+        say(_row(arch, f"{size:,}", need.dtype, *parts, width=width))
+
+
+def _row(network: str, *cells: str, width: int) -> str:
+    """A line of the table; `width` is that of its first column."""
+    return f"{network:{width}}" + "".join(f"{cell:>11}" for cell in cells)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from small import SMALL
 
 import jaxcifar
+from experiments import memory as memory_command
 from experiments.cli import run_command
 from jaxcifar import RunError
 from jaxcifar.bench import memory as bench_memory
@@ -136,14 +137,25 @@ def test_the_limit_of_a_container_counts(tmp_path):
     assert list(system.left_by_containers(tmp_path / "absent", tmp_path / "groups")) == []
 
 
-def test_a_larger_batch_takes_more():
-    small, large = (
-        bench_memory.training_memory(
-            Config.create("cnn", batch_size=size, arch_args=SMALL, epochs=1), first_devices(None)[0]
-        )
-        for size in (8, 32)
-    )
-    images = 45_000 * (32 * 32 * 3 + 4)
-    for need in (small, large):
-        assert images < need.kept < images + 10**6
-    assert small.step < large.step < 5 * small.step
+def test_the_memory_of_training():
+    batch_size, device = 32, first_devices(None)[0]
+    config = Config.create("cnn", batch_size=batch_size, arch_args=SMALL, epochs=1)
+    need = bench_memory.training_memory(config, device)
+    images_and_labels = 45_000 * (32 * 32 * 3 + 4)
+    assert images_and_labels < need.kept < images_and_labels + 10**6
+    first_layer = batch_size * 32 * 32 * SMALL["widths"][0] * 4  # what it gives, in float32
+    assert first_layer < need.step < 100 * first_layer
+    assert need.dtype == "float32"
+
+
+def test_the_command_prints_a_table(monkeypatch, capsys):
+    def training_memory(config, device):
+        return bench_memory.Need(kept=10**8, step=config.batch_size * 10**7, dtype="float32")
+
+    monkeypatch.setattr(bench_memory, "training_memory", training_memory)
+    memory_command.main(["--arch", "cnn", "--batch-size", "8", "200"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert rows == [
+        ["cnn", "8", "float32", "100", "MB", "80", "MB", "180", "MB"],
+        ["cnn", "200", "float32", "100", "MB", "2.0", "GB", "2.1", "GB"],
+    ]

@@ -128,17 +128,17 @@ def test_relative_imports_and_their_package_belong_to_the_config(tmp_path, monke
 
 
 def test_what_is_installed_does_not_belong_to_the_config(tmp_path):
-    write(tmp_path, deps__installed="VALUE = 0\n")
-    record = tmp_path / "deps" / "installed-1.0.dist-info" / "RECORD"
+    write(tmp_path, deps__from_a_package="VALUE = 0\n")
+    record = tmp_path / "deps" / "from_a_package-1.0.dist-info" / "RECORD"
     record.parent.mkdir()
-    record.write_text("installed.py,,\n")
+    record.write_text("from_a_package.py,,\n")
     write(
         tmp_path,
         net=f"import sys\nsys.path.append({str(tmp_path / 'deps')!r})\n"
-        "import json, numpy, flax.linen, jaxcifar, installed\nclass Net: pass\n",
+        "import json, numpy, flax.linen, jaxcifar, from_a_package\nclass Net: pass\n",
     )
     assert loaded(tmp_path)[1] == []
-    sys.modules.pop("installed")
+    sys.modules.pop("from_a_package")
 
 
 def test_helpers_of_the_same_name_are_not_mixed_up(tmp_path):

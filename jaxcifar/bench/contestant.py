@@ -14,6 +14,7 @@ import psutil
 
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError, first_line
+from jaxcifar.machine.failures import one_line
 from jaxcifar.machine.system import peak_memory
 from jaxcifar.machine.terminal import duration
 
@@ -178,7 +179,8 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
                 value = getattr(contestant, method)(*arguments)
             answer = (None, value)
         except Exception as error:  # told to whoever asked
-            answer = (f"{type(error).__name__}: {first_line(error)}", None)
+            failure = one_line(error) or f"{type(error).__name__}: {first_line(error)}"
+            answer = (str(failure), None)
         try:
             connection.send(answer)
         except OSError:  # nobody waits for it any more

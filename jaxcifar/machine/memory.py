@@ -9,7 +9,8 @@ from jaxcifar.machine.failures import memory_shortage
 from jaxcifar.machine.system import available_memory
 from jaxcifar.machine.terminal import gigabytes
 
-LESS = "use a smaller --batch-size or --dtype bfloat16, or a machine with more memory"
+# On a CPU, --dtype bfloat16 saves next to nothing.
+LESS = "use a smaller --batch-size, or on an accelerator --dtype bfloat16"
 
 
 @contextmanager
