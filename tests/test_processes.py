@@ -1,5 +1,6 @@
 """Several processes on this machine train one run."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -220,6 +221,14 @@ def test_a_run_folder_that_only_one_sees_is_refused(tmp_path, monkeypatch):
         assert task.path == path
         assert RunFolder(task.scratch).checkpoints.resolve() == path / "checkpoints"
     assert not task.scratch.exists()
+
+
+def test_a_helper_that_is_another_file_in_another_process_is_refused(tmp_path, monkeypatch):
+    config = dataclasses.replace(Config.create("cnn"), imports=(("arch: lib/sizes.py", "abc"),))
+    in_process_1(monkeypatch, json.dumps({"SHA-256 of arch: lib/sizes.py": "123"}))
+    said = "lib/sizes.py is 123 in process 0 and abc in process 1"
+    with pytest.raises(UsageError, match=said):
+        of_runs.begun_before(RunFolder(tmp_path), config)
 
 
 def test_bad_options_are_one_line():

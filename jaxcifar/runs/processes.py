@@ -75,8 +75,11 @@ def begun_before(folder: RunFolder, config: Config) -> bool:
       config: `Setup.config_of` the run.
 
     Raises:
-      UsageError: the run was begun on other images, or with other imports of its user code.
+      UsageError: the run was begun on other images, or with other imports of its user code; or
+        these imports are not the same files in all processes.
     """
+    imported = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
+    processes.require_alike(imported)  # `require_same_start` does not know them yet
     begun, objection = False, ""
     if processes.first() and folder.begun:
         begun = True
