@@ -24,8 +24,9 @@ def _is_command() -> bool:
     return sys.argv[0] == "-m" or Path(sys.argv[0]).stem == _SCRIPT
 
 
-if _is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _end)
+if _is_command():
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
     if hasattr(signal, "pthread_sigmask"):  # not on Windows; see `cli._start_again_with`
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure, print a table, write a file."""
     options = parser().parse_args(argv)
     study = read_study(options) if options.study else None
-    require_folder_of(options.json)
+    require_folder_of("--json", options.json)
     for arch in options.arch or ():  # before JAX is imported
         Config.create(arch, arch_args=getattr(options, "arch_args", {}))
 

@@ -115,14 +115,18 @@ def require_existing(paths: Iterable[Path]) -> None:
             raise UsageError(f"{path}: no such file or folder")
 
 
-def require_folder_of(file: Path | None) -> None:
+def require_folder_of(option: str, file: Path | None) -> None:
     """Refuse a file to be written, if there is one, whose folder does not exist.
+
+    Args:
+      option: that names the file, for the message.
+      file: to be written.
 
     Raises:
       UsageError: see above.
     """
     if file is not None and not file.parent.is_dir():
-        raise UsageError(f"{file}: there is no folder {file.parent}")
+        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
 
 
 def use_huge_pages() -> None:

@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
         require_trained(run)
     for name in options.on:
         require_known(name)
-    require_folder_of(options.json)
+    require_folder_of("--json", options.json)
     console = Console(emoji=False, highlight=False)
     say = teller(console)
     say(f"loading {counted(len(options.runs), 'run')} and their images")

@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     if options.half and options.to != "safetensors":
         parser().error("--half: only safetensors can be half as long")
     require_trained(options.run)
-    require_folder_of(path)
+    require_folder_of("FILE", path)
     say = teller(Console())
     say(f"loading {options.run}")
 

@@ -12,7 +12,12 @@ import pytest
 from conftest import ROOT
 from rich.console import Console
 
-from jaxcifar.machine.interrupt import InterruptGuard, stop_signal
+from jaxcifar.machine.interrupt import (
+    InterruptGuard,
+    block_interrupts,
+    stop_signal,
+    unblock_interrupts,
+)
 
 FAREWELL = "interrupted"
 
@@ -120,6 +125,20 @@ def test_before_a_command_has_begun_it_is_interrupted_in_one_line(tmp_path):
     code = "import sys, signal\nsys.argv[0] = '-m'\nimport experiments\n"
     done = python(f"{code}signal.raise_signal(signal.SIGINT)", tmp_path)
     assert (done.returncode, done.stderr) == (130, "interrupted before anything was done\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such masks")
+def test_a_background_command_that_started_again_can_be_asked_to_stop():
+    """Its shell has SIGINT ignored; the handler of a run takes it all the same."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        block_interrupts()
+        with InterruptGuard(FAREWELL), stop_signal(Console(file=io.StringIO())) as stop:
+            interrupt()
+            assert stop.is_set()
+    finally:
+        unblock_interrupts()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such masks")

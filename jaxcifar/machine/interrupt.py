@@ -48,9 +48,10 @@ class InterruptGuard:
         self._hook_before = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
         self._handler_before = None
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            self._handler_before = signal.signal(signal.SIGINT, self._on_signal)
+        if threading.current_thread() is threading.main_thread():
+            # A shell's script ignores SIGINT for what it starts in the background; that stays.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                self._handler_before = signal.signal(signal.SIGINT, self._on_signal)
             unblock_interrupts()
         return self
 
