@@ -146,14 +146,17 @@ def main(argv: Sequence[str]) -> None:
     # What is wrong with names, values and folders is found before JAX is imported.
     study.check()
     rows = study.select(here["rows"])
-    study.select(here["force"])
+    study.require_rows(here["force"])
     here["data_dir"] = data_folder(here["data_dir"])
     if here["tensorboard"]:
         require_tensorboard()
     part, parts = here["shard"]
     number = len(rows) * len(set(here["seeds"]))
-    runs, ours = counted(number, "run"), len(range(part - 1, number, parts))
-    say(f"{study.title}: {runs if parts == 1 else f'{ours} of {runs}'}, in {out}")
+    runs = counted(number, "run")
+    if parts > 1:
+        in_this_shard = len(range(part - 1, number, parts))
+        runs = f"{in_this_shard} of {runs}"
+    say(f"{study.title}: {runs}, in {out}")
 
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_cpu_cores

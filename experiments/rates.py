@@ -47,7 +47,12 @@ def show(console: Console, figures: dict[str, Any]) -> None:
 
 
 def _say_who_was_left_out(contestants: list[tuple[str, dict[str, Any]]], say: Say) -> None:
-    """Say why contestants were left out of rounds, of name and figures each; once a name."""
+    """Print one line per left-out contestant, with the reason.
+
+    Args:
+      contestants: pairs (name, figures).
+      say: prints a line.
+    """
     reasons = {name: figures["left_out"] for name, figures in contestants if "left_out" in figures}
     for name, reason in reasons.items():
         say(f"{name} was left out of the rounds: {reason}")
@@ -60,15 +65,38 @@ def _is_measured(figures: dict[str, Any]) -> bool:
 
 
 def _rate(figures: dict[str, Any]) -> str:
-    """Return images a second; "~" marks those of first steps, "-" that there are none."""
+    """Return images per second as text.
+
+    It begins with "~" if only the first steps were measured. It is "-" if nothing was measured.
+    """
     if not _is_measured(figures):
         return "-"
-    return f"{'' if figures['rounds'] else '~'}{figures['images_per_second']:,.0f}"
+    mark = "" if figures["rounds"] else "~"
+    return f"{mark}{figures['images_per_second']:,.0f}"
 
 
-def _number(value: float | None, form: str) -> str:
-    """Return a number in a form of `format`; "-" where nothing was measured."""
-    return "-" if value is None else format(value, form)
+def _milliseconds(milliseconds: float | None) -> str:
+    """Return milliseconds as text; "-" if nothing was measured."""
+    if milliseconds is None:
+        return "-"
+    if milliseconds < 10_000:
+        return f"{milliseconds:,.1f}"
+    return f"{milliseconds:,.0f}"
+
+
+def _teraflops(flops: float | None) -> str:
+    """Return FLOP/s as text, in TFLOP/s; "-" if nothing was measured."""
+    if flops is None:
+        return "-"
+    teraflops = flops / 1e12
+    if teraflops < 0.001:
+        return f"{teraflops:.5f}"
+    return f"{teraflops:.3g}"
+
+
+def _gigabytes(memory: int | None) -> str:
+    """Return bytes as text, in GB; "-" if nothing was measured."""
+    return "-" if memory is None else f"{memory / 1e9:.2f}"
 
 
 def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
@@ -79,18 +107,15 @@ def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
     for column in ("images/s", "ms a\nbatch", "TFLOP/s", "of\npeak", "peak\nGB"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        milliseconds, flops = row["milliseconds"], row["flops_per_second"]
-        memory = row["peak_memory_bytes"]
-        teraflops = flops and flops / 1e12
         table.add_row(
             row["phase"],
             row["implementation"],
             row["dtype"],
             _rate(row),
-            _number(milliseconds, ",.1f" if (milliseconds or 0) < 10_000 else ",.0f"),
-            _number(teraflops, ".3g" if (teraflops or 0) >= 0.001 else ".5f"),
+            _milliseconds(row["milliseconds"]),
+            _teraflops(row["flops_per_second"]),
             f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "",
-            _number(memory and memory / 1e9, ".2f"),
+            _gigabytes(row["peak_memory_bytes"]),
         )
     return table
 

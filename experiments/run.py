@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     with status_line("importing JAX"):  # and what stands on it, which takes seconds
         from jaxcifar.machine import environment, processes
         from jaxcifar.machine.lost import telling_of_lost_ones
-        from jaxcifar.runs import fit  # noqa: F401 (used below)
+        from jaxcifar.runs import fit  # noqa: F401 - imported here so that the status line covers it
         from jaxcifar.runs.processes import require_same_start
 
     say = teller(Console(emoji=False))
@@ -144,6 +144,8 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     task = Task(
         config, path, "", here["overwrite"], here["keep"] == "best", tensorboard=here["tensorboard"]
     )
+    # Each process stops at its own Ctrl-C and says so on its screen, also those whose `console` is
+    # quiet.
     with own_task(task) as task:
         result = fit(task, load, console, devices, lambda _: stop_signal(screen))
     show(say, result, path)

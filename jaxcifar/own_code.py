@@ -64,7 +64,7 @@ def _public(module: ModuleType) -> list[str]:
 
 
 def sources(kind: str, name: str) -> dict[str, bytes]:
-    """Return the files that `digest` is of: the user's own, and what lies beside and is imported.
+    """Return the files that `digest` covers: the user's file and what it imports from its folder.
 
     Returns:
       path -> content; the paths are relative to the folder of the first, its own.
@@ -94,9 +94,11 @@ def _read(kind: str, name: str, path: Path) -> bytes:
     try:
         if not path.is_file():
             raise UsageError(f"--{kind} {name}: no such file as {path}")
-        in_program = name.rpartition(":")[0] in sys.modules and module_of_file(path)
-        if in_program:
-            content = content_of(in_program)
+        imported_module = None
+        if name.rpartition(":")[0] in sys.modules:
+            imported_module = module_of_file(path)
+        if imported_module is not None:
+            content = content_of(imported_module)
         else:
             with path.open("rb") as file:
                 content = file.read(_MAX_SOURCE_BYTES + 1)
@@ -159,7 +161,7 @@ def is_read(kind: str, name: str, sha256: str) -> bool:
 
 
 def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
-    """Return the SHA-256 (hex) of each file that the code imports and `digest` is not of.
+    """Return the SHA-256 (hex) of each imported file that `digest` does not cover.
 
     Returns:
       path -> digest; the paths are relative to the folder of the user's file.

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxcifar.errors import UsageError
+from jaxcifar.paths import expand_home
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,7 @@ def is_path(dataset: str) -> bool:
 
 def _exists(name: str) -> bool:
     try:
-        return Path(os.path.expanduser(name)).exists()  # noqa: PTH111 (a home that nobody has stays)
+        return expand_home(name).exists()
     except OSError:  # too long a name
         return False
 

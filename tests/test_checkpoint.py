@@ -202,7 +202,7 @@ def test_a_checkpoint_that_another_process_can_not_read_is_damaged_for_all(tmp_p
     with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.newest(state_at(0), said.append), 1)
     assert said == [
-        "checkpoint 2 is damaged (as another process reads it): set aside, trying the one before."
+        "checkpoint 2 is damaged (another process can't read it): set aside, trying the one before."
     ]
 
 

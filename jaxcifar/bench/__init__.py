@@ -89,8 +89,7 @@ def measure_programs(
         key = work.config.shared_part(), run.small_part
         programs.setdefault(key, ([], work))[0].append(name)
     entries = [Entry(_shortened(names), "jaxcifar", work) for names, work in programs.values()]
-    with compete(entries, [TRAIN], rounds, progress) as field:
-        pass
+    field = _compete_in_training(entries, rounds, progress)
     return [
         {
             "runs": names,
@@ -115,7 +114,7 @@ def _rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]]:
         summary = entrant.summary(phase)
         rate = summary["images_per_second"]
         passes = 3 if phase == TRAIN else 1  # the gradient takes two more
-        flops = rate and 2 * macs * passes * rate
+        flops = None if rate is None else 2 * macs * passes * rate
         row = {
             "arch": work.arch,
             "phase": phase,
@@ -123,7 +122,7 @@ def _rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]]:
             "batch_size": work.batch_size,
             "implementation": entrant.entry.implementation,
             **summary,
-            "milliseconds": rate and 1e3 * work.batch_size / rate,
+            "milliseconds": None if rate is None else 1e3 * work.batch_size / rate,
             "flops_per_second": flops,
             "peak_memory_bytes": entrant.peak_memory,
         }
@@ -207,9 +206,16 @@ def measure_at_once(
         return []
     works = [dataclasses.replace(work, at_once=number) for number in numbers]
     entries = [Entry(f"{its.at_once} at once", "jaxcifar", its) for its in works]
-    with compete(entries, [TRAIN], rounds, progress) as field:
-        pass
+    field = _compete_in_training(entries, rounds, progress)
     return [{"runs": e.entry.work.at_once, **e.summary(TRAIN)} for e in field]
+
+
+def _compete_in_training(
+    entries: Sequence[Entry], rounds: int, progress: BenchProgress
+) -> list[Entrant]:
+    """Return the entrants, measured in training; their processes have ended."""
+    with compete(entries, [TRAIN], rounds, progress) as field:
+        return field
 
 
 def _ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class Contestant:
         """
         try:
             self._connection.send((method, arguments))
-            if not self._connection.poll(deadline and deadline.seconds_left()):
+            seconds_left = None if deadline is None else deadline.seconds_left()
+            if not self._connection.poll(seconds_left):
                 self.kill()
                 raise ContestantError(self.label, f"not done after {duration(deadline.seconds)}")
             failure, value = self._connection.recv()

@@ -78,7 +78,9 @@ class Entrant:
           if there is one.
         """
         rates = self.rates.get(phase, [])
-        shown = rates or [self.first_rates[phase]] if phase in self.first_rates else []
+        shown = rates
+        if not rates and phase in self.first_rates:
+            shown = [self.first_rates[phase]]
         summary = {
             "images_per_second": float(np.median(shown)) if shown else None,
             "spread": [min(shown), max(shown)] if shown else None,

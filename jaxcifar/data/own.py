@@ -17,6 +17,7 @@ from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.npz import read_npz
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked
+from jaxcifar.paths import expand_home
 
 
 class Prepared(NamedTuple):
@@ -104,8 +105,7 @@ def _read_cache(cache: Path, source: str) -> Prepared | None:
 
 
 def _absolute(path: str) -> Path:
-    # Unlike pathlib, `os.path` leaves a home that nobody has as it is, and resolves no links.
-    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111
+    return Path(os.path.abspath(expand_home(path)))  # noqa: PTH100 (follows no links)
 
 
 def _file_digest(path: Path) -> str:

@@ -19,6 +19,7 @@ from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked
 from jaxcifar.machine.plain_path import plain_path
+from jaxcifar.paths import expand_home
 
 _AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
 _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
@@ -32,7 +33,7 @@ def default_data_dir() -> Path:
       UsageError: there is no such home folder.
     """
     path = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    folder = Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib fails where no home is known)
+    folder = expand_home(path)
     if folder.parts[:1] and folder.parts[0].startswith("~"):
         raise UsageError(
             f"{folder}: the system knows no such home folder; say where data sets are with "

@@ -1,30 +1,36 @@
-"""The edge between a calling program and what this package computes for it."""
+"""Decorator for public functions.
+
+It sets aside the caller's JAX settings and turns known errors into one line.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jaxcifar.machine.failures import one_line
 from jaxcifar.machine.jax_settings import our_settings, warn
+from jaxcifar.machine.xla_flags import check_xla_flags
 
 _FRAMES = 4  # of Python's `contextlib` and of this file, between the caller and the warning
 
 
 @contextmanager
-def computing() -> Iterator[None]:
-    """Compute as this package means it, whatever the calling program has set in JAX.
+def with_our_settings() -> Iterator[None]:
+    """Compute with this package's JAX settings, whatever the calling program has set.
 
-    To be used as a decorator of functions that a person calls. Settings that are set aside are
-    told by a warning.
+    Use it as a decorator of public functions. A warning names each setting that is set aside.
 
     Raises:
-      UsageError: a setting of JAX's that the package can't compute with.
-      RunError: memory is short, or JAX was told to stop at numbers that are not finite.
+      UsageError: the package can't compute with a JAX setting, or XLA does not know a flag in
+        `XLA_FLAGS`.
+      RunError: memory is short, or a result is not finite and JAX is set to stop at it.
     """
     with our_settings() as lines:
         warn(lines, _FRAMES)
+        check_xla_flags()
         try:
             yield
         except Exception as error:
-            if (told := one_line(error)) is None:
+            known_error = one_line(error)
+            if known_error is None:
                 raise
-            raise told from error
+            raise known_error from error

@@ -139,13 +139,15 @@ class Checkpoints:
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                read, reason = self._read(step, like), "as another process reads it"
+                read = self._read(step, like)
             except RunError:
                 raise
             except Exception as error:  # what a damaged file raises depends on where it is hit
                 read, reason = None, first_line(error)[:120]
             if not any(processes.agree(read is None)):
                 return _placed(read, like)
+            if read is not None:
+                reason = "another process can't read it"
             say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
             self._set_aside(step)
         return None
@@ -229,8 +231,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After a failed save, closing raises that failure once more: the first one tells it.
-        with self._exit, contextlib.suppress(*[Exception] if kind else []):
+        # After a failed save, closing raises the same error once more; the first one is enough.
+        ignored = (Exception,) if kind else ()
+        with self._exit, contextlib.suppress(*ignored):
             self._manager.close()
 
 

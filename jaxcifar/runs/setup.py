@@ -62,8 +62,12 @@ def make_program(
         axis=AXIS,
         operands=dtype if products_only else None,
         identity=(
-            *(config.arch, config.arch_args, user_code.digests(config, "arch")),
-            *(config.dropout, num_classes, dtype),
+            config.arch,
+            config.arch_args,
+            user_code.digests(config, "arch"),
+            config.dropout,
+            num_classes,
+            dtype,
         ),
     )
 

@@ -179,7 +179,16 @@ class Study:
         return settings
 
     def select(self, names: list[str] | None) -> tuple[StudyRow, ...]:
-        """The rows of these names, in the study's order; all of them for None.
+        """Return the rows of these names, in the study's order; all of them for None.
+
+        Raises:
+          UsageError: there is no such row.
+        """
+        self.require_rows(names)
+        return tuple(row for row in self.rows if names is None or row.name in names)
+
+    def require_rows(self, names: list[str] | None) -> None:
+        """Check that the study has a row of each of these names; None names no row.
 
         Raises:
           UsageError: there is no such row.
@@ -189,7 +198,6 @@ class Study:
             if name not in known:
                 meant = did_you_mean(name, known)
                 raise UsageError(f"no row {name} here; {meant}the rows are {', '.join(known)}")
-        return tuple(row for row in self.rows if names is None or row.name in names)
 
 
 def _row(name: str, values: Any) -> StudyRow:

@@ -14,7 +14,7 @@ from PIL import Image
 from jaxcifar.config import Config
 from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.computing import computing
+from jaxcifar.machine.computing import with_our_settings
 from jaxcifar.machine.memory import telling_of_memory
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
@@ -85,7 +85,7 @@ class Classifier:
             _hp=hp,
         )
 
-    @computing()
+    @with_our_settings()
     def logits(self, images: Any) -> np.ndarray:
         """Before the softmax, `[N, classes] float32`; `images` as for `predict`.
 
@@ -108,7 +108,7 @@ class Classifier:
         hp = self._hp.replace(mean=mean, std=std)
         return dataclasses.replace(self, mean=mean, std=std, _hp=hp)
 
-    @computing()
+    @with_our_settings()
     def training_logits(self, pixels: np.ndarray, key: jax.Array) -> np.ndarray:
         """Logits `[N, classes]` of `[N, 32, 32, 3] uint8` as one batch, as training computes them.
 
@@ -116,7 +116,7 @@ class Classifier:
         """
         return np.asarray(_in_training(self._program, self.variables, self._hp, pixels, key))
 
-    @computing()
+    @with_our_settings()
     def predict(self, images: Any) -> Predictions:
         """Classify images.
 
@@ -173,7 +173,7 @@ class Ensemble:
             )
         return cls(tuple(members), first)
 
-    @computing()
+    @with_our_settings()
     def predict(self, images: Any) -> Predictions:
         """Classify images, as `Classifier.predict` does.
 

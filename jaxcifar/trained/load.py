@@ -12,11 +12,10 @@ from jaxcifar import own_code, user_code
 from jaxcifar.config import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.computing import computing
+from jaxcifar.machine.computing import with_our_settings
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place
-from jaxcifar.machine.xla_flags import check_xla_flags
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.saved import Result, class_names, read_result
@@ -31,7 +30,7 @@ SHIPPED = Path(__file__).with_name("shipped") / "cnn.safetensors"
 _AS_IT_WAS = Remedy("use the version of jaxcifar that wrote it, or get the run anew from its owner")
 
 
-@computing()
+@with_our_settings()
 def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble:
     """The classifier that a finished run came to.
 
@@ -49,7 +48,6 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
         don't tell the same classes apart.
       RunError: it can't be read, or its images can't, where a run is of an older version.
     """
-    check_xla_flags()
     members = [_load(Path(run), data_dir) for run in runs or (SHIPPED,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
 

@@ -1,6 +1,5 @@
 """The images that a trained network is evaluated on, by the name that an option gives them."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from jaxcifar.data.own import own_title
 from jaxcifar.data.prepare import Say
 from jaxcifar.data.split import stratified
 from jaxcifar.errors import UsageError
+from jaxcifar.paths import expand_home
 
 CORRUPTIONS = "corruptions"
 SLIPS = "slips"
@@ -86,7 +86,7 @@ def require_known(name: str) -> None:
     Raises:
       UsageError: it is neither one of the sets' names nor a folder or file that exists.
     """
-    if name.partition(":")[0] not in _NAMES and not _path(name).exists():
+    if name.partition(":")[0] not in _NAMES and not expand_home(name).exists():
         raise _unknown(name)
 
 
@@ -127,7 +127,7 @@ def image_set(
 
 def _own(name: str, class_names: Sequence[str], say: Say) -> ImageSet:
     """A folder's or file's test images; all of a folder that has no part of its own for tests."""
-    path = _path(name)
+    path = expand_home(name)
     if path.is_dir():
         folder = ImageFolder.listed(path)
         parts, classes = read_parts(folder, say), folder.class_names
@@ -139,10 +139,6 @@ def _own(name: str, class_names: Sequence[str], say: Say) -> ImageSet:
     title = own_title(name)
     labels = _relabelled(title, labels, classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(images, labels))
-
-
-def _path(name: str) -> Path:
-    return Path(os.path.expanduser(name))  # noqa: PTH111 (a home that nobody has stays as it is)
 
 
 def _unknown(name: str) -> UsageError:

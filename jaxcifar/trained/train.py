@@ -15,9 +15,8 @@ from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
-from jaxcifar.machine.computing import computing
+from jaxcifar.machine.computing import with_our_settings
 from jaxcifar.machine.terminal import teller
-from jaxcifar.machine.xla_flags import check_xla_flags
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.summary import Summary
 from jaxcifar.models.summary import summarize as summarize_model
@@ -31,7 +30,7 @@ _SET_BY_US = ("parent", "name", "num_classes", "dtype", "axis_name")
 Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
 
 
-@computing()
+@with_our_settings()
 def train(
     network: Network,
     dataset: Dataset | str = "cifar10",
@@ -60,7 +59,6 @@ def train(
       RunError: something can't be read or written, or the loss is not finite.
       Interrupted: after SIGINT, with everything saved.
     """
-    check_xla_flags()
     settings |= _described(network, settings)
     for kind in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(kind)):
@@ -85,7 +83,7 @@ def train(
     return just_trained(path, data_dir)
 
 
-@computing()
+@with_our_settings()
 def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:
     """What a network is made of: layers, parameters, FLOPs; `table()` is text.
 
@@ -97,7 +95,6 @@ def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summ
     Raises:
       UsageError: it can't be made or called.
     """
-    check_xla_flags()
     config = Config.create(**_described(network, {"arch_args": arch_args} if arch_args else {}))
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)
