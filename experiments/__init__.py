@@ -20,7 +20,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _is_command() -> bool:
-    """Tell a command (`python -m`, or the installed script) from a program that imports this."""
+    """Return whether this process is one of our commands, not a program that imports this."""
     return sys.argv[0] == "-m" or Path(sys.argv[0]).stem == _SCRIPT
 
 

@@ -195,8 +195,8 @@ def measure_network(
     at_once = [] if large else options.at_once or []
     peer = options.peer if arch in ARCHS and not own else None  # it knows no other
     rounds = options.rounds
-    afterwards = partial(seconds_beyond_steps, at_once, rounds)
-    measured = measure(work, macs, peer, rounds, progress, afterwards)
+    estimate_rest = partial(seconds_beyond_steps, at_once, rounds)
+    measured = measure(work, macs, peer, rounds, progress, estimate_rest)
     figures["rows"] += measured["rows"]
     figures["ratio"][arch] = measured["ratio"]
     write(options.json, figures)

@@ -66,24 +66,28 @@ def main(argv: Sequence[str]) -> None:
     device = first_devices(None)[0]
     say = teller(console)
     say(
-        f"on one device, {describe_devices([device])}, jax {versions()['jax']}; kept: 45,000 "
-        "images, weights and the optimiser's state"
+        f"on one device, {describe_devices([device])}, jax {versions()['jax']}; data and weights: "
+        "45,000 images, weights and optimizer state"
     )
     width = max(len("network"), *map(len, options.arch))
-    say(_row("network", "batch", "precision", "kept", "a step", "together", width=width))
+    sizes = ("data and weights", "one step", "total")
+    say(_row("network", "batch size", "precision", *sizes, width=width))
     for (arch, size), config in configs.items():  # a row as soon as it is known
         what = f"compiling {arch} for batch size {size}"
         with elapsing(console, say, what), status_line(what):
             need = training_memory(config, device)
         if need is None:
-            raise RunError(f"{device.device_kind}: XLA does not tell what programs take on it")
-        parts = map(gigabytes, (need.kept, need.step, need.kept + need.step))
+            raise RunError(
+                f"{device.device_kind}: XLA does not report the memory of programs on it"
+            )
+        total = need.persistent_bytes + need.step_bytes
+        parts = map(gigabytes, (need.persistent_bytes, need.step_bytes, total))
         say(_row(arch, f"{size:,}", need.dtype, *parts, width=width))
 
 
 def _row(network: str, *cells: str, width: int) -> str:
-    """A line of the table; `width` is that of its first column."""
-    return f"{network:{width}}" + "".join(f"{cell:>11}" for cell in cells)
+    """Return a line of the table; `width` is that of its first column."""
+    return f"{network:{width}}" + "".join(f"{cell:>18}" for cell in cells)
 
 
 if __name__ == "__main__":

@@ -88,14 +88,14 @@ def main(argv: Sequence[str]) -> None:
         require_tensorboard()
     with status_line("importing JAX"):  # and what stands on it, which takes seconds
         from jaxcifar.machine import environment, processes
-        from jaxcifar.machine.lost import telling_of_lost_ones
+        from jaxcifar.machine.lost import report_lost_processes
         from jaxcifar.runs import fit  # noqa: F401 - imported here so that the status line covers it
         from jaxcifar.runs.processes import require_same_start
 
     say = teller(Console(emoji=False))
     processes.join(here["coordinator"], here["processes"], here["process_id"], say)
     environment.use_cpu_cores(config.batch_size, here["devices"])
-    with telling_of_lost_ones():
+    with report_lost_processes():
         start_jax()
         require_same_start(config, auto, here["devices"])
         train(config, auto, here)

@@ -115,10 +115,13 @@ class Config(Fields):
                 settings.setdefault("base_batch_size", base)
             for name in _TABLES:
                 settings[name] = frozen(settings.get(name) or {})
-            for key, digest in (*settings["sources"], *settings["imports"]):
-                kind = key.partition(": ")[0]
-                if kind not in NAMED or not isinstance(digest, str):
-                    raise ValueError(f"sources: {kind} is none of {', '.join(NAMED)}")
+            for field in ("sources", "imports"):
+                for key, digest in settings[field]:
+                    kind = key.partition(": ")[0]
+                    if kind not in NAMED:
+                        raise ValueError(f"{field}: {kind} is none of {', '.join(NAMED)}")
+                    if not isinstance(digest, str):
+                        raise ValueError(f"{field}: the digest of {key} is not text")
             return cls(**settings)
         except (ValueError, TypeError, UsageError) as error:
             raise ValueError(f"is not a config of this version of jaxcifar: {error}") from error

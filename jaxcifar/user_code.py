@@ -1,4 +1,4 @@
-"""The user code of a `Config`: loaded as its digest says, and all that it imports."""
+"""The user code of a `Config`, and its imports: loaded and checked against their digests."""
 
 import dataclasses
 import sys
@@ -24,7 +24,7 @@ def load(config: Config, kind: str) -> Any:
 
 
 def digests(config: Config, kind: str) -> tuple[str, ...]:
-    """Return the digests of the user code that a field names, which is loaded; empty for ours."""
+    """Load the user code that a field names and return its digests; empty for our own code."""
     sources = dict(config.sources or ())
     if kind not in sources:
         return ()
@@ -40,7 +40,7 @@ def is_loaded(config: Config) -> bool:
 
 
 def with_imports(config: Config) -> Config:
-    """Return the config with the digests of what its user code imports, which is loaded for it.
+    """Load the user code of a config and return the config with the digests of its imports.
 
     Raises:
       UsageError: it can't be loaded, or has been edited since; in one line.
@@ -54,9 +54,9 @@ def with_imports(config: Config) -> Config:
 
 
 def with_imports_of(config: Config, there: Config) -> Config:
-    """Return the config with the digests that the imports of another one have on disk now.
+    """Return `config` with the current digests of the files that `there` lists as imports.
 
-    So two configs can be compared before any user code is loaded.
+    So the two can be compared before any user code is loaded.
     """
     named: dict[str, list[str]] = {}
     for key, _ in there.imports or ():
@@ -74,10 +74,10 @@ def with_imports_of(config: Config, there: Config) -> Config:
 
 @contextmanager
 def refusing_late_imports(config: Config) -> Iterator[None]:
-    """Refuse user modules that come in while code runs which has been loaded and hashed.
+    """Refuse user modules that are first imported after the user code was hashed.
 
-    An `importlib.import_module` within a function brings them. Import statements there are followed
-    when the code is loaded.
+    An `importlib.import_module` in a function imports such modules. Import statements in functions
+    do not: they are followed when the code is loaded.
 
     Raises:
       UsageError: there are such modules.

@@ -20,7 +20,7 @@ from jaxcifar.user_program import content_of, modules_used
 
 _MOST_FILES = 1000
 _LOCK = threading.RLock()  # `sys.modules` and `sys.meta_path` belong to the whole process
-_at_work: list["UserCode"] = []  # the innermost last
+_active: list["UserCode"] = []  # whose import statements run; the innermost last
 
 
 class UserCode:
@@ -33,7 +33,7 @@ class UserCode:
     Args:
       name: the user's name for it, a path or a dotted module name.
       main: the module's file.
-      files: the files that its digest is of, by their paths from the main file's folder.
+      files: the files that its digest covers, by their paths from the main file's folder.
       module: the module itself if the user's program has imported it already.
     """
 
@@ -45,14 +45,14 @@ class UserCode:
         module: ModuleType | None = None,
     ) -> None:
         self.name, self.main, self.files = name, main, files
-        self._given = {os.path.realpath(main.parent / file): files[file] for file in files}
+        self._hashed_files = {os.path.realpath(main.parent / file): files[file] for file in files}
         self._module = module
-        self._read: dict[str, bytes] = {}  # what the module imported from elsewhere
+        self._read: dict[str, bytes] = {}  # imported files that are not in `_hashed_files`
         self._loaded = False
         self._modules: dict[str, ModuleType] = {}
         self._found: set[str] = set()  # names of user modules, found by `find_spec`
         self._packages = {os.path.realpath(main): ""}  # file -> package of its relative imports
-        self._hidden: set[str] = set()  # top-level names that the program uses otherwise
+        self._shadowed_names: set[str] = set()  # top-level names of other modules in the program
         self._thread = 0
         self._builtins = {**vars(builtins), "__import__": self._import}
 
@@ -64,12 +64,12 @@ class UserCode:
         return self._module
 
     def imports(self) -> dict[str, bytes]:
-        """Return the imported files that were not given, by their paths from the main file."""
+        """Return the imported files beyond `files`, by their paths from the main file's folder."""
         self.module()
         return {self.path_of(file): content for file, content in self._read.items()}
 
     def path_of(self, file: str) -> str:
-        """Return a file's path, relative to the folder of the main file where there is such one."""
+        """Return a path relative to the main file's folder, if they are on the same drive."""
         with suppress(ValueError):  # on another drive
             file = os.path.relpath(file, os.path.realpath(self.main.parent))
         return Path(file).as_posix()
@@ -84,9 +84,9 @@ class UserCode:
             self._packages[os.path.realpath(self.main)] = spec.parent if spec else ""
             self._follow_statements()
         else:
-            self._hidden = self._shadowed()
+            self._shadowed_names = self._shadowed()
             try:
-                with self._working():
+                with self._own_modules_active():
                     module = self._executed()
                     self._follow_statements()
             except BaseException:  # the next call begins anew
@@ -99,7 +99,7 @@ class UserCode:
     def _executed(self) -> ModuleType:
         if not self.name.endswith(".py"):
             return importlib.import_module(self.name)
-        content = self._given[os.path.realpath(self.main)]
+        content = self._hashed_files[os.path.realpath(self.main)]
         name = f"own_{self.main.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
         loader = HashedLoader(name, str(self.main.absolute()), content, self._builtins)
         spec = importlib.util.spec_from_file_location(name, loader.path, loader=loader)
@@ -129,7 +129,7 @@ class UserCode:
 
     def _names_in(self, file: str, package: str) -> Iterator[str]:
         """Yield the names of the modules that a file, or a notebook's cell, may use."""
-        content = self._given.get(file) or self._read.get(file, b"")
+        content = self._hashed_files.get(file) or self._read.get(file, b"")
         yield from imported_names(content, package)
         is_cell = self._module is not None and getattr(self._module, "__file__", None) is None
         if is_cell and file == os.path.realpath(self.main):
@@ -150,8 +150,8 @@ class UserCode:
     def _include(self, file: str, module: ModuleType | None = None) -> bytes:
         """Return the content of an imported file, which belongs to this code from now on."""
         real = os.path.realpath(file)
-        if real in self._given:
-            return self._given[real]
+        if real in self._hashed_files:
+            return self._hashed_files[real]
         if real not in self._read:
             if self._loaded:
                 raise UsageError(f"{self.name}: {late_import(file)}")
@@ -164,12 +164,13 @@ class UserCode:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module as Python does, but user code beside the main file first, and as read."""
+        """Find a module; user code beside the main file comes first, with the bytes hashed."""
         if threading.get_ident() != self._thread:
             return None
         spec = self._found_by_others(name, path, target)
-        if not is_users(spec) or self.name.startswith(f"{name}."):
-            return spec  # what holds the main module is part of the code if a statement names it
+        is_parent = self.name.startswith(f"{name}.")  # a parent package of the main module
+        if is_parent or not is_users(spec):
+            return spec  # `_follow_statements` includes a parent if an import names it
         self._found.add(name)
         if file := file_of(spec):
             content = self._include(file)
@@ -203,18 +204,18 @@ class UserCode:
         return {name for name in theirs if PathFinder.find_spec(name, self._folders())}
 
     def _import(self, *arguments: Any, **options: Any) -> Any:
-        """Do in place of `__import__` what an import statement of this code says."""
-        with self._working():
+        """Replacement for `__import__` in this code's modules."""
+        with self._own_modules_active():
             return builtins.__import__(*arguments, **options)
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Have this code's modules, and no other user's of the same names, in `sys.modules`."""
+    def _own_modules_active(self) -> Iterator[None]:
+        """Put this code's modules into `sys.modules`, instead of others of the same names."""
         with _LOCK:
-            if _at_work[-1:] == [self]:
+            if _active[-1:] == [self]:
                 yield
                 return
-            mine = {name for name in self._modules if "." not in name} | self._hidden
+            mine = {name for name in self._modules if "." not in name} | self._shadowed_names
             others = {
                 name: module
                 for name, module in sys.modules.items()
@@ -225,11 +226,11 @@ class UserCode:
             sys.modules.update(self._modules)
             sys.meta_path.insert(0, self)
             self._thread = threading.get_ident()
-            _at_work.append(self)
+            _active.append(self)
             try:
                 yield
             finally:
-                _at_work.pop()
+                _active.pop()
                 sys.meta_path.remove(self)
                 for name in self._found.intersection(sys.modules):
                     self._modules[name] = sys.modules.pop(name)

@@ -9,10 +9,10 @@ class HashedLoader(SourceFileLoader):
     """A loader of a source file whose content is given; it uses no .pyc file.
 
     Args:
-      name: of the module.
-      path: of the file, for messages.
-      content: of the file.
-      names: what the module has for `builtins`.
+      name: the module's name.
+      path: the file's path, for messages.
+      content: the file's content.
+      names: the module's `builtins`.
     """
 
     def __init__(self, name: str, path: str, content: bytes, names: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ def is_hashed(spec: ModuleSpec) -> bool:
 
 
 def late_import(file: str) -> str:
-    """Return what to say of an import that comes when the code's digests are taken."""
+    """Return the error text for a module that is imported after hashing."""
     return (
         f"imports {file} only while it runs, too late for its content to be part of the config; "
         "import it at the top of the file"

@@ -205,7 +205,7 @@ ROUNDS = dataclasses.replace(WORK, steps=20)
 def fake_contest(monkeypatch):
     """Lets fakes compete: takes rates by label, returns entrants, what was said, times left."""
 
-    def fake_contest(rates, phases=PHASES, rounds=2, works=None, afterwards=lambda first: 0.0):
+    def fake_contest(rates, phases=PHASES, rounds=2, works=None, estimate_rest=lambda first: 0.0):
         now, out = [0.0], io.StringIO()
         progress = BenchProgress(Console(file=out, width=300), "cnn", lambda: now[0])
         lefts = []
@@ -218,7 +218,7 @@ def fake_contest(monkeypatch):
             contest, "Contestant", lambda label, _, work: FakeContestant(now, rates, label, work)
         )
         entries = [Entry(label, "x", (works or {}).get(label, ROUNDS)) for label in rates]
-        with compete(entries, phases, rounds, progress, afterwards) as field:
+        with compete(entries, phases, rounds, progress, estimate_rest) as field:
             pass
         return field, out.getvalue(), lefts
 
@@ -297,8 +297,8 @@ def test_without_the_first_nothing_is_measured(fake_contest):
 
 def test_the_time_left_is_that_of_what_is_to_come(fake_contest):
     """Rounds of 80 images trained: ours takes 10 s, the other 20 s; first steps 3 s and 6 s."""
-    rates, afterwards = {"ours": 8.0, "other": 4.0}, lambda first: 100.0
-    field, _, lefts = fake_contest(rates, [TRAIN], afterwards=afterwards)
+    rates, estimate_rest = {"ours": 8.0, "other": 4.0}, lambda first: 100.0
+    field, _, lefts = fake_contest(rates, [TRAIN], estimate_rest=estimate_rest)
     ready = [entrant.seconds_to_get_ready for entrant in field]
     assert ready == [3.0, 6.0]
     assert lefts == pytest.approx([

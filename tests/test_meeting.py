@@ -76,7 +76,7 @@ def test_whoever_does_not_come_is_named_by_those_who_wait():
     errors, lines = met(member(0, 4), member(2, 4), wait=1.0)
     assert_all_say(errors, RunError, "waited 1 s for process 1, 3 of 4", "--processes 1")
     assert any("process 1, 3 of 4" in line and "so far" in line for line in lines[0])
-    assert any("beside process 0" in line for line in lines[1])
+    assert any("other than process 0" in line for line in lines[1])
     errors, lines = met(member(1), wait=0.5)
     assert_all_say(errors, RunError, "waited 0 s for process 0 at 127.0.0.1", "Connection refused")
     assert any("waiting for process 0" in line and "so far" in line for line in lines[0])

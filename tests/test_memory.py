@@ -140,15 +140,17 @@ def test_the_memory_of_training():
     config = Config.create("cnn", batch_size=batch_size, arch_args=SMALL, epochs=1)
     need = bench_memory.training_memory(config, device)
     images_and_labels = 45_000 * (32 * 32 * 3 + 4)
-    assert images_and_labels < need.kept < images_and_labels + 10**6
+    assert images_and_labels < need.persistent_bytes < images_and_labels + 10**6
     first_layer = batch_size * 32 * 32 * SMALL["widths"][0] * 4  # what it gives, in float32
-    assert first_layer < need.step < 100 * first_layer
+    assert first_layer < need.step_bytes < 100 * first_layer
     assert need.dtype == "float32"
 
 
 def test_the_command_prints_a_table(monkeypatch, capsys):
     def training_memory(config, device):
-        return bench_memory.Need(kept=10**8, step=config.batch_size * 10**7, dtype="float32")
+        return bench_memory.Need(
+            persistent_bytes=10**8, step_bytes=config.batch_size * 10**7, dtype="float32"
+        )
 
     monkeypatch.setattr(bench_memory, "training_memory", training_memory)
     memory_command.main(["--arch", "cnn", "--batch-size", "8", "200"])

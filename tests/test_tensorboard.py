@@ -260,6 +260,6 @@ def test_events_of_other_runs_behind_a_link_stay(tmp_path, easy_dataset):
     folder = FolderWithEvents(tmp_path / "run")
     folder.begin(CONFIG)
     folder.tensorboard.symlink_to(elsewhere)
-    with pytest.raises(RunError, match="tensorboard: is a link; delete it"):
+    with pytest.raises(RunError, match="tensorboard: is a symbolic link; delete it"):
         folder.write_history([])
     assert (elsewhere / "events.out.tfevents.0.jaxcifar").read_text() == "another run's"

@@ -20,7 +20,7 @@ def measure(
     peer: str | None,
     rounds: int,
     progress: BenchProgress,
-    afterwards: Callable[[Entrant], float] = lambda ours: 0.0,
+    estimate_rest: Callable[[Entrant], float] = lambda ours: 0.0,
 ) -> dict[str, Any]:
     """Let all contestants do some work in turn, round after round.
 
@@ -30,7 +30,8 @@ def measure(
       peer: "torch" to let PyTorch take part, in float32 and in bfloat16.
       rounds: how often each is measured; the medians are taken.
       progress: shows what is done.
-      afterwards: expects the seconds that the command takes after this, given our figures.
+      estimate_rest: called with our entrant; returns the seconds that the command needs after the
+        contest.
 
     Returns:
       `rows`, ours first, `ratio` and `peak_flops_per_second` (see `docs/performance.md`).
@@ -38,7 +39,7 @@ def measure(
     Raises:
       RunError: ours can't do the work.
     """
-    with compete(_entries(work, peer), PHASES, rounds, progress, afterwards) as field:
+    with compete(_entries(work, peer), PHASES, rounds, progress, estimate_rest) as field:
         peak = field[0].contestant.ask("peak_flops")
     rows = [row for entrant in field for row in _rows(entrant, macs, peak)]
     return {"rows": rows, "ratio": _ratios(rows), "peak_flops_per_second": peak}

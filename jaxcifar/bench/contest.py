@@ -32,7 +32,7 @@ def compete(
     phases: Sequence[str],
     rounds: int,
     progress: BenchProgress,
-    afterwards: Callable[[Entrant], float] = lambda first: 0.0,
+    estimate_rest: Callable[[Entrant], float] = lambda first: 0.0,
 ) -> Iterator[list[Entrant]]:
     """Measure all entries in turn; leave out an entry that holds up the others.
 
@@ -42,8 +42,8 @@ def compete(
       phases: what is measured, of `work.PHASES`.
       rounds: how often each entry is measured.
       progress: shows what is done.
-      afterwards: expects the seconds that the command takes after this contest, given the first
-        entrant.
+      estimate_rest: called with the first entrant; returns the seconds that the command needs
+        after the contest.
 
     Yields:
       the entrants, all measured. An entrant that was not left out still has its process.
@@ -57,18 +57,18 @@ def compete(
             progress.doing(f"{entry.label}: first steps ({number} of {len(entries)})")
             if field:
                 waiting = len(entries) - number
-                progress.expect(*_expected(field, waiting, phases, rounds, afterwards))
+                progress.expect(*_expected(field, waiting, phases, rounds, estimate_rest))
             contestant = Contestant(entry.label, entry.implementation, entry.work)
             entrant = Entrant(entry, stack.enter_context(contestant))
             _get_ready(entrant, field, phases)
             field.append(entrant)
-            progress.say(_first_line(entrant, phases))
+            progress.say(_status_message(entrant, phases))
         _leave_out_the_slow(field, phases, progress)
         for number in range(1, rounds + 1):
-            _do_round(field, phases, number, rounds, afterwards, progress)
+            _do_round(field, phases, number, rounds, estimate_rest, progress)
         for entrant in taking_part(field):
             entrant.ask_for_memory()
-        progress.expect(afterwards(field[0]))
+        progress.expect(estimate_rest(field[0]))
         yield field
 
 
@@ -77,7 +77,7 @@ def _expected(
     waiting: int,
     phases: Sequence[str],
     rounds: int,
-    afterwards: Callable[[Entrant], float],
+    estimate_rest: Callable[[Entrant], float],
 ) -> tuple[float, float]:
     """Return the seconds expected for the next entrant's first steps, and for all after them.
 
@@ -86,12 +86,12 @@ def _expected(
       waiting: how many entrants come after the next one.
       phases: what is measured.
       rounds: how many there will be.
-      afterwards: see `compete`.
+      estimate_rest: see `compete`.
     """
     getting_ready = fmean(entrant.seconds_to_get_ready for entrant in field)
     a_round = sum(entrant.seconds_of_a_round(phases) for entrant in taking_part(field))
     everybody = (len(field) + 1 + waiting) / len(field)
-    later = waiting * getting_ready + rounds * a_round * everybody + afterwards(field[0])
+    later = waiting * getting_ready + rounds * a_round * everybody + estimate_rest(field[0])
     return getting_ready, later
 
 
@@ -134,10 +134,10 @@ def _leave_out_the_slow(
         reasons = [slowness(entrant, field, phase) for phase in phases]
         if reason := next(filter(None, reasons), ""):
             entrant.leave_out(reason)
-            progress.say(_first_line(entrant, phases))
+            progress.say(_status_message(entrant, phases))
 
 
-def _first_line(entrant: Entrant, phases: Sequence[str]) -> str:
+def _status_message(entrant: Entrant, phases: Sequence[str]) -> str:
     label = entrant.entry.label
     if entrant.left_out:
         return f"{label} is left out of the rounds: {entrant.left_out}"
@@ -151,7 +151,7 @@ def _do_round(
     phases: Sequence[str],
     number: int,
     rounds: int,
-    afterwards: Callable[[Entrant], float],
+    estimate_rest: Callable[[Entrant], float],
     progress: BenchProgress,
 ) -> None:
     """Measure each entrant, one after another, so that none is disturbed."""
@@ -159,7 +159,7 @@ def _do_round(
     for position, entrant in enumerate(still_there, 1):
         seconds = [other.seconds_of_a_round(phases) for other in still_there]
         expected = seconds[position - 1]
-        later = sum(seconds[position:]) + (rounds - number) * sum(seconds) + afterwards(field[0])
+        later = sum(seconds[position:]) + (rounds - number) * sum(seconds) + estimate_rest(field[0])
         progress.doing(f"{entrant.entry.label}: round {number} of {rounds}")
         progress.expect(expected, later)
         deadline = Deadline(allowed(expected))
@@ -169,7 +169,7 @@ def _do_round(
                 entrant.rates.setdefault(phase, []).append(timing.rate)
         except ContestantError as error:
             _fail(entrant, f"round {number}", error, is_first=entrant is field[0])
-            progress.say(_first_line(entrant, phases))
+            progress.say(_status_message(entrant, phases))
     progress.say(f"round {number} of {rounds} is done")
 
 

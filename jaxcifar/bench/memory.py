@@ -1,4 +1,4 @@
-"""How much memory training takes, by what XLA says of the compiled program."""
+"""How much memory training takes, as XLA reports it for the compiled program."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -24,13 +24,13 @@ class Need:
     """Bytes that training takes on one device.
 
     Attributes:
-      kept: training images, weights and all that the update rule keeps, from step to step.
-      step: what a step takes beside these.
-      dtype: that the network computes in.
+      persistent_bytes: training images, weights and optimizer state.
+      step_bytes: additional memory during one step.
+      dtype: the precision that the network computes in.
     """
 
-    kept: int
-    step: int
+    persistent_bytes: int
+    step_bytes: int
     dtype: str
 
 
@@ -38,10 +38,10 @@ def training_memory(config: Config, device: jax.Device) -> Need | None:
     """Compile a config's training program on one device, without computing anything.
 
     Returns:
-      None if XLA does not tell of that device.
+      the bytes, or None if XLA does not report them for this device.
 
     Raises:
-      UsageError: the config's network or update rule can't be had.
+      UsageError: the config's network or update rule can't be loaded.
     """
     examples = max(_EXAMPLES, config.batch_size)
     program = make_program(config, CLASSES, examples, [device])
@@ -50,7 +50,8 @@ def training_memory(config: Config, device: jax.Device) -> Need | None:
     labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
     lowered = Together(program, at_once=1).traced(hp, images, labels).lower()
     compiled = lowered.compile(compiler_options=QUICKLY)  # what is allocated is the same
-    if (step := bytes_of_program(compiled)) is None:
+    step_bytes = bytes_of_program(compiled)
+    if step_bytes is None:
         return None
-    kept = compiled.memory_analysis().argument_size_in_bytes
-    return Need(kept, step, str(program.dtype))
+    persistent_bytes = compiled.memory_analysis().argument_size_in_bytes
+    return Need(persistent_bytes, step_bytes, str(program.dtype))

@@ -93,7 +93,8 @@ def first_devices(count: int | None) -> list[jax.Device]:
 def _devices() -> list[jax.Device]:
     try:
         return jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter of JAX 0.10, without a word
+    # JAX 0.10 raises an AssertionError without a message.
+    except (RuntimeError, AssertionError) as error:
         why = f" ({first_line(error)})" if str(error) else ""
         for name in ("jax_platforms", "jax_platform_name"):
             if value := jax.config.values.get(name):

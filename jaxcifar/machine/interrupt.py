@@ -88,7 +88,7 @@ class InterruptGuard:
 
 
 def _interrupt_main_thread() -> None:
-    if hasattr(signal, "pthread_kill"):  # also what waits for the system, as `time.sleep` does
+    if hasattr(signal, "pthread_kill"):  # also interrupts a blocking call such as `time.sleep`
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
     else:  # on Windows
         _thread.interrupt_main()
@@ -104,12 +104,12 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def block_interrupts() -> None:
-    """Let SIGINT wait, in the program that `os.execv` makes of this process too."""
+    """Block SIGINT; it stays blocked after `os.execv`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def unblock_interrupts() -> None:
-    """Let SIGINT through again, and first the one that has waited."""
+    """Unblock SIGINT; a pending SIGINT is delivered now."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

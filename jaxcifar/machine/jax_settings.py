@@ -36,15 +36,15 @@ _OURS: dict[str, tuple[Any, ...]] = {
     "jax_no_execution": (False,),
     "jax_thread_guard": (False,),
     "jax_array_garbage_collection_guard": ("allow", "log", None),
-    # The first of them stands for the other three, which may be set one by one.
+    # `jax_transfer_guard` sets the three below, which can also be set one by one.
     "jax_transfer_guard": ("allow", "log", "log_explicit", None),
     "jax_transfer_guard_host_to_device": ("allow", "log", "log_explicit", None),
     "jax_transfer_guard_device_to_host": ("allow", "log", "log_explicit", None),
     "jax_transfer_guard_device_to_device": ("allow", "log", "log_explicit", None),
 }
-# JAX can't set these for a thread alone: name -> the value that the package needs, and why.
+# Settings that exist only process-wide: name -> (value that the package needs, reason).
 _RANDOM = "it changes random numbers, and the config of a run does not know it"
-_INSIDE = "it writes checks into programs, which the networks' layers do not survive"
+_INSIDE = "it adds run-time checks that our layers do not support"
 _REFUSED = {
     "jax_random_seed_offset": (0, _RANDOM),
     "jax_high_dynamic_range_gumbel": (False, _RANDOM),
@@ -69,7 +69,7 @@ _COMPILER_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
 
 def use_our_settings() -> list[str]:
-    """Set aside, for this whole process, all settings that this package can't compute with.
+    """Set aside all settings that this package can't compute with, in this whole process.
 
     Returns:
       a line for each of them.
@@ -88,7 +88,7 @@ def use_our_settings() -> list[str]:
 
 @contextmanager
 def our_settings() -> Iterator[list[str]]:
-    """Do the same for this thread, until the context is left.
+    """Set aside these settings in this thread only, until the block ends.
 
     Yields:
       a line for each setting that is set aside.
@@ -125,7 +125,8 @@ def compiler_settings() -> dict[str, str]:
 
 def _value(name: str) -> Any:
     """Return the value that a setting has in this thread; JAX's enumerations as their text."""
-    value = getattr(jax.config, name, jax.config.values[name])  # some hold for all threads alone
+    of_process = jax.config.values[name]  # some settings exist only process-wide
+    value = getattr(jax.config, name, of_process)
     return getattr(value, "value", value)
 
 

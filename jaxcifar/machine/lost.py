@@ -24,8 +24,8 @@ _MOST_BYTES = 2**20  # of the C++ messages
 _handlers: list[Callable] = []  # kept alive, because C code calls them
 
 
-def lost_one(error: Exception) -> RunError | None:
-    """Return the error to raise if `error` came of a lost process, else None."""
+def lost_process_error(error: Exception) -> RunError | None:
+    """Return the error to raise if a lost process caused `error`; else None."""
     line = first_line(error)
     if jax.process_count() > 1 and any(sign in line for sign in _SIGNS):
         return RunError(LOST)
@@ -33,18 +33,18 @@ def lost_one(error: Exception) -> RunError | None:
 
 
 @contextlib.contextmanager
-def telling_of_lost_ones() -> Iterator[None]:
-    """Tell in one line that another process is lost.
+def report_lost_processes() -> Iterator[None]:
+    """Report in one line that another process is lost.
 
     Raises:
-      RunError: in place of the error that came of it.
+      RunError: instead of the error that the lost process caused.
     """
     try:
         yield
     except RunError:
         raise
     except Exception as error:
-        if lost := lost_one(error):
+        if lost := lost_process_error(error):
             raise lost from error
         raise
 

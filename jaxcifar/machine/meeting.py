@@ -101,7 +101,7 @@ class _Guest:
     def missing(self) -> str:
         """Which processes are waited for."""
         if self._problem is None:
-            return f"the other processes, beside process 0 at {self._coordinator}"
+            return f"processes other than process 0 (at {self._coordinator})"
         return f"process 0 at {self._coordinator} ({self._problem})"
 
     async def attend(self, wait: float) -> _Answer:
@@ -136,7 +136,7 @@ class _Guest:
             except OSError as error:
                 self._not_found(os.strerror(error.errno) if error.errno else first_line(error))
             except ValueError:
-                self._not_found("what answers there is no process 0 that waits for others")
+                self._not_found("the program that answers there is not a waiting process 0")
             await asyncio.sleep(_RETRY_SECONDS)
 
     def _not_found(self, problem: str) -> None:
@@ -197,8 +197,8 @@ class _Host(_Guest):
 
     def _not_found(self, problem: str) -> None:
         raise UsageError(
-            f"--coordinator {self._coordinator}: does not lead to this machine, which has process "
-            f"0 ({problem})"
+            f"--coordinator {self._coordinator}: is not an address of this machine, where process "
+            f"0 runs ({problem})"
         )
 
     def _end(self, answer: _Answer) -> None:

@@ -1,4 +1,4 @@
-"""Memory: how much a compiled program takes, and one line where it is more than there is."""
+"""Memory: how much a compiled program takes, and one-line messages if that is too much."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ LESS = "use a smaller --batch-size, or on an accelerator --dtype bfloat16"
 
 
 @contextmanager
-def telling_of_memory(what: str, remedy: str) -> Iterator[None]:
-    """Tell in one line that memory was short.
+def report_memory_shortage(what: str, remedy: str) -> Iterator[None]:
+    """Report a memory shortage in one line.
 
     Args:
-      what: is done meanwhile.
-      remedy: what to do about it.
+      what: the activity, for the message.
+      remedy: what the user can do, for the message.
 
     Raises:
-      RunError: in place of whatever Python, NumPy or XLA raises then.
+      RunError: instead of the error that Python, NumPy or XLA raised.
     """
     try:
         yield
@@ -33,10 +33,13 @@ def telling_of_memory(what: str, remedy: str) -> Iterator[None]:
 
 
 def bytes_of_program(compiled: Any) -> int | None:
-    """Return what a program takes on each device beside its arguments; None if XLA does not tell.
+    """Return the bytes that a program takes on each device, without those of its arguments.
 
     Args:
       compiled: what JAX's `lower().compile()` returns.
+
+    Returns:
+      None if XLA does not report it.
     """
     sizes = compiled.memory_analysis()
     if sizes is None:
@@ -48,15 +51,15 @@ def bytes_of_program(compiled: Any) -> int | None:
 def check_memory(
     compiled: Any, devices: Sequence[Any], what: str, say: Callable[[str], None]
 ) -> None:
-    """Compare what a program will take with what its devices have.
+    """Compare the memory that a program needs with the memory of its devices.
 
-    An accelerator has its memory for itself, so that what exceeds it fails for certain. Of a CPU's
-    memory it can't be known what other programs give back, and the system may swap: it is told.
+    On an accelerator a program that is too large is certain to fail. On a CPU this is only a
+    warning: other programs may free memory, and the system may swap.
 
     Args:
-      compiled: the program, whose arguments are on the devices.
-      devices: of this process.
-      what: the program is, for the message.
+      compiled: the program; its arguments are on the devices already.
+      devices: the devices of this process.
+      what: a name of the program, for the message.
       say: prints a line.
 
     Raises:

@@ -37,7 +37,8 @@ def join(
       say: prints which processes are missing.
 
     Raises:
-      UsageError: the three don't make sense together, or the other processes have others.
+      UsageError: the three don't make sense together, or another process was started with
+        different values.
       RunError: the others can't be reached.
     """
     if processes == 1:

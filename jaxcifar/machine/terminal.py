@@ -23,7 +23,7 @@ def teller(console: Console, fold: bool = True) -> Say:
     In a notebook lines are text that goes on, where rich would make an output of each.
 
     Args:
-      console: where; its width is that of the terminal, or 80 columns of a file.
+      console: where to print; it is as wide as the terminal, or 80 columns for a file.
       fold: break a longer line between words, and indent what follows. Without, it stays one line,
         as the message of an error must.
     """
@@ -63,7 +63,7 @@ def fitted(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
     Args:
       parts: rank and text, in the order in which they are shown; the highest rank is left out
         first, and of what has rank 0 the longest is shortened at last.
-      width: columns.
+      width: columns of the line.
     """
     kept = [(rank, text) for rank, text in parts if text]
     while (over := sum(len(text) + 2 for _, text in kept) - 2 - width) > 0:
@@ -105,12 +105,12 @@ def duration(seconds: float) -> str:
 def never_silent(
     say: Say, status: Callable[[], str], seconds: float = SILENCE_SECONDS
 ) -> Iterator[Say]:
-    """A `say` after which, in the background, the status is told whenever nothing else was.
+    """Yield a `say`; a thread prints the status after every long silence.
 
     Args:
       say: prints a line.
-      status: what to say; called in another thread.
-      seconds: after which.
+      status: returns the status as text; called in another thread.
+      seconds: how long the silence may last.
     """
     over, last = threading.Event(), time.monotonic()
 
@@ -141,8 +141,8 @@ def rewritten(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> It
     """In a notebook: the status as one output, which is replaced whenever it changes, then empty.
 
     Args:
-      status: what to show; called in another thread.
-      seconds: between two looks at it.
+      status: returns the text to show; called in another thread.
+      seconds: seconds between two calls of `status`.
     """
     from IPython.display import display  # there, for this is a notebook
 
@@ -168,10 +168,10 @@ def rewritten(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> It
 
 @contextmanager
 def status_line(what: str) -> Iterator[None]:
-    """Show on a terminal what is being done, where standard output is kept for results.
+    """Show the current activity on a terminal; standard output is kept for results.
 
     Args:
-      what: is done; on a line of standard error that is cleared at the end.
+      what: the activity. Its line is on standard error and is cleared at the end.
     """
     if not sys.stderr.isatty():
         yield
@@ -186,12 +186,12 @@ def status_line(what: str) -> Iterator[None]:
 
 @contextmanager
 def elapsing(console: Console, say: Say, what: str) -> Iterator[Say]:
-    """`never_silent` for work of which only the time it has taken is known.
+    """Like `never_silent`, for an activity whose end can't be estimated: report the time so far.
 
     Args:
       console: what `say` prints to; on a terminal nothing is added.
       say: prints a line.
-      what: is done.
+      what: the activity, for the lines.
     """
     if console.is_terminal:
         yield say

@@ -14,7 +14,7 @@ from jaxcifar.config import Config
 from jaxcifar.errors import RunError, first_line, last_cause
 from jaxcifar.machine import processes
 from jaxcifar.machine.files import first_free, require_readable
-from jaxcifar.machine.lost import lost_one, telling_of_lost_ones
+from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import plain_path
 from jaxcifar.machine.sharing import place
 from jaxcifar.runs.kept import NewestTwoAnd
@@ -100,7 +100,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise lost_one(error) or self._unwritable(last_cause(error)) from error
+            raise lost_process_error(error) or self._unwritable(last_cause(error)) from error
 
     def wait(self) -> None:
         """Wait until all saves are on disk.
@@ -111,7 +111,7 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise lost_one(error) or self._unwritable(last_cause(error)) from error
+            raise lost_process_error(error) or self._unwritable(last_cause(error)) from error
         processes.wait("all is saved")
 
     def _require_space(self, state: TrainState) -> None:
@@ -174,7 +174,7 @@ class Checkpoints:
             ) from error
         return _placed(read, like)
 
-    @telling_of_lost_ones()
+    @report_lost_processes()
     def _read(self, step: int, like: TrainState) -> Snapshot:
         """As NumPy arrays, so that what devices complain of does not pass for damage."""
         self._require_alike(step, like)

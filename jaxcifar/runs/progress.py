@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from jaxcifar.machine.memory import LESS, telling_of_memory
+from jaxcifar.machine.memory import LESS, report_memory_shortage
 from jaxcifar.machine.status import Status, shown
 from jaxcifar.machine.terminal import duration, fitted, teller
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
@@ -74,8 +74,9 @@ class TrainProgress:
         Raises:
           RunError: memory is short; the message says what was done.
         """
-        what = phase if phase == STARTING else phase + self._work  # that of the work before
-        with telling_of_memory(what, LESS), self.pace.during(phase):
+        # While starting, `_work` still describes the previous runs.
+        what = phase if phase == STARTING else phase + self._work
+        with report_memory_shortage(what, LESS), self.pace.during(phase):
             yield
 
     def resumed(self, run: Run) -> None:

@@ -209,7 +209,7 @@ class Setup:
 
         Args:
           hp: of a run, on the devices; those of this setup have the same shapes.
-          say: told if the program takes more memory than there may be.
+          say: prints a warning if the program may not fit into memory.
         """
         if self._compiling is None:
             thread = ThreadPoolExecutor(max_workers=1)

@@ -1,4 +1,4 @@
-"""What is to be trained, and where it goes, or lies; to be looked at before JAX is imported."""
+"""The description of a run, and checks of its folder. This module imports no JAX."""
 
 import dataclasses
 import os
@@ -41,7 +41,9 @@ def run_inside(path: Path) -> str:
 
 
 def require_trained(path: Path) -> None:
-    """Refuse a path that is neither a finished run nor a file of weights, by the names that exist.
+    """Refuse a path that is neither a finished run nor a file of weights.
+
+    It is judged by file names only.
 
     Raises:
       UsageError: see above.

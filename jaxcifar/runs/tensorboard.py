@@ -128,7 +128,10 @@ class _Events:
         """
         folder = self._folder.tensorboard
         if folder.is_symlink():
-            raise RunError(f"{folder}: is a link; delete it, events are written there")
+            raise RunError(
+                f"{folder}: is a symbolic link; delete it, because event files are deleted and "
+                "written in this folder"
+            )
         folder.mkdir(exist_ok=True)
         for old in folder.glob(_FILES):
             old.unlink()

@@ -15,7 +15,7 @@ from jaxcifar.config import Config
 from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.computing import with_our_settings
-from jaxcifar.machine.memory import telling_of_memory
+from jaxcifar.machine.memory import report_memory_shortage
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import EVAL_BATCH
@@ -96,7 +96,7 @@ class Classifier:
         # Brought to a power of two, or of large batches: one program is compiled for many numbers.
         count, most = len(pixels), EVAL_BATCH
         size = -(-count // most) * most if count > most else 1 << (count - 1).bit_length()
-        with telling_of_memory(f"predicting {count:,} images", "predict fewer at a time"):
+        with report_memory_shortage(f"predicting {count:,} images", "predict fewer at a time"):
             padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
             padded[:count] = pixels
             placed = jax.device_put(padded, self._program.replicated)

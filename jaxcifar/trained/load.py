@@ -135,12 +135,12 @@ def _abstract_state(program: Program, hp: Hyperparameters) -> TrainState:
 
 
 def _require_same_code(path: Path, copies: Path | None, config: Config) -> None:
-    """Refuse a network that is no longer what was trained.
+    """Refuse user code that has changed since the training.
 
     Args:
-      path: of the run or the file of weights.
-      copies: folder in which the run keeps what it was trained from.
-      config: names the code, and its digest.
+      path: the run, or the file of weights.
+      copies: the run's folder of copies of its user code; None for a file of weights.
+      config: the run's config, with the names and digests of its user code.
     """
     for kind, digest in config.sources or ():
         name = getattr(config, kind)
@@ -165,13 +165,13 @@ def _require_same_code(path: Path, copies: Path | None, config: Config) -> None:
 
 
 def _require_same_imports(path: Path, copies: Path | None, config: Config, now: Config) -> None:
-    """Refuse imports that are no longer what the user code was trained with.
+    """Refuse imported files that have changed since the training.
 
     Args:
-      path: of the run or the file of weights.
-      copies: folder in which the run keeps what it was trained from.
-      config: names the imports, and their digests; not if an older version of jaxcifar wrote it.
-      now: the same with the digests of what is there now.
+      path: the run, or the file of weights.
+      copies: the run's folder of copies of its user code; None for a file of weights.
+      config: the run's config; without imports if an older version wrote it.
+      now: the same config with the current digests.
     """
     if not config.imports:
         return
