@@ -148,4 +148,4 @@ def test_strangers_neither_end_the_meeting_nor_are_taken_for_process_0():
         threading.Thread(target=answer, daemon=True).start()
         [error], _ = met(member(1), address=f"127.0.0.1:{other.getsockname()[1]}", wait=1.0)
         other.shutdown(socket.SHUT_RDWR)
-    assert_all_say([error], RunError, "what answers there is no process 0")
+    assert_all_say([error], RunError, "the program that answers there is not a waiting process 0")
