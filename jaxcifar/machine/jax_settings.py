@@ -113,7 +113,7 @@ def warn(lines: list[str], stack_level: int) -> None:
 
 
 def compiler_settings() -> dict[str, str]:
-    """Return the settings of the compiler that a person has set, by environment variable."""
+    """Return the settings of the compiler that a person has set, by names of their variables."""
     by_variable = {name: os.environ.get(name, "") for name in _COMPILER_VARIABLES}
     by_jax = {
         name.upper(): str(_value(name))
