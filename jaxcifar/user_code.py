@@ -9,6 +9,7 @@ from typing import Any
 from jaxcifar import own_code
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.user_execution import noticing_files
 from jaxcifar.user_files import file_of, is_users
 from jaxcifar.user_loader import is_hashed, late_import
 
@@ -76,21 +77,25 @@ def with_imports_of(config: Config, there: Config) -> Config:
 def refusing_late_imports(config: Config) -> Iterator[None]:
     """Refuse user modules that are first imported after the user code was hashed.
 
-    An `importlib.import_module` in a function imports such modules. Import statements in functions
-    do not: they are followed when the code is loaded.
+    An `importlib.import_module` in a function imports such modules, and `spec_from_file_location`
+    runs such files. Import statements in functions do not: they are followed when the code is
+    loaded.
 
     Raises:
       UsageError: there are such modules.
     """
     before = set(sys.modules)
-    yield
+    executed: list[str] = []
+    with noticing_files(executed.append):
+        yield
     if not config.sources:
         return
     new = {name: getattr(sys.modules[name], "__spec__", None) for name in {*sys.modules} - before}
     late = {name: spec for name, spec in new.items() if is_users(spec) and not is_hashed(spec)}
     for name in late:
         del sys.modules[name]
-    if files := sorted(filter(None, map(file_of, late.values()))):
+    imported = [file for file in map(file_of, late.values()) if file]
+    if files := sorted({*imported, *executed}):
         whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
         raise UsageError(f"{whose}: {late_import(files[0])}")
 

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import os
 import re
+import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,6 +41,21 @@ def is_users(spec: ModuleSpec | None) -> bool:
     if file is None or name in _FOUNDATIONS:
         return False
     return not (_is_installed(file) or name in _installed_in(_import_folder(spec, file)))
+
+
+def is_users_file(file: str) -> bool:
+    """Return whether a file that is about to run is user code; `is_users` says what counts."""
+    if not Path(file).is_file() or _is_installed(file):
+        return False
+    specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
+    of_file = [spec for spec in specs if getattr(spec, "origin", None) == file]
+    return all(map(is_users, of_file))  # a file that is no module in the program is the user's
+
+
+def parents_of(name: str) -> Iterator[str]:
+    """Yield `a`, `a.b` and `a.b.c` for the module `a.b.c`."""
+    parts = name.split(".")
+    yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 @cache

@@ -14,7 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from jaxcifar.errors import UsageError
-from jaxcifar.user_files import file_of, imported_names, is_users
+from jaxcifar.user_execution import noticing_files
+from jaxcifar.user_files import file_of, imported_names, is_users, parents_of
 from jaxcifar.user_loader import HashedLoader, late_import
 from jaxcifar.user_program import content_of, modules_used
 
@@ -120,7 +121,7 @@ class UserCode:
             file, package = waiting.pop()
             done.add(file)
             names = self._names_in(file, package) if file.endswith(".py") else ()
-            for name in dict.fromkeys(part for full in names for part in _parents(full)):
+            for name in dict.fromkeys(part for full in names for part in parents_of(full)):
                 spec = self._spec_of(name)
                 imported = spec and file_of(spec)
                 if imported and os.path.realpath(imported) not in done:
@@ -228,19 +229,14 @@ class UserCode:
             self._thread = threading.get_ident()
             _active.append(self)
             try:
-                yield
+                with noticing_files(self._include):
+                    yield
             finally:
                 _active.pop()
                 sys.meta_path.remove(self)
                 for name in self._found.intersection(sys.modules):
                     self._modules[name] = sys.modules.pop(name)
                 sys.modules.update(others)
-
-
-def _parents(name: str) -> Iterator[str]:
-    """Yield `a`, `a.b` and `a.b.c` for `a.b.c`."""
-    parts = name.split(".")
-    yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _on_disk(file: str) -> bytes | None:

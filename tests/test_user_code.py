@@ -75,6 +75,12 @@ IMPORTS = {
     "importlib": "import importlib\nVALUE = importlib.import_module('lib.helper').VALUE",
     "sys.path": "import sys\nsys.path.insert(0, {folder!r} + '/lib')\nfrom helper import VALUE",
     "by another": "from lib.between import VALUE",
+    "spec from a file": "import importlib.util as u, os\n"
+    "path = os.path.join({folder!r}, 'lib', 'helper.py')\n"
+    "spec = u.spec_from_file_location('helper', path)\n"
+    "helper = u.module_from_spec(spec)\nspec.loader.exec_module(helper)\nVALUE = helper.VALUE",
+    "runpy": "import runpy\nVALUE = runpy.run_path({folder!r} + '/lib/helper.py')['VALUE']",
+    "exec": "path = {folder!r} + '/lib/helper.py'\nexec(compile(open(path).read(), path, 'exec'))",
     "in a try": "try:\n    from lib.helper import VALUE\nexcept ImportError:\n    pass",
 }
 
@@ -109,7 +115,8 @@ def test_helpers_that_are_no_source_belong_to_the_config_too(tmp_path):
     )
     network, files = loaded(tmp_path)
     assert network.value == (1, 2)
-    assert files == ["compiled.pyc", "many.zip"]
+    # The source that a .pyc file names counts too, if it is there.
+    assert files == ["compiled.pyc", "many.zip", "source.py"]
 
 
 def test_relative_imports_and_their_package_belong_to_the_config(tmp_path, monkeypatch):
@@ -195,6 +202,7 @@ def test_a_helper_with_the_size_and_time_of_another_is_not_taken_for_it(tmp_path
     [
         ("exec('import lib.helper', globals())", "imports .*helper.py only while it runs"),
         ("import importlib; importlib.import_module('lib.helper')", "--arch .*helper.py only"),
+        ("import runpy, sys; runpy.run_path(sys.path[0] + '/lib/helper.py')", "--arch .*helper.py"),
     ],
 )
 def test_what_comes_in_only_while_it_runs_is_refused(tmp_path, monkeypatch, code, words):
