@@ -27,6 +27,8 @@ from experiments.parser import Parser
 from jaxcifar.config import Config
 from jaxcifar.machine.event_file import require_tensorboard
 from jaxcifar.machine.terminal import status_line, teller
+from jaxcifar.paths import require_images
+from jaxcifar.registry import KINDS
 
 EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN by the best settings we know: 91% of CIFAR-10"),
@@ -86,6 +88,10 @@ def main(argv: Sequence[str]) -> None:
 
     if here["tensorboard"]:
         require_tensorboard()
+    path = here["run_dir"] or Path("checkpoints", config.run_name())
+    is_finished = (path / "result.json").exists()  # then its images are not needed
+    if config.dataset not in KINDS["dataset"] and not is_finished:
+        require_images(config.dataset)
     with status_line("importing JAX"):  # and what stands on it, which takes seconds
         from jaxcifar.machine import environment, processes
         from jaxcifar.machine.lost import report_lost_processes

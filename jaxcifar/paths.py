@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from jaxcifar.errors import UsageError
+
 
 def expand_home(path: str) -> Path:
     """Return a path with the home folder in place of a leading `~` or `~name`.
@@ -11,3 +13,22 @@ def expand_home(path: str) -> Path:
     an error.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def require_images(dataset: str) -> None:
+    """Refuse a path that can't be a data set of the user's; nothing in it is read.
+
+    Args:
+      dataset: a path, as `--dataset` takes it.
+
+    Raises:
+      UsageError: it leads to no folder, and to no .npz file.
+    """
+    path = expand_home(dataset)
+    if path.is_dir() or (path.is_file() and path.suffix == ".npz"):
+        return
+    problem = "neither a folder nor an .npz file" if path.exists() else "no such folder or file"
+    raise UsageError(
+        f"--dataset {dataset}: {problem}; give a folder of images by class, or an .npz with "
+        "x_train, y_train, x_test and y_test"
+    )

@@ -17,7 +17,7 @@ from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.npz import read_npz
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked
-from jaxcifar.paths import expand_home
+from jaxcifar.paths import expand_home, require_images
 
 
 class Prepared(NamedTuple):
@@ -86,12 +86,7 @@ def load_own(name: str, data_dir: Path, say: Callable[[str], None] = print) -> P
 
 
 def _check_path(name: str, path: Path, data_dir: Path) -> None:
-    if not path.is_dir() and not (path.is_file() and path.suffix == ".npz"):
-        problem = "neither a folder nor an .npz file" if path.exists() else "no such folder or file"
-        raise UsageError(
-            f"--dataset {name}: {problem}; give a folder of images by class, or an .npz with "
-            "x_train, y_train, x_test and y_test"
-        )
+    require_images(name)
     if path.is_dir() and data_dir.resolve().is_relative_to(path.resolve()):
         raise UsageError(f"--data-dir {data_dir}: lies inside the images; choose another folder")
 

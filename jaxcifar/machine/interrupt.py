@@ -136,7 +136,9 @@ def stop_signal(console: Console) -> Iterator[threading.Event]:
         for each in signals:
             signal.signal(each, interrupt)
         with contextlib.suppress(OSError, RuntimeError):  # a line was just being written
-            teller(console)("stopping after this step; once more to stop at once")
+            teller(console)(
+                "stopping after the step or compilation under way; once more to stop at once"
+            )
 
     for number in signals:
         signal.signal(number, on_signal)

@@ -144,6 +144,10 @@ def _manager(name: str) -> Callable[[Any], AbstractContextManager]:
 
 
 def _refuse() -> None:
+    if not jax.sharding.get_abstract_mesh().empty:
+        raise UsageError(
+            "jax.set_mesh: this package makes a mesh of its own; call it outside of jax.set_mesh"
+        )
     for name, (needed, why) in _REFUSED.items():
         if name in jax.config.values and (value := _value(name)) != needed:
             variable = name.upper()

@@ -102,7 +102,8 @@ class _Guest:
         """Which processes are waited for."""
         if self._problem is None:
             return f"processes other than process 0 (at {self._coordinator})"
-        return f"process 0 at {self._coordinator} ({self._problem})"
+        hint = "was one started with --process-id 0?"
+        return f"process 0 at {self._coordinator} ({self._problem}; {hint})"
 
     async def attend(self, wait: float) -> _Answer:
         """Return the answer that ends the meeting.

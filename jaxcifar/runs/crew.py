@@ -239,6 +239,8 @@ class _Crew:
         runs = [run for _, run in self._at_work]
         for run in runs:
             run.wait()
+        if not any(run.step for run in runs):
+            raise Interrupted("stopped before the first step; the same command starts anew")
         where = os.path.commonpath([run.task.path for run in runs])
         raise Interrupted(
             f"stopped; everything is saved in {where}: the same command goes on from here"
