@@ -14,6 +14,7 @@ import jaxcifar
 from jaxcifar import RunError, UsageError
 from jaxcifar.machine import environment
 from jaxcifar.machine.jax_settings import compiler_settings, our_settings, use_our_settings
+from jaxcifar.trained.load import SHIPPED
 
 # By the names of their variables: the context managers by which a calling program sets them.
 SET = {
@@ -124,6 +125,13 @@ def test_a_setting_that_cannot_be_set_aside_is_refused(shipped, easy_dataset):
         shipped.predict(easy_dataset.test.images[:2])
 
 
+@pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="this version of JAX has no set_mesh")
+def test_a_mesh_of_the_caller_is_refused(shipped, easy_dataset):
+    mesh = jax.make_mesh((1,), ("x",), devices=jax.devices()[:1])
+    with jax.set_mesh(mesh), pytest.raises(UsageError, match=r"outside of jax\.set_mesh"):
+        shipped.predict(easy_dataset.test.images[:2])
+
+
 def test_a_command_sets_aside_for_all_its_threads():
     expected = drawn()
     with set_globally("jax_default_prng_impl", "rbg"), set_globally("jax_enable_x64", True):
@@ -162,6 +170,7 @@ def test_devices_that_are_not_there(error, monkeypatch):
 @pytest.mark.parametrize(
     ("variable", "value"), [("JAX_PLATFORMS", "cuda"), ("JAX_ENABLE_X64", "perhaps")]
 )
-def test_a_command_names_the_variable(variable, value):
-    done = command("export", "missing", "--to", "onnx", "x.onnx", env={variable: value})
+def test_a_command_names_the_variable(variable, value, tmp_path):
+    file = tmp_path / "x.onnx"
+    done = command("export", str(SHIPPED), "--to", "onnx", str(file), env={variable: value})
     assert_one_line_error(done, 2, variable, value, "unset it")

@@ -241,10 +241,8 @@ class _Crew:
             run.wait()
         if not any(run.step for run in runs):
             raise Interrupted("stopped before the first step; the same command starts anew")
-        where = os.path.commonpath([run.task.path for run in runs])
-        raise Interrupted(
-            f"stopped; everything is saved in {where}: the same command goes on from here"
-        )
+        saved = f"everything is saved in {os.path.commonpath([run.task.path for run in runs])}"
+        raise Interrupted(f"stopped; {saved}: the same command goes on from here")
 
     def close(self) -> None:
         """Let go of all folders."""
