@@ -59,7 +59,7 @@ def error_by_condition(function, tree, terms, draws=4):
     itself compute in float32, and the movement of its answer is divided by as many.
 
     Args:
-      function: takes the tree and returns arrays.
+      function: takes the tree and returns arrays or numbers, each of which has its own error.
       tree: floating-point arrays.
       terms: of the longest sum in the computation.
       draws: of moved inputs; the largest movement counts.
@@ -71,7 +71,7 @@ def error_by_condition(function, tree, terms, draws=4):
     def error(array, *moved):
         differences = [np.abs(np.float64(other) - np.float64(array)).max() for other in moved]
         of_inputs = error_of_sum(terms, max(differences) / (roundings * UNIT))
-        return of_inputs + 4 * UNIT * np.abs(np.asarray(array))  # the answer is rounded itself
+        return of_inputs + 4 * UNIT * np.abs(array)  # the answer is rounded itself
 
     return jax.tree.map(error, answer, *others)
 
