@@ -127,8 +127,7 @@ def test_runs_at_once_equal_runs_alone(alone, two_at_once):
     for row in ("plain", "norm", "both"):
         expected_rows, expected = numbers(alone[0] / row / "seed0")
         got_rows, got = numbers(two_at_once / row / "seed0")
-        # Steps enlarge what rounding does; `test_together.py` has bounds for a few of them. These
-        # are far below the differences between the rows.
+        # Steps enlarge what rounding does; `test_together.py` has bounds for the first of them.
         for mine, theirs, tolerance in zip(got_rows, expected_rows, (1e-3, 5e-2), strict=True):
             assert mine["learning_rate"] == theirs["learning_rate"]
             assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=tolerance)
