@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,10 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Measure, print a table, write a file."""
     options = parser().parse_args(argv)
+    if options.peer and not find_spec("torch"):
+        raise UsageError(
+            "--peer torch: PyTorch is not installed; install it with: pip install torch"
+        )
     study = read_study(options) if options.study else None
     require_folder_of("--json", options.json)
     for arch in options.arch or ():  # before JAX is imported

@@ -7,6 +7,7 @@ index can be reached, it says so and succeeds.
 
 import dataclasses
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -34,17 +35,25 @@ class Check:
 
 TINY = "--dataset shapes10 --epochs 1 --train-examples 256 --batch-size 64"
 SMALL = "--arch cnn --arch-args widths=4, hidden=8"
-BRIEF = "--peer torch --rounds 1 --steps 2 --batch-size 32"
+# A training step and an evaluation by PyTorch, as the bench has them done, in float32 alone.
+PEER = """
+from jaxcifar.bench.torch_peer import TorchPeer
+from jaxcifar.bench.work import Work
+work = Work(arch='cnn', dtype='float32', batch_size=8, steps=1, test_images=8, eval_batch=8)
+peer = TorchPeer(work, 'nchw')
+print(peer.train(1), peer.evaluate())
+"""
 FIRST = (
     Check("jaxcifar --version"),
     Check("jaxcifar prepare --dataset shapes10", says="ready"),
     Check(f"jaxcifar run {SMALL} {TINY} --run-dir first", says="test accuracy"),
+    Check(f"jaxcifar ablation --study own_network --rows shallow --arch-args width=8 {TINY}"),
 )
 # After these, in any order.
 BARE = (
-    Check(f"jaxcifar ablation --study own_network --rows shallow --arch-args width=8 {TINY}"),
-    Check(f"jaxcifar bench {SMALL} {BRIEF}", says="torch"),  # which is said to be missing
-    Check("jaxcifar compare first"),
+    Check("jaxcifar bench --peer torch", 2, "pip install torch"),
+    Check(f"jaxcifar bench {SMALL} --rounds 1 --steps 2 --batch-size 32", says="images/s"),
+    Check("jaxcifar compare first checkpoints/own_network/shallow/seed0", says="first"),
     Check("jaxcifar convert no.pth --arch cnn --run-dir no", 1, "pip install torch"),
     Check("jaxcifar evaluate first", says="temperature"),
     Check("jaxcifar export first --to onnx net.onnx", 1, "pip install onnx"),
@@ -70,7 +79,7 @@ EXTRAS = {
     "peer": (
         Check("jaxcifar export first --to pytorch net.pth"),
         Check(f"jaxcifar convert net.pth {SMALL} --dataset shapes10 --run-dir converted"),
-        Check(f"jaxcifar bench {SMALL} {BRIEF}", says="PyTorch"),
+        Check(f'python -c "{PEER}"'),
     ),
 }
 
@@ -114,14 +123,15 @@ class Environment:
             raise RuntimeError(f"pip {' '.join(words)}:\n{output}")
         return output
 
-    def failure(self, check: Check) -> str:
-        """Run a check; return what is wrong with it, or nothing."""
+    def passes(self, check: Check) -> bool:
+        """Run a check, and print how it went."""
         begun = time.monotonic()
-        code, output = self.run(check.command.split(), PATIENCE)
+        code, output = self.run(shlex.split(check.command), PATIENCE)
         passed = code == check.code and check.says in output and "Traceback" not in output
         seconds = time.monotonic() - begun
-        print(f"{'ok' if passed else 'FAILED':6} {seconds:4.0f} s  {check.command}", flush=True)
-        return "" if passed else f"{check}\nended with {code} and printed:\n{output}\n"
+        told = "" if passed else f"\n{check}\nended with {code} and printed:\n{output}"
+        print(f"{'FAILED' if told else 'ok':6} {seconds:4.0f} s  {check.command}{told}", flush=True)
+        return passed
 
 
 def main() -> None:
@@ -132,7 +142,7 @@ def main() -> None:
     """
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     untried = declared["optional-dependencies"].keys() - NOT_TRIED - EXTRAS.keys()
-    failures = [f"no check has the extra {name}" for name in sorted(untried)]
+    missing = [f"no check has the extra {name}" for name in sorted(untried)]
     with tempfile.TemporaryDirectory() as folder:
         environment = Environment(Path(folder))
         try:
@@ -142,11 +152,12 @@ def main() -> None:
             return
         environment.pip("wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT))
         [wheel] = Path(folder).glob("jaxcifar-*.whl")
-        failures += without_extras(environment, str(wheel))
+        passed = without_extras(environment, str(wheel))
+        missing += commands_without_check(environment)
         for extra, checks in EXTRAS.items():
-            failures += with_extra(environment, str(wheel), extra, checks)
-    if failures:
-        sys.exit("\n".join(failures))
+            passed &= with_extra(environment, str(wheel), extra, checks)
+    if missing or not passed:
+        sys.exit("\n".join([*missing, "the installed package does not do all that it should"]))
 
 
 def install(environment: Environment, what: str) -> None:
@@ -155,36 +166,39 @@ def install(environment: Environment, what: str) -> None:
     environment.pip("install", "--quiet", "-c", str(ROOT / "constraints.txt"), what)
 
 
-def without_extras(environment: Environment, wheel: str) -> list[str]:
-    """Return what fails in an environment that has the package alone."""
+def without_extras(environment: Environment, wheel: str) -> bool:
+    """Return whether all passes in an environment that has the package alone."""
     install(environment, wheel)
-    failures = [environment.failure(check) for check in FIRST]
+    passed = [environment.passes(check) for check in FIRST]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        failures += pool.map(environment.failure, BARE)
+        passed += pool.map(environment.passes, BARE)
+    return all(passed)
+
+
+def commands_without_check(environment: Environment) -> list[str]:
+    """Return a line for each command that `jaxcifar --help` lists and no check runs."""
     _, output = environment.run(["jaxcifar", "--help"])
     listed = {line.split()[0] for line in output.splitlines() if line[:1].isalpha()}
     tried = {check.command.split()[1] for check in (*FIRST, *BARE)}
-    failures += [f"no check runs {name}" for name in listed - tried - {"jaxcifar"}]
-    return [failure for failure in failures if failure]
+    return [f"no check runs {name}" for name in sorted(listed - tried - {"jaxcifar"})]
 
 
-def with_extra(
-    environment: Environment, wheel: str, extra: str, checks: Sequence[Check]
-) -> list[str]:
-    """Return what fails with one extra, and take away what the extra brought."""
+def with_extra(environment: Environment, wheel: str, extra: str, checks: Sequence[Check]) -> bool:
+    """Return whether all passes with one extra; take away what the extra brought."""
     before = set(environment.pip("freeze").splitlines())
     try:
         install(environment, f"{wheel}[{extra}]")
     except RuntimeError as error:
         if extra != "peer" or "conflict" in str(error).lower():
-            return [str(error)]
+            print(error)
+            return False
         print("==> no PyTorch to be had: the extra peer was NOT tested")
-        return []
-    failures = [environment.failure(check) for check in checks]
+        return True
+    passed = [environment.passes(check) for check in checks]
     brought = set(environment.pip("freeze").splitlines()) - before
     names = [line.partition("==")[0] for line in brought if "==" in line]
     environment.pip("uninstall", "--quiet", "--yes", *names)
-    return [failure for failure in failures if failure]
+    return all(passed)
 
 
 if __name__ == "__main__":

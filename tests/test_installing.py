@@ -19,6 +19,9 @@ from conftest import ROOT, finish, start_program
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from experiments import bench
+from jaxcifar.errors import UsageError
+
 PACKAGES = ("jaxcifar", "experiments")
 BUILT_FROM = ("LICENSE", "README.md", "__init__.py", "pyproject.toml", *PACKAGES)
 OF_A_NOTEBOOK = {"ipython"}  # is imported only where a notebook runs, and so has it
@@ -64,6 +67,12 @@ def test_what_is_declared_is_enough(tmp_path):
     said = finish(start_program("declared_only", str(tmp_path)))
     assert said.splitlines()[-1] == "refused: net.onnx needs onnx, net.pth needs torch"
     assert {path.name for path in tmp_path.glob("net.*")} == {"net.stablehlo", "net.safetensors"}
+
+
+def test_a_bench_of_pytorch_without_pytorch_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"--peer torch: .*pip install torch"):
+        bench.main(["--arch", "cnn", "--peer", "torch"])
 
 
 @pytest.fixture(scope="module")

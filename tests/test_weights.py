@@ -163,7 +163,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, name, value, refused):
 
 
 def test_answers_that_are_not_finite_are_no_predictions(trained):
-    classifier = jaxcifar.load(trained)
+    classifier = jaxcifar.load(trained / "0")
     scaled = jax.tree.map(lambda leaf: leaf * 1e30, classifier.variables)
     broken = dataclasses.replace(classifier, variables=scaled)
     with pytest.raises(RunError, match="answers are not finite"):
