@@ -121,10 +121,12 @@ def test_stored_values_are_what_pytorch_gives(ours):
 def assert_same(got, arch):
     """Compare with the stored values, which were computed in float64.
 
-    What float32 computes may be off by what moving the weights by the error of its sums does. That
-    was measured in float64, too. The largest of a few draws is not the largest of all: twice that
-    is allowed.
+    What float32 computes may be off by what moving the weights by the error of its sums does. How
+    far that moves the numbers was measured in float64, too. In training, a gradient jumps where a
+    unit is at 0, and a few draws do not meet all jumps: four times their largest is allowed there.
     """
     expected = EXPECTED[arch]
     for name, movement in expected["movements"].items():
-        assert_near(got[name], expected[name], 2 * np.asarray(movement))
+        if name in ("losses", "eval_logits_after"):
+            movement = 4 * np.maximum.accumulate(np.ravel(movement))
+        assert_near(got[name], expected[name], movement)
