@@ -1,5 +1,6 @@
 """Where a result was made: device, package versions, commit."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -32,8 +33,8 @@ def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
     """Let JAX take the CPU for several devices, so that a batch is shared between its cores.
 
     XLA leaves part of a second core idle within one device: two devices on two cores train the
-    CNN 1.4 times as fast as one does. Call it before JAX computes anything; a number of devices
-    that the user set (`JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) stays.
+    CNN 1.4 times as fast as one does. Call it before JAX computes anything: later it has no effect.
+    A number of devices that the user set (`JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) stays.
 
     Args:
       batch_size: the number of devices divides it.
@@ -52,7 +53,8 @@ def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
         alone = not jax.distributed.is_initialized()
         most = min(_cpu_cores(), _MAX_CPU_DEVICES) if alone else 1
         count = max(n for n in range(1, most + 1) if batch_size % n == 0)
-    jax.config.update("jax_num_cpu_devices", count)
+    with contextlib.suppress(RuntimeError):  # JAX has computed already, and keeps its devices
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def use_compilation_cache() -> None:

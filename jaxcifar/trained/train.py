@@ -1,6 +1,5 @@
 """Training from a script or a notebook: a network, images, settings."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -68,8 +67,7 @@ def train(
     else:
         settings["dataset"] = str(dataset)
     config = Config.create(**settings)
-    with contextlib.suppress(RuntimeError):  # JAX is at work already: then with what it has
-        environment.use_cpu_cores(config.batch_size)
+    environment.use_cpu_cores(config.batch_size)
     environment.use_compilation_cache()
     path = Path(run_dir or Path("checkpoints", config.run_name()))
     console = Console(emoji=False, highlight=False)
