@@ -256,7 +256,7 @@ def test_what_makes_no_sense_is_one_line(own, tmp_path, tmp_path_factory):
         (2, "folder of a run", (own, "--to", "onnx", in_a_run / "x.onnx")),
         (2, "--half", (own, "--half", "--to", "onnx", tmp_path / "x.onnx")),
         (2, "no run here", (tmp_path, "--to", "onnx", tmp_path / "x.onnx")),
-        (1, "can't be written", (own, "--to", "safetensors", tmp_path / "no" / "x.safetensors")),
+        (2, "there is no folder", (own, "--to", "safetensors", tmp_path / "no" / "x.safetensors")),
     ):
         done = obeyed("export", *arguments)
         assert_one_line_error(done, code, words)
