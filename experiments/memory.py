@@ -14,6 +14,9 @@ from jaxcifar.machine.terminal import elapsing, gigabytes, status_line, teller
 
 BATCH_SIZES = (128, 512, 2048)
 
+# Of the columns after the network's: batch size, precision, data and weights, one step, total.
+_WIDTHS = (12, 11, 18, 10, 10)
+
 EXAMPLES = (
     ("--arch cnn --batch-size 128 4096", "one network at two batch sizes"),
     ("", "all of ours; compiling takes minutes on a CPU"),
@@ -87,7 +90,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _row(network: str, *cells: str, width: int) -> str:
     """Return a line of the table; `width` is that of its first column."""
-    return f"{network:{width}}" + "".join(f"{cell:>18}" for cell in cells)
+    columns = zip(cells, _WIDTHS, strict=True)
+    return f"{network:{width}}" + "".join(f"{cell:>{columns_of}}" for cell, columns_of in columns)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_a_script_names_a_network_as_the_command_does(monkeypatch):
     """Alone it is the recipe's, with fields of its own it has those and no others."""
     trained = []
     monkeypatch.setattr("jaxcifar.trained.train.fit", lambda task, *_: trained.append(task.config))
-    monkeypatch.setattr("jaxcifar.trained.train.load", lambda path, data_dir: None)
+    monkeypatch.setattr("jaxcifar.trained.train.just_trained", lambda path, data_dir: None)
     for own in ({}, {"arch_args": {}}, {"arch_args": {"widths": (8, 8)}}):
         jaxcifar.train("fastnet", **own)
         assert trained[-1] == Config.create("fastnet", **own)
