@@ -20,7 +20,6 @@ from experiments.ablation import study_file
 from experiments.cli import (
     count,
     location,
-    require_folder_of,
     run_command,
     start_jax,
     use_huge_pages,
@@ -33,6 +32,7 @@ from jaxcifar.config import ARCHS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.terminal import teller
+from jaxcifar.paths import require_folder_of
 from jaxcifar.settings import flag
 from jaxcifar.studies.study import Study
 

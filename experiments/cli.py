@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -104,31 +104,6 @@ def location(text: str) -> Path:
     return Path(text)
 
 
-def require_existing(paths: Iterable[Path]) -> None:
-    """Refuse a path that leads nowhere.
-
-    Raises:
-      UsageError: see above.
-    """
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
-
-
-def require_folder_of(option: str, file: Path | None) -> None:
-    """Refuse a file to be written, if there is one, whose folder does not exist.
-
-    Args:
-      option: that names the file, for the message.
-      file: to be written.
-
-    Raises:
-      UsageError: see above.
-    """
-    if file is not None and not file.parent.is_dir():
-        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
-
-
 def use_huge_pages() -> None:
     """Let large arrays lie in large pages of memory, where Linux gives these to who asks.
 
@@ -207,11 +182,7 @@ def exit_code_of(command: Callable[[], None]) -> int:
         open_missing_streams()
         check_xla_flags()
         with InterruptGuard(_INTERRUPTED), checked_output():
-            command()
-    except SystemExit as end:  # argparse ends --help this way
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        return _failed(str(end.code), 1)
+            return _own_exit_code(command)
     except UsageError as error:
         return _failed(f"error: {error}", 2)
     except RunError as error:
@@ -231,6 +202,16 @@ def exit_code_of(command: Callable[[], None]) -> int:
             traceback.print_exc()
             return 1
         return _failed(f"error: {known}", 2 if isinstance(known, UsageError) else 1)
+
+
+def _own_exit_code(command: Callable[[], None]) -> int:
+    """Run a command, and return the exit code that it asks for, as argparse does for --help."""
+    try:
+        command()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise RunError(end.code) from None
+        return end.code or 0
     return 0
 
 

@@ -11,7 +11,6 @@ from experiments.cli import (
     add_data_dir,
     data_folder,
     location,
-    require_existing,
     run_command,
     start_jax,
 )
@@ -20,6 +19,7 @@ from experiments.parser import Parser
 from experiments.run import show
 from jaxcifar.config import Config
 from jaxcifar.machine.terminal import teller
+from jaxcifar.paths import require_existing
 
 EXAMPLES = (
     ("first.pth --arch cnn --run-dir again", "a state dict by torch.save"),

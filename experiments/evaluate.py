@@ -15,7 +15,6 @@ from experiments.cli import (
     count,
     data_folder,
     location,
-    require_folder_of,
     run_command,
     start_jax,
 )
@@ -23,6 +22,7 @@ from experiments.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import replacing, write_text
 from jaxcifar.machine.terminal import counted, teller
+from jaxcifar.paths import require_folder_of
 from jaxcifar.runs.task import require_trained
 from jaxcifar.trained.sets import OF_TEST, image_set, require_known, trained_on
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from experiments.cli import location, require_folder_of, run_command, start_jax
+from experiments.cli import location, run_command, start_jax
 from experiments.parser import Parser
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import teller
+from jaxcifar.paths import require_folder_of
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:

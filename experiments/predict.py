@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from experiments.cli import count, location, require_existing, run_command, start_jax
+from experiments.cli import count, location, run_command, start_jax
 from experiments.parser import Parser
 from experiments.summary import picture
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import status_line, teller
+from jaxcifar.paths import require_existing
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """Paths as people write them."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from jaxcifar.errors import UsageError
@@ -32,3 +33,28 @@ def require_images(dataset: str) -> None:
         f"--dataset {dataset}: {problem}; give a folder of images by class, or an .npz with "
         "x_train, y_train, x_test and y_test"
     )
+
+
+def require_existing(paths: Iterable[Path]) -> None:
+    """Refuse a path that leads nowhere.
+
+    Raises:
+      UsageError: see above.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+
+
+def require_folder_of(option: str, file: Path | None) -> None:
+    """Refuse a file to be written, if there is one, whose folder does not exist.
+
+    Args:
+      option: that names the file, for the message.
+      file: to be written.
+
+    Raises:
+      UsageError: see above.
+    """
+    if file is not None and not file.parent.is_dir():
+        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
