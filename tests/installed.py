@@ -189,8 +189,8 @@ def with_extra(environment: Environment, wheel: str, extra: str, checks: Sequenc
     try:
         install(environment, f"{wheel}[{extra}]")
     except RuntimeError as error:
+        print(error)
         if extra != "peer" or "conflict" in str(error).lower():
-            print(error)
             return False
         print("==> no PyTorch to be had: the extra peer was NOT tested")
         return True
