@@ -41,7 +41,7 @@ from jaxcifar.bench.torch_peer import TorchPeer
 from jaxcifar.bench.work import Work
 work = Work(arch='cnn', dtype='float32', batch_size=8, steps=1, test_images=8, eval_batch=8)
 peer = TorchPeer(work, 'nchw')
-print(peer.train(1), peer.evaluate())
+print(peer.train(1), peer.evaluate(1))
 """
 FIRST = (
     Check("jaxcifar --version"),
@@ -54,7 +54,7 @@ BARE = (
     Check("jaxcifar bench --peer torch", 2, "pip install torch"),
     Check(f"jaxcifar bench {SMALL} --rounds 1 --steps 2 --batch-size 32", says="images/s"),
     Check("jaxcifar compare first checkpoints/own_network/shallow/seed0", says="first"),
-    Check("jaxcifar convert no.pth --arch cnn --run-dir no", 1, "pip install torch"),
+    Check("jaxcifar convert first/config.json --arch cnn --run-dir no", 1, "pip install torch"),
     Check("jaxcifar evaluate first", says="temperature"),
     Check("jaxcifar export first --to onnx net.onnx", 1, "pip install onnx"),
     Check("jaxcifar export first --to pytorch net.pth", 1, "pip install torch"),
@@ -64,6 +64,7 @@ BARE = (
     Check("jaxcifar predict first/accuracy.png --run first", says="%"),
     Check("jaxcifar report first", says="report.html"),
     Check(f"jaxcifar run {SMALL} --tensorboard", 2, "pip install tensorboardX"),
+    Check("jaxcifar memory --arch cnn --batch-size 64", says="GB"),
     Check("jaxcifar scaling --arch cnn"),
     Check("jaxcifar summary --arch cnn --plot cnn.png", says="FLOPs"),
     Check("python -m experiments.run --help", says="python -m experiments.run"),
