@@ -64,7 +64,7 @@ BARE = (
     Check("jaxcifar predict first/accuracy.png --run first", says="%"),
     Check("jaxcifar report first", says="report.html"),
     Check(f"jaxcifar run {SMALL} --tensorboard", 2, "pip install tensorboardX"),
-    Check("jaxcifar memory --arch cnn --batch-size 64", says="GB"),
+    Check("jaxcifar memory --arch cnn --batch-size 64", says="one step"),
     Check("jaxcifar scaling --arch cnn"),
     Check("jaxcifar summary --arch cnn --plot cnn.png", says="FLOPs"),
     Check("python -m experiments.run --help", says="python -m experiments.run"),
