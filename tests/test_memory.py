@@ -1,5 +1,6 @@
 """What is said where memory is short, before it is and when it is."""
 
+import threading
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -49,6 +50,17 @@ def test_what_allocators_raise_is_one_line(ask):
 )
 def test_the_amount_is_read(text, amount):
     assert amount in str(one_line(RuntimeError(text)))
+
+
+def test_a_thread_that_cannot_be_started_is_one_line(monkeypatch):
+    def refuse(*arguments, **options):
+        raise RuntimeError("can't start new thread")  # what CPython raises where a limit is reached
+
+    monkeypatch.setattr(threading, "_start_new_thread", refuse)
+    monkeypatch.setattr(threading, "_start_joinable_thread", refuse, raising=False)
+    with pytest.raises(RuntimeError) as raised:
+        threading.Thread(target=print).start()
+    assert "ulimit -u" in str(one_line(raised.value))
 
 
 def test_other_errors_stay_what_they_are():

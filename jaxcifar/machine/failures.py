@@ -13,6 +13,7 @@ _SHORTAGES = re.compile(r"RESOURCE_EXHAUSTED|OUT_OF_MEMORY|out of memory", re.IG
 _AMOUNT = re.compile(r"\b(\d[\d.]*) ?(bytes|[KMGT](?:i?B)?)\b")
 _UNITS = {"b": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NON_FINITE = re.compile(r"invalid value \((nan|inf)\)|^\('jit\(.*', '(nan|inf)'\)$")
+_NO_THREAD = "can't start new thread"  # as CPython says it
 _INVALID_SETTING = re.compile(r"JAX flag jax_\w+|environment '?JAX_\w+")
 
 
@@ -46,6 +47,9 @@ def one_line(error: BaseException) -> OneLine | None:
     if shortage := memory_shortage(error):
         remedy = "close other programs, or use a machine with more memory"
         return RunError(f"out of memory, {shortage}; {remedy}")
+    if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+        limits = "the limits on memory and processes (ulimit -v, ulimit -u)"
+        return RunError(f"the system starts no more threads for this command; raise {limits}")
     if number := _non_finite_value(error):
         setting = {"nan": "JAX_DEBUG_NANS", "inf": "JAX_DEBUG_INFS"}[number]
         return RunError(f"{setting} is set, and a result has the value {number}; unset it to go on")
