@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, command, enable_x64
+from PIL import Image
 from small import SMALL
 
 import jaxcifar
@@ -167,10 +168,23 @@ def test_devices_that_are_not_there(error, monkeypatch):
             environment.first_devices(None)
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"), [("JAX_PLATFORMS", "cuda"), ("JAX_ENABLE_X64", "perhaps")]
-)
-def test_a_command_names_the_variable(variable, value, tmp_path):
-    file = tmp_path / "x.onnx"
-    done = command("export", str(SHIPPED), "--to", "onnx", str(file), env={variable: value})
-    assert_one_line_error(done, 2, variable, value, "unset it")
+@pytest.mark.parametrize("name", ["run", "predict", "evaluate", "export"])
+def test_each_command_names_the_platform_that_is_not_there(name, tmp_path, shapes_dir):
+    new = str(tmp_path / "new")
+    photo = str(tmp_path / "photo.png")
+    Image.new("RGB", (32, 32)).save(photo)
+    words = {
+        "run": ["--dataset", "shapes10", "--data-dir", shapes_dir, "--run-dir", new],
+        "predict": [photo],
+        "evaluate": [str(SHIPPED)],
+        "export": [str(SHIPPED), "--to", "stablehlo", f"{new}.stablehlo"],
+    }
+    done = command(name, *words[name], env={"JAX_PLATFORMS": "cuda"})
+    assert_one_line_error(done, 2, "JAX_PLATFORMS=cuda", "no such device", "unset it")
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_a_value_that_jax_does_not_understand_is_named(tmp_path):
+    words = [str(SHIPPED), "--to", "onnx", str(tmp_path / "x.onnx")]
+    done = command("export", *words, env={"JAX_ENABLE_X64": "perhaps"})
+    assert_one_line_error(done, 2, "JAX_ENABLE_X64", "perhaps", "unset it")

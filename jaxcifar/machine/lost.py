@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from jaxcifar.errors import RunError, first_line
+from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.system import WINDOWS
 
 LOST = (
@@ -27,7 +27,8 @@ _handlers: list[Callable] = []  # kept alive, because C code calls them
 def lost_process_error(error: Exception) -> RunError | None:
     """Return the error to raise if a lost process caused `error`; else None."""
     line = first_line(error)
-    if jax.process_count() > 1 and any(sign in line for sign in _SIGNS):
+    # The number of processes is asked for last: where JAX finds no device, the question fails.
+    if any(sign in line for sign in _SIGNS) and jax.process_count() > 1:
         return RunError(LOST)
     return None
 
@@ -41,7 +42,7 @@ def report_lost_processes() -> Iterator[None]:
     """
     try:
         yield
-    except RunError:
+    except (RunError, UsageError):
         raise
     except Exception as error:
         if lost := lost_process_error(error):
