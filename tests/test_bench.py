@@ -20,7 +20,7 @@ from rich.console import Console
 from small import SMALL
 
 from jaxcifar import bench
-from jaxcifar.bench import contest
+from jaxcifar.bench import contest, contestant
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import Entry
@@ -349,6 +349,18 @@ def contestants_of(process):
     ]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows blocks no signals")
+def test_an_interrupt_while_a_contestant_starts_is_not_lost():
+    with pytest.raises(KeyboardInterrupt), contestant._children_ignore_interrupts():
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        os.kill(os.getpid(), signal.SIGINT)
+        child.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(timeout=0.5)
+    child.kill()
+    child.wait()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_contestant_outlives_the_bench(number):
@@ -368,6 +380,6 @@ def test_no_contestant_outlives_the_bench(number):
     if number == signal.SIGINT:
         assert_one_line_error(done, 130, "interrupted")
     _, alive = psutil.wait_procs(contestants, timeout=60)
-    for contestant in alive:
-        contestant.kill()
+    for survivor in alive:
+        survivor.kill()
     assert alive == []

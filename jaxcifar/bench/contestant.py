@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
@@ -150,20 +151,22 @@ def _descendants(process: int) -> list[psutil.Process]:
 def _children_ignore_interrupts() -> Iterator[None]:
     """Let a process that is started here ignore Ctrl-C, from its first moment on.
 
-    A terminal sends it to all processes. The bench alone is to answer: it kills the others.
+    A terminal sends SIGINT to all processes. Only the bench may answer: it kills the others. A
+    child inherits that SIGINT is blocked. This process gets its own SIGINT when the block ends.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # its own start would end the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows' processes do not inherit it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows' processes do not inherit the block
     threading.Thread(target=_end_with_the_bench, daemon=True).start()
     os.environ |= environment
     contestant = None
