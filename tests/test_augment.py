@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from PIL import Image
 from rounding import UNIT, assert_near
 from scipy import stats
@@ -47,10 +48,51 @@ def test_every_image_is_one_of_its_shifts_and_flips():
         ]
         assert len(matches) == 1
         seen.add(matches[0])
-    flips = sum(flip for flip, _, _ in seen)
-    assert 0.3 < flips / len(seen) < 0.7
+    assert {flip for flip, _, _ in seen} == {False, True}
     assert {top for _, top, _ in seen} == set(range(9))
     assert {left for _, _, left in seen} == set(range(9))
+
+
+MANY = 40_000
+
+
+def drawn(how):
+    """Whether each of many small images was flipped, and the corner of its window.
+
+    Pixels are numbered along the rows, so that the middle one says where the window lies, and those
+    beside it on which side of it they were before.
+    """
+    numbered = np.broadcast_to(np.arange(1, 82, dtype=np.uint8).reshape(9, 9, 1), (MANY, 9, 9, 1))
+    keys = jax.random.split(jax.random.key(2), MANY)
+    moved = augment.shift_and_flip(keys, numbered, how, np.zeros(MANY, bool))
+    got = np.asarray(moved)[..., 0].astype(int)
+    left, middle, right = got[:, 4, 3], got[:, 4, 4], got[:, 4, 5]
+    flipped = np.where(right > 0, right < middle, middle < left)
+    row, column = np.divmod(middle - 1, 9)
+    return flipped, row, np.where(flipped, 8 - column, column)
+
+
+def test_one_image_in_two_is_flipped():
+    flipped, _, _ = drawn(how())
+    deviation = np.sqrt(MANY) / 2  # of the binomial distribution
+    assert abs(flipped.sum() - MANY / 2) < 5 * deviation
+
+
+def test_all_shifts_along_both_axes_are_equally_likely_flipped_or_not():
+    """All 162 together, so that no draw may depend on another."""
+    flipped, top, left = drawn(how())
+    counts = np.bincount(81 * flipped + 9 * top + left, minlength=162)
+    assert len(counts) == 162
+    assert stats.chisquare(counts).pvalue > 1e-6
+
+
+def test_smaller_shifts_are_equally_likely_too():
+    flipped, top, left = drawn(how(shift=2, alternate=True))
+    assert not flipped.any()
+    assert top.min() == left.min() == 2
+    counts = np.bincount(5 * (top - 2) + left - 2, minlength=25)
+    assert len(counts) == 25
+    assert stats.chisquare(counts).pvalue > 1e-6
 
 
 def test_disabled_it_changes_nothing_in_the_same_program():
@@ -94,11 +136,11 @@ def test_shifts_are_as_far_as_asked_for():
 
 def test_flips_alternate():
     """Each image is seen from one side in an epoch and from the other in the next, by its place."""
-    key, index = jax.random.key(1), np.arange(1000)
+    key, index = jax.random.key(1), np.arange(MANY)
     first, second, third = (np.asarray(augment.flip_turns(key, index, e)) for e in range(3))
     np.testing.assert_array_equal(second, ~first)
     np.testing.assert_array_equal(third, first)
-    assert 400 < first.sum() < 600
+    assert abs(first.sum() - MANY / 2) < 5 * np.sqrt(MANY) / 2  # deviations of the binomial
     np.testing.assert_array_equal(augment.flip_turns(key, index[::-1], 0), first[::-1])
     turns = first[: len(IMAGES)]
     got = np.asarray(augment.shift_and_flip(KEYS, IMAGES, how(shift=0, alternate=True), turns))
@@ -121,6 +163,10 @@ def test_cutout_blanks_a_square():
             np.testing.assert_array_equal(spots, np.arange(spots[0], spots[-1] + 1))
         middles.add((rows[0], columns[0]))
     assert len(middles) > 100
+    # A pixel is covered if the middle is one of 64 places around it, of which an image's corner has
+    # 5 along an axis, its middle 8.
+    covered = (got[..., 0] == 0).mean(0)
+    assert covered[8:-8, 8:-8].mean() == pytest.approx(64 / 32**2, rel=0.25)
     for none in (how(cutout=0), how(cutout=8, enabled=False)):
         np.testing.assert_array_equal(augment.cut_out(KEYS, ones, none), ones)
 

@@ -22,6 +22,8 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine import lost, processes
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.notes import Notes
+from jaxcifar.runs.result import best_epoch
+from jaxcifar.runs.saving import Saving
 from jaxcifar.training.state import Metrics, TrainState
 
 CONFIG = Config.create("cnn", dataset="shapes10")
@@ -74,6 +76,46 @@ def test_newest_two_and_those_asked_for_are_kept(tmp_path):
     with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.load(2, state_at(0)), 2)
         assert_state(checkpoints.newest(state_at(0), quiet), 5)
+
+
+def saved_by_accuracy(folder, accuracies, first=1):
+    """Save as a run does, an epoch a step, from the epoch `first` on."""
+    history = [
+        {**notes_at(1).history[0], "epoch": epoch, "val_accuracy": accuracy}
+        for epoch, accuracy in enumerate(accuracies, start=1)
+    ]
+    with opened(folder) as checkpoints:
+        saving = Saving(checkpoints, 1)
+        if first > 1:
+            saving.resumed(first - 1, history[: first - 1])
+        for step in range(first, len(accuracies) + 1):
+            saving.take(step, state_at(step), Notes(history[:step], 0.0, 2.5 * step))
+            saving.write()
+        checkpoints.wait()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_best_before_the_newest_stays_until_the_newest_is_not_alone(tmp_path, resumed):
+    """The newest is the best here; if it is damaged, the one before calls another the best."""
+    accuracies = [0.2, 0.8, 0.5, 0.4, 0.9]
+    if resumed:
+        saved_by_accuracy(tmp_path, accuracies[:4])
+        assert kept(tmp_path) == {2, 3, 4}
+    saved_by_accuracy(tmp_path, accuracies, first=5 if resumed else 1)
+    assert kept(tmp_path) == {2, 4, 5}
+    flip_a_byte(tmp_path / "5")
+    with opened(tmp_path) as checkpoints:
+        newest = checkpoints.newest(state_at(0), quiet)
+        assert int(newest.state.step) == 4
+        best = best_epoch(newest.notes.history)
+        assert best == 2
+        state = checkpoints.load(best, state_at(0)).state
+    jax.tree.map(np.testing.assert_array_equal, state, state_at(2))
+
+
+def test_a_best_that_is_left_behind_is_deleted(tmp_path):
+    saved_by_accuracy(tmp_path, [0.2, 0.8, 0.5, 0.9, 0.4, 0.3, 0.1])
+    assert kept(tmp_path) == {4, 6, 7}
 
 
 _names = st.text("[]*?{}!\\:#%~$| 'aé\n\x01", min_size=1, max_size=9).map(os.fsencode)

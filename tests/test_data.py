@@ -291,3 +291,40 @@ def test_split_is_stratified_and_fixed():
     assert len(np.unique(labels[again])) > 5  # the fixed order is a shuffled one
     with pytest.raises(UsageError, match="--val-fraction"):
         train_val_indices(labels, 0.001)
+
+
+def test_the_split_takes_the_first_of_each_class_in_a_fixed_random_order():
+    """By its definition: never the run's seed, so that all runs share the split."""
+    rng = np.random.RandomState(0)
+    labels = rng.permutation(np.repeat(np.arange(4), (37, 90, 14, 59)))  # no two classes alike
+    train, val = train_val_indices(labels, 0.3)
+    order = np.random.RandomState(2009).permutation(200)
+    expected = set()
+    for label, count in enumerate((11, 27, 4, 18)):
+        expected |= {*[i for i in order if labels[i] == label][:count]}
+    np.testing.assert_array_equal(val, [i for i in order if i in expected])
+    np.testing.assert_array_equal(train, [i for i in order if i not in expected])
+    fewer, same = train_val_indices(labels, 0.3, train_examples=50)
+    np.testing.assert_array_equal(fewer, train[:50])
+    np.testing.assert_array_equal(same, val)  # so that runs on fewer images are judged alike
+    everything, nothing = train_val_indices(labels, 0.0)
+    np.testing.assert_array_equal(everything, order)
+    assert len(nothing) == 0
+
+
+def test_classes_of_the_catalogue_have_their_published_names():
+    """In the order of their labels, as https://www.cs.toronto.edu/~kriz/cifar.html lists them."""
+    published = "airplane automobile bird cat deer dog frog horse ship truck"
+    assert catalog.CIFAR10.class_names == tuple(published.split())
+    # The first and the last in alphabetical order, which is that of the labels.
+    hundred = catalog.CIFAR100.class_names
+    assert hundred == tuple(sorted(hundred)) and len(set(hundred)) == 100
+    assert (hundred[0], hundred[99]) == ("apple", "worm")
+    assert catalog.SHAPES10.class_names == shapes10_draw.CLASS_NAMES
+
+
+def test_a_data_set_of_other_content_is_refused_by_split(tiny_records, tiny_entry):
+    catalog.check_content(tiny_records, tiny_entry, "here")
+    swapped = {"train": tiny_records["test"], "test": tiny_records["train"]}
+    with pytest.raises(RunError, match=r"here: train split .*20 images.*test split .*100 images"):
+        catalog.check_content(swapped, tiny_entry, "here")

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -19,12 +20,13 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report import write_report
 from jaxcifar.report.reading import read_records
-from jaxcifar.runs import saving
+from jaxcifar.runs import crew, saving
+from jaxcifar.runs import run as run_module
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.hyperparameters import make_hyperparameters
-from jaxcifar.runs.setup import make_program
+from jaxcifar.runs.setup import Setup, make_program
 from jaxcifar.runs.task import Task
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
@@ -129,6 +131,32 @@ def test_interrupted_at_a_step_and_resumed(finished, tmp_path, easy_dataset, ste
     assert not (tmp_path / "result.json").exists()
     train(tmp_path, easy_dataset)
     assert_same_run(finished[0], tmp_path, easy_dataset)
+
+
+@pytest.mark.parametrize("step", [5, 6, 8])
+def test_the_seconds_before_a_stop_count(tmp_path, easy_dataset, monkeypatch, step):
+    """By a clock that goes a second for each step trained, and a day between two calls."""
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    train_steps = Setup.train_steps.fget
+
+    def slowly(self):
+        def one(*arguments):
+            clock.now += 1
+            return train_steps(self)(*arguments)
+
+        return one
+
+    monkeypatch.setattr(Setup, "train_steps", property(slowly))
+    for module in (crew, run_module):
+        monkeypatch.setattr(module, "time", clock)
+    with pytest.raises(Interrupted):
+        train(tmp_path, easy_dataset, stopper=stopped_after(step))
+    clock.now += 86_400
+    result = train(tmp_path, easy_dataset)
+    assert [row["seconds"] for row in rows(tmp_path)] == [4, 4, 4]
+    assert [row["images_per_second"] for row in rows(tmp_path)] == [32, 32, 32]
+    assert result["wall_seconds"] == 12
 
 
 def test_a_failure_after_the_metrics_were_written(finished, tmp_path, easy_dataset, monkeypatch):

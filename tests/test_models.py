@@ -22,7 +22,15 @@ from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.models import check_model, create_model
 from jaxcifar.models.gradients import gelu, relu
-from jaxcifar.models.layers import BatchNorm, Conv, Dense, MaxBlurPool, MaxPool, mean_of_windows
+from jaxcifar.models.layers import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    MaxBlurPool,
+    MaxPool,
+    mean_of_windows,
+)
 from jaxcifar.models.pools import max_pool, pair_maxima
 from jaxcifar.models.summary import summarize
 
@@ -332,6 +340,29 @@ def test_gelu_and_its_gradient_are_those_of_the_normal_distribution():
     assert_near(vjp(jnp.full(x.shape, 2.0))[0], 2 * np.asarray(slopes), 2 * error)
 
 
+@pytest.mark.parametrize("rate", [0.2, 0.7])
+def test_dropout_zeroes_a_part_and_scales_the_rest_up(rate):
+    """The part by the binomial distribution, drawn anew for each example and each key."""
+    ones, layer = jnp.ones((64, 1000)), Dropout(rate)
+    got, other = (
+        np.asarray(layer.apply({}, ones, train=True, rngs={"dropout": jax.random.key(key)}))
+        for key in (0, 1)
+    )
+    dropped = got == 0
+    deviation = np.sqrt(rate * (1 - rate) / dropped.size)
+    assert abs(dropped.mean() - rate) < 5 * deviation
+    np.testing.assert_allclose(got[~dropped], 1 / (1 - rate), rtol=1e-6)
+    same = (1 - rate) ** 2 + rate**2  # of two places, drawn apart
+    for one, another in ((got[0], got[1]), (got, other)):
+        assert abs(((one == 0) == (another == 0)).mean() - same) < 5 / np.sqrt(one.size)
+    np.testing.assert_array_equal(layer.apply({}, ones, train=False), ones)
+
+
+def test_the_configs_dropout_is_the_networks():
+    for rate in (0.0, 0.3):
+        assert create_model(Config.create("cnn", dropout=rate), 10).dropout == rate
+
+
 def test_dropout_acts_in_training_only():
     model = create_model(Config.create("cnn"), 10).clone(widths=(4,), hidden=16)
     x = np.random.RandomState(0).rand(8, 32, 32, 3)
@@ -343,6 +374,9 @@ def test_dropout_acts_in_training_only():
         return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)[0]
 
     assert not np.allclose(logits(jax.random.key(1)), logits(jax.random.key(2)))
+    without = model.clone(dropout=0.0)
+    evaluated = (m.apply(variables, x, train=False) for m in (model, without))
+    np.testing.assert_array_equal(*evaluated)
 
 
 @pytest.mark.parametrize(

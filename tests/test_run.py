@@ -63,12 +63,46 @@ def test_a_run_names_its_data_and_result(whole):
     assert output.count("epoch 8/8") == 1
 
 
+def test_the_last_lines_are_the_result(whole):
+    """All of them, in this order, at the end; that the figures are right is in test_figures.py."""
+    path, output = whole
+    result = json.loads((path / "result.json").read_text())
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    text = " ".join(output.split())
+    last = text.rpartition("time spent")[2]
+    parts = (
+        f"test accuracy {result['test_accuracy']:.2%} on shapes10",
+        f"with flips {result['test_accuracy_flip']:.2%}, ",
+        f"chosen epoch {best['epoch']}, validation accuracy {best['val_accuracy']:.2%} ",
+        f"last epoch {result['last_epoch']['test_accuracy']:.2%} after epoch 8 ",
+        f"time {result['wall_seconds']:,.0f} s, {result['images_per_second']:,.0f} images/s on ",
+        "files result.json, ",
+    )
+    places = [last.index(part) for part in parts]
+    assert places == sorted(places)
+    assert last.endswith(f"model.png in {path}/")
+
+
+def test_a_run_that_blows_up_is_one_line_and_exits_1(shapes_dir, tmp_path):
+    where = ("--data-dir", shapes_dir, "--run-dir", tmp_path / "run")
+    done = obeyed("run", *PLAIN, "--learning-rate", "1e30", *where)
+    words = ("the training loss became", "in epoch 1", "none yet", "try a lower --learning-rate")
+    assert_one_line_error(done, 1, *words)
+    assert "test accuracy" not in done.stdout
+    told = (tmp_path / "run" / "failure.txt").read_text().strip()
+    assert done.stderr.strip() == f"error: {told}"
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
 def test_a_finished_run_is_not_trained_again(whole):
     path, _ = whole
     before = (path / "metrics.jsonl").stat().st_mtime_ns
     done = obeyed("run", *PLAIN, "--run-dir", path)
     assert done.returncode == 0, done.stderr
     assert "finished" in done.stdout
+    result = whole[1][whole[1].index("test accuracy") :]
+    assert done.stdout.endswith(result)  # the same lines again
     assert (path / "metrics.jsonl").stat().st_mtime_ns == before
 
 

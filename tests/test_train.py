@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from itertools import combinations, pairwise
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +11,19 @@ import numpy as np
 import optax
 import pytest
 from conftest import finish, start_program
+from flax import linen as nn
+from jax.sharding import Mesh
 from rounding import assert_near, error_by_condition, error_of_sum
 from small import SMALL
 
 from jaxcifar.config import Config
+from jaxcifar.machine.sharing import AXIS
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.setup import make_program
+from jaxcifar.training import optim
 from jaxcifar.training.network import alone
 from jaxcifar.training.predicting import EVAL_BATCH
+from jaxcifar.training.program import Program
 from jaxcifar.training.state import Metrics, evaluate
 from jaxcifar.training.together import Together
 
@@ -76,6 +83,111 @@ def test_an_epoch_visits_every_image_once(easy_dataset):
         assert sorted(order) == list(range(128))
     np.testing.assert_array_equal(orders[0], orders[1])  # the same epoch
     assert not np.array_equal(orders[0], orders[2])
+
+
+class Watched:
+    """Trains a network of one layer and keeps the images that it sees, after shifts and flips.
+
+    Each of 50 images has its number in the first channel, rows and columns in the others.
+    """
+
+    EPOCHS, BATCH, STEPS = 4, 16, 3  # two images are left over in each epoch
+
+    def __init__(self):
+        rows, columns = np.mgrid[100:132, 100:132]
+        plane = np.zeros((50, 32, 32), int)
+        images = np.stack([plane + np.arange(1, 51)[:, None, None], plane + rows, plane + columns])
+        self.images = images.transpose(1, 2, 3, 0).astype(np.uint8)
+        self.seen = []
+        self.program = Program(
+            model=OneLayer(),
+            optimizer=optim.sgd,
+            augmentation=self.watch,
+            batch_size=self.BATCH,
+            steps_per_epoch=self.STEPS,
+            mesh=Mesh(np.asarray(jax.devices()[:1]), (AXIS,)),
+            axis=AXIS,
+        )
+
+    def watch(self, key, images):
+        jax.debug.callback(lambda pixels: self.seen.append(np.asarray(pixels)), images)
+        return images
+
+    def epochs(self, **settings):
+        """The images of each epoch `[48, 32, 32, 3]`, in the order of training."""
+        config = Config.create(
+            "cnn", epochs=self.EPOCHS, batch_size=self.BATCH, optimizer="sgd", **settings
+        )
+        statistics = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
+        hp = make_hyperparameters(config, statistics, self.STEPS)
+        together, labels = Together(self.program, 1), np.arange(50, dtype=np.int32) % 10
+        data = jax.device_put((self.images, labels), self.program.replicated)
+        states, hps = together.join([(self.program.init(hp, self.images), hp)])
+        self.seen.clear()
+        for step in range(self.EPOCHS * self.STEPS):
+            order = together.join([self.program.epoch_order(hp, np.int32(step), 50)])
+            states, _ = together.train_steps(states, hps, *data, order, np.int32(1))
+            jax.block_until_ready(states)
+            jax.effects_barrier()
+        pixels = np.round(255 * np.asarray(self.seen)).astype(int)
+        return pixels.reshape(self.EPOCHS, self.STEPS * self.BATCH, 32, 32, 3)
+
+    def draws(self, **settings):
+        """Of each epoch: image -> whether it was flipped, and the corner of its window."""
+        return [
+            {image[16, 16, 0]: seen_from(image) for image in epoch}
+            for epoch in self.epochs(**settings)
+        ]
+
+
+def seen_from(image):
+    """Flipped or not, top, left, by the pixels in the middle, which no shift takes away."""
+    _, row, column = image[16, 16]
+    flipped = image[16, 17, 2] < column
+    return flipped, row - 116, (115 - column if flipped else column - 116)
+
+
+class OneLayer(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(10)(x.mean((1, 2)))
+
+
+@pytest.fixture(scope="module")
+def watched():
+    return Watched()
+
+
+def test_no_two_epochs_nor_two_seeds_show_the_same_images_alike(watched):
+    """Another order, other images left over, other shifts and flips of each image."""
+    shown = [draws for seed in (0, 1) for draws in watched.draws(seed=seed)]
+    left_over = {frozenset(range(1, 51)).difference(draws) for draws in shown}
+    assert all(len(left) == 2 for left in left_over)
+    assert len(left_over) > 4
+    assert len({tuple(draws) for draws in shown}) == len(shown)
+    for one, other in combinations(shown, 2):
+        both = one.keys() & other.keys()
+        alike = sum(one[image] == other[image] for image in both)
+        assert alike < 10  # of 46 to 48, one in 162 by chance
+        flips = sum(one[image][0] == other[image][0] for image in both)
+        assert 5 < flips < 42  # half of them by chance, five deviations away at most
+
+
+def test_alternate_flips_show_each_image_from_the_other_side_in_the_next_epoch(watched):
+    settings = {"flip": "alternate", "shift": 0}
+    shown, others = (watched.draws(seed=seed, **settings) for seed in (0, 1))
+    for one, following in pairwise(shown):
+        for image in one.keys() & following.keys():
+            assert one[image][0] != following[image][0]
+    assert all(draw[1:] == (0, 0) for draws in shown for draw in draws.values())
+    same = sum(shown[0][i] == others[0][i] for i in shown[0].keys() & others[0].keys())
+    assert 5 < same < 42  # the seed says which are flipped first
+
+
+def test_without_augmentation_the_images_are_trained_on_as_they_are(watched):
+    for epoch in watched.epochs(augment=False):
+        numbers = epoch[:, 16, 16, 0]
+        np.testing.assert_array_equal(epoch, watched.images[numbers - 1])
 
 
 def test_one_dispatch_for_an_epoch_gives_the_same_state(trained, easy_dataset):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,20 +17,12 @@ from jaxcifar.runs.pace import COMPILING, STARTING, TEST_PASSES, TESTING, TRAINI
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
-from jaxcifar.runs.task import Task
+from jaxcifar.runs.task import Outcome
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 _CPU_IMAGES = 512  # trained at a time on a CPU: a second or two, seven with ResNet-18
-
-
-class Outcome(NamedTuple):
-    """How a task ended: with the content of its `result.json`, or with an error."""
-
-    task: Task
-    result: dict[str, Any] | None = None
-    error: Exception | None = None
 
 
 def dispatches(steps: int, program: Program) -> list[int]:
@@ -148,6 +140,9 @@ class _Crew:
         for count in dispatches(left, self._setup.program):
             overdue = time.monotonic() - saved > _AUTOSAVE_SECONDS
             stop, save = processes.agree(self._stop.is_set(), overdue)
+            if stop or save:  # the steps in flight are saved, and so must be their seconds
+                jax.block_until_ready(running)
+                last = _count_seconds(at_work, last)
             if stop:
                 self._interrupt()
             if save:
@@ -163,10 +158,7 @@ class _Crew:
             if not waited:
                 continue
             losses = np.asarray(waited["loss"])[[slot for slot, _ in self._at_work]]
-            now = time.monotonic()
-            for run in at_work:
-                run.epoch_seconds += now - last
-            last = now
+            last = _count_seconds(at_work, last)
             steps = dispatched - (count if left else 0) - counted
             counted += steps
             self._progress.show(at_work, steps * self._setup.program.batch_size, losses)
@@ -248,3 +240,11 @@ class _Crew:
         """Let go of all folders."""
         for _, run in self._at_work:
             run.close()
+
+
+def _count_seconds(runs: Iterable[Run], since: float) -> float:
+    """Add the seconds since a moment to the current epoch of each run; return the moment now."""
+    now = time.monotonic()
+    for run in runs:
+        run.epoch_seconds += now - since
+    return now
