@@ -113,16 +113,18 @@ class Watched:
         jax.debug.callback(lambda pixels: self.seen.append(np.asarray(pixels)), images)
         return images
 
-    def epochs(self, **settings):
-        """The images of each epoch `[48, 32, 32, 3]`, in the order of training."""
+    def train(self, images=None, **settings):
+        """The images of each epoch, and the weights before and after all of them."""
+        images = self.images if images is None else images
         config = Config.create(
             "cnn", epochs=self.EPOCHS, batch_size=self.BATCH, optimizer="sgd", **settings
         )
-        statistics = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
+        statistics = SimpleNamespace(mean=np.full(3, 128 / 255), std=np.full(3, 0.25))
         hp = make_hyperparameters(config, statistics, self.STEPS)
         together, labels = Together(self.program, 1), np.arange(50, dtype=np.int32) % 10
-        data = jax.device_put((self.images, labels), self.program.replicated)
-        states, hps = together.join([(self.program.init(hp, self.images), hp)])
+        data = jax.device_put((images, labels), self.program.replicated)
+        start = self.program.init(hp, images)
+        states, hps = together.join([(start, hp)])
         self.seen.clear()
         for step in range(self.EPOCHS * self.STEPS):
             order = together.join([self.program.epoch_order(hp, np.int32(step), 50)])
@@ -130,14 +132,14 @@ class Watched:
             jax.block_until_ready(states)
             jax.effects_barrier()
         pixels = np.round(255 * np.asarray(self.seen)).astype(int)
-        return pixels.reshape(self.EPOCHS, self.STEPS * self.BATCH, 32, 32, 3)
+        shape = self.EPOCHS, self.STEPS * self.BATCH, 32, 32, 3
+        [end] = together.split(states)
+        return pixels.reshape(shape), start.params, end.params
 
     def draws(self, **settings):
         """Of each epoch: image -> whether it was flipped, and the corner of its window."""
-        return [
-            {image[16, 16, 0]: seen_from(image) for image in epoch}
-            for epoch in self.epochs(**settings)
-        ]
+        epochs, _, _ = self.train(**settings)
+        return [{image[16, 16, 0]: seen_from(image) for image in epoch} for epoch in epochs]
 
 
 def seen_from(image):
@@ -185,9 +187,20 @@ def test_alternate_flips_show_each_image_from_the_other_side_in_the_next_epoch(w
 
 
 def test_without_augmentation_the_images_are_trained_on_as_they_are(watched):
-    for epoch in watched.epochs(augment=False):
+    epochs, _, _ = watched.train(augment=False)
+    for epoch in epochs:
         numbers = epoch[:, 16, 16, 0]
         np.testing.assert_array_equal(epoch, watched.images[numbers - 1])
+
+
+def test_what_is_cut_out_becomes_the_mean_of_the_pixels(watched):
+    """Of images that are that mean all over, nothing can be seen, and no kernel has a gradient."""
+    grey, white = (np.full((50, 32, 32, 3), value, np.uint8) for value in (128, 255))
+    settings = {"cutout": 16, "learning_rate": 1.0, "border": "reflect"}
+    for images, learns in ((grey, False), (white, True)):
+        _, start, end = watched.train(images, **settings)
+        moved = np.abs(np.subtract(end["Dense_0"]["kernel"], start["Dense_0"]["kernel"])).max()
+        assert (moved > 0.2) == learns, moved
 
 
 def test_one_dispatch_for_an_epoch_gives_the_same_state(trained, easy_dataset):
