@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from itertools import combinations, pairwise
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from small import SMALL
 
 from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
+from jaxcifar.models.layers import Dropout
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.setup import make_program
 from jaxcifar.training import optim
@@ -98,9 +100,9 @@ class Watched:
         plane = np.zeros((50, 32, 32), int)
         images = np.stack([plane + np.arange(1, 51)[:, None, None], plane + rows, plane + columns])
         self.images = images.transpose(1, 2, 3, 0).astype(np.uint8)
-        self.seen = []
+        self.seen, self.kept = [], []
         self.program = Program(
-            model=OneLayer(),
+            model=OneLayer(self.kept.append),
             optimizer=optim.sgd,
             augmentation=self.watch,
             batch_size=self.BATCH,
@@ -126,6 +128,7 @@ class Watched:
         start = self.program.init(hp, images)
         states, hps = together.join([(start, hp)])
         self.seen.clear()
+        self.kept.clear()
         for step in range(self.EPOCHS * self.STEPS):
             order = together.join([self.program.epoch_order(hp, np.int32(step), 50)])
             states, _ = together.train_steps(states, hps, *data, order, np.int32(1))
@@ -150,8 +153,15 @@ def seen_from(image):
 
 
 class OneLayer(nn.Module):
+    """Tells what its dropout keeps of ones, which has no part in its logits."""
+
+    tell: Callable
+
     @nn.compact
     def __call__(self, x, train):
+        kept = Dropout(0.5)(jnp.ones((len(x), 64)), train)
+        if train:
+            jax.debug.callback(lambda kept: self.tell(np.asarray(kept) > 0), kept)
         return nn.Dense(10)(x.mean((1, 2)))
 
 
@@ -160,19 +170,26 @@ def watched():
     return Watched()
 
 
-def test_no_two_epochs_nor_two_seeds_show_the_same_images_alike(watched):
-    """Another order, other images left over, other shifts and flips of each image."""
+def test_each_epoch_of_each_seed_has_other_images_in_another_order(watched):
     shown = [draws for seed in (0, 1) for draws in watched.draws(seed=seed)]
     left_over = {frozenset(range(1, 51)).difference(draws) for draws in shown}
     assert all(len(left) == 2 for left in left_over)
     assert len(left_over) > 4
     assert len({tuple(draws) for draws in shown}) == len(shown)
-    for one, other in combinations(shown, 2):
-        both = one.keys() & other.keys()
-        alike = sum(one[image] == other[image] for image in both)
-        assert alike < 10  # of 46 to 48, one in 162 by chance
-        flips = sum(one[image][0] == other[image][0] for image in both)
-        assert 5 < flips < 42  # half of them by chance, five deviations away at most
+
+
+def test_each_step_of_each_seed_draws_shifts_flips_and_dropout_anew(watched):
+    """By their places in the batch, as they are drawn, and not by image."""
+    steps = []  # of both seeds: draws of each place, and what dropout keeps
+    for seed in (0, 1):
+        draws = [list(draws.values()) for draws in watched.draws(seed=seed)]
+        places = np.reshape(draws, (len(watched.kept), watched.BATCH, 3))
+        steps += zip(places, list(watched.kept), strict=True)
+    assert len(steps) == 24
+    for (one, kept), (other, kept_then) in combinations(steps, 2):
+        assert (one == other).all(-1).sum() < 6  # of 16 places, one in 162 by chance
+        same = (kept == kept_then).mean()
+        assert abs(same - 0.5) < 5 * 0.5 / np.sqrt(kept.size)  # deviations of the binomial
 
 
 def test_alternate_flips_show_each_image_from_the_other_side_in_the_next_epoch(watched):
