@@ -61,6 +61,17 @@ def test_a_larger_batch_raises_the_rate(rule, factor):
     np.testing.assert_allclose(rates, plain / factor, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("epochs", [3, 9, 11])
+def test_in_a_short_run_the_rate_rises_for_half_of_it(epochs):
+    config = Config.create(
+        epochs=epochs, batch_size=4 * 512, learning_rate=0.1, lr_scale="linear", schedule="none"
+    )
+    steps = np.arange(epochs * STEPS_PER_EPOCH)
+    rising = round(min(5, epochs / 2) * STEPS_PER_EPOCH)
+    expected = 0.1 * np.minimum(1 + 3 * steps / rising, 4)
+    np.testing.assert_allclose(learning_rates(config, STEPS_PER_EPOCH), expected, rtol=1e-6)
+
+
 def test_a_changed_recipe_changes_no_rate_of_a_run(monkeypatch):
     """Nor of one that is read from its file: the batch that its rate is meant for is in it."""
     config = Config.create(epochs=EPOCHS, batch_size=1024, lr_scale="linear")
@@ -152,6 +163,18 @@ def test_nesterov_and_biases_without_decay(nesterov):
     operations = 5 * 8  # of steps and in each of them
     for name, array in expected.items():
         assert_near(got[name], array, 2 * error_of_sum(operations, np.abs(array).max()))
+
+
+@pytest.mark.parametrize("rule", [optim.sgd, optim.adam, optim.adamw, optim.muon])
+@pytest.mark.parametrize("bias_decay", [False, True])
+def test_without_gradients_decay_alone_moves_weights_and_biases_only_if_asked_for(rule, bias_decay):
+    params = {"kernel": jnp.full((3, 4), 2.0), "bias": jnp.full(4, 2.0)}
+    rule = rule(0.1, 0.8, 0.05, jnp.asarray(bias_decay))
+    grads = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = rule.update(grads, rule.init(params), params)
+    assert (np.asarray(updates["kernel"]) < -0.005).all()
+    moved = np.asarray(updates["kernel"])[0] if bias_decay else np.zeros(4)
+    np.testing.assert_array_equal(updates["bias"], moved)
 
 
 def test_clipping_is_optaxs():

@@ -22,7 +22,7 @@ from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models.layers import Dropout
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.setup import make_program
-from jaxcifar.training import optim
+from jaxcifar.training import optim, predicting
 from jaxcifar.training.network import alone
 from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.program import Program
@@ -328,6 +328,38 @@ def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
     for some in (slice(0, 1), slice(3, 10), slice(EVAL_BATCH - 3, None)):
         alone = program.predict(state.variables, hp, images[some])
         assert_near(alone, together[some], 2 * error[some])
+
+
+class OneConvolution(nn.Module):
+    """A dilated convolution is left to XLA, and is not put into loops on a CPU."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(10)(nn.Conv(5, (4, 4), strides=4, kernel_dilation=2)(x).mean((1, 2)))
+
+
+def test_chunks_of_a_network_without_loops_are_put_together_in_order(monkeypatch, watched):
+    monkeypatch.setattr(predicting, "EVAL_BATCH", 16)  # four chunks of the 50 images
+    program = dataclasses.replace(watched.program, model=OneConvolution(), identity=None)
+    assert not program.looped
+    config = Config.create("cnn", batch_size=16, optimizer="sgd")
+    mean, std = np.float32([0.3, 0.5, 0.4]), np.float32([0.2, 0.3, 0.25])
+    hp = make_hyperparameters(config, SimpleNamespace(mean=mean, std=std), 3)
+    images = np.random.RandomState(0).randint(0, 256, (50, 32, 32, 3)).astype(np.uint8)
+    variables = program.init(hp, images).variables
+    pixels = (images / 255 - mean) / std
+    expected = program.model.apply(variables, np.float32(pixels), train=False)
+    got = program.predict(variables, hp, images)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(np.diff(expected, axis=0)).max(-1).min() > 1e-3  # one for another would be seen
+
+
+def test_pixels_are_normalised_or_left_as_they_are():
+    mean, std = np.float32([0.3, 0.5, 0.4]), np.float32([0.2, 0.3, 0.25])
+    for normalize, expected in ((True, (mean, std)), (False, (np.zeros(3), np.ones(3)))):
+        config = Config.create("cnn", normalize=normalize)
+        hp = make_hyperparameters(config, SimpleNamespace(mean=mean, std=std), 3)
+        np.testing.assert_array_equal((hp.mean, hp.std), expected)
 
 
 def test_metrics_against_numpy():
