@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,12 @@ _LONG = (
     "processes", "parity", "ablation", "your_own", "real", "convert", "train", "adapt", "notebook",
     "hostile", "run", "weights", "conduct", "screen", "together",
 )  # fmt: skip
+
+
+def pytest_configure(config):
+    # In the background of a script SIGINT is ignored, also by all commands that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
