@@ -1,0 +1,17 @@
+"""How the steps of an epoch are handed to the devices: how many at a time."""
+
+from jaxcifar.training.program import Program
+
+_CPU_IMAGES = 512  # trained at a time on a CPU: a second or two, seven with ResNet-18
+
+
+def dispatches(steps: int, program: Program) -> list[int]:
+    """How many steps to train at a time.
+
+    An accelerator gets an epoch as one. A CPU would keep the user waiting for minutes. A program
+    without loops trains one.
+    """
+    on_cpu = program.mesh.devices.flat[0].platform == "cpu"
+    most = max(1, _CPU_IMAGES // program.batch_size) if on_cpu else steps
+    most = most if program.looped else 1
+    return [min(most, steps - first) for first in range(0, steps, most)]
