@@ -159,6 +159,19 @@ def test_at_once_a_failed_run_leaves_the_other_as_it_is(run, alone, tmp_path):
     assert numbers(tmp_path / "both" / "seed0")[1]["test_loss"] == pytest.approx(expected, rel=0.05)
 
 
+def test_a_failed_row_is_tried_again_if_it_is_forced(run, tmp_path):
+    one = study(both={})
+    [task] = plan(one, None, [0], tmp_path, [])
+    task.path.mkdir(parents=True)
+    (task.path / "config.json").write_text(task.config.to_json())
+    (task.path / "failure.txt").write_text("the loss became nan")
+    [outcome] = run(one, tmp_path)
+    assert isinstance(outcome.error, DivergedError)
+    [outcome] = run(one, tmp_path, force=["both"])
+    assert outcome.error is None
+    assert not (task.path / "failure.txt").exists()
+
+
 def fill_memory():
     """Ask XLA for more than any machine has."""
     return jnp.ones(10**17)

@@ -417,6 +417,14 @@ def test_a_row_that_fails_now_is_counted_among_this_shards_runs(
     assert "\nmiddle seed 5: training: out of memory, 9 GB could not be allocated\n" in out
 
 
+def test_a_study_with_a_damaged_row_exits_1(tmp_path):
+    folder = invented.write_study(tmp_path / "s", rows=["longer", "plain"])
+    (folder / "plain" / "seed1" / "result.json").write_text("[")
+    done = command_of(folder, tmp_path, ["plain"], RUNS["plain"])
+    assert_one_line_error(done, 1, "1 of 2 runs can't be read (plain seed 1)", "--force")
+    assert "left out: plain/seed1: result.json" in done.stdout
+
+
 # `compare`.
 
 
