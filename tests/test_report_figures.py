@@ -93,6 +93,11 @@ def test_in_the_fixture_all_that_could_be_mixed_up_differs():
     leaders = {what: max(ROWS, key=value) for what, value in best.items()}
     assert leaders.pop("mean") == "winner"
     assert "winner" not in leaders.values()
+    assert (
+        max(RUNS["winner"], key=lambda seed: RUNS["winner"][seed].test) != 5
+    )  # best on validation
+    curve = np.mean([run.val for run in RUNS["winner"].values()], 0)
+    assert curve[1] > 0.9 * curve[-1] and curve[1] < 0.9 * max(curve)
     runs = [run for seeds in RUNS.values() for run in seeds.values()]
     assert all(1 < run.chosen < len(run.val) for run in runs)
     for run in runs:
