@@ -23,7 +23,7 @@ from experiments.ranking import show
 from jaxcifar.errors import OutOfMemoryError
 from jaxcifar.report import findings, statistics
 from jaxcifar.report.reading import read_records, read_run
-from jaxcifar.runs.crew import Outcome
+from jaxcifar.runs.task import Outcome
 
 ROWS = list(RUNS)  # as the study lists them
 BY_VALIDATION = ["winner", "middle", "tester", "longer", "plain"]

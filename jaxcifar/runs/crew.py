@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,18 +18,10 @@ from jaxcifar.runs.pace import COMPILING, STARTING, TEST_PASSES, TESTING, TRAINI
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
-from jaxcifar.runs.task import Task
+from jaxcifar.runs.task import Outcome
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
-
-
-class Outcome(NamedTuple):
-    """How a task ended: with the content of its `result.json`, or with an error."""
-
-    task: Task
-    result: dict[str, Any] | None = None
-    error: Exception | None = None
 
 
 def fit_all(

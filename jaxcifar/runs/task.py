@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from jaxcifar.config import WEIGHTS, Config
 from jaxcifar.errors import UsageError
@@ -32,6 +33,14 @@ class Task:
     keep_best: bool = False
     tensorboard: bool = False
     scratch: Path | None = None
+
+
+class Outcome(NamedTuple):
+    """How a task ended: with the content of its `result.json`, or with an error."""
+
+    task: Task
+    result: dict[str, Any] | None = None
+    error: Exception | None = None
 
 
 def run_inside(path: Path) -> str:

@@ -17,13 +17,13 @@ from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
-from jaxcifar.runs.crew import Outcome, fit_all
+from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.pace import STARTING
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
-from jaxcifar.runs.task import Task
+from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.tensorboard import write_events_of
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
