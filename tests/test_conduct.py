@@ -174,7 +174,7 @@ def test_a_failed_row_is_tried_again_if_it_is_forced(run, tmp_path):
 
 def fill_memory():
     """Ask XLA for more than any machine has."""
-    return jnp.ones(10**17)
+    return jax.block_until_ready(jnp.ones(10**17))  # or who waits for it would be told
 
 
 def make_memory_short(monkeypatch, where):
