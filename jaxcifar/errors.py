@@ -27,6 +27,10 @@ class BusyError(RunError):
     """Another process is at work in a folder."""
 
 
+class OutOfMemoryError(RunError):
+    """What was asked for does not fit into memory, here and now."""
+
+
 class DivergedError(RunError):
     """The loss became infinite or not a number; the same run will end there again."""
 

@@ -16,7 +16,7 @@ from hostile.worker import Worker
 from small import easy_dataset, entry_of, random_records
 
 from jaxcifar.machine.xla_flags import is_known
-from jaxcifar.runs import crew
+from jaxcifar.runs import dispatches
 
 # Programs are compiled once for all tests and all the commands that they start, data sets prepared
 # once for all workers: they inherit what the first process sets.
@@ -89,7 +89,7 @@ def _easy_dataset():
 def step_by_step():
     """Trains a step a dispatch, to be stopped after any."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crew, "_CPU_IMAGES", 1)
+        patch.setattr(dispatches, "_CPU_IMAGES", 1)
         yield
 
 

@@ -24,7 +24,7 @@ from jaxcifar.config import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models.adapt import adapted
 from jaxcifar.models.layers import Conv
-from jaxcifar.runs.crew import dispatches
+from jaxcifar.runs.dispatches import dispatches
 from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.training import network
 from jaxcifar.training.augment import unchanged

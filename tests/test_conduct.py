@@ -8,15 +8,17 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 from conftest import stopped_after
 from rich.console import Console
 from small import SMALL
 
-from jaxcifar.errors import DivergedError, UsageError
+from jaxcifar.errors import DivergedError, OutOfMemoryError, UsageError
 from jaxcifar.machine.compilations import count_compilations
 from jaxcifar.machine.files import locked
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs import crew, setup
 from jaxcifar.studies.conduct import conduct, plan, record
 from jaxcifar.studies.study import Study
 
@@ -155,6 +157,94 @@ def test_at_once_a_failed_run_leaves_the_other_as_it_is(run, alone, tmp_path):
     assert isinstance(errors["wild seed 0"], DivergedError)
     expected = numbers(alone[0] / "both" / "seed0")[1]["test_loss"]
     assert numbers(tmp_path / "both" / "seed0")[1]["test_loss"] == pytest.approx(expected, rel=0.05)
+
+
+def test_a_failed_row_is_tried_again_if_it_is_forced(run, tmp_path):
+    one = study(both={})
+    [task] = plan(one, None, [0], tmp_path, [])
+    task.path.mkdir(parents=True)
+    (task.path / "config.json").write_text(task.config.to_json())
+    (task.path / "failure.txt").write_text("the loss became nan")
+    [outcome] = run(one, tmp_path)
+    assert isinstance(outcome.error, DivergedError)
+    [outcome] = run(one, tmp_path, force=["both"])
+    assert outcome.error is None
+    assert not (task.path / "failure.txt").exists()
+
+
+def fill_memory():
+    """Ask XLA for more than any machine has."""
+    return jax.block_until_ready(jnp.ones(10**17))  # or who waits for it would be told
+
+
+def make_memory_short(monkeypatch, where):
+    """Let memory be short for batches of 16, where runs are set up, compiled or trained."""
+    create, dispatch = setup.Setup.create, crew._Crew._dispatch
+
+    def create_or_fail(config, *arguments):
+        return fill_memory() if config.batch_size == 16 else create(config, *arguments)
+
+    def check_or_fail(compiled, devices, what, say):
+        if what.endswith("--batch-size 16"):
+            raise OutOfMemoryError(f"{what} takes 10 GB of memory, and A100 has 9 GB")
+
+    def dispatch_or_fail(self, *arguments):
+        small = self._setup.program.batch_size == 16
+        return fill_memory() if small else dispatch(self, *arguments)
+
+    if where == "setting up":
+        monkeypatch.setattr(setup.Setup, "create", create_or_fail)
+    elif where == "compiling":
+        monkeypatch.setattr(setup, "check_memory", check_or_fail)
+    else:
+        monkeypatch.setattr(crew._Crew, "_dispatch", dispatch_or_fail)
+
+
+@pytest.mark.parametrize("where", ["setting up", "compiling", "training"])
+def test_a_row_that_does_not_fit_into_memory_does_not_stop_the_others(
+    run, alone, tmp_path, monkeypatch, where
+):
+    table = study(small={"batch_size": 16}, last={})
+    with monkeypatch.context() as patch:
+        make_memory_short(patch, where)
+        outcomes = run(table, tmp_path, seeds=(0, 1))
+    errors = {outcome.task.name: outcome.error for outcome in outcomes}
+    assert {name: type(error) for name, error in errors.items()} == {
+        "small seed 0": OutOfMemoryError,
+        "small seed 1": OutOfMemoryError,
+        "last seed 0": type(None),
+        "last seed 1": type(None),
+    }
+    assert numbers(tmp_path / "last" / "seed0") == numbers(alone[0] / "both" / "seed0")
+    assert not list((tmp_path / "small").rglob("result.json"))
+    assert not list((tmp_path / "small").rglob("failure.txt"))  # with more memory it may fit
+
+
+def test_what_did_not_fit_is_tried_again(run, tmp_path, monkeypatch):
+    table = study(small={"batch_size": 16})
+    with monkeypatch.context() as patch:
+        make_memory_short(patch, "training")
+        [outcome] = run(table, tmp_path)
+    assert "out of memory" in str(outcome.error)
+    [outcome] = run(table, tmp_path)
+    assert outcome.error is None
+    assert (tmp_path / "small" / "seed0" / "result.json").exists()
+
+
+def test_at_once_those_that_wait_get_the_slots_of_those_that_did_not_fit(
+    run, two_at_once, tmp_path, monkeypatch
+):
+    dispatch = crew._Crew._dispatch
+
+    def dispatch_or_fail(self, at_work, advance):
+        named = [run.task.name for run in at_work]
+        return fill_memory() if "plain seed 0" in named else dispatch(self, at_work, advance)
+
+    monkeypatch.setattr(crew._Crew, "_dispatch", dispatch_or_fail)
+    outcomes = run(THREE, tmp_path, at_once=2)
+    failed = [outcome.task.name for outcome in outcomes if outcome.error]
+    assert failed == ["plain seed 0", "norm seed 0"]  # a step trains both
+    assert numbers(tmp_path / "both" / "seed0") == numbers(two_at_once / "both" / "seed0")
 
 
 @pytest.mark.parametrize("at_once", [1, 2])

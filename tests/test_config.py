@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from experiments.options import reference_default
 from experiments.run import parse
 from jaxcifar.config import Config
 from jaxcifar.errors import UsageError
@@ -95,3 +96,36 @@ def test_run_names_tell_configs_apart():
 def test_what_a_configs_file_would_not_give_back_is_refused(value):
     with pytest.raises(UsageError, match="--arch-args"):
         Config.create("cnn", arch_args={"hidden": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("epochs", "100 for cnn, 50 for resnet18, 11 for fastnet"),
+        ("optimizer", "adam for cnn, sgd for resnet18, muon for fastnet"),
+        ("weight_decay", "0 for cnn, 0.0005 for resnet18, 0.0025 for fastnet"),
+        ("momentum", "0.9; 0.6 for fastnet"),
+        ("normalize", "yes"),
+        ("arch", "resnet18"),
+    ],
+)
+def test_help_tells_the_default_of_each_network(name, told):
+    assert reference_default(name) == told
+    if name in ("epochs", "momentum"):
+        values = {arch: getattr(Config.create(arch), name) for arch in ("cnn", "fastnet")}
+        assert values == {"epochs": {"cnn": 100, "fastnet": 11},
+                          "momentum": {"cnn": 0.9, "fastnet": 0.6}}[name]  # fmt: skip
+
+
+def test_a_networks_arguments_are_read_as_python_values():
+    words = ["widths=16,32", "one=8,", "deep=true", "rate=0.5", "norm=layer", "none=None"]
+    given, _ = parse(["--arch", "cnn", "--arch-args", *words])
+    assert given["arch_args"] == {
+        "widths": (16, 32),
+        "one": (8,),
+        "deep": True,
+        "rate": 0.5,
+        "norm": "layer",
+        "none": None,
+    }
+    assert [type(given["arch_args"][name]) for name in ("deep", "rate")] == [bool, float]

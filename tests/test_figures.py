@@ -26,7 +26,7 @@ from experiments.run import show
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset
 from jaxcifar.models import create_model
-from jaxcifar.runs import crew, setup
+from jaxcifar.runs import crew, dispatches, setup
 from jaxcifar.runs import run as run_module
 from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.progress import TrainProgress
@@ -171,8 +171,8 @@ def watch(patch, seen, clock, compiling):
     patch.setattr(Program, "predict", slow_predict)
     patch.setattr(Together, "compiled", slowly_compiled)
     patch.setattr(predicting, "EVAL_BATCH", AT_A_TIME)
-    patch.setattr(crew, "_CPU_IMAGES", 1)  # a step at a time
-    for module in (crew, run_module):
+    patch.setattr(dispatches, "_CPU_IMAGES", 1)  # a step at a time
+    for module in (crew, dispatches, run_module):
         patch.setattr(module, "time", clock)
     patch.setattr(setup, "time", compiling)
 

@@ -3,6 +3,7 @@
 import threading
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ TOO_MANY = 10**17  # more than a system that overcommits memory gives
 
 def fill_memory(*arguments, **options):
     """Ask XLA for more than any machine has."""
-    return jnp.ones(TOO_MANY)
+    return jax.block_until_ready(jnp.ones(TOO_MANY))  # or who waits for it would be told
 
 
 @pytest.mark.parametrize("ask", [fill_memory, lambda: np.ones(TOO_MANY), lambda: bytearray(2**62)])

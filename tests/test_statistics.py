@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxcifar.report import wording
 from jaxcifar.report.statistics import Difference, Distance, Sample, epochs_to_share
 
 
@@ -122,3 +123,14 @@ def test_a_distance_of_one_row_is_judged_as_its_difference_is():
 def test_the_epoch_that_reaches_a_share():
     assert epochs_to_share([0.1, 0.71, 0.73, 0.8], 0.9) == 3
     assert epochs_to_share([0.8, 0.8], 0.9) == 1
+
+
+@pytest.mark.parametrize(
+    ("deviations", "written"),
+    [(1.9620, "p = 0.049"), (1.9599, "p = 0.050"), (3.2910, "p < 0.001"), (3.2900, "p = 0.001")],
+)
+def test_p_values_are_written_on_the_side_of_the_level_where_they_lie(deviations, written):
+    """By a table of the normal distribution: 0.04976, 0.05001, 0.00099833 and 0.0010019."""
+    difference = Difference(deviations, 1.0, math.inf, by_seeds=False)
+    assert wording.p_value(difference) == written
+    assert difference.can_be_told == (written != "p = 0.050")

@@ -173,3 +173,46 @@ def test_bad_options_are_one_line_and_exit_2(arguments, words, tmp_path):
     done = obeyed("ablation", *arguments, "--out", str(tmp_path / "out"))
     assert_one_line_error(done, 2, *words)
     assert not (tmp_path / "out").exists()
+
+
+TWO = {
+    "config": {"arch": "cnn", "arch_args": {"widths": [4], "hidden": 8}, "epochs": 3},
+    "rows": {"narrow": {"arch_args": {"hidden": 2}}, "plain": {}, "other": {"arch": "resnet18"}},
+}
+
+
+def test_all_rows_of_a_seed_come_before_the_next_seed(tmp_path):
+    tasks = plan(Study.from_dict(TWO), ["plain", "narrow"], [7, 3, 7], tmp_path, ["plain"])
+    assert [(task.name, task.path.relative_to(tmp_path), task.overwrite) for task in tasks] == [
+        ("narrow seed 7", Path("narrow/seed7"), False),
+        ("plain seed 7", Path("plain/seed7"), True),
+        ("narrow seed 3", Path("narrow/seed3"), False),
+        ("plain seed 3", Path("plain/seed3"), True),
+    ]
+    assert [task.config.seed for task in tasks] == [7, 7, 3, 3]
+
+
+def test_a_row_changes_a_networks_arguments_one_by_one():
+    study = Study.from_dict(TWO)
+    arguments = {row.name: dict(study.config_of(row, 0).arch_args) for row in study.rows}
+    assert arguments == {
+        "narrow": {"widths": (4,), "hidden": 2},
+        "plain": {"widths": (4,), "hidden": 8},
+        "other": {},  # those are of another network
+    }
+
+
+def test_a_folder_keeps_to_the_rows_that_it_was_begun_with(tmp_path):
+    record(Study.from_dict(TWO), tmp_path)
+    longer = {**TWO, "config": {**TWO["config"], "epochs": 4}}
+    wider = {**TWO, "rows": {**TWO["rows"], "narrow": {"arch_args": {"hidden": 3}}}}
+    fewer = {**TWO, "rows": {"narrow": TWO["rows"]["narrow"], "plain": {}}}
+    for said, words in (
+        (longer, "epochs 3 there, 4 asked for"),
+        (wider, "with another row narrow"),
+        (fewer, "with another row other"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            plan(Study.from_dict(said), None, [0], tmp_path, [])
+    more = {**TWO, "title": "New", "rows": {**TWO["rows"], "new": {"epochs": 9}}}
+    assert len(plan(Study.from_dict(more), None, [0], tmp_path, [])) == 4

@@ -20,7 +20,7 @@ from jaxcifar.machine.environment import use_cpu_cores
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.models import create_model
 from jaxcifar.models.fastnet import whitening_kernel
-from jaxcifar.runs.crew import dispatches
+from jaxcifar.runs.dispatches import dispatches
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jaxcifar.errors import RunError
+from jaxcifar.errors import OutOfMemoryError
 from jaxcifar.machine.failures import memory_shortage
 from jaxcifar.machine.system import available_memory
 from jaxcifar.machine.terminal import gigabytes
@@ -22,14 +22,14 @@ def report_memory_shortage(what: str, remedy: str) -> Iterator[None]:
       remedy: what the user can do, for the message.
 
     Raises:
-      RunError: instead of the error that Python, NumPy or XLA raised.
+      OutOfMemoryError: instead of the error that Python, NumPy or XLA raised.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if (shortage := memory_shortage(error)) is None:
             raise
-        raise RunError(f"{what}: out of memory, {shortage}; {remedy}") from error
+        raise OutOfMemoryError(f"{what}: out of memory, {shortage}; {remedy}") from error
 
 
 def bytes_of_program(compiled: Any) -> int | None:
@@ -63,7 +63,7 @@ def check_memory(
       say: prints a line.
 
     Raises:
-      RunError: the program can't fit.
+      OutOfMemoryError: the program can't fit.
     """
     more = bytes_of_program(compiled)
     if more is None:
@@ -79,7 +79,7 @@ def check_memory(
     whole = more + compiled.memory_analysis().argument_size_in_bytes
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     if limit and whole > limit:
-        raise RunError(
+        raise OutOfMemoryError(
             f"{what} takes {gigabytes(whole)} of memory, and {devices[0].device_kind} has "
             f"{gigabytes(limit)}; {LESS}"
         )

@@ -10,31 +10,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine import processes
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs.dispatches import count_seconds, dispatches
 from jaxcifar.runs.pace import COMPILING, STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Outcome
-from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
-_CPU_IMAGES = 512  # trained at a time on a CPU: a second or two, seven with ResNet-18
-
-
-def dispatches(steps: int, program: Program) -> list[int]:
-    """How many steps to train at a time.
-
-    An accelerator gets an epoch as one. A CPU would keep the user waiting for minutes. A program
-    without loops trains one.
-    """
-    on_cpu = program.mesh.devices.flat[0].platform == "cpu"
-    most = max(1, _CPU_IMAGES // program.batch_size) if on_cpu else steps
-    most = most if program.looped else 1
-    return [min(most, steps - first) for first in range(0, steps, most)]
 
 
 def fit_all(
@@ -81,11 +68,14 @@ class _Crew:
     def outcomes(self) -> Iterator[Outcome]:
         """Yield tasks as they end."""
         while True:
-            yield from self._fill_slots()
-            if not self._at_work:
-                return
-            self._train()
-            yield from self._end_epochs()
+            try:
+                yield from self._fill_slots()
+                if not self._at_work:
+                    return
+                self._train()
+                yield from self._end_epochs()
+            except OutOfMemoryError as error:
+                yield from self._give_up(error)
 
     def _fill_slots(self) -> Iterator[Outcome]:
         """Give idle slots to runs that still need training."""
@@ -114,15 +104,16 @@ class _Crew:
 
     def _join(self, newcomers: dict[int, Run]) -> None:
         together = self._setup.together
-        if self._states is None:  # idle slots compute what the first run does
-            first = next(iter(newcomers.values()))
-            trees = [(first.state, first.hp)] * together.at_once
-        else:
-            trees = together.split((self._states, self._hps))
-        for slot, run in newcomers.items():
-            trees[slot] = (run.state, run.hp)
-            del run.state  # not a copy to be kept beside the one in training
-        self._states, self._hps = together.join(trees)
+        with self._progress.during(STARTING):
+            if self._states is None:  # idle slots compute what the first run does
+                first = next(iter(newcomers.values()))
+                trees = [(first.state, first.hp)] * together.at_once
+            else:
+                trees = together.split((self._states, self._hps))
+            for slot, run in newcomers.items():
+                trees[slot] = (run.state, run.hp)
+                del run.state  # not a copy to be kept beside the one in training
+            self._states, self._hps = together.join(trees)
 
     def _train(self) -> None:
         """Train to where the first run ends an epoch, or blows up."""
@@ -142,7 +133,7 @@ class _Crew:
             stop, save = processes.agree(self._stop.is_set(), overdue)
             if stop or save:  # the steps in flight are saved, and so must be their seconds
                 jax.block_until_ready(running)
-                last = _count_seconds(at_work, last)
+                last = count_seconds(at_work, last)
             if stop:
                 self._interrupt()
             if save:
@@ -158,7 +149,7 @@ class _Crew:
             if not waited:
                 continue
             losses = np.asarray(waited["loss"])[[slot for slot, _ in self._at_work]]
-            last = _count_seconds(at_work, last)
+            last = count_seconds(at_work, last)
             steps = dispatched - (count if left else 0) - counted
             counted += steps
             self._progress.show(at_work, steps * self._setup.program.batch_size, losses)
@@ -185,9 +176,23 @@ class _Crew:
         examples = len(self._setup.train.labels)
         return self._setup.program.epoch_order(run.hp, np.int32(run.step), examples)
 
+    def _give_up(self, error: OutOfMemoryError) -> Iterator[Outcome]:
+        """End the runs at work, whose states are lost; those that wait get their slots.
+
+        Args:
+          error: why; each outcome has a copy of it, for its traceback holds arrays.
+        """
+        at_work, self._slots = self._at_work, [None] * len(self._slots)
+        self._states = self._hps = None
+        for _, run in at_work:
+            run.close(error)
+            self._progress.given_up(run, self._setup)
+            yield Outcome(run.task, error=OutOfMemoryError(str(error)))
+
     def _end_epochs(self) -> Iterator[Outcome]:
         """Write down what was reached; slots of runs that are over become idle."""
-        states = self._setup.together.split(self._states)
+        with self._progress.during(TRAINING):
+            states = self._setup.together.split(self._states)
         for slot, run in self._at_work:
             outcome = self._end(run, partial(self._write_down, run, states[slot], slot))
             if outcome:
@@ -240,11 +245,3 @@ class _Crew:
         """Let go of all folders."""
         for _, run in self._at_work:
             run.close()
-
-
-def _count_seconds(runs: Iterable[Run], since: float) -> float:
-    """Add the seconds since a moment to the current epoch of each run; return the moment now."""
-    now = time.monotonic()
-    for run in runs:
-        run.epoch_seconds += now - since
-    return now

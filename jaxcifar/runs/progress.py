@@ -72,7 +72,7 @@ class TrainProgress:
         """Show that a phase of `pace.PHASES` is under way, and count its time.
 
         Raises:
-          RunError: memory is short; the message says what was done.
+          OutOfMemoryError: memory is short; the message says what was done.
         """
         # While starting, `_work` still describes the previous runs.
         what = phase if phase == STARTING else phase + self._work

@@ -1,34 +1,35 @@
 """Carrying out a study: which runs are left to do, and doing them."""
 
-import dataclasses
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import jax
 from rich.console import Console
 
 from jaxcifar.config import Config
 from jaxcifar.data import Dataset, load_dataset
-from jaxcifar.errors import BusyError, DivergedError, RunError, UsageError
+from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
-from jaxcifar.runs.crew import Outcome, fit_all
+from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.pace import STARTING
 from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.setup import Setup
-from jaxcifar.runs.task import Task
+from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.tensorboard import write_events_of
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
+from jaxcifar.studies.waiting import failure_of, is_unfinished, wait_for_others
 
 STUDY_FILE = "study.json"
-_POLL_SECONDS = 1.0  # between two looks at runs of other processes
 RECORD_AGAIN = Remedy("delete it, and the study's command writes it again")
 
 
@@ -134,16 +135,17 @@ def conduct(
       stopper: asks to stop; by default SIGINT and SIGTERM do.
 
     Returns:
-      how the tasks ended that were done now, and those that failed before or elsewhere.
+      how the tasks ended that were done now, and those that failed before or elsewhere. What does
+      not fit into memory fails like a run that diverges: the others are done.
 
     Raises:
       Interrupted: when asked to stop, with everything saved.
       RunError: the data can't be had.
       UsageError: a row can't be trained, for what its own code or arguments are.
     """
-    outcomes = [Outcome(task, error=error) for task in tasks if (error := _failure(task))]
+    outcomes = [Outcome(task, error=error) for task in tasks if (error := failure_of(task))]
     failed = {outcome.task for outcome in outcomes}
-    left = [task for task in tasks if task not in failed and _unfinished(task)]
+    left = [task for task in tasks if task not in failed and is_unfinished(task)]
     write_events_of(task for task in tasks if task not in left)
     held: list[Task] = []  # by other processes
     # By all of a table's runs, so that what is left to do does not change the program.
@@ -152,30 +154,68 @@ def conduct(
         progress.runs(len(tasks) - len(left), len(tasks))
         for config, todo in _by_shared_part(left).items():  # before hours go into the first of them
             if config.sources or config.alters_network:
-                _check_row(todo[0], load(config, data_dir, progress.say), devices)
+                with suppress(OutOfMemoryError), progress.during(STARTING):  # told when it is begun
+                    dataset = load(config, data_dir, progress.say)
+                    _check_row(todo[0], dataset, devices)
+                    del dataset
         while left:
             for config, todo in _by_shared_part(left).items():
                 together = min(at_once or sensible_at_once(devices), alike[config])
-                with progress.during(STARTING):
-                    dataset = load(config, data_dir, progress.say)
-                    setup = Setup.create(config, dataset, together, devices)
-                progress.expect(setup, config.epochs, len(todo))
-                with stopper(console) as stop:
-                    runs = [Run(task, progress.say) for task in todo]
-                    for outcome in fit_all(runs, setup, progress, stop):
-                        left.remove(outcome.task)
-                        if isinstance(outcome.error, BusyError):
-                            held.append(outcome.task)
-                        else:
-                            outcomes.append(outcome)
-                        progress.runs(len(tasks) - len(left) - len(held), len(tasks))
+                get = partial(load, config, data_dir, progress.say)
+                create = partial(_set_up, config, get, together, devices)
+                for outcome in _fit_group(todo, create, progress, stopper(console)):
+                    left.remove(outcome.task)
+                    if isinstance(outcome.error, BusyError):
+                        held.append(outcome.task)
+                    else:
+                        outcomes.append(outcome)
+                    progress.runs(len(tasks) - len(left) - len(held), len(tasks))
             if held:
-                left, held, over = _wait_for_others(held, progress.say)
+                left, held, over = wait_for_others(held, progress.say)
                 write_events_of(over)
-                outcomes += [Outcome(task, error=_failure(task)) for task in over if _failure(task)]
+                failures = {task: failure_of(task) for task in over}
+                outcomes += [
+                    Outcome(task, error=error) for task, error in failures.items() if error
+                ]
         if any(outcome.result for outcome in outcomes):
             progress.tell_times()
     return outcomes
+
+
+def _set_up(
+    config: Config, get: Callable[[], Dataset], at_once: int, devices: Sequence[jax.Device]
+) -> Setup:
+    return Setup.create(config, get(), at_once, devices)
+
+
+def _fit_group(
+    tasks: Sequence[Task],
+    create: Callable[[], Setup],
+    progress: TrainProgress,
+    stopping: AbstractContextManager[Event],
+) -> Iterator[Outcome]:
+    """Do tasks that share a program. Afterwards nothing keeps their images and program in memory.
+
+    Args:
+      tasks: at least one.
+      create: loads the images and sets up.
+      progress: shows how far the tasks are.
+      stopping: gives the event that asks to stop.
+
+    Yields:
+      how each ended, in any order.
+    """
+    try:
+        with progress.during(STARTING):
+            setup = create()
+    except OutOfMemoryError as error:
+        reason = str(error)  # the error itself holds on to what was made before
+        yield from (Outcome(task, error=OutOfMemoryError(reason)) for task in tasks)
+        return
+    progress.expect(setup, tasks[0].config.epochs, len(tasks))
+    with stopping as stop:
+        runs = [Run(task, progress.say) for task in tasks]
+        yield from fit_all(runs, setup, progress, stop)
 
 
 def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> None:
@@ -190,54 +230,11 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
         raise UsageError(f"{task.name}: {error}") from error
 
 
-def _wait_for_others(
-    held: Sequence[Task], say: Callable[[str], None]
-) -> tuple[list[Task], list[Task], list[Task]]:
-    """Wait until other processes have let go of a run that is not over, or all runs are over.
-
-    Returns:
-      the runs to be taken over, those still held, and those that are over.
-    """
-    say(f"waiting for other processes: {', '.join(task.name for task in held)}")
-    # What is being run anew need not be so once more.
-    left = [dataclasses.replace(task, overwrite=False) for task in held]
-    over: list[Task] = []
-    while True:
-        free = [task for task in left if not _is_held(task)]
-        # Looked at after the lock, which is let go when the result is written.
-        over += [task for task in left if _failure(task) or not _unfinished(task)]
-        left = [task for task in left if task not in over]
-        free = [task for task in free if task not in over]
-        if free or not left:
-            return free, [task for task in left if task not in free], over
-        time.sleep(_POLL_SECONDS)
-
-
-def _is_held(task: Task) -> bool:
-    try:
-        with locked(task.path, wait=False):
-            return False
-    except BusyError:
-        return True
-    except (OSError, RunError):
-        return False  # whoever opens it tells that
-
-
 def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
     groups: dict[Config, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.config.shared_part(), []).append(task)
     return groups
-
-
-def _unfinished(task: Task) -> bool:
-    return task.overwrite or not RunFolder(task.path).result.exists()
-
-
-def _failure(task: Task) -> DivergedError | None:
-    """What ended the task before, and would end it again."""
-    failure = None if task.overwrite else RunFolder(task.path).read_failure()
-    return None if failure is None else DivergedError(failure)
 
 
 def sensible_at_once(devices: Sequence[jax.Device]) -> int:
