@@ -384,6 +384,8 @@ def test_dropout_acts_in_training_only():
     [
         {"hidden": 0, "widths": (0, 0)},
         {"hidden": -1},
+        {"hidden": True},
+        {"hidden": False},
         {"widths": (4,) * 6},
         {"widths": (4, "x")},
         {"hidden": 10**11},

@@ -104,8 +104,9 @@ def _check_argument(
         )
     default = defaults[name]
     kind = type(default)
-    fits = isinstance(value, kind) or (kind is float and type(value) is int)
-    if kind in (bool, int, float, str, tuple) and (not fits or (kind is int and value is True)):
+    is_flag = isinstance(value, bool)  # to Python it is an integer too
+    fits = isinstance(value, (int, float) if kind is float else kind) and is_flag == (kind is bool)
+    if kind in (bool, int, float, str, tuple) and not fits:
         raise UsageError(f"{said}: must be of the kind of {spelled(default)}, which is its default")
 
 
