@@ -15,10 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, assert_one_line_error, command, ended, finish, start, start_program
+from conftest import (
+    ROOT,
+    assert_one_line_error,
+    command,
+    ended,
+    finish,
+    obeyed,
+    start,
+    start_program,
+)
 from rich.console import Console
 from small import SMALL
 
+from experiments import bench as bench_command
 from jaxcifar import bench
 from jaxcifar.bench import contest, contestant
 from jaxcifar.bench.contest import compete
@@ -155,6 +165,39 @@ def test_bad_options_are_one_line():
     assert_one_line_error(command("bench", "--rounds", "0"), 2, "--rounds", "0: must be at least 1")
     both = command("bench", "--study", "recipes_cnn", "--peer", "torch")
     assert_one_line_error(both, 2, "--peer", "--study measures its rows as they are")
+
+
+def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_silence(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    for networks in (
+        ["--arch", f"{tmp_path / 'own.py'}:Linear"],
+        ["--arch", "cnn", "--arch-args", "hidden=9"],
+        ["--arch-args", "hidden=9"],
+    ):
+        done = obeyed("bench", *networks, "--peer", "torch")
+        assert_one_line_error(done, 2, "--peer torch: PyTorch's counterparts are those of cnn,")
+    unknown = obeyed("bench", "--arch", "cnnn", "--peer", "torch")
+    assert_one_line_error(unknown, 2, "did you mean cnn")
+
+
+def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "own.py").write_text(OWN)
+    own, asked = f"{tmp_path / 'own.py'}:Linear", {}
+
+    def measured(work, macs, peer, *_):
+        asked[work.arch] = peer
+        rows = [{"milliseconds": 1.0}]
+        return {"rows": rows, "ratio": {}, "peak_flops_per_second": 1e9}
+
+    monkeypatch.setattr(bench, "measure", measured)
+    monkeypatch.setattr(bench, "beyond_steps", lambda *_: {})
+    monkeypatch.setattr(bench_command, "show", lambda *_: None)
+    bench_command.main(["--arch", own, "cnn", "--peer", "torch"])
+    assert asked == {own: None, "cnn": "torch"}
+    said = capsys.readouterr().out
+    assert said.count("without PyTorch: PyTorch's counterparts are") == 1
 
 
 class FakeContestant:
