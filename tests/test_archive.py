@@ -312,3 +312,11 @@ def test_a_batch_that_is_a_pipe_is_not_waited_for(tmp_path, tiny_records):
         read_archive(folder, CIFAR10_FORM)
     with pytest.raises(RunError, match="neither a file nor a folder"):
         read_archive(folder / "test_batch.bin", CIFAR10_FORM)
+
+
+def test_a_batch_in_fortran_order_is_the_same(tmp_path, tiny_records):
+    members = python_members(tiny_records)
+    part = batches_of(tiny_records)["test_batch"]
+    content = {b"labels": part[:, 0].tolist(), b"data": np.asfortranarray(part[:, 1:])}
+    members["test_batch"] = pickle.dumps(content, protocol=2)
+    assert_holds(write_folder(tmp_path / "a", members), tiny_records)

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from conftest import assert_one_line_error, obeyed
 from PIL import Image
 
 import jaxcifar
@@ -134,6 +135,22 @@ def test_where_nothing_is(photo, tmp_path, capsys):
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(RunError, match="no file of safetensors"):
         run(capsys, tmp_path / "a.png", "--run", tmp_path / "w.safetensors")
+
+
+def test_exit_codes_say_whether_the_command_line_or_a_file_is_at_fault(photo, tmp_path):
+    photo.save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("a cat")
+    (tmp_path / "w.safetensors").write_bytes(b"nothing")
+    good, bad = str(tmp_path / "a.png"), str(tmp_path / "b.png")
+    for code, words, arguments in (
+        (2, "nowhere.png: no such file or folder", [str(tmp_path / "nowhere.png")]),
+        (2, "b.png: is no image that Pillow reads", [good, bad]),
+        (2, "no run here", [good, "--run", str(tmp_path)]),
+        (1, "is no file of safetensors", [good, "--run", str(tmp_path / "w.safetensors")]),
+    ):
+        assert_one_line_error(obeyed("predict", *arguments), code, words)
+    done = obeyed("predict", good, "--top", "1")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1 and done.stderr == ""
 
 
 def test_a_link_is_followed_where_it_is_named(photo, tmp_path, capsys):
