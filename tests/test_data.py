@@ -220,7 +220,9 @@ def test_download(served, tmp_path, tiny_records, tiny_entry):
 
 def test_a_download_with_another_checksum_is_refused(served, tmp_path, tiny_entry):
     served.write_bytes(served.read_bytes()[:-100])
-    with pytest.raises(RunError, match=r"the download failed.*--archive"):
+    with pytest.raises(
+        RunError, match=r"the download failed .*has wrong checksum.*; give .*--archive"
+    ):
         load_records(tiny_entry, tmp_path / "tfds", say=quiet)
     assert not (tmp_path / "tfds" / "cifar10" / "3.0.2").exists()
 
