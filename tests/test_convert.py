@@ -104,11 +104,11 @@ def test_its_report_has_no_curves_and_says_why(run, tmp_path):
 def test_the_same_conversion_again_shows_its_result(run, source, easy_dataset, tmp_path):
     folder, result = run
     assert converted(source[1], folder, easy_dataset) == result
-    other = tmp_path / "other.pth"
     state = torch.load(source[1], weights_only=True)
-    torch.save(state | {"classifier.5.bias": torch.zeros(10)}, other)
-    with pytest.raises(UsageError, match="another run"):
-        converted(other, folder, easy_dataset)
+    for name in ("other.pth", source[1].name):
+        torch.save(state | {"classifier.5.bias": torch.zeros(10)}, tmp_path / name)
+        with pytest.raises(UsageError, match="holds another run"):
+            converted(tmp_path / name, folder, easy_dataset)
 
 
 def test_a_training_is_not_written_over(source, easy_dataset, tmp_path):
