@@ -29,8 +29,8 @@ from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import locked
 from jaxcifar.models import create_model
 from jaxcifar.report import write_report
+from jaxcifar.runs import finish
 from jaxcifar.runs.evaluation import read_evaluation, read_looks, record
-from jaxcifar.runs.finish import tested_alone
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
@@ -236,7 +236,7 @@ def test_what_a_result_says_of_the_test_images_by_their_arrays(
     test = Examples(images, labels)
     dataset = dataclasses.replace(easy_dataset, test=test)
     monkeypatch.setattr(predicting, "EVAL_BATCH", 9)
-    result, mistakes = tested_alone(
+    result, mistakes = finish.tested_alone(
         config, classifier._program, classifier.variables, classifier._hp, dataset
     )
 
