@@ -17,13 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.ablation import study_file
-from experiments.cli import (
-    count,
-    location,
-    run_command,
-    start_jax,
-    use_huge_pages,
-)
+from experiments.cli import count, location, run_command, start_jax, use_huge_pages
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.rates import show
@@ -42,6 +36,13 @@ EXAMPLES = (
     ("--arch cnn --at-once 2 4", "what training several runs together brings"),
     ("--study recipes_cnn", "what the parts of a recipe cost"),
 )
+
+PEER_KNOWS = f"PyTorch's counterparts are those of {', '.join(ARCHS)}, without --arch-args"
+
+
+def is_known_to_peer(arch: str, arch_args: dict[str, Any]) -> bool:
+    """Return whether PyTorch has a network to compare with ours."""
+    return arch in ARCHS and not arch_args
 
 
 def parser() -> Parser:
@@ -93,8 +94,11 @@ def main(argv: Sequence[str]) -> None:
         )
     study = read_study(options) if options.study else None
     require_folder_of("--json", options.json)
+    archs, own = options.arch or ARCHS, getattr(options, "arch_args", {})
     for arch in options.arch or ():  # before JAX is imported
-        Config.create(arch, arch_args=getattr(options, "arch_args", {}))
+        Config.create(arch, arch_args=own)
+    if options.peer and not any(is_known_to_peer(arch, own) for arch in archs):
+        raise UsageError(f"--peer torch: {PEER_KNOWS}; leave out --peer")
 
     # Contestants, and this process, share an accelerator: none may take its memory as a whole.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -198,7 +202,9 @@ def measure_network(
     )
     # A large network fills a device by itself.
     at_once = [] if large else options.at_once or []
-    peer = options.peer if arch in ARCHS and not own else None  # it knows no other
+    peer = options.peer if is_known_to_peer(arch, own) else None
+    if options.peer and not peer:
+        progress.say(f"without PyTorch: {PEER_KNOWS}")
     rounds = options.rounds
     estimate_rest = partial(seconds_beyond_steps, at_once, rounds)
     measured = measure(work, macs, peer, rounds, progress, estimate_rest)

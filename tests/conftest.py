@@ -68,6 +68,16 @@ def pytest_collection_modifyitems(items):
 enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory):
+    """In place of pytest's, whose name is the test's.
+
+    Messages name files. A message that is matched against a word of the test's name would have it
+    in any case.
+    """
+    return tmp_path_factory.mktemp("t")
+
+
 @pytest.fixture(scope="session")
 def tiny_records():
     """A few images in the shape of CIFAR-10: 5 x 20 to train, 20 to test."""

@@ -10,6 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from jaxcifar.data import archive
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import CIFAR10_FORM, read_archive
 from jaxcifar.errors import RunError, UsageError
@@ -142,17 +143,53 @@ def test_foreign_sources_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/../../evil"])
 def test_members_that_would_land_outside_are_refused(tmp_path, tiny_records, name):
     members = {name: b"x"} | binary_members(tiny_records)
-    with pytest.raises(RunError, match="outside"):
+    with pytest.raises(RunError, match=r"refused: member '.*evil' would land outside the folder$"):
         read_archive(write_tar(tmp_path / "a.tgz", members, folder=""), CIFAR10_FORM)
 
 
-def test_links_are_refused(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        info = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
-        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
+@pytest.mark.parametrize("name", ["test_batch.bin", "notes.txt"])
+def test_an_archive_whose_batches_are_all_there_is_refused_for_a_link_or_a_device(
+    tmp_path, tiny_records, kind, name
+):
+    """Even for one that is no batch, which nobody would read."""
+    path = write_tar(tmp_path / "a.tar", binary_members(tiny_records), mode="w")
+    assert_holds(path, tiny_records)
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+        info.type, info.linkname = kind, "/etc/passwd"
         tar.addfile(info)
-    with pytest.raises(RunError, match="link"):
-        read_archive(tmp_path / "a.tar", CIFAR10_FORM)
+    reason = rf"a\.tar: refused: member 'cifar-10-batches-bin/{name}' is a link or a device$"
+    with pytest.raises(RunError, match=reason):
+        read_archive(path, CIFAR10_FORM)
+
+
+def test_an_archive_whose_batches_are_all_there_is_refused_for_one_that_is_there_twice(
+    tmp_path, tiny_records
+):
+    members = binary_members(tiny_records)
+    path = write_tar(tmp_path / "a.tar", members, mode="w")
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        info.size = len(members["test_batch.bin"])
+        tar.addfile(info, io.BytesIO(bytes(info.size)))
+    with pytest.raises(RunError, match=r"refused: test_batch is there twice$"):
+        read_archive(path, CIFAR10_FORM)
+
+
+def test_a_batch_larger_than_any_is_not_read(tmp_path, tiny_records, monkeypatch):
+    members = binary_members(tiny_records)
+    monkeypatch.setattr(archive, "_MAX_BATCH_BYTES", len(members["test_batch.bin"]))
+    assert_holds(write_tar(tmp_path / "whole.tgz", members), tiny_records)
+    assert_holds(write_folder(tmp_path / "whole", members), tiny_records)
+    members["test_batch.bin"] += bytes(3073)
+    with pytest.raises(RunError, match=r"refused: test_batch is larger than any batch of a CIFAR$"):
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
+    reason = r"test split is wrong: test_batch\.bin is damaged \(larger than any batch of a CIFAR\)"
+    with pytest.raises(RunError, match=reason):
+        read_archive(write_folder(tmp_path / "a", members), CIFAR10_FORM)
 
 
 class Evil:
@@ -176,22 +213,30 @@ def test_hostile_pickle_runs_nothing(tmp_path, tiny_records):
     assert marker.exists()
 
 
+PIXELS = np.zeros((1, 3072), np.uint8)
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "reason"),
     [
-        [1, 2],
-        {b"labels": [1]},
-        {b"data": np.zeros((1, 3072), np.float32), b"labels": [1]},
-        {b"data": np.zeros((1, 3072), object), b"labels": [1]},
-        {b"data": np.zeros((2, 3072), np.uint8), b"labels": [1]},
-        {b"data": np.zeros((1, 3072), np.uint8), b"labels": ["x"]},
-        {b"data": np.zeros((1, 3072), np.uint8), b"labels": [300]},
+        ([1, 2], "holds no dictionary"),
+        ({b"labels": [1]}, "lacks the array 'data'"),
+        ({b"data": PIXELS}, "or the list 'labels'"),
+        ({b"data": PIXELS.astype(np.float32), b"labels": [1]}, "'data' is no array of bytes"),
+        ({b"data": PIXELS.astype(object), b"labels": [1]}, "'data' is no array of bytes"),
+        ({b"data": PIXELS.reshape(3072), b"labels": [1]}, "of another shape than its content"),
+        ({b"data": PIXELS.reshape(2, 1536), b"labels": [1, 2]}, r"shape \(2, 1536\) for 2 labels"),
+        ({b"data": PIXELS, b"labels": [1, 2]}, r"shape \(1, 3072\) for 2 labels"),
+        ({b"data": PIXELS, b"labels": ["x"]}, "other than whole numbers below 256"),
+        ({b"data": PIXELS, b"labels": [True]}, "other than whole numbers below 256"),
+        ({b"data": PIXELS, b"labels": [256]}, "other than whole numbers below 256"),
+        ({b"data": PIXELS, b"labels": [-1]}, "other than whole numbers below 256"),
     ],
 )
-def test_pickles_of_another_shape_are_refused(tmp_path, tiny_records, content):
+def test_pickles_of_another_shape_are_refused(tmp_path, tiny_records, content, reason):
     members = python_members(tiny_records)
     members["test_batch"] = pickle.dumps(content, protocol=2)
-    with pytest.raises(RunError, match="test split is wrong"):
+    with pytest.raises(RunError, match=f"test split is wrong: test_batch is damaged .*{reason}"):
         read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
 
 
@@ -267,3 +312,11 @@ def test_a_batch_that_is_a_pipe_is_not_waited_for(tmp_path, tiny_records):
         read_archive(folder, CIFAR10_FORM)
     with pytest.raises(RunError, match="neither a file nor a folder"):
         read_archive(folder / "test_batch.bin", CIFAR10_FORM)
+
+
+def test_a_batch_in_fortran_order_is_the_same(tmp_path, tiny_records):
+    members = python_members(tiny_records)
+    part = batches_of(tiny_records)["test_batch"]
+    content = {b"labels": part[:, 0].tolist(), b"data": np.asfortranarray(part[:, 1:])}
+    members["test_batch"] = pickle.dumps(content, protocol=2)
+    assert_holds(write_folder(tmp_path / "a", members), tiny_records)

@@ -15,15 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, assert_one_line_error, command, ended, finish, start, start_program
+from conftest import (
+    ROOT,
+    assert_one_line_error,
+    command,
+    ended,
+    finish,
+    obeyed,
+    start,
+    start_program,
+)
 from rich.console import Console
 from small import SMALL
 
+from experiments import bench as bench_command
 from jaxcifar import bench
 from jaxcifar.bench import contest, contestant
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
-from jaxcifar.bench.entrant import Entry
+from jaxcifar.bench.entrant import Entrant, Entry
 from jaxcifar.bench.ours import Ours, PlainFlax, _plain_model
 from jaxcifar.bench.progress import BenchProgress
 from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
@@ -97,7 +107,9 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
 
 def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    plain = PlainFlax(dataclasses.replace(WORK, arch=f"{tmp_path / 'own.py'}:Linear"))
+    own = f"{tmp_path / 'own.py'}:Linear"
+    plain = PlainFlax(dataclasses.replace(WORK, arch=own, test_images=10))
+    assert (plain.evaluate(1).images, plain.evaluate(2).images) == (8, 10)
     (variables, _), _ = plain._state, plain.train(WORK.steps)
     (trained, _), _ = plain._state, plain.evaluate(1)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), variables, trained)
@@ -155,6 +167,39 @@ def test_bad_options_are_one_line():
     assert_one_line_error(command("bench", "--rounds", "0"), 2, "--rounds", "0: must be at least 1")
     both = command("bench", "--study", "recipes_cnn", "--peer", "torch")
     assert_one_line_error(both, 2, "--peer", "--study measures its rows as they are")
+
+
+def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_silence(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    for networks in (
+        ["--arch", f"{tmp_path / 'own.py'}:Linear"],
+        ["--arch", "cnn", "--arch-args", "hidden=9"],
+        ["--arch-args", "hidden=9"],
+    ):
+        done = obeyed("bench", *networks, "--peer", "torch")
+        assert_one_line_error(done, 2, "--peer torch: PyTorch's counterparts are those of cnn,")
+    unknown = obeyed("bench", "--arch", "cnnn", "--peer", "torch")
+    assert_one_line_error(unknown, 2, "did you mean cnn")
+
+
+def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "own.py").write_text(OWN)
+    own, asked = f"{tmp_path / 'own.py'}:Linear", {}
+
+    def measured(work, macs, peer, *_):
+        asked[work.arch] = peer
+        rows = [{"milliseconds": 1.0}]
+        return {"rows": rows, "ratio": {}, "peak_flops_per_second": 1e9}
+
+    monkeypatch.setattr(bench, "measure", measured)
+    monkeypatch.setattr(bench, "beyond_steps", lambda *_: {})
+    monkeypatch.setattr(bench_command, "show", lambda *_: None)
+    bench_command.main(["--arch", own, "cnn", "--peer", "torch"])
+    assert asked == {own: None, "cnn": "torch"}
+    said = " ".join(capsys.readouterr().out.split())  # the width of the screen breaks it
+    assert said.count("without PyTorch: PyTorch's counterparts are") == 1
 
 
 class FakeContestant:
@@ -223,6 +268,64 @@ def fake_contest(monkeypatch):
         return field, out.getvalue(), lefts
 
     return fake_contest
+
+
+def test_figures_of_rounds_whose_median_is_neither_the_mean_nor_the_last(fake_contest):
+    # Compiles, measures one step and then four, and trains five rounds.
+    rates = {"jaxcifar": [8.0, 8.0, 8.0, 10.0, 40.0, 5.0, 7.0, 9.0], "torch": 6.0}
+    (ours, torch), _, _ = fake_contest(rates, [TRAIN], rounds=5)
+    assert ours.summary(TRAIN) == {"images_per_second": 9.0, "spread": [5.0, 40.0], "rounds": 5}
+    assert torch.summary(TRAIN) == {"images_per_second": 6.0, "spread": [6.0, 6.0], "rounds": 5}
+
+
+def test_a_row_by_hand():
+    """Of a batch of 4 and a network of 1,000 multiply-accumulates."""
+    entry = Entry("jaxcifar float32", "jaxcifar", ROUNDS)
+    rates = {"train": [9.0, 40.0, 5.0], "eval": [100.0, 300.0, 110.0]}
+    entrant = Entrant(entry, None, rates=rates, peak_memory=77)
+    train, evaluate = bench._rows(entrant, 1_000, 1e6)
+    assert (train["phase"], evaluate["phase"]) == ("train", "eval")
+    assert (train["images_per_second"], evaluate["images_per_second"]) == (9.0, 110.0)
+    assert train["milliseconds"] == pytest.approx(4 / 9 * 1000)
+    # Two operations each; the gradient takes twice the forward pass in addition to it.
+    assert train["flops_per_second"] == pytest.approx(9 * 1_000 * 2 * 3)
+    assert evaluate["flops_per_second"] == pytest.approx(110 * 1_000 * 2)
+    assert train["share_of_peak"] == pytest.approx(54_000 / 1e6)
+    assert evaluate["share_of_peak"] == pytest.approx(220_000 / 1e6)
+    assert (train["batch_size"], train["dtype"], train["peak_memory_bytes"]) == (4, "float32", 77)
+    other = dataclasses.replace(entry, implementation="torch")
+    assert "share_of_peak" not in bench._rows(Entrant(other, None, rates=rates), 1_000, 1e6)[0]
+
+
+def test_images_of_a_round_are_those_of_all_runs_and_of_a_last_batch_that_is_not_full():
+    work = dataclasses.replace(WORK, at_once=3, test_images=10)  # 8 of them at a time
+    assert (work.pieces("train"), work.images("train")) == (2, 2 * 3 * 4)
+    assert (work.pieces("eval"), work.images("eval")) == (2, 10)
+
+
+def test_what_a_run_takes_beyond_its_steps(monkeypatch):
+    class Fake:
+        seconds = iter([50.0, 20.0])
+
+        def __init__(self, label, implementation, work, environment):
+            self.cache = environment["JAX_COMPILATION_CACHE_DIR"]
+
+        __enter__ = FakeContestant.__enter__
+        __exit__ = FakeContestant.__exit__
+
+        def seconds_to_first_step(self):
+            return next(self.seconds)
+
+        def ask(self, method, folder):
+            assert method == "whole_run"
+            return {"wall_seconds": 9.0}
+
+    monkeypatch.setattr(bench, "Contestant", Fake)
+    found = bench.beyond_steps(ROUNDS, 100.0, quiet_progress())
+    assert found["first_step_seconds"] == {"cold": 50.0, "warm": 20.0}
+    assert found["epoch_images"] == 20 * 4
+    assert found["epoch_seconds"] == 4.5  # of two
+    assert found["seconds_beyond_steps"] == pytest.approx(9.0 - 2 * 20 * 0.1)
 
 
 def test_one_whose_first_steps_are_hopeless_is_named_and_left_out_of_the_rounds(fake_contest):

@@ -78,8 +78,11 @@ def test_newest_two_and_those_asked_for_are_kept(tmp_path):
         assert_state(checkpoints.newest(state_at(0), quiet), 5)
 
 
-def saved_by_accuracy(folder, accuracies, first=1):
-    """Save as a run does, an epoch a step, from the epoch `first` on."""
+def saved_by_accuracy(folder, accuracies, first=1, written_after=None):
+    """Save as a run does, an epoch a step, from the epoch `first` on.
+
+    What is held is written after each epoch, or after `written_after` alone.
+    """
     history = [
         {**notes_at(1).history[0], "epoch": epoch, "val_accuracy": accuracy}
         for epoch, accuracy in enumerate(accuracies, start=1)
@@ -90,7 +93,8 @@ def saved_by_accuracy(folder, accuracies, first=1):
             saving.resumed(first - 1, history[: first - 1])
         for step in range(first, len(accuracies) + 1):
             saving.take(step, state_at(step), Notes(history[:step], 0.0, 2.5 * step))
-            saving.write()
+            if written_after in (None, step):
+                saving.write()
         checkpoints.wait()
 
 
@@ -116,6 +120,15 @@ def test_the_best_before_the_newest_stays_until_the_newest_is_not_alone(tmp_path
 def test_a_best_that_is_left_behind_is_deleted(tmp_path):
     saved_by_accuracy(tmp_path, [0.2, 0.8, 0.5, 0.9, 0.4, 0.3, 0.1])
     assert kept(tmp_path) == {4, 6, 7}
+
+
+def test_of_what_is_held_the_best_and_the_newest_are_written(tmp_path):
+    saved_by_accuracy(tmp_path, [0.3, 0.8, 0.4, 0.5, 0.6], written_after=5)
+    assert kept(tmp_path) == {2, 5}
+    with opened(tmp_path) as checkpoints:
+        for step in (2, 5):
+            state = checkpoints.load(step, state_at(0)).state
+            jax.tree.map(np.testing.assert_array_equal, state, state_at(step))
 
 
 _names = st.text("[]*?{}!\\:#%~$| 'aé\n\x01", min_size=1, max_size=9).map(os.fsencode)

@@ -72,19 +72,21 @@ def test_what_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "reason"),
     [
-        {"images": np.zeros((2000, 32, 32, 3), np.float32)},
-        {"images": np.zeros((2000, 3, 32, 32), np.uint8)},
-        {"images": np.zeros((1999, 32, 32, 3), np.uint8)},
-        {"labels": np.full(2000, 10)},
-        {"labels": np.zeros((2000, 1), int)},
-        {"labels": np.zeros(2000)},
-        {"labels": np.array([{}] * 2000)},  # pickled
+        ({"images": np.zeros((2000, 32, 32, 3), np.float32)}, "_data.npy: .* is not uint8"),
+        ({"images": np.zeros((2000, 3, 32, 32), np.uint8)}, r"_data.npy: .* of shape \['N', 32"),
+        ({"images": np.zeros((1999, 32, 32, 3), np.uint8)}, "v6 has 2,000 images of 10 classes"),
+        ({"labels": np.zeros(2001, int)}, "v6 has 2,000 images of 10 classes"),
+        ({"labels": np.full(2000, 10)}, "v6 has 2,000 images of 10 classes"),
+        ({"labels": np.full(2000, -1)}, "v6 has 2,000 images of 10 classes"),
+        ({"labels": np.zeros((2000, 1), int)}, r"_labels.npy: .* of shape \['N'\]"),
+        ({"labels": np.zeros(2000)}, "_labels.npy: .* is not integer"),
+        ({"labels": np.array([{}] * 2000)}, "_labels.npy: .* is not integer"),  # pickled
     ],
 )
-def test_other_arrays_are_refused(tmp_path, wrong):
-    with pytest.raises(RunError, match=r"get (the file|it) again") as told:
+def test_other_arrays_are_refused(tmp_path, wrong, reason):
+    with pytest.raises(RunError, match=rf"{reason}.*; get (the file|it) again") as told:
         load_cifar10_1(write(tmp_path, **wrong), tmp_path)
     assert "\n" not in str(told.value)
 

@@ -104,11 +104,11 @@ def test_its_report_has_no_curves_and_says_why(run, tmp_path):
 def test_the_same_conversion_again_shows_its_result(run, source, easy_dataset, tmp_path):
     folder, result = run
     assert converted(source[1], folder, easy_dataset) == result
-    other = tmp_path / "other.pth"
     state = torch.load(source[1], weights_only=True)
-    torch.save(state | {"classifier.5.bias": torch.zeros(10)}, other)
-    with pytest.raises(UsageError, match="another run"):
-        converted(other, folder, easy_dataset)
+    for name in ("other.pth", source[1].name):
+        torch.save(state | {"classifier.5.bias": torch.zeros(10)}, tmp_path / name)
+        with pytest.raises(UsageError, match="holds another run"):
+            converted(tmp_path / name, folder, easy_dataset)
 
 
 def test_a_training_is_not_written_over(source, easy_dataset, tmp_path):
@@ -232,8 +232,8 @@ def test_what_is_no_state_dict_is_refused_in_one_line(source, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 100)
     refused(tmp_path / "bad.safetensors", "damaged")
     (tmp_path / "link.pth").symlink_to(source[1])
-    refused(tmp_path / "link.pth", "link")
-    refused(tmp_path / "none.pth", "none.pth")
+    refused(tmp_path / "link.pth", "link.pth: is a link")
+    refused(tmp_path / "none.pth", "none.pth: No such file or directory")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of odd pickles
@@ -300,7 +300,7 @@ def test_without_images_there_are_weights_and_no_result(run, source, tmp_path):
 
     config = Config.create("cnn", arch_args=NETWORKS["cnn"])
     conversion = Conversion(source[1], config, tmp_path / "run")
-    with pytest.raises(RunError, match="--mean"):
+    with pytest.raises(RunError, match="CIFAR-10 can't be had; or give --mean and --std, and it"):
         convert(conversion, no_images, quiet)
     assert not (tmp_path / "run").exists()
     conversion = dataclasses.replace(conversion, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))

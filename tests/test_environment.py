@@ -1,6 +1,8 @@
 """How the machine is described, and shared."""
 
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -35,6 +37,29 @@ def test_compiled_programs_are_kept_in_the_users_cache(tmp_path):
 
     assert folder().startswith(str(tmp_path / "jaxcifar" / "compiled"))
     assert folder("/elsewhere") == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"HOME": "/home/me"}, "/home/me/.cache/jaxcifar/compiled"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": "/big"}, "/big/jaxcifar/compiled"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": "~/big"}, "/home/me/big/jaxcifar/compiled"),
+        ({"HOME": "/home/me", "XDG_CACHE_HOME": "~nosuchuser/big"}, None),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="homes are named otherwise on Windows")
+def test_the_cache_lies_in_the_users_home(monkeypatch, variables, expected):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = {}
+    config = SimpleNamespace(jax_compilation_cache_dir=None, update=settings.__setitem__)
+    monkeypatch.setattr(environment, "jax", SimpleNamespace(config=config))
+    environment.use_compilation_cache()
+    folder = settings.get("jax_compilation_cache_dir")
+    assert folder is None if expected is None else str(Path(folder).parent) == expected
 
 
 def test_versions_name_what_can_change_a_result():

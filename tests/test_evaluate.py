@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from scipy import stats
 from small import SMALL
 
 from experiments import evaluate as evaluate_command
-from experiments.evaluated import short_names
+from experiments.evaluated import short_names, show
 from jaxcifar.config import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
@@ -28,6 +29,7 @@ from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import locked
 from jaxcifar.models import create_model
 from jaxcifar.report import write_report
+from jaxcifar.runs import finish
 from jaxcifar.runs.evaluation import read_evaluation, read_looks, record
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
@@ -39,6 +41,7 @@ from jaxcifar.trained.evaluate import evaluate, evaluate_corrupted, evaluate_set
 from jaxcifar.trained.load import load
 from jaxcifar.trained.sets import ImageSet, image_set, trained_on
 from jaxcifar.trained.slips import augmented, in_training, slips
+from jaxcifar.training import predicting
 
 NAMES = tuple("abcdefghij")
 WEIGHTS = np.random.RandomState(3).randn(32 * 32 * 3, 10) / 20
@@ -64,7 +67,10 @@ def as_set(examples):
 
 
 def test_figures_by_a_loop():
-    images, labels = some_images()
+    """Of classes of 1 to 13 images, and none of the last three."""
+    images, _ = some_images()
+    counts = [13, 1, 9, 4, 12, 7, 14]
+    labels = np.random.RandomState(5).permutation(np.repeat(np.arange(7, dtype=np.int32), counts))
     found = evaluate(linear, as_set(Examples(images, labels)), NAMES, 2.0, DATE)
     figures, right, flipped, mistakes = found.figures, [], [], []
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -77,10 +83,12 @@ def test_figures_by_a_loop():
     assert figures["accuracy"] == pytest.approx(np.mean(right))
     assert figures["accuracy_flip"] == pytest.approx(np.mean(flipped))
     assert np.mean(right) != np.mean(flipped)
+    assert figures["images"] == 60
     wilson = stats.binomtest(sum(right), 60).proportion_ci(0.95, "wilson")
     assert figures["interval"] == pytest.approx([wilson.low, wilson.high])
     by_class = {NAMES[c]: np.mean(np.asarray(right)[labels == c]) for c in range(7)}
     assert figures["class_accuracy"] == pytest.approx(by_class)
+    assert np.mean(list(by_class.values())) != pytest.approx(np.mean(right))
     assert figures["plain"] == calibration(linear(images), labels)
     assert figures["tempered"] == calibration(linear(images), labels, 2.0)
     told = [(m["index"], m["label"], m["predicted"]) for m in figures["mistakes"]]
@@ -89,10 +97,11 @@ def test_figures_by_a_loop():
 
 
 def test_the_temperature_is_that_of_the_validation_images():
-    test, val = some_images(), some_images(seed=1)
+    test, val = some_images(), some_images(count=45, seed=1)
     found = evaluate_sets(linear, {}, NAMES, [as_set(test)], val, DATE).evaluation
     expected = fitted_temperature(linear(val.images), val.labels)
     assert found["temperature"] == expected
+    assert expected != pytest.approx(fitted_temperature(linear(test.images), test.labels), rel=0.01)
     assert found["sets"]["test"]["tempered"]["loss"] == pytest.approx(
         calibration(linear(test.images), test.labels, expected)["loss"]
     )
@@ -202,6 +211,97 @@ def finished(tmp_path_factory, easy_dataset):
             config = dataclasses.replace(CONFIG, seed=seed)
             fit(Task(config, folder / f"seed{seed}"), lambda: easy_dataset, Console(file=nowhere))
     return folder
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_what_a_result_says_of_the_test_images_by_their_arrays(
+    finished, easy_dataset, monkeypatch, normalised
+):
+    """Of 23 images, 9 at a time; a third of them is of the class after the network's answer."""
+    trained_network = load(finished / "seed0")
+    ways = {True: (0.5, 0.25), False: (0.0, 1.0)}  # the data set's mean and deviation, or none
+    mean, std = ways[normalised]
+    classifier = trained_network.seeing(np.full(3, mean), np.full(3, std))
+    config = dataclasses.replace(classifier.config, normalize=normalised)
+    model, images = create_model(config, 10), easy_dataset.test.images[:23]
+
+    def logits(pixels, way):
+        mean, std = ways[way]
+        pixels = (np.float32(pixels) / 255 - mean) / std
+        return np.float64(model.apply(classifier.variables, np.float32(pixels), train=False))
+
+    right_way = logits(images, normalised)
+    predicted = right_way.argmax(1).astype(np.int32)
+    labels = np.where(np.arange(23) % 3 == 0, (predicted + 1) % 10, predicted)
+    test = Examples(images, labels)
+    dataset = dataclasses.replace(easy_dataset, test=test)
+    monkeypatch.setattr(predicting, "EVAL_BATCH", 9)
+    result, mistakes = finish.tested_alone(
+        config, classifier._program, classifier.variables, classifier._hp, dataset
+    )
+
+    flipped = right_way + logits(images[:, :, ::-1], normalised)
+    mismatched = np.mean(logits(images, not normalised).argmax(1) == labels)
+    assert result["test_accuracy"] == pytest.approx(15 / 23, abs=1e-6)
+    assert mismatched < 15 / 23
+    assert result["test_accuracy_mismatched"] == pytest.approx(mismatched, abs=1e-6)
+    flip = np.mean(flipped.argmax(1) == labels)
+    assert result["test_accuracy_flip"] == pytest.approx(flip, abs=1e-6)
+    odds = np.exp(right_way)
+    odds /= odds.sum(1, keepdims=True)
+    losses = -np.log(odds[np.arange(23), labels])
+    assert result["test_loss"] == pytest.approx(losses.mean(), rel=1e-4)
+    confusion = np.zeros((10, 10), int)  # a row a true class
+    for label, answer in zip(labels, predicted, strict=True):
+        confusion[label, answer] += 1
+    assert result["confusion_matrix"] == confusion.tolist() != confusion.T.tolist()
+    by_class = {
+        name: np.mean(predicted[labels == c] == c) if c in labels else 0.0
+        for c, name in enumerate(NAMES)
+    }
+    assert result["class_accuracy"] == pytest.approx(by_class, abs=1e-6)
+    assert result["examples"] == {"train": 128, "val": 40, "test": 23}
+    assert sorted(mistakes["index"]) == list(range(0, 23, 3))
+    assert (np.diff(mistakes["confidence"]) <= 0).all()
+    for index, label, answer, confidence, image in zip(*mistakes.values(), strict=True):
+        assert (label, answer) == (labels[index], predicted[index])
+        assert confidence == pytest.approx(odds[index].max(), rel=1e-3)
+        np.testing.assert_array_equal(image, images[index])
+
+
+def shown(found):
+    """The cells of each line that the command shows of a network."""
+    console = Console(width=160, record=True, file=io.StringIO())
+    show(console, {"run": found}, {})
+    return [line.split() for line in console.export_text().splitlines()]
+
+
+def test_accuracy_on_corruptions_is_shown_with_its_means():
+    accuracy = {"noise": [0.9, 0.8, 0.7, 0.6, 0.1], "blur": [0.5, 0.4, 0.3, 0.2, 0.2]}
+    found = {"date": DATE, "images": 10, "clean": 0.95, "accuracy": accuracy}
+    lines = shown({"sets": {}, "corruptions": found})
+    assert ["noise", "95.00%", "90.00%", "80.00%", "70.00%", "60.00%", "10.00%", "62.00%"] in lines
+    assert ["blur", "95.00%", "50.00%", "40.00%", "30.00%", "20.00%", "20.00%", "32.00%"] in lines
+    assert ["mean", "95.00%", "70.00%", "60.00%", "50.00%", "40.00%", "15.00%", "47.00%"] in lines
+
+
+def test_the_table_has_the_figures_of_each_column_and_the_worst_of_many_classes():
+    figures = evaluate(linear, as_set(some_images()), NAMES, 2.0, DATE).figures
+    many = {f"class{c}": ((c * 7) % 25) / 25 for c in range(25)}
+    low, high = (100 * end for end in figures["interval"])
+    plain, tempered = figures["plain"], figures["tempered"]
+    lines = shown({"sets": {"test": {**figures, "class_accuracy": many}}, "temperature": 2.0})
+    assert [
+        *("run", "some", "60", f"{figures['accuracy']:.2%}", f"{low:.2f}-{high:.2f}"),
+        f"{figures['accuracy_flip']:.2%}",
+    ] in lines
+    assert [
+        *("run", "some", f"{plain['loss']:.4f}", f"{plain['ece']:.2%}"),
+        *(f"{tempered['loss']:.4f}", f"{tempered['ece']:.2%}"),
+    ] in lines
+    by_class = [line for line in lines if line and line[0] in many]
+    worst = sorted(many, key=many.get)[:20]
+    assert by_class == [[name, f"{many[name]:.2%}"] for name in worst]
 
 
 @pytest.fixture
@@ -320,12 +420,19 @@ def test_the_newest_figures_of_a_set_stay(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", "{}", "[]", '{"sets": {"test": {}}}', '{"sets": {}, "temperature": -1}', "{" * 9999]
-)  # fmt: skip
-def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, finished, content):
+    ("content", "reason"),
+    [
+        ("", "is empty"),
+        ("{}", "missing required field `sets`"),
+        ("[]", "Expected `object`, got `array`"),
+        ('{"sets": {"test": {}}}', "missing required field `title`"),
+        ('{"sets": {}, "temperature": -1}', "temperature: Expected `float` > 0"),
+        ("{" * 9999, "is no JSON or damaged"),
+    ],
+)
+def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, content, reason):
     (tmp_path / "evaluation.json").write_text(content)
-    with pytest.raises(RunError, match=r"evaluation\.json.*; delete it") as told:
+    with pytest.raises(RunError, match=rf"evaluation\.json: .*{reason}.*; delete it") as told:
         record(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
     assert "\n" not in str(told.value)
     assert not (tmp_path / "test_looks.jsonl").exists()

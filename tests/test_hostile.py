@@ -1,5 +1,9 @@
 """Hostile inputs, generated: a few of each kind here, as many as one likes by `make soak`."""
 
+import mmap
+import sys
+
+import numpy as np
 import pytest
 from conftest import assert_one_line_error, command
 from hostile.trials import TRIALS, attempts
@@ -66,3 +70,20 @@ def test_what_is_wrong_is_noticed(tmp_path):
         "changed was changed",
         "gone was changed",
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_memory_is_limited_and_what_libraries_map_is_not(tmp_path):
+    import resource  # not on Windows
+
+    from programs.obey import limited
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with (tmp_path / "library").open("w+b") as file:
+        file.truncate(2**33)  # takes no room on the disk
+        with limited():
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                assert len(mapped) == 2**33
+            with pytest.raises(MemoryError):
+                np.zeros(2**33, np.uint8)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

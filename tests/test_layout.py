@@ -67,6 +67,11 @@ def test_files_are_short(path):
     assert len((ROOT / path).read_text().splitlines()) <= MOST_LINES
 
 
+def test_the_name_of_a_temporary_folder_has_no_word_of_the_tests(tmp_path):
+    """Messages repeat the names of files, so a word of the test's name would stand in any."""
+    assert re.fullmatch(r"t\d+", tmp_path.name)
+
+
 def test_every_room_is_in_the_order():
     rooms = {
         path.parts[1] for path in SOURCES if len(path.parts) > 2 and path.parts[0] == "jaxcifar"

@@ -228,7 +228,7 @@ def test_bounds_and_places(pets, tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UsageError, match="neither a folder nor an"):
         load(tmp_path / "a.txt", tmp_path)
-    with pytest.raises(UsageError, match="--data-dir"):
+    with pytest.raises(UsageError, match=r"--data-dir .*: lies inside the images"):
         load(pets, pets)
     monkeypatch.setattr("jaxcifar.data.folder.MAX_IMAGES", 29)
     with pytest.raises(RunError, match="more than 29 files"):
@@ -386,6 +386,17 @@ def test_hostile_npz(tmp_path, monkeypatch):
     np.savez(path, **{name: array for name, array in some_arrays().items() if name != "y_test"})
     with pytest.raises(RunError, match="lacks y_test"):
         load(path, tmp_path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        for name, array in some_arrays().items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array)
+    with pytest.raises(RunError, match=r"x_train\.npy: packed in a way that np\.savez does not"):
+        load(path, tmp_path)
+    np.savez(path, **some_arrays())
+    with monkeypatch.context() as patch:
+        patch.setattr(npz, "_MAX_SMALL_BYTES", 40 * 8 - 1)
+        with pytest.raises(RunError, match=r"y_train\.npy: 320 bytes are far too many"):
+            load(path, tmp_path)
     np.savez_compressed(path, **some_arrays() | {"x_train": np.zeros((40, 500, 500), np.uint8)})
     with monkeypatch.context() as patch:
         patch.setattr(npz, "_MAX_BYTES", 5_000_000)  # it packs 10 MB into a few kB

@@ -7,11 +7,15 @@ import zlib
 
 import numpy as np
 import pytest
+from conftest import assert_one_line_error, obeyed
 from PIL import Image
 
 import jaxcifar
 from experiments import predict
+from jaxcifar.data import CATALOG
+from jaxcifar.data.images import to_rgb32
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.models import create_model
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +23,17 @@ def photo():
     """A smooth picture, so that formats that lose something lose little."""
     y, x = np.mgrid[:96, :96] / 96
     return Image.fromarray((np.stack([x, y, 1 - x], -1) * 255).astype(np.uint8))
+
+
+def by_hand(images):
+    """Probabilities `[N, 10]` of images of Pillow's, by the shipped network's arrays."""
+    classifier = jaxcifar.load()
+    pixels = np.stack([to_rgb32(image) for image in images]) / 255
+    normalised = np.float32((pixels - classifier.mean) / classifier.std)
+    model = create_model(classifier.config, 10)
+    logits = np.float64(model.apply(classifier.variables, normalised, train=False))
+    odds = np.exp(logits)
+    return odds / odds.sum(1, keepdims=True)
 
 
 def run(capsys, *arguments):
@@ -36,27 +51,26 @@ def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys):
     paths = tmp_path / "one.png", tmp_path / "in"
 
     names = [str(paths[0]), str(tmp_path / "in" / "deeper" / "two.png")]
-    expected = jaxcifar.load().predict(names)
+    expected, classes = by_hand([photo, photo.rotate(90)]), CATALOG["cifar10"].class_names
+    assert expected[0].argmax() != expected[1].argmax()
     told = run(capsys, *paths, "--json")
     assert told.err.count("left out:") == 2 and "notes.txt" in told.err and "a link" in told.err
     entries = json.loads(told.out)
     assert [entry["image"] for entry in entries] == names
-    assert [entry["label"] for entry in entries] == expected.labels
-    for entry, odds in zip(entries, expected.probabilities, strict=True):
-        np.testing.assert_allclose(list(entry["probabilities"].values()), odds, atol=1e-5)
+    for entry, odds in zip(entries, expected, strict=True):
+        assert list(entry["probabilities"]) == list(classes)
+        np.testing.assert_allclose(list(entry["probabilities"].values()), odds, atol=0.002)
         assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert entry["label"] == classes[odds.argmax()]
 
     lines = run(capsys, *paths, "--top", "2", "--sheet", tmp_path / "sheet.png").out.splitlines()
-    for line, odds in zip(lines, expected.probabilities, strict=True):
+    for line, path, odds in zip(lines, names, expected, strict=True):
+        name, *said = line.split()
+        assert name.endswith(path[-8:]) and len(said) == 4
         first, second = np.argsort(-odds)[:2]
-        classes = jaxcifar.load().class_names
-        said = line.split()[-4:]
-        assert said == [
-            classes[first],
-            f"{odds[first]:.1%}",
-            classes[second],
-            f"{odds[second]:.1%}",
-        ]
+        assert said[::2] == [classes[first], classes[second]]
+        shown = [float(text.removesuffix("%")) / 100 for text in said[1::2]]
+        assert shown == pytest.approx([odds[first], odds[second]], abs=0.003)
     assert Image.open(tmp_path / "sheet.png").width > 500
 
 
@@ -121,6 +135,22 @@ def test_where_nothing_is(photo, tmp_path, capsys):
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     with pytest.raises(RunError, match="no file of safetensors"):
         run(capsys, tmp_path / "a.png", "--run", tmp_path / "w.safetensors")
+
+
+def test_exit_codes_say_whether_the_command_line_or_a_file_is_at_fault(photo, tmp_path):
+    photo.save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("a cat")
+    (tmp_path / "w.safetensors").write_bytes(b"nothing")
+    good, bad = str(tmp_path / "a.png"), str(tmp_path / "b.png")
+    for code, words, arguments in (
+        (2, "nowhere.png: no such file or folder", [str(tmp_path / "nowhere.png")]),
+        (2, "b.png: is no image that Pillow reads", [good, bad]),
+        (2, "no run here", [good, "--run", str(tmp_path)]),
+        (1, "is no file of safetensors", [good, "--run", str(tmp_path / "w.safetensors")]),
+    ):
+        assert_one_line_error(obeyed("predict", *arguments), code, words)
+    done = obeyed("predict", good, "--top", "1")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1 and done.stderr == ""
 
 
 def test_a_link_is_followed_where_it_is_named(photo, tmp_path, capsys):

@@ -195,28 +195,28 @@ def test_studies_of_older_versions_stay_readable(path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "reason"),
     [
-        {"arch": None},
-        {"arch": "\0"},
-        {"arch": "x" * 500},
-        {"dataset": "~nobody"},
-        {"dataset": "x" * 5000},
-        {"schedule": []},
-        {"epochs": "5"},
-        {"epochs": 2**40},
-        {"learning_rate": float("inf")},
-        {"arch_args": [1]},
-        {"arch_args": {"a": {"b": 1}}},
-        {"sources": {"color": "0" * 64}},
-        {"sources": {"arch": 7}},
-        {"colour": "red"},
+        ({"arch": None}, "it names no arch"),
+        ({"arch": "\0"}, r"--arch \\x00: no such network"),
+        ({"arch": "x" * 500}, "--arch xxx"),
+        ({"dataset": "~nobody"}, "--dataset ~nobody: no such data set"),
+        ({"dataset": "x" * 5000}, "--dataset xxx"),
+        ({"schedule": []}, "it names no schedule"),
+        ({"epochs": "5"}, "epochs = '5' is not of type int"),
+        ({"epochs": 2**40}, "--epochs 1099511627776: must be at least 1, below"),
+        ({"learning_rate": float("inf")}, "--learning-rate inf: must be a finite number"),
+        ({"arch_args": [1]}, r"arch_args = \[1\] is not of type dict"),
+        ({"arch_args": {"a": {"b": 1}}}, "--arch-args: {'b': 1} is no number, text, true, false"),
+        ({"sources": {"color": "0" * 64}}, "sources: color is none of arch, optimizer, schedule"),
+        ({"sources": {"arch": 7}}, "sources: the digest of arch is not text"),
+        ({"colour": "red"}, "colour is no setting"),
     ],
 )
-def test_a_config_that_is_none_is_one_line(tmp_path, change):
+def test_a_config_that_is_none_is_one_line(tmp_path, change, reason):
     folder = RunFolder(tmp_path)
     folder.config.write_text(json.dumps(Config.create("cnn").to_dict() | change))
-    with pytest.raises(RunError, match=r"config\.json: .*--overwrite") as error:
+    with pytest.raises(RunError, match=rf"config\.json: .*{reason}.*; .*--overwrite") as error:
         folder.read_config()
     assert str(error.value).isprintable()
 

@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import assert_one_line_error, obeyed
 from flax import linen as nn
 from jax import lax
 
@@ -154,6 +155,13 @@ def test_the_definitions_arithmetic_is_counted_on_a_cpu_too(arch):
             of_layers += positions * (layer.params - biases)
     assert got.macs == of_layers
     assert Summary.from_json(got.to_json()) == got
+
+
+def test_the_command_prints_the_table_of_what_was_asked_for():
+    done = obeyed("summary", "--arch", "cnn", "--classes", "7", "--arch-args", "hidden=9")
+    assert done.returncode == 0
+    assert f"Total params: {551_722 - 119 * 2048 - 3 * 119 - 128 * 10 + 9 * 7 - 3:,}" in done.stdout
+    assert_one_line_error(obeyed("summary", "--arch", "cnnn"), 2, "did you mean cnn?")
 
 
 def broken(change):

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from jaxcifar import user_code
 from jaxcifar.config import Config
-from jaxcifar.errors import UsageError
+from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
@@ -359,3 +359,26 @@ def test_a_run_of_an_older_version_is_read_and_not_gone_on_with(run):
             RunFolder(folder / "run").require_same(config)
     finally:
         file.write_text(there)
+
+
+@pytest.mark.parametrize("place", ["sources", "sources/arch", "sources/arch/lib"])
+def test_copies_are_not_written_through_a_link(tmp_path, place):
+    """A folder of a begun run, in which somebody has put a link to elsewhere."""
+    write(tmp_path, net=NETWORK, lib__sizes="WIDTH = 4\n")
+    config = user_code.with_imports(Config.create(f"{tmp_path}/net.py:Net", **SMALL))
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    run = tmp_path / "run"
+    with RunFolder.opened(run, config) as folder:
+        folder.begin(config)
+    copies = {path: path.read_text() for path in (run / "sources").rglob("*.py")}
+    assert len(copies) == 2
+    (run / place).rename(run / "before")
+    (run / place).symlink_to(outside)
+    with RunFolder.opened(run, config) as folder:
+        with pytest.raises(RunError, match=rf"/{place}: is a symbolic link; delete it, then run"):
+            folder.begin(config)
+        assert list(outside.iterdir()) == []
+        (run / place).unlink()
+        folder.begin(config)  # as the message says
+    assert {path: path.read_text() for path in copies} == copies

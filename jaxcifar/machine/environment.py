@@ -14,6 +14,7 @@ import jax
 
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.terminal import counted
+from jaxcifar.paths import expand_home
 
 _MAX_CPU_DEVICES = 4  # each holds the images once, 180 MB
 _PACKAGES = (
@@ -64,12 +65,12 @@ def use_compilation_cache() -> None:
     `JAX_ENABLE_COMPILATION_CACHE=0` is none. What cannot be read or written there is compiled anew.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-        if home.startswith("~"):  # no home is known, as of a container's user without a name
+        home = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        if str(home).startswith("~"):  # no home is known, as of a container's user without a name
             return
         # Machines that share a home may have processors that don't share instructions.
         processor = re.sub(r"\W+", "-", _cpu_name()) or "unknown"
-        folder = Path(home, "jaxcifar", "compiled", processor)
+        folder = home / "jaxcifar" / "compiled" / processor
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

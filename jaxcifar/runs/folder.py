@@ -18,6 +18,7 @@ from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_te
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import saved
 from jaxcifar.runs.saved import Result, Row
+from jaxcifar.runs.sources import write_sources
 from jaxcifar.runs.weights import Card, card_of, read_weights, write_weights
 
 
@@ -94,19 +95,15 @@ class RunFolder:
 
         Raises:
           OSError: it can't be written.
-          RunError: what an earlier run left, and is to go, can't be deleted.
+          RunError: what an earlier run left, and is to go, can't be deleted; or see
+            `write_sources`.
         """
         if self.anew:
             self._clear()
             self.anew = False
         if not self.begun:
             write_text(self.config, config.to_json())
-        for file, content in user_code.copies(config).items():
-            copy = self.sources / file
-            if not copy.exists():
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(copy) as written:
-                    written.write(content)
+        write_sources(self.sources, config)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

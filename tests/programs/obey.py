@@ -18,7 +18,9 @@ import time
 import traceback
 from pathlib import Path
 
-_BEYOND = 3 * 2**30  # of addresses: a command that reserves more fails before it hurts others
+# Bytes that a command may take beyond those of the process before it. Memory is counted, and not
+# addresses: how many of those a library takes that is loaded meanwhile differs between machines.
+_BEYOND = 3 * 2**30
 _SHOWN = 20_000
 
 
@@ -72,14 +74,14 @@ def status(field):
 
 @contextlib.contextmanager
 def limited():
-    """Addresses are limited, and the peak of memory is counted from now on."""
+    """A command that takes far too much memory fails; the peak of it is counted from now on."""
     Path("/proc/self/clear_refs").write_text("5")
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (status("VmSize") + _BEYOND, before[1]))
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (status("VmData") + _BEYOND, before[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def main():

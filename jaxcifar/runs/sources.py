@@ -1,0 +1,37 @@
+"""Copies of a run's user code, in the folder `sources` of the run's folder."""
+
+from pathlib import Path
+
+from jaxcifar import user_code
+from jaxcifar.config import Config
+from jaxcifar.errors import RunError
+from jaxcifar.machine.files import replacing
+
+
+def write_sources(folder: Path, config: Config) -> None:
+    """Write the copies that are missing.
+
+    Args:
+      folder: `sources`, made if need be.
+      config: of the run.
+
+    Raises:
+      RunError: a symbolic link is in the place of the folder or of one in it. Where the link leads,
+        nothing is written.
+      OSError: a copy can't be written.
+    """
+    for file, content in user_code.copies(config).items():
+        copy = folder / file
+        _require_no_link(folder, copy.parent)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(copy) as written:
+                written.write(content)
+
+
+def _require_no_link(top: Path, folder: Path) -> None:
+    """Refuse a folder if it, or one on the way to it from `top` on, is a symbolic link."""
+    on_the_way = [path for path in (folder, *folder.parents) if path.is_relative_to(top)]
+    for path in on_the_way:
+        if path.is_symlink():
+            raise RunError(f"{path}: is a symbolic link; delete it, then run the same command")
