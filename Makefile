@@ -7,10 +7,15 @@ BIN := $(VENV)/bin
 RECIPE := --arch cnn --recipe strong
 FIRST_LOOK := $(RECIPE) --dataset auto --epochs 5 --train-examples 10000
 ARGS ?= $(FIRST_LOOK)
+# The options that were given, for commands that have nothing to do with a first look.
+GIVEN := $(if $(filter file,$(origin ARGS)),,$(ARGS))
 
 # How long `make soak` goes on, and where it begins.
 SECONDS ?= 3600
 SEED ?= 0
+
+# How many planted faults are tried at a time.
+JOBS ?= 2
 
 # What every supported version of Python and JAX must pass: what computes, traces and saves.
 CORE := $(addprefix tests/test_, optim.py checkpoint.py fit.py platforms.py environment.py \
@@ -20,7 +25,7 @@ CORE := $(addprefix tests/test_, optim.py checkpoint.py fit.py platforms.py envi
 NUMERIC := $(addprefix tests/test_, adapt.py augment.py convolution.py corruptions.py fastnet.py \
 	loss.py models.py numerics.py optim.py)
 
-.PHONY: run test test-core test-avx2 test-oldest test-installed soak clean
+.PHONY: run test test-core test-avx2 test-oldest test-installed soak faults clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
@@ -36,6 +41,9 @@ test: $(VENV)/installed-test  ## install what tests need, check the style, run t
 
 soak: $(VENV)/installed-test  ## hostile inputs to every command; make soak SECONDS=3600 SEED=0
 	@PYTHONPATH=tests $(BIN)/python -m soak --seconds $(SECONDS) --seed $(SEED)
+
+faults: $(VENV)/installed-test  ## planted faults, each of which a test must notice; ARGS=--help
+	@PYTHONPATH=tests $(BIN)/python -m planted_faults --jobs $(JOBS) $(GIVEN)
 
 test-core: $(VENV)/installed-test  ## the core of the tests, as on another Python
 	@echo "==> pytest on $$($(BIN)/python -c 'import jax, sys; print(sys.version.split()[0], "jax", jax.__version__)')"

@@ -18,7 +18,7 @@ import time
 import traceback
 from pathlib import Path
 
-_BEYOND = 3 * 2**30  # of addresses: a command that reserves more fails before it hurts others
+_BEYOND = 8 * 2**30  # of addresses, which libraries reserve in GiB: more would hurt others
 _SHOWN = 20_000
 
 
