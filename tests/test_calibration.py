@@ -34,6 +34,12 @@ def test_the_interval_is_scipys(correct, images):
     assert interval(correct, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+def test_the_interval_stays_within_0_and_1():
+    for images in range(1, 300):
+        assert interval(images, images)[1] <= 1.0
+        assert interval(0, images)[0] >= 0.0
+
+
 def test_the_interval_in_closed_form():
     """Its ends are those shares from which the observed one is 1.96 deviations away."""
     for end in interval(37, 50):

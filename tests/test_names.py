@@ -165,6 +165,25 @@ def test_fastnets_layers_are_by_group():
     }
 
 
+def test_a_mirrored_network_is_written_out_first():
+    config = Config.create("fastnet", arch_args={"widths": (8, 8, 8), "mirrored": True})
+    rng = np.random.RandomState(0)
+    kernel = rng.rand(3, 3, 8, 4).astype(np.float32)
+    bias, variance = rng.rand(2, 4).astype(np.float32)
+    arrays = {
+        "params/Whitening_0/bias": rng.rand(12),
+        "params/ConvGroup_1/MirroredConv_1/kernel": kernel,
+        "params/ConvGroup_1/BatchNorm_1/bias": bias,
+        "batch_stats/ConvGroup_1/BatchNorm_1/var": variance,
+    }
+    state = to_pytorch(config, 10, arrays)
+    assert state["layer2.conv2.weight"].shape == (8, 8, 3, 3)
+    np.testing.assert_array_equal(state["layer2.conv2.weight"][:4], kernel.transpose(3, 2, 0, 1))
+    # Partners share their bias and variance.
+    assert state["layer2.bn2.bias"].tolist() == [*bias, *bias]
+    assert state["layer2.bn2.running_var"].tolist() == [*variance, *variance]
+
+
 def test_an_unknown_network_is_refused():
     config = Config.create("experiments.networks.mixer:Mixer")
     for ask in (lambda: require_known(config), lambda: places(config, 10, {})):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxcifar.config import Config
+from jaxcifar.report import statistics
 from jaxcifar.report.records import Network, Records, RunRecord, Variation
 
 MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
@@ -95,7 +97,8 @@ def test_the_figures_of_a_variation_are_by_run_and_by_epoch():
         made_run(val=(0.1, 0.2, 0.3), said={"test_accuracy": 0.75}, seed=5),
     )
     assert variation.values("test_accuracy").tolist() == [0.5, 0.75]
-    assert variation.values("val_accuracy").dtype == np.float64
+    whole = made("row", made_run(val=(0, 1), loss=(1, 0), said={"test_accuracy": 1}))
+    assert whole.values("test_accuracy").dtype == whole.curve("val_loss").dtype == np.float64
     assert variation.curve("val_accuracy").tolist() == [[0.5, 0.9, 0.7], [0.1, 0.2, 0.3]]
     assert variation.config.seed == 3
     assert variation.data.title == "CIFAR-10"
@@ -169,3 +172,50 @@ def test_the_checksum_of_a_file_is_no_change_of_its_own_beside_the_files_name(na
     assert one.changes_to(two) == {"arch": found["arch"], "epochs": (3, 4)}
     del found["arch"]
     assert one.changes_to(two) == {name: ("1", "2"), "epochs": (3, 4)}
+
+
+def test_a_sample_has_the_images_of_its_split():
+    variation = made("row", made_run(said={"test_accuracy": 0.5}), made_run(seed=1))
+    tested = statistics.Sample.of(variation, "test_accuracy")
+    assert (tested.values, tested.images) == ((0.5, 0.75), 10_000)
+    validated = statistics.Sample.of(variation, "val_accuracy", "val")
+    assert (validated.values, validated.images) == ((0.9, 0.9), 5_000)
+
+
+def test_guessing_is_naming_the_most_frequent_class():
+    """Of 50, 30 and 20 images by true class, whatever was predicted."""
+    matrix = [[10, 40, 0], [30, 0, 0], [0, 15, 5]]
+    assert statistics.guessing_level(made_run(matrix=matrix)) == 0.5
+
+
+@pytest.mark.parametrize("largest", [20, 30])
+def test_a_run_guesses_if_its_accuracy_could_come_from_guessing(largest):
+    """One-sided at 5%: against the normal distribution of a share of 60 images."""
+    matrix = np.diag([largest, 60 - largest - 10, 10]).tolist()
+    level = largest / 60
+    critical = stats.norm.isf(0.05, loc=level, scale=(level * (1 - level) / 60) ** 0.5)
+    for accuracy, guesses in ((critical - 1e-6, True), (critical + 1e-6, False), (0.0, True)):
+        run = made_run(matrix=matrix, said={"test_accuracy": accuracy})
+        assert statistics.is_guessing(run) == guesses
+
+
+def test_an_accuracy_at_the_bound_is_guessing():
+    run = made_run(matrix=[[4, 0], [0, 0]], said={"test_accuracy": 1.0})  # the bound is 1
+    assert statistics.is_guessing(run)
+
+
+def test_single_changes_are_all_pairs_that_differ_in_one_setting():
+    base = made("base", learning_rate=0.1, batch_size=64)
+    fast = made("fast", learning_rate=0.2, batch_size=64)
+    both = made("both", learning_rate=0.2, batch_size=32)
+    again = made("again", learning_rate=0.1, batch_size=64, seed=3)
+    pairs = statistics.single_changes([base, fast, again, both])
+    assert [(name, old, new, a.name, b.name) for name, old, new, a, b in pairs] == [
+        ("learning_rate", 0.1, 0.2, "base", "fast"),
+        ("learning_rate", 0.2, 0.1, "fast", "again"),
+        ("batch_size", 64, 32, "fast", "both"),
+    ]
+
+
+def test_a_share_is_reached_as_soon_as_it_is_equalled():
+    assert statistics.epochs_to_share([0.25, 0.5, 0.75, 1.0], 0.5) == 2
