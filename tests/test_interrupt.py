@@ -133,6 +133,8 @@ def test_an_interrupt_that_the_shell_ignores_stays_ignored():
     try:
         with InterruptGuard(FAREWELL):
             interrupt()
+    except KeyboardInterrupt:  # it would end the tests
+        pytest.fail("the guard took the interrupt")
     finally:
         signal.signal(signal.SIGINT, before)
 
