@@ -7,10 +7,15 @@ BIN := $(VENV)/bin
 RECIPE := --arch cnn --recipe strong
 FIRST_LOOK := $(RECIPE) --dataset auto --epochs 5 --train-examples 10000
 ARGS ?= $(FIRST_LOOK)
+# The options that were given, for commands that have nothing to do with a first look.
+GIVEN := $(if $(filter file,$(origin ARGS)),,$(ARGS))
 
 # How long `make soak` goes on, and where it begins.
 SECONDS ?= 3600
 SEED ?= 0
+
+# How many planted faults or mutants are tried at a time.
+JOBS ?= 2
 
 # What every supported version of Python and JAX must pass: what computes, traces and saves.
 CORE := $(addprefix tests/test_, optim.py checkpoint.py fit.py platforms.py environment.py \
@@ -20,7 +25,7 @@ CORE := $(addprefix tests/test_, optim.py checkpoint.py fit.py platforms.py envi
 NUMERIC := $(addprefix tests/test_, adapt.py augment.py convolution.py corruptions.py fastnet.py \
 	loss.py models.py numerics.py optim.py)
 
-.PHONY: run test test-core test-avx2 test-oldest test-installed soak clean
+.PHONY: run test test-core test-avx2 test-oldest test-installed soak faults mutants clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
@@ -36,6 +41,13 @@ test: $(VENV)/installed-test  ## install what tests need, check the style, run t
 
 soak: $(VENV)/installed-test  ## hostile inputs to every command; make soak SECONDS=3600 SEED=0
 	@PYTHONPATH=tests $(BIN)/python -m soak --seconds $(SECONDS) --seed $(SEED)
+
+faults: $(VENV)/installed-test  ## planted faults, each of which a test must notice; ARGS=--help
+	@PYTHONPATH=tests $(BIN)/python -m planted_faults --jobs $(JOBS) $(GIVEN)
+
+mutants: $(VENV)/installed-mutants  ## mutmut over modules that need no compiling; results: mutmut browse
+	@nice $(BIN)/mutmut run --max-children $(JOBS) $(GIVEN)
+	@$(BIN)/mutmut results
 
 test-core: $(VENV)/installed-test  ## the core of the tests, as on another Python
 	@echo "==> pytest on $$($(BIN)/python -c 'import jax, sys; print(sys.version.split()[0], "jax", jax.__version__)')"
@@ -66,6 +78,11 @@ $(VENV)/installed-test: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	@touch $@
 
+$(VENV)/installed-mutants: $(VENV)/installed-test
+	@echo "==> installing the mutation tester"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "mutmut>=3.8"
+	@touch $@
+
 $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
 	@echo "==> installing the oldest supported versions into $(VENV)-oldest"
 	@test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
@@ -73,5 +90,5 @@ $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
 		-c constraints-oldest.txt -e . "pytest>=8" "pytest-xdist>=3.7" "hypothesis>=6.100"
 	@touch $@
 
-clean:  ## remove the environments and caches, never data or runs
-	rm -rf .venv .venv-oldest .venv-python* *.egg-info .pytest_cache .ruff_cache
+clean:  ## remove the environments, caches and results of faults, never data or runs
+	rm -rf .venv .venv-oldest .venv-python* *.egg-info .pytest_cache .ruff_cache .faults mutants

@@ -88,10 +88,6 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Measure, print a table, write a file."""
     options = parser().parse_args(argv)
-    if options.peer and not find_spec("torch"):
-        raise UsageError(
-            "--peer torch: PyTorch is not installed; install it with: pip install torch"
-        )
     study = read_study(options) if options.study else None
     require_folder_of("--json", options.json)
     archs, own = options.arch or ARCHS, getattr(options, "arch_args", {})
@@ -99,6 +95,10 @@ def main(argv: Sequence[str]) -> None:
         Config.create(arch, arch_args=own)
     if options.peer and not any(is_known_to_peer(arch, own) for arch in archs):
         raise UsageError(f"--peer torch: {PEER_KNOWS}; leave out --peer")
+    if options.peer and not find_spec("torch"):
+        raise UsageError(
+            "--peer torch: PyTorch is not installed; install it with: pip install torch"
+        )
 
     # Contestants, and this process, share an accelerator: none may take its memory as a whole.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -34,6 +34,12 @@ def test_the_interval_is_scipys(correct, images):
     assert interval(correct, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+def test_the_interval_stays_within_0_and_1():
+    for images in range(1, 300):
+        assert interval(images, images)[1] <= 1.0
+        assert interval(0, images)[0] >= 0.0
+
+
 def test_the_interval_in_closed_form():
     """Its ends are those shares from which the observed one is 1.96 deviations away."""
     for end in interval(37, 50):
@@ -59,8 +65,9 @@ def test_calibration_by_a_loop(temperature):
             sure, right = np.mean(held, axis=0)
             assert (said["confidence"], said["accuracy"]) == pytest.approx((sure, right))
             ece += len(held) / len(labels) * abs(sure - right)
-    assert got["ece"] == pytest.approx(ece)
-    assert got["loss"] == pytest.approx(loss)
+    # So near only if float64 is used from the first division on.
+    assert got["ece"] == pytest.approx(ece, rel=1e-12)
+    assert got["loss"] == pytest.approx(loss, rel=1e-12)
 
 
 def test_sure_answers_stand_in_the_last_bin():
@@ -85,6 +92,18 @@ def test_the_temperature_is_scipys(factor):
     assert got == pytest.approx(factor, rel=0.1)  # that of the probabilities they were drawn from
     plain, tempered = (calibration(logits, labels, t) for t in (1.0, got))
     assert tempered["loss"] <= plain["loss"]
+
+
+@pytest.mark.parametrize("factor", [0.012, 85.0])
+def test_a_temperature_near_the_bounds_is_found(factor):
+    logits, labels = guesses(4000)
+    assert fitted_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.1)
+
+
+@pytest.mark.parametrize(("factor", "bound"), [(0.007, COLDEST), (150.0, HOTTEST)])
+def test_a_temperature_beyond_the_bounds_is_the_bound(factor, bound):
+    logits, labels = guesses(4000)
+    assert fitted_temperature(factor * logits, labels) == bound
 
 
 def test_the_temperature_stays_finite():

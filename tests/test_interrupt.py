@@ -127,6 +127,18 @@ def test_before_a_command_has_begun_it_is_interrupted_in_one_line(tmp_path):
     assert (done.returncode, done.stderr) == (130, "interrupted before anything was done\n")
 
 
+def test_an_interrupt_that_the_shell_ignores_stays_ignored():
+    """As for what a script starts in the background: Ctrl-C is meant for the script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with InterruptGuard(FAREWELL):
+            interrupt()
+    except KeyboardInterrupt:  # it would end the tests
+        pytest.fail("the guard took the interrupt")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such masks")
 def test_a_background_command_that_started_again_can_be_asked_to_stop():
     """Its shell has SIGINT ignored; the handler of a run takes it all the same."""

@@ -103,6 +103,8 @@ def test_processes_that_do_not_fit_together_all_say_why():
     assert_all_say(errors, UsageError, "--process-id 0: two processes", "from 0 to 1")
     errors, _ = met(member(0), member(2, 3))
     assert_all_say(errors, UsageError, "--processes is 2 in process 0 and 3 in process 2")
+    errors, _ = met(member(0), member(1, code="abc"))
+    assert_all_say(errors, UsageError, "code is None in process 0 and abc in process 1")
     errors, _ = met(member(0), member(1, jax="1.1"))
     assert_all_say(errors, UsageError, "jax is 1.0 in process 0 and 1.1 in process 1")
 

@@ -237,7 +237,7 @@ def test_bad_options_are_one_line():
     wrong = ("--coordinator", "h:1", "--processes", "2", "--process-id", "2")
     assert_one_line_error(obeyed("run", *wrong), 2, "--process-id 2")
     assert_one_line_error(obeyed("run", "--process-id", "-1"), 2, "--process-id", "at least 0")
-    for address in ("foo", "foo:bar", "foo:0", "foo:99999999", ":12"):
+    for address in ("foo", "foo:bar", "foo:0", "foo:65536", "foo:99999999", ":12"):
         with pytest.raises(UsageError, match=r"--coordinator .* must be HOST:PORT"):
             join(address, 2, 0)
     alone = ("--processes", "1")

@@ -1,0 +1,235 @@
+"""Plant faults in copies of the checkout and see which of them no test notices: `make faults`.
+
+`make faults ARGS="--only NAME"` tries one, `ARGS=--list` shows all. Results are kept: a fault is
+tried again only after it, its file or the files of its tests have changed. So a run that was
+stopped or killed goes on where it was.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import datetime
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import filelock
+
+from planted_faults import page
+from planted_faults.catalog import read_catalog
+from planted_faults.copies import Workshop
+from planted_faults.ledger import Ledger
+from planted_faults.trials import NOTICED, SURVIVED, UNTRIED, Outcome, try_fault, without_faults
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Session:
+    """Tries faults, several at a time, and keeps and shows each result at once."""
+
+    def __init__(self, workshop, ledger, options):
+        self._workshop, self._ledger, self._options = workshop, ledger, options
+        self._where = _where(workshop.root)
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+
+    def go(self, faults):
+        """Try faults; those that are in the file of results already must not be among them.
+
+        Raises:
+          KeyboardInterrupt: Ctrl-C; what has ended is kept.
+        """
+        files = sorted({file for fault in faults for file in fault.test_files})
+        self._all("tests without faults", self._without_faults, files, faults)
+        self._all("faults", self._with_fault, faults)
+
+    def _all(self, title, work, items, *more):
+        """Work on items at the same time, with a line for each that says how much time is left."""
+        began, done = time.monotonic(), 0
+        with concurrent.futures.ThreadPoolExecutor(self._options.jobs) as pool:
+            tasks = [pool.submit(self._unless_stopping, work, item, *more) for item in items]
+            try:
+                for task in concurrent.futures.as_completed(tasks):
+                    done += 1
+                    left = (time.monotonic() - began) / done * (len(items) - done)
+                    print(
+                        f"[{done} of {len(items)} {title}, {_minutes(left)}] {task.result()}",
+                        flush=True,
+                    )
+            except BaseException:
+                self._stopping.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._workshop.end_all()
+                raise
+
+    def _unless_stopping(self, work, *arguments):
+        return "" if self._stopping.is_set() else work(*arguments)
+
+    def _without_faults(self, file, faults):
+        tests = sorted(
+            {test for fault in faults for test in fault.tests if test.partition("::")[0] == file}
+        )
+        tests = [file] if file in tests else tests
+        key = self._key_without(file)
+        row = self._ledger.get(key)
+        if row is None or not row["cases"] or not set(tests) <= set(row["tests"]):
+            with self._workshop.copy() as copy:
+                cases = without_faults(copy, tests, self._options.limit)
+                self._workshop.keep_programs(copy)
+            if self._stopping.is_set():
+                return file
+            with self._lock:
+                row = self._ledger.add(key, tests=tests, cases=cases)
+        failing = [case for case, verdict in row["cases"].items() if verdict != "passed"]
+        return f"{file}: {len(row['cases'])} tests" + "".join(
+            f"\n    {row['cases'][case]}: {case}" for case in failing
+        )
+
+    def _key_without(self, file):
+        return f"{self._workshop.digest} {file}"
+
+    def _with_fault(self, fault):
+        began = time.monotonic()
+        cases = {}
+        for file in fault.test_files:
+            cases |= self._ledger.get(self._key_without(file))["cases"]
+        if problems := fault.problems(self._workshop.original):
+            outcome = Outcome(UNTRIED, "; ".join(problems))
+        else:
+            with self._workshop.copy() as copy:
+                outcome = try_fault(copy, fault, cases, self._options.limit)
+        if self._stopping.is_set():  # its processes were ended
+            return fault.name
+        seconds = time.monotonic() - began
+        values = {**dataclasses.asdict(outcome), "seconds": round(seconds, 1)}
+        with self._lock:
+            self._ledger.add(
+                fault.key(self._workshop.original), name=fault.name, **values, **self._where
+            )
+        return _line(fault, values)
+
+
+def _minutes(seconds):
+    return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+
+
+def _line(fault, row):
+    """Return a result in a line; what needs a person's attention is in capitals."""
+    verdict = NOTICED if row["verdict"] == NOTICED else row["verdict"].upper()
+    by = f" by {row['by'].rpartition('/')[2]}" if row["by"] else ""
+    remark = f" ({row['remark']})" if row["remark"] else ""
+    return f"{verdict}: {fault.name}{by}{remark}"
+
+
+def _where(root):
+    """Return when and where this is: date, machine and commit."""
+    done = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"],
+        capture_output=True,
+        text=True,
+    )
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}",
+        "commit": done.stdout.strip() or "unknown",
+    }
+
+
+def _chosen(faults, only):
+    """Return the faults with the names in `only`, or all if there are none."""
+    names = {fault.name for fault in faults}
+    if unknown := sorted(set(only) - names):
+        raise ValueError(f"--only {unknown[0]}: there is no such fault; see --list")
+    return [fault for fault in faults if not only or fault.name in only]
+
+
+def _is_tried(ledger, fault, root):
+    row = ledger.get(fault.key(root))
+    return row is not None and row["verdict"] != UNTRIED
+
+
+def _options(argv):
+    parser = argparse.ArgumentParser(
+        prog="planted_faults", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="try this fault"
+    )
+    parser.add_argument("--list", action="store_true", help="list the faults and their results")
+    parser.add_argument(
+        "--again", action="store_true", help="try those that were tried before, too"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="faults at a time (default: 2)")
+    parser.add_argument(
+        "--limit", type=float, default=900, help="seconds for the tests of a fault (default: 900)"
+    )
+    parser.add_argument(
+        "--write-docs", action="store_true", help=f"put the results into {page.PAGE}"
+    )
+    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)  # for tests
+    return parser.parse_args(argv)
+
+
+def main(argv):
+    """Run the command, and return its exit code: 1 if a fault survived."""
+    options = _options(argv)
+    root = options.root.resolve()
+    ledger = Ledger(root / ".faults" / "results.jsonl")
+    try:
+        faults = read_catalog(root / "tests" / "planted_faults")
+        chosen = _chosen(faults, options.only)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    todo = [fault for fault in chosen if options.again or not _is_tried(ledger, fault, root)]
+    if todo and not options.list:
+        print(f"{len(chosen) - len(todo)} of {len(chosen)} faults were tried before", flush=True)
+        if code := _try(root, todo, ledger, options):
+            return code
+    return _show(root, faults, chosen, ledger, options)
+
+
+def _try(root, faults, ledger, options):
+    """Try faults, and return the exit code: 0 unless they could not be tried to the end."""
+    (root / ".faults").mkdir(exist_ok=True)
+    lock = filelock.FileLock(root / ".faults" / "lock", timeout=0)
+    # A `kill` ends this as Ctrl-C does: without it, tests would go on alone.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with lock, Workshop(root) as workshop:
+            Session(workshop, ledger, options).go(faults)
+    except filelock.Timeout:
+        print("error: another process tries faults of this checkout", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _show(root, faults, chosen, ledger, options):
+    """Print the results, and return the exit code."""
+    rows = {fault.name: row for fault in faults if (row := ledger.get(fault.key(root)))}
+    if options.write_docs and rows:
+        page.write(root, page.as_markdown(faults, rows))
+    counts = dict.fromkeys((NOTICED, SURVIVED, UNTRIED), 0)
+    for fault in chosen:
+        row = rows.get(fault.name)
+        if row:
+            counts[row["verdict"]] += 1
+        if options.list:
+            print(f"{row['verdict'] if row else 'new':<10} {fault.room:<20} {fault.name}")
+        elif row and row["verdict"] != NOTICED:
+            print(f"{_line(fault, row)}\n    {fault.file}: {fault.effect}")
+    print(f"{len(chosen)} faults: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    return 1 if counts[SURVIVED] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,162 @@
+"""The lists of planted faults fit the source, and the script that plants them tells the truth."""
+
+import collections
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from planted_faults.catalog import read_catalog
+
+LISTS = ROOT / "tests" / "planted_faults"
+FAULTS = read_catalog(LISTS)
+
+
+def test_no_two_faults_have_the_same_name_or_the_same_slip():
+    names = collections.Counter(fault.name for fault in FAULTS)
+    slips = collections.Counter((fault.file, fault.text, fault.replacement) for fault in FAULTS)
+    assert [name for name, count in names.items() if count > 1] == []
+    assert [slip for slip, count in slips.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_fits_the_source_and_its_tests_exist(fault):
+    assert fault.problems(ROOT) == []
+    if fault.file.endswith(".py"):
+        compile(fault.planted(ROOT), fault.file, "exec")
+
+
+ADD = "def add(a, b):\n    return a + b\n\n\ndef largest(numbers):\n    return max(numbers)\n"
+TESTS = """import pathlib
+
+import toy
+
+
+def test_sums():
+    assert toy.add(2, 3) == 5
+
+
+def test_the_largest():
+    assert toy.largest([7]) == 7
+
+
+def test_that_fails():
+    assert toy.add(2, 3) == 6
+"""
+# name -> (text, replacement, test)
+SLIPS = {
+    "subtracts": ("    return a + b\n", "    return a - b\n", "test_sums"),
+    "smallest": ("max(numbers)", "min(numbers)", "test_the_largest"),
+    "name-error": ("def largest", "not_there\n\n\ndef largest", "test_sums"),
+    "no-such-text": ("a * b", "a / b", "test_sums"),
+    "fails-anyway": ("return a + b", "return b", "test_that_fails"),
+}
+ENDLESS = ("    return a + b\n", "    while True:\n        pass\n", "test_sums")
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """A project of two files, with a list of faults."""
+    if not shutil.which("git"):
+        pytest.skip("the files of a project are listed by git")
+    (tmp_path / "tests" / "planted_faults").mkdir(parents=True)
+    (tmp_path / "toy.py").write_text(ADD)
+    (tmp_path / "tests" / "test_toy.py").write_text(TESTS)
+    (tmp_path / ".gitignore").write_text("/.faults/\n")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    return tmp_path
+
+
+def write_list(toy, slips):
+    entries = []
+    for name, (text, replacement, test) in slips.items():
+        values = {"name": name, "file": "toy.py", "text": text, "replacement": replacement}
+        values["effect"] = "Wrong."
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        entries.append("\n".join(["[[fault]]", *lines, f'tests = ["tests/test_toy.py::{test}"]']))
+    (toy / "tests" / "planted_faults" / "toy.toml").write_text("\n\n".join(entries))
+
+
+def start_script(toy, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "planted_faults", "--root", str(toy), "--jobs", "1", *arguments],
+        cwd=LISTS.parent,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def script(toy, *arguments):
+    process = start_script(toy, *arguments)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def rows_of(toy):
+    lines = (toy / ".faults" / "results.jsonl").read_text().split("\n")
+    return [row for line in lines if line and "verdict" in (row := json.loads(line))]
+
+
+def verdicts(toy):
+    return {row["name"]: row["verdict"] for row in rows_of(toy)}
+
+
+def test_what_survives_is_shown_and_what_cannot_be_tried_is_told_from_it(toy):
+    write_list(toy, SLIPS)
+    code, output = script(toy)
+    assert verdicts(toy) == {
+        "subtracts": "noticed",
+        "smallest": "survived",
+        "name-error": "not tried",
+        "no-such-text": "not tried",
+        "fails-anyway": "not tried",
+    }
+    assert code == 1
+    assert "SURVIVED: smallest" in output
+    assert "noticed: subtracts by test_toy.py::test_sums" in output
+    assert "NameError" in output
+    assert "its text stands 0 times in toy.py" in output
+    assert "failed: tests/test_toy.py::test_that_fails" in output
+    assert "5 faults: 1 noticed, 1 survived, 3 not tried" in output
+    assert (toy / "toy.py").read_text() == ADD
+
+    # What was tried is not tried again until its test changes.
+    code, output = script(toy, "--only", "smallest", "--only", "subtracts")
+    assert code == 1
+    assert " left]" not in output
+    test = toy / "tests" / "test_toy.py"
+    test.write_text(test.read_text().replace("([7]) == 7", "([7, 8]) == 8"))
+    code, output = script(toy, "--only", "smallest")
+    assert code == 0
+    assert "1 faults: 1 noticed, 0 survived, 0 not tried" in output
+
+
+def test_the_script_goes_on_where_it_was_killed(toy):
+    write_list(toy, {"subtracts": SLIPS["subtracts"], "endless": ENDLESS})
+    process = start_script(toy, "--limit", "100")
+    for line in process.stdout:
+        if "noticed: subtracts" in line:
+            break
+    time.sleep(1.0)  # the endless one has begun
+    process.kill()
+    process.communicate()
+    assert verdicts(toy) == {"subtracts": "noticed"}
+
+    code, output = script(toy, "--limit", "8")
+    assert code == 0
+    assert [row["name"] for row in rows_of(toy)] == ["subtracts", "endless"]
+    assert "noticed: endless (its tests did not end within 8 s)" in output
+    assert "2 faults: 2 noticed" in output
+
+
+def test_an_incomplete_entry_is_refused(toy):
+    (toy / "tests" / "planted_faults" / "toy.toml").write_text('[[fault]]\nname = "x"\n')
+    code, output = script(toy)
+    assert code == 2
+    assert "toy.toml, entry 1: missing or unknown fields: effect, file" in output

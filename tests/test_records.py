@@ -1,0 +1,221 @@
+"""What a report reads off runs, on made-up runs in which all that could be mixed up differs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxcifar.config import Config
+from jaxcifar.report import statistics
+from jaxcifar.report.records import Network, Records, RunRecord, Variation
+
+MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
+
+
+def made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.6, 0.4), said=None, matrix=MATRIX, **settings):
+    """A finished run whose best epoch is neither the first nor the last.
+
+    `val` and `loss` are of the validation images by epoch; `said` goes into its result.
+    """
+    history = [
+        {"epoch": epoch, "val_accuracy": accuracy, "val_loss": cost, "train_loss": 2.0 * cost}
+        for epoch, (accuracy, cost) in enumerate(zip(val, loss, strict=True), 1)
+    ]
+    result = {
+        "test_accuracy": 0.75,
+        "val_accuracy": max(val),
+        "dataset": "CIFAR-10",
+        "examples": {"train": 45_000, "val": 5_000, "test": 10_000},
+        "confusion_matrix": matrix,
+        "class_accuracy": {"cat": 0.75, "dog": 0.0, "ship": 0.75},
+        **(said or {}),
+    }
+    config = Config.create("cnn", **{"epochs": len(val), **settings})
+    return RunRecord(Path("runs"), config, history, result, None)
+
+
+def made(name, *runs, **settings):
+    """A variation; without runs, of one run with these settings."""
+    return Variation(name, runs or (made_run(**settings),))
+
+
+def converted(**said):
+    return made_run(said={"converted": {"file": "net.pth", "sha256": "ab"}, **said})
+
+
+def test_the_selected_epoch_is_the_best_and_neither_the_first_nor_the_last():
+    assert made_run().selected["epoch"] == 2
+    # Of equal accuracies the lower loss counts.
+    assert made_run(val=(0.9, 0.5, 0.9), loss=(0.6, 0.1, 0.5)).selected["epoch"] == 3
+    assert made_run(val=(0.9, 0.5, 0.9), loss=(0.5, 0.1, 0.6)).selected["epoch"] == 1
+
+
+def test_the_accuracy_of_a_class_is_its_share_of_the_diagonal():
+    run = made_run()
+    np.testing.assert_array_equal(run.confusion, MATRIX)
+    np.testing.assert_array_equal(run.class_accuracy, [0.75, np.nan, 0.75])
+    other = made_run(matrix=[[1, 1], [3, 5]])
+    np.testing.assert_array_equal(other.class_accuracy, [0.5, 0.625])
+
+
+def test_a_run_without_validation_is_told_from_a_converted_one():
+    run = made_run()
+    assert not run.on_all
+    del run.result["val_accuracy"]
+    assert run.on_all
+    assert run.converted is None
+    other = converted()
+    del other.result["val_accuracy"]
+    assert not other.on_all
+    assert other.converted["file"] == "net.pth"
+    assert RunRecord(Path(), run.config, [], None, None).converted is None
+
+
+def test_data_of_the_same_images_are_the_same_whatever_they_are_called():
+    prints = {"train": "a" * 64, "test": "b" * 64}
+    backwards = dict(reversed(prints.items()))
+    one = made_run(said={"dataset": "One", "dataset_fingerprint": prints}).data
+    two = made_run(
+        said={"dataset": "Two", "dataset_fingerprint": backwards, "dataset_name": "mine.npz"}
+    ).data
+    assert one.identity == two.identity
+    assert (one.name, two.name) == ("cifar10", "mine.npz")
+    assert (one.title, two.title) == ("One", "Two")
+    assert one.fingerprints == (("train", "a" * 64), ("test", "b" * 64))
+    unknown = made_run(said={"dataset": "One"}).data
+    assert unknown.identity == "One"
+    assert unknown.fingerprints == ()
+    changed = made_run(said={"dataset_fingerprint": prints | {"test": "c" * 64}}).data
+    assert changed.identity != one.identity
+
+
+def test_the_figures_of_a_variation_are_by_run_and_by_epoch():
+    variation = made(
+        "row",
+        made_run(said={"test_accuracy": 0.5}, seed=3),
+        made_run(val=(0.1, 0.2, 0.3), said={"test_accuracy": 0.75}, seed=5),
+    )
+    assert variation.values("test_accuracy").tolist() == [0.5, 0.75]
+    whole = made("row", made_run(val=(0, 1), loss=(1, 0), said={"test_accuracy": 1}))
+    assert whole.values("test_accuracy").dtype == whole.curve("val_loss").dtype == np.float64
+    assert variation.curve("val_accuracy").tolist() == [[0.5, 0.9, 0.7], [0.1, 0.2, 0.3]]
+    assert variation.config.seed == 3
+    assert variation.data.title == "CIFAR-10"
+    assert "seed" not in variation.settings
+    assert variation.settings["epochs"] == 3
+
+
+def test_changes_are_from_here_to_there_without_the_seed():
+    one = made("one", learning_rate=0.1, seed=1)
+    two = made("two", learning_rate=0.2, seed=2)
+    assert one.changes_to(two) == {"learning_rate": (0.1, 0.2)}
+    assert two.changes_to(one) == {"learning_rate": (0.2, 0.1)}
+    assert one.changes_to(made("three", learning_rate=0.1, seed=9)) == {}
+
+
+def test_the_best_run_is_chosen_by_validation_then_by_loss():
+    low = made_run(val=(0.6, 0.8, 0.7), said={"test_accuracy": 0.99})
+    high = made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.6, 0.4))
+    surer = made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.5, 0.4))
+    assert made("row", low, high, surer).best_run is surer
+    assert made("row", surer, high, low).best_run is surer
+    assert made("row", low, high).best_run is high
+    first = converted()
+    assert made("row", first, surer).best_run is first
+
+
+def test_the_winner_has_the_best_mean_and_not_the_best_median():
+    def variation(name, *accuracies, loss=0.6):
+        runs = [made_run(val=(0.1, value, 0.2), loss=(1.0, loss, 0.1)) for value in accuracies]
+        return made(name, *runs)
+
+    median = variation("median", 0.80, 0.81, 0.40)
+    mean = variation("mean", 0.70, 0.71, 0.72)
+    surer = variation("surer", 0.70, 0.71, 0.72, loss=0.5)
+    network = Network("CNN", (median, mean, surer))
+    assert [v.name for v in network.by_validation] == ["surer", "mean", "median"]
+    assert network.winner is surer
+    assert network.data == median.data
+    assert network.converted is None
+
+
+def test_of_converted_networks_none_is_ranked():
+    first, second = made("a", converted(val_accuracy=0.1)), made("b", converted(val_accuracy=0.9))
+    network = Network("CNN", (first, second))
+    assert network.by_validation == [first, second]
+    assert network.winner is first
+    assert network.converted["file"] == "net.pth"
+
+
+def test_all_records_hold_each_finished_run_once():
+    one, two = made("one"), made("two", made_run(seed=1), made_run(seed=2))
+    whole, other = made("whole"), made("other", converted())
+    records = Records(
+        networks=(Network("A", (one, two)), Network("B", (other,))),
+        studies=(),
+        alone=(one,),
+        on_all=(whole,),
+        unfinished=(),
+        unreadable={},
+    )
+    assert [v.name for v in records.variations] == ["one", "two", "other"]
+    assert [v.name for v in records.trained] == ["one", "two", "whole"]
+    assert records.runs == [*one.runs, *two.runs, *other.runs, *whole.runs]
+
+
+@pytest.mark.parametrize("name", ["data_sha256", "SHA-256 of net.py"])
+def test_the_checksum_of_a_file_is_no_change_of_its_own_beside_the_files_name(name, monkeypatch):
+    one, two = made("one"), made("two")
+    found = {"arch": ("a.py:Net", "b.py:Net"), name: ("1", "2"), "seed": (0, 1), "epochs": (3, 4)}
+    monkeypatch.setattr(Config, "differences", lambda *_: dict(found))
+    assert one.changes_to(two) == {"arch": found["arch"], "epochs": (3, 4)}
+    del found["arch"]
+    assert one.changes_to(two) == {name: ("1", "2"), "epochs": (3, 4)}
+
+
+def test_a_sample_has_the_images_of_its_split():
+    variation = made("row", made_run(said={"test_accuracy": 0.5}), made_run(seed=1))
+    tested = statistics.Sample.of(variation, "test_accuracy")
+    assert (tested.values, tested.images) == ((0.5, 0.75), 10_000)
+    validated = statistics.Sample.of(variation, "val_accuracy", "val")
+    assert (validated.values, validated.images) == ((0.9, 0.9), 5_000)
+
+
+def test_guessing_is_naming_the_most_frequent_class():
+    """Of 50, 30 and 20 images by true class, whatever was predicted."""
+    matrix = [[10, 40, 0], [30, 0, 0], [0, 15, 5]]
+    assert statistics.guessing_level(made_run(matrix=matrix)) == 0.5
+
+
+@pytest.mark.parametrize("largest", [30, 40])
+def test_a_run_guesses_if_its_accuracy_could_come_from_guessing(largest):
+    """One-sided at 5%: against the normal distribution of a share of 60 images."""
+    matrix = np.diag([60 - largest - 10, largest, 10]).tolist()
+    level = largest / 60
+    critical = stats.norm.isf(0.05, loc=level, scale=(level * (1 - level) / 60) ** 0.5)
+    for accuracy, guesses in ((critical - 1e-6, True), (critical + 1e-6, False), (0.0, True)):
+        run = made_run(matrix=matrix, said={"test_accuracy": accuracy})
+        assert statistics.is_guessing(run) == guesses
+
+
+def test_an_accuracy_at_the_bound_is_guessing():
+    run = made_run(matrix=[[4, 0], [0, 0]], said={"test_accuracy": 1.0})  # the bound is 1
+    assert statistics.is_guessing(run)
+
+
+def test_single_changes_are_all_pairs_that_differ_in_one_setting():
+    base = made("base", learning_rate=0.1, batch_size=64)
+    fast = made("fast", learning_rate=0.2, batch_size=64)
+    both = made("both", learning_rate=0.2, batch_size=32)
+    again = made("again", learning_rate=0.1, batch_size=64, seed=3)
+    pairs = statistics.single_changes([base, fast, again, both])
+    assert [(name, old, new, a.name, b.name) for name, old, new, a, b in pairs] == [
+        ("learning_rate", 0.1, 0.2, "base", "fast"),
+        ("learning_rate", 0.2, 0.1, "fast", "again"),
+        ("batch_size", 64, 32, "fast", "both"),
+    ]
+
+
+def test_a_share_is_reached_as_soon_as_it_is_equalled():
+    assert statistics.epochs_to_share([0.25, 0.5, 0.75, 1.0], 0.5) == 2

@@ -1,0 +1,116 @@
+"""The learning rate at each step, against loops that count steps one by one."""
+
+import math
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from jaxcifar.config import Config
+from jaxcifar.errors import UsageError
+from jaxcifar.training import schedules
+from jaxcifar.training.schedules import learning_rates
+
+STEPS = 7  # in an epoch
+RULES = ROOT / "tests" / "own" / "rules.py"
+
+
+def rates(steps=STEPS, **settings):
+    config = Config.create("cnn", recipe="reference", **{"learning_rate": 0.3, **settings})
+    return learning_rates(config, steps)
+
+
+def test_the_rate_decays_after_every_so_many_epochs():
+    expected, rate = [], 0.3
+    for epoch in range(10):
+        if epoch and epoch % 3 == 0:
+            rate *= 0.2
+        expected += [rate] * STEPS
+    got = rates(epochs=10, schedule="step", step_size=3, gamma=0.2)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert got.dtype == np.float32
+
+
+def test_the_cosine_is_at_half_in_the_middle_and_symmetric():
+    got = rates(epochs=4, schedule="cosine")
+    assert len(got) == 4 * STEPS
+    assert got[0] == pytest.approx(0.3)
+    assert got[2 * STEPS] == pytest.approx(0.15)
+    np.testing.assert_allclose(got[1:] + got[:0:-1], 0.3, rtol=1e-6)
+
+
+def test_after_a_warm_up_the_straight_line_begins_at_the_top_and_would_end_at_0():
+    """A fifth of 35 steps: 1/8, 2/8 ... 7/8 of the rate, then 28 equal steps down."""
+    got = rates(epochs=5, schedule="linear", warmup=0.2) / 0.3
+    expected = [k / 8 for k in range(1, 8)] + [1 - k / 28 for k in range(28)]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("epochs", "rising"), [(20, 5), (12, 5), (10, 5), (8, 4), (1, 0.5)])
+@pytest.mark.parametrize("rule", ["linear", "sqrt"])
+def test_a_higher_rate_for_large_batches_is_reached_in_five_epochs_or_half_the_run(
+    rule, epochs, rising
+):
+    base = Config.create("cnn", recipe="reference").batch_size
+    got = rates(10, epochs=epochs, schedule="none", lr_scale=rule, batch_size=9 * base) / 0.3
+    factor = {"linear": 9, "sqrt": 3}[rule]
+    expected = [
+        1 + (factor - 1) * step / (10 * rising) if step < 10 * rising else factor
+        for step in range(10 * epochs)
+    ]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_a_lower_rate_for_small_batches_holds_from_the_first_step():
+    base = Config.create("cnn", recipe="reference").batch_size
+    got = rates(epochs=3, schedule="none", lr_scale="sqrt", batch_size=base // 4)
+    np.testing.assert_allclose(got, 0.15, rtol=1e-6)
+
+
+def test_without_a_rule_the_batch_changes_no_rate():
+    base = Config.create("cnn", recipe="reference").batch_size
+    np.testing.assert_allclose(rates(epochs=3, schedule="none", batch_size=4 * base), 0.3)
+
+
+def test_a_run_of_too_many_steps_is_refused(monkeypatch):
+    monkeypatch.setattr(schedules, "_MAX_STEPS", 1400)
+    assert len(rates(epochs=200, schedule="none")) == 1400
+    with pytest.raises(UsageError) as error:
+        rates(epochs=201, schedule="none")
+    assert str(error.value) == "--epochs 201: 1,407 steps; there may be 1,400"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("negative", "gives -1.0 at step 2"),
+        ("huge", "gives 1e+300 at step 0"),
+    ],
+)
+def test_what_is_no_rate_is_named_with_its_step(name, said):
+    with pytest.raises(UsageError) as error:
+        rates(epochs=1, schedule=f"{RULES}:{name}")
+    assert str(error.value) == (
+        f"--schedule {RULES}:{name}: {said}; it must be a number of at least 0, and the rate one "
+        "that float32 holds"
+    )
+
+
+def test_a_failing_schedule_is_named_with_its_line():
+    with pytest.raises(UsageError, match=r"rules\.py:25: ZeroDivisionError"):
+        rates(epochs=1, schedule=f"{RULES}:early")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_warm_up_rises_by_equal_parts_to_below_1(steps):
+    got = schedules.warmup(steps)
+    assert got == pytest.approx([(k + 1) / (steps + 1) for k in range(steps)])
+    assert schedules.constant(5, 1, 10) == 1.0
+    assert schedules.cosine(1, 1, 3) == pytest.approx((1 + math.cos(math.pi / 3)) / 2)
+    assert schedules.linear(1, 1, 4) == 0.75
+
+
+def test_a_rate_of_0_and_the_largest_that_float32_holds_are_allowed():
+    largest = float(np.finfo(np.float32).max)
+    assert rates(epochs=1, schedule="none", learning_rate=largest)[0] == np.float32(largest)
+    assert rates(epochs=2, schedule=f"{RULES}:warm")[0] == 0.0
