@@ -10,9 +10,9 @@ from rich.console import Console
 
 from experiments.cli import run_command, use_huge_pages
 from experiments.parser import program
+from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import teller
-from jaxcifar.registry import did_you_mean
 
 # In the order in which people come to them.
 COMMANDS = (

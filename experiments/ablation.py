@@ -25,10 +25,10 @@ from experiments.cli import (
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.ranking import show
+from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import RunError
 from jaxcifar.machine.event_file import require_tensorboard
 from jaxcifar.machine.terminal import counted, teller
-from jaxcifar.registry import did_you_mean
 from jaxcifar.studies.study import Study
 
 _STUDIES = Path(__file__).parent / "studies"
@@ -161,7 +161,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
     from jaxcifar.report import write_report
-    from jaxcifar.report.reading import read_records
+    from jaxcifar.report.run_reading import read_records
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.studies.conduct import conduct, plan, record
 

@@ -21,13 +21,13 @@ from experiments.cli import count, location, run_command, start_jax, use_huge_pa
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.rates import show
-from jaxcifar.bench.progress import BenchProgress
-from jaxcifar.config import ARCHS, Config
+from jaxcifar.bench.bench_progress import BenchProgress
+from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.config.settings import flag
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import write_text
+from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import teller
-from jaxcifar.paths import require_folder_of
-from jaxcifar.settings import flag
 from jaxcifar.studies.study import Study
 
 EXAMPLES = (

@@ -14,7 +14,7 @@ from jaxcifar.machine.terminal import counted, duration, teller
 from jaxcifar.runs.task import run_inside
 
 if TYPE_CHECKING:
-    from jaxcifar.report.records import RunRecord
+    from jaxcifar.report.run_records import RunRecord
 
 EXAMPLES = (
     ("first rows/norm/seed0", "what differs, what they reached, in how long"),
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     teller(console)(f"reading {counted(len(paths), 'run')}")
 
     from experiments.evaluated import short_names
-    from jaxcifar.report.reading import read_run
+    from jaxcifar.report.run_reading import read_run
 
     runs = []
     for path in paths:
@@ -105,8 +105,8 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
 
 def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """The settings in which they are not all the same, in the order of a config."""
+    from jaxcifar.config.settings import applicable, in_words
     from jaxcifar.report.wording import field_title
-    from jaxcifar.settings import applicable, in_words
 
     settings = [applicable(run.config.settings()) for run in runs]
     rows = {}

@@ -17,9 +17,9 @@ from experiments.cli import (
 from experiments.options import add_config_options
 from experiments.parser import Parser
 from experiments.run import show
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
+from jaxcifar.machine.paths import require_existing
 from jaxcifar.machine.terminal import teller
-from jaxcifar.paths import require_existing
 
 EXAMPLES = (
     ("first.pth --arch cnn --run-dir again", "a state dict by torch.save"),
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
     say(f"reading {weights}")
 
     from jaxcifar.data import load_dataset
-    from jaxcifar.trained.convert import Conversion, convert
+    from jaxcifar.exchange.from_pytorch import Conversion, convert
 
     start_jax()
     conversion = Conversion(weights, config, path, **how)

@@ -20,17 +20,17 @@ from experiments.cli import (
 )
 from experiments.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
+from jaxcifar.evaluation.image_sets import OF_TEST, image_set, require_known, trained_on
 from jaxcifar.machine.files import replacing, write_text
+from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import counted, teller
-from jaxcifar.paths import require_folder_of
 from jaxcifar.runs.task import require_trained
-from jaxcifar.trained.sets import OF_TEST, image_set, require_known, trained_on
 
 if TYPE_CHECKING:
-    from jaxcifar.runs.evaluation import Evaluation, Look
+    from jaxcifar.evaluation.image_sets import ImageSet
+    from jaxcifar.evaluation.measure import AllFound
+    from jaxcifar.runs.evaluation_file import Evaluation, Look
     from jaxcifar.trained.classifier import Classifier
-    from jaxcifar.trained.evaluate import AllFound
-    from jaxcifar.trained.sets import ImageSet
 
 Say = Callable[[str], None]
 
@@ -88,11 +88,11 @@ def main(argv: Sequence[str]) -> None:
     say(f"loading {counted(len(options.runs), 'run')} and their images")
 
     from experiments.evaluated import short_names, show
-    from jaxcifar.runs.evaluation import read_evaluation, read_looks
+    from jaxcifar.evaluation.measure import evaluate_sets
+    from jaxcifar.evaluation.mistakes import slips
+    from jaxcifar.runs.evaluation_file import read_evaluation, read_looks
     from jaxcifar.runs.folder import RunFolder
-    from jaxcifar.trained.evaluate import evaluate_sets
     from jaxcifar.trained.load import load
-    from jaxcifar.trained.slips import slips
 
     start_jax()
     names = short_names(options.runs)
@@ -161,7 +161,7 @@ def images_of(
 
 def keep(run: Path, found: "Evaluation", look: Any, say: Say) -> list["Look"]:
     """Write what is found to the run's folder, where that can be done; else say so."""
-    from jaxcifar.runs.evaluation import read_evaluation, read_looks, record
+    from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, record
     from jaxcifar.runs.folder import RunFolder
 
     try:
@@ -190,7 +190,7 @@ def draw(
     folder: Path, prefix: str, run: str, class_names: Sequence[str], found: "AllFound"
 ) -> None:
     """Reliability and mistakes of a run, a picture a set."""
-    from jaxcifar.report.evaluated import plot_reliability
+    from jaxcifar.report.evaluation_section import plot_reliability
     from jaxcifar.runs.plots import plot_mistakes
 
     temperature = found.evaluation.get("temperature")
@@ -205,7 +205,7 @@ def draw(
 
 def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None:
     """Accuracy by strength, all runs in one picture."""
-    from jaxcifar.report.evaluated import plot_corruptions
+    from jaxcifar.report.evaluation_section import plot_corruptions
 
     found = {
         run: evaluation["corruptions"]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import teller
-from jaxcifar.runs.evaluation import BINS, LEVELS, Corrupted, Evaluation, Figures, Look
+from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corrupted, Evaluation, Figures, Look
 
 _CLASSES = 20  # lines of the table by class; of more classes, the worst
 _MISTAKES = 5  # of each set

@@ -11,8 +11,8 @@ from rich.console import Console
 from experiments.cli import location, run_command, start_jax
 from experiments.parser import Parser
 from jaxcifar.errors import RunError
+from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import teller
-from jaxcifar.paths import require_folder_of
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
@@ -95,15 +95,15 @@ def _importable(name: str) -> bool:
 def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
     """Write a network in one of the forms; returns what is said of it."""
     if kind == "pytorch":
-        from jaxcifar.trained.pytorch import write_pytorch
+        from jaxcifar.exchange.to_pytorch import write_pytorch
 
         return f"{path}, and {write_pytorch(classifier, path)}: its load() gives the network"
     if kind == "onnx":
-        from jaxcifar.trained.onnx_graph import write_onnx
+        from jaxcifar.exchange.onnx_graph import write_onnx
 
         write_onnx(classifier, path)
     elif kind == "stablehlo":
-        from jaxcifar.trained.stablehlo import write_stablehlo
+        from jaxcifar.exchange.stablehlo import write_stablehlo
 
         write_stablehlo(classifier, path)
     else:

@@ -8,7 +8,7 @@ from rich.console import Console
 from experiments.cli import count, run_command, start_jax
 from experiments.options import names
 from experiments.parser import Parser
-from jaxcifar.config import ARCHS, Config
+from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import elapsing, gigabytes, status_line, teller
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
         for size in options.batch_size
     }
 
-    from jaxcifar.bench.memory import training_memory
+    from jaxcifar.bench.training_memory import training_memory
     from jaxcifar.machine.environment import describe_devices, first_devices, versions
 
     start_jax()

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
-from jaxcifar import registry
-from jaxcifar.config import Config
-from jaxcifar.settings import DEFAULT_ARCH, defaults, flag, in_words, parsed
+from jaxcifar.config import registry
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.settings import DEFAULT_ARCH, defaults, flag, in_words, parsed
 
 # The fields of `Config` in the order in which people use their options.
 GROUPS = {

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
-from jaxcifar.registry import KINDS, did_you_mean
 
 # What people type who know other programs: the options that they may mean, the first that a command
 # has. Without dashes, in small letters.

@@ -11,8 +11,8 @@ from experiments.cli import count, location, run_command, start_jax
 from experiments.parser import Parser
 from experiments.summary import picture
 from jaxcifar.errors import printable
+from jaxcifar.machine.paths import require_existing
 from jaxcifar.machine.terminal import status_line, teller
-from jaxcifar.paths import require_existing
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         require_trained(run)
     with status_line("reading the images and the network"):
         from jaxcifar.trained.load import load
-        from jaxcifar.trained.pictures import draw_sheet, read_pictures
+        from jaxcifar.trained.photos import draw_sheet, read_pictures
 
         pictures = read_pictures(options.images)
         start_jax()

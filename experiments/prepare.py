@@ -45,8 +45,8 @@ def main(argv: Sequence[str]) -> None:
     data_dir = options.data_dir or default_data_dir()
 
     from jaxcifar.data import CATALOG, dataset_title
-    from jaxcifar.data.own import load_own
     from jaxcifar.data.prepare import load_records
+    from jaxcifar.data.user_data import load_own
 
     console = Console()
     say = teller(console)

@@ -12,7 +12,7 @@ from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, teller
 
 if TYPE_CHECKING:
-    from jaxcifar.report.records import Network, Records, Variation
+    from jaxcifar.report.run_records import Network, Records, Variation
 
 
 def show(console: Console, records: "Records") -> None:

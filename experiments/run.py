@@ -24,11 +24,11 @@ from experiments.cli import (
 )
 from experiments.options import add_config_options
 from experiments.parser import Parser
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.registry import KINDS
 from jaxcifar.machine.event_file import require_tensorboard
+from jaxcifar.machine.paths import require_images
 from jaxcifar.machine.terminal import status_line, teller
-from jaxcifar.paths import require_images
-from jaxcifar.registry import KINDS
 
 EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN by the best settings we know: 91% of CIFAR-10"),
@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
         from jaxcifar.machine import environment, processes
         from jaxcifar.machine.lost import report_lost_processes
         from jaxcifar.runs import fit  # noqa: F401 - imported here so that the status line covers it
-        from jaxcifar.runs.processes import require_same_start
+        from jaxcifar.runs.joint_run import require_same_start
 
     say = teller(Console(emoji=False))
     processes.join(here["coordinator"], here["processes"], here["process_id"], say)
@@ -120,7 +120,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.machine.interrupt import stop_signal
     from jaxcifar.runs.fit import fit
-    from jaxcifar.runs.processes import own_task
+    from jaxcifar.runs.joint_run import own_task
     from jaxcifar.runs.task import Task
 
     screen = Console(emoji=False, highlight=False)

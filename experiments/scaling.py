@@ -9,7 +9,7 @@ from rich.table import Table
 from experiments.cli import run_command, start_jax
 from experiments.options import names
 from experiments.parser import Parser
-from jaxcifar.config import ARCHS, Config
+from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.machine.terminal import teller
 
 CHIPS = (8, 64, 1024)
@@ -43,18 +43,18 @@ def main(argv: Sequence[str]) -> None:
     console = Console(emoji=False, highlight=False)
     teller(console)(f"compiling a training step of {', '.join(options.arch)} for two devices")
 
-    from jaxcifar.bench import scaling
+    from jaxcifar.bench import device_traffic
     from jaxcifar.bench.ours import Ours
     from jaxcifar.bench.work import Work
+    from jaxcifar.build.model import create_model
+    from jaxcifar.diagram.network_summary import summarize
     from jaxcifar.machine.environment import use_cpu_cores
-    from jaxcifar.models import create_model
-    from jaxcifar.models.summary import summarize
 
     use_cpu_cores(batch_size=2, count=2)
     start_jax()
     for arch, config in zip(options.arch, configs, strict=True):
         work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
-        exchanged = scaling.collectives(Ours(work).train_program)
+        exchanged = device_traffic.collectives(Ours(work).train_program)
         macs = summarize(create_model(config, 10)).macs
         flops = 6 * config.batch_size * macs
         largest = max(c.bytes for c in exchanged)
@@ -65,15 +65,15 @@ def main(argv: Sequence[str]) -> None:
             soft_wrap=True,
         )
         table = Table(title=f"{arch}: modelled efficiency, batch {config.batch_size}")
-        for column in ("chips", "batch", *(machine.name for machine in scaling.MACHINES)):
+        for column in ("chips", "batch", *(machine.name for machine in device_traffic.MACHINES)):
             table.add_column(column, justify="right")
         for chips in CHIPS:
             for batch in ("growing", "same"):
                 if batch == "same" and config.batch_size % chips:
                     continue
                 values = [
-                    scaling.efficiency(machine, flops, exchanged, chips, batch)
-                    for machine in scaling.MACHINES
+                    device_traffic.efficiency(machine, flops, exchanged, chips, batch)
+                    for machine in device_traffic.MACHINES
                 ]
                 size = f"{config.batch_size * (chips if batch == 'growing' else 1):,}"
                 table.add_row(f"{chips:,}", size, *(f"{value:.0%}" for value in values))

@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.cli import count, location, run_command, start_jax
 from experiments.options import add_config_options
 from experiments.parser import Parser
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine.terminal import status_line
 
@@ -57,8 +57,8 @@ def main(argv: Sequence[str]) -> None:
     classes, plot = options.pop("classes"), options.pop("plot")
     config = Config.create(**options)
     with status_line("tracing the network"):
-        from jaxcifar.models import check_model, create_model
-        from jaxcifar.models.summary import summarize
+        from jaxcifar.build.model import check_model, create_model
+        from jaxcifar.diagram.network_summary import summarize
 
         start_jax()
         model = create_model(config, classes)
@@ -66,8 +66,8 @@ def main(argv: Sequence[str]) -> None:
         summary = summarize(model)
     print(summary.table(), end="")
     if plot:
+        from jaxcifar.diagram.drawing import plot_network
         from jaxcifar.machine.files import replacing
-        from jaxcifar.models.drawing import plot_network
 
         try:
             with replacing(plot) as file:

@@ -17,15 +17,15 @@ from typing import Any
 
 __version__ = "0.1.0"
 _WHERE = {
-    "Config": "jaxcifar.config",
+    "Config": "jaxcifar.config.experiment",
     "Dataset": "jaxcifar.data",
     "Interrupted": "jaxcifar.machine.interrupt",
     "RunError": "jaxcifar.errors",
     "UsageError": "jaxcifar.errors",
     "load": "jaxcifar.trained.load",
     "load_dataset": "jaxcifar.data",
-    "summarize": "jaxcifar.trained.train",
-    "train": "jaxcifar.trained.train",
+    "summarize": "jaxcifar.library",
+    "train": "jaxcifar.library",
 }
 __all__ = ["__version__", *_WHERE]
 

@@ -23,7 +23,7 @@ import jax
 from rich.console import Console
 from small import SMALL, easy_dataset
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.report import write_report
 from jaxcifar.runs.fit import fit

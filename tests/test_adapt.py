@@ -20,12 +20,12 @@ from rounding import (
     error_of_products,
 )
 
-from jaxcifar.config import Config
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.models.adapt import adapted
-from jaxcifar.models.layers import Conv
+from jaxcifar.networks.adapt import adapted
+from jaxcifar.networks.layers import Conv
 from jaxcifar.runs.dispatches import dispatches
-from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.training import network
 from jaxcifar.training.augment import unchanged
 from jaxcifar.training.optim import sgd
@@ -186,7 +186,7 @@ import json
 import jax, numpy as np
 from jax.sharding import PartitionSpec as P
 import test_adapt as t
-from jaxcifar.models.layers import Dropout
+from jaxcifar.networks.layers import Dropout
 from jaxcifar.training import network
 from rounding import error_by_condition, error_of_sum
 

@@ -31,13 +31,13 @@ from small import SMALL
 from experiments import bench as bench_command
 from jaxcifar import bench
 from jaxcifar.bench import contest, contestant
+from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import Entrant, Entry
 from jaxcifar.bench.ours import Ours, PlainFlax, _plain_model
-from jaxcifar.bench.progress import BenchProgress
 from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 
 WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)

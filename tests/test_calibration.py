@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from jaxcifar.runs.evaluation import BINS
-from jaxcifar.trained.calibration import (
+from jaxcifar.evaluation.calibration import (
     COLDEST,
     HOTTEST,
     calibration,
@@ -15,6 +14,7 @@ from jaxcifar.trained.calibration import (
     interval,
     log_probabilities,
 )
+from jaxcifar.runs.evaluation_file import BINS
 
 
 def guesses(count=400, classes=10, scale=3.0, seed=0):

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine import lost, processes
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.runs.notes import Notes
+from jaxcifar.runs.checkpoint_notes import Notes
 from jaxcifar.runs.result import best_epoch
 from jaxcifar.runs.saving import Saving
 from jaxcifar.training.state import Metrics, TrainState

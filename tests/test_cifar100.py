@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_archive import assert_holds, write_folder, write_tar
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import catalog, cifar100, load_dataset
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import CIFAR100_FORM, read_archive

@@ -14,11 +14,12 @@ from conftest import stopped_after
 from rich.console import Console
 from small import SMALL
 
+from jaxcifar.build import setup
 from jaxcifar.errors import DivergedError, OutOfMemoryError, UsageError
 from jaxcifar.machine.compilations import count_compilations
 from jaxcifar.machine.files import locked
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.runs import crew, setup
+from jaxcifar.runs import crew
 from jaxcifar.studies.conduct import conduct, plan, record
 from jaxcifar.studies.study import Study
 

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.options import reference_default
 from experiments.run import parse
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 
 

@@ -14,16 +14,16 @@ import safetensors.numpy
 from conftest import assert_one_line_error, command, obeyed
 from test_export import NETWORKS, write_random
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.exchange.from_pytorch import Conversion, convert
+from jaxcifar.exchange.state_dict import read_state_dict
+from jaxcifar.exchange.to_pytorch import state_dict, write_pytorch
 from jaxcifar.report import write_report
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.weights import named, read_weights
-from jaxcifar.trained.convert import Conversion, convert
 from jaxcifar.trained.load import load
-from jaxcifar.trained.pytorch import state_dict, write_pytorch
-from jaxcifar.trained.state_dict import read_state_dict
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

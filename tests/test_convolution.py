@@ -8,7 +8,7 @@ from conftest import enable_x64
 from jax import lax
 from rounding import ENLARGED_BY_TRANSFORMS, assert_near, error_of_products
 
-from jaxcifar.models.convolution import conv2d
+from jaxcifar.kernels.convolution import conv2d
 
 # Each form: tiles of 3x3 and 2x2 kernels, one product, no kernel to speak of, XLA's own. Images,
 # the kernel's size, features, stride and padding, and whether products compute it.

@@ -10,12 +10,12 @@ import pytest
 from conftest import assert_one_line_error, obeyed
 from flax import linen as nn
 
-from jaxcifar.config import Config
-from jaxcifar.models import create_model
-from jaxcifar.models.boxes import make_boxes
-from jaxcifar.models.drawing import plot_network
-from jaxcifar.models.layout import lay_out
-from jaxcifar.models.summary import summarize
+from jaxcifar.build.model import create_model
+from jaxcifar.config.experiment import Config
+from jaxcifar.diagram.boxes import make_boxes
+from jaxcifar.diagram.drawing import plot_network
+from jaxcifar.diagram.layout import lay_out
+from jaxcifar.diagram.network_summary import summarize
 
 
 def words(summary, folder):

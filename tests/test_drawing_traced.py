@@ -6,8 +6,8 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from jaxcifar.models.boxes import make_boxes
-from jaxcifar.models.summary import summarize
+from jaxcifar.diagram.boxes import make_boxes
+from jaxcifar.diagram.network_summary import summarize
 
 
 def summary_of(function):

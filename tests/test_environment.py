@@ -8,8 +8,8 @@ import jax
 import pytest
 from conftest import finish, start_program
 
-from jaxcifar.data.own import load_own
 from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.data.user_data import load_own
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
 

@@ -22,25 +22,25 @@ from small import SMALL
 
 from experiments import evaluate as evaluate_command
 from experiments.evaluated import short_names, show
-from jaxcifar.config import Config
+from jaxcifar.build.model import create_model
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from jaxcifar.errors import BusyError, RunError, UsageError
+from jaxcifar.evaluation import image_sets
+from jaxcifar.evaluation.calibration import calibration, fitted_temperature
+from jaxcifar.evaluation.image_sets import ImageSet, image_set, trained_on
+from jaxcifar.evaluation.measure import evaluate, evaluate_corrupted, evaluate_sets
+from jaxcifar.evaluation.mistakes import augmented, in_training, slips
 from jaxcifar.machine.files import locked
-from jaxcifar.models import create_model
 from jaxcifar.report import write_report
 from jaxcifar.runs import finish
-from jaxcifar.runs.evaluation import read_evaluation, read_looks, record
+from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, record
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
-from jaxcifar.trained import sets
-from jaxcifar.trained.calibration import calibration, fitted_temperature
 from jaxcifar.trained.classifier import _in_training
-from jaxcifar.trained.evaluate import evaluate, evaluate_corrupted, evaluate_sets
 from jaxcifar.trained.load import load
-from jaxcifar.trained.sets import ImageSet, image_set, trained_on
-from jaxcifar.trained.slips import augmented, in_training, slips
 from jaxcifar.training import predicting
 
 NAMES = tuple("abcdefghij")
@@ -179,7 +179,7 @@ def test_sets_that_there_are_not(tmp_path, easy_dataset):
 
 
 def test_other_images_than_the_runs_are_refused(monkeypatch, easy_dataset, tmp_path):
-    monkeypatch.setattr(sets, "load_dataset", lambda *_: easy_dataset)
+    monkeypatch.setattr(image_sets, "load_dataset", lambda *_: easy_dataset)
     assert trained_on(CONFIG, NAMES, tmp_path) is easy_dataset
     other = dataclasses.replace(CONFIG, data_sha256="0" * 64)
     with pytest.raises(UsageError, match="other images than those"):
@@ -306,7 +306,7 @@ def test_the_table_has_the_figures_of_each_column_and_the_worst_of_many_classes(
 
 @pytest.fixture
 def at_hand(monkeypatch, easy_dataset):
-    monkeypatch.setattr(sets, "load_dataset", lambda *_: easy_dataset)
+    monkeypatch.setattr(image_sets, "load_dataset", lambda *_: easy_dataset)
 
 
 def digests(folder):
@@ -389,7 +389,7 @@ def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, 
     def gone(*_):
         raise UsageError("no such folder")
 
-    monkeypatch.setattr(sets, "load_dataset", gone)
+    monkeypatch.setattr(image_sets, "load_dataset", gone)
     write_images(tmp_path / "photos", {"c": 3, "d": 3})
     data = ["--data-dir", str(tmp_path)]
     evaluate_command.main([str(finished / "seed0"), "--on", str(tmp_path / "photos"), *data])

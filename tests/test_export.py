@@ -14,16 +14,16 @@ from conftest import ROOT, assert_one_line_error, command, obeyed
 from rounding import assert_near, error_of_logits
 from test_real import real_data_dir  # noqa: F401  (a fixture)
 
-from jaxcifar.config import Config
+from jaxcifar.build.model import create_model
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import load_dataset
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.exchange.onnx_graph import onnx_model, write_onnx
+from jaxcifar.exchange.stablehlo import PLATFORMS, write_stablehlo
+from jaxcifar.exchange.to_pytorch import module_text, state_dict, write_pytorch
 from jaxcifar.machine.extras import extra
-from jaxcifar.models import create_model
 from jaxcifar.runs.weights import named, read_weights, write_weights
 from jaxcifar.trained.load import load
-from jaxcifar.trained.onnx_graph import onnx_model, write_onnx
-from jaxcifar.trained.pytorch import module_text, state_dict, write_pytorch
-from jaxcifar.trained.stablehlo import PLATFORMS, write_stablehlo
 from jaxcifar.training import network
 
 # Small ones of each kind, none of a shape that hides a mistake in the order of axes.

@@ -14,10 +14,11 @@ from scipy.special import erf
 from test_models import numpy_conv
 
 import jaxcifar
-from jaxcifar.config import Config
+from jaxcifar.build.model import check_model, create_model
+from jaxcifar.build.setup import make_hyperparameters, make_program
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.models import check_model, create_model
-from jaxcifar.models.fastnet import (
+from jaxcifar.networks.fastnet import (
     FastNet,
     identity_first,
     mean_of_maxima,
@@ -25,7 +26,6 @@ from jaxcifar.models.fastnet import (
     whitening_kernel,
 )
 from jaxcifar.runs.fit import fit
-from jaxcifar.runs.setup import make_hyperparameters, make_program
 from jaxcifar.runs.task import Task
 
 WIDTHS, DEPTHS = (8, 6, 4), (2, 1, 3)

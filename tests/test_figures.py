@@ -23,17 +23,18 @@ from rich.console import Console
 from small import SMALL
 
 from experiments.run import show
-from jaxcifar.config import Config
+from jaxcifar.build import setup
+from jaxcifar.build.model import create_model
+from jaxcifar.build.setup import Setup
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
-from jaxcifar.models import create_model
-from jaxcifar.runs import crew, dispatches, setup
+from jaxcifar.runs import crew, dispatches
 from jaxcifar.runs import run as run_module
 from jaxcifar.runs.crew import fit_all
-from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.result import best_epoch, mean_rate, only_answer
 from jaxcifar.runs.run import Run
-from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training import predicting
 from jaxcifar.training.program import Program
 from jaxcifar.training.together import Together

@@ -14,19 +14,19 @@ from conftest import stopped_after
 from rich.console import Console
 from small import SMALL
 
-from jaxcifar.config import Config
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import Setup, make_program
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report import write_report
-from jaxcifar.report.reading import read_records
+from jaxcifar.report.run_reading import read_records
 from jaxcifar.runs import crew, saving
 from jaxcifar.runs import run as run_module
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.hyperparameters import make_hyperparameters
-from jaxcifar.runs.setup import Setup, make_program
 from jaxcifar.runs.task import Task
 
 pytestmark = pytest.mark.usefixtures("step_by_step")

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import assert_one_line_error, obeyed
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import locked, replacing, write_text
 from jaxcifar.runs.folder import RunFolder

@@ -29,7 +29,7 @@ COMMANDS = [path.stem for path in TOPS[1].glob("*.py") if "__main__" in path.rea
 
 
 def room_of(module):
-    """Of a dotted name, such as "models" of "jaxcifar.models.cnn"; None for what is not ours."""
+    """Of a dotted name, such as "models" of "jaxcifar.networks.cnn"; None for what is not ours."""
     top, *inner = module.split(".")
     if top != "jaxcifar":
         return top if top in ("experiments", "tests") else None

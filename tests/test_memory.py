@@ -13,8 +13,8 @@ import jaxcifar
 from experiments import memory as memory_command
 from experiments.cli import exit_code_of
 from jaxcifar import RunError
-from jaxcifar.bench import memory as bench_memory
-from jaxcifar.config import Config
+from jaxcifar.bench import training_memory as bench_memory
+from jaxcifar.config.experiment import Config
 from jaxcifar.machine import memory, system
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.failures import one_line

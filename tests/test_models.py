@@ -18,11 +18,13 @@ from rounding import (
     error_of_sum,
 )
 
-from jaxcifar.config import Config
+from jaxcifar.build.model import check_model, create_model
+from jaxcifar.config.experiment import Config
+from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
-from jaxcifar.models import check_model, create_model
-from jaxcifar.models.gradients import gelu, relu
-from jaxcifar.models.layers import (
+from jaxcifar.kernels.gradients import gelu, relu
+from jaxcifar.kernels.pools import max_pool, pair_maxima
+from jaxcifar.networks.layers import (
     BatchNorm,
     Conv,
     Dense,
@@ -31,8 +33,6 @@ from jaxcifar.models.layers import (
     MaxPool,
     mean_of_windows,
 )
-from jaxcifar.models.pools import max_pool, pair_maxima
-from jaxcifar.models.summary import summarize
 
 PARAMETERS = {
     "cnn": 551_722,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.trained.names import Place, places, require_known, scales_of_one, to_pytorch
+from jaxcifar.exchange.pytorch_names import Place, places, require_known, scales_of_one, to_pytorch
 
 NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 

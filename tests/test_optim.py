@@ -9,8 +9,8 @@ import optax
 import pytest
 from rounding import UNIT, assert_near, error_by_condition, error_of_sum
 
-from jaxcifar.config import Config
-from jaxcifar.recipes import RECIPES
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.recipes import RECIPES
 from jaxcifar.training import optim
 from jaxcifar.training.schedules import learning_rates
 

@@ -11,12 +11,12 @@ import pytest
 from conftest import assert_one_line_error, finish, obeyed, start
 from PIL import Image
 
-from jaxcifar.config import Config
-from jaxcifar.data import Dataset, dataset_title, load_dataset, npz, own
+from jaxcifar.config.experiment import Config
+from jaxcifar.data import Dataset, dataset_title, load_dataset, user_data, user_npz
 from jaxcifar.data import records as rec
 from jaxcifar.data.images import to_rgb32
 from jaxcifar.data.manifest import Manifest
-from jaxcifar.data.own import load_own
+from jaxcifar.data.user_data import load_own
 from jaxcifar.errors import RunError, UsageError
 
 
@@ -84,7 +84,7 @@ def test_a_sixth_of_each_class_is_taken_where_there_is_no_test(tmp_path):
 
 def test_an_unchanged_folder_is_not_decoded_again(pets, tmp_path, monkeypatch):
     before = load(pets, tmp_path)
-    monkeypatch.setattr(own, "read_folder", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(user_data, "read_folder", lambda *_: pytest.fail("decoded again"))
     assert load(pets, tmp_path).sha256 == before.sha256
     monkeypatch.undo()
     changed = pets / "train" / "dog" / "000.png"
@@ -230,7 +230,7 @@ def test_bounds_and_places(pets, tmp_path, monkeypatch):
         load(tmp_path / "a.txt", tmp_path)
     with pytest.raises(UsageError, match=r"--data-dir .*: lies inside the images"):
         load(pets, pets)
-    monkeypatch.setattr("jaxcifar.data.folder.MAX_IMAGES", 29)
+    monkeypatch.setattr("jaxcifar.data.image_folder.MAX_IMAGES", 29)
     with pytest.raises(RunError, match="more than 29 files"):
         load(pets, tmp_path)
     assert not (tmp_path / "data").exists()
@@ -241,10 +241,10 @@ def test_titles(tmp_path, monkeypatch):
     assert dataset_title("cifar100") == "CIFAR-100"
     assert dataset_title("some/where/my flowers/") == "my flowers"
     assert dataset_title("digits.npz") == "digits.npz"
-    assert own.own_name("some/my flowers") == "my-flowers"
+    assert user_data.own_name("some/my flowers") == "my-flowers"
     # What is called as a set of the catalogue must not pass for it.
     assert dataset_title("./CIFAR-10") == "CIFAR-10 (own images)"
-    assert own.own_name("./cifar10") == "cifar10-own-images"
+    assert user_data.own_name("./cifar10") == "cifar10-own-images"
     with pytest.raises(UsageError, match=r"did you mean cifar10\?"):
         dataset_title("cifar-10")
     with pytest.raises(UsageError, match="choose one of cifar10, cifar100, shapes10, or"):
@@ -394,16 +394,16 @@ def test_hostile_npz(tmp_path, monkeypatch):
         load(path, tmp_path)
     np.savez(path, **some_arrays())
     with monkeypatch.context() as patch:
-        patch.setattr(npz, "_MAX_SMALL_BYTES", 40 * 8 - 1)
+        patch.setattr(user_npz, "_MAX_SMALL_BYTES", 40 * 8 - 1)
         with pytest.raises(RunError, match=r"y_train\.npy: 320 bytes are far too many"):
             load(path, tmp_path)
     np.savez_compressed(path, **some_arrays() | {"x_train": np.zeros((40, 500, 500), np.uint8)})
     with monkeypatch.context() as patch:
-        patch.setattr(npz, "_MAX_BYTES", 5_000_000)  # it packs 10 MB into a few kB
+        patch.setattr(user_npz, "_MAX_BYTES", 5_000_000)  # it packs 10 MB into a few kB
         with pytest.raises(RunError, match="unpacks to more than"):
             load(path, tmp_path)
-        patch.setattr(npz, "_MAX_BYTES", 2**34)
-        patch.setattr(npz, "_ALWAYS_BYTES", 5_000_000)
+        patch.setattr(user_npz, "_MAX_BYTES", 2**34)
+        patch.setattr(user_npz, "_ALWAYS_BYTES", 5_000_000)
         with pytest.raises(RunError, match="more than 100 times its size"):
             load(path, tmp_path)
     write_npz(tmp_path / "many.npz", **{f"a member of some name {i}": b"" for i in range(20_000)})

@@ -12,12 +12,12 @@ from jax.sharding import Mesh
 from reference import common
 from rounding import assert_near
 
-from jaxcifar.config import Config
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.model import create_model
+from jaxcifar.config.experiment import Config
+from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.models import create_model
-from jaxcifar.models.summary import summarize
-from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.training import augment, optim
 from jaxcifar.training.program import Program
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcifar.config import ARCHS, Config
-from jaxcifar.runs.hyperparameters import make_hyperparameters
-from jaxcifar.runs.setup import make_program
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.training.together import Together
 
 # Forward, the kernel's gradient, and but for the first layer the images' gradient; of the

@@ -12,10 +12,10 @@ from PIL import Image
 
 import jaxcifar
 from experiments import predict
+from jaxcifar.build.model import create_model
 from jaxcifar.data import CATALOG
 from jaxcifar.data.images import to_rgb32
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.models import create_model
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from conftest import assert_one_line_error, ended, obeyed, start, start_program
 from small import easy_dataset
 from test_meeting import free_address
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import processes
 from jaxcifar.machine.processes import join
-from jaxcifar.runs import processes as of_runs
+from jaxcifar.runs import joint_run as of_runs
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.recipes import COMMON
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.npz import Array, read_arrays
@@ -22,7 +23,6 @@ from jaxcifar.machine.reading import (
     read_text,
     read_toml,
 )
-from jaxcifar.recipes import COMMON
 from jaxcifar.runs import saved
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.study import Study

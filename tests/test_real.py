@@ -9,7 +9,7 @@ from conftest import ROOT, finish, prepared, start
 from test_run import COMMON
 
 import jaxcifar
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import catalog, channel_statistics, load_dataset
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import read_archive

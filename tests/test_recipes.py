@@ -8,13 +8,13 @@ import pytest
 
 import jaxcifar
 from experiments.run import parse
-from jaxcifar.config import ARCHS, Config
+from jaxcifar.build.model import create_model
+from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.config.recipes import RECIPES
+from jaxcifar.config.registry import KINDS
+from jaxcifar.config.settings import recipes_of
+from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
-from jaxcifar.models import create_model
-from jaxcifar.models.summary import summarize
-from jaxcifar.recipes import RECIPES
-from jaxcifar.registry import KINDS
-from jaxcifar.settings import recipes_of
 
 ROOT = Path(__file__).parents[1]
 OWN = "experiments/networks/mixer.py:Mixer"  # stands for all that are not ours
@@ -101,8 +101,8 @@ def test_the_networks_own_fields_are_those_of_a_recipe_or_of_an_option():
 def test_a_script_names_a_network_as_the_command_does(monkeypatch):
     """Alone it is the recipe's, with fields of its own it has those and no others."""
     trained = []
-    monkeypatch.setattr("jaxcifar.trained.train.fit", lambda task, *_: trained.append(task.config))
-    monkeypatch.setattr("jaxcifar.trained.train.just_trained", lambda path, data_dir: None)
+    monkeypatch.setattr("jaxcifar.library.fit", lambda task, *_: trained.append(task.config))
+    monkeypatch.setattr("jaxcifar.library.just_trained", lambda path, data_dir: None)
     for own in ({}, {"arch_args": {}}, {"arch_args": {"widths": (8, 8)}}):
         jaxcifar.train("fastnet", **own)
         assert trained[-1] == Config.create("fastnet", **own)

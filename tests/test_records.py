@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.report import statistics
-from jaxcifar.report.records import Network, Records, RunRecord, Variation
+from jaxcifar.report.run_records import Network, Records, RunRecord, Variation
 
 MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
 

@@ -17,14 +17,14 @@ from rich.console import Console
 from scipy import stats
 
 from experiments.ranking import show
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
+from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
-from jaxcifar.models.cnn import CNN
-from jaxcifar.models.summary import summarize
+from jaxcifar.networks.cnn import CNN
 from jaxcifar.report import classes, wording, write_report
 from jaxcifar.report.figures import plot_all_validation
 from jaxcifar.report.page import markdown_to_page
-from jaxcifar.report.reading import read_records, read_run
+from jaxcifar.report.run_reading import read_records, read_run
 from jaxcifar.report.statistics import single_changes
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.plots import SPLITS, epoch_ticks, plot_curves

@@ -8,7 +8,7 @@ import pytest
 from test_report import THREE_SEEDS, report, write_study
 
 from jaxcifar.data.corruptions import CORRUPTIONS
-from jaxcifar.runs.evaluation import BINS, record
+from jaxcifar.runs.evaluation_file import BINS, record
 
 DATE = "2026-01-02T03:04:05+00:00"
 LOOK = {"date": DATE, "purpose": "evaluate --on test"}

@@ -22,7 +22,7 @@ from experiments.cli import exit_code_of
 from experiments.ranking import show
 from jaxcifar.errors import OutOfMemoryError
 from jaxcifar.report import findings, statistics
-from jaxcifar.report.reading import read_records, read_run
+from jaxcifar.report.run_reading import read_records, read_run
 from jaxcifar.runs.task import Outcome
 
 ROWS = list(RUNS)  # as the study lists them

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_report import report, write_run
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.report import wording, write_report
 from jaxcifar.report.page import markdown_to_page

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxcifar.bench.scaling import MACHINES, Collective, Machine, collectives, efficiency
+from jaxcifar.bench.device_traffic import MACHINES, Collective, Machine, collectives, efficiency
 
 PROGRAM = """
   %a = f32[2,32]{1,0} all-reduce(%x), channel_id=1, to_apply=%add

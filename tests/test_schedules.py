@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.training import schedules
 from jaxcifar.training.schedules import learning_rates

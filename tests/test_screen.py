@@ -21,7 +21,7 @@ from experiments import rates
 from experiments.__main__ import COMMANDS
 from experiments.options import GROUPS
 from experiments.run import show
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import (
     counted,
@@ -32,8 +32,8 @@ from jaxcifar.machine.terminal import (
     status_line,
 )
 from jaxcifar.runs.pace import COMPILING, TESTING, TRAINING, VALIDATING, Pace
-from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.training_progress import TrainProgress
 
 ON = ("--arch", "cnn", "--dataset", "shapes10", "--train-examples", "512", "--epochs", "2")
 STUDY = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 
-from jaxcifar import own_code
+from jaxcifar.config import user_reference
 from jaxcifar.errors import UsageError
 from jaxcifar.studies.conduct import plan, record
 from jaxcifar.studies.study import Study
@@ -103,13 +103,13 @@ def test_user_code_is_looked_for_beside_the_study_then_in_the_current_folder(tmp
     monkeypatch.chdir(tmp_path / "here")
     for study_file in (file, Path("..", "there", "s.toml")):
         config = config_of(study_file)
-        assert dict(config.sources)["arch"] == own_code.digest(
+        assert dict(config.sources)["arch"] == user_reference.digest(
             "arch", f"{file.parent}/net.py:Mixer"
         )
-        assert own_code.load("arch", config.arch).__name__ == "Mixer"
+        assert user_reference.load("arch", config.arch).__name__ == "Mixer"
     (file.parent / "net.py").unlink()
     assert config_of(file).arch == "net.py:Mixer"
-    assert dict(config_of(file).sources)["arch"] == own_code.digest("arch", "net.py:Mixer")
+    assert dict(config_of(file).sources)["arch"] == user_reference.digest("arch", "net.py:Mixer")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from conftest import assert_one_line_error, obeyed
 from flax import linen as nn
 from jax import lax
 
-from jaxcifar.config import Config
-from jaxcifar.models import create_model
-from jaxcifar.models.summary import Summary, summarize
+from jaxcifar.build.model import create_model
+from jaxcifar.config.experiment import Config
+from jaxcifar.diagram.network_summary import Summary, summarize
 
 HEADS, TOKENS, WIDTH = 2, 64, 16  # of the attention below: 8x8 positions
 

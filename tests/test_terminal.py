@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments.cli import exit_code_of
 from experiments.parser import Parser
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.terminal import teller
 

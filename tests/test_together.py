@@ -10,9 +10,9 @@ from conftest import finish, start_program
 from rounding import assert_near, error_by_condition
 from small import SMALL
 
-from jaxcifar.config import Config
-from jaxcifar.runs.hyperparameters import make_hyperparameters
-from jaxcifar.runs.setup import make_program
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config.experiment import Config
 from jaxcifar.training.together import Together
 
 CONFIG = Config.create(

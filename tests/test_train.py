@@ -17,11 +17,11 @@ from jax.sharding import Mesh
 from rounding import assert_near, error_by_condition, error_of_sum
 from small import SMALL
 
-from jaxcifar.config import Config
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.models.layers import Dropout
-from jaxcifar.runs.hyperparameters import make_hyperparameters
-from jaxcifar.runs.setup import make_program
+from jaxcifar.networks.layers import Dropout
 from jaxcifar.training import optim, predicting
 from jaxcifar.training.network import alone
 from jaxcifar.training.predicting import EVAL_BATCH

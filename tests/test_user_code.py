@@ -15,8 +15,8 @@ import jax
 import pytest
 from rich.console import Console
 
-from jaxcifar import user_code
-from jaxcifar.config import Config
+from jaxcifar.config import user_code
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder

@@ -16,11 +16,11 @@ from small import SMALL, easy_dataset
 from test_fit import CONFIG, train
 
 import jaxcifar
-from jaxcifar.config import Config
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.runs.hyperparameters import make_hyperparameters
-from jaxcifar.runs.setup import make_program
 from jaxcifar.runs.weights import fitted, read_weights, write_weights
 
 LONGEST_SUM = 16 * 16 * 4  # that of the first dense layer

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
 from jaxcifar.bench.entrant import Entrant, Entry
-from jaxcifar.bench.progress import BenchProgress
 from jaxcifar.bench.work import PHASES, TRAIN, Work
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 
 
 def measure(
@@ -80,7 +80,7 @@ def measure_programs(
     # Not above: a contestant imports this file before its own settings of JAX's are made.
     import jax
 
-    from jaxcifar.runs.setup import compute_dtype
+    from jaxcifar.build.setup import compute_dtype
 
     programs: dict[tuple[Config, float], tuple[list[str], Work]] = {}
     for name, run in runs.items():

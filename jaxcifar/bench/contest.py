@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import fmean
 
+from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import (
     VERBS,
@@ -19,7 +20,6 @@ from jaxcifar.bench.entrant import (
     slowness,
     taking_part,
 )
-from jaxcifar.bench.progress import BenchProgress
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import duration
 

@@ -15,14 +15,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 
 from jaxcifar.bench.work import CLASSES, Timing, Work, random_examples
+from jaxcifar.build.model import create_model
+from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.environment import use_cpu_cores
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.models import create_model
-from jaxcifar.models.fastnet import whitening_kernel
+from jaxcifar.networks.fastnet import whitening_kernel
 from jaxcifar.runs.dispatches import dispatches
 from jaxcifar.runs.fit import fit
-from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
 from jaxcifar.training import network
 from jaxcifar.training.state import evaluate

@@ -3,11 +3,11 @@
 from typing import Any
 
 from jaxcifar.bench.work import CLASSES
-from jaxcifar.config import Config
+from jaxcifar.build.model import check_model, create_model
+from jaxcifar.build.setup import compute_dtype
+from jaxcifar.config.experiment import Config
+from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.environment import first_devices
-from jaxcifar.models import check_model, create_model
-from jaxcifar.models.summary import summarize
-from jaxcifar.runs.setup import compute_dtype
 
 _LARGE = 1e8  # multiply-accumulates of a forward pass of one image
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 
 CLASSES = 10  # as CIFAR-10 has

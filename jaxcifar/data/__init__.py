@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from jaxcifar import registry
-from jaxcifar.config import Config
+from jaxcifar.config import registry
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import records as rec
 from jaxcifar.data.arrays import Images, records_of
 from jaxcifar.data.catalog import CATALOG, Entry
-from jaxcifar.data.own import is_taken, load_own, own_name, own_title
 from jaxcifar.data.prepare import Say, default_data_dir, load_records
 from jaxcifar.data.split import train_val_indices
+from jaxcifar.data.user_data import is_taken, load_own, own_name, own_title
 from jaxcifar.errors import RunError, UsageError
 
 __all__ = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcifar import registry
+from jaxcifar.config import registry
 from jaxcifar.data import cifar100, shapes10_draw
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import CIFAR10_FORM, CIFAR100_FORM, Form

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.data import records as rec
-from jaxcifar.data.folder import ImageFile, ImageFolder, refuse
+from jaxcifar.data.image_folder import ImageFile, ImageFolder, refuse
 from jaxcifar.data.images import read_image
 from jaxcifar.data.split import stratified
 from jaxcifar.errors import RunError, first_line

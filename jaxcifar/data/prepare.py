@@ -18,8 +18,8 @@ from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_content
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked
+from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.plain_path import plain_path
-from jaxcifar.paths import expand_home
 
 _AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
 _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up

@@ -13,8 +13,8 @@ from pathlib import Path
 import jax
 
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.terminal import counted
-from jaxcifar.paths import expand_home
 
 _MAX_CPU_DEVICES = 4  # each holds the images once, 180 MB
 _PACKAGES = (

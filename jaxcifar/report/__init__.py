@@ -12,13 +12,13 @@ from jaxcifar.machine.files import locked, write_text
 from jaxcifar.machine.terminal import Say, counted
 from jaxcifar.report import costs, described, findings, wording
 from jaxcifar.report.contents import PLACE, with_contents
-from jaxcifar.report.networks import network_context
+from jaxcifar.report.network_section import network_context
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.pictures import Pictures
-from jaxcifar.report.reading import read_records
-from jaxcifar.report.records import SYNTHETIC, Records, RunRecord
+from jaxcifar.report.run_reading import read_records
+from jaxcifar.report.run_records import SYNTHETIC, Records, RunRecord
 from jaxcifar.report.statistics import LEVEL
-from jaxcifar.report.studies import study_context
+from jaxcifar.report.study_section import study_context
 from jaxcifar.report.wording import listed, plain
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import SELECTION_RULE

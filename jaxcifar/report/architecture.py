@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from jaxcifar import registry
+from jaxcifar.build.model import create_model
+from jaxcifar.config import registry
+from jaxcifar.diagram.network_summary import Summary, summarize
+from jaxcifar.diagram.stored import MOST_BYTES
 from jaxcifar.errors import RunError, first_line, printable
 from jaxcifar.machine.reading import read_text, telling
-from jaxcifar.models import create_model
-from jaxcifar.models.stored import MOST_BYTES
-from jaxcifar.models.summary import Summary, summarize
-from jaxcifar.report.records import RunRecord
+from jaxcifar.report.run_records import RunRecord
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.saved import BOTH_AGAIN
 

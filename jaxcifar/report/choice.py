@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxcifar.report.records import Network, Variation
+from jaxcifar.report.run_records import Network, Variation
 from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing
 from jaxcifar.report.wording import (
     accuracy,

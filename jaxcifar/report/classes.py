@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.report.figures import WIDTH
-from jaxcifar.report.records import RunRecord
+from jaxcifar.report.run_records import RunRecord
 from jaxcifar.report.wording import listed, percent, plain, quoted
 from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened
 from jaxcifar.runs.result import only_answer

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import counted, duration
-from jaxcifar.report.records import Records, Variation
+from jaxcifar.report.run_records import Records, Variation
 from jaxcifar.report.wording import plain
 
 _LONGEST = 5000  # command

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from jaxcifar.report.classes import ranked
-from jaxcifar.report.records import RunRecord, Variation
+from jaxcifar.report.run_records import RunRecord, Variation
 from jaxcifar.report.wording import percent, plain
 
 _MOST = 40  # values

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcifar.report.pictures import Draw
-from jaxcifar.report.records import RunRecord, Variation
+from jaxcifar.report.run_records import RunRecord, Variation
 from jaxcifar.report.wording import percent
 from jaxcifar.runs.plots import (
     SPLITS,

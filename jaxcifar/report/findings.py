@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jaxcifar.report.records import Variation
+from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import SAME, Difference, Sample, epochs_to_share
 from jaxcifar.report.wording import (
     accuracy,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar import registry
-from jaxcifar.report.records import StudyRecord, Variation
+from jaxcifar.config import registry
+from jaxcifar.report.run_records import StudyRecord, Variation
 from jaxcifar.report.statistics import Distance, Sample
 from jaxcifar.report.wording import (
     field_title,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from jaxcifar.report.records import RunRecord, Variation
+from jaxcifar.report.run_records import RunRecord, Variation
 
 LEVEL = 0.05  # a difference whose p-value is below can be told from none
 SAME = 1e-9  # means closer than that are equal but for rounding

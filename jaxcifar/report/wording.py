@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from jaxcifar.config.settings import in_words
 from jaxcifar.errors import printable
-from jaxcifar.report.records import Variation
+from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import Difference, Sample
-from jaxcifar.settings import in_words
 
 _FIELD_TITLES = {
     "arch": "network",

@@ -10,15 +10,15 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line, last_cause
 from jaxcifar.machine import processes
 from jaxcifar.machine.files import first_free, require_readable
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import plain_path
 from jaxcifar.machine.sharing import place
+from jaxcifar.runs.checkpoint_notes import Notes, sealed, unsealed
 from jaxcifar.runs.kept import NewestTwoAnd
-from jaxcifar.runs.notes import Notes, sealed, unsealed
 from jaxcifar.runs.structure import differences
 from jaxcifar.training.state import TrainState
 

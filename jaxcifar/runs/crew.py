@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcifar.build.setup import Setup
 from jaxcifar.errors import OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine import processes
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.dispatches import count_seconds, dispatches
 from jaxcifar.runs.pace import COMPILING, STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING
-from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
-from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Outcome
+from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch

@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcifar.config import Config
+from jaxcifar.build.hyperparameters import normalization
+from jaxcifar.build.setup import Setup
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, Examples
+from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine import environment
 from jaxcifar.machine.jax_settings import compiler_settings
 from jaxcifar.machine.sharing import place
-from jaxcifar.models.summary import summarize
-from jaxcifar.runs.hyperparameters import normalization
 from jaxcifar.runs.result import (
     best_epoch,
     confident_mistakes,
@@ -23,7 +24,6 @@ from jaxcifar.runs.result import (
     trained_figures,
 )
 from jaxcifar.runs.saved import Row
-from jaxcifar.runs.setup import Setup
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import both_sides
 from jaxcifar.training.program import Program

@@ -6,14 +6,14 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.pace import STARTING
-from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
-from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.training_progress import TrainProgress
 
 
 def fit(

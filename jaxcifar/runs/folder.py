@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from jaxcifar import user_code
-from jaxcifar.config import WEIGHTS, Config
+from jaxcifar.config import user_code
+from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import append, locked, remove, remove_partial, replacing, write_text
 from jaxcifar.machine.npz import read_arrays

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, Examples
+from jaxcifar.diagram.drawing import plot_network
+from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.errors import first_line
 from jaxcifar.machine import environment, processes
 from jaxcifar.machine.files import replacing, write_text
-from jaxcifar.models.drawing import plot_network
-from jaxcifar.models.summary import Summary
 from jaxcifar.runs import plots
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.saved import Row

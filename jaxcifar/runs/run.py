@@ -6,18 +6,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from jaxcifar.build.setup import Setup
 from jaxcifar.errors import DivergedError
 from jaxcifar.machine import environment
 from jaxcifar.machine.files import write_text
 from jaxcifar.runs.checkpoint import Checkpoints
+from jaxcifar.runs.checkpoint_notes import Notes
 from jaxcifar.runs.finish import tested, validated
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.notes import Notes
-from jaxcifar.runs.processes import begun_before, require_same_folder
+from jaxcifar.runs.joint_run import begun_before, require_same_folder
 from jaxcifar.runs.result import best_epoch, decimal, describe_network, write_curves
 from jaxcifar.runs.saved import Row
 from jaxcifar.runs.saving import Saving
-from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.start import taken_over
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.tensorboard import folder_of

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jaxcifar.machine import processes
 from jaxcifar.runs.checkpoint import Checkpoints, Snapshot
-from jaxcifar.runs.notes import Notes
+from jaxcifar.runs.checkpoint_notes import Notes
 from jaxcifar.runs.result import best_epoch
 from jaxcifar.runs.saved import Row
 from jaxcifar.training.state import TrainState

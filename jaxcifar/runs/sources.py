@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from jaxcifar import user_code
-from jaxcifar.config import Config
+from jaxcifar.config import user_code
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.files import replacing
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxcifar.config import Config, init_file
+from jaxcifar.build.model import create_model
+from jaxcifar.build.setup import Setup
+from jaxcifar.config.experiment import Config, init_file
 from jaxcifar.errors import RunError
 from jaxcifar.machine.sharing import place
-from jaxcifar.models import create_model
-from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.weights import fitted, named, read_weights
 from jaxcifar.training import network
 from jaxcifar.training.state import Hyperparameters, TrainState

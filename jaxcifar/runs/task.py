@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxcifar.config import WEIGHTS, Config
+from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import UsageError
 
 PYTORCH = (".pth", ".pt")  # suffixes of PyTorch's files

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.settings import applicable, spelled
 from jaxcifar.errors import BusyError, RunError
 from jaxcifar.machine import event_file
 from jaxcifar.machine.event_file import EventFile
@@ -26,7 +27,6 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.plots import plot_mistakes
 from jaxcifar.runs.saved import Result, Row
 from jaxcifar.runs.task import Task
-from jaxcifar.settings import applicable, spelled
 
 # By column of `metrics.jsonl`: what TensorBoard calls it. What stands before "/" is one section.
 TAGS = {

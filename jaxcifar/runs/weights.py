@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.numpy
 from msgspec import Meta
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine.files import replacing
 from jaxcifar.machine.reading import (

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxcifar.settings import NAMED
+from jaxcifar.config.settings import NAMED
 
 Settings = dict[str, Any]
 

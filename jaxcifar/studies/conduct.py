@@ -11,7 +11,8 @@ from threading import Event
 import jax
 from rich.console import Console
 
-from jaxcifar.config import Config
+from jaxcifar.build.setup import Setup
+from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine.files import locked, write_text
@@ -20,11 +21,10 @@ from jaxcifar.machine.reading import Remedy
 from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.pace import STARTING
-from jaxcifar.runs.progress import TrainProgress
 from jaxcifar.runs.run import Run
-from jaxcifar.runs.setup import Setup
 from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.tensorboard import write_events_of
+from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.waiting import failure_of, is_unfinished, wait_for_others

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.registry import did_you_mean
+from jaxcifar.config.settings import DERIVED, applicable, flag, typed
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import (
     MEGABYTE,
@@ -23,8 +25,6 @@ from jaxcifar.machine.reading import (
     read_json,
     read_toml,
 )
-from jaxcifar.registry import did_you_mean
-from jaxcifar.settings import DERIVED, applicable, flag, typed
 from jaxcifar.studies.code_files import find_beside
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")

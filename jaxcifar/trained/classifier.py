@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.computing import with_our_settings

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxcifar import own_code, user_code
-from jaxcifar.config import Config
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config import user_code, user_reference
+from jaxcifar.config.experiment import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.computing import with_our_settings
@@ -17,9 +19,7 @@ from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.hyperparameters import make_hyperparameters
 from jaxcifar.runs.saved import Result, class_names, read_result
-from jaxcifar.runs.setup import make_program
 from jaxcifar.runs.task import is_untested, require_trained
 from jaxcifar.runs.weights import Card, fitted, read_weights
 from jaxcifar.trained.classifier import Classifier, Ensemble
@@ -146,7 +146,7 @@ def _require_same_code(path: Path, copies: Path | None, config: Config) -> None:
         name = getattr(config, kind)
         where = f"what is now in {copies / kind}" if copies else "another version of it"
         try:
-            same = own_code.digest(kind, name) == digest
+            same = user_reference.digest(kind, name) == digest
         except UsageError as error:
             remedy = "; get that file from whoever trained it"
             if copies:

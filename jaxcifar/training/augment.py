@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxcifar.fields import MAX_SHIFT
+from jaxcifar.config.fields import MAX_SHIFT
 
 # A pure function of a key and a device's part of a batch, `[B, H, W, C] float32` in [0, 1], that
 # gives images of the same shape.

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.models.adapt import adapted
-from jaxcifar.models.layers import EXAMPLES
-from jaxcifar.models.winograd import Dtype
+from jaxcifar.networks.adapt import adapted
+from jaxcifar.networks.layers import EXAMPLES
 
 Variables = dict[str, PyTree]
 _STATS = "batch_stats"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxcifar import own_code, registry, user_code
-from jaxcifar.config import Config
+from jaxcifar.config import registry, user_code, user_reference
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 
 _WARMUP_EPOCHS = 5
@@ -87,7 +87,7 @@ def _factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
     schedule: Callable[..., float] = user_code.load(config, "schedule")
     rise = warmup(round(config.warmup * total))
     left = total - len(rise)
-    with own_code.telling_of_own_code(("schedule", config.schedule)):
+    with user_reference.telling_of_own_code(("schedule", config.schedule)):
         after = [float(schedule(step, steps_per_epoch, left, **options)) for step in range(left)]
     return rise + after
 

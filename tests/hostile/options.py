@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hostile.inputs import numbers, words
 from hostile.workshop import lost, state, written_anyway
-from jaxcifar.config import Config
+from jaxcifar.config.experiment import Config
 
 _CONFIG = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(Config) if f.metadata]
 _PATHS = {"--run-dir", "--out", "--plot", "--sheet", "--json", "--data-dir"}  # written to

@@ -10,8 +10,8 @@ from small import easy_dataset
 from test_train import CONFIG as FAST
 from test_train import LONGEST_SUM, initial_params, stacked, train
 
-from jaxcifar.bench.scaling import collectives
-from jaxcifar.runs.setup import make_program
+from jaxcifar.bench.device_traffic import collectives
+from jaxcifar.build.setup import make_program
 from jaxcifar.training.together import Together
 
 # Steps at a high rate would enlarge what rounding does.

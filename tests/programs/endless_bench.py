@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.cli import run_command
+from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.entrant import Entry
-from jaxcifar.bench.progress import BenchProgress
 from jaxcifar.bench.work import PHASES, Work
 
 ENDLESS = "import time\n\ntime.sleep(1e6)\n"

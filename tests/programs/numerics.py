@@ -14,8 +14,8 @@ from flax import linen as nn
 from rounding import assert_near, error_of_sum
 from test_adapt import hyperparameters, one_device, program_of
 
-from jaxcifar.models.depthwise import depthwise
-from jaxcifar.models.layers import BatchNorm
+from jaxcifar.kernels.depthwise import depthwise
+from jaxcifar.networks.layers import BatchNorm
 from jaxcifar.training.state import Metrics, evaluate
 
 EPSILON = 1e-5

@@ -1,0 +1,57 @@
+"""How much memory training takes, as XLA reports it for the compiled program."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcifar.bench.work import CLASSES
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config.experiment import Config
+from jaxcifar.machine.compilations import QUICKLY
+from jaxcifar.machine.memory import bytes_of_program
+from jaxcifar.training.together import Together
+
+_EXAMPLES = 45_000  # CIFAR-10's, to train
+_STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """Bytes that training takes on one device.
+
+    Attributes:
+      persistent_bytes: training images, weights and optimizer state.
+      step_bytes: additional memory during one step.
+      dtype: the precision that the network computes in.
+    """
+
+    persistent_bytes: int
+    step_bytes: int
+    dtype: str
+
+
+def training_memory(config: Config, device: jax.Device) -> Need | None:
+    """Compile a config's training program on one device, without computing anything.
+
+    Returns:
+      the bytes, or None if XLA does not report them for this device.
+
+    Raises:
+      UsageError: the config's network or update rule can't be loaded.
+    """
+    examples = max(_EXAMPLES, config.batch_size)
+    program = make_program(config, CLASSES, examples, [device])
+    hp = make_hyperparameters(config, _STATISTICS, program.steps_per_epoch)
+    images = jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
+    lowered = Together(program, at_once=1).traced(hp, images, labels).lower()
+    compiled = lowered.compile(compiler_options=QUICKLY)  # what is allocated is the same
+    step_bytes = bytes_of_program(compiled)
+    if step_bytes is None:
+        return None
+    persistent_bytes = compiled.memory_analysis().argument_size_in_bytes
+    return Need(persistent_bytes, step_bytes, str(program.dtype))

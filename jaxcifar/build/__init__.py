@@ -1,0 +1,1 @@
+"""A `Config` and a `Dataset` become what computes: program, hyper-parameters, checks."""

@@ -1,0 +1,1 @@
+"""Any network's table and drawing, from its traced program."""

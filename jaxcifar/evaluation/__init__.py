@@ -1,0 +1,1 @@
+"""How far a trained network can be trusted."""

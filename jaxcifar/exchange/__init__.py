@@ -1,0 +1,1 @@
+"""PyTorch, ONNX, StableHLO and safetensors: trained networks out and in."""

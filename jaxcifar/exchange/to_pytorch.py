@@ -1,0 +1,95 @@
+"""A trained network for PyTorch: a state dict, and beside it a module that needs nothing else."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.build.model import create_model
+from jaxcifar.errors import UsageError
+from jaxcifar.exchange.pytorch_names import require_known, to_pytorch
+from jaxcifar.machine.extras import extra
+from jaxcifar.machine.files import replacing, write_text
+from jaxcifar.runs.result import decimal
+from jaxcifar.runs.weights import named
+from jaxcifar.trained.classifier import Classifier
+
+_MODULES = Path(__file__).with_name("torch_modules")
+_FIELDS = {
+    **{name: name.upper() for name in ("widths", "blocks", "hidden", "dropout")},
+    **{"group_depths": "DEPTHS", "mirrored": "MIRRORED", "blurred": "BLURRED"},
+}  # a network's, and its module's
+
+
+def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
+    """The weights of a network in PyTorch's names and layouts.
+
+    Raises:
+      UsageError: it is none of ours.
+    """
+    arrays = {name: np.asarray(array) for name, array in named(classifier.variables).items()}
+    return to_pytorch(classifier.config, len(classifier.class_names), arrays)
+
+
+def write_pytorch(classifier: Classifier, path: Path) -> Path:
+    """Write a state dict, and a module of the same name that defines the network and loads it.
+
+    Args:
+      classifier: what to write.
+      path: of the state dict, `NAME.pth`; the module is `NAME.py` beside it.
+
+    Returns:
+      the path of the module.
+
+    Raises:
+      UsageError: it is none of our networks, or a file that is no such module is in its place.
+      RunError: PyTorch is not installed.
+      OSError: something can't be written.
+    """
+    require_known(classifier.config)
+    torch = extra("torch")
+    module = path.with_suffix(".py")
+    text = module_text(classifier)
+    _require_ours(module, text)
+    state = {name: torch.from_numpy(array) for name, array in state_dict(classifier).items()}
+    with replacing(path) as file:
+        torch.save(state, file)
+    write_text(module, text)
+    return module
+
+
+def module_text(classifier: Classifier) -> str:
+    """A module that defines the network, with this one's classes and normalisation.
+
+    Raises:
+      UsageError: it is none of ours.
+    """
+    config = classifier.config
+    require_known(config)
+    model = create_model(config, len(classifier.class_names))
+    values: dict[str, Any] = {
+        theirs: getattr(model, ours) for ours, theirs in _FIELDS.items() if hasattr(model, ours)
+    }
+    values["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
+    values["MEAN"] = tuple(map(decimal, classifier.mean))
+    values["STD"] = tuple(map(decimal, classifier.std))
+    text = (_MODULES / f"{config.arch}.py").read_text()
+    for name, value in values.items():
+        line = f"{name} = {value!r}"
+        text = re.sub(rf"^{name} = .*$", lambda _, line=line: line, text, count=1, flags=re.M)
+    return text
+
+
+def _require_ours(module: Path, text: str) -> None:
+    """Refuse to write over a file that is not such a module."""
+    try:
+        with module.open("rb") as file:
+            begins = file.readline(1000)
+    except FileNotFoundError:
+        return
+    if begins != text.encode().splitlines(keepends=True)[0]:
+        raise UsageError(
+            f"{module}: is there and is something else, and the module would be written there; "
+            "choose another name"
+        )

@@ -1,0 +1,1 @@
+"""How a convolution or a pool is computed on each kind of device."""

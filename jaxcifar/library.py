@@ -1,0 +1,159 @@
+"""Training from a script or a notebook: a network, images, settings."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from rich.console import Console
+
+from jaxcifar.build.model import check_model, create_model
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.settings import frozen
+from jaxcifar.data import Dataset, load_dataset
+from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.diagram.network_summary import Summary
+from jaxcifar.diagram.network_summary import summarize as summarize_model
+from jaxcifar.errors import UsageError
+from jaxcifar.machine import environment
+from jaxcifar.machine.computing import with_our_settings
+from jaxcifar.machine.terminal import teller
+from jaxcifar.runs.fit import fit
+from jaxcifar.runs.task import Task
+from jaxcifar.trained.classifier import Classifier
+from jaxcifar.trained.load import just_trained
+
+_SET_BY_US = ("parent", "name", "num_classes", "dtype", "axis_name")
+Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
+
+
+@with_our_settings()
+def train(
+    network: Network,
+    dataset: Dataset | str = "cifar10",
+    *,
+    run_dir: str | Path | None = None,
+    overwrite: bool = False,
+    data_dir: str | Path | None = None,
+    **settings: Any,
+) -> Classifier:
+    """Train a network, or take up a run of the same settings where it was.
+
+    Args:
+      network: a name such as "cnn" or "net.py:Net"; or a Flax module, its class, or a function
+        that returns one, defined at the top of a file or in a notebook's cell.
+      dataset: images, or the name or path that `--dataset` takes.
+      run_dir: folder of the run; by default a readable name under `checkpoints/`.
+      overwrite: delete what an earlier run left there.
+      data_dir: TFDS folder; its own default if None.
+      **settings: fields of `Config`, such as `epochs=5`.
+
+    Returns:
+      the network with the weights of the epoch that did best on validation images.
+
+    Raises:
+      UsageError: a setting, the network or the folder does not fit; in one line.
+      RunError: something can't be read or written, or the loss is not finite.
+      Interrupted: after SIGINT, with everything saved.
+    """
+    settings |= _described(network, settings)
+    for kind in ("optimizer", "schedule", "augmentation"):
+        if callable(settings.get(kind)):
+            settings[kind] = name_of(settings[kind])
+    if isinstance(dataset, Dataset):
+        settings |= _data_settings(dataset, settings)
+    else:
+        settings["dataset"] = str(dataset)
+    config = Config.create(**settings)
+    environment.use_cpu_cores(config.batch_size)
+    environment.use_compilation_cache()
+    path = Path(run_dir or Path("checkpoints", config.run_name()))
+    console = Console(emoji=False, highlight=False)
+
+    def images() -> Dataset:
+        if isinstance(dataset, Dataset):
+            return dataset
+        return load_dataset(config, Path(data_dir or default_data_dir()), teller(console))
+
+    fit(Task(config, path, overwrite=overwrite), images, console)
+    return just_trained(path, data_dir)
+
+
+@with_our_settings()
+def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:
+    """What a network is made of: layers, parameters, FLOPs; `table()` is text.
+
+    Args:
+      network: as for `train`.
+      num_classes: of the images.
+      **arch_args: the network's own fields; without any they are its recipe's.
+
+    Raises:
+      UsageError: it can't be made or called.
+    """
+    config = Config.create(**_described(network, {"arch_args": arch_args} if arch_args else {}))
+    model = create_model(config, num_classes)
+    check_model(config, model, num_classes)
+    return summarize_model(model)
+
+
+def _described(network: Network, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that name a network and what it was made with.
+
+    Raises:
+      UsageError: a field of it is no value that can be written down.
+    """
+    own: dict[str, Any] = {}
+    described: dict[str, Any] = {}
+    if isinstance(network, nn.Module):
+        if getattr(network, "dtype", None) not in (None, jnp.float32):
+            described["dtype"] = jnp.dtype(network.dtype).name
+        for field in dataclasses.fields(network):
+            value = getattr(network, field.name)
+            if field.init and field.name not in _SET_BY_US and value is not field.default:
+                own[field.name] = value
+        network = type(network)
+        try:
+            own = dict(frozen(own))
+        except UsageError as error:
+            raise UsageError(
+                f"{network.__name__}: a field of it can't be written down ({error}); pass a "
+                "function that returns the network instead"
+            ) from error
+    arch = network if isinstance(network, str) else name_of(network)
+    described["arch"] = arch
+    if own or "arch_args" in settings:  # without either they are the recipe's
+        described["arch_args"] = {**own, **settings.get("arch_args", {})}
+    return described
+
+
+def _data_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that say which images these are.
+
+    Raises:
+      UsageError: the settings ask for another split than they have.
+    """
+    for name in ("val_fraction", "train_examples"):
+        if name in settings:
+            raise UsageError(
+                f"{name}: these images are split already; give it to Dataset.from_arrays instead"
+            )
+    digest = None if dataset.is_known else dataset.sha256
+    return {"dataset": dataset.name, "data_sha256": digest}
+
+
+def name_of(code: Any) -> str:
+    """The name by which a config names a class or a function.
+
+    Raises:
+      UsageError: it has none, as what `functools.partial` gives.
+    """
+    module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", "")
+    if not module or not name or "<" in name:
+        raise UsageError(
+            f"{code!r:.80}: must be a class or a function with a name of its own, at the top of a "
+            "file or a notebook's cell"
+        )
+    return f"{module}:{name}"

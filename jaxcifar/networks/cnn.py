@@ -1,0 +1,35 @@
+"""The small CNN: 551,722 parameters."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcifar.kernels.gradients import relu
+from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dropout, Dtype, MaxPool
+
+
+class CNN(nn.Module):
+    """Three stages of two convolutions and a 2x2 pool, then two dense layers."""
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    hidden: int = 128
+    num_classes: int = 10
+    dropout: float = 0.5
+    dtype: Dtype = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Images `[B, 32, 32, 3]` -> logits `[B, num_classes] float32`.
+
+        Training needs a random stream "dropout" and the collection "batch_stats" mutable.
+        """
+        for width in self.widths:
+            for _ in range(2):
+                x = Conv(width, use_bias=True, dtype=self.dtype)(x)
+                x = relu(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
+            x = MaxPool()(x)
+        x = Dense(self.hidden, dtype=self.dtype)(x.reshape(len(x), -1))
+        x = relu(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
+        x = Dropout(self.dropout, axis_name=self.axis_name)(x, train)
+        return Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

@@ -1,0 +1,232 @@
+"""The layers our networks are made of, computing what PyTorch's layers of that name compute.
+
+Images are `[B, H, W, C]`. Parameters and statistics are float32; `dtype` is what a layer computes
+in and returns. Weights and biases start as PyTorch's do: uniform in ±1/sqrt(fan_in), fan_in being
+the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.nn` calls it).
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from jaxcifar.kernels.convolution import conv2d
+from jaxcifar.kernels.gradients import batch_norm, gelu, relu, tiled
+from jaxcifar.kernels.pools import max_pool, pair_maxima
+from jaxcifar.kernels.winograd import Dtype
+from jaxcifar.machine import sharing
+
+EXAMPLES = "examples"  # a random stream that is the same on all devices
+
+
+def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
+    """PyTorch's default initialisation, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    bound = fan_in**-0.5
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Conv(nn.Module):
+    """Convolution with a square kernel.
+
+    `padding` zeros are on every side, by default `kernel_size // 2`; at stride 2 that differs from
+    "SAME", which pads only on the right. Of `operands` see `conv2d`.
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    use_bias: bool = False
+    padding: int | None = None
+    kernel_init: Callable[[int], nn.initializers.Initializer] = torch_uniform  # of the fan_in
+    dtype: Dtype = jnp.float32
+    operands: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B, H, W, C]` -> `[B, H', W', features]`.
+
+        H' = ceil(H / stride) if an odd kernel has the default padding.
+        """
+        kernel = self.weights(x.shape[-1], self.features)
+        arrays = x.astype(self.dtype), kernel.astype(self.dtype)
+        bias = None
+        if self.use_bias:
+            init = torch_uniform(kernel[..., 0].size)
+            bias = self.param("bias", init, (self.features,)).astype(self.dtype)
+        padding = self.kernel_size // 2 if self.padding is None else self.padding
+        return conv2d(*arrays, self.stride, bias, (padding, padding), self.operands)
+
+    def weights(self, channels: int, features: int) -> jax.Array:
+        """The kernel, `[size, size, channels, features]`."""
+        shape = (self.kernel_size, self.kernel_size, channels)
+        return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
+
+
+class Dense(nn.Module):
+    """Matrix product, with bias if asked for."""
+
+    features: int
+    use_bias: bool = True
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B, F]` -> `[B, features]`."""
+        init = torch_uniform(x.shape[-1])
+        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        product = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        if not self.use_bias:
+            return product
+        bias = self.param("bias", init, (self.features,))
+        return product + bias.astype(self.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Normalisation over all axes but the last (Ioffe and Szegedy 2015), as PyTorch has it.
+
+    In training the batch is normalised by its own biased variance while the running variance
+    takes in the unbiased one; Flax's BatchNorm takes the biased one there too, which shows in
+    evaluation. The batch is that of all devices along the mapped axis `axis_name`, if any.
+    Statistics are float32 whatever `dtype` is. Channels of `copies` equal parts are normalised
+    alike, channel by channel, and share parameters and statistics.
+    """
+
+    momentum: float = 0.9  # the part of the running statistics kept at a step
+    epsilon: float = 1e-5
+    use_scale: bool = True
+    dtype: Dtype = jnp.float32
+    axis_name: str | None = None
+    copies: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """`[..., C]` -> `[..., C]`; updates the collection `batch_stats` if `train`."""
+        features = x.shape[-1] // self.copies
+        whole = partial(tiled, copies=self.copies)
+        ones = nn.initializers.ones
+        scale = self.param("scale", ones, (features,)) if self.use_scale else jnp.ones(features)
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        if not train:
+            inverse = lax.rsqrt(running_var.value + self.epsilon)
+            x = x.astype(jnp.float32) - whole(running_mean.value)
+            return (x * whole(inverse * scale) + whole(bias)).astype(self.dtype)
+        arrays = map(whole, (scale, bias, running_mean.value))
+        y, mean, var = batch_norm(x, *arrays, self.epsilon, self.axis_name, self.copies)
+        count = x.size // features * sharing.devices(self.axis_name)
+        self._keep(running_mean, mean[:features])
+        self._keep(running_var, var[:features] * (count / max(count - 1, 1)))
+        return y.astype(self.dtype)
+
+    def _keep(self, running: nn.Variable, batch: jax.Array) -> None:
+        running.value = self.momentum * running.value + (1 - self.momentum) * batch
+
+
+class Dropout(nn.Module):
+    """Zeros for a part of the activations, the others scaled up (Srivastava et al. 2014)."""
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """`[B, ...]` -> `[B, ...]`; `train` with a rate takes a random stream.
+
+        That is `EXAMPLES` where there is one, else "dropout".
+        """
+        if not train or self.rate == 0:
+            return x
+        stream = EXAMPLES if self.has_rng(EXAMPLES) else "dropout"
+        keys = sharing.example_keys(self.make_rng(stream), len(x), self.axis_name)
+        draw = partial(jax.random.bernoulli, p=1 - self.rate, shape=x.shape[1:])
+        return jnp.where(jax.vmap(draw)(keys), x / (1 - self.rate), 0)
+
+
+class ReLU(nn.Module):
+    """`relu`, as a module where the layer table lists it."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Any shape."""
+        return relu(x)
+
+
+class GELU(nn.Module):
+    """`gelu` as a module, where the layer table lists it."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Any shape."""
+        return gelu(x)
+
+
+class MaxPool(nn.Module):
+    """Maximum over square windows side by side; pixels behind the last of them are dropped.
+
+    If it is `mirrored`, no column is: where the width is not a multiple of `window`, windows are
+    wider by what is left and overlap by as much, so that a mirror image gives a mirror image.
+
+    On a CPU by `max_pool`, which moves the least there; a TPU would move a quarter more by it than
+    by a reduction.
+    """
+
+    window: int = 2
+    mirrored: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B, H, W, C]` -> `[B, H // window, W // window, C]`, of the same dtype."""
+        size, rest = self.window, x.shape[2] % self.window
+        width = size + rest if self.mirrored else size
+        on_cpu, elsewhere = partial(max_pool, size=size, width=width), partial(_reduced, size=size)
+        if width > size:
+            elsewhere = partial(nn.max_pool, window_shape=(size, width), strides=(size, size))
+        return lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
+
+
+def _reduced(x: jax.Array, size: int) -> jax.Array:
+    channels = x.shape[-1]
+    height, width = (extent // size for extent in x.shape[1:3])
+    x = x[:, : height * size, : width * size]
+    # As a reduction of axes, whose gradient is cheaper than that of XLA's window reduction.
+    return x.reshape(len(x), height, size, width, size, channels).max((2, 4))
+
+
+class MaxBlurPool(nn.Module):
+    """The mean of the four maxima over 2x2 pixels that there are in 3x3, every two pixels.
+
+    If an image moves by a pixel, a maximum of every second window of 2x2 is one of other pixels; a
+    mean of maxima changes less (Zhang, "Making convolutional networks shift-invariant again", 2019;
+    the blur here is the smallest one). Windows of 3x3 overlap by a pixel and so cover odd extents.
+    Along an even extent they are two pixels wide and do not overlap. Either way a mirror image
+    gives a mirror image.
+
+    On a TPU by XLA's windows: its compiler counts half of the bytes for them. A GPU may add their
+    gradients in any order, and so not give the same numbers twice.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B, H, W, C]` -> `[B, H // 2, W // 2, C]`, of the same dtype."""
+        return lax.platform_dependent(x, tpu=mean_of_windows, default=_mean_of_pairs)
+
+
+def mean_of_windows(x: jax.Array) -> jax.Array:
+    """What `MaxBlurPool` computes, of the dtype of `x`, by XLA's reductions of windows."""
+    strides = tuple(2 - extent % 2 for extent in x.shape[1:3])
+    sides = tuple(3 - stride for stride in strides)
+    return nn.avg_pool(nn.max_pool(x, (2, 2), strides), sides, sides)
+
+
+def _mean_of_pairs(x: jax.Array) -> jax.Array:
+    maxima = [most for rows in pair_maxima(x, 1) for most in pair_maxima(rows, 2)]
+    return sum(maxima) / len(maxima)

@@ -1,0 +1,58 @@
+"""ResNet-18 for 32x32 images: 11,173,962 parameters (He et al. 2016)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcifar.kernels.gradients import relu
+from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dtype, ReLU
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions and a skip connection, projected where the shape changes."""
+
+    features: int
+    stride: int = 1
+    dtype: Dtype = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """`[B, H, W, C]` -> `[B, H / stride, W / stride, features]`."""
+        norm = partial(BatchNorm, dtype=self.dtype, axis_name=self.axis_name)
+        skip = x
+        y = Conv(self.features, stride=self.stride, dtype=self.dtype)(x)
+        y = ReLU()(norm()(y, train))
+        y = Conv(self.features, dtype=self.dtype)(y)
+        y = norm()(y, train)
+        if skip.shape != y.shape:
+            skip = Conv(self.features, 1, self.stride, dtype=self.dtype, name="shortcut")(skip)
+            skip = norm(name="shortcut_norm")(skip, train)
+        return relu(y + skip)
+
+
+class ResNet(nn.Module):
+    """A 3x3 stem, stages of residual blocks, the first of each later stage at stride 2."""
+
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    num_classes: int = 10
+    dtype: Dtype = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Images `[B, 32, 32, 3]` -> logits `[B, num_classes] float32`.
+
+        Training needs the collection "batch_stats" mutable.
+        """
+        x = Conv(self.widths[0], dtype=self.dtype)(x)
+        x = ReLU()(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
+        for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = ResBlock(width, stride, self.dtype, self.axis_name)(x, train)
+        x = x.mean((1, 2))
+        return Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

@@ -1,0 +1,1 @@
+"""User code: each file is read once, hashed, and run from the bytes that were hashed."""
