@@ -26,7 +26,7 @@ from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.adapt import adapted
 from jaxcifar.networks.layers import Conv
 from jaxcifar.runs.dispatches import dispatches
-from jaxcifar.training import network
+from jaxcifar.training import network, predicting
 from jaxcifar.training.augment import unchanged
 from jaxcifar.training.optim import sgd
 from jaxcifar.training.program import Program
@@ -135,7 +135,7 @@ def assert_predicts(program, variables, hp, images):
         return program.model.apply(variables, (images / 255 - 0.5) / 0.25, train=False)
 
     error = 2 * error_by_condition(logits, variables, PIXELS)
-    assert_near(program.predict(variables, hp, images), logits(variables), error)
+    assert_near(predicting.predict(program, variables, hp, images), logits(variables), error)
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
@@ -187,7 +187,7 @@ import jax, numpy as np
 from jax.sharding import PartitionSpec as P
 import test_adapt as t
 from jaxcifar.networks.layers import Dropout
-from jaxcifar.training import network
+from jaxcifar.training import network, predicting
 from rounding import error_by_condition, error_of_sum
 
 got = {}

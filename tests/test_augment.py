@@ -18,7 +18,8 @@ NEVER = np.zeros(len(IMAGES), bool)
 
 def how(**changes):
     settings = {"enabled": True, "shift": 4, "reflect": False, "alternate": False, "cutout": 0}
-    return augment.Augmenting(**{k: np.asarray(v) for k, v in (settings | changes).items()})
+    arrays = {name: np.asarray(value) for name, value in (settings | changes).items()}
+    return augment.Augmenting(**arrays, max_shift=4)
 
 
 def numpy_crop(image, top, left):
@@ -29,7 +30,7 @@ def numpy_crop(image, top, left):
 
 def test_crop_against_numpy():
     shifts = np.random.RandomState(1).randint(0, 9, (len(IMAGES), 2))
-    got = augment.crop(IMAGES, shifts)
+    got = augment.crop(IMAGES, shifts, 4)
     assert got.dtype == np.uint8
     for image, (top, left), cropped in zip(IMAGES, shifts, got, strict=True):
         np.testing.assert_array_equal(cropped, numpy_crop(image, top, left))
@@ -118,7 +119,7 @@ def test_normalisation():
 
 def test_reflected_borders_are_numpys():
     shifts = np.random.RandomState(1).randint(0, 9, (len(IMAGES), 2))
-    got = augment.crop(IMAGES, shifts, True)
+    got = augment.crop(IMAGES, shifts, 4, True)
     for image, (top, left), cropped in zip(IMAGES, shifts, got, strict=True):
         padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), "reflect")
         np.testing.assert_array_equal(cropped, padded[top : top + 32, left : left + 32])

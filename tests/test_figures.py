@@ -140,7 +140,7 @@ def run_of(task):
 def watch(patch, seen, clock, compiling):
     """Record what is computed, and set the clocks."""
     train_steps, end_epoch = Setup.train_steps.fget, Run.end_epoch
-    predict, compiled = Program.predict, Together.compiled
+    predict, compiled = predicting.predict, Together.compiled
 
     def recorded_steps(self):
         step = train_steps(self)
@@ -169,7 +169,7 @@ def watch(patch, seen, clock, compiling):
 
     patch.setattr(Setup, "train_steps", property(recorded_steps))
     patch.setattr(Run, "end_epoch", recorded_end)
-    patch.setattr(Program, "predict", slow_predict)
+    patch.setattr(predicting, "predict", slow_predict)
     patch.setattr(Together, "compiled", slowly_compiled)
     patch.setattr(predicting, "EVAL_BATCH", AT_A_TIME)
     patch.setattr(dispatches, "_CPU_IMAGES", 1)  # a step at a time

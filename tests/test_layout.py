@@ -7,21 +7,35 @@ import pytest
 from conftest import ROOT, finish, start_program
 
 MOST_LINES = 250
-GROUND = {"ground", "machine"}  # "ground" are the modules beside the rooms: config, errors ...
-RUNS = {*GROUND, "data", "models", "training", "runs"}
+# What computes: functions of arrays and plain arguments. Of what runs them they know how devices share
+# arrays and how programs are compiled, and nothing of configs, user code or files.
+COMPUTING = {"kernels", "networks", "training"}
+OF_THE_MACHINE = {"jaxcifar.machine.sharing", "jaxcifar.machine.compilations"}
+
+CONFIG = {"errors", "machine", "user", "config"}
+BUILT = {*CONFIG, *COMPUTING, "data", "diagram", "build"}
+RUNS = {*BUILT, "runs"}
 # What each room may import beside itself.
 BELOW = {
-    "ground": set(),
-    "machine": GROUND,
-    "data": GROUND,
-    "models": GROUND,
-    "training": {*GROUND, "data", "models"},
+    "errors": set(),
+    "machine": {"errors"},
+    "user": {"errors", "machine"},
+    "config": CONFIG,
+    "data": CONFIG,
+    "kernels": {"machine"},
+    "networks": {"machine", "kernels"},
+    "training": {"machine", "kernels", "networks"},
+    "diagram": {"errors", "machine", "networks"},
+    "build": BUILT,
     "runs": RUNS,
     "studies": RUNS,
     "trained": RUNS,
+    "evaluation": {*RUNS, "trained"},
+    "exchange": {*RUNS, "trained"},
+    "library": {*RUNS, "trained"},
     "bench": RUNS,
     "report": {*RUNS, "studies"},
-    "experiments": {*RUNS, "studies", "trained", "bench", "report"},
+    "experiments": {*RUNS, "studies", "trained", "evaluation", "exchange", "bench", "report"},
 }
 TOPS = (ROOT / "jaxcifar", ROOT / "experiments")
 SOURCES = sorted(path.relative_to(ROOT) for top in TOPS for path in top.rglob("*.py"))
@@ -33,7 +47,7 @@ def room_of(module):
     top, *inner = module.split(".")
     if top != "jaxcifar":
         return top if top in ("experiments", "tests") else None
-    return inner[0] if inner and inner[0] in BELOW else "ground"
+    return inner[0] if inner and inner[0] in BELOW else None
 
 
 def modules_named(tree):
@@ -49,8 +63,19 @@ def modules_named(tree):
 @pytest.mark.parametrize("path", SOURCES, ids=str)
 def test_imports_point_downward(path):
     here = room_of(".".join(path.with_suffix("").parts))
+    if here is None:  # the package's surface, which names modules without importing them
+        return
     imported = {room_of(name) for name in modules_named(ast.parse((ROOT / path).read_text()))}
     assert imported - {None, here} <= BELOW[here]
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[1] in COMPUTING], ids=str)
+def test_what_computes_knows_only_devices_and_compiling_of_the_machine(path):
+    imported = modules_named(ast.parse((ROOT / path).read_text()))
+    of_the_machine = {name for name in imported if name.startswith("jaxcifar.machine")}
+    modules = {".".join(name.split(".")[:3]) for name in of_the_machine}
+    assert modules <= {*OF_THE_MACHINE, "jaxcifar.machine"}
+    assert {name for name in of_the_machine if name.count(".") == 2} <= OF_THE_MACHINE
 
 
 def test_the_rule_tells_up_from_down():
@@ -73,10 +98,19 @@ def test_the_name_of_a_temporary_folder_has_no_word_of_the_tests(tmp_path):
 
 
 def test_every_room_is_in_the_order():
-    rooms = {
-        path.parts[1] for path in SOURCES if len(path.parts) > 2 and path.parts[0] == "jaxcifar"
-    }
-    assert rooms <= BELOW.keys()
+    rooms = {path.with_suffix("").parts[1] for path in SOURCES if path.parts[0] == "jaxcifar"}
+    assert rooms - {"__init__"} <= BELOW.keys()
+
+
+def test_the_name_of_a_file_occurs_once():
+    # Modules for PyTorch are handed to users, under the names of their networks.
+    ours = [
+        path
+        for path in SOURCES
+        if path.parts[0] == "jaxcifar" and "torch_modules" not in path.parts
+    ]
+    names = [path.name for path in ours if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_what_readme_shows_exists():

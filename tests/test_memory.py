@@ -19,7 +19,7 @@ from jaxcifar.machine import memory, system
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.failures import one_line
 from jaxcifar.runs import crew
-from jaxcifar.training.program import Program
+from jaxcifar.training import predicting
 
 GB = 10**9
 TOO_MANY = 10**17  # more than a system that overcommits memory gives
@@ -79,7 +79,7 @@ def test_training_says_what_was_too_large(easy_dataset, tmp_path, monkeypatch):
 
 def test_predicting_says_how_many_images_were_too_many(easy_dataset, monkeypatch):
     classifier = jaxcifar.load()
-    monkeypatch.setattr(Program, "predict", fill_memory)
+    monkeypatch.setattr(predicting, "predict", fill_memory)
     with pytest.raises(RunError, match="predicting 40 images: out of memory"):
         classifier.predict(easy_dataset.test.images)
 

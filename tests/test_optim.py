@@ -9,10 +9,10 @@ import optax
 import pytest
 from rounding import UNIT, assert_near, error_by_condition, error_of_sum
 
+from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.training import optim
-from jaxcifar.training.schedules import learning_rates
 
 STEPS_PER_EPOCH, EPOCHS = 7, 12
 T = np.arange(STEPS_PER_EPOCH * EPOCHS)

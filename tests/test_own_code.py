@@ -11,11 +11,11 @@ import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 from test_fit import train
 
+from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.build.model import check_model, create_model
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.training.schedules import learning_rates
 
 OWN = ROOT / "tests" / "own"
 

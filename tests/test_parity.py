@@ -18,7 +18,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.training import augment, optim
+from jaxcifar.training import augment, optim, predicting
 from jaxcifar.training.program import Program
 
 EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
@@ -81,7 +81,7 @@ def run(arch):
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
     # Placed as steps return it, so that nothing is compiled twice.
     state, hp = jax.device_put((state.replace(**variables), hp), program.replicated)
-    before = program.predict(state.variables, hp, first)
+    before = predicting.predict(program, state.variables, hp, first)
     forward = partial(program.model.apply, train=True, mutable=["batch_stats"])
     compiled = partial(jax.jit, compiler_options=CPU_OPTIONS)  # as in a run
     train_logits, _ = compiled(forward)(variables, jnp.asarray(first) / 255)
@@ -91,7 +91,7 @@ def run(arch):
         state = train_step(state, hp, images, labels, np.arange(common.BATCH))
         losses.append((float(state.metrics.loss_sum) - total) / common.BATCH)
         total = float(state.metrics.loss_sum)
-    after = program.predict(state.variables, hp, first)
+    after = predicting.predict(program, state.variables, hp, first)
     return {
         "eval_logits": before,
         "train_logits": train_logits,

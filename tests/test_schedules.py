@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.training import schedules
-from jaxcifar.training.schedules import learning_rates
 
 STEPS = 7  # in an epoch
 RULES = ROOT / "tests" / "own" / "rules.py"

@@ -238,7 +238,7 @@ def test_an_epoch_takes_nothing_from_the_host(trained, easy_dataset):
     states, hps, orders = stacked(program, hp, 0, easy_dataset)
     with jax.transfer_guard("disallow"):
         states, means = Together(program, 1).train_steps(states, hps, *data, orders, count)
-        logits = program.predict(variables, hp, data.images)
+        logits = predicting.predict(program, variables, hp, data.images)
         evaluated = evaluate(logits, data.labels)
     assert int(states.step[0]) == program.steps_per_epoch
     assert float(means["loss"][0]) == pytest.approx(trained[3][-1], rel=1e-5)
@@ -320,13 +320,17 @@ def test_every_option_that_is_data_reaches_the_step(easy_dataset):
 def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
     program, hp, state, _ = trained
     images = np.tile(easy_dataset.train.images, (5, 1, 1, 1))[: EVAL_BATCH + 7]
-    together = program.predict(state.variables, hp, images)  # two chunks, one of them not full
+    together = predicting.predict(
+        program, state.variables, hp, images
+    )  # two chunks, one of them not full
     assert together.shape == (EVAL_BATCH + 7, 10)
     error = error_by_condition(
-        lambda variables: program.predict(variables, hp, images), state.variables, 16 * 16 * 4
+        lambda variables: predicting.predict(program, variables, hp, images),
+        state.variables,
+        16 * 16 * 4,
     )
     for some in (slice(0, 1), slice(3, 10), slice(EVAL_BATCH - 3, None)):
-        alone = program.predict(state.variables, hp, images[some])
+        alone = predicting.predict(program, state.variables, hp, images[some])
         assert_near(alone, together[some], 2 * error[some])
 
 
@@ -349,7 +353,7 @@ def test_chunks_of_a_network_without_loops_are_put_together_in_order(monkeypatch
     variables = program.init(hp, images).variables
     pixels = (images / 255 - mean) / std
     expected = program.model.apply(variables, np.float32(pixels), train=False)
-    got = program.predict(variables, hp, images)
+    got = predicting.predict(program, variables, hp, images)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
     assert np.abs(np.diff(expected, axis=0)).max(-1).min() > 1e-3  # one for another would be seen
 

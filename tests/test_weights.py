@@ -22,6 +22,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.weights import fitted, read_weights, write_weights
+from jaxcifar.training import predicting
 
 LONGEST_SUM = 16 * 16 * 4  # that of the first dense layer
 
@@ -49,7 +50,7 @@ def chosen_logits(run, images):
     epoch = json.loads((run / "result.json").read_text())["selected_epoch"]
     with Checkpoints(run / "checkpoints", CONFIG, program.steps_per_epoch) as checkpoints:
         state = checkpoints.load(epoch * program.steps_per_epoch, state).state
-    return np.asarray(program.predict(state.variables, hp, images))
+    return np.asarray(predicting.predict(program, state.variables, hp, images))
 
 
 def test_what_is_loaded_computes_what_the_training_evaluated(run):

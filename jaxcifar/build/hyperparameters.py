@@ -5,10 +5,11 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.fields import MAX_SHIFT
 from jaxcifar.training.augment import Augmenting
-from jaxcifar.training.schedules import learning_rates
 from jaxcifar.training.state import Hyperparameters
 
 
@@ -39,6 +40,7 @@ def make_hyperparameters(
             reflect=np.asarray(config.border == "reflect"),
             alternate=np.asarray(config.flip == "alternate"),
             cutout=np.int32(config.cutout),
+            max_shift=MAX_SHIFT,
         ),
         small_steps=np.int32(round(config.small_part * len(rates))),
         **normalization(config.normalize, statistics),

@@ -24,7 +24,7 @@ from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.jax_settings import our_settings
 from jaxcifar.machine.memory import check_memory
 from jaxcifar.machine.sharing import AXIS, PyTree, place
-from jaxcifar.training import network
+from jaxcifar.training import network, predicting
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 from jaxcifar.training.together import Together
@@ -188,7 +188,7 @@ class Setup:
             return
         whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
         some = self.train.images[: self.program.mesh.size]
-        if not _are_finite(self.program.predict(state.variables, hp, some)):
+        if not _are_finite(predicting.predict(self.program, state.variables, hp, some)):
             raise UsageError(f"{whose}: the logits are not finite before the first step")
         order = self.program.epoch_order(hp, np.int32(0), len(self.train.labels))
         copies = self.together.join([(state, hp, order)] * self.together.at_once)

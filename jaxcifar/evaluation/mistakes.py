@@ -55,6 +55,7 @@ def augmented(images: np.ndarray) -> np.ndarray:
         reflect=jnp.asarray(False),
         alternate=jnp.asarray(False),
         cutout=jnp.int32(0),
+        max_shift=_SHIFT,
     )
     turns = jnp.zeros(len(images), bool)
     return np.asarray(jax.jit(augment.shift_and_flip)(keys, images, how, turns))

@@ -24,6 +24,7 @@ from jaxcifar.runs.result import (
     trained_figures,
 )
 from jaxcifar.runs.saved import Row
+from jaxcifar.training import predicting
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import both_sides
 from jaxcifar.training.program import Program
@@ -35,7 +36,7 @@ def validated(setup: Setup, variables: Variables, hp: Hyperparameters) -> dict[s
     val = setup.val
     if not len(val.labels):
         return {}
-    figures = evaluate(setup.program.predict(variables, hp, val.images), val.labels)
+    figures = evaluate(predicting.predict(setup.program, variables, hp, val.images), val.labels)
     return {f"val_{name}": decimal(figures[name]) for name in ("loss", "accuracy")}
 
 
@@ -104,7 +105,7 @@ def tested_alone(
 def _test(
     program: Program, variables: Variables, hp: Hyperparameters, test: Examples
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    logits = program.predict(variables, hp, test.images)
+    logits = predicting.predict(program, variables, hp, test.images)
     return np.asarray(logits), jax.device_get(evaluate(logits, test.labels))
 
 
@@ -122,7 +123,7 @@ def _on_test(
     # Normalised if the run trained without, and the other way round.
     other = hp.replace(**normalization(not config.normalize, dataset))
     _, mismatched = _test(program, variables, place(other, program.replicated), test)
-    flipped = both_sides(partial(program.predict, variables, hp), test.images, logits)
+    flipped = both_sides(partial(predicting.predict, program, variables, hp), test.images, logits)
     of_both = jax.device_get(evaluate(flipped, test.labels))
     return tested_figures(dataset.class_names, figures, mismatched, of_both)
 

@@ -16,7 +16,7 @@ from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.computing import with_our_settings
 from jaxcifar.machine.memory import report_memory_shortage
-from jaxcifar.training import augment, network
+from jaxcifar.training import augment, network, predicting
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.program import Program
@@ -100,7 +100,9 @@ class Classifier:
             padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
             padded[:count] = pixels
             placed = jax.device_put(padded, self._program.replicated)
-            return np.asarray(self._program.predict(self.variables, self._hp, placed))[:count]
+            return np.asarray(predicting.predict(self._program, self.variables, self._hp, placed))[
+                :count
+            ]
 
     def seeing(self, mean: np.ndarray, std: np.ndarray) -> Self:
         """The same network where pixels in [0, 1] are normalised by these, `[3]` each."""

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxcifar.config.fields import MAX_SHIFT
-
 # A pure function of a key and a device's part of a batch, `[B, H, W, C] float32` in [0, 1], that
 # gives images of the same shape.
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
@@ -25,10 +23,11 @@ class Augmenting:
 
     Attributes:
       enabled: boolean scalar; if false images come back as they are.
-      shift: int32 scalar, most pixels of a shift along either axis, up to `MAX_SHIFT`.
+      shift: int32 scalar, most pixels of a shift along either axis, up to `max_shift`.
       reflect: boolean scalar; whether a shift brings in the image's mirror image, not zeros.
       alternate: boolean scalar; whether each image is flipped every other epoch, not at random.
       cutout: int32 scalar, width of the square that is blanked, in pixels; 0 for none.
+      max_shift: pixels by which images are padded on every side; part of the program, not data.
     """
 
     enabled: jax.Array
@@ -36,6 +35,7 @@ class Augmenting:
     reflect: jax.Array
     alternate: jax.Array
     cutout: jax.Array
+    max_shift: int = struct.field(pytree_node=False)
 
 
 def shift_and_flip(
@@ -55,16 +55,16 @@ def shift_and_flip(
 
     def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         flip_key, shift_key = jax.random.split(key)
-        shift = jax.random.randint(
-            shift_key, (2,), MAX_SHIFT - how.shift, MAX_SHIFT + how.shift + 1
-        )
+        lowest = how.max_shift - how.shift
+        highest = how.max_shift + how.shift
+        shift = jax.random.randint(shift_key, (2,), lowest, highest + 1)
         return jax.random.bernoulli(flip_key), shift
 
     flips, shifts = jax.vmap(draw)(keys)
     flips = jnp.where(how.alternate, turns, flips) & how.enabled
     images = jnp.where(flips[:, None, None, None], images[:, :, ::-1], images)
-    shifts = jnp.where(how.enabled, shifts, MAX_SHIFT)
-    return crop(images, shifts, how.reflect)
+    shifts = jnp.where(how.enabled, shifts, how.max_shift)
+    return crop(images, shifts, how.max_shift, how.reflect)
 
 
 def flip_turns(key: jax.Array, index: jax.Array, epoch: jax.Array) -> jax.Array:
@@ -85,18 +85,20 @@ def flip_turns(key: jax.Array, index: jax.Array, epoch: jax.Array) -> jax.Array:
     return first ^ (epoch % 2 == 1)
 
 
-def crop(images: jax.Array, shifts: jax.Array, reflect: jax.Array | bool = False) -> jax.Array:
-    """Cut `[H, W]` windows out of images padded by `MAX_SHIFT` pixels on every side.
+def crop(
+    images: jax.Array, shifts: jax.Array, padding: int, reflect: jax.Array | bool = False
+) -> jax.Array:
+    """Cut `[H, W]` windows out of padded images.
 
     Args:
       images: `[B, H, W, C]`.
-      shifts: `[B, 2]` integers in [0, 2 * MAX_SHIFT], the top left corner of each window;
-        `MAX_SHIFT` is the image itself.
+      shifts: `[B, 2]` integers in [0, 2 * padding], the top left corner of each window; a shift of
+        `padding` is the image itself.
+      padding: pixels that are added on every side.
       reflect: whether the padding is the image mirrored at its outermost pixels, not zeros
         (Page, "How to train your ResNet", 2018).
     """
-    pad = (MAX_SHIFT, MAX_SHIFT)
-    pads = ((0, 0), pad, pad, (0, 0))
+    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = jnp.where(reflect, jnp.pad(images, pads, "reflect"), jnp.pad(images, pads))
 
     def window(image: jax.Array, shift: jax.Array) -> jax.Array:

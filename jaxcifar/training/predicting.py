@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,8 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS, QUICKLY
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
+from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
-
-if TYPE_CHECKING:
-    from jaxcifar.training.program import Program
 
 Array = jax.Array | np.ndarray
 _FEW = 32
@@ -24,7 +21,7 @@ EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's split
 
 
 def predict(
-    program: "Program", variables: Variables, hp: Hyperparameters, images: jax.Array
+    program: Program, variables: Variables, hp: Hyperparameters, images: jax.Array
 ) -> jax.Array:
     """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8` by the network of a program."""
     size = -(-min(EVAL_BATCH, len(images)) // program.mesh.size) * program.mesh.size
@@ -54,7 +51,7 @@ def both_sides(predict: Callable[[Array], Array], images: Array, logits: Array) 
 
 
 def _logits(
-    program: "Program", variables: Variables, hp: Hyperparameters, images: jax.Array, size: int
+    program: Program, variables: Variables, hp: Hyperparameters, images: jax.Array, size: int
 ) -> jax.Array:
     missing = -len(images) % size
     padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
@@ -70,7 +67,7 @@ _of_few = jax.jit(_logits, static_argnums=(0, 4), compiler_options=QUICKLY)
 
 @partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)
 def _from(
-    program: "Program",
+    program: Program,
     variables: Variables,
     hp: Hyperparameters,
     images: jax.Array,
@@ -82,12 +79,12 @@ def _from(
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _joined(program: "Program", chunks: list[jax.Array], count: int) -> jax.Array:
+def _joined(program: Program, chunks: list[jax.Array], count: int) -> jax.Array:
     return program.everywhere(jnp.concatenate(chunks)[:count])
 
 
 def _of_chunk(
-    program: "Program", variables: Variables, hp: Hyperparameters, images: jax.Array
+    program: Program, variables: Variables, hp: Hyperparameters, images: jax.Array
 ) -> jax.Array:
     def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
         images = augment.normalize(augment.pixels(images), hp.mean, hp.std)

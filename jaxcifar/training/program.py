@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import FOR_ONE_CALL
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import augment, network, optim, predicting
+from jaxcifar.training import augment, network, optim
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import Rule
@@ -228,10 +228,6 @@ class Program:
             metrics=so_far + batch_metrics,
             average=average,
         )
-
-    def predict(self, variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
-        """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8`, in evaluation mode."""
-        return predicting.predict(self, variables, hp, images)
 
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int

@@ -12,6 +12,7 @@ from test_train import LONGEST_SUM, initial_params, stacked, train
 
 from jaxcifar.bench.device_traffic import collectives
 from jaxcifar.build.setup import make_program
+from jaxcifar.training import predicting
 from jaxcifar.training.together import Together
 
 # Steps at a high rate would enlarge what rounding does.
@@ -21,7 +22,7 @@ CONFIG = dataclasses.replace(FAST, learning_rate=0.005)
 def learned(program, dataset, params):
     """Losses of six steps, some logits after four of them, and the state then."""
     program, hp, state, losses = train(program, dataset, CONFIG, params=params)
-    logits = program.predict(state.variables, hp, dataset.train.images[:30])
+    logits = predicting.predict(program, state.variables, hp, dataset.train.images[:30])
     states, arguments = further(program, dataset, hp, state)
     for _ in range(2):
         states, means = Together(program, 1).train_steps(states, *arguments)

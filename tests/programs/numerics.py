@@ -16,6 +16,7 @@ from test_adapt import hyperparameters, one_device, program_of
 
 from jaxcifar.kernels.depthwise import depthwise
 from jaxcifar.networks.layers import BatchNorm
+from jaxcifar.training import predicting
 from jaxcifar.training.state import Metrics, evaluate
 
 EPSILON = 1e-5
@@ -123,7 +124,7 @@ def test_evaluation(count):
     few = np.random.default_rng(0).integers(0, 256, (500, 32, 32, 3), np.uint8)
     images = np.broadcast_to(few, (count // 500, *few.shape)).reshape(count, 32, 32, 3)
     program, hp = program_of(Squares(), one_device()), hyperparameters()
-    logits = np.asarray(program.predict(program.init(hp, few).variables, hp, images))
+    logits = np.asarray(predicting.predict(program, program.init(hp, few).variables, hp, images))
     pixels = (few[:, ::4, ::4].reshape(len(few), -1, 1) / 255 - 0.5) / 0.25
     rows = (pixels * np.arange(1, 11)).reshape(len(few), -1, 10, 3)
     close(logits.reshape(-1, 500, 10), (rows**2).sum(-1).mean(1))
