@@ -196,6 +196,6 @@ def soak(seconds, seed=0, say=print):
 
 
 if __name__ == "__main__":
-    from experiments.cli import run_command
+    from jaxcifar.commands.shared.cli import run_command
 
     run_command(lambda: soak(float(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -67,7 +67,8 @@ BARE = (
     Check("jaxcifar memory --arch cnn --batch-size 64", says="one step"),
     Check("jaxcifar scaling --arch cnn"),
     Check("jaxcifar summary --arch cnn --plot cnn.png", says="FLOPs"),
-    Check("python -m experiments.run --help", says="python -m experiments.run"),
+    Check("python -m jaxcifar.commands run --help", says="--arch"),
+    Check("jaxcifar copy mixer copied.py", says="copied.py"),
     # The last of many parts of a study: it is read and planned, and nothing is left to train.
     *(
         Check(f"jaxcifar ablation --study {name} --shard 1000/1000 --out plan/{name}", says="0 of")

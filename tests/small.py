@@ -99,7 +99,7 @@ def keep_programs():
 
 
 if __name__ == "__main__":
-    from experiments.cli import run_command
+    from jaxcifar.commands.shared.cli import run_command
 
     _, command, *arguments = sys.argv
     if command == "prepare":
@@ -110,4 +110,4 @@ if __name__ == "__main__":
             arguments += ["--arch-args", "widths=4,", "hidden=8"]
         if "--coordinator" in arguments:
             keep_programs()
-    run_command(lambda: importlib.import_module(f"experiments.{command}").main(arguments))
+    run_command(lambda: importlib.import_module(f"jaxcifar.commands.{command}").main(arguments))

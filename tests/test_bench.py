@@ -28,7 +28,6 @@ from conftest import (
 from rich.console import Console
 from small import SMALL
 
-from experiments import bench as bench_command
 from jaxcifar import bench
 from jaxcifar.bench import contest, contestant
 from jaxcifar.bench.bench_progress import BenchProgress
@@ -37,6 +36,7 @@ from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import Entrant, Entry
 from jaxcifar.bench.ours import Ours, PlainFlax, _plain_model
 from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
+from jaxcifar.commands import bench as bench_command
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 

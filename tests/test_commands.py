@@ -8,7 +8,7 @@ import pytest
 from conftest import assert_one_line_error, command, obeyed
 from PIL import Image
 
-from experiments.__main__ import COMMANDS
+from jaxcifar.commands.__main__ import COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from experiments.options import reference_default
-from experiments.run import parse
+from jaxcifar.commands.run import parse
+from jaxcifar.commands.shared.options import reference_default
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.cli import exit_code_of
+from jaxcifar.commands.shared.cli import exit_code_of
 from jaxcifar.errors import BusyError, DivergedError, RunError, UsageError, first_line
 from jaxcifar.machine.interrupt import Interrupted
 

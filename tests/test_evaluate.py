@@ -20,9 +20,9 @@ from rounding import assert_near, error_by_condition, error_of_sum
 from scipy import stats
 from small import SMALL
 
-from experiments import evaluate as evaluate_command
-from experiments.evaluated import short_names, show
 from jaxcifar.build.model import create_model
+from jaxcifar.commands import evaluate as evaluate_command
+from jaxcifar.commands.shared.evaluated import short_names, show
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted

@@ -22,10 +22,10 @@ import safetensors.numpy
 from rich.console import Console
 from small import SMALL
 
-from experiments.run import show
 from jaxcifar.build import setup
 from jaxcifar.build.model import create_model
 from jaxcifar.build.setup import Setup
+from jaxcifar.commands.run import show
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
 from jaxcifar.runs import crew, dispatches
@@ -36,7 +36,6 @@ from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training import predicting
-from jaxcifar.training.program import Program
 from jaxcifar.training.together import Together
 
 NAMES = ("ant", "bee", "cat", "dog")

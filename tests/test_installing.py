@@ -19,7 +19,7 @@ from conftest import ROOT, finish, start_program
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from experiments import bench
+from jaxcifar.commands import bench
 from jaxcifar.errors import UsageError
 
 PACKAGES = ("jaxcifar", "experiments")
@@ -99,6 +99,14 @@ def files_in(folder):
     }
 
 
+def _place_in_wheel(name):
+    """Return the place in the wheel of a file in the checkout; None if it stays behind."""
+    if name.startswith("jaxcifar/"):
+        return name
+    _, folder, *file = name.split("/")
+    return f"jaxcifar/examples/{folder}/{file[0]}" if file else None
+
+
 @needs_hatchling
 def test_a_wheel_and_a_source_archive_have_the_package_and_nothing_else(clone, tmp_path):
     for build in ("build_wheel", "build_sdist"):
@@ -107,7 +115,7 @@ def test_a_wheel_and_a_source_archive_have_the_package_and_nothing_else(clone, t
     [wheel], [archive] = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as file:
         inside = {name for name in file.namelist() if ".dist-info/" not in name}
-    assert inside == files_in(clone)
+    assert inside == {_place_in_wheel(name) for name in files_in(clone)} - {None}
     with tarfile.open(archive) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
     assert names - {".gitignore", "PKG-INFO"} == files_in(clone) | {
@@ -152,6 +160,18 @@ def test_a_clone_can_be_imported_in_the_folder_that_holds_it(clone, tmp_path):
     for folder in (clone.parent, clone, tmp_path / "results"):
         assert printed(folder, WHERE) == expected
         assert printed(folder, COMMANDS) == str(clone / "experiments" / "__init__.py")
+
+
+def test_a_users_folder_of_the_same_name_does_not_hide_the_commands(tmp_path):
+    """Half of all research projects have a folder `experiments`."""
+    theirs = tmp_path / "experiments"
+    theirs.mkdir()
+    (theirs / "__init__.py").write_text("raise ImportError('not the commands of jaxcifar')\n")
+    variables = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    words = [sys.executable, "-m", "jaxcifar.commands", "run", "--help"]
+    done = subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--arch" in done.stdout
 
 
 def new_environment(folder):

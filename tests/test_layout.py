@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT, finish, start_program
 
 MOST_LINES = 250
-# What computes: functions of arrays and plain arguments. Of what runs them they know how devices share
-# arrays and how programs are compiled, and nothing of configs, user code or files.
+# Rooms of pure functions of arrays. They know nothing of configs, user code or files, and of the
+# machine only how devices share arrays and how programs are compiled.
 COMPUTING = {"kernels", "networks", "training"}
 OF_THE_MACHINE = {"jaxcifar.machine.sharing", "jaxcifar.machine.compilations"}
 
@@ -35,11 +35,12 @@ BELOW = {
     "library": {*RUNS, "trained"},
     "bench": RUNS,
     "report": {*RUNS, "studies"},
-    "experiments": {*RUNS, "studies", "trained", "evaluation", "exchange", "bench", "report"},
+    "commands": {*RUNS, "studies", "trained", "evaluation", "exchange", "bench", "report"},
+    "experiments": {"commands"},
 }
 TOPS = (ROOT / "jaxcifar", ROOT / "experiments")
 SOURCES = sorted(path.relative_to(ROOT) for top in TOPS for path in top.rglob("*.py"))
-COMMANDS = [path.stem for path in TOPS[1].glob("*.py") if "__main__" in path.read_text()]
+COMMANDS = [path.stem for path in TOPS[1].glob("*.py") if "run_as_program" in path.read_text()]
 
 
 def room_of(module):
@@ -103,12 +104,10 @@ def test_every_room_is_in_the_order():
 
 
 def test_the_name_of_a_file_occurs_once():
-    # Modules for PyTorch are handed to users, under the names of their networks.
-    ours = [
-        path
-        for path in SOURCES
-        if path.parts[0] == "jaxcifar" and "torch_modules" not in path.parts
-    ]
+    # Commands have the names that users type, modules for PyTorch those of the networks.
+    named_by_users = {"commands", "torch_modules"}
+    ours = [path for path in SOURCES if path.parts[0] == "jaxcifar"]
+    ours = [path for path in ours if not named_by_users.intersection(path.parts)]
     names = [path.name for path in ours if path.name != "__init__.py"]
     assert sorted(names) == sorted(set(names))
 
@@ -127,7 +126,9 @@ def test_what_readme_shows_exists():
             assert path.is_dir() if name.endswith("/") else path.is_file(), line
         if path.is_dir():
             folders.append((indent, path))
-    assert tree.count("\n") > len(BELOW)
+    names = [line.strip().split("  ")[0] for line in tree.splitlines()]
+    shown = {name.strip("/") for line in names for name in line.split()}
+    assert shown >= {path.parts[1] for path in SOURCES if len(path.parts) > 2} - {"examples"}
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -10,10 +10,10 @@ import pytest
 from small import SMALL
 
 import jaxcifar
-from experiments import memory as memory_command
-from experiments.cli import exit_code_of
 from jaxcifar import RunError
 from jaxcifar.bench import training_memory as bench_memory
+from jaxcifar.commands import memory as memory_command
+from jaxcifar.commands.shared.cli import exit_code_of
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine import memory, system
 from jaxcifar.machine.environment import first_devices

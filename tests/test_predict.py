@@ -11,8 +11,8 @@ from conftest import assert_one_line_error, obeyed
 from PIL import Image
 
 import jaxcifar
-from experiments import predict
 from jaxcifar.build.model import create_model
+from jaxcifar.commands import predict
 from jaxcifar.data import CATALOG
 from jaxcifar.data.images import to_rgb32
 from jaxcifar.errors import RunError, UsageError

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import jaxcifar
-from experiments.run import parse
 from jaxcifar.build.model import create_model
+from jaxcifar.commands.run import parse
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.registry import KINDS

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from scipy import stats
 
-from experiments.ranking import show
+from jaxcifar.commands.shared.ranking import show
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError

@@ -17,9 +17,9 @@ from rich.console import Console
 from scipy import stats
 from test_report import report
 
-from experiments import ablation, compare
-from experiments.cli import exit_code_of
-from experiments.ranking import show
+from jaxcifar.commands import ablation, compare
+from jaxcifar.commands.shared.cli import exit_code_of
+from jaxcifar.commands.shared.ranking import show
 from jaxcifar.errors import OutOfMemoryError
 from jaxcifar.report import findings, statistics
 from jaxcifar.report.run_reading import read_records, read_run

@@ -16,11 +16,11 @@ import pytest
 from conftest import assert_one_line_error, command, finish, obeyed, start, start_program
 from rich.console import Console
 
-from experiments import __main__ as commands
-from experiments import rates
-from experiments.__main__ import COMMANDS
-from experiments.options import GROUPS
-from experiments.run import show
+from jaxcifar.commands import __main__ as commands
+from jaxcifar.commands.__main__ import COMMANDS
+from jaxcifar.commands.run import show
+from jaxcifar.commands.shared import rates
+from jaxcifar.commands.shared.options import GROUPS
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import (
@@ -254,7 +254,7 @@ def test_a_collapsed_run_is_named_at_its_end():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_examples_that_parse(name):
-    parser = importlib.import_module(f"experiments.{name}").parser()
+    parser = importlib.import_module(f"jaxcifar.commands.{name}").parser()
     text = parser.format_help()
     assert fits(text)
     assert not re.search(r"default: *(True|False|None)?\)", " ".join(text.split()))
@@ -297,7 +297,7 @@ def test_every_option_of_an_experiment_stands_in_one_group():
 )
 def test_slips_are_understood(name, words, meant):
     with pytest.raises(UsageError, match=re.escape(meant)):
-        importlib.import_module(f"experiments.{name}").main(shlex.split(words))
+        importlib.import_module(f"jaxcifar.commands.{name}").main(shlex.split(words))
 
 
 def test_other_programs_names_of_commands_are_understood():
@@ -308,7 +308,7 @@ def test_other_programs_names_of_commands_are_understood():
 
 
 def test_values_that_begin_with_a_dash_are_no_options():
-    from experiments.convert import parser
+    from jaxcifar.commands.convert import parser
 
     words = "x.pth --run-dir r --mean -0.5 -1 .5 --arch cnn"
     assert parser().parse_args(words.split()).mean == [-0.5, -1, 0.5]

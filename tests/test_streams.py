@@ -42,7 +42,8 @@ def test_closed_standard_output_is_refused():
 def test_with_all_streams_closed_files_get_no_number_of_a_stream(tmp_path):
     """What a library prints as an error would be written into them."""
     file = tmp_path / "file"
-    code = "from pathlib import Path\nfrom experiments.cli import exit_code_of\n\ndef work():\n"
+    code = "from pathlib import Path\nfrom jaxcifar.commands.shared.cli import exit_code_of\n\n"
+    code += "def work():\n"
     code += f"    with Path({str(file)!r}).open('w') as file:\n"
     code += "        file.write(str(file.fileno()))\n\nexit_code_of(work)\n"
     (tmp_path / "program.py").write_text(code)
@@ -70,7 +71,7 @@ def test_in_a_locale_without_utf8_names_are_read_as_they_are():
 
 def test_a_failed_command_waits_for_no_thread(tmp_path):
     """As those of a library that has given up do not end."""
-    code = "import threading, time\nfrom experiments.cli import run_command\n"
+    code = "import threading, time\nfrom jaxcifar.commands.shared.cli import run_command\n"
     code += "from jaxcifar.errors import RunError\n\ndef fail():\n"
     code += "    threading.Thread(target=time.sleep, args=(600,)).start()\n"
     code += "    raise RunError('the disk is full')\n\nrun_command(fail)\n"

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
 from rich.console import Console
 
-from experiments.cli import exit_code_of
-from experiments.parser import Parser
+from jaxcifar.commands.shared.cli import exit_code_of
+from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.terminal import teller

@@ -73,7 +73,7 @@ def main(folder):
 
 
 def command(name, *arguments):
-    importlib.import_module(f"experiments.{name}").main([*map(str, arguments)])
+    importlib.import_module(f"jaxcifar.commands.{name}").main([*map(str, arguments)])
 
 
 if __name__ == "__main__":

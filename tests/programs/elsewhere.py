@@ -125,7 +125,7 @@ def main(folder, archive):
 
     system.WINDOWS = True
     import_everything()
-    from experiments import prepare, report, run
+    from jaxcifar.commands import prepare, report, run
     from jaxcifar.machine.interrupt import Interrupted
 
     prepare_some()

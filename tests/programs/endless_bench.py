@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.cli import run_command
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.entrant import Entry
 from jaxcifar.bench.work import PHASES, Work
+from jaxcifar.commands.shared.cli import run_command
 
 ENDLESS = "import time\n\ntime.sleep(1e6)\n"
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from experiments.cli import use_huge_pages
+from jaxcifar.commands.shared.cli import use_huge_pages
 
 if __name__ == "__main__":
     use_huge_pages()

@@ -26,10 +26,12 @@ _SHOWN = 20_000
 
 def code_of(name, arguments):
     """The exit code of a command, with which `run_command` would end the process."""
-    from experiments.cli import exit_code_of
+    from jaxcifar.commands.shared.cli import exit_code_of
 
     try:
-        return exit_code_of(lambda: importlib.import_module(f"experiments.{name}").main(arguments))
+        return exit_code_of(
+            lambda: importlib.import_module(f"jaxcifar.commands.{name}").main(arguments)
+        )
     except BaseException:
         traceback.print_exc()
         return "traceback"

@@ -10,7 +10,7 @@ if __name__ == "__main__":
     slow = []
     for name, *words in json.loads(sys.argv[1]):
         try:
-            importlib.import_module(f"experiments.{name}").main(words)
+            importlib.import_module(f"jaxcifar.commands.{name}").main(words)
         except UsageError:
             pass
         else:

@@ -64,7 +64,7 @@ def main(docs, folder, data_dir):
         command, *arguments = shlex.split(line.removeprefix("python -m experiments."))
         arguments = smaller(command, arguments, data_dir)
         if arguments is not None:
-            importlib.import_module(f"experiments.{command}").main(arguments)
+            importlib.import_module(f"jaxcifar.commands.{command}").main(arguments)
     print("SCRIPT")
     runpy.run_path("script.py")
 

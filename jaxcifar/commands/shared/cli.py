@@ -9,13 +9,13 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
-from experiments.parser import program
+from jaxcifar.commands.shared.parser import program
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.failures import one_line
@@ -147,6 +147,16 @@ def start_jax() -> None:
     if processes.first():
         for line in lines:
             teller(Console(stderr=True))(line)
+
+
+def run_as_program(main: Callable[[Sequence[str]], None]) -> NoReturn:
+    """Run a command with the words after its name, and end the process.
+
+    Args:
+      main: the command's `main`.
+    """
+    use_huge_pages()
+    run_command(lambda: main(sys.argv[1:]))
 
 
 def run_command(command: Callable[[], None]) -> NoReturn:

@@ -1,0 +1,7 @@
+"""Copy a study or a network that comes with the package: `python -m experiments.copy ablation`."""
+
+from jaxcifar.commands.copy import main
+from jaxcifar.commands.shared.cli import run_as_program
+
+if __name__ == "__main__":
+    run_as_program(main)

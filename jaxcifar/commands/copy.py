@@ -1,0 +1,62 @@
+"""Copy a study or a network that comes with the package, to change it: `copy ablation`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from jaxcifar.commands.shared.cli import location
+from jaxcifar.commands.shared.examples import network_files, study_files
+from jaxcifar.commands.shared.parser import Parser, program
+from jaxcifar.config.registry import did_you_mean
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.files import write_text
+from jaxcifar.machine.terminal import teller
+
+EXAMPLES = (
+    ("ablation", "the reference's ten rows, as ablation.toml"),
+    ("mixer networks/mixer.py", "a network, under a name of your choice"),
+)
+
+
+def parser() -> Parser:
+    """Return the options of the command."""
+    parser = Parser("copy", "Copy a study or a network that comes with the package.", EXAMPLES)
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(_files())}")
+    parser.add_argument(
+        "to",
+        nargs="?",
+        type=location,
+        metavar="FILE",
+        help="where to write the copy (default: a file of its name in the current folder)",
+    )
+    return parser
+
+
+def _files() -> dict[str, Path]:
+    return {**study_files(), **network_files()}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write the copy, and print how to use it.
+
+    Raises:
+      UsageError: nothing has this name, or the file exists.
+    """
+    options = parser().parse_args(argv)
+    files = _files()
+    if options.name not in files:
+        meant = did_you_mean(options.name, files)
+        raise UsageError(f"{options.name}: {meant}choose one of {', '.join(files)}")
+    source = files[options.name]
+    copy = options.to or Path(source.name)
+    if copy.is_dir():
+        copy = copy / source.name
+    if copy.exists() or copy.is_symlink():
+        raise UsageError(f"{copy}: exists already; give another name: {options.name} OTHER_FILE")
+    if not copy.parent.is_dir():
+        raise UsageError(f"{copy.parent}: no such folder; make it first")
+    write_text(copy, source.read_text())
+    how = f"ablation --study {copy}" if source.suffix == ".toml" else f"run --arch {copy}:NAME"
+    command, _, rest = how.partition(" ")
+    teller(Console())(f"{copy}: change it, then run {program(command)} {rest}")

@@ -1,0 +1,93 @@
+"""Tell how much memory training takes: `python -m experiments.memory --arch resnet18`."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from jaxcifar.commands.shared.cli import count, start_jax
+from jaxcifar.commands.shared.options import names
+from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.errors import RunError
+from jaxcifar.machine.terminal import elapsing, gigabytes, status_line, teller
+
+BATCH_SIZES = (128, 512, 2048)
+
+# Of the columns after the network's: batch size, precision, data and weights, one step, total.
+_WIDTHS = (12, 11, 18, 10, 10)
+
+EXAMPLES = (
+    ("--arch cnn --batch-size 128 4096", "one network at two batch sizes"),
+    ("", "all of ours; compiling takes minutes on a CPU"),
+)
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser(
+        "memory", "Tell how much memory training takes; nothing is trained for it.", EXAMPLES
+    )
+    parser.add_argument(
+        "--arch",
+        nargs="+",
+        metavar="NAME",
+        default=ARCHS,
+        help=f"{names('arch')} (default: all of ours)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        nargs="+",
+        type=count,
+        default=BATCH_SIZES,
+        metavar="N",
+        help="training images a step (default: 128 512 2048)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="precision, as for run (default: auto)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compile the training programs, and print what XLA says of their memory."""
+    options = parser().parse_args(argv)
+    configs = {
+        (arch, size): Config.create(arch, batch_size=size, dtype=options.dtype)
+        for arch in options.arch
+        for size in options.batch_size
+    }
+
+    from jaxcifar.bench.training_memory import training_memory
+    from jaxcifar.machine.environment import describe_devices, first_devices, versions
+
+    start_jax()
+    console = Console(emoji=False, highlight=False)
+    device = first_devices(None)[0]
+    say = teller(console)
+    say(
+        f"on one device, {describe_devices([device])}, jax {versions()['jax']}; data and weights: "
+        "45,000 images, weights and optimizer state"
+    )
+    width = max(len("network"), *map(len, options.arch))
+    sizes = ("data and weights", "one step", "total")
+    say(_row("network", "batch size", "precision", *sizes, width=width))
+    for (arch, size), config in configs.items():  # a row as soon as it is known
+        what = f"compiling {arch} for batch size {size}"
+        with elapsing(console, say, what), status_line(what):
+            need = training_memory(config, device)
+        if need is None:
+            raise RunError(
+                f"{device.device_kind}: XLA does not report the memory of programs on it"
+            )
+        total = need.persistent_bytes + need.step_bytes
+        parts = map(gigabytes, (need.persistent_bytes, need.step_bytes, total))
+        say(_row(arch, f"{size:,}", need.dtype, *parts, width=width))
+
+
+def _row(network: str, *cells: str, width: int) -> str:
+    """Return a line of the table; `width` is that of its first column."""
+    columns = zip(cells, _WIDTHS, strict=True)
+    return f"{network:{width}}" + "".join(f"{cell:>{columns_of}}" for cell, columns_of in columns)

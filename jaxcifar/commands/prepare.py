@@ -1,0 +1,65 @@
+"""Prepare a data set once: `python -m experiments.prepare [--dataset NAME] [--archive PATH]`."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from jaxcifar.commands.shared.cli import add_data_dir, location
+from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.terminal import elapsing, teller
+
+EXAMPLES = (
+    ("", "CIFAR-10, downloaded"),
+    ("--archive cifar-10-python.tar.gz", "CIFAR-10 from its archive"),
+    ("--dataset path/to/images", "images of your own, in folders by class"),
+)
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser("prepare", "Prepare a data set once, by download or from an archive.", EXAMPLES)
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        default="cifar10",
+        help="cifar10, cifar100, shapes10, or the path of a folder of images by class or of an "
+        ".npz file (default: cifar10)",
+    )
+    parser.add_argument(
+        "--archive",
+        type=location,
+        metavar="PATH",
+        help="the CIFAR as you have it: the binary or the python archive, packed or unpacked "
+        "(default: download)",
+    )
+    add_data_dir(parser)
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prepare, decode and check the data set, and say where it is."""
+    options = parser().parse_args(argv)
+    data_dir = options.data_dir or default_data_dir()
+
+    from jaxcifar.data import CATALOG, dataset_title
+    from jaxcifar.data.prepare import load_records
+    from jaxcifar.data.user_data import load_own
+
+    console = Console()
+    say = teller(console)
+    title = dataset_title(options.dataset)
+    entry = CATALOG.get(options.dataset)
+    if options.archive and (entry is None or entry.form is None):
+        raise UsageError(f"--archive: {title} comes from no archive; leave the option out")
+
+    with elapsing(console, say, f"preparing {title}") as say:
+        if entry is None:
+            records, manifest = load_own(options.dataset, data_dir, say)
+            verified = f"{len(manifest.class_names):,} classes"
+        else:
+            records = load_records(entry, data_dir, options.archive, say)
+            verified = entry.verified
+    counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
+    say(f"{title} is ready in {data_dir}: {counts} images, {verified}.")

@@ -1,0 +1,79 @@
+"""What a step sends between devices, and how that scales: `python -m experiments.scaling`."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxcifar.commands.shared.cli import start_jax
+from jaxcifar.commands.shared.options import names
+from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.machine.terminal import teller
+
+CHIPS = (8, 64, 1024)
+
+
+EXAMPLES = (
+    ("--arch resnet18", "one network"),
+    ("", "all of ours"),
+)
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser(
+        "scaling", "Tell what a step sends between devices, and how far that scales.", EXAMPLES
+    )
+    parser.add_argument(
+        "--arch",
+        nargs="+",
+        metavar="NAME",
+        default=ARCHS,
+        help=f"{names('arch')} (default: all of ours)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compile a step for two devices, and print what follows from its exchanges."""
+    options = parser().parse_args(argv)
+    configs = [Config.create(arch) for arch in options.arch]
+    console = Console(emoji=False, highlight=False)
+    teller(console)(f"compiling a training step of {', '.join(options.arch)} for two devices")
+
+    from jaxcifar.bench import device_traffic
+    from jaxcifar.bench.ours import Ours
+    from jaxcifar.bench.work import Work
+    from jaxcifar.build.model import create_model
+    from jaxcifar.diagram.network_summary import summarize
+    from jaxcifar.machine.environment import use_cpu_cores
+
+    use_cpu_cores(batch_size=2, count=2)
+    start_jax()
+    for arch, config in zip(options.arch, configs, strict=True):
+        work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
+        exchanged = device_traffic.collectives(Ours(work).train_program)
+        macs = summarize(create_model(config, 10)).macs
+        flops = 6 * config.batch_size * macs
+        largest = max(c.bytes for c in exchanged)
+        others = sum(c.bytes for c in exchanged) - largest
+        console.print(
+            f"{arch}: {len(exchanged)} exchanges a step: the gradients {largest:,} bytes, "
+            f"{len(exchanged) - 1} others {others:,} bytes together",
+            soft_wrap=True,
+        )
+        table = Table(title=f"{arch}: modelled efficiency, batch {config.batch_size}")
+        for column in ("chips", "batch", *(machine.name for machine in device_traffic.MACHINES)):
+            table.add_column(column, justify="right")
+        for chips in CHIPS:
+            for batch in ("growing", "same"):
+                if batch == "same" and config.batch_size % chips:
+                    continue
+                values = [
+                    device_traffic.efficiency(machine, flops, exchanged, chips, batch)
+                    for machine in device_traffic.MACHINES
+                ]
+                size = f"{config.batch_size * (chips if batch == 'growing' else 1):,}"
+                table.add_row(f"{chips:,}", size, *(f"{value:.0%}" for value in values))
+        console.print(table)

@@ -1,0 +1,1 @@
+"""What commands share: options, parsing, errors and exit codes, tables."""

@@ -1,0 +1,75 @@
+"""Show what a network is made of: `python -m experiments.summary --arch resnet18`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxcifar.commands.shared.cli import count, location, start_jax
+from jaxcifar.commands.shared.options import add_config_options
+from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.config.experiment import Config
+from jaxcifar.errors import RunError, first_line
+from jaxcifar.machine.terminal import status_line
+
+_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+EXAMPLES = (
+    ("--arch resnet18", "the layer table of the reference"),
+    ("--arch cnn --plot cnn.png", "the CNN, with a picture"),
+)
+
+
+def picture(text: str) -> Path:
+    """An option's value: a file to draw into."""
+    path = location(text)
+    if path.suffix not in _SUFFIXES or path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: must be a file {', '.join(_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no folder {path.parent}")
+    return path
+
+
+def parser() -> Parser:
+    """The command's options."""
+    parser = Parser("summary", "Show what a network is made of: layers, sizes, FLOPs.", EXAMPLES)
+    add_config_options(parser, only=("arch", "arch_args"))
+    parser.add_argument(
+        "--classes",
+        type=count,
+        default=10,
+        metavar="N",
+        help="how many classes it tells apart (default: 10)",
+    )
+    parser.add_argument(
+        "--plot",
+        type=picture,
+        metavar="FILE",
+        help="draw the network there (.png, .svg, .pdf; default: not at all)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the layer table and, if asked to, draw the network."""
+    options = vars(parser().parse_args(argv))
+    classes, plot = options.pop("classes"), options.pop("plot")
+    config = Config.create(**options)
+    with status_line("tracing the network"):
+        from jaxcifar.build.model import check_model, create_model
+        from jaxcifar.diagram.network_summary import summarize
+
+        start_jax()
+        model = create_model(config, classes)
+        check_model(config, model, classes)
+        summary = summarize(model)
+    print(summary.table(), end="")
+    if plot:
+        from jaxcifar.diagram.drawing import plot_network
+        from jaxcifar.machine.files import replacing
+
+        try:
+            with replacing(plot) as file:
+                plot_network(summary, config.network_title, file, plot.suffix.removeprefix("."))
+        except OSError as error:
+            raise RunError(f"--plot {plot}: {first_line(error)}") from error
