@@ -18,12 +18,15 @@ SEED ?= 0
 JOBS ?= 2
 
 # What every supported version of Python and JAX must pass: what computes, traces and saves.
-CORE := $(addprefix tests/test_, optim.py checkpoint.py fit.py platforms.py environment.py \
-	xla_flags.py models.py networks.py summary.py drawing_traced.py together.py train.py)
+CORE := $(addprefix tests/, training/test_optim.py runs/test_checkpoint.py runs/test_fit.py \
+	training/test_platforms.py machine/test_environment.py machine/test_xla_flags.py \
+	networks/test_models.py networks/test_networks.py diagram/test_summary.py \
+	diagram/test_drawing_traced.py training/test_together.py training/test_train.py)
 
 # What computes, apart from whole runs: these must give the same on every processor.
-NUMERIC := $(addprefix tests/test_, adapt.py augment.py convolution.py corruptions.py fastnet.py \
-	loss.py models.py numerics.py optim.py)
+NUMERIC := $(addprefix tests/, networks/test_adapt.py training/test_augment.py kernels/test_convolution.py \
+	data/test_corruptions.py networks/test_fastnet.py training/test_loss.py \
+	networks/test_models.py training/test_numerics.py training/test_optim.py)
 
 .PHONY: run test test-core test-avx2 test-oldest test-installed soak faults mutants clean
 

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from rounding import error_by_condition
 from small import easy_dataset
-from test_train import CONFIG as FAST
-from test_train import LONGEST_SUM, initial_params, stacked, train
+from training.test_train import CONFIG as FAST
+from training.test_train import LONGEST_SUM, initial_params, stacked, train
 
 from jaxcifar.bench.device_traffic import collectives
 from jaxcifar.build.setup import make_program

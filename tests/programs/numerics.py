@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from networks.test_adapt import hyperparameters, one_device, program_of
 from rounding import assert_near, error_of_sum
-from test_adapt import hyperparameters, one_device, program_of
 
 from jaxcifar.kernels.depthwise import depthwise
 from jaxcifar.networks.layers import BatchNorm

@@ -3,8 +3,8 @@
 import json
 
 import jax
-import test_together
 from small import easy_dataset
+from training import test_together
 
 if __name__ == "__main__":
     assert jax.device_count() == 2

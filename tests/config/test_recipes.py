@@ -2,9 +2,9 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import jaxcifar
 from jaxcifar.build.model import create_model
@@ -16,7 +16,6 @@ from jaxcifar.config.settings import recipes_of
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
 
-ROOT = Path(__file__).parents[1]
 OWN = "experiments/networks/mixer.py:Mixer"  # stands for all that are not ours
 PAIRS = [(arch or OWN, recipe) for recipe, networks in RECIPES.items() for arch in networks]
 

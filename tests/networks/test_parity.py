@@ -2,12 +2,12 @@
 
 import json
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
 from jax.sharding import Mesh
 from reference import common
 from rounding import assert_near
@@ -21,7 +21,7 @@ from jaxcifar.machine.sharing import AXIS
 from jaxcifar.training import augment, optim, predicting
 from jaxcifar.training.program import Program
 
-EXPECTED = json.loads((Path(__file__).parent / "reference" / "expected.json").read_text())
+EXPECTED = json.loads((ROOT / "tests" / "reference" / "expected.json").read_text())
 ARCHS = {"cnn": {"dropout": 0.0}, "resnet18": {}}  # and what differs from their defaults
 
 

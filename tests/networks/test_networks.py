@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from conftest import ROOT
-from test_adapt import BATCH, examples, hyperparameters, one_device, program_of
+from networks.test_adapt import BATCH, examples, hyperparameters, one_device, program_of
 
 
 def network(file, name):

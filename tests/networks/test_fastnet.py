@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks.test_models import numpy_conv
 from rich.console import Console
 from rounding import UNIT, assert_near, error_by_condition, error_of_sum
 from scipy.special import erf
-from test_models import numpy_conv
 
 import jaxcifar
 from jaxcifar.build.model import check_model, create_model

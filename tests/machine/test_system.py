@@ -8,8 +8,8 @@ import sys
 
 import pytest
 from conftest import finish, start_program
+from data.test_archive import binary_members, write_tar
 from small import some_records
-from test_archive import binary_members, write_tar
 
 from jaxcifar.errors import RunError
 from jaxcifar.machine import files, system

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line_error, obeyed
-from test_fit import train
+from runs.test_fit import train
 
 from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.build.model import check_model, create_model

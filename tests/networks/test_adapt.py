@@ -185,7 +185,7 @@ SEVERAL_DEVICES = """
 import json
 import jax, numpy as np
 from jax.sharding import PartitionSpec as P
-import test_adapt as t
+from networks import test_adapt as t
 from jaxcifar.networks.layers import Dropout
 from jaxcifar.training import network, predicting
 from rounding import error_by_condition, error_of_sum

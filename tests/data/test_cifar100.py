@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_archive import assert_holds, write_folder, write_tar
+from data.test_archive import assert_holds, write_folder, write_tar
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import catalog, cifar100, load_dataset

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import assert_one_line_error, command, stopped_after
 from rich.console import Console
-from test_fit import CONFIG, rows, untimed
+from runs.test_fit import CONFIG, rows, untimed
 
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.event_file import require_tensorboard

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, ended, obeyed, start, start_program
+from machine.test_meeting import free_address
 from small import easy_dataset
-from test_meeting import free_address
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError

@@ -12,8 +12,8 @@ import pytest
 import safetensors
 import safetensors.numpy
 from rounding import assert_near, error_of_logits, error_of_sum
+from runs.test_fit import CONFIG, train
 from small import SMALL, easy_dataset
-from test_fit import CONFIG, train
 
 import jaxcifar
 from jaxcifar.build.hyperparameters import make_hyperparameters

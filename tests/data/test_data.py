@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import assert_one_line_error, command, ended, finish, start
+from data.test_archive import binary_members, write_tar
 from PIL import Image
 from small import entry_of, some_records
-from test_archive import binary_members, write_tar
 
 from jaxcifar.data import catalog, channel_statistics, shapes10_draw
 from jaxcifar.data import records as rec
