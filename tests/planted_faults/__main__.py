@@ -121,7 +121,7 @@ def _minutes(seconds):
 def _line(fault, row):
     """Return a result in a line; what needs a person's attention is in capitals."""
     verdict = NOTICED if row["verdict"] == NOTICED else row["verdict"].upper()
-    by = f" by {row['by'].rpartition('/')[2]}" if row["by"] else ""
+    by = f" by {row['by'].rpartition('/')[2]}" if row.get("by") else ""
     remark = f" ({row['remark']})" if row["remark"] else ""
     return f"{verdict}: {fault.name}{by}{remark}"
 

@@ -26,9 +26,10 @@ class Workshop:
 
     def __init__(self, root):
         self.root = root
-        digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-        # A name without words: a test that looks for a word must not find it in a path.
-        self.folder = Path(tempfile.gettempdir()).resolve() / f"jf-{digest}"
+        digest = hashlib.sha256(str(root).encode()).hexdigest()[:4]
+        # A short name without words: a test that looks for a word must not find it in a path, and
+        # lines with a path must not become much longer than elsewhere.
+        self.folder = Path(tempfile.gettempdir()).resolve() / f"jf{digest}"
         self.programs = self.folder / "programs"
         self.original = self.folder / "original"
         self.digest = ""
@@ -61,7 +62,7 @@ class Workshop:
     @contextlib.contextmanager
     def copy(self):
         """Give a new copy of the checkout, and remove it in the end."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="c"))
+        folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=""))
         copy = Copy(folder, self._processes)
         shutil.copytree(self.original, copy.root)
         copy.temporary.mkdir()

@@ -352,7 +352,7 @@ def command_of(folder, home, rows, seeds):
     study.write_text(invented.STUDY.to_json())
     words = ("--study", study, "--out", folder, "--data-dir", home, "--rows", *rows)
     words += ("--seeds", *seeds)
-    return obeyed("ablation", *map(str, words), env={"COLUMNS": "110"})
+    return obeyed("ablation", *map(str, words), env={"COLUMNS": "300"})
 
 
 def test_a_study_with_a_failed_row_exits_1_and_shows_the_others(folder, tmp_path):

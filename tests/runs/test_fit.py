@@ -22,7 +22,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report import write_report
 from jaxcifar.report.run_reading import read_records
-from jaxcifar.runs import crew, saving
+from jaxcifar.runs import crew, dispatches, saving
 from jaxcifar.runs import run as run_module
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
@@ -148,7 +148,7 @@ def test_the_seconds_before_a_stop_count(tmp_path, easy_dataset, monkeypatch, st
         return one
 
     monkeypatch.setattr(Setup, "train_steps", property(slowly))
-    for module in (crew, run_module):
+    for module in (crew, dispatches, run_module):
         monkeypatch.setattr(module, "time", clock)
     with pytest.raises(Interrupted):
         train(tmp_path, easy_dataset, stopper=stopped_after(step))
