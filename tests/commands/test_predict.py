@@ -41,7 +41,8 @@ def run(capsys, *arguments):
     return capsys.readouterr()
 
 
-def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys):
+def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # no line is folded, however long the folder's path
     (tmp_path / "in" / "deeper").mkdir(parents=True)
     photo.save(tmp_path / "one.png")
     photo.rotate(90).save(tmp_path / "in" / "deeper" / "two.png")

@@ -408,6 +408,7 @@ def test_a_row_that_fails_now_is_counted_among_this_shards_runs(
         error = OutOfMemoryError("training: out of memory, 9 GB could not be allocated")
         return [Outcome(first, result={}), Outcome(second, error=error)]
 
+    monkeypatch.setenv("COLUMNS", "300")  # no line is folded, however long the folder's path
     monkeypatch.setattr("jaxcifar.studies.conduct.conduct", conduct)
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)
     study = tmp_path / "study.json"
