@@ -18,9 +18,9 @@ def is_unfinished(task: Task) -> bool:
 
 
 def failure_of(task: Task) -> DivergedError | None:
-    """Return the error that an earlier attempt of the task ended with; None if there is none.
+    """Return the error that an earlier attempt of the task ended with; else None.
 
-    The same error would end the task again.
+    The same error would end the task again, unless the task overwrites the earlier attempt.
     """
     failure = None if task.overwrite else RunFolder(task.path).read_failure()
     return None if failure is None else DivergedError(failure)
