@@ -36,14 +36,23 @@ STUDY = Study.from_dict(
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one run came to; curves have a value an epoch.
+    """The figures of one run. A tuple has one value for each epoch.
 
     Attributes:
-      val, val_loss, train: validation accuracy and loss, training accuracy.
-      chosen: the epoch that the rule chooses, found by eye.
-      seconds, rate: of each epoch's training, and its images a second.
-      test, last_test, mismatched, flip: test accuracies of the chosen and of the last epoch, with
-        images normalised the other way, and with both sides of each image.
+      val: validation accuracy.
+      val_loss: validation loss.
+      train: training accuracy.
+      chosen: the epoch that validation chooses, found by hand.
+      seconds: seconds of training.
+      rate: images trained on per second.
+      test: test accuracy of the chosen epoch.
+      last_test: test accuracy of the last epoch.
+      mismatched: test accuracy with the wrong normalisation.
+      flip: test accuracy with each image and its mirror image.
+      wall: seconds from the start of the run to its end.
+      at_once: the number of runs that trained together.
+      compiling: seconds of compiling; None if they are unknown.
+      commit: the git commit of the code.
     """
 
     val: tuple
@@ -104,7 +113,10 @@ RUNS = {
 
 
 def confusion(row, seed):
-    """The confusion matrix of a run: so many of each class are right, the others are spread."""
+    """Return a confusion matrix whose accuracy is the run's test accuracy.
+
+    The mistakes are drawn at random.
+    """
     right = round(RUNS[row][seed].test * IMAGES["test"])
     rng = np.random.RandomState(seed)
     matrix = np.diag(COUNTS)
@@ -133,7 +145,7 @@ def history(run):
 
 
 def write_run(path, row, seed, study=STUDY):
-    """The folder of one finished run."""
+    """Write the folder of one finished run."""
     run, config = RUNS[row][seed], study.config_of(study.select([row])[0], seed)
     folder, matrix = RunFolder(path), confusion(row, seed)
     path.mkdir(parents=True)
@@ -172,7 +184,7 @@ def write_run(path, row, seed, study=STUDY):
 
 
 def write_study(folder, study=STUDY, rows=tuple(RUNS)):
-    """All runs of some rows, as their study's command leaves them."""
+    """Write the folder of a study with all runs of some rows; return the folder."""
     folder.mkdir(exist_ok=True)
     (folder / "study.json").write_text(study.to_json())
     for row in rows:
@@ -182,7 +194,7 @@ def write_study(folder, study=STUDY, rows=tuple(RUNS)):
 
 
 def fail(folder, row, seed, epochs, study=STUDY):
-    """A run that diverged after some epochs of what `winner` did, with the words of its failure."""
+    """Write a run that diverged after `epochs` epochs; its metrics are from `winner`, seed 2."""
     path = folder / row / f"seed{seed}"
     path.mkdir(parents=True)
     path.joinpath("config.json").write_text(study.config_of(study.select([row])[0], seed).to_json())

@@ -151,13 +151,14 @@ def _descendants(process: int) -> list[psutil.Process]:
 def _children_ignore_interrupts() -> Iterator[None]:
     """Let a process that is started here ignore Ctrl-C, from its first moment on.
 
-    A terminal sends SIGINT to all processes. Only the bench may answer: it kills the others. A
-    child inherits that SIGINT is blocked. This process gets its own SIGINT when the block ends.
+    A terminal sends SIGINT to all processes. Only the bench may answer: it kills the others.
+    Child processes inherit the blocked SIGINT. This process gets its own SIGINT when the block
+    ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
-    resource_tracker.ensure_running()  # its own start would end the block
+    resource_tracker.ensure_running()  # start it first, because starting it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

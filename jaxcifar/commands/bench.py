@@ -37,11 +37,11 @@ EXAMPLES = (
     ("--study recipes_cnn", "what the parts of a recipe cost"),
 )
 
-PEER_KNOWS = f"PyTorch's counterparts are those of {', '.join(ARCHS)}, without --arch-args"
+COMPARABLE = f"PyTorch can be compared only for {', '.join(ARCHS)}, and without --arch-args"
 
 
 def is_known_to_peer(arch: str, arch_args: dict[str, Any]) -> bool:
-    """Return whether PyTorch has a network to compare with ours."""
+    """Return whether there is a PyTorch network to compare with ours."""
     return arch in ARCHS and not arch_args
 
 
@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
     for arch in options.arch or ():  # before JAX is imported
         Config.create(arch, arch_args=own)
     if options.peer and not any(is_known_to_peer(arch, own) for arch in archs):
-        raise UsageError(f"--peer torch: {PEER_KNOWS}; leave out --peer")
+        raise UsageError(f"--peer torch: {COMPARABLE}; leave out --peer")
     if options.peer and not find_spec("torch"):
         raise UsageError(
             "--peer torch: PyTorch is not installed; install it with: pip install torch"
@@ -204,7 +204,7 @@ def measure_network(
     at_once = [] if large else options.at_once or []
     peer = options.peer if is_known_to_peer(arch, own) else None
     if options.peer and not peer:
-        progress.say(f"without PyTorch: {PEER_KNOWS}")
+        progress.say(f"not measured with PyTorch; {COMPARABLE}")
     rounds = options.rounds
     estimate_rest = partial(seconds_beyond_steps, at_once, rounds)
     measured = measure(work, macs, peer, rounds, progress, estimate_rest)

@@ -27,7 +27,7 @@ _handlers: list[Callable] = []  # kept alive, because C code calls them
 def lost_process_error(error: Exception) -> RunError | None:
     """Return the error to raise if a lost process caused `error`; else None."""
     line = first_line(error)
-    # The number of processes is asked for last: where JAX finds no device, the question fails.
+    # `process_count()` raises where JAX finds no device, so call it last.
     if any(sign in line for sign in _SIGNS) and jax.process_count() > 1:
         return RunError(LOST)
     return None

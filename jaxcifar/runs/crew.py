@@ -158,11 +158,11 @@ class _Crew:
         self._means = jax.device_get(running)
 
     def _stepper(self) -> Callable[[int], dict[str, jax.Array]]:
-        """What trains all slots by some steps and gives their means of the epoch so far."""
+        """Return a function that trains all slots for some steps, and returns the epoch's means."""
         setup, together = self._setup, self._setup.together
         someone = self._at_work[0][1]
         orders = together.join([self._order(run or someone) for run in self._slots])
-        train_steps = setup.train_steps  # waited for here: no epoch's time includes it
+        train_steps = setup.train_steps  # waits for compiling, so that no epoch's time has it
 
         def advance(count: int) -> dict[str, jax.Array]:
             self._states, means = train_steps(
@@ -177,10 +177,11 @@ class _Crew:
         return self._setup.program.epoch_order(run.hp, np.int32(run.step), examples)
 
     def _give_up(self, error: OutOfMemoryError) -> Iterator[Outcome]:
-        """End the runs at work, whose states are lost; those that wait get their slots.
+        """End the runs at work, whose states are lost; waiting runs take their slots.
 
         Args:
-          error: why; each outcome has a copy of it, for its traceback holds arrays.
+          error: the reason. Each outcome gets a new error without a traceback, because the
+            traceback keeps arrays alive.
         """
         at_work, self._slots = self._at_work, [None] * len(self._slots)
         self._states = self._hps = None

@@ -10,10 +10,10 @@ _CPU_IMAGES = 512  # trained at a time on a CPU: a second or two, seven with Res
 
 
 def dispatches(steps: int, program: Program) -> list[int]:
-    """How many steps to train at a time.
+    """Return the number of steps of each dispatch; they add up to `steps`.
 
-    An accelerator gets an epoch as one. A CPU would keep the user waiting for minutes. A program
-    without loops trains one.
+    On an accelerator one dispatch is a whole epoch. On a CPU dispatches are short, so that progress
+    is shown every few seconds. A program without loops trains one step a dispatch.
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     most = max(1, _CPU_IMAGES // program.batch_size) if on_cpu else steps

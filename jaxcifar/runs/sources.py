@@ -12,12 +12,12 @@ def write_sources(folder: Path, config: Config) -> None:
     """Write the copies that are missing.
 
     Args:
-      folder: `sources`, made if need be.
+      folder: the folder `sources`; created if missing.
       config: of the run.
 
     Raises:
-      RunError: a symbolic link is in the place of the folder or of one in it. Where the link leads,
-        nothing is written.
+      RunError: the folder or one of its subfolders is a symbolic link; nothing is written through
+        it.
       OSError: a copy can't be written.
     """
     for file, content in user_code.copies(config).items():
@@ -30,7 +30,7 @@ def write_sources(folder: Path, config: Config) -> None:
 
 
 def _require_no_link(top: Path, folder: Path) -> None:
-    """Refuse a folder if it, or one on the way to it from `top` on, is a symbolic link."""
+    """Raise RunError if `folder`, or a parent up to `top`, is a symbolic link."""
     on_the_way = [path for path in (folder, *folder.parents) if path.is_relative_to(top)]
     for path in on_the_way:
         if path.is_symlink():

@@ -120,13 +120,13 @@ def conduct(
     load: Callable[..., Dataset] = load_dataset,
     stopper: Stopper = stop_signal,
 ) -> list[Outcome]:
-    """Do what is left of some tasks; those that share a program share its compilation.
+    """Train the unfinished tasks; tasks with the same program share its compilation.
 
-    Runs that other processes are at are waited for, and taken over where these end before the run
-    does. So afterwards all are over.
+    Wait for runs that other processes are training, and take over a run if its process ends early.
+    When this returns, every task has a result or an error.
 
     Args:
-      tasks: finished ones are not touched, half-done ones are gone on with.
+      tasks: finished tasks are left alone, started tasks go on where they stopped.
       data_dir: TFDS folder.
       at_once: runs to train together; None for what suits the devices.
       devices: to train on.
@@ -135,26 +135,28 @@ def conduct(
       stopper: asks to stop; by default SIGINT and SIGTERM do.
 
     Returns:
-      how the tasks ended that were done now, and those that failed before or elsewhere. What does
-      not fit into memory fails like a run that diverges: the others are done.
+      the outcomes of tasks done now, and of tasks that failed earlier or in other processes. A task
+      that runs out of memory fails; the others continue.
 
     Raises:
       Interrupted: when asked to stop, with everything saved.
-      RunError: the data can't be had.
-      UsageError: a row can't be trained, for what its own code or arguments are.
+      RunError: the data can't be loaded.
+      UsageError: a row can't be trained because of its user code or arguments.
     """
     outcomes = [Outcome(task, error=error) for task in tasks if (error := failure_of(task))]
     failed = {outcome.task for outcome in outcomes}
     left = [task for task in tasks if task not in failed and is_unfinished(task)]
     write_events_of(task for task in tasks if task not in left)
     held: list[Task] = []  # by other processes
-    # By all of a table's runs, so that what is left to do does not change the program.
+    # Count all runs of the table, not only those left: the program must not depend on what is left.
     alike = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
         progress.runs(len(tasks) - len(left), len(tasks))
-        for config, todo in _by_shared_part(left).items():  # before hours go into the first of them
+        for config, todo in _by_shared_part(left).items():
+            # Check all rows before the first one trains for hours.
             if config.sources or config.alters_network:
-                with suppress(OutOfMemoryError), progress.during(STARTING):  # told when it is begun
+                # If memory runs out here, the error is reported when the row starts.
+                with suppress(OutOfMemoryError), progress.during(STARTING):
                     dataset = load(config, data_dir, progress.say)
                     _check_row(todo[0], dataset, devices)
                     del dataset
@@ -194,7 +196,7 @@ def _fit_group(
     progress: TrainProgress,
     stopping: AbstractContextManager[Event],
 ) -> Iterator[Outcome]:
-    """Do tasks that share a program. Afterwards nothing keeps their images and program in memory.
+    """Train tasks that share a program; their images and program are freed at the end.
 
     Args:
       tasks: at least one.
@@ -219,10 +221,10 @@ def _fit_group(
 
 
 def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> None:
-    """Find out what is wrong with a network of one's own, or other code, of a run.
+    """Check the user code and the network arguments of a run.
 
     Raises:
-      UsageError: something is; the message names the run.
+      UsageError: the run can't be trained with them; the message names the run.
     """
     try:
         Setup.checked(task.config, dataset, at_once=1, devices=devices)

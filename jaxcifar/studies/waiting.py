@@ -1,4 +1,4 @@
-"""Runs of a study that other processes are at: which of them are over, and waiting for the rest."""
+"""Wait for runs of a study that other processes are training."""
 
 import dataclasses
 import time
@@ -9,16 +9,19 @@ from jaxcifar.machine.files import locked
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 
-_POLL_SECONDS = 1.0  # between two looks at runs of other processes
+_POLL_SECONDS = 1.0  # between two checks of the runs of other processes
 
 
 def is_unfinished(task: Task) -> bool:
-    """Return whether a task has no result yet, or is to be run anew."""
+    """Return whether a task has no result yet, or will be retrained from the start."""
     return task.overwrite or not RunFolder(task.path).result.exists()
 
 
 def failure_of(task: Task) -> DivergedError | None:
-    """Return what ended the task before, and would end it again; None if nothing did."""
+    """Return the error that an earlier attempt of the task ended with; else None.
+
+    The same error would end the task again, unless the task overwrites the earlier attempt.
+    """
     failure = None if task.overwrite else RunFolder(task.path).read_failure()
     return None if failure is None else DivergedError(failure)
 
@@ -26,18 +29,19 @@ def failure_of(task: Task) -> DivergedError | None:
 def wait_for_others(
     held: Sequence[Task], say: Callable[[str], None]
 ) -> tuple[list[Task], list[Task], list[Task]]:
-    """Wait until other processes have let go of a run that is not over, or all runs are over.
+    """Wait until all runs are finished, or another process has released an unfinished run.
 
     Returns:
-      the runs to be taken over, those still held, and those that are over.
+      the runs to take over, the runs that other processes still hold, and the runs that are
+      finished or failed.
     """
     say(f"waiting for other processes: {', '.join(task.name for task in held)}")
-    # What is being run anew need not be so once more.
+    # Another process is already retraining these runs, so do not overwrite them a second time.
     left = [dataclasses.replace(task, overwrite=False) for task in held]
     over: list[Task] = []
     while True:
         free = [task for task in left if not _is_held(task)]
-        # Looked at after the lock, which is let go when the result is written.
+        # Check the result after the lock: the other process writes it before it releases the lock.
         over += [task for task in left if failure_of(task) or not is_unfinished(task)]
         left = [task for task in left if task not in over]
         free = [task for task in free if task not in over]
@@ -53,4 +57,4 @@ def _is_held(task: Task) -> bool:
     except BusyError:
         return True
     except (OSError, RunError):
-        return False  # whoever opens it tells that
+        return False  # opening the run reports this error

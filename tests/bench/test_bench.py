@@ -177,7 +177,7 @@ def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_s
         ["--arch-args", "hidden=9"],
     ):
         done = obeyed("bench", *networks, "--peer", "torch")
-        assert_one_line_error(done, 2, "--peer torch: PyTorch's counterparts are those of cnn,")
+        assert_one_line_error(done, 2, "--peer torch: PyTorch can be compared only for cnn,")
     unknown = obeyed("bench", "--arch", "cnnn", "--peer", "torch")
     assert_one_line_error(unknown, 2, "did you mean cnn")
 
@@ -199,7 +199,7 @@ def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line
     bench_command.main(["--arch", own, "cnn", "--peer", "torch"])
     assert asked == {own: None, "cnn": "torch"}
     said = " ".join(capsys.readouterr().out.split())  # the width of the screen breaks it
-    assert said.count("without PyTorch: PyTorch's counterparts are") == 1
+    assert said.count("not measured with PyTorch; PyTorch can be compared only for") == 1
 
 
 class FakeContestant:

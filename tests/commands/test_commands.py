@@ -58,7 +58,7 @@ def test_a_finished_runs_lines_are_the_figures_of_the_epoch_that_validation_chos
     assert done.stdout.splitlines()[-1].startswith("files ")
 
 
-def test_another_seed_than_the_folders_exits_2(finished):
+def test_a_seed_that_differs_from_the_run_folders_seed_exits_2(finished):
     done = obeyed("run", *options_of("winner", 8)[:-1], "7", "--run-dir", finished)
     assert_one_line_error(done, 2, "seed 8 there, 7 asked for")
 

@@ -151,9 +151,7 @@ def test_members_that_would_land_outside_are_refused(tmp_path, tiny_records, nam
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
 @pytest.mark.parametrize("name", ["test_batch.bin", "notes.txt"])
-def test_an_archive_whose_batches_are_all_there_is_refused_for_a_link_or_a_device(
-    tmp_path, tiny_records, kind, name
-):
+def test_a_complete_archive_with_a_link_or_device_is_refused(tmp_path, tiny_records, kind, name):
     """Even for one that is no batch, which nobody would read."""
     path = write_tar(tmp_path / "a.tar", binary_members(tiny_records), mode="w")
     assert_holds(path, tiny_records)
@@ -166,9 +164,7 @@ def test_an_archive_whose_batches_are_all_there_is_refused_for_a_link_or_a_devic
         read_archive(path, CIFAR10_FORM)
 
 
-def test_an_archive_whose_batches_are_all_there_is_refused_for_one_that_is_there_twice(
-    tmp_path, tiny_records
-):
+def test_a_complete_archive_with_a_duplicate_batch_is_refused(tmp_path, tiny_records):
     members = binary_members(tiny_records)
     path = write_tar(tmp_path / "a.tar", members, mode="w")
     with tarfile.open(path, "a") as tar:

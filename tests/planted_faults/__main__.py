@@ -22,37 +22,37 @@ import filelock
 
 from planted_faults import page
 from planted_faults.catalog import read_catalog
-from planted_faults.copies import Workshop
+from planted_faults.copies import CopyFolder
 from planted_faults.ledger import Ledger
-from planted_faults.trials import NOTICED, SURVIVED, UNTRIED, Outcome, try_fault, without_faults
+from planted_faults.trials import INVALID, NOTICED, SURVIVED, Outcome, try_fault, without_faults
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Session:
-    """Tries faults, several at a time, and keeps and shows each result at once."""
+    """Tries several faults at a time; stores and prints each result immediately."""
 
-    def __init__(self, workshop, ledger, options):
-        self._workshop, self._ledger, self._options = workshop, ledger, options
-        self._where = _where(workshop.root)
+    def __init__(self, copies, ledger, options):
+        self._copies, self._ledger, self._options = copies, ledger, options
+        self._conditions = _date_machine_and_commit(copies.root)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
 
     def go(self, faults):
-        """Try faults; those that are in the file of results already must not be among them.
+        """Run the tests of each fault and store each result.
 
         Raises:
-          KeyboardInterrupt: Ctrl-C; what has ended is kept.
+          KeyboardInterrupt: on Ctrl-C; the results so far are stored.
         """
         files = sorted({file for fault in faults for file in fault.test_files})
-        self._all("tests without faults", self._without_faults, files, faults)
-        self._all("faults", self._with_fault, faults)
+        self._run_in_parallel("tests without faults", self._run_tests_without_faults, files, faults)
+        self._run_in_parallel("faults", self._run_tests_with_fault, faults)
 
-    def _all(self, title, work, items, *more):
-        """Work on items at the same time, with a line for each that says how much time is left."""
+    def _run_in_parallel(self, title, work, items, *more):
+        """Call `work` for several items at a time; print a line for each, with the time left."""
         began, done = time.monotonic(), 0
         with concurrent.futures.ThreadPoolExecutor(self._options.jobs) as pool:
-            tasks = [pool.submit(self._unless_stopping, work, item, *more) for item in items]
+            tasks = [pool.submit(self._skip_if_stopping, work, item, *more) for item in items]
             try:
                 for task in concurrent.futures.as_completed(tasks):
                     done += 1
@@ -64,13 +64,13 @@ class Session:
             except BaseException:
                 self._stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                self._workshop.end_all()
+                self._copies.end_all()
                 raise
 
-    def _unless_stopping(self, work, *arguments):
+    def _skip_if_stopping(self, work, *arguments):
         return "" if self._stopping.is_set() else work(*arguments)
 
-    def _without_faults(self, file, faults):
+    def _run_tests_without_faults(self, file, faults):
         tests = sorted(
             {test for fault in faults for test in fault.tests if test.partition("::")[0] == file}
         )
@@ -78,9 +78,9 @@ class Session:
         key = self._key_without(file)
         row = self._ledger.get(key)
         if row is None or not row["cases"] or not set(tests) <= set(row["tests"]):
-            with self._workshop.copy() as copy:
+            with self._copies.copy() as copy:
                 cases = without_faults(copy, tests, self._options.limit)
-                self._workshop.keep_programs(copy)
+                self._copies.keep_programs(copy)
             if self._stopping.is_set():
                 return file
             with self._lock:
@@ -91,17 +91,17 @@ class Session:
         )
 
     def _key_without(self, file):
-        return f"{self._workshop.digest} {file}"
+        return f"{self._copies.digest} {file}"
 
-    def _with_fault(self, fault):
+    def _run_tests_with_fault(self, fault):
         began = time.monotonic()
         cases = {}
         for file in fault.test_files:
             cases |= self._ledger.get(self._key_without(file))["cases"]
-        if problems := fault.problems(self._workshop.original):
-            outcome = Outcome(UNTRIED, "; ".join(problems))
+        if problems := fault.problems(self._copies.original):
+            outcome = Outcome(INVALID, "; ".join(problems))
         else:
-            with self._workshop.copy() as copy:
+            with self._copies.copy() as copy:
                 outcome = try_fault(copy, fault, cases, self._options.limit)
         if self._stopping.is_set():  # its processes were ended
             return fault.name
@@ -109,7 +109,7 @@ class Session:
         values = {**dataclasses.asdict(outcome), "seconds": round(seconds, 1)}
         with self._lock:
             self._ledger.add(
-                fault.key(self._workshop.original), name=fault.name, **values, **self._where
+                fault.key(self._copies.original), name=fault.name, **values, **self._conditions
             )
         return _line(fault, values)
 
@@ -119,15 +119,15 @@ def _minutes(seconds):
 
 
 def _line(fault, row):
-    """Return a result in a line; what needs a person's attention is in capitals."""
+    """Return a result as one line; verdicts that need attention are in capitals."""
     verdict = NOTICED if row["verdict"] == NOTICED else row["verdict"].upper()
     by = f" by {row['by'].rpartition('/')[2]}" if row.get("by") else ""
     remark = f" ({row['remark']})" if row["remark"] else ""
     return f"{verdict}: {fault.name}{by}{remark}"
 
 
-def _where(root):
-    """Return when and where this is: date, machine and commit."""
+def _date_machine_and_commit(root):
+    """Return the date, the machine and the commit of the checkout."""
     done = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"],
         capture_output=True,
@@ -151,7 +151,7 @@ def _chosen(faults, only):
 
 def _is_tried(ledger, fault, root):
     row = ledger.get(fault.key(root))
-    return row is not None and row["verdict"] != UNTRIED
+    return row is not None and row["verdict"] != INVALID
 
 
 def _options(argv):
@@ -162,9 +162,7 @@ def _options(argv):
         "--only", action="append", default=[], metavar="NAME", help="try this fault"
     )
     parser.add_argument("--list", action="store_true", help="list the faults and their results")
-    parser.add_argument(
-        "--again", action="store_true", help="try those that were tried before, too"
-    )
+    parser.add_argument("--again", action="store_true", help="also try faults that have a result")
     parser.add_argument("--jobs", type=int, default=2, help="faults at a time (default: 2)")
     parser.add_argument(
         "--limit", type=float, default=900, help="seconds for the tests of a fault (default: 900)"
@@ -189,23 +187,26 @@ def main(argv):
         return 2
     todo = [fault for fault in chosen if options.again or not _is_tried(ledger, fault, root)]
     if todo and not options.list:
-        print(f"{len(chosen) - len(todo)} of {len(chosen)} faults were tried before", flush=True)
+        print(f"{len(chosen) - len(todo)} of {len(chosen)} faults have a result", flush=True)
         if code := _try(root, todo, ledger, options):
             return code
     return _show(root, faults, chosen, ledger, options)
 
 
 def _try(root, faults, ledger, options):
-    """Try faults, and return the exit code: 0 unless they could not be tried to the end."""
+    """Try faults, and return the exit code: 2 if another process is trying them, 130 if stopped."""
     (root / ".faults").mkdir(exist_ok=True)
     lock = filelock.FileLock(root / ".faults" / "lock", timeout=0)
-    # A `kill` ends this as Ctrl-C does: without it, tests would go on alone.
+    # Handle SIGTERM like Ctrl-C; otherwise the test processes would keep running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with lock, Workshop(root) as workshop:
-            Session(workshop, ledger, options).go(faults)
+        with lock, CopyFolder(root) as copies:
+            Session(copies, ledger, options).go(faults)
     except filelock.Timeout:
-        print("error: another process tries faults of this checkout", file=sys.stderr)
+        print(
+            "error: another process is trying faults of this checkout; wait until it ends",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -218,13 +219,14 @@ def _show(root, faults, chosen, ledger, options):
     rows = {fault.name: row for fault in faults if (row := ledger.get(fault.key(root)))}
     if options.write_docs and rows:
         page.write(root, page.as_markdown(faults, rows))
-    counts = dict.fromkeys((NOTICED, SURVIVED, UNTRIED), 0)
+    counts = dict.fromkeys((NOTICED, SURVIVED, INVALID), 0)
     for fault in chosen:
         row = rows.get(fault.name)
         if row:
             counts[row["verdict"]] += 1
         if options.list:
-            print(f"{row['verdict'] if row else 'new':<10} {fault.room:<20} {fault.name}")
+            verdict = row["verdict"] if row else "not run yet"
+            print(f"{verdict:<12} {fault.package:<20} {fault.name}")
         elif row and row["verdict"] != NOTICED:
             print(f"{_line(fault, row)}\n    {fault.file}: {fault.effect}")
     print(f"{len(chosen)} faults: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))

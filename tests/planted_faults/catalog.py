@@ -30,8 +30,8 @@ class Fault:
     tests: tuple[str, ...]
 
     @property
-    def room(self):
-        """The folder of the package that the file lies in, such as "jaxcifar/data"."""
+    def package(self):
+        """The package that the file belongs to, as a path such as "jaxcifar/data"."""
         folder = Path(self.file).parent.parts[:2]
         return "/".join(folder) or "."
 
@@ -41,7 +41,10 @@ class Fault:
         return tuple(dict.fromkeys(test.partition("::")[0] for test in self.tests))
 
     def key(self, root):
-        """A checksum of the fault, its file and its tests: with any of them, it changes."""
+        """Return a checksum over the fault, its source file and its test files.
+
+        A change in any of them changes the key.
+        """
         digest = hashlib.sha256(repr(dataclasses.astuple(self)).encode())
         for file in (self.file, *self.test_files):
             digest.update(_content(root / file))

@@ -17,8 +17,8 @@ import psutil
 _NOT_INHERITED = ("PYTEST_", "COV_")
 
 
-class Workshop:
-    """A temporary folder for copies; no other process may hold it at the same time.
+class CopyFolder:
+    """A temporary folder for copies. Only one process may use it at a time.
 
     Args:
       root: the checkout, which is only read.
@@ -66,8 +66,8 @@ class Workshop:
         copy = Copy(folder, self._processes)
         shutil.copytree(self.original, copy.root)
         copy.temporary.mkdir()
-        # Each copy has its own names for the compiled programs so far: a process that is killed
-        # while it writes one spoils it for no other.
+        # Each copy gets hard links to the compiled programs, so that a process killed while writing
+        # damages only its own copy.
         shutil.copytree(self.programs, copy.programs, copy_function=os.link)
         try:
             yield copy

@@ -3,12 +3,12 @@
 import collections
 from pathlib import Path
 
-from planted_faults.trials import NOTICED, SURVIVED, UNTRIED
+from planted_faults.trials import INVALID, NOTICED, SURVIVED
 
 PAGE = Path("docs", "testing.md")
 BEGIN = "<!-- The lines up to the next comment are written by `make faults ARGS=--write-docs`. -->"
 END = "<!-- End of the written lines. -->"
-_COLUMNS = (NOTICED, SURVIVED, UNTRIED)
+_COLUMNS = (NOTICED, SURVIVED, INVALID)
 
 
 def as_markdown(faults, rows):
@@ -20,9 +20,9 @@ def as_markdown(faults, rows):
         out.
     """
     tried = [fault for fault in faults if fault.name in rows]
-    rooms = collections.defaultdict(collections.Counter)
+    packages = collections.defaultdict(collections.Counter)
     for fault in tried:
-        rooms[fault.room][rows[fault.name]["verdict"]] += 1
+        packages[fault.package][rows[fault.name]["verdict"]] += 1
     newest = max((rows[fault.name] for fault in tried), key=lambda row: row["date"])
     commits = {rows[fault.name]["commit"] for fault in tried}
     older = (
@@ -33,20 +33,20 @@ def as_markdown(faults, rows):
     lines = [
         f"{newest['date'][:10]}, commit {newest['commit']}, {newest['machine']}.{older}",
         "",
-        f"| room | faults | {' | '.join(_COLUMNS)} |",
+        f"| package | faults | {' | '.join(_COLUMNS)} |",
         "| --- | --: | --: | --: | --: |",
     ]
-    for room, counts in [
-        *sorted(rooms.items()),
-        ("all", sum(rooms.values(), collections.Counter())),
+    for package, counts in [
+        *sorted(packages.items()),
+        ("all", sum(packages.values(), collections.Counter())),
     ]:
-        name = room if room == "all" else f"`{room}`"
+        name = package if package == "all" else f"`{package}`"
         numbers = " | ".join(str(counts[column]) for column in _COLUMNS)
         lines.append(f"| {name} | {counts.total()} | {numbers} |")
-    for verdict in (SURVIVED, UNTRIED):
+    for verdict in (SURVIVED, INVALID):
         found = [fault for fault in tried if rows[fault.name]["verdict"] == verdict]
         lines += (
-            ["", f"Faults that {'survived' if verdict == SURVIVED else 'could not be tried'}:", ""]
+            ["", "Faults that survived:" if verdict == SURVIVED else "Invalid faults:", ""]
             if found
             else []
         )

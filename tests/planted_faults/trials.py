@@ -6,19 +6,19 @@ import xml.etree.ElementTree
 
 import pytest
 
-NOTICED, SURVIVED, UNTRIED = "noticed", "survived", "not tried"
+NOTICED, SURVIVED, INVALID = "noticed", "survived", "invalid"
 _PYTEST = ("-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider")
 _IMPORT_SECONDS = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a fault.
+    """The result of one fault.
 
     Attributes:
-      verdict: `NOTICED`, `SURVIVED` or `UNTRIED`.
-      remark: what else there is to know; empty if nothing.
-      by: the test that noticed it, to see whether it did so for the right reason; empty if none.
+      verdict: `NOTICED`, `SURVIVED` or `INVALID`.
+      remark: further information for the reader; may be empty.
+      by: the test that noticed the fault, so that a person can check the reason; may be empty.
     """
 
     verdict: str
@@ -73,13 +73,13 @@ def try_fault(copy, fault, cases, limit):
     }
     if "passed" not in named.values():
         found = ", ".join(sorted(set(named.values()))) or "not run"
-        return Outcome(UNTRIED, f"without the fault, its tests are {found}")
+        return Outcome(INVALID, f"without the fault, its tests are {found}")
     copy.plant(fault)
     if broken := _import_error(copy, fault):
-        return Outcome(UNTRIED, f"the file cannot be imported with the fault: {broken}")
-    # What fails without the fault says nothing about it.
+        return Outcome(INVALID, f"the file cannot be imported with the fault: {broken}")
+    # A test that also fails without the fault is not evidence, so skip it.
     failing = [f"--deselect={case}" for case, verdict in named.items() if verdict == "failed"]
-    remark = f"{len(failing)} of its tests fail without it" if failing else ""
+    remark = f"{len(failing)} of its tests also fail without the fault" if failing else ""
     code, output = copy.python((*_PYTEST, "-x", "--no-header", *failing, *fault.tests), limit)
     if code is None:
         return Outcome(NOTICED, f"its tests did not end within {limit:.0f} s")
@@ -89,7 +89,7 @@ def try_fault(copy, fault, cases, limit):
         pytest.ExitCode.USAGE_ERROR,
         pytest.ExitCode.NO_TESTS_COLLECTED,
     ):
-        return Outcome(UNTRIED, f"with the fault, pytest cannot collect: {_last_line(output)}")
+        return Outcome(INVALID, f"with the fault, pytest cannot collect: {_last_line(output)}")
     if code < 0:
         return Outcome(NOTICED, f"its tests were ended by signal {-code}")
     noticed_by = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)

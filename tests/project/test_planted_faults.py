@@ -1,4 +1,4 @@
-"""The lists of planted faults fit the source, and the script that plants them tells the truth."""
+"""The planted faults fit the source, and the script that plants them reports correct results."""
 
 import collections
 import json
@@ -107,15 +107,15 @@ def verdicts(toy):
     return {row["name"]: row["verdict"] for row in rows_of(toy)}
 
 
-def test_what_survives_is_shown_and_what_cannot_be_tried_is_told_from_it(toy):
+def test_output_separates_survivors_from_invalid_faults(toy):
     write_list(toy, SLIPS)
     code, output = script(toy)
     assert verdicts(toy) == {
         "subtracts": "noticed",
         "smallest": "survived",
-        "name-error": "not tried",
-        "no-such-text": "not tried",
-        "fails-anyway": "not tried",
+        "name-error": "invalid",
+        "no-such-text": "invalid",
+        "fails-anyway": "invalid",
     }
     assert code == 1
     assert "SURVIVED: smallest" in output
@@ -123,7 +123,7 @@ def test_what_survives_is_shown_and_what_cannot_be_tried_is_told_from_it(toy):
     assert "NameError" in output
     assert "its text stands 0 times in toy.py" in output
     assert "failed: tests/test_toy.py::test_that_fails" in output
-    assert "5 faults: 1 noticed, 1 survived, 3 not tried" in output
+    assert "5 faults: 1 noticed, 1 survived, 3 invalid" in output
     assert (toy / "toy.py").read_text() == ADD
 
     # What was tried is not tried again until its test changes.
@@ -134,7 +134,7 @@ def test_what_survives_is_shown_and_what_cannot_be_tried_is_told_from_it(toy):
     test.write_text(test.read_text().replace("([7]) == 7", "([7, 8]) == 8"))
     code, output = script(toy, "--only", "smallest")
     assert code == 0
-    assert "1 faults: 1 noticed, 0 survived, 0 not tried" in output
+    assert "1 faults: 1 noticed, 0 survived, 0 invalid" in output
 
 
 def test_the_script_goes_on_where_it_was_killed(toy):

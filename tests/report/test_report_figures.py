@@ -59,7 +59,10 @@ def spread(values):
 
 
 def compared(first, second, images):
-    """How far the second's mean is above the first's: points, 95% interval, p, judged by what."""
+    """Return (difference, 95% interval, p-value, "seeds" or "images").
+
+    The difference is the second sample's mean minus the first's.
+    """
     value = mean(second) - mean(first)
     if min(len(first), len(second)) > 1:
         test = stats.ttest_ind(second, first, equal_var=False)
@@ -214,7 +217,7 @@ def test_the_sentence_of_each_row(text, row, closest, way, after):
     ) in text
 
 
-def test_beside_each_row_stands_the_best_before_it_by_validation(text):
+def test_each_row_is_compared_with_the_best_earlier_row_on_validation(text):
     before = {"tester": "plain", "winner": "tester", "middle": "winner", "longer": "winner"}
     for number, (row, best) in enumerate(before.items(), start=2):
         lines = table(text, "row", after=f"### 4.{number} {row}")
@@ -507,7 +510,9 @@ def test_reports_exit_codes_and_last_line(tmp_path):
 
 
 @pytest.mark.parametrize(("above", "guessing"), [(0.024, True), (0.027, False)])
-def test_guessing_ends_164_errors_above_the_most_frequent_class(folder, above, guessing):
+def test_a_run_guesses_if_it_is_within_1_64_standard_errors_of_the_most_frequent_class(
+    folder, above, guessing
+):
     """0.4 + 1.645 sqrt(0.4 0.6 / 1000) = 0.4255."""
     run = read_run(folder / "winner" / "seed5")
     assert statistics.guessing_level(run) == pytest.approx(0.4)

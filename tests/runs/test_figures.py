@@ -39,12 +39,14 @@ from jaxcifar.training import predicting
 from jaxcifar.training.together import Together
 
 NAMES = ("ant", "bee", "cat", "dog")
-GIVEN = (30, 45, 60, 25)  # images of each class to train and validate on
-KEPT = (8, 11, 15, 6)  # of these, a quarter for validation
-TESTED = (9, 20, 14, 28)
+# The number of images of each class.
+TRAIN_AND_VAL_COUNTS = (30, 45, 60, 25)
+VAL_COUNTS = (8, 11, 15, 6)  # a quarter of TRAIN_AND_VAL_COUNTS
+TEST_COUNTS = (9, 20, 14, 28)
 BATCH, EPOCHS, STEPS = 32, 5, 3  # 120 images to train on: 24 are left over in each epoch
 AT_A_TIME = 16  # images evaluated at a time: none of the splits is a multiple
-COMPILING, LOOKING = 7.0, 1000.0  # seconds by the clock
+# How far the tests' clocks go on when a program is compiled, and when a set is predicted.
+COMPILE_SECONDS, PREDICT_SECONDS = 7.0, 1000.0
 SETTINGS = {
     "batch_size": BATCH,
     "epochs": EPOCHS,
@@ -65,15 +67,18 @@ RATES = (0.02, 0.08)  # of the two runs: the higher rate ends the learning an ep
 
 
 def some_images(counts, seed):
-    """Noise, brighter in a place that tells the class; the colours have other means."""
+    """Return noise images and labels.
+
+    Which half is brighter depends on the class; each channel has a different mean.
+    """
     rng = np.random.RandomState(seed)
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     images = rng.randint(0, 120, (len(labels), 32, 32, 3)) + np.array([0, 30, 60])
     bright = [np.s_[:, :16], np.s_[:, 16:], np.s_[:16], np.s_[16:]]
     for image, label in zip(images, labels, strict=True):
         image[bright[label]] += 8
-    strange = rng.rand(len(labels)) < 0.15
-    labels[strange] = rng.permutation(labels[strange])
+    mislabelled = rng.rand(len(labels)) < 0.15
+    labels[mislabelled] = rng.permutation(labels[mislabelled])
     return images.astype(np.uint8), labels
 
 
@@ -86,18 +91,18 @@ class Clock:
         return self.now
 
 
-class Record:
-    """What is seen of the training while it goes on."""
+class Recording:
+    """Weights, orders and states that are recorded during the training of both runs."""
 
     def __init__(self):
         self.before = []  # weights and statistics of both runs before each step
-        self.orders = []  # of both runs, for each step
-        self.after = {}  # (name of a run, epoch) -> the state after it
+        self.orders = []  # the orders of images of both runs, for each step
+        self.after = {}  # (name of a run, epoch) -> the state after that epoch
 
 
 @pytest.fixture(scope="module")
 def arrays():
-    return *some_images(GIVEN, 0), *some_images(TESTED, 1)
+    return *some_images(TRAIN_AND_VAL_COUNTS, 0), *some_images(TEST_COUNTS, 1)
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +112,9 @@ def dataset(arrays):
 
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
-    """Both runs: their folders, what they returned, what was seen, and what was shown."""
-    folder, seen, clock, compiling = tmp_path_factory.mktemp("runs"), Record(), Clock(), Clock()
+    """Both runs: their folders, configs, results, the recording, and the text on the screen."""
+    folder = tmp_path_factory.mktemp("runs")
+    recording, clock, compiling = Recording(), Clock(), Clock()
     base = Config.create("cnn", arch_args=SMALL, dataset="insects", data_sha256=dataset.sha256,
                          **SETTINGS)  # fmt: skip
     configs = [
@@ -116,7 +122,7 @@ def trained(dataset, tmp_path_factory):
     ]
     tasks = [Task(config, folder / name, name) for config, name in zip(configs, "ab", strict=True)]
     with pytest.MonkeyPatch.context() as patch:
-        watch(patch, seen, clock, compiling)
+        watch(patch, recording, clock, compiling)
         screen = io.StringIO()
         progress = TrainProgress(Console(file=screen, width=140))
         program = Setup.create(configs[0], dataset, at_once=2, devices=jax.devices()[:1])
@@ -127,7 +133,7 @@ def trained(dataset, tmp_path_factory):
         paths={task.name: task.path for task in tasks},
         configs=dict(zip("ab", configs, strict=True)),
         results=results,
-        seen=seen,
+        recording=recording,
         screen=screen.getvalue(),
     )
 
@@ -136,7 +142,7 @@ def run_of(task):
     return Run(task, print)
 
 
-def watch(patch, seen, clock, compiling):
+def watch(patch, recording, clock, compiling):
     """Record what is computed, and set the clocks."""
     train_steps, end_epoch = Setup.train_steps.fget, Run.end_epoch
     predict, compiled = predicting.predict, Together.compiled
@@ -146,24 +152,24 @@ def watch(patch, seen, clock, compiling):
 
         def one(states, hps, images, labels, orders, count):
             assert count == 1
-            seen.before.append(jax.device_get((states.params, states.batch_stats)))
-            seen.orders.append(np.asarray(orders))
-            clock.now += len(seen.before)  # a second for the first step, two for the next
+            recording.before.append(jax.device_get((states.params, states.batch_stats)))
+            recording.orders.append(np.asarray(orders))
+            clock.now += len(recording.before)  # a second for the first step, two for the next
             return step(states, hps, images, labels, orders, count)
 
         return one
 
     def recorded_end(self, state, trained):
         row = end_epoch(self, state, trained)
-        seen.after[self.task.name, row["epoch"]] = jax.device_get(state)
+        recording.after[self.task.name, row["epoch"]] = jax.device_get(state)
         return row
 
     def slow_predict(self, *arguments):
-        clock.now += LOOKING
+        clock.now += PREDICT_SECONDS
         return predict(self, *arguments)
 
     def slowly_compiled(self, *arguments):
-        compiling.now += COMPILING
+        compiling.now += COMPILE_SECONDS
         return compiled(self, *arguments)
 
     patch.setattr(Setup, "train_steps", property(recorded_steps))
@@ -179,16 +185,17 @@ def watch(patch, seen, clock, compiling):
 
 @pytest.fixture(scope="module", params=["a", "b"])
 def run(request, trained, arrays):
-    return Seen(trained, request.param, arrays)
+    return ExpectedRun(trained, request.param, arrays)
 
 
-class Seen:
-    """One of the two runs, and what it should have written."""
+class ExpectedRun:
+    """One of the two runs, with its figures recomputed in NumPy."""
 
     def __init__(self, trained, name, arrays):
         self.name, self.slot = name, "ab".index(name)
         self.path, self.config = trained.paths[name], trained.configs[name]
-        self.result, self.seen, self.screen = trained.results[name], trained.seen, trained.screen
+        self.result, self.recording = trained.results[name], trained.recording
+        self.screen = trained.screen
         self.model = create_model(self.config, len(NAMES))
         self.apply = jax.jit(partial(self.model.apply, train=False))
         lines = (self.path / "metrics.jsonl").read_text().splitlines()
@@ -200,8 +207,8 @@ class Seen:
 
     def states(self):
         """Weights and statistics before the first step and after each."""
-        last = self.seen.after[self.name, EPOCHS]
-        befores = [jax.tree.map(lambda leaf: leaf[self.slot], b) for b in self.seen.before]
+        last = self.recording.after[self.name, EPOCHS]
+        befores = [jax.tree.map(lambda leaf: leaf[self.slot], b) for b in self.recording.before]
         return [*befores, (last.params, last.batch_stats)]
 
     @cached_property
@@ -259,11 +266,11 @@ def test_validation_images_are_training_images_and_no_others(dataset, arrays):
     assert (len(train), len(val), len(test)) == (120, 40, 71)  # no image is there twice
     assert train | val == pairs(*arrays[:2])
     assert test == pairs(*arrays[2:])
-    np.testing.assert_array_equal(np.bincount(dataset.val.labels), KEPT)
+    np.testing.assert_array_equal(np.bincount(dataset.val.labels), VAL_COUNTS)
 
 
 def test_mean_and_deviation_are_those_of_the_images_trained_on(dataset, arrays, run):
-    """Without the validation images, which would tell something of what is to be judged by them."""
+    """Validation images are not included, because that would leak them into training."""
     for got, expected in ((dataset.mean, run.mean), (dataset.std, run.std)):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
     with_val = (arrays[0] / 255).mean((0, 1, 2))
@@ -272,7 +279,7 @@ def test_mean_and_deviation_are_those_of_the_images_trained_on(dataset, arrays, 
 
 
 def test_each_epoch_of_each_run_has_an_order_of_its_own(trained):
-    orders = np.asarray(trained.seen.orders)  # a step, a run, a place
+    orders = np.asarray(trained.recording.orders)  # a step, a run, a place
     assert orders.shape == (EPOCHS * STEPS, 2, 120)
     by_epoch = orders.reshape(EPOCHS, STEPS, 2, 120)
     np.testing.assert_array_equal(by_epoch, np.repeat(by_epoch[:, :1], STEPS, axis=1))
@@ -282,14 +289,15 @@ def test_each_epoch_of_each_run_has_an_order_of_its_own(trained):
 
 
 def test_runs_of_two_seeds_begin_with_other_weights(trained):
-    kernel = trained.seen.before[0][0]["Conv_0"]["kernel"]
+    kernel = trained.recording.before[0][0]["Conv_0"]["kernel"]
     assert np.abs(kernel[0] - kernel[1]).min(axis=(0, 1)).max() > 0.01
 
 
 def rates_of(run):
-    """The learning rate of each step: a rise in a quarter of them, then eight times more an epoch.
+    """Return the learning rate of each step.
 
-    After the rise an epoch of the schedule begins where it ends, and not where one of the run does.
+    Warmup for a quarter of the steps; then the rate is multiplied by 8 each epoch. The schedule
+    counts its epochs from the end of the warmup.
     """
     rising = round(0.25 * EPOCHS * STEPS)
     rise = [(step + 1) / (rising + 1) for step in range(rising)]
@@ -300,7 +308,7 @@ def rates_of(run):
 def batches(run):
     """Images and labels of each step."""
     images, labels = run.train
-    for step, orders in enumerate(run.seen.orders):
+    for step, orders in enumerate(run.recording.orders):
         first = step % STEPS * BATCH
         chosen = orders[run.slot][first : first + BATCH]
         yield images[chosen], labels[chosen]
@@ -321,10 +329,13 @@ def in_training(run):
 
 @pytest.fixture(scope="module")
 def retraced(trained, arrays):
-    """Of each run and step: the batch's labels, logits and gradients, by the weights before it."""
+    """For each run and step: labels, logits and gradients of the batch.
+
+    They are computed with the weights before that step.
+    """
     found = {}
     for name in "ab":
-        run = Seen(trained, name, arrays)
+        run = ExpectedRun(trained, name, arrays)
         gradient = found.get("gradient") or in_training(run)
         found["gradient"] = gradient  # one program for both
         found[name] = []
@@ -335,7 +346,7 @@ def retraced(trained, arrays):
     return found
 
 
-def test_every_step_is_one_of_sgd_with_momentum_decay_and_the_rate_of_that_step(run, retraced):
+def test_every_step_follows_sgd_with_momentum_weight_decay_and_its_learning_rate(run, retraced):
     states = [params for params, _ in run.states()]
     velocity = jax.tree.map(np.zeros_like, states[0])
     for step, rate in enumerate(rates_of(run)):
@@ -397,7 +408,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(run):
     assert 1 < best < EPOCHS
     assert run.result["selected_epoch"] == best
     written = safetensors.numpy.load_file(run.path / "weights.safetensors")
-    kept, last = (run.seen.after[run.name, epoch].average for epoch in (best, EPOCHS))
+    kept, last = (run.recording.after[run.name, epoch].average for epoch in (best, EPOCHS))
 
     def flat(weights):
         named = {"params": weights[0], "batch_stats": weights[1]}
@@ -426,8 +437,8 @@ def test_the_result_says_what_the_chosen_weights_do_on_the_test_images(run):
     confusion = np.zeros((4, 4), int)
     for label, answer in zip(labels, logits.argmax(-1), strict=True):
         confusion[label, answer] += 1
-    by_class = np.diag(confusion) / TESTED
-    # Or one might stand in the place of another.
+    by_class = np.diag(confusion) / TEST_COUNTS
+    # All five figures differ, so a swap would be noticed.
     assert len({accuracy, mismatched, both, last_accuracy, val_accuracy}) == 5
     assert (confusion != confusion.T).any() and len(set(by_class)) == 4
     result = dict(run.result)
@@ -447,9 +458,7 @@ def test_the_result_says_what_the_chosen_weights_do_on_the_test_images(run):
         "test_accuracy_mismatched": mismatched,
         "test_accuracy_flip": both,
         "val_accuracy": val_accuracy,
-        # Both runs are validated after each epoch, this takes as long as ever; a run is tested by
-        # the chosen weights, the last ones, the wrong normalisation and mirror images.
-        "wall_seconds": sum(range(1, 16)) + LOOKING * {"a": 8 + 1 + 4, "b": 10 + 4 + 4}[run.name],
+        "wall_seconds": sum(range(1, 16)) + PREDICT_SECONDS * sets_predicted_before_the_end(run),
         "images_per_second": EPOCHS * STEPS * BATCH / sum(range(1, 16)),
     }
     found = {name: result.pop(name) for name in numbers}
@@ -457,8 +466,23 @@ def test_the_result_says_what_the_chosen_weights_do_on_the_test_images(run):
     assert_the_rest(run, result)
 
 
+def sets_predicted_before_the_end(run):
+    """Return how many sets both runs predict until this run ends: its wall time includes them all.
+
+    Both runs predict the validation images after each epoch. After the last epoch, run a is
+    validated and tested first, and then run b.
+    """
+    tests_of_a_run = 4  # chosen weights, last weights, wrong normalisation, mirror images
+    if run.name == "a":
+        # Run b's last validation comes after the end of run a, and so do run b's tests.
+        validations_of_a, validations_of_b = EPOCHS, EPOCHS - 1
+        return validations_of_a + validations_of_b + tests_of_a_run
+    # Run b waits for everything that run a does.
+    return EPOCHS + EPOCHS + tests_of_a_run + tests_of_a_run
+
+
 def assert_the_rest(run, result):
-    """What does not come from the weights."""
+    """Check the entries of the result that do not depend on the weights."""
     pixels = 32 * 32
     products = pixels * 4 * (27 + 36) + 16 * 16 * 4 * 8 + 8 * 4
     normalised = 2 * pixels * 4 + 8
@@ -478,7 +502,7 @@ def assert_the_rest(run, result):
         "config": run.config.to_dict(),
         "compute_dtype": "float32",
         "at_once": 2,
-        "compile_seconds": COMPILING,
+        "compile_seconds": COMPILE_SECONDS,
         "weights_sha256": digest,
     }
     assert {name: result.pop(name) for name in expected} == expected
