@@ -13,7 +13,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command, finish, obeyed, start, start_program
+from conftest import (
+    ROOT,
+    assert_one_line_error,
+    command,
+    finish,
+    obeyed,
+    start,
+    start_program,
+)
 from rich.console import Console
 
 from jaxcifar.commands import __main__ as commands
@@ -322,9 +330,11 @@ def test_the_commands_are_listed():
     assert tuple(listed) == COMMANDS
     assert_one_line_error(command("__main__", "rum"), 2, "did you mean run?")
     assert "usage:" in command("__main__", "report", "--help").stdout
-    here = Path(importlib.import_module("experiments").__file__).parent
+    here = Path(importlib.import_module("jaxcifar.commands").__file__).parent
     there = {p.stem for p in here.glob("*.py") if "def parser()" in p.read_text()}
     assert there == set(COMMANDS)
+    in_checkout = {p.stem for p in (ROOT / "experiments").glob("[a-z]*.py")}
+    assert in_checkout == set(COMMANDS)
 
 
 def test_an_archive_that_is_not_there_is_told_though_the_set_is_prepared(shapes_dir):

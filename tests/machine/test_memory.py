@@ -57,7 +57,7 @@ def test_a_thread_that_cannot_be_started_is_one_line(monkeypatch):
     def refuse(*arguments, **options):
         raise RuntimeError("can't start new thread")  # what CPython raises where a limit is reached
 
-    monkeypatch.setattr(threading, "_start_new_thread", refuse)
+    monkeypatch.setattr(threading, "_start_new_thread", refuse, raising=False)
     monkeypatch.setattr(threading, "_start_joinable_thread", refuse, raising=False)
     with pytest.raises(RuntimeError) as raised:
         threading.Thread(target=print).start()
