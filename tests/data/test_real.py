@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands.test_run import COMMON
 from conftest import ROOT, finish, prepared, start
-from test_run import COMMON
 
 import jaxcifar
 from jaxcifar.config.experiment import Config

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from conftest import assert_one_line_error, command, obeyed
-from test_export import NETWORKS, write_random
+from exchange.test_export import NETWORKS, write_random
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset

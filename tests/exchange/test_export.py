@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line_error, command, obeyed
+from data.test_real import real_data_dir  # noqa: F401  (a fixture)
 from rounding import assert_near, error_of_logits
-from test_real import real_data_dir  # noqa: F401  (a fixture)
 
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config

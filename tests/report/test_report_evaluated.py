@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from test_report import THREE_SEEDS, report, write_study
+from report.test_report import THREE_SEEDS, report, write_study
 
 from jaxcifar.data.corruptions import CORRUPTIONS
 from jaxcifar.runs.evaluation_file import BINS, record

@@ -13,9 +13,9 @@ import pytest
 from conftest import assert_one_line_error, obeyed
 from invented import CLASSES, COUNTS, IMAGES, RUNS
 from matplotlib.figure import Figure
+from report.test_report import report
 from rich.console import Console
 from scipy import stats
-from test_report import report
 
 from jaxcifar.commands import ablation, compare
 from jaxcifar.commands.shared.cli import exit_code_of

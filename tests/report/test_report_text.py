@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from test_report import report, write_run
+from report.test_report import report, write_run
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError

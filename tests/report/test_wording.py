@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from test_records import made, made_run
+from report.test_records import made, made_run
 
 from jaxcifar.report import wording
 from jaxcifar.report.statistics import Difference, Sample
