@@ -25,10 +25,10 @@ _compiled: Counter[str] = Counter()
 _seconds: defaultdict[int, float] = defaultdict(float)  # by thread
 
 
-def _listen(event: str, duration: float, **details: Any) -> None:
+def _listen(event: str, duration_secs: float, **details: Any) -> None:
     if event == _EVENT:
         _compiled[details.get("fun_name", "")] += 1
-        _seconds[threading.get_ident()] += duration
+        _seconds[threading.get_ident()] += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)

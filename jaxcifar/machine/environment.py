@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.jax_settings import value_of_setting
 from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.terminal import counted
 
@@ -48,7 +49,7 @@ def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
     if count is not None and batch_size % count:
         raise UsageError(f"--devices {count}: must divide --batch-size {batch_size}")
     by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if by_flag or jax.config.jax_num_cpu_devices > 0:
+    if by_flag or value_of_setting("jax_num_cpu_devices") > 0:
         return
     if count is None:
         alone = not jax.distributed.is_initialized()
@@ -64,7 +65,7 @@ def use_compilation_cache() -> None:
     JAX's own settings come first: `JAX_COMPILATION_CACHE_DIR` is another folder,
     `JAX_ENABLE_COMPILATION_CACHE=0` is none. What cannot be read or written there is compiled anew.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if value_of_setting("jax_compilation_cache_dir") is None:
         home = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
         if str(home).startswith("~"):  # no home is known, as of a container's user without a name
             return

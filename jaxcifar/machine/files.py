@@ -99,8 +99,10 @@ def remove_partial(folder: Path) -> None:
     with contextlib.suppress(OSError):  # then they stay: nothing reads them
         for entry in list(os.scandir(folder)):
             match = _PARTIAL.fullmatch(entry.name)
-            ours = match and entry.is_file(follow_symlinks=False)
-            if ours and (int(match[1]) == os.getpid() or not is_running(int(match[1]))):
+            if match is None or not entry.is_file(follow_symlinks=False):
+                continue
+            process = int(match[1])
+            if process == os.getpid() or not is_running(process):
                 Path(entry.path).unlink()
 
 

@@ -89,7 +89,9 @@ class InterruptGuard:
 
 def _interrupt_main_thread() -> None:
     if hasattr(signal, "pthread_kill"):  # also interrupts a blocking call such as `time.sleep`
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        main_thread = threading.main_thread().ident
+        assert main_thread is not None  # the main thread has always been started
+        signal.pthread_kill(main_thread, signal.SIGINT)
     else:  # on Windows
         _thread.interrupt_main()
 

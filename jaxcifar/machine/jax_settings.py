@@ -116,31 +116,32 @@ def compiler_settings() -> dict[str, str]:
     """Return the settings of the compiler that a person has set, by names of their variables."""
     by_variable = {name: os.environ.get(name, "") for name in _COMPILER_VARIABLES}
     by_jax = {
-        name.upper(): str(_value(name))
+        name.upper(): str(value_of_setting(name))
         for name, default in _COMPILER.items()
-        if name in jax.config.values and _value(name) != default
+        if name in jax.config.values and value_of_setting(name) != default
     }
     return {name: printable(value) for name, value in (by_variable | by_jax).items() if value}
 
 
-def _value(name: str) -> Any:
-    """Return the value that a setting has in this thread; JAX's enumerations as their text."""
+def value_of_setting(name: str) -> Any:
+    """Return the value that a JAX setting has in this thread; JAX's enumerations as their text."""
     of_process = jax.config.values[name]  # some settings exist only process-wide
     value = getattr(jax.config, name, of_process)
     return getattr(value, "value", value)
 
 
 def _line_if_set_aside(name: str) -> str | None:
-    if name not in jax.config.values or (value := _value(name)) in _OURS[name]:
+    if name not in jax.config.values or (value := value_of_setting(name)) in _OURS[name]:
         return None
     variable, ours = name.upper(), _OURS[name][0]
     return f"{variable}={value} is set aside: jaxcifar computes with {variable}={ours}"
 
 
 def _manager(name: str) -> Callable[[Any], AbstractContextManager]:
-    if name == "jax_enable_x64" and not hasattr(jax, "enable_x64"):
-        return jax.experimental.enable_x64  # until jax 0.8
-    return getattr(jax, name.removeprefix("jax_"))
+    manager = name.removeprefix("jax_")
+    if hasattr(jax, manager):
+        return getattr(jax, manager)
+    return getattr(jax.experimental, manager)  # `enable_x64` until jax 0.8
 
 
 def _refuse() -> None:
@@ -149,6 +150,6 @@ def _refuse() -> None:
             "jax.set_mesh: this package makes a mesh of its own; call it outside of jax.set_mesh"
         )
     for name, (needed, why) in _REFUSED.items():
-        if name in jax.config.values and (value := _value(name)) != needed:
+        if name in jax.config.values and (value := value_of_setting(name)) != needed:
             variable = name.upper()
             raise UsageError(f"{variable}={value}: {why}; unset it, or set it to {needed}")

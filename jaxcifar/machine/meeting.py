@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import time
+from typing import Any
 
 import msgspec
 
@@ -150,7 +151,7 @@ class _Host(_Guest):
     def __init__(self, member: Member, coordinator: str, host: str, port: int) -> None:
         super().__init__(member, coordinator, host, port)
         self._here: set[int] = set()  # numbers of the processes that have come
-        self._visits: set[asyncio.Task[None]] = set()
+        self._visits: set[asyncio.Task[Any]] = set()
         self._answer: asyncio.Future[_Answer]
 
     def missing(self) -> str:
@@ -208,7 +209,9 @@ class _Host(_Guest):
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a visit until the visitor leaves, or is answered."""
-        self._visits.add(asyncio.current_task())
+        visit = asyncio.current_task()
+        assert visit is not None  # asyncio runs this method as a task
+        self._visits.add(visit)
         with contextlib.closing(writer), contextlib.suppress(OSError):
             try:
                 line = await asyncio.wait_for(reader.readline(), _LINE_SECONDS)
@@ -223,7 +226,8 @@ class _Host(_Guest):
             if len(self._here) == self._member.count:
                 self._end(_Answer(None))
             leaving = asyncio.ensure_future(reader.read())
-            await asyncio.wait({leaving, self._answer}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {leaving, self._answer}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._answer.done():
                 writer.write(msgspec.json.encode(self._answer.result()) + b"\n")
                 await leaving  # else what was written might be lost

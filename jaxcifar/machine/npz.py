@@ -5,7 +5,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def _member(archive: zipfile.ZipFile, name: str, kind: Array, most: int) -> np.n
         return _array(file, name, kind, most)
 
 
-def _array(file: BinaryIO, name: str, kind: Array, most: int) -> np.ndarray:
+def _array(file: IO[bytes], name: str, kind: Array, most: int) -> np.ndarray:
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"{name} is not of version 1.0 of the npy format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)

@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.jax_settings import value_of_setting
 from jaxcifar.machine.lost import hold_back_cpp_messages
 from jaxcifar.machine.meeting import WAIT_SECONDS, meet, split_address
 from jaxcifar.machine.member import Member, differences
@@ -79,7 +80,7 @@ def _settings_of_jax() -> dict[str, str]:
     return {
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
-        "JAX_PLATFORMS": jax.config.jax_platforms or "not set",
+        "JAX_PLATFORMS": value_of_setting("jax_platforms") or "not set",
     }
 
 

@@ -11,8 +11,9 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -48,7 +49,7 @@ class Remedy(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: Path, follow: bool = False) -> Iterator[BinaryIO]:
+def opened(path: Path, follow: bool = False) -> Iterator[BufferedReader]:
     """A regular file, open for reading; a pipe or device is never waited for.
 
     Args:

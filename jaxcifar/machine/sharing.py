@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+AnyArray = jax.Array | np.ndarray  # on the devices or on the host
 PyTree = Any
 AXIS = "data"
 
@@ -67,4 +68,4 @@ def total_and_mean(summed: PyTree, averaged: PyTree, axis: str | None) -> tuple[
     summed, floats = total((summed, floats), axis)
     for i, leaf in floats.items():
         leaves[i] = leaf / devices(axis)
-    return summed, structure.unflatten(leaves)
+    return summed, jax.tree.unflatten(structure, leaves)

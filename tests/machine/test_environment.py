@@ -55,7 +55,8 @@ def test_the_cache_lies_in_the_users_home(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     settings = {}
-    config = SimpleNamespace(jax_compilation_cache_dir=None, update=settings.__setitem__)
+    config = SimpleNamespace(update=settings.__setitem__)
+    monkeypatch.setattr(environment, "value_of_setting", lambda name: None)
     monkeypatch.setattr(environment, "jax", SimpleNamespace(config=config))
     environment.use_compilation_cache()
     folder = settings.get("jax_compilation_cache_dir")
