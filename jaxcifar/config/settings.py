@@ -68,7 +68,7 @@ def typed(where: str, settings: Mapping[str, Any], config: type) -> dict[str, An
         if value is None and name in DERIVED:
             continue
         if name in ("arch_args", "sources", "imports"):
-            kinds: Iterable[type] = (dict,)
+            kinds: tuple[type, ...] = (dict,)
         else:
             kinds = get_args(fields[name]) or (fields[name],)
         if float in kinds and type(value) is int and abs(value) < 2**53:

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from jaxcifar.config import user_reference
@@ -90,8 +91,11 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
         yield
     if not config.sources:
         return
-    new = {name: getattr(sys.modules[name], "__spec__", None) for name in {*sys.modules} - before}
-    late = {name: spec for name, spec in new.items() if is_users(spec) and not is_hashed(spec)}
+    late: dict[str, ModuleSpec] = {}
+    for name in {*sys.modules} - before:
+        spec = getattr(sys.modules[name], "__spec__", None)
+        if is_users(spec) and not is_hashed(spec):
+            late[name] = spec
     for name in late:
         del sys.modules[name]
     imported = [file for file in map(file_of, late.values()) if file]

@@ -14,7 +14,7 @@ from typing import Any
 
 from jaxcifar.user.user_files import is_users_file
 
-Notice = Callable[[str], None]
+Notice = Callable[[str], object]
 _watchers: list[tuple[int, Notice]] = []  # (thread, function); the innermost comes last
 
 

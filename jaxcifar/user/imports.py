@@ -16,7 +16,7 @@ from typing import Any
 from jaxcifar.errors import UsageError
 from jaxcifar.user.execution import noticing_files
 from jaxcifar.user.loader import HashedLoader, late_import
-from jaxcifar.user.user_files import file_of, imported_names, is_users, parents_of
+from jaxcifar.user.user_files import file_of, imported_names, is_users, package_of, parents_of
 from jaxcifar.user.user_program import content_of, modules_used
 
 _MOST_FILES = 1000
@@ -62,6 +62,7 @@ class UserCode:
         if not self._loaded:
             with _LOCK:
                 self._load()
+        assert self._module is not None  # `_load` has set it, or raised
         return self._module
 
     def imports(self) -> dict[str, bytes]:
@@ -82,7 +83,7 @@ class UserCode:
     def _load(self) -> None:
         if self._module is not None:
             spec = self._module.__spec__
-            self._packages[os.path.realpath(self.main)] = spec.parent if spec else ""
+            self._packages[os.path.realpath(self.main)] = package_of(spec)
             self._follow_statements()
         else:
             self._shadowed_names = self._shadowed()
@@ -104,6 +105,7 @@ class UserCode:
         name = f"own_{self.main.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
         loader = HashedLoader(name, str(self.main.absolute()), content, self._builtins)
         spec = importlib.util.spec_from_file_location(name, loader.path, loader=loader)
+        assert spec is not None  # there is a loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # stays there: dataclasses look for it
         try:
@@ -123,10 +125,10 @@ class UserCode:
             names = self._names_in(file, package) if file.endswith(".py") else ()
             for name in dict.fromkeys(part for full in names for part in parents_of(full)):
                 spec = self._spec_of(name)
-                imported = spec and file_of(spec)
+                imported = file_of(spec) if spec else None
                 if imported and os.path.realpath(imported) not in done:
                     self._include(imported, sys.modules.get(name))
-                    waiting.append((os.path.realpath(imported), spec.parent))
+                    waiting.append((os.path.realpath(imported), package_of(spec)))
 
     def _names_in(self, file: str, package: str) -> Iterator[str]:
         """Yield the names of the modules that a file, or a notebook's cell, may use."""
@@ -146,7 +148,7 @@ class UserCode:
                 spec = module.__spec__ if module else importlib.util.find_spec(part)
             if not is_users(spec):
                 return None
-        return spec if spec.name == name else None
+        return spec if spec and spec.name == name else None
 
     def _include(self, file: str, module: ModuleType | None = None) -> bytes:
         """Return the content of an imported file, which belongs to this code from now on."""
@@ -158,8 +160,10 @@ class UserCode:
                 raise UsageError(f"{self.name}: {late_import(file)}")
             if len(self._read) == _MOST_FILES:
                 raise UsageError(f"{self.name}: imports more than {_MOST_FILES:,} files")
-            imported_before = module is not None and real.endswith(".py")
-            self._read[real] = content_of(module) if imported_before else Path(file).read_bytes()
+            if module is not None and real.endswith(".py"):  # it was imported before
+                self._read[real] = content_of(module)
+            else:
+                self._read[real] = Path(file).read_bytes()
         return self._read[real]
 
     def find_spec(
@@ -175,7 +179,7 @@ class UserCode:
         self._found.add(name)
         if file := file_of(spec):
             content = self._include(file)
-            self._packages[os.path.realpath(file)] = spec.parent
+            self._packages[os.path.realpath(file)] = package_of(spec)
             if type(spec.loader) is SourceFileLoader:
                 spec.loader = HashedLoader(name, file, content, self._builtins)
                 spec.cached = None  # a .pyc file may be of another content

@@ -29,7 +29,7 @@ class HashedLoader(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute the module."""
-        module.__builtins__ = self._names
+        vars(module)["__builtins__"] = self._names
         super().exec_module(module)
 
 

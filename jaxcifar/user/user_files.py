@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import TypeGuard
 
 _PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
 # jaxcifar stands on these packages. They are known by their versions even if somebody works on
@@ -27,7 +28,12 @@ def file_of(spec: ModuleSpec) -> str | None:
     return archive or (spec.origin if spec.has_location else None)
 
 
-def is_users(spec: ModuleSpec | None) -> bool:
+def package_of(spec: ModuleSpec | None) -> str:
+    """Return the package that a module's relative imports start from."""
+    return (spec.parent or "") if spec else ""
+
+
+def is_users(spec: ModuleSpec | None) -> TypeGuard[ModuleSpec]:
     """Return whether a module is user code.
 
     It is, unless it belongs to Python, to jaxcifar or to an installed package. A package that is

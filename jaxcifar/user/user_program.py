@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from jaxcifar.errors import UsageError
 
@@ -28,7 +28,10 @@ def content_of(module: ModuleType) -> bytes:
     spec, content = _contents.get(module.__name__, (None, b""))
     if content and spec is _identity(module):
         return content
-    path = Path(module.__spec__.origin if module.__spec__ else module.__file__)
+    source = module.__spec__.origin if module.__spec__ else module.__file__
+    if source is None:
+        raise FileNotFoundError(f"the module {module.__name__} has no source file")
+    path = Path(source)
     content = path.read_bytes()
     if _written_since_start(path) and not _comes_from(module, content):
         raise UsageError(
@@ -98,7 +101,7 @@ def _written_since_start(path: Path) -> bool:
 def _comes_from(module: ModuleType, content: bytes) -> bool:
     """Return whether the module's functions and constants are those of this source."""
     try:
-        there = set(_codes_in(compile(content, module.__file__, "exec")))
+        there = set(_codes_in(compile(content, module.__file__ or "", "exec")))
     except (SyntaxError, ValueError):
         return False
     same_functions = all(function.__code__ in there for function in _functions(module))
@@ -113,7 +116,7 @@ def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
     """
     stored = [node.id for node in ast.walk(tree) if _is_stored(node)]
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    bodies = [(module, tree.body)]
+    bodies: list[tuple[Any, list[ast.stmt]]] = [(module, tree.body)]
     bodies += [(getattr(module, node.name, None), node.body) for node in classes]
     return all(
         name not in vars(holder) or vars(holder)[name] == value
@@ -124,7 +127,7 @@ def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
     )
 
 
-def _is_stored(node: ast.AST) -> bool:
+def _is_stored(node: ast.AST) -> TypeGuard[ast.Name]:
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
