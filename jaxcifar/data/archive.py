@@ -6,6 +6,7 @@ name, with a limit on their size, and pickles are taken apart by `plain_pickle`.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -132,7 +133,7 @@ def _folder(path: Path, form: Form) -> Batches:
     for batch in form.split_of:
         for file in (root / f"{batch}.bin", root / batch):
             if file.is_file():
-                yield file.name, lambda file=file: _read_file(file)
+                yield file.name, partial(_read_file, file)
                 break
 
 

@@ -30,8 +30,12 @@ class _WholeWriter(tfds.core.ExampleWriter):
         return super().write(path, list(examples))
 
 
-class _RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _RecordsBuilder(tfds.core.GeneratorBasedBuilder):
     """Writes records `[N, 3073]` as TFDS examples `{id, image, label}`."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep a builder out of TFDS's registry, which has the stock one of that name."""
+        super().__init_subclass__(skip_registration=True, **options)
 
     def __init__(self, entry: Entry, archive: Path | None = None, **tfds_options: Any) -> None:
         self.entry, self.archive = entry, archive
@@ -59,11 +63,13 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return _WholeWriter(self.info.file_format)
 
 
-class _CifarBuilder(_RecordsBuilder, skip_registration=True):
+class _CifarBuilder(_RecordsBuilder):
     """Reads an archive, the user's or TFDS's download."""
 
     def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
-        return read_archive(self.archive or self._download(dl_manager), self.entry.form)
+        form = self.entry.form
+        assert form is not None  # only sets that are drawn have none
+        return read_archive(self.archive or self._download(dl_manager), form)
 
     def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
         try:
@@ -77,7 +83,7 @@ class _CifarBuilder(_RecordsBuilder, skip_registration=True):
         return self._cifar_info.url
 
 
-class Cifar10(_CifarBuilder, tfds.image_classification.Cifar10, skip_registration=True):
+class Cifar10(_CifarBuilder, tfds.image_classification.Cifar10):
     """CIFAR-10 under TFDS's own name, version, address and checksum."""
 
     name = "cifar10"
@@ -85,7 +91,7 @@ class Cifar10(_CifarBuilder, tfds.image_classification.Cifar10, skip_registratio
     url_infos = tfds.image_classification.Cifar10.url_infos
 
 
-class Cifar100(_CifarBuilder, tfds.image_classification.Cifar100, skip_registration=True):
+class Cifar100(_CifarBuilder, tfds.image_classification.Cifar100):
     """CIFAR-100, likewise; the fine labels are the classes."""
 
     name = "cifar100"
@@ -100,7 +106,7 @@ class Cifar100(_CifarBuilder, tfds.image_classification.Cifar100, skip_registrat
         return {"label": int(label), "coarse_label": cifar100.COARSE_LABELS[label]}
 
 
-class Shapes10(_RecordsBuilder, skip_registration=True):
+class Shapes10(_RecordsBuilder):
     """The embedded set: ten kinds of shapes, drawn by `shapes10_draw`."""
 
     name = "shapes10"

@@ -45,7 +45,9 @@ def read_parts(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, np.
     """
     if folder.hidden:
         say(f"{folder.path}: {folder.hidden:,} hidden files and the like are left out.")
-    classes, wrong, animated = len(folder.class_names), [], []
+    classes = len(folder.class_names)
+    wrong: list[str] = []
+    animated: list[str] = []
     records = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of oddities in files that it can read

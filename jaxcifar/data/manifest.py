@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypedDict
+from typing import Annotated, Literal, Self, TypedDict, get_args
 
 import numpy as np
 from msgspec import Meta
@@ -14,7 +14,8 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.reading import Remedy, read_json
 
-_FORMAT = 1  # another number has everything prepared anew
+_Format = Literal[1]  # another number has everything prepared anew
+(_FORMAT,) = get_args(_Format)
 _NAME = "manifest.json"
 _PREPARE = Remedy("the data set is prepared again")
 _Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -26,7 +27,7 @@ class _Fingerprints(TypedDict):
 
 
 class _Content(TypedDict):
-    format: Literal[_FORMAT]
+    format: _Format
     class_names: Annotated[list[str], Meta(min_length=1, max_length=rec.MAX_CLASSES)]
     fingerprints: _Fingerprints
     source: str
@@ -74,4 +75,6 @@ class Manifest:
         except RunError:
             return None
         names = tuple(content["class_names"])
-        return cls(names, content["fingerprints"], content["source"])
+        found = content["fingerprints"]
+        fingerprints = {"train": found["train"], "test": found["test"]}
+        return cls(names, fingerprints, content["source"])

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,14 +101,14 @@ def _read_cache(cache: Path, entry: Entry) -> dict[str, np.ndarray] | None:
     return rec.read_cache(cache, fingerprints)
 
 
-def _builder(entry: Entry, data_dir: Path, archive: Path | None):  # noqa: ANN202 (lazy type)
+def _builder(entry: Entry, data_dir: Path, archive: Path | None) -> Any:
     from jaxcifar.data.builders import BUILDERS  # TFDS takes a second to import: only when needed
 
     return BUILDERS[entry.name](entry, archive, data_dir=data_dir)
 
 
 def _through_tfds(
-    builder,  # noqa: ANN001 (lazy type)
+    builder: Any,
     entry: Entry,
     data_dir: Path,
     archive: Path | None,
@@ -133,7 +134,7 @@ def _through_tfds(
     return _decode(builder, entry)
 
 
-def _decode(builder, entry: Entry) -> dict[str, np.ndarray]:  # noqa: ANN001 (lazy type)
+def _decode(builder: Any, entry: Entry) -> dict[str, np.ndarray]:
     """Read a prepared data set through `tfds.data_source`."""
     written_as = builder.info.file_format.value
     if written_as == "array_record" and not find_spec("array_record"):

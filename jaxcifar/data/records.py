@@ -68,7 +68,7 @@ def sort(records: np.ndarray) -> np.ndarray:
 
 def fingerprint(sorted_records: np.ndarray) -> str:
     """SHA-256 (hex) of records, which must be in canonical order."""
-    return hashlib.sha256(np.ascontiguousarray(sorted_records)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(sorted_records).data).hexdigest()
 
 
 def write_cache(folder: Path, records: Mapping[str, np.ndarray]) -> None:

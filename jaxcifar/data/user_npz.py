@@ -10,7 +10,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         return np.frombuffer(_read_all(file, size), dtype).reshape(shape)
 
 
-def _header(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
+def _header(file: IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an array, of which just so many bytes follow.
 
     The later versions of the format are for headers longer than any that belongs here.
@@ -147,7 +147,7 @@ def _header(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.
     return shape, dtype
 
 
-def _read_all(file: BinaryIO, size: int) -> bytes:
+def _read_all(file: IO[bytes], size: int) -> bytes:
     content = file.read(size)
     if len(content) != size:
         raise EOFError("an array ends too soon")
