@@ -63,9 +63,7 @@ def has_products(
     return fits and min(_extents(shape, size, stride, padding)) > 0
 
 
-def _extents(
-    shape: tuple[int, ...], size: tuple[int, int], stride: int, padding: Padding
-) -> Extents:
+def _extents(shape: tuple[int, ...], size: Extents, stride: int, padding: Padding) -> Extents:
     """Height and width of the output."""
     height, width = (
         (given + sum(padding) - part) // stride + 1

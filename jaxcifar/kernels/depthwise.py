@@ -4,12 +4,12 @@ XLA computes it there as a convolution in as many groups, ten times slower than 
 that it takes: one product of arrays for each pixel of the kernel.
 """
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 
-Paddings = tuple[tuple[int, int], tuple[int, int]]  # zeros above and below, left and right
+Paddings = tuple[tuple[int, int], ...]  # zeros above and below, left and right
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -27,11 +27,12 @@ def depthwise(x: jax.Array, kernel: jax.Array, padding: Paddings) -> jax.Array:
     height, width, _ = kernel.shape
     weights = kernel.astype(jnp.float32)
     spots = _spots(x, (height, width), padding)
-    return sum(spots[i, j] * weights[i, j] for i, j in spots).astype(x.dtype)
+    products = (spots[i, j] * weights[i, j] for i, j in spots)
+    return reduce(jnp.add, products).astype(x.dtype)
 
 
 def _spots(
-    x: jax.Array, size: tuple[int, int], padding: Paddings
+    x: jax.Array, size: tuple[int, ...], padding: Paddings
 ) -> dict[tuple[int, int], jax.Array]:
     """What lies under each pixel of a kernel, `[B, H', W', C] float32`."""
     padded = jnp.pad(x.astype(jnp.float32), ((0, 0), *padding, (0, 0)))

@@ -71,7 +71,9 @@ def tiled(values: jax.Array, copies: int) -> jax.Array:
 _Arrays = tuple[jax.Array, ...]
 
 
-def _batch_norm_fwd(x: jax.Array, scale: jax.Array, *others: Any) -> tuple[_Arrays, _Arrays]:
+def _batch_norm_fwd(
+    x: jax.Array, scale: jax.Array, *others: Any
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], _Arrays]:
     y, mean, var = batch_norm(x, scale, *others)
     return (y, mean, var), (x, scale, mean, var)
 

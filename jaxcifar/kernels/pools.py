@@ -43,7 +43,8 @@ def _max_pool_bwd(
         parts = [at_place[i, column] for column in range(j, width, size)]
         ends = [(k, columns - k - most.shape[2]) for k in range(len(parts))]
         none = (0, 0)
-        return sum(jnp.pad(a, (none, none, end, none)) for a, end in zip(parts, ends, strict=True))
+        padded = (jnp.pad(a, (none, none, end, none)) for a, end in zip(parts, ends, strict=True))
+        return reduce(jnp.add, padded)
 
     rows = [jnp.stack([of_column(i, j) for j in range(size)], 3) for i in range(size)]
     x_grad = jnp.stack(rows, 2).reshape(len(x), most.shape[1] * size, columns * size, -1)

@@ -14,7 +14,7 @@ float32. Elementwise operations would be slower in bfloat16: they are float32 al
 
 import math
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache, partial, reduce
 from typing import Any
 
 import jax
@@ -33,7 +33,7 @@ _POINTS = {
 _CHUNK_BYTES = 5 * 2**18  # of transformed images at a time: what a core's own cache holds
 
 Dtype = jnp.dtype | type
-Extents = tuple[int, int]  # height and width
+Extents = tuple[int, ...]  # height and width, as a slice of a shape
 
 _einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
 
@@ -101,7 +101,7 @@ def _kernel_grad(
     tiling = _Tiling(size, grad.shape[1:3])
     to_output, of_kernel, _ = tiling.matrices
 
-    def add(total: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         x, grad = chunk
         grad = padded(grad, 0, tiling.covered)
         tiles = _transform_input(x, before, tiling), _transform_tiles(grad, to_output.T, tiling)
@@ -209,15 +209,17 @@ def _collect_output(products: jax.Array, tiling: _Tiling) -> jax.Array:
 
 def _apply(matrix: np.ndarray, x: jax.Array) -> jax.Array:
     """Matrix `[p, q]` times the leading axis of `[q, ...]`."""
-    return (matrix @ x.reshape(len(x), -1)).reshape(len(matrix), *x.shape[1:])
+    product = jnp.matmul(matrix, x.reshape(len(x), -1))
+    return product.reshape(len(matrix), *x.shape[1:])
 
 
 def _combine(matrix: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
-    """Matrix `[p, q]` times q arrays, without the zeros in it."""
-    return [
-        sum(factor * array for factor, array in zip(row, arrays, strict=True) if factor)
+    """Matrix `[p, q]` times q arrays, without the zeros in it; no row is all zeros."""
+    rows = [
+        [factor * array for factor, array in zip(row, arrays, strict=True) if factor]
         for row in matrix
     ]
+    return [reduce(jnp.add, products) for products in rows]
 
 
 @cache

@@ -20,7 +20,7 @@ from jaxcifar.kernels.depthwise import Paddings, depthwise
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.networks.layers import BatchNorm, Conv, Dropout
 
-Pair = tuple[int, int]  # along both axes of an image
+Pair = tuple[int, ...]  # along both axes of an image
 _OF_A_BATCH = (nn.BatchNorm, BatchNorm, Dropout)
 
 

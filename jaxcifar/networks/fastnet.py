@@ -5,7 +5,9 @@ on CIFAR-10 in 3.29 seconds on a single GPU", 2024), which descends from hlb-CIF
 and that from Page's "How to train your ResNet" (2018-19).
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +125,7 @@ class Whitening(nn.Module):
         shared = outputs // 4 if self.mirrored else 0
         bias = self.param("bias", nn.initializers.zeros, (outputs - shared,))
         bias = jnp.concatenate([bias, bias[len(bias) - shared :]])
-        arrays = (array.astype(self.dtype) for array in (x, kernel))
+        arrays = x.astype(self.dtype), kernel.astype(self.dtype)
         return conv2d(*arrays, bias=bias.astype(self.dtype), padding=(0, 0))
 
 
@@ -148,10 +150,11 @@ class ConvGroup(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """`[B, H, W, C]` -> `[B, H // 2, W // 2, features]`."""
-        first, second = Conv, Conv
+        first: Callable[..., Conv] = Conv
+        second: Callable[..., Conv] = Conv
         if self.mirrored:
             first, second = partial(MirroredConv, unpaired=self.unpaired), MirroredConv
-        kernels = {"kernel_init": identity_first, "dtype": self.dtype}
+        kernels: dict[str, Any] = {"kernel_init": identity_first, "dtype": self.dtype}
         norm = partial(
             BatchNorm,
             _STATS_KEPT,
@@ -214,7 +217,7 @@ class FastNet(nn.Module):
         It is to be initialised with training images. Training needs the collection "batch_stats"
         mutable.
         """
-        shared = {"dtype": self.dtype, "axis_name": self.axis_name}
+        shared: dict[str, Any] = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = GELU()(Whitening(self.mirrored, self.dtype)(x))
         unpaired = x.shape[-1] // 2  # the same in a mirror: half of what is whitened, then none
         for width, depth in zip(self.widths, self.group_depths, strict=True):

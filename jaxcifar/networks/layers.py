@@ -7,7 +7,7 @@ the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.n
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -229,4 +229,4 @@ def mean_of_windows(x: jax.Array) -> jax.Array:
 
 def _mean_of_pairs(x: jax.Array) -> jax.Array:
     maxima = [most for rows in pair_maxima(x, 1) for most in pair_maxima(rows, 2)]
-    return sum(maxima) / len(maxima)
+    return reduce(jnp.add, maxima) / len(maxima)
