@@ -40,7 +40,7 @@ def check_training(
     with user_reference.telling_of_own_code(*named):
         _check_rule(config, together.program, hp)
         _check_augmentation(config, together.program)
-        together.traced(hp, *examples)
+        together.traced(hp, examples.images, examples.labels)
 
 
 def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:

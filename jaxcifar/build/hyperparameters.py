@@ -1,9 +1,10 @@
 """From a Config to the arrays that its program is run with."""
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config import registry
@@ -14,10 +15,15 @@ from jaxcifar.training.state import Hyperparameters
 
 
 class Statistics(Protocol):
-    """What images are normalised by: mean and deviation of each channel, `[3]` each."""
+    """What images are normalised by, for each channel, `[3]`."""
 
-    mean: np.ndarray
-    std: np.ndarray
+    @property
+    def mean(self) -> ArrayLike:
+        """The mean."""
+
+    @property
+    def std(self) -> ArrayLike:
+        """The standard deviation."""
 
 
 def make_hyperparameters(
@@ -25,30 +31,40 @@ def make_hyperparameters(
 ) -> Hyperparameters:
     """The arrays that a config and the statistics of its images come to, on the host."""
     takes = registry.entry("optimizer", config.optimizer).takes
+    mean, std = normalization(config.normalize, statistics)
     rates = learning_rates(config, steps_per_epoch)
     return Hyperparameters(
         key=jax.random.key(config.seed),
-        learning_rate=rates,
-        rule=tuple(np.float32(getattr(config, name)) for name in takes),
-        bias_rate=np.float32(config.bias_rate),
-        clip_norm=np.float32(config.clip_norm),
-        label_smoothing=np.float32(config.label_smoothing),
-        average=np.float32(config.average),
+        learning_rate=on_host(rates),
+        rule=tuple(on_host(np.float32(getattr(config, name))) for name in takes),
+        bias_rate=on_host(np.float32(config.bias_rate)),
+        clip_norm=on_host(np.float32(config.clip_norm)),
+        label_smoothing=on_host(np.float32(config.label_smoothing)),
+        average=on_host(np.float32(config.average)),
         augment=Augmenting(
-            enabled=np.asarray(config.augment),
-            shift=np.int32(config.shift),
-            reflect=np.asarray(config.border == "reflect"),
-            alternate=np.asarray(config.flip == "alternate"),
-            cutout=np.int32(config.cutout),
+            enabled=on_host(np.asarray(config.augment)),
+            shift=on_host(np.int32(config.shift)),
+            reflect=on_host(np.asarray(config.border == "reflect")),
+            alternate=on_host(np.asarray(config.flip == "alternate")),
+            cutout=on_host(np.int32(config.cutout)),
             max_shift=MAX_SHIFT,
         ),
-        small_steps=np.int32(round(config.small_part * len(rates))),
-        **normalization(config.normalize, statistics),
+        small_steps=on_host(np.int32(round(config.small_part * len(rates)))),
+        mean=mean,
+        std=std,
     )
 
 
-def normalization(normalize: bool, statistics: Statistics) -> dict[str, np.ndarray]:
+def normalization(normalize: bool, statistics: Statistics) -> tuple[jax.Array, jax.Array]:
     """The `mean` and `std` by which pixels in [0, 1] are normalised, or left as they are."""
-    if normalize:
-        return {"mean": np.float32(statistics.mean), "std": np.float32(statistics.std)}
-    return {"mean": np.zeros(3, np.float32), "std": np.ones(3, np.float32)}
+    mean = np.asarray(statistics.mean if normalize else np.zeros(3), np.float32)
+    std = np.asarray(statistics.std if normalize else np.ones(3), np.float32)
+    return on_host(mean), on_host(std)
+
+
+def on_host(array: np.ndarray | np.generic) -> jax.Array:
+    """Return the array itself, typed as what it is in a compiled program.
+
+    It moves to the devices when the program is called, or by `place`.
+    """
+    return cast(jax.Array, array)

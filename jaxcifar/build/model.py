@@ -125,7 +125,7 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         raise UsageError(f"{said} its __call__ takes no `train`: write __call__(self, x, train)")
     images = jax.ShapeDtypeStruct((2, *IMAGE_SHAPE), jnp.float32)
 
-    def run(images: jax.Array, train: bool) -> tuple[Any, jax.Array]:
+    def run(images: jax.Array, train: bool) -> tuple[Any, Any]:
         rngs = {name: jax.random.key(0) for name in ("params", "dropout")}
         variables = model.init(rngs, images, train=False)
         if not train:

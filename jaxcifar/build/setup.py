@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jax.stages import Compiled
 
 from jaxcifar.build.check import check_training
 from jaxcifar.build.hyperparameters import make_hyperparameters
@@ -36,8 +37,7 @@ def make_program(
     """The program of a config on some devices.
 
     Raises:
-      UsageError: the batch size does not fit the images or the devices, or somebody's own network,
-        update rule or augmentation can't be had.
+      UsageError: the batch size does not fit the images or devices, or user code can't be loaded.
     """
     if config.batch_size % len(devices):
         raise UsageError(
@@ -94,7 +94,7 @@ class Setup:
     train: Examples
     val: Examples
     summary: Summary
-    _compiling: Future[tuple[Callable, float]] | None = dataclasses.field(default=None, init=False)
+    _compiling: Future[tuple[Compiled, float]] | None = dataclasses.field(default=None, init=False)
 
     @classmethod
     def create(
@@ -113,8 +113,7 @@ class Setup:
           devices: to train on; all by default.
 
         Raises:
-          UsageError: the batch size does not fit the images or the devices, or somebody's own
-            network, update rule or augmentation is at fault.
+          UsageError: see `make_program`; or somebody's own code is at fault.
         """
         together = cls.checked(config, dataset, at_once, devices)
         return cls(
@@ -191,8 +190,7 @@ class Setup:
         if not _are_finite(predicting.predict(self.program, state.variables, hp, some)):
             raise UsageError(f"{whose}: the logits are not finite before the first step")
         order = self.program.epoch_order(hp, np.int32(0), len(self.train.labels))
-        copies = self.together.join([(state, hp, order)] * self.together.at_once)
-        states, hps, orders = copies
+        states, hps, orders = self.together.join([(state, hp, order)] * self.together.at_once)
         after, means = self.train_steps(states, hps, *self.train, orders, np.int32(1))
         if not _are_finite(means["loss"]):
             raise UsageError(f"{whose}: the loss of the first training step is not finite")
@@ -216,10 +214,10 @@ class Setup:
             self._compiling = thread.submit(self._compile, hp, say)
             thread.shutdown(wait=False)  # takes no more work
 
-    def _compile(self, hp: Hyperparameters, say: Callable[[str], None]) -> tuple[Callable, float]:
+    def _compile(self, hp: Hyperparameters, say: Callable[[str], None]) -> tuple[Compiled, float]:
         began = time.monotonic()
         with our_settings():  # those of a calling program may hold for its own thread alone
-            compiled = self.together.compiled(hp, *self.train)
+            compiled = self.together.compiled(hp, self.train.images, self.train.labels)
         seconds = time.monotonic() - began
         devices = self.together.sharding.mesh.local_devices
         what = f"a training step with --batch-size {self.program.batch_size}"
@@ -227,17 +225,19 @@ class Setup:
         return compiled, seconds
 
     @property
-    def train_steps(self) -> Callable:
+    def train_steps(self) -> Compiled:
         """`Together.train_steps` for these images, when `compile_ahead` has come to its end.
 
         Raises:
           RunError: the devices have too little memory for it.
         """
+        assert self._compiling is not None  # `compile_ahead` comes first
         return self._compiling.result()[0]
 
     @property
     def seconds_to_compile(self) -> float:
         """What that took, from tracing to the program; less where it was kept from before."""
+        assert self._compiling is not None
         return self._compiling.result()[1]
 
     @cached_property

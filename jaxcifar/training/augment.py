@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import ArrayLike
 
 # A pure function of a key and a device's part of a batch, `[B, H, W, C] float32` in [0, 1], that
 # gives images of the same shape.
@@ -169,7 +170,7 @@ def unchanged(key: jax.Array, images: jax.Array) -> jax.Array:
     return images
 
 
-def normalize(pixels: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+def normalize(pixels: jax.Array, mean: ArrayLike, std: ArrayLike) -> jax.Array:
     """`(pixels - mean) / std`.
 
     Args:

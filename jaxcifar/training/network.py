@@ -5,13 +5,16 @@ parameters it may carry collections of variables from step to step. Those are on
 of `batch_stats`, and each other collection below its name with a colon before it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
-from jaxcifar.machine.sharing import PyTree
+from jaxcifar.machine.sharing import AnyArray, PyTree
 from jaxcifar.networks.adapt import adapted
 from jaxcifar.networks.layers import EXAMPLES
 
@@ -38,7 +41,7 @@ def _carried(collections: Variables) -> PyTree:
     return {**stats, **others}
 
 
-def init(model: nn.Module, key: jax.Array, images: jax.Array) -> tuple[PyTree, PyTree]:
+def init(model: nn.Module, key: jax.Array, images: AnyArray) -> tuple[PyTree, PyTree]:
     """Parameters, and what the network carries beside them.
 
     Collections that grow from call to call are not carried: what is sown.
@@ -61,10 +64,10 @@ def init(model: nn.Module, key: jax.Array, images: jax.Array) -> tuple[PyTree, P
             mutable=list(collections),
             rngs=_streams(key, None),
         )
-        return updated
+        return dict(updated)
 
     after = jax.eval_shape(step)
-    structure = jax.tree.structure
+    structure: Callable[[Any], Any] = jax.tree.structure
     same = {
         name: tree
         for name, tree in collections.items()
@@ -122,7 +125,8 @@ def predict(
 ) -> jax.Array:
     """Logits `[B, K] float32` in evaluation; of `operands` see `adapted`."""
     with adapted(None, operands):
-        return model.apply(given, images, train=False).astype(jnp.float32)
+        logits: Any = model.apply(given, images, train=False)
+        return logits.astype(jnp.float32)
 
 
 def alone(model: nn.Module) -> nn.Module:

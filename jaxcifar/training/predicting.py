@@ -10,18 +10,18 @@ from jax.sharding import PartitionSpec
 
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS, QUICKLY
+from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
-Array = jax.Array | np.ndarray
 _FEW = 32
 EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
 
 
 def predict(
-    program: Program, variables: Variables, hp: Hyperparameters, images: jax.Array
+    program: Program, variables: Variables, hp: Hyperparameters, images: AnyArray
 ) -> jax.Array:
     """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8` by the network of a program."""
     size = -(-min(EVAL_BATCH, len(images)) // program.mesh.size) * program.mesh.size
@@ -29,12 +29,15 @@ def predict(
         few = size <= _FEW and len(images) <= _FEW
         return (_of_few if few else _of_all)(program, variables, hp, images, size)
     images = jax.device_put(images, program.replicated)
-    firsts = jax.device_put(list(np.arange(0, len(images), size, np.int32)), program.replicated)
+    starts = [np.int32(start) for start in range(0, len(images), size)]
+    firsts = jax.device_put(starts, program.replicated)
     chunks = [_from(program, variables, hp, images, first, size) for first in firsts]
     return _joined(program, chunks, len(images))
 
 
-def both_sides(predict: Callable[[Array], Array], images: Array, logits: Array) -> Array:
+def both_sides(
+    predict: Callable[[AnyArray], AnyArray], images: AnyArray, logits: AnyArray
+) -> AnyArray:
     """Flips at the test: what images and their mirror images come to together.
 
     Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.

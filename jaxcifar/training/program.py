@@ -217,6 +217,7 @@ class Program:
         params = optax.apply_updates(state.params, optim.scale_biases(updates, hp.bias_rate))
         average = state.average
         if self.averages:
+            assert average is not None  # `init_state` has begun it
             average = averaged(average, (params, carried), hp.average, state.step)
         first = state.step % self.steps_per_epoch == 0
         so_far = jax.tree.map(lambda total: jnp.where(first, 0, total), state.metrics)

@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.stages import Compiled
 
 from jaxcifar.machine.compilations import CPU_OPTIONS
-from jaxcifar.machine.sharing import AXIS
+from jaxcifar.machine.sharing import AXIS, AnyArray
 from jaxcifar.training.program import Program, PyTree
 from jaxcifar.training.state import Hyperparameters, TrainState
+
+WithShape = AnyArray | jax.ShapeDtypeStruct  # of which only the shape is looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +61,12 @@ class Together:
             stacked = jax.device_put(stacked, replicated)
         return _unstack(stacked, self.at_once, replicated)
 
-    def compiled(self, hp: Hyperparameters, images: jax.Array, labels: jax.Array) -> Callable:
+    def compiled(self, hp: Hyperparameters, images: AnyArray, labels: AnyArray) -> Compiled:
         """`train_steps` for these images and runs with hyper-parameters of these shapes."""
         return self.traced(hp, images, labels).lower().compile()
 
     def traced(
-        self, hp: Hyperparameters, images: jax.Array, labels: jax.Array
+        self, hp: Hyperparameters, images: WithShape, labels: WithShape
     ) -> jax.stages.Traced:
         """The same before it is compiled; of the arrays only shapes are looked at."""
         program = self.program
