@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 
 from jaxcifar.diagram import functions
+from jaxcifar.diagram.count import shape_of
 from jaxcifar.diagram.kinds import is_layer, kind_of
 from jaxcifar.diagram.operation import Operation
 from jaxcifar.diagram.trace import Call, Trace
@@ -87,7 +88,8 @@ class Calls:
 
     def _find_labels(self) -> dict[int, str]:
         """Names of modules; of a later call with its number, of one in a loop with how often."""
-        labels, seen = {}, Counter()
+        labels: dict[int, str] = {}
+        seen: Counter[tuple[str, ...]] = Counter()
         for number, call in sorted(self._calls.items()):
             if not call.path:
                 continue
@@ -102,7 +104,7 @@ class Calls:
 
     def _times(self, number: int | None) -> int:
         """How often a call runs; operations of branches that are not counted don't tell it."""
-        operations = self._operations.get(number, ())
+        operations = () if number is None else self._operations.get(number, ())
         return min((op.times for op in operations if op.times), default=1)
 
 
@@ -112,5 +114,5 @@ def _is_product(operation: Operation) -> bool:
 
 def _weights(operation: Operation) -> int:
     """Which input is smaller in rank or, failing that, the second: the kernel of a dense layer."""
-    first, second = (var.aval.ndim for var in operation.equation.invars)
+    first, second = (len(shape_of(var)) for var in operation.equation.invars)
     return 0 if first < second else 1

@@ -12,12 +12,14 @@ _LEAST_HEIGHT, _ASPECT = 620, 1.5
 
 def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     """Places of the boxes of each column."""
-    last = {}  # reader of each box
+    last: dict[int, int] = {}  # reader of each box
     for index, box in enumerate(boxes):
         last |= dict.fromkeys(box.sources, index)
     tall = math.sqrt(sum(_room(box) for box in boxes) * (WIDTH + 80) / _ASPECT)
     column: list[int] = []
-    height, open_ways, cuts = 0.0, set(), set()
+    height = 0.0
+    open_ways: set[int] = set()
+    cuts: set[int] = set()
     for index, box in enumerate(boxes):
         if column and open_ways == {column[-1]} and not (box.side or boxes[column[-1]].side):
             before = boxes[column[-1]]

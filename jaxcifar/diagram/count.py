@@ -1,8 +1,14 @@
 """Multiply-accumulates of one equation of a traced program."""
 
 import math
+from typing import Any
 
 from jax.extend.core import JaxprEqn
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Return the shape of an array that enters or leaves an equation; JAX declares none."""
+    return value.aval.shape
 
 
 def multiply_accumulates(equation: JaxprEqn) -> int:
@@ -12,13 +18,13 @@ def multiply_accumulates(equation: JaxprEqn) -> int:
     or a transposed convolution's stride puts between the inputs are multiplied like others, as
     thop counts them.
     """
-    output = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
+    output = math.prod(shape_of(equation.outvars[0])) if equation.outvars else 0
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
-        shape = equation.invars[0].aval.shape
+        shape = shape_of(equation.invars[0])
         return output * math.prod(shape[axis] for axis in contracted)
     if equation.primitive.name == "conv_general_dilated":
-        kernel = equation.invars[1].aval.shape
+        kernel = shape_of(equation.invars[1])
         features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
         return output * (math.prod(kernel) // features)
     return 0

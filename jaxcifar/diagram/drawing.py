@@ -38,8 +38,8 @@ _STYLE_OF = {
     "product": "attention",
 }
 _INK, _FAINT, _PANELS = "#222222", "#5a5a5a", ("#f0f0f0", "#e6e6e6", "#dcdcdc")
-_PLAIN = {"edgecolor": _INK, "linewidth": 0.8}
-_SHRINKING = {"edgecolor": "#d55e00", "linewidth": 2.2}
+_PLAIN: dict[str, Any] = {"edgecolor": _INK, "linewidth": 0.8}
+_SHRINKING: dict[str, Any] = {"edgecolor": "#d55e00", "linewidth": 2.2}
 _NOTE = "Shapes: channels × height × width.  BN: batch normalisation.  × n: runs n times."
 _CHARACTER, _BOLD = 0.62, 0.7  # width of one, of the font's size
 
@@ -79,8 +79,12 @@ def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None 
     height = layout.height + _LEGEND + 14 * (len(handles) - 1) // in_row
     _write(axes, (width / 2, 16), f"{printable(title, 200)}: {summary.params:,} parameters", 13)
     _write(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
-    spot = {"loc": "lower center", "bbox_to_anchor": (0.5, 22 / height), "borderaxespad": 0}
-    axes.legend(handles=handles, ncols=in_row, fontsize=8.5, frameon=False, **spot)
+    where: dict[str, Any] = {
+        "loc": "lower center",
+        "bbox_to_anchor": (0.5, 22 / height),
+        "borderaxespad": 0,
+    }
+    axes.legend(handles=handles, ncols=in_row, fontsize=8.5, frameon=False, **where)
     axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
     figure.set_size_inches(width / 72, height / 72)
     dpi = min(100, _MOST_PIXELS / max(figure.get_size_inches()))
@@ -162,7 +166,12 @@ def _draw_arrow(axes: Axes, points: Sequence[Point], bend: float) -> None:
     turn = [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
     codes = [Curve.MOVETO, *turn * len(inner), Curve.LINETO]
     curve = Curve([ends[0], *turns, ends[-1]], codes)
-    look = {"arrowstyle": "-|>", "mutation_scale": 8, "color": _INK, "linewidth": 1.1}
+    look: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 8,
+        "color": _INK,
+        "linewidth": 1.1,
+    }
     axes.add_patch(patches.FancyArrowPatch(path=curve, **look, zorder=2))
 
 
@@ -188,6 +197,6 @@ def _legend(boxes: Sequence[Box]) -> list[patches.Patch]:
     styles = [style for kind, style in _STYLES.items() if kind in kinds]
     handles = [patches.Patch(facecolor=fill, label=name, **_PLAIN) for name, fill in styles]
     if any(box.shrinks for box in boxes):
-        how = {"facecolor": "white", "label": "lowers the resolution"}
-        handles.append(patches.Patch(**how, **_SHRINKING))
+        meaning = "lowers the resolution"
+        handles.append(patches.Patch(facecolor="white", label=meaning, **_SHRINKING))
     return handles

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 
+from jaxcifar.diagram.count import shape_of
 from jaxcifar.diagram.operation import Operation
 
 # Jitted functions that are drawn as one, by their names.
@@ -37,7 +38,7 @@ _MOMENTS = {
     "abs", "add", "div", "integer_pow", "max", "mul", "select_n", "square", "sub",
 }  # fmt: skip
 # What a group of operations is called, those that it must have, and those that it may have.
-_GROUPS = (
+_GROUPS: tuple[tuple[str, set[str], set[str]], ...] = (
     ("", _SHIFT, set()),
     ("log-softmax", {"exp", "reduce_sum", "log", "sub"}, _SHIFT),
     ("softmax", {"exp", "reduce_sum", "div"}, _SHIFT),
@@ -151,9 +152,9 @@ def is_weighted(operation: Operation, inputs: Collection[bool]) -> bool:
 
 def conv_name(operation: Operation) -> tuple[str, str]:
     """A convolution's name, such as "3×3 conv, 64", and what else there is to say of it."""
-    params, kernel = operation.equation.params, operation.equation.invars[1].aval.shape
+    params, kernel = operation.equation.params, shape_of(operation.equation.invars[1])
     features, _, *spatial = params["dimension_numbers"].rhs_spec
-    groups, image = params["feature_group_count"], operation.equation.invars[0].aval.shape
+    groups, image = params["feature_group_count"], shape_of(operation.equation.invars[0])
     strides, dilation = params["window_strides"], params["rhs_dilation"]
     sort = "conv"
     if max(params["lhs_dilation"], default=1) > 1:
@@ -172,7 +173,7 @@ def linear_name(operation: Operation, weights: int) -> str:
     (contracted, batched) = (
         axes[weights] for axes in operation.equation.params["dimension_numbers"]
     )
-    shape = operation.equation.invars[weights].aval.shape
+    shape = shape_of(operation.equation.invars[weights])
     used = {*contracted, *batched}
     return f"linear, {math.prod(n for axis, n in enumerate(shape) if axis not in used)}"
 

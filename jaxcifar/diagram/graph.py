@@ -7,7 +7,8 @@ it. What only moves data is left out, and so is arithmetic among parameters.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from jaxcifar.diagram import functions
 from jaxcifar.diagram.calls import Calls
@@ -21,7 +22,7 @@ class Node:
     """A layer or function; shapes are of one image, channels last.
 
     Attributes:
-      kind: one of `KINDS`, which tells how it is drawn.
+      kind: a `Kind`, which tells how it is drawn.
       name: such as "3×3 conv, 64"; of an "operator" its sign.
       note: what else there is to say of it, or "".
       input_shape: of the first array that enters.
@@ -41,10 +42,10 @@ class Node:
     sources: tuple[int, ...]
 
 
-KINDS = (
+Kind = Literal[
     "data", "conv", "linear", "norm", "activation", "dropout", "pool", "attention", "product",
     "operator", "join", "function", "module",
-)  # fmt: skip
+]  # fmt: skip
 
 
 def build_graph(trace: Trace) -> tuple[Node, ...]:
@@ -62,7 +63,7 @@ def build_graph(trace: Trace) -> tuple[Node, ...]:
     )
 
 
-def _fields(draft: Draft) -> dict[str, object]:
+def _fields(draft: Draft) -> dict[str, Any]:
     fields = vars(draft).copy()
     del fields["names"], fields["factor"], fields["sources"], fields["several"]
     return fields
@@ -108,7 +109,7 @@ class _Builder:
         """The drafts, with the logits last."""
         source = self._source.get(self._trace.logits)  # none if they don't depend on the image
         sources = [] if source is None else [source]
-        shape = self._drafts[source].output_shape if sources else ()
+        shape = () if source is None else self._drafts[source].output_shape
         self._drafts[len(self._drafts)] = Draft("data", "logits", "", shape, shape, sources=sources)
         return self._drafts
 
@@ -145,7 +146,7 @@ class _Builder:
         draft.params = self._count(below)
         return draft
 
-    def _count(self, paths: Sequence[tuple[str, ...]]) -> int:
+    def _count(self, paths: Iterable[tuple[str, ...]]) -> int:
         """The size of those parameters that no draft has so far."""
         new = set(paths) - self._counted
         self._counted |= new
@@ -227,7 +228,7 @@ class _Builder:
         if name in functions.RESCALES and sum(inputs) < 2:
             names = " ".join(sorted(p[-1] for p in parameters))
             scale = functions.rescale_name(operation, inputs, names)
-            return scale and ("function", scale, "")
+            return ("function", scale, "") if scale else None
         if name in functions.SYMBOLS:
             return "operator", functions.SYMBOLS[name], ""
         if name in ("concatenate", "stack"):

@@ -110,20 +110,21 @@ class _Column:
 
     def lay_out(self, flow: tuple[int, Point] | None) -> tuple[float, tuple[int, Point]]:
         """Lay out all, entered by the way of a box ending at a point; gives the next of both."""
-        before, entry = flow or (None, None)
-        source = before
+        source = flow[0] if flow else None
         for index in self._main:
             self._lay_box(index, source)
             source = index
         self._close(0)
         right = self._lay_lanes()
         self._layout.panels += self._panels
-        self._layout.headers.append((self._boxes[source].output, self._x))
+        last = self._main[-1]
+        self._layout.headers.append((self._boxes[last].output, self._x))
         self._layout.height = max(self._layout.height, self._y)
-        if entry:
+        if flow:
+            before, entry = flow
             self._enter(entry, before)
-        end = (self._x, self._bottom(source))
-        return right + GUTTER, (source, end)
+        end = (self._x, self._bottom(last))
+        return right + GUTTER, (last, end)
 
     def _lay_box(self, index: int, source: int | None) -> None:
         box, path = self._boxes[index], self._boxes[index].path
@@ -137,7 +138,7 @@ class _Column:
         fork_at = min((shared(path, self._boxes[t].path) for t in targets), default=level)
         fork_at = max(fork_at, len(self._open))
         for depth in range(len(self._open), len(path) + 1):
-            if targets and depth == fork_at:
+            if source is not None and targets and depth == fork_at:
                 self._forks[source] = self._y + (_FORK / 2 if depth == len(self._open) else 0)
                 self._y += _FORK * 1.3
             if depth < len(path):

@@ -12,6 +12,7 @@ from collections import Counter
 
 from flax import linen as nn
 
+from jaxcifar.diagram.count import shape_of
 from jaxcifar.diagram.graph import Node, build_graph
 from jaxcifar.diagram.kinds import COUNTED_NORMS, kind_of
 from jaxcifar.diagram.stored import from_text, to_text
@@ -93,9 +94,13 @@ class Summary:
           ValueError: what is wrong with it.
         """
         values = from_text(text)
-        values["layers"] = tuple(Layer(**row) for row in values["layers"])
-        values["graph"] = tuple(Node(**row) for row in values["graph"])
-        return cls(**values)
+        return cls(
+            layers=tuple(Layer(**row) for row in values["layers"]),
+            params=values["params"],
+            macs=values["macs"],
+            flops=values["flops"],
+            graph=tuple(Node(**row) for row in values["graph"]),
+        )
 
 
 def summarize(model: nn.Module, image_shape: Shape = (32, 32, 3)) -> Summary:
@@ -130,7 +135,8 @@ def _layers(traced: Trace) -> tuple[Layer, ...]:
 
 def _own_params(traced: Trace) -> Counter[tuple[str, ...]]:
     """Parameters by the path of the innermost called module that they lie in."""
-    called, own = {call.path for call in traced.calls}, Counter()
+    called = {call.path for call in traced.calls}
+    own: Counter[tuple[str, ...]] = Counter()
     for path, (_, size) in traced.params.items():
         prefixes = (path[:end] for end in range(len(path) - 1, -1, -1))
         own[next(prefix for prefix in prefixes if prefix in called)] += size
@@ -144,7 +150,7 @@ def _normalized(traced: Trace) -> int:
     for operation in traced.operations:
         if operation.call in norms and operation.depends:
             # The largest array in it has the size of its output, mapped axes included.
-            size = max(math.prod(var.aval.shape) for var in operation.equation.outvars)
+            size = max(math.prod(shape_of(var)) for var in operation.equation.outvars)
             largest[operation.call] = max(largest[operation.call], operation.times * size)
     return sum(largest.values())
 

@@ -42,7 +42,8 @@ class Shaped:
 
     def beside(self, larger: Self) -> Self:
         """The same, with the batch's axes told by what it is for more images."""
-        return dataclasses.replace(self, batch=tuple(map(_unequal, self.shapes, larger.shapes)))
+        entering, leaving = map(_unequal, self.shapes, larger.shapes)
+        return dataclasses.replace(self, batch=(entering, leaving))
 
 
 @dataclasses.dataclass(frozen=True)

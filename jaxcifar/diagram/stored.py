@@ -1,11 +1,11 @@
 """A network's summary as text, and back: with every value checked."""
 
 import json
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
-from jaxcifar.diagram.graph import KINDS
+from jaxcifar.diagram.graph import Kind
 from jaxcifar.machine.reading import MEGABYTE, checked, parse_json
 
 MOST_BYTES = 8 * MEGABYTE
@@ -25,7 +25,7 @@ class _Layer(TypedDict):
 
 
 class _Node(TypedDict):
-    kind: Literal[KINDS]
+    kind: Kind
     name: _Text
     note: _Text
     input_shape: _Shape
@@ -35,7 +35,9 @@ class _Node(TypedDict):
     sources: Annotated[tuple[_Number, ...], Meta(max_length=_MOST_NODES)]
 
 
-class _Summary(TypedDict):
+class Stored(TypedDict):
+    """The values of a `Summary`, as JSON has them."""
+
     layers: Annotated[tuple[_Layer, ...], Meta(max_length=_MOST_LAYERS)]
     params: _Number
     macs: _Number
@@ -52,26 +54,26 @@ def to_text(values: dict[str, Any]) -> str:
     return "{" + ",\n".join(parts) + "}\n"
 
 
-def from_text(text: str) -> dict[str, Any]:
+def from_text(text: str) -> Stored:
     """The values that `to_text` had, with tuples for lists.
 
     Raises:
       ValueError: it isn't such text.
     """
-    values = checked(parse_json(text), _Summary)
-    for part in ("layers", "graph"):
-        for place, row in enumerate(values[part]):
-            if not all(text.isprintable() for text in _texts(row)):
+    values = checked(parse_json(text), Stored)
+    layers: list[tuple[str, ...]] = [(row["kind"], *row["path"]) for row in values["layers"]]
+    nodes: list[tuple[str, ...]] = [
+        (node["kind"], node["name"], node["note"], *node["path"]) for node in values["graph"]
+    ]
+    for part, rows in (("layers", layers), ("graph", nodes)):
+        for place, texts in enumerate(rows):
+            if not all(text.isprintable() for text in texts):
                 raise ValueError(f"{part}[{place}]: has a text that is not printable")
     _check_graph(values["graph"])
     return values
 
 
-def _texts(row: _Layer | _Node) -> tuple[str, ...]:
-    return row["kind"], row.get("name", ""), row.get("note", ""), *row["path"]
-
-
-def _check_graph(graph: tuple[dict[str, Any], ...]) -> None:
+def _check_graph(graph: tuple[_Node, ...]) -> None:
     """It starts with an image, and its nodes read earlier ones."""
     if len(graph) < 2 or (graph[0]["kind"], graph[-1]["kind"]) != ("data", "data"):
         raise ValueError("graph: does not lead from an image to logits")

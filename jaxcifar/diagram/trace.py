@@ -81,8 +81,8 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
         for (path, leaf), number in zip(paths, numbers, strict=False)
         if path[0].key == "params"
     }
-    calls = _computed(calls, operations)
-    return Trace(calls, tuple(operations), params, numbers[-1], logits, image_shape)
+    computed = _computed(calls, operations)
+    return Trace(computed, tuple(operations), params, numbers[-1], logits, image_shape)
 
 
 def _evaluate(

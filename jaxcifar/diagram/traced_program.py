@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from jaxcifar.diagram.count import multiply_accumulates
+from jaxcifar.diagram.count import multiply_accumulates, shape_of
 from jaxcifar.diagram.operation import Operation, Shape, constant_result
 
 # With a number behind it, the scope that a module call's equations are traced in.
@@ -89,7 +89,7 @@ class Program:
         if constant is not None:
             self._constants |= dict.fromkeys(outputs, constant)
         macs = 0 if read & self._patterns else multiply_accumulates(equation)
-        shapes = (var.aval.shape for var in equation.invars)
+        shapes = (shape_of(var) for var in equation.invars)
         self._add(equation, list(zip(inputs, shapes, strict=True)), outputs, 0, scope, macs)
         return outputs
 
@@ -104,7 +104,7 @@ class Program:
     ) -> None:
         """An operation; `first` is which of the equation's results its first output is."""
         entering = next((shape for value, shape in inputs if value in self.depending), None)
-        leaving = equation.outvars[first].aval.shape if outputs else ()
+        leaving = shape_of(equation.outvars[first]) if outputs else ()
         values = tuple(value for value, _ in inputs)
         operation = Operation(
             equation,
@@ -159,7 +159,7 @@ class Program:
             results[number] = self.number()
         outputs = [results[number] for number in changed]
         if outputs:
-            shapes = [var.aval.shape for var in equation.outvars]
+            shapes = [shape_of(var) for var in equation.outvars]
             inputs = [(end[number], shapes[number]) for end in ends for number in changed]
             inputs += [(test, ()) for test in tests]
             self.depending.update(outputs)
@@ -226,8 +226,8 @@ def _cost(jaxpr: ClosedJaxpr) -> int:
 
 def _bodies(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
     """Programs that an equation calls with just what enters it."""
-    shapes = [var.aval.shape for var in equation.invars]
+    shapes = [shape_of(var) for var in equation.invars]
     for value in equation.params.values():
         jaxpr = _without_constants(value)
-        if isinstance(jaxpr, Jaxpr) and [var.aval.shape for var in jaxpr.invars] == shapes:
+        if isinstance(jaxpr, Jaxpr) and [shape_of(var) for var in jaxpr.invars] == shapes:
             yield value
