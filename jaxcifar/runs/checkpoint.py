@@ -138,16 +138,16 @@ class Checkpoints:
           RunError: it holds another state than `like`, or is another config's.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
+            read, reason = None, "another process can't read it"
             try:
                 read = self._read(step, like)
             except RunError:
                 raise
             except Exception as error:  # what a damaged file raises depends on where it is hit
-                read, reason = None, first_line(error)[:120]
-            if not any(processes.agree(read is None)):
+                reason = first_line(error)[:120]
+            [damaged_somewhere] = processes.agree(read is None)
+            if read is not None and not damaged_somewhere:
                 return _placed(read, like)
-            if read is not None:
-                reason = "another process can't read it"
             say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
             self._set_aside(step)
         return None

@@ -96,7 +96,7 @@ def _digest(said: Mapping[str, Any], state: TrainState) -> str:
     """SHA-256 (hex) of JSON values and of all arrays, in the order of the tree."""
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for leaf in jax.tree.leaves(state):
-        digest.update(_bytes(leaf))
+        digest.update(_bytes(leaf).data)
     return digest.hexdigest()
 
 
@@ -104,7 +104,7 @@ def _arrays_checksum(state: TrainState) -> int:
     """CRC-32 of all arrays, in the order of the tree: the checksum of older versions."""
     checksum = 0
     for leaf in jax.tree.leaves(state):
-        checksum = zlib.crc32(_bytes(leaf), checksum)
+        checksum = zlib.crc32(_bytes(leaf).data, checksum)
     return checksum
 
 

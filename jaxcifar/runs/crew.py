@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from threading import Event
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +16,7 @@ from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.dispatches import count_seconds, dispatches
 from jaxcifar.runs.pace import COMPILING, STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING
 from jaxcifar.runs.run import Run
+from jaxcifar.runs.saved import Result
 from jaxcifar.runs.task import Outcome
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training.state import Hyperparameters, TrainState
@@ -79,7 +79,7 @@ class _Crew:
 
     def _fill_slots(self) -> Iterator[Outcome]:
         """Give idle slots to runs that still need training."""
-        newcomers = {}
+        newcomers: dict[int, Run] = {}
         for slot in range(len(self._slots)):
             while self._slots[slot] is None and (run := next(self._waiting, None)):
                 try:
@@ -94,9 +94,11 @@ class _Crew:
                     yield Outcome(run.task, error=error)
                     continue
                 if run.result is not None:
-                    yield self._end(run, lambda run=run: run.result)
+                    run.close()
+                    yield Outcome(run.task, run.result)
                 elif run.trained:
-                    yield self._end(run, lambda run=run: self._finish(run, run.state))
+                    if outcome := self._end(run, partial(self._finish, run, run.state)):
+                        yield outcome
                 else:
                     self._slots[slot] = newcomers[slot] = run
         if newcomers:
@@ -200,7 +202,7 @@ class _Crew:
                 self._slots[slot] = None
                 yield outcome
 
-    def _write_down(self, run: Run, state: TrainState, slot: int) -> dict[str, Any] | None:
+    def _write_down(self, run: Run, state: TrainState, slot: int) -> Result | None:
         trained = {name: float(values[slot]) for name, values in self._means.items()}
         run.require_finite("training", trained["loss"])
         if run.epoch_over:
@@ -209,12 +211,12 @@ class _Crew:
             self._progress.epoch_line(run.task, row)
         return self._finish(run, state) if run.trained else None
 
-    def _finish(self, run: Run, state: TrainState) -> dict[str, Any]:
+    def _finish(self, run: Run, state: TrainState) -> Result:
         images = TEST_PASSES * len(self._setup.dataset.test.labels)
         with self._progress.looking(TESTING, images):
             return run.finish(state)
 
-    def _end(self, run: Run, last_act: Callable[[], dict[str, Any] | None]) -> Outcome | None:
+    def _end(self, run: Run, last_act: Callable[[], Result | None]) -> Outcome | None:
         """Let a run end by its last act's result or error; None if there is neither."""
         try:
             result = last_act()

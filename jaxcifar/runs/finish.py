@@ -1,5 +1,6 @@
 """What is measured of a run: validation by epoch; at its end, once, the test images."""
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from jaxcifar.runs.result import (
     tested_figures,
     trained_figures,
 )
-from jaxcifar.runs.saved import Row
+from jaxcifar.runs.saved import Circumstances, FiguresOnTest, Measured, Row, Validation
 from jaxcifar.training import predicting
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import both_sides
@@ -31,13 +32,13 @@ from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState, evaluate
 
 
-def validated(setup: Setup, variables: Variables, hp: Hyperparameters) -> dict[str, float]:
+def validated(setup: Setup, variables: Variables, hp: Hyperparameters) -> Validation:
     """`val_loss` and `val_accuracy` of a row of `metrics.jsonl`; nothing without such images."""
     val = setup.val
     if not len(val.labels):
         return {}
     figures = evaluate(predicting.predict(setup.program, variables, hp, val.images), val.labels)
-    return {f"val_{name}": decimal(figures[name]) for name in ("loss", "accuracy")}
+    return {"val_loss": decimal(figures["loss"]), "val_accuracy": decimal(figures["accuracy"])}
 
 
 def tested(
@@ -47,7 +48,7 @@ def tested(
     history: Sequence[Row],
     last: TrainState,
     chosen: TrainState,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[Measured, dict[str, np.ndarray]]:
     """Test a trained network.
 
     Args:
@@ -66,7 +67,7 @@ def tested(
     epoch, of_last = best_epoch(history), of_chosen
     if epoch != len(history):
         _, of_last = _test(program, last.variables, hp, test)
-    result = {
+    result: Measured = {
         **_on_test(config, program, chosen.variables, hp, dataset, test, logits, of_chosen),
         **trained_figures(history, epoch, of_last),
         **run_figures(setup.config_of(config), dataset, setup.summary),
@@ -78,7 +79,7 @@ def tested(
 
 def tested_alone(
     config: Config, program: Program, variables: Variables, hp: Hyperparameters, dataset: Dataset
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[Measured, dict[str, np.ndarray]]:
     """Test weights that were not trained here, once.
 
     Args:
@@ -93,7 +94,7 @@ def tested_alone(
     """
     test = place(dataset.test, program.replicated)
     logits, figures = _test(program, variables, hp, test)
-    result = {
+    result: Measured = {
         **_on_test(config, program, variables, hp, dataset, test, logits, figures),
         **run_figures(config, dataset, summarize(program.model)),
         **_circumstances(program),
@@ -118,17 +119,18 @@ def _on_test(
     test: Examples,
     logits: np.ndarray,
     figures: dict[str, Any],
-) -> dict[str, Any]:
+) -> FiguresOnTest:
     """What the test images on the devices say beyond their `logits` and `figures`, and those."""
     # Normalised if the run trained without, and the other way round.
-    other = hp.replace(**normalization(not config.normalize, dataset))
+    mean, std = normalization(not config.normalize, dataset)
+    other = dataclasses.replace(hp, mean=mean, std=std)
     _, mismatched = _test(program, variables, place(other, program.replicated), test)
     flipped = both_sides(partial(predicting.predict, program, variables, hp), test.images, logits)
     of_both = jax.device_get(evaluate(flipped, test.labels))
     return tested_figures(dataset.class_names, figures, mismatched, of_both)
 
 
-def _circumstances(program: Program) -> dict[str, Any]:
+def _circumstances(program: Program) -> Circumstances:
     return {
         "compiler_settings": compiler_settings(),
         "device": environment.describe_devices(program.mesh.devices.tolist()),

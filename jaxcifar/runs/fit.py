@@ -1,7 +1,6 @@
 """One run, from its folder to its result."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 from rich.console import Console
@@ -12,6 +11,7 @@ from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.pace import STARTING
 from jaxcifar.runs.run import Run
+from jaxcifar.runs.saved import Result
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.training_progress import TrainProgress
 
@@ -22,7 +22,7 @@ def fit(
     console: Console,
     devices: Sequence[jax.Device] | None = None,
     stopper: Stopper = stop_signal,
-) -> dict[str, Any]:
+) -> Result:
     """Do one task, going on where an earlier call was stopped.
 
     Args:
@@ -59,4 +59,5 @@ def fit(
             run.close()
     if outcome.error:
         raise outcome.error
+    assert outcome.result is not None  # a task ends with either
     return outcome.result

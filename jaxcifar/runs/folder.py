@@ -226,12 +226,11 @@ class RunFolder:
         """Add one epoch to `metrics.jsonl`."""
         append(self.metrics, f"{json.dumps(row)}\n".encode())
 
-    def finish(
-        self, result: dict[str, Any], mistakes: dict[str, np.ndarray], variables: PyTree
-    ) -> None:
+    def finish(self, result: Result, mistakes: dict[str, np.ndarray], variables: PyTree) -> None:
         """Write mistakes, weights and, because that ends the run, `result.json` last."""
         with replacing(self.mistakes) as file:
-            np.savez_compressed(file, **mistakes)
+            arrays: dict[str, Any] = {**mistakes}
+            np.savez_compressed(file, **arrays)
         result["weights_sha256"] = write_weights(self.weights, variables, card_of(result))
         write_text(self.result, saved.as_text(result))
 

@@ -6,7 +6,7 @@ lightness (L* 62 and 28), and in line and marker, for prints in grey.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from jaxcifar.errors import printable
-from jaxcifar.runs.saved import Row
 
 TEST = "#009e73"  # what is measured on test images
 # By split: its name in the legend, and how it is drawn wherever it is drawn.
@@ -36,7 +35,7 @@ _PANEL_LETTERS = 12  # of a class's name above an image
 
 
 def plot_curves(
-    histories: Sequence[Sequence[Row]],
+    histories: Sequence[Sequence[Mapping[str, Any]]],
     chosen: Sequence[int],
     quantity: str,
     title: str,
@@ -73,7 +72,7 @@ def draw_chosen(axes: Axes, curves: np.ndarray, chosen: Sequence[int], color: st
     """Mark on curves `[runs, epochs]` the epoch that each run chose, from 1."""
     where = "chosen epoch" if len(set(chosen)) > 1 else f"chosen epoch: {chosen[0]}"
     values = [curve[epoch - 1] for curve, epoch in zip(curves, chosen, strict=True)]
-    style = {"markerfacecolor": "white", "markeredgewidth": 1.8, "markersize": 9}
+    style: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 1.8, "markersize": 9}
     axes.plot(chosen, values, "D", color=color, label=where, zorder=5, **style)
 
 

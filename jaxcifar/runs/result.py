@@ -14,7 +14,7 @@ from jaxcifar.machine import environment, processes
 from jaxcifar.machine.files import replacing, write_text
 from jaxcifar.runs import plots
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.saved import Row
+from jaxcifar.runs.saved import Choice, FiguresOnTest, Row, RunFigures, TrainingFigures
 
 MISTAKES = 20
 SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
@@ -39,7 +39,7 @@ def only_answer(confusion: np.ndarray) -> int | None:
     Args:
       confusion: images by true class (rows) and predicted class, `[classes, classes]` integers.
     """
-    answers = confusion.any(axis=0).nonzero()[0]
+    answers = np.flatnonzero(confusion.any(axis=0))
     return int(answers[0]) if len(answers) == 1 and confusion.any(axis=1).sum() > 1 else None
 
 
@@ -48,7 +48,7 @@ def tested_figures(
     chosen: dict[str, Any],
     mismatched: dict[str, Any],
     both_sides: dict[str, Any],
-) -> dict[str, Any]:
+) -> FiguresOnTest:
     """What the test images say.
 
     Args:
@@ -70,7 +70,7 @@ def tested_figures(
     }
 
 
-def trained_figures(history: Sequence[Row], epoch: int, last: dict[str, Any]) -> dict[str, Any]:
+def trained_figures(history: Sequence[Row], epoch: int, last: dict[str, Any]) -> TrainingFigures:
     """What a training came to.
 
     Args:
@@ -96,13 +96,13 @@ def mean_rate(history: Sequence[Row]) -> float:
     return images / sum(row["seconds"] for row in history)
 
 
-def _chosen(row: Row) -> dict[str, Any]:
+def _chosen(row: Row) -> Choice:
     if "val_accuracy" not in row:
         return {"selection_rule": WITHOUT_VALIDATION}
     return {"selection_rule": SELECTION_RULE, "val_accuracy": row["val_accuracy"]}
 
 
-def run_figures(config: Config, dataset: Dataset, summary: Summary) -> dict[str, Any]:
+def run_figures(config: Config, dataset: Dataset, summary: Summary) -> RunFigures:
     """What was trained, on what, and with what."""
     return {
         "dataset": dataset.title,
@@ -112,7 +112,9 @@ def run_figures(config: Config, dataset: Dataset, summary: Summary) -> dict[str,
         "channel_mean": [decimal(value) for value in dataset.mean],
         "channel_std": [decimal(value) for value in dataset.std],
         "examples": {
-            split: len(getattr(dataset, split).labels) for split in ("train", "val", "test")
+            "train": len(dataset.train.labels),
+            "val": len(dataset.val.labels),
+            "test": len(dataset.test.labels),
         },
         "parameters": summary.params,
         "flops": summary.flops,

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 from jaxcifar.build.setup import Setup
 from jaxcifar.errors import DivergedError
@@ -16,11 +15,11 @@ from jaxcifar.runs.finish import tested, validated
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.joint_run import begun_before, require_same_folder
 from jaxcifar.runs.result import best_epoch, decimal, describe_network, write_curves
-from jaxcifar.runs.saved import Row
+from jaxcifar.runs.saved import Result, Row
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.start import taken_over
 from jaxcifar.runs.task import Task
-from jaxcifar.runs.tensorboard import folder_of
+from jaxcifar.runs.tensorboard import FolderWithEvents, folder_of
 from jaxcifar.training.state import TrainState
 
 
@@ -41,11 +40,11 @@ class Run:
 
     def __init__(self, task: Task, say: Callable[[str], None]) -> None:
         self.task = task
-        self.result: dict[str, Any] | None = None
+        self.result: Result | None = None
         self.step, self.epoch_seconds = 0, 0.0
         self._say = lambda line: say(f"{task.name}: {line}" if task.name else line)
         self._history: list[Row] = []
-        self._folder: RunFolder | None = None
+        self._held_folder: RunFolder | None = None
         self._exit = ExitStack()
 
     def open(self) -> None:
@@ -56,23 +55,27 @@ class Run:
           BusyError: another process is at work in it.
           RunError: it can't be written or read.
         """
-        if self._folder is not None:
+        if self._held_folder is not None:
             return
-        task = self.task
-        self._folder = self._exit.enter_context(folder_of(task))
+        self._held_folder = self._exit.enter_context(folder_of(self.task))
         self._began, self._seconds_before = time.monotonic(), 0.0  # of this call, of earlier ones
         # Asked for at the start: the files may have moved on by the end of a long run.
         self._git_commit = environment.git_commit()
         self.result = self._folder.finished_result()
         if self.result:
             with self._folder.writing():
-                self._folder.tidy(task.keep_best)
-                if task.tensorboard:
+                self._folder.tidy(self.task.keep_best)
+                if isinstance(self._folder, FolderWithEvents):
                     self._folder.write_events()
+
+    @property
+    def _folder(self) -> RunFolder:
+        assert self._held_folder is not None  # `open` comes first
+        return self._held_folder
 
     def close(self, error: BaseException | None = None) -> None:
         """Let go of the folder; `error` is what ended the run, if something did."""
-        self._exit.__exit__(error and type(error), error, None)
+        self._exit.__exit__(type(error) if error else None, error, None)
 
     def start(self, setup: Setup) -> None:
         """Make ready to train, from the newest good checkpoint.
@@ -173,14 +176,13 @@ class Run:
           RunError: something can't be written.
         """
         self.require_finite("training", trained["loss"])
-        figures = validated(self.setup, state.variables, self.hp)
         epoch = len(self._history) + 1
         row: Row = {
             "epoch": epoch,
             "learning_rate": decimal(self._rates[self._step_after(epoch - 1)]),
             "train_loss": decimal(trained["loss"]),
             "train_accuracy": decimal(trained["accuracy"]),
-            **figures,
+            **validated(self.setup, state.variables, self.hp),
             "seconds": self.epoch_seconds,
             "images_per_second": self.images_per_second,
         }
@@ -195,10 +197,7 @@ class Run:
         return row
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint, in the background.
-
-        Args:
-          state: not to be donated.
+        """Write a checkpoint, in the background; `state` is not to be donated.
 
         Raises:
           RunError: it can't be written.
@@ -222,14 +221,11 @@ class Run:
         """
         self._checkpoints.wait()
 
-    def finish(self, state: TrainState) -> dict[str, Any]:
-        """Choose by validation, look at the test images, and write the result.
+    def finish(self, state: TrainState) -> Result:
+        """Choose by validation, look at the test images, and write `result.json`.
 
         Args:
           state: after the last step.
-
-        Returns:
-          the content of `result.json`.
 
         Raises:
           RunError: something can't be written, or the chosen checkpoint can't be read.
@@ -238,11 +234,13 @@ class Run:
         history, chosen, epoch = self._history, state, best_epoch(self._history)
         if epoch != len(history):
             chosen = self._checkpoints.load(self._step_after(epoch), state).state
-        result, mistakes = tested(self.task.config, self.setup, self.hp, history, state, chosen)
+        config, setup = self.task.config, self.setup
+        measured, mistakes = tested(config, setup, self.hp, history, state, chosen)
         if self.step > self._first_step:  # else it was another call's
-            result["compile_seconds"] = self.setup.seconds_to_compile
-        result |= {"wall_seconds": self._wall_seconds, "git_commit": self._git_commit}
-        title = f"{self.setup.title(self.task.config)}, seed {self.task.config.seed}"
+            measured["compile_seconds"] = setup.seconds_to_compile
+        seconds, commit = self._wall_seconds, self._git_commit
+        result: Result = {**measured, "wall_seconds": seconds, "git_commit": commit}
+        title = f"{setup.title(config)}, seed {config.seed}"
         with self._folder.writing():
             write_curves(self._folder, title, history)
             self._folder.finish(result, mistakes, chosen.variables)

@@ -5,6 +5,7 @@ What older versions did not write yet is `NotRequired`.
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -30,6 +31,13 @@ Amount = Annotated[float, Meta(ge=0, le=_MANY)]
 Seconds = Annotated[float, Meta(gt=0, le=_MANY)]
 Images = Annotated[int, Meta(ge=0, le=2**40)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Validation(TypedDict):
+    """What the images for validation say; nothing if there are none."""
+
+    val_loss: NotRequired[Single]
+    val_accuracy: NotRequired[Accuracy]
 
 
 class Row(TypedDict):
@@ -68,11 +76,8 @@ class Source(TypedDict):
     sha256: Digest
 
 
-class Result(TypedDict):
-    """`result.json`: what a finished run has to say (`result.py`).
-
-    What only a training has is missing where weights were `converted` (`trained/convert.py`).
-    """
+class FiguresOnTest(TypedDict):
+    """What the test images say of the chosen weights."""
 
     test_accuracy: Accuracy
     test_loss: float
@@ -80,11 +85,26 @@ class Result(TypedDict):
     test_accuracy_flip: NotRequired[Accuracy]
     class_accuracy: dict[str, Accuracy]
     confusion_matrix: list[list[Images]]
-    converted: NotRequired[Source]
-    selected_epoch: NotRequired[Count]
+
+
+class Choice(TypedDict):
+    """How the epoch was chosen whose weights are kept."""
+
     selection_rule: NotRequired[Line]
     val_accuracy: NotRequired[Accuracy]
+
+
+class TrainingFigures(Choice):
+    """What a training came to; none of it where weights were `converted`."""
+
+    selected_epoch: NotRequired[Count]
     last_epoch: NotRequired[LastEpoch]
+    images_per_second: NotRequired[Amount]
+
+
+class RunFigures(TypedDict):
+    """What was trained, on what, and with which versions."""
+
     dataset: Line
     dataset_name: NotRequired[Line]
     dataset_fingerprint: NotRequired[dict[str, Digest] | None]
@@ -94,14 +114,33 @@ class Result(TypedDict):
     examples: Examples
     parameters: NotRequired[int]
     flops: NotRequired[Annotated[int, Meta(ge=0)] | None]
-    images_per_second: NotRequired[Amount]
     versions: dict[str, Line | None]
     config: NotRequired[dict[str, Any]]
-    device: Line
-    at_once: Count
-    compute_dtype: Line
+
+
+class Circumstances(TypedDict):
+    """What a network was computed with."""
+
     compiler_settings: NotRequired[dict[str, Line]]  # those that a person has set
+    device: Line
+    compute_dtype: Line
+
+
+class Measured(FiguresOnTest, TrainingFigures, RunFigures, Circumstances):
+    """What is known of a run when its test images have been looked at."""
+
+    at_once: Count
     compile_seconds: NotRequired[Amount]  # of the program that trained last, which runs may share
+
+
+class Result(Measured):
+    """`result.json`: what a finished run has to say (`result.py`).
+
+    What only a training has is missing where weights were `converted`
+    (`exchange/from_pytorch.py`).
+    """
+
+    converted: NotRequired[Source]
     wall_seconds: Seconds
     git_commit: NotRequired[Line | None]
     weights_sha256: NotRequired[Digest]
@@ -156,10 +195,15 @@ def read_result(path: Path) -> Result:
     return result
 
 
-def as_text(result: dict[str, Any]) -> str:
+def as_text(result: Result) -> str:
     """A `result.json`: JSON with a line for a list of numbers, as for a confusion matrix's row."""
     text = json.dumps(result, indent=2)
     return _NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
+
+
+def number(figures: Mapping[str, Any], name: str) -> float:
+    """Return a number of a result or of an epoch's row, where its name is a variable."""
+    return figures[name]
 
 
 def class_names(result: Result) -> list[str]:

@@ -3,10 +3,13 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import UsageError
+
+if TYPE_CHECKING:  # it would import NumPy, which takes a moment
+    from jaxcifar.runs.saved import Result
 
 PYTORCH = (".pth", ".pt")  # suffixes of PyTorch's files
 _SUFFIX = Path(WEIGHTS).suffix
@@ -39,7 +42,7 @@ class Outcome(NamedTuple):
     """How a task ended: with the content of its `result.json`, or with an error."""
 
     task: Task
-    result: dict[str, Any] | None = None
+    result: "Result | None" = None
     error: Exception | None = None
 
 

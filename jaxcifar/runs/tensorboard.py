@@ -64,9 +64,7 @@ class FolderWithEvents(RunFolder):
         super().append_row(row)
         self._events.add(row)
 
-    def finish(
-        self, result: dict[str, Any], mistakes: dict[str, np.ndarray], variables: PyTree
-    ) -> None:
+    def finish(self, result: Result, mistakes: dict[str, np.ndarray], variables: PyTree) -> None:
         """As `RunFolder` does; then come the events of the result."""
         super().finish(result, mistakes, variables)
         self._events.end(result)
@@ -149,7 +147,7 @@ class _Events:
         self._epoch = row["epoch"]
         self._write(_scalars(row, TAGS))
 
-    def end(self, result: Result | Mapping[str, Any]) -> None:
+    def end(self, result: Result) -> None:
         """Write what a finished run has to say."""
         self._epoch = result.get("selected_epoch", 0)  # none where the weights were converted
         self._write(_scalars(result, TEST_TAGS))
@@ -164,7 +162,7 @@ class _Events:
             return [event_file.image(path.stem, file.read(_MOST_PICTURE_BYTES))]
         return []
 
-    def _mistakes(self, result: Result | Mapping[str, Any]) -> list[event_file.Value]:
+    def _mistakes(self, result: Result) -> list[event_file.Value]:
         """The surest mistakes as a picture, if the folder has them."""
         names = saved.class_names(result)
         try:
@@ -176,6 +174,7 @@ class _Events:
         return [event_file.image("mistakes", png.getvalue())]
 
     def _write(self, values: Sequence[event_file.Value]) -> None:
+        assert self._file is not None  # `begin` has made it
         self._file.write(values, self._epoch, self._time)
 
 

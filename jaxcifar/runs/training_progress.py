@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+import numpy as np
 from rich.console import Console
 
 from jaxcifar.build.setup import Setup
@@ -14,6 +15,7 @@ from jaxcifar.machine.status import Status, shown
 from jaxcifar.machine.terminal import duration, fitted, teller
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
+from jaxcifar.runs.saved import Row
 from jaxcifar.runs.task import Task
 
 _LONG_SECONDS = 1800.0  # that what is left on a CPU takes, for it to be told before
@@ -100,7 +102,7 @@ class TrainProgress:
             yield
         self.pace.look_at(images)
 
-    def show(self, runs: Sequence[Run], images: int, losses: Sequence[float]) -> None:
+    def show(self, runs: Sequence[Run], images: int, losses: np.ndarray) -> None:
         """Count the images that each of some runs was trained on, and show their losses."""
         self.pace.train(len(runs) * images)
         first, others = runs[0], len(runs) - 1
@@ -148,7 +150,7 @@ class TrainProgress:
         after.append((0, "" if left is None else f"{duration(left)} left"))
         return Status(before, after, pace.done)
 
-    def epoch_line(self, task: Task, row: dict[str, Any]) -> None:
+    def epoch_line(self, task: Task, row: Row) -> None:
         """Print one finished epoch, a row of `metrics.jsonl`."""
         epochs, validated = task.config.epochs, ""
         if "val_loss" in row:

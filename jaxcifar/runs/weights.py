@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import jax
 import numpy as np
@@ -63,9 +63,10 @@ class Card(TypedDict):
     git_commit: NotRequired[Line | None]
 
 
-def card_of(result: dict[str, Any]) -> Card:
-    """What the card says of a run with such a result."""
-    return {name: result[name] for name in Card.__annotations__ if name in result}
+def card_of(result: Mapping[str, Any]) -> Card:
+    """What the card says of a run with such a `Result`, or what another card says."""
+    said = {name: result[name] for name in Card.__annotations__ if name in result}
+    return cast(Card, said)
 
 
 def write_weights(path: Path, variables: PyTree, card: Card, half: bool = False) -> str:
