@@ -21,7 +21,7 @@ from jaxcifar.machine.sharing import place
 from jaxcifar.runs.finish import tested_alone
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import decimal, describe_network
-from jaxcifar.runs.saved import Result
+from jaxcifar.runs.saved import Result, Source
 from jaxcifar.runs.weights import Card, fitted, named, write_weights
 from jaxcifar.training import network
 
@@ -68,7 +68,7 @@ def convert(
     began = time.monotonic()
     require_known(conversion.config)
     state = read_state_dict(conversion.weights)
-    source = {"file": conversion.weights.name, "sha256": state.sha256}
+    source: Source = {"file": conversion.weights.name, "sha256": state.sha256}
     dataset = _images(conversion, load, say)
     config, card = _described(conversion, dataset)
     classes = len(card["class_names"])
@@ -94,8 +94,10 @@ def convert(
         statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
         hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
         placed, hp = place((variables, hp), program.replicated)
-        result, mistakes = tested_alone(config, program, placed, hp, dataset)
-        result |= card | {
+        measured, mistakes = tested_alone(config, program, placed, hp, dataset)
+        result = {
+            **measured,
+            **card,
             "converted": source,
             "wall_seconds": time.monotonic() - began,
             "git_commit": environment.git_commit(),
@@ -137,7 +139,7 @@ def _described(conversion: Conversion, dataset: Dataset | None) -> tuple[Config,
     }
 
 
-def _finished(folder: RunFolder, source: dict[str, str]) -> Result | None:
+def _finished(folder: RunFolder, source: Source) -> Result | None:
     """The result of the same conversion, if the folder has it.
 
     Raises:

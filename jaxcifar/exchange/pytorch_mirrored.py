@@ -6,6 +6,7 @@ It computes the same but for its pools, whose windows are wider where a column w
 import dataclasses
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcifar.config.experiment import Config
@@ -64,5 +65,5 @@ def _whole(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
         return array
     if layer.startswith(_MARK):
         first = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
-        return np.asarray(with_partners(array, unpaired if first else 0))
+        return np.asarray(with_partners(jnp.asarray(array), unpaired if first else 0))
     return np.concatenate([array, array])  # a normalisation's, and the rows of the head

@@ -5,8 +5,9 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -70,14 +71,14 @@ def _is_counter(name: str) -> bool:
     return name.rpartition(".")[2] == COUNTER
 
 
-def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load(file.read())
     except Exception as error:  # of a damaged file, or of a type that NumPy does not have
         raise ValueError(f"is damaged ({first_line(error)})") from error
 
 
-def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
     """By PyTorch's own reader, restricted to tensors and containers; no pickle is executed."""
     import torch
 
@@ -116,7 +117,7 @@ def _why(error: Exception) -> str:
     return printable("PyTorch does not read it" if "trust" in reason else reason, _LONGEST)
 
 
-def _require_bounded(file: BinaryIO) -> None:
+def _require_bounded(file: BufferedReader) -> None:
     """See to it that unpacking takes no more than the file has.
 
     Raises:

@@ -76,9 +76,14 @@ def module_text(classifier: Classifier) -> str:
     values["STD"] = tuple(map(decimal, classifier.std))
     text = (_MODULES / f"{config.arch}.py").read_text()
     for name, value in values.items():
-        line = f"{name} = {value!r}"
-        text = re.sub(rf"^{name} = .*$", lambda _, line=line: line, text, count=1, flags=re.M)
+        text = _with_value(text, name, value)
     return text
+
+
+def _with_value(text: str, name: str, value: Any) -> str:
+    """Return a module's text in which a constant has another value."""
+    line = f"{name} = {value!r}"
+    return re.sub(rf"^{name} = .*$", lambda _: line, text, count=1, flags=re.M)
 
 
 def _require_ours(module: Path, text: str) -> None:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from jaxcifar.build.hyperparameters import on_host
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import RunError, UsageError
@@ -106,8 +107,8 @@ class Classifier:
 
     def seeing(self, mean: np.ndarray, std: np.ndarray) -> Self:
         """The same network where pixels in [0, 1] are normalised by these, `[3]` each."""
-        mean, std = np.float32(mean), np.float32(std)
-        hp = self._hp.replace(mean=mean, std=std)
+        mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        hp = dataclasses.replace(self._hp, mean=on_host(mean), std=on_host(std))
         return dataclasses.replace(self, mean=mean, std=std, _hp=hp)
 
     @with_our_settings()

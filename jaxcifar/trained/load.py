@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -28,6 +28,14 @@ from jaxcifar.training.state import Hyperparameters, TrainState
 
 SHIPPED = Path(__file__).with_name("shipped") / "cnn.safetensors"
 _AS_IT_WAS = Remedy("use the version of jaxcifar that wrote it, or get the run anew from its owner")
+
+
+@overload
+def load(run: str | Path = SHIPPED, /, *, data_dir: str | Path | None = None) -> Classifier: ...
+
+
+@overload
+def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble: ...
 
 
 @with_our_settings()
@@ -101,7 +109,7 @@ def _of_older_version(
     from jaxcifar.data import load_dataset  # takes a second to import, as orbax does
     from jaxcifar.runs.checkpoint import Checkpoints
 
-    said = {**result, "class_names": class_names(result)}
+    said: dict[str, Any] = {**result, "class_names": class_names(result)}
     if "channel_mean" not in said:  # the images tell what its result does not
         dataset = load_dataset(config, Path(data_dir or default_data_dir()))
         names = list(dataset.class_names)

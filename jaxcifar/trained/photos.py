@@ -39,7 +39,9 @@ def read_pictures(paths: Sequence[Path]) -> Pictures:
     Raises:
       UsageError: a path named is no image, a folder has none, or there are too many files.
     """
-    names, pixels, remarks = [], [], []
+    names: list[str] = []
+    pixels: list[np.ndarray] = []
+    remarks: list[str] = []
     for path in paths:
         inside = path.is_dir()
         files = _files(path) if inside else [path]

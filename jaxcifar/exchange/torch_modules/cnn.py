@@ -20,6 +20,9 @@ WEIGHTS = Path(__file__).with_suffix(".pth")
 class Network(nn.Module):
     """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         for name, values in (("mean", MEAN), ("std", STD)):  # in no state dict

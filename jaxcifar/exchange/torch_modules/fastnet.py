@@ -51,7 +51,8 @@ class Group(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> `[B, width, H // 2, W // 2]`."""
-        x = found = F.gelu(self.bn1(_pool(self.conv1(x))))
+        conv, norm = self.get_submodule("conv1"), self.get_submodule("bn1")
+        x = found = F.gelu(norm(_pool(conv(x))))
         for number in range(2, self.depth + 1):
             conv, norm = (self.get_submodule(f"{name}{number}") for name in ("conv", "bn"))
             x = norm(conv(x))
@@ -61,6 +62,9 @@ class Group(nn.Module):
 
 class Network(nn.Module):
     """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -42,6 +42,9 @@ class Block(nn.Module):
 class Network(nn.Module):
     """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         for name, values in (("mean", MEAN), ("std", STD)):  # in no state dict
