@@ -8,14 +8,14 @@ from jaxcifar.diagram.network_summary import Summary, summarize
 from jaxcifar.diagram.stored import MOST_BYTES
 from jaxcifar.errors import RunError, first_line, printable
 from jaxcifar.machine.reading import read_text, telling
-from jaxcifar.report.run_records import RunRecord
+from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.saved import BOTH_AGAIN
 
 _MOST = 5_000  # layers and channels of what is traced; ours have hundreds
 
 
-def read_architecture(run: RunRecord) -> Summary:
+def read_architecture(run: FinishedRun) -> Summary:
     """What the run's folder describes; of older runs that lack it, ours are traced anew.
 
     Raises:

@@ -1,11 +1,12 @@
 """What a run gets wrong, class by class: readable for two classes and for a hundred."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxcifar.report.figures import WIDTH
-from jaxcifar.report.run_records import RunRecord
+from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.report.wording import listed, percent, plain, quoted
 from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened
 from jaxcifar.runs.result import only_answer
@@ -17,7 +18,7 @@ _PAIRS = 10  # lines of the table of confusions
 _POINTS_PER_LETTER = 0.62  # width of a digit, by its font size
 
 
-def plot_confusion(run: RunRecord, title: str, path: Path) -> None:
+def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
     """The confusion matrix of a run on the test images; rows add up to the class's images.
 
     Counts stand in the cells where they fit, those of mistakes that never happen only in small
@@ -38,7 +39,7 @@ def plot_confusion(run: RunRecord, title: str, path: Path) -> None:
             axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
     if classes <= _NAMED:
         names = [shortened(name, 18) for name in run.class_names]
-        style = {"fontsize": min(10.0, max(5.5, 0.8 * cell)), "parse_math": False}
+        style: dict[str, Any] = {"fontsize": min(10.0, max(5.5, 0.8 * cell)), "parse_math": False}
         slant = 45 if classes <= MANY else 90
         axes.set_xticks(range(classes), names, rotation=slant, **style)
         for label in axes.get_xticklabels():
@@ -50,7 +51,7 @@ def plot_confusion(run: RunRecord, title: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def plot_per_class(run: RunRecord, title: str, path: Path) -> None:
+def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
     """Test accuracy by class of a run, the worst at the bottom; of many, the worst and best."""
     accuracy, order = run.class_accuracy, ranked(run)
     if len(order) > MANY:
@@ -69,13 +70,13 @@ def plot_per_class(run: RunRecord, title: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def ranked(run: RunRecord) -> list[int]:
+def ranked(run: FinishedRun) -> list[int]:
     """The labels of the classes that have test images, the worst first."""
     accuracy = run.class_accuracy
     return [int(i) for i in np.argsort(accuracy, kind="stable") if not np.isnan(accuracy[i])]
 
 
-def mistakes_sentence(run: RunRecord, name: str) -> str:
+def mistakes_sentence(run: FinishedRun, name: str) -> str:
     """The hardest and the easiest class of the variation `name`, and what it confuses most."""
     names, accuracy = [plain(name) for name in run.class_names], run.class_accuracy
     of_what = f"Of {quoted(name)}, seed {run.config.seed}."
@@ -110,7 +111,7 @@ def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
     )
 
 
-def worst_confusions(run: RunRecord) -> list[dict[str, str]]:
+def worst_confusions(run: FinishedRun) -> list[dict[str, str]]:
     """The cells of a table of the most frequent mistakes; none where the matrix shows them."""
     matrix, names = run.confusion, [plain(name) for name in run.class_names]
     if len(names) <= MANY:

@@ -15,10 +15,11 @@ _LONGEST = 5000  # command
 def _petaflop(variation: Variation) -> float | None:
     """Arithmetic of training: two operations a multiply-accumulate, three passes."""
     result = variation.runs[0].result
-    if result.get("flops") is None:
+    flops = result.get("flops")
+    if flops is None:
         return None
     images = result["examples"]["train"] * variation.config.epochs
-    return 6 * result["flops"] * images * len(variation.runs) / 1e15
+    return 6 * flops * images * len(variation.runs) / 1e15
 
 
 def _device_seconds(variations: Sequence[Variation]) -> float:
@@ -62,8 +63,9 @@ def time_sentence(records: Records) -> str:
     runs = [run for v in records.trained for run in v.runs]
     devices = " and ".join(sorted({run.result["device"] for run in runs}))
     took = f"{counted(len(runs), 'run')} took {duration(seconds)} on {plain(devices)}"
-    amounts = [_petaflop(v) for v in records.trained]
-    if None in amounts:
+    told = [_petaflop(v) for v in records.trained]
+    amounts = [amount for amount in told if amount is not None]
+    if len(amounts) < len(told):
         return f"{took}, all told."
     petaflop = sum(amounts)
     return (
@@ -84,10 +86,12 @@ def commands(records: Records) -> list[str]:
 def conversions(records: Records) -> list[str]:
     """The commands that convert what was, as a shell takes them."""
     lines = []
-    for run in (run for variation in records.alone for run in variation.runs if run.converted):
+    for run in (run for variation in records.alone for run in variation.runs):
+        if run.converted is None:
+            continue
         words = [run.converted["file"], *run.config.options(), "--run-dir", "NEW_FOLDER"]
-        for name in ("mean", "std"):
-            values = run.result.get(f"channel_{name}")
+        statistics = {"mean": run.result.get("channel_mean"), "std": run.result.get("channel_std")}
+        for name, values in statistics.items():
             words += [f"--{name}", *map(str, values)] if values else []
         lines.append(printable(f"python -m experiments.convert {shlex.join(words)}", _LONGEST))
     return lines
@@ -98,10 +102,8 @@ def facts(records: Records) -> list[tuple[str, str]]:
     results = [run.result for run in records.runs]
     data = {run.data.identity: run.data for run in records.runs}
     packages = dict.fromkeys(name for result in results for name in result["versions"])
-    counts = [
-        " / ".join(f"{result['examples'][split]:,}" for split in ("train", "val", "test"))
-        for result in results
-    ]
+    examples = [result["examples"] for result in results]
+    counts = [f"{e['train']:,} / {e['val']:,} / {e['test']:,}" for e in examples]
     return [
         ("data", _each(data_set.title for data_set in data.values())),
         *(

@@ -3,23 +3,24 @@
 from collections.abc import Iterable, Sequence
 
 from jaxcifar.report.classes import ranked
-from jaxcifar.report.run_records import RunRecord, Variation
+from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.wording import percent, plain
+from jaxcifar.runs.saved import number
 
 _MOST = 40  # values
 
 
-def curves(runs: Sequence[RunRecord], name: str, quantity: str) -> str:
+def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
     """Where curves of training and validation begin and end, and where the chosen epochs are."""
     parts = []
     for split, what in (("train", "training"), ("val", "validation")):
+        key = f"{split}_{quantity}"
         first, last = (
-            sum(run.history[epoch][f"{split}_{quantity}"] for run in runs) / len(runs)
-            for epoch in (0, -1)
+            sum(number(run.history[epoch], key) for run in runs) / len(runs) for epoch in (0, -1)
         )
         parts.append(f"{what} from {_value(first, quantity)} to {_value(last, quantity)}")
     chosen = ", ".join(
-        f"{_value(run.history[run.result['selected_epoch'] - 1][f'val_{quantity}'], quantity)} "
+        f"{_value(number(run.history[run.result['selected_epoch'] - 1], key), quantity)} "
         f"in epoch {run.result['selected_epoch']}"
         for run in runs
     )
@@ -51,7 +52,7 @@ def validation(variations: Sequence[Variation]) -> str:
     )
 
 
-def by_class(run: RunRecord) -> str:
+def by_class(run: FinishedRun) -> str:
     """Test accuracy by class, the worst first."""
     accuracy = run.class_accuracy
     return "Test accuracy by class: " + _some(
@@ -59,7 +60,7 @@ def by_class(run: RunRecord) -> str:
     )
 
 
-def confusions(run: RunRecord) -> str:
+def confusions(run: FinishedRun) -> str:
     """How many images of each class are taken for it."""
     counts = run.confusion.sum(1)
     return "Confusion matrix; right answers: " + _some(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from jaxcifar.errors import RunError
 from jaxcifar.report.figures import COLORS, WIDTH
 from jaxcifar.report.pictures import Draw
-from jaxcifar.report.run_records import RunRecord
+from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.report.wording import percent, plain, points
 from jaxcifar.runs.evaluation_file import (
     BINS,
@@ -33,7 +33,7 @@ _FEW = 10  # images of a bin that is left out of the picture, whose accuracy is 
 _CALIBRATED = 0.01  # a smaller expected calibration error is called none
 
 
-def evaluation_context(run: RunRecord, title: str, draw: Draw) -> dict[str, Any] | None:
+def evaluation_context(run: FinishedRun, title: str, draw: Draw) -> dict[str, Any] | None:
     """What the template says of a run's `evaluation.json`; None if there is none.
 
     Of a file that can't be read, `missing` says so.
@@ -49,6 +49,7 @@ def evaluation_context(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]
     sets = dict(list(found["sets"].items())[:_MOST_SETS])
     calibrated = sets.get("test") or next(iter(sets.values()), None)
     corruptions = found.get("corruptions")
+    pictures: dict[str, str] = {}
     context = {
         "missing": "",
         "looks": len(looks),
@@ -59,18 +60,16 @@ def evaluation_context(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]
         "slips": _slip_lines(found["slips"]) if "slips" in found else [],
         "slipped_images": f"{found['slips']['images']:,}" if "slips" in found else "",
         "corruption_sentence": _corruption_sentence(corruptions) if corruptions else "",
-        "pictures": {},
+        "pictures": pictures,
     }
     if calibrated:
         what = f"How often it is right: {title}\n{calibrated['title']}"
-        context["pictures"]["reliability"] = draw(
+        pictures["reliability"] = draw(
             "reliability", plot_reliability, calibrated, found.get("temperature"), what
         )
     if corruptions:
         what = f"Accuracy on corrupted test images: {title}"
-        context["pictures"]["corruptions"] = draw(
-            "corruptions", plot_corruptions, {"": corruptions}, what
-        )
+        pictures["corruptions"] = draw("corruptions", plot_corruptions, {"": corruptions}, what)
     return context
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcifar.report.pictures import Draw
-from jaxcifar.report.run_records import RunRecord, Variation
+from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.wording import percent
 from jaxcifar.runs.plots import (
     SPLITS,
@@ -35,7 +35,7 @@ _COLUMNS = 4  # of panels
 
 
 def draw_curves(
-    draw: Draw, runs: Sequence[RunRecord], title: str, prefix: str = ""
+    draw: Draw, runs: Sequence[FinishedRun], title: str, prefix: str = ""
 ) -> dict[str, str]:
     """Draw accuracy and loss of runs that differ in seed, to stand side by side.
 
@@ -127,9 +127,9 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
     figure, axes = figure_with_axes(WIDTH, 1.4 + 0.4 * len(variations), title)
     rows = np.arange(len(variations))
-    means = [v.values("test_accuracy").mean() for v in variations]
+    means = [float(v.values("test_accuracy").mean()) for v in variations]
     axes.barh(rows - 0.2, means, 0.38, color=TEST, label="ours")
-    theirs = [np.mean(v.reference) if v.reference else 0 for v in variations]
+    theirs = [float(np.mean(v.reference)) if v.reference else 0.0 for v in variations]
     if any(theirs):
         label = f"reference: {shortened(reference, 50)}"
         axes.barh(rows + 0.2, theirs, 0.38, color=_THEIRS, label=label)

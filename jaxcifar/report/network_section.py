@@ -10,7 +10,7 @@ from jaxcifar.report.choice import candidate, choice, collapses
 from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import Draw, Pictures
-from jaxcifar.report.run_records import Network, RunRecord
+from jaxcifar.report.run_records import FinishedRun, Network
 from jaxcifar.report.wording import plain, settings_among
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.plots import plot_mistakes
@@ -48,6 +48,7 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
 def _origin(network: Network) -> str:
     """Where the weights of a converted network are from."""
     source = network.converted
+    assert source is not None  # it is converted
     return (
         f"Its weights were converted from {plain(source['file'])} (SHA-256 `{source['sha256']}`), "
         "not trained here: there are no epochs to show, and it is compared with no other network."
@@ -58,7 +59,7 @@ def _candidates(network: Network) -> list[dict[str, Any]]:
     return [candidate(variation, network.winner) for variation in network.by_validation]
 
 
-def _architecture(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]:
+def _architecture(run: FinishedRun, title: str, draw: Draw) -> dict[str, Any]:
     """Table, sizes and drawing of a run's network; `missing` says why there is none.
 
     A picture that fails is left out, as it is in the run's own folder.
@@ -80,7 +81,7 @@ def _architecture(run: RunRecord, title: str, draw: Draw) -> dict[str, Any]:
     }
 
 
-def _mistakes(run: RunRecord, title: str, draw: Draw) -> dict[str, str]:
+def _mistakes(run: FinishedRun, title: str, draw: Draw) -> dict[str, str]:
     """The picture of the surest mistakes; `missing` says why there is none."""
     file = RunFolder(run.path).mistakes
     if not file.exists():

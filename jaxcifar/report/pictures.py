@@ -88,7 +88,7 @@ class Pictures:
         return free
 
 
-def _drawn(settings: dict[str, Any], plot: Callable[..., None], arguments: tuple) -> bytes:
+def _drawn(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
     picture = io.BytesIO()
     with matplotlib.rc_context(settings):
         plot(*arguments, picture)

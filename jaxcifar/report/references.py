@@ -76,16 +76,16 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
     if not low:
         return "Here there is nothing to explain: our figures for these rows are no higher."
     shares = [(x["test"] - x["mismatched"]) / (x["test"] - x["reference"]) for x in low]
-    lines = [
+    falls = [
         f"“{line['name']}” falls from {percent(line['test'])} to {percent(line['mismatched'])}, "
         f"the reference has {percent(line['reference'])}"
         for line in low
     ]
-    told = "; ".join(lines)
+    told = "; ".join(falls)
     explained = [2 / 3 <= share <= 1.5 for share in shares]
     if any(explained) and not all(explained):
-        some = "; ".join(itertools.compress(lines, explained))
-        others = "; ".join(itertools.compress(lines, map(operator.not_, explained)))
+        some = "; ".join(itertools.compress(falls, explained))
+        others = "; ".join(itertools.compress(falls, map(operator.not_, explained)))
         left = "the other" if explained.count(False) == 1 else "the others"
         share = f"{sum(explained)} of {len(explained)}"
         return f"That explains {share}: {some}. It does not explain {left}: {others}."
@@ -108,7 +108,7 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
 def setting_note(study: StudyRecord) -> str:
     """What to keep in mind when comparing with the reference; "" if the settings agree."""
     theirs, parts = dict(study.reference), []
-    if entry := registry.KINDS["arch"].get(theirs.get("arch")):
+    if entry := registry.KINDS["arch"].get(theirs.get("arch", "")):
         theirs["arch"] = entry.title
     ours = {
         "arch": ("network", lambda v: v.config.network_title),

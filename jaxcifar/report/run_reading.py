@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.report.run_records import (
+    FinishedRun,
     Network,
     Records,
     RunRecord,
@@ -19,6 +20,8 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.conduct import RECORD_AGAIN, STUDY_FILE
 from jaxcifar.studies.study import Study
 
+T = TypeVar("T")
+
 
 def read_run(path: Path) -> RunRecord:
     """Read a run folder, finished or not.
@@ -28,17 +31,14 @@ def read_run(path: Path) -> RunRecord:
     """
     folder = RunFolder(path)
     try:
-        run = RunRecord(
-            path=path,
-            config=folder.read_config(),
-            history=folder.read_history(),
-            result=folder.finished_result(),
-            failure=folder.read_failure(),
-        )
+        config, history = folder.read_config(), folder.read_history()
+        result, failure = folder.finished_result(), folder.read_failure()
     except (OSError, RunError) as error:
         raise RunError(_reason(error, path)) from error
-    if run.result is not None:
-        _require_whole(run)
+    if result is None:
+        return RunRecord(path, config, history, None, failure)
+    run = FinishedRun(path, config, history, result, failure)
+    _require_whole(run)
     return run
 
 
@@ -49,7 +49,7 @@ def _reason(error: Exception, folder: Path) -> str:
     return str(error).removeprefix(f"{folder}{os.sep}")
 
 
-def _require_whole(run: RunRecord) -> None:
+def _require_whole(run: FinishedRun) -> None:
     """See to it that a finished run's files agree, and say what a report tells.
 
     Raises:
@@ -75,7 +75,7 @@ def read_records(folder: Path) -> Records:
     unreadable: dict[Path, str] = {}
     configs = (file.parent for file in folder.rglob("config.json"))
     runs = _readable(configs, read_run, unreadable)
-    finished = [run for run in runs if run.result is not None]
+    finished = [run for run in runs if isinstance(run, FinishedRun)]
     compared = [run for run in finished if not run.on_all]
     if not finished:
         first = next((f"; {path} can't be read: {why}" for path, why in unreadable.items()), "")
@@ -89,12 +89,14 @@ def read_records(folder: Path) -> Records:
         studies=tuple(studies),
         alone=tuple(alone),
         on_all=tuple(_on_all(run for run in finished if run.on_all)),
-        unfinished=tuple(run for run in runs if run.result is None),
+        unfinished=tuple(run for run in runs if not isinstance(run, FinishedRun)),
         unreadable=unreadable,
     )
 
 
-def _readable(paths: Iterable[Path], read: Any, unreadable: dict[Path, str]) -> list[Any]:
+def _readable(
+    paths: Iterable[Path], read: Callable[[Path], T], unreadable: dict[Path, str]
+) -> list[T]:
     """What `read` makes of each path, in order; where it can't, the reason goes to `unreadable`."""
     found = []
     for path in sorted(paths):
@@ -105,7 +107,7 @@ def _readable(paths: Iterable[Path], read: Any, unreadable: dict[Path, str]) -> 
     return found
 
 
-def _study(file: Path, compared: Iterable[RunRecord]) -> StudyRecord:
+def _study(file: Path, compared: Iterable[FinishedRun]) -> StudyRecord:
     """A study and its runs; its rows are not made into configs, which would read files they name.
 
     Raises:
@@ -115,7 +117,7 @@ def _study(file: Path, compared: Iterable[RunRecord]) -> StudyRecord:
         study = Study.read(file, RECORD_AGAIN)
     except RunError as error:
         raise RunError(_reason(error, file.parent)) from error
-    variations: list[tuple[str, tuple[RunRecord, ...], Any]] = []
+    variations: list[tuple[str, tuple[FinishedRun, ...], Any]] = []
     for row in study.rows:
         beside = [run for run in compared if run.path.parent == file.parent / row.name]
         runs = [run for run in beside if not run.converted]
@@ -142,28 +144,28 @@ def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
         return study
 
 
-def _alone(runs: Iterable[RunRecord]) -> list[Variation]:
+def _alone(runs: Iterable[FinishedRun]) -> list[Variation]:
     return _named((_name(group[0]), group, ()) for group in _alike(runs))
 
 
-def _on_all(runs: Iterable[RunRecord]) -> list[Variation]:
+def _on_all(runs: Iterable[FinishedRun]) -> list[Variation]:
     """By the names of their folders where these are a study's rows."""
 
-    def name(run: RunRecord) -> str:
+    def name(run: FinishedRun) -> str:
         in_a_study = (run.path.parent.parent / STUDY_FILE).exists()
         return run.path.parent.name if in_a_study else _name(run)
 
     return _named((name(group[0]), group, ()) for group in _alike(runs))
 
 
-def _name(run: RunRecord) -> str:
+def _name(run: FinishedRun) -> str:
     """What a run that is in no study is called, its seed aside."""
     return run.converted["file"] if run.converted else run.config.run_name().rpartition("_seed")[0]
 
 
-def _alike(runs: Iterable[RunRecord]) -> list[tuple[RunRecord, ...]]:
+def _alike(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
     """Runs that differ in their seed alone, in the order of the seeds; each converted one alone."""
-    groups: dict[Any, list[RunRecord]] = {}
+    groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
         config = dataclasses.replace(run.config, seed=0).to_json()
         alike = config, run.data.identity, run.converted and run.path
@@ -171,7 +173,7 @@ def _alike(runs: Iterable[RunRecord]) -> list[tuple[RunRecord, ...]]:
     return [tuple(sorted(group, key=lambda run: run.config.seed)) for group in groups.values()]
 
 
-def _named(groups: Iterable[tuple[str, tuple[RunRecord, ...], Any]]) -> list[Variation]:
+def _named(groups: Iterable[tuple[str, tuple[FinishedRun, ...], Any]]) -> list[Variation]:
     """A variation a group; where names are the same, "(2)" and so on tells them apart."""
     variations: list[Variation] = []
     for name, runs, reference in groups:

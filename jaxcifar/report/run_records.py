@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.runs.result import best_epoch
-from jaxcifar.runs.saved import Result, Row, Source, class_names
+from jaxcifar.runs.saved import Result, Row, Source, class_names, number
 
 SYNTHETIC = "shapes10"
 # Settings that name files; the digests of those change with them and say nothing of their own.
@@ -43,7 +43,7 @@ class RunRecord:
 
     Attributes:
       history: rows of `metrics.jsonl`.
-      result: content of `result.json`, None before the run is finished.
+      result: content of `result.json`, None before the run is finished: see `FinishedRun`.
       failure: why it can't be finished, None if it can.
     """
 
@@ -59,24 +59,28 @@ class RunRecord:
         return self.history[best_epoch(self.history) - 1]
 
     @property
+    def converted(self) -> Source | None:
+        """The file that its weights are from, if they were not trained here."""
+        return None if self.result is None else self.result.get("converted")
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun(RunRecord):
+    """A run folder with a result."""
+
+    result: Result
+
+    @property
     def on_all(self) -> bool:
-        """Whether it was trained on all images, with none kept to choose by; of a finished run."""
+        """Whether it was trained on all images, with none kept to choose by."""
         return "val_accuracy" not in self.result and not self.converted
 
     @property
     def data(self) -> Data:
         """What it was trained on."""
         digests = self.result.get("dataset_fingerprint") or {}
-        return Data(
-            name=self.result.get("dataset_name", self.config.dataset),
-            title=self.result["dataset"],
-            fingerprints=tuple(digests.items()),
-        )
-
-    @property
-    def converted(self) -> Source | None:
-        """The file that its weights are from, if they were not trained here."""
-        return (self.result or {}).get("converted")
+        name = self.result.get("dataset_name", self.config.dataset)
+        return Data(name, self.result["dataset"], tuple(digests.items()))
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -106,7 +110,7 @@ class Variation:
     """
 
     name: str
-    runs: tuple[RunRecord, ...]
+    runs: tuple[FinishedRun, ...]
     reference: tuple[float, ...] = ()
 
     @property
@@ -126,11 +130,12 @@ class Variation:
 
     def values(self, key: str) -> np.ndarray:
         """A number of `result.json` for each run, `[runs]`."""
-        return np.asarray([run.result[key] for run in self.runs], np.float64)
+        return np.asarray([number(run.result, key) for run in self.runs], np.float64)
 
     def curve(self, key: str) -> np.ndarray:
         """A number of `metrics.jsonl` by run and epoch, `[runs, epochs]`."""
-        return np.asarray([[row[key] for row in run.history] for run in self.runs], np.float64)
+        numbers = [[number(row, key) for row in run.history] for run in self.runs]
+        return np.asarray(numbers, np.float64)
 
     def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
         """The settings in which `other` differs: name -> (here, there), None where not set."""
@@ -141,7 +146,7 @@ class Variation:
         return differing
 
     @property
-    def best_run(self) -> RunRecord:
+    def best_run(self) -> FinishedRun:
         """The one that validation chooses among the seeds, as it does among epochs."""
         if self.runs[0].converted:
             return self.runs[0]
@@ -238,6 +243,6 @@ class Records:
         return [v for v in (*self.variations, *self.on_all) if not v.runs[0].converted]
 
     @property
-    def runs(self) -> list[RunRecord]:
+    def runs(self) -> list[FinishedRun]:
         """All finished runs."""
         return [run for v in (*self.variations, *self.on_all) for run in v.runs]

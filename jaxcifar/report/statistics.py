@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from jaxcifar.report.run_records import RunRecord, Variation
+from jaxcifar.report.run_records import FinishedRun, Variation
 
 LEVEL = 0.05  # a difference whose p-value is below can be told from none
 SAME = 1e-9  # means closer than that are equal but for rounding
@@ -29,8 +29,8 @@ class Sample:
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
         """The numbers `key` of `result.json`, measured on `split`."""
-        images = variation.runs[0].result["examples"][split]
-        return cls(tuple(variation.values(key).tolist()), images)
+        examples: Mapping[str, Any] = variation.runs[0].result["examples"]
+        return cls(tuple(variation.values(key).tolist()), examples[split])
 
     @property
     def mean(self) -> float:
@@ -164,13 +164,13 @@ class Distance:
         return self.away / self.value / count
 
 
-def guessing_level(run: RunRecord) -> float:
+def guessing_level(run: FinishedRun) -> float:
     """The test accuracy of naming the most frequent class of the test images every time."""
     counts = run.confusion.sum(1)
     return float(counts.max() / counts.sum())
 
 
-def is_guessing(run: RunRecord) -> bool:
+def is_guessing(run: FinishedRun) -> bool:
     """Whether a run's test accuracy is no higher than guessing and 1.64 sampling errors.
 
     The one-sided normal test at `LEVEL`, of the accuracy against `guessing_level`.

@@ -8,7 +8,7 @@ from scipy import stats
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.report import statistics
-from jaxcifar.report.run_records import Network, Records, RunRecord, Variation
+from jaxcifar.report.run_records import FinishedRun, Network, Records, RunRecord, Variation
 
 MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
 
@@ -32,7 +32,7 @@ def made_run(val=(0.5, 0.9, 0.7), loss=(1.0, 0.6, 0.4), said=None, matrix=MATRIX
         **(said or {}),
     }
     config = Config.create("cnn", **{"epochs": len(val), **settings})
-    return RunRecord(Path("runs"), config, history, result, None)
+    return FinishedRun(Path("runs"), config, history, result, None)
 
 
 def made(name, *runs, **settings):
