@@ -127,7 +127,8 @@ def _rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]]:
             "flops_per_second": flops,
             "peak_memory_bytes": entrant.peak_memory,
         }
-        if row["implementation"] == "jaxcifar":  # the peak is of our precision, by our compiler
+        # The peak is of our precision, by our compiler.
+        if row["implementation"] == "jaxcifar" and flops is not None:
             row["share_of_peak"] = flops / peak
         rows.append(row)
     return rows

@@ -95,6 +95,7 @@ class Contestant:
     def kill(self) -> None:
         """End the process at once, with all that it started, such as a compiler."""
         if self._process.is_alive():
+            assert self._process.pid is not None  # it has been started
             for started in _descendants(self._process.pid):
                 with contextlib.suppress(psutil.Error):
                     started.kill()
@@ -117,6 +118,7 @@ class Contestant:
             self._connection.send((method, arguments))
             seconds_left = None if deadline is None else deadline.seconds_left()
             if not self._connection.poll(seconds_left):
+                assert deadline is not None  # else it was waited for without end
                 self.kill()
                 raise ContestantError(self.label, f"not done after {duration(deadline.seconds)}")
             failure, value = self._connection.recv()
@@ -182,7 +184,7 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
                 value = contestant.peak_memory() or peak_memory()
             else:
                 value = getattr(contestant, method)(*arguments)
-            answer = (None, value)
+            answer: tuple[str | None, Any] = (None, value)
         except Exception as error:  # told to whoever asked
             failure = one_line(error) or f"{type(error).__name__}: {first_line(error)}"
             answer = (str(failure), None)
@@ -194,7 +196,9 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
 
 def _end_with_the_bench() -> None:
     """End this process when the bench is killed, in the middle of a step if need be."""
-    multiprocessing.parent_process().join()
+    bench = multiprocessing.parent_process()
+    assert bench is not None  # this process was started by `Contestant`
+    bench.join()
     os._exit(1)
 
 

@@ -23,6 +23,7 @@ from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.fastnet import whitening_kernel
 from jaxcifar.runs.dispatches import dispatches
 from jaxcifar.runs.fit import fit
+from jaxcifar.runs.saved import Result
 from jaxcifar.runs.task import Task
 from jaxcifar.training import network, predicting
 from jaxcifar.training.state import evaluate
@@ -38,8 +39,8 @@ class Ours:
         mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
         names = tuple(map(str, range(CLASSES)))
         self._dataset = Dataset("noise", "noise", names, train, test, test, mean, std)
-        named = {"dataset": self._dataset.name, "data_sha256": self._dataset.sha256}
-        self._config = dataclasses.replace(work.config, **named)
+        name, digest = self._dataset.name, self._dataset.sha256
+        self._config = dataclasses.replace(work.config, dataset=name, data_sha256=digest)
         self._setup = Setup.create(self._config, self._dataset, work.at_once)
         program, together = self._setup.program, self._setup.together
         self._hp = self._setup.place(self._setup.hyperparameters(self._config))
@@ -67,7 +68,7 @@ class Ours:
     @property
     def train_program(self) -> str:
         """Text of the compiled training program."""
-        return self._train_steps.as_text()
+        return self._train_steps.as_text() or ""
 
     def evaluate(self, batches: int) -> Timing:
         """Time predicting all test images: for `batches` of them another program is compiled."""
@@ -98,7 +99,7 @@ class Ours:
             seconds.append(time.perf_counter() - began)
         return 2 * size**3 / float(np.median(seconds))
 
-    def whole_run(self, folder: Path) -> dict[str, Any]:
+    def whole_run(self, folder: Path) -> Result:
         """Do a run of two epochs, with all that it writes, and return its result."""
         return fit(Task(self._config, folder), lambda: self._dataset, Console(quiet=True))
 

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import AbstractContextManager
+from typing import cast
 
 import torch
 from torch.nn import functional as F
@@ -28,11 +29,14 @@ class TorchPeer:
         )
         self._labels = self._labels.long()
         network = NETWORKS[work.arch](work.config.dropout)
-        network = network.to(self._device, memory_format=self._format)
+        # PyTorch's types lack `memory_format`.
+        network.to(self._device).to(memory_format=self._format)  # type: ignore[call-overload]
         self._optimizer = torch.optim.SGD(
             network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
         )
-        self._network = torch.compile(network) if form == "compiled" else network
+        self._network: torch.nn.Module = network
+        if form == "compiled":
+            self._network = cast(torch.nn.Module, torch.compile(network))
 
     def train(self, steps: int) -> Timing:
         """Time `steps` training steps."""

@@ -76,7 +76,7 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
     for number, name in enumerate(names, start=1):
         say(f"({number}) {name}")
     if len(titles := {run.config.network_title for run in runs}) == 1:
-        data = dict.fromkeys(run.data.title for run in runs if run.result)
+        data = dict.fromkeys(run.result["dataset"] for run in runs if run.result)
         say(f"{titles.pop()}{' on ' * bool(data)}{' and '.join(data)}")
     rows = {**_differences(runs), "": [""] * len(runs), **_reached(runs)}
     if len(devices := {*rows["device"]} - {"-"}) == 1:  # the widest name of all

@@ -25,6 +25,7 @@ from jaxcifar.machine.terminal import counted, teller
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
+    from jaxcifar.data import Dataset
     from jaxcifar.evaluation.image_sets import ImageSet
     from jaxcifar.evaluation.measure import AllFound
     from jaxcifar.runs.evaluation_file import Evaluation, Look
@@ -148,9 +149,14 @@ def images_of(
         if {*OF_TEST, "val"} & {*options.on}:
             raise type(error)(f"{run}: {error}") from error
         say(f"{run}: no temperature is fitted, for its validation images can't be had: {error}")
+
+    def dataset_of_run() -> "Dataset":
+        assert dataset is not None  # else a set that needs it has raised above
+        return dataset
+
     sets = []
     for name in dict.fromkeys(options.on):
-        found = image_set(name, lambda: dataset, classes, options.data_dir, say)
+        found = image_set(name, dataset_of_run, classes, options.data_dir, say)
         sets.append(found.some(options.images))
     if len({found.name for found in sets}) < len(sets):
         raise UsageError("--on: two sets would go by one name; evaluate on one after the other")

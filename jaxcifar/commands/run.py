@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -26,6 +26,9 @@ from jaxcifar.config.registry import KINDS
 from jaxcifar.machine.event_file import require_tensorboard
 from jaxcifar.machine.paths import require_images
 from jaxcifar.machine.terminal import status_line, teller
+
+if TYPE_CHECKING:
+    from jaxcifar.runs.saved import Result
 
 EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN by the best settings we know: 91% of CIFAR-10"),
@@ -163,7 +166,7 @@ def not_cifar10(title: str) -> Panel:
     )
 
 
-def show(say: Callable[[str], None], result: dict[str, Any], path: Path) -> None:
+def show(say: Callable[[str], None], result: "Result", path: Path) -> None:
     """Print a result."""
     import numpy as np
 

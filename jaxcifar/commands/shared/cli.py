@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.parser import program
+from jaxcifar.commands.shared.parser import OptionHolder, program
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.failures import one_line
@@ -27,7 +27,7 @@ from jaxcifar.machine.xla_flags import check_xla_flags
 _INTERRUPTED = "interrupted; what was saved before is kept"
 
 
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
+def add_data_dir(parser: OptionHolder) -> None:
     """Add `--data-dir`; its default is TFDS's own (`default_data_dir`)."""
     parser.add_argument(
         "--data-dir",
@@ -53,7 +53,7 @@ def data_folder(given: Path | None) -> Path:
     return given
 
 
-def add_keep(parser: argparse.ArgumentParser) -> None:
+def add_keep(parser: OptionHolder) -> None:
     """`--keep`."""
     parser.add_argument(
         "--keep",
@@ -64,7 +64,7 @@ def add_keep(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_tensorboard(parser: argparse.ArgumentParser) -> None:
+def add_tensorboard(parser: OptionHolder) -> None:
     """`--tensorboard`."""
     parser.add_argument(
         "--tensorboard",
@@ -73,7 +73,7 @@ def add_tensorboard(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_devices(parser: argparse.ArgumentParser) -> None:
+def add_devices(parser: OptionHolder) -> None:
     """`--devices`."""
     parser.add_argument(
         "--devices", type=count, metavar="N", help="devices to train on (default: all)"

@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
 
+OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # to which options are added
+
 # What people type who know other programs: the options that they may mean, the first that a command
 # has. Without dashes, in small letters.
 _ELSEWHERE = {
@@ -87,7 +89,7 @@ class Parser(argparse.ArgumentParser):
         words = []
         for action in self._actions:
             if not action.option_strings:
-                words.append(action.metavar + (" ..." if action.nargs == "+" else ""))
+                words.append(f"{action.metavar}{' ...' if action.nargs == '+' else ''}")
             elif action.required:
                 words.append(f"{action.option_strings[0]} {action.metavar}")
         return " ".join(["usage:", self.prog, *words, "[options]\n"])
@@ -155,7 +157,8 @@ class Parser(argparse.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
         """Say in words what a value must be."""
-        kind = {int: "a whole number", float: "a number"}.get(action.type)
+        kinds: dict[Any, str] = {int: "a whole number", float: "a number"}
+        kind = kinds.get(action.type)
         try:
             return super()._get_value(action, text)
         except argparse.ArgumentError:
