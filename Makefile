@@ -36,9 +36,11 @@ run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" pa
 	@echo "Next, the same on all images: make run ARGS=\"$(RECIPE)\""
 	@echo "or the reference on a GPU:    make run ARGS=\"--arch resnet18\"   (all options: ARGS=--help)"
 
-test: $(VENV)/installed-test  ## install what tests need, check the style, run the tests
+test: $(VENV)/installed-test  ## install what tests need, check style and types, run the tests
 	@echo "==> ruff"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy"
+	@$(BIN)/mypy
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(TESTS)
 
@@ -94,4 +96,4 @@ $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
 	@touch $@
 
 clean:  ## remove the environments, caches and results of faults, never data or runs
-	rm -rf .venv .venv-oldest .venv-python* *.egg-info .pytest_cache .ruff_cache .faults mutants
+	rm -rf .venv .venv-oldest .venv-python* *.egg-info .pytest_cache .ruff_cache .mypy_cache .faults mutants

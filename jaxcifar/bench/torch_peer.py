@@ -2,7 +2,7 @@
 
 import time
 from contextlib import AbstractContextManager
-from typing import cast
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -28,15 +28,13 @@ class TorchPeer:
             torch.from_numpy(array).to(self._device) for array in (*train, test.images)
         )
         self._labels = self._labels.long()
-        network = NETWORKS[work.arch](work.config.dropout)
-        # PyTorch's types lack `memory_format`.
-        network.to(self._device).to(memory_format=self._format)  # type: ignore[call-overload]
+        # Any, because PyTorch declares no `memory_format`, nor that `compile` gives a module.
+        network: Any = NETWORKS[work.arch](work.config.dropout)
+        network = network.to(self._device, memory_format=self._format)
         self._optimizer = torch.optim.SGD(
             network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
         )
-        self._network: torch.nn.Module = network
-        if form == "compiled":
-            self._network = cast(torch.nn.Module, torch.compile(network))
+        self._network: Any = torch.compile(network) if form == "compiled" else network
 
     def train(self, steps: int) -> Timing:
         """Time `steps` training steps."""

@@ -17,6 +17,7 @@ from jaxcifar.config import registry, user_code, user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import spelled
 from jaxcifar.errors import UsageError, first_line
+from jaxcifar.kernels.winograd import Dtype
 
 IMAGE_SHAPE = (32, 32, 3)
 _FLAX_FIELDS = {"parent", "name"}
@@ -26,7 +27,7 @@ _COPIES = 4  # of the parameters that training holds: themselves, gradients, mom
 def create_model(
     config: Config,
     num_classes: int,
-    dtype: jnp.dtype | type = jnp.float32,
+    dtype: Dtype = jnp.float32,
     axis_name: str | None = None,
 ) -> nn.Module:
     """The network that a config names, with the arguments that it takes.

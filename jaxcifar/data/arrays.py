@@ -157,7 +157,7 @@ def _check_labels(labels: Mapping[str, np.ndarray], names: Sequence[str]) -> Non
             f"{len(names)} classes: remove those test images, or add some to train on"
         )
     if not counts.all():
-        label = int(counts.argmin())
+        label = int(np.argmin(counts))
         raise UsageError(
             f"y_train: class {names[label]!r} (label {label}) has no training images; number the "
             "classes from 0 without gaps, each with images to train on"

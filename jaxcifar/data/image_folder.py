@@ -205,7 +205,7 @@ def _check_counts(
     counts = np.bincount([file.label for file in splits["train"]], minlength=len(names))
     if not counts.all():
         raise RunError(
-            f"{path}: class {names[int(counts.argmin())]!r} has no training images; add some, or "
+            f"{path}: class {names[int(np.argmin(counts))]!r} has no training images; add some, or "
             "remove its folder"
         )
     if not splits.get("test", True):

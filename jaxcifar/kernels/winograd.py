@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 
 _TILES = (4, 3, 2)  # m, to choose from: outputs of a tile along either axis
 # Finite points of evaluation, by their number n - 1 = m + r - 2; one more is at infinity.
@@ -32,7 +33,7 @@ _POINTS = {
 }
 _CHUNK_BYTES = 5 * 2**18  # of transformed images at a time: what a core's own cache holds
 
-Dtype = jnp.dtype | type
+Dtype = DTypeLike
 Extents = tuple[int, ...]  # height and width, as a slice of a shape
 
 _einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)

@@ -194,6 +194,6 @@ def single_changes(
     return pairs
 
 
-def epochs_to_share(curve: Sequence[float], share: float) -> int:
+def epochs_to_share(curve: Sequence[float] | np.ndarray, share: float) -> int:
     """The first epoch (from 1) whose accuracy reaches `share` of the last one's."""
     return next(i for i, value in enumerate(curve, 1) if value >= share * curve[-1])

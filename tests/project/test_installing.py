@@ -116,6 +116,7 @@ def test_a_wheel_and_a_source_archive_have_the_package_and_nothing_else(clone, t
     with zipfile.ZipFile(wheel) as file:
         inside = {name for name in file.namelist() if ".dist-info/" not in name}
     assert inside == {_place_in_wheel(name) for name in files_in(clone)} - {None}
+    assert "jaxcifar/py.typed" in inside  # type checkers read our types
     with tarfile.open(archive) as file:
         names = {name.partition("/")[2] for name in file.getnames()}
     assert names - {".gitignore", "PKG-INFO"} == files_in(clone) | {

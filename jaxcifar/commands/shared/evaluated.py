@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -164,7 +165,8 @@ def _corruptions(run: str, found: Corrupted) -> Table:
     strengths = [str(level) for level in range(1, LEVELS + 1)]
     title = f"Accuracy on corrupted test images, by strength: {run}"
     table = _table(title, ("corruption",), ("none", *strengths, "mean"))
-    rows = {**found["accuracy"], "mean": np.mean(list(found["accuracy"].values()), axis=0)}
+    means = np.mean(list(found["accuracy"].values()), axis=0)
+    rows: dict[str, Any] = {**found["accuracy"], "mean": means}
     for kind, values in rows.items():
         cells = (f"{value:.2%}" for value in (found["clean"], *values, np.mean(values)))
         table.add_row(Text(printable(kind)), *cells)

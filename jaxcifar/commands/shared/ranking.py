@@ -50,7 +50,7 @@ def _table(network: "Network", alike: Sequence[str]) -> Table:
             str(len(variation.runs)),
             _percent(variation, "val"),
             _percent(variation, "test"),
-            duration(variation.values("wall_seconds").sum()),
+            duration(float(variation.values("wall_seconds").sum())),
             mark if variation is network.winner and len(network.variations) > 1 else "",
         )
     return table
@@ -64,7 +64,7 @@ def _on_all_table(records: "Records") -> Table:
     for column in ("seeds", "test", "with flips", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     for variation in records.on_all:
-        seconds = variation.values("wall_seconds").sum()
+        seconds = float(variation.values("wall_seconds").sum())
         cells = str(len(variation.runs)), accuracy(variation), with_flips(variation)
         table.add_row(Text(printable(variation.name)), *cells, duration(seconds))
     return table
