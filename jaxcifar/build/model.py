@@ -136,9 +136,9 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
 
     with _telling(config):
         made, evaluated = jax.eval_shape(partial(run, train=False), images)
-        parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
-        if 4 * _COPIES * parameters > psutil.virtual_memory().total:
-            raise UsageError(f"{said} {parameters:,} parameters are too many for this memory")
+        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
+        if 4 * _COPIES * size > psutil.virtual_memory().total:
+            raise UsageError(f"{said} {size:,} parameters are too many for this memory")
         _, trained = jax.eval_shape(partial(run, train=True), images)
     for logits in (evaluated, trained):
         if not hasattr(logits, "shape"):

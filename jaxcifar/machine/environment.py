@@ -133,7 +133,7 @@ def _cpu_name() -> str:
 
 def versions() -> dict[str, str | None]:
     """Of Python and the packages whose version can change a result; None for one not installed."""
-    return {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES}
+    return {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}}
 
 
 def program_versions() -> dict[str, str | None]:

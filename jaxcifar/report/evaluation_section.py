@@ -185,7 +185,8 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
     for name, calibration, color, style in curves:
         least = min(_FEW, max(part["images"] for part in calibration["bins"]))
         parts = [part for part in calibration["bins"] if part["images"] >= max(1, least)]
-        sure, right = ([part[key] for part in parts] for key in ("confidence", "accuracy"))
+        sure = [part["confidence"] for part in parts]
+        right = [part["accuracy"] for part in parts]
         label = f"{name}: error {calibration['ece']:.2%}"
         axes.plot(sure, right, style, color=color, label=label, markersize=4)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of its answer", ylabel="accuracy")

@@ -134,14 +134,16 @@ def _is_stored(node: ast.AST) -> TypeGuard[ast.Name]:
 def _constants(body: list[ast.stmt]) -> Iterator[tuple[str, Any]]:
     """Yield names and values of assignments such as `WIDTH = 64` and `width: int = 64`."""
     for node in body:
+        target: ast.expr
+        value: ast.expr | None
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            target = node.target
+            target, value = node.targets[0], node.value
+        elif isinstance(node, ast.AnnAssign):
+            target, value = node.target, node.value
         else:
             continue
-        if isinstance(target, ast.Name) and isinstance(node.value, ast.Constant):
-            yield target.id, node.value.value
+        if isinstance(target, ast.Name) and isinstance(value, ast.Constant):
+            yield target.id, value.value
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:

@@ -122,7 +122,7 @@ def _classes(found: Sequence[tuple[str, Figures]]) -> Table:
     title = "Accuracy by class"
     if len(names) > _CLASSES:
         mean = {
-            name: np.mean([f["class_accuracy"].get(name, np.nan) for _, f in found])
+            name: float(np.mean([f["class_accuracy"].get(name, np.nan) for _, f in found]))
             for name in names
         }
         title = f"{title}: the {_CLASSES} worst of {len(names)}"
