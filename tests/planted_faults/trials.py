@@ -85,7 +85,7 @@ def try_fault(copy, fault, cases, limit):
         return Outcome(NOTICED, f"its tests did not end within {limit:.0f} s")
     if code == pytest.ExitCode.OK:
         return Outcome(SURVIVED, remark)
-    noticed_by = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    noticed_by = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
     if code != pytest.ExitCode.TESTS_FAILED or not noticed_by:  # nothing says that a test failed
         ended = f"signal {-code}" if code < 0 else f"exit code {code}"
         return Outcome(
