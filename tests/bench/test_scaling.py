@@ -1,6 +1,10 @@
 """Reading exchanges off a program, and the model of their time against hand calculations."""
 
+import math
+import re
+
 import pytest
+from conftest import command
 
 from jaxcifar.bench.device_traffic import MACHINES, Collective, Machine, collectives, efficiency
 
@@ -40,3 +44,99 @@ def test_efficiency(machine):
     same = [efficiency(machine, 1e12, exchanged, n, "same") for n in (8, 64, 1024)]
     assert 1 > growing[0] > growing[1] > growing[2] > 0
     assert all(a > b for a, b in zip(growing, same, strict=True))
+
+
+# As the makers publish them, in the units that they use; bandwidths in bits or bytes a second, in
+# one direction or in both as the name says. Hops are our assumption, in microseconds.
+PUBLISHED = {
+    "H100, 8 a node": {"teraflops": 989, "group": 8, "torus": None, "hops": (2, 5)},
+    "TPU v5e": {"teraflops": 197, "group": 256, "torus": 2, "hops": (1, 50)},
+    "TPU v5p": {"teraflops": 459, "group": 8960, "torus": 3, "hops": (1, 50)},
+}
+GIGABYTES_IN_BOTH_DIRECTIONS = {"H100, 8 a node": 900, "TPU v5e": 400, "TPU v5p": 1200}
+GIGABITS_BETWEEN_GROUPS = {"H100, 8 a node": 400, "TPU v5e": 6400 / 256, "TPU v5p": 50}
+ASSUMED_UTILISATION = 0.4
+
+
+def efficiency_by_hand(name, flops, sizes, chips, batch):
+    """Return the share of a step that computes, by the formula of docs/scaling.md."""
+    machine = PUBLISHED[name]
+    within = GIGABYTES_IN_BOTH_DIRECTIONS[name] / 2 * 1e9
+    between = GIGABITS_BETWEEN_GROUPS[name] / 8 * 1e9
+    group = min(chips, machine["group"])
+    groups = chips / group
+    if machine["torus"]:
+        side = group ** (1 / machine["torus"])
+        hops = machine["torus"] * math.ceil((side - 1) / 2)
+    else:
+        hops = math.log2(group)
+    near, far = machine["hops"]
+    waiting = 2 * (hops * near + math.log2(groups) * far) * 1e-6
+    seconds = 0.0
+    for size in sizes:
+        seconds += waiting
+        seconds += 2 * (group - 1) / group * size / within
+        seconds += 2 * (groups - 1) / groups * (size / group) / between
+    part = flops / chips if batch == "same" else flops
+    computing = part / (ASSUMED_UTILISATION * machine["teraflops"] * 1e12)
+    return computing / (computing + seconds)
+
+
+@pytest.mark.parametrize("batch", ["same", "growing"])
+@pytest.mark.parametrize("chips", [8, 64, 1024])
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
+def test_efficiency_is_that_of_the_formula_with_the_published_figures(machine, chips, batch):
+    # Two exchanges of bytes that take about as long as they wait, and as a step computes.
+    sizes = [3 * 10**6, 10**7]
+    exchanged = [Collective("all-reduce", size) for size in sizes]
+    found = efficiency(machine, 1e11, exchanged, chips, batch)
+    # The bandwidth between v5e's pods is rounded to two digits.
+    assert found == pytest.approx(efficiency_by_hand(machine.name, 1e11, sizes, chips, batch), 0.01)
+
+
+OWN = """
+from flax import linen as nn
+
+class Convolutions(nn.Module):
+    num_classes: int = 1
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = nn.Conv(48, (3, 3), use_bias=False)(images)
+        x = nn.Conv(96, (3, 3), strides=2, use_bias=False)(x).mean((1, 2))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        return nn.Dense(self.num_classes)(x)
+"""
+
+
+def test_the_command_counts_what_a_step_sends_and_prints_the_model(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    done = command(
+        "scaling", "--arch", f"{tmp_path / 'own.py'}:Convolutions", env={"COLUMNS": "200"}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    parameters = 9 * 3 * 48 + 9 * 48 * 96 + 2 * 96 + 96 * 10 + 10
+    # Its statistics, then loss, hits and number of images travel with the gradients.
+    gradients = 4 * (parameters + 2 * 96 + 3)
+    sums = 4 * 2 * 96  # of a BatchNorm, once forward and once backward
+    assert (
+        f"3 exchanges a step: the gradients {gradients:,} bytes, "
+        f"2 others {2 * sums:,} bytes together"
+    ) in done.stdout
+    rows = re.findall(r"^│ +([\d,]+) │ +([\d,]+) │ +(.*) │$", done.stdout, re.M)
+    found = {
+        (int(chips.replace(",", "")), int(batch.replace(",", ""))): re.findall(r"(\d+)%", values)
+        for chips, batch, values in rows
+    }
+    # 128 images cannot be shared by 1,024 chips.
+    sizes = [(8, 8 * 128), (8, 128), (64, 64 * 128), (64, 128), (1024, 1024 * 128)]
+    assert list(found) == sizes
+    multiplications = 32 * 32 * 9 * 3 * 48 + 16 * 16 * 9 * 48 * 96 + 96 * 10
+    flops = 3 * 2 * multiplications * 128  # the gradient takes two more passes
+    for (chips, images), values in found.items():
+        batch = "same" if images == 128 else "growing"
+        expected = [
+            efficiency_by_hand(name, flops, [gradients, sums, sums], chips, batch)
+            for name in PUBLISHED
+        ]
+        assert [int(value) / 100 for value in values] == pytest.approx(expected, abs=0.006)

@@ -1,13 +1,15 @@
 """Exit codes and last lines of the commands, as a shell sees them: 0, 1 and 2."""
 
+import json
 import re
 
 import invented
 import numpy as np
 import pytest
-from conftest import assert_one_line_error, command, obeyed
+from conftest import ROOT, assert_one_line_error, command, obeyed
 from PIL import Image
 
+import jaxcifar
 from jaxcifar.commands.__main__ import COMMANDS
 
 
@@ -24,6 +26,82 @@ def test_the_list_of_commands_exits_0_and_another_name_2():
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == list(COMMANDS)
     assert_one_line_error(command("__main__", "studdy"), 2, "there is no command studdy")
+
+
+NET = "tests/own/net.py:Net"
+
+
+def test_summary_as_a_program_prints_the_layers_and_exits_0():
+    done = command("summary", "--arch", NET, "--classes", "7")
+    assert (done.returncode, done.stderr) == (0, "")
+    body, head = 3 * 4 + 4, 4 * 7 + 7
+    layers = re.findall(r"(\S+)-(\d) +\[-1, (\d+)\] +(\d+)$", done.stdout, re.M)
+    assert layers == [("Linear", "1", "4", str(body)), ("Linear", "2", "7", str(head))]
+    assert f"Total params: {body + head}\n" in done.stdout
+    assert_one_line_error(command("summary", "--arch", "tests/own/net.py:Nett"), 2, "Nett")
+
+
+def test_memory_as_a_program_prints_a_row_for_each_batch_size_and_exits_0():
+    done = command(
+        "memory", "--arch", NET, "--batch-size", "45000", "30000", env={"COLUMNS": "200"}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split() for line in done.stdout.splitlines()[-2:]]
+    assert [row[:3] for row in rows] == [[NET, "45,000", "float32"], [NET, "30,000", "float32"]]
+    for row, images in zip(rows, (45_000, 30_000), strict=True):
+        persistent, step, total = (megabytes(*row[k : k + 2]) for k in (3, 5, 7))
+        assert persistent >= 45_000 * (32 * 32 * 3 + 4) // 10**6
+        assert step >= images * 32 * 32 * 3 * 4 // 10**6  # the batch in float32
+        assert abs(persistent + step - total) <= 100  # each is rounded
+
+
+def megabytes(number, unit):
+    return float(number) * {"MB": 1, "GB": 1000}[unit]
+
+
+def write_photos(folder):
+    """Write two noisy images in the folder of each of two classes, and return all images."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 32, 32, 3), np.uint8)
+    for number, image in enumerate(images):
+        name = "truck" if number < 2 else "cat"
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / name / f"{number}.png")
+    return images
+
+
+def test_predict_as_a_program_names_the_likeliest_class_and_exits_0(tmp_path):
+    images = write_photos(tmp_path)
+    done = command("predict", str(tmp_path / "cat" / "3.png"), "--top", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    classifier = jaxcifar.load()
+    odds = classifier.predict(images[3:]).probabilities[0]
+    [line] = done.stdout.splitlines()
+    assert line.split()[-2] == classifier.class_names[odds.argmax()]
+    assert float(line.split()[-1].rstrip("%")) == pytest.approx(100 * odds.max(), abs=0.3)
+    gone = str(tmp_path / "gone.png")
+    assert_one_line_error(command("predict", gone), 2, f"{gone}: no such file or folder")
+
+
+def test_evaluate_as_a_program_prints_the_accuracy_and_exits_0(tmp_path):
+    images = write_photos(tmp_path / "photos")
+    (tmp_path / "data").mkdir()
+    weights = ROOT / "jaxcifar" / "trained" / "shipped" / "cnn.safetensors"
+    where = ("--on", tmp_path / "photos", "--data-dir", tmp_path / "data")
+    json_file = tmp_path / "all.json"
+    words = ("evaluate", weights, *where, "--json", json_file)
+    # The network's validation images must not be downloaded; only the temperature needs them.
+    offline = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    done = command(*map(str, words), env={"COLUMNS": "300", **offline})
+    assert (done.returncode, done.stderr) == (0, "")
+    classifier = jaxcifar.load()
+    labels = [classifier.class_names.index(name) for name in ("truck", "truck", "cat", "cat")]
+    odds = classifier.predict(images).probabilities
+    expected = np.mean(odds.argmax(-1) == labels)
+    assert expected not in (0, 0.5, 1)  # nor could it be taken for the share of mistakes
+    assert re.search(r"cnn\.safetensors +photos +4 +([\d.]+%)", done.stdout)[1] == f"{expected:.2%}"
+    [run] = json.loads(json_file.read_text())["runs"]
+    assert run["sets"]["own:photos"]["accuracy"] == expected
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,24 @@ def test_full_standard_output_is_named(unbuffered):
     assert line.startswith("error: standard output can't be written (No space left on device)")
 
 
+@pytest.mark.parametrize("module", ["experiments", "program"])  # by rich, and by `print`
+def test_a_reader_that_has_had_enough_ends_a_command_with_exit_code_1_and_no_word(module, tmp_path):
+    code = "from jaxcifar.commands.shared.cli import run_command\n\n"
+    (tmp_path / "program.py").write_text(f"{code}run_command(lambda: print('a line'))\n")
+    reading, writing = os.pipe()
+    os.close(reading)  # as of `head`, once it has shown its lines
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=120,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are UTF-8 always")
 def test_in_a_locale_without_utf8_names_are_read_as_they_are():
     env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

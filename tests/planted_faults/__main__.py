@@ -1,8 +1,8 @@
 """Plant faults in copies of the checkout and see which of them no test notices: `make faults`.
 
 `make faults ARGS="--only NAME"` tries one, `ARGS=--list` shows all. Results are kept: a fault is
-tried again only after it, its file or the files of its tests have changed. So a run that was
-stopped or killed goes on where it was.
+tried again only after it, its file, the files of its tests or their helpers have changed. So a run
+that was stopped or killed goes on where it was.
 """
 
 import argparse
@@ -175,7 +175,7 @@ def _options(argv):
 
 
 def main(argv):
-    """Run the command, and return its exit code: 1 if a fault survived."""
+    """Run the command, and return its exit code: 1 unless all chosen faults were noticed."""
     options = _options(argv)
     root = options.root.resolve()
     ledger = Ledger(root / ".faults" / "results.jsonl")
@@ -230,7 +230,14 @@ def _show(root, faults, chosen, ledger, options):
         elif row and row["verdict"] != NOTICED:
             print(f"{_line(fault, row)}\n    {fault.file}: {fault.effect}")
     print(f"{len(chosen)} faults: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
-    return 1 if counts[SURVIVED] else 0
+    without_result = len(chosen) - sum(counts.values())
+    if without_result and not options.list:
+        print(
+            f"{without_result} without a result: files changed while they were tried; "
+            "run the same command again"
+        )
+        return 1
+    return 1 if counts[SURVIVED] or counts[INVALID] else 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import hashlib
 import tomllib
 from pathlib import Path
 
+from planted_faults.helpers import files_with_helpers
+
 FIELDS = ("name", "file", "text", "replacement", "effect", "tests")
 
 
@@ -41,13 +43,16 @@ class Fault:
         return tuple(dict.fromkeys(test.partition("::")[0] for test in self.tests))
 
     def key(self, root):
-        """Return a checksum over the fault, its source file and its test files.
+        """Return a checksum over the fault, its source file, its test files and their helpers.
 
         A change in any of them changes the key.
         """
         digest = hashlib.sha256(repr(dataclasses.astuple(self)).encode())
-        for file in (self.file, *self.test_files):
-            digest.update(_content(root / file))
+        files = {root / self.file}
+        for test_file in self.test_files:
+            files.update(files_with_helpers(root, test_file))
+        for file in sorted(files):
+            digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + _content(file))
         return digest.hexdigest()
 
     def problems(self, root):

@@ -85,15 +85,13 @@ def try_fault(copy, fault, cases, limit):
         return Outcome(NOTICED, f"its tests did not end within {limit:.0f} s")
     if code == pytest.ExitCode.OK:
         return Outcome(SURVIVED, remark)
-    if "during collection" in output or code in (
-        pytest.ExitCode.USAGE_ERROR,
-        pytest.ExitCode.NO_TESTS_COLLECTED,
-    ):
-        return Outcome(INVALID, f"with the fault, pytest cannot collect: {_last_line(output)}")
-    if code < 0:
-        return Outcome(NOTICED, f"its tests were ended by signal {-code}")
-    noticed_by = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-    return Outcome(NOTICED, remark, *noticed_by[:1])
+    noticed_by = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
+    if code != pytest.ExitCode.TESTS_FAILED or not noticed_by:  # nothing says that a test failed
+        ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return Outcome(
+            INVALID, f"with the fault, pytest itself ended by {ended}: {_last_line(output)}"
+        )
+    return Outcome(NOTICED, remark, noticed_by[0])
 
 
 def _import_error(copy, fault):

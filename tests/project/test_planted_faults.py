@@ -11,6 +11,7 @@ import time
 import pytest
 from conftest import ROOT
 from planted_faults.catalog import read_catalog
+from planted_faults.helpers import files_with_helpers
 
 LISTS = ROOT / "tests" / "planted_faults"
 FAULTS = read_catalog(LISTS)
@@ -54,6 +55,13 @@ SLIPS = {
     "name-error": ("def largest", "not_there\n\n\ndef largest", "test_sums"),
     "no-such-text": ("a * b", "a / b", "test_sums"),
     "fails-anyway": ("return a + b", "return b", "test_that_fails"),
+}
+# Each ends pytest itself, so that no test can be seen to fail.
+ENDINGS = {
+    "ended-by-a-signal": "    import os, signal\n    os.kill(os.getpid(), signal.SIGTERM)\n",
+    "leaves-with-1": "    import os\n    os._exit(1)\n",
+    "leaves-with-3": "    import os\n    os._exit(3)\n",
+    "is-interrupted": "    raise KeyboardInterrupt\n",
 }
 ENDLESS = ("    return a + b\n", "    while True:\n        pass\n", "test_sums")
 
@@ -135,6 +143,60 @@ def test_output_separates_survivors_from_invalid_faults(toy):
     code, output = script(toy, "--only", "smallest")
     assert code == 0
     assert "1 faults: 1 noticed, 0 survived, 0 invalid" in output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_fault_that_ends_pytest_itself_is_invalid_and_the_exit_code_is_1(toy):
+    write_list(
+        toy, {name: ("    return a + b\n", end, "test_sums") for name, end in ENDINGS.items()}
+    )
+    code, output = script(toy)
+    assert code == 1
+    assert "4 faults: 0 noticed, 0 survived, 4 invalid" in output
+    remarks = {row["name"]: row["remark"] for row in rows_of(toy)}
+    assert "pytest itself ended by signal 15" in remarks["ended-by-a-signal"]
+    assert "pytest itself ended by exit code 1" in remarks["leaves-with-1"]
+    assert "pytest itself ended by exit code 3" in remarks["leaves-with-3"]
+    assert "pytest itself ended by exit code 2" in remarks["is-interrupted"]
+
+
+def test_a_fault_that_could_not_be_tried_is_not_passed_over_among_noticed_ones(toy):
+    write_list(toy, {name: SLIPS[name] for name in ("subtracts", "no-such-text")})
+    code, output = script(toy)
+    assert "2 faults: 1 noticed, 0 survived, 1 invalid" in output
+    assert code == 1
+
+
+def test_a_fault_is_tried_again_after_a_helper_of_its_tests_has_changed(toy):
+    tests = toy / "tests"
+    (tests / "inner").mkdir()
+    files = {
+        "conftest.py": "import of_conftest\n",
+        "of_conftest.py": "",
+        "helper.py": "from inner.deep import value\n",
+        "inner/__init__.py": "",
+        "inner/deep.py": "from .near import value\n",
+        "inner/near.py": "value = 1\n",
+        "test_toy.py": "def test_sums():\n    import helper\n    import toy\n",
+        "other.py": "",
+    }
+    for name, text in files.items():
+        (tests / name).write_text(text)
+    write_list(toy, {"subtracts": SLIPS["subtracts"]})
+    [fault] = read_catalog(tests / "planted_faults")
+    key = fault.key(toy)
+    for name, text in files.items():
+        (tests / name).write_text(f"{text}# changed\n")
+        assert (fault.key(toy) == key) == (name == "other.py"), name
+        (tests / name).write_text(text)
+    assert fault.key(toy) == key
+
+
+def test_the_helpers_of_these_tests_are_found():
+    files = files_with_helpers(ROOT, "tests/bench/test_bench.py")
+    names = {file.relative_to(ROOT / "tests").as_posix() for file in files}
+    assert {"bench/test_bench.py", "conftest.py", "small.py", "hostile/worker.py"} <= names
+    assert "invented.py" not in names
 
 
 def test_the_script_goes_on_where_it_was_killed(toy):
