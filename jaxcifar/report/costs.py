@@ -13,11 +13,15 @@ _LONGEST = 5000  # command
 
 
 def _petaflop(variation: Variation) -> float | None:
-    """Arithmetic of training: two operations a multiply-accumulate, three passes."""
-    result = variation.runs[0].result
+    """Arithmetic of training: two operations a multiply-accumulate, three passes.
+
+    An epoch trains on whole batches only.
+    """
+    result, config = variation.runs[0].result, variation.config
     if result.get("flops") is None:
         return None
-    images = result["examples"]["train"] * variation.config.epochs
+    steps_per_epoch = result["examples"]["train"] // config.batch_size
+    images = steps_per_epoch * config.batch_size * config.epochs
     return 6 * result["flops"] * images * len(variation.runs) / 1e15
 
 

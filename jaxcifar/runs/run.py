@@ -105,7 +105,8 @@ class Run:
             self._history, self.epoch_seconds = notes.history, notes.epoch_seconds
             self._saving.resumed(self.step, self._history)
             self._seconds_before = notes.wall_seconds
-            self._say(f"resuming after step {self.step} (epoch {self.epoch}).")
+            epoch_of_step = math.ceil(self.step / program.steps_per_epoch)
+            self._say(f"resuming after step {self.step} (epoch {epoch_of_step}).")
         self._first_step = self.step
         with self._folder.writing():
             self._folder.write_history(self._history)
