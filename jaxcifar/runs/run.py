@@ -61,8 +61,7 @@ class Run:
         task = self.task
         self._folder = self._exit.enter_context(folder_of(task))
         self._began, self._seconds_before = time.monotonic(), 0.0  # of this call, of earlier ones
-        # Asked for at the start: the files may have moved on by the end of a long run.
-        self._git_commit = environment.git_commit()
+        self._git_commit = environment.git_commit()  # the files may move on during a long run
         self.result = self._folder.finished_result()
         if self.result:
             with self._folder.writing():
