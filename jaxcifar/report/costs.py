@@ -13,12 +13,17 @@ _LONGEST = 5000  # command
 
 
 def _petaflop(variation: Variation) -> float | None:
-    """Arithmetic of training: two operations a multiply-accumulate, three passes."""
+    """Arithmetic of training: two operations a multiply-accumulate, three passes.
+
+    An epoch trains on whole batches only.
+    """
     result = variation.runs[0].result
     flops = result.get("flops")
     if flops is None:
         return None
-    images = result["examples"]["train"] * variation.config.epochs
+    config = variation.config
+    steps_per_epoch = result["examples"]["train"] // config.batch_size
+    images = steps_per_epoch * config.batch_size * config.epochs
     return 6 * flops * images * len(variation.runs) / 1e15
 
 

@@ -55,6 +55,7 @@ def evaluation_context(run: FinishedRun, title: str, draw: Draw) -> dict[str, An
         "looks": len(looks),
         "sets": [_line(figures) for figures in sets.values()],
         "calibration": _calibration_sentence(calibrated, found) if calibrated else "",
+        "calibration_error": percent(calibrated["plain"]["ece"]) if calibrated else "",
         "shifts": _shift_sentences(sets),
         "corruptions": _corruption_lines(corruptions) if corruptions else [],
         "slips": _slip_lines(found["slips"]) if "slips" in found else [],

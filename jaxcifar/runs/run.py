@@ -59,8 +59,7 @@ class Run:
             return
         self._held_folder = self._exit.enter_context(folder_of(self.task))
         self._began, self._seconds_before = time.monotonic(), 0.0  # of this call, of earlier ones
-        # Asked for at the start: the files may have moved on by the end of a long run.
-        self._git_commit = environment.git_commit()
+        self._git_commit = environment.git_commit()  # the files may move on during a long run
         self.result = self._folder.finished_result()
         if self.result:
             with self._folder.writing():
@@ -108,7 +107,8 @@ class Run:
             self._history, self.epoch_seconds = notes.history, notes.epoch_seconds
             self._saving.resumed(self.step, self._history)
             self._seconds_before = notes.wall_seconds
-            self._say(f"resuming after step {self.step} (epoch {self.epoch}).")
+            epoch_of_step = math.ceil(self.step / program.steps_per_epoch)
+            self._say(f"resuming after step {self.step} (epoch {epoch_of_step}).")
         self._first_step = self.step
         with self._folder.writing():
             self._folder.write_history(self._history)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,12 @@ from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.evaluation import image_sets
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature
 from jaxcifar.evaluation.image_sets import ImageSet, image_set, trained_on
-from jaxcifar.evaluation.measure import evaluate, evaluate_corrupted, evaluate_sets
+from jaxcifar.evaluation.measure import (
+    evaluate,
+    evaluate_corrupted,
+    evaluate_sets,
+    evaluate_slips,
+)
 from jaxcifar.evaluation.mistakes import augmented, in_training, slips
 from jaxcifar.machine.files import locked
 from jaxcifar.report import write_report
@@ -477,11 +483,16 @@ def test_short_names_tell_runs_apart():
     assert list(short_names([Path("x"), Path("x"), Path("b/x")]).values()) == ["x", "b/x"]
 
 
-def test_slips_against_the_same_done_by_hand(finished, easy_dataset, at_hand, tmp_path, capsys):
-    run = shutil.copytree(finished / "seed0", tmp_path / "run")
-    classifier = load(run)
-    images = easy_dataset.test.images[:40]
+MEAN, STD = np.array([0.3, 0.5, 0.6]), np.array([0.2, 0.25, 0.35])  # each channel has its own
+
+
+def test_slips_against_the_same_done_by_hand(finished, easy_dataset):
+    classifier = load(finished / "seed0").seeing(MEAN, STD)
+    images = easy_dataset.test.images.copy()
+    images[..., 1] //= 2  # colours, or red and blue could not be told apart
+    images[..., 2] //= 3
     mean, std, unit = classifier.mean, classifier.std, images / 255
+    np.testing.assert_allclose((mean, std), (MEAN, STD), rtol=1e-6)
     model = create_model(classifier.config, len(classifier.class_names))
     by_hand = {
         "not normalised": unit,
@@ -491,6 +502,8 @@ def test_slips_against_the_same_done_by_hand(finished, easy_dataset, at_hand, tm
         "shifted and flipped": (augmented(images) / 255 - mean) / std,
     }
     found = slips(classifier)
+    in_training_mode = {"training mode, 1 at once", "training mode, 512 at once"}
+    assert set(found) == {*by_hand, *in_training_mode}
     for name, pixels in by_hand.items():
 
         def logits(pixels):
@@ -499,14 +512,121 @@ def test_slips_against_the_same_done_by_hand(finished, easy_dataset, at_hand, tm
         pixels = np.float32(pixels)
         error = 2 * error_by_condition(logits, pixels, 16 * 16 * 4)  # of the first dense layer
         assert_near(found[name](images), logits(pixels), error)
-    assert (augmented(images) != images).any()
-    evaluate_command.main([str(run), "--on", "slips", "--images", "40"])
-    said = read_evaluation(RunFolder(run))["slips"]["accuracy"]
-    assert set(said) == set(found)
-    assert f"{said['pixels 0 to 255']:.2%}" in capsys.readouterr().out
+
+
+def test_a_network_trained_without_normalisation_slips_by_normalising():
+    """By the mean and deviation in its result."""
+    seen = []
+
+    def seeing(mean, std):
+        seen.append((mean.tolist(), std.tolist()))
+        return SimpleNamespace(logits=None)
+
+    said = {"channel_mean": MEAN.tolist(), "channel_std": STD.tolist()}
+    plain = {"mean": np.zeros(3), "std": np.ones(3), "seeing": seeing, "logits": None}
+    found = slips(SimpleNamespace(**plain, result=said))
+    assert "not normalised" not in found
+    names = ["normalised all the same", "normalised by 0.5", "pixels 0 to 255"]
+    assert list(found)[:3] == names
+    assert seen[0] == (MEAN.tolist(), STD.tolist())
+    assert "normalised all the same" not in slips(SimpleNamespace(**plain, result={}))
+
+
+def test_images_are_shifted_by_up_to_four_pixels_and_half_of_them_flipped():
+    """Each is found among the 162 ways to shift it into black and to flip it."""
+    images = some_images(40).images
+    ways = []
+    for image, changed in zip(images, augmented(images), strict=True):
+        padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+        [way] = [
+            (down, right, flipped)
+            for down in range(9)
+            for right in range(9)
+            for flipped in (False, True)
+            if np.array_equal(
+                padded[down : down + 32, right : right + 32][:, :: -1 if flipped else 1], changed
+            )
+        ]
+        ways.append(way)
+    down, right, flipped = (set(part) for part in zip(*ways, strict=True))
+    assert len(down) > 5 and len(right) > 5
+    assert flipped == {False, True}
+    np.testing.assert_array_equal(augmented(images), augmented(images))
+
+
+def test_slips_in_training_mode_take_one_image_or_512_at_once():
+    """By a network that answers with the number of images in its batch."""
+    classifier = SimpleNamespace(
+        mean=MEAN,
+        std=STD,
+        result={},
+        logits=None,
+        seeing=lambda mean, std: SimpleNamespace(logits=None),
+        training_logits=lambda images, key: np.full((len(images), 2), len(images)),
+    )
+    found, images = slips(classifier), np.zeros((600, 1, 1, 3), np.uint8)
+    for count in (1, 512):
+        answers = found[f"training mode, {count} at once"](images)
+        np.testing.assert_array_equal(answers, np.full((600, 2), count))
+
+
+def test_the_accuracy_of_a_slip_is_the_share_of_right_answers():
+    """Answers that are no numbers are wrong ones, also those that name the first class."""
+    images, labels = some_images(50)
+    lost = np.full((50, 10), np.nan)
+    wrongly = {"mirrored": lambda images: linear(images[:, :, ::-1]), "lost": lambda images: lost}
+    told = []
+    found = evaluate_slips(linear, wrongly, Examples(images, labels), DATE, told.append)
+    right = {
+        "clean": np.mean(linear(images).argmax(1) == labels),
+        "mirrored": np.mean(linear(images[:, :, ::-1]).argmax(1) == labels),
+    }
+    assert right["clean"] != right["mirrored"]
+    assert found == {
+        "date": DATE,
+        "images": 50,
+        "clean": pytest.approx(right["clean"]),
+        "accuracy": {"mirrored": pytest.approx(right["mirrored"]), "lost": 0.0},
+    }
+    assert told == ["mirrored", "lost"]
+
+
+def test_evaluating_slips_keeps_and_reports_their_accuracy(
+    finished, easy_dataset, at_hand, tmp_path, capsys
+):
+    run = shutil.copytree(finished / "seed0", tmp_path / "run")
+    evaluate_command.main([str(run), "--on", "slips"])
+    said = read_evaluation(RunFolder(run))["slips"]
+    classifier = load(run)
+    images, labels = easy_dataset.test
+    clean = np.mean(classifier.logits(images).argmax(1) == labels)
+    unscaled = slips(classifier)["pixels 0 to 255"](images)
+    assert said["clean"] == pytest.approx(clean)
+    expected = np.mean(unscaled.argmax(1) == labels)
+    assert said["accuracy"]["pixels 0 to 255"] == pytest.approx(expected)
+    assert said["images"] == 40
+    screen = capsys.readouterr().out
+    for name, value in (("none", clean), ("pixels 0 to 255", expected)):
+        assert re.search(rf"^ *{name} +{value:.2%} *$", screen, re.M)
     assert read_looks(RunFolder(run))[-1]["purpose"] == "evaluate --on slips"
     text = write_report(run).with_name("REPORT.md").read_text()
-    assert f"| pixels 0 to 255 | {said['pixels 0 to 255']:.2%} |" in text
+    assert f"| none | {clean:.2%} |\n" in text
+    assert f"| pixels 0 to 255 | {expected:.2%} |" in text
+
+
+def test_evaluating_exits_0_and_shows_the_accuracy(finished, tmp_path):
+    """As a shell sees it, on photos; the training images are not at hand."""
+    write_images(tmp_path / "photos", {"c": 3, "i": 5})
+    run = finished / "seed1"
+    where = ("--on", tmp_path / "photos", "--data-dir", tmp_path)
+    done = obeyed("evaluate", *map(str, (run, *where)), env={"COLUMNS": "160"})
+    assert (done.returncode, done.stderr) == (0, "")
+    images, labels = image_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print).examples
+    accuracy = np.mean(load(run).logits(images).argmax(1) == labels)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    name = f"{finished.name}/seed1"
+    assert [*(name, "photos", "8"), f"{accuracy:.2%}"] in [line[:4] for line in lines]
+    assert read_evaluation(RunFolder(run))["sets"]["own:photos"]["accuracy"] == accuracy
 
 
 def test_training_mode_takes_the_batchs_statistics():

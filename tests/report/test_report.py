@@ -131,6 +131,20 @@ def report(folder, pictures=False):
     return (folder / "REPORT.md").read_text()
 
 
+def figures_of(folder):
+    """Write the report; return its figures by the first line of their titles, in lists."""
+    drawn = {}
+
+    def keep(figure, file, **options):
+        first_line = figure.get_suptitle().splitlines()[0]
+        drawn.setdefault(first_line, []).append(figure)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", keep)
+        write_report(folder)
+    return drawn
+
+
 @pytest.fixture(scope="module")
 def three_seeds(tmp_path_factory):
     folder = write_study(tmp_path_factory.mktemp("study"), THREE_SEEDS)

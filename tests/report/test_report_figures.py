@@ -11,9 +11,9 @@ import invented
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, obeyed
-from invented import CLASSES, COUNTS, IMAGES, RUNS
+from invented import CLASSES, COUNTS, IMAGES, RUNS, images_of
 from matplotlib.figure import Figure
-from report.test_report import report
+from report.test_report import figures_of, report
 from rich.console import Console
 from scipy import stats
 
@@ -38,8 +38,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def text(folder):
-    return report(folder)
+def figures(folder):
+    """The report's figures, as `figures_of` returns them."""
+    return figures_of(folder)
+
+
+@pytest.fixture(scope="module")
+def text(folder, figures):
+    return (folder / "REPORT.md").read_text()
 
 
 def chosen(row):
@@ -58,10 +64,11 @@ def spread(values):
     return f"{100 * mean(values):.2f} ± {100 * stdev(values):.2f}%"
 
 
-def compared(first, second, images):
+def compared(first, second, *images):
     """Return (difference, 95% interval, p-value, "seeds" or "images").
 
-    The difference is the second sample's mean minus the first's.
+    The difference is the second sample's mean minus the first's. `images` are the numbers of
+    images of the two samples, or one number for both.
     """
     value = mean(second) - mean(first)
     if min(len(first), len(second)) > 1:
@@ -69,7 +76,9 @@ def compared(first, second, images):
         (low, high), p = test.confidence_interval(0.95), test.pvalue
         by = "seeds"
     else:
-        error = math.sqrt(sum(mean(x) * (1 - mean(x)) / images for x in (first, second)))
+        counts = images if len(images) == 2 else 2 * images
+        samples = zip((first, second), counts, strict=True)
+        error = math.sqrt(sum(mean(x) * (1 - mean(x)) / count for x, count in samples))
         low, high = value - 1.959964 * error, value + 1.959964 * error
         p, by = 2 * stats.norm.sf(abs(value) / error), "images"
     p = f"{math.floor(1000 * p) / 1000:.3f}" if p >= 0.001 else "< 0.001"
@@ -142,7 +151,8 @@ def test_the_table_of_candidates_is_by_the_mean_on_validation(text):
         assert line["validation"] == spread(chosen(row))
         epochs = ", ".join(str(run.chosen) for run in RUNS[row].values())
         assert line["chosen epoch"] == f"{epochs} of {7 if row == 'longer' else 5}"
-        margin, interval, p, _ = compared(chosen(row), chosen("winner"), IMAGES["val"])
+        counts = images_of(row)["val"], IMAGES["val"]
+        margin, interval, p, _ = compared(chosen(row), chosen("winner"), *counts)
         if row == "winner":
             expected = ["–"] * 4
         else:
@@ -165,7 +175,10 @@ def test_the_sentence_of_the_choice(text):
         f"“middle” (95% interval {interval}, p = {p}, by seeds). It can't be told apart from "
         "“middle” and “tester”: none of these has won."
     ) in text
-    assert f": {spread(of_test('winner'))} test accuracy with “winner” " in text
+    assert (
+        f": {spread(of_test('winner'))} test accuracy with “winner” (normalisation yes, "
+        "augmentation yes, learning rate 0.02), 3 seeds, 5 epochs. **winner**"
+    ) in text
 
 
 def test_the_chosen_model_is_the_winners_best_seed_at_its_best_epoch(text):
@@ -300,7 +313,9 @@ def test_times_and_costs(text):
         rates = [np.dot(run.seconds, run.rate) / sum(run.seconds) for run in runs]
         device = sum(run.wall / run.at_once for run in runs)
         compiling = max((run.compiling or 0 for run in runs), default=0)
-        multiplications = sum(invented.FLOPS * IMAGES["train"] * len(run.val) for run in runs)
+        whole_batches = images_of(line["row"])["train"] // 100 * 100
+        flops = invented.FLOPS[line["row"]]
+        multiplications = sum(flops * whole_batches * len(run.val) for run in runs)
         petaflop = 2 * 3 * multiplications / 1e15
         total_seconds += device
         total_petaflop += petaflop
@@ -321,9 +336,10 @@ def test_times_and_costs(text):
 
 def test_what_the_runs_were_made_with_and_how_to_repeat_them(text):
     facts = dict(list(line.values()) for line in table(text, "what"))
-    assert facts["images to train, validate, test"] == "4,000 / 500 / 1,000"
+    assert facts["images to train, validate, test"] == "4,090 / 500 / 1,000, 8,190 / 400 / 1,000"
     assert facts["seeds"] == "0, 1, 2, 3, 4, 5, 8"
     assert sorted(facts["runs at once"].split(", ")) == ["1", "2", "3", "4"]
+    assert sorted(facts["computed in"].split(", ")) == ["bfloat16", "float32"]
     assert facts["commit"] == "c0ffee, decade"
     assert (facts["jax"], facts["flax"]) == ("0.0", "not installed")
     assert "--study study.json --seeds 0 1 2 3 4 5 8 --out" in text

@@ -252,3 +252,21 @@ def test_a_slip_may_explain_some_figures_and_not_others():
     said = mismatch_verdict(lines)
     assert said.startswith("That explains 1 of 2: “a” falls from 80.00% to 20.00%")
     assert "does not explain the other: “b” falls" in said
+
+
+@pytest.mark.parametrize(
+    ("mismatched", "verdict"),
+    [
+        ([0.30, 0.05], "our networks fall even lower ("),
+        ([0.30, 0.64], "our networks fall too, but some less and some more ("),
+        ([0.70, 0.64], "our networks fall too, but not as low ("),
+    ],
+)
+def test_a_slip_may_explain_figures_in_part(mismatched, verdict):
+    """The reference has 60% and 50% where ours have 80%; a share of 1.5 would still explain it."""
+    lines = [
+        {"name": name, "reference": reference, "test": 0.8, "mismatched": value}
+        for name, reference, value in zip("ab", (0.6, 0.5), mismatched, strict=True)
+    ]
+    said = mismatch_verdict(lines)
+    assert said.startswith(f"That explains them in part: on such images {verdict}“a” falls from")

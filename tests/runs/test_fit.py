@@ -1,6 +1,7 @@
 """Runs from start to end, stopped in every way, and what they leave behind."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -47,10 +48,11 @@ METRICS = (
 TIMES = ("seconds", "images_per_second")
 
 
-def train(path, dataset, config=CONFIG, overwrite=False, keep_best=False, **options):
+def train(path, dataset, config=CONFIG, overwrite=False, keep_best=False, screen=None, **options):
     with Path(os.devnull).open("w") as nowhere:
         task = Task(config, path, overwrite=overwrite, keep_best=keep_best)
-        return fit(task, lambda: dataset, Console(file=nowhere), **options)
+        console = Console(file=screen or nowhere, width=200)
+        return fit(task, lambda: dataset, console, **options)
 
 
 def rows(path):
@@ -123,13 +125,16 @@ def test_the_same_config_gives_the_same_run(finished, tmp_path, easy_dataset):
     assert_same_run(finished[0], tmp_path / "again", easy_dataset)
 
 
-@pytest.mark.parametrize("step", [1, 2, 4, 11])
-def test_interrupted_at_a_step_and_resumed(finished, tmp_path, easy_dataset, step):
+@pytest.mark.parametrize(("step", "epoch"), [(1, 1), (2, 1), (4, 1), (11, 3)])
+def test_interrupted_at_a_step_and_resumed(finished, tmp_path, easy_dataset, step, epoch):
+    """Of four steps an epoch; a line names the step and the epoch that the step is in."""
     with pytest.raises(Interrupted, match="everything is saved"):
         train(tmp_path, easy_dataset, stopper=stopped_after(step))
     assert int(final_state(tmp_path, easy_dataset).step) == step
     assert not (tmp_path / "result.json").exists()
-    train(tmp_path, easy_dataset)
+    screen = io.StringIO()
+    train(tmp_path, easy_dataset, screen=screen)
+    assert f"resuming after step {step} (epoch {epoch}).\n" in screen.getvalue()
     assert_same_run(finished[0], tmp_path, easy_dataset)
 
 
@@ -205,6 +210,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, easy_dataset):
     with pytest.raises(RunError, match=r"loss became (nan|inf) in epoch 1.*--learning-rate"):
         train(tmp_path, easy_dataset, config)
     assert not (tmp_path / "result.json").exists()
+
+
+def test_a_run_that_diverges_names_the_epoch_of_the_checkpoint_it_keeps(
+    tmp_path, easy_dataset, monkeypatch
+):
+    """The loss on the validation images is no number in the third epoch."""
+    figures = [{"val_loss": loss, "val_accuracy": 0.5} for loss in (2.0, 1.0, float("nan"))]
+    monkeypatch.setattr(run_module, "validated", lambda *_: figures.pop(0))
+    with pytest.raises(RunError) as told:
+        train(tmp_path, easy_dataset)
+    assert str(told.value).startswith(
+        "the validation loss became nan in epoch 3; the last good checkpoint is kept (that of "
+        "epoch 2): "
+    )
+    assert (tmp_path / "failure.txt").read_text() == f"{told.value}\n"
+    assert int(final_state(tmp_path, easy_dataset).step) == 8
+    assert [row["epoch"] for row in rows(tmp_path)] == [1, 2]
 
 
 def test_batches_must_fit_images_and_devices(easy_dataset):
