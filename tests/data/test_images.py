@@ -64,6 +64,20 @@ def test_turned_as_exif_says(tmp_path, orientation, suffix):
     np.testing.assert_array_equal(read_image(path)[0], UPRIGHT[orientation](ANY))
 
 
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("size", [(32, 61), (61, 32)])
+def test_the_middle_square_is_that_of_the_upright_picture(tmp_path, orientation, size):
+    """The odd margin is not the same on both sides, so turning after the crop shows too."""
+    stored = np.random.RandomState(4).randint(0, 256, (*size, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    upright = UPRIGHT[orientation](stored)
+    top, left = ((length - 32) // 2 for length in upright.shape[:2])
+    middle = upright[top : top + 32, left : left + 32]
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0], middle)
+
+
 def test_transparency_lies_on_white(tmp_path):
     alpha = np.random.RandomState(2).randint(0, 256, (32, 32, 1)).astype(np.uint8)
     expected = (ANY * (alpha / 255) + 255 - alpha).round()

@@ -282,6 +282,48 @@ def test_an_npz_as_keras_has_it(tmp_path, compressed, monkeypatch):
     assert load(tmp_path / "digits.npz", tmp_path).sha256 != dataset.sha256
 
 
+def labels_corrected(arrays):
+    """Of the same length in bytes, as a person leaves it who saves the file again."""
+    return arrays | {"y_train": (arrays["y_train"] + 1) % 4}
+
+
+def images_added(arrays):
+    more = {name: arrays[name].repeat(2, 0) for name in ("x_train", "y_train")}
+    return arrays | more
+
+
+@pytest.mark.parametrize("source", ["file", "folder"])
+@pytest.mark.parametrize(
+    ("change", "seconds"),
+    [(labels_corrected, 1), (images_added, 0), (images_added, 1)],
+)
+def test_data_saved_again_are_read_again(tmp_path, source, change, seconds):
+    """A change is told by the size or by the time, each alone."""
+    path = tmp_path / ("a.npz" if source == "file" else "a")
+    began = 1_000_000_000  # some time long ago
+
+    def write(arrays, time):
+        if source == "file":
+            np.savez(path, **arrays)
+            os.utime(path, (time, time))
+            return
+        for split in ("train", "test"):
+            labels = arrays[f"y_{split}"][:, 0]
+            for number, image in enumerate(arrays[f"x_{split}"]):
+                file = path / split / "abcd"[labels[number]] / f"{number // 4:03}.bmp"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(file)  # each takes as many bytes
+                os.utime(file, (time, time))
+
+    write(some_arrays(), began)
+    before = load_own(str(path), tmp_path / "data", quiet).records
+    write(change(some_arrays()), began + seconds)
+    after = load_own(str(path), tmp_path / "data", quiet).records
+    anew = load_own(str(path), tmp_path / "empty", quiet).records
+    np.testing.assert_array_equal(after["train"], anew["train"])
+    assert not np.array_equal(after["train"], before["train"])
+
+
 @pytest.mark.parametrize("channels", [(), (1,), (3,)])
 def test_arrays_of_32x32_stay_as_they_are(channels):
     images, labels = pixels(12, 0, (32, 32, *channels)), np.arange(12) % 2

@@ -1,5 +1,8 @@
 """How the machine is described, and shared."""
 
+import importlib
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,6 +70,69 @@ def test_versions_name_what_can_change_a_result():
     versions = environment.versions()
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert all(versions[package] for package in ("jax", "flax", "optax", "numpy"))
+
+
+def test_each_version_is_that_of_the_package_that_is_imported():
+    found = environment.versions()
+    modules = {"jax", "jaxlib", "flax", "optax", "numpy"}
+    imported = {name: importlib.import_module(name).__version__ for name in modules}
+    assert {name: found[name] for name in modules} == imported
+    ours = environment.program_versions()
+    assert ours == {name: found[name] for name in ours}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder in place of the checkout that this package lies in."""
+    file = tmp_path / "jaxcifar" / "machine" / "environment.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("x = 1\n")
+    monkeypatch.setattr(environment, "__file__", str(file))
+    return tmp_path
+
+
+def git(folder, *arguments):
+    who = ("-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false")
+    done = subprocess.run(
+        ["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_the_commit_is_dirty_only_if_a_file_of_it_differs(checkout):
+    assert environment.git_commit() is None  # outside git
+    git(checkout, "init", "-q")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "first")
+    commit = git(checkout, "rev-parse", "HEAD")
+    assert environment.git_commit() == commit
+    (checkout / "notes.txt").write_text("no file of the commit\n")
+    assert environment.git_commit() == commit
+    file = checkout / "jaxcifar" / "machine" / "environment.py"
+    file.write_text("x = 2\n")
+    assert environment.git_commit() == f"{commit}-dirty"
+    git(checkout, "add", str(file))
+    assert environment.git_commit() == f"{commit}-dirty"  # differs from HEAD all the same
+    git(checkout, "commit", "-q", "-m", "second")
+    assert environment.git_commit() == git(checkout, "rev-parse", "HEAD") != commit
+    file.unlink()
+    assert environment.git_commit().endswith("-dirty")
+
+
+def test_the_digest_of_the_code_is_that_of_names_and_contents(checkout):
+    package = checkout / "jaxcifar"
+    digests = [environment.code_sha256()]
+    (package / "more.py").write_text("")
+    digests.append(environment.code_sha256())
+    (package / "more.py").write_text("y = 1\n")
+    digests.append(environment.code_sha256())
+    (package / "more.py").rename(package / "other.py")
+    digests.append(environment.code_sha256())
+    assert len(set(digests)) == len(digests)
+    (package / "other.py").unlink()
+    (package / "notes.txt").write_text("no code\n")
+    assert environment.code_sha256() == digests[0]
 
 
 def test_the_commit_is_a_full_hash_or_unknown():

@@ -158,6 +158,34 @@ def test_good_arrays_are_read_and_cut_ones_refused(tmp_path):
         refusal(lambda p, r: read_arrays(p, KINDS, r, 10_000), path)
 
 
+LAYOUTS = {
+    "rows first": lambda a: a,
+    "columns first": np.asfortranarray,
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "backwards": lambda a: np.ascontiguousarray(a[::-1])[::-1],
+    "transposed": lambda a: np.ascontiguousarray(a.T).T,
+    "every other": lambda a: np.repeat(a, 2, 0)[::2],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (2, 2, 2, 3)])
+def test_no_layout_of_an_array_is_read_as_another(tmp_path, layout, dtype, shape):
+    """A layout is read as NumPy reads it, or refused."""
+    written = layout(np.arange(np.prod(shape), dtype=dtype).reshape(shape))
+    path = tmp_path / "a.npz"
+    np.savez(path, a=written)
+    kinds = {"a": Array(dtype, shape[1:])}
+    with np.load(path) as file:
+        numpys, header = file["a"], file.zip.read("a.npy")
+    as_declared = numpys.dtype == np.dtype(dtype)
+    if as_declared and b"'fortran_order': False" in header:
+        np.testing.assert_array_equal(read_arrays(path, kinds, REMEDY, 10_000)["a"], numpys)
+    else:
+        assert "a is not" in refusal(lambda p, r: read_arrays(p, kinds, r, 10_000), path)
+
+
 def test_printable_shows_and_does_not_obey():
     assert printable("\x1b[32mready\n\r\u202eabc\udcff") == r"\x1b[32mready\n\r\u202eabc\udcff"
     assert printable("Grün – 猫") == "Grün – 猫"

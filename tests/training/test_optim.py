@@ -10,8 +10,10 @@ import pytest
 from rounding import UNIT, assert_near, error_by_condition, error_of_sum
 
 from jaxcifar.build.learning_rates import learning_rates
+from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.recipes import RECIPES
+from jaxcifar.config.registry import KINDS
 from jaxcifar.training import optim
 
 STEPS_PER_EPOCH, EPOCHS = 7, 12
@@ -24,6 +26,7 @@ T = np.arange(STEPS_PER_EPOCH * EPOCHS)
         ("none", np.full(len(T), 0.1)),
         ("step", 0.1 * 0.5 ** (T // (5 * STEPS_PER_EPOCH))),
         ("cosine", 0.05 * (1 + np.cos(np.pi * T / len(T)))),
+        ("linear", 0.1 * (1 - T / len(T))),
     ],
 )
 def test_schedules(schedule, expected):
@@ -118,11 +121,18 @@ def numpy_adamw(params, grads, lr, momentum, decay, beta):
     return params
 
 
-@pytest.mark.parametrize(
-    ("rule", "reference"),
-    [(optim.sgd, numpy_sgd), (optim.adam, numpy_adam), (optim.adamw, numpy_adamw)],
-)
-def test_update_rules(rule, reference):
+def registered(name):
+    """Return the update rule that `--optimizer NAME` trains with."""
+    return user_code.load(Config.create(optimizer=name), "optimizer")
+
+
+TEXTBOOK = {"sgd": numpy_sgd, "adam": numpy_adam, "adamw": numpy_adamw}
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS["optimizer"] if name != "muon"])
+def test_each_update_rule_is_the_textbooks_of_its_name(name):
+    """Muon has tests of its own below."""
+    rule, reference = registered(name), TEXTBOOK[name]
     rng = np.random.RandomState(0)
     start, grads = rng.randn(6), rng.randn(5, 6)
     settings = (0.1, 0.8, 0.05)
@@ -158,18 +168,18 @@ def trained(rule, steps=5):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_nesterov_and_biases_without_decay(nesterov):
-    got = trained(optim.sgd(0.1, 0.8, 0.05, jnp.asarray(False), jnp.asarray(nesterov)))
+    got = trained(registered("sgd")(0.1, 0.8, 0.05, jnp.asarray(False), jnp.asarray(nesterov)))
     expected = trained(optax_sgd(nesterov))
     operations = 5 * 8  # of steps and in each of them
     for name, array in expected.items():
         assert_near(got[name], array, 2 * error_of_sum(operations, np.abs(array).max()))
 
 
-@pytest.mark.parametrize("rule", [optim.sgd, optim.adam, optim.adamw, optim.muon])
+@pytest.mark.parametrize("name", KINDS["optimizer"])
 @pytest.mark.parametrize("bias_decay", [False, True])
-def test_without_gradients_decay_alone_moves_weights_and_biases_only_if_asked_for(rule, bias_decay):
+def test_without_gradients_decay_alone_moves_weights_and_biases_only_if_asked_for(name, bias_decay):
     params = {"kernel": jnp.full((3, 4), 2.0), "bias": jnp.full(4, 2.0)}
-    rule = rule(0.1, 0.8, 0.05, jnp.asarray(bias_decay))
+    rule = registered(name)(0.1, 0.8, 0.05, jnp.asarray(bias_decay))
     grads = jax.tree.map(jnp.zeros_like, params)
     updates, _ = rule.update(grads, rule.init(params), params)
     assert (np.asarray(updates["kernel"]) < -0.005).all()
@@ -204,7 +214,7 @@ def test_muon():
     params["conv"]["kernel"] *= 4 / jnp.linalg.norm(params["conv"]["kernel"].ravel())
     grads = jax.tree.map(lambda p: jnp.float32(rng.randn(*p.shape)), params)
     rate = 1e-3
-    rule = optim.muon(jnp.float32(rate), jnp.float32(0.6), jnp.float32(0.1), False, 3.0)
+    rule = registered("muon")(jnp.float32(rate), jnp.float32(0.6), jnp.float32(0.1), False, 3.0)
     updates, _ = rule.update(grads, rule.init(params), params)
     of_bias = -3 * rate * 1.6 * np.float64(grads["conv"]["bias"])
     assert_near(updates["conv"]["bias"], of_bias, 8 * UNIT * np.abs(of_bias))
@@ -236,7 +246,7 @@ def test_five_steps_of_muon_against_numpy():
     rng = np.random.RandomState(0)
     start, grads, rate, beta = rng.randn(72, 16), rng.randn(5, 72, 16), 0.1, 0.6
     start *= 4 / np.linalg.norm(start)
-    rule = optim.muon(jnp.float32(rate), jnp.float32(beta), jnp.float32(0.1), False, 3.0)
+    rule = registered("muon")(jnp.float32(rate), jnp.float32(beta), jnp.float32(0.1), False, 3.0)
     params = {"kernel": jnp.float32(start.reshape(3, 3, 8, 16))}
     state = rule.init(params)
     for grad in grads:
