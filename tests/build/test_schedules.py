@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from jaxcifar.build import learning_rates as rates_module
 from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
@@ -73,7 +74,7 @@ def test_without_a_rule_the_batch_changes_no_rate():
 
 
 def test_a_run_of_too_many_steps_is_refused(monkeypatch):
-    monkeypatch.setattr(schedules, "_MAX_STEPS", 1400)
+    monkeypatch.setattr(rates_module, "_MAX_STEPS", 1400)
     assert len(rates(epochs=200, schedule="none")) == 1400
     with pytest.raises(UsageError) as error:
         rates(epochs=201, schedule="none")
