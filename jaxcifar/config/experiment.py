@@ -29,6 +29,7 @@ from jaxcifar.config.settings import (
 from jaxcifar.errors import UsageError
 
 _MAX_NAME = 120
+_MAX_NAME_BYTES = 200  # file systems take 255 bytes, and other scripts have 3 or 4 a letter
 _TABLES = ("arch_args", "sources", "imports")
 WEIGHTS = "weights.safetensors"
 
@@ -223,7 +224,8 @@ class Config(Fields):
             shown = ("" if value else "no-") + dashed if isinstance(value, bool) else None
             parts.append(shown or f"{dashed}{spelled(value).rpartition(':')[2]}")
         name = re.sub(r"[^\w.+-]+", "-", "_".join(parts))
-        return f"{name[:_MAX_NAME]}_seed{self.seed}"
+        short = name[:_MAX_NAME].encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+        return f"{short}_seed{self.seed}"
 
 
 def init_file(init: str) -> Path:

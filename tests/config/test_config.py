@@ -93,15 +93,17 @@ def test_run_names_tell_configs_apart():
 
 
 @pytest.mark.parametrize("letters", [0, 1, 60, 90, 100, 110, 120, 121, 500])
+@pytest.mark.parametrize("letter", ["x", "é", "猫", "𠮷"])  # of 1 to 4 bytes
 @pytest.mark.parametrize("kind", ["dataset", "arch_args"])
-def test_a_run_name_keeps_its_seed_whatever_its_length(letters, kind):
+def test_a_run_name_keeps_its_seed_whatever_its_length(letters, letter, kind):
     """Or a second seed's folder is that of the first."""
-    long = {"dataset": f"a/{'x' * letters}b", "arch_args": {"of": f"{'x' * letters}b"}}[kind]
+    text = f"{letter * letters}b"
+    long = {"dataset": f"a/{text}", "arch_args": {"of": text}}[kind]
     seeds = (0, 1, 10, 11, 2**32 - 1)
     names = [Config.create("cnn", seed=seed, **{kind: long}).run_name() for seed in seeds]
     assert [name.rpartition("_")[2] for name in names] == [f"seed{seed}" for seed in seeds]
     assert len({name.rpartition("_")[0] for name in names}) == 1
-    assert max(map(len, names)) < 255  # the longest name of a folder
+    assert max(len(name.encode()) for name in names) < 255  # bytes of a folder's longest name
 
 
 @pytest.mark.parametrize("value", [2**63, (-(2**70),), ((((((((((1,),),),),),),),),),)])
