@@ -224,8 +224,8 @@ class Config(Fields):
             shown = ("" if value else "no-") + dashed if isinstance(value, bool) else None
             parts.append(shown or f"{dashed}{spelled(value).rpartition(':')[2]}")
         name = re.sub(r"[^\w.+-]+", "-", "_".join(parts))
-        short = name[:_MAX_NAME].encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
-        return f"{short}_seed{self.seed}"
+        cut = name[:_MAX_NAME].encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
+        return f"{cut}_seed{self.seed}"
 
 
 def init_file(init: str) -> Path:
