@@ -437,7 +437,7 @@ def test_a_contestant_is_killed_at_its_deadline_and_an_end_is_told():
         with pytest.raises(ContestantError):
             late.ask("peak_memory")
     with Contestant("victim", "plain flax", WORK) as victim:
-        [process] = contestants_of(psutil.Process())
+        process = psutil.Process(victim._process.pid)
         process.terminate()
         how = "exit code" if os.name == "nt" else "SIGTERM"
         with pytest.raises(ContestantError, match=f"victim: its process .*{how}"):
