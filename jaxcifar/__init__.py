@@ -24,8 +24,8 @@ _WHERE = {
     "UsageError": "jaxcifar.errors",
     "load": "jaxcifar.trained.load",
     "load_dataset": "jaxcifar.data",
-    "summarize": "jaxcifar.library",
-    "train": "jaxcifar.library",
+    "summarize": "jaxcifar.api",
+    "train": "jaxcifar.api",
 }
 __all__ = ["__version__", *_WHERE]
 

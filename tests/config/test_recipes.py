@@ -100,8 +100,8 @@ def test_the_networks_own_fields_are_those_of_a_recipe_or_of_an_option():
 def test_a_script_names_a_network_as_the_command_does(monkeypatch):
     """Alone it is the recipe's, with fields of its own it has those and no others."""
     trained = []
-    monkeypatch.setattr("jaxcifar.library.fit", lambda task, *_: trained.append(task.config))
-    monkeypatch.setattr("jaxcifar.library.just_trained", lambda path, data_dir: None)
+    monkeypatch.setattr("jaxcifar.api.fit", lambda task, *_: trained.append(task.config))
+    monkeypatch.setattr("jaxcifar.api.just_trained", lambda path, data_dir: None)
     for own in ({}, {"arch_args": {}}, {"arch_args": {"widths": (8, 8)}}):
         jaxcifar.train("fastnet", **own)
         assert trained[-1] == Config.create("fastnet", **own)

@@ -32,7 +32,7 @@ BELOW = {
     "trained": RUNS,
     "evaluation": {*RUNS, "trained"},
     "exchange": {*RUNS, "trained"},
-    "library": {*RUNS, "trained"},
+    "api": {*RUNS, "trained"},
     "bench": RUNS,
     "report": {*RUNS, "studies"},
     "commands": {*RUNS, "studies", "trained", "evaluation", "exchange", "bench", "report"},
