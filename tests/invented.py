@@ -139,6 +139,19 @@ RUNS = {
 }  # fmt: skip
 
 
+BY_VALIDATION = ["winner", "middle", "tester", "longer", "plain"]  # the best row first
+
+
+def chosen(row):
+    """Return the validation accuracy of each run of a row at its chosen epoch."""
+    return [run.val[run.chosen - 1] for run in RUNS[row].values()]
+
+
+def of_test(row, name="test"):
+    """Return one of the figures on the test images of each run of a row."""
+    return [getattr(run, name) for run in RUNS[row].values()]
+
+
 def confusion(row, seed):
     """Return a confusion matrix whose accuracy is the run's test accuracy.
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from jaxcifar.commands.shared.cli import count, start_jax
-from jaxcifar.commands.shared.options import names
+from jaxcifar.commands.shared.options import add_archs
 from jaxcifar.commands.shared.parser import Parser
-from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import elapsing, gigabytes, status_line, teller
 
@@ -27,13 +27,7 @@ def parser() -> Parser:
     parser = Parser(
         "memory", "Tell how much memory training takes; nothing is trained for it.", EXAMPLES
     )
-    parser.add_argument(
-        "--arch",
-        nargs="+",
-        metavar="NAME",
-        default=ARCHS,
-        help=f"{names('arch')} (default: all of ours)",
-    )
+    add_archs(parser)
     parser.add_argument(
         "--batch-size",
         nargs="+",

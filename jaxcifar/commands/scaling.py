@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.options import names
+from jaxcifar.commands.shared.options import add_archs
 from jaxcifar.commands.shared.parser import Parser
-from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.config.experiment import Config
 from jaxcifar.machine.terminal import teller
 
 CHIPS = (8, 64, 1024)
@@ -25,13 +25,7 @@ def parser() -> Parser:
     parser = Parser(
         "scaling", "Tell what a step sends between devices, and how far that scales.", EXAMPLES
     )
-    parser.add_argument(
-        "--arch",
-        nargs="+",
-        metavar="NAME",
-        default=ARCHS,
-        help=f"{names('arch')} (default: all of ours)",
-    )
+    add_archs(parser)
     return parser
 
 

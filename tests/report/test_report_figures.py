@@ -11,7 +11,7 @@ import invented
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, obeyed
-from invented import CLASSES, COUNTS, IMAGES, RUNS, images_of
+from invented import BY_VALIDATION, CLASSES, COUNTS, IMAGES, RUNS, chosen, images_of, of_test
 from matplotlib.figure import Figure
 from report.test_report import figures_of, report
 from rich.console import Console
@@ -26,7 +26,6 @@ from jaxcifar.report.run_reading import read_records, read_run
 from jaxcifar.runs.task import Outcome
 
 ROWS = list(RUNS)  # as the study lists them
-BY_VALIDATION = ["winner", "middle", "tester", "longer", "plain"]
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +45,6 @@ def figures(folder):
 @pytest.fixture(scope="module")
 def text(folder, figures):
     return (folder / "REPORT.md").read_text()
-
-
-def chosen(row):
-    """Validation accuracy of a row's runs at their chosen epochs."""
-    return [run.val[run.chosen - 1] for run in RUNS[row].values()]
-
-
-def of_test(row, name="test"):
-    return [getattr(run, name) for run in RUNS[row].values()]
 
 
 def spread(values):

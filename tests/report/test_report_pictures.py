@@ -7,14 +7,13 @@ from statistics import mean
 import invented
 import numpy as np
 import pytest
-from invented import CLASSES, COUNTS, RUNS
+from invented import BY_VALIDATION, CLASSES, COUNTS, RUNS, chosen, of_test
 from report.test_report import figures_of
 
 from jaxcifar.report.figures import plot_all_validation
 from jaxcifar.report.run_reading import read_records
 
 REFERENCES = {"plain": 0.31, "tester": 0.74, "winner": 0.73}  # the winner's is a mean of two
-BY_VALIDATION = ["winner", "middle", "tester", "longer", "plain"]
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +32,6 @@ def figures(folder):
 def text(folder, figures):
     """The report."""
     return (folder / "REPORT.md").read_text()
-
-
-def of_test(row):
-    return [run.test for run in RUNS[row].values()]
-
-
-def chosen(row):
-    return [run.val[run.chosen - 1] for run in RUNS[row].values()]
 
 
 def test_in_the_fixture_a_mean_is_neither_the_first_seeds_figure_nor_the_highest():

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
+from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.config import registry
-from jaxcifar.config.experiment import Config
+from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.settings import DEFAULT_ARCH, defaults, flag, in_words, parsed
 
 # The fields of `Config` in the order in which people use their options.
@@ -120,3 +121,14 @@ class _Arguments(argparse.Action):
                 parser.error(f"{option_string} {word}: must be NAME=VALUE")
             given[name] = parsed(value)
         setattr(namespace, self.dest, given)
+
+
+def add_archs(parser: OptionHolder) -> None:
+    """Add an `--arch` that takes several networks; its default is all of ours."""
+    parser.add_argument(
+        "--arch",
+        nargs="+",
+        metavar="NAME",
+        default=ARCHS,
+        help=f"{names('arch')} (default: all of ours)",
+    )
