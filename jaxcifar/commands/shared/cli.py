@@ -155,7 +155,6 @@ def run_as_program(main: Callable[[Sequence[str]], None]) -> NoReturn:
     Args:
       main: the command's `main`.
     """
-    use_huge_pages()
     run_command(lambda: main(sys.argv[1:]))
 
 
