@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -160,12 +161,26 @@ def _children_ignore_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
-    resource_tracker.ensure_running()  # start it first, because starting it would unblock SIGINT
+    _start_resource_tracker()  # before the signal is blocked, because starting it unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_resource_tracker() -> None:
+    """Start Python's process that cleans up after contestants, without its warnings.
+
+    A contestant that is killed leaves semaphores of PyTorch's compiler behind. The process removes
+    them, and would warn of each when the bench ends.
+    """
+    options = list(sys.warnoptions)
+    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")  # it inherits it
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions[:] = options
 
 
 def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:

@@ -486,3 +486,10 @@ def test_no_contestant_outlives_the_bench(number):
     for survivor in alive:
         survivor.kill()
     assert alive == []
+
+
+def test_what_a_dead_contestant_left_behind_is_removed_without_a_warning():
+    done = ended(start_program("killed_contestant"), timeout=60)
+    assert done.returncode == 0
+    assert done.stdout == "all ended\n"
+    assert done.stderr == ""

@@ -1,0 +1,23 @@
+"""A contestant that ends without removing a semaphore, as one of PyTorch's compiler does."""
+
+import contextlib
+import multiprocessing
+import os
+
+from jaxcifar.bench import contestant
+from jaxcifar.bench.work import Work
+from jaxcifar.config.experiment import Config
+
+
+def end_without_cleaning(*_):
+    semaphore = multiprocessing.get_context("spawn").Semaphore()
+    assert semaphore
+    os._exit(9)
+
+
+if __name__ == "__main__":
+    contestant._serve = end_without_cleaning
+    work = Work.of(Config.create("cnn"), "float32", steps=1)
+    with contextlib.suppress(contestant.ContestantError):
+        contestant.Contestant("the contestant", "jaxcifar", work).ask("train", 1)
+    print("all ended")
