@@ -9,7 +9,7 @@ from typing import Any
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
-from jaxcifar.bench.entrant import Entrant, Entry
+from jaxcifar.bench.entrant import Entrant, EntrantSpec
 from jaxcifar.bench.work import PHASES, TRAIN, Work
 from jaxcifar.config.experiment import Config
 
@@ -45,7 +45,7 @@ def measure(
     return {"rows": rows, "ratio": _ratios(rows), "peak_flops_per_second": peak}
 
 
-def _entries(work: Work, peer: str | None) -> list[Entry]:
+def _entries(work: Work, peer: str | None) -> list[EntrantSpec]:
     """Return ours, then the others: float32 before bfloat16, which some processors emulate."""
     others = [("plain flax", work)]
     if peer:
@@ -53,7 +53,7 @@ def _entries(work: Work, peer: str | None) -> list[Entry]:
         for dtype in ("float32", "bfloat16"):
             others += [(name, dataclasses.replace(work, dtype=dtype)) for name in torch]
     entries = [("jaxcifar", work), *others]
-    return [Entry(f"{name} {its.dtype}", name, its) for name, its in entries]
+    return [EntrantSpec(f"{name} {its.dtype}", name, its) for name, its in entries]
 
 
 def measure_programs(
@@ -89,7 +89,9 @@ def measure_programs(
         work = Work.of(run, dtype, max(fewest, images // run.batch_size))
         key = work.config.shared_part(), run.small_part
         programs.setdefault(key, ([], work))[0].append(name)
-    entries = [Entry(_shortened(names), "jaxcifar", work) for names, work in programs.values()]
+    entries = [
+        EntrantSpec(_shortened(names), "jaxcifar", work) for names, work in programs.values()
+    ]
     field = _compete_in_training(entries, rounds, progress)
     return [
         {
@@ -207,13 +209,13 @@ def measure_at_once(
     if not numbers:
         return []
     works = [dataclasses.replace(work, at_once=number) for number in numbers]
-    entries = [Entry(f"{its.at_once} at once", "jaxcifar", its) for its in works]
+    entries = [EntrantSpec(f"{its.at_once} at once", "jaxcifar", its) for its in works]
     field = _compete_in_training(entries, rounds, progress)
     return [{"runs": e.entry.work.at_once, **e.summary(TRAIN)} for e in field]
 
 
 def _compete_in_training(
-    entries: Sequence[Entry], rounds: int, progress: BenchProgress
+    entries: Sequence[EntrantSpec], rounds: int, progress: BenchProgress
 ) -> list[Entrant]:
     """Return the entrants, measured in training; their processes have ended."""
     with compete(entries, [TRAIN], rounds, progress) as field:

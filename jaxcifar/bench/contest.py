@@ -14,7 +14,7 @@ from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import (
     VERBS,
     Entrant,
-    Entry,
+    EntrantSpec,
     allowed,
     allowed_to_get_ready,
     slowness,
@@ -28,7 +28,7 @@ _BRIEFLY = 2.0  # seconds that the first measurement takes at least, or a whole 
 
 @contextmanager
 def compete(
-    entries: Sequence[Entry],
+    entries: Sequence[EntrantSpec],
     phases: Sequence[str],
     rounds: int,
     progress: BenchProgress,

@@ -16,7 +16,7 @@ VERBS = {"train": "trains", "eval": "evaluates"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class EntrantSpec:
     """A contestant to be started: its name on the screen, its implementation, its work."""
 
     label: str
@@ -38,7 +38,7 @@ class Entrant:
       peak_memory: bytes at most; None if its process could not be asked.
     """
 
-    entry: Entry
+    entry: EntrantSpec
     contestant: Contestant
     seconds_to_get_ready: float = 0.0
     first_rates: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -13,18 +13,18 @@ MAX_SHIFT = 4  # pixels
 
 _MAX_INT = 2**31  # what counts steps and images on a device
 
-Rule = tuple[Callable[[Any], bool], str]
-_POSITIVE: Rule = (lambda value: value > 0, "must be above 0")
-_NOT_NEGATIVE: Rule = (lambda value: value >= 0, "must not be negative")
-_BELOW_ONE: Rule = (lambda value: 0 <= value < 1, "must be in [0, 1)")
-_SEED: Rule = (lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
-_PIXELS: Rule = (lambda value: 0 <= value <= 32, "must be in [0, 32]")
-_SHIFT: Rule = (lambda value: 0 <= value <= MAX_SHIFT, f"must be in [0, {MAX_SHIFT}]")
-_SIZE: Rule = (lambda value: 8 <= value <= 32, "must be in [8, 32]")
-_COUNT: Rule = (lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
+Constraint = tuple[Callable[[Any], bool], str]
+_POSITIVE: Constraint = (lambda value: value > 0, "must be above 0")
+_NOT_NEGATIVE: Constraint = (lambda value: value >= 0, "must not be negative")
+_BELOW_ONE: Constraint = (lambda value: 0 <= value < 1, "must be in [0, 1)")
+_SEED: Constraint = (lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
+_PIXELS: Constraint = (lambda value: 0 <= value <= 32, "must be in [0, 32]")
+_SHIFT: Constraint = (lambda value: 0 <= value <= MAX_SHIFT, f"must be in [0, {MAX_SHIFT}]")
+_SIZE: Constraint = (lambda value: 8 <= value <= 32, "must be in [8, 32]")
+_COUNT: Constraint = (lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
 
 
-def _option(help: str, must: Rule | None = None, **metadata: Any) -> Any:
+def _option(help: str, must: Constraint | None = None, **metadata: Any) -> Any:
     """A field that the command line offers.
 
     Args:

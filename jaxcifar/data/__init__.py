@@ -13,8 +13,8 @@ import numpy as np
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import records as rec
-from jaxcifar.data.arrays import Images, records_of
-from jaxcifar.data.catalog import CATALOG, Entry
+from jaxcifar.data.arrays import ImageBlocks, records_of
+from jaxcifar.data.catalog import CATALOG, KnownDataset
 from jaxcifar.data.prepare import Say, default_data_dir, load_records
 from jaxcifar.data.split import train_val_indices
 from jaxcifar.data.user_data import is_taken, load_own, own_name, own_title
@@ -23,8 +23,8 @@ from jaxcifar.errors import RunError, UsageError
 __all__ = [
     "CATALOG",
     "Dataset",
-    "Entry",
     "Examples",
+    "KnownDataset",
     "channel_statistics",
     "choose_dataset",
     "dataset_title",
@@ -105,7 +105,7 @@ class Dataset:
         """
         if is_taken(name):
             raise UsageError(f"name {name!r}: means a data set of the catalogue; choose another")
-        images = {"train": Images.of(x_train), "test": Images.of(x_test)}
+        images = {"train": ImageBlocks.of(x_train), "test": ImageBlocks.of(x_test)}
         labels = {"train": np.asarray(y_train), "test": np.asarray(y_test)}
         records, names = records_of(images, labels, class_names)
         fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}

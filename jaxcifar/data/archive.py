@@ -182,7 +182,7 @@ def _parse_pickle(content: bytes, form: Form) -> np.ndarray:
         raise ValueError("holds no dictionary")
     batch = {k.decode() if isinstance(k, bytes) else k: v for k, v in batch.items()}
     pixels, labels = batch.get("data"), batch.get(form.label_key)
-    if not isinstance(pixels, plain_pickle.Array) or not isinstance(labels, list):
+    if not isinstance(pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
         raise ValueError(f"lacks the array 'data' or the list '{form.label_key}'")
     data = pixels.to_numpy()
     if data.shape != (len(labels), PIXEL_BYTES):

@@ -16,7 +16,7 @@ BLOCK_BYTES = 2**24  # of images at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class Images:
+class ImageBlocks:
     """Images to be read in blocks, so that large ones need not be in memory together.
 
     Attributes:
@@ -47,7 +47,7 @@ def block_length(shape: Sequence[int], dtype: np.dtype) -> int:
 
 
 def records_of(
-    images: Mapping[str, Images],
+    images: Mapping[str, ImageBlocks],
     labels: Mapping[str, np.ndarray],
     class_names: Iterable[Any] | None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -105,7 +105,7 @@ def check_class_names(names: Iterable[Any]) -> tuple[str, ...]:
     return names
 
 
-def _check_images(name: str, images: Images) -> None:
+def _check_images(name: str, images: ImageBlocks) -> None:
     shape = images.shape
     if images.dtype.kind == "f":
         raise UsageError(

@@ -17,7 +17,7 @@ from PIL import Image
 from jaxcifar.data import cifar100, shapes10_draw
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import read_archive
-from jaxcifar.data.catalog import WAYS_OUT, Entry, check_content
+from jaxcifar.data.catalog import WAYS_OUT, KnownDataset, check_content
 from jaxcifar.errors import RunError, first_line
 
 Records = Mapping[str, np.ndarray]
@@ -37,7 +37,9 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder):
         """Keep a builder out of TFDS's registry, which has the stock one of that name."""
         super().__init_subclass__(skip_registration=True, **options)
 
-    def __init__(self, entry: Entry, archive: Path | None = None, **tfds_options: Any) -> None:
+    def __init__(
+        self, entry: KnownDataset, archive: Path | None = None, **tfds_options: Any
+    ) -> None:
         self.entry, self.archive = entry, archive
         super().__init__(**tfds_options)
 

@@ -19,7 +19,7 @@ WAYS_OUT = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class KnownDataset:
     """A data set by name.
 
     Attributes:
@@ -47,7 +47,7 @@ class Entry:
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 
-def check_content(records: Mapping[str, np.ndarray], entry: Entry, source: object) -> None:
+def check_content(records: Mapping[str, np.ndarray], entry: KnownDataset, source: object) -> None:
     """Compare sorted records with what the data set is known to hold.
 
     Raises:
@@ -62,19 +62,19 @@ def check_content(records: Mapping[str, np.ndarray], entry: Entry, source: objec
         raise RunError(f"{source}: {'; '.join(wrong)}: damaged or foreign, get a fresh copy")
 
 
-def _is_right(records: np.ndarray, entry: Entry, split: str) -> bool:
+def _is_right(records: np.ndarray, entry: KnownDataset, split: str) -> bool:
     if entry.fingerprints is not None:
         return rec.fingerprint(records) == entry.fingerprints[split]
     expected = np.full(len(entry.class_names), entry.class_counts[split])
     return np.array_equal(np.bincount(rec.labels(records), minlength=len(expected)), expected)
 
 
-def cache_folder(entry: Entry, data_dir: Path) -> Path:
+def cache_folder(entry: KnownDataset, data_dir: Path) -> Path:
     """Where the decoded records of a data set lie, beside TFDS's own files."""
     return data_dir / entry.name / f"{entry.version}-jaxcifar"
 
 
-CIFAR10 = Entry(
+CIFAR10 = KnownDataset(
     name="cifar10",
     version="3.0.2",
     class_names=(
@@ -87,7 +87,7 @@ CIFAR10 = Entry(
     form=CIFAR10_FORM,
 )  # fmt: skip
 
-CIFAR100 = Entry(
+CIFAR100 = KnownDataset(
     name="cifar100",
     version="3.0.2",
     class_names=cifar100.CLASS_NAMES,
@@ -96,7 +96,7 @@ CIFAR100 = Entry(
     form=CIFAR100_FORM,
 )
 
-SHAPES10 = Entry(
+SHAPES10 = KnownDataset(
     name="shapes10",
     version="1.0.0",
     class_names=shapes10_draw.CLASS_NAMES,

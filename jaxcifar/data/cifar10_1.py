@@ -11,11 +11,11 @@ import numpy as np
 from jaxcifar.data import Examples
 from jaxcifar.data.catalog import CIFAR10
 from jaxcifar.errors import RunError, UsageError, first_line
-from jaxcifar.machine.npz import Array, read_array
+from jaxcifar.machine.npz import ArrayForm, read_array
 from jaxcifar.machine.reading import MEGABYTE, Remedy
 
 VERSIONS = {"v6": 2000, "v4": 2021}  # the number of images; where both are, the first is taken
-_IMAGES, _LABELS = Array("uint8", (32, 32, 3)), Array(np.integer)
+_IMAGES, _LABELS = ArrayForm("uint8", (32, 32, 3)), ArrayForm(np.integer)
 _MOST_BYTES = 8 * MEGABYTE
 _HOME = "github.com/modestyachts/CIFAR-10.1 (folder datasets)"
 _AGAIN = Remedy(f"get the file again from {_HOME}")
@@ -57,7 +57,7 @@ def _by_files(folder: Path) -> tuple[str, Examples]:
     raise UsageError(f"{folder}: has no cifar10.1_v6_data.npy or _v4_; get them from {_HOME}")
 
 
-def _read(path: Path, kind: Array) -> np.ndarray:
+def _read(path: Path, kind: ArrayForm) -> np.ndarray:
     return read_array(path, kind, _AGAIN, _MOST_BYTES)
 
 

@@ -16,7 +16,7 @@ _MAX_OPERATIONS = 500_000
 
 
 def load(content: bytes) -> Any:
-    """What a pickle holds; its arrays as `Array`, the strings of Python 2 as bytes.
+    """What a pickle holds; its arrays as `PickledArray`, the strings of Python 2 as bytes.
 
     Memory and time are bounded by the length of the content and by `_MAX_OPERATIONS`.
 
@@ -47,7 +47,7 @@ class _Dtype:
         self.code = code.decode() if isinstance(code, bytes) else code
 
 
-class Array:
+class PickledArray:
     """Stands in for `numpy.ndarray` in a pickle: keeps the state, runs none of NumPy's code."""
 
     state: Any = None
@@ -185,7 +185,7 @@ class _Machine:
         if type(function) is not _Global:
             raise ValueError("calls what is no name")
         if function in _RECONSTRUCT:
-            self.stack.append(Array())
+            self.stack.append(PickledArray())
         elif function == _Global("numpy", "dtype"):
             self.stack.append(_Dtype(arguments[0]))
         elif function == _Global("_codecs", "encode"):
@@ -203,7 +203,7 @@ class _Machine:
 
     def _build(self, _: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, Array):
+        if isinstance(target, PickledArray):
             target.state = state
         elif not isinstance(target, _Dtype):  # whose byte order has no meaning for single bytes
             raise ValueError("sets the state of what has none")

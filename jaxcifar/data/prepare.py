@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import check_archive
-from jaxcifar.data.catalog import WAYS_OUT, Entry, cache_folder, check_content
+from jaxcifar.data.catalog import WAYS_OUT, KnownDataset, cache_folder, check_content
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import locked
@@ -44,7 +44,7 @@ def default_data_dir() -> Path:
 
 
 def load_records(
-    entry: Entry, data_dir: Path, archive: Path | None = None, say: Say = print
+    entry: KnownDataset, data_dir: Path, archive: Path | None = None, say: Say = print
 ) -> dict[str, np.ndarray]:
     """The sorted records `[N, 3073] uint8` of both splits, prepared first if need be.
 
@@ -90,7 +90,7 @@ def load_records(
         ) from error
 
 
-def _read_cache(cache: Path, entry: Entry) -> dict[str, np.ndarray] | None:
+def _read_cache(cache: Path, entry: KnownDataset) -> dict[str, np.ndarray] | None:
     """The records as they are known to be, or, that not being known, as they were prepared."""
     fingerprints = entry.fingerprints
     if fingerprints is None:
@@ -101,7 +101,7 @@ def _read_cache(cache: Path, entry: Entry) -> dict[str, np.ndarray] | None:
     return rec.read_cache(cache, fingerprints)
 
 
-def _builder(entry: Entry, data_dir: Path, archive: Path | None) -> Any:
+def _builder(entry: KnownDataset, data_dir: Path, archive: Path | None) -> Any:
     from jaxcifar.data.builders import BUILDERS  # TFDS takes a second to import: only when needed
 
     return BUILDERS[entry.name](entry, archive, data_dir=data_dir)
@@ -109,7 +109,7 @@ def _builder(entry: Entry, data_dir: Path, archive: Path | None) -> Any:
 
 def _through_tfds(
     builder: Any,
-    entry: Entry,
+    entry: KnownDataset,
     data_dir: Path,
     archive: Path | None,
     say: Say,
@@ -134,7 +134,7 @@ def _through_tfds(
     return _decode(builder, entry)
 
 
-def _decode(builder: Any, entry: Entry) -> dict[str, np.ndarray]:
+def _decode(builder: Any, entry: KnownDataset) -> dict[str, np.ndarray]:
     """Read a prepared data set through `tfds.data_source`."""
     written_as = builder.info.file_format.value
     if written_as == "array_record" and not find_spec("array_record"):
@@ -162,7 +162,7 @@ def _decode(builder: Any, entry: Entry) -> dict[str, np.ndarray]:
     return records
 
 
-def _require_source(entry: Entry, data_dir: Path) -> None:
+def _require_source(entry: KnownDataset, data_dir: Path) -> None:
     """See that the data set is prepared, drawn, or within reach.
 
     Raises:

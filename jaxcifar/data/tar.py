@@ -29,7 +29,7 @@ _EXTRA = (
 )
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """A file or a folder in a tar file.
 
     Attributes:
@@ -53,7 +53,7 @@ class RefusedTarError(Exception):
     """The file holds what no honest archive does; the message goes on from its name."""
 
 
-def members(file: BinaryIO) -> Iterator[Member]:
+def members(file: BinaryIO) -> Iterator[TarMember]:
     """Walk through a tar file, packed by gzip, bzip2, xz or not at all.
 
     Long names are passed over, so a member that has one goes by its first hundred characters.
@@ -74,7 +74,7 @@ def members(file: BinaryIO) -> Iterator[Member]:
             if info.size > _MAX_NAME:
                 raise RefusedTarError(f"a member's name has {info.size:,} bytes")
         elif info.type in _FILES or info.isdir():
-            yield Member(info.name, info.isdir(), info.size, partial(stream.read, info.size))
+            yield TarMember(info.name, info.isdir(), info.size, partial(stream.read, info.size))
         else:
             raise RefusedTarError(f"member {info.name!a} is a link or a device")
         stream.skip(end - stream.position)

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from jaxcifar.data import records as rec
-from jaxcifar.data.arrays import Images, block_length, records_of
+from jaxcifar.data.arrays import ImageBlocks, block_length, records_of
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import opened
 
@@ -103,7 +103,7 @@ def _read(
     )
 
 
-def _images(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Images:
+def _images(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ImageBlocks:
     with archive.open(info) as file:
         shape, dtype = _header(file, info)
 
@@ -115,7 +115,7 @@ def _images(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Images:
                 count = min(step, shape[0] - first)
                 yield np.frombuffer(_read_all(file, count * size), dtype).reshape(count, *shape[1:])
 
-    return Images(shape, dtype, blocks)
+    return ImageBlocks(shape, dtype, blocks)
 
 
 def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import lax
 
 from jaxcifar.diagram.operation import Operation, Shape, Shaped
-from jaxcifar.diagram.traced_program import SCOPE, Program, Scope
+from jaxcifar.diagram.traced_program import SCOPE, Scope, TracedProgram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
 
 def _evaluate(
     model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct
-) -> tuple[list[Call], Program, list[int], int]:
+) -> tuple[list[Call], TracedProgram, list[int], int]:
     """Calls, program, and the numbers of what enters it and of the logits."""
     recorder = _Recorder()
 
@@ -96,7 +96,7 @@ def _evaluate(
             return jax.tree.leaves(model.apply(variables, images, train=False))[0]
 
     jaxpr = jax.make_jaxpr(evaluate)(variables, images)
-    flat = Program()
+    flat = TracedProgram()
     numbers = [flat.number() for _ in jaxpr.jaxpr.invars]
     flat.depending.add(numbers[-1])
     (logits,) = flat.inline(jaxpr, numbers, Scope())

@@ -25,7 +25,7 @@ class Scope:
     functions: tuple[tuple[str, int], ...] = ()
 
 
-class Program:
+class TracedProgram:
     """A traced program, laid out in line.
 
     Attributes:
@@ -219,7 +219,7 @@ def _by_cost(branches: Sequence[ClosedJaxpr]) -> list[ClosedJaxpr]:
 
 
 def _cost(jaxpr: ClosedJaxpr) -> int:
-    flat = Program()
+    flat = TracedProgram()
     flat.inline(jaxpr, [flat.number() for _ in _without_constants(jaxpr).invars], Scope())
     return sum(op.times * op.macs for op in flat.operations)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxcifar.machine.reading import Remedy, opened, telling
 
 
-class Array(NamedTuple):
+class ArrayForm(NamedTuple):
     """An array that a file must have.
 
     Attributes:
@@ -34,7 +34,7 @@ class Array(NamedTuple):
         return f"{dtype} of shape {['N', *self.shape]}"
 
 
-def read_array(path: Path, kind: Array, remedy: Remedy, most: int) -> np.ndarray:
+def read_array(path: Path, kind: ArrayForm, remedy: Remedy, most: int) -> np.ndarray:
     """The array of an `.npy`.
 
     Args:
@@ -54,7 +54,7 @@ def read_array(path: Path, kind: Array, remedy: Remedy, most: int) -> np.ndarray
 
 
 def read_arrays(
-    path: Path, arrays: Mapping[str, Array], remedy: Remedy, most: int
+    path: Path, arrays: Mapping[str, ArrayForm], remedy: Remedy, most: int
 ) -> dict[str, np.ndarray]:
     """The arrays of an `.npz`, which agree in the length of their first axis.
 
@@ -82,12 +82,12 @@ def read_arrays(
     return read
 
 
-def _member(archive: zipfile.ZipFile, name: str, kind: Array, most: int) -> np.ndarray:
+def _member(archive: zipfile.ZipFile, name: str, kind: ArrayForm, most: int) -> np.ndarray:
     with archive.open(f"{name}.npy") as file:
         return _array(file, name, kind, most)
 
 
-def _array(file: IO[bytes], name: str, kind: Array, most: int) -> np.ndarray:
+def _array(file: IO[bytes], name: str, kind: ArrayForm, most: int) -> np.ndarray:
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"{name} is not of version 1.0 of the npy format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)

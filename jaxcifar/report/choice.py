@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxcifar.report.run_records import Network, Variation
+from jaxcifar.report.run_records import StudiedNetwork, Variation
 from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing
 from jaxcifar.report.wording import (
     accuracy,
@@ -22,7 +22,7 @@ from jaxcifar.report.wording import (
 from jaxcifar.runs.result import only_answer
 
 
-def choice(network: Network) -> str:
+def choice(network: StudiedNetwork) -> str:
     """Which variation won, by how much, and from which it can't be told apart."""
     winner, *others = network.by_validation
     name = f"**{plain(winner.name)}**"
@@ -91,7 +91,7 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
     }
 
 
-def collapses(network: Network, quote: Callable[[str], str] = quoted) -> list[str]:
+def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> list[str]:
     """The runs that learned nothing that the test images show, a sentence each.
 
     Args:

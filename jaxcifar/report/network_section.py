@@ -10,13 +10,13 @@ from jaxcifar.report.choice import candidate, choice, collapses
 from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import Draw, Pictures
-from jaxcifar.report.run_records import FinishedRun, Network
+from jaxcifar.report.run_records import FinishedRun, StudiedNetwork
 from jaxcifar.report.wording import plain, settings_among
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.plots import plot_mistakes
 
 
-def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
+def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, Any]:
     """What the template says of a network; draws its pictures."""
     winner, best, title = network.winner, network.winner.best_run, network.title
     draw = pictures.of(winner.config.arch, network.data.name)
@@ -45,7 +45,7 @@ def network_context(network: Network, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def _origin(network: Network) -> str:
+def _origin(network: StudiedNetwork) -> str:
     """Where the weights of a converted network are from."""
     source = network.converted
     assert source is not None  # it is converted
@@ -55,7 +55,7 @@ def _origin(network: Network) -> str:
     )
 
 
-def _candidates(network: Network) -> list[dict[str, Any]]:
+def _candidates(network: StudiedNetwork) -> list[dict[str, Any]]:
     return [candidate(variation, network.winner) for variation in network.by_validation]
 
 

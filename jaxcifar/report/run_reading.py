@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.report.run_records import (
     FinishedRun,
-    Network,
     Records,
     RunRecord,
+    StudiedNetwork,
     StudyRecord,
     Variation,
 )
@@ -182,7 +182,7 @@ def _named(groups: Iterable[tuple[str, tuple[FinishedRun, ...], Any]]) -> list[V
     return variations
 
 
-def _networks(variations: Iterable[Variation]) -> list[Network]:
+def _networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
     """Variations by architecture and data, which are the same if their content is.
 
     What was converted is a network by itself: nothing says how it was trained.
@@ -199,7 +199,7 @@ def _networks(variations: Iterable[Variation]) -> list[Network]:
         if titles.count(title) > 1:  # other data of the same name
             digests = "/".join(digest[:8] for _, digest in group[0].data.fingerprints)
             title = f"{title}, SHA-256 {digests or 'unknown'}"
-        networks.append(Network(title, tuple(group)))
+        networks.append(StudiedNetwork(title, tuple(group)))
     return networks
 
 

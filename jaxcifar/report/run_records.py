@@ -154,7 +154,7 @@ class Variation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class StudiedNetwork:
     """All variations of one architecture on one data set.
 
     Attributes:
@@ -225,7 +225,7 @@ class Records:
       unreadable: runs and studies that are left out, by path, and why.
     """
 
-    networks: tuple[Network, ...]
+    networks: tuple[StudiedNetwork, ...]
     studies: tuple[StudyRecord, ...]
     alone: tuple[Variation, ...]
     on_all: tuple[Variation, ...]

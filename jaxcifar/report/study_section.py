@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxcifar.report import figures, findings, references
 from jaxcifar.report.pictures import Pictures
-from jaxcifar.report.run_records import Network, Records, StudyRecord, Variation
+from jaxcifar.report.run_records import Records, StudiedNetwork, StudyRecord, Variation
 from jaxcifar.report.statistics import single_changes
 from jaxcifar.report.wording import plain, varied_fields
 
@@ -60,5 +60,5 @@ def study_context(
     }
 
 
-def _network_of(variation: Variation, records: Records) -> Network:
+def _network_of(variation: Variation, records: Records) -> StudiedNetwork:
     return next(n for n in records.networks if any(v is variation for v in n.variations))

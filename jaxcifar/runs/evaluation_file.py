@@ -23,7 +23,7 @@ from jaxcifar.machine.reading import (
 )
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import MISTAKES
-from jaxcifar.runs.saved import Accuracy, Images, Single
+from jaxcifar.runs.saved import Accuracy, ImageCount, Single
 
 BINS = 15  # of confidence, all of one width
 _MOST_SETS = 1000
@@ -37,7 +37,7 @@ Temperature = Annotated[float, Meta(gt=0, le=1000)]
 class Bin(TypedDict):
     """Images whose prediction has a probability within a range, and what came of them."""
 
-    images: Images
+    images: ImageCount
     confidence: Fraction
     accuracy: Accuracy
 
@@ -53,7 +53,7 @@ class Calibration(TypedDict):
 class Mistake(TypedDict):
     """A wrong answer: the image's place in its set, classes by name, the answer's probability."""
 
-    index: Images
+    index: ImageCount
     label: Line
     predicted: Line
     confidence: Fraction

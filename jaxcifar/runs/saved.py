@@ -11,7 +11,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from jaxcifar.machine.npz import Array
+from jaxcifar.machine.npz import ArrayForm
 from jaxcifar.machine.reading import (
     MEGABYTE,
     Count,
@@ -29,7 +29,7 @@ Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s
 Single = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a float32; a loss that is none ends a run
 Amount = Annotated[float, Meta(ge=0, le=_MANY)]
 Seconds = Annotated[float, Meta(gt=0, le=_MANY)]
-Images = Annotated[int, Meta(ge=0, le=2**40)]
+ImageCount = Annotated[int, Meta(ge=0, le=2**40)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -53,7 +53,7 @@ class Row(TypedDict):
     images_per_second: Amount
 
 
-class Examples(TypedDict):
+class SplitSizes(TypedDict):
     """How many images each split has."""
 
     train: Annotated[int, Meta(ge=1, le=2**40)]
@@ -84,7 +84,7 @@ class FiguresOnTest(TypedDict):
     test_accuracy_mismatched: Accuracy
     test_accuracy_flip: NotRequired[Accuracy]
     class_accuracy: dict[str, Accuracy]
-    confusion_matrix: list[list[Images]]
+    confusion_matrix: list[list[ImageCount]]
 
 
 class Choice(TypedDict):
@@ -111,7 +111,7 @@ class RunFigures(TypedDict):
     class_names: NotRequired[list[Line]]
     channel_mean: NotRequired[Annotated[list[float], Meta(min_length=3, max_length=3)]]
     channel_std: NotRequired[Annotated[list[float], Meta(min_length=3, max_length=3)]]
-    examples: Examples
+    examples: SplitSizes
     parameters: NotRequired[int]
     flops: NotRequired[Annotated[int, Meta(ge=0)] | None]
     versions: dict[str, Line | None]
@@ -148,11 +148,11 @@ class Result(Measured):
 
 # `mistakes.npz`: arrays of one length; `index` and `label` are of the test images.
 MISTAKES = {
-    "index": Array("int32"),
-    "label": Array("int32"),
-    "predicted": Array("int32"),
-    "confidence": Array("float32"),
-    "image": Array("uint8", (32, 32, 3)),
+    "index": ArrayForm("int32"),
+    "label": ArrayForm("int32"),
+    "predicted": ArrayForm("int32"),
+    "confidence": ArrayForm("float32"),
+    "image": ArrayForm("uint8", (32, 32, 3)),
 }
 MOST_MISTAKES_BYTES = 2 * MEGABYTE
 MOST_CONFIG_BYTES = MEGABYTE

@@ -29,7 +29,7 @@ from jaxcifar.machine.reading import (
     telling,
 )
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.runs.saved import Accuracy, Examples, Source
+from jaxcifar.runs.saved import Accuracy, Source, SplitSizes
 from jaxcifar.runs.task import PYTORCH
 
 ANOTHER = Remedy("choose another file of weights")
@@ -53,7 +53,7 @@ class Card(TypedDict):
     dataset_name: NotRequired[Line]
     compute_dtype: NotRequired[Line]
     converted: NotRequired[Source]
-    examples: NotRequired[Examples]
+    examples: NotRequired[SplitSizes]
     selected_epoch: NotRequired[Count]
     selection_rule: NotRequired[Line]
     val_accuracy: NotRequired[Accuracy]

@@ -17,7 +17,7 @@ _COLUMNS = 5  # of a sheet
 MOST_ON_SHEET = 200
 
 
-class Pictures(NamedTuple):
+class Photos(NamedTuple):
     """Files that were read.
 
     Attributes:
@@ -31,7 +31,7 @@ class Pictures(NamedTuple):
     remarks: list[str]
 
 
-def read_pictures(paths: Sequence[Path]) -> Pictures:
+def read_pictures(paths: Sequence[Path]) -> Photos:
     """Read image files, and those in folders, at any depth; hidden ones are passed over.
 
     A link is followed where it is named, and not in a folder.
@@ -60,7 +60,7 @@ def read_pictures(paths: Sequence[Path]) -> Pictures:
             pixels.append(image)
         if len(names) == found:
             raise UsageError(f"{path}: holds no images; give image files or folders of them")
-    return Pictures(names, np.stack(pixels), remarks)
+    return Photos(names, np.stack(pixels), remarks)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -73,7 +73,7 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def draw_sheet(path: Path, pictures: Pictures, predictions: Predictions) -> None:
+def draw_sheet(path: Path, pictures: Photos, predictions: Predictions) -> None:
     """Draw images as the network sees them, and above each what it says.
 
     Args:

@@ -15,7 +15,7 @@ import optax.contrib
 from jaxcifar.machine.sharing import PyTree
 
 # Of a learning rate and the hyper-parameters that its entry in the registry takes, in that order.
-Rule = Callable[..., optax.GradientTransformation]
+UpdateRule = Callable[..., optax.GradientTransformation]
 
 _KERNEL_AXES = 4
 _NEWTON_SCHULZ_STEPS = 3  # enough for networks as small as these (Jordan's trainer)

@@ -21,7 +21,7 @@ from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network, optim
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Dtype, Variables
-from jaxcifar.training.optim import Rule
+from jaxcifar.training.optim import UpdateRule
 from jaxcifar.training.state import Hyperparameters, Metrics, TrainState, averaged
 
 _INIT_IMAGES = 5000  # that a network may look at before the first step
@@ -49,7 +49,7 @@ class Program:
     """
 
     model: nn.Module = dataclasses.field(compare=False)
-    optimizer: Rule
+    optimizer: UpdateRule
     augmentation: augment.Augmentation
     batch_size: int
     steps_per_epoch: int

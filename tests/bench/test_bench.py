@@ -33,7 +33,7 @@ from jaxcifar.bench import contest, contestant
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
-from jaxcifar.bench.entrant import Entrant, Entry
+from jaxcifar.bench.entrant import Entrant, EntrantSpec
 from jaxcifar.bench.ours import Ours, PlainFlax, _plain_model
 from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
 from jaxcifar.commands import bench as bench_command
@@ -89,7 +89,7 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
     unfit = dataclasses.replace(WORK, arch="mlp")
     works = {"jaxcifar": work, "plain flax": work, "unfit": unfit}
     implementations = {"unfit": "plain flax"}
-    entries = [Entry(name, implementations.get(name, name), works[name]) for name in works]
+    entries = [EntrantSpec(name, implementations.get(name, name), works[name]) for name in works]
     with compete(entries, PHASES, 2, quiet_progress()) as field:
         # Seconds would not tell whether anything was done; the result of a run does.
         result = field[0].contestant.ask("whole_run", tmp_path / "run")
@@ -262,7 +262,7 @@ def fake_contest(monkeypatch):
         monkeypatch.setattr(
             contest, "Contestant", lambda label, _, work: FakeContestant(now, rates, label, work)
         )
-        entries = [Entry(label, "x", (works or {}).get(label, ROUNDS)) for label in rates]
+        entries = [EntrantSpec(label, "x", (works or {}).get(label, ROUNDS)) for label in rates]
         with compete(entries, phases, rounds, progress, estimate_rest) as field:
             pass
         return field, out.getvalue(), lefts
@@ -280,7 +280,7 @@ def test_figures_of_rounds_whose_median_is_neither_the_mean_nor_the_last(fake_co
 
 def test_a_row_by_hand():
     """Of a batch of 4 and a network of 1,000 multiply-accumulates."""
-    entry = Entry("jaxcifar float32", "jaxcifar", ROUNDS)
+    entry = EntrantSpec("jaxcifar float32", "jaxcifar", ROUNDS)
     rates = {"train": [9.0, 40.0, 5.0], "eval": [100.0, 300.0, 110.0]}
     entrant = Entrant(entry, None, rates=rates, peak_memory=77)
     train, evaluate = bench._rows(entrant, 1_000, 1e6)

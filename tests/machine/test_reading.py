@@ -14,7 +14,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.config.recipes import COMMON
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError, printable
-from jaxcifar.machine.npz import Array, read_arrays
+from jaxcifar.machine.npz import ArrayForm, read_arrays
 from jaxcifar.machine.reading import (
     Remedy,
     checked,
@@ -118,7 +118,7 @@ def test_a_message_names_the_place(tmp_path):
     assert "line 2: b[0]: Expected `int`, got `float`" in got
 
 
-KINDS = {"label": Array("int32"), "image": Array("uint8", (2, 2, 3))}
+KINDS = {"label": ArrayForm("int32"), "image": ArrayForm("uint8", (2, 2, 3))}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_no_layout_of_an_array_is_read_as_another(tmp_path, layout, dtype, shape
     written = layout(np.arange(np.prod(shape), dtype=dtype).reshape(shape))
     path = tmp_path / "a.npz"
     np.savez(path, a=written)
-    kinds = {"a": Array(dtype, shape[1:])}
+    kinds = {"a": ArrayForm(dtype, shape[1:])}
     with np.load(path) as file:
         numpys, header = file["a"], file.zip.read("a.npy")
     as_declared = numpys.dtype == np.dtype(dtype)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import compete
-from jaxcifar.bench.entrant import Entry
+from jaxcifar.bench.entrant import EntrantSpec
 from jaxcifar.bench.work import PHASES, Work
 from jaxcifar.commands.shared.cli import run_command
 
@@ -21,7 +21,7 @@ def main():
         work = Work(f"{network}:Net", "float32", 4, steps=2, test_images=8, eval_batch=8)
         with (
             BenchProgress(Console(), "endless") as progress,
-            compete([Entry("endless", "plain flax", work)], PHASES, 1, progress),
+            compete([EntrantSpec("endless", "plain flax", work)], PHASES, 1, progress),
         ):
             pass
 

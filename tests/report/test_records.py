@@ -8,7 +8,7 @@ from scipy import stats
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.report import statistics
-from jaxcifar.report.run_records import FinishedRun, Network, Records, RunRecord, Variation
+from jaxcifar.report.run_records import FinishedRun, Records, RunRecord, StudiedNetwork, Variation
 
 MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
 
@@ -133,7 +133,7 @@ def test_the_winner_has_the_best_mean_and_not_the_best_median():
     median = variation("median", 0.80, 0.81, 0.40)
     mean = variation("mean", 0.70, 0.71, 0.72)
     surer = variation("surer", 0.70, 0.71, 0.72, loss=0.5)
-    network = Network("CNN", (median, mean, surer))
+    network = StudiedNetwork("CNN", (median, mean, surer))
     assert [v.name for v in network.by_validation] == ["surer", "mean", "median"]
     assert network.winner is surer
     assert network.data == median.data
@@ -142,7 +142,7 @@ def test_the_winner_has_the_best_mean_and_not_the_best_median():
 
 def test_of_converted_networks_none_is_ranked():
     first, second = made("a", converted(val_accuracy=0.1)), made("b", converted(val_accuracy=0.9))
-    network = Network("CNN", (first, second))
+    network = StudiedNetwork("CNN", (first, second))
     assert network.by_validation == [first, second]
     assert network.winner is first
     assert network.converted["file"] == "net.pth"
@@ -152,7 +152,7 @@ def test_all_records_hold_each_finished_run_once():
     one, two = made("one"), made("two", made_run(seed=1), made_run(seed=2))
     whole, other = made("whole"), made("other", converted())
     records = Records(
-        networks=(Network("A", (one, two)), Network("B", (other,))),
+        networks=(StudiedNetwork("A", (one, two)), StudiedNetwork("B", (other,))),
         studies=(),
         alone=(one,),
         on_all=(whole,),

@@ -12,7 +12,7 @@ from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, teller
 
 if TYPE_CHECKING:
-    from jaxcifar.report.run_records import Network, Records, Variation
+    from jaxcifar.report.run_records import Records, StudiedNetwork, Variation
 
 
 def show(console: Console, records: "Records") -> None:
@@ -36,7 +36,7 @@ def show(console: Console, records: "Records") -> None:
         say("Trained on all images: with none to validate, no row can be called the best.")
 
 
-def _table(network: "Network", alike: Sequence[str]) -> Table:
+def _table(network: "StudiedNetwork", alike: Sequence[str]) -> Table:
     title = Text(printable(network.title))
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("row", overflow="fold")
@@ -78,7 +78,7 @@ def _percent(variation: "Variation", split: str) -> str:
     return accuracy(variation, key, split) if key in variation.runs[0].result else ""
 
 
-def _alike(network: "Network") -> list[str]:
+def _alike(network: "StudiedNetwork") -> list[str]:
     """The rows that can't be told from the first by the validation images."""
     from jaxcifar.report.choice import behind
 
@@ -88,7 +88,7 @@ def _alike(network: "Network") -> list[str]:
     return [other.name for other in others if not behind(other, first).can_be_told]
 
 
-def _winner(network: "Network", alike: Sequence[str]) -> str:
+def _winner(network: "StudiedNetwork", alike: Sequence[str]) -> str:
     from jaxcifar.report.wording import listed
 
     best, *others = network.by_validation
