@@ -6,7 +6,6 @@ folder of a run holds.
 
 import hashlib
 import importlib
-import importlib.util
 import os
 import sys
 import traceback
@@ -19,7 +18,7 @@ from typing import Any
 from jaxcifar.config.registry import entry, is_own
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.user.imports import UserCode
-from jaxcifar.user.user_files import imported_from_beside
+from jaxcifar.user.user_files import file_on_path, imported_from_beside
 from jaxcifar.user.user_program import cell_source, content_of, module_of_file
 
 _MAX_SOURCE_BYTES = 2**20
@@ -115,13 +114,18 @@ def _file_of(kind: str, name: str) -> Path | None:
     if where.endswith(".py"):
         return Path(where)
     if where in sys.modules:
-        file = getattr(sys.modules[where], "__file__", None)
-        return Path(file) if file else None
-    with telling_of_own_code((kind, name)):
-        spec = importlib.util.find_spec(where)
-    if spec is None or not spec.origin:
-        raise UsageError(f"--{kind} {name}: no module {where}; a file is named FILE.py:NAME")
-    return Path(spec.origin)
+        module = sys.modules[where]
+        file = getattr(module, "__file__", None)
+        if file is None and module.__spec__ is None:
+            return None
+    else:
+        with telling_of_own_code((kind, name)):
+            file = file_on_path(where)
+    if file is None:
+        raise UsageError(
+            f"--{kind} {name}: there is no file of a module {where}; a file is named FILE.py:NAME"
+        )
+    return Path(file)
 
 
 def digest(kind: str, name: str) -> str:

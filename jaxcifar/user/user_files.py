@@ -28,6 +28,21 @@ def file_of(spec: ModuleSpec) -> str | None:
     return archive or (spec.origin if spec.has_location else None)
 
 
+def file_on_path(module: str) -> str | None:
+    """Return the file of a module that is not imported yet; None if it has none or does not exist.
+
+    Raises:
+      Exception: whatever a package around the module raises when it is imported.
+    """
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError as error:
+        if f"{module}.".startswith(f"{error.name}."):
+            return None
+        raise
+    return spec.origin if spec and spec.has_location else None
+
+
 def package_of(spec: ModuleSpec | None) -> str:
     """Return the package that a module's relative imports start from."""
     return (spec.parent or "") if spec else ""

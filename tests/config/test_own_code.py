@@ -52,6 +52,17 @@ def test_a_module_is_named_by_its_dotted_name():
 
 
 @pytest.mark.parametrize(
+    "module", ["sys", "itertools", "nosuch", "nosuch.module", "concurrent.nosuch"]
+)
+def test_a_module_without_a_file_is_refused(module):
+    with pytest.raises(UsageError) as refusal:
+        Config.create(f"{module}:Net")
+    assert str(refusal.value) == (
+        f"--arch {module}:Net: there is no file of a module {module}; a file is named FILE.py:NAME"
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "file", "settings", "words"),
     [
         ("Net", "nowhere.py", {}, ["nowhere.py", "no such file"]),
