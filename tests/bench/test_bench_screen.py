@@ -90,6 +90,24 @@ def test_each_figure_of_the_table_stands_in_its_row_and_column():
     ]
 
 
+def test_a_row_without_figures_is_shown_with_dashes_and_its_reason():
+    nothing = row("train", "torch compiled", "float32", None, None, None, None)
+    never_ready = {**nothing, "rounds": 0, "left_out": "it is not ready after 900 s"}
+    briefly = row("train", "torch", "bfloat16", 47.4, 2706.3, 1.1e10, 5.8e8)
+    slow = {**briefly, "rounds": 0, "left_out": "it is too slow"}
+    lines = shown(rows=[never_ready, slow])
+    cells = [line.split() for line in lines if line.split()[:1] == ["train"]]
+    assert cells == [
+        ["train", "torch", "compiled", "float32", "-", "-", "-", "-"],
+        ["train", "torch", "bfloat16", "~47", "2,706.3", "0.011", "0.58"],
+    ]
+    assert lines[-3:] == [
+        "torch compiled float32 was left out of the rounds: it is not ready after 900 s",
+        "torch bfloat16 was left out of the rounds: it is too slow",
+        "~ is the rate of first steps, measured briefly",
+    ]
+
+
 def test_ratios_are_shown_by_network_and_phase():
     ratio = {
         "cnn": {"train": {"float32": 3.14, "any": 1.62}, "eval": {"float32": 2.72, "any": 0.58}},
