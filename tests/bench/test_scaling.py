@@ -4,7 +4,7 @@ import math
 import re
 
 import pytest
-from conftest import command
+from conftest import ROOT, command
 
 from jaxcifar.bench.device_traffic import MACHINES, Collective, Machine, collectives, efficiency
 
@@ -140,3 +140,43 @@ def test_the_command_counts_what_a_step_sends_and_prints_the_model(tmp_path):
             for name in PUBLISHED
         ]
         assert [int(value) / 100 for value in values] == pytest.approx(expected, abs=0.006)
+
+
+def cells_of(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_documented_table_follows_from_the_documented_exchanges():
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    lines = [cells_of(line) for line in text.splitlines() if line.startswith("| ")]
+    sizes = {}
+    for network, _, gradients, statistics in (cells for cells in lines if len(cells) == 4):
+        exchanged = re.match(r"1, of ([\d,]+) bytes", gradients)
+        others = re.match(r"(\d+), of ([\d,]+) bytes together", statistics)
+        if exchanged and others:
+            number, together = int(others[1]), whole(others[2])
+            sizes[network] = [whole(exchanged[1]), *[together / number] * number]
+    assert set(sizes) == {"ResNet-18", "the CNN"}
+
+    batches = {"ResNet-18": 512, "the CNN": 128}
+    # Of an image: the sums of the layers' products, from the networks' tables.
+    products = {"ResNet-18": 555_422_720, "the CNN": 38_896_896}
+    rows = [cells for cells in lines if len(cells) == 6 and cells[1].replace(",", "").isdigit()]
+    assert len(rows) == 10
+    network = ""
+    for name, chips, images, *shares in rows:
+        network = name or network
+        batch = "same" if whole(images) == batches[network] else "growing"
+        assert whole(images) == batches[network] * (1 if batch == "same" else whole(chips))
+        flops = 3 * 2 * products[network] * batches[network]
+        expected = [
+            efficiency_by_hand(machine, flops, sizes[network], whole(chips), batch)
+            for machine in PUBLISHED
+        ]
+        assert [int(share.rstrip("%")) / 100 for share in shares] == pytest.approx(
+            expected, abs=0.006
+        )
+
+
+def whole(text):
+    return int(text.replace(",", ""))
