@@ -1,8 +1,7 @@
 """Measure training and evaluation here: `python -m experiments.bench --peer torch`."""
 
 from jaxcifar.commands.bench import main
-from jaxcifar.commands.shared.cli import run_as_program, use_huge_pages
+from jaxcifar.commands.shared.cli import run_as_program
 
 if __name__ == "__main__":
-    use_huge_pages()
     run_as_program(main)

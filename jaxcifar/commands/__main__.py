@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.cli import run_command, use_huge_pages
+from jaxcifar.commands.shared.cli import run_command, use_huge_pages_for
 from jaxcifar.commands.shared.parser import program
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
@@ -30,7 +30,7 @@ def main() -> None:
     """List the commands, or be the one that is named first."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in COMMANDS:
-        use_huge_pages()
+        use_huge_pages_for(name)
         run_command(lambda: importlib.import_module(f"jaxcifar.commands.{name}").main(arguments))
     run_command(lambda: show(name))
 

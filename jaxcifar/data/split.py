@@ -47,7 +47,7 @@ def train_val_indices(
     train, val = stratified(labels, val_fraction)
     if not len(train) or (val_fraction and not len(val)):
         raise UsageError(
-            f"--val-fraction {val_fraction}: leaves {len(train)} images to train on "
-            f"and {len(val)} to validate on; choose another fraction"
+            f"a validation fraction of {val_fraction} leaves {len(train)} images to train on and "
+            f"{len(val)} to validate on; choose another"
         )
     return train[:train_examples], val

@@ -291,7 +291,7 @@ def test_split_is_stratified_and_fixed():
     again, _ = train_val_indices(labels, 0.1, train_examples=30)
     np.testing.assert_array_equal(again, train[:30])
     assert len(np.unique(labels[again])) > 5  # the fixed order is a shuffled one
-    reason = r"--val-fraction 0\.001: leaves 500 images to train on and 0 to validate on"
+    reason = r"a validation fraction of 0\.001 leaves 500 images to train on and 0 to validate on"
     with pytest.raises(UsageError, match=reason):
         train_val_indices(labels, 0.001)
 

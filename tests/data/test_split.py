@@ -49,8 +49,8 @@ def test_an_empty_part_is_refused_with_the_sizes_of_both(fraction, left):
     with pytest.raises(UsageError) as error:
         train_val_indices(unbalanced(), fraction)
     assert str(error.value) == (
-        f"--val-fraction {fraction}: leaves {train} images to train on and {val} to validate on; "
-        "choose another fraction"
+        f"a validation fraction of {fraction} leaves {train} images to train on and {val} to "
+        "validate on; choose another"
     )
 
 

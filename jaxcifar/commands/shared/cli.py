@@ -24,6 +24,7 @@ from jaxcifar.machine.streams import checked_output, open_missing_streams
 from jaxcifar.machine.terminal import teller
 from jaxcifar.machine.xla_flags import check_xla_flags
 
+_WITH_LARGE_ARRAYS = ("run", "ablation", "bench")
 _INTERRUPTED = "interrupted; what was saved before is kept"
 
 
@@ -104,6 +105,12 @@ def location(text: str) -> Path:
     return Path(text)
 
 
+def use_huge_pages_for(command: str) -> None:
+    """Start a command that holds large arrays once more, as `use_huge_pages` does; no other."""
+    if command in _WITH_LARGE_ARRAYS:
+        use_huge_pages()
+
+
 def use_huge_pages() -> None:
     """Let large arrays lie in large pages of memory, where Linux gives these to who asks.
 
@@ -155,6 +162,7 @@ def run_as_program(main: Callable[[Sequence[str]], None]) -> NoReturn:
     Args:
       main: the command's `main`.
     """
+    use_huge_pages_for(main.__module__.rpartition(".")[2])
     run_command(lambda: main(sys.argv[1:]))
 
 
