@@ -34,11 +34,13 @@ def slips(classifier: Classifier) -> dict[str, Predict]:
     statistics = [classifier.result.get(f"channel_{name}") for name in ("mean", "std")]
     found: dict[str, Predict] = {}
     if normalized:
-        found["not normalised"] = classifier.seeing(np.zeros(3), np.ones(3)).logits
+        found["not normalised"] = classifier.with_normalization(np.zeros(3), np.ones(3)).logits
     elif None not in statistics:
-        found["normalised all the same"] = classifier.seeing(*map(np.asarray, statistics)).logits
-    found["normalised by 0.5"] = classifier.seeing(np.full(3, 0.5), np.full(3, 0.5)).logits
-    found["pixels 0 to 255"] = classifier.seeing(mean / 255, std / 255).logits
+        normalised = classifier.with_normalization(*map(np.asarray, statistics))
+        found["normalised all the same"] = normalised.logits
+    half = np.full(3, 0.5)
+    found["normalised by 0.5"] = classifier.with_normalization(half, half).logits
+    found["pixels 0 to 255"] = classifier.with_normalization(mean / 255, std / 255).logits
     found["red and blue swapped"] = lambda images: classifier.logits(images[..., ::-1])
     found["shifted and flipped"] = lambda images: classifier.logits(augmented(images))
     for count in _BATCHES:

@@ -1,1 +1,1 @@
-"""Using a finished run: its network with the weights that validation chose."""
+"""Load the network of a finished run and classify images with it."""

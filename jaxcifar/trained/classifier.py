@@ -1,6 +1,7 @@
-"""A trained network that says what is in an image."""
+"""Trained networks that classify images, alone or several together."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -25,27 +26,28 @@ from jaxcifar.training.state import Hyperparameters
 
 
 class Predictions(NamedTuple):
-    """Of N images: `probabilities` `[N, classes] float32`, and the likeliest class's name each."""
+    """Probabilities `[N, classes] float32` of N images, and the name of each likeliest class."""
 
     probabilities: np.ndarray
     labels: list[str]
 
     @classmethod
     def of(cls, probabilities: np.ndarray, class_names: Sequence[str]) -> Self:
-        """Those of probabilities `[N, classes]`, with the classes' names by label."""
-        return cls(probabilities, [class_names[label] for label in probabilities.argmax(-1)])
+        """Return the predictions of probabilities `[N, classes]`; class names are by label."""
+        likeliest = probabilities.argmax(-1)
+        return cls(probabilities, [class_names[label] for label in likeliest])
 
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A network with its weights and all that predicting takes.
+    """A trained network with its weights, class names and image statistics.
 
     Attributes:
-      config: what was trained.
-      result: content of the run's `result.json`, or the card of a file of weights.
-      class_names: by label.
-      mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
-      variables: the network's arrays, by collection: "params", "batch_stats"...
+      config: settings of the training.
+      result: content of the run's `result.json`, or the description in a file of weights.
+      class_names: names of the classes, by label.
+      mean, std: mean and deviation of each channel, `[3] float32`, of pixels from 0 to 1.
+      variables: the network's arrays by Flax collection, such as "params" and "batch_stats".
     """
 
     config: Config
@@ -66,14 +68,14 @@ class Classifier:
         hp: Hyperparameters,
         variables: Variables,
     ) -> Self:
-        """What a program with these variables says.
+        """Return the classifier of a program and its variables.
 
         Args:
-          config: what was trained.
-          result: what is known of it, its `class_names` above all.
-          program: computes it, on one device.
-          hp: how the images are normalised, among others.
-          variables: the network's.
+          config: settings of the training.
+          result: description of the network; it must have `class_names`.
+          program: computes the network, on one device.
+          hp: hyper-parameters, of which the mean and deviation of images are used.
+          variables: the network's arrays by collection.
         """
         return cls(
             config=config,
@@ -88,34 +90,38 @@ class Classifier:
 
     @with_our_settings()
     def logits(self, images: Any) -> np.ndarray:
-        """Before the softmax, `[N, classes] float32`; `images` as for `predict`.
+        """Return the network's outputs before the softmax, `[N, classes] float32`.
+
+        Args:
+          images: as for `predict`.
 
         Raises:
-          UsageError: they can't be read.
+          UsageError: an image can't be read.
         """
         pixels = as_pixels(images)
-        # Brought to a power of two, or of large batches: one program is compiled for many numbers.
-        count, most = len(pixels), EVAL_BATCH
-        size = -(-count // most) * most if count > most else 1 << (count - 1).bit_length()
+        count = len(pixels)
         with report_memory_shortage(f"predicting {count:,} images", "predict fewer at a time"):
-            padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
+            padded = np.zeros((_padded_count(count), *pixels.shape[1:]), np.uint8)
             padded[:count] = pixels
             placed = jax.device_put(padded, self._program.replicated)
-            return np.asarray(predicting.predict(self._program, self.variables, self._hp, placed))[
-                :count
-            ]
+            logits = predicting.predict(self._program, self.variables, self._hp, placed)
+            return np.asarray(logits)[:count]
 
-    def seeing(self, mean: np.ndarray, std: np.ndarray) -> Self:
-        """The same network where pixels in [0, 1] are normalised by these, `[3]` each."""
+    def with_normalization(self, mean: np.ndarray, std: np.ndarray) -> Self:
+        """Return the same network with another mean and deviation of each channel, `[3]`."""
         mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         hp = dataclasses.replace(self._hp, mean=on_host(mean), std=on_host(std))
         return dataclasses.replace(self, mean=mean, std=std, _hp=hp)
 
     @with_our_settings()
     def training_logits(self, pixels: np.ndarray, key: jax.Array) -> np.ndarray:
-        """Logits `[N, classes]` of `[N, 32, 32, 3] uint8` as one batch, as training computes them.
+        """Return the logits `[N, classes]` that the network computes in training mode.
 
-        BatchNorm takes the batch's statistics, and `key` is what dropout draws from.
+        BatchNorm normalises by the statistics of this batch.
+
+        Args:
+          pixels: one batch of images, `[N, 32, 32, 3] uint8`.
+          key: random key for dropout.
         """
         return np.asarray(_in_training(self._program, self.variables, self._hp, pixels, key))
 
@@ -123,20 +129,33 @@ class Classifier:
     def predict(self, images: Any) -> Predictions:
         """Classify images.
 
+        Images of other sizes than 32x32 are cropped to a square and resized.
+
         Args:
-          images: an array `[N, H, W, 3]` or `[H, W, 3] uint8`, an image of Pillow's, the path of an
-            image file, or a list of these; what is not 32x32 is cropped to a square and resized.
+          images: an array `[N, H, W, 3]` or `[H, W, 3] uint8`, a Pillow image, the path of an image
+            file, or a list of these.
 
         Raises:
-          UsageError: they can't be read.
-          RunError: the network's answers are not finite.
+          UsageError: an image can't be read.
+          RunError: a logit is not finite.
         """
         logits = self.logits(images)
         if not np.isfinite(logits).all():
             raise RunError(
-                f"{self.config.network_title}: its answers are not finite numbers; train it anew"
+                f"{self.config.network_title}: its logits are not finite numbers; train it again"
             )
         return Predictions.of(softmax(logits), self.class_names)
+
+
+def _padded_count(count: int) -> int:
+    """Return how many images to predict for `count` of them, so that few programs are compiled.
+
+    It is the next power of two, or the next multiple of the evaluation batch.
+    """
+    if count > EVAL_BATCH:
+        batches = math.ceil(count / EVAL_BATCH)
+        return batches * EVAL_BATCH
+    return 1 << (count - 1).bit_length()
 
 
 @partial(jax.jit, static_argnums=0)
@@ -151,11 +170,11 @@ def _in_training(
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """Several classifiers that predict together, by the mean of their probabilities.
+    """Several classifiers that predict the mean of their probabilities.
 
     Attributes:
-      members: tell the same classes apart.
-      class_names: by label.
+      members: classifiers with the same classes.
+      class_names: names of the classes, by label.
     """
 
     members: tuple[Classifier, ...]
@@ -163,7 +182,7 @@ class Ensemble:
 
     @classmethod
     def of(cls, members: Sequence[Classifier]) -> Self:
-        """The ensemble of these.
+        """Return the ensemble of these classifiers.
 
         Raises:
           UsageError: their classes differ.
@@ -171,7 +190,7 @@ class Ensemble:
         first = members[0].class_names
         if other := next((m for m in members if m.class_names != first), None):
             raise UsageError(
-                f"these runs don't tell the same classes apart: {', '.join(first[:3])}... and "
+                f"the runs have different classes: {', '.join(first[:3])}... and "
                 f"{', '.join(other.class_names[:3])}...; give runs on one data set"
             )
         return cls(tuple(members), first)
@@ -181,40 +200,46 @@ class Ensemble:
         """Classify images, as `Classifier.predict` does.
 
         Raises:
-          UsageError: they can't be read.
-          RunError: a network's answers are not finite.
+          UsageError: an image can't be read.
+          RunError: a logit is not finite.
         """
         pixels = as_pixels(images)
-        each = [member.predict(pixels).probabilities for member in self.members]
-        return Predictions.of(np.mean(each, 0), self.class_names)
+        probabilities = [member.predict(pixels).probabilities for member in self.members]
+        return Predictions.of(np.mean(probabilities, axis=0), self.class_names)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities `[N, classes]` of logits."""
-    odds = np.exp(logits - logits.max(-1, keepdims=True))
-    return odds / odds.sum(-1, keepdims=True)
+    """Return the probabilities `[N, classes]` of logits `[N, classes]`."""
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
 
 
 def as_pixels(images: Any) -> np.ndarray:
-    """Images of any kind that `Classifier.predict` takes as `[N, 32, 32, 3] uint8`.
+    """Return images as pixels, `[N, 32, 32, 3] uint8`.
+
+    Args:
+      images: as for `Classifier.predict`.
 
     Raises:
-      UsageError: they can't be read.
+      UsageError: an image can't be read, or there are none.
     """
     if isinstance(images, np.ndarray) and images.ndim == 4:
-        if len(images) and images.shape[1:] == (32, 32, 3) and images.dtype == np.uint8:
+        is_ready = images.shape[1:] == (32, 32, 3) and images.dtype == np.uint8
+        if is_ready and len(images) > 0:
             return images
     elif isinstance(images, str | Path | Image.Image | np.ndarray):
         images = [images]
     elif not isinstance(images, Iterable):
-        raise UsageError(f"images: {type(images).__name__}; give arrays, images or paths")
-    pixels = [_pixel(image, number) for number, image in enumerate(images)]
+        kind = type(images).__name__
+        raise UsageError(f"{kind} is no type of images; give arrays, Pillow images or paths")
+    pixels = [_pixels_of_one(image, number) for number, image in enumerate(images)]
     if not pixels:
-        raise UsageError("images: there are none")
+        raise UsageError("there are no images to classify; give at least one")
     return np.stack(pixels)
 
 
-def _pixel(image: Any, number: int) -> np.ndarray:
+def _pixels_of_one(image: Any, number: int) -> np.ndarray:
+    """Return one image as pixels, `[32, 32, 3] uint8`; `number` names it in an error."""
     try:
         if isinstance(image, str | Path):
             return read_image(os.path.realpath(image))[0]
@@ -224,6 +249,6 @@ def _pixel(image: Any, number: int) -> np.ndarray:
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
             raise ValueError(f"has shape {array.shape} and type {array.dtype}, not [H, W, 3] uint8")
         return to_rgb32(Image.fromarray(array))
-    except (OSError, ValueError) as error:  # Pillow reads an image when it is asked for pixels
-        name = image if isinstance(image, str | Path) else f"images: number {number}, from 0,"
+    except (OSError, ValueError) as error:  # also of a Pillow image, which is read only now
+        name = image if isinstance(image, str | Path) else f"image number {number} (from 0)"
         raise UsageError(f"{name}: {error}") from error

@@ -1,6 +1,7 @@
-"""A finished run read back: its network, and the weights that validation chose."""
+"""Load a finished run as a classifier, with the weights of its best epoch."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, overload
@@ -8,7 +9,7 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.hyperparameters import Statistics, make_hyperparameters
 from jaxcifar.build.setup import make_program
 from jaxcifar.config import user_code, user_reference
 from jaxcifar.config.experiment import Config
@@ -27,7 +28,9 @@ from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 SHIPPED = Path(__file__).with_name("shipped") / "cnn.safetensors"
-_AS_IT_WAS = Remedy("use the version of jaxcifar that wrote it, or get the run anew from its owner")
+_SAME_VERSION = Remedy(
+    "use the version of jaxcifar that wrote it, or get a new copy of the run from its owner"
+)
 
 
 @overload
@@ -40,30 +43,30 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
 
 @with_our_settings()
 def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble:
-    """The classifier that a finished run came to.
+    """Return the classifier of a finished run, or an ensemble of several runs.
 
-    Somebody's own network is loaded from where its config says that its file is, if that is the
-    file it was trained from; nothing that lies in the folder is executed.
+    A user's network is loaded from the file that the run's config names, if that file is still the
+    one that was trained. Files in the run's folder are never executed.
 
     Args:
-      *runs: folder of the run, or a file of weights; of several, the mean of their probabilities is
-        what is predicted; of none, a CNN that comes with this package (`shipped/cnn.md` says how
-        good it is, on what it was trained, and what it can't).
-      data_dir: TFDS folder, looked into for a run of an older version; its own default if None.
+      *runs: folders of runs, or files of weights. An ensemble predicts the mean of its members'
+        probabilities. Without any, the CNN that comes with this package is loaded
+        (`shipped/cnn.md` describes its training, its accuracy and its limits).
+      data_dir: TFDS folder, or None for TFDS's default. Only runs of older versions need it.
 
     Raises:
-      UsageError: there is no finished run, or its network's file is gone or another, or several
-        don't tell the same classes apart.
-      RunError: it can't be read, or its images can't, where a run is of an older version.
+      UsageError: a run is missing or not finished, the file of its network is gone or has changed,
+        or the runs have different classes.
+      RunError: a run can't be read, or, for an older version's run, its images can't.
     """
     members = [_load(Path(run), data_dir) for run in runs or (SHIPPED,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
 
 
 def just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
-    """Return the classifier of a run that this process has done or opened just now.
+    """Return the classifier of a run that this process has just trained or opened.
 
-    User code is what was loaded for that, even if its files have been edited since.
+    It uses the user code that is already loaded, even if the files have been edited since.
     """
     return _load(path, data_dir, code_is_loaded=True)
 
@@ -72,60 +75,72 @@ def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False)
     require_trained(path)
     folder = RunFolder(path)
     if not path.is_dir():
-        return _of_file(Path(os.path.realpath(path)))
+        return _from_weights_file(Path(os.path.realpath(path)))
     if is_untested(path):
-        return _of_file(folder.weights)
+        return _from_weights_file(folder.weights)
     result = read_result(folder.result)
-    config = folder.read_config(_AS_IT_WAS)
+    config = folder.read_config(_SAME_VERSION)
     if not (code_is_loaded and user_code.is_loaded(config)):
-        _require_same_code(path, folder.sources, config)
+        _require_same_code(path, config, folder.sources)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)
         return _classifier(folder.weights, config, {**card, **result}, arrays)
-    return _of_older_version(folder, config, result, data_dir)
+    return _from_checkpoint(folder, config, result, data_dir)
 
 
-def _of_file(path: Path) -> Classifier:
+def _from_weights_file(path: Path) -> Classifier:
     arrays, card = read_weights(path)
     config = Config.from_dict(card["config"])
-    _require_same_code(path, None, config)
+    _require_same_code(path, config)
     return _classifier(path, config, card, arrays)
 
 
 def _classifier(
-    path: Path, config: Config, said: Card | Result, arrays: dict[str, np.ndarray]
+    path: Path, config: Config, description: Card | Result, arrays: dict[str, np.ndarray]
 ) -> Classifier:
-    """What is `said` of a network, and its arrays by their names, put to use."""
-    statistics = SimpleNamespace(mean=said["channel_mean"], std=said["channel_std"])
-    program, hp = _program(config, len(said["class_names"]), statistics)
+    """Return the classifier of a network.
+
+    Args:
+      path: of the file of weights, for messages.
+      config: what was trained.
+      description: class names and image statistics of the network, among others.
+      arrays: the network's arrays, by name.
+    """
+    statistics = _statistics(description)
+    program, hp = _program(config, len(description["class_names"]), statistics)
     variables = fitted(arrays, _abstract_state(program, hp).variables, path)
-    return Classifier.create(config, said, program, hp, variables)
+    return Classifier.create(config, description, program, hp, variables)
 
 
-def _of_older_version(
+def _statistics(description: Mapping[str, Any]) -> Statistics:
+    """Return the mean and deviation by which the network's images are normalised."""
+    return SimpleNamespace(mean=description["channel_mean"], std=description["channel_std"])
+
+
+def _from_checkpoint(
     folder: RunFolder, config: Config, result: Result, data_dir: str | Path | None
 ) -> Classifier:
-    """From the chosen checkpoint: there is no file of weights yet."""
+    """Return the classifier of a run by an older version, which wrote no file of weights."""
     from jaxcifar.data import load_dataset  # takes a second to import, as orbax does
     from jaxcifar.runs.checkpoint import Checkpoints
 
-    said: dict[str, Any] = {**result, "class_names": class_names(result)}
-    if "channel_mean" not in said:  # the images tell what its result does not
+    description: dict[str, Any] = {**result, "class_names": class_names(result)}
+    if "channel_mean" not in result:  # even older: the statistics are computed from the images
         dataset = load_dataset(config, Path(data_dir or default_data_dir()))
-        names = list(dataset.class_names)
-        said |= {"channel_mean": dataset.mean, "channel_std": dataset.std, "class_names": names}
-    statistics = SimpleNamespace(mean=said["channel_mean"], std=said["channel_std"])
-    program, hp = _program(
-        config, len(said["class_names"]), statistics, result["examples"]["train"]
-    )
+        description["channel_mean"] = dataset.mean
+        description["channel_std"] = dataset.std
+        description["class_names"] = list(dataset.class_names)
+    classes = len(description["class_names"])
+    train_examples = result["examples"]["train"]
+    program, hp = _program(config, classes, _statistics(description), train_examples)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         step = result["selected_epoch"] * program.steps_per_epoch
         state: TrainState = checkpoints.load(step, _abstract_state(program, hp)).state
-    return Classifier.create(config, said, program, hp, state.variables)
+    return Classifier.create(config, description, program, hp, state.variables)
 
 
 def _program(
-    config: Config, classes: int, statistics: Any, train_examples: int | None = None
+    config: Config, classes: int, statistics: Statistics, train_examples: int | None = None
 ) -> tuple[Program, Hyperparameters]:
     examples = train_examples or config.batch_size
     program = make_program(config, classes, examples, first_devices(None)[:1])
@@ -134,21 +149,26 @@ def _program(
 
 
 def _abstract_state(program: Program, hp: Hyperparameters) -> TrainState:
-    """The shapes of a state, placed on the program's devices."""
+    """Return a training state without values: shapes, types and the program's devices."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated),
-        program.init.eval_shape(program, hp, images),
-    )
+    shapes = program.init.eval_shape(program, hp, images)
+
+    def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated)
+
+    return jax.tree.map(placed, shapes)
 
 
-def _require_same_code(path: Path, copies: Path | None, config: Config) -> None:
+def _require_same_code(path: Path, config: Config, copies: Path | None = None) -> None:
     """Refuse user code that has changed since the training.
 
     Args:
       path: the run, or the file of weights.
-      copies: the run's folder of copies of its user code; None for a file of weights.
       config: the run's config, with the names and digests of its user code.
+      copies: the run's folder of copies of its user code; None for a file of weights.
+
+    Raises:
+      UsageError: the code has changed, or is gone.
     """
     for kind, digest in config.sources or ():
         name = getattr(config, kind)
@@ -156,34 +176,38 @@ def _require_same_code(path: Path, copies: Path | None, config: Config) -> None:
         try:
             same = user_reference.digest(kind, name) == digest
         except UsageError as error:
-            remedy = "; get that file from whoever trained it"
+            remedy = "get that file from the person who trained the network"
             if copies:
-                remedy = f"; a copy is {copies / kind}: if you trust it, put that where it was"
-            raise UsageError(f"{path}: {error}{remedy}") from error
+                remedy = f"if you trust the copy in {copies / kind}, put it back in its place"
+            raise UsageError(f"{path}: {error}; {remedy}") from error
         if not same and name.startswith("__main__:"):
             raise UsageError(
-                f"{path}: {name} stands in the script that trained it: load it there, or train it "
-                "from a file of its own"
+                f"{path}: {name} was defined in the script that trained the network; load it in "
+                "that script, or move the network to a file of its own and train it again"
             )
         if not same:
             raise UsageError(
                 f"{path}: {name} has been edited since; the run was trained from {where}"
             )
-    _require_same_imports(path, copies, config, user_code.with_imports_of(config, config))
+    _require_same_imports(path, config, copies)
 
 
-def _require_same_imports(path: Path, copies: Path | None, config: Config, now: Config) -> None:
-    """Refuse imported files that have changed since the training.
+def _require_same_imports(path: Path, config: Config, copies: Path | None) -> None:
+    """Refuse files that the user code imports and that have changed since the training.
 
     Args:
       path: the run, or the file of weights.
+      config: the run's config; it has no imports if an older version wrote it.
       copies: the run's folder of copies of its user code; None for a file of weights.
-      config: the run's config; without imports if an older version wrote it.
-      now: the same config with the current digests.
+
+    Raises:
+      UsageError: a file has changed, or is gone.
     """
     if not config.imports:
         return
-    for key, _ in sorted({*config.imports} ^ {*(now.imports or ())}):
+    current = user_code.with_imports_of(config, config)
+    changed = set(config.imports) ^ set(current.imports or ())
+    for key, _ in sorted(changed):
         kind, _, file = key.partition(": ")
         where = f"what is now in {copies / kind}" if copies else "another version of it"
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Image files to be classified: found in folders, read one by one, drawn with what was said."""
+"""Find image files, read them, and draw them with their predicted classes."""
 
 import os
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from jaxcifar.machine.files import replacing
 from jaxcifar.trained.classifier import Predictions
 
 MOST_FILES = 100_000
-_COLUMNS = 5  # of a sheet
+_COLUMNS = 5  # images in a row of the drawing
 MOST_ON_SHEET = 200
 
 
 class Photos(NamedTuple):
-    """Files that were read.
+    """Image files that were read.
 
     Attributes:
-      names: their paths.
-      pixels: `[N, 32, 32, 3] uint8`, as the network sees them.
-      remarks: what is to be said of files, a line each: of what is left out of folders.
+      names: paths of the files.
+      pixels: the images as the network sees them, `[N, 32, 32, 3] uint8`.
+      remarks: one line for each file that was left out or only read in part.
     """
 
     names: list[str]
@@ -32,38 +32,44 @@ class Photos(NamedTuple):
 
 
 def read_pictures(paths: Sequence[Path]) -> Photos:
-    """Read image files, and those in folders, at any depth; hidden ones are passed over.
+    """Read image files, and all image files in folders and their subfolders.
 
-    A link is followed where it is named, and not in a folder.
+    Hidden files are ignored. A symbolic link is followed if it is one of `paths`, but not if it
+    lies in a folder.
+
+    Args:
+      paths: image files and folders.
 
     Raises:
-      UsageError: a path named is no image, a folder has none, or there are too many files.
+      UsageError: a file in `paths` is not an image, a folder has no images, or there are more than
+        `MOST_FILES` files in a folder.
     """
     names: list[str] = []
     pixels: list[np.ndarray] = []
     remarks: list[str] = []
     for path in paths:
-        inside = path.is_dir()
-        files = _files(path) if inside else [path]
-        found = len(names)
+        is_folder = path.is_dir()
+        files = _files(path) if is_folder else [path]
+        count_before = len(names)
         for file in files:
             try:
-                image, more = read_image(file if inside else os.path.realpath(file))
+                image, has_more_frames = read_image(file if is_folder else os.path.realpath(file))
             except ValueError as error:
-                if not inside:
+                if not is_folder:
                     raise UsageError(f"{file}: {error}") from error
                 remarks.append(f"left out: {file}: {error}")
                 continue
             names.append(str(file))
-            if more:
-                remarks.append(f"{file}: has several frames; the first is taken")
             pixels.append(image)
-        if len(names) == found:
-            raise UsageError(f"{path}: holds no images; give image files or folders of them")
+            if has_more_frames:
+                remarks.append(f"{file}: has several frames; only the first is classified")
+        if len(names) == count_before:
+            raise UsageError(f"{path}: holds no images; give image files or folders of images")
     return Photos(names, np.stack(pixels), remarks)
 
 
 def _files(folder: Path) -> list[Path]:
+    """Return the files in a folder and its subfolders, in order of their names."""
     files: list[Path] = []
     for parent, folders, names in os.walk(folder):  # follows no links
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -74,15 +80,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def draw_sheet(path: Path, pictures: Photos, predictions: Predictions) -> None:
-    """Draw images as the network sees them, and above each what it says.
+    """Draw images with their names and predicted classes into one picture.
 
     Args:
-      path: of the file; its suffix tells the format.
-      pictures: the first `MOST_ON_SHEET` of them are drawn.
-      predictions: of them.
+      path: the picture's file; its suffix chooses the format.
+      pictures: the images, of which the first `MOST_ON_SHEET` are drawn.
+      predictions: the predictions of the same images.
 
     Raises:
-      OSError: it can't be written.
+      OSError: the file can't be written.
     """
     from matplotlib.figure import Figure
 
@@ -94,8 +100,9 @@ def draw_sheet(path: Path, pictures: Photos, predictions: Predictions) -> None:
         axes.axis("off")
     for place, axes in enumerate(all_axes[:count]):
         name = printable(Path(pictures.names[place]).name, 24)
-        label, odds = printable(predictions.labels[place], 16), predictions.probabilities[place]
+        label = printable(predictions.labels[place], 16)
+        probability = predictions.probabilities[place].max()
         axes.imshow(pictures.pixels[place], interpolation="nearest")
-        axes.set_title(f"{name}\n{label} {odds.max():.0%}", fontsize=9, parse_math=False)
+        axes.set_title(f"{name}\n{label} {probability:.0%}", fontsize=9, parse_math=False)
     with replacing(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."), dpi=100)

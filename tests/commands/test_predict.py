@@ -170,5 +170,5 @@ def test_a_cut_image_of_pillows_is_refused(photo, tmp_path):
     Image.fromarray(noise).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match="number 1, from 0"):
+    with pytest.raises(UsageError, match=r"image number 1 \(from 0\)"):
         jaxcifar.load().predict([photo, Image.open(tmp_path / "a.png")])

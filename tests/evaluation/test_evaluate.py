@@ -227,7 +227,7 @@ def test_what_a_result_says_of_the_test_images_by_their_arrays(
     trained_network = load(finished / "seed0")
     ways = {True: (0.5, 0.25), False: (0.0, 1.0)}  # the data set's mean and deviation, or none
     mean, std = ways[normalised]
-    classifier = trained_network.seeing(np.full(3, mean), np.full(3, std))
+    classifier = trained_network.with_normalization(np.full(3, mean), np.full(3, std))
     config = dataclasses.replace(classifier.config, normalize=normalised)
     model, images = create_model(config, 10), easy_dataset.test.images[:23]
 
@@ -487,7 +487,7 @@ MEAN, STD = np.array([0.3, 0.5, 0.6]), np.array([0.2, 0.25, 0.35])  # each chann
 
 
 def test_slips_against_the_same_done_by_hand(finished, easy_dataset):
-    classifier = load(finished / "seed0").seeing(MEAN, STD)
+    classifier = load(finished / "seed0").with_normalization(MEAN, STD)
     images = easy_dataset.test.images.copy()
     images[..., 1] //= 2  # colours, or red and blue could not be told apart
     images[..., 2] //= 3

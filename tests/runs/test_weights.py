@@ -176,7 +176,7 @@ def test_answers_that_are_not_finite_are_no_predictions(trained):
     classifier = jaxcifar.load(trained / "0")
     scaled = jax.tree.map(lambda leaf: leaf * 1e30, classifier.variables)
     broken = dataclasses.replace(classifier, variables=scaled)
-    with pytest.raises(RunError, match="answers are not finite"):
+    with pytest.raises(RunError, match="logits are not finite"):
         broken.predict(np.full((2, 32, 32, 3), 200, np.uint8))
 
 
@@ -226,7 +226,7 @@ def test_several_predict_by_the_mean_of_their_probabilities(trained):
     mean = (each[0] + each[1] + each[2]) / 3
     assert_near(together.probabilities, mean, error_of_sum(4, mean))
     assert together.labels == ["abcdefghij"[label] for label in mean.argmax(-1)]
-    with pytest.raises(UsageError, match="don't tell the same classes apart"):
+    with pytest.raises(UsageError, match="the runs have different classes"):
         jaxcifar.load(runs[0], jaxcifar.trained.load.SHIPPED)
 
 
@@ -318,9 +318,9 @@ def test_a_file_of_a_network_whose_code_is_gone_says_what_is_needed(tmp_path):
     shutil.copy(tmp_path / "run" / "weights.safetensors", tmp_path / "alone.safetensors")
     assert jaxcifar.load(tmp_path / "alone.safetensors").class_names[0] == "a"
     code.unlink()
-    with pytest.raises(UsageError, match=r"own\.py.*get that file from whoever trained it"):
+    with pytest.raises(UsageError, match=r"own\.py.*get that file from the person who trained"):
         jaxcifar.load(tmp_path / "alone.safetensors")
-    with pytest.raises(UsageError, match="a copy is"):
+    with pytest.raises(UsageError, match="if you trust the copy in"):
         jaxcifar.load(tmp_path / "run")
 
 
