@@ -1,1 +1,1 @@
-"""A table of variations, and carrying it out."""
+"""Studies: tables of variations of one run, and the training of their rows."""

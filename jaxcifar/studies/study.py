@@ -28,14 +28,14 @@ from jaxcifar.machine.reading import (
 from jaxcifar.studies.code_files import find_beside
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
-_OF_A_RUN = {"seed", *DERIVED}  # no setting of a study
+_RUN_SETTINGS = {"seed", *DERIVED}  # settings of a single run, which no study file may have
 _MOST_BYTES = 16 * MEGABYTE
 _MOST_ROWS = 1000
-_WRITTEN = Remedy("write it like experiments/studies/ablation.toml", UsageError)
+_LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", UsageError)
 
 
 class Reference(msgspec.Struct, forbid_unknown_fields=True):
-    """`[reference]`: what the rows' reference figures were measured with."""
+    """`[reference]` in a study file: how the reference figures of the rows were measured."""
 
     name: Line | UnsetType = UNSET
     arch: Line | UnsetType = UNSET
@@ -44,8 +44,8 @@ class Reference(msgspec.Struct, forbid_unknown_fields=True):
     sets: list[Line] | UnsetType = UNSET
 
 
-class Said(msgspec.Struct, forbid_unknown_fields=True):
-    """What a study file holds; settings are held against `Config`, which declares them."""
+class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of a study file. Its settings are checked against the fields of `Config`."""
 
     rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=_MOST_ROWS)]
     title: Line = "Study"
@@ -58,9 +58,9 @@ class StudyRow:
     """One variation.
 
     Attributes:
-      name: also that of its folder.
-      changes: fields of `Config` that it sets.
-      reference: test accuracies (fractions) that someone else reached with it, if known.
+      name: name of the row and of its folder.
+      changes: the fields of `Config` that this row sets.
+      reference: published test accuracies of this variation, from 0 to 1; may be empty.
     """
 
     name: str
@@ -70,15 +70,14 @@ class StudyRow:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What a study file says.
+    """A table of variations of one run.
 
     Attributes:
-      title: what is studied.
-      config: fields of `Config` that every row shares, each where it applies.
-      rows: the variations, in the order in which they are run and told.
-      reference: what the rows' reference figures were measured with, the fields of `Reference`
-        that are set; `sets` are fields whose values are to be compared by how near rows that agree
-        in them come to their references together.
+      title: the study's title in reports.
+      config: fields of `Config` that all rows share. A row ignores those that do not apply to it.
+      rows: the variations, in the order in which they are trained and reported.
+      reference: the fields of `Reference` that the file sets. A report groups rows by the fields
+        named in `sets` and says which group comes nearest to its reference figures.
     """
 
     title: str
@@ -87,21 +86,24 @@ class Study:
     reference: dict[str, Any]
 
     @classmethod
-    def read(cls, path: Path, remedy: Remedy = _WRITTEN) -> Self:
-        """Read a TOML file like those in `experiments/studies`, or the JSON that `to_json` gives.
+    def read(cls, path: Path, remedy: Remedy = _LIKE_THE_EXAMPLE) -> Self:
+        """Read a study from a TOML file, as in `experiments/studies`, or a JSON file by `to_json`.
 
-        A TOML file names user code from its own folder, or from the current one (`code_files`).
+        User code that a TOML file names is looked for in its folder first, then in the current one.
+
+        Args:
+          path: the file.
+          remedy: the advice in an error message, and the type of the error.
 
         Raises:
-          RunError, UsageError: as `remedy` says, if the file can't be read, or says something that
-            no study has.
+          RunError, UsageError: the file can't be read, or is not a valid study.
         """
         if path.suffix == ".json":
-            said = read_json(path, dict[str, Any], remedy, _MOST_BYTES, follow=True)
+            content = read_json(path, dict[str, Any], remedy, _MOST_BYTES, follow=True)
         else:
-            said = read_toml(path, dict[str, Any], remedy)
+            content = read_toml(path, dict[str, Any], remedy)
         try:
-            study = cls.from_dict(said)
+            study = cls.from_dict(content)
         except UsageError as error:
             raise remedy.error(f"{path}: {error}; {remedy.advice}") from None
         if path.suffix == ".json":
@@ -109,14 +111,14 @@ class Study:
         return study.with_settings(partial(find_beside, path.parent))
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> Self:
-        """The study of a file's content.
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the study in the content of a file.
 
         Raises:
           UsageError: an unknown key, or a value of the wrong type.
         """
         try:
-            study = checked(dict(said), Said)
+            study = checked(dict(content), StudyFile)
             rows = tuple(_row(name, values) for name, values in study.rows.items())
         except ValueError as error:
             raise UsageError(str(error)) from None
@@ -124,26 +126,31 @@ class Study:
         return cls(study.title, config, rows, msgspec.to_builtins(study.reference))
 
     def check(self) -> None:
-        """Refuse settings out of range, and those that whoever wrote them takes to have an effect.
+        """Refuse settings that are out of range or have no effect.
 
         Raises:
-          UsageError: see `config_of`; a row sets what means nothing to it, or all share what means
-            nothing to any; the reference's sets are of what is no setting.
+          UsageError: a value is out of range, a row sets something that does not apply to it, the
+            rows share something that applies to none, or `sets` names no setting.
         """
         for row in self.rows:
             self.config_of(row, seed=0)
-        meaning = {row.name: applicable(self._settings_of(row)) for row in self.rows}
+        effective = {row.name: applicable(self._settings_of(row)) for row in self.rows}
         for row in self.rows:
-            for name in row.changes.keys() - meaning[row.name].keys():
-                raise UsageError(f"row {row.name}: {name} means nothing to what it trains")
+            for name in row.changes.keys() - effective[row.name].keys():
+                raise UsageError(
+                    f"row {row.name}: {name} has no effect on what it trains; remove it"
+                )
         for name in self.config:
-            if not any(name in settings for settings in meaning.values()):
-                raise UsageError(f"--{flag(name)}: means nothing to any row of this study")
-        known = {name for settings in meaning.values() for name in settings.get("arch_args", {})}
-        known |= {field.name for field in dataclasses.fields(Config)}
+            if not any(name in settings for settings in effective.values()):
+                raise UsageError(
+                    f"--{flag(name)}: has no effect on any row of this study; remove it"
+                )
+        known = {field.name for field in dataclasses.fields(Config)}
+        for settings in effective.values():
+            known.update(settings.get("arch_args", {}))
         for name in self.reference.get("sets", []):
             if name not in known:
-                raise UsageError(f"[reference] sets: {name} is no setting of any row")
+                raise UsageError(f"[reference] sets: {name} is not a setting of any row; remove it")
 
     def with_settings(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Self:
         """Return the study with `change` applied to the shared settings and to each row's."""
@@ -151,15 +158,17 @@ class Study:
         return dataclasses.replace(self, config=change(self.config), rows=tuple(rows))
 
     def to_json(self) -> str:
-        """The study as JSON text, `from_dict`'s structure."""
-        rows = {
-            row.name: row.changes | ({"reference": list(row.reference)} if row.reference else {})
-            for row in self.rows
-        }
-        return json.dumps({**dataclasses.asdict(self), "rows": rows}, indent=2) + "\n"
+        """Return the study as JSON text, which `from_dict` can read."""
+        rows = {}
+        for row in self.rows:
+            rows[row.name] = dict(row.changes)
+            if row.reference:
+                rows[row.name]["reference"] = list(row.reference)
+        content = {**dataclasses.asdict(self), "rows": rows}
+        return json.dumps(content, indent=2) + "\n"
 
     def config_of(self, row: StudyRow, seed: int) -> Config:
-        """What a row trains.
+        """Return the config of one run of a row.
 
         Raises:
           UsageError: a value is out of range.
@@ -170,16 +179,22 @@ class Study:
             raise UsageError(f"row {row.name}: {error}") from None
 
     def _settings_of(self, row: StudyRow) -> dict[str, Any]:
-        """What is shared and what the row changes; a network's arguments one by one."""
+        """Return the shared settings, overridden by the row's.
+
+        Network arguments are overridden one by one. A row with another network does not get the
+        shared ones.
+        """
         settings = {**self.config, **row.changes}
-        if "arch_args" in settings:
-            same = row.changes.get("arch", self.config.get("arch")) == self.config.get("arch")
-            shared = self.config.get("arch_args", {}) if same else {}
-            settings["arch_args"] = {**shared, **row.changes.get("arch_args", {})}
+        if "arch_args" not in settings:
+            return settings
+        shared_arguments = self.config.get("arch_args", {})
+        if settings.get("arch") != self.config.get("arch"):
+            shared_arguments = {}
+        settings["arch_args"] = {**shared_arguments, **row.changes.get("arch_args", {})}
         return settings
 
     def select(self, names: list[str] | None) -> tuple[StudyRow, ...]:
-        """Return the rows of these names, in the study's order; all of them for None.
+        """Return the rows with these names in the study's order, or all rows for None.
 
         Raises:
           UsageError: there is no such row.
@@ -188,7 +203,7 @@ class Study:
         return tuple(row for row in self.rows if names is None or row.name in names)
 
     def require_rows(self, names: list[str] | None) -> None:
-        """Check that the study has a row of each of these names; None names no row.
+        """Check that the study has a row with each of these names.
 
         Raises:
           UsageError: there is no such row.
@@ -201,10 +216,11 @@ class Study:
 
 
 def _row(name: str, values: Any) -> StudyRow:
+    """Return a row of a study file, after checking its name and its settings."""
     if not _ROW_NAME.fullmatch(name):
-        raise UsageError(f"row {name!r}: a name has letters, digits and . _ + - only")
+        raise UsageError(f"row {name!r}: use only letters, digits and . _ + - in a row's name")
     if not isinstance(values, dict):
-        raise UsageError(f"row {name}: write {name} = {{ learning_rate = 0.1 }} or the like")
+        raise UsageError(f"row {name}: write its settings like {name} = {{ learning_rate = 0.1 }}")
     reference = checked(values.get("reference", []), list[Fraction], f"row {name}, reference")
     changes = {key: value for key, value in values.items() if key != "reference"}
     return StudyRow(name, _settings(f"row {name}", changes), tuple(reference))
@@ -212,7 +228,7 @@ def _row(name: str, values: Any) -> StudyRow:
 
 def _settings(where: str, values: Any) -> dict[str, Any]:
     if not isinstance(values, Mapping):
-        raise UsageError(f"{where}: must be settings such as learning_rate = 0.1")
-    for name in _OF_A_RUN & values.keys():
-        raise UsageError(f"{where}: {name} is no setting of a study")
+        raise UsageError(f"{where}: write settings such as learning_rate = 0.1")
+    for name in _RUN_SETTINGS & values.keys():
+        raise UsageError(f"{where}: a study can't set {name}; remove it")
     return typed(where, values, Config)
