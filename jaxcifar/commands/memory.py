@@ -1,4 +1,4 @@
-"""Tell how much memory training takes: `python -m experiments.memory --arch resnet18`."""
+"""Print the memory that training takes: `python -m experiments.memory --arch resnet18`."""
 
 from collections.abc import Sequence
 
@@ -13,20 +13,18 @@ from jaxcifar.machine.terminal import elapsing, gigabytes, status_line, teller
 
 BATCH_SIZES = (128, 512, 2048)
 
-# Of the columns after the network's: batch size, precision, data and weights, one step, total.
+# Widths of the columns batch size, precision, data and weights, one step, total.
 _WIDTHS = (12, 11, 18, 10, 10)
 
 EXAMPLES = (
     ("--arch cnn --batch-size 128 4096", "one network at two batch sizes"),
-    ("", "all of ours; compiling takes minutes on a CPU"),
+    ("", "all networks of the package; compiling takes minutes on a CPU"),
 )
 
 
 def parser() -> Parser:
-    """The command's options."""
-    parser = Parser(
-        "memory", "Tell how much memory training takes; nothing is trained for it.", EXAMPLES
-    )
+    """Return the options of the command."""
+    parser = Parser("memory", "Print the memory that training takes, without training.", EXAMPLES)
     add_archs(parser)
     parser.add_argument(
         "--batch-size",
@@ -46,7 +44,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compile the training programs, and print what XLA says of their memory."""
+    """Compile the training programs, and print the memory that XLA reports for each."""
     options = parser().parse_args(argv)
     configs = {
         (arch, size): Config.create(arch, batch_size=size, dtype=options.dtype)
@@ -68,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     width = max(len("network"), *map(len, options.arch))
     sizes = ("data and weights", "one step", "total")
     say(_row("network", "batch size", "precision", *sizes, width=width))
-    for (arch, size), config in configs.items():  # a row as soon as it is known
+    for (arch, size), config in configs.items():  # each row is printed as soon as it is known
         what = f"compiling {arch} for batch size {size}"
         with elapsing(console, say, what), status_line(what):
             need = training_memory(config, device)
@@ -82,6 +80,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _row(network: str, *cells: str, width: int) -> str:
-    """Return a line of the table; `width` is that of its first column."""
-    columns = zip(cells, _WIDTHS, strict=True)
-    return f"{network:{width}}" + "".join(f"{cell:>{columns_of}}" for cell, columns_of in columns)
+    """Return a line of the table; `width` is the width of its first column."""
+    line = f"{network:{width}}"
+    for cell, cell_width in zip(cells, _WIDTHS, strict=True):
+        line += f"{cell:>{cell_width}}"
+    return line

@@ -1,4 +1,4 @@
-"""Say what is in images: `python -m experiments.predict cat.jpg`."""
+"""Classify image files: `python -m experiments.predict cat.jpg`."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,21 +17,21 @@ from jaxcifar.runs.task import require_trained
 if TYPE_CHECKING:
     from jaxcifar.trained.classifier import Predictions
 
-_NAME = 40  # characters of a file's name in the table
+_MAX_NAME_LENGTH = 40  # characters of a file name in the table
 
 
 EXAMPLES = (
-    ("photo.jpg", "by the CNN that comes with the package"),
-    ("photos/ --run first --top 5", "a folder of images, by a run of yours"),
-    ("photos/ --sheet sheet.png", "the same as a picture"),
+    ("photo.jpg", "classify one image with the CNN that comes with the package"),
+    ("photos/ --run first --top 5", "classify a folder of images with your own run"),
+    ("photos/ --sheet sheet.png", "draw the images with their classes"),
 )
 
 
 def parser() -> Parser:
-    """The command's options."""
-    parser = Parser("predict", "Say what is in images.", EXAMPLES)
+    """Return the options of the command."""
+    parser = Parser("predict", "Classify image files.", EXAMPLES)
     parser.add_argument(
-        "images", nargs="+", type=location, metavar="IMAGE", help="file, or folder of images"
+        "images", nargs="+", type=location, metavar="IMAGE", help="image file, or folder of images"
     )
     parser.add_argument(
         "--run",
@@ -39,7 +39,7 @@ def parser() -> Parser:
         type=location,
         default=[],
         metavar="RUN",
-        help="finished run, or file of its weights; several predict together (default: a CNN that "
+        help="finished run, or file of weights; several predict together (default: the CNN that "
         "comes with the package)",
     )
     parser.add_argument(
@@ -50,13 +50,13 @@ def parser() -> Parser:
         "--sheet",
         type=picture,
         metavar="FILE",
-        help="draw them (.png, .svg, .pdf; default: not at all)",
+        help="draw the images with their classes into FILE (.png, .svg, .pdf; default: no picture)",
     )
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
-    """Classify image files."""
+    """Classify image files, and print a line for each."""
     options = parser().parse_args(argv)
     require_existing(options.images)
     for run in options.run:
@@ -69,40 +69,47 @@ def main(argv: Sequence[str]) -> None:
         start_jax()
         classifier = load(*options.run)
         predictions = classifier.predict(pictures.pixels)
-    tell = teller(Console(stderr=True))
-    for line in pictures.remarks:
-        tell(line)
-    names = [printable(name) for name in classifier.class_names]
+    print_remark = teller(Console(stderr=True))
+    for remark in pictures.remarks:
+        print_remark(remark)
+    class_names = [printable(name) for name in classifier.class_names]
     if options.json:
-        print(json.dumps(as_values(pictures.names, names, predictions), indent=2))
+        print(json.dumps(as_json_values(pictures.names, class_names, predictions), indent=2))
     else:
-        for line in table(pictures.names, names, predictions, options.top):
+        for line in table(pictures.names, class_names, predictions, options.top):
             print(line)
     if options.sheet:
         draw_sheet(options.sheet, pictures, predictions)
 
 
-def as_values(
-    images: Sequence[str], names: Sequence[str], predictions: "Predictions"
+def as_json_values(
+    images: Sequence[str], class_names: Sequence[str], predictions: "Predictions"
 ) -> list[dict[str, Any]]:
-    """An entry an image, for JSON."""
-    return [
-        {
-            "image": image,
-            "label": names[odds.argmax()],
-            "probabilities": {name: float(p) for name, p in zip(names, odds, strict=True)},
-        }
-        for image, odds in zip(images, predictions.probabilities, strict=True)
-    ]
+    """Return the predictions as JSON values, one object for each image.
+
+    Args:
+      images: paths of the images.
+      class_names: names of the classes, by label.
+      predictions: the predictions of these images.
+    """
+    values = []
+    for image, probabilities in zip(images, predictions.probabilities, strict=True):
+        by_class = dict(zip(class_names, probabilities.tolist(), strict=True))
+        label = class_names[probabilities.argmax()]
+        values.append({"image": image, "label": label, "probabilities": by_class})
+    return values
 
 
 def table(
-    images: Sequence[str], names: Sequence[str], predictions: "Predictions", top: int
+    images: Sequence[str], class_names: Sequence[str], predictions: "Predictions", top: int
 ) -> Iterator[str]:
-    """A line an image, with the likeliest classes first."""
-    shown = [printable(image, _NAME) for image in images]
-    columns = max(map(len, names)) + len(" 100.0%")
-    for image, odds in zip(shown, predictions.probabilities, strict=True):
-        best = (-odds).argsort(kind="stable")[:top]
-        said = "  ".join(f"{f'{names[k]} {odds[k]:.1%}':{columns}}" for k in best)
-        yield f"{image:{max(map(len, shown))}}  {said}".rstrip()
+    """Yield a line for each image with its `top` likeliest classes, the likeliest first."""
+    shown = [printable(image, _MAX_NAME_LENGTH) for image in images]
+    name_width = max(map(len, shown))
+    class_width = max(map(len, class_names)) + len(" 100.0%")
+    for image, probabilities in zip(shown, predictions.probabilities, strict=True):
+        cells = [f"{image:{name_width}}"]
+        for label in (-probabilities).argsort(kind="stable")[:top]:
+            cell = f"{class_names[label]} {probabilities[label]:.1%}"
+            cells.append(f"{cell:{class_width}}")
+        yield "  ".join(cells).rstrip()

@@ -11,14 +11,14 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import elapsing, teller
 
 EXAMPLES = (
-    ("", "CIFAR-10, downloaded"),
-    ("--archive cifar-10-python.tar.gz", "CIFAR-10 from its archive"),
-    ("--dataset path/to/images", "images of your own, in folders by class"),
+    ("", "download CIFAR-10"),
+    ("--archive cifar-10-python.tar.gz", "prepare CIFAR-10 from an archive"),
+    ("--dataset path/to/images", "prepare your own images, in folders by class"),
 )
 
 
 def parser() -> Parser:
-    """The command's options."""
+    """Return the options of the command."""
     parser = Parser("prepare", "Prepare a data set once, by download or from an archive.", EXAMPLES)
     parser.add_argument(
         "--dataset",
@@ -31,7 +31,7 @@ def parser() -> Parser:
         "--archive",
         type=location,
         metavar="PATH",
-        help="the CIFAR as you have it: the binary or the python archive, packed or unpacked "
+        help="archive of CIFAR-10 or CIFAR-100, binary or python version, packed or unpacked "
         "(default: download)",
     )
     add_data_dir(parser)
@@ -39,7 +39,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prepare, decode and check the data set, and say where it is."""
+    """Prepare and check the data set, and print where it is."""
     options = parser().parse_args(argv)
     data_dir = options.data_dir or default_data_dir()
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     title = dataset_title(options.dataset)
     entry = CATALOG.get(options.dataset)
     if options.archive and (entry is None or entry.form is None):
-        raise UsageError(f"--archive: {title} comes from no archive; leave the option out")
+        raise UsageError(f"--archive: {title} is not read from an archive; leave the option out")
 
     with elapsing(console, say, f"preparing {title}") as say:
         if entry is None:

@@ -10,24 +10,27 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import teller
 
 EXAMPLES = (
-    ("checkpoints", "of all that was run"),
-    ("rows", "of one study"),
+    ("checkpoints", "report all runs"),
+    ("rows", "report one study"),
 )
 
 
 def parser() -> Parser:
-    """The command's options."""
+    """Return the options of the command."""
     parser = Parser(
-        "report", "Write the report of a folder's runs: report.html, REPORT.md.", EXAMPLES
+        "report", "Write a report of the runs in a folder: report.html and REPORT.md.", EXAMPLES
     )
     parser.add_argument(
-        "folder", metavar="DIR", type=location, help="runs are found here and below"
+        "folder",
+        metavar="DIR",
+        type=location,
+        help="folder of runs; its subfolders are searched too",
     )
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
-    """Read run folders, write REPORT.md, report.html and pictures beside them."""
+    """Read the runs, and write report.html, REPORT.md and their pictures into the folder."""
     options = parser().parse_args(argv)
     if not options.folder.is_dir():
         raise UsageError(f"{options.folder}: no such folder")

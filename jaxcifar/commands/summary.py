@@ -1,4 +1,4 @@
-"""Show what a network is made of: `python -m experiments.summary --arch resnet18`."""
+"""Show the layers of a network: `python -m experiments.summary --arch resnet18`."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,43 +15,48 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 
 
 EXAMPLES = (
-    ("--arch resnet18", "the layer table of the reference"),
-    ("--arch cnn --plot cnn.png", "the CNN, with a picture"),
+    ("--arch resnet18", "print the layers of ResNet-18"),
+    ("--arch cnn --plot cnn.png", "print the layers of the CNN and draw them"),
 )
 
 
 def picture(text: str) -> Path:
-    """An option's value: a file to draw into."""
+    """Return an option's value as the path of a picture that can be drawn.
+
+    Raises:
+      argparse.ArgumentTypeError: another suffix, or a folder that does not exist.
+    """
     path = location(text)
+    listed = ", ".join(_SUFFIXES)
     if path.suffix not in _SUFFIXES or path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: must be a file {', '.join(_SUFFIXES)}")
+        raise argparse.ArgumentTypeError(f"{text}: must be a file that ends in {listed}")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: there is no folder {path.parent}")
     return path
 
 
 def parser() -> Parser:
-    """The command's options."""
-    parser = Parser("summary", "Show what a network is made of: layers, sizes, FLOPs.", EXAMPLES)
+    """Return the options of the command."""
+    parser = Parser("summary", "Show the layers, sizes and FLOPs of a network.", EXAMPLES)
     add_config_options(parser, only=("arch", "arch_args"))
     parser.add_argument(
         "--classes",
         type=count,
         default=10,
         metavar="N",
-        help="how many classes it tells apart (default: 10)",
+        help="number of classes (default: 10)",
     )
     parser.add_argument(
         "--plot",
         type=picture,
         metavar="FILE",
-        help="draw the network there (.png, .svg, .pdf; default: not at all)",
+        help="draw the network into FILE (.png, .svg, .pdf; default: no picture)",
     )
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print the layer table and, if asked to, draw the network."""
+    """Print the layer table, and draw the network with `--plot`."""
     options = vars(parser().parse_args(argv))
     classes, plot = options.pop("classes"), options.pop("plot")
     config = Config.create(**options)
