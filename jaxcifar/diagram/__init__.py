@@ -1,1 +1,1 @@
-"""Any network's table and drawing, from its traced program."""
+"""The table and the drawing of any network, made from its traced program."""

@@ -1,143 +1,163 @@
-"""What is drawn as one box: nodes of a network's graph, and short ones that follow them."""
+"""The boxes of a network's drawing: each holds one node, or several that follow each other."""
 
 import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 
 from jaxcifar.diagram.graph import Node
-from jaxcifar.diagram.trace import Shape
+from jaxcifar.diagram.operation import Shape
 
-# Lengths are in points, as font sizes are.
-WIDTH, SIDE_WIDTH, RADIUS = 122, 80, 6.5
-_LINE, _MARGIN = 11.5, 8
+# Lengths are in points, like font sizes.
+BOX_WIDTH, SIDE_BOX_WIDTH, OPERATOR_RADIUS = 122, 80, 6.5
+_LINE_HEIGHT, _MARGIN = 11.5, 8
+# Kinds of nodes that are written into the box of the node before them.
 _FOLLOWING = ("norm", "activation", "dropout")
-_ALONE = ("data", "operator", "join", "pool")  # nothing is written into these
-_SHRINKING = ("conv", "pool", "module", "function")
-_PANELS = 3  # drawn within each other at most
+# Kinds of nodes into whose boxes no following node is written.
+_WITHOUT_FOLLOWING = ("data", "operator", "join", "pool")
+_MAY_LOWER_RESOLUTION = ("conv", "pool", "module", "function")
+_MOST_PANELS = 3  # drawn inside each other
 
 
 @dataclasses.dataclass
 class Box:
-    """A box or, for an operator, a small circle.
+    """A box of the drawing; an operator is drawn as a small circle.
 
     Attributes:
-      nodes: that it stands for, the first of which tells how it looks.
+      nodes: the nodes in the box; the first one decides its colour.
       sources: indices of the boxes that it reads.
-      side: whether it stands beside the others, on the way from a fork to a join.
+      is_side_box: True if it stands to the right of its column, as the only box on its branch.
     """
 
     nodes: list[Node]
     sources: list[int]
-    side: bool = False
+    is_side_box: bool = False
 
     @property
     def kind(self) -> str:
-        """That of its first node; "shortcut" beside the others."""
-        return "shortcut" if self.side else self.nodes[0].kind
+        """The kind of the first node, or "shortcut" for a side box."""
+        return "shortcut" if self.is_side_box else self.nodes[0].kind
 
     @property
-    def output(self) -> Shape:
-        """Of what leaves it."""
+    def output_shape(self) -> Shape:
+        """The output shape of the last node."""
         return self.nodes[-1].output_shape
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The panels that it lies in."""
-        return self.nodes[0].path[:_PANELS]
+        """Names of the panels around the box, outermost first."""
+        return self.nodes[0].path[:_MOST_PANELS]
 
     @property
-    def shrinks(self) -> bool:
-        """Whether fewer pixels leave than enter."""
-        before, after = self.nodes[0].input_shape, self.nodes[0].output_shape
-        pixels = len(before) == len(after) == 3
-        return pixels and self.nodes[0].kind in _SHRINKING and before[:-1] > after[:-1]
+    def lowers_resolution(self) -> bool:
+        """True if the output of the first node has fewer pixels than its input."""
+        first = self.nodes[0]
+        if first.kind not in _MAY_LOWER_RESOLUTION:
+            return False
+        if len(first.input_shape) != 3 or len(first.output_shape) != 3:
+            return False
+        return first.input_shape[:2] > first.output_shape[:2]
 
     @property
     def lines(self) -> list[str]:
-        """What is written in it: its name in the first line."""
-        head, *rest = self.nodes
-        following = [node.name for node in rest]
-        if head.kind in _FOLLOWING:
-            name, notes = " · ".join([head.name, *following]), []
-        else:
-            name, notes = head.name, [head.note, *following]
+        """The lines of text in the box, its name first."""
+        first, *following = self.nodes
+        following_names = [node.name for node in following]
         params = sum(node.params for node in self.nodes)
-        facts = [] if self.side or head.kind in _FOLLOWING else [_shapes(head, self.output)]
-        facts += [f"{params:,} params"] if params else []
-        lines = (name, " · ".join(filter(None, notes)), " · ".join(facts))
+        facts = [f"{params:,} params"] if params else []
+        if first.kind in _FOLLOWING:
+            name = " · ".join([first.name, *following_names])
+            lines = [name, " · ".join(facts)]
+        else:
+            if not self.is_side_box:
+                facts.insert(0, _shapes_text(first, self.output_shape))
+            notes = [note for note in (first.note, *following_names) if note]
+            lines = [first.name, " · ".join(notes), " · ".join(facts)]
         return [line for line in lines if line]
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height."""
+        """Width and height in points."""
         if self.kind == "operator":
-            return 2 * RADIUS, 2 * RADIUS
-        return SIDE_WIDTH if self.side else WIDTH, _MARGIN + _LINE * len(self.lines)
+            return 2 * OPERATOR_RADIUS, 2 * OPERATOR_RADIUS
+        width = SIDE_BOX_WIDTH if self.is_side_box else BOX_WIDTH
+        return width, _MARGIN + _LINE_HEIGHT * len(self.lines)
 
 
-def channels_first(shape: Shape) -> str:
-    """Such as 64×32×32."""
+def shape_text(shape: Shape) -> str:
+    """Return a channels-last shape with channels first, such as "64×32×32"."""
     return "×".join(map(str, (*shape[-1:], *shape[:-1])))
 
 
-def _shapes(node: Node, after: Shape) -> str:
-    before = node.input_shape
-    if node.kind in ("data", "conv") or before == after:
-        return channels_first(after)
-    return " → ".join(channels_first(shape) or "scalar" for shape in (before, after))
+def _shapes_text(node: Node, output_shape: Shape) -> str:
+    """Return a shape such as "64×32×32", or input and output shape if the node changes it."""
+    if node.kind in ("data", "conv") or node.input_shape == output_shape:
+        return shape_text(output_shape)
+    shapes = (node.input_shape, output_shape)
+    return " → ".join(shape_text(shape) or "scalar" for shape in shapes)
 
 
 def make_boxes(graph: Sequence[Node]) -> list[Box]:
-    """The boxes in the order in which they are drawn and computed."""
-    users = _users([node.sources for node in graph])
+    """Return the boxes of a graph in the order in which they are drawn and computed."""
+    readers = _readers([node.sources for node in graph])
     boxes: list[Box] = []
-    index: dict[int, int] = {}  # of each node, its box
-    for number, node in enumerate(graph):
-        sources = list(dict.fromkeys(index[source] for source in node.sources))
-        before = boxes[sources[0]] if len(sources) == 1 else None
-        if before and _follows(node, before, users[node.sources[0]]):
-            before.nodes.append(node)
-            index[number] = sources[0]
+    box_of_node: list[int] = []
+    for node in graph:
+        sources = list(dict.fromkeys(box_of_node[source] for source in node.sources))
+        has_one_reader = len(sources) == 1 and len(readers[node.sources[0]]) == 1
+        if has_one_reader and _fits_into(node, boxes[sources[0]]):
+            boxes[sources[0]].nodes.append(node)
+            box_of_node.append(sources[0])
         else:
-            index[number] = len(boxes)
+            box_of_node.append(len(boxes))
             boxes.append(Box([node], sources))
-    return _put_aside(boxes)
+    return _with_side_boxes(boxes)
 
 
-def _follows(node: Node, before: Box, users: Sequence[int]) -> bool:
-    """Whether a node can be written into the box before it."""
-    alone = before.nodes[0].kind in _ALONE or node.path != before.nodes[-1].path
-    return node.kind in _FOLLOWING and len(users) == 1 and not alone
+def _fits_into(node: Node, box: Box) -> bool:
+    """Return whether a node, such as an activation, may be written into the box before it."""
+    takes_following = box.nodes[0].kind not in _WITHOUT_FOLLOWING
+    return node.kind in _FOLLOWING and takes_following and node.path == box.nodes[-1].path
 
 
-def _users(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """Of each index, the later ones that read it."""
-    users: dict[int, list[int]] = defaultdict(list)
+def _readers(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
+    """Return the readers of each node or box, by index.
+
+    Args:
+      sources: for each node or box, the indices of those that it reads.
+    """
+    readers: dict[int, list[int]] = defaultdict(list)
     for index, read in enumerate(sources):
         for source in read:
-            users[source].append(index)
-    return users
+            readers[source].append(index)
+    return readers
 
 
-def _put_aside(boxes: list[Box]) -> list[Box]:
-    """Single boxes between a fork and a join stand beside what else goes on between these."""
-    users = _users([box.sources for box in boxes])
-    main = list(range(len(boxes)))
-    aside: dict[int, list[int]] = defaultdict(list)  # by the join that follows
+def _with_side_boxes(boxes: list[Box]) -> list[Box]:
+    """Mark side boxes, and return all boxes in their new order.
+
+    A box is a side box if it is the only box between a fork and a join, and another path from the
+    fork to the join stays in the column. An example is the projection of a residual block. Side
+    boxes are moved to just before their joins.
+    """
+    readers = _readers([box.sources for box in boxes])
+    main = list(range(len(boxes)))  # boxes that stay in their column
+    side: dict[int, list[int]] = defaultdict(list)  # join -> boxes put aside before it
     for index, box in enumerate(boxes):
-        at = main.index(index)
-        if len(box.sources) != 1 or len(users[index]) != 1 or box.kind == "operator":
+        if len(box.sources) != 1 or len(readers[index]) != 1 or box.kind == "operator":
             continue
-        if len(boxes[users[index][0]].sources) < 2:
+        [reader] = readers[index]
+        is_join = len(boxes[reader].sources) > 1
+        if not is_join:
             continue
-        before, after = main[at - 1], main[at + 1]
-        plain = box.sources == [before] and users[index] == [after]
-        if before in boxes[after].sources and not plain:
+        place = main.index(index)
+        before, after = main[place - 1], main[place + 1]
+        is_on_main_way = box.sources == [before] and reader == after
+        if before in boxes[after].sources and not is_on_main_way:
             main.remove(index)
-            box.side = True
-            aside[users[index][0]].append(index)
-    order = [number for index in main for number in (*aside[index], index)]
-    moved = {old: new for new, old in enumerate(order)}
+            box.is_side_box = True
+            side[reader].append(index)
+    order = [number for index in main for number in (*side[index], index)]
+    new_index = {old: new for new, old in enumerate(order)}
     for box in boxes:
-        box.sources = [moved[source] for source in box.sources]
+        box.sources = [new_index[source] for source in box.sources]
     return [boxes[number] for number in order]

@@ -1,16 +1,32 @@
-"""The module calls of a trace: which are drawn as boxes, which as panels around others."""
+"""The module calls of a trace: which are drawn as boxes, and which as panels around boxes."""
 
 import re
 from collections import Counter, defaultdict
+from typing import NamedTuple
 
 from jaxcifar.diagram import functions
+from jaxcifar.diagram.box_label import Kind, Label
 from jaxcifar.diagram.count import shape_of
 from jaxcifar.diagram.kinds import is_layer, kind_of
 from jaxcifar.diagram.operation import Operation
 from jaxcifar.diagram.trace import Call, Trace
 
-# By kind of layer, or the beginning of it: how it is drawn, and as what.
-_LOOKS = (
+
+class _LayerStyle(NamedTuple):
+    """The box that is drawn for layers of a kind.
+
+    Attributes:
+      prefix: the beginning of the kind's name in torchsummary.
+      kind: the kind of box.
+      name: the box's name; "" for a name such as "3×3 conv, 64", made from the layer's kernel.
+    """
+
+    prefix: str
+    kind: Kind
+    name: str
+
+
+_LAYER_STYLES = tuple(_LayerStyle(*style) for style in (
     ("Conv1d", "conv", ""), ("Conv2d", "conv", ""), ("Conv3d", "conv", ""),
     ("ConvTranspose", "conv", ""), ("Linear", "linear", ""), ("BatchNorm", "norm", "BN"),
     ("Dropout", "dropout", "Dropout"), ("MaxPool", "pool", "max pool"),
@@ -18,57 +34,67 @@ _LOOKS = (
     ("ReLU", "activation", "ReLU"), ("PReLU", "activation", "PReLU"),
     ("GELU", "activation", "GELU"), ("Whitening", "conv", "whitening"),
     ("MultiheadAttention", "attention", "attention"), ("Embedding", "linear", "embedding"),
-)  # fmt: skip
+))  # fmt: skip
 
 
-class Calls:
-    """Questions about a trace's calls."""
+class ModuleCalls:
+    """The module calls of a trace, found by number."""
 
     def __init__(self, trace: Trace) -> None:
         self._calls = {call.number: call for call in trace.calls}
+        self._parents = {call.parent for call in trace.calls}
         self._operations: dict[int, list[Operation]] = defaultdict(list)
         for operation in trace.operations:
-            for call in self._around(operation.call):
+            for call in self._enclosing(operation.call):
                 self._operations[call.number].append(operation)
-        self._parents = {call.parent for call in trace.calls}
-        self._drawn = {n: self._is_box(call) for n, call in self._calls.items()}
-        self._labels = self._find_labels()
+        self._box_calls = {call.number for call in trace.calls if self._is_box(call)}
+        self._panel_names = self._find_panel_names()
 
     def box(self, number: int | None) -> Call | None:
-        """The outermost call around and including this one that is drawn as a box."""
-        around = self._around(number)
-        return next((call for call in reversed(around) if self._drawn[call.number]), None)
+        """Return the module call whose box contains an operation; None if no box does.
+
+        If several calls around the operation could be drawn as boxes, the outermost one is.
+
+        Args:
+          number: the number of the innermost module call around the operation.
+        """
+        boxes = [call for call in self._enclosing(number) if call.number in self._box_calls]
+        return boxes[-1] if boxes else None
 
     def panels(self, number: int | None) -> tuple[str, ...]:
-        """Labels of this call and those around it, outermost first, without the network's."""
-        return tuple(self._labels[c.number] for c in reversed(self._around(number)) if c.path)
+        """Return the names of the panels of a module call and the calls around it.
 
-    def describe(self, call: Call) -> tuple[str, str, str]:
-        """A box's kind, name and note."""
-        kind = kind_of(call.module, call.output_shape)
-        found = next((look for look in _LOOKS if kind.startswith(look[0])), None)
-        style, name = found[1:] if found else ("module", kind)
-        if not found and "Norm" in kind:
-            style = "norm"
-        if style == "attention":
-            return style, f"attention, {call.module.num_heads} heads", ""
-        weighted = self._weighted(call)
-        if len(weighted) != 1:
-            return style, name or kind, ""
-        (operation,) = weighted
-        if operation.name == "dot_general":
-            content = functions.linear_name(operation, _weights(operation)), ""
-        else:
-            content = functions.conv_name(operation)
-        if is_layer(call.module) and not name:
-            own = call.path[-1]
-            if operation.name == "dot_general" and not re.search(r"_\d+$", own):
-                return style, content[0], own  # as a query is told from a key
-            return (style, *content)
-        return style, name or kind, " · ".join(filter(None, content))
+        The outermost panel comes first. The network itself has no panel.
+        """
+        outermost_first = reversed(self._enclosing(number))
+        return tuple(self._panel_names[call.number] for call in outermost_first if call.path)
 
-    def _around(self, number: int | None) -> list[Call]:
-        """A call and those that it lies in, innermost first."""
+    def label(self, call: Call) -> Label:
+        """Return the label of the box of a module call."""
+        layer_kind = kind_of(call.module, call.output_shape)
+        style = next((s for s in _LAYER_STYLES if layer_kind.startswith(s.prefix)), None)
+        if style is None:
+            kind: Kind = "norm" if "Norm" in layer_kind else "module"
+            style = _LayerStyle(layer_kind, kind, layer_kind)
+        if style.kind == "attention":
+            return Label(style.kind, f"attention, {call.module.num_heads} heads")
+        products = self._products(call)
+        if len(products) != 1:
+            return Label(style.kind, style.name or layer_kind)
+        [product] = products
+        computed = _product_label(product)
+        if style.name or not is_layer(call.module):
+            note = " · ".join(filter(None, (computed.name, computed.note)))
+            return Label(style.kind, style.name or layer_kind, note)
+        module_name = call.path[-1]
+        has_users_name = not re.search(r"_\d+$", module_name)  # Flax's names end in a number
+        if product.name == "dot_general" and has_users_name:
+            # The name shows what a layer is for: "query" and "key" look alike otherwise.
+            return Label(style.kind, computed.name, module_name)
+        return Label(style.kind, computed.name, computed.note)
+
+    def _enclosing(self, number: int | None) -> list[Call]:
+        """Return a module call and the calls around it, innermost first."""
         calls = []
         while number in self._calls:
             calls.append(self._calls[number])
@@ -76,43 +102,51 @@ class Calls:
         return calls
 
     def _is_box(self, call: Call) -> bool:
-        if not call.path:
+        """Return whether a module call may be drawn as one box.
+
+        Layers may. Other modules may if they call no module and compute at most one product.
+        """
+        if not call.path:  # the network itself
             return False
         if is_layer(call.module):
             return True
-        products = [op for op in self._operations[call.number] if _is_product(op)]
-        return call.number not in self._parents and len(products) < 2
+        return call.number not in self._parents and len(self._products(call)) < 2
 
-    def _weighted(self, call: Call) -> list[Operation]:
-        return [op for op in self._operations[call.number] if _is_product(op)]
+    def _products(self, call: Call) -> list[Operation]:
+        """Return the matrix products and convolutions of a call that depend on the image."""
+        operations = self._operations[call.number]
+        return [op for op in operations if op.depends_on_image and op.macs > 0]
 
-    def _find_labels(self) -> dict[int, str]:
-        """Names of modules; of a later call with its number, of one in a loop with how often."""
-        labels: dict[int, str] = {}
-        seen: Counter[tuple[str, ...]] = Counter()
+    def _find_panel_names(self) -> dict[int, str]:
+        """Return the name of each module call's panel, by the call's number.
+
+        A name such as "block, call 2 ×3" has up to three parts: the module's name, the number of
+        its call from the second one on, and how often a loop repeats the call.
+        """
+        names: dict[int, str] = {}
+        calls_of_path: Counter[tuple[str, ...]] = Counter()
         for number, call in sorted(self._calls.items()):
             if not call.path:
                 continue
-            seen[call.path] += 1
-            labels[number] = call.path[-1]
-            if seen[call.path] > 1:
-                labels[number] += f", call {seen[call.path]}"
-            times = self._times(number) // self._times(call.parent)
-            if times > 1:
-                labels[number] += f" ×{times}"
-        return labels
+            calls_of_path[call.path] += 1
+            names[number] = call.path[-1]
+            if calls_of_path[call.path] > 1:
+                names[number] += f", call {calls_of_path[call.path]}"
+            repeats = self._repeats(number) // self._repeats(call.parent)
+            if repeats > 1:
+                names[number] += f" ×{repeats}"
+        return names
 
-    def _times(self, number: int | None) -> int:
-        """How often a call runs; operations of branches that are not counted don't tell it."""
+    def _repeats(self, number: int | None) -> int:
+        """Return how often loops repeat a module call; 1 if it lies in an uncounted branch."""
         operations = () if number is None else self._operations.get(number, ())
-        return min((op.times for op in operations if op.times), default=1)
+        return min((op.repeats for op in operations if op.repeats), default=1)
 
 
-def _is_product(operation: Operation) -> bool:
-    return operation.depends and operation.macs > 0
-
-
-def _weights(operation: Operation) -> int:
-    """Which input is smaller in rank or, failing that, the second: the kernel of a dense layer."""
-    first, second = (len(shape_of(var)) for var in operation.equation.invars)
-    return 0 if first < second else 1
+def _product_label(product: Operation) -> Label:
+    if product.name != "dot_general":
+        return functions.conv_label(product)
+    first_rank, second_rank = (len(shape_of(variable)) for variable in product.equation.invars)
+    # A kernel has fewer axes than activations. With equal ranks, Flax has it second.
+    kernel = 0 if first_rank < second_rank else 1
+    return functions.linear_label(product, kernel)

@@ -1,58 +1,93 @@
 """The columns of a drawn network: which boxes stand below each other."""
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from jaxcifar.diagram.boxes import WIDTH, Box
+from jaxcifar.diagram.boxes import BOX_WIDTH, Box
 
-_GAP = 15
-_LEAST_HEIGHT, _ASPECT = 620, 1.5
+_GAP = 15  # points between boxes
+_PANEL_EDGES = 6  # points that the edges of a panel add to the height of a box
+_LEAST_HEIGHT = 620  # points that a column may have at least
+_ASPECT = 1.5  # desired ratio of the drawing's width to its height
 
 
 def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
-    """Places of the boxes of each column."""
-    last: dict[int, int] = {}  # reader of each box
+    """Yield the indices of the boxes of each column.
+
+    A column ends where one array alone is passed on: where the resolution changes, or where the
+    column has become too high.
+    """
+    last_readers: dict[int, int] = {}
     for index, box in enumerate(boxes):
-        last |= dict.fromkeys(box.sources, index)
-    tall = math.sqrt(sum(_room(box) for box in boxes) * (WIDTH + 80) / _ASPECT)
+        last_readers |= dict.fromkeys(box.sources, index)
+    total_height = sum(_height(box) for box in boxes)
+    best_height = math.sqrt(total_height * (BOX_WIDTH + 80) / _ASPECT)
     column: list[int] = []
-    height = 0.0
-    open_ways: set[int] = set()
-    cuts: set[int] = set()
+    column_height = 0.0
+    waiting: set[int] = set()  # boxes with readers that are still to come
+    cuts: set[int] = set()  # places in the column where it could have ended
     for index, box in enumerate(boxes):
-        if column and open_ways == {column[-1]} and not (box.side or boxes[column[-1]].side):
-            before = boxes[column[-1]]
-            limit = max(_LEAST_HEIGHT, tall) * (1 + 0.3 * shared(before.path, box.path))
-            other = before.output[:-1] != box.output[:-1] and box.kind != "data"
-            if (other and len(column) > 1) or height > limit:
-                cut = _cut(boxes, column, cuts, box)
+        if column and _may_end(boxes, column, waiting, box):
+            last = boxes[column[-1]]
+            # A column may be higher if its end would divide panels.
+            shared_panels = count_shared(last.path, box.path)
+            most_height = max(_LEAST_HEIGHT, best_height) * (1 + 0.3 * shared_panels)
+            same_resolution = last.output_shape[:-1] == box.output_shape[:-1] or box.kind == "data"
+            if column_height > most_height or (not same_resolution and len(column) > 1):
+                cut = _best_cut(boxes, column, cuts, box)
                 yield column[:cut]
-                column, cuts = column[cut:], set()
-                height = sum(_room(boxes[index]) for index in column)
+                column = column[cut:]
+                cuts = set()
+                column_height = sum(_height(boxes[index]) for index in column)
             else:
                 cuts.add(len(column))
         column.append(index)
-        height += 0 if box.side else _room(box)
-        open_ways = {way for way in (*open_ways, index) if last.get(way, 0) > index}
+        if not box.is_side_box:
+            column_height += _height(box)
+        waiting.add(index)
+        waiting = {source for source in waiting if last_readers.get(source, 0) > index}
     yield column
 
 
-def _cut(boxes: Sequence[Box], column: Sequence[int], cuts: set[int], following: Box) -> int:
-    """How many boxes to leave in a column: without those of a panel that has only just begun."""
-    inside = shared(boxes[column[-1]].path, following.path)
+def _may_end(boxes: Sequence[Box], column: Sequence[int], waiting: set[int], box: Box) -> bool:
+    """Return whether a column may end before a box: only the column's last box is still read."""
+    last = column[-1]
+    beside_side_box = box.is_side_box or boxes[last].is_side_box
+    return waiting == {last} and not beside_side_box
+
+
+def _best_cut(boxes: Sequence[Box], column: Sequence[int], cuts: set[int], following: Box) -> int:
+    """Return how many boxes of a column to keep; the others move to the next column.
+
+    Up to three boxes move if a panel begins with them and would be divided otherwise.
+
+    Args:
+      boxes: all boxes.
+      column: indices of the column's boxes.
+      cuts: places in the column at which it may end.
+      following: the first box after the column.
+    """
+    shared_at_end = count_shared(boxes[column[-1]].path, following.path)
     for cut in range(len(column) - 1, max(len(column) - 4, 1), -1):
-        around = shared(boxes[column[cut - 1]].path, boxes[column[cut]].path)
-        if cut in cuts and around < inside:
+        shared_at_cut = count_shared(boxes[column[cut - 1]].path, boxes[column[cut]].path)
+        if cut in cuts and shared_at_cut < shared_at_end:
             return cut
     return len(column)
 
 
-def _room(box: Box) -> float:
-    return box.size[1] + _GAP + 6 * len(box.path)
+def _height(box: Box) -> float:
+    """Return the height that a box and its surroundings take in a column."""
+    return box.size[1] + _GAP + _PANEL_EDGES * len(box.path)
 
 
-def shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many panels two boxes share."""
-    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
-    return len(list(same))
+def count_shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return how many panels two boxes share.
+
+    Args:
+      first: the names of the panels around one box, outermost first.
+      second: the names of the panels around the other box.
+    """
+    shared = 0
+    while shared < min(len(first), len(second)) and first[shared] == second[shared]:
+        shared += 1
+    return shared

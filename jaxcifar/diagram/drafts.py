@@ -1,37 +1,45 @@
-"""Nodes of a graph to be: dropping those that lead nowhere, merging those that are one function."""
+"""Drafts of a graph's nodes: removal of unused ones, and merging of groups into known functions."""
 
 import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from jaxcifar.diagram import functions
-from jaxcifar.diagram.trace import Shape
+from jaxcifar.diagram.box_label import Label
+from jaxcifar.diagram.function_groups import GROUPABLE, group_name
+from jaxcifar.diagram.operation import Shape
 
 
 @dataclasses.dataclass
 class Draft:
-    """A node to be; `sources` are keys of others, `names` the operations that it stands for.
+    """A node of the graph while the graph is being built; drafts are kept in a dict by key.
 
-    `factor` is a constant that it multiplies by, None if it doesn't. Of one with `several` outputs,
-    readers may mean different ones.
+    Attributes:
+      label: the kind, name and note of its box.
+      input_shape: the shape of its first input for one image.
+      output_shape: the shape of its output for one image.
+      path: names of the panels that it lies in, outermost first.
+      params: the number of parameters that it is the first to use.
+      sources: keys of the drafts that it reads.
+      operations: names of its operations; empty if it may not become part of a group.
+      factor: the constant it multiplies by; NaN if unknown, None if it does not multiply by one.
+      has_several_outputs: True if it returns several arrays; its readers may read different ones.
     """
 
-    kind: str
-    name: str
-    note: str
+    label: Label
     input_shape: Shape
     output_shape: Shape
     path: tuple[str, ...] = ()
     params: int = 0
     sources: list[int] = dataclasses.field(default_factory=list)
-    names: set[str] = dataclasses.field(default_factory=set)
+    operations: set[str] = dataclasses.field(default_factory=set)
     factor: float | None = None
-    several: bool = False
+    has_several_outputs: bool = False
 
 
 def drop_unused(drafts: dict[int, Draft]) -> None:
-    """Drop what does not lead to the logits."""
-    last = max(drafts)
-    used = {0, last}
+    """Delete the drafts that do not lead to the logits. The first draft is the image and stays."""
+    logits = max(drafts)
+    used = {0, logits}
     for key in sorted(drafts, reverse=True):
         if key in used:
             used.update(drafts[key].sources)
@@ -40,54 +48,95 @@ def drop_unused(drafts: dict[int, Draft]) -> None:
 
 
 def merge_groups(drafts: dict[int, Draft]) -> None:
-    """Draw operations as one that compute a known function together, such as a softmax."""
-    users: dict[int, set[int]] = {key: set() for key in drafts}
+    """Merge operations that compute a known function together, such as a softmax."""
+    readers: dict[int, set[int]] = {key: set() for key in drafts}
     for key, draft in drafts.items():
         for source in draft.sources:
-            users[source].add(key)
+            readers[source].add(key)
     for key in sorted(drafts, reverse=True):
-        if key in drafts and _simple(drafts[key]) and len(drafts[key].sources) > 1:
-            _merge_into(key, drafts, users)
+        if key in drafts and _is_groupable(drafts[key]) and len(drafts[key].sources) > 1:
+            group = _find_group(key, drafts, readers)
+            if group is not None:
+                _merge(group, drafts, readers)
 
 
-def _name(group: Iterable[Draft]) -> str | None:
-    drafts = list(group)
-    names = set().union(*(draft.names for draft in drafts))
-    factors = [draft.factor for draft in drafts if draft.factor is not None]
-    return functions.group_name(names, factors)
+class _Group(NamedTuple):
+    """Drafts that compute a known function together.
+
+    Attributes:
+      name: the function's name; "" if the network would compute the same without the function.
+      members: keys of the drafts.
+      last: the key of the member whose output is the function's result.
+      source: the key of the one draft that they read.
+    """
+
+    name: str
+    members: set[int]
+    last: int
+    source: int
 
 
-def _simple(draft: Draft) -> bool:
-    return bool(draft.names) and draft.names <= functions.SIMPLE and not draft.params
+def _find_group(last: int, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> _Group | None:
+    """Return the smallest group that ends at the draft `last` and computes a known function.
 
+    Return None if there is no such group.
 
-def _merge_into(key: int, drafts: dict[int, Draft], users: dict[int, set[int]]) -> None:
-    """Merge the smallest known group that ends here and has one source."""
-    group = {key}
+    Args:
+      last: a draft's key.
+      drafts: all drafts by key.
+      readers: for each draft, the keys of the drafts that read it.
+    """
+    members = {last}
     while True:
-        outside = {source for member in group for source in drafts[member].sources} - group
-        name = _name(drafts[member] for member in group) if len(outside) == 1 < len(group) else None
-        if name is not None:
-            break
-        inner = [s for s in outside if s in drafts and _simple(drafts[s]) and users[s] <= group]
-        if not inner:
-            return
-        group.add(max(inner))
-    (source,) = outside
-    if drafts[source].several:
-        return
-    for member in group - {key}:
+        read = {source for member in members for source in drafts[member].sources}
+        sources = read - members
+        if len(members) > 1 and len(sources) == 1:
+            name = _function_name(drafts[member] for member in members)
+            if name is not None:
+                [source] = sources
+                is_one_array = not drafts[source].has_several_outputs
+                return _Group(name, members, last, source) if is_one_array else None
+        mergeable = [s for s in sources if _is_groupable(drafts[s]) and readers[s] <= members]
+        if not mergeable:
+            return None
+        members.add(max(mergeable))
+
+
+def _function_name(drafts: Iterable[Draft]) -> str | None:
+    """Return the name of the function that drafts compute together; see `group_name`."""
+    operations: set[str] = set()
+    factors = []
+    for draft in drafts:
+        operations |= draft.operations
+        if draft.factor is not None:
+            factors.append(draft.factor)
+    return group_name(operations, factors)
+
+
+def _is_groupable(draft: Draft) -> bool:
+    """Return whether a draft may become part of a known function."""
+    return bool(draft.operations) and draft.operations <= GROUPABLE and not draft.params
+
+
+def _merge(group: _Group, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> None:
+    """Replace the drafts of a group by one draft for its function.
+
+    If the function has no name, delete the group; its readers then read the group's source.
+    """
+    last, source = group.last, group.source
+    for member in group.members - {last}:
         del drafts[member]
-    users[source] = (users[source] - group) | {key}
-    if name:
-        first = drafts[key]
-        shape = drafts[source].output_shape
-        first.kind, first.name, first.note = "activation", name, ""
-        first.input_shape, first.sources, first.names = shape, [source], set()
+    readers[source] = (readers[source] - group.members) | {last}
+    if group.name:
+        merged = drafts[last]
+        merged.label = Label("activation", group.name)
+        merged.input_shape = drafts[source].output_shape
+        merged.sources = [source]
+        merged.operations = set()
         return
-    del drafts[key]
-    for user in users.pop(key):
-        reads = drafts[user].sources
-        drafts[user].sources = list(dict.fromkeys(source if s == key else s for s in reads))
-        users[source].add(user)
-    users[source].discard(key)
+    del drafts[last]
+    readers[source].discard(last)
+    for reader in readers.pop(last):
+        sources = [source if key == last else key for key in drafts[reader].sources]
+        drafts[reader].sources = list(dict.fromkeys(sources))  # each source once
+        readers[source].add(reader)

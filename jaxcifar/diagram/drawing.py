@@ -1,4 +1,4 @@
-"""A network drawn from its summary: layers, functions between them, branches and joins."""
+"""The drawing of a network: layers, functions between them, branches and joins."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Curve
 
-from jaxcifar.diagram.boxes import RADIUS, Box, make_boxes
-from jaxcifar.diagram.layout import GUTTER, Panel, Point, lay_out
+from jaxcifar.diagram.boxes import OPERATOR_RADIUS, Box, make_boxes
+from jaxcifar.diagram.layout import GUTTER, lay_out
+from jaxcifar.diagram.layout_parts import Arrow, Header, Panel, Point
 from jaxcifar.diagram.network_summary import Summary
-from jaxcifar.diagram.trace import Shape
 from jaxcifar.errors import printable
 
-_HEADER, _LEGEND, _LEGEND_ENTRY = 32, 48, 130
-_MOST_PIXELS = 30_000  # along either side; the drawing library can do twice as many
+# Lengths are in points.
+_HEADER_TOP, _LEGEND_HEIGHT, _LEGEND_ENTRY_WIDTH = 32, 48, 130
+_LEAST_WIDTH = 480
+_MOST_PIXELS = 30_000  # along either side; matplotlib can draw twice as many
 
-# By kind, its name in the legend and its fill: tints of Okabe and Ito's colour-blind-safe palette.
+# Style -> its name in the legend and its fill: tints of Okabe and Ito's colour-blind-safe palette.
 _STYLES = {
     "data": ("input and output", "#ffffff"),
     "conv": ("convolution", "#bfe0f5"),
@@ -31,60 +33,69 @@ _STYLES = {
     "join": ("joining", "#d9d9d9"),
     "module": ("module of another kind", "#c9d6ea"),
 }
-_STYLE_OF = {
+# Kinds of boxes that share the style of another kind.
+_SHARED_STYLES = {
     "norm": "function",
     "activation": "function",
     "dropout": "function",
     "product": "attention",
 }
-_INK, _FAINT, _PANELS = "#222222", "#5a5a5a", ("#f0f0f0", "#e6e6e6", "#dcdcdc")
+_INK, _FAINT = "#222222", "#5a5a5a"
+_PANEL_FILLS = ("#f0f0f0", "#e6e6e6", "#dcdcdc")  # by depth
 _PLAIN: dict[str, Any] = {"edgecolor": _INK, "linewidth": 0.8}
-_SHRINKING: dict[str, Any] = {"edgecolor": "#d55e00", "linewidth": 2.2}
+_LOWERS_RESOLUTION: dict[str, Any] = {"edgecolor": "#d55e00", "linewidth": 2.2}
 _NOTE = "Shapes: channels × height × width.  BN: batch normalisation.  × n: runs n times."
-_CHARACTER, _BOLD = 0.62, 0.7  # width of one, of the font's size
+_NAME_SIZE, _NOTE_SIZE, _LEAST_SIZE = 8.5, 7.5, 5.5  # of fonts
+# The mean width of a character, as a fraction of the font's size.
+_CHARACTER_WIDTH, _BOLD_CHARACTER_WIDTH = 0.62, 0.7
 
 
 def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None = None) -> None:
-    """Columns of boxes, to be read downwards and from left to right.
+    """Draw a network as columns of boxes, to be read downwards and from left to right.
 
     Args:
-      summary: of the network.
-      title: names the network.
-      file: where the picture goes.
-      form: its format, such as png, svg or pdf; by default what matplotlib is set to (PNG).
+      summary: the network's summary.
+      title: a name for the network, printed above the drawing.
+      file: the binary file to which the picture is written.
+      form: the picture's format, such as "png", "svg" or "pdf"; by default matplotlib's setting,
+        which is PNG unless it was changed.
 
     Raises:
-      OSError: it can't be written.
+      OSError: the file can't be written.
     """
     boxes = make_boxes(summary.graph)
     layout = lay_out(boxes)
     figure = Figure()
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    for shape, x in layout.headers:
-        _draw_header(axes, shape, x)
+    for header in layout.headers:
+        _draw_header(axes, header)
     for panel in layout.panels:
         _draw_panel(axes, panel)
-    for points, bend in layout.ways:
-        _draw_arrow(axes, points, bend)
-    for point in layout.dots:
+    for arrow in layout.arrows:
+        _draw_arrow(axes, arrow)
+    for point in layout.forks:
         axes.add_patch(patches.Circle(point, 2, color=_INK))
-    for point in layout.names:
-        _write_on_way(axes, point, "identity", layout.panels)
-    for spot, centre in layout.centres.items():
-        _draw_box(axes, boxes[spot], centre)
-    width = max(layout.width, 480)
-    handles = _legend(boxes)
-    in_row = min(len(handles), int(width // _LEGEND_ENTRY))
-    height = layout.height + _LEGEND + 14 * (len(handles) - 1) // in_row
-    _write(axes, (width / 2, 16), f"{printable(title, 200)}: {summary.params:,} parameters", 13)
+    for point in layout.identities:
+        _write_on_arrow(axes, point, "identity", layout.panels)
+    for index, centre in layout.centres.items():
+        _draw_box(axes, boxes[index], centre)
+    width = max(layout.width, _LEAST_WIDTH)
+    entries = _legend_entries(boxes)
+    entries_in_row = min(len(entries), int(width // _LEGEND_ENTRY_WIDTH))
+    height = layout.height + _LEGEND_HEIGHT + 14 * (len(entries) - 1) // entries_in_row
+    heading = f"{printable(title, 200)}: {summary.params:,} parameters"
+    _write(axes, (width / 2, 16), heading, 13)
     _write(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
-    where: dict[str, Any] = {
-        "loc": "lower center",
-        "bbox_to_anchor": (0.5, 22 / height),
-        "borderaxespad": 0,
-    }
-    axes.legend(handles=handles, ncols=in_row, fontsize=8.5, frameon=False, **where)
+    axes.legend(
+        handles=entries,
+        ncols=entries_in_row,
+        fontsize=8.5,
+        frameon=False,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 22 / height),
+        borderaxespad=0,
+    )
     axes.set(xlim=(-GUTTER / 2, width - GUTTER / 2), ylim=(height, 0))
     figure.set_size_inches(width / 72, height / 72)
     dpi = min(100, _MOST_PIXELS / max(figure.get_size_inches()))
@@ -92,111 +103,139 @@ def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None 
 
 
 def _style(box: Box) -> str:
-    return _STYLE_OF.get(box.kind, box.kind)
+    """Return the key of a box's style in `_STYLES`."""
+    return _SHARED_STYLES.get(box.kind, box.kind)
 
 
-def _draw_header(axes: Axes, shape: Shape, x: float) -> None:
-    """A column's resolution and, as a cuboid, the array that leaves it."""
-    if len(shape) != 3:
-        positions = "×".join(map(str, shape[:-1]))
-        name = f"{positions} positions" if positions else "vectors"
-        _write(axes, (x, _HEADER + 62), name, 11)
-        if positions:
-            _write(axes, (x, _HEADER + 74), f"{shape[-1]} channels", color=_FAINT)
-        return
-    height, width, channels = shape
+def _draw_header(axes: Axes, header: Header) -> None:
+    """Draw the head of a column: the resolution and a cuboid for the array that leaves it."""
+    x, shape = header.x, header.shape
+    channels_place = (x, _HEADER_TOP + 74)
+    resolution = "×".join(map(str, shape[:-1]))
+    if len(shape) == 3:
+        _draw_cuboid(axes, (x, _HEADER_TOP + 26), *shape)
+        text = resolution
+    elif resolution:
+        text = f"{resolution} positions"
+    else:
+        text = "vectors"
+    _write(axes, (x, _HEADER_TOP + 62), text, 11)
+    if resolution:
+        _write(axes, channels_place, f"{shape[-1]} channels", color=_FAINT)
+
+
+def _draw_cuboid(axes: Axes, centre: Point, height: int, width: int, channels: int) -> None:
+    """Draw the front, side and top of a cuboid whose depth stands for the channels."""
     scale = 42 / max(height, width, 32)
     depth = 1.3 * min(math.sqrt(channels), 30)
-    right, up, back = np.array(
-        [(scale * width, 0), (0, -scale * height), (0.85 * depth, -0.5 * depth)]
-    )
-    corner = np.array((x, _HEADER + 26)) - (right + up + back) / 2
-    faces = [(0, right, up, "#e4e4e4"), (right, back, up, "#b4b4b4"), (up, right, back, "#cccccc")]
-    for offset, u, v, grey in faces:
-        face = corner + offset + np.array([0 * u, u, u + v, v])
-        axes.add_patch(patches.Polygon(face, facecolor=grey, **_PLAIN))
-    _write(axes, (x, _HEADER + 62), "×".join(map(str, shape[:-1])), 11)
-    _write(axes, (x, _HEADER + 74), f"{shape[-1]} channels", color=_FAINT)
+    right = np.array((scale * width, 0.0))
+    up = np.array((0.0, -scale * height))
+    back = np.array((0.85 * depth, -0.5 * depth))
+    corner = np.array(centre) - (right + up + back) / 2  # front, left, bottom
+    _draw_parallelogram(axes, corner, right, up, "#e4e4e4")
+    _draw_parallelogram(axes, corner + right, back, up, "#b4b4b4")
+    _draw_parallelogram(axes, corner + up, right, back, "#cccccc")
+
+
+def _draw_parallelogram(
+    axes: Axes, corner: np.ndarray, side: np.ndarray, other_side: np.ndarray, grey: str
+) -> None:
+    corners = [corner, corner + side, corner + (side + other_side), corner + other_side]
+    axes.add_patch(patches.Polygon(np.array(corners), facecolor=grey, **_PLAIN))
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     centre = (panel.left + panel.right) / 2, (panel.top + panel.bottom) / 2
     size = panel.right - panel.left, panel.bottom - panel.top
-    _draw_rounded(axes, centre, size, facecolor=_PANELS[panel.depth], linewidth=0, zorder=0)
-    spot = (panel.left + 6, panel.top + 9)
-    _write(axes, spot, _fit(panel.label, 7.5, size[0])[0], color=_FAINT, ha="left")
+    fill = _PANEL_FILLS[panel.depth]
+    _draw_rounded_box(axes, centre, size, facecolor=fill, linewidth=0, zorder=0)
+    name, _ = _fit(panel.name, _NOTE_SIZE, size[0])
+    _write(axes, (panel.left + 6, panel.top + 9), name, color=_FAINT, ha="left")
 
 
 def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
-    edge = _SHRINKING if box.shrinks else _PLAIN
     if box.kind == "operator":
-        axes.add_patch(patches.Circle(centre, RADIUS, facecolor="white", **_PLAIN, zorder=3))
+        circle = patches.Circle(centre, OPERATOR_RADIUS, facecolor="white", **_PLAIN, zorder=3)
+        axes.add_patch(circle)
         _write(axes, centre, box.nodes[0].name[:1], 11, va="center_baseline")
         return
-    _draw_rounded(axes, centre, box.size, facecolor=_STYLES[_style(box)][1], **edge, zorder=3)
+    _, fill = _STYLES[_style(box)]
+    edge = _LOWERS_RESOLUTION if box.lowers_resolution else _PLAIN
+    _draw_rounded_box(axes, centre, box.size, facecolor=fill, **edge, zorder=3)
     lines = box.lines
     for number, line in enumerate(lines):
         y = centre[1] + 12 * (number - (len(lines) - 1) / 2)
-        text, size = _fit(line, 7.5 if number else 8.5, box.size[0] - 6)
-        _write(axes, (centre[0], y), text, size, weight="normal" if number else "bold")
+        is_name = number == 0
+        text, size = _fit(line, _NAME_SIZE if is_name else _NOTE_SIZE, box.size[0] - 6)
+        _write(axes, (centre[0], y), text, size, weight="bold" if is_name else "normal")
 
 
 def _fit(text: str, size: float, width: float) -> tuple[str, float]:
-    """Text and a size at which it fits a width: smaller if need be, then shorter."""
-    character = _BOLD if size > 7.5 else _CHARACTER
-    most = int(width / (character * 5.5))
-    text = text if len(text) <= most else text[: most - 1] + "…"
-    return text, min(size, width / (character * max(len(text), 1)))
+    """Return a text and a font size at which it fits a width.
+
+    The font gets smaller if necessary. A text that is still too long is cut.
+    """
+    character_width = _BOLD_CHARACTER_WIDTH if size > _NOTE_SIZE else _CHARACTER_WIDTH
+    most_characters = int(width / (character_width * _LEAST_SIZE))
+    if len(text) > most_characters:
+        text = text[: most_characters - 1] + "…"
+    return text, min(size, width / (character_width * max(len(text), 1)))
 
 
-def _draw_rounded(axes: Axes, centre: Point, size: Point, **style: Any) -> None:
+def _draw_rounded_box(axes: Axes, centre: Point, size: Point, **style: Any) -> None:
     corner = (centre[0] - size[0] / 2, centre[1] - size[1] / 2)
     shape = "round,pad=0,rounding_size=5"
     axes.add_patch(patches.FancyBboxPatch(corner, *size, boxstyle=shape, **style))
 
 
-def _draw_arrow(axes: Axes, points: Sequence[Point], bend: float) -> None:
-    """An arrow along the points; `bend` is how far from a corner it starts to turn at most."""
-    ends = np.array(points)
-    ways = np.diff(ends, axis=0)
-    lengths = np.linalg.norm(ways, axis=1, keepdims=True)
-    ways = ways / lengths * np.minimum(bend, lengths / 2)
-    inner = ends[1:-1]
-    turns = np.stack([inner - ways[:-1], inner, inner + ways[1:]], axis=1).reshape(-1, 2)
-    turn = [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
-    codes = [Curve.MOVETO, *turn * len(inner), Curve.LINETO]
-    curve = Curve([ends[0], *turns, ends[-1]], codes)
-    look: dict[str, Any] = {
-        "arrowstyle": "-|>",
-        "mutation_scale": 8,
-        "color": _INK,
-        "linewidth": 1.1,
-    }
-    axes.add_patch(patches.FancyArrowPatch(path=curve, **look, zorder=2))
+def _draw_arrow(axes: Axes, arrow: Arrow) -> None:
+    """Draw an arrow with rounded corners."""
+    points = np.array(arrow.points)
+    sections = np.diff(points, axis=0)
+    lengths = np.linalg.norm(sections, axis=1, keepdims=True)
+    rounding = np.minimum(arrow.bend, lengths / 2)  # how far from its ends a section is rounded
+    steps = sections / lengths * rounding
+    corners = points[1:-1]
+    # Each corner becomes a line to where the turn begins and a curve around the corner.
+    turns = np.stack([corners - steps[:-1], corners, corners + steps[1:]], axis=1).reshape(-1, 2)
+    turn_codes = [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
+    codes = [Curve.MOVETO, *turn_codes * len(corners), Curve.LINETO]
+    patch = patches.FancyArrowPatch(
+        path=Curve([points[0], *turns, points[-1]], codes),
+        arrowstyle="-|>",
+        mutation_scale=8,
+        color=_INK,
+        linewidth=1.1,
+        zorder=2,
+    )
+    axes.add_patch(patch)
 
 
-def _write(axes: Axes, centre: Point, text: str, size: float = 7.5, **style: Any) -> None:
-    """Text around a point, bold if it is larger than notes are."""
-    weight = "bold" if size > 7.5 else "normal"
+def _write(axes: Axes, centre: Point, text: str, size: float = _NOTE_SIZE, **style: Any) -> None:
+    """Write a text around a point; by default in bold if it is larger than a note."""
+    weight = "bold" if size > _NOTE_SIZE else "normal"
     style = {"ha": "center", "va": "center", "color": _INK, "weight": weight, **style}
-    # Names are a stranger's and no formulas.
+    # Names come from users: a dollar sign in them must not start a formula.
     axes.text(*centre, text, size=size, zorder=4, parse_math=False, **style)
 
 
-def _write_on_way(axes: Axes, centre: Point, text: str, panels: Sequence[Panel]) -> None:
-    """Text that stands on an arrow, which goes on behind its ground."""
+def _write_on_arrow(axes: Axes, centre: Point, text: str, panels: Sequence[Panel]) -> None:
+    """Write a text that covers the arrow behind it with the colour of the panel around it."""
     x, y = centre
     around = [p for p in panels if p.left < x < p.right and p.top < y < p.bottom]
-    ground = _PANELS[len(around) - 1] if around else "white"
-    _write(axes, centre, text, backgroundcolor=ground)
+    background = _PANEL_FILLS[len(around) - 1] if around else "white"
+    _write(axes, centre, text, backgroundcolor=background)
 
 
-def _legend(boxes: Sequence[Box]) -> list[patches.Patch]:
-    """The kinds that occur."""
-    kinds = {_style(box) for box in boxes}
-    styles = [style for kind, style in _STYLES.items() if kind in kinds]
-    handles = [patches.Patch(facecolor=fill, label=name, **_PLAIN) for name, fill in styles]
-    if any(box.shrinks for box in boxes):
-        meaning = "lowers the resolution"
-        handles.append(patches.Patch(facecolor="white", label=meaning, **_SHRINKING))
-    return handles
+def _legend_entries(boxes: Sequence[Box]) -> list[patches.Patch]:
+    """Return an entry for each style of the boxes, and one if boxes lower the resolution."""
+    used = {_style(box) for box in boxes}
+    entries = [
+        patches.Patch(facecolor=fill, label=name, **_PLAIN)
+        for style, (name, fill) in _STYLES.items()
+        if style in used
+    ]
+    if any(box.lowers_resolution for box in boxes):
+        text = "lowers the resolution"
+        entries.append(patches.Patch(facecolor="white", label=text, **_LOWERS_RESOLUTION))
+    return entries

@@ -1,12 +1,13 @@
-"""Names for what a traced program computes: of single operations, and of groups of them."""
+"""Names for single operations of a traced program."""
 
 import math
 from collections.abc import Collection, Sequence
 
+from jaxcifar.diagram.box_label import Kind, Label
 from jaxcifar.diagram.count import shape_of
 from jaxcifar.diagram.operation import Operation
 
-# Jitted functions that are drawn as one, by their names.
+# Jitted functions that are drawn as one box: name in JAX -> name in the drawing.
 NAMED = {
     "relu": "ReLU", "relu6": "ReLU6", "leaky_relu": "leaky ReLU", "elu": "ELU", "selu": "SELU",
     "celu": "CELU", "gelu": "GELU", "silu": "SiLU", "swish": "SiLU", "mish": "Mish", "glu": "GLU",
@@ -16,206 +17,197 @@ NAMED = {
     "softmax": "softmax", "_softmax": "softmax", "log_softmax": "log-softmax",
     "_resize": "resize",
 }  # fmt: skip
-# Operations that only move data or change how they are stored.
+# Operations that only move data or change how it is stored.
 MOVES = {
     "broadcast_in_dim", "convert_element_type", "copy", "copy_p", "expand_dims",
     "optimization_barrier", "reduce_precision", "reshape", "rev", "sharding_constraint", "squeeze",
     "stop_gradient", "transpose",
 }  # fmt: skip
-RESCALES = {"add", "add_any", "div", "mul", "neg", "sub"}
+ARITHMETIC = {"add", "add_any", "div", "mul", "neg", "sub"}
 SYMBOLS = {"add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷"}
+_COMMUTATIVE = {"add", "add_any", "mul"}
+# The second operand that leaves the first one unchanged.
 _NEUTRAL = {"add": 0, "add_any": 0, "sub": 0, "mul": 1, "div": 1}
-_ELEMENTWISE = {
-    "abs", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "integer_pow", "log", "log1p",
-    "logistic", "max", "min", "pow", "rsqrt", "select_n", "sign", "sqrt", "square", "tanh",
-    "gt", "ge", "lt", "le", "eq", "cos", "sin", "clamp", "reduce_max", "reduce_sum",
-}  # fmt: skip
-SIMPLE = _ELEMENTWISE | RESCALES
-_FUNCTIONS = {"logistic": "sigmoid", "select_n": "where", "integer_pow": "power", "pow": "power"}
-_SHIFT = {"reduce_max", "sub"}  # keeps the exponentials of a softmax small, changes nothing
-_CUBE = {"add", "integer_pow", "mul", "pow"}
-_MOMENTS = {
-    "abs", "add", "div", "integer_pow", "max", "mul", "select_n", "square", "sub",
-}  # fmt: skip
-# What a group of operations is called, those that it must have, and those that it may have.
-_GROUPS: tuple[tuple[str, set[str], set[str]], ...] = (
-    ("", _SHIFT, set()),
-    ("log-softmax", {"exp", "reduce_sum", "log", "sub"}, _SHIFT),
-    ("softmax", {"exp", "reduce_sum", "div"}, _SHIFT),
-    ("SiLU", {"logistic", "mul"}, set()),
-    ("GELU", {"erf", "mul"}, {"add", "div"}),
-    ("GELU", {"erfc", "mul"}, {"div", "neg"}),
-    ("GELU", {"tanh", "mul", "add"}, _CUBE),
-    ("normalise", {"reduce_sum", "rsqrt"}, _MOMENTS),
-    ("normalise", {"reduce_sum", "sqrt"}, _MOMENTS),
-)
-# Constants that a group may multiply by: those in approximations of a GELU. Any other one makes
-# another function of it.
-_FACTORS = {"GELU": (0.03, 2)}
+_NAMES = {"logistic": "sigmoid", "select_n": "where", "integer_pow": "power", "pow": "power"}
 _ACTIVATIONS = {"logistic", "tanh"}
+_REDUCTIONS = ("sum", "max", "min")
 
 
-def group_name(names: Collection[str], factors: Collection[float]) -> str | None:
-    """What operations compute together from one array, if that is a known function.
-
-    "" is one that changes nothing in what follows.
+def named_kind(name: str) -> Kind:
+    """Return the kind of box of a function in `NAMED`.
 
     Args:
-      names: of the operations.
-      factors: constants that they multiply by.
+      name: the function's name in the drawing.
     """
-    names = set(names)
-    for name, needed, allowed in _GROUPS:
-        if needed <= names <= needed | allowed:
-            least, most = _FACTORS.get(name, (1, 1))
-            return name if all(least <= abs(factor) <= most for factor in factors) else None
-    return None
-
-
-def named_kind(name: str) -> str:
-    """How one of `NAMED` is drawn."""
     return "function" if name == "resize" else "activation"
 
 
-def factor(operation: Operation, inputs: Sequence[bool]) -> float | None:
-    """What it multiplies activations by, not a number if it isn't known; None if it doesn't.
+def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> float | None:
+    """Return the constant by which an operation multiplies the activations.
 
     Args:
-      operation: any.
-      inputs: of each, whether it depends on the image.
+      operation: any operation.
+      depends_on_image: for each input, whether it depends on the image.
+
+    Returns:
+      The constant; NaN if its value is unknown; None if the operation does not multiply by one.
     """
     if operation.name == "neg":
         return -1
-    if operation.name not in ("mul", "div") or all(inputs):
+    if operation.name not in ("mul", "div") or all(depends_on_image):
         return None
-    constant = operation.constants[inputs.index(False)]
-    if not constant or (operation.name == "div" and not inputs[0]):
+    constant = operation.constants[depends_on_image.index(False)]
+    if not constant:
         return math.nan
-    return 1 / constant if operation.name == "div" else constant
+    if operation.name == "mul":
+        return constant
+    divides_activations = depends_on_image[0]
+    return 1 / constant if divides_activations else math.nan
 
 
-def rescale_name(operation: Operation, inputs: Sequence[bool], parameters: str) -> str | None:
-    """What one of `RESCALES` does to one array, such as "× 2"; None if that changes nothing.
+def arithmetic_name(
+    operation: Operation, depends_on_image: Sequence[bool], parameters: str
+) -> str | None:
+    """Return a name for arithmetic with one array, such as "× 2" or "1 − x".
 
     Args:
-      operation: one of these.
-      inputs: of each, whether it depends on the image.
-      parameters: what it takes, if not a constant.
+      operation: one of `ARITHMETIC` with one input that depends on the image.
+      depends_on_image: for each input, whether it depends on the image.
+      parameters: names of the parameters in the other input; "" if there are none.
+
+    Returns:
+      The name; None if the operation changes nothing, such as an addition of 0.
     """
     name = operation.name
     if name == "neg":
         return "× −1"
-    constant, sign = operation.constants[inputs.index(False)], SYMBOLS[name]
-    in_place = inputs[0] or name in ("add", "add_any", "mul")
-    if constant is not None and constant == _NEUTRAL[name] and in_place:
+    constant = operation.constants[depends_on_image.index(False)]
+    activations_first = depends_on_image[0] or name in _COMMUTATIVE
+    if activations_first and constant is not None and constant == _NEUTRAL[name]:
         return None
     number = "a constant" if constant is None else f"{constant:.3g}".replace("-", "−")
-    what = parameters or number
-    return f"{sign} {what}" if in_place else f"{what} {sign} x"
+    other = parameters or number
+    sign = SYMBOLS[name]
+    return f"{sign} {other}" if activations_first else f"{other} {sign} x"
 
 
 def is_average(
     sums: Operation, scaling: Operation, constant: int, counts: Operation | None
 ) -> bool:
-    """Whether scaling sums by a constant makes averages of them.
+    """Return whether scaling sums by a constant makes averages of them.
 
     Args:
-      sums: any operation.
-      scaling: a product or quotient.
-      constant: which of its inputs scales.
-      counts: the sums of ones that this input is, if it is.
+      sums: the operation that may compute sums.
+      scaling: a multiplication or division of its result.
+      constant: which of the inputs of `scaling` is the constant, 0 or 1.
+      counts: the operation that computes the constant from ones; None if there is none.
     """
+    params = sums.equation.params
     if sums.name == "reduce_sum":
-        shape = sums.shapes[0]
-        count = math.prod(shape[axis] for axis in sums.equation.params["axes"])
+        shape = sums.traced_input_shape
+        count = math.prod(shape[axis] for axis in params["axes"])
     elif sums.name == "reduce_window_sum":
-        count = math.prod(sums.equation.params["window_dimensions"])
+        count = math.prod(params["window_dimensions"])
     else:
         return False
-    if counts is not None:
-        same = counts.name == sums.name and counts.equation.params == sums.equation.params
-        return same and scaling.name == "div"
-    by = factor(scaling, [number != constant for number in range(2)])
-    return math.isclose(by * count, 1, rel_tol=1e-5)
+    if counts is not None:  # an average pool that counts the pixels inside of the image
+        same_windows = counts.name == sums.name and counts.equation.params == params
+        return same_windows and scaling.name == "div"
+    depends_on_image = [number != constant for number in range(2)]
+    factor = scale_factor(scaling, depends_on_image)
+    return math.isclose(factor * count, 1, rel_tol=1e-5)
 
 
-def is_weighted(operation: Operation, inputs: Collection[bool]) -> bool:
-    """Whether it multiplies activations by weights, as convolutions and dense layers do.
+def has_weights(operation: Operation, depends_on_image: Collection[bool]) -> bool:
+    """Return whether an operation multiplies activations by weights, as a layer does.
 
     Args:
-      operation: any.
-      inputs: of each, whether it depends on the image.
+      operation: any operation.
+      depends_on_image: for each input, whether it depends on the image.
     """
     products = ("dot_general", "conv_general_dilated")
-    return operation.name in products and not all(inputs)
+    return operation.name in products and not all(depends_on_image)
 
 
-def conv_name(operation: Operation) -> tuple[str, str]:
-    """A convolution's name, such as "3×3 conv, 64", and what else there is to say of it."""
-    params, kernel = operation.equation.params, shape_of(operation.equation.invars[1])
-    features, _, *spatial = params["dimension_numbers"].rhs_spec
-    groups, image = params["feature_group_count"], shape_of(operation.equation.invars[0])
-    strides, dilation = params["window_strides"], params["rhs_dilation"]
-    sort = "conv"
+def conv_label(operation: Operation) -> Label:
+    """Return a convolution's label, such as "3×3 conv, 64" with the note "stride 2"."""
+    params = operation.equation.params
+    image, kernel = (shape_of(variable) for variable in operation.equation.invars)
+    axes = params["dimension_numbers"]
+    feature_axis, _, *spatial_axes = axes.rhs_spec
+    image_channels = image[axes.lhs_spec[1]]
+    groups, strides = params["feature_group_count"], params["window_strides"]
+    dilation = params["rhs_dilation"]
+    name = "conv"
     if max(params["lhs_dilation"], default=1) > 1:
-        sort, strides = "transposed conv", params["lhs_dilation"]
-    elif groups > 1 and groups == image[params["dimension_numbers"].lhs_spec[1]]:
-        sort, groups = "depthwise conv", 1
-    notes = [f"stride {_each(strides)}"] if max(strides, default=1) > 1 else []
-    notes += [f"dilation {_each(dilation)}"] if max(dilation, default=1) > 1 else []
-    notes += [f"{groups} groups"] if groups > 1 else []
-    size = "×".join(str(kernel[axis]) for axis in spatial)
-    return f"{size} {sort}, {kernel[features]}", " · ".join(notes)
+        name, strides = "transposed conv", params["lhs_dilation"]
+    elif groups > 1 and groups == image_channels:
+        name, groups = "depthwise conv", 1
+    notes = []
+    if max(strides, default=1) > 1:
+        notes.append(f"stride {_each_size(strides)}")
+    if max(dilation, default=1) > 1:
+        notes.append(f"dilation {_each_size(dilation)}")
+    if groups > 1:
+        notes.append(f"{groups} groups")
+    size = "×".join(str(kernel[axis]) for axis in spatial_axes)
+    return Label("conv", f"{size} {name}, {kernel[feature_axis]}", " · ".join(notes))
 
 
-def linear_name(operation: Operation, weights: int) -> str:
-    """A dense layer's name; `weights` is which of the two inputs they are."""
-    (contracted, batched) = (
-        axes[weights] for axes in operation.equation.params["dimension_numbers"]
-    )
-    shape = shape_of(operation.equation.invars[weights])
-    used = {*contracted, *batched}
-    return f"linear, {math.prod(n for axis, n in enumerate(shape) if axis not in used)}"
+def linear_label(operation: Operation, kernel: int) -> Label:
+    """Return a dense layer's label, such as "linear, 10".
+
+    Args:
+      operation: the matrix product.
+      kernel: which of its two inputs is the kernel, 0 or 1.
+    """
+    contracted, batch = operation.equation.params["dimension_numbers"]
+    shape = shape_of(operation.equation.invars[kernel])
+    used_axes = {*contracted[kernel], *batch[kernel]}
+    features = math.prod(size for axis, size in enumerate(shape) if axis not in used_axes)
+    return Label("linear", f"linear, {features}")
 
 
-def reduction_name(operation: Operation) -> tuple[str, str] | None:
-    """The name of a pooling or reduction over axes, if it is one, and what to say of it."""
-    what = ("sum", "max", "min")
+def reduction_label(operation: Operation) -> Label | None:
+    """Return the label of a pooling or of a reduction over axes; None for other operations."""
     name, params = operation.name, operation.equation.params
-    if name.startswith("reduce_window_") and name.rsplit("_", 1)[1] in what:
-        within = operation.within(0)[:-1]
-        window, strides = (
-            [params[key][axis] for axis in within]
-            for key in ("window_dimensions", "window_strides")
-        )
-        notes = "×".join(map(str, window)) + (
-            f" · stride {_each(strides)}" if max(strides, default=1) > 1 else ""
-        )
-        return f"{name.rsplit('_', 1)[1]} pool", notes
-    if name.startswith("reduce_") and name.rsplit("_", 1)[1] in what:
-        axes, sort = tuple(params["axes"]), name.rsplit("_", 1)[1]
-        if axes and axes == operation.within(0)[:-1]:
-            return f"global {sort} pool", ""
-        return f"{sort} over axes" if len(axes) > 1 else f"{sort} over an axis", ""
+    prefix, _, reduction = name.rpartition("_")
+    if reduction not in _REDUCTIONS:
+        return None
+    spatial_axes = operation.input_image_axes[:-1]  # channels are the last axis
+    if prefix == "reduce_window":
+        window = [params["window_dimensions"][axis] for axis in spatial_axes]
+        strides = [params["window_strides"][axis] for axis in spatial_axes]
+        note = "×".join(map(str, window))
+        if max(strides, default=1) > 1:
+            note += f" · stride {_each_size(strides)}"
+        return Label("pool", f"{reduction} pool", note)
+    if prefix == "reduce":
+        axes = tuple(params["axes"])
+        if axes and axes == spatial_axes:
+            return Label("pool", f"global {reduction} pool")
+        return Label("pool", f"{reduction} over {'axes' if len(axes) > 1 else 'an axis'}")
     return None
 
 
-def flattens(operation: Operation) -> bool:
-    """Whether a reshape makes vectors of arrays with more axes than one that matter."""
-    shape = operation.shapes[0]
-    return len(operation.within(1)) == 1 and sum(shape[n] > 1 for n in operation.within(0)) > 1
+def is_flattening(operation: Operation) -> bool:
+    """Return whether a reshape makes a vector of an array with several axes longer than 1."""
+    input_sizes = [operation.traced_input_shape[axis] for axis in operation.input_image_axes]
+    long_axes = [size for size in input_sizes if size > 1]
+    return len(operation.output_image_axes) == 1 and len(long_axes) > 1
 
 
-def keeps_all(operation: Operation) -> bool:
-    """Whether it is a maximum with what is smaller than any number, or the like."""
-    limit = {"max": -math.inf, "min": math.inf}.get(operation.name)
-    return limit in operation.constants if limit is not None else False
+def is_ineffective_limit(operation: Operation) -> bool:
+    """Return whether an operation changes nothing: a maximum with -inf or a minimum with +inf."""
+    if operation.name == "max":
+        return -math.inf in operation.constants
+    return operation.name == "min" and math.inf in operation.constants
 
 
-def plain_look(operation: Operation) -> tuple[str, str, str]:
-    """Kind, name and note of any other operation."""
+def other_label(operation: Operation) -> Label:
+    """Return the label of an operation that is not a layer, arithmetic or a reduction."""
     if operation.name == "max" and 0 in operation.constants:
-        return "activation", "ReLU", ""
+        return Label("activation", "ReLU")
     name, params = operation.name, operation.equation.params
     note = ""
     if name == "cond":
@@ -224,10 +216,11 @@ def plain_look(operation: Operation) -> tuple[str, str, str]:
         note = "until a condition fails"
     elif name == "scan":
         note = f"{params['length']:,} times"
-    name = _FUNCTIONS.get(name, name.replace("_", " "))
-    return "activation" if operation.name in _ACTIVATIONS else "function", name, note
+    kind: Kind = "activation" if name in _ACTIVATIONS else "function"
+    return Label(kind, _NAMES.get(name, name.replace("_", " ")), note)
 
 
-def _each(sizes: Collection[int]) -> str:
-    """Of either axis: once if they agree."""
-    return str(next(iter(sizes))) if len(set(sizes)) == 1 else "×".join(map(str, sizes))
+def _each_size(sizes: Collection[int]) -> str:
+    """Return "2" if all sizes are 2, else all of them, such as "2×3"."""
+    different = set(sizes)
+    return str(different.pop()) if len(different) == 1 else "×".join(map(str, sizes))

@@ -1,10 +1,10 @@
-"""What kinds of layers there are: torchsummary's names for modules."""
+"""Names for the kinds of layers, as torchsummary prints them."""
 
 from flax import linen as nn
 
 from jaxcifar.networks import layers
 
-# By class, a name without its number of spatial dimensions; other classes go by their own name.
+# Names without the number of spatial dimensions, by class. Other classes keep their class name.
 _NAMES = {
     layers.Conv: "Conv2d",
     layers.Dense: "Linear",
@@ -20,16 +20,16 @@ _NAMES = {
     nn.Embed: "Embedding",
     nn.MultiHeadDotProductAttention: "MultiheadAttention",
 }
-# Those for whose outputs thop counts four operations each.
+# Normalisations for which thop counts four operations per output element.
 COUNTED_NORMS = ("BatchNorm", "InstanceNorm", "LayerNorm")
 
 
 def kind_of(module: nn.Module, output_shape: tuple[int, ...]) -> str:
-    """Torchsummary's name for a module if it has one, else its class's.
+    """Return torchsummary's name for a module, such as "Conv2d", or else its class name.
 
     Args:
-      module: a class derived from one with a name goes by that name.
-      output_shape: of one image, channels last.
+      module: the module; a subclass of a class with a name in torchsummary gets that name too.
+      output_shape: the shape of its output for one image, channels last.
     """
     classes = type(module).__mro__
     known = next((cls for cls in classes if cls in _NAMES), None)
@@ -43,8 +43,9 @@ def kind_of(module: nn.Module, output_shape: tuple[int, ...]) -> str:
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether it is one of Flax's or our layers, whose inside needs no drawing."""
-    homes = [cls.__module__ for cls in type(module).__mro__ if issubclass(cls, nn.Module)]
-    ours = layers.__name__ in homes
-    flax = any(home.startswith("flax.linen.") and home != nn.Module.__module__ for home in homes)
-    return (ours or flax) and not isinstance(module, nn.Sequential)
+    """Return whether a module is a layer of Flax or jaxcifar, which is drawn as one box."""
+    if isinstance(module, nn.Sequential):
+        return False
+    sources = {cls.__module__ for cls in type(module).__mro__ if issubclass(cls, nn.Module)}
+    sources.remove(nn.Module.__module__)  # the base class of every module
+    return any(source == layers.__name__ or source.startswith("flax.linen.") for source in sources)

@@ -1,9 +1,11 @@
-"""What a network is made of: layer table, parameters, sizes, FLOPs and graph, read off its trace.
+"""The summary of a network: layer table, parameters, sizes, FLOPs and graph.
 
-The table has the form of torchsummary and the FLOPs follow thop, as the reference report has
-them: shapes are channels first with -1 for the batch, a row a call of a module in the order in
-which they finish, multiply-accumulates of all convolutions and matrix products (bias not counted)
-plus four operations for each output element of a batch, instance or layer normalisation.
+The table has the form of torchsummary's: one row for each call of a module, in the order in which
+the calls finish, with channels-first shapes and -1 for the batch.
+
+FLOPs follow thop's convention: the multiply-accumulates of all convolutions and matrix products
+without biases, plus four operations for each output element of a batch, instance or layer
+normalisation.
 """
 
 import dataclasses
@@ -24,13 +26,15 @@ _MIB = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One call of a module while the network is traced.
+    """One call of a module. Shapes are of the first array, for one image, with channels last.
 
     Attributes:
-      kind: torchsummary's name for it.
-      path: names of the modules that it lies in, outermost first, and its own.
-      input_shape, output_shape: of one image's first array, channels last.
-      params: its own parameters; of a module called again, only the first call's row has them.
+      kind: torchsummary's name for the module, such as "Conv2d", or else its class name.
+      path: names of the module and those around it, outermost first.
+      input_shape: the input's shape.
+      output_shape: the output's shape.
+      params: the number of the module's parameters. Parameters of modules that it calls do not
+        count. It is 0 for second and later calls of the same module.
     """
 
     kind: str
@@ -42,15 +46,15 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What a network is made of.
+    """The layers, parameters, operations and graph of a network.
 
     Attributes:
-      layers: in the order in which they finish; the network itself only if it has parameters
-        that belong to no layer.
-      params: trainable parameters.
-      macs: multiply-accumulates of convolutions and matrix products for one image.
-      flops: of one image, by thop's convention.
-      graph: what is drawn, from the image to the logits.
+      layers: module calls in the order in which they finish. The network itself is among them only
+        if it has parameters that belong to no layer.
+      params: the number of trainable parameters.
+      macs: multiply-accumulates of all convolutions and matrix products for one image.
+      flops: operations for one image, counted as thop does.
+      graph: the nodes of the network's drawing, from the image to the logits.
     """
 
     layers: tuple[Layer, ...]
@@ -60,22 +64,25 @@ class Summary:
     graph: tuple[Node, ...]
 
     def table(self) -> str:
-        """The table in torchsummary's form, with totals, sizes and FLOPs below it."""
+        """Return the table in torchsummary's form, with totals, sizes and FLOPs below it."""
         names = [f"{layer.kind}-{number}" for number, layer in enumerate(self.layers, start=1)]
-        wide = max([20, *map(len, names)])
-        rule, double = "-" * (wide + 44), "=" * (wide + 44)
-        lines = [rule, f"{'Layer (type)':>{wide}}  {'Output Shape':>25} {'Param #':>15}", double]
+        width = max([20, *map(len, names)])
+        rule = "-" * (width + 44)
+        double_rule = "=" * (width + 44)
+        titles = f"{'Layer (type)':>{width}}  {'Output Shape':>25} {'Param #':>15}"
+        lines = [rule, titles, double_rule]
         for name, layer in zip(names, self.layers, strict=True):
             shape = _channels_first(layer.output_shape)
-            lines.append(f"{name:>{wide}}  {shape:>25} {layer.params:>15,}")
-        # torchsummary counts every listed output twice: once forward, once for its gradient.
-        listed = 2 * sum(math.prod(layer.output_shape) for layer in self.layers)
-        sizes = {
-            "Input": math.prod(self.graph[0].output_shape) * _FLOAT_BYTES / _MIB,
-            "Forward/backward pass": listed * _FLOAT_BYTES / _MIB,
-            "Params": self.params * _FLOAT_BYTES / _MIB,
+            lines.append(f"{name:>{width}}  {shape:>25} {layer.params:>15,}")
+        outputs = sum(math.prod(layer.output_shape) for layer in self.layers)
+        elements = {
+            "Input": math.prod(self.graph[0].output_shape),
+            "Forward/backward pass": 2 * outputs,  # each output and its gradient
+            "Params": self.params,
         }
-        lines += [double, f"Total params: {self.params:,}", f"Trainable params: {self.params:,}"]
+        sizes = {name: count * _FLOAT_BYTES / _MIB for name, count in elements.items()}
+        lines.append(double_rule)
+        lines += [f"Total params: {self.params:,}", f"Trainable params: {self.params:,}"]
         lines += ["Non-trainable params: 0", rule]
         lines += [f"{name} size (MB): {size:.2f}" for name, size in sizes.items()]
         lines += [f"Estimated Total Size (MB): {sum(sizes.values()):.2f}", rule]
@@ -83,15 +90,15 @@ class Summary:
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
-        """All of it as text, which `from_json` reads."""
+        """Return the summary as JSON text, which `from_json` reads."""
         return to_text(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Summary":
-        """What `to_json` wrote, or someone else: nothing in it is trusted.
+        """Return the summary that `to_json` wrote, after checking every value of it.
 
         Raises:
-          ValueError: what is wrong with it.
+          ValueError: the text is not JSON, or a value in it is missing, invalid or too large.
         """
         values = from_text(text)
         return cls(
@@ -104,54 +111,64 @@ class Summary:
 
 
 def summarize(model: nn.Module, image_shape: Shape = (32, 32, 3)) -> Summary:
-    """Read a network off its trace; nothing is computed.
+    """Return the summary of a network. The network is traced; nothing is computed.
 
     Args:
-      model: called as `model(images, train=False)`.
-      image_shape: `(height, width, channels)` of its images.
+      model: the network; it is called as `model(images, train=False)`.
+      image_shape: `(height, width, channels)` of the images.
     """
     traced = trace(model, image_shape)
-    macs = sum(op.times * op.macs for op in traced.operations)
+    macs = sum(op.repeats * op.macs for op in traced.operations)
     return Summary(
         layers=_layers(traced),
-        params=sum(size for _, size in traced.params.values()),
+        params=sum(parameter.size for parameter in traced.params.values()),
         macs=macs,
-        flops=macs + 4 * _normalized(traced),
+        flops=macs + 4 * _normalized_elements(traced),
         graph=build_graph(traced),
     )
 
 
 def _layers(traced: Trace) -> tuple[Layer, ...]:
-    own = _own_params(traced)
-    first = {call.path: call.number for call in sorted(traced.calls, key=lambda c: -c.number)}
-    rows = []
+    params_of_module = _params_by_module(traced)
+    first_calls: dict[tuple[str, ...], int] = {}  # module -> number of its first call
     for call in traced.calls:
-        params = own[call.path] if first[call.path] == call.number else 0
-        if call.path or params:
+        first_calls[call.path] = min(call.number, first_calls.get(call.path, call.number))
+    layers = []
+    for call in traced.calls:
+        is_first_call = call.number == first_calls[call.path]
+        params = params_of_module[call.path] if is_first_call else 0
+        is_network = not call.path
+        if params or not is_network:
             kind = kind_of(call.module, call.output_shape)
-            rows.append(Layer(kind, call.path, call.input_shape, call.output_shape, params))
-    return tuple(rows)
+            layers.append(Layer(kind, call.path, call.input_shape, call.output_shape, params))
+    return tuple(layers)
 
 
-def _own_params(traced: Trace) -> Counter[tuple[str, ...]]:
-    """Parameters by the path of the innermost called module that they lie in."""
+def _params_by_module(traced: Trace) -> Counter[tuple[str, ...]]:
+    """Return the number of parameters of each called module, by its path.
+
+    Parameters of a module that is not called count for the nearest called module around it.
+    """
     called = {call.path for call in traced.calls}
-    own: Counter[tuple[str, ...]] = Counter()
-    for path, (_, size) in traced.params.items():
-        prefixes = (path[:end] for end in range(len(path) - 1, -1, -1))
-        own[next(prefix for prefix in prefixes if prefix in called)] += size
-    return own
+    params: Counter[tuple[str, ...]] = Counter()
+    for path, parameter in traced.params.items():
+        module = path[:-1]
+        while module and module not in called:
+            module = module[:-1]
+        params[module] += parameter.size
+    return params
 
 
-def _normalized(traced: Trace) -> int:
-    """Output elements of the normalisations that thop counts."""
+def _normalized_elements(traced: Trace) -> int:
+    """Return the number of output elements of the normalisations that thop counts."""
     norms = {call.number for call in traced.calls if _is_counted_norm(call)}
     largest: dict[int, int] = Counter()
     for operation in traced.operations:
-        if operation.call in norms and operation.depends:
-            # The largest array in it has the size of its output, mapped axes included.
+        if operation.call in norms and operation.depends_on_image:
+            # A normalisation's largest array is as large as its output, mapped axes included.
             size = max(math.prod(shape_of(var)) for var in operation.equation.outvars)
-            largest[operation.call] = max(largest[operation.call], operation.times * size)
+            repeated_size = operation.repeats * size
+            largest[operation.call] = max(largest[operation.call], repeated_size)
     return sum(largest.values())
 
 
@@ -160,6 +177,7 @@ def _is_counted_norm(call: Call) -> bool:
 
 
 def _channels_first(shape: Shape) -> str:
+    """Return a shape as torchsummary prints it, such as "[-1, 64, 32, 32]"."""
     if not shape:
         return "[-1]"
     *spatial, channels = shape

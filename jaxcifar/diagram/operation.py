@@ -3,100 +3,140 @@
 import dataclasses
 import operator
 from collections.abc import Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 from jax.extend.core import JaxprEqn
 
 Shape = tuple[int, ...]
-# What leaves every element as it is, and so a constant what it is.
-_KEEPS = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose"}
+# Operations that do not change element values; a constant stays constant through them.
+_VALUE_PRESERVING = {
+    "broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose",
+}  # fmt: skip
 _ARITHMETIC = {"add": operator.add, "sub": operator.sub, "mul": operator.mul}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shaped:
-    """What has arrays that enter and leave.
+class TracedStep:
+    """A step of a traced program, with the shapes of one input array and one output array.
 
     Attributes:
-      shapes: of one that enters, and of one that leaves.
-      batch: of these two, the axes that grow with the batch.
+      traced_input_shape: the input array's shape, batch axes included.
+      traced_output_shape: the output array's shape, batch axes included.
+      input_batch_axes: axes of the input array whose size grows with the batch.
+      output_batch_axes: axes of the output array whose size grows with the batch.
     """
 
-    shapes: tuple[Shape, Shape]
-    batch: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (0,))
+    traced_input_shape: Shape
+    traced_output_shape: Shape
+    input_batch_axes: tuple[int, ...] = (0,)
+    output_batch_axes: tuple[int, ...] = (0,)
 
     @property
     def input_shape(self) -> Shape:
-        """Of what enters, for one image."""
-        return _of_one(self.shapes[0], self.batch[0])
+        """The input array's shape for one image."""
+        return _shape_of_one_image(self.traced_input_shape, self.input_batch_axes)
 
     @property
     def output_shape(self) -> Shape:
-        """Of what leaves, for one image."""
-        return _of_one(self.shapes[1], self.batch[1])
+        """The output array's shape for one image."""
+        return _shape_of_one_image(self.traced_output_shape, self.output_batch_axes)
 
-    def within(self, which: int) -> tuple[int, ...]:
-        """Axes of what enters (0) or leaves (1) that lie within an image."""
-        axes = range(len(self.shapes[which]))
-        return tuple(axis for axis in axes if axis not in self.batch[which])
+    @property
+    def input_image_axes(self) -> tuple[int, ...]:
+        """Axes of the input array that are not batch axes."""
+        return _other_axes(self.traced_input_shape, self.input_batch_axes)
 
-    def beside(self, larger: Self) -> Self:
-        """The same, with the batch's axes told by what it is for more images."""
-        entering, leaving = map(_unequal, self.shapes, larger.shapes)
-        return dataclasses.replace(self, batch=(entering, leaving))
+    @property
+    def output_image_axes(self) -> tuple[int, ...]:
+        """Axes of the output array that are not batch axes."""
+        return _other_axes(self.traced_output_shape, self.output_batch_axes)
+
+    def with_batch_axes(self, larger: Self) -> Self:
+        """Return a copy whose batch axes are found by comparing with a trace of a larger batch.
+
+        Args:
+          larger: the same step in the trace of the larger batch.
+        """
+        return dataclasses.replace(
+            self,
+            input_batch_axes=_differing_axes(self.traced_input_shape, larger.traced_input_shape),
+            output_batch_axes=_differing_axes(self.traced_output_shape, larger.traced_output_shape),
+        )
+
+
+class FunctionCall(NamedTuple):
+    """One call of a jitted function, with a number that no other call has."""
+
+    name: str
+    number: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Operation(Shaped):
-    """An equation of the program; values have numbers.
+class Operation(TracedStep):
+    """An equation of the traced program; each value in the program has a number.
 
-    A loop or a choice between branches is an operation, too, behind those that lie in it: it reads
-    what they come to, and of what it returns it has what depends on the image.
+    A loop or a conditional is an operation too. It follows the operations of its body or branches
+    and reads their results. Results that do not depend on the image are not among its outputs.
+
+    The inherited shapes are of the first input that depends on the image and of the first output.
 
     Attributes:
-      equation: with its parameters.
-      inputs: values that it reads.
-      constants: of each of these, the number that all of its elements are, None if not known.
-      outputs: no other operation has them.
-      shapes: of the first input that depends on the image, and of the first output.
-      times: how often loops repeat it; 0 if it lies in a branch or condition that is not counted.
-      call: the number of the innermost module call around it.
-      functions: name and number of each call of a jitted function around it, outermost first.
-      depends: whether it depends on the image.
-      macs: multiply-accumulates, `times` left out; none where a pattern of zeros and ones, made of
-        indices, only picks values.
+      equation: the equation with its parameters.
+      inputs: numbers of the values that the operation reads.
+      constants: for each input, the one number that fills the whole array; None if unknown.
+      outputs: numbers of the values that the operation computes.
+      repeats: how often loops repeat it; 0 inside a branch or condition that is not counted.
+      call: the number of the innermost module call that contains it; None if there is none.
+      functions: calls of jitted functions that contain it, outermost first.
+      depends_on_image: True if any input depends on the image.
+      macs: multiply-accumulates of one repetition. Products with a matrix of zeros and ones that
+        is computed from indices count 0, because they only pick values.
     """
 
     equation: JaxprEqn
     inputs: tuple[int, ...]
     constants: tuple[float | None, ...]
     outputs: tuple[int, ...]
-    times: int
+    repeats: int
     call: int | None
-    functions: tuple[tuple[str, int], ...]
-    depends: bool
+    functions: tuple[FunctionCall, ...]
+    depends_on_image: bool
     macs: int
 
     @property
     def name(self) -> str:
-        """That of the primitive."""
+        """The name of the JAX primitive, such as "dot_general"."""
         return self.equation.primitive.name
 
 
-def _of_one(shape: Shape, batch: Sequence[int]) -> Shape:
-    """An array's shape for one image; an axis that holds several pieces of it keeps these."""
-    return tuple(size for axis, size in enumerate(shape) if axis not in batch or size > 1)
+def _shape_of_one_image(shape: Shape, batch_axes: Sequence[int]) -> Shape:
+    """Return a shape without its batch axes.
+
+    A batch axis longer than 1 stays: in the trace of one image it holds several pieces of it.
+    """
+    return tuple(size for axis, size in enumerate(shape) if axis not in batch_axes or size > 1)
 
 
-def _unequal(one: Shape, two: Shape) -> tuple[int, ...]:
-    pairs = enumerate(zip(one, two, strict=True))
-    return tuple(axis for axis, (first, second) in pairs if first != second)
+def _other_axes(shape: Shape, batch_axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(axis for axis in range(len(shape)) if axis not in batch_axes)
 
 
-def constant_result(name: str, numbers: Sequence[float | None]) -> float | None:
-    """What all elements of an operation's result are, if its inputs' are these."""
-    if not numbers or None in numbers:
+def _differing_axes(shape: Shape, other: Shape) -> tuple[int, ...]:
+    sizes = zip(shape, other, strict=True)
+    return tuple(axis for axis, (size, other_size) in enumerate(sizes) if size != other_size)
+
+
+def constant_result(primitive: str, inputs: Sequence[float | None]) -> float | None:
+    """Return the number that fills an operation's result, or None if that is unknown.
+
+    Args:
+      primitive: the operation's name.
+      inputs: for each input, the number that fills the array; None if unknown.
+    """
+    if not inputs or None in inputs:
         return None
-    if name in _KEEPS:
-        return numbers[0]
-    return _ARITHMETIC[name](*numbers) if name in _ARITHMETIC else None
+    if primitive in _VALUE_PRESERVING:
+        return inputs[0]
+    if primitive in _ARITHMETIC:
+        return _ARITHMETIC[primitive](*inputs)
+    return None

@@ -1,11 +1,11 @@
-"""A network's summary as text, and back: with every value checked."""
+"""A network's summary as JSON text, and a reader that checks every value of such a text."""
 
 import json
 from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
-from jaxcifar.diagram.graph import Kind
+from jaxcifar.diagram.box_label import Kind
 from jaxcifar.machine.reading import MEGABYTE, checked, parse_json
 
 MOST_BYTES = 8 * MEGABYTE
@@ -35,8 +35,8 @@ class _Node(TypedDict):
     sources: Annotated[tuple[_Number, ...], Meta(max_length=_MOST_NODES)]
 
 
-class Stored(TypedDict):
-    """The values of a `Summary`, as JSON has them."""
+class StoredSummary(TypedDict):
+    """The values of a `Summary`, in the form in which JSON holds them."""
 
     layers: Annotated[tuple[_Layer, ...], Meta(max_length=_MOST_LAYERS)]
     params: _Number
@@ -46,39 +46,46 @@ class Stored(TypedDict):
 
 
 def to_text(values: dict[str, Any]) -> str:
-    """JSON with a row a line."""
+    """Return the values of a summary as JSON, with one line for each layer and each node."""
     parts = []
     for name, value in values.items():
-        rows = ",\n".join(json.dumps(row) for row in value) if isinstance(value, tuple) else None
-        parts.append(f'"{name}": ' + (json.dumps(value) if rows is None else f"[\n{rows}\n]"))
+        if isinstance(value, tuple):
+            rows = ",\n".join(json.dumps(row) for row in value)
+            parts.append(f'"{name}": [\n{rows}\n]')
+        else:
+            parts.append(f'"{name}": {json.dumps(value)}')
     return "{" + ",\n".join(parts) + "}\n"
 
 
-def from_text(text: str) -> Stored:
-    """The values that `to_text` had, with tuples for lists.
+def from_text(text: str) -> StoredSummary:
+    """Return the values that `to_text` wrote, with tuples instead of lists.
 
     Raises:
-      ValueError: it isn't such text.
+      ValueError: the text is not JSON, or a value in it is missing, invalid or too large.
     """
-    values = checked(parse_json(text), Stored)
-    layers: list[tuple[str, ...]] = [(row["kind"], *row["path"]) for row in values["layers"]]
-    nodes: list[tuple[str, ...]] = [
-        (node["kind"], node["name"], node["note"], *node["path"]) for node in values["graph"]
-    ]
-    for part, rows in (("layers", layers), ("graph", nodes)):
-        for place, texts in enumerate(rows):
-            if not all(text.isprintable() for text in texts):
-                raise ValueError(f"{part}[{place}]: has a text that is not printable")
+    values = checked(parse_json(text), StoredSummary)
+    for index, layer in enumerate(values["layers"]):
+        _check_printable(f"layers[{index}]", layer["kind"], *layer["path"])
+    for index, node in enumerate(values["graph"]):
+        _check_printable(f"graph[{index}]", node["kind"], node["name"], node["note"], *node["path"])
     _check_graph(values["graph"])
     return values
 
 
+def _check_printable(where: str, *texts: str) -> None:
+    for text in texts:
+        if not text.isprintable():
+            raise ValueError(f"{where}: the text {text!r} has characters that are not printable")
+
+
 def _check_graph(graph: tuple[_Node, ...]) -> None:
-    """It starts with an image, and its nodes read earlier ones."""
-    if len(graph) < 2 or (graph[0]["kind"], graph[-1]["kind"]) != ("data", "data"):
-        raise ValueError("graph: does not lead from an image to logits")
-    for place, node in enumerate(graph):
-        if any(source >= place for source in node["sources"]):
-            raise ValueError(f"graph[{place}].sources: not all before it")
-        if node["kind"] == "data" and 0 < place < len(graph) - 1:
-            raise ValueError(f"graph[{place}].kind: data in the midst")
+    """Check that a graph leads from an image to logits and that nodes read only earlier nodes."""
+    if len(graph) < 2 or graph[0]["kind"] != "data" or graph[-1]["kind"] != "data":
+        raise ValueError('graph: the first and the last node must be of kind "data"')
+    for index, node in enumerate(graph):
+        if any(source >= index for source in node["sources"]):
+            raise ValueError(f"graph[{index}].sources: a node must read earlier nodes only")
+        if node["kind"] == "data" and 0 < index < len(graph) - 1:
+            raise ValueError(
+                f'graph[{index}].kind: only the first and the last node may be of kind "data"'
+            )

@@ -1,32 +1,35 @@
 """A network's evaluation of one image as a flat list of operations, each with its module call.
 
-Nothing is computed: the network is traced to a jaxpr, in which the scope of every equation names
-the call of a module that it belongs to.
+Nothing is computed: the network is traced to a jaxpr. The scope of each equation in it names the
+module call that the equation belongs to.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from jaxcifar.diagram.operation import Operation, Shape, Shaped
+from jaxcifar.diagram.operation import Operation, Shape, TracedStep
 from jaxcifar.diagram.traced_program import SCOPE, Scope, TracedProgram
+
+_Step = TypeVar("_Step", bound=TracedStep)
 
 
 @dataclasses.dataclass(frozen=True)
-class Call(Shaped):
-    """A module called by another one.
+class Call(TracedStep):
+    """A call of a module.
+
+    The inherited shapes are of its first input array and its first output array, channels last.
 
     Attributes:
-      number: in the order of their beginnings.
-      parent: the number of the call that it happened in, None for the network's own.
-      module: what was called.
-      shapes: of the first array that enters, and of the first that leaves; channels last.
+      number: the call's number; calls are numbered in the order in which they begin.
+      parent: the number of the call that made this call; None for the network itself.
+      module: the called module.
     """
 
     number: int
@@ -35,25 +38,33 @@ class Call(Shaped):
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Names of the modules that it lies in, outermost first, and its own."""
+        """Names of the module and those around it, outermost first; empty for the network."""
         return self.module.path
+
+
+class Parameter(NamedTuple):
+    """A trainable parameter: the number of its value in the trace, and its number of elements."""
+
+    value: int
+    size: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """An evaluation of one image.
+    """A traced evaluation of one image.
 
     Attributes:
-      calls: in the order in which they finished, the network's own last.
-      operations: in the order in which they are computed.
-      params: path of each parameter -> its value's number and its size.
-      image, logits: values.
+      calls: module calls in the order in which they finish; the network itself is the last.
+      operations: operations in the order in which they are computed.
+      params: the trainable parameters by their paths.
+      image: the number of the image's value.
+      logits: the number of the logits' value.
       image_shape: `(height, width, channels)`.
     """
 
     calls: tuple[Call, ...]
     operations: tuple[Operation, ...]
-    params: dict[tuple[str, ...], tuple[int, int]]
+    params: dict[tuple[str, ...], Parameter]
     image: int
     logits: int
     image_shape: Shape
@@ -62,33 +73,52 @@ class Trace:
 def trace(model: nn.Module, image_shape: Shape) -> Trace:
     """Trace `model(images, train=False)` for one image `[*image_shape] float32`."""
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    start = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
-    variables = nn.meta.unbox(start)
-    calls, flat, numbers, logits = _evaluate(model, variables, image)
-    operations = flat.operations
+    initial = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+    variables = nn.meta.unbox(initial)
+    evaluation = _evaluate(model, variables, image)
+    calls, operations = evaluation.calls, evaluation.operations
     try:
-        images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-        more_calls, more, _, _ = _evaluate(model, variables, images)
-        calls = [one.beside(two) for one, two in zip(calls, more_calls, strict=True)]
-        operations = [one.beside(two) for one, two in zip(operations, more.operations, strict=True)]
+        two_images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+        of_two = _evaluate(model, variables, two_images)
+        calls = _with_batch_axes(calls, of_two.calls)
+        operations = _with_batch_axes(operations, of_two.operations)
     except Exception:
-        # A network may be made for a single image, and then raise anything or compute something
-        # else for two: nothing tells its batch's axes, which are the first ones as a rule.
+        # A network may be made for a single image. With two it may raise any exception, or compute
+        # something else. Then the first axis of each array is taken for the batch axis.
         pass
     paths, _ = jax.tree_util.tree_flatten_with_path(variables)
     params = {
-        tuple(key.key for key in path[1:]): (number, leaf.size)
-        for (path, leaf), number in zip(paths, numbers, strict=False)
+        tuple(key.key for key in path[1:]): Parameter(value, leaf.size)
+        for (path, leaf), value in zip(paths, evaluation.variables, strict=True)
         if path[0].key == "params"
     }
-    computed = _computed(calls, operations)
-    return Trace(computed, tuple(operations), params, numbers[-1], logits, image_shape)
+    return Trace(
+        _computed_calls(calls, operations),
+        tuple(operations),
+        params,
+        evaluation.image,
+        evaluation.logits,
+        image_shape,
+    )
 
 
-def _evaluate(
-    model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct
-) -> tuple[list[Call], TracedProgram, list[int], int]:
-    """Calls, program, and the numbers of what enters it and of the logits."""
+def _with_batch_axes(steps: list[_Step], larger: list[_Step]) -> list[_Step]:
+    """Return steps whose batch axes are found by comparing with a trace of a larger batch."""
+    pairs = zip(steps, larger, strict=True)
+    return [step.with_batch_axes(larger_step) for step, larger_step in pairs]
+
+
+class _Evaluation(NamedTuple):
+    """A traced evaluation: its module calls and operations, and the numbers of some values."""
+
+    calls: list[Call]
+    operations: list[Operation]
+    variables: list[int]
+    image: int
+    logits: int
+
+
+def _evaluate(model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct) -> _Evaluation:
     recorder = _Recorder()
 
     def evaluate(variables: Any, images: jax.Array) -> Any:
@@ -96,27 +126,30 @@ def _evaluate(
             return jax.tree.leaves(model.apply(variables, images, train=False))[0]
 
     jaxpr = jax.make_jaxpr(evaluate)(variables, images)
-    flat = TracedProgram()
-    numbers = [flat.number() for _ in jaxpr.jaxpr.invars]
-    flat.depending.add(numbers[-1])
-    (logits,) = flat.inline(jaxpr, numbers, Scope())
-    return recorder.calls, flat, numbers, logits
+    program = TracedProgram()
+    inputs = [program.new_value() for _ in jaxpr.jaxpr.invars]
+    *variable_values, image = inputs
+    program.image_dependent.add(image)
+    (logits,) = program.inline(jaxpr, inputs, Scope())
+    return _Evaluation(recorder.calls, program.operations, variable_values, image, logits)
 
 
 class _Recorder:
-    """Intercepts calls of modules: keeps them, and names their equations' scope."""
+    """An interceptor of Flax methods that records module calls and names their equations' scope."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self._numbers = itertools.count()
+        # Number and path of the calls that have not finished, after an entry for no call.
         self._active: list[tuple[int | None, tuple[str, ...] | None]] = [(None, None)]
 
     def __call__(
         self, method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        module, (parent, around) = context.module, self._active[-1]
-        # A module calls its own methods too, and a lifted one itself by way of a lambda.
-        if not context.method_name.isidentifier() or module.path == around:
+        module = context.module
+        parent, parent_path = self._active[-1]
+        # A module also calls its own methods, and a lifted module calls itself through a lambda.
+        if not context.method_name.isidentifier() or module.path == parent_path:
             return method(*args, **kwargs)
         number = next(self._numbers)
         self._active.append((number, module.path))
@@ -124,35 +157,47 @@ class _Recorder:
             with jax.named_scope(f"{SCOPE}{number}"):
                 output = method(*args, **kwargs)
                 if any(output is value for value in args):
-                    # A call that computes nothing, such as dropout here, is to be seen, too.
+                    # The barrier puts an operation into calls that compute nothing, such as
+                    # dropout here, so that they are drawn too.
                     output = jax.tree.map(lax.optimization_barrier, output)
         finally:
             self._active.pop()
-        shapes = (_first_shape((args, kwargs)), _first_shape(output))
-        self.calls.append(Call(number, parent, module, shapes=shapes))
+        call = Call(
+            number,
+            parent,
+            module,
+            traced_input_shape=_first_shape((args, kwargs)),
+            traced_output_shape=_first_shape(output),
+        )
+        self.calls.append(call)
         return output
 
 
 def _first_shape(values: Any) -> Shape:
-    """Of the first array."""
+    """Return the shape of the first array in a tree; () if there is none."""
     shapes = (leaf.shape for leaf in jax.tree.leaves(values) if hasattr(leaf, "shape"))
     return next(shapes, ())
 
 
-def _computed(calls: Sequence[Call], operations: Sequence[Operation]) -> tuple[Call, ...]:
-    """The calls that are part of the program: a scanned module is traced more than once."""
+def _computed_calls(calls: Sequence[Call], operations: Sequence[Operation]) -> tuple[Call, ...]:
+    """Return the calls whose operations are part of the program.
+
+    Flax traces a scanned module more than once, and the program contains only one of these traces.
+    If some calls of a module depend on the image, its other calls are left out.
+    """
     parents = {call.number: call.parent for call in calls}
-    present, depending = set(), set()
+    present, image_dependent = set(), set()
     for operation in operations:
-        call = operation.call
-        while call is not None:
-            present.add(call)
-            if operation.depends:
-                depending.add(call)
-            call = parents[call]
-    real = {call.path for call in calls if call.number in depending}
-    return tuple(
-        call
-        for call in calls
-        if call.number in depending or (call.number in present and call.path not in real)
-    )
+        number = operation.call
+        while number is not None:
+            present.add(number)
+            if operation.depends_on_image:
+                image_dependent.add(number)
+            number = parents[number]
+    dependent_paths = {call.path for call in calls if call.number in image_dependent}
+    computed = []
+    for call in calls:
+        only_constant = call.number in present and call.path not in dependent_paths
+        if call.number in image_dependent or only_constant:
+            computed.append(call)
+    return tuple(computed)

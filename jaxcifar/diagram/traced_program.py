@@ -1,4 +1,4 @@
-"""A traced program as a flat list of operations: functions, loops and branches laid out in line."""
+"""A traced program as a flat list of operations: functions, loops and branches are inlined."""
 
 import dataclasses
 import itertools
@@ -9,225 +9,237 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from jaxcifar.diagram.control_flow import split_scan, split_while, without_constants
 from jaxcifar.diagram.count import multiply_accumulates, shape_of
-from jaxcifar.diagram.operation import Operation, Shape, constant_result
+from jaxcifar.diagram.operation import FunctionCall, Operation, Shape, constant_result
 
-# With a number behind it, the scope that a module call's equations are traced in.
+# Followed by the number of a module call, this names the scope in which its equations are traced.
 SCOPE = "module-call-"
 
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """Where in a program equations stand; see `Operation`."""
+    """The loops, module call and functions around an equation; see `Operation`."""
 
-    times: int = 1
+    repeats: int = 1
     call: int | None = None
-    functions: tuple[tuple[str, int], ...] = ()
+    functions: tuple[FunctionCall, ...] = ()
 
 
 class TracedProgram:
-    """A traced program, laid out in line.
+    """A flat list of operations, filled by `inline`. Each value has a number.
 
     Attributes:
-      operations: so far, in the order in which they are computed.
-      depending: values that depend on the image.
+      operations: the operations added so far, in the order in which they are computed.
+      image_dependent: numbers of the values that depend on the image.
     """
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
-        self.depending: set[int] = set()
-        self._constants: dict[int, float] = {}  # values of which all elements are this number
-        self._platform: set[int] = set()  # values that tell what kind of device computes
-        self._patterns: set[int] = set()  # values made of indices, without the image
+        self.image_dependent: set[int] = set()
+        self._constants: dict[int, float] = {}  # value -> the number that fills it
+        self._platform: set[int] = set()  # values that say which kind of device computes
+        self._patterns: set[int] = set()  # values computed from indices and not from the image
         self._numbers = itertools.count()
 
-    def number(self) -> int:
-        """That of a new value."""
+    def new_value(self) -> int:
+        """Return the number of a new value."""
         return next(self._numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
-        """Append a program's equations; returns the numbers of what it returns."""
-        jaxpr = _without_constants(jaxpr)
-        known = {var: self.number() for var in jaxpr.constvars}
+        """Append all operations of a program.
+
+        Args:
+          jaxpr: the program.
+          inputs: numbers of the values that it is called with.
+          scope: the scope in which it is called.
+
+        Returns:
+          The numbers of the program's results.
+        """
+        jaxpr = without_constants(jaxpr)
+        known = {variable: self.new_value() for variable in jaxpr.constvars}
         known |= dict(zip(jaxpr.invars, inputs, strict=True))
 
-        def read(variables: Sequence[Any]) -> list[int]:
+        def numbers_of(variables: Sequence[Any]) -> list[int]:
             return [self._literal(v) if isinstance(v, Literal) else known[v] for v in variables]
 
         for equation in jaxpr.eqns:
-            outputs = self._append(equation, read(equation.invars), scope)
+            outputs = self._append(equation, numbers_of(equation.invars), scope)
             known |= dict(zip(equation.outvars, outputs, strict=True))
-        return read(jaxpr.outvars)
+        return numbers_of(jaxpr.outvars)
 
     def _literal(self, literal: Literal) -> int:
-        number = self.number()
+        number = self.new_value()
         self._constants[number] = np.asarray(literal.val).item()
         return number
 
     def _append(self, equation: JaxprEqn, inputs: list[int], scope: Scope) -> Sequence[int]:
+        """Append an equation, or the program that it calls, and return its outputs."""
         calls = re.findall(rf"{SCOPE}(\d+)", str(equation.source_info.name_stack))
-        scope = dataclasses.replace(scope, call=int(calls[-1])) if calls else scope
-        name, params = equation.primitive.name, equation.params
-        if name in ("scan", "while", "cond"):
-            return self._control(equation, inputs, scope)
-        body = next(_bodies(equation), None)
-        if body is not None:
-            if name in ("jit", "pjit"):
-                functions = (*scope.functions, (params["name"], self.number()))
-                scope = dataclasses.replace(scope, functions=functions)
-            return self.inline(body, inputs, scope)
-        outputs = tuple(self.number() for _ in equation.outvars)
-        depends = any(value in self.depending for value in inputs)
-        if depends:
-            self.depending.update(outputs)
-        read = set(inputs) - self._constants.keys()
-        if name == "platform_index" or (read and read <= self._platform):  # clamped, converted
+        if calls:
+            scope = dataclasses.replace(scope, call=int(calls[-1]))
+        name = equation.primitive.name
+        if name == "scan":
+            return self._append_scan(equation, inputs, scope)
+        if name == "while":
+            return self._append_while(equation, inputs, scope)
+        if name == "cond":
+            return self._append_cond(equation, inputs, scope)
+        body = next(_called_programs(equation), None)
+        if body is None:
+            return self._append_plain(equation, inputs, scope)
+        if name in ("jit", "pjit"):
+            function = FunctionCall(equation.params["name"], self.new_value())
+            scope = dataclasses.replace(scope, functions=(*scope.functions, function))
+        return self.inline(body, inputs, scope)
+
+    def _append_plain(
+        self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope
+    ) -> Sequence[int]:
+        """Append an equation that calls no other program."""
+        name = equation.primitive.name
+        outputs = tuple(self.new_value() for _ in equation.outvars)
+        depends_on_image = not self.image_dependent.isdisjoint(inputs)
+        if depends_on_image:
+            self.image_dependent.update(outputs)
+        variable_inputs = set(inputs) - self._constants.keys()
+        # JAX clamps and converts the platform's index before a conditional reads it.
+        from_platform = bool(variable_inputs) and variable_inputs <= self._platform
+        if name == "platform_index" or from_platform:
             self._platform.update(outputs)
-        if name == "iota" or (not depends and read & self._patterns):
+        reads_pattern = not self._patterns.isdisjoint(variable_inputs)
+        if name == "iota" or (reads_pattern and not depends_on_image):
             self._patterns.update(outputs)
         constant = constant_result(name, [self._constants.get(value) for value in inputs])
         if constant is not None:
             self._constants |= dict.fromkeys(outputs, constant)
-        macs = 0 if read & self._patterns else multiply_accumulates(equation)
-        shapes = (shape_of(var) for var in equation.invars)
-        self._add(equation, list(zip(inputs, shapes, strict=True)), outputs, 0, scope, macs)
+        macs = 0 if reads_pattern else multiply_accumulates(equation)
+        input_shapes = [shape_of(variable) for variable in equation.invars]
+        output_shape = shape_of(equation.outvars[0]) if outputs else ()
+        self._add_operation(equation, inputs, input_shapes, outputs, output_shape, scope, macs)
         return outputs
 
-    def _add(
+    def _add_operation(
         self,
         equation: JaxprEqn,
-        inputs: Sequence[tuple[int, Shape]],
+        inputs: Sequence[int],
+        input_shapes: Sequence[Shape],
         outputs: Sequence[int],
-        first: int,
+        output_shape: Shape,
         scope: Scope,
-        macs: int,
+        macs: int = 0,
     ) -> None:
-        """An operation; `first` is which of the equation's results its first output is."""
-        entering = next((shape for value, shape in inputs if value in self.depending), None)
-        leaving = shape_of(equation.outvars[first]) if outputs else ()
-        values = tuple(value for value, _ in inputs)
+        dependent_shapes = [
+            shape
+            for value, shape in zip(inputs, input_shapes, strict=True)
+            if value in self.image_dependent
+        ]
         operation = Operation(
             equation,
-            inputs=values,
-            constants=tuple(self._constants.get(value) for value in values),
+            inputs=tuple(inputs),
+            constants=tuple(self._constants.get(value) for value in inputs),
             outputs=tuple(outputs),
-            shapes=(entering or (), leaving),
+            traced_input_shape=dependent_shapes[0] if dependent_shapes else (),
+            traced_output_shape=output_shape,
             **vars(scope),
-            depends=entering is not None,
+            depends_on_image=bool(dependent_shapes),
             macs=macs,
         )
         self.operations.append(operation)
 
-    def _control(self, equation: JaxprEqn, inputs: list[int], scope: Scope) -> Sequence[int]:
-        """What lies in a loop or in branches, and behind it the loop or choice itself."""
-        name, params = equation.primitive.name, equation.params
-        aside, tests = dataclasses.replace(scope, times=0), []
-        if name == "scan":
-            inner = dataclasses.replace(scope, times=scope.times * params["length"])
-            constants, carried, slices = _split_scan(equation, inputs)
-            inputs = [*constants, *self._varying(carried), *slices]
-            ends = [self.inline(params["jaxpr"], inputs, inner)]
-        elif name == "while":
-            of_condition, of_body, carried = _split_while(equation, inputs)
-            start = self._varying(carried)
-            tests = self.inline(params["cond_jaxpr"], [*of_condition, *start], aside)
-            ends = [start, self.inline(params["body_jaxpr"], [*of_body, *start], scope)]
-        else:
-            index, *entering = inputs
-            if index in self._platform:  # `lax.platform_dependent` puts its default last
-                return self.inline(params["branches"][-1], entering, scope)
-            *others, counted = _by_cost(params["branches"])
-            tests, ends = [index], [self.inline(branch, entering, aside) for branch in others]
-            ends.append(self.inline(counted, entering, scope))
-        return self._join(equation, tests, ends, scope)
+    def _append_scan(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
+        params = equation.params
+        in_loop = dataclasses.replace(scope, repeats=scope.repeats * params["length"])
+        parts = split_scan(equation, inputs)
+        carried = self._without_known_constants(parts.carried)
+        results = self.inline(
+            params["jaxpr"], [*parts.constants, *carried, *parts.stacked], in_loop
+        )
+        return self._append_control(equation, [], [results], scope)
 
-    def _varying(self, values: Sequence[int]) -> list[int]:
-        """The same, those that are constants unknown: a loop or another branch has other ones."""
-        return [self.number() if value in self._constants else value for value in values]
+    def _append_while(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
+        params = equation.params
+        parts = split_while(equation, inputs)
+        carried = self._without_known_constants(parts.carried)
+        condition_inputs = [*parts.condition_constants, *carried]
+        conditions = self.inline(params["cond_jaxpr"], condition_inputs, _uncounted(scope))
+        results = self.inline(params["body_jaxpr"], [*parts.body_constants, *carried], scope)
+        return self._append_control(equation, conditions, [carried, results], scope)
 
-    def _join(
-        self, equation: JaxprEqn, tests: list[int], ends: Sequence[list[int]], scope: Scope
+    def _append_cond(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
+        index, *branch_inputs = inputs
+        branches = equation.params["branches"]
+        if index in self._platform:  # `lax.platform_dependent` puts its default last
+            return self.inline(branches[-1], branch_inputs, scope)
+        costs = [_cost(branch) for branch in branches]
+        counted = costs.index(max(costs))  # the first of the most expensive branches
+        others = [branch for number, branch in enumerate(branches) if number != counted]
+        results = [self.inline(branch, branch_inputs, _uncounted(scope)) for branch in others]
+        results.append(self.inline(branches[counted], branch_inputs, scope))
+        return self._append_control(equation, [index], results, scope)
+
+    def _without_known_constants(self, values: Sequence[int]) -> list[int]:
+        """Return the values, with a new unknown value in place of each known constant.
+
+        A later iteration of a loop, or another branch, may have another number in its place.
+        """
+        return [self.new_value() if value in self._constants else value for value in values]
+
+    def _append_control(
+        self,
+        equation: JaxprEqn,
+        conditions: Sequence[int],
+        alternatives: Sequence[list[int]],
+        scope: Scope,
     ) -> list[int]:
-        """What control flow returns: each result is what one of its ends came to there."""
-        depends = [
-            any(value in self.depending for value in (*tests, *values))
-            for values in zip(*ends, strict=True)
+        """Append the operation of a loop or conditional itself and return the equation's results.
+
+        Args:
+          equation: the loop or conditional.
+          conditions: values that decide whether the loop ends, or which branch runs.
+          alternatives: lists of results; at run time the equation returns one of them.
+          scope: the scope of the equation.
+        """
+        condition_depends = not self.image_dependent.isdisjoint(conditions)
+        changed = [  # places of the results that depend on the image
+            place
+            for place, candidates in enumerate(zip(*alternatives, strict=True))
+            if condition_depends or not self.image_dependent.isdisjoint(candidates)
         ]
-        results = self._varying(ends[-1])
-        changed = [number for number, depending in enumerate(depends) if depending]
-        for number in changed:
-            results[number] = self.number()
-        outputs = [results[number] for number in changed]
+        results = self._without_known_constants(alternatives[-1])
+        for place in changed:
+            results[place] = self.new_value()
+        outputs = [results[place] for place in changed]
         if outputs:
-            shapes = [shape_of(var) for var in equation.outvars]
-            inputs = [(end[number], shapes[number]) for end in ends for number in changed]
-            inputs += [(test, ()) for test in tests]
-            self.depending.update(outputs)
-            self._add(equation, inputs, outputs, changed[0], scope, 0)
+            inputs = [values[place] for values in alternatives for place in changed]
+            shapes = [shape_of(equation.outvars[place]) for place in changed]
+            input_shapes = shapes * len(alternatives)
+            for condition in conditions:
+                inputs.append(condition)
+                input_shapes.append(())
+            self.image_dependent.update(outputs)
+            self._add_operation(equation, inputs, input_shapes, outputs, shapes[0], scope)
         return results
 
 
-# A loop's inputs are told apart by shapes and counts, because the parameters in which JAX keeps
-# these numbers have other names in other versions.
-
-
-def _split_scan(
-    equation: JaxprEqn, inputs: Sequence[int]
-) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-    """Return a scan's inputs by kind: constants, values carried at the start, stacked arrays.
-
-    The body takes one slice of each stacked input and returns one slice of each stacked result. So
-    these have fewer axes inside than outside, while constants and carried values have the same.
-    """
-    body = _without_constants(equation.params["jaxpr"])
-    stacked = sum(map(_differ_in_rank, equation.invars, body.invars))
-    results = sum(map(_differ_in_rank, equation.outvars, body.outvars))
-    carried = len(equation.outvars) - results
-    first_stacked = len(inputs) - stacked
-    first_carried = first_stacked - carried
-    return inputs[:first_carried], inputs[first_carried:first_stacked], inputs[first_stacked:]
-
-
-def _split_while(
-    equation: JaxprEqn, inputs: Sequence[int]
-) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-    """Return a while loop's inputs by kind: the condition's constants, the body's, carried values.
-
-    The loop returns all carried values, and its condition takes them after its constants.
-    """
-    condition = _without_constants(equation.params["cond_jaxpr"])
-    carried = len(equation.outvars)
-    first_of_body = len(condition.invars) - carried
-    first_carried = len(inputs) - carried
-    return inputs[:first_of_body], inputs[first_of_body:first_carried], inputs[first_carried:]
-
-
-def _differ_in_rank(outside: Any, inside: Any) -> bool:
-    """Return whether a value has another number of axes in a loop's body than outside of it."""
-    return len(outside.aval.shape) != len(inside.aval.shape)
-
-
-def _without_constants(value: Any) -> Any:
-    """Return a program without the values of its constants; anything else as it is."""
-    return value.jaxpr if isinstance(value, ClosedJaxpr) else value
-
-
-def _by_cost(branches: Sequence[ClosedJaxpr]) -> list[ClosedJaxpr]:
-    """Branches with the one to count last: the first of the costliest."""
-    counted = max(range(len(branches)), key=lambda number: _cost(branches[number]))
-    return [*branches[:counted], *branches[counted + 1 :], branches[counted]]
+def _uncounted(scope: Scope) -> Scope:
+    """Return a scope whose operations do not count, as in a branch that is not taken."""
+    return dataclasses.replace(scope, repeats=0)
 
 
 def _cost(jaxpr: ClosedJaxpr) -> int:
-    flat = TracedProgram()
-    flat.inline(jaxpr, [flat.number() for _ in _without_constants(jaxpr).invars], Scope())
-    return sum(op.times * op.macs for op in flat.operations)
+    """Return the multiply-accumulates of a program."""
+    program = TracedProgram()
+    inputs = [program.new_value() for _ in without_constants(jaxpr).invars]
+    program.inline(jaxpr, inputs, Scope())
+    return sum(operation.repeats * operation.macs for operation in program.operations)
 
 
-def _bodies(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
-    """Programs that an equation calls with just what enters it."""
-    shapes = [shape_of(var) for var in equation.invars]
-    for value in equation.params.values():
-        jaxpr = _without_constants(value)
-        if isinstance(jaxpr, Jaxpr) and [shape_of(var) for var in jaxpr.invars] == shapes:
-            yield value
+def _called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
+    """Yield the programs that an equation calls with exactly its inputs."""
+    shapes = [shape_of(variable) for variable in equation.invars]
+    for parameter in equation.params.values():
+        jaxpr = without_constants(parameter)
+        if isinstance(jaxpr, Jaxpr) and [shape_of(v) for v in jaxpr.invars] == shapes:
+            yield parameter

@@ -151,8 +151,8 @@ def test_boxes_do_not_overlap_and_every_edge_has_its_way():
         for other in frames[:number]:
             assert right <= other[0] or other[1] <= left or bottom <= other[2] or other[3] <= top
     edges = sum(len(box.sources) for box in boxes)
-    aside = sum(box.side for box in boxes)
-    assert len(layout.ways) == edges - aside  # one leads through a box that stands aside
+    aside = sum(box.is_side_box for box in boxes)
+    assert len(layout.arrows) == edges - aside  # one leads through a box that stands aside
 
 
 def test_a_strangers_names_are_no_formulas(tmp_path):

@@ -39,7 +39,7 @@ def test_a_resize_is_one_box(method):
         return nn.Conv(8, (3, 3))(jax.image.resize(x, (len(x), 16, 17, 3), method))
 
     assert shapes(network) == [("resize", (16, 17, 3)), ("3×3 conv, 8", (16, 17, 8))]
-    assert make_boxes(summary_of(network).graph)[1].shrinks
+    assert make_boxes(summary_of(network).graph)[1].lowers_resolution
 
 
 def test_a_product_has_its_axes_in_the_order_that_was_asked_for():

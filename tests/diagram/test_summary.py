@@ -178,7 +178,7 @@ def broken(change):
         (lambda v: v.pop("macs"), "missing required field `macs`"),
         (
             lambda v: v["layers"][0].update(kind="\x1b[2J"),
-            r"layers\[0\]: has a text that is not printable",
+            r"layers\[0\]: the text .* has characters that are not printable",
         ),
         (
             lambda v: v["layers"][0].update(output_shape=[2.5]),
@@ -188,9 +188,15 @@ def broken(change):
             lambda v: v.update(layers=v["layers"] * 9999),
             "layers: Expected `array` of length <= 5000",
         ),
-        (lambda v: v["graph"][1].update(sources=[1]), r"graph\[1\].sources: not all before it"),
-        (lambda v: v["graph"][1].update(kind="data"), r"graph\[1\].kind: data in the midst"),
-        (lambda v: v["graph"].clear(), "does not lead from an image to logits"),
+        (
+            lambda v: v["graph"][1].update(sources=[1]),
+            r"graph\[1\].sources: a node must read earlier nodes only",
+        ),
+        (
+            lambda v: v["graph"][1].update(kind="data"),
+            r"graph\[1\].kind: only the first and the last node",
+        ),
+        (lambda v: v["graph"].clear(), "graph: the first and the last node must be of kind"),
     ],
 )
 def test_a_strangers_summary_is_checked(change, message):

@@ -1,0 +1,210 @@
+"""Drafts of a graph's nodes, made from the operations of a trace."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from jaxcifar.diagram import functions
+from jaxcifar.diagram.box_label import Label
+from jaxcifar.diagram.calls import ModuleCalls
+from jaxcifar.diagram.drafts import Draft
+from jaxcifar.diagram.operation import FunctionCall, Operation
+from jaxcifar.diagram.trace import Call, Trace
+
+ParameterPath = tuple[str, ...]
+
+
+class _DrawnOperation(NamedTuple):
+    """An operation that is drawn as a box of its own, and the key of its draft."""
+
+    operation: Operation
+    draft: int
+
+
+class DraftBuilder:
+    """Makes drafts of nodes from operations, which are added in the order in which they run."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._calls = ModuleCalls(trace)
+        image = Draft(Label("data", "input image"), trace.image_shape, trace.image_shape)
+        self._drafts = {0: image}
+        # Value that depends on the image -> key of the draft that computes it.
+        self._sources = {trace.image: 0}
+        # Value that does not depend on the image -> the parameters from which it is computed.
+        self._parameters = {parameter.value: {path} for path, parameter in trace.params.items()}
+        self._counted: set[ParameterPath] = set()
+        self._layer_drafts: dict[int, int] = {}  # number of the layer's call -> draft
+        self._function_drafts: dict[FunctionCall, int] = {}
+        self._read_counts = Counter(value for op in trace.operations for value in op.inputs)
+        # Value -> the operation that computes it, perhaps followed by moves of data.
+        self._drawn: dict[int, _DrawnOperation] = {}
+        self._from_ones: dict[int, Operation] = {}  # value computed from ones -> operation
+
+    def add(self, operation: Operation) -> None:
+        """Add the next operation: to the draft of its layer or function, or as a new draft."""
+        parameters: set[ParameterPath] = set()
+        for value in operation.inputs:
+            parameters |= self._parameters.get(value, set())
+        if not operation.depends_on_image:
+            self._parameters |= dict.fromkeys(operation.outputs, parameters)
+            if operation.constants[:1] == (1,):
+                self._from_ones |= dict.fromkeys(operation.outputs, operation)
+            return
+        layer = self._calls.box(operation.call)
+        function = next((f for f in operation.functions if f.name in functions.NAMED), None)
+        if layer is not None:
+            self._add_to_layer(layer, operation, parameters)
+        elif function is not None:
+            self._add_to_function(function, operation)
+        else:
+            self._add_single(operation, parameters)
+
+    def finish(self) -> dict[int, Draft]:
+        """Return the drafts by key in the order of the operations, with the logits at the end."""
+        source = self._sources.get(self._trace.logits)
+        if source is None:  # the logits do not depend on the image
+            self._append(Draft(Label("data", "logits"), (), ()))
+        else:
+            shape = self._drafts[source].output_shape
+            self._append(Draft(Label("data", "logits"), shape, shape, sources=[source]))
+        return self._drafts
+
+    def _append(self, draft: Draft) -> int:
+        key = len(self._drafts)
+        self._drafts[key] = draft
+        return key
+
+    def _connect(self, key: int, operation: Operation) -> None:
+        """Record that a draft reads an operation's inputs and computes its outputs."""
+        sources = self._drafts[key].sources
+        for value in operation.inputs:
+            source = self._sources.get(value)
+            if source is not None and source != key and source not in sources:
+                sources.append(source)
+        self._sources |= dict.fromkeys(operation.outputs, key)
+
+    def _add_to_layer(
+        self, layer: Call, operation: Operation, parameters: set[ParameterPath]
+    ) -> None:
+        if layer.number not in self._layer_drafts:
+            draft = Draft(self._calls.label(layer), layer.input_shape, layer.output_shape)
+            draft.path = self._calls.panels(layer.parent)
+            depth = len(layer.path)
+            draft.params = self._count(p for p in self._trace.params if p[:depth] == layer.path)
+            self._layer_drafts[layer.number] = self._append(draft)
+        key = self._layer_drafts[layer.number]
+        self._connect(key, operation)
+        # A layer may compute with a parameter of another layer that was passed to it.
+        self._drafts[key].params += self._count(parameters)
+
+    def _add_to_function(self, function: FunctionCall, operation: Operation) -> None:
+        if function not in self._function_drafts:
+            name = functions.NAMED[function.name]
+            draft = self._operation_draft(operation, Label(functions.named_kind(name), name))
+            draft.operations = set()  # the function is complete, so it becomes part of no group
+            self._function_drafts[function] = self._append(draft)
+        key = self._function_drafts[function]
+        self._connect(key, operation)
+        self._drafts[key].output_shape = operation.output_shape
+
+    def _add_single(self, operation: Operation, parameters: set[ParameterPath]) -> None:
+        """Add an operation that lies outside of all layers and named functions."""
+        label = None
+        if not self._rename_to_average(operation):
+            label = self._label(operation, parameters)
+        if label is None:
+            self._skip(operation)
+            return
+        draft = self._operation_draft(operation, label)
+        draft.params = self._count(parameters)
+        key = self._append(draft)
+        self._connect(key, operation)
+        self._drawn |= dict.fromkeys(operation.outputs, _DrawnOperation(operation, key))
+
+    def _operation_draft(self, operation: Operation, label: Label) -> Draft:
+        return Draft(
+            label,
+            operation.input_shape,
+            operation.output_shape,
+            path=self._calls.panels(operation.call),
+            operations={operation.name},
+            factor=functions.scale_factor(operation, self._depends_on_image(operation)),
+            has_several_outputs=len(operation.outputs) > 1,
+        )
+
+    def _count(self, parameters: Iterable[ParameterPath]) -> int:
+        """Return the total size of the parameters not counted yet, and mark them as counted."""
+        new = set(parameters) - self._counted
+        self._counted |= new
+        return sum(self._trace.params[path].size for path in new)
+
+    def _depends_on_image(self, operation: Operation) -> list[bool]:
+        """Return for each input whether it depends on the image."""
+        return [value in self._sources for value in operation.inputs]
+
+    def _skip(self, operation: Operation) -> None:
+        """Leave an operation out of the drawing; its readers read the draft that it reads."""
+        value = next(value for value in operation.inputs if value in self._sources)
+        self._sources |= dict.fromkeys(operation.outputs, self._sources[value])
+        drawn = self._drawn.get(value)
+        if drawn is None or self._read_counts[value] > 1:
+            return
+        if operation.name in functions.MOVES:
+            self._drawn |= dict.fromkeys(operation.outputs, drawn)
+        # `einsum` computes a product with axes in another order and then transposes it.
+        is_product = drawn.operation.name == "dot_general" and value in drawn.operation.outputs
+        same_call = operation.functions == drawn.operation.functions
+        if is_product and same_call and operation.name == "transpose":
+            self._drafts[drawn.draft].output_shape = operation.output_shape
+
+    def _rename_to_average(self, operation: Operation) -> bool:
+        """Rename a drawn sum to an average if the operation divides it by the number of summands.
+
+        Returns:
+          True if it does; the operation then needs no box.
+        """
+        depends_on_image = self._depends_on_image(operation)
+        if operation.name not in ("div", "mul") or all(depends_on_image):
+            return False
+        array = depends_on_image.index(True)
+        constant = 1 - array
+        if operation.name == "div" and array == 1:  # a constant divided by sums
+            return False
+        sums = self._drawn.get(operation.inputs[array])
+        if sums is None or self._read_counts[operation.inputs[array]] > 1:
+            return False
+        counts = self._from_ones.get(operation.inputs[constant])
+        if not functions.is_average(sums.operation, operation, constant, counts):
+            return False
+        draft = self._drafts[sums.draft]
+        draft.label = draft.label._replace(name=draft.label.name.replace("sum", "average"))
+        return True
+
+    def _label(self, operation: Operation, parameters: set[ParameterPath]) -> Label | None:
+        """Return the label of an operation's box; None if the operation is not drawn."""
+        name = operation.name
+        depends_on_image = self._depends_on_image(operation)
+        parameter_names = " ".join(sorted(path[-1] for path in parameters))
+        if functions.has_weights(operation, depends_on_image):
+            if name == "dot_general":
+                label = functions.linear_label(operation, kernel=depends_on_image.index(False))
+            else:
+                label = functions.conv_label(operation)
+            return label if parameters else Label("function", f"fixed {label.name}", label.note)
+        if name == "reshape" and functions.is_flattening(operation):
+            return Label("pool", "flatten")
+        if name in functions.MOVES or functions.is_ineffective_limit(operation):
+            return None
+        if name in functions.ARITHMETIC and depends_on_image.count(True) == 1:
+            text = functions.arithmetic_name(operation, depends_on_image, parameter_names)
+            return Label("function", text) if text else None
+        if name in functions.SYMBOLS:
+            return Label("operator", functions.SYMBOLS[name])
+        if name in ("concatenate", "stack"):
+            return Label("join", name, parameter_names)
+        if name == "dot_general":
+            return Label("product", "matrix product")
+        if name == "conv_general_dilated":
+            return Label("product", "convolution")
+        return functions.reduction_label(operation) or functions.other_label(operation)

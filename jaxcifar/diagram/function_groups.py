@@ -1,0 +1,71 @@
+"""Known functions that a program computes with a group of operations, such as a softmax."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from jaxcifar.diagram.functions import ARITHMETIC
+
+# Operations that may be part of a known function.
+GROUPABLE = ARITHMETIC | {
+    "abs", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "integer_pow", "log", "log1p",
+    "logistic", "max", "min", "pow", "rsqrt", "select_n", "sign", "sqrt", "square", "tanh",
+    "gt", "ge", "lt", "le", "eq", "cos", "sin", "clamp", "reduce_max", "reduce_sum",
+}  # fmt: skip
+# Subtracting the maximum keeps the exponentials of a softmax small and leaves its result the same.
+_SHIFT = {"reduce_max", "sub"}
+_CUBE = {"add", "integer_pow", "mul", "pow"}
+_MOMENTS = {
+    "abs", "add", "div", "integer_pow", "max", "mul", "select_n", "square", "sub",
+}  # fmt: skip
+
+
+class _Pattern(NamedTuple):
+    """A known function: its name, the operations it must have and those it may have besides.
+
+    Attributes:
+      name: the function's name; "" if a network computes the same without the function.
+      required: names of operations.
+      optional: names of operations.
+      least_factor, most_factor: limits of the size of the constants that it multiplies by. A
+        constant outside of them makes it another function.
+    """
+
+    name: str
+    required: set[str]
+    optional: set[str]
+    least_factor: float = 1
+    most_factor: float = 1
+
+
+_PATTERNS = (
+    _Pattern("", _SHIFT, set()),
+    _Pattern("log-softmax", {"exp", "reduce_sum", "log", "sub"}, _SHIFT),
+    _Pattern("softmax", {"exp", "reduce_sum", "div"}, _SHIFT),
+    _Pattern("SiLU", {"logistic", "mul"}, set()),
+    # The constants of a GELU and its approximations lie between 0.03 and 2.
+    _Pattern("GELU", {"erf", "mul"}, {"add", "div"}, 0.03, 2),
+    _Pattern("GELU", {"erfc", "mul"}, {"div", "neg"}, 0.03, 2),
+    _Pattern("GELU", {"tanh", "mul", "add"}, _CUBE, 0.03, 2),
+    _Pattern("normalise", {"reduce_sum", "rsqrt"}, _MOMENTS),
+    _Pattern("normalise", {"reduce_sum", "sqrt"}, _MOMENTS),
+)
+
+
+def group_name(operations: Collection[str], factors: Collection[float]) -> str | None:
+    """Return the known function that operations compute together from one array.
+
+    Args:
+      operations: names of the operations.
+      factors: constants that they multiply by.
+
+    Returns:
+      The function's name; "" if the network computes the same without the function; None if the
+      function is not known.
+    """
+    names = set(operations)
+    for pattern in _PATTERNS:
+        if pattern.required <= names <= pattern.required | pattern.optional:
+            least, most = pattern.least_factor, pattern.most_factor
+            fits = all(least <= abs(factor) <= most for factor in factors)
+            return pattern.name if fits else None
+    return None
