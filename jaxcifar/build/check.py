@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcifar.config import user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import NAMED
+from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.training import network
@@ -37,7 +37,7 @@ def check_training(
     if not config.sources:
         return
     named = [(kind, getattr(config, kind)) for kind in NAMED]
-    with user_reference.telling_of_own_code(*named):
+    with explain_user_code_errors(*named):
         _check_rule(config, together.program, hp)
         _check_augmentation(config, together.program)
         together.traced(hp, examples.images, examples.labels)

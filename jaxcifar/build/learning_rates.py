@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxcifar.config import registry, user_code, user_reference
+from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError
 from jaxcifar.training.schedules import warmup
 
@@ -46,7 +47,7 @@ def _factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
     schedule: Callable[..., float] = user_code.load(config, "schedule")
     rise = warmup(round(config.warmup * total))
     left = total - len(rise)
-    with user_reference.telling_of_own_code(("schedule", config.schedule)):
+    with explain_user_code_errors(("schedule", config.schedule)):
         after = [float(schedule(step, steps_per_epoch, left, **options)) for step in range(left)]
     return rise + after
 

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import psutil
 from flax import linen as nn
 
-from jaxcifar.config import registry, user_code, user_reference
+from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import spelled
+from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.kernels.winograd import Dtype
 
@@ -66,13 +67,13 @@ def create_model(
 @contextmanager
 def _telling(config: Config) -> Iterator[None]:
     """Tell in one line of what a network, or ours with somebody's arguments, can't be made of."""
-    with user_reference.telling_of_own_code(("arch", config.arch)):
+    with explain_user_code_errors(("arch", config.arch)):
         try:
             yield
         except UsageError:
             raise
         except Exception as error:
-            if user_reference.is_own(config.arch) or not config.arch_args:
+            if registry.is_own(config.arch) or not config.arch_args:
                 raise
             given = " ".join(f"{name}={spelled(value)}" for name, value in config.arch_args)
             why = f"{type(error).__name__}: {first_line(error)}"

@@ -1,32 +1,39 @@
-"""The user code of a `Config`, and its imports: loaded and checked against their digests."""
+"""The user code of a `Config` and the files that it imports, checked by their digests."""
 
 import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
 from typing import Any
 
 from jaxcifar.config import user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.user.execution import noticing_files
-from jaxcifar.user.loader import is_hashed, late_import
-from jaxcifar.user.user_files import file_of, is_users
+from jaxcifar.user.execution import watch_executed_files
+from jaxcifar.user.loader import has_hashed_loader, late_import_message
+from jaxcifar.user.user_files import file_of, is_user_module
 
 
 def load(config: Config, kind: str) -> Any:
     """Return the class or function that a field of a config names.
 
+    Args:
+      config: the config.
+      kind: the field's name, such as "arch".
+
     Raises:
-      UsageError: there is none, or its file fails or has been edited since; in one line.
+      UsageError: the code is not found, fails, or has been edited since the config was made. The
+        message is one line.
     """
-    digests = dict(config.sources or ())
-    return user_reference.load(kind, getattr(config, kind), digests.get(kind))
+    sources = dict(config.sources or ())
+    return user_reference.load(kind, getattr(config, kind), sources.get(kind))
 
 
 def digests(config: Config, kind: str) -> tuple[str, ...]:
-    """Load the user code that a field names and return its digests; empty for our own code."""
+    """Load the user code that a field names and return the SHA-256 (hex) of it and its imports.
+
+    Return an empty tuple if the field does not name user code.
+    """
     sources = dict(config.sources or ())
     if kind not in sources:
         return ()
@@ -35,79 +42,88 @@ def digests(config: Config, kind: str) -> tuple[str, ...]:
 
 
 def is_loaded(config: Config) -> bool:
-    """Return whether this process holds the user code that a config was trained with."""
-    named = [(kind, getattr(config, kind), sha256) for kind, sha256 in config.sources or ()]
-    held = all(user_reference.is_read(*code) for code in named)
-    return held and with_imports(config).imports == config.imports
+    """Return whether the user code in this process's memory is the code that a config records."""
+    for kind, sha256 in config.sources or ():
+        if not user_reference.is_read(kind, getattr(config, kind), sha256):
+            return False
+    return with_imports(config).imports == config.imports
 
 
 def with_imports(config: Config) -> Config:
     """Load the user code of a config and return the config with the digests of its imports.
 
     Raises:
-      UsageError: it can't be loaded, or has been edited since; in one line.
+      UsageError: the code can't be loaded, or has been edited since the config was made. The
+        message is one line.
     """
-    imported = {
-        f"{kind}: {file}": digest
-        for kind, sha256 in config.sources or ()
-        for file, digest in user_reference.imports(kind, getattr(config, kind), sha256).items()
-    }
-    return dataclasses.replace(config, imports=tuple(sorted(imported.items())))
+    imports: dict[str, str] = {}
+    for kind, sha256 in config.sources or ():
+        files = user_reference.imports(kind, getattr(config, kind), sha256)
+        imports |= {f"{kind}: {file}": digest for file, digest in files.items()}
+    return dataclasses.replace(config, imports=tuple(sorted(imports.items())))
 
 
-def with_imports_of(config: Config, there: Config) -> Config:
-    """Return `config` with the current digests of the files that `there` lists as imports.
+def with_imports_on_disk(config: Config, recorded: Config) -> Config:
+    """Return a config with the digests that the files imported by its user code have now.
 
-    So the two can be compared before any user code is loaded.
+    The user code is not loaded: the paths of the files come from another config. So the two configs
+    can be compared before any user code runs.
+
+    Args:
+      config: the config.
+      recorded: a config of the same user code that lists its imports.
     """
-    named: dict[str, list[str]] = {}
-    for key, _ in there.imports or ():
+    files_of_kind: dict[str, list[str]] = {}
+    for key, _ in recorded.imports or ():
         kind, _, file = key.partition(": ")
-        named.setdefault(kind, []).append(file)
-    now = {
-        f"{kind}: {file}": digest or "no file"
-        for kind, _ in config.sources or ()
-        for file, digest in user_reference.imports_on_disk(
-            kind, getattr(config, kind), named.get(kind, ())
-        ).items()
-    }
-    return dataclasses.replace(config, imports=tuple(sorted(now.items())))
+        files_of_kind.setdefault(kind, []).append(file)
+    imports: dict[str, str] = {}
+    for kind, _ in config.sources or ():
+        files = files_of_kind.get(kind, ())
+        current = user_reference.imports_on_disk(kind, getattr(config, kind), files)
+        imports |= {f"{kind}: {file}": digest or "no file" for file, digest in current.items()}
+    return dataclasses.replace(config, imports=tuple(sorted(imports.items())))
 
 
 @contextmanager
 def refusing_late_imports(config: Config) -> Iterator[None]:
-    """Refuse user modules that are first imported after the user code was hashed.
+    """Raise an error if user code is imported for the first time inside the `with` block.
 
-    An `importlib.import_module` in a function imports such modules, and `spec_from_file_location`
-    runs such files. Import statements in functions do not: they are followed when the code is
-    loaded.
+    The config's digests cannot cover such code, because they were computed before. Examples are a
+    module that `importlib.import_module` imports in a function, and a file that
+    `spec_from_file_location` runs. Import statements in functions are allowed: the files that they
+    name were hashed with the others.
 
     Raises:
-      UsageError: there are such modules.
+      UsageError: user code was imported.
     """
-    before = set(sys.modules)
-    executed: list[str] = []
-    with noticing_files(executed.append):
+    modules_before = set(sys.modules)
+    executed_files: list[str] = []
+    with watch_executed_files(executed_files.append):
         yield
     if not config.sources:
         return
-    late: dict[str, ModuleSpec] = {}
-    for name in {*sys.modules} - before:
+    files = set(executed_files)
+    for name in set(sys.modules) - modules_before:
         spec = getattr(sys.modules[name], "__spec__", None)
-        if is_users(spec) and not is_hashed(spec):
-            late[name] = spec
-    for name in late:
-        del sys.modules[name]
-    imported = [file for file in map(file_of, late.values()) if file]
-    if files := sorted({*imported, *executed}):
-        whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
-        raise UsageError(f"{whose}: {late_import(files[0])}")
+        if is_user_module(spec) and not has_hashed_loader(spec):
+            del sys.modules[name]
+            file = file_of(spec)
+            if file:
+                files.add(file)
+    if files:
+        names = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
+        raise UsageError(f"{names}: {late_import_message(min(files))}")
 
 
 def copies(config: Config) -> dict[str, bytes]:
-    """Return the files of a config's user code, by their paths in the folder `sources`."""
-    return {
-        f"{kind}/{file}": content
-        for kind, sha256 in config.sources or ()
-        for file, content in user_reference.copies(kind, getattr(config, kind), sha256).items()
-    }
+    """Return the contents of the files of a config's user code.
+
+    Returns:
+      Contents by the paths of the copies in a run's folder `sources`.
+    """
+    contents: dict[str, bytes] = {}
+    for kind, sha256 in config.sources or ():
+        files = user_reference.copies(kind, getattr(config, kind), sha256)
+        contents |= {f"{kind}/{file}": content for file, content in files.items()}
+    return contents

@@ -30,7 +30,7 @@ class DraftBuilder:
         image = Draft(Label("data", "input image"), trace.image_shape, trace.image_shape)
         self._drafts = {0: image}
         # Value that depends on the image -> key of the draft that computes it.
-        self._sources = {trace.image: 0}
+        self._draft_of = {trace.image: 0}
         # Value that does not depend on the image -> the parameters from which it is computed.
         self._parameters = {parameter.value: {path} for path, parameter in trace.params.items()}
         self._counted: set[ParameterPath] = set()
@@ -38,7 +38,7 @@ class DraftBuilder:
         self._function_drafts: dict[FunctionCall, int] = {}
         self._read_counts = Counter(value for op in trace.operations for value in op.inputs)
         # Value -> the operation that computes it, perhaps followed by moves of data.
-        self._drawn: dict[int, _DrawnOperation] = {}
+        self._drawn_operations: dict[int, _DrawnOperation] = {}
         self._from_ones: dict[int, Operation] = {}  # value computed from ones -> operation
 
     def add(self, operation: Operation) -> None:
@@ -62,7 +62,7 @@ class DraftBuilder:
 
     def finish(self) -> dict[int, Draft]:
         """Return the drafts by key in the order of the operations, with the logits at the end."""
-        source = self._sources.get(self._trace.logits)
+        source = self._draft_of.get(self._trace.logits)
         if source is None:  # the logits do not depend on the image
             self._append(Draft(Label("data", "logits"), (), ()))
         else:
@@ -79,10 +79,10 @@ class DraftBuilder:
         """Record that a draft reads an operation's inputs and computes its outputs."""
         sources = self._drafts[key].sources
         for value in operation.inputs:
-            source = self._sources.get(value)
+            source = self._draft_of.get(value)
             if source is not None and source != key and source not in sources:
                 sources.append(source)
-        self._sources |= dict.fromkeys(operation.outputs, key)
+        self._draft_of |= dict.fromkeys(operation.outputs, key)
 
     def _add_to_layer(
         self, layer: Call, operation: Operation, parameters: set[ParameterPath]
@@ -120,7 +120,7 @@ class DraftBuilder:
         draft.params = self._count(parameters)
         key = self._append(draft)
         self._connect(key, operation)
-        self._drawn |= dict.fromkeys(operation.outputs, _DrawnOperation(operation, key))
+        self._drawn_operations |= dict.fromkeys(operation.outputs, _DrawnOperation(operation, key))
 
     def _operation_draft(self, operation: Operation, label: Label) -> Draft:
         return Draft(
@@ -141,17 +141,17 @@ class DraftBuilder:
 
     def _depends_on_image(self, operation: Operation) -> list[bool]:
         """Return for each input whether it depends on the image."""
-        return [value in self._sources for value in operation.inputs]
+        return [value in self._draft_of for value in operation.inputs]
 
     def _skip(self, operation: Operation) -> None:
         """Leave an operation out of the drawing; its readers read the draft that it reads."""
-        value = next(value for value in operation.inputs if value in self._sources)
-        self._sources |= dict.fromkeys(operation.outputs, self._sources[value])
-        drawn = self._drawn.get(value)
+        value = next(value for value in operation.inputs if value in self._draft_of)
+        self._draft_of |= dict.fromkeys(operation.outputs, self._draft_of[value])
+        drawn = self._drawn_operations.get(value)
         if drawn is None or self._read_counts[value] > 1:
             return
         if operation.name in functions.MOVES:
-            self._drawn |= dict.fromkeys(operation.outputs, drawn)
+            self._drawn_operations |= dict.fromkeys(operation.outputs, drawn)
         # `einsum` computes a product with axes in another order and then transposes it.
         is_product = drawn.operation.name == "dot_general" and value in drawn.operation.outputs
         same_call = operation.functions == drawn.operation.functions
@@ -171,7 +171,7 @@ class DraftBuilder:
         constant = 1 - array
         if operation.name == "div" and array == 1:  # a constant divided by sums
             return False
-        sums = self._drawn.get(operation.inputs[array])
+        sums = self._drawn_operations.get(operation.inputs[array])
         if sums is None or self._read_counts[operation.inputs[array]] > 1:
             return False
         counts = self._from_ones.get(operation.inputs[constant])

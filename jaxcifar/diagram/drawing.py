@@ -110,7 +110,6 @@ def _style(box: Box) -> str:
 def _draw_header(axes: Axes, header: Header) -> None:
     """Draw the head of a column: the resolution and a cuboid for the array that leaves it."""
     x, shape = header.x, header.shape
-    channels_place = (x, _HEADER_TOP + 74)
     resolution = "×".join(map(str, shape[:-1]))
     if len(shape) == 3:
         _draw_cuboid(axes, (x, _HEADER_TOP + 26), *shape)
@@ -121,7 +120,7 @@ def _draw_header(axes: Axes, header: Header) -> None:
         text = "vectors"
     _write(axes, (x, _HEADER_TOP + 62), text, 11)
     if resolution:
-        _write(axes, channels_place, f"{shape[-1]} channels", color=_FAINT)
+        _write(axes, (x, _HEADER_TOP + 74), f"{shape[-1]} channels", color=_FAINT)
 
 
 def _draw_cuboid(axes: Axes, centre: Point, height: int, width: int, channels: int) -> None:

@@ -136,7 +136,7 @@ class RunFolder:
                 )
         elif not overwrite:
             there = self.read_config()
-            differing = there.differences(user_code.with_imports_of(config, there))
+            differing = there.differences(user_code.with_imports_on_disk(config, there))
             if config.data_sha256 is None:
                 differing.pop("data_sha256", None)  # not looked at yet; see `require_same`
             self._refuse(differing)

@@ -205,7 +205,7 @@ def _require_same_imports(path: Path, config: Config, copies: Path | None) -> No
     """
     if not config.imports:
         return
-    current = user_code.with_imports_of(config, config)
+    current = user_code.with_imports_on_disk(config, config)
     changed = set(config.imports) ^ set(current.imports or ())
     for key, _ in sorted(changed):
         kind, _, file = key.partition(": ")

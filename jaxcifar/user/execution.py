@@ -1,7 +1,7 @@
-"""Noticing files of user code that run without an import statement.
+"""Notice of files of user code that run without an import statement.
 
-`spec_from_file_location`, `runpy.run_path` and `exec` run a file without asking the finders of
-modules. Python announces every such run as the audit event "exec".
+`spec_from_file_location`, `runpy.run_path` and `exec` run a file without Python's module finders.
+Python announces each of these runs as the audit event "exec".
 """
 
 import functools
@@ -10,23 +10,30 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxcifar.user.user_files import is_users_file
+from jaxcifar.user.user_files import is_user_file
 
-Notice = Callable[[str], object]
-_watchers: list[tuple[int, Notice]] = []  # (thread, function); the innermost comes last
+
+class _Watcher(NamedTuple):
+    """A thread, and the function to call when the thread is about to run a file."""
+
+    thread: int
+    notify: Callable[[str], object]
+
+
+_watchers: list[_Watcher] = []  # the innermost comes last
 
 
 @contextmanager
-def noticing_files(notice: Notice) -> Iterator[None]:
-    """Call `notice` with the path of each file of user code that this thread is about to run.
+def watch_executed_files(notify: Callable[[str], object]) -> Iterator[None]:
+    """Call `notify` with the path of each file of user code that this thread is about to run.
 
-    Only the innermost of several such blocks is called. An exception that it raises keeps the file
-    from running.
+    With several such blocks inside each other, only the innermost one's function is called. If it
+    raises an exception, the file does not run.
     """
     _add_audit_hook()
-    watcher = (threading.get_ident(), notice)
+    watcher = _Watcher(threading.get_ident(), notify)
     _watchers.append(watcher)
     try:
         yield
@@ -36,17 +43,17 @@ def noticing_files(notice: Notice) -> Iterator[None]:
 
 @functools.cache
 def _add_audit_hook() -> None:
-    """Add the hook, once in a process: Python offers no way to remove it."""
+    """Add the audit hook, once in a process: Python offers no way to remove it."""
     sys.addaudithook(_on_audit_event)
 
 
 def _on_audit_event(event: str, arguments: tuple[Any, ...]) -> None:
     if event != "exec" or not _watchers:
         return
-    thread, notice = _watchers[-1]
+    watcher = _watchers[-1]
     code = arguments[0]
-    if thread != threading.get_ident() or not isinstance(code, CodeType):
+    if watcher.thread != threading.get_ident() or not isinstance(code, CodeType):
         return
     is_whole_file = code.co_name == "<module>"
-    if is_whole_file and is_users_file(code.co_filename):
-        notice(code.co_filename)
+    if is_whole_file and is_user_file(code.co_filename):
+        watcher.notify(code.co_filename)

@@ -1,4 +1,4 @@
-"""User code in memory: each file is read once, and what was read is hashed, run and kept."""
+"""User code in memory: it runs the bytes that were hashed, whatever is on the disk by then."""
 
 import builtins
 import hashlib
@@ -13,29 +13,35 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxcifar.errors import UsageError
-from jaxcifar.user.execution import noticing_files
-from jaxcifar.user.loader import HashedLoader, late_import
-from jaxcifar.user.user_files import file_of, imported_names, is_users, package_of, parents_of
-from jaxcifar.user.user_program import content_of, modules_used
+from jaxcifar.user.execution import watch_executed_files
+from jaxcifar.user.file_contents import FileContents
+from jaxcifar.user.loader import HashedLoader
+from jaxcifar.user.user_files import (
+    file_of,
+    imported_names,
+    is_user_module,
+    module_and_parents,
+    package_of,
+)
+from jaxcifar.user.user_program import modules_used
 
-_MOST_FILES = 1000
 _LOCK = threading.RLock()  # `sys.modules` and `sys.meta_path` belong to the whole process
-_active: list["UserCode"] = []  # whose import statements run; the innermost last
+_active: list["UserCode"] = []  # code whose import statements run; the innermost comes last
 
 
 class UserCode:
-    """A user's module and all user code that it imports.
+    """A module of the user and all user code that it imports.
 
-    Its modules are its own: they are in `sys.modules` only while its import statements run. So two
+    The modules of this code are in `sys.modules` only while its import statements run. So two
     networks can have different helpers of the same name, and an edited file is never mixed with
     modules from before the edit.
 
     Args:
-      name: the user's name for it, a path or a dotted module name.
+      name: the user's name for the module, a path or a dotted module name.
       main: the module's file.
-      files: the files that its digest covers, by their paths from the main file's folder.
-      module: the module itself if the user's program has imported it already.
+      files: contents of the files that the digest covers, by paths relative to the main file's
+        folder.
+      module: the module itself if the user's program has already imported it.
     """
 
     def __init__(
@@ -46,68 +52,65 @@ class UserCode:
         module: ModuleType | None = None,
     ) -> None:
         self.name, self.main, self.files = name, main, files
-        self._hashed_files = {os.path.realpath(main.parent / file): files[file] for file in files}
+        self._contents = FileContents(name, main, files)
         self._module = module
-        self._read: dict[str, bytes] = {}  # imported files that are not in `_hashed_files`
-        self._loaded = False
-        self._modules: dict[str, ModuleType] = {}
-        self._found: set[str] = set()  # names of user modules, found by `find_spec`
+        self._modules: dict[str, ModuleType] = {}  # modules of this code while they are inactive
+        self._module_names: set[str] = set()  # all names that `find_spec` has found
         self._packages = {os.path.realpath(main): ""}  # file -> package of its relative imports
-        self._shadowed_names: set[str] = set()  # top-level names of other modules in the program
+        self._shadowed_names: set[str] = set()
         self._thread = 0
         self._builtins = {**vars(builtins), "__import__": self._import}
 
     def module(self) -> ModuleType:
-        """Return the module, executed at the first call."""
-        if not self._loaded:
+        """Return the module. The first call executes it."""
+        if not self._contents.is_complete:
             with _LOCK:
                 self._load()
         assert self._module is not None  # `_load` has set it, or raised
         return self._module
 
     def imports(self) -> dict[str, bytes]:
-        """Return the imported files beyond `files`, by their paths from the main file's folder."""
-        self.module()
-        return {self.path_of(file): content for file, content in self._read.items()}
+        """Load the code and return the contents of imported files that are not in `files`.
 
-    def path_of(self, file: str) -> str:
-        """Return a path relative to the main file's folder, if they are on the same drive."""
-        with suppress(ValueError):  # on another drive
-            file = os.path.relpath(file, os.path.realpath(self.main.parent))
-        return Path(file).as_posix()
+        Returns:
+          Contents by paths relative to the main file's folder.
+        """
+        self.module()
+        return self._contents.imported()
 
     def has_changed(self) -> bool:
-        """Return whether an imported file is no longer what it was when it was read."""
-        return any(_on_disk(file) != content for file, content in self._read.items())
+        """Return whether an imported file was edited or deleted after it was read."""
+        return self._contents.has_changed()
 
     def _load(self) -> None:
         if self._module is not None:
             spec = self._module.__spec__
             self._packages[os.path.realpath(self.main)] = package_of(spec)
-            self._follow_statements()
+            self._read_pending_imports()
         else:
-            self._shadowed_names = self._shadowed()
+            self._shadowed_names = self._find_shadowed_names()
             try:
-                with self._own_modules_active():
-                    module = self._executed()
-                    self._follow_statements()
-            except BaseException:  # the next call begins anew
-                self._read.clear()
+                with self._modules_active():
+                    module = self._execute_main()
+                    self._read_pending_imports()
+            except BaseException:  # the next call starts from the beginning
+                self._contents.forget_imported()
                 self._modules.clear()
                 raise
             self._module = module
-        self._loaded = True
+        self._contents.is_complete = True
 
-    def _executed(self) -> ModuleType:
+    def _execute_main(self) -> ModuleType:
+        """Execute the main module and return it."""
         if not self.name.endswith(".py"):
             return importlib.import_module(self.name)
-        content = self._hashed_files[os.path.realpath(self.main)]
-        name = f"own_{self.main.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
+        content = self._contents.get(str(self.main))
+        name = f"user_{self.main.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
         loader = HashedLoader(name, str(self.main.absolute()), content, self._builtins)
         spec = importlib.util.spec_from_file_location(name, loader.path, loader=loader)
-        assert spec is not None  # there is a loader
+        assert spec is not None  # because the loader is given
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # stays there: dataclasses look for it
+        sys.modules[name] = module  # stays there, because dataclasses look up their modules
         try:
             loader.exec_module(module)
         except BaseException:
@@ -115,77 +118,71 @@ class UserCode:
             raise
         return module
 
-    def _follow_statements(self) -> None:
-        """Read what import statements name that have not run yet, such as those in functions."""
+    def _read_pending_imports(self) -> None:
+        """Read the files of import statements that have not run yet, such as those in functions."""
         waiting = list(self._packages.items())
         done = set()
         while waiting:
             file, package = waiting.pop()
             done.add(file)
-            names = self._names_in(file, package) if file.endswith(".py") else ()
-            for name in dict.fromkeys(part for full in names for part in parents_of(full)):
-                spec = self._spec_of(name)
+            for name in self._names_in(file, package):
+                spec = self._find_user_spec(name)
                 imported = file_of(spec) if spec else None
                 if imported and os.path.realpath(imported) not in done:
-                    self._include(imported, sys.modules.get(name))
+                    self._contents.add(imported, sys.modules.get(name))
                     waiting.append((os.path.realpath(imported), package_of(spec)))
 
-    def _names_in(self, file: str, package: str) -> Iterator[str]:
-        """Yield the names of the modules that a file, or a notebook's cell, may use."""
-        content = self._hashed_files.get(file) or self._read.get(file, b"")
-        yield from imported_names(content, package)
+    def _names_in(self, file: str, package: str) -> list[str]:
+        """Return the names of modules that a file may use, each after the packages around it."""
+        if not file.endswith(".py"):
+            return []
+        content = self._contents.get(file)
+        used = list(imported_names(content, package))
         is_cell = self._module is not None and getattr(self._module, "__file__", None) is None
         if is_cell and file == os.path.realpath(self.main):
-            yield from modules_used(content, vars(self._module))
+            used += modules_used(content, vars(self._module))
+        with_packages = [part for name in used for part in module_and_parents(name)]
+        return list(dict.fromkeys(with_packages))  # each name once
 
-    def _spec_of(self, name: str) -> ModuleSpec | None:
-        """Return the spec of a user's module; None for other modules and for what is no module."""
+    def _find_user_spec(self, name: str) -> ModuleSpec | None:
+        """Return the spec of a module of user code.
+
+        Return None for a module that is not user code, and for a name that is not a module.
+        """
         top = name.partition(".")[0]
         spec = None
-        for part in dict.fromkeys((top, name)):  # a submodule's parents are imported
+        # First the top-level package: looking for a submodule imports the packages around it.
+        for part in dict.fromkeys((top, name)):
             module = sys.modules.get(part)
-            with suppress(Exception):  # reported when the statement runs
+            with suppress(Exception):  # the error is reported when the import statement runs
                 spec = module.__spec__ if module else importlib.util.find_spec(part)
-            if not is_users(spec):
+            if not is_user_module(spec):
                 return None
         return spec if spec and spec.name == name else None
-
-    def _include(self, file: str, module: ModuleType | None = None) -> bytes:
-        """Return the content of an imported file, which belongs to this code from now on."""
-        real = os.path.realpath(file)
-        if real in self._hashed_files:
-            return self._hashed_files[real]
-        if real not in self._read:
-            if self._loaded:
-                raise UsageError(f"{self.name}: {late_import(file)}")
-            if len(self._read) == _MOST_FILES:
-                raise UsageError(f"{self.name}: imports more than {_MOST_FILES:,} files")
-            if module is not None and real.endswith(".py"):  # it was imported before
-                self._read[real] = content_of(module)
-            else:
-                self._read[real] = Path(file).read_bytes()
-        return self._read[real]
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module; user code beside the main file comes first, with the bytes hashed."""
+        """Return the spec of a module; Python calls this for each import statement of this code.
+
+        Modules in the main file's folder come first. User code is loaded from the bytes kept here.
+        """
         if threading.get_ident() != self._thread:
             return None
-        spec = self._found_by_others(name, path, target)
-        is_parent = self.name.startswith(f"{name}.")  # a parent package of the main module
-        if is_parent or not is_users(spec):
-            return spec  # `_follow_statements` includes a parent if an import names it
-        self._found.add(name)
+        spec = self._ask_other_finders(name, path, target)
+        is_parent = self.name.startswith(f"{name}.")  # a package around the main module
+        if is_parent or not is_user_module(spec):
+            return spec  # `_read_pending_imports` reads a parent if an import statement names it
+        self._module_names.add(name)
         if file := file_of(spec):
-            content = self._include(file)
+            content = self._contents.add(file)
             self._packages[os.path.realpath(file)] = package_of(spec)
             if type(spec.loader) is SourceFileLoader:
                 spec.loader = HashedLoader(name, file, content, self._builtins)
-                spec.cached = None  # a .pyc file may be of another content
+                spec.cached = None  # a .pyc file may have been compiled from another content
         return spec
 
-    def _found_by_others(
+    def _ask_other_finders(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None
     ) -> ModuleSpec | None:
         for finder in sys.meta_path:
@@ -200,50 +197,53 @@ class UserCode:
         return None
 
     def _folders(self) -> list[str]:
+        """Return the folders in which modules are looked for before Python's search path."""
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
-    def _shadowed(self) -> set[str]:
-        """Return names of modules of the user's program that also lie beside the main file."""
-        tops = {name for name in sys.modules if "." not in name and name != "__main__"}
-        theirs = {name for name in tops if is_users(getattr(sys.modules[name], "__spec__", None))}
-        return {name for name in theirs if PathFinder.find_spec(name, self._folders())}
+    def _find_shadowed_names(self) -> set[str]:
+        """Return names of the program's modules that also exist in the main file's folder.
+
+        An import statement of this code means the module in the main file's folder.
+        """
+        shadowed = set()
+        for name, module in list(sys.modules.items()):
+            if "." in name or name == "__main__":
+                continue
+            is_users = is_user_module(getattr(module, "__spec__", None))
+            if is_users and PathFinder.find_spec(name, self._folders()):
+                shadowed.add(name)
+        return shadowed
 
     def _import(self, *arguments: Any, **options: Any) -> Any:
-        """Replacement for `__import__` in this code's modules."""
-        with self._own_modules_active():
+        """Import a module for this code; its modules call this function as `__import__`."""
+        with self._modules_active():
             return builtins.__import__(*arguments, **options)
 
     @contextmanager
-    def _own_modules_active(self) -> Iterator[None]:
-        """Put this code's modules into `sys.modules`, instead of others of the same names."""
+    def _modules_active(self) -> Iterator[None]:
+        """Put this code's modules into `sys.modules`, in place of others of the same names."""
         with _LOCK:
-            if _active[-1:] == [self]:
+            if _active and _active[-1] is self:
                 yield
                 return
-            mine = {name for name in self._modules if "." not in name} | self._shadowed_names
-            others = {
+            top_names = {name for name in self._modules if "." not in name} | self._shadowed_names
+            replaced = {
                 name: module
                 for name, module in sys.modules.items()
-                if name in self._modules or name.partition(".")[0] in mine
+                if name in self._modules or name.partition(".")[0] in top_names
             }
-            for name in others:
+            for name in replaced:
                 del sys.modules[name]
             sys.modules.update(self._modules)
             sys.meta_path.insert(0, self)
             self._thread = threading.get_ident()
             _active.append(self)
             try:
-                with noticing_files(self._include):
+                with watch_executed_files(self._contents.add):
                     yield
             finally:
                 _active.pop()
                 sys.meta_path.remove(self)
-                for name in self._found.intersection(sys.modules):
+                for name in self._module_names.intersection(sys.modules):
                     self._modules[name] = sys.modules.pop(name)
-                sys.modules.update(others)
-
-
-def _on_disk(file: str) -> bytes | None:
-    with suppress(OSError):
-        return Path(file).read_bytes()
-    return None
+                sys.modules.update(replaced)

@@ -1,4 +1,4 @@
-"""Running the bytes of user code that were read and hashed, whatever lies on the disk by then."""
+"""A module loader that runs the bytes of user code that were hashed, not the file on the disk."""
 
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType
@@ -6,41 +6,41 @@ from typing import Any
 
 
 class HashedLoader(SourceFileLoader):
-    """A loader of a source file whose content is given; it uses no .pyc file.
+    """A loader of a source file whose content is given. It does not use .pyc files.
 
     Args:
       name: the module's name.
-      path: the file's path, for messages.
+      path: the file's path, for error messages.
       content: the file's content.
-      names: the module's `builtins`.
+      builtin_names: the names that the module sees as Python's built-in functions.
     """
 
-    def __init__(self, name: str, path: str, content: bytes, names: dict[str, Any]) -> None:
+    def __init__(self, name: str, path: str, content: bytes, builtin_names: dict[str, Any]) -> None:
         super().__init__(name, path)
-        self._content, self._names = content, names
+        self._content, self._builtin_names = content, builtin_names
 
     def get_code(self, fullname: str) -> CodeType:
         """Return the compiled module."""
         return self.source_to_code(self._content, self.path)
 
     def get_data(self, path: str) -> bytes:
-        """Return the content of the module's file, or of a file beside it."""
+        """Return the content given for the module's file; other files are read from the disk."""
         return self._content if path == self.path else super().get_data(path)
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute the module."""
-        vars(module)["__builtins__"] = self._names
+        vars(module)["__builtins__"] = self._builtin_names
         super().exec_module(module)
 
 
-def is_hashed(spec: ModuleSpec) -> bool:
+def has_hashed_loader(spec: ModuleSpec) -> bool:
     """Return whether a module was loaded by a `HashedLoader`."""
     return isinstance(spec.loader, HashedLoader)
 
 
-def late_import(file: str) -> str:
-    """Return the error text for a module that is imported after hashing."""
+def late_import_message(file: str) -> str:
+    """Return the error text for a file of user code that is imported after the code was hashed."""
     return (
-        f"imports {file} only while it runs, too late for its content to be part of the config; "
-        "import it at the top of the file"
+        f"{file} is imported only while the code runs, too late for its content to become part of "
+        "the config; import it at the top of the file that uses it"
     )

@@ -1,4 +1,4 @@
-"""The user's side of the disk: which files count as user code, and what their imports name."""
+"""Files of user code: which files count as user code, and which modules they import."""
 
 import ast
 import importlib.util
@@ -14,30 +14,34 @@ from pathlib import Path
 from typing import TypeGuard
 
 _PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
-# jaxcifar stands on these packages. They are known by their versions even if somebody works on
-# their source.
-_FOUNDATIONS = {
+# Packages that never count as user code, even if the user has installed them in editable mode.
+_NEVER_USER_CODE = {
     *("jax", "jaxlib", "flax", "optax", "orbax", "chex", "numpy", "scipy", "ml_dtypes"),
     *(__name__.partition(".")[0], "__main__"),
 }
 
 
 def file_of(spec: ModuleSpec) -> str | None:
-    """Return the file that a module is loaded from, or its archive; None if there is none."""
-    archive = getattr(spec.loader, "archive", None)  # of a module in a .zip file
-    return archive or (spec.origin if spec.has_location else None)
+    """Return the file or .zip archive that a module is loaded from; None if it has no file."""
+    archive = getattr(spec.loader, "archive", None)  # only loaders of .zip files have one
+    if archive:
+        return archive
+    return spec.origin if spec.has_location else None
 
 
 def file_on_path(module: str) -> str | None:
-    """Return the file of a module that is not imported yet; None if it has none or does not exist.
+    """Return the file of a module that is not imported yet.
+
+    Return None if the module does not exist or has no file. The packages around it are imported.
 
     Raises:
-      Exception: whatever a package around the module raises when it is imported.
+      Exception: any exception that such a package raises.
     """
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError as error:
-        if f"{module}.".startswith(f"{error.name}."):
+        is_missing = error.name in module_and_parents(module)  # else: an import in a package fails
+        if is_missing:
             return None
         raise
     return spec.origin if spec and spec.has_location else None
@@ -48,61 +52,63 @@ def package_of(spec: ModuleSpec | None) -> str:
     return (spec.parent or "") if spec else ""
 
 
-def is_users(spec: ModuleSpec | None) -> TypeGuard[ModuleSpec]:
+def is_user_module(spec: ModuleSpec | None) -> TypeGuard[ModuleSpec]:
     """Return whether a module is user code.
 
-    It is, unless it belongs to Python, to jaxcifar or to an installed package. A package that is
-    installed in editable mode is user code: its version does not say what is in it.
+    Modules of Python, of jaxcifar and of installed packages are not user code. A package that is
+    installed in editable mode is user code, because its version does not identify its content.
     """
     if spec is None:
         return False
     name = spec.name.partition(".")[0]
-    folders = spec.submodule_search_locations or ()  # a namespace package has nothing else
+    folders = spec.submodule_search_locations or ()  # a namespace package has folders but no file
     file = file_of(spec) or next(iter(folders), None)
-    if file is None or name in _FOUNDATIONS:
+    if file is None or name in _NEVER_USER_CODE or _is_installed(file):
         return False
-    return not (_is_installed(file) or name in _installed_in(_import_folder(spec, file)))
+    return name not in _installed_in(_import_folder(spec, file))
 
 
-def is_users_file(file: str) -> bool:
-    """Return whether a file that is about to run is user code; `is_users` says what counts."""
+def is_user_file(file: str) -> bool:
+    """Return whether a file that is about to run is user code, by the rules of `is_user_module`."""
     if not Path(file).is_file() or _is_installed(file):
         return False
     specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
-    of_file = [spec for spec in specs if getattr(spec, "origin", None) == file]
-    return all(map(is_users, of_file))  # a file that is no module in the program is the user's
+    specs_of_file = [spec for spec in specs if getattr(spec, "origin", None) == file]
+    return all(is_user_module(spec) for spec in specs_of_file)  # also true if it is no module
 
 
-def parents_of(name: str) -> Iterator[str]:
-    """Yield `a`, `a.b` and `a.b.c` for the module `a.b.c`."""
+def module_and_parents(name: str) -> list[str]:
+    """Return the names of a module and its packages: `a`, `a.b` and `a.b.c` for `a.b.c`."""
     parts = name.split(".")
-    yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 @cache
 def _is_installed(file: str) -> bool:
+    """Return whether a file lies in a folder of Python or of installed packages."""
     path = Path(os.path.realpath(file))
-    named = ("stdlib", "platstdlib", "purelib", "platlib")
-    installed = {os.path.realpath(sysconfig.get_path(name)) for name in named}
-    return bool(_PACKAGE_FOLDERS.intersection(path.parts)) or any(
-        path.is_relative_to(folder) for folder in installed
-    )
+    if _PACKAGE_FOLDERS.intersection(path.parts):
+        return True
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = [os.path.realpath(sysconfig.get_path(name)) for name in names]
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def _import_folder(spec: ModuleSpec, file: str) -> Path:
-    """Return the folder in which the module's top-level package lies."""
+    """Return the folder that contains a module's top-level package."""
     path = Path(os.path.realpath(file))
     if getattr(spec.loader, "archive", None):
         return path.parent
     depth = spec.name.count(".")
-    if spec.submodule_search_locations is not None and file_of(spec):
-        depth += 1  # it is the package's __init__.py
+    is_init_file = spec.submodule_search_locations is not None and file_of(spec)
+    if is_init_file:
+        depth += 1
     return path.parents[min(depth, len(path.parents) - 1)]
 
 
 @cache
 def _installed_in(folder: Path) -> set[str]:
-    """Return the top-level modules that pip installed in a folder, as `pip --target` does."""
+    """Return the names of the top-level modules that `pip --target` installed in a folder."""
     lines: list[str] = []
     for record in folder.glob("*.dist-info/RECORD"):
         with suppress(OSError, ValueError):
@@ -111,11 +117,13 @@ def _installed_in(folder: Path) -> set[str]:
 
 
 def imported_names(content: bytes, package: str = "") -> Iterator[str]:
-    """Yield the absolute names that import statements may load, those in functions included.
+    """Yield the absolute names of the modules that a source may import, in functions too.
+
+    For `from a import b` these are `a` and `a.b`, since `b` may be a module.
 
     Args:
-      content: source of a module; nothing is named in what is no Python.
-      package: name of the package that relative imports start from.
+      content: the source; a source that is not valid Python imports nothing.
+      package: the name of the package that relative imports start from.
     """
     for node in _statements(content):
         if isinstance(node, ast.Import):
@@ -128,11 +136,15 @@ def imported_names(content: bytes, package: str = "") -> Iterator[str]:
                 yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
 
 
-def imported_from_beside(path: Path, content: bytes) -> list[Path]:
-    """Return the files in a file's own folder that its absolute import statements name.
+def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
+    """Return the files next to a file that it imports by absolute import statements.
 
-    Of a package these are all its files. Configs of every version rely on this rule, so it must
-    stay as it is.
+    If it imports a package, all files of the package are returned. The digests in the configs of
+    all versions rely on these rules, so the rules must not change.
+
+    Args:
+      path: the file.
+      content: the file's content.
     """
     names = set()
     for node in _statements(content):
@@ -140,19 +152,20 @@ def imported_from_beside(path: Path, content: bytes) -> list[Path]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    beside = []
+    files = []
     for name in sorted(names - {__name__.partition(".")[0]}):
         module, package = path.parent / f"{name}.py", path.parent / name
         if module.is_file():
-            beside.append(module)
+            files.append(module)
         elif (package / "__init__.py").is_file():
-            beside += sorted(package.rglob("*.py"))
-    return beside
+            files += sorted(package.rglob("*.py"))
+    return files
 
 
 def _statements(content: bytes) -> Iterator[ast.AST]:
+    """Return an iterator over all nodes of a source's syntax tree."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError):
-        return iter(())  # reported with its line when the module is loaded
+        return iter(())  # the error is reported, with its line, when the module is loaded
     return ast.walk(tree)

@@ -1,138 +1,174 @@
-"""Modules that the user's program imported before jaxcifar was asked about them."""
+"""The sources of modules that the user's program or notebook has already imported."""
 
 import ast
 import inspect
 import linecache
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from jaxcifar.errors import UsageError
 
-_CLOCK_SECONDS = 2.0  # that a file's time and the process's start may be apart
-# (spec of a module, content of its file): a module that is loaded anew has another spec.
-_contents: dict[str, tuple[Any, bytes]] = {}
+_CLOCK_SECONDS = 2.0  # by which the times of a file and of the process's start may be wrong
 
 
-def content_of(module: ModuleType) -> bytes:
-    """Return the source that a module was loaded from, as its file was when first asked for.
+class _Source(NamedTuple):
+    """The source of a module. A module that is reloaded gets another spec, so `spec` tells."""
+
+    spec: Any
+    content: bytes
+
+
+_sources: dict[str, _Source] = {}  # by the module's name
+
+
+def imported_source(module: ModuleType) -> bytes:
+    """Return the source that an imported module was loaded from.
+
+    The file is read at the first call. Later calls return the same content even if the file has
+    been edited since.
 
     Raises:
-      UsageError: the file has been edited since the module was imported.
-      OSError: it can't be read.
+      UsageError: the file was edited after the module was imported and before the first call.
+      OSError: the file can't be read.
     """
-    spec, content = _contents.get(module.__name__, (None, b""))
-    if content and spec is _identity(module):
-        return content
-    source = module.__spec__.origin if module.__spec__ else module.__file__
-    if source is None:
+    known = _sources.get(module.__name__)
+    if known is not None and known.content and known.spec is _identity(module):
+        return known.content
+    file = module.__spec__.origin if module.__spec__ else module.__file__
+    if file is None:
         raise FileNotFoundError(f"the module {module.__name__} has no source file")
-    path = Path(source)
+    path = Path(file)
     content = path.read_bytes()
     if _written_since_start(path) and not _comes_from(module, content):
         raise UsageError(
-            f"{path}: has been edited since it was imported; start the program again (in a "
+            f"{path} has been edited since it was imported; start the program again (in a "
             "notebook: restart the kernel, or importlib.reload the module)"
         )
-    _contents[module.__name__] = _identity(module), content
+    _sources[module.__name__] = _Source(_identity(module), content)
     return content
 
 
 def module_of_file(path: Path) -> ModuleType | None:
-    """Return the imported module that a file holds, or None."""
+    """Return the imported module that was loaded from a file; None if there is no such module."""
     for module in list(sys.modules.values()):
         file = Path(getattr(module, "__file__", None) or "")
-        if file.name == path.name and os.path.realpath(file) == os.path.realpath(path):
+        same_name = file.name == path.name  # saves most look-ups of real paths
+        if same_name and os.path.realpath(file) == os.path.realpath(path):
             return module
     return None
 
 
 def cell_source(value: Any) -> str:
-    """Return the source of a class or function that a notebook's cell defines.
+    """Return the source of a class or function that is defined in a notebook's cell.
 
-    `inspect` knows that of functions there. Of a class it asks for the module's file, and a
-    notebook is none; so the cell is found by a function of the class.
+    `inspect` finds functions in cells, but not classes. So the cell of a class is found through one
+    of its methods.
 
     Raises:
-      OSError: it is not known.
+      OSError: the source is not found.
     """
     if not isinstance(value, type):
         return inspect.getsource(value)
     for member in vars(value).values():
-        code = getattr(inspect.unwrap(member), "__code__", None) if callable(member) else None
+        if not callable(member):
+            continue
+        code = getattr(inspect.unwrap(member), "__code__", None)
         cell = "".join(linecache.getlines(code.co_filename)) if code else ""
-        with suppress(SyntaxError):
-            for node in ast.walk(ast.parse(cell)):
-                if isinstance(node, ast.ClassDef) and node.name == value.__name__:
-                    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-                    return "".join(cell.splitlines(keepends=True)[first - 1 : node.end_lineno])
+        definition = _class_definition(cell, value.__name__)
+        if definition is not None:
+            return definition
     raise OSError("its source is not known; define it in a cell, or in a file")
 
 
+def _class_definition(source: str, name: str) -> str | None:
+    """Return the text of a class in a source, with its decorators; None if it is not there."""
+    with suppress(SyntaxError):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                first_line = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                lines = source.splitlines(keepends=True)
+                return "".join(lines[first_line - 1 : node.end_lineno])
+    return None
+
+
 def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the modules that the names in a notebook's cell come from.
+    """Yield the names of the modules that a notebook's cell uses.
+
+    A module counts if the cell uses a name for the module, or for a class or function of it.
 
     Args:
-      source: text of the cell, or of a class or function in it.
-      namespace: what is defined in the notebook, the imports of its other cells included.
+      source: the text of the cell, or of a class or function in it.
+      namespace: all names in the notebook with their values, imports of other cells included.
     """
     for node in ast.walk(ast.parse(source)):
-        value = namespace.get(node.id) if isinstance(node, ast.Name) else None
-        module = value.__name__ if isinstance(value, ModuleType) else None
-        module = module or getattr(value, "__module__", None)
-        if isinstance(module, str):
+        if not isinstance(node, ast.Name):
+            continue
+        value = namespace.get(node.id)
+        if isinstance(value, ModuleType):
+            yield value.__name__
+        elif isinstance(module := getattr(value, "__module__", None), str):
             yield module
 
 
 def _identity(module: ModuleType) -> Any:
+    """Return an object that is replaced when the module is reloaded."""
     return module.__spec__ or module
 
 
 def _written_since_start(path: Path) -> bool:
-    import psutil  # takes a while: only where it is needed
+    """Return whether a file was written after this process started."""
+    import psutil  # its import takes a while
 
     return path.stat().st_mtime > psutil.Process().create_time() - _CLOCK_SECONDS
 
 
 def _comes_from(module: ModuleType, content: bytes) -> bool:
-    """Return whether the module's functions and constants are those of this source."""
+    """Return whether the functions and constants of an imported module are those of a source."""
     try:
-        there = set(_codes_in(compile(content, module.__file__ or "", "exec")))
+        codes = set(_codes_in(compile(content, module.__file__ or "", "exec")))
     except (SyntaxError, ValueError):
         return False
-    same_functions = all(function.__code__ in there for function in _functions(module))
+    same_functions = all(function.__code__ in codes for function in _functions(module))
     return same_functions and _has_constants_of(module, ast.parse(content))
 
 
 def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
     """Return whether a module and its classes have the constants that a source assigns.
 
-    A name that the source assigns more than once may have changed while the module runs, so it is
-    not compared.
+    A module's constant that the source assigns more than once is not compared: it may have changed
+    while the module ran.
     """
-    stored = [node.id for node in ast.walk(tree) if _is_stored(node)]
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    bodies: list[tuple[Any, list[ast.stmt]]] = [(module, tree.body)]
-    bodies += [(getattr(module, node.name, None), node.body) for node in classes]
-    return all(
-        name not in vars(holder) or vars(holder)[name] == value
-        for holder, body in bodies
-        if isinstance(holder, ModuleType | type)
-        for name, value in _constants(body)
-        if stored.count(name) == 1 or holder is not module
-    )
+    assigned_names = Counter(node.id for node in ast.walk(tree) if _is_assigned(node))
+    for name, value in _constants(tree.body):
+        if assigned_names[name] == 1 and not _has_constant(module, name, value):
+            return False
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        cls = getattr(module, node.name, None)
+        for name, value in _constants(node.body):
+            if isinstance(cls, type) and not _has_constant(cls, name, value):
+                return False
+    return True
 
 
-def _is_stored(node: ast.AST) -> TypeGuard[ast.Name]:
+def _has_constant(holder: ModuleType | type, name: str, value: Any) -> bool:
+    """Return whether a module's or class's constant has a value, or does not exist at all."""
+    return name not in vars(holder) or vars(holder)[name] == value
+
+
+def _is_assigned(node: ast.AST) -> TypeGuard[ast.Name]:
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def _constants(body: list[ast.stmt]) -> Iterator[tuple[str, Any]]:
-    """Yield names and values of assignments such as `WIDTH = 64` and `width: int = 64`."""
+    """Yield the names and values of assignments such as `WIDTH = 64` and `width: int = 64`."""
     for node in body:
         target: ast.expr
         value: ast.expr | None
@@ -147,6 +183,7 @@ def _constants(body: list[ast.stmt]) -> Iterator[tuple[str, Any]]:
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and all code objects inside of it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -154,7 +191,7 @@ def _codes_in(code: CodeType) -> Iterator[CodeType]:
 
 
 def _functions(module: ModuleType) -> Iterator[Any]:
-    """Yield the functions and methods that are defined at the top of a module."""
+    """Yield the functions and the methods of classes that a module's file defines."""
     for value in list(vars(module).values()):
         members = vars(value).values() if isinstance(value, type) else [value]
         for member in members:

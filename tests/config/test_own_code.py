@@ -58,7 +58,8 @@ def test_a_module_without_a_file_is_refused(module):
     with pytest.raises(UsageError) as refusal:
         Config.create(f"{module}:Net")
     assert str(refusal.value) == (
-        f"--arch {module}:Net: there is no file of a module {module}; a file is named FILE.py:NAME"
+        f"--arch {module}:Net: no file of a module {module} is found; "
+        "to name a file, write FILE.py:NAME"
     )
 
 
@@ -66,7 +67,7 @@ def test_a_module_without_a_file_is_refused(module):
     ("name", "file", "settings", "words"),
     [
         ("Net", "nowhere.py", {}, ["nowhere.py", "no such file"]),
-        ("Nett", "net.py", {}, ["no Nett there", "Net"]),
+        ("Nett", "net.py", {}, ["does not define Nett", "Net"]),
         ("Net", "syntax.py", {}, ["syntax.py:3", "SyntaxError"]),
         ("Net", "exits.py", {}, ["exits.py:2", "SystemExit: bye"]),
         ("Fails", "net.py", {}, ["net.py:40", "Error"]),

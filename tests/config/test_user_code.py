@@ -95,7 +95,7 @@ def test_a_helper_belongs_to_the_config_however_it_is_imported(tmp_path, way):
     write(tmp_path, lib__helper="VALUE = 1\n")
     # A begun run is compared with what lies on the disk, before anything is executed.
     after = Config.create(f"{tmp_path}/net.py:Net")
-    assert before.differences(user_code.with_imports_of(after, before))
+    assert before.differences(user_code.with_imports_on_disk(after, before))
     after = user_code.with_imports(after)
     assert before.differences(after)
     if way != "in a function":
@@ -200,8 +200,11 @@ def test_a_helper_with_the_size_and_time_of_another_is_not_taken_for_it(tmp_path
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("exec('import lib.helper', globals())", "imports .*helper.py only while it runs"),
-        ("import importlib; importlib.import_module('lib.helper')", "--arch .*helper.py only"),
+        ("exec('import lib.helper', globals())", "helper.py is imported only while the code runs"),
+        (
+            "import importlib; importlib.import_module('lib.helper')",
+            "--arch .*helper.py is",
+        ),
         ("import runpy, sys; runpy.run_path(sys.path[0] + '/lib/helper.py')", "--arch .*helper.py"),
     ],
 )
@@ -253,7 +256,7 @@ def test_what_a_notebooks_other_cells_import_belongs_to_its_network(tmp_path, mo
     exec(compile(cell, "<cell>", "exec"), vars(notebook))
     config = user_code.with_imports(Config.create("notebook:Net"))
     assert [key for key, _ in config.imports] == ["arch: lib/helper.py", "arch: parts.py"]
-    assert user_code.with_imports_of(config, config) == config
+    assert user_code.with_imports_on_disk(config, config) == config
     for name in ("unused", "parts", "lib.helper", "lib"):
         sys.modules.pop(name)
 
@@ -267,7 +270,7 @@ def test_a_module_of_the_program_that_was_edited_before_it_was_read_is_refused(
     write(tmp_path, edited_since=code)
     importlib.import_module("edited_since")
     write(tmp_path, edited_since=code.replace(*edit))
-    with pytest.raises(UsageError, match=r"edited_since.py: has been edited since it was imported"):
+    with pytest.raises(UsageError, match=r"edited_since.py has been edited since it was imported"):
         Config.create("edited_since:Net")
     sys.modules.pop("edited_since")
 
