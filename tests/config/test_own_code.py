@@ -85,7 +85,7 @@ def test_a_module_without_a_file_is_refused(module):
         ("Net", "net.py", {"dtype": "bfloat16"}, ["--dtype bfloat16", "no field `dtype`"]),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(files, name, file, settings, words):
+def test_mistakes_in_a_users_network_are_explained_in_one_line(files, name, file, settings, words):
     with pytest.raises(UsageError) as error:
         network(files, name, file, **settings)
     message = str(error.value)
@@ -102,7 +102,7 @@ def test_what_is_wrong_is_told_in_one_line(files, name, file, settings, words):
         ("InfiniteGradient", "weights that are not finite"),
     ],
 )
-def test_what_is_not_finite_at_the_start_is_told_and_leaves_no_run(
+def test_values_that_are_not_finite_at_the_start_are_explained_and_leave_no_run(
     files, easy_dataset, tmp_path, name, words
 ):
     config = Config.create(f"{files}/net.py:{name}", dataset="shapes10", batch_size=32, epochs=1)
@@ -120,13 +120,15 @@ def test_fields_without_a_hash_and_boxed_parameters_train(files, easy_dataset, t
     ("name", "words"),
     [("NoGradient", "differentiation"), ("FailsAtSize", "net.py:53: AssertionError: too many")],
 )
-def test_what_only_the_real_step_shows_is_told_before_training(files, easy_dataset, name, words):
+def test_errors_of_the_real_training_step_are_explained_before_training(
+    files, easy_dataset, name, words
+):
     config = Config.create(f"{files}/net.py:{name}", dataset="shapes10", batch_size=32, epochs=1)
     with pytest.raises(UsageError, match=words):
         Setup.create(config, easy_dataset, devices=jax.devices()[:1])
 
 
-def test_what_a_file_imports_from_beside_it_belongs_to_it(files, easy_dataset, tmp_path):
+def test_files_imported_from_the_same_folder_belong_to_the_code(files, easy_dataset, tmp_path):
     (tmp_path / "blocks.py").write_text("WIDTH = 4\n")
     (tmp_path / "uses.py").write_text("from blocks import WIDTH\nfrom net import Net\n")
     shutil.copy(files / "net.py", tmp_path)
@@ -156,7 +158,7 @@ def own(files, easy_dataset, **settings):
         ({"augmentation": "for_four"}, "rules.py:.* wants four"),
     ],
 )
-def test_a_rule_that_does_not_fit_is_told_before_training(files, easy_dataset, settings, words):
+def test_an_unusable_rule_is_explained_before_training(files, easy_dataset, settings, words):
     with pytest.raises(UsageError, match=words):
         own(files, easy_dataset, **settings)
 
@@ -174,18 +176,18 @@ def test_a_rule_for_this_networks_layers_fits(files, easy_dataset):
         ("huge", "gives 1e\\+300 at step 0"),
     ],
 )
-def test_a_schedule_that_fails_is_told(files, name, words):
+def test_a_failing_schedule_is_explained(files, name, words):
     config = Config.create("cnn", epochs=1, schedule=f"{files}/rules.py:{name}")
     with pytest.raises(UsageError, match=words):
         learning_rates(config, 4)
 
 
-def test_a_schedule_of_ones_own_multiplies_the_rate(files):
+def test_a_users_schedule_multiplies_the_learning_rate(files):
     config = Config.create("cnn", epochs=2, learning_rate=0.1, schedule=f"{files}/rules.py:warm")
     np.testing.assert_allclose(learning_rates(config, 2), [0, 0.05, 0.1, 0.1])
 
 
-def test_an_augmentation_and_a_rule_of_ones_own_are_applied(files, easy_dataset):
+def test_a_users_augmentation_and_rule_are_applied(files, easy_dataset):
     """One step: the loss is that of images half as bright, every weight moves by the rate."""
     config, setup = own(files, easy_dataset, optimizer="lion", augmentation="dim")
     config = dataclasses.replace(config, augment=False, weight_decay=0.0)
@@ -210,7 +212,7 @@ def test_an_augmentation_and_a_rule_of_ones_own_are_applied(files, easy_dataset)
     np.testing.assert_allclose(moved, config.learning_rate, rtol=1e-3)
 
 
-def test_a_run_keeps_the_file_and_refuses_to_go_on_with_another(files, easy_dataset, tmp_path):
+def test_a_run_keeps_its_file_and_is_not_resumed_with_another(files, easy_dataset, tmp_path):
     file, text = tmp_path / "mine.py", (files / "net.py").read_text()
     file.write_text(text)
     settings = {"dataset": "shapes10", "batch_size": 32, "epochs": 1}
@@ -234,7 +236,7 @@ def test_a_config_is_read_without_its_file(files):
         Config.from_dict(json.loads(gone.replace("5", '{"a": 1}', 1)))
 
 
-def test_the_commands_tell_it_in_one_line(files):
+def test_commands_explain_errors_of_user_code_in_one_line(files):
     done = obeyed("summary", "--arch", f"{files}/net.py:Seven")
     assert_one_line_error(done, 2, "net.py:Seven: returns [2, 7]")
     done = obeyed("run", "--arch", f"{files}/net.py:Net", "--arch-args", "width")

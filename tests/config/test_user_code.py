@@ -103,7 +103,7 @@ def test_a_helper_belongs_to_the_config_however_it_is_imported(tmp_path, way):
     assert not {"lib", "lib.helper", "helper"} & sys.modules.keys()
 
 
-def test_helpers_that_are_no_source_belong_to_the_config_too(tmp_path):
+def test_compiled_and_zipped_helpers_belong_to_the_config_too(tmp_path):
     write(tmp_path, source="VALUE = 1\n")
     py_compile.compile(str(tmp_path / "source.py"), cfile=str(tmp_path / "compiled.pyc"))
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
@@ -134,7 +134,7 @@ def test_relative_imports_and_their_package_belong_to_the_config(tmp_path, monke
     sys.modules.pop("shop")
 
 
-def test_what_is_installed_does_not_belong_to_the_config(tmp_path):
+def test_installed_packages_do_not_belong_to_the_config(tmp_path):
     write(tmp_path, deps__from_a_package="VALUE = 0\n")
     record = tmp_path / "deps" / "from_a_package-1.0.dist-info" / "RECORD"
     record.parent.mkdir()
@@ -188,7 +188,7 @@ def test_an_edit_after_reading_changes_nothing(tmp_path):
     }
 
 
-def test_a_helper_with_the_size_and_time_of_another_is_not_taken_for_it(tmp_path):
+def test_an_edited_helper_with_the_same_size_and_time_is_read_again(tmp_path):
     """Python would take its .pyc file of the other content."""
     write(tmp_path, net="import helper\nclass Net:\n    value = helper.VALUE\n")
     for value in (1, 2):
@@ -208,7 +208,9 @@ def test_a_helper_with_the_size_and_time_of_another_is_not_taken_for_it(tmp_path
         ("import runpy, sys; runpy.run_path(sys.path[0] + '/lib/helper.py')", "--arch .*helper.py"),
     ],
 )
-def test_what_comes_in_only_while_it_runs_is_refused(tmp_path, monkeypatch, code, words):
+def test_user_code_that_is_imported_only_while_it_runs_is_refused(
+    tmp_path, monkeypatch, code, words
+):
     write(tmp_path, lib__helper="", net=f"class Net:\n    def late(self):\n        {code}\n")
     config = Config.create(f"{tmp_path}/net.py:Net")
     network = user_code.load(config, "arch")
@@ -219,7 +221,7 @@ def test_what_comes_in_only_while_it_runs_is_refused(tmp_path, monkeypatch, code
     sys.modules.pop("lib", None)
 
 
-def test_a_copy_of_what_lies_elsewhere_stays_in_the_folder_for_copies(tmp_path):
+def test_the_copy_of_a_file_from_another_folder_stays_in_the_folder_for_copies(tmp_path):
     code = (
         f"import sys\nsys.path.append({str(tmp_path / 'lib')!r})\nimport helper\nclass Net: pass\n"
     )
@@ -228,7 +230,7 @@ def test_a_copy_of_what_lies_elsewhere_stays_in_the_folder_for_copies(tmp_path):
     assert sorted(user_code.copies(config)) == ["arch/(up)/lib/helper.py", "arch/net.py"]
 
 
-def test_a_module_of_the_program_is_taken_as_it_was_imported(tmp_path, monkeypatch):
+def test_a_module_of_the_program_is_used_as_it_was_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     code = "from lib.helper import VALUE\nclass Net:\n    def f(self):\n        return 1\n"
     write(tmp_path, of_program=code, lib__helper="VALUE = 1\n")
@@ -244,7 +246,7 @@ def test_a_module_of_the_program_is_taken_as_it_was_imported(tmp_path, monkeypat
         sys.modules.pop(name)
 
 
-def test_what_a_notebooks_other_cells_import_belongs_to_its_network(tmp_path, monkeypatch):
+def test_imports_in_other_cells_of_a_notebook_belong_to_its_network(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     write(tmp_path, lib__helper="VALUE = 1\n", parts="def part(): pass\n", unused="")
@@ -275,7 +277,7 @@ def test_a_module_of_the_program_that_was_edited_before_it_was_read_is_refused(
     sys.modules.pop("edited_since")
 
 
-def test_rows_of_a_study_train_what_was_read_at_its_start(easy_dataset, tmp_path):
+def test_rows_of_a_study_train_the_code_that_was_read_at_its_start(easy_dataset, tmp_path):
     """The second row has a program of its own, made after the first has trained."""
     code = NETWORK.replace("from lib.sizes import WIDTH", "WIDTH = 4")
     write(tmp_path, net=code)
@@ -334,7 +336,7 @@ def test_an_edited_helper_is_refused_by_the_same_command_and_by_load(run):
     load(folder / "run")
 
 
-def test_an_edit_while_a_network_trains_does_not_take_its_classifier_away(run):
+def test_an_edit_during_training_leaves_the_classifier_usable(run):
     """`jaxcifar.train` gives the classifier of what was trained, and a later `load` looks again."""
     folder, _, _ = run
     (folder / "net.py").write_text(NETWORK + "\n")
@@ -346,7 +348,7 @@ def test_an_edit_while_a_network_trains_does_not_take_its_classifier_away(run):
         (folder / "net.py").write_text(NETWORK)
 
 
-def test_a_run_of_an_older_version_is_read_and_not_gone_on_with(run):
+def test_a_run_of_an_older_version_is_read_but_not_resumed(run):
     """It does not say what was imported, so what is there now may be something else."""
     folder, go, result = run
     file = folder / "run" / "config.json"

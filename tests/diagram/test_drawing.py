@@ -89,7 +89,7 @@ def test_functions_between_layers_are_recognised():
     assert names == list(functions)
 
 
-def test_a_gate_is_not_taken_for_a_function_of_what_it_gates():
+def test_a_gated_product_is_not_drawn_as_silu():
     def gated(self, x):
         values, gates = jnp.split(nn.Dense(20)(x.mean((1, 2))), 2, -1)
         return values * nn.sigmoid(gates)
@@ -97,7 +97,7 @@ def test_a_gate_is_not_taken_for_a_function_of_what_it_gates():
     assert [name for name, _ in nodes(gated)][-2:] == ["sigmoid", "×"]
 
 
-def test_branches_products_and_joins_are_drawn_as_they_are():
+def test_branches_products_and_joins_are_drawn():
     def branches(self, x):
         x = x.reshape(len(x), -1, 48)
         query, key = nn.Dense(48, name="query")(x), nn.Dense(48, name="key")(x)
@@ -137,7 +137,7 @@ class Dense(nn.Module):
         return nn.relu(nn.Conv(2, (3, 3))(x))
 
 
-def test_boxes_do_not_overlap_and_every_edge_has_its_way():
+def test_boxes_do_not_overlap_and_every_edge_has_an_arrow():
     summary = summarize(Dense())
     boxes = make_boxes(summary.graph)
     layout = lay_out(boxes)
@@ -155,21 +155,21 @@ def test_boxes_do_not_overlap_and_every_edge_has_its_way():
     assert len(layout.arrows) == edges - aside  # one leads through a box that stands aside
 
 
-def test_a_strangers_names_are_no_formulas(tmp_path):
+def test_dollar_signs_in_names_do_not_start_formulas(tmp_path):
     summary = summarize(create_model(Config.create("cnn"), 10))
     graph = tuple(dataclasses.replace(node, note="$\\frac$") for node in summary.graph)
     assert "$\\frac$" in words(dataclasses.replace(summary, graph=graph), tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf"])
-def test_formats(suffix):
+def test_pictures_have_the_requested_format(suffix):
     picture = io.BytesIO()
     plot_network(summarize(create_model(Config.create("cnn"), 10)), "CNN", picture, suffix)
     start = {"png": b"\x89PNG", "pdf": b"%PDF"}[suffix]
     assert picture.getvalue().startswith(start)
 
 
-def test_what_is_no_picture_is_refused(tmp_path):
+def test_a_plot_file_without_a_picture_suffix_is_refused(tmp_path):
     for name in ("x.doc", ""):
         done = obeyed("summary", "--arch", "cnn", "--plot", str(tmp_path / name))
         assert_one_line_error(done, 2, "--plot", str(tmp_path / name), ".png")

@@ -42,7 +42,7 @@ def test_a_resize_is_one_box(method):
     assert make_boxes(summary_of(network).graph)[1].lowers_resolution
 
 
-def test_a_product_has_its_axes_in_the_order_that_was_asked_for():
+def test_the_axes_of_a_product_are_in_the_order_of_its_einsum():
     matrix = jnp.ones((32, 5))
     for subscripts, shape in {
         "bhwc,hk->bkwc": (5, 32, 3),
@@ -67,7 +67,7 @@ def test_the_batch_is_found_on_any_axis():
     ]
 
 
-def test_functions_of_one_image_keep_all_of_their_axes():
+def test_mapped_functions_of_one_image_keep_all_axes_of_the_image():
     def network(self, x):
         return jax.vmap(lambda image: jnp.tanh(nn.Dense(5)(image)).mean((0, 1)))(x)
 
@@ -76,7 +76,7 @@ def test_functions_of_one_image_keep_all_of_their_axes():
     assert [node.output_shape for node in got.graph[1:-1]] == [(32, 32, 5), (32, 32, 5), (5,)]
 
 
-def test_pieces_of_an_image_in_the_batch_are_all_of_it():
+def test_pieces_of_an_image_on_the_batch_axis_stay_in_its_shape():
     def network(self, x):
         x = jnp.tanh(x.reshape(len(x) * 4, 16, 16, 3)).mean((1, 2))
         return x.reshape(-1, 4, 3).mean(1)
@@ -88,11 +88,11 @@ def test_pieces_of_an_image_in_the_batch_are_all_of_it():
     ]
 
 
-def test_a_network_for_one_image_is_drawn_as_well():
+def test_a_network_that_only_takes_one_image_is_drawn():
     assert shapes(lambda _, x: jnp.tanh(x.reshape(1, 64, 48))) == [("tanh", (64, 48))]
 
 
-def test_a_choice_is_drawn_with_all_of_its_branches():
+def test_a_conditional_is_drawn_with_all_of_its_branches():
     def network(self, x):
         x = x.mean((1, 2))
         one, two = nn.Dense(6, name="one"), nn.Dense(6, name="two")
@@ -109,7 +109,7 @@ def test_a_choice_is_drawn_with_all_of_its_branches():
     assert got.macs == 18  # of one branch
 
 
-def test_a_branch_that_does_nothing_is_an_arrow():
+def test_a_branch_without_operations_is_drawn_as_an_arrow():
     def network(self, x):
         return lax.cond(x.sum() > 0, lambda x: x * 2, lambda x: x, jnp.tanh(x))
 
@@ -122,7 +122,7 @@ def test_a_branch_that_does_nothing_is_an_arrow():
     ]
 
 
-def test_loops_are_drawn_behind_what_they_repeat():
+def test_loops_are_drawn_behind_the_operations_that_they_repeat():
     def network(self, x):
         x = lax.fori_loop(0, 3, lambda _, x: jnp.sin(x), x)
         return lax.while_loop(lambda x: x[0, 0, 0, 0] < 9, lambda x: x * 2, x)
@@ -133,7 +133,7 @@ def test_loops_are_drawn_behind_what_they_repeat():
     assert sorted(got[source][0] for source in got[-2][2]) == ["lt", "scan", "× 2"]
 
 
-def test_what_a_loop_reads_carries_and_takes_apart_is_not_confused():
+def test_constants_carried_values_and_slices_of_a_loop_are_not_confused():
     def network(self, x):
         constant, start = jnp.tanh(x[:, 0]), jnp.cos(x[:, 1])
         rows = jnp.sin(jnp.moveaxis(x, 1, 0))
@@ -146,7 +146,7 @@ def test_what_a_loop_reads_carries_and_takes_apart_is_not_confused():
     assert graph[-2].note == "32 times"
 
 
-def test_what_a_loop_counts_is_no_constant():
+def test_a_loop_counter_is_not_taken_for_a_constant():
     assert "× a constant" in names(
         lambda _, x: lax.fori_loop(0, 3, lambda i, x: jnp.tanh(x * i.astype(float)), x)
     )
@@ -178,7 +178,7 @@ def test_constants_are_drawn_unless_they_change_nothing(function, drawn):
     assert names(lambda _, x: function(x)) == drawn
 
 
-def test_a_known_function_hides_no_other_constant():
+def test_a_function_with_another_constant_is_not_drawn_as_a_known_function():
     def scaled(factor, x):
         return factor * x * (1 + lax.erf(x / 2**0.5))
 

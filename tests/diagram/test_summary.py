@@ -45,7 +45,7 @@ def convolutions(self, x, train):
     return nn.Dense(10)(x.mean((1, 2)))
 
 
-def test_convolutions_of_all_sorts():
+def test_convolutions_of_all_kinds_are_counted():
     got = network(convolutions)
     params = [
         27 * 6 + 6,
@@ -74,7 +74,7 @@ def test_convolutions_of_all_sorts():
     assert kinds(got)[4:] == ["ConvLocal", "Linear", "Network"]  # the last has the bare kernel
 
 
-def test_attention_and_normalisations():
+def test_attention_and_normalisations_are_counted():
     def attend(self, x, train):
         x = nn.Conv(WIDTH, (4, 4), strides=4)(x)
         x = nn.GroupNorm(4)(nn.InstanceNorm()(x)).reshape(1, TOKENS, WIDTH)
@@ -101,7 +101,7 @@ class Block(nn.Module):
         return x + nn.Dense(WIDTH)(nn.LayerNorm()(x)), {"unused": x}
 
 
-def test_lifted_shared_and_bare():
+def test_lifted_layers_shared_layers_and_bare_parameters_are_counted():
     class Network(nn.Module):
         def setup(self):
             self.shared = nn.Dense(WIDTH)
@@ -130,7 +130,7 @@ def test_lifted_shared_and_bare():
     assert got.layers[-1].params == WIDTH
 
 
-def test_loops_and_branches():
+def test_loops_and_branches_are_counted():
     weights = jnp.ones((WIDTH, WIDTH))
 
     def branch(self, x, train):
@@ -145,7 +145,7 @@ def test_loops_and_branches():
 
 
 @pytest.mark.parametrize("arch", ["cnn", "resnet18"])
-def test_the_definitions_arithmetic_is_counted_on_a_cpu_too(arch):
+def test_convolutions_are_counted_by_their_definition_on_a_cpu_too(arch):
     got = summarize(create_model(Config.create(arch), 10))
     of_layers = 0
     for layer in got.layers:
@@ -157,7 +157,7 @@ def test_the_definitions_arithmetic_is_counted_on_a_cpu_too(arch):
     assert Summary.from_json(got.to_json()) == got
 
 
-def test_the_command_prints_the_table_of_what_was_asked_for():
+def test_the_command_prints_the_table_of_the_requested_network():
     done = obeyed("summary", "--arch", "cnn", "--classes", "7", "--arch-args", "hidden=9")
     assert done.returncode == 0
     assert f"Total params: {551_722 - 119 * 2048 - 3 * 119 - 128 * 10 + 9 * 7 - 3:,}" in done.stdout
@@ -199,12 +199,12 @@ def broken(change):
         (lambda v: v["graph"].clear(), "graph: the first and the last node must be of kind"),
     ],
 )
-def test_a_strangers_summary_is_checked(change, message):
+def test_an_invalid_summary_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Summary.from_json(broken(change))
 
 
 @pytest.mark.parametrize("text", ["", "[" * 100_000, " " * 2**24])
-def test_what_is_no_summary_at_all_is_refused(text):
+def test_text_that_is_not_json_is_refused(text):
     with pytest.raises(ValueError, match=r"is empty|nested too deeply"):
         Summary.from_json(text)
