@@ -154,7 +154,7 @@ def digest(kind: str, name: str) -> str:
         lines = [f"{file_digest}  {file}\n" for file, file_digest in sorted(digests.items())]
         sha256 = _sha256("".join(lines).encode())
     code = _known_code.get((source, sha256))
-    module = sys.modules.get(source)
+    module = sys.modules.get(source)  # of the user's program, which may have reloaded it
     if code is None or module is not None or code.has_changed():
         main = _find_file(kind, name) or Path(f"{attribute}.py")
         main_files[source] = main

@@ -89,7 +89,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def _shapes_text(node: Node, output_shape: Shape) -> str:
-    """Return a shape such as "64×32×32", or input and output shape if the node changes it."""
+    """Return the text of a box's shapes: "64×32×32", or "64×32×32 → 64×16×16" if they differ."""
     if node.kind in ("data", "conv") or node.input_shape == output_shape:
         return shape_text(output_shape)
     shapes = (node.input_shape, output_shape)

@@ -144,7 +144,7 @@ class DraftBuilder:
         return [value in self._draft_of for value in operation.inputs]
 
     def _skip(self, operation: Operation) -> None:
-        """Leave an operation out of the drawing; its readers read the draft that it reads."""
+        """Leave an operation out of the drawing. Its readers then read the draft before it."""
         value = next(value for value in operation.inputs if value in self._draft_of)
         self._draft_of |= dict.fromkeys(operation.outputs, self._draft_of[value])
         drawn = self._drawn_operations.get(value)

@@ -170,9 +170,9 @@ def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
 
 
 def _fit(text: str, size: float, width: float) -> tuple[str, float]:
-    """Return a text and a font size at which it fits a width.
+    """Return a text and a font size that fit into a width.
 
-    The font gets smaller if necessary. A text that is still too long is cut.
+    The font gets smaller if necessary. A text that is too long for the smallest font is cut.
     """
     character_width = _BOLD_CHARACTER_WIDTH if size > _NOTE_SIZE else _CHARACTER_WIDTH
     most_characters = int(width / (character_width * _LEAST_SIZE))

@@ -94,7 +94,7 @@ class _Column:
         return _Exit(last, (self._x, self._bottom(last)))
 
     def _lay_out_box(self, index: int, source: int | None) -> None:
-        """Place a box below its source, with the panels and the fork between them."""
+        """Place a box below the one before it, with the panels and the fork between the two."""
         box, path = self._boxes[index], self._boxes[index].path
         targets = self._branch_targets(source, index)
         if source in self._main:

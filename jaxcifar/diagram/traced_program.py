@@ -237,7 +237,7 @@ def _cost(jaxpr: ClosedJaxpr) -> int:
 
 
 def _called_programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
-    """Yield the programs that an equation calls with exactly its inputs."""
+    """Yield the programs in an equation's parameters that take the same inputs as the equation."""
     shapes = [shape_of(variable) for variable in equation.invars]
     for parameter in equation.params.values():
         jaxpr = without_constants(parameter)

@@ -83,6 +83,7 @@ class UserCode:
         return self._contents.has_changed()
 
     def _load(self) -> None:
+        """Execute the main module unless the program has, and read all files that it may import."""
         if self._module is not None:
             spec = self._module.__spec__
             self._packages[os.path.realpath(self.main)] = package_of(spec)

@@ -110,9 +110,9 @@ def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(node, ast.Name):
             continue
         value = namespace.get(node.id)
-        if isinstance(value, ModuleType):
-            yield value.__name__
-        elif isinstance(module := getattr(value, "__module__", None), str):
+        is_module = isinstance(value, ModuleType)
+        module = value.__name__ if is_module else getattr(value, "__module__", None)
+        if isinstance(module, str):
             yield module
 
 
