@@ -110,8 +110,10 @@ def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(node, ast.Name):
             continue
         value = namespace.get(node.id)
-        is_module = isinstance(value, ModuleType)
-        module = value.__name__ if is_module else getattr(value, "__module__", None)
+        if isinstance(value, ModuleType):
+            yield value.__name__
+            continue
+        module = getattr(value, "__module__", None)  # of a class or function
         if isinstance(module, str):
             yield module
 
