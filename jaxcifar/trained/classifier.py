@@ -2,22 +2,19 @@
 
 import dataclasses
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
-from PIL import Image
 
 from jaxcifar.build.hyperparameters import on_host
 from jaxcifar.config.experiment import Config
-from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.computing import with_our_settings
 from jaxcifar.machine.memory import report_memory_shortage
+from jaxcifar.trained.pixels import as_pixels
 from jaxcifar.training import augment, network, predicting
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import EVAL_BATCH
@@ -212,43 +209,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the probabilities `[N, classes]` of logits `[N, classes]`."""
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     return exponentials / exponentials.sum(-1, keepdims=True)
-
-
-def as_pixels(images: Any) -> np.ndarray:
-    """Return images as pixels, `[N, 32, 32, 3] uint8`.
-
-    Args:
-      images: as for `Classifier.predict`.
-
-    Raises:
-      UsageError: an image can't be read, or there are none.
-    """
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        is_ready = images.shape[1:] == (32, 32, 3) and images.dtype == np.uint8
-        if is_ready and len(images) > 0:
-            return images
-    elif isinstance(images, str | Path | Image.Image | np.ndarray):
-        images = [images]
-    elif not isinstance(images, Iterable):
-        kind = type(images).__name__
-        raise UsageError(f"{kind} is no type of images; give arrays, Pillow images or paths")
-    pixels = [_pixels_of_one(image, number) for number, image in enumerate(images)]
-    if not pixels:
-        raise UsageError("there are no images to classify; give at least one")
-    return np.stack(pixels)
-
-
-def _pixels_of_one(image: Any, number: int) -> np.ndarray:
-    """Return one image as pixels, `[32, 32, 3] uint8`; `number` names it in an error."""
-    try:
-        if isinstance(image, str | Path):
-            return read_image(os.path.realpath(image))[0]
-        if isinstance(image, Image.Image):
-            return to_rgb32(image)
-        array = np.asarray(image)
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
-            raise ValueError(f"has shape {array.shape} and type {array.dtype}, not [H, W, 3] uint8")
-        return to_rgb32(Image.fromarray(array))
-    except (OSError, ValueError) as error:  # also of a Pillow image, which is read only now
-        name = image if isinstance(image, str | Path) else f"image number {number} (from 0)"
-        raise UsageError(f"{name}: {error}") from error

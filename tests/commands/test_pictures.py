@@ -23,7 +23,9 @@ def assert_is_of_its_format(file):
 
 
 def test_help_names_the_formats_below():
-    told = re.search(r"draw the network into FILE \(([^;]*);", " ".join(parser().format_help().split()))
+    told = re.search(
+        r"draw the network into FILE \(([^;]*);", " ".join(parser().format_help().split())
+    )
     assert told[1].split(", ") == [*STARTS]
 
 
