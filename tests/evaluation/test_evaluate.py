@@ -518,12 +518,13 @@ def test_a_network_trained_without_normalisation_slips_by_normalising():
     """By the mean and deviation in its result."""
     seen = []
 
-    def seeing(mean, std):
+    def with_normalization(mean, std):
         seen.append((mean.tolist(), std.tolist()))
         return SimpleNamespace(logits=None)
 
     said = {"channel_mean": MEAN.tolist(), "channel_std": STD.tolist()}
-    plain = {"mean": np.zeros(3), "std": np.ones(3), "seeing": seeing, "logits": None}
+    plain = {"mean": np.zeros(3), "std": np.ones(3), "logits": None}
+    plain["with_normalization"] = with_normalization
     found = slips(SimpleNamespace(**plain, result=said))
     assert "not normalised" not in found
     names = ["normalised all the same", "normalised by 0.5", "pixels 0 to 255"]
@@ -561,7 +562,7 @@ def test_slips_in_training_mode_take_one_image_or_512_at_once():
         std=STD,
         result={},
         logits=None,
-        seeing=lambda mean, std: SimpleNamespace(logits=None),
+        with_normalization=lambda mean, std: SimpleNamespace(logits=None),
         training_logits=lambda images, key: np.full((len(images), 2), len(images)),
     )
     found, images = slips(classifier), np.zeros((600, 1, 1, 3), np.uint8)
