@@ -5,6 +5,7 @@ For scripts and notebooks, imported when they are first used:
 - `Config`, `Config.create(arch, **settings)`: one experiment, whole.
 - `Dataset`, `Dataset.from_arrays(...)`, `load_dataset(config, data_dir)`: images to train on.
 - `train(network, dataset, **settings)`: trains, and returns a classifier.
+- `Metric(name, title, unit, higher_is_better, per_image=f)`: what `train` may measure too.
 - `load(run_dir)`: the classifier that a finished run came to; its `predict(images)` gives
   probabilities and labels. `load()`: the one that comes with the package.
 - `summarize(network)`: what a network is made of; its `table()` is text.
@@ -20,6 +21,7 @@ _WHERE = {
     "Config": "jaxcifar.config.experiment",
     "Dataset": "jaxcifar.data",
     "Interrupted": "jaxcifar.machine.interrupt",
+    "Metric": "jaxcifar.training.metrics",
     "RunError": "jaxcifar.errors",
     "UsageError": "jaxcifar.errors",
     "load": "jaxcifar.trained.load",

@@ -1,7 +1,7 @@
 """Training from a script or a notebook: a network, images, settings."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,14 @@ from flax import linen as nn
 from rich.console import Console
 
 from jaxcifar.build.model import check_model, create_model
+from jaxcifar.build.user_metrics import (
+    KIND,
+    UserMetric,
+    load_metrics,
+    metric_of,
+    with_distinct_names,
+)
+from jaxcifar.config import user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import frozen
 from jaxcifar.data import Dataset, load_dataset
@@ -24,6 +32,7 @@ from jaxcifar.runs.fit import fit
 from jaxcifar.runs.task import Task
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import just_trained
+from jaxcifar.training.metrics import Metric
 
 _SET_BY_US = ("parent", "name", "num_classes", "dtype", "axis_name")
 Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
@@ -37,6 +46,7 @@ def train(
     run_dir: str | Path | None = None,
     overwrite: bool = False,
     data_dir: str | Path | None = None,
+    metrics: Sequence[Metric | Callable[..., Any] | str] = (),
     **settings: Any,
 ) -> Classifier:
     """Train a network, or take up a run of the same settings where it was.
@@ -48,6 +58,8 @@ def train(
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
       overwrite: delete what an earlier run left there.
       data_dir: TFDS folder; its own default if None.
+      metrics: what to measure beside ours: each a `Metric`, a function of logits and labels or of
+        the confusion matrix, or the name of one, such as "my_metrics.py:mean_rank".
       **settings: fields of `Config`, such as `epochs=5`.
 
     Returns:
@@ -69,6 +81,7 @@ def train(
     config = Config.create(**settings)
     environment.use_cpu_cores(config.batch_size)
     environment.use_compilation_cache()
+    user_metrics = with_distinct_names([_user_metric(metric) for metric in metrics])
     path = Path(run_dir or Path("checkpoints", config.run_name()))
     console = Console(emoji=False, highlight=False)
 
@@ -77,7 +90,7 @@ def train(
             return dataset
         return load_dataset(config, Path(data_dir or default_data_dir()), teller(console))
 
-    fit(Task(config, path, overwrite=overwrite), images, console)
+    fit(Task(config, path, overwrite=overwrite, metrics=user_metrics), images, console)
     return just_trained(path, data_dir)
 
 
@@ -142,6 +155,22 @@ def _data_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]
             )
     digest = None if dataset.is_known else dataset.sha256
     return {"dataset": dataset.name, "data_sha256": digest}
+
+
+def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
+    """The metric that `train` is given.
+
+    Raises:
+      UsageError: it is no metric, or its code can't be found.
+    """
+    if isinstance(metric, str):
+        [loaded] = load_metrics([metric])
+        return loaded
+    code: Any = metric
+    if isinstance(metric, Metric):
+        code = metric.per_image or metric.of_confusion
+    name = name_of(code)
+    return UserMetric(metric_of(metric, name), name, user_reference.digest(KIND, name))
 
 
 def name_of(code: Any) -> str:

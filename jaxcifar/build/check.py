@@ -1,9 +1,11 @@
 """What is wrong with somebody's own code, told before anything is trained."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxcifar.config.experiment import Config
@@ -11,10 +13,14 @@ from jaxcifar.config.settings import NAMED
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
-from jaxcifar.training import network
+from jaxcifar.machine.sharing import PyTree
+from jaxcifar.training import network, predicting
 from jaxcifar.training.program import Program
-from jaxcifar.training.state import Hyperparameters
+from jaxcifar.training.state import Hyperparameters, TrainState
 from jaxcifar.training.together import Together
+
+if TYPE_CHECKING:
+    from jaxcifar.build.setup import Setup
 
 
 def check_training(
@@ -77,3 +83,40 @@ def _check_augmentation(config: Config, program: Program) -> None:
             f"--augmentation {config.augmentation}: gives {shown} for images of shape "
             f"{images.shape}; it must give images of the same shape"
         )
+
+
+def require_finite_start(
+    setup: "Setup", config: Config, state: TrainState, hp: Hyperparameters
+) -> None:
+    """Try a step with somebody's own code, on a copy, after looking at the first logits.
+
+    Args:
+      setup: fits the run; its program is being compiled.
+      config: names the code.
+      state: before the first step.
+      hp: of the run, on the devices.
+
+    Raises:
+      UsageError: something is not finite.
+    """
+    if not config.sources:
+        return
+    whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
+    program, together = setup.program, setup.together
+    some = setup.train.images[: program.mesh.size]
+    if not _are_finite(predicting.predict(program, state.variables, hp, some)):
+        raise UsageError(f"{whose}: the logits are not finite before the first step")
+    order = program.epoch_order(hp, np.int32(0), len(setup.train.labels))
+    states, hps, orders = together.join([(state, hp, order)] * together.at_once)
+    after, means = setup.train_steps(states, hps, *setup.train, orders, np.int32(1))
+    if not _are_finite(means["loss"]):
+        raise UsageError(f"{whose}: the loss of the first training step is not finite")
+    if not _are_finite(after.params):
+        raise UsageError(
+            f"{whose}: the first training step leaves weights that are not finite; look at the "
+            "gradients"
+        )
+
+
+def _are_finite(tree: PyTree) -> bool:
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree))

@@ -16,6 +16,7 @@ from jax.stages import Compiled
 from jaxcifar.build.check import check_training
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.model import check_model, create_model
+from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, Examples
@@ -24,10 +25,10 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.jax_settings import our_settings
 from jaxcifar.machine.memory import check_memory
-from jaxcifar.machine.sharing import AXIS, PyTree, place
-from jaxcifar.training import network, predicting
+from jaxcifar.machine.sharing import AXIS, place
+from jaxcifar.training import network
 from jaxcifar.training.program import Program
-from jaxcifar.training.state import Hyperparameters, TrainState
+from jaxcifar.training.state import Hyperparameters
 from jaxcifar.training.together import Together
 
 
@@ -87,6 +88,7 @@ class Setup:
       together: trains `at_once` runs at a time.
       train, val: the images on the devices.
       summary: what the network is made of.
+      metrics: what is measured of validation and test images.
     """
 
     dataset: Dataset
@@ -94,6 +96,7 @@ class Setup:
     train: Examples
     val: Examples
     summary: Summary
+    metrics: MetricSet
     _compiling: Future[tuple[Compiled, float]] | None = dataclasses.field(default=None, init=False)
 
     @classmethod
@@ -103,6 +106,7 @@ class Setup:
         dataset: Dataset,
         at_once: int = 1,
         devices: Sequence[jax.Device] | None = None,
+        user_metrics: Sequence[UserMetric] = (),
     ) -> Self:
         """Set up for `config` and all that equal it but for hyper-parameters.
 
@@ -111,17 +115,20 @@ class Setup:
           dataset: its images, on the host.
           at_once: runs to train together.
           devices: to train on; all by default.
+          user_metrics: measured beside ours.
 
         Raises:
           UsageError: see `make_program`; or somebody's own code is at fault.
         """
         together = cls.checked(config, dataset, at_once, devices)
+        metrics = MetricSet.tried(dataset.num_classes, user_metrics)
         return cls(
             dataset=dataset,
             together=together,
             train=place(dataset.train, together.replicated),
             val=place(dataset.val, together.program.replicated),
             summary=summarize(together.program.model),
+            metrics=metrics,
         )
 
     @staticmethod
@@ -172,34 +179,6 @@ class Setup:
         """Put hyper-parameters on the devices of one run."""
         return place(hp, self.program.replicated)
 
-    def require_finite_start(self, config: Config, state: TrainState, hp: Hyperparameters) -> None:
-        """Try a step with somebody's own code, on a copy, after looking at the first logits.
-
-        Args:
-          config: names the code.
-          state: before the first step.
-          hp: of the run, on the devices; the program is being compiled for them.
-
-        Raises:
-          UsageError: something is not finite.
-        """
-        if not config.sources:
-            return
-        whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
-        some = self.train.images[: self.program.mesh.size]
-        if not _are_finite(predicting.predict(self.program, state.variables, hp, some)):
-            raise UsageError(f"{whose}: the logits are not finite before the first step")
-        order = self.program.epoch_order(hp, np.int32(0), len(self.train.labels))
-        states, hps, orders = self.together.join([(state, hp, order)] * self.together.at_once)
-        after, means = self.train_steps(states, hps, *self.train, orders, np.int32(1))
-        if not _are_finite(means["loss"]):
-            raise UsageError(f"{whose}: the loss of the first training step is not finite")
-        if not _are_finite(after.params):
-            raise UsageError(
-                f"{whose}: the first training step leaves weights that are not finite; look at the "
-                "gradients"
-            )
-
     def compile_ahead(
         self, hp: Hyperparameters, say: Callable[[str], None] = lambda line: None
     ) -> None:
@@ -244,7 +223,3 @@ class Setup:
     def test(self) -> Examples:
         """The test images, not touched before the first run is over."""
         return place(self.dataset.test, self.program.replicated)
-
-
-def _are_finite(tree: PyTree) -> bool:
-    return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree))

@@ -20,6 +20,7 @@ from jaxcifar.commands.shared.cli import (
     start_jax,
 )
 from jaxcifar.commands.shared.examples import study_files
+from jaxcifar.commands.shared.metric_option import add_metric
 from jaxcifar.commands.shared.options import add_config_options
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.ranking import show
@@ -91,6 +92,7 @@ def parser() -> Parser:
     )
     add_keep(study)
     add_tensorboard(study)
+    add_metric(study)
     add_data_dir(study)
     add_config_options(parser, without=("seed",), default_of=lambda _: None)
     return parser
@@ -131,6 +133,7 @@ def main(argv: Sequence[str]) -> None:
         "data_dir",
         "keep",
         "tensorboard",
+        "metric",
     )
     here = {name: options.pop(name) for name in own}
     study = Study.read(here["study"])
@@ -155,6 +158,7 @@ def main(argv: Sequence[str]) -> None:
         runs = f"{in_this_shard} of {runs}"
     say(f"{study.title}: {runs}, in {out}")
 
+    from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
     from jaxcifar.report import write_report
@@ -167,7 +171,8 @@ def main(argv: Sequence[str]) -> None:
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, here["devices"])
     start_jax()
-    mine = tasks[part - 1 :: parts]
+    metrics = load_metrics(here["metric"])
+    mine = [dataclasses.replace(task, metrics=metrics) for task in tasks[part - 1 :: parts]]
     devices = first_devices(here["devices"])
     outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}

@@ -125,10 +125,32 @@ def _reached(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
         "validation": [_percent(r.history and r.selected, "val_accuracy") for r in runs],
         "test": [_percent(r.result, "test_accuracy") for r in runs],
         "test with flips": [_percent(r.result, "test_accuracy_flip") for r in runs],
+        **_other_metrics(runs),
         "time": [duration(r.result["wall_seconds"]) if r.result else "-" for r in runs],
         "images/s": [_rate(r) for r in runs],
         "device": [r.result["device"] if r.result else "-" for r in runs],
     }
+
+
+def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
+    """All metrics but the accuracy, of the validation images and of the test images."""
+    from jaxcifar.runs.metric_fields import metrics_of, spelled
+
+    results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
+    chosen: list[dict[str, Any]] = [{**run.selected} if run.history else {} for run in runs]
+    cells: dict[str, list[str]] = {}
+    for metric in metrics_of(results, chosen):
+        if metric["name"] == "accuracy":
+            continue
+        for split, word, figures in (("val", "validation", chosen), ("test", "test", results)):
+            values = [figure.get(f"{split}_{metric['name']}") for figure in figures]
+            shown = ["-" if v is None else spelled(v, metric["unit"]) for v in values]
+            label = printable(f"{word} {metric['title']}")
+            if label in (*cells, "test with flips"):
+                label = f"{label} ({metric['name']})"
+            if set(shown) != {"-"}:
+                cells[label] = shown
+    return cells
 
 
 def _percent(values: Any, name: str) -> str:

@@ -16,6 +16,7 @@ from jaxcifar.commands.shared.cli import (
     location,
     start_jax,
 )
+from jaxcifar.commands.shared.metric_option import add_metric
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.evaluation.image_sets import OF_TEST, image_set, require_known, trained_on
@@ -37,6 +38,7 @@ Say = Callable[[str], None]
 EXAMPLES = (
     ("first", "accuracy and calibration on the test images of a run in the folder first"),
     ("first --on corruptions", "on corrupted test images"),
+    ("first --metric my_metrics.py:mean_rank", "by a measure of the user's too"),
     ("first --on slips", "how mistakes in evaluating would make it look"),
     ("rows/*/seed0 --on val", "a study's rows on the validation images"),
 )
@@ -69,6 +71,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--out", type=location, metavar="DIR", help="draw pictures there (default: none)"
     )
+    add_metric(parser)
     add_data_dir(parser)
     return parser
 
@@ -86,6 +89,7 @@ def main(argv: Sequence[str]) -> None:
     say = teller(console)
     say(f"loading {counted(len(options.runs), 'run')} and their images")
 
+    from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.commands.shared.evaluated import short_names, show
     from jaxcifar.evaluation.measure import evaluate_sets
     from jaxcifar.evaluation.mistakes import slips
@@ -94,6 +98,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.trained.load import load
 
     start_jax()
+    metrics = load_metrics(options.metric)
     names = short_names(options.runs)
     if options.out:
         make_folder(options.out)
@@ -112,7 +117,7 @@ def main(argv: Sequence[str]) -> None:
         name, classes = names[run], classifier.class_names
         begin = partial(tell_next, say, name)
         wrongly = slips(classifier)
-        found = evaluate_sets(classifier.logits, wrongly, classes, sets, val, date, begin)
+        found = evaluate_sets(classifier.logits, wrongly, classes, sets, val, date, begin, metrics)
         evaluations[name] = found.evaluation
         looks[name] = keep(home, found.evaluation, look, say) if home else []
         if options.out:

@@ -19,6 +19,7 @@ from jaxcifar.commands.shared.cli import (
     ordinal,
     start_jax,
 )
+from jaxcifar.commands.shared.metric_option import add_metric, show_metric
 from jaxcifar.commands.shared.options import add_config_options
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
@@ -59,6 +60,7 @@ def parser() -> Parser:
     )
     add_keep(where)
     add_tensorboard(where)
+    add_metric(parser.add_argument_group("what is measured"))
     devices = parser.add_argument_group("devices and processes")
     add_devices(devices)
     devices.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
@@ -74,7 +76,7 @@ def parser() -> Parser:
 def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a command line into what the config takes and what only this command does."""
     options = vars(parser().parse_args(argv))
-    names = ("data_dir", "run_dir", "overwrite", "keep", "tensorboard", "devices")
+    names = ("data_dir", "run_dir", "overwrite", "keep", "tensorboard", "metric", "devices")
     here = {name: options.pop(name) for name in (*names, "coordinator", "processes", "process_id")}
     return options, here
 
@@ -93,6 +95,7 @@ def main(argv: Sequence[str]) -> None:
     if config.dataset not in KINDS["dataset"] and not is_finished:
         require_images(config.dataset)
     with status_line("importing JAX"):  # and what stands on it, which takes seconds
+        from jaxcifar.build.user_metrics import load_metrics
         from jaxcifar.machine import environment, processes
         from jaxcifar.machine.lost import report_lost_processes
         from jaxcifar.runs import fit  # noqa: F401 - imported here so that the status line covers it
@@ -103,7 +106,8 @@ def main(argv: Sequence[str]) -> None:
     environment.use_cpu_cores(config.batch_size, here["devices"])
     with report_lost_processes():
         start_jax()
-        require_same_start(config, auto, here["devices"])
+        here["metric"] = load_metrics(here["metric"])
+        require_same_start(config, auto, here["devices"], here["metric"])
         train(config, auto, here)
 
 
@@ -148,13 +152,20 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
         return dataset
 
     task = Task(
-        config, path, "", here["overwrite"], here["keep"] == "best", tensorboard=here["tensorboard"]
+        config,
+        path,
+        overwrite=here["overwrite"],
+        keep_best=here["keep"] == "best",
+        tensorboard=here["tensorboard"],
+        metrics=here["metric"],
     )
     # Each process stops at its own Ctrl-C and says so on its screen, also those whose `console` is
     # quiet.
     with own_task(task) as task:
         result = fit(task, load, console, devices, lambda _: stop_signal(screen))
     show(say, result, path)
+    for user in here["metric"]:
+        show_metric(say, result, user, path)
 
 
 def not_cifar10(title: str) -> Panel:

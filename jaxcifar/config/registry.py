@@ -67,6 +67,7 @@ _OWN = {
     "optimizer": Entry("", "", takes=_RULE),
     "schedule": Entry("", ""),
     "augmentation": Entry("", ""),
+    "metric": Entry("", ""),
 }
 _NOUNS = {"arch": "network", "dataset": "data set"}
 _OWN_FORM = {"dataset": "the path of your own"}
@@ -96,7 +97,7 @@ def entry(kind: str, name: str) -> Entry:
     Raises:
       UsageError: it is neither an entry of this kind nor somebody's own.
     """
-    entries = KINDS[kind]
+    entries = KINDS.get(kind, {})  # of what is no field of `Config`, such as metrics, none is named
     if name in entries:
         return entries[name]
     if kind == "dataset" and is_path(name):
@@ -105,6 +106,8 @@ def entry(kind: str, name: str) -> Entry:
         title = name.rpartition(":")[2]
         return dataclasses.replace(_OWN[kind], constructor=name, title=title)
     noun, own = _NOUNS.get(kind, kind), _OWN_FORM.get(kind, "your own as FILE.py:NAME")
+    if not entries:
+        raise UsageError(f"--{kind} {name}: no such {noun}; name {own}")
     raise UsageError(
         f"--{kind} {name}: no such {noun}; {did_you_mean(name, entries)}choose one of "
         f"{', '.join(entries)}, or {own}"

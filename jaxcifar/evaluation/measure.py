@@ -1,11 +1,13 @@
 """What sets of images say of a trained network; no file, no clock, no print."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from jaxcifar.errors import RunError
@@ -13,7 +15,8 @@ from jaxcifar.evaluation.calibration import calibration, fitted_temperature, int
 from jaxcifar.evaluation.image_sets import CORRUPTIONS as OF_CORRUPTED
 from jaxcifar.evaluation.image_sets import SLIPS, ImageSet
 from jaxcifar.evaluation.mistakes import Predict
-from jaxcifar.runs.evaluation_file import Corrupted, Evaluation, Figures, Slipped
+from jaxcifar.runs.evaluation_file import Corrupted, Evaluation, Figures, Slipped, Value
+from jaxcifar.runs.metric_fields import declared
 from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.training.predicting import both_sides
 
@@ -40,6 +43,7 @@ def evaluate_sets(
     val: Examples | None,
     date: str,
     begin: Callable[[str], None] = lambda what: None,
+    users: Sequence[UserMetric] = (),
 ) -> AllFound:
     """Evaluate a network on sets of images.
 
@@ -53,10 +57,13 @@ def evaluate_sets(
         none of them leave it out.
       date: when this is done.
       begin: told what comes next.
+      users: metrics that are measured beside ours.
 
     Raises:
       RunError: the network's answers are not finite.
+      UsageError: a metric of the user can't be used.
     """
+    metrics = MetricSet.tried(len(class_names), users)
     evaluation: Evaluation = {"sets": {}}
     mistakes = {}
     plain = any(part.name not in (OF_CORRUPTED, SLIPS) for part in sets)
@@ -78,7 +85,7 @@ def evaluate_sets(
             begin(f"{part.title}, {len(part.examples.labels):,} images")
             temperature = evaluation.get("temperature")
             evaluation["sets"][part.name], mistakes[part.name] = evaluate(
-                predict, part, class_names, temperature, date
+                predict, part, class_names, temperature, date, metrics
             )
     return AllFound(evaluation, mistakes)
 
@@ -101,6 +108,7 @@ def evaluate(
     class_names: Sequence[str],
     temperature: float | None,
     date: str,
+    metrics: MetricSet | None = None,
 ) -> Found:
     """Accuracy, calibration and mistakes on one set of images.
 
@@ -110,9 +118,11 @@ def evaluate(
       class_names: by label.
       temperature: fitted elsewhere (`fitted_temperature`); None leaves its figures out.
       date: when this is done.
+      metrics: what is measured; by default all of ours that sets of so many classes have.
 
     Raises:
       RunError: the network's answers are not finite.
+      UsageError: a metric of the user fails.
     """
     images, labels = part.examples
     logits = finite_logits(predict, images, part.title)
@@ -148,10 +158,21 @@ def evaluate(
                 *(mistakes[k] for k in ("index", "label", "predicted", "confidence")), strict=True
             )
         ],
+        "metrics": _values(metrics or MetricSet.tried(len(class_names)), logits, labels),
     }
     if temperature is not None:
         figures["tempered"] = calibration(logits, labels, temperature)
     return Found(figures, mistakes)
+
+
+def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
+    """Return all metrics with their values, without those that are not finite."""
+    values = metrics.measure(logits, labels).values
+    return [
+        {**line, "value": values[line["name"]]}
+        for line in declared(metrics)
+        if math.isfinite(values[line["name"]])
+    ]
 
 
 def evaluate_corrupted(

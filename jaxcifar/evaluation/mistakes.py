@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training import augment
 
@@ -34,10 +35,10 @@ def slips(classifier: Classifier) -> dict[str, Predict]:
     statistics = [classifier.result.get(f"channel_{name}") for name in ("mean", "std")]
     found: dict[str, Predict] = {}
     if normalized:
-        found["not normalised"] = classifier.with_normalization(np.zeros(3), np.ones(3)).logits
+        found[NOT_NORMALISED] = classifier.with_normalization(np.zeros(3), np.ones(3)).logits
     elif None not in statistics:
         normalised = classifier.with_normalization(*map(np.asarray, statistics))
-        found["normalised all the same"] = normalised.logits
+        found[NORMALISED] = normalised.logits
     half = np.full(3, 0.5)
     found["normalised by 0.5"] = classifier.with_normalization(half, half).logits
     found["pixels 0 to 255"] = classifier.with_normalization(mean / 255, std / 255).logits

@@ -20,10 +20,11 @@ from jaxcifar.machine import environment
 from jaxcifar.machine.sharing import place
 from jaxcifar.runs.finish import tested_alone
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.result import decimal, describe_network
+from jaxcifar.runs.result import describe_network
 from jaxcifar.runs.saved import Result, Source
 from jaxcifar.runs.weights import Card, fitted, named, write_weights
 from jaxcifar.training import network
+from jaxcifar.training.metrics import decimal
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jaxcifar.machine.files import locked, write_text
 from jaxcifar.machine.terminal import Say, counted
 from jaxcifar.report import costs, described, findings, wording
 from jaxcifar.report.contents import PLACE, with_contents
+from jaxcifar.report.metric_table import metric_table
 from jaxcifar.report.network_section import network_context
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.pictures import Pictures
@@ -131,6 +132,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "time_sentence": costs.time_sentence(records),
         "commands": costs.commands(records),
         "conversions": costs.conversions(records),
+        "metrics": metric_table([*records.variations, *records.on_all]),
         "trained": records.trained,
         "facts": costs.facts(records),
         "unfinished": unfinished,

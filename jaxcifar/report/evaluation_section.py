@@ -11,7 +11,7 @@ from jaxcifar.errors import RunError
 from jaxcifar.report.figures import COLORS, WIDTH
 from jaxcifar.report.pictures import Draw
 from jaxcifar.report.run_records import FinishedRun
-from jaxcifar.report.wording import percent, plain, points
+from jaxcifar.report.wording import listed, percent, plain, points
 from jaxcifar.runs.evaluation_file import (
     BINS,
     LEVELS,
@@ -20,10 +20,12 @@ from jaxcifar.runs.evaluation_file import (
     Evaluation,
     Figures,
     Slipped,
+    Value,
     read_evaluation,
     read_looks,
 )
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.metric_fields import spelled
 from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened, shown
 
 _TEMPERED = "#d55e00"
@@ -57,6 +59,7 @@ def evaluation_context(run: FinishedRun, title: str, draw: Draw) -> dict[str, An
         "calibration": _calibration_sentence(calibrated, found) if calibrated else "",
         "calibration_error": percent(calibrated["plain"]["ece"]) if calibrated else "",
         "shifts": _shift_sentences(sets),
+        "metrics": [_metrics_sentence(figures) for figures in sets.values() if _others(figures)],
         "corruptions": _corruption_lines(corruptions) if corruptions else [],
         "slips": _slip_lines(found["slips"]) if "slips" in found else [],
         "slipped_images": f"{found['slips']['images']:,}" if "slips" in found else "",
@@ -87,6 +90,19 @@ def _line(figures: Figures) -> dict[str, str]:
         "tempered_loss": f"{tempered['loss']:.4f}" if tempered else "–",
         "tempered_ece": percent(tempered["ece"]) if tempered else "–",
     }
+
+
+def _others(figures: Figures) -> list[Value]:
+    """All metrics but accuracy and loss, which the table has."""
+    return [line for line in figures.get("metrics", []) if line["name"] not in ("accuracy", "loss")]
+
+
+def _metrics_sentence(figures: Figures) -> str:
+    said = listed(
+        f"{plain(line['title'])} {plain(spelled(line['value'], line['unit']))}"
+        for line in _others(figures)
+    )
+    return f"On {plain(figures['title'])}: {said}."
 
 
 def confidence(calibration: Calibration) -> float:

@@ -2,13 +2,15 @@
 
 import itertools
 import operator
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxcifar.config import registry
-from jaxcifar.report.run_records import StudyRecord, Variation
+from jaxcifar.errors import RunError, printable
+from jaxcifar.report.run_records import FinishedRun, StudyRecord, Variation
 from jaxcifar.report.statistics import Distance, Sample
 from jaxcifar.report.wording import (
     field_title,
@@ -19,6 +21,10 @@ from jaxcifar.report.wording import (
     significance,
     size,
 )
+from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED, read_evaluation
+from jaxcifar.runs.folder import RunFolder
+
+_LONGEST = 2000  # of a command
 
 
 def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
@@ -56,18 +62,61 @@ def nearest_set(sets: Sequence[tuple[str, Distance]]) -> str:
     return sentence if difference.can_be_told else f"{sentence} The two can't be told apart."
 
 
+def mismatched(variation: Variation) -> tuple[float, ...]:
+    """Accuracies on test images that are normalised the other way, one a run; none if one lacks.
+
+    Results of older versions have them; else `experiments.evaluate --on slips` measures them.
+    """
+    found = [_mismatched(run) for run in variation.runs]
+    values = [value for value in found if value is not None]
+    return tuple(values) if len(values) == len(found) else ()
+
+
+def _mismatched(run: FinishedRun) -> float | None:
+    if "test_accuracy_mismatched" in run.result:
+        return run.result["test_accuracy_mismatched"]
+    try:
+        evaluation = read_evaluation(RunFolder(run.path))
+    except RunError:
+        return None
+    if evaluation is None or "slips" not in evaluation:
+        return None
+    slips = evaluation["slips"]["accuracy"]
+    return slips.get(NORMALISED, slips.get(NOT_NORMALISED))
+
+
 def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
-    """Rows trained without normalisation whose reference figure is known."""
+    """Rows trained without normalisation whose reference figure is known, where it was measured."""
     return [
         {
             "name": plain(v.name),
             "test": Sample.of(v, "test_accuracy").mean,
-            "mismatched": Sample.of(v, "test_accuracy_mismatched").mean,
+            "mismatched": float(np.mean(mismatched(v))),
             "reference": sum(v.reference) / len(v.reference),
         }
-        for v in study.variations
-        if v.reference and not v.config.normalize
+        for v in _not_normalised(study)
+        if mismatched(v)
     ]
+
+
+def to_measure(study: StudyRecord, beside: str) -> list[str]:
+    """The commands that measure what `mismatches` lacks, as a shell takes them.
+
+    Args:
+      study: with its runs.
+      beside: its folder, relative to the report's.
+    """
+    lines = []
+    for v in _not_normalised(study):
+        if not mismatched(v):
+            places = [run.path.relative_to(study.path).as_posix() for run in v.runs]
+            runs = shlex.join(f"{beside}/{place}".removeprefix("./") for place in places)
+            lines.append(printable(f"python -m experiments.evaluate {runs} --on slips", _LONGEST))
+    return lines
+
+
+def _not_normalised(study: StudyRecord) -> list[Variation]:
+    return [v for v in study.variations if v.reference and not v.config.normalize]
 
 
 def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:

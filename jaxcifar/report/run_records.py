@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.runs.result import best_epoch
+from jaxcifar.runs.result import best_epoch, best_row
 from jaxcifar.runs.saved import Result, Row, Source, class_names, number
 
 SYNTHETIC = "shapes10"
@@ -150,7 +150,7 @@ class Variation:
         """The one that validation chooses among the seeds, as it does among epochs."""
         if self.runs[0].converted:
             return self.runs[0]
-        return max(self.runs, key=lambda r: (r.selected["val_accuracy"], -r.selected["val_loss"]))
+        return self.runs[best_row([run.selected for run in self.runs])]
 
 
 @dataclasses.dataclass(frozen=True)

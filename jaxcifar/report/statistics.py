@@ -11,7 +11,7 @@ from scipy import stats
 from jaxcifar.report.run_records import FinishedRun, Variation
 
 LEVEL = 0.05  # a difference whose p-value is below can be told from none
-SAME = 1e-9  # means closer than that are equal but for rounding
+SAME = 2e-7  # means closer than that are equal but for rounding, of float32s in older results
 
 
 @dataclasses.dataclass(frozen=True)

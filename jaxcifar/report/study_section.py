@@ -1,12 +1,13 @@
 """The section on one study: its rows one by one, all together, and what they show."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxcifar.report import figures, findings, references
 from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.run_records import Records, StudiedNetwork, StudyRecord, Variation
-from jaxcifar.report.statistics import single_changes
-from jaxcifar.report.wording import plain, varied_fields
+from jaxcifar.report.statistics import Sample, single_changes
+from jaxcifar.report.wording import plain, spread, varied_fields
 
 
 def study_context(
@@ -44,6 +45,8 @@ def study_context(
         "learning": learning,
         "learning_sentence": findings.learning_sentence(learning),
         "mismatch": lines and {"lines": lines, "verdict": references.mismatch_verdict(lines)},
+        "to_measure": references.to_measure(study, beside),
+        "mismatched": _mismatched(variations),
         "seeds": " ".join(
             map(str, sorted({run.config.seed for v in variations for run in v.runs}))
         ),
@@ -57,6 +60,17 @@ def study_context(
                 for v in variations
             },
         },
+    }
+
+
+def _mismatched(variations: Sequence[Variation]) -> dict[str, str]:
+    """By row, the accuracy on images that are normalised the other way; empty if no row has it."""
+    found = {v.name: references.mismatched(v) for v in variations}
+    if not any(found.values()):
+        return {}
+    images = variations[0].runs[0].result["examples"]["test"]
+    return {
+        name: spread(Sample(values, images)) if values else "–" for name, values in found.items()
     }
 
 

@@ -22,11 +22,13 @@ from jaxcifar.machine.reading import (
     read_json_lines,
 )
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.metric_fields import MOST_METRICS, Declared
 from jaxcifar.runs.result import MISTAKES
 from jaxcifar.runs.saved import Accuracy, ImageCount, Single
 
 BINS = 15  # of confidence, all of one width
 _MOST_SETS = 1000
+_LARGEST = 1.7e308  # finite numbers alone
 _MOST_BYTES = 16 * MEGABYTE
 AGAIN = Remedy("delete it, and experiments.evaluate writes it again")
 LOOKS_AGAIN = Remedy("mend it, or delete it: then looks are counted anew")
@@ -59,12 +61,19 @@ class Mistake(TypedDict):
     confidence: Fraction
 
 
+class Value(Declared):
+    """A metric and its value on a set of images."""
+
+    value: Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+
+
 class Figures(TypedDict):
     """What one set of images says of a run.
 
     `interval` is the 95% confidence interval of `accuracy`, `accuracy_flip` that of the mean of an
     image's logits and its mirror image's; `class_accuracy` has the classes that are in the set;
-    `tempered` is with the logits divided by the temperature.
+    `tempered` is with the logits divided by the temperature. `metrics` has no values that are not
+    finite, and older versions wrote none.
     """
 
     title: Line
@@ -77,6 +86,7 @@ class Figures(TypedDict):
     plain: Calibration
     tempered: NotRequired[Calibration]
     mistakes: Annotated[list[Mistake], Meta(max_length=MISTAKES)]
+    metrics: NotRequired[Annotated[list[Value], Meta(max_length=MOST_METRICS)]]
 
 
 class Corrupted(TypedDict):
@@ -89,6 +99,10 @@ class Corrupted(TypedDict):
         dict[Line, Annotated[list[Accuracy], Meta(min_length=LEVELS, max_length=LEVELS)]],
         Meta(min_length=1, max_length=20),
     ]
+
+
+# The slips of images that are normalised otherwise than in training; a network has one of them.
+NOT_NORMALISED, NORMALISED = "not normalised", "normalised all the same"
 
 
 class Slipped(TypedDict):

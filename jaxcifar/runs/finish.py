@@ -1,44 +1,49 @@
 """What is measured of a run: validation by epoch; at its end, once, the test images."""
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import cast
 
-import jax
 import numpy as np
 
-from jaxcifar.build.hyperparameters import normalization
 from jaxcifar.build.setup import Setup
+from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine import environment
 from jaxcifar.machine.jax_settings import compiler_settings
 from jaxcifar.machine.sharing import place
+from jaxcifar.runs.metric_fields import fields
 from jaxcifar.runs.result import (
     best_epoch,
     confident_mistakes,
-    decimal,
     run_figures,
     tested_figures,
     trained_figures,
 )
-from jaxcifar.runs.saved import Circumstances, FiguresOnTest, Measured, Row, Validation
+from jaxcifar.runs.saved import Circumstances, Measured, Row, Validation
 from jaxcifar.training import predicting
+from jaxcifar.training.metrics import ACCURACY, Measurement, measure
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import both_sides
 from jaxcifar.training.program import Program
-from jaxcifar.training.state import Hyperparameters, TrainState, evaluate
+from jaxcifar.training.state import Hyperparameters, TrainState
 
 
 def validated(setup: Setup, variables: Variables, hp: Hyperparameters) -> Validation:
-    """`val_loss` and `val_accuracy` of a row of `metrics.jsonl`; nothing without such images."""
+    """`val_NAME` of a row of `metrics.jsonl` for each metric; nothing without such images.
+
+    Raises:
+      UsageError: a metric of the user fails.
+    """
     val = setup.val
     if not len(val.labels):
         return {}
-    figures = evaluate(predicting.predict(setup.program, variables, hp, val.images), val.labels)
-    return {"val_loss": decimal(figures["loss"]), "val_accuracy": decimal(figures["accuracy"])}
+    logits = predicting.predict(setup.program, variables, hp, val.images)
+    values = setup.metrics.measure(logits, val.labels).values
+    known: Validation = {"val_loss": values["loss"], "val_accuracy": values["accuracy"]}
+    return cast(Validation, {**fields("val", values), **known})
 
 
 def tested(
@@ -61,15 +66,19 @@ def tested(
 
     Returns:
       the content of `result.json` but for times, and that of `mistakes.npz`.
+
+    Raises:
+      UsageError: a metric of the user fails.
     """
     dataset, program, test = setup.dataset, setup.program, setup.test
-    logits, of_chosen = _test(program, chosen.variables, hp, test)
+    logits, of_chosen = _test(program, chosen.variables, hp, test, setup.metrics)
     epoch, of_last = best_epoch(history), of_chosen
     if epoch != len(history):
-        _, of_last = _test(program, last.variables, hp, test)
+        _, of_last = _test(program, last.variables, hp, test, setup.metrics)
+    flipped = _accuracy_flip(program, chosen.variables, hp, test, logits)
     result: Measured = {
-        **_on_test(config, program, chosen.variables, hp, dataset, test, logits, of_chosen),
-        **trained_figures(history, epoch, of_last),
+        **tested_figures(dataset.class_names, of_chosen, flipped, setup.metrics),
+        **trained_figures(history, epoch, of_last.values),
         **run_figures(setup.config_of(config), dataset, setup.summary),
         **_circumstances(program),
         "at_once": setup.together.at_once,
@@ -93,9 +102,11 @@ def tested_alone(
       as `tested`, without what only a training has.
     """
     test = place(dataset.test, program.replicated)
-    logits, figures = _test(program, variables, hp, test)
+    metrics = MetricSet.tried(dataset.num_classes)
+    logits, measured = _test(program, variables, hp, test, metrics)
+    flipped = _accuracy_flip(program, variables, hp, test, logits)
     result: Measured = {
-        **_on_test(config, program, variables, hp, dataset, test, logits, figures),
+        **tested_figures(dataset.class_names, measured, flipped, metrics),
         **run_figures(config, dataset, summarize(program.model)),
         **_circumstances(program),
         "at_once": 1,
@@ -104,30 +115,27 @@ def tested_alone(
 
 
 def _test(
-    program: Program, variables: Variables, hp: Hyperparameters, test: Examples
-) -> tuple[np.ndarray, dict[str, Any]]:
-    logits = predicting.predict(program, variables, hp, test.images)
-    return np.asarray(logits), jax.device_get(evaluate(logits, test.labels))
-
-
-def _on_test(
-    config: Config,
     program: Program,
     variables: Variables,
     hp: Hyperparameters,
-    dataset: Dataset,
+    test: Examples,
+    metrics: MetricSet,
+) -> tuple[np.ndarray, Measurement]:
+    logits = predicting.predict(program, variables, hp, test.images)
+    return np.asarray(logits), metrics.measure(logits, test.labels)
+
+
+def _accuracy_flip(
+    program: Program,
+    variables: Variables,
+    hp: Hyperparameters,
     test: Examples,
     logits: np.ndarray,
-    figures: dict[str, Any],
-) -> FiguresOnTest:
-    """What the test images on the devices say beyond their `logits` and `figures`, and those."""
-    # Normalised if the run trained without, and the other way round.
-    mean, std = normalization(not config.normalize, dataset)
-    other = dataclasses.replace(hp, mean=mean, std=std)
-    _, mismatched = _test(program, variables, place(other, program.replicated), test)
-    flipped = both_sides(partial(predicting.predict, program, variables, hp), test.images, logits)
-    of_both = jax.device_get(evaluate(flipped, test.labels))
-    return tested_figures(dataset.class_names, figures, mismatched, of_both)
+) -> float:
+    """Return the accuracy where each test image, on the devices, is seen from both sides."""
+    predict = partial(predicting.predict, program, variables, hp)
+    flipped = both_sides(predict, test.images, logits)
+    return measure((ACCURACY,), flipped, test.labels).values["accuracy"]
 
 
 def _circumstances(program: Program) -> Circumstances:

@@ -50,7 +50,9 @@ def fit(
                 progress.say("This run is finished; --overwrite trains anew.")
                 return run.result
             with progress.during(STARTING):
-                setup = Setup.create(task.config, load(), devices=devices)
+                setup = Setup.create(
+                    task.config, load(), devices=devices, user_metrics=task.metrics
+                )
             progress.expect(setup, task.config.epochs)
             [outcome] = fit_all([run], setup, progress, stop)
             if outcome.result:

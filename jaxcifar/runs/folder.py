@@ -198,9 +198,9 @@ class RunFolder:
         """`metrics.jsonl`, epoch by epoch; empty if there is none."""
         if not self.metrics.exists():
             return []
-        history = read_json_lines(self.metrics, Row, saved.BOTH_AGAIN)
+        said = read_json_lines(self.metrics, dict[str, Any], saved.BOTH_AGAIN)
         with telling(self.metrics, saved.BOTH_AGAIN):
-            return saved.require_epochs(history)
+            return saved.rows_of(said)
 
     def read_failure(self) -> str | None:
         """`failure.txt`, or None if the run can be finished."""

@@ -3,10 +3,11 @@
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from jaxcifar.build.user_metrics import UserMetric
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment, processes
@@ -19,13 +20,16 @@ _LOOKS = 90
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def require_same_start(config: Config, auto: bool, devices: int | None) -> None:
+def require_same_start(
+    config: Config, auto: bool, devices: int | None, metrics: Sequence[UserMetric] = ()
+) -> None:
     """Refuse to begin unless all processes were started to do the same.
 
     Args:
       config: what this process is to train.
       auto: whether its data set is chosen by what is there.
       devices: `--devices`.
+      metrics: what the user has measured beside our metrics.
 
     Raises:
       UsageError: one was started with other options, files or versions.
@@ -39,6 +43,7 @@ def require_same_start(config: Config, auto: bool, devices: int | None) -> None:
         "devices": devices,
         **environment.program_versions(),
         "SHA-256 of jaxcifar's code": environment.code_sha256(),
+        "metric": ", ".join(f"{user.code} ({user.sha256})" for user in metrics),
     }
     del settings["init"]  # its digest says which weights they are, wherever they lie
     processes.require_alike(settings)

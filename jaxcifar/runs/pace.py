@@ -12,7 +12,7 @@ PHASES = (COMPILING, TRAINING, VALIDATING, TESTING, STARTING)
 # Until it is measured: a forward pass is a third of a step (the gradient takes two more), and so is
 # what it takes to compile it.
 _FORWARD = 1 / 3
-TEST_PASSES = 4  # the chosen weights, the last ones, normalised the other way, mirrored
+TEST_PASSES = 3  # the chosen weights, the last ones, mirrored images
 
 
 class Pace:

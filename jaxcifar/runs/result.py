@@ -1,10 +1,11 @@
 """What a finished run has to say: the figures of `result.json`, plots and tables."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
+from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.diagram.drawing import plot_network
@@ -14,23 +15,33 @@ from jaxcifar.machine import environment, processes
 from jaxcifar.machine.files import replacing, write_text
 from jaxcifar.runs import plots
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.metric_fields import declared, fields
 from jaxcifar.runs.saved import Choice, FiguresOnTest, Row, RunFigures, TrainingFigures
+from jaxcifar.training.metrics import Measurement, decimal
 
 MISTAKES = 20
 SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
 WITHOUT_VALIDATION = "last epoch: no images were kept for validation"
-
-
-def decimal(value: Any) -> float:
-    """The shortest decimal number that names a float32: 0.6124, not 0.6123999953269958."""
-    return float(str(np.float32(value)))
+# Older versions wrote accuracies as float32s, which differ from the quotients by less.
+_ROUNDING = 2e-7
 
 
 def best_epoch(history: Sequence[Row]) -> int:
     """The epoch chosen by `SELECTION_RULE` among rows of `metrics.jsonl`, else the last."""
     if "val_accuracy" not in history[-1]:
         return len(history)
-    return max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))["epoch"]
+    return history[best_row(history)]["epoch"]
+
+
+def best_row(rows: Sequence[Row]) -> int:
+    """The place of the row chosen by `SELECTION_RULE`; of equal ones the first.
+
+    Args:
+      rows: at least one, all with `val_accuracy` and `val_loss`.
+    """
+    highest = max(row["val_accuracy"] for row in rows)
+    equal = [i for i, row in enumerate(rows) if highest - row["val_accuracy"] < _ROUNDING]
+    return min(equal, key=lambda i: rows[i]["val_loss"])
 
 
 def only_answer(confusion: np.ndarray) -> int | None:
@@ -45,46 +56,48 @@ def only_answer(confusion: np.ndarray) -> int | None:
 
 def tested_figures(
     class_names: Sequence[str],
-    chosen: dict[str, Any],
-    mismatched: dict[str, Any],
-    both_sides: dict[str, Any],
+    chosen: Measurement,
+    accuracy_flip: float,
+    metrics: MetricSet,
 ) -> FiguresOnTest:
     """What the test images say.
 
     Args:
       class_names: of the data set.
-      chosen: `evaluate` of the weights.
-      mismatched: the same with the images normalised if the run trained without, and the other
-        way round.
-      both_sides: the same with each image seen from both sides.
+      chosen: what was measured of the weights.
+      accuracy_flip: their accuracy where each image is seen from both sides.
+      metrics: what was measured.
     """
-    confusion = np.asarray(chosen["confusion"])
+    confusion = chosen.confusion
     class_accuracy = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
-    return {
-        "test_accuracy": decimal(chosen["accuracy"]),
-        "test_loss": decimal(chosen["loss"]),
-        "test_accuracy_mismatched": decimal(mismatched["accuracy"]),
-        "test_accuracy_flip": decimal(both_sides["accuracy"]),
-        "class_accuracy": dict(zip(class_names, map(decimal, class_accuracy), strict=True)),
+    known: FiguresOnTest = {
+        "test_accuracy": chosen.values["accuracy"],
+        "test_loss": chosen.values["loss"],
+        "test_accuracy_flip": accuracy_flip,
+        "metrics": declared(metrics),
+        "class_accuracy": dict(zip(class_names, class_accuracy.tolist(), strict=True)),
         "confusion_matrix": confusion.tolist(),  # a row a true class, a column a predicted one
     }
+    return cast(FiguresOnTest, {**fields("test", chosen.values), **known})
 
 
-def trained_figures(history: Sequence[Row], epoch: int, last: dict[str, Any]) -> TrainingFigures:
+def trained_figures(
+    history: Sequence[Row], epoch: int, last: Mapping[str, float]
+) -> TrainingFigures:
     """What a training came to.
 
     Args:
       history: rows of `metrics.jsonl`.
       epoch: the one that validation chose.
-      last: `evaluate` of the last epoch's weights on the test images.
+      last: values of the last epoch's weights on the test images, by metric.
     """
     return {
         "selected_epoch": epoch,
         **_chosen(history[epoch - 1]),
         "last_epoch": {
             "epoch": history[-1]["epoch"],
-            "test_accuracy": decimal(last["accuracy"]),
-            "test_loss": decimal(last["loss"]),
+            "test_accuracy": last["accuracy"],
+            "test_loss": last["loss"],
         },
         "images_per_second": mean_rate(history),
     }

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from jaxcifar.build.check import require_finite_start
 from jaxcifar.build.setup import Setup
 from jaxcifar.errors import DivergedError
 from jaxcifar.machine import environment
@@ -14,12 +15,13 @@ from jaxcifar.runs.checkpoint_notes import Notes
 from jaxcifar.runs.finish import tested, validated
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.joint_run import begun_before, require_same_folder
-from jaxcifar.runs.result import best_epoch, decimal, describe_network, write_curves
+from jaxcifar.runs.result import best_epoch, describe_network, write_curves
 from jaxcifar.runs.saved import Result, Row
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.start import taken_over
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.tensorboard import FolderWithEvents, folder_of
+from jaxcifar.training.metrics import decimal
 from jaxcifar.training.state import TrainState
 
 
@@ -93,7 +95,7 @@ class Run:
         if config.init:
             self.state = taken_over(self.state, setup, self.hp, config, self._say)
         if not begun:  # what can't start leaves no config that a mended one would differ from
-            setup.require_finite_start(config, self.state, self.hp)
+            require_finite_start(setup, config, self.state, self.hp)
         with self._folder.writing():
             self._folder.begin(config)
             describe_network(self._folder, setup.title(config), setup.summary, self._say)
@@ -181,7 +183,7 @@ class Run:
             "epoch": epoch,
             "learning_rate": decimal(self._rates[self._step_after(epoch - 1)]),
             "train_loss": decimal(trained["loss"]),
-            "train_accuracy": decimal(trained["accuracy"]),
+            "train_accuracy": state.metrics.share_right(),
             **validated(self.setup, state.variables, self.hp),
             "seconds": self.epoch_seconds,
             "images_per_second": self.images_per_second,

@@ -5,9 +5,9 @@ What older versions did not write yet is `NotRequired`.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from msgspec import Meta
 
@@ -17,8 +17,15 @@ from jaxcifar.machine.reading import (
     Count,
     Line,
     Remedy,
+    checked,
     read_json,
     telling,
+)
+from jaxcifar.runs.metric_fields import (
+    MOST_METRICS,
+    Declared,
+    tested_fields,
+    validated_fields,
 )
 
 _MANY = 1e15
@@ -34,14 +41,20 @@ Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Validation(TypedDict):
-    """What the images for validation say; nothing if there are none."""
+    """What the images for validation say; nothing if there are none.
+
+    Each other metric that was measured has a field `val_NAME` too (`metric_fields`).
+    """
 
     val_loss: NotRequired[Single]
     val_accuracy: NotRequired[Accuracy]
 
 
 class Row(TypedDict):
-    """A line of `metrics.jsonl`: one epoch, from 1; without `val_*` if there is no validation."""
+    """A line of `metrics.jsonl`: one epoch, from 1; without `val_*` if there is no validation.
+
+    Each other metric that was measured has a field `val_NAME` too (`metric_fields`).
+    """
 
     epoch: Count
     learning_rate: Single
@@ -77,12 +90,18 @@ class Source(TypedDict):
 
 
 class FiguresOnTest(TypedDict):
-    """What the test images say of the chosen weights."""
+    """What the test images say of the chosen weights.
+
+    Each other metric of `metrics` has a field `test_NAME` too (`metric_fields`). Older versions
+    wrote no `metrics`, and the accuracy on images that are normalised the other way
+    (`test_accuracy_mismatched`).
+    """
 
     test_accuracy: Accuracy
     test_loss: float
-    test_accuracy_mismatched: Accuracy
+    test_accuracy_mismatched: NotRequired[Accuracy]
     test_accuracy_flip: NotRequired[Accuracy]
+    metrics: NotRequired[Annotated[list[Declared], Meta(max_length=MOST_METRICS)]]
     class_accuracy: dict[str, Accuracy]
     confusion_matrix: list[list[ImageCount]]
 
@@ -165,15 +184,22 @@ WEIGHTS_AGAIN = Remedy("get that file again from where the run was made, or trai
 TRY_AGAIN = Remedy("delete it to have the run tried again")
 
 
-def require_epochs(history: list[Row]) -> list[Row]:
-    """The rows, if they are those of the epochs from 1 on.
+def rows_of(said: Sequence[dict[str, Any]]) -> list[Row]:
+    """The rows of `metrics.jsonl` that a file says, those of the epochs from 1 on.
 
     Raises:
-      ValueError: they are not.
+      ValueError: it says something else.
     """
-    for epoch, row in enumerate(history, start=1):
-        if row["epoch"] != epoch:
+    history: list[Row] = []
+    for epoch, values in enumerate(said, start=1):
+        try:
+            known = checked(values, Row)
+            others = validated_fields(values, Row.__annotations__)
+        except ValueError as error:
+            raise ValueError(f"line {epoch}: {error}") from error
+        if known["epoch"] != epoch:
             raise ValueError(f"line {epoch} is not epoch {epoch}")
+        history.append(cast(Row, {**known, **others}))
     return history
 
 
@@ -183,10 +209,13 @@ def read_result(path: Path) -> Result:
     Raises:
       RunError: it can't be read, or does not fit itself.
     """
-    result = read_json(path, Result, RESULT_AGAIN, follow=True)
-    classes = class_names(result)
-    matrix = result["confusion_matrix"]
+    said = read_json(path, dict[str, Any], RESULT_AGAIN, follow=True)
     with telling(path, RESULT_AGAIN):
+        known = checked(said, Result)
+        others = tested_fields(said, known.get("metrics", []), Result.__annotations__)
+        result = cast(Result, {**known, **others})
+        classes = class_names(result)
+        matrix = result["confusion_matrix"]
         for name in _OF_TRAINING:
             if (name in result) == ("converted" in result):
                 raise ValueError(f"{name} must be there if, and only if, `converted` is not")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import UsageError
 
-if TYPE_CHECKING:  # it would import NumPy, which takes a moment
+if TYPE_CHECKING:  # they would import NumPy and JAX, which take a moment
+    from jaxcifar.build.user_metrics import UserMetric
     from jaxcifar.runs.saved import Result
 
 PYTORCH = (".pth", ".pt")  # suffixes of PyTorch's files
@@ -27,6 +28,7 @@ class Task:
       overwrite: delete what an earlier run left in the folder.
       keep_best: delete the checkpoints once the run is finished; its weights stay.
       tensorboard: write events for TensorBoard too (`tensorboard.py`).
+      metrics: what the user has measured beside our metrics.
     """
 
     config: Config
@@ -36,6 +38,7 @@ class Task:
     keep_best: bool = False
     tensorboard: bool = False
     scratch: Path | None = None
+    metrics: "tuple[UserMetric, ...]" = ()
 
 
 class Outcome(NamedTuple):

@@ -24,25 +24,21 @@ from jaxcifar.machine.reading import MEGABYTE, opened
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import saved
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.metric_fields import metrics_of, tags, validated
 from jaxcifar.runs.plots import plot_mistakes
 from jaxcifar.runs.saved import Result, Row
 from jaxcifar.runs.task import Task
 
 # By column of `metrics.jsonl`: what TensorBoard calls it. What stands before "/" is one section.
+# The metrics of validation and test images have theirs from `metric_fields`.
 TAGS = {
     "train_accuracy": "accuracy/train",
-    "val_accuracy": "accuracy/val",
     "train_loss": "loss/train",
-    "val_loss": "loss/val",
     "learning_rate": "training/learning_rate",
     "images_per_second": "training/images_per_second",
 }
 # By field of `result.json`; their step is the epoch that was chosen.
-TEST_TAGS = {
-    "test_accuracy": "accuracy/test",
-    "test_accuracy_flip": "accuracy/test_flip",
-    "test_loss": "loss/test",
-}
+TEST_TAGS = {"test_accuracy_flip": "accuracy/test_flip"}
 _FILES = "events.out.tfevents.*.jaxcifar"  # ours, in a folder where others may lie
 _MOST_PICTURE_BYTES = 16 * MEGABYTE
 
@@ -145,12 +141,13 @@ class _Events:
         """Write the figures of an epoch."""
         self._time += row["seconds"]
         self._epoch = row["epoch"]
-        self._write(_scalars(row, TAGS))
+        self._write(_scalars(row, {**TAGS, **tags("val", validated(row))}))
 
     def end(self, result: Result) -> None:
         """Write what a finished run has to say."""
         self._epoch = result.get("selected_epoch", 0)  # none where the weights were converted
-        self._write(_scalars(result, TEST_TAGS))
+        measured = [line["name"] for line in metrics_of([result])]
+        self._write(_scalars(result, {**tags("test", measured), **TEST_TAGS}))
         self._write(self._mistakes(result))
         self._write(self._picture(self._folder.accuracy_plot))
         self._write(self._picture(self._folder.loss_plot))

@@ -13,6 +13,7 @@ from jaxcifar.build.setup import Setup
 from jaxcifar.machine.memory import LESS, report_memory_shortage
 from jaxcifar.machine.status import Status, shown
 from jaxcifar.machine.terminal import duration, fitted, teller
+from jaxcifar.runs.metric_fields import shown_metrics
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.saved import Row
@@ -159,9 +160,10 @@ class TrainProgress:
         parts = [
             (0, task.name),
             (0, f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"),
-            (1, trained),
+            (2, trained),
             (0, validated),
-            (2, f"lr {row['learning_rate']:.2g}"),
-            (3, f"{row['images_per_second']:,.0f} images/s"),
+            *((1, shown) for shown in shown_metrics(task.metrics, row)),
+            (3, f"lr {row['learning_rate']:.2g}"),
+            (4, f"{row['images_per_second']:,.0f} images/s"),
         ]
         self.say("  ".join(fitted(parts, self._console.width)))

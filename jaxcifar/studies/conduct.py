@@ -12,6 +12,7 @@ import jax
 from rich.console import Console
 
 from jaxcifar.build.setup import Setup
+from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
@@ -154,7 +155,7 @@ def conduct(
         progress.runs(len(tasks) - len(left), len(tasks))
         for config, todo in _by_shared_part(left).items():
             # Check all rows before the first one trains for hours.
-            if config.sources or config.alters_network:
+            if config.sources or config.alters_network or todo[0].metrics:
                 # If memory runs out here, the error is reported when the row starts.
                 with suppress(OutOfMemoryError), progress.during(STARTING):
                     dataset = load(config, data_dir, progress.say)
@@ -164,7 +165,7 @@ def conduct(
             for config, todo in _by_shared_part(left).items():
                 together = min(at_once or sensible_at_once(devices), alike[config])
                 get = partial(load, config, data_dir, progress.say)
-                create = partial(_set_up, config, get, together, devices)
+                create = partial(_set_up, todo[0], get, together, devices)
                 for outcome in _fit_group(todo, create, progress, stopper(console)):
                     left.remove(outcome.task)
                     if isinstance(outcome.error, BusyError):
@@ -185,9 +186,9 @@ def conduct(
 
 
 def _set_up(
-    config: Config, get: Callable[[], Dataset], at_once: int, devices: Sequence[jax.Device]
+    task: Task, get: Callable[[], Dataset], at_once: int, devices: Sequence[jax.Device]
 ) -> Setup:
-    return Setup.create(config, get(), at_once, devices)
+    return Setup.create(task.config.shared_part(), get(), at_once, devices, task.metrics)
 
 
 def _fit_group(
@@ -228,6 +229,7 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
     """
     try:
         Setup.checked(task.config, dataset, at_once=1, devices=devices)
+        MetricSet.tried(dataset.num_classes, task.metrics)
     except UsageError as error:
         raise UsageError(f"{task.name}: {error}") from error
 

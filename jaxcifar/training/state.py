@@ -85,6 +85,10 @@ class Metrics:
     def __add__(self, other: "Metrics") -> "Metrics":
         return jax.tree.map(jnp.add, self, other)
 
+    def share_right(self) -> float:
+        """Return the accuracy of arrays on a device or the host: a quotient in float64."""
+        return int(self.correct) / max(int(self.count), 1)
+
     def means(self) -> dict[str, jax.Array]:
         """Mean loss and accuracy (a fraction)."""
         count = jnp.maximum(self.count, 1)
@@ -141,14 +145,3 @@ def averaged(
         return (new + keep * (old - new)).astype(new.dtype) if floats else new
 
     return jax.tree.map(mean, average, new)
-
-
-@jax.jit
-def evaluate(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-    """Mean loss, accuracy and confusion matrix of logits `[N, K]` and labels `[N]`.
-
-    The matrix `[K, K] int32` counts images by true class (row) and predicted class (column).
-    """
-    classes = logits.shape[-1]
-    confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
-    return Metrics.of(logits, labels).means() | {"confusion": confusion}

@@ -216,8 +216,8 @@ def test_time_left_does_not_take_compiling_for_slow_training():
     with pace.during(TRAINING):
         now[0] += 1
         pace.train(100)
-        # 900 images at 0.01 s, 400 looked at in a third of that, two programs to be compiled still
-        assert pace.left() == pytest.approx(9 + 400 / 300 + 2 * 10 / 3 / 2)
+        # 900 images at 0.01 s, 350 looked at in a third of that, two programs to be compiled still
+        assert pace.left() == pytest.approx(9 + 350 / 300 + 2 * 10 / 3 / 2)
         now[0] += 4
         pace.train(400)
     left = pace.left()
@@ -226,7 +226,7 @@ def test_time_left_does_not_take_compiling_for_slow_training():
         assert pace.left() == pytest.approx(left - 3)  # nothing is counted yet, but time goes on
         compiled[0] += 2
     pace.look_at(100)
-    assert pace.left() == pytest.approx(5 + 300 * 0.01 + 12 / 6)
+    assert pace.left() == pytest.approx(5 + 250 * 0.01 + 12 / 6)
     assert 0 < pace.done < 1
     with pace.during(TESTING):
         now[0] += 7

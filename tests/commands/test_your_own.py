@@ -43,6 +43,14 @@ def test_each_command_leaves_a_run_that_says_what_it_was(done):
             assert len(config["sources"]["arch"]) == 64
 
 
+def test_the_users_metrics_are_measured(done):
+    folder, shown = done
+    result = json.loads((folder / "checkpoints" / "measured" / "result.json").read_text())
+    assert 0 <= result["test_mean_rank"] <= 9
+    assert result["test_worst_recall"] == min(result["class_accuracy"].values())
+    assert re.search(r"mean rank +\d\.?\d* classes", shown)
+
+
 def test_the_picture_and_the_ablation_are_there(done):
     folder, _ = done
     assert (folder / "net.png").read_bytes().startswith(b"\x89PNG")

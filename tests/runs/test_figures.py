@@ -256,6 +256,25 @@ def measured(logits, labels):
     return losses.mean(), (logits.argmax(-1) == labels).mean()
 
 
+def confusion_of(logits, labels):
+    """Images by true class (rows) and predicted class."""
+    confusion = np.zeros((4, 4), int)
+    for label, answer in zip(labels, logits.argmax(-1), strict=True):
+        confusion[label, answer] += 1
+    return confusion
+
+
+def by_class(confusion):
+    """F1 score and recall of each class, of which all occur."""
+    f1, recall = [], []
+    for label in range(4):
+        right, occurs = confusion[label, label], confusion[label].sum()
+        precision = right / max(confusion[:, label].sum(), 1)
+        recall.append(right / occurs)
+        f1.append(2 * precision * recall[-1] / (precision + recall[-1]) if right else 0.0)
+    return f1, recall
+
+
 def test_validation_images_are_training_images_and_no_others(dataset, arrays):
     """A quarter of each class, whatever order the images come in; the rest is trained on."""
 
@@ -368,7 +387,9 @@ def test_each_row_has_the_figures_of_its_epoch(run, retraced):
         labels = np.concatenate([retraced[run.name][step][0] for step in steps])
         logits = np.concatenate([retraced[run.name][step][1] for step in steps])
         loss, accuracy = measured(logits, labels)  # of the targets as they are, not softened
-        val_loss, val_accuracy = measured(run.logits(average, run.val[0]), run.val[1])
+        val_logits = run.logits(average, run.val[0])
+        val_loss, val_accuracy = measured(val_logits, run.val[1])
+        val_f1, val_recall = by_class(confusion_of(val_logits, run.val[1]))
         seconds = sum(step + 1 for step in steps)
         expected = {
             "epoch": epoch + 1,
@@ -377,10 +398,15 @@ def test_each_row_has_the_figures_of_its_epoch(run, retraced):
             "train_accuracy": accuracy,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
+            "val_macro_f1": np.mean(val_f1),
+            "val_balanced_accuracy": np.mean(val_recall),
             "seconds": seconds,
             "images_per_second": STEPS * BATCH / seconds,  # trained on, none that is looked at
         }
         assert row == pytest.approx(expected, rel=1e-3)
+        for name, images in (("train", STEPS * BATCH), ("val", len(run.val[1]))):
+            right = round(expected[f"{name}_accuracy"] * images)
+            assert row[f"{name}_accuracy"] == right / images  # to the last digit
 
 
 def test_each_epoch_is_shown_with_the_figures_of_its_row(run):
@@ -430,21 +456,19 @@ def test_the_result_says_what_the_chosen_weights_do_on_the_test_images(run):
     chosen, last = run.chosen, run.averages[-1]
     logits = run.logits(chosen, images)
     loss, accuracy = measured(logits, labels)
-    _, mismatched = measured(run.logits(chosen, images, normalised=False), labels)
     _, both = measured(logits + run.logits(chosen, images[:, :, ::-1]), labels)
     last_loss, last_accuracy = measured(run.logits(last, images), labels)
     val_accuracy = measured(run.logits(chosen, run.val[0]), run.val[1])[1]
-    confusion = np.zeros((4, 4), int)
-    for label, answer in zip(labels, logits.argmax(-1), strict=True):
-        confusion[label, answer] += 1
-    by_class = np.diag(confusion) / TEST_COUNTS
-    # All five figures differ, so a swap would be noticed.
-    assert len({accuracy, mismatched, both, last_accuracy, val_accuracy}) == 5
-    assert (confusion != confusion.T).any() and len(set(by_class)) == 4
+    confusion = confusion_of(logits, labels)
+    f1, recall = by_class(confusion)
+    # All figures differ, so a swap would be noticed.
+    figures = {accuracy, both, last_accuracy, val_accuracy, np.mean(f1), np.mean(recall)}
+    assert len(figures) == 6
+    assert (confusion != confusion.T).any() and len(set(recall)) == 4
     result = dict(run.result)
     assert json.loads((run.path / "result.json").read_text()) == result
     assert result.pop("class_accuracy") == pytest.approx(
-        dict(zip(NAMES, by_class, strict=True)), rel=1e-6
+        dict(zip(NAMES, recall, strict=True)), rel=1e-6
     )
     np.testing.assert_array_equal(result.pop("confusion_matrix"), confusion)
     assert result.pop("last_epoch") == pytest.approx(
@@ -455,7 +479,8 @@ def test_the_result_says_what_the_chosen_weights_do_on_the_test_images(run):
     numbers = {
         "test_accuracy": accuracy,
         "test_loss": loss,
-        "test_accuracy_mismatched": mismatched,
+        "test_macro_f1": np.mean(f1),
+        "test_balanced_accuracy": np.mean(recall),
         "test_accuracy_flip": both,
         "val_accuracy": val_accuracy,
         "wall_seconds": sum(range(1, 16)) + PREDICT_SECONDS * sets_predicted_before_the_end(run),
@@ -463,6 +488,9 @@ def test_the_result_says_what_the_chosen_weights_do_on_the_test_images(run):
     }
     found = {name: result.pop(name) for name in numbers}
     assert found == pytest.approx(numbers, rel=1e-3)
+    assert found["test_accuracy"] == np.trace(confusion) / len(labels)  # to the last digit
+    names = ["loss", "accuracy", "macro_f1", "balanced_accuracy"]
+    assert [metric["name"] for metric in result.pop("metrics")] == names
     assert_the_rest(run, result)
 
 
@@ -472,7 +500,7 @@ def sets_predicted_before_the_end(run):
     Both runs predict the validation images after each epoch. After the last epoch, run a is
     validated and tested first, and then run b.
     """
-    tests_of_a_run = 4  # chosen weights, last weights, wrong normalisation, mirror images
+    tests_of_a_run = 3  # chosen weights, last weights, mirror images
     if run.name == "a":
         # Run b's last validation comes after the end of run a, and so do run b's tests.
         validations_of_a, validations_of_b = EPOCHS, EPOCHS - 1

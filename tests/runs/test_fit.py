@@ -42,6 +42,8 @@ METRICS = (
     "train_accuracy",
     "val_loss",
     "val_accuracy",
+    "val_macro_f1",
+    "val_balanced_accuracy",
     "seconds",
     "images_per_second",
 )

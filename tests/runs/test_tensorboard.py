@@ -69,6 +69,11 @@ def events(run):
     return found
 
 
+METRICS = ("loss", "accuracy", "macro_f1", "balanced_accuracy")  # of ten classes
+VALIDATED = {f"val_{name}": f"{name}/val" for name in METRICS}
+TESTED = {f"test_{name}": f"{name}/test" for name in METRICS}
+
+
 def values(run):
     """All that is to be shown, as `(tag, step, Summary.Value)`."""
     return [
@@ -85,13 +90,16 @@ def expected(run):
     epochs = [
         (tag, row["epoch"], float(np.float32(row[name])))
         for row in rows(run)
-        for name, tag in TAGS.items()
+        for name, tag in {**TAGS, **VALIDATED}.items()
     ]
     if not (run / "result.json").exists():
         return epochs
     result = json.loads((run / "result.json").read_text())
     chosen = result["selected_epoch"]
-    tested = [(tag, chosen, float(np.float32(result[name]))) for name, tag in TEST_TAGS.items()]
+    tested = [
+        (tag, chosen, float(np.float32(result[name])))
+        for name, tag in {**TESTED, **TEST_TAGS}.items()
+    ]
     return epochs + tested
 
 
@@ -112,7 +120,7 @@ def test_the_events_say_what_the_runs_files_say(finished):
     assert first.file_version == "brain.Event:2"
     assert anew.session_log.status == anew.session_log.START
     assert scalars(path) == expected(path)
-    assert len(scalars(path)) == 3 * len(TAGS) + len(TEST_TAGS)
+    assert len(scalars(path)) == 3 * (len(TAGS) + len(METRICS)) + len(METRICS) + len(TEST_TAGS)
     times = [event.wall_time for event in events(path)]
     assert times == sorted(times)
     trained = sum(row["seconds"] for row in rows(path))

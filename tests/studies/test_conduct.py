@@ -62,7 +62,7 @@ def numbers(folder):
     """What a run came to, times aside."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((folder / "result.json").read_text())
-    kept = ("test_loss", "test_accuracy", "test_accuracy_mismatched", "confusion_matrix")
+    kept = ("test_loss", "test_accuracy", "test_accuracy_flip", "confusion_matrix")
     return (
         [{k: v for k, v in row.items() if k not in TIMES} for row in rows],
         {k: result[k] for k in kept},

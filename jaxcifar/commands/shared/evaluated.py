@@ -13,6 +13,7 @@ from rich.text import Text
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import teller
 from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corrupted, Evaluation, Figures, Look
+from jaxcifar.runs.metric_fields import spelled
 
 _CLASSES = 20  # lines of the table by class; of more classes, the worst
 _MISTAKES = 5  # of each set
@@ -42,6 +43,7 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
             if (name := _only_answer(figures)) is not None:
                 say(f"{run}, {figures['title']}: collapsed, every image is taken for {name}")
         console.print(_accuracies(found))
+        console.print(_metrics(found))
         console.print(_calibrations(found))
         say(
             f"ECE: expected calibration error, {BINS} bins. /T: logits divided by the temperature "
@@ -99,6 +101,21 @@ def _accuracies(found: Sequence[tuple[str, Figures]]) -> Table:
             f"{100 * low:.2f}-{100 * high:.2f}",
             f"{figures['accuracy_flip']:.2%}",
         )
+    return table
+
+
+def _metrics(found: Sequence[tuple[str, Figures]]) -> Table:
+    """All metrics but accuracy and loss, which other tables have."""
+    by_name = {line["name"]: line for _, f in found for line in f.get("metrics", [])}
+    shown = [line for name, line in by_name.items() if name not in ("accuracy", "loss")]
+    table = _table("Other metrics", ("run", "images"), [line["title"] for line in shown])
+    for run, figures in found:
+        values = {line["name"]: line["value"] for line in figures.get("metrics", [])}
+        cells = (
+            spelled(values[line["name"]], line["unit"]) if line["name"] in values else ""
+            for line in shown
+        )
+        table.add_row(Text(run), Text(printable(figures["title"])), *cells)
     return table
 
 

@@ -1,0 +1,218 @@
+"""What is measured of a trained network: each metric is declared once, and `METRICS` lists ours.
+
+Whatever shows numbers reads a metric's name, title, unit and direction from its declaration.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxcifar.machine.sharing import AnyArray
+
+PERCENT = "%"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_MOST_LETTERS = 40  # of a title or a unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number that says how good a network is on a set of images.
+
+    Give one of the two functions:
+
+    - `per_image`: a function of logits `[B, C] float32` and labels `[B] int32` that gives a number
+      an image, `[B]`. JAX compiles it. The metric is the mean over the set.
+    - `of_confusion`: a function of the confusion matrix `[C, C] int64`, a NumPy array that counts
+      images by true class (row) and predicted class (column). It gives one number.
+
+    Attributes:
+      name: letters, digits and `_`; files have `val_NAME` and `test_NAME`.
+      title: what tables call it.
+      unit: "%" for fractions that are shown in percent, another unit, or "" for none.
+      higher_is_better: the direction.
+      least_classes: the metric is left out of sets with fewer classes.
+
+    Raises:
+      ValueError: the name, title or unit can't be used, or there is not exactly one function.
+    """
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool
+    per_image: Callable[[jax.Array, jax.Array], Any] | None = None
+    of_confusion: Callable[[np.ndarray], Any] | None = None
+    least_classes: int = 2
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"the name {self.name!r:.60} of a metric must be up to 40 letters, digits and _, "
+                "a letter first"
+            )
+        for text in (self.title, self.unit):
+            if len(text) > _MOST_LETTERS or not text.isprintable():
+                raise ValueError(
+                    f"title and unit of the metric {self.name} must be one line of up to "
+                    f"{_MOST_LETTERS} letters"
+                )
+        if (self.per_image is None) == (self.of_confusion is None):
+            raise ValueError(f"the metric {self.name} must have either per_image or of_confusion")
+
+
+class Measurement(NamedTuple):
+    """What a set of images says of a network.
+
+    Attributes:
+      values: by a metric's name; a number that is not finite is kept as it is.
+      confusion: `[C, C] int64`, images by true class (row) and predicted class (column).
+    """
+
+    values: dict[str, float]
+    confusion: np.ndarray
+
+
+def is_right(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return whether the largest logit is the label's; of equal logits the first counts."""
+    return logits.argmax(-1) == labels
+
+
+def is_among_first_five(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return whether fewer than five logits come before the label's.
+
+    Of equal logits the first comes first, as for `is_right`. A logit that is not a number comes
+    before all numbers.
+    """
+    classes = jnp.arange(logits.shape[-1])
+    of_label = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    is_behind = (logits < of_label) | ((logits == of_label) & (classes > labels[:, None]))
+    places_before = logits.shape[-1] - 1 - is_behind.sum(-1)
+    return places_before < 5
+
+
+def macro_f1(confusion: np.ndarray) -> float:
+    """Return the mean F1 score of the classes that occur or are predicted.
+
+    A class's F1 score is the harmonic mean of its precision and recall. It is 0 for a class that
+    occurs but is never predicted rightly. A class that neither occurs nor is predicted counts not.
+    """
+    right = np.diag(confusion)
+    occurring_and_predicted = confusion.sum(1) + confusion.sum(0)
+    counts = occurring_and_predicted > 0
+    return float(np.mean(2 * right[counts] / occurring_and_predicted[counts]))
+
+
+def balanced_accuracy(confusion: np.ndarray) -> float:
+    """Return the mean accuracy of the classes that occur."""
+    right, images = np.diag(confusion), confusion.sum(1)
+    occurs = images > 0
+    return float(np.mean(right[occurs] / images[occurs]))
+
+
+LOSS = Metric(
+    name="loss",
+    title="loss",
+    unit="nats",
+    higher_is_better=False,
+    per_image=optax.softmax_cross_entropy_with_integer_labels,
+)
+ACCURACY = Metric(
+    name="accuracy", title="accuracy", unit=PERCENT, higher_is_better=True, per_image=is_right
+)
+METRICS = (
+    LOSS,
+    ACCURACY,
+    Metric(
+        name="top5_accuracy",
+        title="top-5 accuracy",
+        unit=PERCENT,
+        higher_is_better=True,
+        per_image=is_among_first_five,
+        least_classes=11,
+    ),
+    Metric(
+        name="macro_f1",
+        title="macro-F1",
+        unit=PERCENT,
+        higher_is_better=True,
+        of_confusion=macro_f1,
+    ),
+    Metric(
+        name="balanced_accuracy",
+        title="balanced accuracy",
+        unit=PERCENT,
+        higher_is_better=True,
+        of_confusion=balanced_accuracy,
+    ),
+)
+
+
+def metrics_for(classes: int, others: Iterable[Metric] = ()) -> tuple[Metric, ...]:
+    """Return our metrics and others, without those that need more classes."""
+    return tuple(metric for metric in (*METRICS, *others) if metric.least_classes <= classes)
+
+
+def measure(metrics: Sequence[Metric], logits: AnyArray, labels: AnyArray) -> Measurement:
+    """Measure a network's answers to a set of images.
+
+    Booleans and integers are added up as integers, and their mean is a quotient in float64. Floats
+    are added up in float32 on the device.
+
+    Args:
+      metrics: what is measured.
+      logits: `[N, C] float32`.
+      labels: `[N] int32`, at least one.
+    """
+    per_image = tuple(metric for metric in metrics if metric.per_image is not None)
+    found, counts = jax.device_get(_summed(per_image, logits, labels))
+    confusion = counts.astype(np.int64)
+    values: dict[str, float] = {}
+    for metric in metrics:
+        if metric.of_confusion is not None:
+            values[metric.name] = _of_whole_set(metric.of_confusion, confusion)
+        elif np.issubdtype(found[metric.name].dtype, np.floating):
+            values[metric.name] = decimal(found[metric.name])
+        else:
+            total = int(found[metric.name].sum(dtype=np.int64))
+            values[metric.name] = total / len(labels)
+    return Measurement(values, confusion)
+
+
+def decimal(value: Any) -> float:
+    """Return the shortest decimal number that names a float32: 0.6124, not 0.6123999953269958."""
+    return float(str(np.float32(value)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _summed(
+    metrics: tuple[Metric, ...], logits: jax.Array, labels: jax.Array
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Return, by name, means of floats `[]` and all of other values `[N]`; and the confusion."""
+    classes = logits.shape[-1]
+    confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
+    found = {}
+    for metric in metrics:
+        assert metric.per_image is not None
+        values = jnp.asarray(metric.per_image(logits, labels))
+        if jnp.issubdtype(values.dtype, jnp.floating):
+            found[metric.name] = values.sum(dtype=jnp.float32) / jnp.int32(len(labels))
+        else:
+            found[metric.name] = values
+    return found, confusion
+
+
+def _of_whole_set(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:
+    """Return a metric of a confusion matrix; a division by 0 gives no number."""
+    try:
+        value = np.asarray(function(confusion.copy()))  # which the function may change
+    except ArithmeticError:
+        return math.nan
+    return decimal(value) if value.dtype == np.float32 else float(value)

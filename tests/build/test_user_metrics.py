@@ -1,0 +1,187 @@
+"""Metrics that a user brings: found, named, and tried before training."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from own.measures import smallest
+
+import jaxcifar
+from jaxcifar.api import _user_metric
+from jaxcifar.build.user_metrics import MetricSet, load_metrics
+from jaxcifar.errors import UsageError
+from jaxcifar.training.metrics import Metric
+
+FILE = """
+import jax.numpy as jnp
+import numpy as np
+from jaxcifar import Metric
+
+
+def share_of_zeros(logits, labels, of=0):
+    return labels == of
+
+
+def largest_cell(confusion):
+    return confusion.max()
+
+
+def longest(logits, labels):
+    return jnp.abs(logits).max(1)
+
+
+named = Metric("longest_2", "longest logit", "nats", False, per_image=longest)
+for_many = Metric("many", "many", "", True, of_confusion=np.trace, least_classes=200)
+
+
+def one_number(logits, labels):
+    return logits.sum()
+
+
+def complex_numbers(logits, labels):
+    return logits[:, 0] * 1j
+
+
+def pair(logits, labels):
+    return labels, labels
+
+
+def branches(logits, labels):
+    return labels if logits[0, 0] > 0 else 0 * labels
+
+
+def infinite(logits, labels):
+    return jnp.log(0 * logits[:, 0])
+
+
+def a_row(confusion):
+    return confusion[0]
+
+
+def text(confusion):
+    return "much"
+
+
+def divides(confusion):
+    return 1 / (confusion.sum() - 24)
+
+
+def missing(confusion):
+    return confusion["x"]
+
+
+def three(logits, labels, images):
+    return labels
+
+
+def accuracy_flip(logits, labels):
+    return labels
+
+
+class Unhashable:
+    def __call__(self, confusion):
+        return 1
+
+    def __eq__(self, other):
+        return True
+
+
+unhashable = Unhashable()
+number = 5
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own") / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+def tried(file, *names, classes=10):
+    return MetricSet.tried(classes, load_metrics([f"{file}:{name}" for name in names]))
+
+
+def test_functions_and_metrics_are_loaded_by_name(file):
+    metrics = tried(file, "share_of_zeros", "largest_cell", "named", "for_many", "named")
+    assert [user.metric.name for user in metrics.users] == [
+        "share_of_zeros",
+        "largest_cell",
+        "longest_2",
+    ]
+    first, second, third = (user.metric for user in metrics.users)
+    assert (first.title, first.unit, first.higher_is_better) == ("share of zeros", "", True)
+    assert first.of_confusion is None and second.per_image is None
+    assert (third.title, third.unit, third.higher_is_better) == ("longest logit", "nats", False)
+    digest = hashlib.sha256(FILE.encode()).hexdigest()
+    assert [(user.code, user.sha256) for user in metrics.users] == [
+        (f"{file}:{name}", digest) for name in ("share_of_zeros", "largest_cell", "named")
+    ]
+    assert [metric.name for metric in metrics.all][-4:-2] == ["balanced_accuracy", "share_of_zeros"]
+    logits = np.float32([[1, -3], [2, 0], [0, 1]])
+    values = tried(file, "share_of_zeros", "largest_cell", "named", classes=2).measure(
+        logits, np.int32([0, 1, 0])
+    )
+    assert values.values["share_of_zeros"] == 2 / 3
+    assert values.values["largest_cell"] == 1
+    assert values.values["longest_2"] == 2.0
+    assert values.values["accuracy"] == 1 / 3
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("one_number", r"gives float32\[\] for logits \[24, 10\] and labels \[24\]; it must give"),
+        ("complex_numbers", r"gives complex64\[24\] for logits"),
+        ("pair", r"gives tuple for logits"),
+        ("branches", r"mine.py:\d+: TracerBoolConversionError"),
+        ("infinite", r"gives -inf for 24 images of made-up logits; it must give finite"),
+        ("a_row", r"gives int64\[10\] for the confusion matrix \[10, 10\]; it must give one"),
+        ("text", r"gives <U4\[\] for the confusion matrix"),
+        ("divides", r"gives (nan|inf) for 24 images"),
+        ("missing", r"mine.py:\d+: IndexError"),
+        ("three", r"takes 3 parameters; it must take logits and labels, or the confusion matrix"),
+        ("accuracy_flip", r"the name accuracy_flip is taken; choose another name"),
+        ("unhashable", r"TypeError: unhashable type: 'Unhashable'"),
+        ("number", r"is int; it must be a Metric or a function"),
+        ("nothing", r"mine.py does not define nothing; it defines share_of_zeros"),
+    ],
+)
+def test_what_can_not_be_measured_is_an_error_of_one_line(file, name, words):
+    with pytest.raises(UsageError, match=f"^--metric {file}:{name}: .*{words}") as raised:
+        tried(file, name)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("gone.py:f", "no such file as gone.py"), ("top3", "no such metric; name your own as FILE")],
+)
+def test_what_is_not_there_is_an_error(name, words):
+    with pytest.raises(UsageError, match=words):
+        load_metrics([name])
+
+
+def test_two_metrics_of_one_name_are_refused(file, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text("def largest_cell(confusion):\n    return 1\n")
+    with pytest.raises(UsageError, match=f"{other}:largest_cell: the name largest_cell is taken"):
+        load_metrics([f"{file}:largest_cell", f"{other}:largest_cell"])
+
+
+def test_a_failure_while_measuring_names_the_users_line(tmp_path):
+    path = tmp_path / "late.py"
+    path.write_text("def late(confusion):\n    assert confusion.sum() == 24\n    return 1\n")
+    metrics = tried(path, "late")
+    with pytest.raises(UsageError, match=r"--metric .*late.py:late: .*late.py:2: AssertionError"):
+        metrics.measure(np.zeros((5, 10), np.float32), np.zeros(5, np.int32))
+
+
+def test_train_takes_functions_metrics_and_names(file):
+    as_metric = Metric("least", "least", "", higher_is_better=False, per_image=smallest)
+    found = [_user_metric(metric) for metric in (smallest, as_metric, f"{file}:named")]
+    assert [user.metric.name for user in found] == ["smallest", "least", "longest_2"]
+    assert found[0].sha256 == found[1].sha256 != found[2].sha256
+    for nameless in (lambda logits, labels: labels, "top3", 7):
+        with pytest.raises(UsageError):
+            jaxcifar.train("cnn", "shapes10", metrics=[nameless])
