@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxcifar.build.update_rule import require_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import NAMED
 from jaxcifar.config.user_errors import explain_user_code_errors
@@ -50,7 +51,8 @@ def check_training(
 
 
 def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:
-    rule = program.optimizer(hp.learning_rate[0], *hp.rule)
+    require_effect(config, program.optimizer)
+    rule = program.optimizer(hp.learning_rate[0], **hp.rule)
     if not isinstance(rule, optax.GradientTransformation):
         raise UsageError(
             f"--optimizer {config.optimizer}: gives {type(rule).__name__}, not an optax rule"

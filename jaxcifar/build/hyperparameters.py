@@ -36,7 +36,7 @@ def make_hyperparameters(
     return Hyperparameters(
         key=jax.random.key(config.seed),
         learning_rate=on_host(rates),
-        rule=tuple(on_host(np.float32(getattr(config, name))) for name in takes),
+        rule={name: on_host(np.float32(getattr(config, name))) for name in takes},
         bias_rate=on_host(np.float32(config.bias_rate)),
         clip_norm=on_host(np.float32(config.clip_norm)),
         label_smoothing=on_host(np.float32(config.label_smoothing)),

@@ -233,7 +233,7 @@ class Program:
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int
     ) -> optax.GradientTransformation:
-        return self.optimizer(hp.learning_rate[step], *hp.rule)
+        return self.optimizer(hp.learning_rate[step], **hp.rule)
 
 
 @cache

@@ -20,7 +20,7 @@ class Hyperparameters:
     Attributes:
       key: random key of the run.
       learning_rate: `[T] float32`, the rate at each step of the run.
-      rule: scalars, what the update rule takes beside the rate (see `optim`), in its order.
+      rule: scalars by name, the update rule's arguments beside the learning rate (see `optim`).
       bias_rate, clip_norm: float32 scalars, what is done to its updates and gradients.
       label_smoothing: float32 scalar, part of the target that all classes share.
       average: float32 scalar, what the average of weights keeps at a step.
@@ -31,7 +31,7 @@ class Hyperparameters:
 
     key: jax.Array
     learning_rate: jax.Array
-    rule: tuple[jax.Array, ...]
+    rule: dict[str, jax.Array]
     bias_rate: jax.Array
     clip_norm: jax.Array
     label_smoothing: jax.Array
