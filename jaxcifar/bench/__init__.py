@@ -80,7 +80,7 @@ def measure_programs(
     # Not above: a contestant imports this file before its own settings of JAX's are made.
     import jax
 
-    from jaxcifar.build.setup import compute_dtype
+    from jaxcifar.build.model import compute_dtype
 
     programs: dict[tuple[Config, float], tuple[list[str], Work]] = {}
     for name, run in runs.items():

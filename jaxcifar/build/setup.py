@@ -15,7 +15,7 @@ from jax.stages import Compiled
 
 from jaxcifar.build.check import check_training
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.model import check_model, create_model
+from jaxcifar.build.model import check_model, compute_dtype, create_model
 from jaxcifar.build.update_rule import require_effect, update_rule
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
@@ -72,12 +72,6 @@ def make_program(
             dtype,
         ),
     )
-
-
-def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
-    """What the network computes in: as asked for, or by the kind of device."""
-    auto = "float32" if device.platform == "cpu" else "bfloat16"
-    return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
 
 
 @dataclasses.dataclass
