@@ -46,7 +46,7 @@ def check_training(
     named = [(kind, getattr(config, kind)) for kind in NAMED]
     with explain_user_code_errors(*named):
         _check_rule(config, together.program, hp)
-        _check_augmentation(config, together.program)
+        _check_augmentation(config, together.program, hp)
         together.traced(hp, examples.images, examples.labels)
 
 
@@ -75,10 +75,11 @@ def _check_small_images(
         ) from error
 
 
-def _check_augmentation(config: Config, program: Program) -> None:
+def _check_augmentation(config: Config, program: Program, hp: Hyperparameters) -> None:
     part = program.batch_size // program.mesh.size
     images = jax.ShapeDtypeStruct((part, 32, 32, 3), jnp.float32)
-    changed = jax.eval_shape(program.augmentation, jax.random.key(0), images)
+    augment = partial(program.augmentation, **hp.augmentation)
+    changed = jax.eval_shape(augment, jax.random.key(0), images)
     if getattr(changed, "shape", None) != images.shape:
         shown = getattr(changed, "shape", type(changed).__name__)
         raise UsageError(

@@ -22,7 +22,7 @@ class Entry:
       constructor: where it is, `package.module:NAME`.
       title: what tables and plots call it.
       takes: the fields that have an effect on it, of those that not all entries of its kind take.
-        An update rule has arguments of these names.
+        An update rule or augmentation has arguments of these names.
     """
 
     constructor: str

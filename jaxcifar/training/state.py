@@ -25,7 +25,8 @@ class Hyperparameters:
       label_smoothing: float32 scalar, part of the target that all classes share.
       average: float32 scalar, what the average of weights keeps at a step.
       mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
-      augment: how training images are.
+      augment: how training images are shifted and flipped.
+      augmentation: scalars by name, the arguments of `Program.augmentation` beside images and key.
       small_steps: int32 scalar, how many steps train on smaller images.
     """
 
@@ -39,6 +40,7 @@ class Hyperparameters:
     mean: jax.Array
     std: jax.Array
     augment: Augmenting
+    augmentation: dict[str, jax.Array]
     small_steps: jax.Array
 
     @property
