@@ -196,10 +196,11 @@ def test_an_unknown_network_is_refused():
         with pytest.raises(UsageError) as error:
             ask()
         assert str(error.value) == (
-            "--arch experiments.networks.mixer:Mixer: only cnn, resnet18, fastnet have a PyTorch "
+            f"--arch experiments.networks.mixer:Mixer: only {', '.join(KNOWN)} have a PyTorch "
             "module; stablehlo and safetensors take any network"
         )
-    for name in ("cnn", "resnet18", "fastnet"):
+    assert {*KNOWN} >= {"cnn", "resnet18", "fastnet"}
+    for name in KNOWN:
         require_known(name)
 
 
