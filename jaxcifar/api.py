@@ -29,6 +29,7 @@ from jaxcifar.machine import environment
 from jaxcifar.machine.computing import with_our_settings
 from jaxcifar.machine.terminal import teller
 from jaxcifar.runs.fit import fit
+from jaxcifar.runs.observers import made, makers
 from jaxcifar.runs.task import Task
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import just_trained
@@ -47,6 +48,7 @@ def train(
     overwrite: bool = False,
     data_dir: str | Path | None = None,
     metrics: Sequence[Metric | Callable[..., Any] | str] = (),
+    observers: Sequence[Any] = (),
     **settings: Any,
 ) -> Classifier:
     """Train a network, or take up a run of the same settings where it was.
@@ -60,6 +62,8 @@ def train(
       data_dir: TFDS folder; its own default if None.
       metrics: what to measure beside ours: each a `Metric`, a function of logits and labels or of
         the confusion matrix, or the name of one, such as "my_metrics.py:mean_rank".
+      observers: who watches the run: observers, classes or functions that return one, or names that
+        `--observer` takes. An observer has some of the methods of `runs.observers.Observer`.
       **settings: fields of `Config`, such as `epochs=5`.
 
     Returns:
@@ -90,7 +94,9 @@ def train(
             return dataset
         return load_dataset(config, Path(data_dir or default_data_dir()), teller(console))
 
-    fit(Task(config, path, overwrite=overwrite, metrics=user_metrics), images, console)
+    watching = made(makers(observers))
+    task = Task(config, path, overwrite=overwrite, observers=watching, metrics=user_metrics)
+    fit(task, images, console)
     return just_trained(path, data_dir)
 
 

@@ -12,7 +12,7 @@ from jaxcifar.commands.shared.cli import (
     add_data_dir,
     add_devices,
     add_keep,
-    add_tensorboard,
+    add_observers,
     count,
     data_folder,
     location,
@@ -26,7 +26,6 @@ from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.ranking import show
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import RunError
-from jaxcifar.machine.event_file import require_tensorboard
 from jaxcifar.machine.terminal import counted, teller
 from jaxcifar.studies.study import Study
 
@@ -91,7 +90,7 @@ def parser() -> Parser:
         help="folder (default: checkpoints/ and the study's name)",
     )
     add_keep(study)
-    add_tensorboard(study)
+    add_observers(study)
     add_metric(study)
     add_data_dir(study)
     add_config_options(parser, without=("seed",), default_of=lambda _: None)
@@ -132,7 +131,7 @@ def main(argv: Sequence[str]) -> None:
         "out",
         "data_dir",
         "keep",
-        "tensorboard",
+        "observers",
         "metric",
     )
     here = {name: options.pop(name) for name in own}
@@ -148,8 +147,6 @@ def main(argv: Sequence[str]) -> None:
     rows = study.select(here["rows"])
     study.require_rows(here["force"])
     here["data_dir"] = data_folder(here["data_dir"])
-    if here["tensorboard"]:
-        require_tensorboard()
     part, parts = here["shard"]
     number = len(rows) * len(set(here["seeds"]))
     runs = counted(number, "run")
@@ -164,17 +161,19 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.report import write_report
     from jaxcifar.report.run_reading import read_records
     from jaxcifar.runs.folder import RunFolder
+    from jaxcifar.runs.observers import made, makers
     from jaxcifar.studies.conduct import conduct, plan, record
 
-    kept, events = here["keep"] == "best", here["tensorboard"]
-    tasks = plan(study, here["rows"], here["seeds"], out, here["force"], kept, events)
+    kept = here["keep"] == "best"
+    tasks = plan(study, here["rows"], here["seeds"], out, here["force"], kept)
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, here["devices"])
     start_jax()
-    metrics = load_metrics(here["metric"])
+    metrics, observers = load_metrics(here["metric"]), makers(here["observers"])
     mine = [dataclasses.replace(task, metrics=metrics) for task in tasks[part - 1 :: parts]]
+    watched = [dataclasses.replace(task, observers=made(observers)) for task in mine]
     devices = first_devices(here["devices"])
-    outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
+    outcomes = conduct(watched, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
     done = counted(len(outcomes) - len(errors), "run")

@@ -12,7 +12,7 @@ from jaxcifar.commands.shared.cli import (
     add_data_dir,
     add_devices,
     add_keep,
-    add_tensorboard,
+    add_observers,
     count,
     data_folder,
     location,
@@ -24,7 +24,6 @@ from jaxcifar.commands.shared.options import add_config_options
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
-from jaxcifar.machine.event_file import require_tensorboard
 from jaxcifar.machine.paths import require_images
 from jaxcifar.machine.terminal import status_line, teller
 
@@ -59,7 +58,7 @@ def parser() -> Parser:
         "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
     )
     add_keep(where)
-    add_tensorboard(where)
+    add_observers(where)
     add_metric(parser.add_argument_group("what is measured"))
     devices = parser.add_argument_group("devices and processes")
     add_devices(devices)
@@ -76,7 +75,7 @@ def parser() -> Parser:
 def parse(argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a command line into what the config takes and what only this command does."""
     options = vars(parser().parse_args(argv))
-    names = ("data_dir", "run_dir", "overwrite", "keep", "tensorboard", "metric", "devices")
+    names = ("data_dir", "run_dir", "overwrite", "keep", "observers", "metric", "devices")
     here = {name: options.pop(name) for name in (*names, "coordinator", "processes", "process_id")}
     return options, here
 
@@ -87,9 +86,6 @@ def main(argv: Sequence[str]) -> None:
     auto = overrides.get("dataset") == "auto"
     config = Config.create(**{**overrides, "dataset": "cifar10"} if auto else overrides)
     here["data_dir"] = data_folder(here["data_dir"])
-
-    if here["tensorboard"]:
-        require_tensorboard()
     path = here["run_dir"] or Path("checkpoints", config.run_name())
     is_finished = (path / "result.json").exists()  # then its images are not needed
     if config.dataset not in KINDS["dataset"] and not is_finished:
@@ -124,7 +120,8 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.machine.interrupt import stop_signal
     from jaxcifar.runs.fit import fit
-    from jaxcifar.runs.joint_run import own_task
+    from jaxcifar.runs.joint_run import only_by_the_first, own_task
+    from jaxcifar.runs.observers import made, makers
     from jaxcifar.runs.task import Task
 
     screen = Console(emoji=False, highlight=False)
@@ -151,12 +148,13 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
             processes.require_alike({"the SHA-256 of the images": dataset.sha256})
         return dataset
 
+    observers = only_by_the_first(lambda: made(makers(here["observers"]))) or ()
     task = Task(
         config,
         path,
         overwrite=here["overwrite"],
         keep_best=here["keep"] == "best",
-        tensorboard=here["tensorboard"],
+        observers=observers,
         metrics=here["metric"],
     )
     # Each process stops at its own Ctrl-C and says so on its screen, also those whose `console` is

@@ -33,7 +33,7 @@ class Entry:
 _RULE = ("momentum", "weight_decay")  # what somebody's own takes, beside the learning rate
 _OURS = (*_RULE, "bias_decay")
 
-# By the field of `Config` that names them.
+# By the field of `Config` that names them; observers are no part of a `Config`.
 KINDS: dict[str, dict[str, Entry]] = {
     "arch": {
         "cnn": Entry("jaxcifar.networks.cnn:CNN", "CNN", takes=("dropout",)),
@@ -60,6 +60,10 @@ KINDS: dict[str, dict[str, Entry]] = {
         "cifar100": Entry("jaxcifar.data.catalog:CIFAR100", "CIFAR-100"),
         "shapes10": Entry("jaxcifar.data.catalog:SHAPES10", "shapes10 (synthetic, not CIFAR-10)"),
     },
+    "observer": {  # each has an option of its name
+        "tensorboard": Entry("jaxcifar.runs.tensorboard:TensorBoard", "TensorBoard"),
+        "wandb": Entry("jaxcifar.runs.weights_and_biases:WeightsAndBiases", "Weights & Biases"),
+    },
 }
 # What an entry of somebody else's is known to take.
 _OWN = {
@@ -68,6 +72,7 @@ _OWN = {
     "schedule": Entry("", ""),
     "augmentation": Entry("", ""),
     "metric": Entry("", ""),
+    "observer": Entry("", ""),
 }
 _NOUNS = {"arch": "network", "dataset": "data set"}
 _OWN_FORM = {"dataset": "the path of your own"}

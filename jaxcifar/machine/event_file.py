@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.extras import extra
 from jaxcifar.machine.files import append
 
@@ -19,19 +18,12 @@ _MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
 _RGBA = 4
 
 
-def require_tensorboard() -> None:
-    """See to it that event files can be written.
+def messages() -> ModuleType:
+    """Return tensorboardX's package of message types.
 
     Raises:
-      UsageError: tensorboardX is not installed; in one line that says how to.
+      RunError: tensorboardX is not installed; in one line that says how to install it.
     """
-    try:
-        _messages()
-    except RunError as error:
-        raise UsageError(f"--tensorboard: {error}") from error
-
-
-def _messages() -> ModuleType:
     for module in _MODULES:
         extra(f"tensorboardX.proto.{module}")
     return extra("tensorboardX.proto")
@@ -51,7 +43,7 @@ class EventFile:
           OSError: it can't be written.
         """
         self._path = path
-        events = _messages().event_pb2
+        events = messages().event_pb2
         # A TensorBoard that has shown an earlier file of this run forgets it.
         anew = events.SessionLog(status=events.SessionLog.START)
         with path.open("xb") as file:
@@ -67,9 +59,9 @@ class EventFile:
         """
         if not values:
             return
-        messages = _messages()
-        summary = messages.summary_pb2.Summary(value=values)
-        event = messages.event_pb2.Event(wall_time=wall_time, step=step, summary=summary)
+        types = messages()
+        summary = types.summary_pb2.Summary(value=values)
+        event = types.event_pb2.Event(wall_time=wall_time, step=step, summary=summary)
         append(self._path, record(event))
 
 
@@ -84,7 +76,7 @@ def record(event: Any) -> bytes:
 
 def scalar(tag: str, value: float) -> Value:
     """A number, which becomes a float32."""
-    return _messages().summary_pb2.Summary.Value(tag=tag, simple_value=value)
+    return messages().summary_pb2.Summary.Value(tag=tag, simple_value=value)
 
 
 def image(tag: str, png: bytes) -> Value:
@@ -96,7 +88,7 @@ def image(tag: str, png: bytes) -> Value:
     if not png.startswith(b"\x89PNG\r\n\x1a\n") or len(png) < 24:
         raise ValueError("is no PNG")
     width, height = struct.unpack(">II", png[16:24])  # its header has them first
-    summary = _messages().summary_pb2.Summary
+    summary = messages().summary_pb2.Summary
     shown = summary.Image(width=width, height=height, colorspace=_RGBA, encoded_image_string=png)
     return summary.Value(tag=tag, image=shown)
 
@@ -110,7 +102,7 @@ def settings(values: Mapping[str, bool | int | float | str], began: float) -> Va
       values: by name.
       began: seconds since 1970.
     """
-    start = _messages().plugin_hparams_pb2.SessionStartInfo(start_time_secs=began)
+    start = messages().plugin_hparams_pb2.SessionStartInfo(start_time_secs=began)
     for name, value in values.items():
         cell = start.hparams[name]
         if isinstance(value, bool):
@@ -124,15 +116,13 @@ def settings(values: Mapping[str, bool | int | float | str], began: float) -> Va
 
 def success(ended: float) -> Value:
     """That a run of the table of hyper-parameters is finished."""
-    end = _messages().plugin_hparams_pb2.SessionEndInfo(
-        status="STATUS_SUCCESS", end_time_secs=ended
-    )
+    end = messages().plugin_hparams_pb2.SessionEndInfo(status="STATUS_SUCCESS", end_time_secs=ended)
     return _of_hparams("session_end_info", end)
 
 
 def _of_hparams(name: str, info: Any) -> Value:
-    messages = _messages()
-    data = messages.plugin_hparams_pb2.HParamsPluginData(version=0, **{name: info})
+    types = messages()
+    data = types.plugin_hparams_pb2.HParamsPluginData(version=0, **{name: info})
     plugin = {"plugin_name": "hparams", "content": data.SerializeToString()}
-    metadata = messages.summary_pb2.SummaryMetadata(plugin_data=plugin)
-    return messages.summary_pb2.Summary.Value(tag=f"_hparams_/{name}", metadata=metadata)
+    metadata = types.summary_pb2.SummaryMetadata(plugin_data=plugin)
+    return types.summary_pb2.Summary.Value(tag=f"_hparams_/{name}", metadata=metadata)

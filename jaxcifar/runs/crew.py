@@ -44,8 +44,9 @@ def fit_all(
     crew = _Crew(iter(runs), setup, progress, stop)
     try:
         yield from crew.outcomes()
-    finally:
-        crew.close()
+    except BaseException as error:
+        crew.close(error)
+        raise
 
 
 class _Crew:
@@ -179,18 +180,15 @@ class _Crew:
         return self._setup.program.epoch_order(run.hp, np.int32(run.step), examples)
 
     def _give_up(self, error: OutOfMemoryError) -> Iterator[Outcome]:
-        """End the runs at work, whose states are lost; waiting runs take their slots.
-
-        Args:
-          error: the reason. Each outcome gets a new error without a traceback, because the
-            traceback keeps arrays alive.
-        """
+        """End the runs at work, whose states are lost; waiting runs take their slots."""
         at_work, self._slots = self._at_work, [None] * len(self._slots)
         self._states = self._hps = None
         for _, run in at_work:
-            run.close(error)
+            # The traceback of the first error keeps arrays alive.
+            untraced = OutOfMemoryError(str(error))
+            run.close(untraced)
             self._progress.given_up(run, self._setup)
-            yield Outcome(run.task, error=OutOfMemoryError(str(error)))
+            yield Outcome(run.task, error=untraced)
 
     def _end_epochs(self) -> Iterator[Outcome]:
         """Write down what was reached; slots of runs that are over become idle."""
@@ -208,7 +206,7 @@ class _Crew:
         if run.epoch_over:
             with self._progress.looking(VALIDATING, len(self._setup.val.labels)):
                 row = run.end_epoch(state, trained)
-            self._progress.epoch_line(run.task, row)
+            run.observers.epoch(row)
         return self._finish(run, state) if run.trained else None
 
     def _finish(self, run: Run, state: TrainState) -> Result:
@@ -226,6 +224,7 @@ class _Crew:
             return Outcome(run.task, error=error)
         if result is None:
             return None
+        run.observers.finished(result)
         run.close()
         return Outcome(run.task, result)
 
@@ -244,7 +243,8 @@ class _Crew:
         saved = f"everything is saved in {os.path.commonpath([run.task.path for run in runs])}"
         raise Interrupted(f"stopped; {saved}: the same command goes on from here")
 
-    def close(self) -> None:
-        """Let go of all folders."""
+    def close(self, error: BaseException) -> None:
+        """Let go of all folders, because of an error that ends all runs."""
         for _, run in self._at_work:
+            run.observers.failed(error)
             run.close()

@@ -43,7 +43,7 @@ def fit(
         the devices, or somebody's own code is at fault.
     """
     with stopper(console) as stop, TrainProgress(console) as progress:
-        run = Run(task, progress.say)
+        run = Run(task, progress.say, progress.observers_of(task))
         try:
             run.open()
             if run.result is not None:

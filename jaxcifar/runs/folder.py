@@ -38,6 +38,7 @@ class RunFolder:
       summary, model_plot, accuracy_plot, loss_plot: for people.
       checkpoints: folder.
       tensorboard: folder of event files, if they were asked for (`tensorboard.py`).
+      wandb: folder of Weights & Biases' files, likewise (`weights_and_biases.py`).
       anew: whether what lies there is an earlier run's, to be deleted once this one begins.
     """
 
@@ -59,6 +60,7 @@ class RunFolder:
         self.loss_plot = path / "loss.png"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
+        self.wandb = path / "wandb"
 
     @classmethod
     @contextmanager
@@ -207,6 +209,10 @@ class RunFolder:
         if not self.failure.exists():
             return None
         return read_text(self.failure, saved.TRY_AGAIN, saved.MOST_FAILURE_BYTES).strip()
+
+    def write_failure(self, error: Exception) -> None:
+        """Write `failure.txt`: why the run can't be finished."""
+        write_text(self.failure, f"{error}\n")
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
         """`mistakes.npz`, with labels of so many classes."""

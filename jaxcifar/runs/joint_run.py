@@ -3,9 +3,10 @@
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from jaxcifar.build.user_metrics import UserMetric
 from jaxcifar.config.experiment import Config
@@ -18,6 +19,7 @@ from jaxcifar.runs.task import Task
 # Network file systems show a new file to other machines after up to a minute.
 _LOOKS = 90
 _SECONDS_BETWEEN_LOOKS = 1.0
+T = TypeVar("T")
 
 
 def require_same_start(
@@ -69,7 +71,33 @@ def own_task(task: Task) -> Iterator[Task]:
         own.checkpoints.symlink_to(of_run.checkpoints.absolute())
         if not task.overwrite:  # the first one's to delete
             own.result.symlink_to(of_run.result.absolute())  # if there is one, all are done
-        yield dataclasses.replace(task, scratch=own.path, overwrite=False, tensorboard=False)
+        yield dataclasses.replace(task, scratch=own.path, overwrite=False, observers=())
+
+
+def folder_of(task: Task) -> AbstractContextManager[RunFolder]:
+    """Return the folder where this process writes, held for it, as `RunFolder.opened` does."""
+    return RunFolder.opened(task.scratch or task.path, task.config, task.overwrite)
+
+
+def only_by_the_first(act: Callable[[], T]) -> T | None:
+    """Do something in the first process alone, and fail in all of them if it fails there.
+
+    Returns:
+      what `act` returns; None in the other processes.
+
+    Raises:
+      UsageError: raised by `act`.
+    """
+    done, objection = None, ""
+    if processes.first():
+        try:
+            done = act()
+        except UsageError as error:
+            objection = str(error)
+    objection_of_first = processes.exchange(objection)[0]
+    if objection_of_first:
+        raise UsageError(objection_of_first)
+    return done
 
 
 def begun_before(folder: RunFolder, config: Config) -> bool:
@@ -85,18 +113,14 @@ def begun_before(folder: RunFolder, config: Config) -> bool:
     """
     imported = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
     processes.require_alike(imported)  # `require_same_start` does not know them yet
-    begun, objection = False, ""
-    if processes.first() and folder.begun:
-        begun = True
-        try:
+
+    def begun_here() -> bool:
+        if folder.begun:
             folder.require_same(config)
-        except UsageError as error:
-            objection = str(error)
-    first_objection = processes.exchange(objection)[0]
-    if first_objection:
-        raise UsageError(first_objection)
-    [begun_by_first] = processes.agree(begun)
-    return begun_by_first
+        return folder.begun
+
+    [begun] = processes.agree(bool(only_by_the_first(begun_here)))
+    return begun
 
 
 def require_same_folder(task: Task) -> None:

@@ -9,18 +9,18 @@ from jaxcifar.build.check import require_finite_start
 from jaxcifar.build.setup import Setup
 from jaxcifar.errors import DivergedError
 from jaxcifar.machine import environment
-from jaxcifar.machine.files import write_text
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.checkpoint_notes import Notes
 from jaxcifar.runs.finish import tested, validated
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.joint_run import begun_before, require_same_folder
+from jaxcifar.runs.joint_run import begun_before, folder_of, require_same_folder
+from jaxcifar.runs.observers import Observers
+from jaxcifar.runs.observing_again import observe_again
 from jaxcifar.runs.result import best_epoch, describe_network, write_curves
 from jaxcifar.runs.saved import Result, Row
 from jaxcifar.runs.saving import Saving
 from jaxcifar.runs.start import taken_over
 from jaxcifar.runs.task import Task
-from jaxcifar.runs.tensorboard import FolderWithEvents, folder_of
 from jaxcifar.training.metrics import decimal
 from jaxcifar.training.state import TrainState
 
@@ -38,13 +38,14 @@ class Run:
       state: where it starts from: the newest checkpoint, or the seed. For its trainer to take.
       step: how many steps it has trained.
       epoch_seconds: spent training in the current epoch, earlier calls included.
+      observers: who watches it; its trainer calls them at each epoch and at the end.
     """
 
-    def __init__(self, task: Task, say: Callable[[str], None]) -> None:
-        self.task = task
+    def __init__(self, task: Task, say: Callable[[str], None], observers: Observers) -> None:
+        self.task, self.observers = task, observers
         self.result: Result | None = None
         self.step, self.epoch_seconds = 0, 0.0
-        self._say = lambda line: say(f"{task.name}: {line}" if task.name else line)
+        self._say = task.prefixed(say)
         self._history: list[Row] = []
         self._held_folder: RunFolder | None = None
         self._exit = ExitStack()
@@ -61,13 +62,12 @@ class Run:
             return
         self._held_folder = self._exit.enter_context(folder_of(self.task))
         self._began, self._seconds_before = time.monotonic(), 0.0  # of this call, of earlier ones
-        self._git_commit = environment.git_commit()  # the files may move on during a long run
+        self._commit = environment.git_commit()  # the files may move on during a long run
         self.result = self._folder.finished_result()
         if self.result:
             with self._folder.writing():
                 self._folder.tidy(self.task.keep_best)
-                if isinstance(self._folder, FolderWithEvents):
-                    self._folder.write_events()
+            observe_again(self.task, self._folder, self._say)
 
     @property
     def _folder(self) -> RunFolder:
@@ -76,6 +76,7 @@ class Run:
 
     def close(self, error: BaseException | None = None) -> None:
         """Let go of the folder; `error` is what ended the run, if something did."""
+        self.observers.failed(error)
         self._exit.__exit__(type(error) if error else None, error, None)
 
     def start(self, setup: Setup) -> None:
@@ -114,6 +115,7 @@ class Run:
         self._first_step = self.step
         with self._folder.writing():
             self._folder.write_history(self._history)
+        self.observers.began(self.task.observed(config, setup.dataset.title, self._history))
 
     @property
     def epoch(self) -> int:
@@ -160,7 +162,7 @@ class Run:
             f"checkpoint is kept ({kept}): try a lower --learning-rate in another run folder"
         )
         with self._folder.writing():
-            write_text(self._folder.failure, f"{error}\n")
+            self._folder.write_failure(error)
         raise error
 
     def end_epoch(self, state: TrainState, trained: dict[str, float]) -> Row:
@@ -240,11 +242,13 @@ class Run:
         measured, mistakes = tested(config, setup, self.hp, history, state, chosen)
         if self.step > self._first_step:  # else it was another call's
             measured["compile_seconds"] = setup.seconds_to_compile
-        seconds, commit = self._wall_seconds, self._git_commit
-        result: Result = {**measured, "wall_seconds": seconds, "git_commit": commit}
-        title = f"{setup.title(config)}, seed {config.seed}"
+        result: Result = {
+            **measured,
+            "wall_seconds": self._wall_seconds,
+            "git_commit": self._commit,
+        }
         with self._folder.writing():
-            write_curves(self._folder, title, history)
+            write_curves(self._folder, f"{setup.title(config)}, seed {config.seed}", history)
             self._folder.finish(result, mistakes, chosen.variables)
             self._folder.tidy(self.task.keep_best)
         return result

@@ -2,15 +2,18 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.terminal import Say
+from jaxcifar.runs.observers import NamedObserver, ObservedRun
 
 if TYPE_CHECKING:  # they would import NumPy and JAX, which take a moment
     from jaxcifar.build.user_metrics import UserMetric
-    from jaxcifar.runs.saved import Result
+    from jaxcifar.runs.saved import Result, Row
 
 PYTORCH = (".pth", ".pt")  # suffixes of PyTorch's files
 _SUFFIX = Path(WEIGHTS).suffix
@@ -27,7 +30,7 @@ class Task:
       name: what lines on the screen call it; "" if there is only one.
       overwrite: delete what an earlier run left in the folder.
       keep_best: delete the checkpoints once the run is finished; its weights stay.
-      tensorboard: write events for TensorBoard too (`tensorboard.py`).
+      observers: who watches the run, besides the screen.
       metrics: what the user has measured beside our metrics.
     """
 
@@ -36,9 +39,19 @@ class Task:
     name: str = ""
     overwrite: bool = False
     keep_best: bool = False
-    tensorboard: bool = False
+    observers: tuple[NamedObserver, ...] = dataclasses.field(default=(), compare=False)
     scratch: Path | None = None
     metrics: "tuple[UserMetric, ...]" = ()
+
+    def prefixed(self, say: Say) -> Say:
+        """Return a function that says a line with the task's name before it."""
+        return lambda line: say(f"{self.name}: {line}" if self.name else line)
+
+    def observed(
+        self, config: Config, dataset: str, history: "Sequence[Row]", already_over: bool = False
+    ) -> ObservedRun:
+        """Return what observers are given; `config` is that of the run's folder."""
+        return ObservedRun(self.name, self.path, config, dataset, tuple(history), already_over)
 
 
 class Outcome(NamedTuple):

@@ -1,33 +1,26 @@
 """What a run writes down, once more as events, which TensorBoard shows (`--tensorboard`).
 
 All of it is derived from the run's other files and says nothing new. So what a kill leaves half
-written needs no care: a run that goes on, or is looked at again, writes its events anew.
+written needs no care: a run that is resumed, or found finished, has its events written anew.
 """
 
 import contextlib
 import io
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from jaxcifar.config.experiment import Config
-from jaxcifar.config.settings import applicable, spelled
-from jaxcifar.errors import BusyError, RunError
+from jaxcifar.errors import RunError
 from jaxcifar.machine import event_file
 from jaxcifar.machine.event_file import EventFile
-from jaxcifar.machine.files import locked
 from jaxcifar.machine.reading import MEGABYTE, opened
-from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import saved
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import metrics_of, tags, validated
+from jaxcifar.runs.observers import ObservedRun
 from jaxcifar.runs.plots import plot_mistakes
 from jaxcifar.runs.saved import Result, Row
-from jaxcifar.runs.task import Task
 
 # By column of `metrics.jsonl`: what TensorBoard calls it. What stands before "/" is one section.
 # The metrics of validation and test images have theirs from `metric_fields`.
@@ -43,75 +36,20 @@ _FILES = "events.out.tfevents.*.jaxcifar"  # ours, in a folder where others may 
 _MOST_PICTURE_BYTES = 16 * MEGABYTE
 
 
-class FolderWithEvents(RunFolder):
-    """A run's folder in which each of the run's figures is written as an event too."""
-
-    def __init__(self, path: Path, anew: bool = False) -> None:
-        super().__init__(path, anew)
-        self._events = _Events(self)
-
-    def write_history(self, history: Sequence[Row]) -> None:
-        """As `RunFolder` does; begins the events anew with these epochs."""
-        super().write_history(history)
-        self._events.begin(history)
-
-    def append_row(self, row: Row) -> None:
-        """As `RunFolder` does, with the epoch's events."""
-        super().append_row(row)
-        self._events.add(row)
-
-    def finish(self, result: Result, mistakes: dict[str, np.ndarray], variables: PyTree) -> None:
-        """As `RunFolder` does; then come the events of the result."""
-        super().finish(result, mistakes, variables)
-        self._events.end(result)
-
-    def write_events(self) -> None:
-        """Write anew all events of what lies in the folder, which this process holds.
-
-        Raises:
-          RunError: something can't be read.
-          OSError: they can't be written.
-        """
-        result = self.finished_result()
-        self._events.begin(self.read_history())
-        if result is not None:
-            self._events.end(result)
-
-
-def folder_of(task: Task) -> AbstractContextManager[RunFolder]:
-    """The folder of a task, held for this process, as `RunFolder.opened` gives it."""
-    kind = FolderWithEvents if task.tensorboard else RunFolder
-    return kind.opened(task.scratch or task.path, task.config, task.overwrite)
-
-
-def write_events_of(tasks: Iterable[Task]) -> None:
-    """Write the events of runs that are over, where they are asked for.
-
-    Raises:
-      RunError: something can't be read or written.
-    """
-    for task in tasks:
-        folder = FolderWithEvents(task.path)
-        if not task.tensorboard or not folder.config.exists():
-            continue
-        busy = contextlib.suppress(BusyError)  # whoever is at work there writes them
-        with busy, folder.writing(), locked(task.path, wait=False):
-            folder.write_events()
-
-
-class _Events:
-    """Writes a run's event file.
+class TensorBoard:
+    """An observer that writes a run's event file.
 
     The time of an event is when the run was begun and the seconds of training since. So it does not
     depend on how often the run was stopped, nor on when the file is written.
+
+    Raises:
+      RunError: tensorboardX is not installed.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
-        self._file: EventFile | None = None
-        self._time, self._epoch = 0.0, 0
+    def __init__(self) -> None:
+        event_file.messages()
 
-    def begin(self, history: Sequence[Row]) -> None:
+    def began(self, run: ObservedRun) -> None:
         """Replace what was written before by these epochs, with settings and network.
 
         The old file goes first, so that at no time an epoch is there twice. The new one has a name
@@ -120,6 +58,7 @@ class _Events:
         Raises:
           RunError: a link is in the folder's place; where it leads, other runs' events may lie.
         """
+        self._folder = RunFolder(run.path)
         folder = self._folder.tensorboard
         if folder.is_symlink():
             raise RunError(
@@ -132,18 +71,18 @@ class _Events:
         self._time, self._epoch = self._folder.config.stat().st_mtime, 0
         name = _FILES.replace("*", f"{time.time():017.6f}")
         self._file = EventFile(folder / name, self._time)
-        settings = event_file.settings(_shown(self._folder.read_config()), self._time)
+        settings = event_file.settings(run.settings, self._time)
         self._write([settings, *self._picture(self._folder.model_plot)])
-        for row in history:
-            self.add(row)
+        for row in run.history:
+            self.epoch(row)
 
-    def add(self, row: Row) -> None:
+    def epoch(self, row: Row) -> None:
         """Write the figures of an epoch."""
         self._time += row["seconds"]
         self._epoch = row["epoch"]
         self._write(_scalars(row, {**TAGS, **tags("val", validated(row))}))
 
-    def end(self, result: Result) -> None:
+    def finished(self, result: Result) -> None:
         """Write what a finished run has to say."""
         self._epoch = result.get("selected_epoch", 0)  # none where the weights were converted
         measured = [line["name"] for line in metrics_of([result])]
@@ -171,18 +110,8 @@ class _Events:
         return [event_file.image("mistakes", png.getvalue())]
 
     def _write(self, values: Sequence[event_file.Value]) -> None:
-        assert self._file is not None  # `begin` has made it
         self._file.write(values, self._epoch, self._time)
 
 
 def _scalars(figures: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
     return [event_file.scalar(tag, figures[name]) for name, tag in tags.items() if name in figures]
-
-
-def _shown(config: Config) -> dict[str, bool | int | float | str]:
-    """The settings that a run has, as a table has them: without digests, a list as text."""
-    return {
-        name: value if isinstance(value, int | float) else spelled(value)
-        for name, value in applicable(config.settings()).items()
-        if value not in (None, "") and "sha256" not in name and not name.startswith("SHA-256")
-    }

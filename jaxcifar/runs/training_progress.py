@@ -1,7 +1,7 @@
 """What a person sees of trainings: what is done now, how fast, how long still; a line an epoch."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
@@ -10,10 +10,12 @@ import numpy as np
 from rich.console import Console
 
 from jaxcifar.build.setup import Setup
+from jaxcifar.build.user_metrics import UserMetric
 from jaxcifar.machine.memory import LESS, report_memory_shortage
 from jaxcifar.machine.status import Status, shown
 from jaxcifar.machine.terminal import duration, fitted, teller
 from jaxcifar.runs.metric_fields import shown_metrics
+from jaxcifar.runs.observers import NamedObserver, ObservedRun, Observers
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.saved import Row
@@ -151,19 +153,45 @@ class TrainProgress:
         after.append((0, "" if left is None else f"{duration(left)} left"))
         return Status(before, after, pace.done)
 
-    def epoch_line(self, task: Task, row: Row) -> None:
+    def observers_of(self, task: Task) -> Observers:
+        """Return the observers of a run: a line an epoch, then those that its task names."""
+        lines = NamedObserver(
+            "the line of an epoch", EpochLines(self.say, self._console, task.metrics)
+        )
+        return Observers([lines, *task.observers], task.prefixed(self.say))
+
+
+class EpochLines:
+    """An observer that prints a line an epoch.
+
+    Args:
+      say: prints a line.
+      console: where; lines are as wide as it is.
+      metrics: those of the user, which are shown too.
+    """
+
+    def __init__(
+        self, say: Callable[[str], None], console: Console, metrics: Sequence[UserMetric]
+    ) -> None:
+        self._say, self._console, self._metrics = say, console, metrics
+
+    def began(self, run: ObservedRun) -> None:
+        """Keep what all lines need."""
+        self._run = run
+
+    def epoch(self, row: Row) -> None:
         """Print one finished epoch, a row of `metrics.jsonl`."""
-        epochs, validated = task.config.epochs, ""
+        epochs, validated = self._run.config.epochs, ""
         if "val_loss" in row:
             validated = f"val {row['val_loss']:.3f} {row['val_accuracy']:6.2%}"
         trained = f"train loss {row['train_loss']:.3f} {row['train_accuracy']:6.2%}"
         parts = [
-            (0, task.name),
+            (0, self._run.name),
             (0, f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"),
             (2, trained),
             (0, validated),
-            *((1, shown) for shown in shown_metrics(task.metrics, row)),
+            *((1, shown) for shown in shown_metrics(self._metrics, row)),
             (3, f"lr {row['learning_rate']:.2g}"),
             (4, f"{row['images_per_second']:,.0f} images/s"),
         ]
-        self.say("  ".join(fitted(parts, self._console.width)))
+        self._say("  ".join(fitted(parts, self._console.width)))

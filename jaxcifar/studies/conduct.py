@@ -21,10 +21,10 @@ from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.observing_again import observe_all_again
 from jaxcifar.runs.pace import STARTING
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
-from jaxcifar.runs.tensorboard import write_events_of
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
@@ -41,7 +41,6 @@ def plan(
     out: Path,
     force: Sequence[str],
     keep_best: bool = False,
-    tensorboard: bool = False,
 ) -> list[Task]:
     """The runs of a study, all rows of the first seed first.
 
@@ -52,7 +51,6 @@ def plan(
       out: folder of the study; a run lies in `out/ROW/seedN`.
       force: rows to be run anew.
       keep_best: delete the checkpoints of runs that are finished.
-      tensorboard: write events for TensorBoard too.
 
     Raises:
       UsageError: an unknown row, or a folder that belongs to another study or config.
@@ -70,7 +68,6 @@ def plan(
             name=f"{row.name} seed {seed}",
             overwrite=row.name in force,
             keep_best=keep_best,
-            tensorboard=tensorboard,
         )
         for seed in dict.fromkeys(seeds)
         for row in selected
@@ -147,12 +144,12 @@ def conduct(
     outcomes = [Outcome(task, error=error) for task in tasks if (error := failure_of(task))]
     failed = {outcome.task for outcome in outcomes}
     left = [task for task in tasks if task not in failed and is_unfinished(task)]
-    write_events_of(task for task in tasks if task not in left)
     held: list[Task] = []  # by other processes
     # Count all runs of the table, not only those left: the program must not depend on what is left.
     alike = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
         progress.runs(len(tasks) - len(left), len(tasks))
+        observe_all_again([task for task in tasks if task not in left], progress.say)
         for config, todo in _by_shared_part(left).items():
             # Check all rows before the first one trains for hours.
             if config.sources or config.alters_network or todo[0].metrics:
@@ -175,7 +172,7 @@ def conduct(
                     progress.runs(len(tasks) - len(left) - len(held), len(tasks))
             if held:
                 left, held, over = wait_for_others(held, progress.say)
-                write_events_of(over)
+                observe_all_again(over, progress.say)
                 failures = {task: failure_of(task) for task in over}
                 outcomes += [
                     Outcome(task, error=error) for task, error in failures.items() if error
@@ -217,7 +214,7 @@ def _fit_group(
         return
     progress.expect(setup, tasks[0].config.epochs, len(tasks))
     with stopping as stop:
-        runs = [Run(task, progress.say) for task in tasks]
+        runs = [Run(task, progress.say, progress.observers_of(task)) for task in tasks]
         yield from fit_all(runs, setup, progress, stop)
 
 

@@ -154,11 +154,12 @@ def test_the_bench_fits_80_columns():
 @pytest.mark.parametrize("width", [40, 80, 140])
 def test_an_epochs_line_is_as_wide_as_the_screen(width):
     out = io.StringIO()
-    progress = TrainProgress(Console(file=out, width=width))
+    task = Task(Config.create("cnn", epochs=100, dataset="shapes10"), Path("x"))
+    lines = TrainProgress(Console(file=out, width=width)).observers_of(task)
     row = {"epoch": 7, "train_loss": 12.3456, "train_accuracy": 1.0, "learning_rate": 0.00095}
     row |= {"val_loss": 2.5, "val_accuracy": 0.9012, "images_per_second": 123456.7}
-    config = Config.create("cnn", epochs=100, dataset="shapes10")
-    progress.epoch_line(Task(config, Path("x")), row)
+    lines.began(task.observed(task.config, "shapes10", []))
+    lines.epoch(row)
     [line] = out.getvalue().splitlines()
     assert len(line) <= width
     assert line.startswith("epoch   7/100  ")

@@ -126,7 +126,8 @@ def trained(dataset, tmp_path_factory):
         screen = io.StringIO()
         progress = TrainProgress(Console(file=screen, width=140))
         program = Setup.create(configs[0], dataset, at_once=2, devices=jax.devices()[:1])
-        outcomes = list(fit_all(map(run_of, tasks), program, progress, Event()))
+        runs = [Run(task, print, progress.observers_of(task)) for task in tasks]
+        outcomes = list(fit_all(runs, program, progress, Event()))
     assert [outcome.error for outcome in outcomes] == [None, None]
     results = {outcome.task.name: outcome.result for outcome in outcomes}
     return SimpleNamespace(
@@ -136,10 +137,6 @@ def trained(dataset, tmp_path_factory):
         recording=recording,
         screen=screen.getvalue(),
     )
-
-
-def run_of(task):
-    return Run(task, print)
 
 
 def watch(patch, recording, clock, compiling):

@@ -1,9 +1,12 @@
 """Event files against what they are made from, read record by record without what wrote them."""
 
+import io
 import json
 import os
+import shutil
 import struct
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,12 +17,12 @@ from conftest import assert_one_line_error, command, stopped_after
 from rich.console import Console
 from runs.test_fit import CONFIG, rows, untimed
 
-from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.event_file import require_tensorboard
+from jaxcifar.errors import UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.fit import fit
+from jaxcifar.runs.observers import made, makers
 from jaxcifar.runs.task import Task
-from jaxcifar.runs.tensorboard import TAGS, TEST_TAGS, FolderWithEvents
+from jaxcifar.runs.tensorboard import TAGS, TEST_TAGS
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
 
@@ -28,10 +31,11 @@ needs = pytest.mark.skipif(find_spec("tensorboardX") is None, reason="tensorboar
 SPEED = "training/images_per_second"  # what two runs of one config differ in
 
 
-def train(path, dataset, overwrite=False, tensorboard=True, **options):
+def train(path, dataset, overwrite=False, tensorboard=True, screen=None, **options):
+    observers = made(makers(["tensorboard"])) if tensorboard else ()
     with Path(os.devnull).open("w") as nowhere:
-        task = Task(CONFIG, path, overwrite=overwrite, tensorboard=tensorboard)
-        return fit(task, lambda: dataset, Console(file=nowhere), **options)
+        task = Task(CONFIG, path, overwrite=overwrite, observers=observers)
+        return fit(task, lambda: dataset, Console(file=screen or nowhere, width=400), **options)
 
 
 def crc32c(content):
@@ -214,11 +218,17 @@ def test_overwrite_deletes_the_events_and_nobody_elses_are_touched(tmp_path, eas
 
 
 @needs
-def test_what_lies_in_the_way_is_told(tmp_path, easy_dataset):
-    train(tmp_path, easy_dataset, tensorboard=False)
-    (tmp_path / "tensorboard").write_text("")
-    with pytest.raises(RunError, match="can't be written"):
-        train(tmp_path, easy_dataset)
+def test_a_line_tells_what_is_in_the_way_and_the_run_is_finished(finished, tmp_path, easy_dataset):
+    (tmp_path / "run").mkdir()
+    shutil.copy(finished[0] / "config.json", tmp_path / "run")
+    (tmp_path / "run" / "tensorboard").write_text("mine")
+    screen = io.StringIO()
+    result = train(tmp_path / "run", easy_dataset, screen=screen)
+    assert result["weights_sha256"] == finished[1]["weights_sha256"]
+    [line] = [line for line in screen.getvalue().splitlines() if "tensorboard" in line]
+    assert line.startswith("--tensorboard: FileExistsError: ")
+    assert line.endswith("; it is not called again, the run goes on")
+    assert (tmp_path / "run" / "tensorboard").read_text() == "mine"
 
 
 @needs
@@ -229,7 +239,10 @@ def test_a_study_has_a_folder_a_run_and_finished_runs_too(tmp_path, easy_dataset
     study = Study.from_dict({"config": {n: shared[n] for n in names}, "rows": rows_of})
 
     def carried_out(rows, tensorboard):
-        tasks = plan(study, rows, [0], tmp_path, [], tensorboard=tensorboard)
+        tasks = plan(study, rows, [0], tmp_path, [])
+        if tensorboard:
+            observers = [made(makers(["tensorboard"])) for _ in tasks]
+            tasks = [replace(t, observers=o) for t, o in zip(tasks, observers, strict=True)]
         with Path(os.devnull).open("w") as nowhere:
             load, console = lambda *_: easy_dataset, Console(file=nowhere)
             outcomes = conduct(tasks, Path(), 1, jax.devices(), console, load)
@@ -250,24 +263,24 @@ def test_a_study_has_a_folder_a_run_and_finished_runs_too(tmp_path, easy_dataset
 def test_without_tensorboardx_one_line_says_how_to_get_it(tmp_path, monkeypatch):
     (tmp_path / "tensorboardX.py").write_text("raise ImportError('No module named tensorboardX')")
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    for name in ("run", "ablation"):
-        done = command(name, "--arch", "cnn", "--tensorboard", env={"PYTHONPATH": paths})
-        assert_one_line_error(done, 2, "--tensorboard", "pip install tensorboardX")
+    done = command("run", "--arch", "cnn", "--tensorboard", env={"PYTHONPATH": paths})
+    assert_one_line_error(done, 2, "--tensorboard", "pip install tensorboardX")
     monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)
-    with pytest.raises(UsageError, match="--tensorboard"):
-        require_tensorboard()
+    with pytest.raises(UsageError, match=r"--tensorboard: .*pip install tensorboardX"):
+        made(makers(["tensorboard"]))
 
 
 @needs
-def test_events_of_other_runs_behind_a_link_stay(tmp_path, easy_dataset):
+def test_events_of_other_runs_behind_a_link_stay(finished, tmp_path, easy_dataset):
     """The folder's old events are deleted first: not where a link leads."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "events.out.tfevents.0.jaxcifar").write_text("another run's")
     (tmp_path / "run").mkdir()
-    folder = FolderWithEvents(tmp_path / "run")
-    folder.begin(CONFIG)
-    folder.tensorboard.symlink_to(elsewhere)
-    with pytest.raises(RunError, match="tensorboard: is a symbolic link; delete it"):
-        folder.write_history([])
+    shutil.copy(finished[0] / "config.json", tmp_path / "run")
+    (tmp_path / "run" / "tensorboard").symlink_to(elsewhere)
+    screen = io.StringIO()
+    train(tmp_path / "run", easy_dataset, screen=screen)
+    assert "tensorboard: is a symbolic link; delete it" in screen.getvalue()
+    assert [file.name for file in elsewhere.iterdir()] == ["events.out.tfevents.0.jaxcifar"]
     assert (elsewhere / "events.out.tfevents.0.jaxcifar").read_text() == "another run's"

@@ -1,0 +1,147 @@
+"""An observer that records a run for Weights & Biases (`--wandb`).
+
+W&B knows a run by an id, which lies in the run's folder: a run that is resumed goes on as the same
+run there. Online, W&B says which epochs it has, and only later ones are logged. Offline it can't
+say, and of two offline copies of a run the one that is uploaded later replaces the other: so the
+offline copy is written anew, with all epochs, whenever the run is resumed.
+"""
+
+import functools
+import json
+import os
+import secrets
+from types import ModuleType
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
+
+from jaxcifar.errors import RunError, first_line
+from jaxcifar.machine.extras import extra
+from jaxcifar.machine.files import remove, write_text
+from jaxcifar.machine.reading import MEGABYTE, Remedy, read_json
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.observers import ObservedRun
+from jaxcifar.runs.saved import Result, Row
+
+_PROJECT = "jaxcifar"
+_STATE = "jaxcifar.json"
+_ANEW = Remedy("delete it; the run then becomes a new run of Weights & Biases")
+_MOST_BYTES = MEGABYTE // 16
+
+
+class Logged(TypedDict):
+    """What W&B has of the run for certain: it was told to finish, and did."""
+
+    id: Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
+    epochs: Annotated[int, Meta(ge=0, le=2**31)]
+    result: bool
+
+
+class WeightsAndBiases:
+    """Logs each epoch's row, and the result as the run's summary.
+
+    Raises:
+      RunError: wandb is not installed, or the user is not logged in.
+    """
+
+    def __init__(self) -> None:
+        self._wandb = _package()
+        _log_in()
+
+    def began(self, run: ObservedRun) -> None:
+        """Begin or resume the run of W&B; log the epochs that it lacks.
+
+        Raises:
+          RunError: a link is in the folder's place, or the state there can't be read.
+        """
+        folder = RunFolder(run.path)
+        self._run: Any = None  # while W&B is told nothing
+        if folder.wandb.is_symlink():
+            raise RunError(
+                f"{folder.wandb}: is a symbolic link; delete it, because Weights & Biases' files "
+                "are deleted and written in this folder"
+            )
+        folder.wandb.mkdir(exist_ok=True)
+        self._state, self._epoch = folder.wandb / _STATE, 0
+        logged = self._read()
+        self._id = logged["id"]
+        has_all = logged["epochs"] == len(run.history)
+        if run.already_over and has_all and logged["result"] == folder.result.exists():
+            return
+        self._write(0, result=False)
+        for old in folder.wandb.glob(f"offline-run-*-{self._id}"):
+            remove(old)
+        self._run = self._wandb.init(
+            project=os.environ.get("WANDB_PROJECT", _PROJECT),
+            id=self._id,
+            name=run.name or run.path.name,
+            dir=str(run.path),
+            config=run.settings,
+            resume=None if _is_offline() else "allow",
+            reinit="create_new",  # runs that train at once are runs of their own
+            settings=self._wandb.Settings(console="off", quiet=True),
+        )
+        for row in run.history:
+            self.epoch(row)
+
+    def epoch(self, row: Row) -> None:
+        """Log the figures of an epoch, unless W&B has them."""
+        self._epoch = row["epoch"]
+        if self._epoch >= self._run.starting_step:
+            self._run.log(dict(row), step=self._epoch, commit=True)
+
+    def finished(self, result: Result) -> None:
+        """Make the numbers of the result the run's summary."""
+        if self._run is not None:
+            numbers = {name: n for name, n in result.items() if isinstance(n, int | float)}
+            self._run.summary.update(numbers)
+            self._run.finish()
+            self._write(self._epoch, result=True)
+
+    def failed(self, error: Exception) -> None:
+        """End W&B's run; it goes on if the run is resumed."""
+        if self._run is not None:
+            self._run.finish(exit_code=1)
+            self._write(self._epoch, result=False)
+
+    def _read(self) -> Logged:
+        if not self._state.exists():
+            return {"id": secrets.token_hex(4), "epochs": 0, "result": False}
+        return read_json(self._state, Logged, _ANEW, _MOST_BYTES)
+
+    def _write(self, epochs: int, result: bool) -> None:
+        logged: Logged = {"id": self._id, "epochs": epochs, "result": result}
+        write_text(self._state, json.dumps(logged))
+
+
+def _package() -> ModuleType:
+    """Import wandb; a folder `wandb`, as W&B leaves it beside scripts, does not pass for it.
+
+    Raises:
+      RunError: it is not installed.
+    """
+    extra("wandb.sdk")
+    return extra("wandb")
+
+
+def _is_offline() -> bool:
+    """Return whether W&B is set to upload nothing now."""
+    return _package().setup().settings.mode not in ("online", "shared")
+
+
+@functools.cache
+def _log_in() -> None:
+    """Log in, where W&B is online: by the user's key, else W&B asks for one on a terminal.
+
+    Raises:
+      RunError: it could not be done.
+    """
+    if _is_offline():
+        return
+    try:
+        _package().login()
+    except Exception as error:  # of several kinds, from one version to the next
+        raise RunError(
+            f"can't log in to Weights & Biases ({first_line(error)}); run `wandb login` first, or "
+            "set WANDB_MODE=offline and upload later"
+        ) from error
