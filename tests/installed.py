@@ -64,6 +64,7 @@ BARE = (
     Check("jaxcifar predict first/accuracy.png --run first", says="%"),
     Check("jaxcifar report first", says="report.html"),
     Check(f"jaxcifar run {SMALL} --tensorboard", 2, "pip install tensorboardX"),
+    Check(f"jaxcifar run {SMALL} --wandb", 2, "pip install wandb"),
     Check("jaxcifar memory --arch cnn --batch-size 64", says="one step"),
     Check("jaxcifar scaling --arch cnn"),
     Check("jaxcifar summary --arch cnn --plot cnn.png", says="FLOPs"),
@@ -78,6 +79,7 @@ BARE = (
 EXTRAS = {
     "onnx": (Check("jaxcifar export first --to onnx net.onnx"),),
     "tensorboard": (Check(f"jaxcifar run {SMALL} {TINY} --tensorboard --run-dir logged"),),
+    "wandb": (Check(f"jaxcifar run {SMALL} {TINY} --wandb --run-dir recorded"),),
     "peer": (
         Check("jaxcifar export first --to pytorch net.pth"),
         Check(f"jaxcifar convert net.pth {SMALL} --dataset shapes10 --run-dir converted"),
@@ -96,7 +98,7 @@ class Environment:
         self.here.mkdir()
         hidden = ("PYTHONPATH", "PYTHONHOME", "XLA_FLAGS")  # the checkout's, and its tests'
         kept = {name: value for name, value in os.environ.items() if name not in hidden}
-        self.variables = {**kept, "TFDS_DATA_DIR": str(folder / "data")}
+        self.variables = {**kept, "TFDS_DATA_DIR": str(folder / "data"), "WANDB_MODE": "offline"}
 
     def run(self, words: Sequence[str], patience: float | None = None) -> tuple[int | str, str]:
         """Run a program of the environment; return its exit code, and all that it printed."""

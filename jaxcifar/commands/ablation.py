@@ -12,7 +12,6 @@ from jaxcifar.commands.shared.cli import (
     add_data_dir,
     add_devices,
     add_keep,
-    add_observers,
     count,
     data_folder,
     location,
@@ -21,7 +20,7 @@ from jaxcifar.commands.shared.cli import (
 )
 from jaxcifar.commands.shared.examples import study_files
 from jaxcifar.commands.shared.metric_option import add_metric
-from jaxcifar.commands.shared.options import add_config_options
+from jaxcifar.commands.shared.options import add_config_options, add_observers
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.ranking import show
 from jaxcifar.config.registry import did_you_mean

@@ -12,7 +12,6 @@ from jaxcifar.commands.shared.cli import (
     add_data_dir,
     add_devices,
     add_keep,
-    add_observers,
     count,
     data_folder,
     location,
@@ -20,7 +19,7 @@ from jaxcifar.commands.shared.cli import (
     start_jax,
 )
 from jaxcifar.commands.shared.metric_option import add_metric, show_metric
-from jaxcifar.commands.shared.options import add_config_options
+from jaxcifar.commands.shared.options import add_config_options, add_observers
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS

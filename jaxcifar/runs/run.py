@@ -239,14 +239,10 @@ class Run:
         if epoch != len(history):
             chosen = self._checkpoints.load(self._step_after(epoch), state).state
         config, setup = self.task.config, self.setup
-        measured, mistakes = tested(config, setup, self.hp, history, state, chosen)
+        figures, mistakes = tested(config, setup, self.hp, history, state, chosen)
         if self.step > self._first_step:  # else it was another call's
-            measured["compile_seconds"] = setup.seconds_to_compile
-        result: Result = {
-            **measured,
-            "wall_seconds": self._wall_seconds,
-            "git_commit": self._commit,
-        }
+            figures["compile_seconds"] = setup.seconds_to_compile
+        result: Result = {**figures, "wall_seconds": self._wall_seconds, "git_commit": self._commit}
         with self._folder.writing():
             write_curves(self._folder, f"{setup.title(config)}, seed {config.seed}", history)
             self._folder.finish(result, mistakes, chosen.variables)

@@ -27,6 +27,7 @@ _PROJECT = "jaxcifar"
 _STATE = "jaxcifar.json"
 _ANEW = Remedy("delete it; the run then becomes a new run of Weights & Biases")
 _MOST_BYTES = MEGABYTE // 16
+_unfinished: dict[str, Any] = {}  # W&B's runs of this process by id; a second Ctrl-C leaves one
 
 
 class Logged(TypedDict):
@@ -69,6 +70,8 @@ class WeightsAndBiases:
         if run.already_over and has_all and logged["result"] == folder.result.exists():
             return
         self._write(0, result=False)
+        if interrupted := _unfinished.pop(self._id, None):
+            interrupted.finish(exit_code=1)
         for old in folder.wandb.glob(f"offline-run-*-{self._id}"):
             remove(old)
         self._run = self._wandb.init(
@@ -81,6 +84,7 @@ class WeightsAndBiases:
             reinit="create_new",  # runs that train at once are runs of their own
             settings=self._wandb.Settings(console="off", quiet=True),
         )
+        _unfinished[self._id] = self._run
         for row in run.history:
             self.epoch(row)
 
@@ -95,14 +99,17 @@ class WeightsAndBiases:
         if self._run is not None:
             numbers = {name: n for name, n in result.items() if isinstance(n, int | float)}
             self._run.summary.update(numbers)
-            self._run.finish()
-            self._write(self._epoch, result=True)
+            self._end(0)
 
     def failed(self, error: Exception) -> None:
         """End W&B's run; it goes on if the run is resumed."""
         if self._run is not None:
-            self._run.finish(exit_code=1)
-            self._write(self._epoch, result=False)
+            self._end(1)
+
+    def _end(self, exit_code: int) -> None:
+        self._run.finish(exit_code=exit_code)  # returns when all is written or uploaded
+        del _unfinished[self._id]
+        self._write(self._epoch, result=exit_code == 0)
 
     def _read(self) -> Logged:
         if not self._state.exists():

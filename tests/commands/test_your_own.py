@@ -51,6 +51,16 @@ def test_the_users_metrics_are_measured(done):
     assert re.search(r"mean rank +\d\.?\d* classes", shown)
 
 
+def test_the_observer_logs_the_run(done):
+    [log] = done[0].rglob("log.txt")
+    result = json.loads((log.parent / "result.json").read_text())
+    row = json.loads((log.parent / "metrics.jsonl").read_text())
+    assert log.read_text().splitlines() == [
+        f"epoch 1: loss {row['train_loss']:.3f}",
+        f"test accuracy {result['test_accuracy']:.2%}",
+    ]
+
+
 def test_the_picture_and_the_ablation_are_there(done):
     folder, _ = done
     assert (folder / "net.png").read_bytes().startswith(b"\x89PNG")

@@ -52,7 +52,7 @@ def test_what_is_imported_is_declared():
     extras = project["optional-dependencies"]
     texts = [
         *project["dependencies"],
-        *(t for name in ("peer", "onnx", "tensorboard") for t in extras[name]),
+        *(t for name in ("peer", "onnx", "tensorboard", "wandb") for t in extras[name]),
     ]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
     distributions = metadata.packages_distributions()

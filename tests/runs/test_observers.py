@@ -14,9 +14,9 @@ from conftest import assert_one_line_error, obeyed, stopped_after
 from rich.console import Console
 from runs.test_fit import CONFIG, rows, untimed
 
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.runs import joint_run
+from jaxcifar.runs import crew, joint_run
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.observers import NamedObserver, made, makers
@@ -192,6 +192,24 @@ def test_a_run_that_fails_says_so_to_its_observers_and_ends_with_its_own_error(
         train(tmp_path, easy_dataset, [FailsToo, recorder], config)
     assert recorder.names == ["began", "failed"]
     assert recorder.given("failed") == [told.value]
+
+
+def test_memory_that_is_short_is_told_without_what_keeps_the_arrays(
+    tmp_path, easy_dataset, monkeypatch
+):
+    traces = []
+
+    class Traces:
+        def failed(self, error):
+            traces.append((str(error), error.__traceback__))
+
+    def no_memory(self, *arguments):
+        raise OutOfMemoryError("too much")
+
+    monkeypatch.setattr(crew._Crew, "_dispatch", no_memory)
+    with pytest.raises(OutOfMemoryError):
+        train(tmp_path, easy_dataset, [Traces])
+    assert traces == [("too much", None)]
 
 
 @pytest.mark.parametrize("step_of", ["began", "epoch", "finished"])

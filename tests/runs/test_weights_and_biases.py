@@ -2,10 +2,10 @@
 
 import io
 import json
-import os
 import struct
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 from conftest import assert_one_line_error, command, stopped_after
@@ -14,6 +14,7 @@ from runs.test_fit import CONFIG, rows
 
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs import weights_and_biases
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.observers import ObservedRun, made, makers
 from jaxcifar.runs.task import Task
@@ -156,8 +157,51 @@ def test_who_is_not_logged_in_is_told_before_anything_is_trained(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+class Online:
+    """In place of the package wandb, with a server that has the first epochs of a run already."""
+
+    class Settings(dict):
+        pass
+
+    def __init__(self, starting_step):
+        self.starting_step, self.asked, self.logged, self.summary = starting_step, [], [], {}
+        self.settings = SimpleNamespace(mode="online")
+
+    def setup(self):
+        return self
+
+    def init(self, **options):
+        self.asked.append(options)
+        return self
+
+    def log(self, figures, step, commit):
+        assert commit and step == figures["epoch"]
+        self.logged.append(step)
+
+    def finish(self, exit_code=0):
+        self.logged.append("end")
+
+
+def test_online_only_the_epochs_that_the_server_lacks_are_logged(tmp_path, monkeypatch):
+    asked = []
+    for starting_step, logged in ((0, [1, 2, 3, "end"]), (3, [3, "end"])):
+        server = Online(starting_step)
+        monkeypatch.setattr(weights_and_biases, "_package", lambda server=server: server)
+        monkeypatch.setattr(weights_and_biases, "_log_in", lambda: None)
+        history = tuple({**ROW, "epoch": epoch} for epoch in (1, 2))
+        observer = weights_and_biases.WeightsAndBiases()
+        observer.began(ObservedRun("", tmp_path, CONFIG, "shapes10", history))
+        observer.epoch({**ROW, "epoch": 3})
+        observer.failed(RuntimeError())
+        assert server.logged == logged
+        asked += server.asked
+    first, second = asked
+    assert first["id"] == second["id"]
+    assert first["resume"] == second["resume"] == "allow"
+    assert first["name"] == tmp_path.name
+
+
 def test_without_wandb_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb.sdk", None)
     with pytest.raises(UsageError, match=r"^--wandb: .*pip install wandb$"):
         made(makers(["wandb"]))
-    assert "WANDB_MODE" in os.environ

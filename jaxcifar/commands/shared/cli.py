@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from jaxcifar.commands.shared.parser import OptionHolder, program
-from jaxcifar.config.registry import KINDS
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.failures import one_line
@@ -63,28 +62,6 @@ def add_keep(parser: OptionHolder) -> None:
         default="all",
         help="what stays of a finished run: its checkpoints too, or the best weights alone "
         "(default: all)",
-    )
-
-
-def add_observers(parser: OptionHolder) -> None:
-    """Add `--observer`, and an option for each observer of ours; all give one list of names."""
-    for name, entry in KINDS["observer"].items():
-        parser.add_argument(
-            f"--{name}",
-            dest="observers",
-            action="append_const",
-            const=name,
-            default=[],
-            help=f"record for {entry.title} too, finished runs as well (default: no)",
-        )
-    parser.add_argument(
-        "--observer",
-        dest="observers",
-        action="append",
-        default=[],
-        metavar="FILE.py:NAME",
-        help="a class or function of your own that makes an observer of each run; may be given "
-        "several times (default: none)",
     )
 
 

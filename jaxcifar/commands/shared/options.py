@@ -1,4 +1,4 @@
-"""Options made from the fields of `Config`, in the order in which people use them."""
+"""Options made from the fields of `Config`, in the order in which people use them; observers."""
 
 import argparse
 import dataclasses
@@ -141,4 +141,26 @@ def add_archs(parser: OptionHolder) -> None:
         metavar="NAME",
         default=ARCHS,
         help=f"{names('arch')} (default: all of ours)",
+    )
+
+
+def add_observers(parser: OptionHolder) -> None:
+    """Add `--observer`, and an option for each observer of ours; all give one list of names."""
+    for name, entry in registry.KINDS["observer"].items():
+        parser.add_argument(
+            f"--{name}",
+            dest="observers",
+            action="append_const",
+            const=name,
+            default=[],
+            help=f"record for {entry.title} too, finished runs as well (default: no)",
+        )
+    parser.add_argument(
+        "--observer",
+        dest="observers",
+        action="append",
+        default=[],
+        metavar="FILE.py:NAME",
+        help="a class or function of your own that makes an observer of each run; may be given "
+        "several times (default: none)",
     )
