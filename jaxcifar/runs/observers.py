@@ -1,7 +1,7 @@
-"""Who watches a run: observers, called when it begins, after each epoch and when it ends.
+"""Observers of a run: objects that are called when it begins, after each epoch and when it ends.
 
-The line an epoch on the screen, TensorBoard and Weights & Biases are observers; a user's class is
-one more. Observers change no numbers, so they are not part of a `Config`.
+TensorBoard, Weights & Biases and the screen's line for each epoch are observers. A user's class can
+be one too. Observers change no numbers, so they are not part of a `Config`.
 """
 
 import copy
@@ -23,11 +23,12 @@ if TYPE_CHECKING:  # it would import NumPy, which takes a moment
 
 CALLS = ("began", "epoch", "finished", "failed")
 _HERE = Path(__file__).parent
+_DROPPED = "this observer is not called again, the run is not affected"
 
 
 @dataclasses.dataclass(frozen=True)
 class ObservedRun:
-    """What an observer is given when a run begins.
+    """A run as its observers are shown it when it begins.
 
     Attributes:
       name: what lines on the screen call the run, such as "base seed 0"; "" if there is only one.
@@ -61,7 +62,7 @@ class ObservedRun:
 
 
 class Observer(Protocol):
-    """What may be called; a method that an observer lacks is left out.
+    """The four methods of an observer; a method that an observer lacks is not called.
 
     `began` comes first, once for each command that opens the run, and then `epoch` for each epoch
     that is trained. Either `finished` or `failed` comes last, unless the process is killed.
@@ -74,10 +75,10 @@ class Observer(Protocol):
         """An epoch is over; its figures are written down."""
 
     def finished(self, result: "Result") -> None:
-        """All is done; `result` is the content of `result.json`."""
+        """The run is finished; `result` is the content of `result.json`."""
 
     def failed(self, error: Exception) -> None:
-        """The run ended without a result: by an error, or by `Interrupted` at a user's wish."""
+        """The run ended without a result: by an error, or `Interrupted` if the user stopped it."""
 
 
 class NamedObserver(NamedTuple):
@@ -102,7 +103,7 @@ def makers(given: Iterable[Any]) -> list[Maker]:
         that return one.
 
     Raises:
-      UsageError: a name stands for nothing, or its file fails; one line with file and line.
+      UsageError: there is no such observer, or its file fails; in one line.
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise UsageError(f"observers {given!r:.80}: must be a list")
@@ -159,7 +160,7 @@ def _made(maker: Maker) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what went wrong in an observer, with the user's file and line; in one line."""
+    """Return in one line what went wrong in an observer, with the user's file and line."""
     if isinstance(error, OneLine):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)[1:]  # without the call here
@@ -169,15 +170,15 @@ def _reason(error: BaseException) -> str:
         where = f"{innermost.filename}:{innermost.lineno}: "
     try:
         return f"{where}{type(error).__name__}: {first_line(error)}"
-    except Exception:  # the error has no text that can be had
+    except Exception:  # the text of the error can't be had
         return f"{where}{type(error).__name__}"
 
 
 class Observers:
     """The observers of one run, called one after the other.
 
-    One that raises is named in a line and not called again; the run goes on. Each gets copies of
-    rows and results, so that it can't change what the run writes.
+    An observer that raises an exception is named in a line and not called again; the run goes on.
+    Each gets copies of rows and results, so that it can't change what the run writes.
 
     Args:
       observers: in the order in which they are called.
@@ -222,4 +223,4 @@ class Observers:
             except BaseException as error:
                 self._observers.remove(called)
                 reason = _reason(error)
-                self._say(f"{called.label}: {reason}; it is not called again, the run goes on")
+                self._say(f"{called.label}: {reason}; {_DROPPED}")

@@ -1,4 +1,4 @@
-"""Runs that had ended before this command, shown to its observers: their epochs and their end."""
+"""Show runs that had ended before this command to their observers: all epochs, and the end."""
 
 from collections.abc import Iterable
 
@@ -30,7 +30,7 @@ def observe_again(task: Task, folder: RunFolder, say: Say) -> None:
     """Show a run that is over to the observers of a task.
 
     Args:
-      task: its observers are called, but for the screen's.
+      task: its observers are called.
       folder: of the run; held by this process.
       say: prints a line.
 

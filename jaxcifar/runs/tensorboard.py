@@ -1,7 +1,7 @@
-"""What a run writes down, once more as events, which TensorBoard shows (`--tensorboard`).
+"""An observer that writes a run's figures as events, which TensorBoard shows (`--tensorboard`).
 
-All of it is derived from the run's other files and says nothing new. So what a kill leaves half
-written needs no care: a run that is resumed, or found finished, has its events written anew.
+All events are derived from the run's other files. So it does no harm if a kill leaves an event half
+written: all events are written again when the run is resumed, or found finished.
 """
 
 import contextlib

@@ -1,9 +1,9 @@
 """An observer that records a run for Weights & Biases (`--wandb`).
 
-W&B knows a run by an id, which lies in the run's folder: a run that is resumed goes on as the same
-run there. Online, W&B says which epochs it has, and only later ones are logged. Offline it can't
-say, and of two offline copies of a run the one that is uploaded later replaces the other: so the
-offline copy is written anew, with all epochs, whenever the run is resumed.
+W&B knows a run by an id, which is kept in the run's folder, so that a resumed run is the same run
+there. Online, W&B's server says which epochs it has, and only later epochs are logged. Offline no
+server can be asked, and an uploaded copy of a run replaces the copy that was uploaded before it. So
+a resumed run begins a new offline copy with all epochs, and deletes the old one.
 """
 
 import functools
@@ -27,11 +27,12 @@ _PROJECT = "jaxcifar"
 _STATE = "jaxcifar.json"
 _ANEW = Remedy("delete it; the run then becomes a new run of Weights & Biases")
 _MOST_BYTES = MEGABYTE // 16
+_ONLINE = ("online", "shared")  # modes in which W&B uploads during the run
 _unfinished: dict[str, Any] = {}  # W&B's runs of this process by id; a second Ctrl-C leaves one
 
 
 class Logged(TypedDict):
-    """What W&B has of the run for certain: it was told to finish, and did."""
+    """`wandb/jaxcifar.json`: the id, and the epochs and the result that W&B certainly has."""
 
     id: Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
     epochs: Annotated[int, Meta(ge=0, le=2**31)]
@@ -39,7 +40,7 @@ class Logged(TypedDict):
 
 
 class WeightsAndBiases:
-    """Logs each epoch's row, and the result as the run's summary.
+    """An observer that logs each epoch's row, and the result as the summary of W&B's run.
 
     Raises:
       RunError: wandb is not installed, or the user is not logged in.
@@ -50,13 +51,15 @@ class WeightsAndBiases:
         _log_in()
 
     def began(self, run: ObservedRun) -> None:
-        """Begin or resume the run of W&B; log the epochs that it lacks.
+        """Begin or resume W&B's run, and log the epochs that it lacks.
 
         Raises:
           RunError: a link is in the folder's place, or the state there can't be read.
         """
+        self._run: Any = None  # stays None if there is nothing to log
+        if _mode() == "disabled":
+            return
         folder = RunFolder(run.path)
-        self._run: Any = None  # while W&B is told nothing
         if folder.wandb.is_symlink():
             raise RunError(
                 f"{folder.wandb}: is a symbolic link; delete it, because Weights & Biases' files "
@@ -80,7 +83,7 @@ class WeightsAndBiases:
             name=run.name or run.path.name,
             dir=str(run.path),
             config=run.settings,
-            resume=None if _is_offline() else "allow",
+            resume="allow" if _mode() in _ONLINE else None,
             reinit="create_new",  # runs that train at once are runs of their own
             settings=self._wandb.Settings(console="off", quiet=True),
         )
@@ -91,7 +94,7 @@ class WeightsAndBiases:
     def epoch(self, row: Row) -> None:
         """Log the figures of an epoch, unless W&B has them."""
         self._epoch = row["epoch"]
-        if self._epoch >= self._run.starting_step:
+        if self._run is not None and self._epoch >= self._run.starting_step:
             self._run.log(dict(row), step=self._epoch, commit=True)
 
     def finished(self, result: Result) -> None:
@@ -122,7 +125,7 @@ class WeightsAndBiases:
 
 
 def _package() -> ModuleType:
-    """Import wandb; a folder `wandb`, as W&B leaves it beside scripts, does not pass for it.
+    """Import the package wandb; a folder of W&B's files called `wandb` is not mistaken for it.
 
     Raises:
       RunError: it is not installed.
@@ -131,19 +134,19 @@ def _package() -> ModuleType:
     return extra("wandb")
 
 
-def _is_offline() -> bool:
-    """Return whether W&B is set to upload nothing now."""
-    return _package().setup().settings.mode not in ("online", "shared")
+def _mode() -> str:
+    """Return W&B's mode, which `WANDB_MODE` or W&B's settings say; `offline` for older names."""
+    return _package().setup().settings.mode
 
 
 @functools.cache
 def _log_in() -> None:
-    """Log in, where W&B is online: by the user's key, else W&B asks for one on a terminal.
+    """Log in to W&B if it is online. Without a key, W&B asks for one on a terminal.
 
     Raises:
-      RunError: it could not be done.
+      RunError: the login failed.
     """
-    if _is_offline():
+    if _mode() not in _ONLINE:
         return
     try:
         _package().login()

@@ -38,12 +38,33 @@ class Linear(nn.Module):
         return nn.Dense(self.num_classes)(pixels.reshape(len(x), -1))
 """
 
+# Logs from which process each of its calls comes.
+OBSERVER = """
+import os
+
+
+class Log:
+    def __init__(self):
+        self.write("made")
+
+    def began(self, run):
+        self.write("began")
+
+    def finished(self, result):
+        self.write("finished")
+
+    def write(self, call):
+        with open(os.environ["CALLS"], "a") as file:
+            file.write(f"{call} in {os.environ['PROCESS']}\\n")
+"""
+
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
     """A network, images and settings of a user."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "linear.py").write_text(NETWORK)
+    (folder / "log.py").write_text(OBSERVER)
     images = easy_dataset()
     np.savez(
         folder / "grey.npz",
@@ -56,7 +77,7 @@ def options(tmp_path_factory):
         *("--arch", folder / "linear.py:Linear", "--arch-args", "stride=4"),
         *("--dataset", folder / "grey.npz", "--data-dir", folder, "--val-fraction", "0.2"),
         *("--batch-size", 24, "--optimizer", "sgd", "--learning-rate", 0.002, "--no-augment"),
-        *("--epochs", EPOCHS),
+        *("--epochs", EPOCHS, "--observer", folder / "log.py:Log"),
     )
 
 
@@ -66,7 +87,8 @@ def start_all(options, path, count, *arguments):
     for number in range(count):
         joined = ("--coordinator", coordinator, "--processes", count)
         own = (*joined, "--process-id", number) if count > 1 else ()
-        started.append(start("run", *options, "--run-dir", path, *own, *arguments))
+        env = {"CALLS": str(path.with_name(f"{path.name}.calls")), "PROCESS": str(number)}
+        started.append(start("run", *options, "--run-dir", path, *own, *arguments, env=env))
     return started
 
 
@@ -102,6 +124,12 @@ def losses(path):
 def by_two(options, tmp_path_factory):
     path = tmp_path_factory.mktemp("processes") / "two"
     return path, train(options, path, 2)
+
+
+def test_the_first_process_alone_observes(by_two):
+    path, _ = by_two
+    calls = path.with_name("two.calls").read_text().splitlines()
+    assert calls == ["made in 0", "began in 0", "finished in 0"]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
-NOT_AGAIN = "; it is not called again, the run goes on"
+NOT_AGAIN = "; this observer is not called again, the run is not affected"
 
 
 class Recorder:

@@ -227,7 +227,7 @@ def test_a_line_tells_what_is_in_the_way_and_the_run_is_finished(finished, tmp_p
     assert result["weights_sha256"] == finished[1]["weights_sha256"]
     [line] = [line for line in screen.getvalue().splitlines() if "tensorboard" in line]
     assert line.startswith("--tensorboard: FileExistsError: ")
-    assert line.endswith("; it is not called again, the run goes on")
+    assert line.endswith("; this observer is not called again, the run is not affected")
     assert (tmp_path / "run" / "tensorboard").read_text() == "mine"
 
 

@@ -137,6 +137,16 @@ def test_runs_at_once_are_runs_of_their_own_and_what_a_kill_leaves_is_replaced(t
 
 
 @needs
+def test_where_wandb_is_disabled_nothing_is_written(tmp_path, monkeypatch):
+    [(_, observer)] = made(makers(["wandb"]))
+    monkeypatch.setattr(weights_and_biases, "_mode", lambda: "disabled")
+    observer.began(ObservedRun("", tmp_path, CONFIG, "shapes10", ({**ROW},)))
+    observer.epoch({**ROW, "epoch": 2})
+    observer.finished({"test_accuracy": 0.5})
+    assert not list(tmp_path.iterdir())
+
+
+@needs
 def test_another_runs_files_behind_a_link_stay(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
