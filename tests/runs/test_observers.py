@@ -13,7 +13,9 @@ import pytest
 from conftest import assert_one_line_error, obeyed, stopped_after
 from rich.console import Console
 from runs.test_fit import CONFIG, rows, untimed
+from small import SMALL
 
+import jaxcifar
 from jaxcifar.errors import OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import crew, joint_run
@@ -287,6 +289,14 @@ def test_each_run_of_a_study_has_observers_of_its_own(tmp_path, easy_dataset):
     assert [run.already_over for o in (whole, failed) for run in o.given("began")] == [True, True]
     assert list(whole.given("began")[0].history) == rows(tasks[0].path)
     assert "loss became" in str(failed.given("failed")[0])
+
+
+def test_train_from_python_takes_observers(finished, easy_dataset):
+    path, recorder = finished[0], Recorder()
+    settings = {"recipe": "strong", "arch_args": SMALL, "epochs": 3, "batch_size": 32}
+    jaxcifar.train("cnn", easy_dataset, run_dir=path, observers=[recorder], **settings)
+    assert recorder.names == ["began", "finished"]
+    assert recorder.given("finished") == [finished[2]]
 
 
 def test_observers_are_given_as_classes_functions_or_themselves():
