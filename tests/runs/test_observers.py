@@ -331,7 +331,7 @@ NO_OBSERVER = "NoneType, which is no observer: it needs at least one of the meth
         ("nowhere.py:Log", "no such file"),
         ("syntax.py:f", "syntax.py:1: SyntaxError"),
         ("exits.py:Log", "exits.py:2: SystemExit: bye"),
-        ("some.py:Log", "no Log there; .*defines Good, Bad, none, wants"),
+        ("some.py:Log", "does not define Log; it defines Good, Bad, none, wants"),
         ("some.py:Bad", "some.py:6: OSError: no$"),
         ("some.py:none", NO_OBSERVER),
         ("some.py:wants", "TypeError: .*missing 1 required"),
