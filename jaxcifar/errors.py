@@ -7,7 +7,7 @@ commands print that line and no traceback.
 import re
 
 
-class OneLine(Exception):
+class OneLineError(Exception):
     """What is told in one line."""
 
     def _render_traceback_(self) -> list[str]:
@@ -15,11 +15,11 @@ class OneLine(Exception):
         return [printable(self)]
 
 
-class UsageError(OneLine):
+class UsageError(OneLineError):
     """What was asked for makes no sense (exit code 2): the command line must change."""
 
 
-class RunError(OneLine):
+class RunError(OneLineError):
     """What was asked for could not be done (exit code 1): a file, the network or the numbers."""
 
 

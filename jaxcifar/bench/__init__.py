@@ -136,7 +136,7 @@ def _rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]]:
     return rows
 
 
-def seconds_beyond_steps(at_once: Sequence[int], rounds: int, ours: Entrant) -> float:
+def seconds_of_remaining_measurements(at_once: Sequence[int], rounds: int, ours: Entrant) -> float:
     """Return the seconds that `beyond_steps` and `measure_at_once` are expected to take.
 
     Args:
@@ -149,7 +149,7 @@ def seconds_beyond_steps(at_once: Sequence[int], rounds: int, ours: Entrant) -> 
     return 2 * starting + 2 * a_round + together
 
 
-def beyond_steps(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
+def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
     """Measure how long a user waits for the first step, and for a run's bookkeeping.
 
     Args:
@@ -189,7 +189,7 @@ def beyond_steps(work: Work, milliseconds: float, progress: BenchProgress) -> di
     }
 
 
-def measure_at_once(
+def measure_parallel_runs(
     work: Work, numbers: Sequence[int], rounds: int, progress: BenchProgress
 ) -> list[dict[str, Any]]:
     """Measure how fast several runs train together.

@@ -9,8 +9,8 @@ from typing import Self
 from rich.console import Console
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.status import Status, shown
-from jaxcifar.machine.terminal import duration, teller
+from jaxcifar.machine.status import Status, show_status
+from jaxcifar.machine.terminal import duration, line_printer
 
 
 class BenchProgress:
@@ -27,7 +27,7 @@ class BenchProgress:
           clock: returns the time in seconds.
         """
         self._console, self._title, self._clock = console, printable(title), clock
-        self._print = teller(console)
+        self._print = line_printer(console)
         self._exit = ExitStack()
         self._activity = "starting"
         self._began = self._activity_began = self._expected_at = clock()
@@ -35,7 +35,7 @@ class BenchProgress:
         self._afterwards = 0.0
 
     def __enter__(self) -> Self:
-        self._print = self._exit.enter_context(shown(self._console, self._print, self.status))
+        self._print = self._exit.enter_context(show_status(self._console, self._print, self.status))
         return self
 
     def __exit__(

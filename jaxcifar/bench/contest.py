@@ -15,10 +15,10 @@ from jaxcifar.bench.entrant import (
     VERBS,
     Entrant,
     EntrantSpec,
-    allowed,
-    allowed_to_get_ready,
-    slowness,
-    taking_part,
+    reason_if_slow,
+    remaining_entrants,
+    seconds_allowed,
+    seconds_allowed_to_get_ready,
 )
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import duration
@@ -66,7 +66,7 @@ def compete(
         _leave_out_the_slow(field, phases, progress)
         for number in range(1, rounds + 1):
             _do_round(field, phases, number, rounds, estimate_rest, progress)
-        for entrant in taking_part(field):
+        for entrant in remaining_entrants(field):
             entrant.ask_for_memory()
         progress.expect(estimate_rest(field[0]))
         yield field
@@ -89,7 +89,7 @@ def _expected(
       estimate_rest: see `compete`.
     """
     getting_ready = fmean(entrant.seconds_to_get_ready for entrant in field)
-    a_round = sum(entrant.seconds_of_a_round(phases) for entrant in taking_part(field))
+    a_round = sum(entrant.seconds_of_a_round(phases) for entrant in remaining_entrants(field))
     everybody = (len(field) + 1 + waiting) / len(field)
     later = waiting * getting_ready + rounds * a_round * everybody + estimate_rest(field[0])
     return getting_ready, later
@@ -99,13 +99,13 @@ def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str
     """Let an entrant compile and take first steps; leave it out if that takes too long."""
     deadline = None
     if others:
-        deadline = Deadline(allowed_to_get_ready(entrant.entry.work, others[0]))
+        deadline = Deadline(seconds_allowed_to_get_ready(entrant.entry.work, others[0]))
     began = time.monotonic()
     try:
         for phase in phases:
             entrant.measure(phase, 1, deadline)  # compiles
             entrant.first_rates[phase] = _first_rate(entrant, phase, deadline)
-            if reason := slowness(entrant, others, phase):
+            if reason := reason_if_slow(entrant, others, phase):
                 entrant.leave_out(reason)
                 break
     except ContestantError as error:
@@ -130,8 +130,8 @@ def _leave_out_the_slow(
     field: Sequence[Entrant], phases: Sequence[str], progress: BenchProgress
 ) -> None:
     """Compare all entrants with the best of all, which may have come last."""
-    for entrant in taking_part(field[1:]):
-        reasons = [slowness(entrant, field, phase) for phase in phases]
+    for entrant in remaining_entrants(field[1:]):
+        reasons = [reason_if_slow(entrant, field, phase) for phase in phases]
         if reason := next(filter(None, reasons), ""):
             entrant.leave_out(reason)
             progress.say(_status_message(entrant, phases))
@@ -155,14 +155,14 @@ def _do_round(
     progress: BenchProgress,
 ) -> None:
     """Measure each entrant, one after another, so that none is disturbed."""
-    still_there = taking_part(field)
+    still_there = remaining_entrants(field)
     for position, entrant in enumerate(still_there, 1):
         seconds = [other.seconds_of_a_round(phases) for other in still_there]
         expected = seconds[position - 1]
         later = sum(seconds[position:]) + (rounds - number) * sum(seconds) + estimate_rest(field[0])
         progress.doing(f"{entrant.entry.label}: round {number} of {rounds}")
         progress.expect(expected, later)
-        deadline = Deadline(allowed(expected))
+        deadline = Deadline(seconds_allowed(expected))
         try:
             for phase in phases:
                 timing = entrant.measure(phase, entrant.entry.work.pieces(phase), deadline)

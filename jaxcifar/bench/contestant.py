@@ -16,7 +16,7 @@ import psutil
 
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError, first_line
-from jaxcifar.machine.failures import one_line
+from jaxcifar.machine.failures import as_one_line_error
 from jaxcifar.machine.system import peak_memory
 from jaxcifar.machine.terminal import duration
 
@@ -201,7 +201,7 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
                 value = getattr(contestant, method)(*arguments)
             answer: tuple[str | None, Any] = (None, value)
         except Exception as error:  # told to whoever asked
-            failure = one_line(error) or f"{type(error).__name__}: {first_line(error)}"
+            failure = as_one_line_error(error) or f"{type(error).__name__}: {first_line(error)}"
             answer = (str(failure), None)
         try:
             connection.send(answer)
@@ -222,8 +222,8 @@ def _create(name: str, work: Work) -> Any:
         from jaxcifar.bench.torch_peer import TorchPeer
 
         return TorchPeer(work, _TORCH_FORMS[name])
-    from jaxcifar.bench.ours import Ours, PlainFlax
-    from jaxcifar.machine.jax_settings import use_our_settings
+    from jaxcifar.bench.ours import JaxcifarTraining, PlainFlaxTraining
+    from jaxcifar.machine.jax_settings import use_package_settings
 
-    use_our_settings()
-    return Ours(work) if name == "jaxcifar" else PlainFlax(work)
+    use_package_settings()
+    return JaxcifarTraining(work) if name == "jaxcifar" else PlainFlaxTraining(work)

@@ -31,7 +31,7 @@ class Collective:
     bytes: int
 
 
-def collectives(program: str) -> list[Collective]:
+def find_collectives(program: str) -> list[Collective]:
     """All exchanges in the text of a compiled program, in its order.
 
     Those of a loop's body count once.
@@ -108,7 +108,7 @@ def step_seconds(
     return computing + sum(machine.all_reduce_seconds(c.bytes, chips) for c in exchanged)
 
 
-def efficiency(
+def scaling_efficiency(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int, batch: str
 ) -> float:
     """Images a second of `chips` over those of as many single chips.

@@ -10,7 +10,9 @@ import numpy as np
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.work import TRAIN, Timing, Work
 
-HOPELESS = 0.1  # of the best rate for the same work: a slower entrant is left out of the rounds
+MIN_RELATIVE_RATE = (
+    0.1  # of the best rate for the same work: a slower entrant is left out of the rounds
+)
 _TIMES_AS_LONG, _SECONDS_MORE = 5, 120
 VERBS = {"train": "trains", "eval": "evaluates"}
 
@@ -98,16 +100,16 @@ class Entrant:
         """Set `peak_memory`, unless its process is dead or has not begun to measure."""
         if self.first_rates:
             with suppress(ContestantError):
-                deadline = Deadline(allowed(seconds=0))
+                deadline = Deadline(seconds_allowed(seconds=0))
                 self.peak_memory = self.contestant.ask("peak_memory", deadline=deadline)
 
 
-def taking_part(field: Sequence[Entrant]) -> list[Entrant]:
+def remaining_entrants(field: Sequence[Entrant]) -> list[Entrant]:
     """Return the entrants that are not left out."""
     return [entrant for entrant in field if not entrant.left_out]
 
 
-def allowed(seconds: float) -> float:
+def seconds_allowed(seconds: float) -> float:
     """Return the seconds after which an entrant is stopped.
 
     Args:
@@ -116,7 +118,7 @@ def allowed(seconds: float) -> float:
     return _SECONDS_MORE + _TIMES_AS_LONG * seconds
 
 
-def allowed_to_get_ready(work: Work, first: Entrant) -> float:
+def seconds_allowed_to_get_ready(work: Work, first: Entrant) -> float:
     """Return the seconds that an entrant may take to get ready.
 
     It is expected to take as long as the first entrant. With more images at a time it may take
@@ -127,10 +129,10 @@ def allowed_to_get_ready(work: Work, first: Entrant) -> float:
       first: the first entrant.
     """
     times_larger = max(1.0, work.images_a_step / first.entry.work.images_a_step)
-    return allowed(times_larger * first.seconds_to_get_ready)
+    return seconds_allowed(times_larger * first.seconds_to_get_ready)
 
 
-def slowness(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
+def reason_if_slow(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
     """Return the reason if an entrant is too slow for its phase, or else an empty text.
 
     Args:
@@ -147,7 +149,7 @@ def slowness(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
         return ""
     best = max(rivals, key=lambda rival: rival.first_rates[phase])
     rate, best_rate = entrant.first_rates[phase], best.first_rates[phase]
-    if rate >= HOPELESS * best_rate:
+    if rate >= MIN_RELATIVE_RATE * best_rate:
         return ""
     shown_rate = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
     return (

@@ -28,7 +28,7 @@ from jaxcifar.runs.task import Task
 from jaxcifar.training import network, predicting
 
 
-class Ours:
+class JaxcifarTraining:
     """The training that `experiments.run` does, augmentation and metrics included."""
 
     def __init__(self, work: Work) -> None:
@@ -103,7 +103,7 @@ class Ours:
         return fit(Task(self._config, folder), lambda: self._dataset, Console(quiet=True))
 
 
-class PlainFlax:
+class PlainFlaxTraining:
     """Flax as its examples have it: `nn.Conv`, a step a dispatch, batches from the host."""
 
     def __init__(self, work: Work) -> None:

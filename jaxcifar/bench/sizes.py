@@ -12,7 +12,7 @@ from jaxcifar.machine.environment import first_devices
 _LARGE = 1e8  # multiply-accumulates of a forward pass of one image
 
 
-def model_of(config: Config) -> tuple[Any, int]:
+def model_and_macs(config: Config) -> tuple[Any, int]:
     """Return a config's network, and the multiply-accumulates of its forward pass of one image.
 
     Raises:
@@ -28,7 +28,7 @@ def is_large(macs: int) -> bool:
     return macs > _LARGE
 
 
-def steps_of(macs: int, on_cpu: bool) -> int:
+def steps_per_round(macs: int, on_cpu: bool) -> int:
     """Return how many steps of 128 images take a few seconds."""
     if on_cpu:
         return 3 if is_large(macs) else 20

@@ -11,8 +11,8 @@ from jaxcifar.bench.work import CLASSES
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
-from jaxcifar.machine.compilations import QUICKLY
-from jaxcifar.machine.memory import bytes_of_program
+from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
+from jaxcifar.machine.memory import program_bytes
 from jaxcifar.training.together import Together
 
 _EXAMPLES = 45_000  # CIFAR-10's, to train
@@ -49,8 +49,10 @@ def training_memory(config: Config, device: jax.Device) -> Need | None:
     images = jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
     lowered = Together(program, at_once=1).traced(hp, images, labels).lower()
-    compiled = lowered.compile(compiler_options=QUICKLY)  # what is allocated is the same
-    step_bytes = bytes_of_program(compiled)
+    compiled = lowered.compile(
+        compiler_options=FAST_COMPILE_OPTIONS
+    )  # what is allocated is the same
+    step_bytes = program_bytes(compiled)
     if step_bytes is None:
         return None
     persistent_bytes = compiled.memory_analysis().argument_size_in_bytes

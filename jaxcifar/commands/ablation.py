@@ -27,7 +27,7 @@ from jaxcifar.commands.shared.ranking import show
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import RunError
 from jaxcifar.machine.event_file import require_tensorboard
-from jaxcifar.machine.terminal import counted, teller
+from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.studies.study import Study
 
 SHIPPED = study_files()
@@ -142,7 +142,7 @@ def main(argv: Sequence[str]) -> None:
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
     console = Console(emoji=False, highlight=False)
-    say = teller(console)
+    say = line_printer(console)
     # What is wrong with names, values and folders is found before JAX is imported.
     study.check()
     rows = study.select(here["rows"])
@@ -152,7 +152,7 @@ def main(argv: Sequence[str]) -> None:
         require_tensorboard()
     part, parts = here["shard"]
     number = len(rows) * len(set(here["seeds"]))
-    runs = counted(number, "run")
+    runs = pluralize(number, "run")
     if parts > 1:
         in_this_shard = len(range(part - 1, number, parts))
         runs = f"{in_this_shard} of {runs}"
@@ -177,8 +177,8 @@ def main(argv: Sequence[str]) -> None:
     outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
-    done = counted(len(outcomes) - len(errors), "run")
-    say(f"{done} done now, with {counted(compiled, 'training program')} compiled.")
+    done = pluralize(len(outcomes) - len(errors), "run")
+    say(f"{done} done now, with {pluralize(compiled, 'training program')} compiled.")
     for name, error in errors.items():
         say(f"{name}: {error}")
     damaged: list[str] = []
@@ -188,9 +188,11 @@ def main(argv: Sequence[str]) -> None:
         damaged = [task.name for task in mine if task.path in records.unreadable]
         say(f"report: {write_report(out, say)}, and the same in REPORT.md")
     if errors:
-        raise RunError(f"{len(errors)} of {counted(len(mine), 'run')} failed: {', '.join(errors)}")
+        raise RunError(
+            f"{len(errors)} of {pluralize(len(mine), 'run')} failed: {', '.join(errors)}"
+        )
     if damaged:
         raise RunError(
-            f"{len(damaged)} of {counted(len(mine), 'run')} can't be read ({', '.join(damaged)}): "
-            "mend them, or train their rows anew with --force"
+            f"{len(damaged)} of {pluralize(len(mine), 'run')} can't be read "
+            f"({', '.join(damaged)}): mend them, or train their rows anew with --force"
         )

@@ -17,7 +17,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.pytorch_names import require_known
 from jaxcifar.exchange.state_dict import read_state_dict, to_ours
 from jaxcifar.machine import environment
-from jaxcifar.machine.sharing import place
+from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.finish import tested_alone
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import describe_network
@@ -94,7 +94,7 @@ def convert(
         say(f"testing on {len(dataset.test.labels):,} images")
         statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
         hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
-        placed, hp = place((variables, hp), program.replicated)
+        placed, hp = place_on_devices((variables, hp), program.replicated)
         measured, mistakes = tested_alone(config, program, placed, hp, dataset)
         result = {
             **measured,

@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxcifar.exchange.pytorch_names import require_known
 from jaxcifar.exchange.to_pytorch import state_dict
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.files import replacing
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.files import atomic_write
 from jaxcifar.networks.fastnet import LOGIT_SCALE
 from jaxcifar.networks.layers import BatchNorm
 from jaxcifar.trained.classifier import Classifier
@@ -192,7 +192,7 @@ def onnx_model(classifier: Classifier) -> Any:
     """
     arch, classes = classifier.config.arch, list(classifier.class_names)
     require_known(classifier.config)
-    onnx = extra("onnx")
+    onnx = import_extra("onnx")
     helper, types = onnx.helper, onnx.TensorProto
     graph = Graph(helper, state_dict(classifier), dict(classifier.config.arch_args))
     _NETWORKS[arch](graph, _pixels(graph, classifier))
@@ -218,5 +218,5 @@ def write_onnx(classifier: Classifier, path: Path) -> None:
       OSError: it can't be written.
     """
     content = onnx_model(classifier).SerializeToString()
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content)

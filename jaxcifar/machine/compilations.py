@@ -17,9 +17,9 @@ CPU_OPTIONS = known_options(
     else {"xla_cpu_enable_concurrency_optimized_scheduler": False}  # its name until then
 )
 # Less optimisation, for programs that take long to compile and run on few images, or once.
-QUICKLY = CPU_OPTIONS | known_options({"xla_backend_optimization_level": 0})
+FAST_COMPILE_OPTIONS = CPU_OPTIONS | known_options({"xla_backend_optimization_level": 0})
 # For programs that run once on a single step's images.
-FOR_ONE_CALL = known_options({"xla_backend_optimization_level": 1})
+SINGLE_CALL_OPTIONS = known_options({"xla_backend_optimization_level": 1})
 _EVENT = "/jax/core/compile/backend_compile_duration"
 _compiled: Counter[str] = Counter()
 _seconds: defaultdict[int, float] = defaultdict(float)  # by thread

@@ -6,15 +6,15 @@ It sets aside the caller's JAX settings and turns known errors into one line.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jaxcifar.machine.failures import one_line
-from jaxcifar.machine.jax_settings import our_settings, warn
+from jaxcifar.machine.failures import as_one_line_error
+from jaxcifar.machine.jax_settings import package_settings, warn_about_settings
 from jaxcifar.machine.xla_flags import check_xla_flags
 
 _FRAMES = 4  # of Python's `contextlib` and of this file, between the caller and the warning
 
 
 @contextmanager
-def with_our_settings() -> Iterator[None]:
+def with_package_settings() -> Iterator[None]:
     """Compute with this package's JAX settings, whatever the calling program has set.
 
     Use it as a decorator of public functions. A warning names each setting that is set aside.
@@ -24,13 +24,13 @@ def with_our_settings() -> Iterator[None]:
         `XLA_FLAGS`.
       RunError: memory is short, or a result is not finite and JAX is set to stop at it.
     """
-    with our_settings() as lines:
-        warn(lines, _FRAMES)
+    with package_settings() as lines:
+        warn_about_settings(lines, _FRAMES)
         check_xla_flags()
         try:
             yield
         except Exception as error:
-            known_error = one_line(error)
+            known_error = as_one_line_error(error)
             if known_error is None:
                 raise
             raise known_error from error

@@ -15,7 +15,7 @@ import jax
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.jax_settings import value_of_setting
 from jaxcifar.machine.paths import expand_home
-from jaxcifar.machine.terminal import counted
+from jaxcifar.machine.terminal import pluralize
 
 _MAX_CPU_DEVICES = 4  # each holds the images once, 180 MB
 _PACKAGES = (
@@ -114,7 +114,7 @@ def describe_devices(devices: Sequence[jax.Device]) -> str:
     hosts = jax.process_count()
     of_hosts = f", {hosts} processes" if hosts > 1 else ""
     if devices[0].platform == "cpu":
-        return f"cpu ({_cpu_name()}, {counted(_cpu_cores(), 'core')}){of_hosts}"
+        return f"cpu ({_cpu_name()}, {pluralize(_cpu_cores(), 'core')}){of_hosts}"
     return f"{len(devices)}x {devices[0].device_kind}{of_hosts}"
 
 
@@ -131,7 +131,7 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def versions() -> dict[str, str | None]:
+def package_versions() -> dict[str, str | None]:
     """Of Python and the packages whose version can change a result; None for one not installed."""
     return {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}}
 

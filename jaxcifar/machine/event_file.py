@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.files import append
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.files import append_to_file
 
 Value = Any  # tensorboardX's `Summary.Value`: something to show, with its tag
 _MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
@@ -33,8 +33,8 @@ def require_tensorboard() -> None:
 
 def _messages() -> ModuleType:
     for module in _MODULES:
-        extra(f"tensorboardX.proto.{module}")
-    return extra("tensorboardX.proto")
+        import_extra(f"tensorboardX.proto.{module}")
+    return import_extra("tensorboardX.proto")
 
 
 class EventFile:
@@ -56,7 +56,7 @@ class EventFile:
         anew = events.SessionLog(status=events.SessionLog.START)
         with path.open("xb") as file:
             for content in ({"file_version": "brain.Event:2"}, {"session_log": anew}):
-                file.write(record(events.Event(wall_time=wall_time, **content)))
+                file.write(encode_tf_record(events.Event(wall_time=wall_time, **content)))
 
     def write(self, values: Sequence[Value], step: int, wall_time: float) -> None:
         """Append what is to be shown at a step.
@@ -70,24 +70,24 @@ class EventFile:
         messages = _messages()
         summary = messages.summary_pb2.Summary(value=values)
         event = messages.event_pb2.Event(wall_time=wall_time, step=step, summary=summary)
-        append(self._path, record(event))
+        append_to_file(self._path, encode_tf_record(event))
 
 
-def record(event: Any) -> bytes:
+def encode_tf_record(event: Any) -> bytes:
     """A message as a TFRecord: its length, that one's checksum, the message, its checksum."""
-    checksum = extra("tensorboardX.record_writer").masked_crc32c
+    checksum = import_extra("tensorboardX.record_writer").masked_crc32c
     content = event.SerializeToString()
     length = struct.pack("<Q", len(content))
     sums = [struct.pack("<I", checksum(part)) for part in (length, content)]
     return length + sums[0] + content + sums[1]
 
 
-def scalar(tag: str, value: float) -> Value:
+def scalar_value(tag: str, value: float) -> Value:
     """A number, which becomes a float32."""
     return _messages().summary_pb2.Summary.Value(tag=tag, simple_value=value)
 
 
-def image(tag: str, png: bytes) -> Value:
+def image_value(tag: str, png: bytes) -> Value:
     """A picture, the content of a PNG file.
 
     Raises:
@@ -101,7 +101,7 @@ def image(tag: str, png: bytes) -> Value:
     return summary.Value(tag=tag, image=shown)
 
 
-def settings(values: Mapping[str, bool | int | float | str], began: float) -> Value:
+def hyperparameters_value(values: Mapping[str, bool | int | float | str], began: float) -> Value:
     """A run's row in the table of hyper-parameters.
 
     Which columns the table has, TensorBoard finds out of all the runs that it shows.
@@ -122,7 +122,7 @@ def settings(values: Mapping[str, bool | int | float | str], began: float) -> Va
     return _of_hparams("session_start_info", start)
 
 
-def success(ended: float) -> Value:
+def finished_value(ended: float) -> Value:
     """That a run of the table of hyper-parameters is finished."""
     end = _messages().plugin_hparams_pb2.SessionEndInfo(
         status="STATUS_SUCCESS", end_time_secs=ended

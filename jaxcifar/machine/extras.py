@@ -6,7 +6,7 @@ from types import ModuleType
 from jaxcifar.errors import RunError, first_line
 
 
-def extra(module: str) -> ModuleType:
+def import_extra(module: str) -> ModuleType:
     """Import a module of a package that only an extra of ours installs.
 
     Args:

@@ -5,8 +5,8 @@ This module does not import JAX, because an invalid setting can make that import
 
 import re
 
-from jaxcifar.errors import OneLine, RunError, UsageError, first_line
-from jaxcifar.machine.terminal import gigabytes
+from jaxcifar.errors import OneLineError, RunError, UsageError, first_line
+from jaxcifar.machine.terminal import format_bytes
 
 # What the allocators of XLA, CUDA and TPUs say if memory is short.
 _SHORTAGES = re.compile(r"RESOURCE_EXHAUSTED|OUT_OF_MEMORY|out of memory", re.IGNORECASE)
@@ -31,11 +31,11 @@ def memory_shortage(error: BaseException) -> str | None:
     if not by_xla and not isinstance(error, MemoryError):
         return None
     if amount := _AMOUNT.search(text):
-        return f"{gigabytes(float(amount[1]) * _UNITS[amount[2][0]])} could not be allocated"
+        return f"{format_bytes(float(amount[1]) * _UNITS[amount[2][0]])} could not be allocated"
     return "there is not enough"
 
 
-def one_line(error: BaseException) -> OneLine | None:
+def as_one_line_error(error: BaseException) -> OneLineError | None:
     """Return this package's own exception with the same meaning and a message of one line.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jaxcifar.errors import BusyError, RunError
-from jaxcifar.machine.system import is_running, lock, open_regular, patiently
+from jaxcifar.machine.system import is_running, lock_file, open_descriptor, retry_if_denied
 
 _LOCK = ".jaxcifar.lock"
 # A name as `replacing` makes it of the files that we write, with its process's number.
@@ -21,7 +21,7 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` at the end, if all goes well.
 
     A kill at any moment leaves the old file or the new one. Where `path` is a symbolic link, the
@@ -37,18 +37,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        patiently(lambda: partial.replace(path))
+        retry_if_denied(lambda: partial.replace(path))
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace the file `path` by `text`, as `replacing` does."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def append(path: Path, content: bytes) -> None:
+def append_to_file(path: Path, content: bytes) -> None:
     """Append to a file, which is made if need be; a link in its place is not followed.
 
     Raises:
@@ -59,7 +59,7 @@ def append(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def remove(path: Path) -> None:
+def delete_path(path: Path) -> None:
     """Delete a file or a folder with all in it, if it is there; of a link never what it points to.
 
     Raises:
@@ -85,7 +85,7 @@ def require_readable(*paths: Path) -> None:
             raise OSError(errno.EINVAL, "is no regular file", str(path))
 
 
-def first_free(path: Path) -> Path:
+def unused_path(path: Path) -> Path:
     """The path, or with a number behind its name, so that nothing is there."""
     free, number = path, 0
     while os.path.lexists(free):
@@ -94,7 +94,7 @@ def first_free(path: Path) -> Path:
     return free
 
 
-def remove_partial(folder: Path) -> None:
+def delete_partial_files(folder: Path) -> None:
     """Delete what dead processes left of `replacing` in a folder that this process holds."""
     with contextlib.suppress(OSError):  # then they stay: nothing reads them
         for entry in list(os.scandir(folder)):
@@ -107,7 +107,7 @@ def remove_partial(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(
+def lock_folder(
     folder: Path, wait: bool = True, check: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """Hold `folder` (made if need be) for this process; the system frees a dead one's lock.
@@ -140,7 +140,7 @@ def locked(
     succeeded = False
     try:
         check()
-        remove_partial(folder)
+        delete_partial_files(folder)
         yield
         succeeded = True
     finally:
@@ -152,11 +152,11 @@ def _hold(folder: Path, wait: bool) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = patiently(lambda: _open_plain(folder / _LOCK, os.O_RDWR))
+            descriptor = retry_if_denied(lambda: _open_plain(folder / _LOCK, os.O_RDWR))
         except FileNotFoundError:  # whoever held it took the folder away just now
             continue
         try:
-            if not lock(descriptor, wait):
+            if not lock_file(descriptor, wait):
                 raise BusyError(f"{folder}: another process is at work here; wait for it")
             if _lies_at(folder / _LOCK, descriptor):
                 return descriptor
@@ -169,7 +169,7 @@ def _hold(folder: Path, wait: bool) -> int:
 def _open_plain(path: Path, flags: int) -> int:
     """Open a file (made if need be) that is no link, pipe or folder, and leave it as it is."""
     try:
-        return open_regular(path, flags | os.O_CREAT)
+        return open_descriptor(path, flags | os.O_CREAT)
     except ValueError:
         told = f"{path}: is no plain file; delete it, then run the same command"
         raise RunError(told) from None

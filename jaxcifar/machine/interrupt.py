@@ -13,14 +13,14 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from jaxcifar.errors import OneLine
-from jaxcifar.machine.terminal import teller
+from jaxcifar.errors import OneLineError
+from jaxcifar.machine.terminal import line_printer
 
 _RETRY_SECONDS = 0.05
 _EXIT_CODE = 130  # what shells report for a process that SIGINT ended
 
 
-class Interrupted(OneLine):
+class Interrupted(OneLineError):
     """The user asked to stop; everything done so far is saved."""
 
 
@@ -138,7 +138,7 @@ def stop_signal(console: Console) -> Iterator[threading.Event]:
         for each in signals:
             signal.signal(each, interrupt)
         with contextlib.suppress(OSError, RuntimeError):  # a line was just being written
-            teller(console)(
+            line_printer(console)(
                 "stopping after the step or compilation under way; once more to stop at once"
             )
 

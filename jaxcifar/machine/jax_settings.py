@@ -68,7 +68,7 @@ _COMPILER = {
 _COMPILER_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
 
-def use_our_settings() -> list[str]:
+def use_package_settings() -> list[str]:
     """Set aside all settings that this package can't compute with, in this whole process.
 
     Returns:
@@ -87,7 +87,7 @@ def use_our_settings() -> list[str]:
 
 
 @contextmanager
-def our_settings() -> Iterator[list[str]]:
+def package_settings() -> Iterator[list[str]]:
     """Set aside these settings in this thread only, until the block ends.
 
     Yields:
@@ -106,7 +106,7 @@ def our_settings() -> Iterator[list[str]]:
         yield lines
 
 
-def warn(lines: list[str], stack_level: int) -> None:
+def warn_about_settings(lines: list[str], stack_level: int) -> None:
     """Tell a calling program which settings are set aside, as Python's warnings do."""
     for line in lines:
         warnings.warn(line, stacklevel=stack_level + 1)

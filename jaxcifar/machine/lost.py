@@ -14,7 +14,7 @@ import jax
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.system import WINDOWS
 
-LOST = (
+LOST_PROCESS_MESSAGE = (
     "another process ended or can't be reached: see what it said, then start all of them again to "
     "go on from the newest checkpoint"
 )
@@ -29,7 +29,7 @@ def lost_process_error(error: Exception) -> RunError | None:
     line = first_line(error)
     # `process_count()` raises where JAX finds no device, so call it last.
     if any(sign in line for sign in _SIGNS) and jax.process_count() > 1:
-        return RunError(LOST)
+        return RunError(LOST_PROCESS_MESSAGE)
     return None
 
 
@@ -79,7 +79,7 @@ def hold_back_cpp_messages() -> Callable[[], None]:
     def on_abort(number: int) -> None:
         said = os.pread(messages, _MOST_BYTES, 0)
         if _JAX_GIVES_UP in said:
-            os.write(screen, f"error: {LOST}\n".encode())
+            os.write(screen, f"error: {LOST_PROCESS_MESSAGE}\n".encode())
             os._exit(1)
         os.write(screen, said)  # and the abort goes on
 

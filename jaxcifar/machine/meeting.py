@@ -18,7 +18,7 @@ import msgspec
 
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.member import Member, differences
-from jaxcifar.machine.terminal import SILENCE_SECONDS, Say, duration, never_silent
+from jaxcifar.machine.terminal import SILENCE_SECONDS, PrintLine, duration, report_in_silence
 
 WAIT_SECONDS = 300.0  # people start the processes by hand, on one machine after the other
 _RETRY_SECONDS = 0.5
@@ -60,7 +60,7 @@ def split_address(coordinator: str) -> tuple[str, int]:
 def meet(
     coordinator: str,
     member: Member,
-    say: Say,
+    say: PrintLine,
     wait: float = WAIT_SECONDS,
     silence: float = SILENCE_SECONDS,
 ) -> None:
@@ -85,7 +85,7 @@ def meet(
     def status() -> str:
         return f"waiting for {part.missing()}, {duration(time.monotonic() - began)} so far"
 
-    with never_silent(say, status, silence):
+    with report_in_silence(say, status, silence):
         answer = asyncio.run(part.attend(wait))
     answer.raise_error()
 

@@ -7,10 +7,10 @@ from typing import Any
 from jaxcifar.errors import OutOfMemoryError
 from jaxcifar.machine.failures import memory_shortage
 from jaxcifar.machine.system import available_memory
-from jaxcifar.machine.terminal import gigabytes
+from jaxcifar.machine.terminal import format_bytes
 
 # On a CPU, --dtype bfloat16 saves next to nothing.
-LESS = "use a smaller --batch-size, or on an accelerator --dtype bfloat16"
+LESS_MEMORY_ADVICE = "use a smaller --batch-size, or on an accelerator --dtype bfloat16"
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def report_memory_shortage(what: str, remedy: str) -> Iterator[None]:
         raise OutOfMemoryError(f"{what}: out of memory, {shortage}; {remedy}") from error
 
 
-def bytes_of_program(compiled: Any) -> int | None:
+def program_bytes(compiled: Any) -> int | None:
     """Return the bytes that a program takes on each device, without those of its arguments.
 
     Args:
@@ -65,21 +65,21 @@ def check_memory(
     Raises:
       OutOfMemoryError: the program can't fit.
     """
-    more = bytes_of_program(compiled)
+    more = program_bytes(compiled)
     if more is None:
         return
     if devices[0].platform == "cpu":
         more *= len(devices)  # which share the memory
         if more > (there := available_memory()):
             say(
-                f"{what} takes {gigabytes(more)} of memory, and {gigabytes(there)} are free: it "
-                f"may fail or be slow; {LESS}"
+                f"{what} takes {format_bytes(more)} of memory, and {format_bytes(there)} are "
+                f"free: it may fail or be slow; {LESS_MEMORY_ADVICE}"
             )
         return
     whole = more + compiled.memory_analysis().argument_size_in_bytes
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     if limit and whole > limit:
         raise OutOfMemoryError(
-            f"{what} takes {gigabytes(whole)} of memory, and {devices[0].device_kind} has "
-            f"{gigabytes(limit)}; {LESS}"
+            f"{what} takes {format_bytes(whole)} of memory, and {devices[0].device_kind} has "
+            f"{format_bytes(limit)}; {LESS_MEMORY_ADVICE}"
         )

@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from jaxcifar.machine.reading import Remedy, opened, telling
+from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
 
 
 class ArrayForm(NamedTuple):
@@ -46,7 +46,7 @@ def read_array(path: Path, kind: ArrayForm, remedy: Remedy, most: int) -> np.nda
     Raises:
       RunError, UsageError: it can't be read, or is no such array.
     """
-    with telling(path, remedy), opened(path) as file:
+    with report_errors(path, remedy), open_regular_file(path) as file:
         try:
             return _array(file, "it", kind, most)
         except Exception as error:  # a damaged header can raise anything
@@ -69,7 +69,7 @@ def read_arrays(
     Raises:
       RunError, UsageError: it can't be read, or lacks such an array.
     """
-    with telling(path, remedy), opened(path) as file:
+    with report_errors(path, remedy), open_regular_file(path) as file:
         if os.fstat(file.fileno()).st_size > most:
             raise ValueError(f"has more than {most:,} bytes")
         try:

@@ -16,7 +16,7 @@ def expand_home(path: str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
-def require_images(dataset: str) -> None:
+def require_image_path(dataset: str) -> None:
     """Refuse a path that can't be a data set of the user's; nothing in it is read.
 
     Args:

@@ -20,13 +20,13 @@ from jaxcifar.machine.jax_settings import value_of_setting
 from jaxcifar.machine.lost import hold_back_cpp_messages
 from jaxcifar.machine.meeting import WAIT_SECONDS, meet, split_address
 from jaxcifar.machine.member import Member, differences
-from jaxcifar.machine.terminal import Say, counted
+from jaxcifar.machine.terminal import PrintLine, pluralize
 
 _HEARTBEAT_SECONDS = 20  # a process that is silent for longer is given up, and all others with it
 
 
-def join(
-    coordinator: str | None, processes: int | None, process_id: int | None, say: Say = print
+def join_processes(
+    coordinator: str | None, processes: int | None, process_id: int | None, say: PrintLine = print
 ) -> None:
     """Find the other processes; to be called before JAX computes anything.
 
@@ -84,32 +84,32 @@ def _settings_of_jax() -> dict[str, str]:
     }
 
 
-def first() -> bool:
+def is_first_process() -> bool:
     """Whether this is the process that writes and prints."""
     return jax.process_index() == 0
 
 
-def alone() -> bool:
+def is_only_process() -> bool:
     """Whether there are no other processes."""
     return jax.process_count() == 1
 
 
-def agree(*wishes: bool) -> list[bool]:
+def any_process(*wishes: bool) -> list[bool]:
     """Which of some wishes any process has."""
-    if alone():
+    if is_only_process():
         return list(wishes)
     return multihost_utils.process_allgather(np.asarray(wishes)).any(0).tolist()
 
 
-def wait(name: str) -> None:
+def wait_for_all(name: str) -> None:
     """Wait until all processes are here."""
-    if not alone():
+    if not is_only_process():
         multihost_utils.sync_global_devices(name)
 
 
-def exchange(text: str) -> list[str]:
+def gather_texts(text: str) -> list[str]:
     """Return what each process says, in the order of their numbers."""
-    if alone():
+    if is_only_process():
         return [text]
     content = np.frombuffer(text.encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(content)))
@@ -119,7 +119,7 @@ def exchange(text: str) -> list[str]:
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
-def require_alike(settings: Mapping[str, object]) -> None:
+def require_same_settings(settings: Mapping[str, object]) -> None:
     """Refuse to begin unless all processes have the same settings.
 
     Args:
@@ -129,7 +129,7 @@ def require_alike(settings: Mapping[str, object]) -> None:
       UsageError: they differ; in all processes, with the same message.
     """
     mine = {name: str(value) for name, value in settings.items()}
-    said = [json.loads(text) for text in exchange(json.dumps(mine))]
+    said = [json.loads(text) for text in gather_texts(json.dumps(mine))]
     for number, others in enumerate(said):
         if message := differences(said[0], others, number):
             raise UsageError(message)
@@ -145,16 +145,16 @@ def require_equal_devices() -> None:
     for number, count in sorted(counts.items()):
         if count != counts[0]:
             raise UsageError(
-                f"process 0 has {counted(counts[0], 'device')} and process {number} has {count}: "
+                f"process 0 has {pluralize(counts[0], 'device')} and process {number} has {count}: "
                 "all must have as many; see CUDA_VISIBLE_DEVICES, JAX_NUM_CPU_DEVICES or --devices"
             )
 
 
 @contextlib.contextmanager
-def after_the_first() -> Iterator[None]:
+def first_process_first() -> Iterator[None]:
     """Let the first process do something before the others do it too."""
-    if not first():
-        wait("after the first")
+    if not is_first_process():
+        wait_for_all("after the first")
     yield
-    if first():
-        wait("after the first")
+    if is_first_process():
+        wait_for_all("after the first")

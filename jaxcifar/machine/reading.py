@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 
 from jaxcifar.errors import RunError, UsageError, printable
-from jaxcifar.machine.system import open_regular
+from jaxcifar.machine.system import open_descriptor
 
 MEGABYTE = 2**20
 MOST_BYTES = 64 * MEGABYTE
@@ -49,7 +49,7 @@ class Remedy(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: Path, follow: bool = False) -> Iterator[BufferedReader]:
+def open_regular_file(path: Path, follow: bool = False) -> Iterator[BufferedReader]:
     """A regular file, open for reading; a pipe or device is never waited for.
 
     Args:
@@ -60,12 +60,12 @@ def opened(path: Path, follow: bool = False) -> Iterator[BufferedReader]:
       OSError: it can't be opened.
       ValueError: it is no regular file.
     """
-    with os.fdopen(open_regular(path, os.O_RDONLY, follow), "rb") as file:
+    with os.fdopen(open_descriptor(path, os.O_RDONLY, follow), "rb") as file:
         yield file
 
 
 @contextlib.contextmanager
-def telling(path: Path, remedy: Remedy) -> Iterator[None]:
+def report_errors(path: Path, remedy: Remedy) -> Iterator[None]:
     """Tell what goes wrong with a file in one line.
 
     Raises:
@@ -85,12 +85,12 @@ def read_text(path: Path, remedy: Remedy, most: int = MOST_BYTES, follow: bool =
     Raises:
       RunError, UsageError: it can't be read.
     """
-    with telling(path, remedy):
+    with report_errors(path, remedy):
         return _text(path, most, follow)
 
 
 def _text(path: Path, most: int, follow: bool) -> str:
-    with opened(path, follow) as file:
+    with open_regular_file(path, follow) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"has more than {most:,} bytes")
@@ -108,8 +108,8 @@ def read_json(
     Raises:
       RunError, UsageError: it can't be read, or is something else.
     """
-    with telling(path, remedy):
-        return checked(parse_json(_text(path, most, follow)), structure)
+    with report_errors(path, remedy):
+        return convert_checked(parse_json(_text(path, most, follow)), structure)
 
 
 def read_json_lines(path: Path, structure: type[T], remedy: Remedy) -> list[T]:
@@ -118,7 +118,7 @@ def read_json_lines(path: Path, structure: type[T], remedy: Remedy) -> list[T]:
     Raises:
       RunError, UsageError: it can't be read, or a line is something else.
     """
-    with telling(path, remedy):
+    with report_errors(path, remedy):
         lines = _text(path, MOST_BYTES, follow=False).removesuffix("\n").split("\n")
         if lines == [""]:
             return []
@@ -127,7 +127,7 @@ def read_json_lines(path: Path, structure: type[T], remedy: Remedy) -> list[T]:
 
 def _line(line: str, structure: type[T], number: int) -> T:
     try:
-        return checked(parse_json(line), structure)
+        return convert_checked(parse_json(line), structure)
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from error
 
@@ -138,11 +138,11 @@ def read_toml(path: Path, structure: type[T], remedy: Remedy) -> T:
     Raises:
       RunError, UsageError: it can't be read, or is something else.
     """
-    with telling(path, remedy):
+    with report_errors(path, remedy):
         text = _text(path, _MOST_TOML_BYTES, follow=True)
         if max(map(len, text.splitlines()), default=0) > _LONGEST_LINE:
             raise ValueError(f"has a line of more than {_LONGEST_LINE:,} characters")
-        return checked(_parsed(text, tomllib.loads), structure)
+        return convert_checked(_parsed(text, tomllib.loads), structure)
 
 
 def parse_json(text: str) -> Any:
@@ -192,7 +192,7 @@ def _require_bounded(value: Any) -> None:
     raise ValueError("is nested too deeply")
 
 
-def checked(value: Any, structure: type[T], where: str = "") -> T:
+def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
     """`value` as the declared type; nothing is converted but whole numbers to floats.
 
     Args:

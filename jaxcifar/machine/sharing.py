@@ -17,7 +17,7 @@ PyTree = Any
 AXIS = "data"
 
 
-def place(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
+def place_on_devices(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
     """Put arrays that every process has alike on the devices of all of them."""
 
     def put(array: Any) -> jax.Array:
@@ -29,12 +29,12 @@ def place(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
     return jax.tree.map(put, tree)
 
 
-def devices(axis: str | None) -> int:
+def device_count(axis: str | None) -> int:
     """How many share a batch."""
     return lax.axis_size(axis) if axis else 1
 
 
-def positions(count: int, axis: str | None) -> jax.Array:
+def batch_positions(count: int, axis: str | None) -> jax.Array:
     """Of this device's `count` examples in the batch: `[count] int32`."""
     first = lax.axis_index(axis) * count if axis else 0
     return first + jnp.arange(count, dtype=jnp.int32)
@@ -42,7 +42,7 @@ def positions(count: int, axis: str | None) -> jax.Array:
 
 def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
     """A random key for each of this device's `count` examples, `[count]`."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, positions(count, axis))
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, batch_positions(count, axis))
 
 
 def device_key(key: jax.Array, axis: str | None) -> jax.Array:
@@ -50,7 +50,7 @@ def device_key(key: jax.Array, axis: str | None) -> jax.Array:
     return jax.random.fold_in(key, lax.axis_index(axis) if axis else 0)
 
 
-def total(tree: PyTree, axis: str | None) -> PyTree:
+def sum_over_devices(tree: PyTree, axis: str | None) -> PyTree:
     """Sums of arrays over the devices, in one exchange."""
     if axis is None:
         return tree
@@ -58,14 +58,16 @@ def total(tree: PyTree, axis: str | None) -> PyTree:
     return unflatten(lax.psum(flat, axis))
 
 
-def total_and_mean(summed: PyTree, averaged: PyTree, axis: str | None) -> tuple[PyTree, PyTree]:
+def sum_and_mean_over_devices(
+    summed: PyTree, averaged: PyTree, axis: str | None
+) -> tuple[PyTree, PyTree]:
     """Sums of some arrays over the devices and means of others, in one exchange.
 
     Of what is averaged, arrays that are not floats stay what they are.
     """
     leaves, structure = jax.tree.flatten(averaged)
     floats = {i: leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)}
-    summed, floats = total((summed, floats), axis)
+    summed, floats = sum_over_devices((summed, floats), axis)
     for i, leaf in floats.items():
-        leaves[i] = leaf / devices(axis)
+        leaves[i] = leaf / device_count(axis)
     return summed, jax.tree.unflatten(structure, leaves)

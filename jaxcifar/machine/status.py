@@ -10,7 +10,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jaxcifar.machine.terminal import REFRESH_SECONDS, Say, fitted, never_silent, rewritten
+from jaxcifar.machine.terminal import (
+    REFRESH_SECONDS,
+    PrintLine,
+    notebook_line,
+    report_in_silence,
+    texts_that_fit,
+)
 
 _BAR = " " * 10  # stands for the bar, which is at least that wide
 
@@ -30,11 +36,11 @@ class Status(NamedTuple):
 
     def line(self, width: int) -> str:
         """Return the texts as one line, without a bar."""
-        return "  ".join(fitted([*self.before, *self.after], width))
+        return "  ".join(texts_that_fit([*self.before, *self.after], width))
 
     def around_a_bar(self, width: int) -> Table:
         """Return the texts around a bar, which takes the room that they leave."""
-        texts = fitted([*self.before, (0, _BAR), *self.after], width - 1)
+        texts = texts_that_fit([*self.before, (0, _BAR), *self.after], width - 1)
         bar = ProgressBar(total=1.0, completed=self.done)
         line = Table.grid(padding=(0, 2, 0, 0), expand=True)
         for text in texts:
@@ -44,7 +50,9 @@ class Status(NamedTuple):
 
 
 @contextmanager
-def shown(console: Console, say: Say, status: Callable[[], Status]) -> Iterator[Say]:
+def show_status(
+    console: Console, say: PrintLine, status: Callable[[], Status]
+) -> Iterator[PrintLine]:
     """Show the status until the block ends.
 
     A terminal has a bar. A notebook has a line that is replaced. Elsewhere a line is printed
@@ -59,7 +67,7 @@ def shown(console: Console, say: Say, status: Callable[[], Status]) -> Iterator[
       the `say` to be used in the block.
     """
     if console.is_jupyter:
-        with rewritten(lambda: status().line(console.width)):
+        with notebook_line(lambda: status().line(console.width)):
             yield say
     elif console.is_terminal:
         with Live(
@@ -70,5 +78,5 @@ def shown(console: Console, say: Say, status: Callable[[], Status]) -> Iterator[
         ):
             yield say
     else:
-        with never_silent(say, lambda: status().line(console.width)) as told:
+        with report_in_silence(say, lambda: status().line(console.width)) as told:
             yield told

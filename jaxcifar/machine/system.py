@@ -20,7 +20,7 @@ _PLAIN = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 T = TypeVar("T")
 
 
-def open_regular(path: Path, flags: int, follow: bool = False) -> int:
+def open_descriptor(path: Path, flags: int, follow: bool = False) -> int:
     """The descriptor of a regular file; a pipe or device is never waited for.
 
     Where the system can't be told to follow no link, one that takes the file's place within this
@@ -51,7 +51,7 @@ def open_regular(path: Path, flags: int, follow: bool = False) -> int:
     raise ValueError("is no regular file")
 
 
-def lock(descriptor: int, wait: bool) -> bool:
+def lock_file(descriptor: int, wait: bool) -> bool:
     """Lock an open file for this process until it is closed, at the latest by the process's end.
 
     Args:
@@ -67,7 +67,7 @@ def lock(descriptor: int, wait: bool) -> bool:
     return filelock.lock_descriptor(descriptor, blocking=wait)
 
 
-def patiently(act: Callable[[], T]) -> T:
+def retry_if_denied(act: Callable[[], T]) -> T:
     """What `act` returns, tried for a second where Windows denies it.
 
     It denies replacing a file that another process (such as a virus scanner) has open at that

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from jaxcifar.errors import RunError, printable
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 REFRESH_SECONDS = 0.5  # between two pictures of what is done now
 SILENCE_SECONDS = 25.0  # that a log is without a line; CI and people give up on longer ones
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def teller(console: Console, fold: bool = True) -> Say:
+def line_printer(console: Console, fold: bool = True) -> PrintLine:
     """What prints a line; text from outside in it is shown and not obeyed (`printable`).
 
     In a notebook lines are text that goes on, where rich would make an output of each.
@@ -30,7 +30,7 @@ def teller(console: Console, fold: bool = True) -> Say:
 
     def say(line: str) -> None:
         text = printable(line)
-        text = "\n".join(folded(text, console.width)) if fold else text
+        text = "\n".join(wrap_line(text, console.width)) if fold else text
         if console.is_jupyter:
             print(text, file=console.file)
             return
@@ -39,7 +39,7 @@ def teller(console: Console, fold: bool = True) -> Say:
     return say
 
 
-def folded(line: str, width: int) -> list[str]:
+def wrap_line(line: str, width: int) -> list[str]:
     """A line broken between words; a word that is longer than the width, such as a path, is not.
 
     What follows is indented below the value, where a label of 16 columns begins the line, or by 2.
@@ -57,7 +57,7 @@ def folded(line: str, width: int) -> list[str]:
     )
 
 
-def fitted(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
+def texts_that_fit(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
     """Those texts that fit into a line, with two spaces between them.
 
     Args:
@@ -77,12 +77,12 @@ def fitted(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
     return [text for _, text in kept]
 
 
-def counted(number: int, what: str) -> str:
+def pluralize(number: int, what: str) -> str:
     """A number of things: 1 epoch, 5 epochs."""
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def gigabytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """A number of bytes as people say it: 340 MB, 4.1 GB."""
     if count < 1e9:
         return f"{max(1, round(count / 1e6)):,} MB"
@@ -102,9 +102,9 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def never_silent(
-    say: Say, status: Callable[[], str], seconds: float = SILENCE_SECONDS
-) -> Iterator[Say]:
+def report_in_silence(
+    say: PrintLine, status: Callable[[], str], seconds: float = SILENCE_SECONDS
+) -> Iterator[PrintLine]:
     """Yield a `say`; a thread prints the status after every long silence.
 
     Args:
@@ -137,7 +137,7 @@ def never_silent(
 
 
 @contextmanager
-def rewritten(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> Iterator[None]:
+def notebook_line(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> Iterator[None]:
     """In a notebook: the status as one output, which is replaced whenever it changes, then empty.
 
     Args:
@@ -167,7 +167,7 @@ def rewritten(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> It
 
 
 @contextmanager
-def status_line(what: str) -> Iterator[None]:
+def show_activity(what: str) -> Iterator[None]:
     """Show the current activity on a terminal; standard output is kept for results.
 
     Args:
@@ -185,7 +185,7 @@ def status_line(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def elapsing(console: Console, say: Say, what: str) -> Iterator[Say]:
+def report_elapsed_time(console: Console, say: PrintLine, what: str) -> Iterator[PrintLine]:
     """Like `never_silent`, for an activity whose end can't be estimated: report the time so far.
 
     Args:
@@ -198,5 +198,5 @@ def elapsing(console: Console, say: Say, what: str) -> Iterator[Say]:
         return
     began = time.monotonic()
     status = lambda: f"{what}, {duration(time.monotonic() - began)} so far"  # noqa: E731
-    with never_silent(say, status) as told:
+    with report_in_silence(say, status) as told:
         yield told

@@ -34,7 +34,7 @@ def require_same_start(
     Raises:
       UsageError: one was started with other options, files or versions.
     """
-    if processes.alone():
+    if processes.is_only_process():
         return
     processes.require_equal_devices()
     settings = {
@@ -46,7 +46,7 @@ def require_same_start(
         "metric": ", ".join(f"{user.code} ({user.sha256})" for user in metrics),
     }
     del settings["init"]  # its digest says which weights they are, wherever they lie
-    processes.require_alike(settings)
+    processes.require_same_settings(settings)
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def own_task(task: Task) -> Iterator[Task]:
       UsageError: the run's folder is another one in another process.
     """
     require_same_folder(task)
-    if processes.first():
+    if processes.is_first_process():
         yield task
         return
     with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
@@ -84,18 +84,18 @@ def begun_before(folder: RunFolder, config: Config) -> bool:
         these imports are not the same files in all processes.
     """
     imported = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
-    processes.require_alike(imported)  # `require_same_start` does not know them yet
+    processes.require_same_settings(imported)  # `require_same_start` does not know them yet
     begun, objection = False, ""
-    if processes.first() and folder.begun:
+    if processes.is_first_process() and folder.begun:
         begun = True
         try:
             folder.require_same(config)
         except UsageError as error:
             objection = str(error)
-    first_objection = processes.exchange(objection)[0]
+    first_objection = processes.gather_texts(objection)[0]
     if first_objection:
         raise UsageError(first_objection)
-    [begun_by_first] = processes.agree(begun)
+    [begun_by_first] = processes.any_process(begun)
     return begun_by_first
 
 
@@ -108,7 +108,7 @@ def require_same_folder(task: Task) -> None:
     folder = RunFolder(task.path)
     for _ in range(_LOOKS):
         times = [_second_written(path) for path in (folder.config, folder.result)]
-        if len(set(processes.exchange(str(times)))) == 1:
+        if len(set(processes.gather_texts(str(times)))) == 1:
             return
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     raise UsageError(

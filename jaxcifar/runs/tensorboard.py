@@ -19,8 +19,8 @@ from jaxcifar.config.settings import applicable, spelled
 from jaxcifar.errors import BusyError, RunError
 from jaxcifar.machine import event_file
 from jaxcifar.machine.event_file import EventFile
-from jaxcifar.machine.files import locked
-from jaxcifar.machine.reading import MEGABYTE, opened
+from jaxcifar.machine.files import lock_folder
+from jaxcifar.machine.reading import MEGABYTE, open_regular_file
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import saved
 from jaxcifar.runs.folder import RunFolder
@@ -95,7 +95,7 @@ def write_events_of(tasks: Iterable[Task]) -> None:
         if not task.tensorboard or not folder.config.exists():
             continue
         busy = contextlib.suppress(BusyError)  # whoever is at work there writes them
-        with busy, folder.writing(), locked(task.path, wait=False):
+        with busy, folder.writing(), lock_folder(task.path, wait=False):
             folder.write_events()
 
 
@@ -132,7 +132,7 @@ class _Events:
         self._time, self._epoch = self._folder.config.stat().st_mtime, 0
         name = _FILES.replace("*", f"{time.time():017.6f}")
         self._file = EventFile(folder / name, self._time)
-        settings = event_file.settings(_shown(self._folder.read_config()), self._time)
+        settings = event_file.hyperparameters_value(_shown(self._folder.read_config()), self._time)
         self._write([settings, *self._picture(self._folder.model_plot)])
         for row in history:
             self.add(row)
@@ -151,12 +151,12 @@ class _Events:
         self._write(self._mistakes(result))
         self._write(self._picture(self._folder.accuracy_plot))
         self._write(self._picture(self._folder.loss_plot))
-        self._write([event_file.success(self._time)])
+        self._write([event_file.finished_value(self._time)])
 
     def _picture(self, path: Path) -> list[event_file.Value]:
         """A picture of the folder; one that is missing or damaged is left out."""
-        with contextlib.suppress(OSError, ValueError), opened(path) as file:
-            return [event_file.image(path.stem, file.read(_MOST_PICTURE_BYTES))]
+        with contextlib.suppress(OSError, ValueError), open_regular_file(path) as file:
+            return [event_file.image_value(path.stem, file.read(_MOST_PICTURE_BYTES))]
         return []
 
     def _mistakes(self, result: Result) -> list[event_file.Value]:
@@ -168,7 +168,7 @@ class _Events:
             return []
         png, title = io.BytesIO(), f"Confident mistakes on test images: {result['dataset']}"
         plot_mistakes(names, mistakes, title, png)
-        return [event_file.image("mistakes", png.getvalue())]
+        return [event_file.image_value("mistakes", png.getvalue())]
 
     def _write(self, values: Sequence[event_file.Value]) -> None:
         assert self._file is not None  # `begin` has made it
@@ -176,7 +176,9 @@ class _Events:
 
 
 def _scalars(figures: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
-    return [event_file.scalar(tag, figures[name]) for name, tag in tags.items() if name in figures]
+    return [
+        event_file.scalar_value(tag, figures[name]) for name, tag in tags.items() if name in figures
+    ]
 
 
 def _shown(config: Config) -> dict[str, bool | int | float | str]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxcifar.data.images import read_image
 from jaxcifar.errors import UsageError, printable
-from jaxcifar.machine.files import replacing
 from jaxcifar.trained.classifier import Predictions
 
 MOST_FILES = 100_000

@@ -34,7 +34,7 @@ from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import Entrant, EntrantSpec
-from jaxcifar.bench.ours import Ours, PlainFlax, _plain_model
+from jaxcifar.bench.ours import JaxcifarTraining, PlainFlaxTraining, _plain_model
 from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.config.experiment import Config
@@ -108,7 +108,7 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
 def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     own = f"{tmp_path / 'own.py'}:Linear"
-    plain = PlainFlax(dataclasses.replace(WORK, arch=own, test_images=10))
+    plain = PlainFlaxTraining(dataclasses.replace(WORK, arch=own, test_images=10))
     assert (plain.evaluate(1).images, plain.evaluate(2).images) == (8, 10)
     (variables, _), _ = plain._state, plain.train(WORK.steps)
     (trained, _), _ = plain._state, plain.evaluate(1)
@@ -125,7 +125,7 @@ def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
     """So that images that are small at first are so in each."""
     monkeypatch.setattr("jaxcifar.bench.ours.use_cpu_cores", lambda batch: None)  # JAX has begun
     run = Config.create("cnn", recipe="strong", arch_args=SMALL, batch_size=4)
-    ours = Ours(Work.of(run, "float32", steps=3))
+    ours = JaxcifarTraining(Work.of(run, "float32", steps=3))
     for _ in range(2):
         ours.train(3)
         assert int(ours._states.step[0]) == 3
@@ -194,7 +194,7 @@ def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line
         return {"rows": rows, "ratio": {}, "peak_flops_per_second": 1e9}
 
     monkeypatch.setattr(bench, "measure", measured)
-    monkeypatch.setattr(bench, "beyond_steps", lambda *_: {})
+    monkeypatch.setattr(bench, "measure_startup", lambda *_: {})
     monkeypatch.setattr(bench_command, "show", lambda *_: None)
     bench_command.main(["--arch", own, "cnn", "--peer", "torch"])
     assert asked == {own: None, "cnn": "torch"}
@@ -321,7 +321,7 @@ def test_what_a_run_takes_beyond_its_steps(monkeypatch):
             return {"wall_seconds": 9.0}
 
     monkeypatch.setattr(bench, "Contestant", Fake)
-    found = bench.beyond_steps(ROUNDS, 100.0, quiet_progress())
+    found = bench.measure_startup(ROUNDS, 100.0, quiet_progress())
     assert found["first_step_seconds"] == {"cold": 50.0, "warm": 20.0}
     assert found["epoch_images"] == 20 * 4
     assert found["epoch_seconds"] == 4.5  # of two

@@ -17,7 +17,7 @@ from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.npz import ArrayForm, read_arrays
 from jaxcifar.machine.reading import (
     Remedy,
-    checked,
+    convert_checked,
     read_json,
     read_json_lines,
     read_text,
@@ -112,7 +112,7 @@ def test_a_message_names_the_place(tmp_path):
         b: list[int]
 
     with pytest.raises(ValueError, match=r"^row x, b\[1\]: Expected `int`, got `str`$"):
-        checked({"b": [1, "2"]}, Inner, "row x")
+        convert_checked({"b": [1, "2"]}, Inner, "row x")
     (tmp_path / "lines").write_text('{"b": [1]}\n{"b": [1.5]}\n')
     got = refusal(lambda p, r: read_json_lines(p, Inner, r), tmp_path / "lines")
     assert "line 2: b[0]: Expected `int`, got `float`" in got

@@ -252,7 +252,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
 def test_a_checkpoint_that_another_process_can_not_read_is_damaged_for_all(tmp_path, monkeypatch):
     save_all(tmp_path, {1: (), 2: ()})
     others = [[True], [False]]
-    monkeypatch.setattr(processes, "agree", lambda *mine: others.pop(0))
+    monkeypatch.setattr(processes, "any_process", lambda *mine: others.pop(0))
     said = []
     with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.newest(state_at(0), said.append), 1)
