@@ -1,7 +1,7 @@
-"""Files that TensorBoard reads, written without TensorFlow: events, a record each.
+"""TensorBoard event files, written with tensorboardX's messages and without TensorFlow.
 
-tensorboardX has the messages and the checksum. Its own writer begins a new file each time, after
-which a run that was stopped would be there twice; so the few lines that write are here.
+tensorboardX's own writer begins a new file for each session. A run that was stopped and resumed
+would then appear twice in TensorBoard. So this module writes the records itself.
 """
 
 import struct
@@ -14,16 +14,18 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.files import append_to_file
 
-Value = Any  # tensorboardX's `Summary.Value`: something to show, with its tag
+Value = Any  # tensorboardX's `Summary.Value`: a number, image or table row with its tag
 _MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
-_RGBA = 4
+_RGBA = 4  # TensorBoard's number for this colour space
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER_BYTES = 24  # signature, chunk header, width and height
 
 
 def require_tensorboard() -> None:
-    """See to it that event files can be written.
+    """Check that event files can be written.
 
     Raises:
-      UsageError: tensorboardX is not installed; in one line that says how to.
+      UsageError: tensorboardX can't be imported; the message says how to install it.
     """
     try:
         _messages()
@@ -32,38 +34,41 @@ def require_tensorboard() -> None:
 
 
 def _messages() -> ModuleType:
+    """Return tensorboardX's package of message types, with the modules that are used here."""
     for module in _MODULES:
         import_extra(f"tensorboardX.proto.{module}")
     return import_extra("tensorboardX.proto")
 
 
 class EventFile:
-    """An event file, which may be read while it is written: an event is appended at once."""
+    """An event file. Each event is appended at once, so TensorBoard can read it during the run."""
 
     def __init__(self, path: Path, wall_time: float) -> None:
-        """Begin a file.
+        """Create the file.
 
         Args:
-          path: of the file, which is not there yet.
-          wall_time: seconds since 1970, as for all events.
+          path: where to create the file; nothing may exist there yet.
+          wall_time: seconds since 1970, as in all events.
 
         Raises:
-          OSError: it can't be written.
+          OSError: the file can't be written.
         """
         self._path = path
         events = _messages().event_pb2
-        # A TensorBoard that has shown an earlier file of this run forgets it.
-        anew = events.SessionLog(status=events.SessionLog.START)
+        version = events.Event(wall_time=wall_time, file_version="brain.Event:2")
+        # The start of a session makes TensorBoard forget an earlier file of this run.
+        session = events.SessionLog(status=events.SessionLog.START)
+        start = events.Event(wall_time=wall_time, session_log=session)
         with path.open("xb") as file:
-            for content in ({"file_version": "brain.Event:2"}, {"session_log": anew}):
-                file.write(encode_tf_record(events.Event(wall_time=wall_time, **content)))
+            file.write(encode_tf_record(version))
+            file.write(encode_tf_record(start))
 
     def write(self, values: Sequence[Value], step: int, wall_time: float) -> None:
-        """Append what is to be shown at a step.
+        """Append one event with all values of a step; without values, append nothing.
 
         Raises:
-          RunError: a link is in the file's place.
-          OSError: it can't be written.
+          RunError: the file has been replaced by a link.
+          OSError: the file can't be written.
         """
         if not values:
             return
@@ -74,41 +79,50 @@ class EventFile:
 
 
 def encode_tf_record(event: Any) -> bytes:
-    """A message as a TFRecord: its length, that one's checksum, the message, its checksum."""
-    checksum = import_extra("tensorboardX.record_writer").masked_crc32c
+    """Return an event in the TFRecord format.
+
+    The format is the content's length, a checksum of the length, the content, and a checksum of the
+    content.
+    """
+    masked_crc32c = import_extra("tensorboardX.record_writer").masked_crc32c
     content = event.SerializeToString()
     length = struct.pack("<Q", len(content))
-    sums = [struct.pack("<I", checksum(part)) for part in (length, content)]
-    return length + sums[0] + content + sums[1]
+    length_checksum = struct.pack("<I", masked_crc32c(length))
+    content_checksum = struct.pack("<I", masked_crc32c(content))
+    return length + length_checksum + content + content_checksum
 
 
 def scalar_value(tag: str, value: float) -> Value:
-    """A number, which becomes a float32."""
+    """Return a number for TensorBoard, which stores it as float32."""
     return _messages().summary_pb2.Summary.Value(tag=tag, simple_value=value)
 
 
 def image_value(tag: str, png: bytes) -> Value:
-    """A picture, the content of a PNG file.
+    """Return an image for TensorBoard.
+
+    Args:
+      tag: title of the image.
+      png: content of a PNG file.
 
     Raises:
-      ValueError: it is none.
+      ValueError: `png` is not the content of a PNG file.
     """
-    if not png.startswith(b"\x89PNG\r\n\x1a\n") or len(png) < 24:
+    if not png.startswith(_PNG_SIGNATURE) or len(png) < _PNG_HEADER_BYTES:
         raise ValueError("is no PNG")
-    width, height = struct.unpack(">II", png[16:24])  # its header has them first
+    width, height = struct.unpack(">II", png[16:24])  # the first two fields of a PNG header
     summary = _messages().summary_pb2.Summary
-    shown = summary.Image(width=width, height=height, colorspace=_RGBA, encoded_image_string=png)
-    return summary.Value(tag=tag, image=shown)
+    image = summary.Image(width=width, height=height, colorspace=_RGBA, encoded_image_string=png)
+    return summary.Value(tag=tag, image=image)
 
 
 def hyperparameters_value(values: Mapping[str, bool | int | float | str], began: float) -> Value:
-    """A run's row in the table of hyper-parameters.
+    """Return a run's row in TensorBoard's table of hyper-parameters.
 
-    Which columns the table has, TensorBoard finds out of all the runs that it shows.
+    TensorBoard makes one column for each name that any of its runs has.
 
     Args:
-      values: by name.
-      began: seconds since 1970.
+      values: name -> value of the hyper-parameters.
+      began: start of the run, seconds since 1970.
     """
     start = _messages().plugin_hparams_pb2.SessionStartInfo(start_time_secs=began)
     for name, value in values.items():
@@ -119,18 +133,22 @@ def hyperparameters_value(values: Mapping[str, bool | int | float | str], began:
             cell.number_value = value
         else:
             cell.string_value = value
-    return _of_hparams("session_start_info", start)
+    return _hparams_value("session_start_info", start)
 
 
 def finished_value(ended: float) -> Value:
-    """That a run of the table of hyper-parameters is finished."""
+    """Return the mark of a finished run in TensorBoard's table of hyper-parameters.
+
+    Args:
+      ended: end of the run, seconds since 1970.
+    """
     end = _messages().plugin_hparams_pb2.SessionEndInfo(
         status="STATUS_SUCCESS", end_time_secs=ended
     )
-    return _of_hparams("session_end_info", end)
+    return _hparams_value("session_end_info", end)
 
 
-def _of_hparams(name: str, info: Any) -> Value:
+def _hparams_value(name: str, info: Any) -> Value:
     messages = _messages()
     data = messages.plugin_hparams_pb2.HParamsPluginData(version=0, **{name: info})
     plugin = {"plugin_name": "hparams", "content": data.SerializeToString()}

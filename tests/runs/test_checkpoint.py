@@ -163,10 +163,10 @@ def test_any_name_of_a_folder_is_as_good_as_any_other(name):
 
 def test_where_no_link_can_be_made_it_is_told_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no" / "such"))
-    with pytest.raises(RunError, match=r"\[0\]: a path with such characters needs a link"):
+    with pytest.raises(RunError, match=r"\[0\]: a path with special characters needs a link"):
         opened(tmp_path / "[0]")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[0]"))
-    with pytest.raises(RunError, match="has such characters too"):
+    with pytest.raises(RunError, match="has special characters too"):
         opened(tmp_path / "[0]")
 
 
