@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     line_printer(console)(f"compiling a training step of {', '.join(options.arch)} for two devices")
 
     from jaxcifar.bench import device_traffic
-    from jaxcifar.bench.ours import JaxcifarTraining
+    from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
     from jaxcifar.bench.work import Work
     from jaxcifar.build.model import create_model
     from jaxcifar.diagram.network_summary import summarize

@@ -15,7 +15,7 @@ from jaxcifar import bench
 from jaxcifar.bench import sizes
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.entrant import Entrant, EntrantSpec
-from jaxcifar.bench.ours import JaxcifarTraining
+from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
 from jaxcifar.bench.work import Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.commands.shared import rates
@@ -225,7 +225,7 @@ def test_the_peak_is_the_arithmetic_of_a_product_over_the_median_of_its_times(mo
     readings = clock_of([1.0, 90.0, 3.0, 80.0, 5.0, 70.0, 7.0, 60.0, 9.0])
     monkeypatch.setattr(jnp, "matmul", matmul)
     clock = SimpleNamespace(perf_counter=lambda: next(readings))
-    monkeypatch.setattr("jaxcifar.bench.ours.time", clock)
+    monkeypatch.setattr("jaxcifar.bench.jaxcifar_training.time", clock)
     mesh = Mesh(np.array(jax.devices()[:1]), (AXIS,))
     program = SimpleNamespace(mesh=mesh, replicated=NamedSharding(mesh, PartitionSpec()))
     work = SimpleNamespace(dtype="bfloat16")
