@@ -70,7 +70,7 @@ def _spec(implementation: str, work: Work) -> EntrantSpec:
 def measure_programs(
     runs: Mapping[str, Config], images: int, rounds: int, progress: BenchProgress
 ) -> list[dict[str, Any]]:
-    """Measure how fast each compiled program trains that the runs of a study need.
+    """Measure the training speed of each compiled program that a study's runs need.
 
     Most runs share a program, because hyper-parameters such as `shift` and `cutout` are inputs of
     the program. They are computed even if a run does not use them, so they cost all runs the same.

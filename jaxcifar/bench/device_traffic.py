@@ -77,7 +77,12 @@ class Machine:
     torus: int | None = None
 
     def all_reduce_seconds(self, size: int, chips: int) -> float:
-        """Return the seconds to sum `size` bytes, of which each of the `chips` has a copy."""
+        """Return the seconds of an all-reduce, which sums an array over all chips.
+
+        Args:
+          size: bytes of the array on each chip.
+          chips: number of chips.
+        """
         chips_in_group = min(chips, self.group)
         groups = chips / chips_in_group
         hops_in_group = math.log2(chips_in_group)
@@ -106,7 +111,7 @@ UTILISATION = 0.4  # fraction of a chip's published peak that training reaches
 def step_seconds(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int
 ) -> float:
-    """Return the seconds of a training step, by the model above.
+    """Return the seconds of a training step, by the model in this module's docstring.
 
     Args:
       machine: the kind of chips and their links.

@@ -48,8 +48,7 @@ def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
     """
     if count is not None and batch_size % count:
         raise UsageError(
-            f"--devices {count}: --batch-size {batch_size} can't be divided by it; change one of "
-            "them"
+            f"--batch-size {batch_size} is not a multiple of --devices {count}; change one of them"
         )
     set_by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if set_by_flag or value_of_setting("jax_num_cpu_devices") > 0:
@@ -121,7 +120,10 @@ def _devices() -> list[jax.Device]:
                     f"{name.upper()}={value}: there is no such device here{reason}; unset it, or "
                     "set it to cpu"
                 ) from error
-        raise RunError(f"JAX finds no device to compute on{reason}") from error
+        raise RunError(
+            f"JAX finds no device to compute on{reason}; install jax and jaxlib again, or set "
+            "JAX_PLATFORMS=cpu"
+        ) from error
 
 
 def describe_devices(devices: Sequence[jax.Device]) -> str:

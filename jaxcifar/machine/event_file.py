@@ -108,7 +108,7 @@ def image_value(tag: str, png: bytes) -> Value:
       ValueError: `png` is not the content of a PNG file.
     """
     if not png.startswith(_PNG_SIGNATURE) or len(png) < _PNG_HEADER_BYTES:
-        raise ValueError("is no PNG")
+        raise ValueError("is not a PNG file")
     width, height = struct.unpack(">II", png[16:24])  # the first two fields of a PNG header
     summary = _messages().summary_pb2.Summary
     image = summary.Image(width=width, height=height, colorspace=_RGBA, encoded_image_string=png)

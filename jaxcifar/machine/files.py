@@ -84,7 +84,7 @@ def require_readable(*paths: Path) -> None:
         if not os.access(path, mode):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         if not path.is_file() and not path.is_dir():
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
 def unused_path(path: Path) -> Path:
@@ -176,7 +176,7 @@ def _open_plain(path: Path, flags: int) -> int:
     try:
         return open_descriptor(path, flags | os.O_CREAT)
     except ValueError:
-        message = f"{path}: is no plain file; delete it, then run the same command"
+        message = f"{path}: is not a regular file; delete it, then run the same command"
         raise RunError(message) from None
 
 

@@ -2,8 +2,8 @@
 
 If a process is missing, if two have the same number or if the port is in use, JAX aborts and prints
 a stack of its C++ code. So the processes meet here first. Process 0 listens at the coordinator's
-address. Each process, including process 0, sends a line there that describes it. When all are
-present, process 0 answers them at once: either all begin, or all end with the same error.
+address. All processes, including process 0, send a line with their settings there. Process 0
+answers all at once: either all begin, or all end with the same error.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class _Guest:
         self._problem: str | None = "no answer"  # why process 0 can't be reached; None if it can
 
     def missing(self) -> str:
-        """Return the names of the processes that have not come yet."""
+        """Return text for messages that names the missing processes."""
         if self._problem is None:
             return f"processes other than process 0 (at {self._coordinator})"
         hint = "was one started with --process-id 0?"
@@ -132,7 +132,8 @@ class _Guest:
                     return msgspec.json.decode(await reader.readline(), type=_Answer)
             except socket.gaierror as error:
                 raise UsageError(
-                    f"--coordinator {self._coordinator}: the host can't be found ({error.strerror})"
+                    f"--coordinator {self._coordinator}: the host can't be found "
+                    f"({error.strerror}); check its name"
                 ) from error
             except OSError as error:
                 self._not_found(os.strerror(error.errno) if error.errno else first_line(error))
@@ -154,7 +155,7 @@ class _Host(_Guest):
         self._answer: asyncio.Future[_Answer]
 
     def missing(self) -> str:
-        """Return the names of the processes that have not come yet."""
+        """Return text for messages that names the missing processes."""
         numbers = range(self._member.count)
         absent = [str(number) for number in numbers if number not in self._present]
         return f"process {', '.join(absent)} of {self._member.count} at {self._coordinator}"
@@ -240,11 +241,11 @@ class _Host(_Guest):
 
     def _conflict(self, member: Member) -> str | None:
         """Return a message if a process can't join those that are present; else None."""
-        first, number = self._member, member.number
-        differing = differences(first.all_settings, member.all_settings, number)
+        number, last = member.number, self._member.count - 1
+        differing = differences(self._member.all_settings, member.all_settings, number)
         if differing is None and number in self._present:
             return (
                 f"--process-id {number}: two processes have this number; give each another number, "
-                f"from 0 to {first.count - 1}"
+                f"from 0 to {last}"
             )
         return differing

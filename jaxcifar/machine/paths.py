@@ -43,7 +43,7 @@ def require_existing(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
+            raise UsageError(f"{path}: no such file or folder; check the path")
 
 
 def require_folder_of(option: str, file: Path | None) -> None:
@@ -57,4 +57,6 @@ def require_folder_of(option: str, file: Path | None) -> None:
       UsageError: the folder does not exist.
     """
     if file is not None and not file.parent.is_dir():
-        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
+        raise UsageError(
+            f"{option} {file}: there is no folder {file.parent}; make it, or choose another folder"
+        )

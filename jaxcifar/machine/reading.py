@@ -111,7 +111,7 @@ def _text(path: Path, max_bytes: int, follow: bool) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start:,} is no text in UTF-8") from None
+        raise ValueError(f"byte {error.start:,} is not UTF-8 text") from None
 
 
 def read_json(
@@ -186,9 +186,9 @@ def _parse(text: str, parse: Callable[[str], Any]) -> Any:
         value = parse(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"is no JSON or damaged ({error.msg}: {where})") from None
+        raise ValueError(f"is not valid JSON ({error.msg}: {where})") from None
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"is no TOML or damaged ({error})") from None
+        raise ValueError(f"is not valid TOML ({error})") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except ValueError:  # both parsers: a number with too many digits, or an impossible date

@@ -44,12 +44,12 @@ def open_descriptor(path: Path, flags: int, follow: bool = False) -> int:
         if not follow and path.is_symlink():
             raise ValueError("is a link, which is not followed") from None
         if path.exists() and not path.is_file():
-            raise ValueError("is no regular file") from None
+            raise ValueError("is not a regular file") from None
         raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
-    raise ValueError("is no regular file")
+    raise ValueError("is not a regular file")
 
 
 def lock_file(descriptor: int, wait: bool) -> bool:

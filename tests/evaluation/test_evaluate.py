@@ -430,7 +430,7 @@ def test_the_newest_figures_of_a_set_stay(tmp_path):
         ("[]", "Expected `object`, got `array`"),
         ('{"sets": {"test": {}}}', "missing required field `title`"),
         ('{"sets": {}, "temperature": -1}', "temperature: Expected `float` > 0"),
-        ("{" * 9999, "is no JSON or damaged"),
+        ("{" * 9999, "is not valid JSON"),
     ],
 )
 def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, content, reason):

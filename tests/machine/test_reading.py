@@ -68,7 +68,7 @@ def test_damaged_json_is_one_line(tmp_path, content, reason):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a = ", "is no TOML"),
+        ("a = ", "is not valid TOML"),
         ("a = 1" + "0" * 400, "64 bits"),
         ("a = " + "[" * 1500, "nested too deeply"),
         ("\n".join(f"k{i}." + ".".join("a" * 1000) + " = 1" for i in range(20)), "too deeply"),
@@ -90,11 +90,11 @@ def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "link").symlink_to("secret")
     (tmp_path / "device").symlink_to("/dev/zero")
     for name in ("pipe", "folder"):
-        assert "no regular file" in refusal(read_text, tmp_path / name)
+        assert "not a regular file" in refusal(read_text, tmp_path / name)
     for name in ("link", "device"):
         assert "is a link" in refusal(read_text, tmp_path / name)
     assert "No such file" in refusal(read_text, tmp_path / "nothing")
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         read_text(tmp_path / "device", REMEDY, follow=True)
     assert read_text(tmp_path / "link", REMEDY, follow=True) == "s3cret"
 

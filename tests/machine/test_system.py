@@ -83,10 +83,10 @@ def test_no_link_is_followed_where_there_is_no_flag_for_it(tmp_path, without_fla
         descriptor = system.open_descriptor(tmp_path / name, os.O_RDONLY, follow)
         assert os.read(descriptor, 100) == b"content"
         os.close(descriptor)
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         system.open_descriptor(tmp_path, os.O_RDWR)
     (tmp_path / ".jaxcifar.lock").symlink_to("file")
-    with pytest.raises(RunError, match="is no plain file"), files.lock_folder(tmp_path):
+    with pytest.raises(RunError, match="is not a regular file"), files.lock_folder(tmp_path):
         pytest.fail("held")
     with pytest.raises(FileNotFoundError):
         system.open_descriptor(tmp_path / "absent", os.O_RDONLY)

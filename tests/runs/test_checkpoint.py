@@ -288,7 +288,7 @@ def test_a_pipe_in_a_checkpoint_is_told_and_not_waited_for(tmp_path):
     (tmp_path / "2" / "state" / "_METADATA").unlink()
     os.mkfifo(tmp_path / "2" / "state" / "_METADATA")
     with (
-        pytest.raises(RunError, match=r"_METADATA: can't be used \(is no regular file"),
+        pytest.raises(RunError, match=r"_METADATA: can't be used \(is not a regular file"),
         opened(tmp_path),
     ):
         pass

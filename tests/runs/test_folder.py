@@ -83,7 +83,7 @@ def test_an_epoch_is_not_appended_to_what_a_link_leads_to(run_folder, outside):
     run_folder.append_row({"epoch": 2})
     assert run_folder.metrics.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
     replace_by_link(run_folder.metrics, outside / "file")
-    with pytest.raises(RunError, match=r"metrics\.jsonl: is no plain file; delete it"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl: is not a regular file; delete it"):
         run_folder.append_row({"epoch": 3})
     assert (outside / "file").read_text() == "mine"
 
@@ -100,7 +100,7 @@ def test_a_lock_does_not_stay_where_nothing_was_done(tmp_path, outside):
 
 def test_a_lock_follows_no_link(tmp_path, outside):
     (tmp_path / ".jaxcifar.lock").symlink_to(outside / "file")
-    with pytest.raises(RunError, match="is no plain file"), lock_folder(tmp_path):
+    with pytest.raises(RunError, match="is not a regular file"), lock_folder(tmp_path):
         pytest.fail("held")
     assert (outside / "file").read_text() == "mine"
     (tmp_path / ".jaxcifar.lock").unlink()
@@ -113,7 +113,7 @@ def test_a_lock_follows_no_link(tmp_path, outside):
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_a_lock_is_a_plain_file(tmp_path, kind):
     {"folder": os.mkdir, "pipe": os.mkfifo}[kind](tmp_path / ".jaxcifar.lock")
-    with pytest.raises(RunError, match="is no plain file"), lock_folder(tmp_path):
+    with pytest.raises(RunError, match="is not a regular file"), lock_folder(tmp_path):
         pytest.fail("held")
 
 
