@@ -244,8 +244,6 @@ class _Host(_Guest):
         number, last = member.number, self._member.count - 1
         differing = differences(self._member.all_settings, member.all_settings, number)
         if differing is None and number in self._present:
-            return (
-                f"--process-id {number}: two processes have this number; give each another number, "
-                f"from 0 to {last}"
-            )
+            problem = f"--process-id {number}: two processes have this number"
+            return f"{problem}; give each process another number, from 0 to {last}"
         return differing
