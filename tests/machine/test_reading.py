@@ -50,7 +50,7 @@ def refusal(read, path, *arguments):
     [
         (b"", "is empty"),
         (b'{"a": 1', "line 1, column 8"),
-        (b"\xff\xfe", "byte 0 is no text"),
+        (b"\xff\xfe", "byte 0 is not UTF-8 text"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": ' * 40 + b"1" + b"}" * 40, "nested too deeply"),
         (b'{"a": 1' + b"0" * 400 + b"}", "more than 64 bits"),
@@ -281,7 +281,7 @@ def test_a_manifest_that_is_none_is_prepared_anew(tmp_path):
         ("[rows]\na = { arch_args = { a = 1979-05-27 } }", "--arch-args"),
         ("[rows]\na = {}\n[reference]\nepochs = '5'", "reference.epochs: Expected `int`"),
         ("[rows]\na = {}\n[reference]\nsets = [['gamma']]", "reference.sets[0]: Expected `str`"),
-        ("[rows]\na = {}\n[reference]\nsets = ['gama']", "gama is no setting"),
+        ("[rows]\na = {}\n[reference]\nsets = ['gama']", "gama is not a setting"),
         ("[rows]\na = {}\n[reference]\nepoch = 5", "unknown field `epoch`"),
     ],
 )

@@ -34,7 +34,8 @@ def test_train_resume_and_report_without_posix(tmp_path):
 
 
 def test_windows_denies_for_a_moment_only(monkeypatch):
-    monkeypatch.setattr(system, "_PATIENCE", (3, 0))
+    monkeypatch.setattr(system, "_SECONDS_BETWEEN_RETRIES", 0)
+    monkeypatch.setattr(system, "_RETRIES", 3)
     calls = []
 
     def denied_twice():
@@ -48,7 +49,7 @@ def test_windows_denies_for_a_moment_only(monkeypatch):
     monkeypatch.setattr(system, "WINDOWS", True)
     assert system.retry_if_denied(denied_twice) == "done"
     calls.clear()
-    monkeypatch.setattr(system, "_PATIENCE", (1, 0))
+    monkeypatch.setattr(system, "_RETRIES", 1)
     with pytest.raises(PermissionError):
         system.retry_if_denied(denied_twice)
 
