@@ -83,6 +83,8 @@ class Machine:
           size: bytes of the array on each chip.
           chips: number of chips.
         """
+        bandwidth_within, bandwidth_between = self.bandwidth
+        latency_within, latency_between = self.latency
         chips_in_group = min(chips, self.group)
         groups = chips / chips_in_group
         hops_in_group = math.log2(chips_in_group)
@@ -90,9 +92,9 @@ class Machine:
             ring_length = chips_in_group ** (1 / self.torus)
             hops_in_group = self.torus * math.ceil((ring_length - 1) / 2)  # half way round each
         hops_between = math.log2(groups)
-        waiting = 2 * (hops_in_group * self.latency[0] + hops_between * self.latency[1])
-        within = 2 * (chips_in_group - 1) / chips_in_group * size / self.bandwidth[0]
-        between = 2 * (groups - 1) / groups * size / chips_in_group / self.bandwidth[1]
+        waiting = 2 * (hops_in_group * latency_within + hops_between * latency_between)
+        within = 2 * (chips_in_group - 1) / chips_in_group * size / bandwidth_within
+        between = 2 * (groups - 1) / groups * size / chips_in_group / bandwidth_between
         return waiting + within + between
 
 

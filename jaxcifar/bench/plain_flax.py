@@ -105,7 +105,8 @@ class _PlainCNN(nn.Module):
             for _ in range(2):
                 x = nn.relu(norm()(nn.Conv(width, (3, 3), dtype=self.dtype)(x)))
             x = nn.max_pool(x, (2, 2), (2, 2))
-        x = nn.relu(norm()(nn.Dense(128, dtype=self.dtype)(x.reshape(len(x), -1))))
+        features = x.reshape(len(x), -1)
+        x = nn.relu(norm()(nn.Dense(128, dtype=self.dtype)(features)))
         x = nn.Dropout(0.5, deterministic=not train)(x)
         return nn.Dense(CLASSES, dtype=self.dtype)(x).astype(jnp.float32)
 
@@ -118,14 +119,16 @@ class _PlainResNet(nn.Module):
         norm = partial(nn.BatchNorm, not train, momentum=0.9, dtype=self.dtype)
         conv = partial(nn.Conv, use_bias=False, padding=1, dtype=self.dtype)
         x = nn.relu(norm()(conv(64, (3, 3))(x)))
-        for width in (64, 128, 256, 512):
-            for stride in (1 if width == 64 else 2, 1):
+        for width, first_stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+            for stride in (first_stride, 1):
                 y = nn.relu(norm()(conv(width, (3, 3), stride)(x)))
                 y = norm()(conv(width, (3, 3))(y))
-                if x.shape != y.shape:
-                    x = norm()(conv(width, (1, 1), stride, padding=0)(x))
-                x = nn.relu(x + y)
-        return nn.Dense(CLASSES, dtype=self.dtype)(x.mean((1, 2))).astype(jnp.float32)
+                shortcut = x
+                if shortcut.shape != y.shape:
+                    shortcut = norm()(conv(width, (1, 1), stride, padding=0)(x))
+                x = nn.relu(shortcut + y)
+        features = x.mean((1, 2))
+        return nn.Dense(CLASSES, dtype=self.dtype)(features).astype(jnp.float32)
 
 
 class _PlainFastNet(nn.Module):
@@ -143,7 +146,9 @@ class _PlainFastNet(nn.Module):
         x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
         x = gelu(x + bias)
         for width in (64, 256, 256):
-            x = gelu(norm()(nn.max_pool(conv(width)(x), (2, 2), (2, 2))))
+            x = nn.max_pool(conv(width)(x), (2, 2), (2, 2))
+            x = gelu(norm()(x))
             x = gelu(norm()(conv(width)(x)))
-        x = nn.max_pool(x, (3, 3), (3, 3)).reshape(len(x), -1)
-        return nn.Dense(CLASSES, use_bias=False, dtype=self.dtype)(x).astype(jnp.float32) / 9
+        features = nn.max_pool(x, (3, 3), (3, 3)).reshape(len(x), -1)
+        logits = nn.Dense(CLASSES, use_bias=False, dtype=self.dtype)(features)
+        return logits.astype(jnp.float32) / 9
