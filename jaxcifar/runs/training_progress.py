@@ -10,9 +10,9 @@ import numpy as np
 from rich.console import Console
 
 from jaxcifar.build.setup import Setup
-from jaxcifar.machine.memory import LESS, report_memory_shortage
-from jaxcifar.machine.status import Status, shown
-from jaxcifar.machine.terminal import duration, fitted, teller
+from jaxcifar.machine.memory import LESS_MEMORY_ADVICE, report_memory_shortage
+from jaxcifar.machine.status import Status, show_status
+from jaxcifar.machine.terminal import duration, line_printer, texts_that_fit
 from jaxcifar.runs.metric_fields import shown_metrics
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
@@ -35,7 +35,7 @@ class TrainProgress:
     """
 
     def __init__(self, console: Console) -> None:
-        self.say = teller(console)
+        self.say = line_printer(console)
         self.pace = Pace()
         self._console = console
         self._done, self._of = 0, 0  # runs
@@ -45,7 +45,7 @@ class TrainProgress:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        self.say = self._exit.enter_context(shown(self._console, self.say, self._status))
+        self.say = self._exit.enter_context(show_status(self._console, self.say, self._status))
         return self
 
     def __exit__(
@@ -79,7 +79,7 @@ class TrainProgress:
         """
         # While starting, `_work` still describes the previous runs.
         what = phase if phase == STARTING else phase + self._work
-        with report_memory_shortage(what, LESS), self.pace.during(phase):
+        with report_memory_shortage(what, LESS_MEMORY_ADVICE), self.pace.during(phase):
             yield
 
     def resumed(self, run: Run) -> None:
@@ -166,4 +166,4 @@ class TrainProgress:
             (3, f"lr {row['learning_rate']:.2g}"),
             (4, f"{row['images_per_second']:,.0f} images/s"),
         ]
-        self.say("  ".join(fitted(parts, self._console.width)))
+        self.say("  ".join(texts_that_fit(parts, self._console.width)))
