@@ -184,12 +184,12 @@ def test_the_memory_of_training_is_what_xla_says_of_the_training_program(monkeyp
     monkeypatch.setattr(bench_memory, "Together", lambda program, at_once: together)
     config = Config.create("cnn", batch_size=32, arch_args=SMALL, dtype="bfloat16")
     need = bench_memory.training_memory(config, first_devices(None)[0])
-    assert need == bench_memory.Need(20_000, 2_000 + 700 + 50, "bfloat16")
+    assert need == bench_memory.TrainingMemory(20_000, 2_000 + 700 + 50, "bfloat16")
 
 
 def test_the_command_prints_a_table(monkeypatch, capsys):
     def training_memory(config, device):
-        return bench_memory.Need(
+        return bench_memory.TrainingMemory(
             persistent_bytes=10**8, step_bytes=config.batch_size * 10**7, dtype="float32"
         )
 
