@@ -92,7 +92,7 @@ def measure_programs(
     # Imported here, because a contestant imports this module before it sets its JAX settings.
     import jax
 
-    from jaxcifar.build.setup import compute_dtype
+    from jaxcifar.build.model import compute_dtype
 
     programs: dict[tuple[Config, float], tuple[list[str], Work]] = {}
     for name, run in runs.items():

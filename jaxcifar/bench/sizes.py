@@ -3,8 +3,7 @@
 from typing import Any
 
 from jaxcifar.bench.work import CLASSES
-from jaxcifar.build.model import check_model, create_model
-from jaxcifar.build.setup import compute_dtype
+from jaxcifar.build.model import check_model, compute_dtype, create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.environment import first_devices

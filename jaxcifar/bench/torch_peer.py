@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from jaxcifar.bench.torch_networks import NETWORKS
-from jaxcifar.bench.work import Timing, Work, random_examples
+from jaxcifar.bench.work import CLASSES, Timing, Work, random_examples
+from jaxcifar.build.model import create_model
+from jaxcifar.exchange.torch_modules import torch_network
 
 
 class TorchPeer:
@@ -28,8 +29,9 @@ class TorchPeer:
             torch.from_numpy(array).to(self._device) for array in (*train, test.images)
         )
         self._labels = self._labels.long()
+        model = create_model(work.config, CLASSES)
         # Any, because PyTorch declares no `memory_format`, nor that `compile` gives a module.
-        network: Any = NETWORKS[work.arch](work.config.dropout)
+        network: Any = torch_network(work.arch, model, mean=(0.5,) * 3, std=(0.25,) * 3)
         network = network.to(self._device, memory_format=self._format)
         self._optimizer = torch.optim.SGD(
             network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
@@ -77,8 +79,8 @@ class TorchPeer:
         return torch.cuda.max_memory_allocated()
 
     def _inputs(self, images: torch.Tensor) -> torch.Tensor:
-        inputs = images.permute(0, 3, 1, 2).float() / 255
-        return ((inputs - 0.5) / 0.25).contiguous(memory_format=self._format)
+        inputs = images.permute(0, 3, 1, 2).float() / 255  # the network normalises them
+        return inputs.contiguous(memory_format=self._format)
 
     def _precision(self) -> AbstractContextManager:
         return torch.autocast(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxcifar.build.update_rule import require_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import NAMED
 from jaxcifar.config.user_errors import explain_user_code_errors
@@ -45,12 +46,13 @@ def check_training(
     named = [(kind, getattr(config, kind)) for kind in NAMED]
     with explain_user_code_errors(*named):
         _check_rule(config, together.program, hp)
-        _check_augmentation(config, together.program)
+        _check_augmentation(config, together.program, hp)
         together.traced(hp, examples.images, examples.labels)
 
 
 def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:
-    rule = program.optimizer(hp.learning_rate[0], *hp.rule)
+    require_effect(config, program.optimizer)
+    rule = program.optimizer(hp.learning_rate[0], **hp.rule)
     if not isinstance(rule, optax.GradientTransformation):
         raise UsageError(
             f"--optimizer {config.optimizer}: gives {type(rule).__name__}, not an optax rule"
@@ -73,10 +75,11 @@ def _check_small_images(
         ) from error
 
 
-def _check_augmentation(config: Config, program: Program) -> None:
+def _check_augmentation(config: Config, program: Program, hp: Hyperparameters) -> None:
     part = program.batch_size // program.mesh.size
     images = jax.ShapeDtypeStruct((part, 32, 32, 3), jnp.float32)
-    changed = jax.eval_shape(program.augmentation, jax.random.key(0), images)
+    augment = partial(program.augmentation, **hp.augmentation)
+    changed = jax.eval_shape(augment, jax.random.key(0), images)
     if getattr(changed, "shape", None) != images.shape:
         shown = getattr(changed, "shape", type(changed).__name__)
         raise UsageError(

@@ -30,13 +30,12 @@ def make_hyperparameters(
     config: Config, statistics: Statistics, steps_per_epoch: int
 ) -> Hyperparameters:
     """The arrays that a config and the statistics of its images come to, on the host."""
-    takes = registry.entry("optimizer", config.optimizer).takes
     mean, std = normalization(config.normalize, statistics)
     rates = learning_rates(config, steps_per_epoch)
     return Hyperparameters(
         key=jax.random.key(config.seed),
         learning_rate=on_host(rates),
-        rule=tuple(on_host(np.float32(getattr(config, name))) for name in takes),
+        rule=_settings(config, "optimizer"),
         bias_rate=on_host(np.float32(config.bias_rate)),
         clip_norm=on_host(np.float32(config.clip_norm)),
         label_smoothing=on_host(np.float32(config.label_smoothing)),
@@ -49,10 +48,17 @@ def make_hyperparameters(
             cutout=on_host(np.int32(config.cutout)),
             max_shift=MAX_SHIFT,
         ),
+        augmentation=_settings(config, "augmentation"),
         small_steps=on_host(np.int32(round(config.small_part * len(rates)))),
         mean=mean,
         std=std,
     )
+
+
+def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
+    """The settings that an entry of the registry takes, by name."""
+    takes = registry.entry(kind, getattr(config, kind)).takes
+    return {name: on_host(np.float32(getattr(config, name))) for name in takes}
 
 
 def normalization(normalize: bool, statistics: Statistics) -> tuple[jax.Array, jax.Array]:

@@ -64,6 +64,12 @@ def create_model(
     return model
 
 
+def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
+    """What the network computes in: as asked for, or by the kind of device."""
+    auto = "float32" if device.platform == "cpu" else "bfloat16"
+    return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
+
+
 @contextmanager
 def _telling(config: Config) -> Iterator[None]:
     """Tell in one line of what a network, or ours with somebody's arguments, can't be made of."""

@@ -15,7 +15,8 @@ from jax.stages import Compiled
 
 from jaxcifar.build.check import check_training
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.model import check_model, create_model
+from jaxcifar.build.model import check_model, compute_dtype, create_model
+from jaxcifar.build.update_rule import require_effect, update_rule
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
@@ -53,7 +54,7 @@ def make_program(
     products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
     return Program(
         model=create_model(config, num_classes, jnp.float32 if products_only else dtype, AXIS),
-        optimizer=user_code.load(config, "optimizer"),
+        optimizer=update_rule(config),
         augmentation=user_code.load(config, "augmentation"),
         averages=config.average > 0,
         small_size=config.small_size if config.small_size < 32 else None,
@@ -71,12 +72,6 @@ def make_program(
             dtype,
         ),
     )
-
-
-def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
-    """What the network computes in: as asked for, or by the kind of device."""
-    auto = "float32" if device.platform == "cpu" else "bfloat16"
-    return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
 
 
 @dataclasses.dataclass
@@ -172,7 +167,12 @@ class Setup:
         return f"{config.network_title} on {self.dataset.title}"
 
     def hyperparameters(self, config: Config) -> Hyperparameters:
-        """Those of a run on these images, on the host."""
+        """Those of a run on these images, on the host.
+
+        Raises:
+          UsageError: a user's update rule has no parameter for a setting.
+        """
+        require_effect(config, self.program.optimizer)
         return make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
 
     def place(self, hp: Hyperparameters) -> Hyperparameters:

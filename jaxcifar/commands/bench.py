@@ -25,6 +25,7 @@ from jaxcifar.commands.shared.rates import show
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.settings import flag
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.exchange.torch_modules import KNOWN
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import line_printer
@@ -37,12 +38,12 @@ EXAMPLES = (
     ("--study recipes_cnn", "what the parts of a recipe cost"),
 )
 
-COMPARABLE = f"PyTorch can be compared only for {', '.join(ARCHS)}, and without --arch-args"
+COMPARABLE = f"PyTorch can be compared only for {', '.join(KNOWN)}, and without --arch-args"
 
 
 def is_known_to_peer(arch: str, arch_args: dict[str, Any]) -> bool:
     """Return whether there is a PyTorch network to compare with ours."""
-    return arch in ARCHS and not arch_args
+    return arch in KNOWN and not arch_args
 
 
 def parser() -> Parser:

@@ -123,7 +123,7 @@ _FAST = {
     "cutout": 8,
 }
 
-# By name, then by network; `OWN` is any network that is not ours.
+# By name, then by network; `OWN` is any network that has no recipe of its own.
 OWN = ""
 RECIPES: dict[str, dict[str, Settings]] = {
     "reference": {**_REFERENCE, OWN: _OWN_REFERENCE},

@@ -21,8 +21,8 @@ class Entry:
     Attributes:
       constructor: where it is, `package.module:NAME`.
       title: what tables and plots call it.
-      takes: the fields that mean something to it, of those that not all entries of its kind take;
-        of an update rule in the order of its arguments.
+      takes: the fields that have an effect on it, of those that not all entries of its kind take.
+        An update rule or augmentation has arguments of these names.
     """
 
     constructor: str

@@ -95,10 +95,13 @@ def frozen(values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple
 
 
 def recipes_of(arch: str) -> list[str]:
-    """The recipes of a network; the first is used where none is named."""
+    """Return the recipes of a network; the first is used where none is named.
+
+    A network without a recipe of its own has those for any network.
+    """
     registry.entry("arch", arch)
-    known = OWN if registry.is_own(arch) else arch
-    return [name for name, networks in RECIPES.items() if known in networks]
+    of_its_own = [name for name, networks in RECIPES.items() if arch in networks]
+    return of_its_own or [name for name, networks in RECIPES.items() if OWN in networks]
 
 
 def defaults(arch: str, recipe: str | None = None) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.exchange.pytorch_names import require_known
 from jaxcifar.exchange.state_dict import read_state_dict, to_ours
+from jaxcifar.exchange.torch_modules import require_known
 from jaxcifar.machine import environment
-from jaxcifar.machine.sharing import place_on_devices
+from jaxcifar.machine.extras import extra
+from jaxcifar.machine.sharing import place
 from jaxcifar.runs.finish import tested_alone
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import describe_network
@@ -67,7 +68,8 @@ def convert(
         the images can't be had and the config or their mean and deviation are not known either.
     """
     began = time.monotonic()
-    require_known(conversion.config)
+    require_known(conversion.config.arch)
+    extra("torch")  # whose layers' names are asked for later
     state = read_state_dict(conversion.weights)
     source: Source = {"file": conversion.weights.name, "sha256": state.sha256}
     dataset = _images(conversion, load, say)

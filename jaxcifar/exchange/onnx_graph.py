@@ -8,18 +8,19 @@ networks for efficient integer-arithmetic-only inference", 2018, section 3.2).
 import json
 import math
 from collections.abc import Callable, Mapping
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxcifar.exchange.pytorch_names import require_known
-from jaxcifar.exchange.to_pytorch import state_dict
-from jaxcifar.machine.extras import import_extra
-from jaxcifar.machine.files import atomic_write
+from jaxcifar.build.model import create_model
+from jaxcifar.errors import UsageError
+from jaxcifar.exchange.written_out import is_mirrored, written_out
+from jaxcifar.machine.extras import extra
+from jaxcifar.machine.files import replacing
 from jaxcifar.networks.fastnet import LOGIT_SCALE
 from jaxcifar.networks.layers import BatchNorm
+from jaxcifar.runs.weights import named
 from jaxcifar.trained.classifier import Classifier
 
 # Old enough for any runtime of these years; newer ones have nothing that these networks need.
@@ -32,20 +33,22 @@ class Graph:
 
     Args:
       helper: `onnx.helper`.
-      state: the weights in PyTorch's names and layouts, which are ONNX's layouts too.
-      form: of the network, its own fields by their names.
+      arrays: the network's arrays by their names, such as `params/Conv_0/kernel`.
+      model: the Flax module, which has the network's fields.
     """
 
-    def __init__(
-        self, helper: Any, state: Mapping[str, np.ndarray], form: Mapping[str, Any]
-    ) -> None:
-        self._helper, self._state, self._form = helper, state, form
+    def __init__(self, helper: Any, arrays: Mapping[str, Any], model: Any) -> None:
+        # A layer's arrays have different names, whatever collection they are in.
+        self._arrays = {
+            name.partition("/")[2]: np.asarray(array, np.float64) for name, array in arrays.items()
+        }
+        self._helper, self.model = helper, model
         self.nodes: list[Any] = []
         self.weights: dict[str, np.ndarray] = {}
 
     def has(self, layer: str) -> bool:
         """Whether there is a layer of that name."""
-        return f"{layer}.weight" in self._state
+        return f"{layer}/kernel" in self._arrays
 
     def add(self, operation: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """An operation; returns its output's name, which is its own number unless given."""
@@ -65,30 +68,37 @@ class Graph:
         A pool may lie between the two: where the normalisation has no negative scale, the maximum
         is the same before and after.
         """
-        weights = self._folded(layer, norm)
-        pad = int(self._state[f"{layer}.weight"].shape[-1] == 3)
+        kernel = self._arrays[f"{layer}/kernel"].transpose(3, 2, 0, 1)
+        pad = int(kernel.shape[-1] == 3)
+        weights = self._folded(kernel, layer, norm)
         return self.add("Conv", x, *weights, strides=[stride] * 2, pads=[pad] * 4)
 
     def dense(self, x: str, layer: str, norm: str = "", scale: float = 1.0, name: str = "") -> str:
         """A dense layer, its outputs scaled, and the normalisation after it."""
-        return self.add("Gemm", x, *self._folded(layer, norm, scale), transB=1, name=name)
+        kernel = self._arrays[f"{layer}/kernel"].T
+        return self.add("Gemm", x, *self._folded(kernel, layer, norm, scale), transB=1, name=name)
 
-    def _folded(self, layer: str, norm: str, scale: float = 1.0) -> tuple[str, ...]:
-        """The names of a layer's kernel and bias (if it comes to have one)."""
-        kernel = self._state[f"{layer}.weight"].astype(np.float64) * scale
-        bias = self._state.get(f"{layer}.bias")
+    def _folded(
+        self, kernel: np.ndarray, layer: str, norm: str, scale: float = 1.0
+    ) -> tuple[str, ...]:
+        """The names of a layer's kernel `[K, ...]` and bias `[K]` (if it comes to have one)."""
+        bias = self._arrays.get(f"{layer}/bias")
+        kernel = kernel * scale
+        bias = None if bias is None else bias * scale
         if norm:
-            mean, var, factor, shift = (
-                self._state[f"{norm}.{leaf}"].astype(np.float64)
-                for leaf in ("running_mean", "running_var", "weight", "bias")
-            )
-            factor = factor / np.sqrt(var + BatchNorm.epsilon)
+            factor, shift = self._affine(norm)
             kernel = kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))
-            bias = ((0 if bias is None else bias) - mean) * factor + shift
+            bias = shift if bias is None else bias * factor + shift
         names = [self.constant(f"{layer}.weight", kernel)]
         if bias is not None:
-            names.append(self.constant(f"{layer}.bias", bias * (1 if norm else scale)))
+            names.append(self.constant(f"{layer}.bias", bias))
         return tuple(names)
+
+    def _affine(self, norm: str) -> tuple[np.ndarray, np.ndarray]:
+        """The factor and the shift `[K]` of each channel by a batch normalisation."""
+        mean, var, bias = (self._arrays[f"{norm}/{leaf}"] for leaf in ("mean", "var", "bias"))
+        factor = self._arrays.get(f"{norm}/scale", 1.0) / np.sqrt(var + BatchNorm.epsilon)
+        return factor, bias - mean * factor
 
     def pool(self, x: str) -> str:
         """The maximum over 2x2 pixels; a mirrored network has odd widths, and 2x3.
@@ -96,15 +106,15 @@ class Graph:
         A blurred one has odd extents, and the mean of four maxima that overlap.
         """
         square = [2, 2]
-        if self._form.get("blurred"):
+        if getattr(self.model, "blurred", False):
             x = self.add("MaxPool", x, kernel_shape=square)
             return self.add("AveragePool", x, kernel_shape=square, strides=square)
-        width = 2 + bool(self._form.get("mirrored"))
+        width = 3 if getattr(self.model, "mirrored", False) else 2
         return self.add("MaxPool", x, kernel_shape=[2, width], strides=square)
 
     def last_pool(self, x: str) -> str:
         """The maximum over all pixels; of a blurred network the mean of those over 2x2."""
-        if not self._form.get("blurred"):
+        if not getattr(self.model, "blurred", False):
             return self.add("GlobalMaxPool", x)
         return self.add("GlobalAveragePool", self.add("MaxPool", x, kernel_shape=[2, 2]))
 
@@ -127,51 +137,49 @@ def _pixels(graph: Graph, classifier: Classifier) -> str:
 
 
 def _cnn(graph: Graph, x: str) -> None:
-    place = 0
-    while graph.has(f"features.{place}"):
-        for first in (place, place + 3):
-            x = graph.add("Relu", graph.conv(x, f"features.{first}", f"features.{first + 1}"))
-        x, place = graph.pool(x), place + 7
-    hidden = graph.dense(graph.add("Flatten", x), "classifier.1", "classifier.2")
-    graph.dense(graph.add("Relu", hidden), "classifier.5", name=_OUTPUT)
+    convs = 2 * len(graph.model.widths)
+    for number in range(convs):
+        x = graph.add("Relu", graph.conv(x, f"Conv_{number}", f"BatchNorm_{number}"))
+        if number % 2:
+            x = graph.pool(x)
+    x = graph.add("Transpose", x, perm=[0, 2, 3, 1])  # channels last, as our dense layer has them
+    hidden = graph.dense(graph.add("Flatten", x), "Dense_0", f"BatchNorm_{convs}")
+    graph.dense(graph.add("Relu", hidden), "Dense_1", name=_OUTPUT)
 
 
 def _resnet18(graph: Graph, x: str) -> None:
-    x, stage = graph.add("Relu", graph.conv(x, "conv1", "bn1")), 1
-    while graph.has(f"layer{stage}.0.conv1"):
-        block = 0
-        while graph.has(f"layer{stage}.{block}.conv1"):
-            x = _block(graph, x, f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1)
-            block += 1
-        stage += 1
-    graph.dense(graph.add("Flatten", graph.add("GlobalAveragePool", x)), "linear", name=_OUTPUT)
+    x = graph.add("Relu", graph.conv(x, "Conv_0", "BatchNorm_0"))
+    number = 0
+    for stage, blocks in enumerate(graph.model.blocks):
+        for block in range(blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            x = _block(graph, x, f"ResBlock_{number}", stride)
+            number += 1
+    x = graph.add("Flatten", graph.add("GlobalAveragePool", x))
+    graph.dense(x, "Dense_0", name=_OUTPUT)
 
 
 def _block(graph: Graph, x: str, block: str, stride: int) -> str:
-    y = graph.add("Relu", graph.conv(x, f"{block}.conv1", f"{block}.bn1", stride))
-    y = graph.conv(y, f"{block}.conv2", f"{block}.bn2")
-    if graph.has(f"{block}.shortcut.0"):
-        x = graph.conv(x, f"{block}.shortcut.0", f"{block}.shortcut.1", stride)
+    y = graph.add("Relu", graph.conv(x, f"{block}/Conv_0", f"{block}/BatchNorm_0", stride))
+    y = graph.conv(y, f"{block}/Conv_1", f"{block}/BatchNorm_1")
+    if graph.has(f"{block}/shortcut"):
+        x = graph.conv(x, f"{block}/shortcut", f"{block}/shortcut_norm", stride)
     return graph.add("Relu", graph.add("Add", y, x))
 
 
 def _fastnet(graph: Graph, x: str) -> None:
-    x, group = graph.gelu(graph.conv(x, "whitening")), 1
-    while graph.has(f"layer{group}.conv1"):
-        layers = _group(graph, f"layer{group}")
+    x = graph.gelu(graph.conv(x, "Whitening_0"))
+    for group, depth in enumerate(graph.model.group_depths):
+        layers = [
+            (f"ConvGroup_{group}/Conv_{number}", f"ConvGroup_{group}/BatchNorm_{number}")
+            for number in range(depth)
+        ]
         x = found = graph.gelu(graph.pool(graph.conv(x, *layers[0])))
         for number, layer in enumerate(layers[1:], start=2):
             x = graph.conv(x, *layer)
-            x = graph.gelu(graph.add("Add", x, found) if number == len(layers) > 2 else x)
-        group += 1
+            x = graph.gelu(graph.add("Add", x, found) if number == depth > 2 else x)
     x = graph.add("Flatten", graph.last_pool(x))
-    graph.dense(x, "linear", scale=LOGIT_SCALE, name=_OUTPUT)
-
-
-def _group(graph: Graph, group: str) -> list[tuple[str, str]]:
-    """What its convolutions and their normalisations are called."""
-    layers = ((f"{group}.conv{number}", f"{group}.bn{number}") for number in count(1))
-    return list(takewhile(lambda layer: graph.has(layer[0]), layers))
+    graph.dense(x, "Dense_0", scale=LOGIT_SCALE, name=_OUTPUT)
 
 
 _NETWORKS: dict[str, Callable[[Graph, str], None]] = {
@@ -179,6 +187,14 @@ _NETWORKS: dict[str, Callable[[Graph, str], None]] = {
     "resnet18": _resnet18,
     "fastnet": _fastnet,
 }
+
+
+def _require_known(arch: str) -> None:
+    if arch not in _NETWORKS:
+        raise UsageError(
+            f"--arch {arch}: only {', '.join(_NETWORKS)} can go to ONNX; stablehlo and safetensors "
+            "take any network"
+        )
 
 
 def onnx_model(classifier: Classifier) -> Any:
@@ -191,10 +207,13 @@ def onnx_model(classifier: Classifier) -> Any:
       RunError: the package onnx is not installed.
     """
     arch, classes = classifier.config.arch, list(classifier.class_names)
-    require_known(classifier.config)
-    onnx = import_extra("onnx")
+    _require_known(arch)
+    onnx = extra("onnx")
     helper, types = onnx.helper, onnx.TensorProto
-    graph = Graph(helper, state_dict(classifier), dict(classifier.config.arch_args))
+    arrays = named(classifier.variables)
+    if is_mirrored(classifier.config):
+        arrays = written_out(arrays)
+    graph = Graph(helper, arrays, create_model(classifier.config, len(classes)))
     _NETWORKS[arch](graph, _pixels(graph, classifier))
     images = helper.make_tensor_value_info(_INPUT, types.UINT8, [_BATCH, 32, 32, 3])
     logits = helper.make_tensor_value_info(_OUTPUT, types.FLOAT, [_BATCH, len(classes)])

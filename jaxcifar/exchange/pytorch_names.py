@@ -1,22 +1,24 @@
 """What our networks' arrays are called in PyTorch, and how they lie there; both ways.
 
-ResNet-18 has the names that ResNets for CIFAR usually have, which are those of kuangliu's
-pytorch-cifar; the others have those of the modules in `torch_modules`.
+The names are read off the modules in `torch_modules`: the layers that have arrays stand in the
+same order there as in our layer table.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
-from flax import linen as nn
 
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
-from jaxcifar.errors import UsageError
-from jaxcifar.exchange.pytorch_mirrored import is_mirrored, plain, written_out
+from jaxcifar.diagram.network_summary import summarize
+from jaxcifar.exchange.torch_modules import require_known, torch_network
+from jaxcifar.exchange.written_out import is_mirrored, plain, written_out
+from jaxcifar.machine.extras import extra
 
-KNOWN = ("cnn", "resnet18", "fastnet")
 COUNTER = "num_batches_tracked"  # a number that PyTorch's BatchNorm keeps and needs for nothing
 
 _LEAVES = {
@@ -27,9 +29,8 @@ _LEAVES = {
     "var": "running_var",
 }
 _CONV, _DENSE = (3, 2, 0, 1), (1, 0)
-_STAGE = 7  # modules of a stage of the CNN: twice convolution, norm and ReLU, and a pool
 
-Pair = tuple[str, str]  # a layer's name here and in PyTorch
+Pixels = tuple[int, int, int]  # height, width and channels of an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Place:
     theirs: str
     shape: tuple[int, ...]
     axes: tuple[int, ...]
-    pixels: tuple[int, int, int] | None = None
+    pixels: Pixels | None = None
 
     @property
     def their_shape(self) -> tuple[int, ...]:
@@ -71,34 +72,62 @@ class Place:
         return np.array(array.reshape(self.shape), order="C")
 
 
-def require_known(config: Config) -> None:
-    """Refuse a network that nothing is known of in PyTorch's words.
-
-    Raises:
-      UsageError: it is somebody's own.
-    """
-    if config.arch not in KNOWN:
-        raise UsageError(
-            f"--arch {config.arch}: of {', '.join(KNOWN)} alone it is known what PyTorch and ONNX "
-            "call their layers; stablehlo and safetensors take any network"
-        )
-
-
 def places(config: Config, classes: int, arrays: Mapping[str, Any]) -> list[Place]:
     """Where each array of a network lies.
 
     Args:
       config: names the network, one of ours.
-      classes: that it tells apart.
-      arrays: the network's own by their names, of which only shapes are looked at.
+      classes: number of classes.
+      arrays: the network's arrays by their names, of which only shapes are looked at.
 
     Raises:
-      UsageError: it is not one of ours.
+      UsageError: it has no PyTorch module.
+      RunError: PyTorch is not installed.
     """
-    require_known(config)
+    layers = _layers(config, classes)
+    found = []
+    for ours, array in arrays.items():
+        _, *path, leaf = ours.split("/")
+        layer = layers["/".join(path)]
+        axes = {4: _CONV, 2: _DENSE}.get(len(array.shape), (0,))
+        pixels = layer.pixels if leaf == "kernel" else None
+        theirs = f"{layer.name}.{_LEAVES[leaf]}"
+        found.append(Place(ours, theirs, array.shape, axes, pixels))
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _TorchLayer:
+    """A layer of a PyTorch module.
+
+    Attributes:
+      name: such as `layer1.0.conv1`.
+      pixels: of the image that it takes flattened, if it does.
+    """
+
+    name: str
+    pixels: Pixels | None
+
+
+@cache
+def _layers(config: Config, classes: int) -> dict[str, _TorchLayer]:
+    """Return the layers that have arrays, by our names such as `ResBlock_0/Conv_1`."""
+    require_known(config.arch)
+    torch = extra("torch")
     model = create_model(config, classes)
-    names = dict(_LAYERS[config.arch](model))
-    return [_place(model, names, ours, array.shape) for ours, array in arrays.items()]
+    ours = [layer for layer in summarize(model).layers if layer.params]
+    with torch.device("meta"):  # without memory for weights, as only names are asked for
+        network = torch_network(config.arch, model)
+    theirs = [name for name, module in network.named_modules() if name and module._parameters]
+    layers, channels = {}, 3
+    for layer, name in zip(ours, theirs, strict=True):
+        pixels = None
+        if layer.kind == "Linear" and layer.input_shape[-1] > channels:
+            side = math.isqrt(layer.input_shape[-1] // channels)
+            pixels = (side, side, channels)
+        layers["/".join(layer.path)] = _TorchLayer(name, pixels)
+        channels = layer.output_shape[-1]
+    return layers
 
 
 def to_pytorch(
@@ -110,7 +139,8 @@ def to_pytorch(
     and what mirrored partners share, for both.
 
     Raises:
-      UsageError: it is not one of ours.
+      UsageError: it has no PyTorch module.
+      RunError: PyTorch is not installed.
     """
     if is_mirrored(config):
         config, arrays = plain(config), written_out(arrays)
@@ -129,48 +159,3 @@ def scales_of_one(where: Sequence[Place]) -> set[str]:
     names = {place.theirs for place in where}
     norms = (name.removesuffix("running_var") for name in names if name.endswith("running_var"))
     return {f"{norm}weight" for norm in norms} - names
-
-
-def _place(model: nn.Module, names: Mapping[str, str], ours: str, shape: tuple[int, ...]) -> Place:
-    _, *path, leaf = ours.split("/")
-    layer = "/".join(path)
-    axes = {4: _CONV, 2: _DENSE}.get(len(shape), (0,))
-    pixels = None
-    if layer == "Dense_0" and leaf == "kernel" and hasattr(model, "hidden"):
-        extent = 32 // 2 ** len(model.widths)
-        pixels = (extent, extent, model.widths[-1])
-    return Place(ours, f"{names[layer]}.{_LEAVES[leaf]}", shape, axes, pixels)
-
-
-def _cnn(model: nn.Module) -> Iterator[Pair]:
-    for number in range(2 * len(model.widths)):
-        first = _STAGE * (number // 2) + 3 * (number % 2)
-        yield f"Conv_{number}", f"features.{first}"
-        yield f"BatchNorm_{number}", f"features.{first + 1}"
-    yield "Dense_0", "classifier.1"
-    yield f"BatchNorm_{2 * len(model.widths)}", "classifier.2"
-    yield "Dense_1", "classifier.5"
-
-
-def _resnet18(model: nn.Module) -> Iterator[Pair]:
-    yield from (("Conv_0", "conv1"), ("BatchNorm_0", "bn1"))
-    blocks = [(stage, block) for stage, n in enumerate(model.blocks, 1) for block in range(n)]
-    for number, (stage, block) in enumerate(blocks):
-        layers = {**_TWO, "shortcut": "shortcut.0", "shortcut_norm": "shortcut.1"}
-        for ours, theirs in layers.items():
-            yield f"ResBlock_{number}/{ours}", f"layer{stage}.{block}.{theirs}"
-    yield "Dense_0", "linear"
-
-
-def _fastnet(model: nn.Module) -> Iterator[Pair]:
-    yield "Whitening_0", "whitening"
-    for number, depth in enumerate(model.group_depths):
-        for layer in range(depth):
-            for ours, theirs in (("Conv", "conv"), ("BatchNorm", "bn")):
-                whole = f"ConvGroup_{number}/{ours}_{layer}"
-                yield whole, f"layer{number + 1}.{theirs}{layer + 1}"
-    yield "Dense_0", "linear"
-
-
-_TWO = {"Conv_0": "conv1", "BatchNorm_0": "bn1", "Conv_1": "conv2", "BatchNorm_1": "bn2"}
-_LAYERS = {"cnn": _cnn, "resnet18": _resnet18, "fastnet": _fastnet}

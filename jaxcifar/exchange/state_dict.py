@@ -15,10 +15,10 @@ import safetensors.numpy
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line, printable
-from jaxcifar.exchange.pytorch_mirrored import folded, is_mirrored, plain
 from jaxcifar.exchange.pytorch_names import COUNTER, places, scales_of_one
-from jaxcifar.machine.extras import import_extra
-from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
+from jaxcifar.exchange.written_out import folded, is_mirrored, plain
+from jaxcifar.machine.extras import extra
+from jaxcifar.machine.reading import Remedy, opened, telling
 from jaxcifar.runs.weights import named
 from jaxcifar.training import network
 
@@ -153,7 +153,7 @@ def to_ours(
 
     Raises:
       UsageError: it is none of our networks.
-      RunError: the state dict is another network's.
+      RunError: the state dict is another network's, or PyTorch is not installed.
     """
     if is_mirrored(config):
         config = plain(config)

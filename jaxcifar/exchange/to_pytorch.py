@@ -8,18 +8,13 @@ import numpy as np
 
 from jaxcifar.build.model import create_model
 from jaxcifar.errors import UsageError
-from jaxcifar.exchange.pytorch_names import require_known, to_pytorch
-from jaxcifar.machine.extras import import_extra
-from jaxcifar.machine.files import atomic_write, write_text
+from jaxcifar.exchange.pytorch_names import to_pytorch
+from jaxcifar.exchange.torch_modules import arguments, require_known, source
+from jaxcifar.machine.extras import extra
+from jaxcifar.machine.files import replacing, write_text
 from jaxcifar.runs.result import decimal
 from jaxcifar.runs.weights import named
 from jaxcifar.trained.classifier import Classifier
-
-_MODULES = Path(__file__).with_name("torch_modules")
-_FIELDS = {
-    **{name: name.upper() for name in ("widths", "blocks", "hidden", "dropout")},
-    **{"group_depths": "DEPTHS", "mirrored": "MIRRORED", "blurred": "BLURRED"},
-}  # a network's, and its module's
 
 
 def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
@@ -47,8 +42,8 @@ def write_pytorch(classifier: Classifier, path: Path) -> Path:
       RunError: PyTorch is not installed.
       OSError: something can't be written.
     """
-    require_known(classifier.config)
-    torch = import_extra("torch")
+    require_known(classifier.config.arch)
+    torch = extra("torch")
     module = path.with_suffix(".py")
     text = module_text(classifier)
     _require_ours(module, text)
@@ -65,16 +60,15 @@ def module_text(classifier: Classifier) -> str:
     Raises:
       UsageError: it is none of ours.
     """
-    config = classifier.config
-    require_known(config)
-    model = create_model(config, len(classifier.class_names))
-    values: dict[str, Any] = {
-        theirs: getattr(model, ours) for ours, theirs in _FIELDS.items() if hasattr(model, ours)
-    }
+    arch = classifier.config.arch
+    require_known(arch)
+    model = create_model(classifier.config, len(classifier.class_names))
+    fields = arguments(arch, model)
+    values: dict[str, Any] = {name.upper(): value for name, value in fields.items()}
     values["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
     values["MEAN"] = tuple(map(decimal, classifier.mean))
     values["STD"] = tuple(map(decimal, classifier.std))
-    text = (_MODULES / f"{config.arch}.py").read_text()
+    text = source(arch)
     for name, value in values.items():
         text = _with_value(text, name, value)
     return text

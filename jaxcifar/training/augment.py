@@ -8,8 +8,8 @@ from flax import struct
 from jax.typing import ArrayLike
 
 # A pure function of a key and a device's part of a batch, `[B, H, W, C] float32` in [0, 1], that
-# gives images of the same shape.
-Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
+# gives images of the same shape. It is given the settings of its entry in the registry by name.
+Augmentation = Callable[..., jax.Array]
 
 # What an image's key is folded with for draws of their own; to split it in two, as `shift_and_flip`
 # does, is to fold it with 0 and with 1.

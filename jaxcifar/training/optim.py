@@ -14,7 +14,7 @@ import optax.contrib
 
 from jaxcifar.machine.sharing import PyTree
 
-# Of a learning rate and the hyper-parameters that its entry in the registry takes, in that order.
+# Called with a learning rate, and by name with the hyper-parameters of its entry in the registry.
 UpdateRule = Callable[..., optax.GradientTransformation]
 
 _KERNEL_AXES = 4

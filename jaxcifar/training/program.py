@@ -196,7 +196,8 @@ class Program:
         turns = augment.flip_turns(hp.flip_key, index, state.step // self.steps_per_epoch)
         images = augment.shift_and_flip(keys, images, hp.augment, turns)
         images = augment.resize(images, size) if size else images
-        pixels = self.augmentation(augment.own_key(keys), augment.pixels(images))
+        own_key, pixels = augment.own_key(keys), augment.pixels(images)
+        pixels = self.augmentation(own_key, pixels, **hp.augmentation)
         images = augment.normalize(pixels, hp.mean, hp.std)
         images = augment.cut_out(keys, images, hp.augment)
 
@@ -235,7 +236,7 @@ class Program:
     def _update_rule(
         self, hp: Hyperparameters, step: jax.Array | int
     ) -> optax.GradientTransformation:
-        return self.optimizer(hp.learning_rate[step], *hp.rule)
+        return self.optimizer(hp.learning_rate[step], **hp.rule)
 
 
 @cache

@@ -20,18 +20,19 @@ class Hyperparameters:
     Attributes:
       key: random key of the run.
       learning_rate: `[T] float32`, the rate at each step of the run.
-      rule: scalars, what the update rule takes beside the rate (see `optim`), in its order.
+      rule: scalars by name, the update rule's arguments beside the learning rate (see `optim`).
       bias_rate, clip_norm: float32 scalars, what is done to its updates and gradients.
       label_smoothing: float32 scalar, part of the target that all classes share.
       average: float32 scalar, what the average of weights keeps at a step.
       mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
-      augment: how training images are.
+      augment: how training images are shifted and flipped.
+      augmentation: scalars by name, the arguments of `Program.augmentation` beside images and key.
       small_steps: int32 scalar, how many steps train on smaller images.
     """
 
     key: jax.Array
     learning_rate: jax.Array
-    rule: tuple[jax.Array, ...]
+    rule: dict[str, jax.Array]
     bias_rate: jax.Array
     clip_norm: jax.Array
     label_smoothing: jax.Array
@@ -39,6 +40,7 @@ class Hyperparameters:
     mean: jax.Array
     std: jax.Array
     augment: Augmenting
+    augmentation: dict[str, jax.Array]
     small_steps: jax.Array
 
     @property

@@ -41,6 +41,7 @@ from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
+from jaxcifar.exchange.torch_modules import KNOWN
 
 WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)
 
@@ -183,6 +184,18 @@ def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_s
         assert_one_line_error(done, 2, "--peer torch: PyTorch can be compared only for cnn,")
     unknown = obeyed("bench", "--arch", "cnnn", "--peer", "torch")
     assert_one_line_error(unknown, 2, "did you mean cnn")
+
+
+@pytest.mark.parametrize("arch", KNOWN)
+def test_pytorch_is_measured_by_the_module_that_users_get_exported(arch):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from jaxcifar.bench.torch_peer import TorchPeer
+
+    work = Work(arch, "float32", batch_size=2, steps=1, test_images=2, eval_batch=2)
+    peer = TorchPeer(work, "nchw")
+    assert type(peer._network).__module__ == f"jaxcifar.exchange.torch_modules.{arch}"
+    assert peer.train(1).images == 2
+    assert peer.evaluate(1).images == 2
 
 
 def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line_says_so(

@@ -25,11 +25,14 @@ from conftest import (
 from rich.console import Console
 
 from jaxcifar.commands import __main__ as commands
+from jaxcifar.commands import run
 from jaxcifar.commands.__main__ import COMMANDS
 from jaxcifar.commands.run import show
+from jaxcifar.commands.shared import options as options_module
 from jaxcifar.commands.shared import rates
 from jaxcifar.commands.shared.options import GROUPS
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.registry import KINDS, Entry
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import (
     duration,
@@ -275,8 +278,26 @@ def test_help_has_examples_that_parse(name):
 
 
 def test_every_option_of_an_experiment_stands_in_one_group():
-    fields = [n for n, f in Config.__dataclass_fields__.items() if "help" in f.metadata]
-    assert sorted(name for group in GROUPS.values() for name in group) == sorted(fields)
+    fields = {n for n, f in Config.__dataclass_fields__.items() if "help" in f.metadata}
+    parser = run.parser()
+    groups = [group for group in parser._action_groups if group.title in GROUPS]
+    offered = [action.dest for group in groups for action in group._group_actions]
+    assert sorted(offered) == sorted(fields)
+
+
+def test_an_option_that_only_an_entry_takes_needs_no_place_in_a_group(monkeypatch):
+    """It follows the option that names the entry."""
+    line = Entry("jaxcifar.training.augment:unchanged", "some", takes=("clip_norm",))
+    monkeypatch.setitem(KINDS["augmentation"], "some", line)
+    unlisted = {
+        title: tuple(name for name in group if name != "clip_norm")
+        for title, group in GROUPS.items()
+    }
+    monkeypatch.setattr(options_module, "GROUPS", unlisted)
+    named = re.findall(r"^  --(?:\[no-\])?([a-z-]+)", run.parser().format_help(), re.M)
+    place = named.index("augmentation")
+    assert named[place : place + 2] == ["augmentation", "clip-norm"]
+    assert named.count("clip-norm") == 1
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,18 @@ import re
 
 import pytest
 from conftest import ROOT
+from runs.test_fit import train
 
 import jaxcifar
 from jaxcifar.build.model import create_model
 from jaxcifar.commands.run import parse
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.recipes import RECIPES
-from jaxcifar.config.registry import KINDS
+from jaxcifar.config.registry import KINDS, Entry
 from jaxcifar.config.settings import recipes_of
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
+from jaxcifar.trained.load import load
 
 OWN = "experiments/networks/mixer.py:Mixer"  # stands for all that are not ours
 PAIRS = [(arch or OWN, recipe) for recipe, networks in RECIPES.items() for arch in networks]
@@ -124,3 +126,27 @@ def test_runs_of_any_recipe_share_a_program(arch, recipe):
     config = Config.create(arch, recipe=recipe)
     other = Config.create(arch, recipe=recipe, learning_rate=0.5, seed=3)
     assert config.shared_part() == other.shared_part()
+
+
+def test_a_network_without_a_recipe_has_those_for_any_network(monkeypatch):
+    """One line in the registry is enough to train it."""
+    line = Entry("experiments.networks.mixer:Mixer", "Mixer")
+    monkeypatch.setitem(KINDS["arch"], "mixer", line)
+    assert recipes_of("mixer") == recipes_of(OWN) == ["reference", "strong"]
+    for recipe in recipes_of("mixer"):
+        config, of_a_user = (Config.create(arch, recipe=recipe) for arch in ("mixer", OWN))
+        for name in {*RECIPES[recipe][""], "recipe", "momentum"}:
+            assert getattr(config, name) == getattr(of_a_user, name)
+        assert Config.from_dict(json.loads(config.to_json())) == config
+        assert Config.create(**parse(config.options())[0]) == config
+    with pytest.raises(UsageError, match=r"^--recipe fast: "):
+        Config.create("mixer", recipe="fast")
+
+
+def test_a_line_in_the_registry_is_enough_to_train_a_network(monkeypatch, tmp_path, easy_dataset):
+    monkeypatch.setitem(KINDS["arch"], "net", Entry("own.net:Net", "Net"))
+    config = Config.create("net", dataset="shapes10", epochs=1, batch_size=32)
+    train(tmp_path / "run", easy_dataset, config)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["config"]["arch"] == "net" and result["config"]["sources"] == {}
+    assert load(tmp_path / "run").predict(easy_dataset.test.images).labels

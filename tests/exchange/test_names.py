@@ -1,11 +1,17 @@
 """Where each array of a network lies in PyTorch, against lists and loops written by hand."""
 
+import ast
+import sys
+
 import numpy as np
 import pytest
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.exchange.pytorch_names import Place, places, require_known, scales_of_one, to_pytorch
+from jaxcifar.exchange.pytorch_names import Place, places, scales_of_one, to_pytorch
+from jaxcifar.exchange.torch_modules import KNOWN, require_known, source
+
+pytest.importorskip("torch", reason="PyTorch is not installed")
 
 NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
@@ -133,12 +139,12 @@ def test_a_resnets_layers_are_by_stage_and_block():
         "BatchNorm_0": ("bn1", 8),
         "Conv_1": ("conv2", (3, 3, 8, 8)),
         "BatchNorm_1": ("bn2", 8),
-        "shortcut": ("shortcut.0", (1, 1, 8, 8)),
-        "shortcut_norm": ("shortcut.1", 8),
     }
+    shortcut = {"shortcut": ("shortcut.0", (1, 1, 8, 8)), "shortcut_norm": ("shortcut.1", 8)}
     where = ("1.0", "1.1", "2.0", "2.1", "3.0", "3.1", "4.0", "4.1")
     for number, block in enumerate(where):
-        for ours, (theirs, shape) in inner.items():
+        projected = block in ("2.0", "3.0", "4.0")
+        for ours, (theirs, shape) in {**inner, **(shortcut if projected else {})}.items():
             layers[f"ResBlock_{number}/{ours}"] = shape
             expected[f"ResBlock_{number}/{ours}"] = f"layer{block}.{theirs}"
     found = places(config, 10, arrays_of(layers))
@@ -149,7 +155,7 @@ def test_a_resnets_layers_are_by_stage_and_block():
 
 
 def test_fastnets_layers_are_by_group():
-    config = Config.create("fastnet")
+    config = Config.create("fastnet", arch_args={})
     depths = (2, 2, 2)
     layers = {"Whitening_0": (2, 2, 3, 24), "Dense_0": (8, 10)}
     expected = {"Whitening_0": "whitening", "Dense_0": "linear"}
@@ -186,12 +192,26 @@ def test_a_mirrored_network_is_written_out_first():
 
 def test_an_unknown_network_is_refused():
     config = Config.create("experiments.networks.mixer:Mixer")
-    for ask in (lambda: require_known(config), lambda: places(config, 10, {})):
+    for ask in (lambda: require_known(config.arch), lambda: places(config, 10, {})):
         with pytest.raises(UsageError) as error:
             ask()
         assert str(error.value) == (
-            "--arch experiments.networks.mixer:Mixer: of cnn, resnet18, fastnet alone it is known "
-            "what PyTorch and ONNX call their layers; stablehlo and safetensors take any network"
+            f"--arch experiments.networks.mixer:Mixer: only {', '.join(KNOWN)} have a PyTorch "
+            "module; stablehlo and safetensors take any network"
         )
-    for name in ("cnn", "resnet18", "fastnet"):
-        require_known(Config.create(name))
+    assert {*KNOWN} >= {"cnn", "resnet18", "fastnet"}
+    for name in KNOWN:
+        require_known(name)
+
+
+@pytest.mark.parametrize("arch", KNOWN)
+def test_an_exported_module_imports_only_pytorch(arch):
+    """And Python's own packages: users have it without ours."""
+    tree = ast.parse(source(arch))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"torch"}

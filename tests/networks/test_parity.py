@@ -22,7 +22,6 @@ from jaxcifar.training import augment, optim, predicting
 from jaxcifar.training.program import Program
 
 EXPECTED = json.loads((ROOT / "tests" / "reference" / "expected.json").read_text())
-ARCHS = {"cnn": {"dropout": 0.0}, "resnet18": {}}  # and what differs from their defaults
 
 
 def reference_variables(model):
@@ -52,7 +51,7 @@ def put(tree, path, arrays):
 def run(arch):
     """What `torch_twin.run` does, by our library."""
     program = Program(
-        model=create_model(Config.create(arch, **ARCHS[arch]), 10),
+        model=create_model(common.config(arch), 10),
         optimizer=optim.sgd,
         augmentation=augment.unchanged,
         batch_size=common.BATCH,
@@ -100,7 +99,7 @@ def run(arch):
     }
 
 
-@pytest.fixture(scope="module", params=ARCHS)
+@pytest.fixture(scope="module", params=common.ARCHS)
 def ours(request):
     return request.param, run(request.param)
 

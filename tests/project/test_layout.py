@@ -33,7 +33,7 @@ BELOW = {
     "evaluation": {*RUNS, "trained"},
     "exchange": {*RUNS, "trained"},
     "api": {*RUNS, "trained"},
-    "bench": RUNS,
+    "bench": {*RUNS, "exchange"},
     "report": {*RUNS, "studies"},
     "commands": {*RUNS, "studies", "trained", "evaluation", "exchange", "bench", "report"},
     "experiments": {"commands"},

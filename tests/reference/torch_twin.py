@@ -1,4 +1,4 @@
-"""What the two networks compute in PyTorch, to compare ours with.
+"""What the PyTorch modules that users get exported compute, to compare ours with.
 
 `python tests/reference/torch_twin.py` writes `expected.json`, computed in float64: the numbers, and
 by how much they move if weights are off by the error of float32's longest sum.
@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from jaxcifar.bench.torch_networks import NETWORKS
+from jaxcifar.build.model import create_model
+from jaxcifar.exchange.torch_modules import torch_network
 
 if __name__ == "__main__":
     import common
@@ -24,7 +25,6 @@ else:
 
 from rounding import error_of_sum
 
-ARCHS = "cnn", "resnet18"
 LONGEST_SUM = common.BATCH * 32 * 32  # the first normalisation's, over the pixels of a batch
 DRAWS = 4
 
@@ -82,7 +82,7 @@ def run(arch, moved=0.0, seed=0):
 
     Weights are `moved` by a share of up to that before.
     """
-    network = NETWORKS[arch](0.0).double()
+    network = torch_network(arch, create_model(common.config(arch), 10)).double()
     fill(network)
     move(network, moved, seed)
     first = to_input(next(common.batches())[0])
@@ -127,7 +127,7 @@ def largest_movements(arch, exact):
 
 if __name__ == "__main__":
     expected = {"torch": torch.__version__}
-    for arch in ARCHS:
+    for arch in common.ARCHS:
         exact = run(arch)
         expected[arch] = exact | {"movements": largest_movements(arch, exact)}
     path = Path(__file__).with_name("expected.json")

@@ -1,12 +1,19 @@
 """Augmentation and normalisation against NumPy."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 from rounding import UNIT, assert_near
 from scipy import stats
 
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.registry import KINDS, Entry
 from jaxcifar.training import augment
 
 KEYS = jax.random.split(jax.random.key(0), 256)
@@ -199,3 +206,28 @@ def test_draws_of_one_image_do_not_depend_on_each_other():
     drawn = jax.random.key_data(augment.own_key(KEYS))
     others = jax.vmap(jax.random.split)(KEYS[:1])
     assert not (jax.random.key_data(others) == drawn).all(-1).any()
+
+
+def dimmed(key, images, dropout):
+    """An augmentation with a setting; `dropout` stands for an option of its own."""
+    return images * dropout
+
+
+def test_an_augmentation_is_given_its_settings_by_name(monkeypatch, easy_dataset):
+    """An image times 0 is black, whatever it shows: then two batches train alike."""
+    line = Entry("training.test_augment:dimmed", "dimmed", takes=("dropout",))
+    monkeypatch.setitem(KINDS["augmentation"], "dimmed", line)
+    net = f"{ROOT / 'tests' / 'own' / 'net.py'}:Net"
+    config = Config.create(net, dataset="shapes10", batch_size=32, augmentation="dimmed")
+    program = make_program(config, 10, 128, jax.devices()[:1]).alone
+    step = jax.jit(program.train_step)
+    after = []
+    for factor, images in ((0.0, IMAGES[:32]), (0.0, IMAGES[32:64]), (0.5, IMAGES[32:64])):
+        hp = make_hyperparameters(
+            dataclasses.replace(config, dropout=factor), easy_dataset, steps_per_epoch=4
+        )
+        state = program.init(hp, IMAGES)
+        state = step(state, hp, images, np.zeros(32, np.int32), np.arange(32))
+        after.append(np.asarray(state.params["body"]["kernel"]))
+    np.testing.assert_array_equal(after[0], after[1])
+    assert not np.array_equal(after[1], after[2])

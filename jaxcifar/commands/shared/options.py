@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from jaxcifar.commands.shared.parser import OptionHolder
@@ -11,7 +11,8 @@ from jaxcifar.config import registry
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.settings import DEFAULT_ARCH, defaults, flag, in_words, parsed
 
-# The fields of `Config` in the order in which people use their options.
+# The fields of `Config` in the order in which people use their options. Those that only some
+# entries of the registry take need not be listed: they follow the field that names the entry.
 GROUPS = {
     "what is trained, on what": (
         "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "init",
@@ -79,11 +80,20 @@ def add_config_options(
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
     for title, members in GROUPS.items():
-        ours = [n for n in members if n not in without and (not only or n in only)]
+        ours = [n for n in _with_taken(members) if n not in without and (not only or n in only)]
         if ours:
             group = parser.add_argument_group(title)
         for name in ours:
             _add_field(group, fields[name], default_of(name))
+
+
+def _with_taken(members: Iterable[str]) -> Iterator[str]:
+    """Add to a group's fields the unlisted ones that entries named by them take."""
+    listed = {name for names in GROUPS.values() for name in names}
+    for name in members:
+        yield name
+        if name in registry.KINDS:
+            yield from sorted(registry.conditional(name) - listed)
 
 
 def _add_field(group: Any, field: dataclasses.Field, default: str | None) -> None:

@@ -3,6 +3,7 @@
 It takes pixels from 0 to 1 and normalises them itself.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,26 +24,35 @@ class Network(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS,
+        hidden: int = HIDDEN,
+        dropout: float = DROPOUT,
+        classes: int = len(CLASS_NAMES),
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
         super().__init__()
-        for name, values in (("mean", MEAN), ("std", STD)):  # in no state dict
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):  # in no state dict
+            numbers = torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
         layers, inputs = [], 3
-        for width in WIDTHS:
+        for width in widths:
             for channels in (inputs, width):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width)]
                 layers.append(nn.ReLU())
             layers.append(nn.MaxPool2d(2))
             inputs = width
         self.features = nn.Sequential(*layers)
-        extent = 32 // 2 ** len(WIDTHS)
+        extent = 32 // 2 ** len(widths)
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(inputs * extent**2, HIDDEN),
-            nn.BatchNorm1d(HIDDEN),
+            nn.Linear(inputs * extent**2, hidden),
+            nn.BatchNorm1d(hidden),
             nn.ReLU(),
-            nn.Dropout(DROPOUT),
-            nn.Linear(HIDDEN, len(CLASS_NAMES)),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, classes),
         )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ normalisations (all of them one) are not to be trained. If it is MIRRORED, the l
 features are the first half's of the mirror image, as long as nothing is trained here.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,22 +28,23 @@ def _norm(width: int) -> nn.BatchNorm2d:
     return norm
 
 
-def _pool(x: torch.Tensor) -> torch.Tensor:
+def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
     """The maximum over 2x2 pixels; of an odd width, which a mirror would shift, over 2x3.
 
-    If it is BLURRED, the mean of the four maxima over 2x2 in windows of 3x3 that overlap.
+    If it is `blurred`, the mean of the four maxima over 2x2 in windows of 3x3 that overlap.
     """
-    if BLURRED:
+    if blurred:
         return F.avg_pool2d(F.max_pool2d(x, 2, 1), 2)
-    return F.max_pool2d(x, (2, 2 + (MIRRORED and x.shape[-1] % 2)), 2)
+    columns = 3 if mirrored and x.shape[-1] % 2 else 2
+    return F.max_pool2d(x, (2, columns), 2)
 
 
 class Group(nn.Module):
     """3x3 convolutions, a pool after the first; of three or more, a short way past the others."""
 
-    def __init__(self, inputs: int, width: int, depth: int) -> None:
+    def __init__(self, inputs: int, width: int, depth: int, mirrored: bool, blurred: bool) -> None:
         super().__init__()
-        self.depth = depth
+        self.depth, self.mirrored, self.blurred = depth, mirrored, blurred
         for number in range(1, depth + 1):
             conv = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
             self.add_module(f"conv{number}", conv)
@@ -52,7 +54,7 @@ class Group(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> `[B, width, H // 2, W // 2]`."""
         conv, norm = self.get_submodule("conv1"), self.get_submodule("bn1")
-        x = found = F.gelu(norm(_pool(conv(x))))
+        x = found = F.gelu(norm(_pool(conv(x), self.mirrored, self.blurred)))
         for number in range(2, self.depth + 1):
             conv, norm = (self.get_submodule(f"{name}{number}") for name in ("conv", "bn"))
             x = norm(conv(x))
@@ -66,24 +68,35 @@ class Network(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS,
+        depths: Sequence[int] = DEPTHS,
+        mirrored: bool = MIRRORED,
+        blurred: bool = BLURRED,
+        classes: int = len(CLASS_NAMES),
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
         super().__init__()
-        for name, values in (("mean", MEAN), ("std", STD)):  # in no state dict
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):  # in no state dict
+            numbers = torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
+        self.groups, self.blurred = len(widths), blurred
         inputs = 24
         self.whitening = nn.Conv2d(3, inputs, 2)
         self.whitening.weight.requires_grad = False
-        for number, (width, depth) in enumerate(zip(WIDTHS, DEPTHS, strict=True), start=1):
-            self.add_module(f"layer{number}", Group(inputs, width, depth))
+        for number, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
+            self.add_module(f"layer{number}", Group(inputs, width, depth, mirrored, blurred))
             inputs = width
-        self.linear = nn.Linear(inputs, len(CLASS_NAMES), bias=False)
+        self.linear = nn.Linear(inputs, classes, bias=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits, before the softmax."""
         x = F.gelu(self.whitening((pixels - self.mean) / self.std))
-        for number in range(1, len(WIDTHS) + 1):
+        for number in range(1, self.groups + 1):
             x = self.get_submodule(f"layer{number}")(x)
-        x = F.max_pool2d(x, 2, 1).mean((2, 3)) if BLURRED else x.amax((2, 3))
+        x = F.max_pool2d(x, 2, 1).mean((2, 3)) if self.blurred else x.amax((2, 3))
         return self.linear(x) / 9
 
 

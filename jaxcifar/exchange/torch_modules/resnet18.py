@@ -5,6 +5,7 @@ the state dict fits such a network of yours too. What differs: this one takes pi
 normalises them itself; another one wants `(pixels - MEAN) / STD`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -45,24 +46,33 @@ class Network(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS,
+        blocks: Sequence[int] = BLOCKS,
+        classes: int = len(CLASS_NAMES),
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
         super().__init__()
-        for name, values in (("mean", MEAN), ("std", STD)):  # in no state dict
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
-        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(WIDTHS[0])
-        inputs = WIDTHS[0]
-        for stage, (width, count) in enumerate(zip(WIDTHS, BLOCKS, strict=True)):
+        for name, values in (("mean", mean), ("std", std)):  # in no state dict
+            numbers = torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
+        self.stages = len(widths)
+        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        inputs = widths[0]
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             first = Block(inputs, width, stride=2 if stage else 1)
             others = [Block(width, width, stride=1) for _ in range(count - 1)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(first, *others))
             inputs = width
-        self.linear = nn.Linear(inputs, len(CLASS_NAMES))
+        self.linear = nn.Linear(inputs, classes)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits, before the softmax."""
         x = F.relu(self.bn1(self.conv1((pixels - self.mean) / self.std)))
-        for stage in range(len(WIDTHS)):
+        for stage in range(self.stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
         return self.linear(x.mean((2, 3)))
 
