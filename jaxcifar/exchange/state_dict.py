@@ -17,8 +17,8 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line, printable
 from jaxcifar.exchange.pytorch_names import COUNTER, places, scales_of_one
 from jaxcifar.exchange.written_out import folded, is_mirrored, plain
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.reading import Remedy, opened, telling
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
 from jaxcifar.runs.weights import named
 from jaxcifar.training import network
 
