@@ -26,8 +26,8 @@ from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.diagram.network_summary import summarize as summarize_model
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
-from jaxcifar.machine.computing import with_our_settings
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.computing import with_package_settings
+from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.observers import made, makers
 from jaxcifar.runs.task import Task
@@ -39,7 +39,7 @@ _SET_BY_US = ("parent", "name", "num_classes", "dtype", "axis_name")
 Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
 
 
-@with_our_settings()
+@with_package_settings()
 def train(
     network: Network,
     dataset: Dataset | str = "cifar10",
@@ -92,7 +92,7 @@ def train(
     def images() -> Dataset:
         if isinstance(dataset, Dataset):
             return dataset
-        return load_dataset(config, Path(data_dir or default_data_dir()), teller(console))
+        return load_dataset(config, Path(data_dir or default_data_dir()), line_printer(console))
 
     watching = made(makers(observers))
     task = Task(config, path, overwrite=overwrite, observers=watching, metrics=user_metrics)
@@ -100,7 +100,7 @@ def train(
     return just_trained(path, data_dir)
 
 
-@with_our_settings()
+@with_package_settings()
 def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:
     """What a network is made of: layers, parameters, FLOPs; `table()` is text.
 

@@ -1,48 +1,52 @@
-"""The two ways in which a command can fail, told apart by exit code.
+"""The exceptions of this package, each with a one-line message for the user.
 
-Each carries one line for the user that says what is wrong and what to do about it; the
-commands print that line and no traceback.
+The message says what is wrong and what to do about it. Commands print it without a traceback and
+exit with code 2 after a `UsageError` and with code 1 after a `RunError`.
 """
 
 import re
 
 
-class OneLine(Exception):
-    """What is told in one line."""
+class OneLineError(Exception):
+    """Base class of errors that are shown as one line, without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows of it, by IPython's custom."""
+        """Return the lines that IPython shows in a notebook instead of a traceback."""
         return [printable(self)]
 
 
-class UsageError(OneLine):
-    """What was asked for makes no sense (exit code 2): the command line must change."""
+class UsageError(OneLineError):
+    """The request makes no sense; the user must change the command line (exit code 2)."""
 
 
-class RunError(OneLine):
-    """What was asked for could not be done (exit code 1): a file, the network or the numbers."""
+class RunError(OneLineError):
+    """A valid request failed because of a file, the network or the numbers (exit code 1)."""
 
 
 class BusyError(RunError):
-    """Another process is at work in a folder."""
+    """Another process is using the folder."""
 
 
 class OutOfMemoryError(RunError):
-    """What was asked for does not fit into memory, here and now."""
+    """There is too little free memory on this machine or device for the request."""
 
 
 class DivergedError(RunError):
-    """The loss became infinite or not a number; the same run will end there again."""
+    """The loss became infinite or not a number; repeating the same run gives the same result."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line; its type if it says nothing."""
+    """Return the first line of an exception's message, or its type if it has no message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def last_cause(error: BaseException) -> str:
-    """Why something could not be done; TensorStore tells a chain of causes, the system's last."""
+    """Return the innermost reason of an error, such as "No space left on device".
+
+    TensorStore's messages are a chain of causes separated by colons. The last one comes from the
+    operating system.
+    """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     causes = re.split(r" \[\w+='", first_line(error))[0]  # without TensorStore's specification
@@ -50,24 +54,25 @@ def last_cause(error: BaseException) -> str:
 
 
 def printable(text: object, limit: int = 1000) -> str:
-    """Text from outside as one line that a terminal shows and does not obey.
+    """Return text as one line that can't control the terminal.
 
-    What is not printable (control characters, line ends, overrides of the direction of writing,
-    halves of characters) is escaped as Python does it. Of a long text the beginning and the end
-    are kept, where a message has its subject and its remedy.
+    Characters that are not printable are escaped as in Python source: control characters, line
+    ends, characters that change the direction of writing, and lone surrogates. A long text loses
+    its middle, because a message has its subject at the beginning and its advice at the end.
 
     Args:
-      text: what `str` makes text.
-      limit: characters of the result, at most.
+      text: any object that `str` converts to text.
+      limit: maximum number of characters in the result.
     """
     text = str(text)
     if len(text) > 2 * limit:
         text = text[:limit] + text[-limit:]  # the middle will not be shown
-    shown = _escaped(text)
-    if len(shown) <= limit:
-        return shown
-    end = limit // 3
-    return f"{shown[: limit - end - 1]}…{shown[len(shown) - end :]}"
+    escaped = _escaped(text)
+    if len(escaped) <= limit:
+        return escaped
+    end_length = limit // 3
+    start_length = limit - end_length - 1  # one character is the ellipsis
+    return f"{escaped[:start_length]}…{escaped[len(escaped) - end_length :]}"
 
 
 def _escaped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How fast networks are trained and evaluated here, by us and by others, side by side."""
+"""Measuring the speed of training and evaluation, of this package and of plain Flax and PyTorch."""
 
 import dataclasses
 import tempfile
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcifar.bench.bench_progress import BenchProgress
+from jaxcifar.bench.bench_rows import result_rows, speed_ratios
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
 from jaxcifar.bench.entrant import Entrant, EntrantSpec
@@ -22,62 +23,73 @@ def measure(
     progress: BenchProgress,
     estimate_rest: Callable[[Entrant], float] = lambda ours: 0.0,
 ) -> dict[str, Any]:
-    """Let all contestants do some work in turn, round after round.
+    """Measure how fast this package, plain Flax and PyTorch train and evaluate a network.
 
     Args:
-      work: what we do.
-      macs: multiply-accumulates of one image's forward pass.
-      peer: "torch" to let PyTorch take part, in float32 and in bfloat16.
-      rounds: how often each is measured; the medians are taken.
-      progress: shows what is done.
-      estimate_rest: called with our entrant; returns the seconds that the command needs after the
-        contest.
+      work: the network to measure.
+      macs: multiply-accumulates of the forward pass of one image.
+      peer: "torch" to measure PyTorch too, in float32 and in bfloat16.
+      rounds: number of times that each implementation is measured; the medians are returned.
+      progress: shows the current activity and the time left.
+      estimate_rest: called with the entrant of this package; returns the seconds that the command
+        needs after this measurement.
 
     Returns:
-      `rows`, ours first, `ratio` and `peak_flops_per_second` (see `docs/performance.md`).
+      `rows` (those of this package first), `ratio` and `peak_flops_per_second`, as described in
+      `docs/performance.md`.
 
     Raises:
-      RunError: ours can't do the work.
+      RunError: this package failed to train or evaluate the network.
     """
-    with compete(_entries(work, peer), PHASES, rounds, progress, estimate_rest) as field:
-        peak = field[0].contestant.ask("peak_flops")
-    rows = [row for entrant in field for row in _rows(entrant, macs, peak)]
-    return {"rows": rows, "ratio": _ratios(rows), "peak_flops_per_second": peak}
+    with compete(_specs(work, peer), PHASES, rounds, progress, estimate_rest) as entrants:
+        peak = entrants[0].contestant.ask("peak_flops")
+    rows: list[dict[str, Any]] = []
+    for entrant in entrants:
+        rows += result_rows(entrant, macs, peak)
+    return {"rows": rows, "ratio": speed_ratios(rows), "peak_flops_per_second": peak}
 
 
-def _entries(work: Work, peer: str | None) -> list[EntrantSpec]:
-    """Return ours, then the others: float32 before bfloat16, which some processors emulate."""
-    others = [("plain flax", work)]
+def _specs(work: Work, peer: str | None) -> list[EntrantSpec]:
+    """Return the contestants, beginning with this package.
+
+    PyTorch takes part in float32 before bfloat16, which some processors emulate slowly.
+    """
+    specs = [_spec("jaxcifar", work), _spec("plain flax", work)]
     if peer:
-        torch = [name for name in IMPLEMENTATIONS if name.startswith("torch")]
+        torch_names = [name for name in IMPLEMENTATIONS if name.startswith("torch")]
         for dtype in ("float32", "bfloat16"):
-            others += [(name, dataclasses.replace(work, dtype=dtype)) for name in torch]
-    entries = [("jaxcifar", work), *others]
-    return [EntrantSpec(f"{name} {its.dtype}", name, its) for name, its in entries]
+            work_in_dtype = dataclasses.replace(work, dtype=dtype)
+            specs += [_spec(name, work_in_dtype) for name in torch_names]
+    return specs
+
+
+def _spec(implementation: str, work: Work) -> EntrantSpec:
+    return EntrantSpec(f"{implementation} {work.dtype}", implementation, work)
 
 
 def measure_programs(
     runs: Mapping[str, Config], images: int, rounds: int, progress: BenchProgress
 ) -> list[dict[str, Any]]:
-    """Measure how fast the programs train that some runs need, in turn; most runs share one.
+    """Measure the training speed of each compiled program that a study's runs need.
 
-    What is data to a program, as `shift` or `cutout` is, is computed whether it is asked for or
-    not, and so costs all runs the same. `small_part` alone is data that costs less or more.
+    Most runs share a program, because hyper-parameters such as `shift` and `cutout` are inputs of
+    the program. They are computed even if a run does not use them, so they cost all runs the same.
+    Only `small_part` is an input that changes the speed, so it is measured for each of its values.
 
     Args:
-      runs: their settings by name, those of a study's rows.
-      images: to train on in a round, about.
-      rounds: how often each is measured; the medians are taken.
-      progress: shows what is done.
+      runs: name -> settings of the study's runs.
+      images: approximate number of training images in a round.
+      rounds: number of times that each program is measured; the medians are returned.
+      progress: shows the current activity and the time left.
 
     Returns:
-      of each program the names of its `runs`, `batch_size`, `dtype`, and the figures of
+      one dict for each program: the names of its `runs`, `batch_size`, `dtype`, and the results of
       `Entrant.summary`.
 
     Raises:
-      RunError: the first can't be measured.
+      RunError: the first program can't be measured.
     """
-    # Not above: a contestant imports this file before its own settings of JAX's are made.
+    # Imported here, because a contestant imports this module before it sets its JAX settings.
     import jax
 
     from jaxcifar.build.model import compute_dtype
@@ -85,14 +97,14 @@ def measure_programs(
     programs: dict[tuple[Config, float], tuple[list[str], Work]] = {}
     for name, run in runs.items():
         dtype = str(compute_dtype(run, jax.devices()[0]))
-        fewest = 3 if run.small_size == 32 else 20  # of which `small_part` is a part
-        work = Work.of(run, dtype, max(fewest, images // run.batch_size))
+        # With small images, a fraction of the steps has them, so more steps are needed.
+        min_steps = 3 if run.small_size == 32 else 20
+        work = Work.for_run(run, dtype, max(min_steps, images // run.batch_size))
         key = work.config.shared_part(), run.small_part
-        programs.setdefault(key, ([], work))[0].append(name)
-    entries = [
-        EntrantSpec(_shortened(names), "jaxcifar", work) for names, work in programs.values()
-    ]
-    field = _compete_in_training(entries, rounds, progress)
+        names, _ = programs.setdefault(key, ([], work))
+        names.append(name)
+    specs = [EntrantSpec(_label(names), "jaxcifar", work) for names, work in programs.values()]
+    entrants = _compete_in_training(specs, rounds, progress)
     return [
         {
             "runs": names,
@@ -100,68 +112,42 @@ def measure_programs(
             "dtype": work.dtype,
             **entrant.summary(TRAIN),
         }
-        for (names, work), entrant in zip(programs.values(), field, strict=True)
+        for (names, work), entrant in zip(programs.values(), entrants, strict=True)
     ]
 
 
-def _shortened(names: Sequence[str]) -> str:
-    """Return the first name, and how many more there are."""
+def _label(names: Sequence[str]) -> str:
+    """Return the first name and the number of further names, such as "baseline and 3 more"."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def _rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]]:
-    """Return an entrant's figures, a row a phase; None where nothing was measured."""
-    work = entrant.entry.work
-    rows = []
-    for phase in PHASES:
-        summary = entrant.summary(phase)
-        rate = summary["images_per_second"]
-        passes = 3 if phase == TRAIN else 1  # the gradient takes two more
-        flops = None if rate is None else 2 * macs * passes * rate
-        row = {
-            "arch": work.arch,
-            "phase": phase,
-            "dtype": work.dtype,
-            "batch_size": work.batch_size,
-            "implementation": entrant.entry.implementation,
-            **summary,
-            "milliseconds": None if rate is None else 1e3 * work.batch_size / rate,
-            "flops_per_second": flops,
-            "peak_memory_bytes": entrant.peak_memory,
-        }
-        # The peak is of our precision, by our compiler.
-        if row["implementation"] == "jaxcifar" and flops is not None:
-            row["share_of_peak"] = flops / peak
-        rows.append(row)
-    return rows
-
-
-def seconds_beyond_steps(at_once: Sequence[int], rounds: int, ours: Entrant) -> float:
-    """Return the seconds that `beyond_steps` and `measure_at_once` are expected to take.
+def seconds_of_remaining_measurements(at_once: Sequence[int], rounds: int, ours: Entrant) -> float:
+    """Return the seconds that `measure_startup` and `measure_parallel_runs` will take.
 
     Args:
-      at_once: numbers of runs to train together.
-      rounds: how often each number is measured.
-      ours: our figures.
+      at_once: numbers of runs that will be trained together.
+      rounds: number of times that each of them will be measured.
+      ours: the entrant of this package, measured.
     """
     starting, a_round = ours.seconds_to_get_ready, ours.seconds_of_a_round([TRAIN])
-    together = sum(starting + rounds * number * a_round for number in at_once)
-    return 2 * starting + 2 * a_round + together
+    startup = 2 * starting + 2 * a_round
+    parallel_runs = sum(starting + rounds * number * a_round for number in at_once)
+    return startup + parallel_runs
 
 
-def beyond_steps(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
-    """Measure how long a user waits for the first step, and for a run's bookkeeping.
+def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
+    """Measure the time until the first training step, and the time of a run beyond its steps.
 
     Args:
-      work: what we do.
-      milliseconds: of a training step.
-      progress: shows what is done.
+      work: the network to measure.
+      milliseconds: time of a training step.
+      progress: shows the current activity.
 
     Returns:
-      `ours` of `docs/performance.md`, without the runs at once and the peak.
+      `ours` as described in `docs/performance.md`, without `at_once` and `peak_flops_per_second`.
 
     Raises:
-      RunError: ours can't do the work.
+      RunError: training failed.
     """
     label = f"jaxcifar {work.dtype}"
     with tempfile.TemporaryDirectory() as folder:
@@ -189,49 +175,37 @@ def beyond_steps(work: Work, milliseconds: float, progress: BenchProgress) -> di
     }
 
 
-def measure_at_once(
+def measure_parallel_runs(
     work: Work, numbers: Sequence[int], rounds: int, progress: BenchProgress
 ) -> list[dict[str, Any]]:
     """Measure how fast several runs train together.
 
     Args:
-      work: what one run does.
-      numbers: how many runs there are, once for each number.
-      rounds: how often each is measured; the medians are taken.
-      progress: shows what is done.
+      work: work of a single run.
+      numbers: numbers of runs to train together, one measurement for each.
+      rounds: number of times that each is measured; the medians are returned.
+      progress: shows the current activity and the time left.
 
     Returns:
-      of each number the `runs`, and the figures of `Entrant.summary` for all of them together.
+      one dict for each number: `runs` (the number), and the results of `Entrant.summary` for all
+      runs together.
 
     Raises:
-      RunError: the first can't be measured.
+      RunError: the first measurement failed.
     """
     if not numbers:
         return []
-    works = [dataclasses.replace(work, at_once=number) for number in numbers]
-    entries = [EntrantSpec(f"{its.at_once} at once", "jaxcifar", its) for its in works]
-    field = _compete_in_training(entries, rounds, progress)
-    return [{"runs": e.entry.work.at_once, **e.summary(TRAIN)} for e in field]
+    specs = []
+    for number in numbers:
+        work_at_once = dataclasses.replace(work, at_once=number)
+        specs.append(EntrantSpec(f"{number} at once", "jaxcifar", work_at_once))
+    entrants = _compete_in_training(specs, rounds, progress)
+    return [{"runs": entrant.spec.work.at_once, **entrant.summary(TRAIN)} for entrant in entrants]
 
 
 def _compete_in_training(
-    entries: Sequence[EntrantSpec], rounds: int, progress: BenchProgress
+    specs: Sequence[EntrantSpec], rounds: int, progress: BenchProgress
 ) -> list[Entrant]:
     """Return the entrants, measured in training; their processes have ended."""
-    with compete(entries, [TRAIN], rounds, progress) as field:
-        return field
-
-
-def _ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return our best over the best of PyTorch, by phase: in float32, and in any precision."""
-    ratios = {}
-    for phase in PHASES:
-        measured = [row for row in rows if row["phase"] == phase and row["images_per_second"]]
-        of_ours = [r["images_per_second"] for r in measured if r["implementation"] == "jaxcifar"]
-        torch = [row for row in measured if row["implementation"].startswith("torch")]
-        of_any = [row["images_per_second"] for row in torch]
-        of_float32 = [row["images_per_second"] for row in torch if row["dtype"] == "float32"]
-        if of_ours and of_float32:
-            ours = max(of_ours)
-            ratios[phase] = {"float32": ours / max(of_float32), "any": ours / max(of_any)}
-    return ratios
+    with compete(specs, [TRAIN], rounds, progress) as entrants:
+        return entrants

@@ -1,4 +1,4 @@
-"""The bench on the screen: the contestant and round measured now, and the time left."""
+"""Progress of the bench on the screen: the current contestant and round, and the time left."""
 
 import time
 from collections.abc import Callable
@@ -9,25 +9,29 @@ from typing import Self
 from rich.console import Console
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.status import Status, shown
-from jaxcifar.machine.terminal import duration, teller
+from jaxcifar.machine.status import Status, show_status
+from jaxcifar.machine.terminal import duration, line_printer
 
 
 class BenchProgress:
-    """A status line on a terminal and in a notebook; elsewhere a line after a long silence."""
+    """Shows the progress of the bench, inside a `with` statement.
+
+    On a terminal and in a notebook it is a status line. Elsewhere, as in a log, a line is printed
+    after a long silence.
+    """
 
     def __init__(
         self, console: Console, title: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Show nothing yet: only a `with` statement does.
+        """Create the progress without showing anything.
 
         Args:
-          console: where to show it.
-          title: what is measured, such as a network; each line begins with it.
+          console: where to show the progress.
+          title: the subject of the bench, such as a network; begins each line.
           clock: returns the time in seconds.
         """
         self._console, self._title, self._clock = console, printable(title), clock
-        self._print = teller(console)
+        self._print = line_printer(console)
         self._exit = ExitStack()
         self._activity = "starting"
         self._began = self._activity_began = self._expected_at = clock()
@@ -35,7 +39,7 @@ class BenchProgress:
         self._afterwards = 0.0
 
     def __enter__(self) -> Self:
-        self._print = self._exit.enter_context(shown(self._console, self._print, self.status))
+        self._print = self._exit.enter_context(show_status(self._console, self._print, self.status))
         return self
 
     def __exit__(
@@ -44,39 +48,42 @@ class BenchProgress:
         self._exit.__exit__(kind, error, trace)
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a line that stays on the screen."""
         self._print(f"{self._title}: {line}")
 
     def doing(self, activity: str) -> None:
-        """Show another activity from now on."""
+        """Set the current activity."""
         self._activity, self._activity_began = printable(activity), self._clock()
 
     def expect(self, seconds: float, afterwards: float = 0.0) -> None:
-        """Show how long everything will take, by a new estimate.
+        """Set a new estimate of the time left.
 
         Args:
-          seconds: that the present activity takes from now on.
-          afterwards: seconds that all activities after it take.
+          seconds: seconds that the current activity takes from now on.
+          afterwards: seconds that all later activities take.
         """
         self._seconds, self._afterwards, self._expected_at = seconds, afterwards, self._clock()
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until all is measured; None before anything is known."""
+        """Estimated seconds until the bench is finished; None before the first estimate."""
         if self._seconds is None:
             return None
         spent = self._clock() - self._expected_at
         return max(0.0, self._seconds - spent) + self._afterwards
 
     def status(self) -> Status:
-        """Return what is done now, and how long everything will take."""
+        """Return the current activity, its time so far, and the estimated time left."""
         now, left = self._clock(), self.seconds_left
         before = [
             (1, self._title),
             (0, self._activity),
             (2, f"{duration(now - self._activity_began)} so far"),
         ]
-        if not left:  # nothing is known, or it takes longer than was expected
-            return Status(before, [], done=0.0 if left is None else 1.0)
+        if left is None:
+            return Status(before, after=[], done=0.0)
+        if left == 0:  # the bench takes longer than estimated
+            return Status(before, after=[], done=1.0)
         spent = now - self._began
-        return Status(before, [(0, f"{duration(left)} left")], spent / (spent + left))
+        after = [(0, f"{duration(left)} left")]
+        return Status(before, after, done=spent / (spent + left))

@@ -4,6 +4,7 @@ A contestant that is much slower than the best, that hangs or that dies is left 
 with the reason. The rounds go on without it.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,130 +16,143 @@ from jaxcifar.bench.entrant import (
     VERBS,
     Entrant,
     EntrantSpec,
-    allowed,
-    allowed_to_get_ready,
-    slowness,
-    taking_part,
+    reason_if_slow,
+    remaining_entrants,
+    seconds_allowed,
+    seconds_allowed_to_get_ready,
 )
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import duration
 
-_BRIEFLY = 2.0  # seconds that the first measurement takes at least, or a whole round
+_MIN_SECONDS = 2.0  # minimum time of the first measurement, unless a whole round is shorter
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """The measurements of a contest.
+
+    Attributes:
+      phases: phases to measure, from `work.PHASES`.
+      rounds: number of times that each entrant is measured.
+      estimate_rest: called with the first entrant; returns the seconds that the command needs
+        after the contest.
+    """
+
+    phases: Sequence[str]
+    rounds: int
+    estimate_rest: Callable[[Entrant], float]
 
 
 @contextmanager
 def compete(
-    entries: Sequence[EntrantSpec],
+    specs: Sequence[EntrantSpec],
     phases: Sequence[str],
     rounds: int,
     progress: BenchProgress,
     estimate_rest: Callable[[Entrant], float] = lambda first: 0.0,
 ) -> Iterator[list[Entrant]]:
-    """Measure all entries in turn; leave out an entry that holds up the others.
+    """Measure contestants in turn, and leave out those that hold up the others.
 
     Args:
-      entries: the contestants. The first one is never left out, and the time that the others may
+      specs: the contestants. The first one is never left out, and the time that the others may
         take depends on it. It should be fast.
-      phases: what is measured, of `work.PHASES`.
-      rounds: how often each entry is measured.
-      progress: shows what is done.
+      phases: phases to measure, from `work.PHASES`.
+      rounds: number of times that each contestant is measured.
+      progress: shows the current activity and the time left.
       estimate_rest: called with the first entrant; returns the seconds that the command needs
         after the contest.
 
     Yields:
-      the entrants, all measured. An entrant that was not left out still has its process.
+      the entrants, all measured. The process of an entrant that was not left out is still running.
 
     Raises:
-      RunError: the first failed.
+      RunError: the first contestant failed.
     """
+    plan = _Plan(phases, rounds, estimate_rest)
     with ExitStack() as stack:
-        field: list[Entrant] = []
-        for number, entry in enumerate(entries, 1):
-            progress.doing(f"{entry.label}: first steps ({number} of {len(entries)})")
-            if field:
-                waiting = len(entries) - number
-                progress.expect(*_expected(field, waiting, phases, rounds, estimate_rest))
-            contestant = Contestant(entry.label, entry.implementation, entry.work)
-            entrant = Entrant(entry, stack.enter_context(contestant))
-            _get_ready(entrant, field, phases)
-            field.append(entrant)
+        entrants: list[Entrant] = []
+        for number, spec in enumerate(specs, 1):
+            progress.doing(f"{spec.label}: first steps ({number} of {len(specs)})")
+            if entrants:
+                _expect_first_steps(entrants, len(specs), plan, progress)
+            contestant = Contestant(spec.label, spec.implementation, spec.work)
+            entrant = Entrant(spec, stack.enter_context(contestant))
+            _get_ready(entrant, entrants, phases)
+            entrants.append(entrant)
             progress.say(_status_message(entrant, phases))
-        _leave_out_the_slow(field, phases, progress)
+        _leave_out_slow_entrants(entrants, phases, progress)
         for number in range(1, rounds + 1):
-            _do_round(field, phases, number, rounds, estimate_rest, progress)
-        for entrant in taking_part(field):
+            _do_round(entrants, number, plan, progress)
+        for entrant in remaining_entrants(entrants):
             entrant.ask_for_memory()
-        progress.expect(estimate_rest(field[0]))
-        yield field
+        progress.expect(estimate_rest(entrants[0]))
+        yield entrants
 
 
-def _expected(
-    field: Sequence[Entrant],
-    waiting: int,
-    phases: Sequence[str],
-    rounds: int,
-    estimate_rest: Callable[[Entrant], float],
-) -> tuple[float, float]:
-    """Return the seconds expected for the next entrant's first steps, and for all after them.
+def _expect_first_steps(
+    ready: Sequence[Entrant], total: int, plan: _Plan, progress: BenchProgress
+) -> None:
+    """Set the estimate of the time left before the first steps of the next entrant.
+
+    Entrants that are not ready yet are expected to take as long as those that are.
 
     Args:
-      field: the entrants that are ready; others are expected to take as long as these did.
-      waiting: how many entrants come after the next one.
-      phases: what is measured.
-      rounds: how many there will be.
-      estimate_rest: see `compete`.
+      ready: the entrants that are ready.
+      total: number of all entrants.
+      plan: the measurements of the contest.
+      progress: gets the estimate.
     """
-    getting_ready = fmean(entrant.seconds_to_get_ready for entrant in field)
-    a_round = sum(entrant.seconds_of_a_round(phases) for entrant in taking_part(field))
-    everybody = (len(field) + 1 + waiting) / len(field)
-    later = waiting * getting_ready + rounds * a_round * everybody + estimate_rest(field[0])
-    return getting_ready, later
+    getting_ready = fmean(entrant.seconds_to_get_ready for entrant in ready)
+    remaining = remaining_entrants(ready)
+    round_of_ready = sum(entrant.seconds_of_a_round(plan.phases) for entrant in remaining)
+    round_of_all = round_of_ready * total / len(ready)
+    waiting = total - len(ready) - 1  # entrants after the next one
+    rest = plan.estimate_rest(ready[0])
+    progress.expect(getting_ready, waiting * getting_ready + plan.rounds * round_of_all + rest)
 
 
 def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str]) -> None:
     """Let an entrant compile and take first steps; leave it out if that takes too long."""
     deadline = None
     if others:
-        deadline = Deadline(allowed_to_get_ready(entrant.entry.work, others[0]))
+        deadline = Deadline(seconds_allowed_to_get_ready(entrant.spec.work, others[0]))
     began = time.monotonic()
     try:
         for phase in phases:
-            entrant.measure(phase, 1, deadline)  # compiles
+            entrant.measure(phase, 1, deadline)  # compiles the program
             entrant.first_rates[phase] = _first_rate(entrant, phase, deadline)
-            if reason := slowness(entrant, others, phase):
+            if reason := reason_if_slow(entrant, others, phase):
                 entrant.leave_out(reason)
                 break
     except ContestantError as error:
-        _fail(entrant, "first steps", error, is_first=not others)
+        _leave_out_failed(entrant, "first steps", error, is_first=not others)
     entrant.seconds_to_get_ready = time.monotonic() - began
 
 
 def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> float:
-    """Return the images a second of so many steps or batches that they take two seconds.
-
-    A whole round is enough, however short it is.
-    """
-    work, pieces = entrant.entry.work, 1
+    """Return the images per second, measured for two seconds or for a whole round if shorter."""
+    work, iterations = entrant.spec.work, 1
     while True:
-        timing = entrant.measure(phase, pieces, deadline)
-        if timing.seconds >= _BRIEFLY or timing.images >= work.images(phase):
+        timing = entrant.measure(phase, iterations, deadline)
+        if timing.seconds >= _MIN_SECONDS or timing.images >= work.images(phase):
             return timing.rate
-        pieces = min(4 * pieces, work.pieces(phase))
+        iterations = min(4 * iterations, work.iterations(phase))
 
 
-def _leave_out_the_slow(
-    field: Sequence[Entrant], phases: Sequence[str], progress: BenchProgress
+def _leave_out_slow_entrants(
+    entrants: Sequence[Entrant], phases: Sequence[str], progress: BenchProgress
 ) -> None:
-    """Compare all entrants with the best of all, which may have come last."""
-    for entrant in taking_part(field[1:]):
-        reasons = [slowness(entrant, field, phase) for phase in phases]
-        if reason := next(filter(None, reasons), ""):
-            entrant.leave_out(reason)
+    """Leave out entrants that are much slower than the best of all, which may have come last."""
+    for entrant in remaining_entrants(entrants[1:]):
+        reasons = [reason_if_slow(entrant, entrants, phase) for phase in phases]
+        first_reason = next(filter(None, reasons), "")
+        if first_reason:
+            entrant.leave_out(first_reason)
             progress.say(_status_message(entrant, phases))
 
 
 def _status_message(entrant: Entrant, phases: Sequence[str]) -> str:
-    label = entrant.entry.label
+    label = entrant.spec.label
     if entrant.left_out:
         return f"{label} is left out of the rounds: {entrant.left_out}"
     rates = [f"{VERBS[phase]} {entrant.first_rates[phase]:,.0f} images/s" for phase in phases]
@@ -147,38 +161,36 @@ def _status_message(entrant: Entrant, phases: Sequence[str]) -> str:
 
 
 def _do_round(
-    field: Sequence[Entrant],
-    phases: Sequence[str],
-    number: int,
-    rounds: int,
-    estimate_rest: Callable[[Entrant], float],
-    progress: BenchProgress,
+    entrants: Sequence[Entrant], number: int, plan: _Plan, progress: BenchProgress
 ) -> None:
-    """Measure each entrant, one after another, so that none is disturbed."""
-    still_there = taking_part(field)
-    for position, entrant in enumerate(still_there, 1):
-        seconds = [other.seconds_of_a_round(phases) for other in still_there]
-        expected = seconds[position - 1]
-        later = sum(seconds[position:]) + (rounds - number) * sum(seconds) + estimate_rest(field[0])
-        progress.doing(f"{entrant.entry.label}: round {number} of {rounds}")
-        progress.expect(expected, later)
-        deadline = Deadline(allowed(expected))
+    """Measure the remaining entrants one after another, so that none disturbs another."""
+    remaining = remaining_entrants(entrants)
+    rounds_after = plan.rounds - number
+    for position, entrant in enumerate(remaining):
+        seconds = [other.seconds_of_a_round(plan.phases) for other in remaining]
+        expected = seconds[position]
+        rest_of_round = sum(seconds[position + 1 :])
+        rest = plan.estimate_rest(entrants[0])
+        progress.doing(f"{entrant.spec.label}: round {number} of {plan.rounds}")
+        progress.expect(expected, rest_of_round + rounds_after * sum(seconds) + rest)
+        deadline = Deadline(seconds_allowed(expected))
         try:
-            for phase in phases:
-                timing = entrant.measure(phase, entrant.entry.work.pieces(phase), deadline)
+            for phase in plan.phases:
+                timing = entrant.measure(phase, entrant.spec.work.iterations(phase), deadline)
                 entrant.rates.setdefault(phase, []).append(timing.rate)
         except ContestantError as error:
-            _fail(entrant, f"round {number}", error, is_first=entrant is field[0])
-            progress.say(_status_message(entrant, phases))
-    progress.say(f"round {number} of {rounds} is done")
+            is_first = entrant is entrants[0]
+            _leave_out_failed(entrant, f"round {number}", error, is_first)
+            progress.say(_status_message(entrant, plan.phases))
+    progress.say(f"round {number} of {plan.rounds} is done")
 
 
-def _fail(entrant: Entrant, when: str, error: ContestantError, is_first: bool) -> None:
+def _leave_out_failed(entrant: Entrant, when: str, error: ContestantError, is_first: bool) -> None:
     """Leave out an entrant that failed.
 
     Raises:
       RunError: it is the first entrant, without which nothing is measured.
     """
     if is_first:
-        raise RunError(f"{entrant.entry.label}, {when}: {error.reason}") from error
+        raise RunError(f"{entrant.spec.label}, {when}: {error.reason}") from error
     entrant.leave_out(f"{when}: {error.reason}")

@@ -1,4 +1,4 @@
-"""A contestant of the bench in a process of its own, where nothing of another's is in the way."""
+"""Contestants of the bench, each in its own process, so that none affects another."""
 
 import contextlib
 import multiprocessing
@@ -16,7 +16,7 @@ import psutil
 
 from jaxcifar.bench.work import Work
 from jaxcifar.errors import RunError, first_line
-from jaxcifar.machine.failures import one_line
+from jaxcifar.machine.failures import as_one_line_error
 from jaxcifar.machine.system import peak_memory
 from jaxcifar.machine.terminal import duration
 
@@ -26,11 +26,15 @@ _TORCH_FORMS = {
     "torch compiled": "compiled",
 }
 IMPLEMENTATIONS = ("jaxcifar", "plain flax", *_TORCH_FORMS)
-_SECONDS_TO_END = 30.0  # after which a process that does not end is killed
+_SECONDS_TO_END = 30.0  # time for a process to end before it is killed
 
 
 class ContestantError(RunError):
-    """A contestant failed, ended or took too long; `reason` is the message without its name."""
+    """A contestant failed, its process ended, or it took too long.
+
+    Attributes:
+      reason: the message without the contestant's name.
+    """
 
     def __init__(self, label: str, reason: str) -> None:
         super().__init__(f"{label}: {reason}")
@@ -38,14 +42,18 @@ class ContestantError(RunError):
 
 
 class Deadline:
-    """A time within which something must be done, counted from now on."""
+    """A time limit that begins when the object is created.
+
+    Attributes:
+      seconds: the whole time limit.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 
     def seconds_left(self) -> float:
-        """Return the seconds until then; 0 when it is over."""
+        """Return the seconds until the deadline; 0 if it has passed."""
         return max(0.0, self._end - time.monotonic())
 
 
@@ -53,8 +61,8 @@ class Contestant:
     """A benchmark contestant that runs in its own process until it is closed.
 
     Attributes:
-      label: its name in messages.
-      work: the network, and how much of it is measured.
+      label: the contestant's name in messages.
+      work: the network to measure.
     """
 
     def __init__(
@@ -63,20 +71,20 @@ class Contestant:
         """Start the process.
 
         Args:
-          label: its name in messages.
+          label: the contestant's name in messages.
           name: one of `IMPLEMENTATIONS`.
-          work: the network, and how much of it is measured.
-          environment: variables to be set in the process before it imports anything large.
+          work: the network to measure.
+          environment: environment variables that the process sets before it imports JAX or PyTorch.
         """
         self.label, self.work = label, work
         self._began = time.perf_counter()
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        arguments = (theirs, name, work, environment or {})
+        self._connection, process_connection = context.Pipe()
+        arguments = (process_connection, name, work, environment or {})
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         with _children_ignore_interrupts():
             self._process.start()
-        theirs.close()
+        process_connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -94,42 +102,43 @@ class Contestant:
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once, with all that it started, such as a compiler."""
+        """End the process at once, with all processes that it started, such as compilers."""
         if self._process.is_alive():
-            assert self._process.pid is not None  # it has been started
-            for started in _descendants(self._process.pid):
+            assert self._process.pid is not None  # the process has been started
+            for descendant in _descendants(self._process.pid):
                 with contextlib.suppress(psutil.Error):
-                    started.kill()
+                    descendant.kill()
         self._process.kill()
         self._process.join()
         self._connection.close()
 
     def ask(self, method: str, *arguments: Any, deadline: Deadline | None = None) -> Any:
-        """Return the result of one of the contestant's methods.
+        """Call a method of the contestant in its process and return the result.
 
         Args:
           method: name of the method.
-          arguments: its arguments.
-          deadline: when the process is killed; None to wait for ever.
+          arguments: arguments of the method.
+          deadline: time limit, after which the process is killed; None to wait for ever.
 
         Raises:
-          ContestantError: it failed, its process ended, or the deadline passed.
+          ContestantError: the method failed, the process ended, or the deadline passed.
         """
         try:
             self._connection.send((method, arguments))
             seconds_left = None if deadline is None else deadline.seconds_left()
             if not self._connection.poll(seconds_left):
-                assert deadline is not None  # else it was waited for without end
+                assert deadline is not None  # without one, `poll` waits until there is an answer
                 self.kill()
                 raise ContestantError(self.label, f"not done after {duration(deadline.seconds)}")
             failure, value = self._connection.recv()
         except (EOFError, OSError):
-            failure, value = self._how_it_ended(), None
+            failure, value = self._describe_end(), None
         if failure:
             raise ContestantError(self.label, failure)
         return value
 
-    def _how_it_ended(self) -> str:
+    def _describe_end(self) -> str:
+        """Return how the process ended, such as "its process ended (exit code 1)"."""
         self._process.join(timeout=_SECONDS_TO_END)
         code = self._process.exitcode
         if code is not None and code < 0:
@@ -139,7 +148,7 @@ class Contestant:
         return f"its process ended (exit code {code})"
 
     def seconds_to_first_step(self) -> float:
-        """Return the seconds from the start of the process to the end of a first training step."""
+        """Train one step, and return the seconds from the start of the process to its end."""
         self.ask("train", 1)
         return time.perf_counter() - self._began
 
@@ -152,11 +161,11 @@ def _descendants(process: int) -> list[psutil.Process]:
 
 @contextlib.contextmanager
 def _children_ignore_interrupts() -> Iterator[None]:
-    """Let a process that is started here ignore Ctrl-C, from its first moment on.
+    """Start processes in this block so that they ignore Ctrl-C from their first moment on.
 
-    A terminal sends SIGINT to all processes. Only the bench may answer: it kills the others.
-    Child processes inherit the blocked SIGINT. This process gets its own SIGINT when the block
-    ends.
+    A terminal sends SIGINT to all processes of the bench. Only the main process may react, and it
+    kills the others. So SIGINT is blocked here, and new processes inherit that. The main process
+    receives a SIGINT of this time when the block ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
@@ -170,21 +179,23 @@ def _children_ignore_interrupts() -> Iterator[None]:
 
 
 def _start_resource_tracker() -> None:
-    """Start Python's process that cleans up after contestants, without its warnings.
+    """Start Python's resource tracker, which cleans up after contestants, without its warnings.
 
-    A contestant that is killed leaves semaphores of PyTorch's compiler behind. The process removes
-    them, and would warn of each when the bench ends.
+    A contestant that is killed leaves semaphores of PyTorch's compiler behind. The tracker removes
+    them, and would print a warning for each when the bench ends.
     """
-    options = list(sys.warnoptions)
-    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")  # it inherits it
+    options_before = list(sys.warnoptions)
+    # The tracker inherits this option.
+    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
     try:
         resource_tracker.ensure_running()
     finally:
-        sys.warnoptions[:] = options
+        sys.warnoptions[:] = options_before
 
 
 def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows' processes do not inherit the block
+    """Run in a contestant's process: answer calls of methods until the connection is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, SIGINT is not blocked yet
     threading.Thread(target=_end_with_the_bench, daemon=True).start()
     os.environ |= environment
     contestant = None
@@ -200,17 +211,17 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
             else:
                 value = getattr(contestant, method)(*arguments)
             answer: tuple[str | None, Any] = (None, value)
-        except Exception as error:  # told to whoever asked
-            failure = one_line(error) or f"{type(error).__name__}: {first_line(error)}"
+        except Exception as error:  # sent to the main process, which raises `ContestantError`
+            failure = as_one_line_error(error) or f"{type(error).__name__}: {first_line(error)}"
             answer = (str(failure), None)
         try:
             connection.send(answer)
-        except OSError:  # nobody waits for it any more
+        except OSError:  # the main process has closed the connection
             return
 
 
 def _end_with_the_bench() -> None:
-    """End this process when the bench is killed, in the middle of a step if need be."""
+    """End this process when the main process ends, even in the middle of a step."""
     bench = multiprocessing.parent_process()
     assert bench is not None  # this process was started by `Contestant`
     bench.join()
@@ -218,12 +229,14 @@ def _end_with_the_bench() -> None:
 
 
 def _create(name: str, work: Work) -> Any:
+    """Return the object whose methods do the work; import its framework only now."""
     if name in _TORCH_FORMS:
         from jaxcifar.bench.torch_peer import TorchPeer
 
         return TorchPeer(work, _TORCH_FORMS[name])
-    from jaxcifar.bench.ours import Ours, PlainFlax
-    from jaxcifar.machine.jax_settings import use_our_settings
+    from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
+    from jaxcifar.bench.plain_flax import PlainFlaxTraining
+    from jaxcifar.machine.jax_settings import use_package_settings
 
-    use_our_settings()
-    return Ours(work) if name == "jaxcifar" else PlainFlax(work)
+    use_package_settings()
+    return JaxcifarTraining(work) if name == "jaxcifar" else PlainFlaxTraining(work)

@@ -1,14 +1,16 @@
-"""What a training step sends between devices, and how far that lets it scale.
+"""The traffic between devices in a training step, and a model of how training scales with chips.
 
-The bytes are read off the compiled program. The time they take is a model, not a measurement: n
-chips in m groups of g, each all-reduce first summing within the groups, every chip a part of the
-bytes, then the parts between the groups, and back (Thakur, Rabenseifner and Gropp, "Optimization of
-collective communication operations in MPICH", 2005):
+The bytes are read from the compiled program. The time that they take is a model, not a measurement.
+It has n chips in m groups of g chips. An all-reduce sums within each group first, where each chip
+sums one part of the bytes. Then it sums the parts between the groups, and sends the sums back
+(Thakur, Rabenseifner and Gropp, "Optimization of collective communication operations in MPICH",
+2005):
 
-    2 hops latency + 2 (g - 1) / g bytes / bandwidth within + 2 (m - 1) / m bytes / g / bandwidth
-    between
+    2 hops latency
+    + 2 (g - 1) / g bytes / bandwidth within a group
+    + 2 (m - 1) / m bytes / g / bandwidth between groups
 
-One exchange after another, none of it hidden behind computation.
+Exchanges follow one another, and computation does not hide any of their time.
 """
 
 import dataclasses
@@ -25,40 +27,46 @@ _ARRAY = re.compile(r"\b(?P<kind>[a-z]+)(?P<bits>\d+)\[(?P<shape>[\d,]*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One exchange between all devices: its `kind` in XLA's words, and its result's `bytes`."""
+    """One exchange of data between all devices.
+
+    Attributes:
+      kind: XLA's name of the operation, such as "all-reduce".
+      bytes: size of the operation's result.
+    """
 
     kind: str
     bytes: int
 
 
-def collectives(program: str) -> list[Collective]:
-    """All exchanges in the text of a compiled program, in its order.
+def find_collectives(program: str) -> list[Collective]:
+    """Return all exchanges in the text of a compiled program, in the order of the text.
 
-    Those of a loop's body count once.
+    An exchange in the body of a loop is counted once.
     """
-    return [
-        Collective(match["kind"], sum(map(_bytes, _ARRAY.finditer(match["type"]))))
-        for match in _COLLECTIVE.finditer(program)
-    ]
+    found = []
+    for match in _COLLECTIVE.finditer(program):
+        sizes = [_bytes(array) for array in _ARRAY.finditer(match["type"])]
+        found.append(Collective(match["kind"], sum(sizes)))
+    return found
 
 
 def _bytes(array: re.Match[str]) -> int:
-    sizes = [int(size) for size in array["shape"].split(",") if size]
-    return math.prod(sizes) * int(array["bits"]) // 8
+    axis_sizes = [int(size) for size in array["shape"].split(",") if size]
+    return math.prod(axis_sizes) * int(array["bits"]) // 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """Groups of chips that are linked closely, and less closely between groups.
+    """A machine of many chips, in groups with fast links inside and slower links between groups.
 
     Attributes:
-      name: for people.
-      flops: bfloat16 multiplications and additions a second of a chip.
-      group: chips of a group, g.
-      bandwidth: bytes a second that a chip sends: within its group, and between groups.
-      latency: seconds a hop, likewise.
-      torus: dimensions of a group whose neighbours are linked in rings; None for switches, over
-        which it sums by a tree.
+      name: name to show.
+      flops: bfloat16 multiplications and additions per second of one chip.
+      group: number of chips in a group.
+      bandwidth: bytes per second that a chip sends: (within its group, between groups).
+      latency: seconds for one hop: (within a group, between groups).
+      torus: number of dimensions, if the chips of a group are linked in rings. None if they are
+        linked by switches, where sums are made along a tree.
     """
 
     name: str
@@ -69,56 +77,70 @@ class Machine:
     torus: int | None = None
 
     def all_reduce_seconds(self, size: int, chips: int) -> float:
-        """For `size` bytes that each of `chips` has."""
-        near = min(chips, self.group)
-        far = chips / near
-        hops = math.log2(near)
-        if self.torus:  # half way round each ring
-            hops = self.torus * math.ceil((near ** (1 / self.torus) - 1) / 2)
-        waiting = 2 * (hops * self.latency[0] + math.log2(far) * self.latency[1])
-        within = 2 * (near - 1) / near * size / self.bandwidth[0]
-        between = 2 * (far - 1) / far * size / near / self.bandwidth[1]
+        """Return the seconds of an all-reduce, which sums an array over all chips.
+
+        Args:
+          size: bytes of the array on each chip.
+          chips: number of chips.
+        """
+        bandwidth_within, bandwidth_between = self.bandwidth
+        latency_within, latency_between = self.latency
+        chips_in_group = min(chips, self.group)
+        groups = chips / chips_in_group
+        hops_in_group = math.log2(chips_in_group)
+        if self.torus:
+            ring_length = chips_in_group ** (1 / self.torus)
+            hops_in_group = self.torus * math.ceil((ring_length - 1) / 2)  # half way round each
+        hops_between = math.log2(groups)
+        waiting = 2 * (hops_in_group * latency_within + hops_between * latency_between)
+        within = 2 * (chips_in_group - 1) / chips_in_group * size / bandwidth_within
+        between = 2 * (groups - 1) / groups * size / chips_in_group / bandwidth_between
         return waiting + within + between
 
 
-# As published, bytes in one direction: NVIDIA's data sheets of H100 SXM (989 TFLOP/s, NVLink 900
-# GB/s in both directions) and DGX H100 (400 Gbit/s of InfiniBand a GPU); Google Cloud's pages of
-# TPU v5e (197 TFLOP/s, 400 GB/s in both directions, 256 chips, 6.4 Tbit/s between pods) and v5p
-# (459, 1,200, 8,960, 50 Gbit/s a chip). The latencies are assumed.
+# Published numbers; bandwidths are in one direction. Sources: NVIDIA's data sheets of H100 SXM (989
+# TFLOP/s, NVLink 900 GB/s in both directions) and DGX H100 (400 Gbit/s of InfiniBand a GPU); Google
+# Cloud's pages of TPU v5e (197 TFLOP/s, 400 GB/s in both directions, 256 chips, 6.4 Tbit/s between
+# pods) and v5p (459, 1,200, 8,960, 50 Gbit/s a chip). The latencies are assumed.
 MACHINES = (
     Machine("H100, 8 a node", 989e12, 8, (450e9, 50e9), (2e-6, 5e-6)),
     Machine("TPU v5e", 197e12, 256, (200e9, 3.1e9), (1e-6, 50e-6), torus=2),
     Machine("TPU v5p", 459e12, 8960, (600e9, 6.25e9), (1e-6, 50e-6), torus=3),
 )
-UTILISATION = 0.4  # of a chip's published peak, in computing
+UTILISATION = 0.4  # fraction of a chip's published peak that training reaches
 
 
 def step_seconds(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int
 ) -> float:
-    """Of a training step by the model above.
+    """Return the seconds of a training step, by the model in this module's docstring.
 
     Args:
-      machine: what computes.
-      flops: of a chip's part of the step.
-      exchanged: in the step.
-      chips: how many share it.
+      machine: the kind of chips and their links.
+      flops: multiplications and additions of one chip in the step.
+      exchanged: exchanges in the step.
+      chips: number of chips.
     """
     computing = flops / (UTILISATION * machine.flops)
     return computing + sum(machine.all_reduce_seconds(c.bytes, chips) for c in exchanged)
 
 
-def efficiency(
+def scaling_efficiency(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int, batch: str
 ) -> float:
-    """Images a second of `chips` over those of as many single chips.
+    """Return the speed of training on many chips, relative to `chips` times the speed of one chip.
 
     Args:
-      machine: what computes.
-      flops: of a step on one chip.
-      exchanged: in a step.
-      chips: how many share it.
-      batch: "same" over all together, however many there are, or "growing" with their number.
+      machine: the kind of chips and their links.
+      flops: multiplications and additions of a step on one chip.
+      exchanged: exchanges in a step.
+      chips: number of chips.
+      batch: "same" if the chips share one batch of constant size, "growing" if the batch grows
+        with the number of chips.
+
+    Returns:
+      a fraction from 0 to 1.
     """
-    part = flops / chips if batch == "same" else flops
-    return part / (UTILISATION * machine.flops) / step_seconds(machine, part, exchanged, chips)
+    flops_per_chip = flops / chips if batch == "same" else flops
+    computing = flops_per_chip / (UTILISATION * machine.flops)
+    return computing / step_seconds(machine, flops_per_chip, exchanged, chips)

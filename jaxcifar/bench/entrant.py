@@ -1,4 +1,4 @@
-"""Entrants of a contest: their figures, and the rules by which they are left out."""
+"""Entrants of a contest: their measured rates, and the rules for leaving an entrant out."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,14 +10,23 @@ import numpy as np
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.work import TRAIN, Timing, Work
 
-HOPELESS = 0.1  # of the best rate for the same work: a slower entrant is left out of the rounds
-_TIMES_AS_LONG, _SECONDS_MORE = 5, 120
+# An entrant is left out of the rounds if its rate is below this fraction of the best rate for the
+# same work.
+MIN_RELATIVE_RATE = 0.1
+# An entrant is stopped after this number of times its expected seconds, plus these seconds.
+_MAX_TIMES_EXPECTED, _EXTRA_SECONDS = 5, 120
 VERBS = {"train": "trains", "eval": "evaluates"}
 
 
 @dataclasses.dataclass(frozen=True)
 class EntrantSpec:
-    """A contestant to be started: its name on the screen, its implementation, its work."""
+    """A contestant that is to be started.
+
+    Attributes:
+      label: its name on the screen.
+      implementation: one of `contestant.IMPLEMENTATIONS`.
+      work: the network to measure.
+    """
 
     label: str
     implementation: str
@@ -26,19 +35,19 @@ class EntrantSpec:
 
 @dataclasses.dataclass
 class Entrant:
-    """A contestant and its figures.
+    """A contestant and the rates that were measured.
 
     Attributes:
-      entry: its name and its work.
-      contestant: its process.
-      seconds_to_get_ready: seconds from its start until it could take part in rounds.
-      first_rates: images a second of its first steps, by phase.
-      rates: images a second of each round, by phase.
-      left_out: the reason why it takes part in no more rounds, or empty.
-      peak_memory: bytes at most; None if its process could not be asked.
+      spec: name, implementation and work of the contestant.
+      contestant: process of the contestant.
+      seconds_to_get_ready: seconds from the start until the contestant was ready for rounds.
+      first_rates: phase -> images per second of the first steps.
+      rates: phase -> images per second of each round.
+      left_out: reason why the contestant takes part in no more rounds; empty if it takes part.
+      peak_memory: maximum bytes of memory; None if the process could not report it.
     """
 
-    entry: EntrantSpec
+    spec: EntrantSpec
     contestant: Contestant
     seconds_to_get_ready: float = 0.0
     first_rates: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -46,111 +55,122 @@ class Entrant:
     left_out: str = ""
     peak_memory: int | None = None
 
-    def measure(self, phase: str, pieces: int, deadline: Deadline | None) -> Timing:
-        """Let the contestant train so many steps, or evaluate so many batches.
+    def measure(self, phase: str, iterations: int, deadline: Deadline | None) -> Timing:
+        """Let the contestant train some steps or evaluate some batches, and return the time.
 
         Args:
           phase: one of `work.PHASES`.
-          pieces: steps or batches.
-          deadline: when its process is killed; None to wait for ever.
+          iterations: number of training steps or evaluated batches.
+          deadline: time limit, after which the process is killed; None to wait for ever.
 
         Raises:
-          ContestantError: it failed.
+          ContestantError: the contestant failed.
         """
         method = "train" if phase == TRAIN else "evaluate"
-        return self.contestant.ask(method, pieces, deadline=deadline)
+        return self.contestant.ask(method, iterations, deadline=deadline)
 
     def seconds_of_a_round(self, phases: Sequence[str]) -> float:
-        """Return the seconds expected for the next round, given the rates of the last one."""
+        """Return the seconds that the next round will take at the latest rates.
+
+        Args:
+          phases: phases of the round, from `work.PHASES`.
+        """
         seconds = 0.0
         for phase in phases:
             rates = self.rates.get(phase)
             rate = rates[-1] if rates else self.first_rates[phase]
-            seconds += self.entry.work.images(phase) / rate
+            seconds += self.spec.work.images(phase) / rate
         return seconds
 
     def summary(self, phase: str) -> dict[str, Any]:
-        """Return the figures of a phase.
+        """Return the results of a phase, for the JSON file.
 
         Returns:
-          `images_per_second` (median) and `spread` (lowest and highest) of the rounds, or else of
-          the first steps, or else None; `rounds`, how many were measured; `left_out`, the reason,
-          if there is one.
+          `images_per_second`: median of the rounds, or the rate of the first steps if there were no
+            rounds, or None if there were no steps either.
+          `spread`: the lowest and the highest rate, or None.
+          `rounds`: number of measured rounds.
+          `left_out`: reason why the contestant was left out; missing if it was not.
         """
         rates = self.rates.get(phase, [])
         shown = rates
         if not rates and phase in self.first_rates:
             shown = [self.first_rates[phase]]
-        summary = {
+        summary: dict[str, Any] = {
             "images_per_second": float(np.median(shown)) if shown else None,
             "spread": [min(shown), max(shown)] if shown else None,
             "rounds": len(rates),
         }
-        return summary | ({"left_out": self.left_out} if self.left_out else {})
+        if self.left_out:
+            summary["left_out"] = self.left_out
+        return summary
 
     def leave_out(self, reason: str) -> None:
-        """Let it take part in no more rounds, and end its process."""
+        """Leave the contestant out of all further rounds, and end its process.
+
+        Args:
+          reason: why it is left out, for the screen and the JSON file.
+        """
         self.left_out = reason
         self.ask_for_memory()
         self.contestant.kill()
 
     def ask_for_memory(self) -> None:
-        """Set `peak_memory`, unless its process is dead or has not begun to measure."""
+        """Set `peak_memory`, unless the process is dead or has not measured anything yet."""
         if self.first_rates:
             with suppress(ContestantError):
-                deadline = Deadline(allowed(seconds=0))
+                deadline = Deadline(seconds_allowed(seconds=0))
                 self.peak_memory = self.contestant.ask("peak_memory", deadline=deadline)
 
 
-def taking_part(field: Sequence[Entrant]) -> list[Entrant]:
+def remaining_entrants(entrants: Sequence[Entrant]) -> list[Entrant]:
     """Return the entrants that are not left out."""
-    return [entrant for entrant in field if not entrant.left_out]
+    return [entrant for entrant in entrants if not entrant.left_out]
 
 
-def allowed(seconds: float) -> float:
+def seconds_allowed(seconds: float) -> float:
     """Return the seconds after which an entrant is stopped.
 
     Args:
-      seconds: that it is expected to take.
+      seconds: seconds that the entrant is expected to take.
     """
-    return _SECONDS_MORE + _TIMES_AS_LONG * seconds
+    return _EXTRA_SECONDS + _MAX_TIMES_EXPECTED * seconds
 
 
-def allowed_to_get_ready(work: Work, first: Entrant) -> float:
-    """Return the seconds that an entrant may take to get ready.
+def seconds_allowed_to_get_ready(work: Work, first: Entrant) -> float:
+    """Return the seconds after which an entrant is stopped that is getting ready.
 
-    It is expected to take as long as the first entrant. With more images at a time it may take
-    longer in proportion.
+    An entrant is expected to take as long as the first one, or longer in proportion if its steps
+    have more images.
 
     Args:
-      work: the work of the entrant.
-      first: the first entrant.
+      work: work of the entrant.
+      first: the first entrant of the contest.
     """
-    times_larger = max(1.0, work.images_a_step / first.entry.work.images_a_step)
-    return allowed(times_larger * first.seconds_to_get_ready)
+    first_work = first.spec.work
+    times_larger = max(1.0, work.images_per_step / first_work.images_per_step)
+    return seconds_allowed(times_larger * first.seconds_to_get_ready)
 
 
-def slowness(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
-    """Return the reason if an entrant is too slow for its phase, or else an empty text.
+def reason_if_slow(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
+    """Return a message if an entrant is too slow, or an empty text if it is fast enough.
 
     Args:
-      entrant: that is compared.
-      others: the entrants that it is compared with, if their work is the same.
+      entrant: the entrant to check.
+      others: entrants to compare with; those with other work are ignored.
       phase: one of `work.PHASES`.
     """
-    rivals = [
-        other
-        for other in others
-        if other.entry.work.task == entrant.entry.work.task and phase in other.first_rates
-    ]
+    key = entrant.spec.work.comparison_key
+    comparable = [other for other in others if other.spec.work.comparison_key == key]
+    rivals = [other for other in comparable if phase in other.first_rates]
     if not rivals or phase not in entrant.first_rates:
         return ""
     best = max(rivals, key=lambda rival: rival.first_rates[phase])
     rate, best_rate = entrant.first_rates[phase], best.first_rates[phase]
-    if rate >= HOPELESS * best_rate:
+    if rate >= MIN_RELATIVE_RATE * best_rate:
         return ""
     shown_rate = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
     return (
         f"it {VERBS[phase]} {shown_rate} images/s in its first steps, less than a tenth of "
-        f"{best.entry.label}'s {best_rate:,.0f}"
+        f"{best.spec.label}'s {best_rate:,.0f}"
     )

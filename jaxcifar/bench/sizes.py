@@ -1,4 +1,4 @@
-"""How much work a network is, and so how many of its steps make a round of a few seconds."""
+"""The size of a network, and the number of training steps that the bench measures for it."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.environment import first_devices
 
-_LARGE = 1e8  # multiply-accumulates of a forward pass of one image
+_LARGE = 1e8  # multiply-accumulates of the forward pass of one image
 
 
-def model_of(config: Config) -> tuple[Any, int]:
-    """Return a config's network, and the multiply-accumulates of its forward pass of one image.
+def model_and_macs(config: Config) -> tuple[Any, int]:
+    """Return a config's network, and the multiply-accumulates of the forward pass of one image.
 
     Raises:
       UsageError: the network can't be made or called.
@@ -23,12 +23,21 @@ def model_of(config: Config) -> tuple[Any, int]:
 
 
 def is_large(macs: int) -> bool:
-    """Return whether a network fills a device by itself."""
+    """Return whether a single run of a network uses a device to full capacity.
+
+    Args:
+      macs: multiply-accumulates of the forward pass of one image.
+    """
     return macs > _LARGE
 
 
-def steps_of(macs: int, on_cpu: bool) -> int:
-    """Return how many steps of 128 images take a few seconds."""
+def steps_per_round(macs: int, on_cpu: bool) -> int:
+    """Return the number of training steps, with 128 images each, that take a few seconds.
+
+    Args:
+      macs: multiply-accumulates of the forward pass of one image.
+      on_cpu: True on a CPU, False on an accelerator.
+    """
     if on_cpu:
         return 3 if is_large(macs) else 20
     return 100 if is_large(macs) else 350

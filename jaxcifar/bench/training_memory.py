@@ -1,4 +1,4 @@
-"""How much memory training takes, as XLA reports it for the compiled program."""
+"""The memory that training takes, as XLA reports it for the compiled program."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -11,22 +11,22 @@ from jaxcifar.bench.work import CLASSES
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
-from jaxcifar.machine.compilations import QUICKLY
-from jaxcifar.machine.memory import bytes_of_program
+from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
+from jaxcifar.machine.memory import program_bytes
 from jaxcifar.training.together import Together
 
-_EXAMPLES = 45_000  # CIFAR-10's, to train
+_EXAMPLES = 45_000  # training images of CIFAR-10
 _STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
 
 
 @dataclasses.dataclass(frozen=True)
-class Need:
+class TrainingMemory:
     """Bytes that training takes on one device.
 
     Attributes:
       persistent_bytes: training images, weights and optimizer state.
       step_bytes: additional memory during one step.
-      dtype: the precision that the network computes in.
+      dtype: precision that the network computes in.
     """
 
     persistent_bytes: int
@@ -34,11 +34,17 @@ class Need:
     dtype: str
 
 
-def training_memory(config: Config, device: jax.Device) -> Need | None:
-    """Compile a config's training program on one device, without computing anything.
+def training_memory(config: Config, device: jax.Device) -> TrainingMemory | None:
+    """Return the memory of a config's training program on one device.
+
+    The program is compiled but not run.
+
+    Args:
+      config: settings of the run.
+      device: device to compile for.
 
     Returns:
-      the bytes, or None if XLA does not report them for this device.
+      None if XLA does not report the memory for this kind of device.
 
     Raises:
       UsageError: the config's network or update rule can't be loaded.
@@ -49,9 +55,11 @@ def training_memory(config: Config, device: jax.Device) -> Need | None:
     images = jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
     lowered = Together(program, at_once=1).traced(hp, images, labels).lower()
-    compiled = lowered.compile(compiler_options=QUICKLY)  # what is allocated is the same
-    step_bytes = bytes_of_program(compiled)
+    compiled = lowered.compile(
+        compiler_options=FAST_COMPILE_OPTIONS  # which do not change the memory
+    )
+    step_bytes = program_bytes(compiled)
     if step_bytes is None:
         return None
     persistent_bytes = compiled.memory_analysis().argument_size_in_bytes
-    return Need(persistent_bytes, step_bytes, str(program.dtype))
+    return TrainingMemory(persistent_bytes, step_bytes, str(program.dtype))

@@ -1,6 +1,7 @@
-"""What all contestants of the bench are given to do."""
+"""The work that all contestants of the bench do: one network to train and evaluate."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 
-CLASSES = 10  # as CIFAR-10 has
+CLASSES = 10  # as in CIFAR-10
 
 
 TRAIN, EVAL = "train", "eval"
@@ -16,31 +17,31 @@ PHASES = (TRAIN, EVAL)
 
 
 class Timing(NamedTuple):
-    """How many images were trained on or evaluated, and the seconds that it took."""
+    """The number of images that were trained on or evaluated, and the seconds that it took."""
 
     images: int
     seconds: float
 
     @property
     def rate(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return self.images / self.seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """One network to be trained and evaluated.
+    """A network to train and evaluate, and how much of both makes a timed round.
 
     Attributes:
-      arch: of the network.
-      dtype: that it computes in.
-      batch_size: training images a step.
-      steps: of a timed round of training.
-      test_images: evaluated in a timed round.
-      eval_batch: how many of them at a time.
-      at_once: runs to train together.
-      arch_args: the network's own arguments.
-      run: settings to train by instead of plain SGD, with that network and that batch.
+      arch: name of the network.
+      dtype: precision that the network computes in.
+      batch_size: images in a training step of one run.
+      steps: training steps in a round.
+      test_images: images that are evaluated in a round.
+      eval_batch: images that are evaluated at a time.
+      at_once: number of runs that are trained together.
+      arch_args: the network's own arguments, as (name, value).
+      run: settings to train with instead of plain SGD, with the same network and batch size.
     """
 
     arch: str
@@ -54,8 +55,16 @@ class Work:
     run: Config | None = None
 
     @classmethod
-    def of(cls, run: Config, dtype: str, steps: int) -> Self:
-        """To train by a run's settings, a round an epoch, of which it has one; nothing else."""
+    def for_run(cls, run: Config, dtype: str, steps: int) -> Self:
+        """Return the work of training with a run's settings, where one epoch makes a round.
+
+        Only training is measured. `config` has a single epoch, whatever `run` has.
+
+        Args:
+          run: settings of the run.
+          dtype: precision that the network computes in.
+          steps: training steps in a round.
+        """
         return cls(
             run.arch,
             dtype,
@@ -68,26 +77,28 @@ class Work:
         )
 
     @property
-    def task(self) -> tuple[Any, ...]:
-        """What must be equal for the rates of two contestants to be comparable."""
+    def comparison_key(self) -> tuple[Any, ...]:
+        """Values that must be equal for the rates of two contestants to be comparable."""
         return self.arch, self.arch_args, self.batch_size, self.at_once
 
     @property
-    def images_a_step(self) -> int:
-        """Images of a training step, those of all runs that train together."""
+    def images_per_step(self) -> int:
+        """Images in a training step of all runs that are trained together."""
         return self.at_once * self.batch_size
 
-    def pieces(self, phase: str) -> int:
-        """Return the training steps of a round, or its batches to be evaluated."""
-        return self.steps if phase == TRAIN else -(-self.test_images // self.eval_batch)
+    def iterations(self, phase: str) -> int:
+        """Return the number of training steps or evaluated batches in a round."""
+        if phase == TRAIN:
+            return self.steps
+        return math.ceil(self.test_images / self.eval_batch)
 
     def images(self, phase: str) -> int:
-        """Return the images of a round."""
-        return self.steps * self.images_a_step if phase == TRAIN else self.test_images
+        """Return the number of images in a round."""
+        return self.steps * self.images_per_step if phase == TRAIN else self.test_images
 
     @property
     def config(self) -> Config:
-        """`run`, or that of one that does two rounds of this work as two epochs."""
+        """The settings `run`, or settings that train two rounds of this work as two epochs."""
         return self.run or Config.create(
             self.arch,
             arch_args=self.arch_args,
@@ -100,7 +111,7 @@ class Work:
 
 
 def random_examples(work: Work) -> tuple[Examples, Examples]:
-    """Training and test images of noise: speed does not depend on what is in them."""
+    """Return training and test images of noise, because speed does not depend on their content."""
     rng = np.random.default_rng(0)
 
     def examples(count: int) -> Examples:

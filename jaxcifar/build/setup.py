@@ -24,9 +24,9 @@ from jaxcifar.data import Dataset, Examples
 from jaxcifar.diagram.network_summary import Summary, summarize
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.environment import first_devices
-from jaxcifar.machine.jax_settings import our_settings
+from jaxcifar.machine.jax_settings import package_settings
 from jaxcifar.machine.memory import check_memory
-from jaxcifar.machine.sharing import AXIS, place
+from jaxcifar.machine.sharing import AXIS, place_on_devices
 from jaxcifar.training import network
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
@@ -120,8 +120,8 @@ class Setup:
         return cls(
             dataset=dataset,
             together=together,
-            train=place(dataset.train, together.replicated),
-            val=place(dataset.val, together.program.replicated),
+            train=place_on_devices(dataset.train, together.replicated),
+            val=place_on_devices(dataset.val, together.program.replicated),
             summary=summarize(together.program.model),
             metrics=metrics,
         )
@@ -177,7 +177,7 @@ class Setup:
 
     def place(self, hp: Hyperparameters) -> Hyperparameters:
         """Put hyper-parameters on the devices of one run."""
-        return place(hp, self.program.replicated)
+        return place_on_devices(hp, self.program.replicated)
 
     def compile_ahead(
         self, hp: Hyperparameters, say: Callable[[str], None] = lambda line: None
@@ -195,7 +195,7 @@ class Setup:
 
     def _compile(self, hp: Hyperparameters, say: Callable[[str], None]) -> tuple[Compiled, float]:
         began = time.monotonic()
-        with our_settings():  # those of a calling program may hold for its own thread alone
+        with package_settings():  # those of a calling program may hold for its own thread alone
             compiled = self.together.compiled(hp, self.train.images, self.train.labels)
         seconds = time.monotonic() - began
         devices = self.together.sharding.mesh.local_devices
@@ -222,4 +222,4 @@ class Setup:
     @cached_property
     def test(self) -> Examples:
         """The test images, not touched before the first run is over."""
-        return place(self.dataset.test, self.program.replicated)
+        return place_on_devices(self.dataset.test, self.program.replicated)

@@ -12,7 +12,7 @@ from jaxcifar.commands.shared.cli import run_command, use_huge_pages_for
 from jaxcifar.commands.shared.parser import program
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 
 # In the order in which people come to them.
 COMMANDS = (
@@ -47,7 +47,7 @@ def show(name: str) -> None:
         other = _ELSEWHERE.get(name)
         meant = f"did you mean {other}? " if other else did_you_mean(name, COMMANDS)
         raise UsageError(f"there is no command {name}; {meant}they are {', '.join(COMMANDS)}")
-    say = teller(Console())
+    say = line_printer(Console())
     for command in COMMANDS:
         source = Path(__file__).with_name(f"{command}.py").read_text()
         does = (ast.get_docstring(ast.parse(source)) or "").partition(":")[0]

@@ -140,7 +140,7 @@ def main(argv: Sequence[str]) -> None:
     study = dataclasses.replace(study, config={**study.config, **options})
     out = here["out"] or Path("checkpoints", here["study"].stem)
     console = Console(emoji=False, highlight=False)
-    say = teller(console)
+    say = line_printer(console)
     # What is wrong with names, values and folders is found before JAX is imported.
     study.check()
     rows = study.select(here["rows"])
@@ -148,7 +148,7 @@ def main(argv: Sequence[str]) -> None:
     here["data_dir"] = data_folder(here["data_dir"])
     part, parts = here["shard"]
     number = len(rows) * len(set(here["seeds"]))
-    runs = counted(number, "run")
+    runs = pluralize(number, "run")
     if parts > 1:
         in_this_shard = len(range(part - 1, number, parts))
         runs = f"{in_this_shard} of {runs}"
@@ -175,8 +175,8 @@ def main(argv: Sequence[str]) -> None:
     outcomes = conduct(watched, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
-    done = counted(len(outcomes) - len(errors), "run")
-    say(f"{done} done now, with {counted(compiled, 'training program')} compiled.")
+    done = pluralize(len(outcomes) - len(errors), "run")
+    say(f"{done} done now, with {pluralize(compiled, 'training program')} compiled.")
     for name, error in errors.items():
         say(f"{name}: {error}")
     damaged: list[str] = []
@@ -186,9 +186,11 @@ def main(argv: Sequence[str]) -> None:
         damaged = [task.name for task in mine if task.path in records.unreadable]
         say(f"report: {write_report(out, say)}, and the same in REPORT.md")
     if errors:
-        raise RunError(f"{len(errors)} of {counted(len(mine), 'run')} failed: {', '.join(errors)}")
+        raise RunError(
+            f"{len(errors)} of {pluralize(len(mine), 'run')} failed: {', '.join(errors)}"
+        )
     if damaged:
         raise RunError(
-            f"{len(damaged)} of {counted(len(mine), 'run')} can't be read ({', '.join(damaged)}): "
-            "mend them, or train their rows anew with --force"
+            f"{len(damaged)} of {pluralize(len(mine), 'run')} can't be read "
+            f"({', '.join(damaged)}): mend them, or train their rows anew with --force"
         )

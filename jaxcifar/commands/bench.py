@@ -28,7 +28,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.torch_modules import KNOWN
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.paths import require_folder_of
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 from jaxcifar.studies.study import Study
 
 EXAMPLES = (
@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> None:
     console = Console(emoji=False, highlight=False)
     figures: dict[str, Any] = {
         "device": environment.describe_devices(jax.devices()),
-        "versions": environment.versions(),
+        "versions": environment.package_versions(),
         "git_commit": environment.git_commit(),
         "rows": [],
         "ratio": {},
@@ -126,7 +126,7 @@ def main(argv: Sequence[str]) -> None:
     show(console, figures)
     if options.ablation is not None:
         figures["ablation"] = time_ablation(options.ablation)
-        teller(console)(f"the ablation took {figures['ablation']['seconds']:,.0f} s")
+        line_printer(console)(f"the ablation took {figures['ablation']['seconds']:,.0f} s")
         write(options.json, figures)
 
 
@@ -155,12 +155,14 @@ def measure_study(
 ) -> None:
     """Add to the figures how fast the rows of a study train."""
     from jaxcifar.bench import measure_programs
-    from jaxcifar.bench.sizes import model_of, steps_of
+    from jaxcifar.bench.sizes import model_and_macs, steps_per_round
 
     with BenchProgress(console, options.study.stem) as progress:
         runs = {row.name: study.config_of(row, seed=0) for row in study.rows}
         programs = {run.shared_part(): run for run in runs.values()}
-        images = 128 * min(steps_of(model_of(run)[1], on_cpu) for run in programs.values())
+        images = 128 * min(
+            steps_per_round(model_and_macs(run)[1], on_cpu) for run in programs.values()
+        )
         figures["programs"] = measure_programs(runs, images, options.rounds, progress)
     write(options.json, figures)
 
@@ -182,21 +184,26 @@ def measure_network(
     progress: BenchProgress,
 ) -> None:
     """Add the figures of one network, and write them as soon as they are measured."""
-    from jaxcifar.bench import beyond_steps, measure, measure_at_once, seconds_beyond_steps
-    from jaxcifar.bench.sizes import is_large, model_of, steps_of
+    from jaxcifar.bench import (
+        measure,
+        measure_parallel_runs,
+        measure_startup,
+        seconds_of_remaining_measurements,
+    )
+    from jaxcifar.bench.sizes import is_large, model_and_macs, steps_per_round
     from jaxcifar.bench.work import Work
     from jaxcifar.training import network
     from jaxcifar.training.predicting import EVAL_BATCH
 
     own = getattr(options, "arch_args", {})  # not the recipe's: the twins and peers are plain
     config = Config.create(arch, dtype=options.dtype or "auto", arch_args=own)
-    model, macs = model_of(config)
+    model, macs = model_and_macs(config)
     large = is_large(macs)
     work = Work(
         arch=arch,
         dtype=str(network.dtype(model)),
         batch_size=options.batch_size or 128,
-        steps=options.steps or steps_of(macs, on_cpu),
+        steps=options.steps or steps_per_round(macs, on_cpu),
         test_images=500 if on_cpu and large else 2000 if on_cpu else 10_000,
         eval_batch=EVAL_BATCH,
         arch_args=config.arch_args,
@@ -207,14 +214,14 @@ def measure_network(
     if options.peer and not peer:
         progress.say(f"not measured with PyTorch; {COMPARABLE}")
     rounds = options.rounds
-    estimate_rest = partial(seconds_beyond_steps, at_once, rounds)
+    estimate_rest = partial(seconds_of_remaining_measurements, at_once, rounds)
     measured = measure(work, macs, peer, rounds, progress, estimate_rest)
     figures["rows"] += measured["rows"]
     figures["ratio"][arch] = measured["ratio"]
     write(options.json, figures)
-    ours = beyond_steps(work, measured["rows"][0]["milliseconds"], progress)
+    ours = measure_startup(work, measured["rows"][0]["milliseconds"], progress)
     ours["peak_flops_per_second"] = measured["peak_flops_per_second"]
-    ours["at_once"] = measure_at_once(work, at_once, rounds, progress)
+    ours["at_once"] = measure_parallel_runs(work, at_once, rounds, progress)
     figures["ours"][arch] = ours
     write(options.json, figures)
 

@@ -9,7 +9,7 @@ from jaxcifar.commands.shared.cli import location
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.summary import picture
 from jaxcifar.errors import RunError, UsageError, printable
-from jaxcifar.machine.terminal import counted, duration, teller
+from jaxcifar.machine.terminal import duration, line_printer, pluralize
 from jaxcifar.runs.task import run_inside
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         if not (path / "config.json").is_file():
             raise UsageError(f"{path}: no run (it has no config.json){run_inside(path)}")
     console = Console(emoji=False, highlight=False)
-    teller(console)(f"reading {counted(len(paths), 'run')}")
+    line_printer(console)(f"reading {pluralize(len(paths), 'run')}")
 
     from jaxcifar.commands.shared.evaluated import short_names
     from jaxcifar.report.run_reading import read_run
@@ -61,10 +61,10 @@ def main(argv: Sequence[str]) -> None:
     names = list(short_names(paths).values())
     show(console, names, runs)
     if options.plot:
-        from jaxcifar.machine.files import replacing
+        from jaxcifar.machine.files import atomic_write
 
         try:
-            with replacing(options.plot) as file:
+            with atomic_write(options.plot) as file:
                 draw(names, runs, file, options.plot.suffix.removeprefix("."))
         except OSError as error:
             raise RunError(f"--plot {options.plot}: {error.strerror or error}") from error
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
 
 def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) -> None:
     """Print the table: a column a run, as many beside each other as the screen has room for."""
-    say = teller(console)
+    say = line_printer(console)
     for number, name in enumerate(names, start=1):
         say(f"({number}) {name}")
     if len(titles := {run.config.network_title for run in runs}) == 1:

@@ -17,7 +17,7 @@ from jaxcifar.commands.shared.options import add_config_options
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.paths import require_existing
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 
 EXAMPLES = (
     ("first.pth --arch cnn --run-dir again", "a state dict by torch.save"),
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
         parser().error("--std: must be above 0")
     require_existing([weights])
     config = Config.create(**options)
-    say = teller(Console())
+    say = line_printer(Console())
     say(f"reading {weights}")
 
     from jaxcifar.data import load_dataset

@@ -11,7 +11,7 @@ from jaxcifar.commands.shared.parser import Parser, program
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.files import write_text
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 
 EXAMPLES = (
     ("ablation", "the reference's ten rows, as ablation.toml"),
@@ -59,4 +59,4 @@ def main(argv: Sequence[str]) -> None:
     write_text(copy, source.read_text())
     how = f"ablation --study {copy}" if source.suffix == ".toml" else f"run --arch {copy}:NAME"
     command, _, rest = how.partition(" ")
-    teller(Console())(f"{copy}: change it, then run {program(command)} {rest}")
+    line_printer(Console())(f"{copy}: change it, then run {program(command)} {rest}")

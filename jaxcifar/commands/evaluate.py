@@ -20,9 +20,9 @@ from jaxcifar.commands.shared.metric_option import add_metric
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.evaluation.image_sets import OF_TEST, image_set, require_known, trained_on
-from jaxcifar.machine.files import replacing, write_text
+from jaxcifar.machine.files import atomic_write, write_text
 from jaxcifar.machine.paths import require_folder_of
-from jaxcifar.machine.terminal import counted, teller
+from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def main(argv: Sequence[str]) -> None:
         require_known(name)
     require_folder_of("--json", options.json)
     console = Console(emoji=False, highlight=False)
-    say = teller(console)
-    say(f"loading {counted(len(options.runs), 'run')} and their images")
+    say = line_printer(console)
+    say(f"loading {pluralize(len(options.runs), 'run')} and their images")
 
     from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.commands.shared.evaluated import short_names, show
@@ -230,7 +230,7 @@ def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None
 def picture(path: Path, plot: Callable[..., None], *arguments: Any) -> None:
     """Draw one, whole or not at all."""
     try:
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             plot(*arguments, file)
     except OSError as error:
         raise RunError(f"{path}: can't be written ({error.strerror or error})") from error

@@ -12,7 +12,7 @@ from jaxcifar.commands.shared.cli import location, start_jax
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError
 from jaxcifar.machine.paths import require_folder_of
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
         parser().error("--half: only safetensors can be half as long")
     require_trained(options.run)
     require_folder_of("FILE", path)
-    say = teller(Console())
+    say = line_printer(Console())
     say(f"loading {options.run}")
 
     from jaxcifar.trained.load import load

@@ -9,7 +9,7 @@ from jaxcifar.commands.shared.options import add_archs
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.machine.terminal import elapsing, gigabytes, status_line, teller
+from jaxcifar.machine.terminal import format_bytes, line_printer, report_elapsed_time, show_activity
 
 BATCH_SIZES = (128, 512, 2048)
 
@@ -53,29 +53,29 @@ def main(argv: Sequence[str]) -> None:
     }
 
     from jaxcifar.bench.training_memory import training_memory
-    from jaxcifar.machine.environment import describe_devices, first_devices, versions
+    from jaxcifar.machine.environment import describe_devices, first_devices, package_versions
 
     start_jax()
     console = Console(emoji=False, highlight=False)
     device = first_devices(None)[0]
-    say = teller(console)
+    say = line_printer(console)
     say(
-        f"on one device, {describe_devices([device])}, jax {versions()['jax']}; data and weights: "
-        "45,000 images, weights and optimizer state"
+        f"on one device, {describe_devices([device])}, jax {package_versions()['jax']}; "
+        "data and weights: 45,000 images, weights and optimizer state"
     )
     width = max(len("network"), *map(len, options.arch))
     sizes = ("data and weights", "one step", "total")
     say(_row("network", "batch size", "precision", *sizes, width=width))
     for (arch, size), config in configs.items():  # each row is printed as soon as it is known
         what = f"compiling {arch} for batch size {size}"
-        with elapsing(console, say, what), status_line(what):
+        with report_elapsed_time(console, say, what), show_activity(what):
             need = training_memory(config, device)
         if need is None:
             raise RunError(
                 f"{device.device_kind}: XLA does not report the memory of programs on it"
             )
         total = need.persistent_bytes + need.step_bytes
-        parts = map(gigabytes, (need.persistent_bytes, need.step_bytes, total))
+        parts = map(format_bytes, (need.persistent_bytes, need.step_bytes, total))
         say(_row(arch, f"{size:,}", need.dtype, *parts, width=width))
 
 

@@ -11,7 +11,7 @@ from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.summary import picture
 from jaxcifar.errors import printable
 from jaxcifar.machine.paths import require_existing
-from jaxcifar.machine.terminal import status_line, teller
+from jaxcifar.machine.terminal import line_printer, show_activity
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     require_existing(options.images)
     for run in options.run:
         require_trained(run)
-    with status_line("reading the images and the network"):
+    with show_activity("reading the images and the network"):
         from jaxcifar.trained.load import load
         from jaxcifar.trained.photos import draw_sheet, read_pictures
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
         start_jax()
         classifier = load(*options.run)
         predictions = classifier.predict(pictures.pixels)
-    print_remark = teller(Console(stderr=True))
+    print_remark = line_printer(Console(stderr=True))
     for remark in pictures.remarks:
         print_remark(remark)
     class_names = [printable(name) for name in classifier.class_names]

@@ -8,7 +8,7 @@ from jaxcifar.commands.shared.cli import add_data_dir, location
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.terminal import elapsing, teller
+from jaxcifar.machine.terminal import line_printer, report_elapsed_time
 
 EXAMPLES = (
     ("", "download CIFAR-10"),
@@ -48,13 +48,13 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.data.user_data import load_own
 
     console = Console()
-    say = teller(console)
+    say = line_printer(console)
     title = dataset_title(options.dataset)
     entry = CATALOG.get(options.dataset)
     if options.archive and (entry is None or entry.form is None):
         raise UsageError(f"--archive: {title} is not read from an archive; leave the option out")
 
-    with elapsing(console, say, f"preparing {title}") as say:
+    with report_elapsed_time(console, say, f"preparing {title}") as say:
         if entry is None:
             records, manifest = load_own(options.dataset, data_dir, say)
             verified = f"{len(manifest.class_names):,} classes"

@@ -7,7 +7,7 @@ from rich.console import Console
 from jaxcifar.commands.shared.cli import location
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 
 EXAMPLES = (
     ("checkpoints", "report all runs"),
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     if not options.folder.is_dir():
         raise UsageError(f"{options.folder}: no such folder")
-    say = teller(Console())
+    say = line_printer(Console())
     say(f"reading the runs in {options.folder}, and drawing the report's pictures")
 
     from jaxcifar.report import write_report

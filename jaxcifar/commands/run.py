@@ -88,16 +88,16 @@ def main(argv: Sequence[str]) -> None:
     path = here["run_dir"] or Path("checkpoints", config.run_name())
     is_finished = (path / "result.json").exists()  # then its images are not needed
     if config.dataset not in KINDS["dataset"] and not is_finished:
-        require_images(config.dataset)
-    with status_line("importing JAX"):  # and what stands on it, which takes seconds
+        require_image_path(config.dataset)
+    with show_activity("importing JAX"):  # and what stands on it, which takes seconds
         from jaxcifar.build.user_metrics import load_metrics
         from jaxcifar.machine import environment, processes
         from jaxcifar.machine.lost import report_lost_processes
         from jaxcifar.runs import fit  # noqa: F401 - imported here so that the status line covers it
         from jaxcifar.runs.joint_run import require_same_start
 
-    say = teller(Console(emoji=False))
-    processes.join(here["coordinator"], here["processes"], here["process_id"], say)
+    say = line_printer(Console(emoji=False))
+    processes.join_processes(here["coordinator"], here["processes"], here["process_id"], say)
     environment.use_cpu_cores(config.batch_size, here["devices"])
     with report_lost_processes():
         start_jax()
@@ -124,13 +124,13 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.runs.task import Task
 
     screen = Console(emoji=False, highlight=False)
-    console = screen if processes.first() else Console(quiet=True)
-    say = teller(console)
+    console = screen if processes.is_first_process() else Console(quiet=True)
+    say = line_printer(console)
     devices = first_devices(here["devices"])
     if auto:
-        with processes.after_the_first():
+        with processes.first_process_first():
             dataset = choose_dataset(here["data_dir"], say)
-        if any(processes.agree(dataset != "cifar10")) and dataset == "cifar10":
+        if any(processes.any_process(dataset != "cifar10")) and dataset == "cifar10":
             say("CIFAR-10 can't be had in another process")
             dataset = "shapes10"
         config = dataclasses.replace(config, dataset=dataset)
@@ -141,10 +141,10 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
         console.print(not_cifar10(title))
 
     def load() -> Dataset:
-        with processes.after_the_first():
+        with processes.first_process_first():
             dataset = load_dataset(config, here["data_dir"], say)
         if not dataset.is_known:
-            processes.require_alike({"the SHA-256 of the images": dataset.sha256})
+            processes.require_same_settings({"the SHA-256 of the images": dataset.sha256})
         return dataset
 
     observers = only_by_the_first(lambda: made(makers(here["observers"]))) or ()

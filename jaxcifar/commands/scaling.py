@@ -9,7 +9,7 @@ from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.options import add_archs
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 
 CHIPS = (8, 64, 1024)
 
@@ -34,10 +34,10 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     configs = [Config.create(arch) for arch in options.arch]
     console = Console(emoji=False, highlight=False)
-    teller(console)(f"compiling a training step of {', '.join(options.arch)} for two devices")
+    line_printer(console)(f"compiling a training step of {', '.join(options.arch)} for two devices")
 
     from jaxcifar.bench import device_traffic
-    from jaxcifar.bench.ours import Ours
+    from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
     from jaxcifar.bench.work import Work
     from jaxcifar.build.model import create_model
     from jaxcifar.diagram.network_summary import summarize
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     start_jax()
     for arch, config in zip(options.arch, configs, strict=True):
         work = Work(arch, "float32", batch_size=8, steps=1, test_images=8, eval_batch=8)
-        exchanged = device_traffic.collectives(Ours(work).train_program)
+        exchanged = device_traffic.find_collectives(JaxcifarTraining(work).train_program)
         macs = summarize(create_model(config, 10)).macs
         flops = 6 * config.batch_size * macs
         largest = max(c.bytes for c in exchanged)
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
                 if batch == "same" and config.batch_size % chips:
                     continue
                 values = [
-                    device_traffic.efficiency(machine, flops, exchanged, chips, batch)
+                    device_traffic.scaling_efficiency(machine, flops, exchanged, chips, batch)
                     for machine in device_traffic.MACHINES
                 ]
                 size = f"{config.batch_size * (chips if batch == 'growing' else 1):,}"

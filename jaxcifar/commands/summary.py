@@ -9,7 +9,7 @@ from jaxcifar.commands.shared.options import add_config_options
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line
-from jaxcifar.machine.terminal import status_line
+from jaxcifar.machine.terminal import show_activity
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
     options = vars(parser().parse_args(argv))
     classes, plot = options.pop("classes"), options.pop("plot")
     config = Config.create(**options)
-    with status_line("tracing the network"):
+    with show_activity("tracing the network"):
         from jaxcifar.build.model import check_model, create_model
         from jaxcifar.diagram.network_summary import summarize
 
@@ -71,10 +71,10 @@ def main(argv: Sequence[str]) -> None:
     print(summary.table(), end="")
     if plot:
         from jaxcifar.diagram.drawing import plot_network
-        from jaxcifar.machine.files import replacing
+        from jaxcifar.machine.files import atomic_write
 
         try:
-            with replacing(plot) as file:
+            with atomic_write(plot) as file:
                 plot_network(summary, config.network_title, file, plot.suffix.removeprefix("."))
         except OSError as error:
             raise RunError(f"--plot {plot}: {first_line(error)}") from error

@@ -14,7 +14,7 @@ import numpy as np
 from jaxcifar.data import plain_pickle, tar
 from jaxcifar.data.records import PIXEL_BYTES
 from jaxcifar.errors import RunError, UsageError, first_line
-from jaxcifar.machine.reading import opened
+from jaxcifar.machine.reading import open_regular_file
 
 _MAX_BATCH_BYTES = 160 * 2**20  # the largest batch, CIFAR-100's training images, has 155 MB
 
@@ -138,7 +138,7 @@ def _folder(path: Path, form: Form) -> Batches:
 
 
 def _read_file(path: Path) -> bytes:
-    with opened(path, follow=True) as file:
+    with open_regular_file(path, follow=True) as file:
         content = file.read(_MAX_BATCH_BYTES + 1)
     if len(content) > _MAX_BATCH_BYTES:
         raise ValueError("larger than any batch of a CIFAR")
@@ -149,7 +149,7 @@ def _tar(path: Path, form: Form) -> Batches:
     """Batches in a tar file, in its order."""
     seen = set()
     try:
-        with opened(path, follow=True) as file:
+        with open_regular_file(path, follow=True) as file:
             for member in tar.members(file):
                 parts = PurePosixPath(member.name).parts
                 if member.name.startswith("/") or ".." in parts:

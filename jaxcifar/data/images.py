@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from jaxcifar.errors import first_line
-from jaxcifar.machine.reading import opened
+from jaxcifar.machine.reading import open_regular_file
 
 SIDE = 32
 MAX_PIXELS = 64 * 10**6
@@ -71,7 +71,7 @@ def read_image(path: str | Path) -> tuple[np.ndarray, bool]:
       ValueError: it can't be read; the message has the reason.
     """
     try:
-        with opened(Path(path)) as file:
+        with open_regular_file(Path(path)) as file:
             if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
                 raise ValueError(f"has more than {_MAX_FILE_BYTES // 2**20} MiB")
             with Image.open(file, formats=_formats()) as image:

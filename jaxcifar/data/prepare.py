@@ -18,7 +18,7 @@ from jaxcifar.data.archive import check_archive
 from jaxcifar.data.catalog import WAYS_OUT, KnownDataset, cache_folder, check_content
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.files import locked
+from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.plain_path import plain_path
 
@@ -69,7 +69,7 @@ def load_records(
     if archive is None:
         _require_source(entry, data_dir)  # before any folder is made
     try:
-        with locked(data_dir / entry.name):
+        with lock_folder(data_dir / entry.name):
             if (cached := _read_cache(cache, entry)) is not None:
                 return cached  # another process was faster
             with plain_path(data_dir) as plain:  # TFDS takes names in UTF-8 alone

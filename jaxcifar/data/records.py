@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcifar.machine.files import replacing
-from jaxcifar.machine.reading import opened
+from jaxcifar.machine.files import atomic_write
+from jaxcifar.machine.reading import open_regular_file
 
 PIXEL_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + PIXEL_BYTES
@@ -81,7 +81,7 @@ def write_cache(folder: Path, records: Mapping[str, np.ndarray]) -> None:
     for leftover in folder.glob(".*.npy.*"):  # of a killed process
         leftover.unlink(missing_ok=True)
     for split, array in records.items():
-        with replacing(folder / f"{split}.npy") as file:
+        with atomic_write(folder / f"{split}.npy") as file:
             np.save(file, array)
 
 
@@ -97,5 +97,5 @@ def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, np.nd
 
 
 def _mapped(path: Path) -> np.ndarray:
-    with opened(path):  # not to wait for a pipe below
+    with open_regular_file(path):  # not to wait for a pipe below
         return np.lib.format.open_memmap(path, mode="r")

@@ -16,8 +16,8 @@ from jaxcifar.data.image_folder import ImageFolder
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.files import locked
-from jaxcifar.machine.paths import expand_home, require_images
+from jaxcifar.machine.files import lock_folder
+from jaxcifar.machine.paths import expand_home, require_image_path
 
 
 class Prepared(NamedTuple):
@@ -66,7 +66,7 @@ def load_own(name: str, data_dir: Path, say: Callable[[str], None] = print) -> P
     if (cached := _read_cache(cache, source)) is not None:
         return cached
     try:
-        with locked(cache):
+        with lock_folder(cache):
             if (cached := _read_cache(cache, source)) is not None:
                 return cached  # another process was faster
             say(f"Preparing {own_title(name)} in {cache}, once; large images take a while.")
@@ -86,7 +86,7 @@ def load_own(name: str, data_dir: Path, say: Callable[[str], None] = print) -> P
 
 
 def _check_path(name: str, path: Path, data_dir: Path) -> None:
-    require_images(name)
+    require_image_path(name)
     if path.is_dir() and data_dir.resolve().is_relative_to(path.resolve()):
         raise UsageError(f"--data-dir {data_dir}: lies inside the images; choose another folder")
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxcifar.data import records as rec
 from jaxcifar.data.arrays import ImageBlocks, block_length, records_of
 from jaxcifar.errors import RunError, UsageError, first_line
-from jaxcifar.machine.reading import opened
+from jaxcifar.machine.reading import open_regular_file
 
 _MAX_BYTES = 2**34  # unpacked, all arrays together
 _MAX_RATIO = 100  # of unpacked to packed bytes, beyond `_ALWAYS_BYTES`
@@ -43,7 +43,7 @@ def read_npz(
     """
     try:
         with (
-            opened(path) as plain,
+            open_regular_file(path) as plain,
             _Contents(plain.raw) as file,
             zipfile.ZipFile(file) as archive,
         ):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 
 from jaxcifar.diagram.box_label import Kind
-from jaxcifar.machine.reading import MEGABYTE, checked, parse_json
+from jaxcifar.machine.reading import MEGABYTE, convert_checked, parse_json
 
 MOST_BYTES = 8 * MEGABYTE
 _Number = Annotated[int, Meta(ge=0)]
@@ -63,7 +63,7 @@ def from_text(text: str) -> StoredSummary:
     Raises:
       ValueError: the text is not JSON, or a value in it is missing, invalid or too large.
     """
-    values = checked(parse_json(text), StoredSummary)
+    values = convert_checked(parse_json(text), StoredSummary)
     for index, layer in enumerate(values["layers"]):
         _check_printable(f"layers[{index}]", layer["kind"], *layer["path"])
     for index, node in enumerate(values["graph"]):

@@ -17,8 +17,8 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.state_dict import read_state_dict, to_ours
 from jaxcifar.exchange.torch_modules import require_known
 from jaxcifar.machine import environment
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.sharing import place
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.finish import tested_alone
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import describe_network
@@ -69,7 +69,7 @@ def convert(
     """
     began = time.monotonic()
     require_known(conversion.config.arch)
-    extra("torch")  # whose layers' names are asked for later
+    import_extra("torch")  # whose layers' names are asked for later
     state = read_state_dict(conversion.weights)
     source: Source = {"file": conversion.weights.name, "sha256": state.sha256}
     dataset = _images(conversion, load, say)
@@ -96,7 +96,7 @@ def convert(
         say(f"testing on {len(dataset.test.labels):,} images")
         statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
         hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
-        placed, hp = place((variables, hp), program.replicated)
+        placed, hp = place_on_devices((variables, hp), program.replicated)
         measured, mistakes = tested_alone(config, program, placed, hp, dataset)
         result = {
             **measured,

@@ -16,8 +16,8 @@ import numpy as np
 from jaxcifar.build.model import create_model
 from jaxcifar.errors import UsageError
 from jaxcifar.exchange.written_out import is_mirrored, written_out
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.files import replacing
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.files import atomic_write
 from jaxcifar.networks.fastnet import LOGIT_SCALE
 from jaxcifar.networks.layers import BatchNorm
 from jaxcifar.runs.weights import named
@@ -208,7 +208,7 @@ def onnx_model(classifier: Classifier) -> Any:
     """
     arch, classes = classifier.config.arch, list(classifier.class_names)
     _require_known(arch)
-    onnx = extra("onnx")
+    onnx = import_extra("onnx")
     helper, types = onnx.helper, onnx.TensorProto
     arrays = named(classifier.variables)
     if is_mirrored(classifier.config):
@@ -237,5 +237,5 @@ def write_onnx(classifier: Classifier, path: Path) -> None:
       OSError: it can't be written.
     """
     content = onnx_model(classifier).SerializeToString()
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content)

@@ -17,7 +17,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.exchange.torch_modules import require_known, torch_network
 from jaxcifar.exchange.written_out import is_mirrored, plain, written_out
-from jaxcifar.machine.extras import extra
+from jaxcifar.machine.extras import import_extra
 
 COUNTER = "num_batches_tracked"  # a number that PyTorch's BatchNorm keeps and needs for nothing
 
@@ -113,7 +113,7 @@ class _TorchLayer:
 def _layers(config: Config, classes: int) -> dict[str, _TorchLayer]:
     """Return the layers that have arrays, by our names such as `ResBlock_0/Conv_1`."""
     require_known(config.arch)
-    torch = extra("torch")
+    torch = import_extra("torch")
     model = create_model(config, classes)
     ours = [layer for layer in summarize(model).layers if layer.params]
     with torch.device("meta"):  # without memory for weights, as only names are asked for

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import export
 
 from jaxcifar.build.model import create_model
-from jaxcifar.machine.files import replacing
+from jaxcifar.machine.files import atomic_write
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training import augment, network
 
@@ -45,5 +45,5 @@ def write_stablehlo(classifier: Classifier, path: Path) -> None:
       OSError: it can't be written.
     """
     content = exported(classifier).serialize()
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content)

@@ -17,8 +17,8 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line, printable
 from jaxcifar.exchange.pytorch_names import COUNTER, places, scales_of_one
 from jaxcifar.exchange.written_out import folded, is_mirrored, plain
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.reading import Remedy, opened, telling
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
 from jaxcifar.runs.weights import named
 from jaxcifar.training import network
 
@@ -50,8 +50,8 @@ def read_state_dict(path: Path) -> StateDict:
     """
     read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
     if read is _read_torch:
-        extra("torch")
-    with telling(path, _ANOTHER), opened(path) as file:
+        import_extra("torch")
+    with report_errors(path, _ANOTHER), open_regular_file(path) as file:
         if os.fstat(file.fileno()).st_size > _MOST_BYTES:
             raise ValueError(f"has more than {_MOST_BYTES:,} bytes")
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -159,7 +159,7 @@ def to_ours(
         config = plain(config)
         whole = named(network.shapes(create_model(config, classes)))
         remedy = Remedy("give --arch-args without mirrored=true")
-        with telling(path, remedy):
+        with report_errors(path, remedy):
             return folded(to_ours(config, classes, whole, state, path))
     where, arrays = places(config, classes, like), state.arrays
     ones = scales_of_one(where)

@@ -10,8 +10,8 @@ from jaxcifar.build.model import create_model
 from jaxcifar.errors import UsageError
 from jaxcifar.exchange.pytorch_names import to_pytorch
 from jaxcifar.exchange.torch_modules import arguments, require_known, source
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.files import replacing, write_text
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.files import atomic_write, write_text
 from jaxcifar.runs.result import decimal
 from jaxcifar.runs.weights import named
 from jaxcifar.trained.classifier import Classifier
@@ -43,12 +43,12 @@ def write_pytorch(classifier: Classifier, path: Path) -> Path:
       OSError: something can't be written.
     """
     require_known(classifier.config.arch)
-    torch = extra("torch")
+    torch = import_extra("torch")
     module = path.with_suffix(".py")
     text = module_text(classifier)
     _require_ours(module, text)
     state = {name: torch.from_numpy(array) for name, array in state_dict(classifier).items()}
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         torch.save(state, file)
     write_text(module, text)
     return module

@@ -52,7 +52,7 @@ def batch_norm(
 
 def _over_all(values: jax.Array, axis_name: str | None, copies: int) -> jax.Array:
     """The mean of `[n, C]` over devices, and of each channel over the copies of it."""
-    mean = sharing.total(values, axis_name) / sharing.devices(axis_name)
+    mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
     return mean if copies == 1 else tiled(mean.reshape(len(mean), copies, -1).mean(1), copies)
 
 

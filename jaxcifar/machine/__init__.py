@@ -1,1 +1,1 @@
-"""What runs us: devices, processes that train together, files, signals, compilation."""
+"""The machine below the experiments: devices, joined processes, files, signals, compilation."""

@@ -1,4 +1,4 @@
-"""Compiling by XLA: with which options, how many programs, how long, as JAX itself counts them."""
+"""Compiler options for XLA, and counts of compiled programs and compilation time."""
 
 import threading
 from collections import Counter, defaultdict
@@ -8,37 +8,41 @@ import jax
 
 from jaxcifar.machine.xla_flags import known_options
 
-# By default XLA computes on a CPU whatever it can as early as it can, here the transformed kernels
-# of all layers before the first layer, which doubles the memory that a step takes. On accelerators
-# the option is without effect.
+# By default, XLA on a CPU computes each value as early as possible. For this package that means the
+# transformed kernels of all layers before the first layer, which doubles the memory of a step.
+# The option has no effect on accelerators.
 CPU_OPTIONS = known_options(
     {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
     if jax.__version_info__ >= (0, 10)
-    else {"xla_cpu_enable_concurrency_optimized_scheduler": False}  # its name until then
+    else {"xla_cpu_enable_concurrency_optimized_scheduler": False}  # its name before JAX 0.10
 )
-# Less optimisation, for programs that take long to compile and run on few images, or once.
-QUICKLY = CPU_OPTIONS | known_options({"xla_backend_optimization_level": 0})
-# For programs that run once on a single step's images.
-FOR_ONE_CALL = known_options({"xla_backend_optimization_level": 1})
-_EVENT = "/jax/core/compile/backend_compile_duration"
-_compiled: Counter[str] = Counter()
-_seconds: defaultdict[int, float] = defaultdict(float)  # by thread
+# Little optimisation, for programs that take long to compile and run once or on few images.
+FAST_COMPILE_OPTIONS = CPU_OPTIONS | known_options({"xla_backend_optimization_level": 0})
+# Some optimisation, for programs that run once on the images of one step.
+SINGLE_CALL_OPTIONS = known_options({"xla_backend_optimization_level": 1})
+_COMPILATION_EVENT = "/jax/core/compile/backend_compile_duration"
+_counts_by_program: Counter[str] = Counter()
+_seconds_by_thread: defaultdict[int, float] = defaultdict(float)
 
 
-def _listen(event: str, duration_secs: float, **details: Any) -> None:
-    if event == _EVENT:
-        _compiled[details.get("fun_name", "")] += 1
-        _seconds[threading.get_ident()] += duration_secs
+def _on_event(event: str, duration_secs: float, **details: Any) -> None:
+    if event == _COMPILATION_EVENT:
+        _counts_by_program[details.get("fun_name", "")] += 1
+        _seconds_by_thread[threading.get_ident()] += duration_secs
 
 
-jax.monitoring.register_event_duration_secs_listener(_listen)
+jax.monitoring.register_event_duration_secs_listener(_on_event)
 
 
 def count_compilations(function: str) -> int:
-    """How often a jitted function of that name was compiled since this module was imported."""
-    return _compiled[f"jit({function})"]
+    """Return how often XLA has compiled a jitted function since this module was imported.
+
+    Args:
+      function: name of the Python function.
+    """
+    return _counts_by_program[f"jit({function})"]
 
 
 def compile_seconds() -> float:
-    """How long this thread has compiled since this module was imported."""
-    return _seconds[threading.get_ident()]
+    """Return the seconds that this thread has spent compiling since this module was imported."""
+    return _seconds_by_thread[threading.get_ident()]

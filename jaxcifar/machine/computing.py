@@ -1,36 +1,36 @@
 """Decorator for public functions.
 
-It sets aside the caller's JAX settings and turns known errors into one line.
+It overrides the caller's JAX settings and turns known errors into one-line errors.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jaxcifar.machine.failures import one_line
-from jaxcifar.machine.jax_settings import our_settings, warn
+from jaxcifar.machine.failures import as_one_line_error
+from jaxcifar.machine.jax_settings import package_settings, warn_about_settings
 from jaxcifar.machine.xla_flags import check_xla_flags
 
-_FRAMES = 4  # of Python's `contextlib` and of this file, between the caller and the warning
+_STACK_LEVELS = 4  # frames of `contextlib` and of this file between the caller and the warning
 
 
 @contextmanager
-def with_our_settings() -> Iterator[None]:
+def with_package_settings() -> Iterator[None]:
     """Compute with this package's JAX settings, whatever the calling program has set.
 
-    Use it as a decorator of public functions. A warning names each setting that is set aside.
+    Use it as a decorator of public functions. A warning names each setting that is overridden.
 
     Raises:
       UsageError: the package can't compute with a JAX setting, or XLA does not know a flag in
         `XLA_FLAGS`.
       RunError: memory is short, or a result is not finite and JAX is set to stop at it.
     """
-    with our_settings() as lines:
-        warn(lines, _FRAMES)
+    with package_settings() as messages:
+        warn_about_settings(messages, _STACK_LEVELS)
         check_xla_flags()
         try:
             yield
         except Exception as error:
-            known_error = one_line(error)
+            known_error = as_one_line_error(error)
             if known_error is None:
                 raise
             raise known_error from error

@@ -1,4 +1,4 @@
-"""Where a result was made: device, package versions, commit."""
+"""The environment of a result: devices, package versions, Git commit and source code."""
 
 import contextlib
 import hashlib
@@ -15,9 +15,9 @@ import jax
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.jax_settings import value_of_setting
 from jaxcifar.machine.paths import expand_home
-from jaxcifar.machine.terminal import counted
+from jaxcifar.machine.terminal import pluralize
 
-_MAX_CPU_DEVICES = 4  # each holds the images once, 180 MB
+_MAX_CPU_DEVICES = 4  # each device holds a copy of the images, 180 MB
 _PACKAGES = (
     "jaxcifar",
     "jax",
@@ -28,48 +28,56 @@ _PACKAGES = (
     "tensorflow-datasets",
     "numpy",
 )
-_OF_PROGRAMS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+_PROGRAM_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 
 def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
-    """Let JAX take the CPU for several devices, so that a batch is shared between its cores.
+    """Split the CPU into several JAX devices, so that the cores share each batch.
 
-    XLA leaves part of a second core idle within one device: two devices on two cores train the
-    CNN 1.4 times as fast as one does. Call it before JAX computes anything: later it has no effect.
-    A number of devices that the user set (`JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) stays.
+    XLA leaves part of a second core idle within one device. Two devices on two cores train the CNN
+    1.4 times as fast as one device. Call this function before JAX computes anything; later calls
+    have no effect. A number of devices set by the user (`JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) stays.
 
     Args:
-      batch_size: the number of devices divides it.
-      count: of devices; by default as many as there are cores, up to a few, but one where several
+      batch_size: images in a batch; the number of devices must divide it.
+      count: number of devices. By default it is the number of cores, at most 4, or 1 if several
         processes train together.
 
     Raises:
       UsageError: `count` does not divide the batch size.
     """
     if count is not None and batch_size % count:
-        raise UsageError(f"--devices {count}: must divide --batch-size {batch_size}")
-    by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if by_flag or value_of_setting("jax_num_cpu_devices") > 0:
+        raise UsageError(
+            f"--batch-size {batch_size} is not a multiple of --devices {count}; change one of them"
+        )
+    set_by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if set_by_flag or value_of_setting("jax_num_cpu_devices") > 0:
         return
     if count is None:
-        alone = not jax.distributed.is_initialized()
-        most = min(_cpu_cores(), _MAX_CPU_DEVICES) if alone else 1
-        count = max(n for n in range(1, most + 1) if batch_size % n == 0)
-    with contextlib.suppress(RuntimeError):  # JAX has computed already, and keeps its devices
+        count = _default_cpu_devices(batch_size)
+    with contextlib.suppress(RuntimeError):  # JAX has computed already and keeps its devices
         jax.config.update("jax_num_cpu_devices", count)
 
 
-def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, so that they are compiled once.
+def _default_cpu_devices(batch_size: int) -> int:
+    if jax.distributed.is_initialized():
+        return 1
+    limit = min(_cpu_cores(), _MAX_CPU_DEVICES)
+    divisors = [count for count in range(1, limit + 1) if batch_size % count == 0]
+    return max(divisors)
 
-    JAX's own settings come first: `JAX_COMPILATION_CACHE_DIR` is another folder,
-    `JAX_ENABLE_COMPILATION_CACHE=0` is none. What cannot be read or written there is compiled anew.
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that each is compiled only once.
+
+    `JAX_COMPILATION_CACHE_DIR` chooses another folder, and `JAX_ENABLE_COMPILATION_CACHE=0` turns
+    the cache off. If the cache can't be read or written, programs are compiled without it.
     """
     if value_of_setting("jax_compilation_cache_dir") is None:
         home = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        if str(home).startswith("~"):  # no home is known, as of a container's user without a name
-            return
-        # Machines that share a home may have processors that don't share instructions.
+        if str(home).startswith("~"):
+            return  # the system knows no home, as in a container for a user without a name
+        # Machines that share a home may have different processors, with other instructions.
         processor = re.sub(r"\W+", "-", _cpu_name()) or "unknown"
         folder = home / "jaxcifar" / "compiled" / processor
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -77,21 +85,27 @@ def use_compilation_cache() -> None:
 
 
 def first_devices(count: int | None) -> list[jax.Device]:
-    """The first `count` devices of every process; all for None.
+    """Return the first `count` devices of each process, or all devices if `count` is None.
 
     Raises:
-      UsageError: there are not so many, or JAX is set to a kind of device that is not here.
+      UsageError: this machine has fewer devices, or none of the kind that JAX is set to use.
       RunError: JAX finds no device at all.
     """
     devices = _devices()
     if count is None:
         return devices
     if not 1 <= count <= jax.local_device_count():
-        raise UsageError(f"--devices {count}: there are {jax.local_device_count()}")
-    by_process: dict[int, list[jax.Device]] = {}
+        available = jax.local_device_count()
+        raise UsageError(
+            f"--devices {count}: must be from 1 to {available}, the number of devices here"
+        )
+    devices_by_process: dict[int, list[jax.Device]] = {}
     for device in devices:
-        by_process.setdefault(device.process_index, []).append(device)
-    return [device for theirs in by_process.values() for device in theirs[:count]]
+        devices_by_process.setdefault(device.process_index, []).append(device)
+    chosen: list[jax.Device] = []
+    for devices_of_process in devices_by_process.values():
+        chosen += devices_of_process[:count]
+    return chosen
 
 
 def _devices() -> list[jax.Device]:
@@ -99,27 +113,30 @@ def _devices() -> list[jax.Device]:
         return jax.devices()
     # JAX 0.10 raises an AssertionError without a message.
     except (RuntimeError, AssertionError) as error:
-        why = f" ({first_line(error)})" if str(error) else ""
+        reason = f" ({first_line(error)})" if str(error) else ""
         for name in ("jax_platforms", "jax_platform_name"):
             if value := jax.config.values.get(name):
                 raise UsageError(
-                    f"{name.upper()}={value}: there is no such device here{why}; unset it, or set "
-                    "it to cpu"
+                    f"{name.upper()}={value}: there is no such device here{reason}; unset it, or "
+                    "set it to cpu"
                 ) from error
-        raise RunError(f"JAX finds no device to compute on{why}") from error
+        raise RunError(
+            f"JAX finds no device to compute on{reason}; install jax and jaxlib again, or set "
+            "JAX_PLATFORMS=cpu"
+        ) from error
 
 
 def describe_devices(devices: Sequence[jax.Device]) -> str:
-    """What JAX computes on, e.g. "cpu (AMD EPYC, 2 cores)" or "8x NVIDIA H100"."""
-    hosts = jax.process_count()
-    of_hosts = f", {hosts} processes" if hosts > 1 else ""
+    """Return the devices as text, such as "cpu (AMD EPYC, 2 cores)" or "8x NVIDIA H100"."""
+    processes = jax.process_count()
+    suffix = f", {processes} processes" if processes > 1 else ""
     if devices[0].platform == "cpu":
-        return f"cpu ({_cpu_name()}, {counted(_cpu_cores(), 'core')}){of_hosts}"
-    return f"{len(devices)}x {devices[0].device_kind}{of_hosts}"
+        return f"cpu ({_cpu_name()}, {pluralize(_cpu_cores(), 'core')}){suffix}"
+    return f"{len(devices)}x {devices[0].device_kind}{suffix}"
 
 
 def _cpu_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of CPU cores that this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on every platform
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -131,18 +148,32 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def versions() -> dict[str, str | None]:
-    """Of Python and the packages whose version can change a result; None for one not installed."""
-    return {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}}
+def package_versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that can change a result.
+
+    Returns:
+      package name -> version, or None if the package is not installed.
+    """
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        versions[package] = _version(package)
+    return versions
 
 
 def program_versions() -> dict[str, str | None]:
-    """The versions that processes must share to compute the same together."""
-    return {package: _version(package) for package in _OF_PROGRAMS}
+    """Return the package versions that must be the same in processes that train together.
+
+    Returns:
+      package name -> version, or None if the package is not installed.
+    """
+    return {package: _version(package) for package in _PROGRAM_PACKAGES}
 
 
 def code_sha256() -> str:
-    """SHA-256 (hex) of this package's source files, wherever they are installed."""
+    """Return the SHA-256 (hex) of this package's source files.
+
+    It depends on their content and their paths inside the package, not on the installation folder.
+    """
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -154,23 +185,31 @@ def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return None  # the data may come from the cache, this code from a checkout
+        return None  # a cached data set needs no tensorflow-datasets, a checkout no installation
 
 
 def git_commit() -> str | None:
-    """The commit this code is at, with "-dirty" if files differ from it; None outside git."""
+    """Return the Git commit of this code, with "-dirty" if tracked files differ from it.
+
+    Returns:
+      None if the code is not in a Git checkout of its own.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
-        return None  # installed, or inside someone else's repository
-    commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "-uno")
-    return commit and commit + ("-dirty" if changes else "")
+        return None  # installed, or inside the repository of another project
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "-uno")
+    if commit is None:
+        return None
+    return f"{commit}-dirty" if changes else commit
 
 
 def _git(root: Path, *command: str) -> str | None:
+    """Return the output of a Git command, or None if it fails."""
     try:
-        done = subprocess.run(
+        finished = subprocess.run(
             ["git", "-C", str(root), *command], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return finished.stdout.strip() if finished.returncode == 0 else None

@@ -1,7 +1,7 @@
-"""Files that TensorBoard reads, written without TensorFlow: events, a record each.
+"""TensorBoard event files, written with tensorboardX's messages and without TensorFlow.
 
-tensorboardX has the messages and the checksum. Its own writer begins a new file each time, after
-which a run that was stopped would be there twice; so the few lines that write are here.
+tensorboardX's own writer begins a new file for each session. A run that was stopped and resumed
+would then appear twice in TensorBoard. So this module writes the records itself.
 """
 
 import struct
@@ -13,9 +13,11 @@ from typing import Any
 from jaxcifar.machine.extras import extra
 from jaxcifar.machine.files import append
 
-Value = Any  # tensorboardX's `Summary.Value`: something to show, with its tag
+Value = Any  # tensorboardX's `Summary.Value`: a number, image or table row with its tag
 _MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
-_RGBA = 4
+_RGBA = 4  # TensorBoard's number for this colour space
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER_BYTES = 24  # signature, chunk header, width and height
 
 
 def messages() -> ModuleType:
@@ -25,37 +27,37 @@ def messages() -> ModuleType:
       RunError: tensorboardX is not installed; in one line that says how to install it.
     """
     for module in _MODULES:
-        extra(f"tensorboardX.proto.{module}")
-    return extra("tensorboardX.proto")
+        import_extra(f"tensorboardX.proto.{module}")
+    return import_extra("tensorboardX.proto")
 
 
 class EventFile:
-    """An event file, which may be read while it is written: an event is appended at once."""
+    """An event file. Each event is appended at once, so TensorBoard can read it during the run."""
 
     def __init__(self, path: Path, wall_time: float) -> None:
-        """Begin a file.
+        """Create the file.
 
         Args:
-          path: of the file, which is not there yet.
-          wall_time: seconds since 1970, as for all events.
+          path: where to create the file; nothing may exist there yet.
+          wall_time: seconds since 1970, as in all events.
 
         Raises:
-          OSError: it can't be written.
+          OSError: the file can't be written.
         """
         self._path = path
         events = messages().event_pb2
         # A TensorBoard that has shown an earlier file of this run forgets it.
         anew = events.SessionLog(status=events.SessionLog.START)
         with path.open("xb") as file:
-            for content in ({"file_version": "brain.Event:2"}, {"session_log": anew}):
-                file.write(record(events.Event(wall_time=wall_time, **content)))
+            file.write(encode_tf_record(version))
+            file.write(encode_tf_record(start))
 
     def write(self, values: Sequence[Value], step: int, wall_time: float) -> None:
-        """Append what is to be shown at a step.
+        """Append one event with all values of a step; without values, append nothing.
 
         Raises:
-          RunError: a link is in the file's place.
-          OSError: it can't be written.
+          RunError: the file has been replaced by a link.
+          OSError: the file can't be written.
         """
         if not values:
             return
@@ -65,13 +67,18 @@ class EventFile:
         append(self._path, record(event))
 
 
-def record(event: Any) -> bytes:
-    """A message as a TFRecord: its length, that one's checksum, the message, its checksum."""
-    checksum = extra("tensorboardX.record_writer").masked_crc32c
+def encode_tf_record(event: Any) -> bytes:
+    """Return an event in the TFRecord format.
+
+    The format is the content's length, a checksum of the length, the content, and a checksum of the
+    content.
+    """
+    masked_crc32c = import_extra("tensorboardX.record_writer").masked_crc32c
     content = event.SerializeToString()
     length = struct.pack("<Q", len(content))
-    sums = [struct.pack("<I", checksum(part)) for part in (length, content)]
-    return length + sums[0] + content + sums[1]
+    length_checksum = struct.pack("<I", masked_crc32c(length))
+    content_checksum = struct.pack("<I", masked_crc32c(content))
+    return length + length_checksum + content + content_checksum
 
 
 def scalar(tag: str, value: float) -> Value:
@@ -99,8 +106,28 @@ def settings(values: Mapping[str, bool | int | float | str], began: float) -> Va
     Which columns the table has, TensorBoard finds out of all the runs that it shows.
 
     Args:
-      values: by name.
-      began: seconds since 1970.
+      tag: title of the image.
+      png: content of a PNG file.
+
+    Raises:
+      ValueError: `png` is not the content of a PNG file.
+    """
+    if not png.startswith(_PNG_SIGNATURE) or len(png) < _PNG_HEADER_BYTES:
+        raise ValueError("is not a PNG file")
+    width, height = struct.unpack(">II", png[16:24])  # the first two fields of a PNG header
+    summary = _messages().summary_pb2.Summary
+    image = summary.Image(width=width, height=height, colorspace=_RGBA, encoded_image_string=png)
+    return summary.Value(tag=tag, image=image)
+
+
+def hyperparameters_value(values: Mapping[str, bool | int | float | str], began: float) -> Value:
+    """Return a run's row in TensorBoard's table of hyper-parameters.
+
+    TensorBoard makes one column for each name that any of its runs has.
+
+    Args:
+      values: name -> value of the hyper-parameters.
+      began: start of the run, seconds since 1970.
     """
     start = messages().plugin_hparams_pb2.SessionStartInfo(start_time_secs=began)
     for name, value in values.items():
@@ -111,7 +138,7 @@ def settings(values: Mapping[str, bool | int | float | str], began: float) -> Va
             cell.number_value = value
         else:
             cell.string_value = value
-    return _of_hparams("session_start_info", start)
+    return _hparams_value("session_start_info", start)
 
 
 def success(ended: float) -> Value:

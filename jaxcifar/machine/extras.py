@@ -1,4 +1,4 @@
-"""Packages that only some commands take, imported when they are needed."""
+"""Optional packages, imported only when a command needs them."""
 
 import importlib
 from types import ModuleType
@@ -6,14 +6,14 @@ from types import ModuleType
 from jaxcifar.errors import RunError, first_line
 
 
-def extra(module: str) -> ModuleType:
-    """Import a module of a package that only an extra of ours installs.
+def import_extra(module: str) -> ModuleType:
+    """Import a module of an optional package and return it.
 
     Args:
-      module: its dotted name; the first part is the package's name for pip too.
+      module: its dotted name. The first part must be the package's name for pip.
 
     Raises:
-      RunError: it can't be imported.
+      RunError: the module can't be imported; the message says how to install the package.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""What is written to disk: whole or not at all, by one process at a time."""
+"""Writing files without leaving half of one, and locking folders against other processes."""
 
 import contextlib
 import errno
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jaxcifar.errors import BusyError, RunError
-from jaxcifar.machine.system import is_running, lock, open_regular, patiently
+from jaxcifar.machine.system import is_running, lock_file, open_descriptor, retry_if_denied
 
 _LOCK = ".jaxcifar.lock"
-# A name as `replacing` makes it of the files that we write, with its process's number.
+# Name of a temporary file that `atomic_write` makes; it ends in the number of the process.
 _PARTIAL = re.compile(
     r"\.[\w+-]+\.(?:html|jsonl?|md|np[yz]|pdf|png|py|safetensors|svg|txt)\.(\d{1,10})"
 )
@@ -21,46 +21,46 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `path` at the end, if all goes well.
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file for writing, and rename it to `path` if the block succeeds.
 
-    A kill at any moment leaves the old file or the new one. Where `path` is a symbolic link, the
-    file takes the link's place.
+    If the process is killed, `path` holds either the old content or the new content. If `path` is a
+    symbolic link, the new file replaces the link.
 
     Raises:
-      OSError: it can't be written.
+      OSError: the file can't be written.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.unlink(missing_ok=True)  # of a dead process with our number
+        partial.unlink(missing_ok=True)  # left by a dead process that had our number
         with partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        patiently(lambda: partial.replace(path))
+        retry_if_denied(lambda: partial.replace(path))
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file `path` by `text`, as `replacing` does."""
-    with replacing(path) as file:
+    """Write text to a file in UTF-8, replacing an existing file as `atomic_write` does."""
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 
-def append(path: Path, content: bytes) -> None:
-    """Append to a file, which is made if need be; a link in its place is not followed.
+def append_to_file(path: Path, content: bytes) -> None:
+    """Append to a file, which is created if it is missing. A link at `path` is not followed.
 
     Raises:
-      RunError: a link, or something else that is no regular file, is in its place.
-      OSError: it can't be written.
+      RunError: a link, pipe, device or folder is at `path`.
+      OSError: the file can't be written.
     """
     with os.fdopen(_open_plain(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
         file.write(content)
 
 
-def remove(path: Path) -> None:
-    """Delete a file or a folder with all in it, if it is there; of a link never what it points to.
+def delete_path(path: Path) -> None:
+    """Delete a file, or a folder with its content, if it exists. Of a link, delete only the link.
 
     Raises:
       OSError: it can't be deleted.
@@ -72,31 +72,36 @@ def remove(path: Path) -> None:
 
 
 def require_readable(*paths: Path) -> None:
-    """Complain of what is there and this process may not read, or would wait for: pipes, devices.
+    """Check that this process may read the files and folders among the paths that exist.
 
     Raises:
-      OSError: see above.
+      OSError: a path can't be read, or is a pipe or device, at which reading might wait for ever.
     """
     for path in paths:
-        mode = os.R_OK | (os.X_OK if path.is_dir() else 0)
-        if path.exists() and not os.access(path, mode):
+        if not path.exists():
+            continue
+        mode = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
+        if not os.access(path, mode):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        if not path.is_file() and not path.is_dir():
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
-def first_free(path: Path) -> Path:
-    """The path, or with a number behind its name, so that nothing is there."""
-    free, number = path, 0
-    while os.path.lexists(free):
+def unused_path(path: Path) -> Path:
+    """Return `path`, or a path with a number added, such as `name-1`, if something is there."""
+    unused, number = path, 0
+    while os.path.lexists(unused):
         number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
+        unused = path.with_name(f"{path.name}-{number}")
+    return unused
 
 
-def remove_partial(folder: Path) -> None:
-    """Delete what dead processes left of `replacing` in a folder that this process holds."""
-    with contextlib.suppress(OSError):  # then they stay: nothing reads them
+def delete_partial_files(folder: Path) -> None:
+    """Delete temporary files of `atomic_write` that killed processes left in a folder.
+
+    This process must hold the folder's lock.
+    """
+    with contextlib.suppress(OSError):  # files that can't be deleted do no harm: nothing reads them
         for entry in list(os.scandir(folder)):
             match = _PARTIAL.fullmatch(entry.name)
             if match is None or not entry.is_file(follow_symlinks=False):
@@ -107,58 +112,58 @@ def remove_partial(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(
+def lock_folder(
     folder: Path, wait: bool = True, check: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold `folder` (made if need be) for this process; the system frees a dead one's lock.
+    """Lock a folder for this process until the block ends; create the folder if it is missing.
 
-    What killed processes left half written there is deleted. If nothing is written there while it
-    is held, a folder made for the purpose does not stay. If the caller fails, the lock's file stays
-    only where it was there before.
+    The system releases the lock of a process that dies. Temporary files of killed processes are
+    deleted. At the end, folders that were created here and stayed empty are deleted. If the block
+    fails, the lock file is deleted too, unless it existed before.
 
     Args:
-      folder: what to hold.
-      wait: whether to wait for another process that holds it.
-      check: looks at the folder once it is held and raises if it is not ours: then it is left as
-        it was found.
+      folder: the folder to lock.
+      wait: wait for another process that has locked the folder.
+      check: called once the folder is locked. If it raises an error, the folder is left as it was.
 
     Raises:
-      BusyError: another process holds it and `wait` is false.
-      RunError: something else lies in the place of the file that is locked.
-      OSError: the folder can't be made.
+      BusyError: another process has locked the folder, and `wait` is false.
+      RunError: something other than a file has the name of the lock file.
+      OSError: the folder can't be created.
     """
     try:
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
-        found = os.path.lexists(folder / _LOCK)
-        descriptor = _hold(folder, wait)
+        created = [path for path in (folder, *folder.parents) if not path.exists()]
+        had_lock_file = os.path.lexists(folder / _LOCK)
+        descriptor = _acquire(folder, wait)
     except OSError as error:
         if error.errno not in _READ_ONLY or not folder.is_dir():
             raise
         check()
-        yield  # a read-only folder: nothing will be written, so nothing needs locking
+        yield  # nothing can be written in a read-only folder, so it needs no lock
         return
     succeeded = False
     try:
         check()
-        remove_partial(folder)
+        delete_partial_files(folder)
         yield
         succeeded = True
     finally:
-        _let_go(descriptor, lambda: _clear(folder, made, lock_too=not succeeded and not found))
+        keep_lock_file = succeeded or had_lock_file
+        _release(descriptor, lambda: _clean_up(folder, created, keep_lock_file))
 
 
-def _hold(folder: Path, wait: bool) -> int:
-    """The descriptor of the folder's lock, once it is ours."""
+def _acquire(folder: Path, wait: bool) -> int:
+    """Return the descriptor of the folder's lock file, once this process has locked it."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = patiently(lambda: _open_plain(folder / _LOCK, os.O_RDWR))
-        except FileNotFoundError:  # whoever held it took the folder away just now
+            descriptor = retry_if_denied(lambda: _open_plain(folder / _LOCK, os.O_RDWR))
+        except FileNotFoundError:  # the process that held the lock has just deleted the folder
             continue
         try:
-            if not lock(descriptor, wait):
+            if not lock_file(descriptor, wait):
                 raise BusyError(f"{folder}: another process is at work here; wait for it")
-            if _lies_at(folder / _LOCK, descriptor):
+            if _is_file_at(folder / _LOCK, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -167,47 +172,54 @@ def _hold(folder: Path, wait: bool) -> int:
 
 
 def _open_plain(path: Path, flags: int) -> int:
-    """Open a file (made if need be) that is no link, pipe or folder, and leave it as it is."""
+    """Return the descriptor of a file, created if missing; refuse links, pipes and folders."""
     try:
-        return open_regular(path, flags | os.O_CREAT)
+        return open_descriptor(path, flags | os.O_CREAT)
     except ValueError:
-        told = f"{path}: is no plain file; delete it, then run the same command"
-        raise RunError(told) from None
+        message = f"{path}: is not a regular file; delete it, then run the same command"
+        raise RunError(message) from None
 
 
-def _lies_at(path: Path, descriptor: int) -> bool:
-    """Whether an open file is still the one of that name."""
+def _is_file_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file still exists at `path`, not deleted or replaced."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _let_go(descriptor: int, delete: Callable[[], None]) -> None:
-    """Close the descriptor of a lock once `delete` is done, so that nobody else's is deleted.
+def _release(descriptor: int, delete: Callable[[], None]) -> None:
+    """Delete files by calling `delete`, then close the lock's descriptor.
 
-    Windows deletes no file that is open: there it is closed first, and as little can a file be
-    deleted that another process has locked since.
+    The lock is held while files are deleted, so that no file of another process is deleted. Windows
+    can't delete an open file. There the descriptor is closed first. A file that another process has
+    opened since then stays, for the same reason.
     """
-    open_is_in_the_way = False
+    must_close_first = False
     try:
         delete()
     except PermissionError:
-        open_is_in_the_way = True
+        must_close_first = True
     except OSError:
-        pass  # it stays
+        pass  # the files stay
     finally:
         os.close(descriptor)
-    if open_is_in_the_way:
+    if must_close_first:
         with contextlib.suppress(OSError):
             delete()
 
 
-def _clear(folder: Path, made: Sequence[Path], lock_too: bool) -> None:
-    """Of a folder in which nothing is but its lock, delete that, and those `made` for it."""
-    alone = [path.name for path in folder.iterdir()] == [_LOCK]
-    if alone or lock_too:
+def _clean_up(folder: Path, created: Sequence[Path], keep_lock_file: bool) -> None:
+    """Delete the lock file and the `created` folders if the folder holds nothing else.
+
+    Args:
+      folder: the locked folder.
+      created: folders that were created for the lock, the innermost first.
+      keep_lock_file: keep the lock file if the folder holds other files.
+    """
+    is_empty = [path.name for path in folder.iterdir()] == [_LOCK]
+    if is_empty or not keep_lock_file:
         (folder / _LOCK).unlink()
-    if alone:
-        for path in made:
+    if is_empty:
+        for path in created:
             path.rmdir()

@@ -1,4 +1,4 @@
-"""Stopping at the user's wish without losing anything."""
+"""Stopping a command with Ctrl-C or a signal without losing work."""
 
 import _thread
 import contextlib
@@ -13,28 +13,29 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from jaxcifar.errors import OneLine
-from jaxcifar.machine.terminal import teller
+from jaxcifar.errors import OneLineError
+from jaxcifar.machine.terminal import line_printer
 
 _RETRY_SECONDS = 0.05
 _EXIT_CODE = 130  # what shells report for a process that SIGINT ended
 
 
-class Interrupted(OneLine):
+class Interrupted(OneLineError):
     """The user asked to stop; everything done so far is saved."""
 
 
 class InterruptGuard:
-    """A context in which SIGINT always ends what runs inside.
+    """A context that always ends with a `KeyboardInterrupt` after SIGINT.
 
     Python drops a `KeyboardInterrupt` that is raised in a destructor or in a callback of the
-    garbage collector, and libraries turn it into errors of their own. So the request is noted when
-    the signal comes: it is raised again if Python drops it, and when the context ends for any other
-    reason. During an import the process ends at once, with exit code 130: a library in C++ whose
-    import is interrupted may crash.
+    garbage collector, and some libraries turn it into another error. So this class remembers the
+    signal. It raises `KeyboardInterrupt` again if Python dropped it, and at the end of the context.
+
+    During an import the process ends at once, with exit code 130, because a C++ library may crash
+    if its import is interrupted.
 
     Args:
-      farewell: what to print when the process ends at once.
+      farewell: line to print when the process ends at once.
 
     Raises:
       KeyboardInterrupt: SIGINT came.
@@ -49,7 +50,7 @@ class InterruptGuard:
         sys.unraisablehook = self._on_unraisable
         self._handler_before = None
         if threading.current_thread() is threading.main_thread():
-            # A shell's script ignores SIGINT for what it starts in the background; that stays.
+            # A shell script starts background commands with SIGINT ignored; keep it ignored.
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 self._handler_before = signal.signal(signal.SIGINT, self._on_signal)
             unblock_interrupts()
@@ -78,11 +79,11 @@ class InterruptGuard:
     def _on_unraisable(self, dropped: Any) -> None:
         if not isinstance(dropped.exc_value, KeyboardInterrupt):
             return self._hook_before(dropped)
-        # Raised here, it would be dropped once more: raise it when the collector is done.
+        # An exception raised here would be dropped too. A timer raises it a little later.
         try:
-            again = threading.Timer(_RETRY_SECONDS, _interrupt_main_thread)
-            again.daemon = True
-            again.start()
+            timer = threading.Timer(_RETRY_SECONDS, _interrupt_main_thread)
+            timer.daemon = True
+            timer.start()
         except RuntimeError:  # the system starts no more threads
             self._end_process()
 
@@ -97,7 +98,7 @@ def _interrupt_main_thread() -> None:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Tell whether a frame belongs to the import of a module."""
+    """Return whether a frame, or a frame that called it, is importing a module."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -118,27 +119,31 @@ def unblock_interrupts() -> None:
 
 @contextmanager
 def stop_signal(console: Console) -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; the second of either interrupts at once.
+    """Yield an event that the first SIGINT or SIGTERM sets. A second signal interrupts at once.
 
-    An exception raised just anywhere could hit while the arrays of a state are given away to the
-    next step; an event is looked at between steps.
+    An exception could arrive while a step takes over the arrays of the training state, which would
+    then be lost. So training checks the event between steps instead.
+
+    Args:
+      console: where to print that the signal has been received.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may set handlers
         return
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-    interrupt = before[signal.SIGINT]
-    if not callable(interrupt):  # SIGINT was ignored, as in the background of a shell's script
+    handlers_before = {number: signal.getsignal(number) for number in signals}
+    interrupt = handlers_before[signal.SIGINT]
+    if not callable(interrupt):  # SIGINT was ignored, as in the background of a shell script
         interrupt = signal.default_int_handler
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
-        for each in signals:
-            signal.signal(each, interrupt)
-        with contextlib.suppress(OSError, RuntimeError):  # a line was just being written
-            teller(console)(
+        for other in signals:
+            signal.signal(other, interrupt)
+        # The signal may arrive while another line is printed; printing then fails.
+        with contextlib.suppress(OSError, RuntimeError):
+            line_printer(console)(
                 "stopping after the step or compilation under way; once more to stop at once"
             )
 
@@ -147,9 +152,9 @@ def stop_signal(console: Console) -> Iterator[threading.Event]:
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers_before.items():
             signal.signal(number, handler)
 
 
-# What gives, while it is entered, the event that asks to stop; the console tells that it was heard.
+# A function like `stop_signal`: takes a console, and returns a context with the stop event.
 Stopper = Callable[[Console], AbstractContextManager[threading.Event]]

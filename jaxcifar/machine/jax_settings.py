@@ -1,8 +1,8 @@
-"""JAX's own settings: those that must not change what a run computes are set aside.
+"""Overriding JAX settings that would change the results of a run.
 
-A person sets them by environment variables (`JAX_ENABLE_X64=1`), by `jax.config.update`, or by
-the context managers of a program that calls this package (`with jax.enable_x64(True):`). All
-settings that are not named here are left as they are.
+Users set them by environment variables (`JAX_ENABLE_X64=1`), by `jax.config.update`, or by context
+managers in their programs (`with jax.enable_x64(True):`). Settings that are not listed in this
+module keep the user's values.
 """
 
 import os
@@ -16,10 +16,10 @@ import jax.experimental
 
 from jaxcifar.errors import UsageError, printable
 
-# What the package computes with: name -> the values that it can compute with, of which the first
-# takes the place of any other. Each has a context manager of JAX's, which holds for its thread.
-_OURS: dict[str, tuple[Any, ...]] = {
-    # These change numbers, and the config of a run does not know them.
+# Settings with values that the package accepts: name -> accepted values. The first one overrides
+# any other value. JAX has a context manager for each setting, which is valid for one thread.
+_ACCEPTED: dict[str, tuple[Any, ...]] = {
+    # These change numbers, and the config of a run does not record them.
     "jax_enable_x64": (False,),
     "jax_default_prng_impl": ("threefry2x32",),
     "jax_threefry_partitionable": (True,),
@@ -27,7 +27,7 @@ _OURS: dict[str, tuple[Any, ...]] = {
     "jax_default_matmul_precision": (None,),
     "jax_disable_jit": (False,),
     "jax_default_device": (None,),
-    # These check a person's own program, and neither this package nor Flax passes all of them.
+    # These are checks for the user's program. This package and Flax do not pass all of them.
     "jax_numpy_dtype_promotion": ("standard",),
     "jax_numpy_rank_promotion": ("allow", "warn"),
     "jax_check_tracer_leaks": (False,),
@@ -42,18 +42,18 @@ _OURS: dict[str, tuple[Any, ...]] = {
     "jax_transfer_guard_device_to_host": ("allow", "log", "log_explicit", None),
     "jax_transfer_guard_device_to_device": ("allow", "log", "log_explicit", None),
 }
-# Settings that exist only process-wide: name -> (value that the package needs, reason).
-_RANDOM = "it changes random numbers, and the config of a run does not know it"
-_INSIDE = "it adds run-time checks that our layers do not support"
-_REFUSED = {
-    "jax_random_seed_offset": (0, _RANDOM),
-    "jax_high_dynamic_range_gumbel": (False, _RANDOM),
-    "jax_error_checking_behavior_nan": ("ignore", _INSIDE),
-    "jax_error_checking_behavior_oob": ("ignore", _INSIDE),
-    "jax_error_checking_behavior_divide": ("ignore", _INSIDE),
+_CHANGES_RANDOM_NUMBERS = "it changes random numbers, and the config of a run does not record it"
+_ADDS_CHECKS = "it adds run-time checks that jaxcifar's layers do not support"
+# Settings that can't be overridden for one thread: name -> (value that the package needs, reason).
+_REQUIRED = {
+    "jax_random_seed_offset": (0, _CHANGES_RANDOM_NUMBERS),
+    "jax_high_dynamic_range_gumbel": (False, _CHANGES_RANDOM_NUMBERS),
+    "jax_error_checking_behavior_nan": ("ignore", _ADDS_CHECKS),
+    "jax_error_checking_behavior_oob": ("ignore", _ADDS_CHECKS),
+    "jax_error_checking_behavior_divide": ("ignore", _ADDS_CHECKS),
 }
-# Settings of the compiler, which may change how numbers are rounded: name -> JAX's default.
-_COMPILER = {
+# Compiler settings, which may change how numbers are rounded: name -> JAX's default.
+_COMPILER_DEFAULTS = {
     "jax_allow_f16_reductions": True,
     "jax_compiler_enable_remat_pass": True,
     "jax_disable_most_optimizations": False,
@@ -68,88 +68,98 @@ _COMPILER = {
 _COMPILER_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
 
-def use_our_settings() -> list[str]:
-    """Set aside all settings that this package can't compute with, in this whole process.
+def use_package_settings() -> list[str]:
+    """Override the settings that this package can't compute with, in the whole process.
 
     Returns:
-      a line for each of them.
+      one message for each overridden setting.
 
     Raises:
-      UsageError: a setting can't be set aside.
+      UsageError: a setting has a value that can't be overridden.
     """
-    _refuse()
-    lines = []
-    for name in _OURS:
-        if line := _line_if_set_aside(name):
-            lines.append(line)
-            jax.config.update(name, _OURS[name][0])
-    return lines
+    _require_usable_settings()
+    messages = []
+    for name in _ACCEPTED:
+        if message := _override_message(name):
+            messages.append(message)
+            jax.config.update(name, _ACCEPTED[name][0])
+    return messages
 
 
 @contextmanager
-def our_settings() -> Iterator[list[str]]:
-    """Set aside these settings in this thread only, until the block ends.
+def package_settings() -> Iterator[list[str]]:
+    """Override the same settings as `use_package_settings`, in this thread until the block ends.
 
     Yields:
-      a line for each setting that is set aside.
+      one message for each overridden setting.
 
     Raises:
-      UsageError: a setting can't be set aside.
+      UsageError: a setting has a value that can't be overridden.
     """
-    _refuse()
-    lines = []
+    _require_usable_settings()
+    messages = []
     with ExitStack() as stack:
-        for name in _OURS:
-            if line := _line_if_set_aside(name):
-                lines.append(line)
-                stack.enter_context(_manager(name)(_OURS[name][0]))
-        yield lines
+        for name in _ACCEPTED:
+            if message := _override_message(name):
+                messages.append(message)
+                override = _context_manager_of(name)
+                stack.enter_context(override(_ACCEPTED[name][0]))
+        yield messages
 
 
-def warn(lines: list[str], stack_level: int) -> None:
-    """Tell a calling program which settings are set aside, as Python's warnings do."""
-    for line in lines:
-        warnings.warn(line, stacklevel=stack_level + 1)
+def warn_about_settings(messages: list[str], stack_level: int) -> None:
+    """Issue a Python warning for each overridden setting.
+
+    Args:
+      messages: one for each setting.
+      stack_level: number of stack frames from the caller of this function to the user's program.
+    """
+    for message in messages:
+        warnings.warn(message, stacklevel=stack_level + 1)
 
 
 def compiler_settings() -> dict[str, str]:
-    """Return the settings of the compiler that a person has set, by names of their variables."""
-    by_variable = {name: os.environ.get(name, "") for name in _COMPILER_VARIABLES}
-    by_jax = {
-        name.upper(): str(value_of_setting(name))
-        for name, default in _COMPILER.items()
-        if name in jax.config.values and value_of_setting(name) != default
-    }
-    return {name: printable(value) for name, value in (by_variable | by_jax).items() if value}
+    """Return the compiler settings that the user has changed: environment variable -> value."""
+    changed = {}
+    for variable in _COMPILER_VARIABLES:
+        if value := os.environ.get(variable):
+            changed[variable] = printable(value)
+    for name, default in _COMPILER_DEFAULTS.items():
+        if name in jax.config.values and value_of_setting(name) != default:
+            changed[name.upper()] = printable(value_of_setting(name))
+    return changed
 
 
 def value_of_setting(name: str) -> Any:
-    """Return the value that a JAX setting has in this thread; JAX's enumerations as their text."""
-    of_process = jax.config.values[name]  # some settings exist only process-wide
-    value = getattr(jax.config, name, of_process)
+    """Return the value of a JAX setting in this thread; an enumeration member as its text."""
+    process_value = jax.config.values[name]
+    value = getattr(jax.config, name, process_value)  # some settings exist only process-wide
     return getattr(value, "value", value)
 
 
-def _line_if_set_aside(name: str) -> str | None:
-    if name not in jax.config.values or (value := value_of_setting(name)) in _OURS[name]:
+def _override_message(name: str) -> str | None:
+    """Return a message if a setting has a value that must be overridden; else None."""
+    if name not in jax.config.values or (value := value_of_setting(name)) in _ACCEPTED[name]:
         return None
-    variable, ours = name.upper(), _OURS[name][0]
-    return f"{variable}={value} is set aside: jaxcifar computes with {variable}={ours}"
+    variable, new_value = name.upper(), _ACCEPTED[name][0]
+    return f"{variable}={value} is set aside: jaxcifar computes with {variable}={new_value}"
 
 
-def _manager(name: str) -> Callable[[Any], AbstractContextManager]:
-    manager = name.removeprefix("jax_")
-    if hasattr(jax, manager):
-        return getattr(jax, manager)
-    return getattr(jax.experimental, manager)  # `enable_x64` until jax 0.8
+def _context_manager_of(name: str) -> Callable[[Any], AbstractContextManager]:
+    """Return JAX's function that sets a setting within a `with` block."""
+    function = name.removeprefix("jax_")
+    if hasattr(jax, function):
+        return getattr(jax, function)
+    return getattr(jax.experimental, function)  # `enable_x64` before jax 0.8
 
 
-def _refuse() -> None:
+def _require_usable_settings() -> None:
+    """Raise a `UsageError` if a setting has a value that can't be overridden."""
     if not jax.sharding.get_abstract_mesh().empty:
         raise UsageError(
-            "jax.set_mesh: this package makes a mesh of its own; call it outside of jax.set_mesh"
+            "jax.set_mesh: jaxcifar makes its own mesh; call jaxcifar outside of jax.set_mesh"
         )
-    for name, (needed, why) in _REFUSED.items():
+    for name, (needed, reason) in _REQUIRED.items():
         if name in jax.config.values and (value := value_of_setting(name)) != needed:
             variable = name.upper()
-            raise UsageError(f"{variable}={value}: {why}; unset it, or set it to {needed}")
+            raise UsageError(f"{variable}={value}: {reason}; unset it, or set it to {needed}")

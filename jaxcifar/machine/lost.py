@@ -1,4 +1,4 @@
-"""Messages about a lost process of the same run: one line, without JAX's C++ stack."""
+"""One-line errors when another process of the same run is lost, without JAX's C++ stack."""
 
 import contextlib
 import ctypes
@@ -14,31 +14,31 @@ import jax
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.system import WINDOWS
 
-LOST = (
-    "another process ended or can't be reached: see what it said, then start all of them again to "
+LOST_PROCESS_MESSAGE = (
+    "another process ended or can't be reached: see its output, then start all processes again to "
     "go on from the newest checkpoint"
 )
-_SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "oordination", "arrier timed out")
-_JAX_GIVES_UP = b"JAX distributed service detected fatal errors"  # said before the abort
-_MOST_BYTES = 2**20  # of the C++ messages
-_handlers: list[Callable] = []  # kept alive, because C code calls them
+_SIGNS_OF_A_LOST_PROCESS = ("Gloo", "NCCL", "UNAVAILABLE", "oordination", "arrier timed out")
+_JAX_GIVES_UP = b"JAX distributed service detected fatal errors"  # printed before the abort
+_MAX_MESSAGE_BYTES = 2**20
+_handlers: list[Callable] = []  # keeps handlers alive, because C code calls them
 
 
 def lost_process_error(error: Exception) -> RunError | None:
-    """Return the error to raise if a lost process caused `error`; else None."""
+    """Return a one-line error if `error` was caused by the loss of another process; else None."""
     line = first_line(error)
     # `process_count()` raises where JAX finds no device, so call it last.
-    if any(sign in line for sign in _SIGNS) and jax.process_count() > 1:
-        return RunError(LOST)
+    if any(sign in line for sign in _SIGNS_OF_A_LOST_PROCESS) and jax.process_count() > 1:
+        return RunError(LOST_PROCESS_MESSAGE)
     return None
 
 
 @contextlib.contextmanager
 def report_lost_processes() -> Iterator[None]:
-    """Report in one line that another process is lost.
+    """Turn errors that the loss of another process causes into a one-line error.
 
     Raises:
-      RunError: instead of the error that the lost process caused.
+      RunError: another process is lost.
     """
     try:
         yield
@@ -51,13 +51,13 @@ def report_lost_processes() -> Iterator[None]:
 
 
 def hold_back_cpp_messages() -> Callable[[], None]:
-    """Keep C++ messages from the screen until it is known whether they matter.
+    """Write C++ messages to a temporary file, and print them only if the process aborts.
 
     If another process is lost, JAX prints a page of C++ stack and aborts this process. It does so
-    in a thread of its own, where Python can catch no exception. So C++ code gets a file as its
-    standard error, and a handler of the abort reads the reason there. For a lost process the
-    handler prints one line, for any other reason the whole file. Python keeps the user's standard
-    error.
+    in a C++ thread, where Python can't catch an exception. So C++ code gets a file as its standard
+    error, and a signal handler for the abort reads the reason there. If a process is lost, the
+    handler prints one line instead. For any other reason it prints the whole file. Python code
+    still prints to the user's standard error.
 
     Returns:
       a function that undoes this.
@@ -77,11 +77,11 @@ def hold_back_cpp_messages() -> Callable[[], None]:
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def on_abort(number: int) -> None:
-        said = os.pread(messages, _MOST_BYTES, 0)
-        if _JAX_GIVES_UP in said:
-            os.write(screen, f"error: {LOST}\n".encode())
+        text = os.pread(messages, _MAX_MESSAGE_BYTES, 0)
+        if _JAX_GIVES_UP in text:
+            os.write(screen, f"error: {LOST_PROCESS_MESSAGE}\n".encode())
             os._exit(1)
-        os.write(screen, said)  # and the abort goes on
+        os.write(screen, text)  # when this handler returns, the abort goes on
 
     _handlers.append(on_abort)
     ctypes.CDLL(None).signal(int(signal.SIGABRT), on_abort)

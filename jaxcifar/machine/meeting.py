@@ -2,8 +2,8 @@
 
 If a process is missing, if two have the same number or if the port is in use, JAX aborts and prints
 a stack of its C++ code. So the processes meet here first. Process 0 listens at the coordinator's
-address. Each process, process 0 too, sends a line there that says which process it is. Process 0
-answers all of them at once: begin, or why not.
+address. All processes, including process 0, send a line with their settings there. Process 0
+answers all at once: either all begin, or all end with the same error.
 """
 
 import asyncio
@@ -18,49 +18,49 @@ import msgspec
 
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.member import Member, differences
-from jaxcifar.machine.terminal import SILENCE_SECONDS, Say, duration, never_silent
+from jaxcifar.machine.terminal import SILENCE_SECONDS, PrintLine, duration, report_in_silence
 
 WAIT_SECONDS = 300.0  # people start the processes by hand, on one machine after the other
 _RETRY_SECONDS = 0.5
-_NEIGHBOUR_SECONDS = 2.0  # that another process 0 on this machine may take to answer
-_LINE_SECONDS = 10.0  # that a process may take to send its line, and to read the answer
-_MOST_BYTES = 2**16  # of a line
+_NEIGHBOUR_SECONDS = 2.0  # time for another process 0 on this machine to answer
+_LINE_SECONDS = 10.0  # time for a process to send its line, and to read the answer
+_MAX_LINE_BYTES = 2**16
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """The answer of process 0: all may begin, or the error that ends all of them.
+    """The answer of process 0: all processes may begin, or all end with an error.
 
     Attributes:
-      error: the message; None if all may begin.
-      by_usage: whether it is a `UsageError`, else a `RunError`.
+      error: the error's message; None if all processes may begin.
+      is_usage_error: True for a `UsageError`, False for a `RunError`.
     """
 
     error: str | None
-    by_usage: bool = False
+    is_usage_error: bool = False
 
     def raise_error(self) -> None:
         if self.error is not None:
-            raise UsageError(self.error) if self.by_usage else RunError(self.error)
+            raise UsageError(self.error) if self.is_usage_error else RunError(self.error)
 
 
 def split_address(coordinator: str) -> tuple[str, int]:
     """Return host and port of "HOST:PORT".
 
     Raises:
-      UsageError: it is something else.
+      UsageError: `coordinator` has another form, or the port is out of range.
     """
     address = re.fullmatch(r"(\S+):(\d{1,5})", coordinator)
     if not address or not 1 <= int(address[2]) < 2**16:
         raise UsageError(
             f"--coordinator {coordinator}: must be HOST:PORT with a port from 1 to 65535"
         )
-    return address[1].strip("[]"), int(address[2])  # an IPv6 address stands in brackets
+    return address[1].strip("[]"), int(address[2])  # IPv6 addresses have brackets
 
 
 def meet(
     coordinator: str,
     member: Member,
-    say: Say,
+    print_line: PrintLine,
     wait: float = WAIT_SECONDS,
     silence: float = SILENCE_SECONDS,
 ) -> None:
@@ -69,61 +69,60 @@ def meet(
     Args:
       coordinator: "HOST:PORT" of process 0.
       member: this process.
-      say: prints which processes are missing.
-      wait: seconds to wait at most.
+      print_line: prints a line that names the missing processes.
+      wait: maximum seconds to wait.
       silence: seconds between two such lines.
 
     Raises:
-      UsageError: the address is wrong, or the processes do not fit together.
+      UsageError: the address is wrong, or the processes have different settings.
       RunError: a process is still missing after `wait` seconds.
     """
-    address = split_address(coordinator)
-    say(f"waiting up to {duration(wait)} for all {member.count} processes, at {coordinator}")
-    kind = _Host if member.number == 0 else _Guest
-    part, began = kind(member, coordinator, *address), time.monotonic()
+    host, port = split_address(coordinator)
+    print_line(f"waiting up to {duration(wait)} for all {member.count} processes, at {coordinator}")
+    role = _Host if member.number == 0 else _Guest
+    participant = role(member, coordinator, host, port)
+    began = time.monotonic()
 
     def status() -> str:
-        return f"waiting for {part.missing()}, {duration(time.monotonic() - began)} so far"
+        return f"waiting for {participant.missing()}, {duration(time.monotonic() - began)} so far"
 
-    with never_silent(say, status, silence):
-        answer = asyncio.run(part.attend(wait))
+    with report_in_silence(print_line, status, silence):
+        answer = asyncio.run(participant.attend(wait))
     answer.raise_error()
 
 
 class _Guest:
-    """A process's part in the meeting: it visits process 0 until it is answered."""
+    """A process that connects to process 0 and waits for its answer."""
 
     def __init__(self, member: Member, coordinator: str, host: str, port: int) -> None:
         self._member = member
         self._address = coordinator, host, port
         self._coordinator, self._host, self._port = self._address
-        self._problem: str | None = "no answer"  # why process 0 was not found
+        self._problem: str | None = "no answer"  # why process 0 can't be reached; None if it can
 
     def missing(self) -> str:
-        """Which processes are waited for."""
+        """Return text for messages that names the missing processes."""
         if self._problem is None:
             return f"processes other than process 0 (at {self._coordinator})"
         hint = "was one started with --process-id 0?"
         return f"process 0 at {self._coordinator} ({self._problem}; {hint})"
 
     async def attend(self, wait: float) -> _Answer:
-        """Return the answer that ends the meeting.
+        """Take part in the meeting for up to `wait` seconds, and return the answer that ends it.
 
         Raises:
-          UsageError: the address is wrong.
+          UsageError: the coordinator's address is wrong.
         """
         try:
             return await asyncio.wait_for(self._visit(), wait)
         except TimeoutError:
-            return self._too_late(wait)
-
-    def _too_late(self, wait: float) -> _Answer:
-        return _Answer(
-            f"waited {duration(wait)} for {self.missing()}; start all processes within that time, "
-            "or one alone with --processes 1"
-        )
+            return _Answer(
+                f"waited {duration(wait)} for {self.missing()}; start all processes within that "
+                "time, or one alone with --processes 1"
+            )
 
     async def _visit(self) -> _Answer:
+        """Connect to process 0, again and again until it answers."""
         while True:
             try:
                 reader, writer = await asyncio.open_connection(self._host, self._port)
@@ -133,7 +132,8 @@ class _Guest:
                     return msgspec.json.decode(await reader.readline(), type=_Answer)
             except socket.gaierror as error:
                 raise UsageError(
-                    f"--coordinator {self._coordinator}: the host can't be found ({error.strerror})"
+                    f"--coordinator {self._coordinator}: the host can't be found "
+                    f"({error.strerror}); check its name"
                 ) from error
             except OSError as error:
                 self._not_found(os.strerror(error.errno) if error.errno else first_line(error))
@@ -146,69 +146,74 @@ class _Guest:
 
 
 class _Host(_Guest):
-    """The part of process 0, which also receives all processes, itself among them."""
+    """Process 0, which receives all processes and connects to itself like any other."""
 
     def __init__(self, member: Member, coordinator: str, host: str, port: int) -> None:
         super().__init__(member, coordinator, host, port)
-        self._here: set[int] = set()  # numbers of the processes that have come
+        self._present: set[int] = set()  # numbers of the processes that have come
         self._visits: set[asyncio.Task[Any]] = set()
         self._answer: asyncio.Future[_Answer]
 
     def missing(self) -> str:
-        """Which processes are waited for."""
-        absent = [str(number) for number in range(self._member.count) if number not in self._here]
+        """Return text for messages that names the missing processes."""
+        numbers = range(self._member.count)
+        absent = [str(number) for number in numbers if number not in self._present]
         return f"process {', '.join(absent)} of {self._member.count} at {self._coordinator}"
 
     async def attend(self, wait: float) -> _Answer:
-        """Return the answer that ends the meeting, once all who have come have read it.
+        """Hold the meeting for up to `wait` seconds, and return the answer when all have read it.
 
         Raises:
-          UsageError: the address is wrong.
+          UsageError: the coordinator's address is wrong.
         """
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            listening = self._listening()
+            listening = self._open_socket()
         except UsageError:
-            # If another process 0 waits there, let it know that there are two.
+            # If another process 0 holds the port, visiting it ends both with the same error.
             answer = await _Guest(self._member, *self._address).attend(_NEIGHBOUR_SECONDS)
-            if answer.by_usage:
+            if answer.is_usage_error:
                 return answer
             raise
-        server = await asyncio.start_server(self._receive, sock=listening, limit=_MOST_BYTES)
+        server = await asyncio.start_server(self._receive, sock=listening, limit=_MAX_LINE_BYTES)
         try:
             answer = await super().attend(wait)
-            self._end(answer)
+            self._set_answer(answer)
             if self._visits:
                 await asyncio.wait(self._visits, timeout=_LINE_SECONDS)
         finally:
             server.close()
         return answer
 
-    def _listening(self) -> socket.socket:
-        """Return a socket at a port that nobody else has; JAX's own would share the port."""
-        both = socket.has_dualstack_ipv6()
-        family = socket.AF_INET6 if both else socket.AF_INET
+    def _open_socket(self) -> socket.socket:
+        """Return a socket that listens at the port, which no other process may use.
+
+        JAX's own socket would share the port with another process.
+        """
+        dual_stack = socket.has_dualstack_ipv6()  # IPv4 and IPv6 in one socket
+        family = socket.AF_INET6 if dual_stack else socket.AF_INET
         try:
-            return socket.create_server(("", self._port), family=family, dualstack_ipv6=both)
+            return socket.create_server(("", self._port), family=family, dualstack_ipv6=dual_stack)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else first_line(error)
             raise UsageError(
                 f"--coordinator {self._coordinator}: process 0 can't listen at port {self._port} "
-                f"({reason}); is another process 0 at work here? Else choose another port"
+                f"({reason}); end another process 0 on this machine, or choose another port"
             ) from error
 
     def _not_found(self, problem: str) -> None:
         raise UsageError(
             f"--coordinator {self._coordinator}: is not an address of this machine, where process "
-            f"0 runs ({problem})"
+            f"0 runs ({problem}); give all processes the address of process 0"
         )
 
-    def _end(self, answer: _Answer) -> None:
+    def _set_answer(self, answer: _Answer) -> None:
+        """Set the answer that ends the meeting, unless it is set already."""
         if not self._answer.done():
             self._answer.set_result(answer)
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a visit until the visitor leaves, or is answered."""
+        """Serve one process until it leaves or has read the answer."""
         visit = asyncio.current_task()
         assert visit is not None  # asyncio runs this method as a task
         self._visits.add(visit)
@@ -217,34 +222,28 @@ class _Host(_Guest):
                 line = await asyncio.wait_for(reader.readline(), _LINE_SECONDS)
                 member = msgspec.json.decode(line, type=Member)
             except (ValueError, TimeoutError):
-                return  # a stranger
-            objection = self._objection(member)
-            if objection:
-                self._end(_Answer(objection, by_usage=True))
+                return  # another program has connected
+            conflict = self._conflict(member)
+            if conflict is None:
+                self._present.add(member.number)
             else:
-                self._here.add(member.number)
-            if len(self._here) == self._member.count:
-                self._end(_Answer(None))
+                self._set_answer(_Answer(conflict, is_usage_error=True))
+            if len(self._present) == self._member.count:
+                self._set_answer(_Answer(error=None))
             leaving = asyncio.ensure_future(reader.read())
-            either: set[asyncio.Future[Any]] = {leaving, self._answer}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            events: set[asyncio.Future[Any]] = {leaving, self._answer}
+            await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
             if self._answer.done():
                 writer.write(msgspec.json.encode(self._answer.result()) + b"\n")
-                await leaving  # else what was written might be lost
+                await leaving  # closing the connection earlier might lose the answer
             else:
-                self._here.discard(member.number)
+                self._present.discard(member.number)
 
-    def _objection(self, member: Member) -> str | None:
-        """Return why all processes must end now that this one has come; None if they need not."""
-        first, number = self._member, member.number
-        differing = differences(
-            {"--processes": str(first.count), **first.settings},
-            {"--processes": str(member.count), **member.settings},
-            number,
-        )
-        if differing is None and number in self._here:
-            return (
-                f"--process-id {number}: two processes have this number; give each its own, from 0 "
-                f"to {first.count - 1}"
-            )
+    def _conflict(self, member: Member) -> str | None:
+        """Return a message if a process can't join those that are present; else None."""
+        number, last = member.number, self._member.count - 1
+        differing = differences(self._member.all_settings, member.all_settings, number)
+        if differing is None and number in self._present:
+            problem = f"--process-id {number}: two processes have this number"
+            return f"{problem}; give each process another number, from 0 to {last}"
         return differing

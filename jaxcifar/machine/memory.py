@@ -1,4 +1,4 @@
-"""Memory: how much a compiled program takes, and one-line messages if that is too much."""
+"""The memory that compiled programs need, and one-line errors when memory is short."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,19 +7,19 @@ from typing import Any
 from jaxcifar.errors import OutOfMemoryError
 from jaxcifar.machine.failures import memory_shortage
 from jaxcifar.machine.system import available_memory
-from jaxcifar.machine.terminal import gigabytes
+from jaxcifar.machine.terminal import format_bytes
 
-# On a CPU, --dtype bfloat16 saves next to nothing.
-LESS = "use a smaller --batch-size, or on an accelerator --dtype bfloat16"
+# On a CPU, --dtype bfloat16 saves almost no memory.
+LESS_MEMORY_ADVICE = "use a smaller --batch-size, or on an accelerator --dtype bfloat16"
 
 
 @contextmanager
-def report_memory_shortage(what: str, remedy: str) -> Iterator[None]:
-    """Report a memory shortage in one line.
+def report_memory_shortage(activity: str, remedy: str) -> Iterator[None]:
+    """Turn errors about missing memory into a one-line error.
 
     Args:
-      what: the activity, for the message.
-      remedy: what the user can do, for the message.
+      activity: what the block does, such as "predicting 40 images"; begins the message.
+      remedy: advice for the user; ends the message.
 
     Raises:
       OutOfMemoryError: instead of the error that Python, NumPy or XLA raised.
@@ -27,59 +27,63 @@ def report_memory_shortage(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if (shortage := memory_shortage(error)) is None:
+        shortage = memory_shortage(error)
+        if shortage is None:
             raise
-        raise OutOfMemoryError(f"{what}: out of memory, {shortage}; {remedy}") from error
+        raise OutOfMemoryError(f"{activity}: out of memory, {shortage}; {remedy}") from error
 
 
-def bytes_of_program(compiled: Any) -> int | None:
-    """Return the bytes that a program takes on each device, without those of its arguments.
+def program_bytes(compiled: Any) -> int | None:
+    """Return the bytes that a program needs on each device, in addition to its arguments.
 
     Args:
-      compiled: what JAX's `lower().compile()` returns.
+      compiled: the program, from JAX's `lower().compile()`.
 
     Returns:
-      None if XLA does not report it.
+      None if XLA does not report the size.
     """
     sizes = compiled.memory_analysis()
     if sizes is None:
         return None
-    results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes  # the others replace arguments
-    return sizes.temp_size_in_bytes + results + sizes.generated_code_size_in_bytes
+    # Aliased results take the memory of arguments.
+    new_results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return sizes.temp_size_in_bytes + new_results + sizes.generated_code_size_in_bytes
 
 
 def check_memory(
-    compiled: Any, devices: Sequence[Any], what: str, say: Callable[[str], None]
+    compiled: Any, devices: Sequence[Any], program: str, print_line: Callable[[str], None]
 ) -> None:
     """Compare the memory that a program needs with the memory of its devices.
 
-    On an accelerator a program that is too large is certain to fail. On a CPU this is only a
-    warning: other programs may free memory, and the system may swap.
+    On an accelerator a program that is too large is certain to fail, so this is an error. On a CPU
+    it is only a warning, because other programs may free memory and the system may swap.
 
     Args:
-      compiled: the program; its arguments are on the devices already.
+      compiled: the program; its arguments must be on the devices already.
       devices: the devices of this process.
-      what: a name of the program, for the message.
-      say: prints a line.
+      program: the program's name; begins the message.
+      print_line: prints the warning.
 
     Raises:
-      OutOfMemoryError: the program can't fit.
+      OutOfMemoryError: the program does not fit into an accelerator's memory.
     """
-    more = bytes_of_program(compiled)
-    if more is None:
+    needed = program_bytes(compiled)
+    if needed is None:
         return
     if devices[0].platform == "cpu":
-        more *= len(devices)  # which share the memory
-        if more > (there := available_memory()):
-            say(
-                f"{what} takes {gigabytes(more)} of memory, and {gigabytes(there)} are free: it "
-                f"may fail or be slow; {LESS}"
+        needed *= len(devices)  # CPU devices share the memory
+        available = available_memory()
+        if needed > available:
+            print_line(
+                f"{program} takes {format_bytes(needed)} of memory, and {format_bytes(available)} "
+                f"are free: it may fail or be slow; {LESS_MEMORY_ADVICE}"
             )
         return
-    whole = more + compiled.memory_analysis().argument_size_in_bytes
-    limit = (devices[0].memory_stats() or {}).get("bytes_limit")
-    if limit and whole > limit:
+    total = needed + compiled.memory_analysis().argument_size_in_bytes
+    memory_stats = devices[0].memory_stats() or {}
+    limit = memory_stats.get("bytes_limit")
+    if limit and total > limit:
         raise OutOfMemoryError(
-            f"{what} takes {gigabytes(whole)} of memory, and {devices[0].device_kind} has "
-            f"{gigabytes(limit)}; {LESS}"
+            f"{program} takes {format_bytes(total)} of memory, and {devices[0].device_kind} has "
+            f"{format_bytes(limit)}; {LESS_MEMORY_ADVICE}"
         )

@@ -1,4 +1,4 @@
-"""An `.npz` or `.npy` of a known form, read with nothing taken for granted."""
+"""Safe reading of `.npz` and `.npy` files whose arrays must have a declared dtype and shape."""
 
 import math
 import os
@@ -9,92 +9,102 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from jaxcifar.machine.reading import Remedy, opened, telling
+from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
 
 
 class ArrayForm(NamedTuple):
-    """An array that a file must have.
+    """The dtype and shape that an array in a file must have.
 
     Attributes:
-      dtype: by name, or the kind of it, such as `np.integer`.
-      shape: after the first axis.
+      dtype: name of a dtype, or an abstract type such as `np.integer`.
+      shape: sizes of all axes but the first; the first axis may have any length.
     """
 
     dtype: str | type[np.generic]
     shape: tuple[int, ...] = ()
 
     def fits(self, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
-        """Whether an array of that dtype and shape is one."""
-        same = isinstance(self.dtype, str) and dtype == np.dtype(self.dtype)
-        alike = isinstance(self.dtype, type) and np.issubdtype(dtype, self.dtype)
-        return (same or alike) and len(shape) > 0 and shape[1:] == self.shape
+        """Return whether an array with this dtype and shape has the declared form."""
+        if isinstance(self.dtype, str):
+            dtype_fits = dtype == np.dtype(self.dtype)
+        else:
+            dtype_fits = np.issubdtype(dtype, self.dtype)
+        return dtype_fits and len(shape) > 0 and shape[1:] == self.shape
 
     def __str__(self) -> str:
         dtype = self.dtype if isinstance(self.dtype, str) else self.dtype.__name__
         return f"{dtype} of shape {['N', *self.shape]}"
 
 
-def read_array(path: Path, kind: ArrayForm, remedy: Remedy, most: int) -> np.ndarray:
-    """The array of an `.npy`.
+def read_array(path: Path, form: ArrayForm, remedy: Remedy, max_bytes: int) -> np.ndarray:
+    """Return the array in an `.npy` file.
 
     Args:
-      path: of the file.
-      kind: what it must be.
-      remedy: what to do if it is not.
-      most: bytes of it.
+      path: the file.
+      form: dtype and shape that the array must have.
+      remedy: the advice and type of the error if the file can't be used.
+      max_bytes: maximum size of the array.
 
     Raises:
-      RunError, UsageError: it can't be read, or is no such array.
+      RunError, UsageError: the file can't be read, or its array has another form.
     """
-    with telling(path, remedy), opened(path) as file:
+    with report_errors(path, remedy), open_regular_file(path) as file:
         try:
-            return _array(file, "it", kind, most)
+            return _read_array(file, "it", form, max_bytes)
         except Exception as error:  # a damaged header can raise anything
             raise ValueError(f"is damaged ({str(error) or type(error).__name__})") from error
 
 
 def read_arrays(
-    path: Path, arrays: Mapping[str, ArrayForm], remedy: Remedy, most: int
+    path: Path, forms: Mapping[str, ArrayForm], remedy: Remedy, max_bytes: int
 ) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz`, which agree in the length of their first axis.
+    """Return the arrays of an `.npz` file: name -> array, all with the same number of rows.
 
-    What a header promises is allocated only if it is what was declared and what follows.
+    Memory is allocated for an array only if its header has the declared form and its content is
+    complete.
 
     Args:
-      path: of the file.
-      arrays: those that it must have, by name.
-      remedy: what to do if it has not.
-      most: bytes of the file, and of each array.
+      path: the file.
+      forms: name -> dtype and shape of the arrays that the file must have.
+      remedy: the advice and type of the error if the file can't be used.
+      max_bytes: maximum size of the file, and of each array.
 
     Raises:
-      RunError, UsageError: it can't be read, or lacks such an array.
+      RunError, UsageError: the file can't be read, or an array is missing or has another form.
     """
-    with telling(path, remedy), opened(path) as file:
-        if os.fstat(file.fileno()).st_size > most:
-            raise ValueError(f"has more than {most:,} bytes")
+    with report_errors(path, remedy), open_regular_file(path) as file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise ValueError(f"has more than {max_bytes:,} bytes")
         try:
-            with zipfile.ZipFile(file) as archive:
-                read = {name: _member(archive, name, kind, most) for name, kind in arrays.items()}
+            arrays = _read_archive(file, forms, max_bytes)
         except Exception as error:  # a hostile or damaged archive can raise anything
             raise ValueError(f"is damaged ({str(error) or type(error).__name__})") from error
-        if len({len(array) for array in read.values()}) != 1:
+        lengths = {len(array) for array in arrays.values()}
+        if len(lengths) != 1:
             raise ValueError("has arrays that differ in length")
-    return read
+    return arrays
 
 
-def _member(archive: zipfile.ZipFile, name: str, kind: ArrayForm, most: int) -> np.ndarray:
-    with archive.open(f"{name}.npy") as file:
-        return _array(file, name, kind, most)
+def _read_archive(
+    file: IO[bytes], forms: Mapping[str, ArrayForm], max_bytes: int
+) -> dict[str, np.ndarray]:
+    arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        for name, form in forms.items():
+            with archive.open(f"{name}.npy") as member:
+                arrays[name] = _read_array(member, name, form, max_bytes)
+    return arrays
 
 
-def _array(file: IO[bytes], name: str, kind: ArrayForm, most: int) -> np.ndarray:
+def _read_array(file: IO[bytes], name: str, form: ArrayForm, max_bytes: int) -> np.ndarray:
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"{name} is not of version 1.0 of the npy format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     size = math.prod(shape) * dtype.itemsize
-    wrong = not kind.fits(dtype, shape) or (fortran_order and len(shape) > 1)
-    if wrong or not 0 <= size <= most:
-        raise ValueError(f"{name} is not {kind}")
+    is_column_major = fortran_order and len(shape) > 1
+    has_form = form.fits(dtype, shape) and not is_column_major
+    if not has_form or not 0 <= size <= max_bytes:
+        raise ValueError(f"{name} is not {form}")
     content = file.read(size)
     if len(content) != size:
         raise ValueError(f"{name} ends too soon")

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths that users write: expanding `~`, and early checks of files and folders."""
 
 import os
 from collections.abc import Iterable
@@ -10,20 +10,20 @@ from jaxcifar.errors import UsageError
 def expand_home(path: str) -> Path:
     """Return a path with the home folder in place of a leading `~` or `~name`.
 
-    If the system knows no such home folder, the path stays as it is. `Path.expanduser` would raise
-    an error.
+    If the system knows no such home folder, return the path unchanged. `Path.expanduser` would
+    raise an error.
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
-def require_images(dataset: str) -> None:
-    """Refuse a path that can't be a data set of the user's; nothing in it is read.
+def require_image_path(dataset: str) -> None:
+    """Check that a path can be a user's data set, without reading it.
 
     Args:
-      dataset: a path, as `--dataset` takes it.
+      dataset: a path, from the option `--dataset`.
 
     Raises:
-      UsageError: it leads to no folder, and to no .npz file.
+      UsageError: the path is neither a folder nor an .npz file.
     """
     path = expand_home(dataset)
     if path.is_dir() or (path.is_file() and path.suffix == ".npz"):
@@ -36,25 +36,27 @@ def require_images(dataset: str) -> None:
 
 
 def require_existing(paths: Iterable[Path]) -> None:
-    """Refuse a path that leads nowhere.
+    """Check that all paths exist.
 
     Raises:
-      UsageError: see above.
+      UsageError: a path does not exist.
     """
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
+            raise UsageError(f"{path}: no such file or folder; check the path")
 
 
 def require_folder_of(option: str, file: Path | None) -> None:
-    """Refuse a file to be written, if there is one, whose folder does not exist.
+    """Check that the folder of an output file exists.
 
     Args:
-      option: that names the file, for the message.
-      file: to be written.
+      option: the command-line option that gives the file; begins the message.
+      file: the file to be written; None if the option was not given.
 
     Raises:
-      UsageError: see above.
+      UsageError: the folder does not exist.
     """
     if file is not None and not file.parent.is_dir():
-        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
+        raise UsageError(
+            f"{option} {file}: there is no folder {file.parent}; make it, or choose another folder"
+        )

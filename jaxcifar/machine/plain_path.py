@@ -1,4 +1,4 @@
-"""A path that every library reads in the same way, to a folder of any name."""
+"""Reaching any folder by a path without characters that libraries interpret."""
 
 import contextlib
 import os
@@ -10,25 +10,23 @@ from pathlib import Path
 from jaxcifar.errors import RunError
 from jaxcifar.machine.system import WINDOWS
 
-# Other characters mean something to a library below us: `[` and `*` to `glob`, `gs:` to etils, a
-# backslash or bytes that are not UTF-8 to TensorStore. (`\w` matches the letters of all languages.)
+# Libraries interpret other characters: `glob` interprets `[` and `*`, etils interprets `gs:`, and
+# TensorStore backslashes and bytes that are not UTF-8. (`\w` matches letters of all languages.)
 _PLAIN = re.compile(r"[\w./+=,@~ :\\-]*" if WINDOWS else r"[\w./+=,@~ -]*")
 
 
 @contextlib.contextmanager
 def plain_path(folder: Path) -> Iterator[Path]:
-    """Give an absolute path to a folder, made of characters that no library interprets.
+    """Yield an absolute path to a folder that has only characters that no library interprets.
 
-    A folder with other characters in its path is reached through a link in a temporary folder.
+    If the folder's own path has other characters, the yielded path is a link in a temporary folder.
+    It is valid until the block ends.
 
     Args:
-      folder: any; it need not exist.
-
-    Yields:
-      the path, valid until the context ends.
+      folder: any folder; it need not exist.
 
     Raises:
-      RunError: the folder needs a link, and none can be made.
+      RunError: a link is needed and can't be made.
     """
     real = folder.resolve()
     if _is_plain(real):
@@ -36,15 +34,18 @@ def plain_path(folder: Path) -> Iterator[Path]:
         return
     with contextlib.ExitStack() as exit_stack:
         try:
-            scratch = exit_stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxcifar-"))
-            link = Path(scratch).resolve() / "folder"
+            temporary_folder = tempfile.TemporaryDirectory(prefix="jaxcifar-")
+            link = Path(exit_stack.enter_context(temporary_folder)).resolve() / "folder"
             if not _is_plain(link):
-                raise OSError(None, f"the temporary folder {link.parent} has such characters too")
+                raise OSError(
+                    None, f"the temporary folder {link.parent} has special characters too"
+                )
             link.symlink_to(real, target_is_directory=True)
         except OSError as error:
             raise RunError(
-                f"{folder}: a path with such characters needs a link in the temporary folder, "
-                f"which can't be made ({error.strerror}); choose a folder with a plain name"
+                f"{folder}: a path with special characters needs a link in the temporary "
+                f"folder, which can't be made ({error.strerror}); choose a folder with a plain "
+                "name"
             ) from error
         yield link
 

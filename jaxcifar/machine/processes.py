@@ -1,8 +1,8 @@
-"""Several processes that train one run together: all do the same, and the first one writes.
+"""Several processes that train one run together: all do the same, and process 0 writes files.
 
-Each has devices of its own, on this machine or on others, and JAX makes one mesh of them all. What
-the processes do must not depend on what only one of them knows, such as its clock or its disk: they
-agree.
+Each process has its own devices, on this machine or on others. JAX makes one mesh of all devices.
+All processes must take the same decisions. So a decision that depends on one process's clock or
+disk is exchanged first.
 """
 
 import contextlib
@@ -20,41 +20,44 @@ from jaxcifar.machine.jax_settings import value_of_setting
 from jaxcifar.machine.lost import hold_back_cpp_messages
 from jaxcifar.machine.meeting import WAIT_SECONDS, meet, split_address
 from jaxcifar.machine.member import Member, differences
-from jaxcifar.machine.terminal import Say, counted
+from jaxcifar.machine.terminal import PrintLine, pluralize
 
-_HEARTBEAT_SECONDS = 20  # a process that is silent for longer is given up, and all others with it
+_HEARTBEAT_SECONDS = 20  # a process that is silent for longer counts as lost
 
 
-def join(
-    coordinator: str | None, processes: int | None, process_id: int | None, say: Say = print
+def join_processes(
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
+    print_line: PrintLine = print,
 ) -> None:
-    """Find the other processes; to be called before JAX computes anything.
+    """Connect this process with the others; to be called before JAX computes anything.
 
     Args:
-      coordinator: "HOST:PORT" of process 0; None to ask the cluster that this runs on, if it is one
-        that JAX knows (Slurm, Open MPI, a TPU pod, Kubernetes).
-      processes: how many there are; 1 is this one alone.
-      process_id: this one's number.
-      say: prints which processes are missing.
+      coordinator: "HOST:PORT" of process 0. None means the address that the cluster gives, if JAX
+        knows this kind of cluster (Slurm, Open MPI, a TPU pod, Kubernetes).
+      processes: number of processes; 1 to train without others.
+      process_id: number of this process, from 0.
+      print_line: prints a line that names the missing processes.
 
     Raises:
-      UsageError: the three don't make sense together, or another process was started with
+      UsageError: the three arguments contradict each other, or another process was started with
         different values.
-      RunError: the others can't be reached.
+      RunError: the other processes can't be reached.
     """
     if processes == 1:
         return
     if coordinator is None and (processes, process_id) != (None, None):
-        raise UsageError("--processes and --process-id: need --coordinator HOST:PORT too")
+        raise UsageError("--processes and --process-id: add --coordinator HOST:PORT")
     if coordinator is not None:
         if processes is None or process_id is None:
-            raise UsageError("--coordinator: needs --processes and --process-id too")
+            raise UsageError("--coordinator: add --processes and --process-id")
         if not 0 <= process_id < processes:
             raise UsageError(f"--process-id {process_id}: must be in 0 to {processes - 1}")
         split_address(coordinator)
-        meet(coordinator, Member(process_id, processes, _settings_of_jax()), say)
+        meet(coordinator, Member(process_id, processes, _jax_settings()), print_line)
     if hasattr(jax.config, "jax_enable_preemption_service"):
-        # It would take SIGTERM for itself, and the process would not end.
+        # This service would handle SIGTERM, and the process would not end.
         jax.config.update("jax_enable_preemption_service", False)
     show_cpp_messages = hold_back_cpp_messages()
     try:
@@ -68,15 +71,15 @@ def join(
     except Exception as error:
         show_cpp_messages()
         if coordinator is None and isinstance(error, ValueError):
-            return  # no cluster that JAX knows
+            return  # JAX knows no cluster here
         raise RunError(
             f"the other processes can't be reached ({first_line(error)}); --processes 1 trains "
             "without them"
         ) from error
 
 
-def _settings_of_jax() -> dict[str, str]:
-    """Return what must be the same in all processes for JAX to connect them."""
+def _jax_settings() -> dict[str, str]:
+    """Return the versions and settings that must be equal before JAX can connect processes."""
     return {
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
@@ -84,32 +87,36 @@ def _settings_of_jax() -> dict[str, str]:
     }
 
 
-def first() -> bool:
-    """Whether this is the process that writes and prints."""
+def is_first_process() -> bool:
+    """Return whether this is process 0, which writes files and prints."""
     return jax.process_index() == 0
 
 
-def alone() -> bool:
-    """Whether there are no other processes."""
+def is_only_process() -> bool:
+    """Return whether this process trains without others."""
     return jax.process_count() == 1
 
 
-def agree(*wishes: bool) -> list[bool]:
-    """Which of some wishes any process has."""
-    if alone():
-        return list(wishes)
-    return multihost_utils.process_allgather(np.asarray(wishes)).any(0).tolist()
+def any_process(*conditions: bool) -> list[bool]:
+    """Return for each condition whether it is true in any process.
+
+    All processes must call this function, with the same number of conditions.
+    """
+    if is_only_process():
+        return list(conditions)
+    conditions_of_all = multihost_utils.process_allgather(np.asarray(conditions))
+    return conditions_of_all.any(axis=0).tolist()
 
 
-def wait(name: str) -> None:
-    """Wait until all processes are here."""
-    if not alone():
+def wait_for_all(name: str) -> None:
+    """Wait until all processes have called this function with the same name."""
+    if not is_only_process():
         multihost_utils.sync_global_devices(name)
 
 
-def exchange(text: str) -> list[str]:
-    """Return what each process says, in the order of their numbers."""
-    if alone():
+def gather_texts(text: str) -> list[str]:
+    """Return the texts that all processes pass, in the order of the processes' numbers."""
+    if is_only_process():
         return [text]
     content = np.frombuffer(text.encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(content)))
@@ -119,42 +126,43 @@ def exchange(text: str) -> list[str]:
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
-def require_alike(settings: Mapping[str, object]) -> None:
-    """Refuse to begin unless all processes have the same settings.
+def require_same_settings(settings: Mapping[str, object]) -> None:
+    """Check that all processes have the same settings.
 
     Args:
-      settings: name -> value; what is compared is the value as text.
+      settings: name -> value; values are compared as text.
 
     Raises:
-      UsageError: they differ; in all processes, with the same message.
+      UsageError: the settings differ. All processes raise the same message.
     """
-    mine = {name: str(value) for name, value in settings.items()}
-    said = [json.loads(text) for text in exchange(json.dumps(mine))]
-    for number, others in enumerate(said):
-        if message := differences(said[0], others, number):
+    settings_as_text = {name: str(value) for name, value in settings.items()}
+    settings_of_all = [json.loads(text) for text in gather_texts(json.dumps(settings_as_text))]
+    for number, other_settings in enumerate(settings_of_all):
+        if message := differences(settings_of_all[0], other_settings, number):
             raise UsageError(message)
 
 
 def require_equal_devices() -> None:
-    """Refuse to begin unless all processes have as many devices.
+    """Check that all processes have the same number of devices.
 
     Raises:
-      UsageError: they have not.
+      UsageError: the numbers differ.
     """
     counts = Counter(device.process_index for device in jax.devices())
     for number, count in sorted(counts.items()):
         if count != counts[0]:
             raise UsageError(
-                f"process 0 has {counted(counts[0], 'device')} and process {number} has {count}: "
-                "all must have as many; see CUDA_VISIBLE_DEVICES, JAX_NUM_CPU_DEVICES or --devices"
+                f"process 0 has {pluralize(counts[0], 'device')} and process {number} has {count}: "
+                "all must have the same number; set it with CUDA_VISIBLE_DEVICES, "
+                "JAX_NUM_CPU_DEVICES or --devices"
             )
 
 
 @contextlib.contextmanager
-def after_the_first() -> Iterator[None]:
-    """Let the first process do something before the others do it too."""
-    if not first():
-        wait("after the first")
+def first_process_first() -> Iterator[None]:
+    """Run the block in process 0 first, and then in the other processes."""
+    if not is_first_process():
+        wait_for_all("after the first")
     yield
-    if first():
-        wait("after the first")
+    if is_first_process():
+        wait_for_all("after the first")

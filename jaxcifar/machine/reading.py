@@ -1,8 +1,8 @@
-"""What comes from a disk or a person, read with nothing taken for granted.
+"""Safe reading of text, JSON and TOML files that may be damaged or hostile.
 
-Only regular files are opened, only so much of them is read, and what they hold must have the
-structure that whoever writes them declares, once, as a type (a `TypedDict` or `msgspec.Struct`).
-Whatever is wrong becomes one exception, whose line names the file, the place in it and a remedy.
+Only regular files are opened, and only up to a maximum size. Their content must have the structure
+that a type declares (a `TypedDict` or `msgspec.Struct`). Any problem raises one exception. Its
+message names the file, the place in the file and what to do.
 """
 
 import contextlib
@@ -18,17 +18,18 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 
 from jaxcifar.errors import RunError, UsageError, printable
-from jaxcifar.machine.system import open_regular
+from jaxcifar.machine.system import open_descriptor
 
 MEGABYTE = 2**20
-MOST_BYTES = 64 * MEGABYTE
-_MOST_VALUES = 2**22  # of a document: Python takes up to 72 bytes for each
-_MOST_LEVELS = 32  # of lists and tables in each other
-_MOST_INTEGER = 2**63
-_REASON = 200  # characters
-# Of TOML, whose parser takes time and memory by the square of a key's parts: a megabyte in one line
-# came to 16 GB.
-_MOST_TOML_BYTES, _LONGEST_LINE = 2**17, 2**11
+MAX_BYTES = 64 * MEGABYTE
+_MAX_VALUES = 2**22  # in a document; Python takes up to 72 bytes for each
+_MAX_DEPTH = 32  # of nested lists and tables
+_INTEGER_LIMIT = 2**63
+_MAX_REASON_CHARACTERS = 200
+# The TOML parser's time and memory grow with the square of the number of parts in a key. A line of
+# a megabyte takes 16 GB.
+_MAX_TOML_BYTES = 2**17
+_MAX_TOML_LINE = 2**11  # characters
 
 Line = Annotated[str, msgspec.Meta(max_length=1000)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -37,11 +38,11 @@ T = TypeVar("T")
 
 
 class Remedy(NamedTuple):
-    """What becomes of a file that can't be read.
+    """Advice for the user, and the type of the error, for a file that can't be read.
 
     Attributes:
-      advice: what to do about it, the end of the message.
-      error: `UsageError` where a person wrote the file.
+      advice: what the user can do; ends the message.
+      error: type of the error; `UsageError` if the user wrote the file.
     """
 
     advice: str
@@ -49,166 +50,194 @@ class Remedy(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: Path, follow: bool = False) -> Iterator[BufferedReader]:
-    """A regular file, open for reading; a pipe or device is never waited for.
+def open_regular_file(path: Path, follow: bool = False) -> Iterator[BufferedReader]:
+    """Yield a regular file that is open for reading, and close it when the block ends.
+
+    Pipes and devices are refused at once, because reading from them could wait for ever.
 
     Args:
-      path: of the file.
-      follow: whether a link may stand in its place.
+      path: the file.
+      follow: follow a symbolic link at `path`.
 
     Raises:
-      OSError: it can't be opened.
-      ValueError: it is no regular file.
+      OSError: the file can't be opened.
+      ValueError: `path` is not a regular file, or is a link and `follow` is false.
     """
-    with os.fdopen(open_regular(path, os.O_RDONLY, follow), "rb") as file:
+    descriptor = open_descriptor(path, os.O_RDONLY, follow)
+    with os.fdopen(descriptor, "rb") as file:
         yield file
 
 
 @contextlib.contextmanager
-def telling(path: Path, remedy: Remedy) -> Iterator[None]:
-    """Tell what goes wrong with a file in one line.
+def report_errors(path: Path, remedy: Remedy) -> Iterator[None]:
+    """Turn an `OSError` or `ValueError` about a file into a one-line error.
+
+    Args:
+      path: the file; begins the message.
+      remedy: the advice and type of the error.
 
     Raises:
-      RunError, UsageError: as `remedy` says, in place of any `OSError` or `ValueError`.
+      RunError, UsageError: the type that `remedy` gives.
     """
     try:
         yield
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        told = printable(reason or str(error), _REASON)
-        raise remedy.error(f"{path}: {told}; {remedy.advice}") from error
+        system_reason = error.strerror if isinstance(error, OSError) else None
+        reason = printable(system_reason or str(error), _MAX_REASON_CHARACTERS)
+        raise remedy.error(f"{path}: {reason}; {remedy.advice}") from error
 
 
-def read_text(path: Path, remedy: Remedy, most: int = MOST_BYTES, follow: bool = False) -> str:
-    """The text of a file in UTF-8 of up to `most` bytes.
+def read_text(path: Path, remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bool = False) -> str:
+    """Return the text of a UTF-8 file.
+
+    Args:
+      path: the file.
+      remedy: the advice and type of the error if the file can't be read.
+      max_bytes: maximum size of the file.
+      follow: follow a symbolic link at `path`.
 
     Raises:
-      RunError, UsageError: it can't be read.
+      RunError, UsageError: the file can't be read, is too large or is not UTF-8.
     """
-    with telling(path, remedy):
-        return _text(path, most, follow)
+    with report_errors(path, remedy):
+        return _text(path, max_bytes, follow)
 
 
-def _text(path: Path, most: int, follow: bool) -> str:
-    with opened(path, follow) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"has more than {most:,} bytes")
+def _text(path: Path, max_bytes: int, follow: bool) -> str:
+    with open_regular_file(path, follow) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"has more than {max_bytes:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start:,} is no text in UTF-8") from None
+        raise ValueError(f"byte {error.start:,} is not UTF-8 text") from None
 
 
 def read_json(
-    path: Path, structure: type[T], remedy: Remedy, most: int = MOST_BYTES, follow: bool = False
+    path: Path, structure: type[T], remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bool = False
 ) -> T:
-    """The value of a JSON file, of the declared structure.
+    """Return the value in a JSON file; the arguments are those of `read_text`, and `structure`.
 
     Raises:
-      RunError, UsageError: it can't be read, or is something else.
+      RunError, UsageError: the file can't be read, is not JSON, or has another structure.
     """
-    with telling(path, remedy):
-        return checked(parse_json(_text(path, most, follow)), structure)
+    with report_errors(path, remedy):
+        value = parse_json(_text(path, max_bytes, follow))
+        return convert_checked(value, structure)
 
 
 def read_json_lines(path: Path, structure: type[T], remedy: Remedy) -> list[T]:
-    """The values of a file with a JSON value a line, each of the declared structure.
+    """Return the values of a file that has one JSON value in each line.
+
+    Args:
+      path: the file.
+      structure: type that each value must have.
+      remedy: the advice and type of the error if the file can't be used.
 
     Raises:
-      RunError, UsageError: it can't be read, or a line is something else.
+      RunError, UsageError: the file can't be read, or a line is not JSON or has another structure.
     """
-    with telling(path, remedy):
-        lines = _text(path, MOST_BYTES, follow=False).removesuffix("\n").split("\n")
-        if lines == [""]:
+    with report_errors(path, remedy):
+        text = _text(path, MAX_BYTES, follow=False).removesuffix("\n")
+        if text == "":
             return []
-        return [_line(line, structure, place) for place, line in enumerate(lines, start=1)]
+        lines = text.split("\n")
+        return [_parse_line(line, structure, number) for number, line in enumerate(lines, start=1)]
 
 
-def _line(line: str, structure: type[T], number: int) -> T:
+def _parse_line(line: str, structure: type[T], number: int) -> T:
     try:
-        return checked(parse_json(line), structure)
+        return convert_checked(parse_json(line), structure)
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from error
 
 
 def read_toml(path: Path, structure: type[T], remedy: Remedy) -> T:
-    """The value of a TOML file of up to 128 KiB, of the declared structure; links are followed.
+    """Return the value of a TOML file of up to 128 KiB. A symbolic link is followed.
 
     Raises:
-      RunError, UsageError: it can't be read, or is something else.
+      RunError, UsageError: the file can't be read, is not TOML, or has another structure.
     """
-    with telling(path, remedy):
-        text = _text(path, _MOST_TOML_BYTES, follow=True)
-        if max(map(len, text.splitlines()), default=0) > _LONGEST_LINE:
-            raise ValueError(f"has a line of more than {_LONGEST_LINE:,} characters")
-        return checked(_parsed(text, tomllib.loads), structure)
+    with report_errors(path, remedy):
+        text = _text(path, _MAX_TOML_BYTES, follow=True)
+        longest_line = max(map(len, text.splitlines()), default=0)
+        if longest_line > _MAX_TOML_LINE:
+            raise ValueError(f"has a line of more than {_MAX_TOML_LINE:,} characters")
+        return convert_checked(_parse(text, tomllib.loads), structure)
 
 
 def parse_json(text: str) -> Any:
-    """The value of JSON text, if it is neither too large nor nested too deeply.
+    """Return the value of JSON text.
 
     Raises:
-      ValueError: it is not such text.
+      ValueError: the text is not JSON, has too many values, or is nested too deeply.
     """
-    if sum(map(text.count, ",[{")) > _MOST_VALUES:
-        raise ValueError(f"has more than {_MOST_VALUES:,} values")
-    return _parsed(text, json.loads)
+    max_count = sum(map(text.count, ",[{"))  # each value but the first follows one of these
+    if max_count > _MAX_VALUES:
+        raise ValueError(f"has more than {_MAX_VALUES:,} values")
+    return _parse(text, json.loads)
 
 
-def _parsed(text: str, parse: Callable[[str], Any]) -> Any:
+def _parse(text: str, parse: Callable[[str], Any]) -> Any:
     if not text.strip():
         raise ValueError("is empty")
     try:
         value = parse(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"is no JSON or damaged ({error.msg}: {where})") from None
+        raise ValueError(f"is not valid JSON ({error.msg}: {where})") from None
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"is no TOML or damaged ({error})") from None
+        raise ValueError(f"is not valid TOML ({error})") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-    except ValueError:  # what else both can raise is of Python's limit for digits, and of dates
+    except ValueError:  # both parsers: a number with too many digits, or an impossible date
         raise ValueError("has a number or date that is out of range") from None
     _require_bounded(value)
     return value
 
 
 def _require_bounded(value: Any) -> None:
-    """Level by level, so that depth costs nothing."""
+    """Check that a value is not nested too deeply and has no integers of more than 64 bits.
+
+    The loop goes through the value level by level, because recursion might overflow the stack.
+
+    Raises:
+      ValueError: the value is out of bounds.
+    """
     level = [value]
-    for _ in range(_MOST_LEVELS):
-        inner: list[Any] = []
+    for _ in range(_MAX_DEPTH):
+        next_level: list[Any] = []
         for item in level:
             if isinstance(item, dict):
-                inner += item.values()
+                next_level += item.values()
             elif isinstance(item, list):
-                inner += item
-            elif isinstance(item, int) and not -_MOST_INTEGER <= item < _MOST_INTEGER:
+                next_level += item
+            elif isinstance(item, int) and not -_INTEGER_LIMIT <= item < _INTEGER_LIMIT:
                 raise ValueError("has a whole number of more than 64 bits")
-        if not inner:
+        if not next_level:
             return
-        level = inner
+        level = next_level
     raise ValueError("is nested too deeply")
 
 
-def checked(value: Any, structure: type[T], where: str = "") -> T:
-    """`value` as the declared type; nothing is converted but whole numbers to floats.
+def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
+    """Return a value as the declared type. Only whole numbers are converted, to floats.
 
     Args:
-      value: of JSON's or TOML's types.
-      structure: what it must be.
-      where: what it is called, for the message.
+      value: a value from a JSON or TOML file.
+      structure: type that the value must have.
+      where: name of the value; begins the message.
 
     Raises:
-      ValueError: it is something else; the message says where.
+      ValueError: the value has another type; the message names the place in it.
     """
     try:
         return msgspec.convert(value, structure)
     except UnicodeEncodeError:
         raise ValueError(f"{where}: has half a character in it".removeprefix(": ")) from None
     except msgspec.ValidationError as error:
-        what, _, path = str(error).partition(" - at `")
-        inner = re.sub(r"^(key` in `)?\$\.?", "", path.removesuffix("`"))
-        place = ", ".join(filter(None, (where, inner)))
-        raise ValueError(f"{place}: {what}" if place else what) from None
+        problem, _, path = str(error).partition(" - at `")
+        place_in_value = re.sub(r"^(key` in `)?\$\.?", "", path.removesuffix("`"))
+        place = ", ".join(filter(None, (where, place_in_value)))
+        raise ValueError(f"{place}: {problem}" if place else problem) from None

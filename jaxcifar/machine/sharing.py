@@ -1,7 +1,8 @@
-"""A batch shared by the devices along one mapped axis; the axis None is a device alone.
+"""Sharing each batch between devices, along one mapped axis of a JAX program.
 
-What is random is drawn for each example by its position in the whole batch, and sums are taken over
-all devices, so that results do not depend on how many there are.
+Results must not depend on the number of devices. So random numbers are drawn for each example by
+its position in the whole batch, and sums are taken over all devices. In all functions here, the
+axis None means a program for a single device.
 """
 
 from typing import Any
@@ -17,8 +18,13 @@ PyTree = Any
 AXIS = "data"
 
 
-def place(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """Put arrays that every process has alike on the devices of all of them."""
+def place_on_devices(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
+    """Return arrays placed on the devices of all processes.
+
+    Args:
+      tree: arrays, with the same values in all processes; keys of random numbers are allowed.
+      sharding: the devices, and how they share each array.
+    """
 
     def put(array: Any) -> jax.Array:
         if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
@@ -29,43 +35,59 @@ def place(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
     return jax.tree.map(put, tree)
 
 
-def devices(axis: str | None) -> int:
-    """How many share a batch."""
+def device_count(axis: str | None) -> int:
+    """Return the number of devices that share a batch."""
     return lax.axis_size(axis) if axis else 1
 
 
-def positions(count: int, axis: str | None) -> jax.Array:
-    """Of this device's `count` examples in the batch: `[count] int32`."""
-    first = lax.axis_index(axis) * count if axis else 0
-    return first + jnp.arange(count, dtype=jnp.int32)
+def batch_positions(count: int, axis: str | None) -> jax.Array:
+    """Return the positions in the whole batch of this device's examples, `[count] int32`.
+
+    Args:
+      count: number of examples on each device.
+      axis: name of the mapped axis.
+    """
+    first_position = lax.axis_index(axis) * count if axis else 0
+    return first_position + jnp.arange(count, dtype=jnp.int32)
 
 
 def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
-    """A random key for each of this device's `count` examples, `[count]`."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, positions(count, axis))
+    """Return a random key for each of this device's `count` examples, `[count]`."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, batch_positions(count, axis))
 
 
 def device_key(key: jax.Array, axis: str | None) -> jax.Array:
-    """A random key for what this device draws without regard to places."""
+    """Return a random key that is different on each device.
+
+    Random numbers drawn with it depend on the number of devices.
+    """
     return jax.random.fold_in(key, lax.axis_index(axis) if axis else 0)
 
 
-def total(tree: PyTree, axis: str | None) -> PyTree:
-    """Sums of arrays over the devices, in one exchange."""
+def sum_over_devices(tree: PyTree, axis: str | None) -> PyTree:
+    """Return the sum of each array over the devices, with one exchange for all arrays."""
     if axis is None:
         return tree
     flat, unflatten = ravel_pytree(tree)
     return unflatten(lax.psum(flat, axis))
 
 
-def total_and_mean(summed: PyTree, averaged: PyTree, axis: str | None) -> tuple[PyTree, PyTree]:
-    """Sums of some arrays over the devices and means of others, in one exchange.
+def sum_and_mean_over_devices(
+    summed: PyTree, averaged: PyTree, axis: str | None
+) -> tuple[PyTree, PyTree]:
+    """Return sums of some arrays and means of others over the devices, with one exchange.
 
-    Of what is averaged, arrays that are not floats stay what they are.
+    Args:
+      summed: arrays to sum.
+      averaged: arrays to average; those that are not floats are returned unchanged.
+      axis: name of the mapped axis.
+
+    Returns:
+      the sums and the means.
     """
     leaves, structure = jax.tree.flatten(averaged)
     floats = {i: leaf for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)}
-    summed, floats = total((summed, floats), axis)
-    for i, leaf in floats.items():
-        leaves[i] = leaf / devices(axis)
-    return summed, jax.tree.unflatten(structure, leaves)
+    sums, sums_of_floats = sum_over_devices((summed, floats), axis)
+    for i, leaf_sum in sums_of_floats.items():
+        leaves[i] = leaf_sum / device_count(axis)
+    return sums, jax.tree.unflatten(structure, leaves)

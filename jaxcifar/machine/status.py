@@ -1,4 +1,4 @@
-"""A status line on a terminal, in a notebook or in a log: what is done now, and how far it is."""
+"""A status line with the current activity and its progress, for terminals, notebooks and logs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,18 +10,24 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jaxcifar.machine.terminal import REFRESH_SECONDS, Say, fitted, never_silent, rewritten
+from jaxcifar.machine.terminal import (
+    REFRESH_SECONDS,
+    PrintLine,
+    notebook_line,
+    report_in_silence,
+    texts_that_fit,
+)
 
-_BAR = " " * 10  # stands for the bar, which is at least that wide
+_BAR = " " * 10  # placeholder for the progress bar, which is at least this wide
 
 
 class Status(NamedTuple):
     """The content of a status line.
 
     Attributes:
-      before: texts on the left of the bar, with ranks as `fitted` takes them.
-      after: texts on the right of the bar, likewise.
-      done: the part of the work that is done, from 0 to 1.
+      before: (rank, text) of texts on the left of the bar; see `texts_that_fit` for the ranks.
+      after: (rank, text) of texts on the right of the bar.
+      done: finished fraction of the work, from 0 to 1.
     """
 
     before: Sequence[tuple[int, str]]
@@ -30,11 +36,11 @@ class Status(NamedTuple):
 
     def line(self, width: int) -> str:
         """Return the texts as one line, without a bar."""
-        return "  ".join(fitted([*self.before, *self.after], width))
+        return "  ".join(texts_that_fit([*self.before, *self.after], width))
 
-    def around_a_bar(self, width: int) -> Table:
-        """Return the texts around a bar, which takes the room that they leave."""
-        texts = fitted([*self.before, (0, _BAR), *self.after], width - 1)
+    def line_with_bar(self, width: int) -> Table:
+        """Return the texts as one line, with a progress bar that fills the rest of the width."""
+        texts = texts_that_fit([*self.before, (0, _BAR), *self.after], width - 1)
         bar = ProgressBar(total=1.0, completed=self.done)
         line = Table.grid(padding=(0, 2, 0, 0), expand=True)
         for text in texts:
@@ -44,31 +50,33 @@ class Status(NamedTuple):
 
 
 @contextmanager
-def shown(console: Console, say: Say, status: Callable[[], Status]) -> Iterator[Say]:
-    """Show the status until the block ends.
+def show_status(
+    console: Console, print_line: PrintLine, status: Callable[[], Status]
+) -> Iterator[PrintLine]:
+    """Show a status that changes, until the block ends.
 
-    A terminal has a bar. A notebook has a line that is replaced. Elsewhere a line is printed
-    whenever nothing else was for long.
+    A terminal shows a progress bar. A notebook shows one line that is replaced. Elsewhere, as in a
+    log, the status is printed after a long time without other lines.
 
     Args:
-      console: what `say` prints to.
-      say: prints a line.
-      status: what to show; called in another thread.
+      console: the console that `print_line` prints to.
+      print_line: prints a line that stays.
+      status: returns the current status; called in another thread.
 
     Yields:
-      the `say` to be used in the block.
+      the function that the block must use to print lines.
     """
     if console.is_jupyter:
-        with rewritten(lambda: status().line(console.width)):
-            yield say
+        with notebook_line(lambda: status().line(console.width)):
+            yield print_line
     elif console.is_terminal:
         with Live(
-            get_renderable=lambda: status().around_a_bar(console.width),
+            get_renderable=lambda: status().line_with_bar(console.width),
             console=console,
             refresh_per_second=1 / REFRESH_SECONDS,
             transient=True,
         ):
-            yield say
+            yield print_line
     else:
-        with never_silent(say, lambda: status().line(console.width)) as told:
-            yield told
+        with report_in_silence(print_line, lambda: status().line(console.width)) as print_in_log:
+            yield print_in_log

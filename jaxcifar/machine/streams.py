@@ -1,4 +1,4 @@
-"""Standard input, output and error of a process, in whatever state it was started with."""
+"""Repairing closed standard streams, and one-line errors when output can't be written."""
 
 import contextlib
 import os
@@ -12,21 +12,22 @@ from jaxcifar.errors import RunError
 def open_missing_streams() -> None:
     """Connect closed standard streams to the null device.
 
-    Otherwise the next file that is opened gets the number of the closed stream, and what a library
-    prints as an error is written into that file.
+    Otherwise the next file that is opened would get the number of the closed stream. Error messages
+    of libraries would then be written into that file.
 
     Raises:
-      RunError: standard output alone is closed, so that results would be lost.
+      RunError: only standard output is closed, so results would be lost.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+            # The system gives a new descriptor the lowest free number, which is this one.
+            descriptor = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
     if sys.stderr is None:
         sys.stderr = _stream(2)
-        sys.stdout = sys.stdout or _stream(1)  # nobody is left to be told of it
+        sys.stdout = sys.stdout or _stream(1)  # with stderr closed too, no error can be shown
     if sys.stdout is None:
         sys.stdout = _stream(1)
         raise RunError("standard output is closed; redirect it to a file, or to /dev/null")
@@ -38,15 +39,15 @@ def _stream(number: int) -> TextIO:
 
 @contextlib.contextmanager
 def checked_output() -> Iterator[None]:
-    """Let standard output take any text, and name it when it can't be written.
+    """Let standard output take any text, and name standard output in errors of writing.
 
     Raises:
-      RunError: it can't be written, in place of an `OSError` without a file's name.
-      BrokenPipeError: nobody reads it any more.
+      RunError: standard output can't be written; an `OSError` would not name the file.
+      BrokenPipeError: the program that read the output has ended.
     """
     stream = sys.stdout
     if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="backslashreplace")  # where its encoding lacks a character
+        stream.reconfigure(errors="backslashreplace")  # for characters that its encoding lacks
     sys.stdout = output = _CheckedOutput(stream)
     try:
         yield
@@ -65,22 +66,22 @@ class _CheckedOutput:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with _named():
+        with _report_output_errors():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        with _named():
+        with _report_output_errors():
             self._stream.flush()
 
 
 @contextlib.contextmanager
-def _named() -> Iterator[None]:
+def _report_output_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         raise RunError(
-            f"standard output can't be written ({error.strerror or error}); see to it, then run "
-            "the same command"
+            f"standard output can't be written ({error.strerror or error}); free space or "
+            "redirect it elsewhere, then run the same command"
         ) from error

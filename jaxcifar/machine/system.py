@@ -1,4 +1,4 @@
-"""What Linux, macOS and Windows do in different ways, under one name for all of them."""
+"""Functions that hide differences between Linux, macOS and Windows."""
 
 import os
 import re
@@ -13,80 +13,81 @@ import filelock
 import psutil
 
 WINDOWS = sys.platform == "win32"
-_PATIENCE = 20, 0.05  # tries and seconds between them
+_RETRIES = 20
+_SECONDS_BETWEEN_RETRIES = 0.05
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-# Not to wait for a pipe, where files can be pipes; bytes as they are, where text is not.
+# Do not wait for a pipe (not on Windows), and do not convert line ends (only on Windows).
 _PLAIN = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 T = TypeVar("T")
 
 
-def open_regular(path: Path, flags: int, follow: bool = False) -> int:
-    """The descriptor of a regular file; a pipe or device is never waited for.
+def open_descriptor(path: Path, flags: int, follow: bool = False) -> int:
+    """Open a regular file and return its descriptor; never wait for a pipe or device.
 
-    Where the system can't be told to follow no link, one that takes the file's place within this
-    call is followed.
+    Windows can't open a file without following links. There, a link that replaces the file during
+    this call is followed.
 
     Args:
-      path: of the file.
-      flags: those of `os.open`.
-      follow: whether a link may stand in its place.
+      path: the file.
+      flags: flags for `os.open`.
+      follow: follow a symbolic link at `path`.
 
     Raises:
-      OSError: it can't be opened.
-      ValueError: it is a link, or no regular file.
+      OSError: the file can't be opened.
+      ValueError: `path` is not a regular file, or is a link and `follow` is false.
     """
     if not follow and not _NO_LINK and path.is_symlink():
         raise ValueError("is a link, which is not followed")
     try:
         descriptor = os.open(path, flags | _PLAIN | (0 if follow else _NO_LINK), 0o666)
-    except OSError:  # for each kind of system another one
+    except OSError:  # the error for a link or a folder differs between systems
         if not follow and path.is_symlink():
             raise ValueError("is a link, which is not followed") from None
         if path.exists() and not path.is_file():
-            raise ValueError("is no regular file") from None
+            raise ValueError("is not a regular file") from None
         raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
-    raise ValueError("is no regular file")
+    raise ValueError("is not a regular file")
 
 
-def lock(descriptor: int, wait: bool) -> bool:
-    """Lock an open file for this process until it is closed, at the latest by the process's end.
+def lock_file(descriptor: int, wait: bool) -> bool:
+    """Lock an open file for this process, until the file is closed or the process ends.
 
     Args:
-      descriptor: of the file.
-      wait: whether to wait for another process that has locked it.
+      descriptor: descriptor of the file.
+      wait: wait for another process that has locked the file.
 
     Returns:
-      Whether it is locked now.
+      True if this process has locked the file, False if another process has.
 
     Raises:
-      OSError: it can't be.
+      OSError: the file can't be locked.
     """
     return filelock.lock_descriptor(descriptor, blocking=wait)
 
 
-def patiently(act: Callable[[], T]) -> T:
-    """What `act` returns, tried for a second where Windows denies it.
+def retry_if_denied(act: Callable[[], T]) -> T:
+    """Call `act` and return its result; on Windows, retry for a second while access is denied.
 
-    It denies replacing a file that another process (such as a virus scanner) has open at that
-    moment, and opening one that is just being deleted.
+    Windows denies replacing a file that another process, such as a virus scanner, has open. It also
+    denies opening a file that is being deleted.
 
     Raises:
-      OSError: what `act` raises.
+      OSError: raised by `act`.
     """
-    tries, seconds = _PATIENCE
-    for _ in range(tries if WINDOWS else 0):
+    retries = _RETRIES if WINDOWS else 0
+    for _ in range(retries):
         try:
             return act()
         except PermissionError:
-            time.sleep(seconds)
+            time.sleep(_SECONDS_BETWEEN_RETRIES)
     return act()
 
 
 def is_running(process: int) -> bool:
-    """Whether a process has this number."""
+    """Return whether a process with this number is running on this machine."""
     try:
         return psutil.pid_exists(process)  # `os.kill(process, 0)` would end it on Windows
     except OverflowError:
@@ -94,7 +95,7 @@ def is_running(process: int) -> bool:
 
 
 def peak_memory() -> int:
-    """Bytes of memory that this process has held at most."""
+    """Return the largest number of bytes of memory that this process has used so far."""
     if WINDOWS:
         return psutil.Process().memory_info().peak_wset
     import resource  # not on Windows
@@ -104,36 +105,42 @@ def peak_memory() -> int:
 
 
 def available_memory() -> int:
-    """Bytes of memory that this process may still take.
+    """Return the bytes of memory that this process can still allocate.
 
-    It is the least of what the system has free, what the container's limit leaves (Linux, cgroup
-    version 2), and what `ulimit -v` leaves. What the system keeps of files counts as free.
+    This is the smallest of three numbers: the free memory of the system, the rest of the
+    container's limit (Linux, cgroup version 2), and the rest of the limit by `ulimit -v`. The
+    system's cache of files counts as free.
     """
     free = psutil.virtual_memory().available
-    return max(0, min([free, *left_by_containers(), *_left_by_ulimit()]))
+    smallest = min([free, *left_by_containers(), *_left_by_ulimit()])
+    return max(0, smallest)
 
 
 def left_by_containers(
     names: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
-    """Bytes that each group of processes that this one is in may still take, if it has a limit.
+    """Yield the bytes that are left in each control group of this process that has a limit.
 
     Args:
-      names: file in which the system names the groups; other systems than Linux have none.
-      groups: folder of all groups.
+      names: the file in which Linux names the control group of this process.
+      groups: the folder of all control groups.
     """
     lines = names.read_text().splitlines() if names.exists() else []
-    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
-    if own is None:
-        return  # groups of version 1, or none
-    for group in (groups / own, *(groups / own).parents):
+    version_2 = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    if not version_2:
+        return  # another system, or control groups of version 1
+    innermost = groups / version_2[0]
+    for group in (innermost, *innermost.parents):
         try:
-            limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
-            kept = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
+            limit = (group / "memory.max").read_text()
+            used = (group / "memory.current").read_text()
+            statistics = (group / "memory.stat").read_text()
         except OSError:
-            continue  # the outermost has no limit, nor what lies above it
+            continue  # the root group and the folders above it have no limit
+        cached = re.search(r"^inactive_file (\d+)$", statistics, re.MULTILINE)
+        cached_bytes = int(cached[1]) if cached else 0
         if limit.strip() != "max":
-            yield int(limit) - int(used) + (int(kept[1]) if kept else 0)
+            yield int(limit) - int(used) + cached_bytes
 
 
 def _left_by_ulimit() -> Iterator[int]:

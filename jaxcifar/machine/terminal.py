@@ -1,4 +1,4 @@
-"""Lines on the screen: as wide as it is, broken between words, never within a number."""
+"""Printing lines and a changing status on terminals, in notebooks and in logs."""
 
 import sys
 import textwrap
@@ -11,86 +11,97 @@ from rich.console import Console
 
 from jaxcifar.errors import RunError, printable
 
-Say = Callable[[str], None]
-REFRESH_SECONDS = 0.5  # between two pictures of what is done now
-SILENCE_SECONDS = 25.0  # that a log is without a line; CI and people give up on longer ones
+PrintLine = Callable[[str], None]
+REFRESH_SECONDS = 0.5  # between two updates of a status line
+SILENCE_SECONDS = 25.0  # a log without new lines for longer looks like a program that hangs
+_LABEL_COLUMNS = 16  # of a line such as "data set:      cifar10"
+_MIN_SHORTENED = 8  # characters of a text that is shortened to fit into a line
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def teller(console: Console, fold: bool = True) -> Say:
-    """What prints a line; text from outside in it is shown and not obeyed (`printable`).
+def line_printer(console: Console, fold: bool = True) -> PrintLine:
+    """Return a function that prints a line to a console, with control characters escaped.
 
-    In a notebook lines are text that goes on, where rich would make an output of each.
+    In a notebook it uses Python's `print`, because rich would make a separate output of each line.
 
     Args:
-      console: where to print; it is as wide as the terminal, or 80 columns for a file.
-      fold: break a longer line between words, and indent what follows. Without, it stays one line,
-        as the message of an error must.
+      console: where to print. It is as wide as the terminal, or 80 columns for a file.
+      fold: wrap a long line between words. Error messages are not wrapped in a file.
     """
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         text = printable(line)
-        text = "\n".join(folded(text, console.width)) if fold else text
+        if fold:
+            text = "\n".join(wrap_line(text, console.width))
         if console.is_jupyter:
             print(text, file=console.file)
             return
         console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    return say
+    return print_line
 
 
-def folded(line: str, width: int) -> list[str]:
-    """A line broken between words; a word that is longer than the width, such as a path, is not.
+def wrap_line(line: str, width: int) -> list[str]:
+    """Return a line wrapped between words; a word longer than the width, such as a path, is kept.
 
-    What follows is indented below the value, where a label of 16 columns begins the line, or by 2.
+    Continuation lines are indented by 2 columns. If the line begins with a label and its value in
+    column 16, continuation lines are indented to the value.
     """
     if len(line) <= width:
         return [line]
-    label = len(line) > 16 and line[14:16] == "  " and line[16] != " "
+    gap = line[_LABEL_COLUMNS - 2 : _LABEL_COLUMNS]
+    value = line[_LABEL_COLUMNS:]
+    has_label = gap == "  " and value != "" and not value.startswith(" ")
     return textwrap.wrap(
         line,
         width,
-        subsequent_indent=" " * (16 if label else 2),
+        subsequent_indent=" " * (_LABEL_COLUMNS if has_label else 2),
         break_long_words=False,
         break_on_hyphens=False,
         drop_whitespace=True,
     )
 
 
-def fitted(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
-    """Those texts that fit into a line, with two spaces between them.
+def texts_that_fit(parts: Sequence[tuple[int, str]], width: int) -> list[str]:
+    """Return the texts that fit into one line, with two spaces between them.
+
+    If the line is too short, the texts with the highest rank are left out first. Texts with rank 0
+    always stay; as the last resort, the longest of them is shortened.
 
     Args:
-      parts: rank and text, in the order in which they are shown; the highest rank is left out
-        first, and of what has rank 0 the longest is shortened at last.
+      parts: (rank, text) in the order of the line; empty texts are ignored.
       width: columns of the line.
     """
     kept = [(rank, text) for rank, text in parts if text]
-    while (over := sum(len(text) + 2 for _, text in kept) - 2 - width) > 0:
-        last = max(rank for rank, _ in kept)
-        if last == 0:
-            texts = [text for _, text in kept]
-            long = texts.index(max(texts, key=len))
-            texts[long] = printable(texts[long], max(8, len(texts[long]) - over))
+    while True:
+        texts = [text for _, text in kept]
+        excess = len("  ".join(texts)) - width
+        if excess <= 0:
             return texts
-        kept = [(rank, text) for rank, text in kept if rank != last]
-    return [text for _, text in kept]
+        highest_rank = max(rank for rank, _ in kept)
+        if highest_rank == 0:
+            longest = max(texts, key=len)
+            limit = max(_MIN_SHORTENED, len(longest) - excess)
+            texts[texts.index(longest)] = printable(longest, limit)
+            return texts
+        kept = [(rank, text) for rank, text in kept if rank != highest_rank]
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things: 1 epoch, 5 epochs."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
+def pluralize(number: int, noun: str) -> str:
+    """Return a number with a noun in singular or plural, such as "1 epoch" or "5 epochs"."""
+    ending = "" if number == 1 else "s"
+    return f"{number:,} {noun}{ending}"
 
 
-def gigabytes(count: float) -> str:
-    """A number of bytes as people say it: 340 MB, 4.1 GB."""
+def format_bytes(count: float) -> str:
+    """Return a number of bytes as text, such as "340 MB" or "4.1 GB"."""
     if count < 1e9:
         return f"{max(1, round(count / 1e6)):,} MB"
     return f"{count / 1e9:,.1f} GB"
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 48 s, 101 s, 12 min, 2 h 5 min, 3 days."""
+    """Return a duration as text, such as "48 s", "101 s", "12 min", "2 h 5 min" or "3 days"."""
     if seconds < 200:
         return f"{seconds:.0f} s"
     if seconds < 100 * _MINUTE:
@@ -102,81 +113,93 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def never_silent(
-    say: Say, status: Callable[[], str], seconds: float = SILENCE_SECONDS
-) -> Iterator[Say]:
-    """Yield a `say`; a thread prints the status after every long silence.
+def report_in_silence(
+    print_line: PrintLine, status: Callable[[], str], seconds: float = SILENCE_SECONDS
+) -> Iterator[PrintLine]:
+    """Print the status whenever nothing else has been printed for a long time.
 
     Args:
-      say: prints a line.
+      print_line: prints a line.
       status: returns the status as text; called in another thread.
-      seconds: how long the silence may last.
-    """
-    over, last = threading.Event(), time.monotonic()
+      seconds: seconds without a line after which the status is printed.
 
-    def told(line: str) -> None:
-        nonlocal last
-        last = time.monotonic()
-        say(line)
+    Yields:
+      the function that the block must use to print lines.
+    """
+    block_ended = threading.Event()
+    last_time = time.monotonic()
+
+    def print_and_note_time(line: str) -> None:
+        nonlocal last_time
+        last_time = time.monotonic()
+        print_line(line)
 
     def watch() -> None:
-        while not over.wait(max(0.01, last + seconds - time.monotonic())):
-            if time.monotonic() - last >= seconds:
+        while not block_ended.wait(max(0.01, last_time + seconds - time.monotonic())):
+            if time.monotonic() - last_time >= seconds:
                 try:
-                    told(status())
-                except (OSError, RunError):  # told by the thread that does the work
+                    print_and_note_time(status())
+                except (OSError, RunError):  # the block's next line raises this error too
                     return
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield told
+        yield print_and_note_time
     finally:
-        over.set()
+        block_ended.set()
         thread.join()
 
 
 @contextmanager
-def rewritten(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> Iterator[None]:
-    """In a notebook: the status as one output, which is replaced whenever it changes, then empty.
+def notebook_line(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> Iterator[None]:
+    """Show the status as one line in a notebook until the block ends, and update it if it changes.
 
     Args:
       status: returns the text to show; called in another thread.
       seconds: seconds between two calls of `status`.
     """
-    from IPython.display import display  # there, for this is a notebook
+    from IPython.display import display  # every notebook has IPython, other Pythons may not
 
-    said, over = status(), threading.Event()
-    output = display({"text/plain": said}, raw=True, display_id=True)
+    block_ended = threading.Event()
+    shown = status()
+    output = display({"text/plain": shown}, raw=True, display_id=True)
+
+    def update(text: str) -> None:
+        output.update({"text/plain": text}, raw=True)
 
     def watch() -> None:
-        nonlocal said
-        while not over.wait(seconds):
-            before, said = said, status()
-            if said != before:
-                output.update({"text/plain": said}, raw=True)
+        nonlocal shown
+        while not block_ended.wait(seconds):
+            text = status()
+            if text != shown:
+                shown = text
+                update(text)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        block_ended.set()
         thread.join()
-        output.update({"text/plain": ""}, raw=True)
+        update("")
 
 
 @contextmanager
-def status_line(what: str) -> Iterator[None]:
-    """Show the current activity on a terminal; standard output is kept for results.
+def show_activity(activity: str) -> Iterator[None]:
+    """Show the current activity on a terminal while the block runs.
+
+    The line goes to standard error, because standard output is for results. It is cleared at the
+    end. If standard error is not a terminal, nothing is shown.
 
     Args:
-      what: the activity. Its line is on standard error and is cleared at the end.
+      activity: the text to show.
     """
     if not sys.stderr.isatty():
         yield
         return
-    line = f"{what} ..."
+    line = f"{activity} ..."
     print(line, end="\r", file=sys.stderr, flush=True)
     try:
         yield
@@ -185,18 +208,28 @@ def status_line(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def elapsing(console: Console, say: Say, what: str) -> Iterator[Say]:
-    """Like `never_silent`, for an activity whose end can't be estimated: report the time so far.
+def report_elapsed_time(
+    console: Console, print_line: PrintLine, activity: str
+) -> Iterator[PrintLine]:
+    """Print the time since the start whenever nothing else has been printed for a long time.
+
+    It is for activities whose end can't be estimated. On a terminal it prints nothing.
 
     Args:
-      console: what `say` prints to; on a terminal nothing is added.
-      say: prints a line.
-      what: the activity, for the lines.
+      console: the console that `print_line` prints to.
+      print_line: prints a line.
+      activity: the activity's name; begins the printed line.
+
+    Yields:
+      the function that the block must use to print lines.
     """
     if console.is_terminal:
-        yield say
+        yield print_line
         return
     began = time.monotonic()
-    status = lambda: f"{what}, {duration(time.monotonic() - began)} so far"  # noqa: E731
-    with never_silent(say, status) as told:
-        yield told
+
+    def status() -> str:
+        return f"{activity}, {duration(time.monotonic() - began)} so far"
+
+    with report_in_silence(print_line, status) as print_in_log:
+        yield print_in_log

@@ -1,7 +1,7 @@
-"""Flags of XLA: which names the installed jaxlib knows, and a check of the user's `XLA_FLAGS`.
+"""XLA's flags: finding the names that the installed jaxlib knows, and checking `XLA_FLAGS`.
 
-XLA ends the process if `XLA_FLAGS` holds a flag that it does not know, and refuses to compile with
-an unknown option. Flags come and go with its versions, and it offers no list of them.
+XLA ends the process if `XLA_FLAGS` has an unknown flag, and refuses to compile with an unknown
+option. Different versions of XLA have different flags, and none of them offers a list.
 """
 
 import functools
@@ -27,8 +27,8 @@ def known_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def is_known(flag: str) -> bool:
     """Return whether the installed jaxlib has a flag of this name, such as "xla_cpu_max_isa".
 
-    The answer is read off the library's file, where the names of flags are C strings. A known name
-    is found in about 10 ms; to find that a name is missing takes 0.2 s, once in a process.
+    The function searches the library's file, where the names of flags are C strings. It finds a
+    known name in about 10 ms. For a missing name it takes 0.2 s, once in a process.
     """
     library = _library()
     if library is None:
@@ -44,10 +44,10 @@ def check_xla_flags() -> None:
     """Check that XLA knows every flag in the environment's `XLA_FLAGS`.
 
     Raises:
-      UsageError: one is unknown; or the variable names a file of flags that can't be read.
+      UsageError: a flag is unknown, or the variable names a file of flags that can't be read.
     """
     flags = os.environ.get("XLA_FLAGS", "").strip()
-    if flags and not flags.startswith("-"):  # XLA takes it for the name of a file
+    if flags and not flags.startswith("-"):  # XLA treats it as the name of a file
         try:
             flags = Path(flags).read_text("utf-8", "replace")
         except OSError as error:
@@ -55,7 +55,7 @@ def check_xla_flags() -> None:
                 f"XLA_FLAGS={flags}: {error.strerror}; a flag begins with --, and anything else "
                 "is the name of a file with flags"
             ) from error
-    if _library() is None:  # nothing can be said about any flag
+    if _library() is None:  # then no flag can be checked
         return
     unknown = [flag for flag in _words(flags) if not _is_accepted(flag)]
     if unknown:
@@ -66,7 +66,7 @@ def check_xla_flags() -> None:
 
 
 def _words(flags: str) -> list[str]:
-    """Return the flags in a text, which may have quotes as in a shell."""
+    """Return the flags in a text, split like words in a shell, with quotes."""
     try:
         return shlex.split(flags)
     except ValueError:  # a quote that is never closed
@@ -80,9 +80,10 @@ def _is_accepted(flag: str) -> bool:
 
 
 def _has_word(content: mmap.mmap, word: str) -> bool:
-    """Return whether a C string ends in a word, with no letter, digit or underscore before it.
+    """Return whether a library holds a C string that is this word, or that ends in it.
 
-    Linkers let a string share the end of a longer one, such as "xla.DebugOptions.xla_dump_to".
+    Linkers store a string as the end of a longer one, such as "xla.DebugOptions.xla_dump_to". The
+    character before the word must not be a letter, digit or underscore.
     """
     text = b"%s\0" % word.encode()
     start = content.find(text)
@@ -95,7 +96,7 @@ def _has_word(content: mmap.mmap, word: str) -> bool:
 
 @functools.cache
 def _library() -> Path | None:
-    """Return the file that XLA is in; None if jaxlib has no file of the expected name."""
+    """Return jaxlib's library file that contains XLA; None if no file has the expected name."""
     jaxlib = importlib.util.find_spec("jaxlib")
     folders = (jaxlib.submodule_search_locations or ()) if jaxlib else ()
     files = [file for folder in folders for file in Path(folder).glob("*jax_common.*")]

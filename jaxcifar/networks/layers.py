@@ -122,7 +122,7 @@ class BatchNorm(nn.Module):
             return (x * whole(inverse * scale) + whole(bias)).astype(self.dtype)
         arrays = map(whole, (scale, bias, running_mean.value))
         y, mean, var = batch_norm(x, *arrays, self.epsilon, self.axis_name, self.copies)
-        count = x.size // features * sharing.devices(self.axis_name)
+        count = x.size // features * sharing.device_count(self.axis_name)
         self._keep(running_mean, mean[:features])
         self._keep(running_var, var[:features] * (count / max(count - 1, 1)))
         return y.astype(self.dtype)

@@ -8,8 +8,8 @@ from typing import Any
 import jinja2
 
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.files import locked, write_text
-from jaxcifar.machine.terminal import Say, counted
+from jaxcifar.machine.files import lock_folder, write_text
+from jaxcifar.machine.terminal import PrintLine, pluralize
 from jaxcifar.report import costs, described, findings, wording
 from jaxcifar.report.contents import PLACE, with_contents
 from jaxcifar.report.metric_table import metric_table
@@ -27,7 +27,7 @@ from jaxcifar.runs.result import SELECTION_RULE
 _TOLD = 8  # of what is left out, on the screen
 
 
-def write_report(folder: Path, say: Say | None = None) -> Path:
+def write_report(folder: Path, say: PrintLine | None = None) -> Path:
     """Write `REPORT.md`, `report.html` and their pictures from the runs in `folder` and below.
 
     Nothing that a run's folder names is imported or run, and no data set is needed. Runs and
@@ -47,7 +47,7 @@ def write_report(folder: Path, say: Say | None = None) -> Path:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     try:
-        with locked(folder):  # read inside: the last of several writers has seen the most
+        with lock_folder(folder):  # read inside: the last of several writers has seen the most
             records = read_records(folder)
             pictures = Pictures(folder)
             context = _context(records, folder, pictures)
@@ -65,7 +65,7 @@ def write_report(folder: Path, say: Say | None = None) -> Path:
     return page
 
 
-def _tell(left_out: list[str], say: Say | None) -> None:
+def _tell(left_out: list[str], say: PrintLine | None) -> None:
     if say is None:
         return
     for line in left_out[:_TOLD]:
@@ -144,7 +144,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
                          "reference_difference", "seeds", "field_title", "field_value",
                          "settings_among", "plain", "quoted")
         },
-        "counted": counted,
+        "counted": pluralize,
         "step_from": findings.step_from,
         "best": findings.best,
         **{

@@ -7,7 +7,7 @@ from jaxcifar.config import registry
 from jaxcifar.diagram.network_summary import Summary, summarize
 from jaxcifar.diagram.stored import MOST_BYTES
 from jaxcifar.errors import RunError, first_line, printable
-from jaxcifar.machine.reading import read_text, telling
+from jaxcifar.machine.reading import read_text, report_errors
 from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.saved import BOTH_AGAIN
@@ -25,7 +25,7 @@ def read_architecture(run: FinishedRun) -> Summary:
     if file.exists():
         try:
             text = read_text(file, BOTH_AGAIN, MOST_BYTES)
-            with telling(file, BOTH_AGAIN):
+            with report_errors(file, BOTH_AGAIN):
                 return Summary.from_json(text)
         except RunError as error:
             reason = str(error).removeprefix(f"{file}: ")

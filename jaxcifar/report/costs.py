@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import counted, duration
+from jaxcifar.machine.terminal import duration, pluralize
 from jaxcifar.report.run_records import Records, Variation
 from jaxcifar.report.wording import plain
 
@@ -67,7 +67,7 @@ def time_sentence(records: Records) -> str:
     seconds = _device_seconds(records.trained)
     runs = [run for v in records.trained for run in v.runs]
     devices = " and ".join(sorted({run.result["device"] for run in runs}))
-    took = f"{counted(len(runs), 'run')} took {duration(seconds)} on {plain(devices)}"
+    took = f"{pluralize(len(runs), 'run')} took {duration(seconds)} on {plain(devices)}"
     told = [_petaflop(v) for v in records.trained]
     amounts = [amount for amount in told if amount is not None]
     if len(amounts) < len(told):

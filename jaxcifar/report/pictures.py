@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 
 from jaxcifar.errors import RunError
-from jaxcifar.machine.files import replacing
+from jaxcifar.machine.files import atomic_write
 
 FOLDER = "report"
 _LONGEST = 60  # of a name, of which three make a file's
@@ -64,7 +64,7 @@ class Pictures:
             if form == "png" or self._left < 0:
                 form, picture = "png", _drawn(_PHOTOS if photos else _PNG, plot, arguments)
             path = f"{FOLDER}/{self._free(f'{prefix}-{_slug(name)}')}.{form}"
-            with replacing(self._folder / path) as file:
+            with atomic_write(self._folder / path) as file:
                 file.write(picture)
             self.drawn[path] = picture
             return path

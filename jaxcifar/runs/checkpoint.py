@@ -13,10 +13,10 @@ import orbax.checkpoint as ocp
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line, last_cause
 from jaxcifar.machine import processes
-from jaxcifar.machine.files import first_free, require_readable
+from jaxcifar.machine.files import require_readable, unused_path
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import plain_path
-from jaxcifar.machine.sharing import place
+from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.checkpoint_notes import Notes, sealed, unsealed
 from jaxcifar.runs.kept import NewestTwoAnd
 from jaxcifar.runs.structure import differences
@@ -112,7 +112,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:
             raise lost_process_error(error) or self._unwritable(last_cause(error)) from error
-        processes.wait("all is saved")
+        processes.wait_for_all("all is saved")
 
     def _require_space(self, state: TrainState) -> None:
         """Find out before orbax does, whose threads end in a heap of tracebacks."""
@@ -145,7 +145,7 @@ class Checkpoints:
                 raise
             except Exception as error:  # what a damaged file raises depends on where it is hit
                 reason = first_line(error)[:120]
-            [damaged_somewhere] = processes.agree(read is None)
+            [damaged_somewhere] = processes.any_process(read is None)
             if read is not None and not damaged_somewhere:
                 return _placed(read, like)
             say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
@@ -216,15 +216,15 @@ class Checkpoints:
             )
 
     def _set_aside(self, step: int) -> None:
-        if processes.first():
+        if processes.is_first_process():
             folder = self._folder / str(step)
             try:
-                folder.rename(first_free(folder.with_name(f"damaged-{step}")))
+                folder.rename(unused_path(folder.with_name(f"damaged-{step}")))
             except OSError as error:
                 raise RunError(
                     f"{folder}: damaged, and can't be set aside ({error.strerror}); delete it"
                 ) from error
-        processes.wait(f"{step} is set aside")
+        processes.wait_for_all(f"{step} is set aside")
         self._manager.reload()
 
     def __enter__(self) -> Self:
@@ -238,5 +238,7 @@ class Checkpoints:
 
 
 def _placed(read: Snapshot, like: TrainState) -> Snapshot:
-    state = jax.tree.map(lambda array, leaf: place(array, leaf.sharding), read.state, like)
+    state = jax.tree.map(
+        lambda array, leaf: place_on_devices(array, leaf.sharding), read.state, like
+    )
     return read._replace(state=state)

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.machine.reading import checked
+from jaxcifar.machine.reading import convert_checked
 from jaxcifar.runs.saved import Row, rows_of
 from jaxcifar.training.state import TrainState
 
@@ -47,7 +47,7 @@ class Notes:
         if not isinstance(said, dict) or said.keys() != fields:
             raise ValueError("its notes are not those of a run")
         _require(_is_number(said["epoch_seconds"]) and _is_number(said["wall_seconds"]), "time")
-        history = rows_of(checked(said["history"], list[dict[str, Any]], "history"))
+        history = rows_of(convert_checked(said["history"], list[dict[str, Any]], "history"))
         _require(len(history) == epochs, "history")
         return cls(history, said["epoch_seconds"], said["wall_seconds"])
 

@@ -133,7 +133,7 @@ class _Crew:
         dispatched = counted = 0  # steps
         for count in dispatches(left, self._setup.program):
             overdue = time.monotonic() - saved > _AUTOSAVE_SECONDS
-            stop, save = processes.agree(self._stop.is_set(), overdue)
+            stop, save = processes.any_process(self._stop.is_set(), overdue)
             if stop or save:  # the steps in flight are saved, and so must be their seconds
                 jax.block_until_ready(running)
                 last = count_seconds(at_work, last)

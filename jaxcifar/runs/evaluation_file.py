@@ -11,7 +11,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from msgspec import Meta
 
 from jaxcifar.data.corruptions import STRENGTHS as LEVELS
-from jaxcifar.machine.files import locked, write_text
+from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.reading import (
     MEGABYTE,
     Count,
@@ -169,7 +169,7 @@ def record(path: Path, found: Evaluation, look: Look | None) -> list[Look]:
       OSError: it can't be written.
     """
     folder = RunFolder(path)
-    with locked(path, wait=False):
+    with lock_folder(path, wait=False):
         looks = read_looks(folder) + ([look] if look else [])
         before: Mapping = read_evaluation(folder) or {"sets": {}}
         sets = {**before["sets"], **_of_no_fewer(found["sets"], before["sets"])}

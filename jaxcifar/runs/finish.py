@@ -13,7 +13,7 @@ from jaxcifar.data import Dataset, Examples
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine import environment
 from jaxcifar.machine.jax_settings import compiler_settings
-from jaxcifar.machine.sharing import place
+from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.metric_fields import fields
 from jaxcifar.runs.result import (
     best_epoch,
@@ -101,7 +101,7 @@ def tested_alone(
     Returns:
       as `tested`, without what only a training has.
     """
-    test = place(dataset.test, program.replicated)
+    test = place_on_devices(dataset.test, program.replicated)
     metrics = MetricSet.tried(dataset.num_classes)
     logits, measured = _test(program, variables, hp, test, metrics)
     flipped = _accuracy_flip(program, variables, hp, test, logits)

@@ -12,9 +12,9 @@ import numpy as np
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.files import append, locked, remove, remove_partial, replacing, write_text
+from jaxcifar.machine import files
 from jaxcifar.machine.npz import read_arrays
-from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, telling
+from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, report_errors
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import saved
 from jaxcifar.runs.saved import Result, Row
@@ -79,9 +79,9 @@ class RunFolder:
         """
         folder = cls(path, overwrite)
         ours = partial(folder.check, config, overwrite)
-        with folder.writing(), locked(path, wait=False, check=ours):
+        with folder.writing(), files.lock_folder(path, wait=False, check=ours):
             if not folder.sources.is_symlink():
-                remove_partial(folder.sources)
+                files.delete_partial_files(folder.sources)
             yield folder
 
     @property
@@ -104,7 +104,7 @@ class RunFolder:
             self._clear()
             self.anew = False
         if not self.begun:
-            write_text(self.config, config.to_json())
+            files.write_text(self.config, config.to_json())
         write_sources(self.sources, config)
 
     @contextmanager
@@ -172,7 +172,7 @@ class RunFolder:
         others = paths - {self.path, self.result, self.config}
         for path in (self.result, *others, self.config):
             try:
-                remove(path)
+                files.delete_path(path)
             except OSError as error:
                 raise RunError(
                     f"{path}: an earlier run's, can't be deleted ({error.strerror or error}), and "
@@ -189,7 +189,7 @@ class RunFolder:
           RunError: it can't be read, as for all that is read here.
         """
         said = read_json(self.config, dict[str, Any], remedy, saved.MOST_CONFIG_BYTES)
-        with telling(self.config, remedy):
+        with report_errors(self.config, remedy):
             return Config.from_dict(said)
 
     def finished_result(self) -> Result | None:
@@ -201,7 +201,7 @@ class RunFolder:
         if not self.metrics.exists():
             return []
         said = read_json_lines(self.metrics, dict[str, Any], saved.BOTH_AGAIN)
-        with telling(self.metrics, saved.BOTH_AGAIN):
+        with report_errors(self.metrics, saved.BOTH_AGAIN):
             return saved.rows_of(said)
 
     def read_failure(self) -> str | None:
@@ -218,7 +218,7 @@ class RunFolder:
         """`mistakes.npz`, with labels of so many classes."""
         most = saved.MOST_MISTAKES_BYTES
         mistakes = read_arrays(self.mistakes, saved.MISTAKES, saved.BOTH_AGAIN, most)
-        with telling(self.mistakes, saved.BOTH_AGAIN):
+        with report_errors(self.mistakes, saved.BOTH_AGAIN):
             for name in ("label", "predicted"):
                 if not ((mistakes[name] >= 0) & (mistakes[name] < classes)).all():
                     raise ValueError(f"{name} is not of {classes} classes")
@@ -226,19 +226,19 @@ class RunFolder:
 
     def write_history(self, history: Sequence[Row]) -> None:
         """Replace `metrics.jsonl` by these rows: what the checkpoint resumed from knows."""
-        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in history))
+        files.write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in history))
 
     def append_row(self, row: Row) -> None:
         """Add one epoch to `metrics.jsonl`."""
-        append(self.metrics, f"{json.dumps(row)}\n".encode())
+        files.append_to_file(self.metrics, f"{json.dumps(row)}\n".encode())
 
     def finish(self, result: Result, mistakes: dict[str, np.ndarray], variables: PyTree) -> None:
         """Write mistakes, weights and, because that ends the run, `result.json` last."""
-        with replacing(self.mistakes) as file:
+        with files.atomic_write(self.mistakes) as file:
             arrays: dict[str, Any] = {**mistakes}
             np.savez_compressed(file, **arrays)
         result["weights_sha256"] = write_weights(self.weights, variables, card_of(result))
-        write_text(self.result, saved.as_text(result))
+        files.write_text(self.result, saved.as_text(result))
 
     def read_weights(self, result: Result) -> tuple[dict[str, np.ndarray], Card]:
         """`weights.safetensors` of a run with that result, as `weights.read_weights` gives it."""
@@ -247,4 +247,4 @@ class RunFolder:
     def tidy(self, keep_best: bool) -> None:
         """Delete a finished run's checkpoints if the weights beside them are all to be kept."""
         if keep_best and self.result.exists() and self.weights.exists():
-            remove(self.checkpoints)
+            files.delete_path(self.checkpoints)

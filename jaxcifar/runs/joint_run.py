@@ -36,7 +36,7 @@ def require_same_start(
     Raises:
       UsageError: one was started with other options, files or versions.
     """
-    if processes.alone():
+    if processes.is_only_process():
         return
     processes.require_equal_devices()
     settings = {
@@ -48,7 +48,7 @@ def require_same_start(
         "metric": ", ".join(f"{user.code} ({user.sha256})" for user in metrics),
     }
     del settings["init"]  # its digest says which weights they are, wherever they lie
-    processes.require_alike(settings)
+    processes.require_same_settings(settings)
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def own_task(task: Task) -> Iterator[Task]:
       UsageError: the run's folder is another one in another process.
     """
     require_same_folder(task)
-    if processes.first():
+    if processes.is_first_process():
         yield task
         return
     with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
@@ -132,7 +132,7 @@ def require_same_folder(task: Task) -> None:
     folder = RunFolder(task.path)
     for _ in range(_LOOKS):
         times = [_second_written(path) for path in (folder.config, folder.result)]
-        if len(set(processes.exchange(str(times)))) == 1:
+        if len(set(processes.gather_texts(str(times)))) == 1:
             return
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     raise UsageError(

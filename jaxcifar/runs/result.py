@@ -12,7 +12,7 @@ from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.errors import first_line
 from jaxcifar.machine import environment, processes
-from jaxcifar.machine.files import replacing, write_text
+from jaxcifar.machine.files import atomic_write, write_text
 from jaxcifar.runs import plots
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import declared, fields
@@ -131,7 +131,7 @@ def run_figures(config: Config, dataset: Dataset, summary: Summary) -> RunFigure
         },
         "parameters": summary.params,
         "flops": summary.flops,
-        "versions": environment.versions(),
+        "versions": environment.package_versions(),
         "config": config.to_dict(),
     }
 
@@ -171,10 +171,10 @@ def describe_network(
     Raises:
       OSError: something else can't be written.
     """
-    if folder.network.exists() or not processes.first():
+    if folder.network.exists() or not processes.is_first_process():
         return
     try:
-        with replacing(folder.model_plot) as file:
+        with atomic_write(folder.model_plot) as file:
             plot_network(summary, title, file)
     except Exception as error:  # of matplotlib, on a network that nobody thought of
         say(f"no picture of the network ({first_line(error)})")
@@ -184,9 +184,9 @@ def describe_network(
 
 def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
     """Draw accuracy and loss by epoch, in the first process."""
-    if not processes.first():
+    if not processes.is_first_process():
         return
     chosen = [best_epoch(history)]
     for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             plots.plot_curves([history], chosen, quantity, title, file)

@@ -17,9 +17,9 @@ from jaxcifar.machine.reading import (
     Count,
     Line,
     Remedy,
-    checked,
+    convert_checked,
     read_json,
-    telling,
+    report_errors,
 )
 from jaxcifar.runs.metric_fields import (
     MOST_METRICS,
@@ -193,7 +193,7 @@ def rows_of(said: Sequence[dict[str, Any]]) -> list[Row]:
     history: list[Row] = []
     for epoch, values in enumerate(said, start=1):
         try:
-            known = checked(values, Row)
+            known = convert_checked(values, Row)
             others = validated_fields(values, Row.__annotations__)
         except ValueError as error:
             raise ValueError(f"line {epoch}: {error}") from error
@@ -210,8 +210,8 @@ def read_result(path: Path) -> Result:
       RunError: it can't be read, or does not fit itself.
     """
     said = read_json(path, dict[str, Any], RESULT_AGAIN, follow=True)
-    with telling(path, RESULT_AGAIN):
-        known = checked(said, Result)
+    with report_errors(path, RESULT_AGAIN):
+        known = convert_checked(said, Result)
         others = tested_fields(said, known.get("metrics", []), Result.__annotations__)
         result = cast(Result, {**known, **others})
         classes = class_names(result)

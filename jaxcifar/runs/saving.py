@@ -48,7 +48,7 @@ class Saving:
 
     def due(self) -> bool:
         """Whether it costs little enough of the run's time to write now; asked by all processes."""
-        [due] = processes.agree(time.monotonic() >= self._not_before)
+        [due] = processes.any_process(time.monotonic() >= self._not_before)
         return due
 
     def write(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.machine.files import replacing
+from jaxcifar.machine.files import atomic_write
 
 
 def write_sources(folder: Path, config: Config) -> None:
@@ -25,7 +25,7 @@ def write_sources(folder: Path, config: Config) -> None:
         _require_no_link(folder, copy.parent)
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(copy) as written:
+            with atomic_write(copy) as written:
                 written.write(content)
 
 

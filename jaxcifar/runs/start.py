@@ -8,7 +8,7 @@ from jaxcifar.build.model import create_model
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config, init_file
 from jaxcifar.errors import RunError
-from jaxcifar.machine.sharing import place
+from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.weights import fitted, named, read_weights
 from jaxcifar.training import network
 from jaxcifar.training.state import Hyperparameters, TrainState
@@ -54,7 +54,7 @@ def taken_over(
         variables = fitted(arrays, state.variables, path)
     except RunError as error:
         raise RunError(f"{error}; choose its --arch and --arch-args") from error
-    return setup.program.init_from(hp, place(variables, setup.program.replicated))
+    return setup.program.init_from(hp, place_on_devices(variables, setup.program.replicated))
 
 
 def _head(config: Config, classes: int) -> list[str]:

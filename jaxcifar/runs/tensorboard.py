@@ -90,12 +90,12 @@ class TensorBoard:
         self._write(self._mistakes(result))
         self._write(self._picture(self._folder.accuracy_plot))
         self._write(self._picture(self._folder.loss_plot))
-        self._write([event_file.success(self._time)])
+        self._write([event_file.finished_value(self._time)])
 
     def _picture(self, path: Path) -> list[event_file.Value]:
         """A picture of the folder; one that is missing or damaged is left out."""
-        with contextlib.suppress(OSError, ValueError), opened(path) as file:
-            return [event_file.image(path.stem, file.read(_MOST_PICTURE_BYTES))]
+        with contextlib.suppress(OSError, ValueError), open_regular_file(path) as file:
+            return [event_file.image_value(path.stem, file.read(_MOST_PICTURE_BYTES))]
         return []
 
     def _mistakes(self, result: Result) -> list[event_file.Value]:
@@ -107,7 +107,7 @@ class TensorBoard:
             return []
         png, title = io.BytesIO(), f"Confident mistakes on test images: {result['dataset']}"
         plot_mistakes(names, mistakes, title, png)
-        return [event_file.image("mistakes", png.getvalue())]
+        return [event_file.image_value("mistakes", png.getvalue())]
 
     def _write(self, values: Sequence[event_file.Value]) -> None:
         self._file.write(values, self._epoch, self._time)

@@ -37,7 +37,7 @@ class TrainProgress:
     """
 
     def __init__(self, console: Console) -> None:
-        self.say = teller(console)
+        self.say = line_printer(console)
         self.pace = Pace()
         self._console = console
         self._done, self._of = 0, 0  # runs
@@ -47,7 +47,7 @@ class TrainProgress:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        self.say = self._exit.enter_context(shown(self._console, self.say, self._status))
+        self.say = self._exit.enter_context(show_status(self._console, self.say, self._status))
         return self
 
     def __exit__(
@@ -81,7 +81,7 @@ class TrainProgress:
         """
         # While starting, `_work` still describes the previous runs.
         what = phase if phase == STARTING else phase + self._work
-        with report_memory_shortage(what, LESS), self.pace.during(phase):
+        with report_memory_shortage(what, LESS_MEMORY_ADVICE), self.pace.during(phase):
             yield
 
     def resumed(self, run: Run) -> None:

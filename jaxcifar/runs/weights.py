@@ -17,16 +17,16 @@ from msgspec import Meta
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line
-from jaxcifar.machine.files import replacing
+from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.reading import (
     MEGABYTE,
     Count,
     Line,
     Remedy,
-    checked,
-    opened,
+    convert_checked,
+    open_regular_file,
     parse_json,
-    telling,
+    report_errors,
 )
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs.saved import Accuracy, Source, SplitSizes
@@ -97,7 +97,7 @@ def write_weights(path: Path, variables: PyTree, card: Card, half: bool = False)
                 raise RunError(f"{name}: holds numbers beyond float16's {most}; leave out --half")
         arrays |= halves
     content = safetensors.numpy.save(arrays, {_CARD: json.dumps(card)})
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content)
     return hashlib.sha256(content).hexdigest()
 
@@ -119,10 +119,10 @@ def read_weights(
       RunError, UsageError: it can't be read.
     """
     content = _content(path, remedy)
-    with telling(path, remedy):
+    with report_errors(path, remedy):
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
             raise ValueError("is not the file that its run wrote")
-        card = checked(_card(content), Card)
+        card = convert_checked(_card(content), Card)
         Config.from_dict(card["config"])
         try:
             arrays = safetensors.numpy.load(content)
@@ -133,7 +133,7 @@ def read_weights(
 
 
 def _content(path: Path, remedy: Remedy) -> bytes:
-    with telling(path, remedy), opened(path) as file:
+    with report_errors(path, remedy), open_regular_file(path) as file:
         if path.suffix in PYTORCH:
             raise ValueError("is PyTorch's: experiments.convert makes a run of it")
         if os.fstat(file.fileno()).st_size > _MOST_BYTES:

@@ -16,7 +16,7 @@ from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
-from jaxcifar.machine.files import locked, write_text
+from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.runs.crew import fit_all
@@ -84,7 +84,7 @@ def record(study: Study, out: Path) -> None:
       RunError: it can't be written.
     """
     try:
-        with locked(out):
+        with lock_folder(out):
             write_text(out / STUDY_FILE, study.to_json())
     except OSError as error:
         raise RunError(f"--out {out}: can't be written ({error.strerror})") from error

@@ -21,7 +21,7 @@ from jaxcifar.machine.reading import (
     Fraction,
     Line,
     Remedy,
-    checked,
+    convert_checked,
     read_json,
     read_toml,
 )
@@ -118,7 +118,7 @@ class Study:
           UsageError: an unknown key, or a value of the wrong type.
         """
         try:
-            study = checked(dict(content), StudyFile)
+            study = convert_checked(dict(content), StudyFile)
             rows = tuple(_row(name, values) for name, values in study.rows.items())
         except ValueError as error:
             raise UsageError(str(error)) from None
@@ -221,7 +221,9 @@ def _row(name: str, values: Any) -> StudyRow:
         raise UsageError(f"row {name!r}: use only letters, digits and . _ + - in a row's name")
     if not isinstance(values, dict):
         raise UsageError(f"row {name}: write its settings like {name} = {{ learning_rate = 0.1 }}")
-    reference = checked(values.get("reference", []), list[Fraction], f"row {name}, reference")
+    reference = convert_checked(
+        values.get("reference", []), list[Fraction], f"row {name}, reference"
+    )
     changes = {key: value for key, value in values.items() if key != "reference"}
     return StudyRow(name, _settings(f"row {name}", changes), tuple(reference))
 

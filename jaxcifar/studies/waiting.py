@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from jaxcifar.errors import BusyError, DivergedError, RunError
-from jaxcifar.machine.files import locked
+from jaxcifar.machine.files import lock_folder
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 
@@ -52,7 +52,7 @@ def wait_for_others(
 
 def _is_held(task: Task) -> bool:
     try:
-        with locked(task.path, wait=False):
+        with lock_folder(task.path, wait=False):
             return False
     except BusyError:
         return True

@@ -12,7 +12,7 @@ import numpy as np
 from jaxcifar.build.hyperparameters import on_host
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.computing import with_our_settings
+from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.memory import report_memory_shortage
 from jaxcifar.trained.pixels import as_pixels
 from jaxcifar.training import augment, network, predicting
@@ -85,7 +85,7 @@ class Classifier:
             _hp=hp,
         )
 
-    @with_our_settings()
+    @with_package_settings()
     def logits(self, images: Any) -> np.ndarray:
         """Return the network's outputs before the softmax, `[N, classes] float32`.
 
@@ -110,7 +110,7 @@ class Classifier:
         hp = dataclasses.replace(self._hp, mean=on_host(mean), std=on_host(std))
         return dataclasses.replace(self, mean=mean, std=std, _hp=hp)
 
-    @with_our_settings()
+    @with_package_settings()
     def training_logits(self, pixels: np.ndarray, key: jax.Array) -> np.ndarray:
         """Return the logits `[N, classes]` that the network computes in training mode.
 
@@ -122,7 +122,7 @@ class Classifier:
         """
         return np.asarray(_in_training(self._program, self.variables, self._hp, pixels, key))
 
-    @with_our_settings()
+    @with_package_settings()
     def predict(self, images: Any) -> Predictions:
         """Classify images.
 
@@ -192,7 +192,7 @@ class Ensemble:
             )
         return cls(tuple(members), first)
 
-    @with_our_settings()
+    @with_package_settings()
     def predict(self, images: Any) -> Predictions:
         """Classify images, as `Classifier.predict` does.
 

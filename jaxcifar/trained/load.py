@@ -15,10 +15,10 @@ from jaxcifar.config import user_code, user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.computing import with_our_settings
+from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.reading import Remedy
-from jaxcifar.machine.sharing import place
+from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.saved import Result, class_names, read_result
 from jaxcifar.runs.task import is_untested, require_trained
@@ -41,7 +41,7 @@ def load(run: str | Path = SHIPPED, /, *, data_dir: str | Path | None = None) ->
 def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble: ...
 
 
-@with_our_settings()
+@with_package_settings()
 def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble:
     """Return the classifier of a finished run, or an ensemble of several runs.
 
@@ -145,7 +145,7 @@ def _program(
     examples = train_examples or config.batch_size
     program = make_program(config, classes, examples, first_devices(None)[:1])
     hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
-    return program, place(hp, program.replicated)
+    return program, place_on_devices(hp, program.replicated)
 
 
 def _abstract_state(program: Program, hp: Hyperparameters) -> TrainState:

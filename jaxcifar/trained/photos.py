@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcifar.data.images import read_image
 from jaxcifar.errors import UsageError, printable
-from jaxcifar.machine.files import replacing
+from jaxcifar.machine.files import atomic_write
 from jaxcifar.trained.classifier import Predictions
 
 MOST_FILES = 100_000
@@ -104,5 +104,5 @@ def draw_sheet(path: Path, pictures: Photos, predictions: Predictions) -> None:
         probability = predictions.probabilities[place].max()
         axes.imshow(pictures.pixels[place], interpolation="nearest")
         axes.set_title(f"{name}\n{label} {probability:.0%}", fontsize=9, parse_math=False)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."), dpi=100)

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from jaxcifar.machine import sharing
-from jaxcifar.machine.compilations import CPU_OPTIONS, QUICKLY
+from jaxcifar.machine.compilations import CPU_OPTIONS, FAST_COMPILE_OPTIONS
 from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
@@ -65,7 +65,7 @@ def _logits(
 
 _of_all = jax.jit(_logits, static_argnums=(0, 4), compiler_options=CPU_OPTIONS)
 # A second less to compile is worth more than the speed of so little.
-_of_few = jax.jit(_logits, static_argnums=(0, 4), compiler_options=QUICKLY)
+_of_few = jax.jit(_logits, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS)
 
 
 @partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)

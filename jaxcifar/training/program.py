@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.machine import sharing
-from jaxcifar.machine.compilations import FOR_ONE_CALL
+from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network, optim
 from jaxcifar.training.loss import smoothed_cross_entropy
@@ -97,7 +97,7 @@ class Program:
         return jax.lax.with_sharding_constraint(tree, self.replicated)
 
     # Compiled with less care: it takes seconds otherwise, and runs once.
-    @partial(jax.jit, static_argnums=0, compiler_options=FOR_ONE_CALL)
+    @partial(jax.jit, static_argnums=0, compiler_options=SINGLE_CALL_OPTIONS)
     def init(self, hp: Hyperparameters, images: jax.Array) -> TrainState:
         """The state before the first step, from the run's key and the first training images.
 
@@ -159,9 +159,9 @@ class Program:
         """
 
         def step(state: TrainState) -> TrainState:
-            count = self.batch_size // sharing.devices(self.axis)
+            count = self.batch_size // sharing.device_count(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = order[start + sharing.positions(count, self.axis)]
+            chosen = order[start + sharing.batch_positions(count, self.axis)]
             batch = hp, images[chosen], labels[chosen], chosen
             if self.small_size is None:
                 return self.train_step(state, *batch)
@@ -210,9 +210,11 @@ class Program:
         grads, (logits, carried) = jax.grad(loss_fn, has_aux=True)(state.params)
         summed = grads, Metrics.of(logits, labels)
         if hasattr(self.model, "axis_name"):
-            grads, batch_metrics = sharing.total(summed, self.axis)
+            grads, batch_metrics = sharing.sum_over_devices(summed, self.axis)
         else:
-            (grads, batch_metrics), carried = sharing.total_and_mean(summed, carried, self.axis)
+            (grads, batch_metrics), carried = sharing.sum_and_mean_over_devices(
+                summed, carried, self.axis
+            )
         rule, grads = self._update_rule(hp, state.step), optim.clip(grads, hp.clip_norm)
         updates, opt_state = rule.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, optim.scale_biases(updates, hp.bias_rate))

@@ -31,10 +31,12 @@ from small import SMALL
 from jaxcifar import bench
 from jaxcifar.bench import contest, contestant
 from jaxcifar.bench.bench_progress import BenchProgress
+from jaxcifar.bench.bench_rows import result_rows, speed_ratios
 from jaxcifar.bench.contest import compete
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import Entrant, EntrantSpec
-from jaxcifar.bench.ours import Ours, PlainFlax, _plain_model
+from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
+from jaxcifar.bench.plain_flax import PlainFlaxTraining, _plain_model
 from jaxcifar.bench.work import PHASES, TRAIN, Timing, Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.config.experiment import Config
@@ -64,7 +66,7 @@ def test_ratios_are_to_the_best_peer():
         row("jaxcifar", "float32", "eval", 50),
         row("torch", "float32", "eval", None),
     ]
-    assert bench._ratios(rows) == {"train": {"float32": 1.5, "any": 0.75}}
+    assert speed_ratios(rows) == {"train": {"float32": 1.5, "any": 0.75}}
 
 
 OWN = """
@@ -109,7 +111,7 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
 def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     own = f"{tmp_path / 'own.py'}:Linear"
-    plain = PlainFlax(dataclasses.replace(WORK, arch=own, test_images=10))
+    plain = PlainFlaxTraining(dataclasses.replace(WORK, arch=own, test_images=10))
     assert (plain.evaluate(1).images, plain.evaluate(2).images) == (8, 10)
     (variables, _), _ = plain._state, plain.train(WORK.steps)
     (trained, _), _ = plain._state, plain.evaluate(1)
@@ -124,9 +126,10 @@ def test_the_plain_form_trains_and_has_our_networks_parameters(tmp_path):
 
 def test_a_round_is_the_same_steps_as_the_one_before(monkeypatch):
     """So that images that are small at first are so in each."""
-    monkeypatch.setattr("jaxcifar.bench.ours.use_cpu_cores", lambda batch: None)  # JAX has begun
+    # The test's JAX has computed already.
+    monkeypatch.setattr("jaxcifar.bench.jaxcifar_training.use_cpu_cores", lambda batch: None)
     run = Config.create("cnn", recipe="strong", arch_args=SMALL, batch_size=4)
-    ours = Ours(Work.of(run, "float32", steps=3))
+    ours = JaxcifarTraining(Work.for_run(run, "float32", steps=3))
     for _ in range(2):
         ours.train(3)
         assert int(ours._states.step[0]) == 3
@@ -207,7 +210,7 @@ def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line
         return {"rows": rows, "ratio": {}, "peak_flops_per_second": 1e9}
 
     monkeypatch.setattr(bench, "measure", measured)
-    monkeypatch.setattr(bench, "beyond_steps", lambda *_: {})
+    monkeypatch.setattr(bench, "measure_startup", lambda *_: {})
     monkeypatch.setattr(bench_command, "show", lambda *_: None)
     bench_command.main(["--arch", own, "cnn", "--peer", "torch"])
     assert asked == {own: None, "cnn": "torch"}
@@ -250,7 +253,7 @@ class FakeContestant:
             self.now[0] += deadline.seconds
             raise ContestantError(self.label, f"not done after {deadline.seconds:.0f} s")
         [pieces] = arguments
-        images = pieces * (self.work.images_a_step if method == "train" else self.work.eval_batch)
+        images = pieces * (self.work.images_per_step if method == "train" else self.work.eval_batch)
         self.now[0] += images / rate
         return Timing(images, images / rate)
 
@@ -296,7 +299,7 @@ def test_a_row_by_hand():
     entry = EntrantSpec("jaxcifar float32", "jaxcifar", ROUNDS)
     rates = {"train": [9.0, 40.0, 5.0], "eval": [100.0, 300.0, 110.0]}
     entrant = Entrant(entry, None, rates=rates, peak_memory=77)
-    train, evaluate = bench._rows(entrant, 1_000, 1e6)
+    train, evaluate = result_rows(entrant, 1_000, 1e6)
     assert (train["phase"], evaluate["phase"]) == ("train", "eval")
     assert (train["images_per_second"], evaluate["images_per_second"]) == (9.0, 110.0)
     assert train["milliseconds"] == pytest.approx(4 / 9 * 1000)
@@ -307,13 +310,13 @@ def test_a_row_by_hand():
     assert evaluate["share_of_peak"] == pytest.approx(220_000 / 1e6)
     assert (train["batch_size"], train["dtype"], train["peak_memory_bytes"]) == (4, "float32", 77)
     other = dataclasses.replace(entry, implementation="torch")
-    assert "share_of_peak" not in bench._rows(Entrant(other, None, rates=rates), 1_000, 1e6)[0]
+    assert "share_of_peak" not in result_rows(Entrant(other, None, rates=rates), 1_000, 1e6)[0]
 
 
 def test_images_of_a_round_are_those_of_all_runs_and_of_a_last_batch_that_is_not_full():
     work = dataclasses.replace(WORK, at_once=3, test_images=10)  # 8 of them at a time
-    assert (work.pieces("train"), work.images("train")) == (2, 2 * 3 * 4)
-    assert (work.pieces("eval"), work.images("eval")) == (2, 10)
+    assert (work.iterations("train"), work.images("train")) == (2, 2 * 3 * 4)
+    assert (work.iterations("eval"), work.images("eval")) == (2, 10)
 
 
 def test_what_a_run_takes_beyond_its_steps(monkeypatch):
@@ -334,7 +337,7 @@ def test_what_a_run_takes_beyond_its_steps(monkeypatch):
             return {"wall_seconds": 9.0}
 
     monkeypatch.setattr(bench, "Contestant", Fake)
-    found = bench.beyond_steps(ROUNDS, 100.0, quiet_progress())
+    found = bench.measure_startup(ROUNDS, 100.0, quiet_progress())
     assert found["first_step_seconds"] == {"cold": 50.0, "warm": 20.0}
     assert found["epoch_images"] == 20 * 4
     assert found["epoch_seconds"] == 4.5  # of two

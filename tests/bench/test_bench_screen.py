@@ -15,7 +15,7 @@ from jaxcifar import bench
 from jaxcifar.bench import sizes
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.entrant import Entrant, EntrantSpec
-from jaxcifar.bench.ours import Ours
+from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
 from jaxcifar.bench.work import Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.commands.shared import rates
@@ -132,7 +132,7 @@ def test_first_steps_epochs_and_runs_at_once_are_shown():
 
 
 def test_multiply_accumulates_of_a_network_by_hand():
-    _, macs = sizes.model_of(Config.create(NET))
+    _, macs = sizes.model_and_macs(Config.create(NET))
     assert macs == 3 * 4 + 4 * 10
 
 
@@ -155,19 +155,19 @@ def test_the_work_fits_the_network_and_the_device(
         rows = [{"phase": "train", "milliseconds": 7.5}, {"phase": "eval", "milliseconds": 2.5}]
         return {"rows": rows, "ratio": {"train": "a ratio"}, "peak_flops_per_second": 1e9}
 
-    def beyond_steps(work, milliseconds, progress):
-        asked["beyond_steps"] = work, milliseconds
+    def measure_startup(work, milliseconds, progress):
+        asked["measure_startup"] = work, milliseconds
         return {"epoch_seconds": 3.0}
 
-    def measure_at_once(work, numbers, rounds, progress):
+    def measure_parallel_runs(work, numbers, rounds, progress):
         asked["at_once"] = work, numbers, rounds
         return ["so fast"]
 
     monkeypatch.setattr(bench, "measure", measure)
-    monkeypatch.setattr(bench, "beyond_steps", beyond_steps)
-    monkeypatch.setattr(bench, "measure_at_once", measure_at_once)
-    model, _ = sizes.model_of(Config.create(NET))
-    monkeypatch.setattr(sizes, "model_of", lambda config: (model, macs))
+    monkeypatch.setattr(bench, "measure_startup", measure_startup)
+    monkeypatch.setattr(bench, "measure_parallel_runs", measure_parallel_runs)
+    model, _ = sizes.model_and_macs(Config.create(NET))
+    monkeypatch.setattr(sizes, "model_and_macs", lambda config: (model, macs))
     words = [
         "--arch",
         NET,
@@ -186,7 +186,7 @@ def test_the_work_fits_the_network_and_the_device(
     work = Work(NET, "float32", 128, steps, test_images, eval_batch=asked["measure"][0].eval_batch)
     assert asked == {
         "measure": (work, macs, None, 3),
-        "beyond_steps": (work, 7.5),  # of a training step
+        "measure_startup": (work, 7.5),  # of a training step
         "at_once": (work, at_once, 3),
     }
     assert figures["ratio"] == {NET: {"train": "a ratio"}}
@@ -202,7 +202,7 @@ def test_the_time_after_the_contest_by_hand():
     ours = Entrant(entry, None, seconds_to_get_ready=3.0, rates={"train": [5.0, 8.0]})
     starts_and_a_run = 2 * 3 + 2 * 10
     two, five = 3 + 3 * 2 * 10, 3 + 3 * 5 * 10
-    seconds = bench.seconds_beyond_steps([2, 5], 3, ours)
+    seconds = bench.seconds_of_remaining_measurements([2, 5], 3, ours)
     assert seconds == pytest.approx(starts_and_a_run + two + five)
 
 
@@ -225,12 +225,12 @@ def test_the_peak_is_the_arithmetic_of_a_product_over_the_median_of_its_times(mo
     readings = clock_of([1.0, 90.0, 3.0, 80.0, 5.0, 70.0, 7.0, 60.0, 9.0])
     monkeypatch.setattr(jnp, "matmul", matmul)
     clock = SimpleNamespace(perf_counter=lambda: next(readings))
-    monkeypatch.setattr("jaxcifar.bench.ours.time", clock)
+    monkeypatch.setattr("jaxcifar.bench.jaxcifar_training.time", clock)
     mesh = Mesh(np.array(jax.devices()[:1]), (AXIS,))
     program = SimpleNamespace(mesh=mesh, replicated=NamedSharding(mesh, PartitionSpec()))
     work = SimpleNamespace(dtype="bfloat16")
     ours = SimpleNamespace(_setup=SimpleNamespace(program=program), _work=work)
-    peak = Ours.peak_flops(ours)
+    peak = JaxcifarTraining.peak_flops(ours)
     [((rows, inner), (same, columns), dtype)] = set(shapes)
     assert same == inner and dtype == jnp.bfloat16
     assert peak == pytest.approx(2 * rows * inner * columns / 9.0)

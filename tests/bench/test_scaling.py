@@ -6,7 +6,13 @@ import re
 import pytest
 from conftest import ROOT, command
 
-from jaxcifar.bench.device_traffic import MACHINES, Collective, Machine, collectives, efficiency
+from jaxcifar.bench.device_traffic import (
+    MACHINES,
+    Collective,
+    Machine,
+    find_collectives,
+    scaling_efficiency,
+)
 
 PROGRAM = """
   %a = f32[2,32]{1,0} all-reduce(%x), channel_id=1, to_apply=%add
@@ -17,7 +23,7 @@ PROGRAM = """
 
 
 def test_collectives():
-    assert collectives(PROGRAM) == [
+    assert find_collectives(PROGRAM) == [
         Collective("all-reduce", 4 * 64),
         Collective("all-reduce", 4 * 10 + 2 * 12 + 4),
         Collective("all-gather", 4 * 16),
@@ -38,10 +44,10 @@ def test_an_all_reduce_by_hand():
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
 def test_efficiency(machine):
     exchanged = [Collective("all-reduce", 10**7)]
-    assert efficiency(machine, 1e12, exchanged, 1, "same") == pytest.approx(1)
-    assert efficiency(machine, 1e12, [], 64, "same") == pytest.approx(1)
-    growing = [efficiency(machine, 1e12, exchanged, n, "growing") for n in (8, 64, 1024)]
-    same = [efficiency(machine, 1e12, exchanged, n, "same") for n in (8, 64, 1024)]
+    assert scaling_efficiency(machine, 1e12, exchanged, 1, "same") == pytest.approx(1)
+    assert scaling_efficiency(machine, 1e12, [], 64, "same") == pytest.approx(1)
+    growing = [scaling_efficiency(machine, 1e12, exchanged, n, "growing") for n in (8, 64, 1024)]
+    same = [scaling_efficiency(machine, 1e12, exchanged, n, "same") for n in (8, 64, 1024)]
     assert 1 > growing[0] > growing[1] > growing[2] > 0
     assert all(a > b for a, b in zip(growing, same, strict=True))
 
@@ -89,7 +95,7 @@ def test_efficiency_is_that_of_the_formula_with_the_published_figures(machine, c
     # Two exchanges of bytes that take about as long as they wait, and as a step computes.
     sizes = [3 * 10**6, 10**7]
     exchanged = [Collective("all-reduce", size) for size in sizes]
-    found = efficiency(machine, 1e11, exchanged, chips, batch)
+    found = scaling_efficiency(machine, 1e11, exchanged, chips, batch)
     # The bandwidth between v5e's pods is rounded to two digits.
     assert found == pytest.approx(efficiency_by_hand(machine.name, 1e11, sizes, chips, batch), 0.01)
 

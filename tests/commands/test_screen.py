@@ -35,12 +35,12 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS, Entry
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import (
-    counted,
     duration,
-    fitted,
-    folded,
-    never_silent,
-    status_line,
+    pluralize,
+    report_in_silence,
+    show_activity,
+    texts_that_fit,
+    wrap_line,
 )
 from jaxcifar.runs.pace import COMPILING, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.task import Task
@@ -169,27 +169,27 @@ def test_an_epochs_line_is_as_wide_as_the_screen(width):
 
 def test_lines_are_folded_between_words():
     line = "files           /a/very/long/path-that-is-never-broken: one.json, two.json"
-    assert folded(line, 30) == [
+    assert wrap_line(line, 30) == [
         "files",
         16 * " " + "/a/very/long/path-that-is-never-broken:",
         16 * " " + "one.json,",
         16 * " " + "two.json",
     ]
-    assert folded("short", 30) == ["short"]
+    assert wrap_line("short", 30) == ["short"]
 
 
 def test_the_least_important_goes_first():
     parts = [(0, "name"), (2, "third"), (1, "second"), (0, "")]
-    assert fitted(parts, 19) == ["name", "third", "second"]
-    assert fitted(parts, 18) == ["name", "second"]
-    assert fitted(parts, 11) == ["name"]
-    [short] = fitted([(0, "a-very-long-name seed 0")], 12)
+    assert texts_that_fit(parts, 19) == ["name", "third", "second"]
+    assert texts_that_fit(parts, 18) == ["name", "second"]
+    assert texts_that_fit(parts, 11) == ["name"]
+    [short] = texts_that_fit([(0, "a-very-long-name seed 0")], 12)
     assert len(short) == 12
     assert "…" in short
 
 
 def test_numbers_of_things():
-    said = [counted(n, "run") for n in (0, 1, 2, 1234)]
+    said = [pluralize(n, "run") for n in (0, 1, 2, 1234)]
     assert said == ["0 runs", "1 run", "2 runs", "1,234 runs"]
 
 
@@ -200,7 +200,7 @@ def test_durations_in_words():
 
 def test_what_is_silent_for_long_says_what_it_does():
     said = []
-    with never_silent(said.append, lambda: "working", seconds=0.05) as say:
+    with report_in_silence(said.append, lambda: "working", seconds=0.05) as say:
         say("begun")
         time.sleep(0.4)
     assert said[0] == "begun"
@@ -434,10 +434,10 @@ def test_what_is_done_is_shown_on_a_terminal_and_cleared(monkeypatch):
 
     screen, log = Screen(), io.StringIO()
     monkeypatch.setattr("sys.stderr", screen)
-    with status_line("reading"):
+    with show_activity("reading"):
         assert screen.getvalue() == "reading ...\r"
     assert screen.getvalue().split("\r")[1].isspace()
     monkeypatch.setattr("sys.stderr", log)
-    with status_line("reading"):
+    with show_activity("reading"):
         pass
     assert log.getvalue() == ""

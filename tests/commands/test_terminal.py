@@ -15,14 +15,14 @@ from jaxcifar.commands.shared.cli import exit_code_of
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 
 FORGED = "net\x1b[32m\r\nCIFAR-10 is ready\x1b[0m\u202e [red]x[/red] :smile: \udcff"
 
 
 def test_a_line_is_printed_as_it_is():
     out = io.StringIO()
-    teller(Console(file=out, force_terminal=True, width=20), fold=False)(FORGED)
+    line_printer(Console(file=out, force_terminal=True, width=20), fold=False)(FORGED)
     assert out.getvalue() == (
         r"net\x1b[32m\r\nCIFAR-10 is ready\x1b[0m\u202e [red]x[/red] :smile: \udcff" + "\n"
     )

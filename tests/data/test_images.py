@@ -161,7 +161,7 @@ def test_damaged_and_strange_files(tmp_path):
     with pytest.raises(ValueError, match="float"):
         read_image(tmp_path / "f.tiff")
     os.mkfifo(tmp_path / "fifo")  # opening one waits for a writer, if it is done carelessly
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_image(tmp_path / "fifo")
     (tmp_path / "link").symlink_to(path)
     with pytest.raises(ValueError, match="is a link"):

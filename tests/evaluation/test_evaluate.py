@@ -38,7 +38,7 @@ from jaxcifar.evaluation.measure import (
     evaluate_slips,
 )
 from jaxcifar.evaluation.mistakes import augmented, in_training, slips
-from jaxcifar.machine.files import locked
+from jaxcifar.machine.files import lock_folder
 from jaxcifar.report import write_report
 from jaxcifar.runs import finish
 from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, record
@@ -376,7 +376,7 @@ def test_a_file_of_weights_alone(finished, at_hand, tmp_path, capsys):
 def test_a_run_in_use_is_only_read(finished, at_hand, capsys):
     run = finished / "seed1"
     before = [path.read_bytes() if path.exists() else b"" for path in of(run)]
-    with locked(run):
+    with lock_folder(run):
         evaluate_command.main([str(run), "--on", "test"])
     assert [path.read_bytes() if path.exists() else b"" for path in of(run)] == before
     output = " ".join(capsys.readouterr().out.split())
@@ -418,7 +418,7 @@ def test_the_newest_figures_of_a_set_stay(tmp_path):
         "y": 30,
     }
     assert found["temperature"] == 2.0
-    with locked(tmp_path), pytest.raises(BusyError):
+    with lock_folder(tmp_path), pytest.raises(BusyError):
         record(tmp_path, found_in("x", 20), look)
 
 
@@ -430,7 +430,7 @@ def test_the_newest_figures_of_a_set_stay(tmp_path):
         ("[]", "Expected `object`, got `array`"),
         ('{"sets": {"test": {}}}', "missing required field `title`"),
         ('{"sets": {}, "temperature": -1}', "temperature: Expected `float` > 0"),
-        ("{" * 9999, "is no JSON or damaged"),
+        ("{" * 9999, "is not valid JSON"),
     ],
 )
 def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, content, reason):

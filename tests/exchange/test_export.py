@@ -21,7 +21,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.onnx_graph import onnx_model, write_onnx
 from jaxcifar.exchange.stablehlo import PLATFORMS, write_stablehlo
 from jaxcifar.exchange.to_pytorch import module_text, state_dict, write_pytorch
-from jaxcifar.machine.extras import extra
+from jaxcifar.machine.extras import import_extra
 from jaxcifar.runs.weights import named, read_weights, write_weights
 from jaxcifar.trained.load import load
 from jaxcifar.training import network
@@ -196,7 +196,7 @@ def test_a_file_that_is_no_such_module_stays(classifier, tmp_path):
 def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(RunError, match=r"package onnx.*pip install onnx"):
-        extra("onnx")
+        import_extra("onnx")
 
 
 OWN = """

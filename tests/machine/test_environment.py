@@ -67,13 +67,13 @@ def test_the_cache_lies_in_the_users_home(monkeypatch, variables, expected):
 
 
 def test_versions_name_what_can_change_a_result():
-    versions = environment.versions()
+    versions = environment.package_versions()
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert all(versions[package] for package in ("jax", "flax", "optax", "numpy"))
 
 
 def test_each_version_is_that_of_the_package_that_is_imported():
-    found = environment.versions()
+    found = environment.package_versions()
     modules = {"jax", "jaxlib", "flax", "optax", "numpy"}
     imported = {name: importlib.import_module(name).__version__ for name in modules}
     assert {name: found[name] for name in modules} == imported

@@ -14,7 +14,7 @@ from small import SMALL
 import jaxcifar
 from jaxcifar import RunError, UsageError
 from jaxcifar.machine import environment
-from jaxcifar.machine.jax_settings import compiler_settings, our_settings, use_our_settings
+from jaxcifar.machine.jax_settings import compiler_settings, package_settings, use_package_settings
 from jaxcifar.trained.load import SHIPPED
 
 # By the names of their variables: the context managers by which a calling program sets them.
@@ -67,7 +67,7 @@ def test_a_setting_is_set_aside_and_named(name, shipped, easy_dataset):
     images, expected = easy_dataset.test.images[:2], drawn()
     probabilities = shipped.predict(images).probabilities
     with SET[name]():
-        with our_settings() as lines:
+        with package_settings() as lines:
             inside = drawn()
         with pytest.warns(UserWarning, match=f"{name}=.* is set aside") as told:
             predicted = shipped.predict(images)
@@ -136,10 +136,10 @@ def test_a_mesh_of_the_caller_is_refused(shipped, easy_dataset):
 def test_a_command_sets_aside_for_all_its_threads():
     expected = drawn()
     with set_globally("jax_default_prng_impl", "rbg"), set_globally("jax_enable_x64", True):
-        [x64, implementation] = use_our_settings()
+        [x64, implementation] = use_package_settings()
         assert x64.startswith("JAX_ENABLE_X64=True is set aside")
         assert implementation.startswith("JAX_DEFAULT_PRNG_IMPL=rbg is set aside")
-        assert use_our_settings() == []
+        assert use_package_settings() == []
         assert drawn().dtype == expected.dtype
         np.testing.assert_array_equal(drawn(), expected)
 

@@ -17,7 +17,7 @@ from jaxcifar.commands.shared.cli import exit_code_of
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine import memory, system
 from jaxcifar.machine.environment import first_devices
-from jaxcifar.machine.failures import one_line
+from jaxcifar.machine.failures import as_one_line_error
 from jaxcifar.runs import crew
 from jaxcifar.training import predicting
 
@@ -34,7 +34,7 @@ def fill_memory(*arguments, **options):
 def test_what_allocators_raise_is_one_line(ask):
     with pytest.raises((RuntimeError, MemoryError)) as raised:
         ask()
-    assert "out of memory" in str(one_line(raised.value))
+    assert "out of memory" in str(as_one_line_error(raised.value))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_allocators_raise_is_one_line(ask):
     ],
 )
 def test_the_amount_is_read(text, amount):
-    assert amount in str(one_line(RuntimeError(text)))
+    assert amount in str(as_one_line_error(RuntimeError(text)))
 
 
 def test_a_thread_that_cannot_be_started_is_one_line(monkeypatch):
@@ -61,12 +61,12 @@ def test_a_thread_that_cannot_be_started_is_one_line(monkeypatch):
     monkeypatch.setattr(threading, "_start_joinable_thread", refuse, raising=False)
     with pytest.raises(RuntimeError) as raised:
         threading.Thread(target=print).start()
-    assert "ulimit -u" in str(one_line(raised.value))
+    assert "ulimit -u" in str(as_one_line_error(raised.value))
 
 
 def test_other_errors_stay_what_they_are():
-    assert one_line(RuntimeError("some other failure")) is None
-    assert one_line(ValueError("out of memory")) is None
+    assert as_one_line_error(RuntimeError("some other failure")) is None
+    assert as_one_line_error(ValueError("out of memory")) is None
 
 
 def test_training_says_what_was_too_large(easy_dataset, tmp_path, monkeypatch):
@@ -139,7 +139,7 @@ def test_a_program_takes_its_results_but_for_those_that_replace_arguments():
     sizes = replacing.lower(replaced, repeated).compile().memory_analysis()
     assert sizes.argument_size_in_bytes == 4 * (10_000 + 7_000)
     assert sizes.alias_size_in_bytes == 4 * 10_000
-    more = memory.bytes_of_program(SimpleNamespace(memory_analysis=lambda: sizes))
+    more = memory.program_bytes(SimpleNamespace(memory_analysis=lambda: sizes))
     results = more - sizes.temp_size_in_bytes - sizes.generated_code_size_in_bytes
     # XLA also counts the list of the results.
     assert 4 * 3 * 7_000 <= results < 4 * 3 * 7_000 + 100
@@ -184,12 +184,12 @@ def test_the_memory_of_training_is_what_xla_says_of_the_training_program(monkeyp
     monkeypatch.setattr(bench_memory, "Together", lambda program, at_once: together)
     config = Config.create("cnn", batch_size=32, arch_args=SMALL, dtype="bfloat16")
     need = bench_memory.training_memory(config, first_devices(None)[0])
-    assert need == bench_memory.Need(20_000, 2_000 + 700 + 50, "bfloat16")
+    assert need == bench_memory.TrainingMemory(20_000, 2_000 + 700 + 50, "bfloat16")
 
 
 def test_the_command_prints_a_table(monkeypatch, capsys):
     def training_memory(config, device):
-        return bench_memory.Need(
+        return bench_memory.TrainingMemory(
             persistent_bytes=10**8, step_bytes=config.batch_size * 10**7, dtype="float32"
         )
 

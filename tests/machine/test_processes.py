@@ -16,7 +16,7 @@ from small import easy_dataset
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import processes
-from jaxcifar.machine.processes import join
+from jaxcifar.machine.processes import join_processes
 from jaxcifar.runs import joint_run as of_runs
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
@@ -228,8 +228,8 @@ def test_only_the_others_abort_is_told_as_such():
 
 def in_process_1(monkeypatch, says):
     """Let this process pass for the second of two, the first of which says something."""
-    monkeypatch.setattr(processes, "first", lambda: False)
-    monkeypatch.setattr(processes, "exchange", lambda text: [says, text])
+    monkeypatch.setattr(processes, "is_first_process", lambda: False)
+    monkeypatch.setattr(processes, "gather_texts", lambda text: [says, text])
 
 
 def test_a_run_folder_that_only_one_sees_is_refused(tmp_path, monkeypatch):
@@ -267,7 +267,7 @@ def test_bad_options_are_one_line():
     assert_one_line_error(obeyed("run", "--process-id", "-1"), 2, "--process-id", "at least 0")
     for address in ("foo", "foo:bar", "foo:0", "foo:65536", "foo:99999999", ":12"):
         with pytest.raises(UsageError, match=r"--coordinator .* must be HOST:PORT"):
-            join(address, 2, 0)
+            join_processes(address, 2, 0)
     alone = ("--processes", "1")
     assert_one_line_error(obeyed("run", "--devices", "0"), 2, "--devices")
     assert_one_line_error(

@@ -17,7 +17,7 @@ from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.npz import ArrayForm, read_arrays
 from jaxcifar.machine.reading import (
     Remedy,
-    checked,
+    convert_checked,
     read_json,
     read_json_lines,
     read_text,
@@ -50,7 +50,7 @@ def refusal(read, path, *arguments):
     [
         (b"", "is empty"),
         (b'{"a": 1', "line 1, column 8"),
-        (b"\xff\xfe", "byte 0 is no text"),
+        (b"\xff\xfe", "byte 0 is not UTF-8 text"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": ' * 40 + b"1" + b"}" * 40, "nested too deeply"),
         (b'{"a": 1' + b"0" * 400 + b"}", "more than 64 bits"),
@@ -68,7 +68,7 @@ def test_damaged_json_is_one_line(tmp_path, content, reason):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a = ", "is no TOML"),
+        ("a = ", "is not valid TOML"),
         ("a = 1" + "0" * 400, "64 bits"),
         ("a = " + "[" * 1500, "nested too deeply"),
         ("\n".join(f"k{i}." + ".".join("a" * 1000) + " = 1" for i in range(20)), "too deeply"),
@@ -90,11 +90,11 @@ def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "link").symlink_to("secret")
     (tmp_path / "device").symlink_to("/dev/zero")
     for name in ("pipe", "folder"):
-        assert "no regular file" in refusal(read_text, tmp_path / name)
+        assert "not a regular file" in refusal(read_text, tmp_path / name)
     for name in ("link", "device"):
         assert "is a link" in refusal(read_text, tmp_path / name)
     assert "No such file" in refusal(read_text, tmp_path / "nothing")
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         read_text(tmp_path / "device", REMEDY, follow=True)
     assert read_text(tmp_path / "link", REMEDY, follow=True) == "s3cret"
 
@@ -112,7 +112,7 @@ def test_a_message_names_the_place(tmp_path):
         b: list[int]
 
     with pytest.raises(ValueError, match=r"^row x, b\[1\]: Expected `int`, got `str`$"):
-        checked({"b": [1, "2"]}, Inner, "row x")
+        convert_checked({"b": [1, "2"]}, Inner, "row x")
     (tmp_path / "lines").write_text('{"b": [1]}\n{"b": [1.5]}\n')
     got = refusal(lambda p, r: read_json_lines(p, Inner, r), tmp_path / "lines")
     assert "line 2: b[0]: Expected `int`, got `float`" in got
@@ -281,7 +281,7 @@ def test_a_manifest_that_is_none_is_prepared_anew(tmp_path):
         ("[rows]\na = { arch_args = { a = 1979-05-27 } }", "--arch-args"),
         ("[rows]\na = {}\n[reference]\nepochs = '5'", "reference.epochs: Expected `int`"),
         ("[rows]\na = {}\n[reference]\nsets = [['gamma']]", "reference.sets[0]: Expected `str`"),
-        ("[rows]\na = {}\n[reference]\nsets = ['gama']", "gama is no setting"),
+        ("[rows]\na = {}\n[reference]\nsets = ['gama']", "gama is not a setting"),
         ("[rows]\na = {}\n[reference]\nepoch = 5", "unknown field `epoch`"),
     ],
 )

@@ -34,7 +34,8 @@ def test_train_resume_and_report_without_posix(tmp_path):
 
 
 def test_windows_denies_for_a_moment_only(monkeypatch):
-    monkeypatch.setattr(system, "_PATIENCE", (3, 0))
+    monkeypatch.setattr(system, "_SECONDS_BETWEEN_RETRIES", 0)
+    monkeypatch.setattr(system, "_RETRIES", 3)
     calls = []
 
     def denied_twice():
@@ -44,13 +45,13 @@ def test_windows_denies_for_a_moment_only(monkeypatch):
         return "done"
 
     with pytest.raises(PermissionError):
-        system.patiently(denied_twice)
+        system.retry_if_denied(denied_twice)
     monkeypatch.setattr(system, "WINDOWS", True)
-    assert system.patiently(denied_twice) == "done"
+    assert system.retry_if_denied(denied_twice) == "done"
     calls.clear()
-    monkeypatch.setattr(system, "_PATIENCE", (1, 0))
+    monkeypatch.setattr(system, "_RETRIES", 1)
     with pytest.raises(PermissionError):
-        system.patiently(denied_twice)
+        system.retry_if_denied(denied_twice)
 
 
 def test_which_processes_run():
@@ -78,18 +79,18 @@ def test_no_link_is_followed_where_there_is_no_flag_for_it(tmp_path, without_fla
     (tmp_path / "file").write_text("content")
     (tmp_path / "link").symlink_to("file")
     with pytest.raises(ValueError, match="is a link"):
-        system.open_regular(tmp_path / "link", os.O_RDONLY)
+        system.open_descriptor(tmp_path / "link", os.O_RDONLY)
     for name, follow in (("file", False), ("link", True)):
-        descriptor = system.open_regular(tmp_path / name, os.O_RDONLY, follow)
+        descriptor = system.open_descriptor(tmp_path / name, os.O_RDONLY, follow)
         assert os.read(descriptor, 100) == b"content"
         os.close(descriptor)
-    with pytest.raises(ValueError, match="no regular file"):
-        system.open_regular(tmp_path, os.O_RDWR)
+    with pytest.raises(ValueError, match="not a regular file"):
+        system.open_descriptor(tmp_path, os.O_RDWR)
     (tmp_path / ".jaxcifar.lock").symlink_to("file")
-    with pytest.raises(RunError, match="is no plain file"), files.locked(tmp_path):
+    with pytest.raises(RunError, match="is not a regular file"), files.lock_folder(tmp_path):
         pytest.fail("held")
     with pytest.raises(FileNotFoundError):
-        system.open_regular(tmp_path / "absent", os.O_RDONLY)
+        system.open_descriptor(tmp_path / "absent", os.O_RDONLY)
 
 
 def test_a_lock_goes_where_no_open_file_can_be_deleted(tmp_path, monkeypatch):
@@ -104,7 +105,7 @@ def test_a_lock_goes_where_no_open_file_can_be_deleted(tmp_path, monkeypatch):
     close = os.close
     monkeypatch.setattr(files.Path, "unlink", unlink_if_closed)
     monkeypatch.setattr(os, "close", lambda number: (closed.append(number), close(number)))
-    with files.locked(tmp_path / "a" / "b"):
+    with files.lock_folder(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b" / ".jaxcifar.lock").exists()
     assert closed
     assert list(tmp_path.iterdir()) == []

@@ -48,8 +48,8 @@ def test_unknown_options_of_the_compiler_are_left_out():
 
 def test_the_installed_version_knows_the_options_that_we_compile_with():
     assert len(compilations.CPU_OPTIONS) == 1
-    assert len(compilations.QUICKLY) == 2
-    assert len(compilations.FOR_ONE_CALL) == 1
+    assert len(compilations.FAST_COMPILE_OPTIONS) == 2
+    assert len(compilations.SINGLE_CALL_OPTIONS) == 1
 
 
 @pytest.mark.parametrize(

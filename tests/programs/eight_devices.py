@@ -10,7 +10,7 @@ from small import easy_dataset
 from training.test_train import CONFIG as FAST
 from training.test_train import LONGEST_SUM, initial_params, stacked, train
 
-from jaxcifar.bench.device_traffic import collectives
+from jaxcifar.bench.device_traffic import find_collectives
 from jaxcifar.build.setup import make_program
 from jaxcifar.training import predicting
 from jaxcifar.training.together import Together
@@ -73,7 +73,7 @@ def main():
         "eight": eight,
         "errors": errors(dataset),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "exchanged": [(c.kind, c.bytes) for c in collectives(step)],
+        "exchanged": [(c.kind, c.bytes) for c in find_collectives(step)],
     }
     print(json.dumps(found, default=np.ndarray.tolist))
 

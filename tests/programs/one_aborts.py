@@ -10,15 +10,15 @@ from jaxcifar.machine import processes
 
 if __name__ == "__main__":
     _, coordinator, number = sys.argv
-    processes.join(coordinator, 2, int(number))
-    said = processes.exchange("of process 1 ⟳" if number == "1" else "")
+    processes.join_processes(coordinator, 2, int(number))
+    said = processes.gather_texts("of process 1 ⟳" if number == "1" else "")
     print(json.dumps(said))
     try:
-        processes.require_alike({"network": "cnn", "images": number})
+        processes.require_same_settings({"network": "cnn", "images": number})
     except UsageError as error:
         print(error, flush=True)
-    processes.wait("both are here")
-    if processes.first():
+    processes.wait_for_all("both are here")
+    if processes.is_first_process():
         os.write(2, b"C++ says why\n")
         os.abort()
     time.sleep(60)

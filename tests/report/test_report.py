@@ -568,18 +568,18 @@ def without(*keys):
 @pytest.mark.parametrize(
     ("name", "damage", "reason"),
     [
-        ("result.json", cut, "result.json: is no JSON or damaged"),
-        ("config.json", cut, "config.json: is no JSON or damaged"),
-        ("metrics.jsonl", cut, "metrics.jsonl: line 4: is no JSON or damaged"),
-        ("result.json", replaced_by_a_folder, "result.json: is no regular file"),
-        ("config.json", replaced_by_a_folder, "config.json: is no regular file"),
-        ("metrics.jsonl", replaced_by_a_folder, "metrics.jsonl: is no regular file"),
+        ("result.json", cut, "result.json: is not valid JSON"),
+        ("config.json", cut, "config.json: is not valid JSON"),
+        ("metrics.jsonl", cut, "metrics.jsonl: line 4: is not valid JSON"),
+        ("result.json", replaced_by_a_folder, "result.json: is not a regular file"),
+        ("config.json", replaced_by_a_folder, "config.json: is not a regular file"),
+        ("metrics.jsonl", replaced_by_a_folder, "metrics.jsonl: is not a regular file"),
         ("result.json", lambda path: path.write_text("[]"), "result.json: Expected `object`"),
         ("config.json", lambda path: path.write_text("[]"), "config.json: Expected `object`"),
         (
             "config.json",
             lambda path: path.write_bytes(b"\xff"),
-            "config.json: byte 0 is no text in UTF-8",
+            "config.json: byte 0 is not UTF-8 text",
         ),
         (
             "metrics.jsonl",
@@ -614,8 +614,8 @@ def test_what_can_not_be_read_does_not_stop_the_report(tmp_path):
     cut(tmp_path / "raw" / "seed1" / "result.json")
     (tmp_path / "raw" / "seed2" / "mistakes.npz").write_text("no archive")
     text = report(tmp_path)
-    assert "- study.json: study.json: is no JSON or damaged" in text
-    assert "- raw/seed1: result.json: is no JSON or damaged" in text
+    assert "- study.json: study.json: is not valid JSON" in text
+    assert "- raw/seed1: result.json: is not valid JSON" in text
     assert "mistakes.npz in the run's folder can't be read" in text
     assert "70.50 ± 0.71% test accuracy" in text
 

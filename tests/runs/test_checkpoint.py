@@ -163,10 +163,10 @@ def test_any_name_of_a_folder_is_as_good_as_any_other(name):
 
 def test_where_no_link_can_be_made_it_is_told_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no" / "such"))
-    with pytest.raises(RunError, match=r"\[0\]: a path with such characters needs a link"):
+    with pytest.raises(RunError, match=r"\[0\]: a path with special characters needs a link"):
         opened(tmp_path / "[0]")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[0]"))
-    with pytest.raises(RunError, match="has such characters too"):
+    with pytest.raises(RunError, match="has special characters too"):
         opened(tmp_path / "[0]")
 
 
@@ -252,7 +252,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage):
 def test_a_checkpoint_that_another_process_can_not_read_is_damaged_for_all(tmp_path, monkeypatch):
     save_all(tmp_path, {1: (), 2: ()})
     others = [[True], [False]]
-    monkeypatch.setattr(processes, "agree", lambda *mine: others.pop(0))
+    monkeypatch.setattr(processes, "any_process", lambda *mine: others.pop(0))
     said = []
     with opened(tmp_path) as checkpoints:
         assert_state(checkpoints.newest(state_at(0), said.append), 1)
@@ -288,7 +288,7 @@ def test_a_pipe_in_a_checkpoint_is_told_and_not_waited_for(tmp_path):
     (tmp_path / "2" / "state" / "_METADATA").unlink()
     os.mkfifo(tmp_path / "2" / "state" / "_METADATA")
     with (
-        pytest.raises(RunError, match=r"_METADATA: can't be used \(is no regular file"),
+        pytest.raises(RunError, match=r"_METADATA: can't be used \(is not a regular file"),
         opened(tmp_path),
     ):
         pass

@@ -10,7 +10,7 @@ from conftest import assert_one_line_error, obeyed
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import BusyError, RunError, UsageError
-from jaxcifar.machine.files import locked, replacing, write_text
+from jaxcifar.machine.files import atomic_write, lock_folder, write_text
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.saved import as_text
 
@@ -83,29 +83,29 @@ def test_an_epoch_is_not_appended_to_what_a_link_leads_to(run_folder, outside):
     run_folder.append_row({"epoch": 2})
     assert run_folder.metrics.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
     replace_by_link(run_folder.metrics, outside / "file")
-    with pytest.raises(RunError, match=r"metrics\.jsonl: is no plain file; delete it"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl: is not a regular file; delete it"):
         run_folder.append_row({"epoch": 3})
     assert (outside / "file").read_text() == "mine"
 
 
 def test_a_lock_does_not_stay_where_nothing_was_done(tmp_path, outside):
-    with pytest.raises(UsageError), locked(outside):
+    with pytest.raises(UsageError), lock_folder(outside):
         raise UsageError("no finished run here")
     assert [path.name for path in outside.iterdir()] == ["file"]
     (outside / ".jaxcifar.lock").touch()
-    with pytest.raises(UsageError), locked(outside):
+    with pytest.raises(UsageError), lock_folder(outside):
         raise UsageError("no finished run here")
     assert (outside / ".jaxcifar.lock").exists()  # it was there before
 
 
 def test_a_lock_follows_no_link(tmp_path, outside):
     (tmp_path / ".jaxcifar.lock").symlink_to(outside / "file")
-    with pytest.raises(RunError, match="is no plain file"), locked(tmp_path):
+    with pytest.raises(RunError, match="is not a regular file"), lock_folder(tmp_path):
         pytest.fail("held")
     assert (outside / "file").read_text() == "mine"
     (tmp_path / ".jaxcifar.lock").unlink()
     (tmp_path / ".jaxcifar.lock").write_text("kept")
-    with locked(tmp_path), pytest.raises(BusyError), locked(tmp_path, wait=False):
+    with lock_folder(tmp_path), pytest.raises(BusyError), lock_folder(tmp_path, wait=False):
         pytest.fail("held twice")
     assert (tmp_path / ".jaxcifar.lock").read_text() == "kept"
 
@@ -113,18 +113,18 @@ def test_a_lock_follows_no_link(tmp_path, outside):
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_a_lock_is_a_plain_file(tmp_path, kind):
     {"folder": os.mkdir, "pipe": os.mkfifo}[kind](tmp_path / ".jaxcifar.lock")
-    with pytest.raises(RunError, match="is no plain file"), locked(tmp_path):
+    with pytest.raises(RunError, match="is not a regular file"), lock_folder(tmp_path):
         pytest.fail("held")
 
 
 def test_a_folder_made_for_nothing_does_not_stay(tmp_path):
-    with locked(tmp_path / "a" / "b"):
+    with lock_folder(tmp_path / "a" / "b"):
         pass
     assert list(tmp_path.iterdir()) == []
-    with locked(tmp_path / "a" / "b"):
+    with lock_folder(tmp_path / "a" / "b"):
         (tmp_path / "a" / "file").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "file"]
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         pass
     assert tmp_path.is_dir()  # it was there before
     run_dir = tmp_path / "run"
@@ -147,7 +147,7 @@ def test_what_dead_processes_left_half_written_is_removed(tmp_path, outside):
         (tmp_path / name).touch()
     (tmp_path / f".folder.json.{dead}").mkdir()
     (tmp_path / f".link.json.{dead}").symlink_to(outside / "file")
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         left = {path.name for path in tmp_path.iterdir()}
     kept = {*others, f".folder.json.{dead}", f".link.json.{dead}", ".jaxcifar.lock", "outside"}
     assert left == kept
@@ -161,7 +161,7 @@ def test_replacing_follows_no_link(tmp_path, outside):
     assert (tmp_path / "link").read_text() == "new"
     assert not (tmp_path / "link").is_symlink()
     assert (outside / "file").read_text() == "mine"
-    with pytest.raises(ValueError, match="broken"), replacing(tmp_path / "link") as file:
+    with pytest.raises(ValueError, match="broken"), atomic_write(tmp_path / "link") as file:
         file.write(b"half")
         raise ValueError("broken")
     assert (tmp_path / "link").read_text() == "new"

@@ -126,13 +126,13 @@ DAMAGE = {
     "a length of terabytes": (struct.pack("<Q", 2**42) + b"{}", NONE),
     "a length of all": (b"\xff" * 64, NONE),
     "no text": (struct.pack("<Q", 4) + b"\xff" * 4, NONE),
-    "no JSON": (header("[[["), "is no JSON or damaged"),
+    "no JSON": (header("[[["), "is not valid JSON"),
     "another value": (header("[1, 2]"), NO_CARD),
     "no card": (header("{}"), NO_CARD),
     "a card that is no text": (header('{"__metadata__": {"jaxcifar": 5}}'), NO_CARD),
     "a card that is no JSON": (
         header('{"__metadata__": {"jaxcifar": "{"}}'),
-        "is no JSON or damaged",
+        "is not valid JSON",
     ),
     "a card of something else": (
         header('{"__metadata__": {"jaxcifar": "{\\"config\\": 1}"}}'),

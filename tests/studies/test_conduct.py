@@ -17,7 +17,7 @@ from small import SMALL
 from jaxcifar.build import setup
 from jaxcifar.errors import DivergedError, OutOfMemoryError, UsageError
 from jaxcifar.machine.compilations import count_compilations
-from jaxcifar.machine.files import locked
+from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import crew
 from jaxcifar.studies.conduct import conduct, plan, record
@@ -265,7 +265,7 @@ def another_process(monkeypatch):
 
     def hold(folder, last=lambda: None):
         holding = contextlib.ExitStack()
-        holding.enter_context(locked(folder))
+        holding.enter_context(lock_folder(folder))
 
         def end(seconds):
             last()

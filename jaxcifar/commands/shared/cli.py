@@ -18,10 +18,10 @@ from rich.console import Console
 from jaxcifar.commands.shared.parser import OptionHolder, program
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.machine.failures import one_line
+from jaxcifar.machine.failures import as_one_line_error
 from jaxcifar.machine.interrupt import Interrupted, InterruptGuard, block_interrupts
 from jaxcifar.machine.streams import checked_output, open_missing_streams
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 from jaxcifar.machine.xla_flags import check_xla_flags
 
 _WITH_LARGE_ARRAYS = ("run", "ablation", "bench")
@@ -139,12 +139,12 @@ def start_jax() -> None:
     """
     from jaxcifar.machine import environment, jax_settings, processes
 
-    lines = jax_settings.use_our_settings()
+    lines = jax_settings.use_package_settings()
     environment.use_compilation_cache()
     environment.first_devices(None)
-    if processes.first():
+    if processes.is_first_process():
         for line in lines:
-            teller(Console(stderr=True))(line)
+            line_printer(Console(stderr=True))(line)
 
 
 def run_as_program(main: Callable[[Sequence[str]], None]) -> NoReturn:
@@ -206,7 +206,7 @@ def exit_code_of(command: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return _failed(_INTERRUPTED, 130)
     except Exception as error:
-        if (known := one_line(error)) is None:
+        if (known := as_one_line_error(error)) is None:
             traceback.print_exc()
             return 1
         return _failed(f"error: {known}", 2 if isinstance(known, UsageError) else 1)
@@ -227,7 +227,7 @@ def _failed(line: str, code: int) -> int:
     """Print why the command ended, and return its exit code."""
     with contextlib.suppress(OSError):  # standard error is full
         # One line in a log, and lines as wide as the screen where there is one.
-        teller(Console(stderr=True), fold=sys.stderr.isatty())(line)
+        line_printer(Console(stderr=True), fold=sys.stderr.isatty())(line)
     return code
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import teller
+from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corrupted, Evaluation, Figures, Look
 from jaxcifar.runs.metric_fields import spelled
 
@@ -32,7 +32,7 @@ def short_names(runs: Iterable[Path]) -> dict[Path, str]:
 
 def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Look]]) -> None:
     """Print figures, classes, mistakes, corruptions and who has looked at the test images."""
-    say = teller(console)
+    say = line_printer(console)
     found = [
         (run, figures)
         for run, evaluation in evaluations.items()

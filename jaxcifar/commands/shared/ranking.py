@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import duration, teller
+from jaxcifar.machine.terminal import duration, line_printer
 
 if TYPE_CHECKING:
     from jaxcifar.report.run_records import Records, StudiedNetwork, Variation
@@ -24,7 +24,7 @@ def show(console: Console, records: "Records") -> None:
     """
     from jaxcifar.report.choice import collapses
 
-    say = teller(console)
+    say = line_printer(console)
     for network in records.networks:
         alike = _alike(network)
         console.print(_table(network, alike))

@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxcifar.errors import printable
-from jaxcifar.machine.terminal import Say, teller
+from jaxcifar.machine.terminal import PrintLine, line_printer
 
 
 def show(console: Console, figures: dict[str, Any]) -> None:
     """Print the figures, a table a network, each within 80 columns."""
-    say = teller(console)
+    say = line_printer(console)
     say(f"{figures['device']}, jax {figures['versions']['jax']}")
     for arch in dict.fromkeys(row["arch"] for row in figures["rows"]):
         rows = [row for row in figures["rows"] if row["arch"] == arch]
@@ -46,7 +46,7 @@ def show(console: Console, figures: dict[str, Any]) -> None:
         _say_who_was_left_out(at_once, say)
 
 
-def _say_who_was_left_out(contestants: list[tuple[str, dict[str, Any]]], say: Say) -> None:
+def _say_who_was_left_out(contestants: list[tuple[str, dict[str, Any]]], say: PrintLine) -> None:
     """Print one line per left-out contestant, with the reason.
 
     Args:

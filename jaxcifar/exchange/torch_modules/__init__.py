@@ -14,7 +14,7 @@ from typing import Any
 
 from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.extras import extra
+from jaxcifar.machine.extras import import_extra
 
 _FOLDER = Path(__file__).parent
 # Networks with a file here.
@@ -63,7 +63,7 @@ def torch_network(
       RunError: PyTorch is not installed.
     """
     require_known(arch)
-    extra("torch")
+    import_extra("torch")
     module = importlib.import_module(f"{__name__}.{arch}")
     classes = model.num_classes
     return module.Network(**arguments(arch, model), classes=classes, mean=mean, std=std)
