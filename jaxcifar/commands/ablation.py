@@ -25,7 +25,7 @@ from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.ranking import show
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import RunError
-from jaxcifar.machine.terminal import counted, teller
+from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.studies.study import Study
 
 SHIPPED = study_files()

@@ -23,8 +23,8 @@ from jaxcifar.commands.shared.options import add_config_options, add_observers
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
-from jaxcifar.machine.paths import require_images
-from jaxcifar.machine.terminal import status_line, teller
+from jaxcifar.machine.paths import require_image_path
+from jaxcifar.machine.terminal import line_printer, show_activity
 
 if TYPE_CHECKING:
     from jaxcifar.runs.saved import Result

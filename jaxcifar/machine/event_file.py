@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.files import append
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.files import append_to_file
 
 Value = Any  # tensorboardX's `Summary.Value`: a number, image or table row with its tag
 _MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
@@ -20,11 +20,11 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 24  # signature, chunk header, width and height
 
 
-def messages() -> ModuleType:
-    """Return tensorboardX's package of message types.
+def message_types() -> ModuleType:
+    """Return tensorboardX's package of message types, with the modules that are used here.
 
     Raises:
-      RunError: tensorboardX is not installed; in one line that says how to install it.
+      RunError: tensorboardX can't be imported; the message says how to install it.
     """
     for module in _MODULES:
         import_extra(f"tensorboardX.proto.{module}")
@@ -45,9 +45,11 @@ class EventFile:
           OSError: the file can't be written.
         """
         self._path = path
-        events = messages().event_pb2
-        # A TensorBoard that has shown an earlier file of this run forgets it.
-        anew = events.SessionLog(status=events.SessionLog.START)
+        events = message_types().event_pb2
+        version = events.Event(wall_time=wall_time, file_version="brain.Event:2")
+        # The start of a session makes TensorBoard forget an earlier file of this run.
+        session = events.SessionLog(status=events.SessionLog.START)
+        start = events.Event(wall_time=wall_time, session_log=session)
         with path.open("xb") as file:
             file.write(encode_tf_record(version))
             file.write(encode_tf_record(start))
@@ -61,10 +63,10 @@ class EventFile:
         """
         if not values:
             return
-        types = messages()
-        summary = types.summary_pb2.Summary(value=values)
-        event = types.event_pb2.Event(wall_time=wall_time, step=step, summary=summary)
-        append(self._path, record(event))
+        messages = message_types()
+        summary = messages.summary_pb2.Summary(value=values)
+        event = messages.event_pb2.Event(wall_time=wall_time, step=step, summary=summary)
+        append_to_file(self._path, encode_tf_record(event))
 
 
 def encode_tf_record(event: Any) -> bytes:
@@ -81,29 +83,13 @@ def encode_tf_record(event: Any) -> bytes:
     return length + length_checksum + content + content_checksum
 
 
-def scalar(tag: str, value: float) -> Value:
-    """A number, which becomes a float32."""
-    return messages().summary_pb2.Summary.Value(tag=tag, simple_value=value)
+def scalar_value(tag: str, value: float) -> Value:
+    """Return a number for TensorBoard, which stores it as float32."""
+    return message_types().summary_pb2.Summary.Value(tag=tag, simple_value=value)
 
 
-def image(tag: str, png: bytes) -> Value:
-    """A picture, the content of a PNG file.
-
-    Raises:
-      ValueError: it is none.
-    """
-    if not png.startswith(b"\x89PNG\r\n\x1a\n") or len(png) < 24:
-        raise ValueError("is no PNG")
-    width, height = struct.unpack(">II", png[16:24])  # its header has them first
-    summary = messages().summary_pb2.Summary
-    shown = summary.Image(width=width, height=height, colorspace=_RGBA, encoded_image_string=png)
-    return summary.Value(tag=tag, image=shown)
-
-
-def settings(values: Mapping[str, bool | int | float | str], began: float) -> Value:
-    """A run's row in the table of hyper-parameters.
-
-    Which columns the table has, TensorBoard finds out of all the runs that it shows.
+def image_value(tag: str, png: bytes) -> Value:
+    """Return an image for TensorBoard.
 
     Args:
       tag: title of the image.
@@ -115,7 +101,7 @@ def settings(values: Mapping[str, bool | int | float | str], began: float) -> Va
     if not png.startswith(_PNG_SIGNATURE) or len(png) < _PNG_HEADER_BYTES:
         raise ValueError("is not a PNG file")
     width, height = struct.unpack(">II", png[16:24])  # the first two fields of a PNG header
-    summary = _messages().summary_pb2.Summary
+    summary = message_types().summary_pb2.Summary
     image = summary.Image(width=width, height=height, colorspace=_RGBA, encoded_image_string=png)
     return summary.Value(tag=tag, image=image)
 
@@ -129,7 +115,7 @@ def hyperparameters_value(values: Mapping[str, bool | int | float | str], began:
       values: name -> value of the hyper-parameters.
       began: start of the run, seconds since 1970.
     """
-    start = messages().plugin_hparams_pb2.SessionStartInfo(start_time_secs=began)
+    start = message_types().plugin_hparams_pb2.SessionStartInfo(start_time_secs=began)
     for name, value in values.items():
         cell = start.hparams[name]
         if isinstance(value, bool):
@@ -141,15 +127,21 @@ def hyperparameters_value(values: Mapping[str, bool | int | float | str], began:
     return _hparams_value("session_start_info", start)
 
 
-def success(ended: float) -> Value:
-    """That a run of the table of hyper-parameters is finished."""
-    end = messages().plugin_hparams_pb2.SessionEndInfo(status="STATUS_SUCCESS", end_time_secs=ended)
-    return _of_hparams("session_end_info", end)
+def finished_value(ended: float) -> Value:
+    """Return the mark of a finished run in TensorBoard's table of hyper-parameters.
+
+    Args:
+      ended: end of the run, seconds since 1970.
+    """
+    end = message_types().plugin_hparams_pb2.SessionEndInfo(
+        status="STATUS_SUCCESS", end_time_secs=ended
+    )
+    return _hparams_value("session_end_info", end)
 
 
-def _of_hparams(name: str, info: Any) -> Value:
-    types = messages()
-    data = types.plugin_hparams_pb2.HParamsPluginData(version=0, **{name: info})
+def _hparams_value(name: str, info: Any) -> Value:
+    messages = message_types()
+    data = messages.plugin_hparams_pb2.HParamsPluginData(version=0, **{name: info})
     plugin = {"plugin_name": "hparams", "content": data.SerializeToString()}
-    metadata = types.summary_pb2.SummaryMetadata(plugin_data=plugin)
-    return types.summary_pb2.Summary.Value(tag=f"_hparams_/{name}", metadata=metadata)
+    metadata = messages.summary_pb2.SummaryMetadata(plugin_data=plugin)
+    return messages.summary_pb2.Summary.Value(tag=f"_hparams_/{name}", metadata=metadata)

@@ -212,7 +212,7 @@ class RunFolder:
 
     def write_failure(self, error: Exception) -> None:
         """Write `failure.txt`: why the run can't be finished."""
-        write_text(self.failure, f"{error}\n")
+        files.write_text(self.failure, f"{error}\n")
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
         """`mistakes.npz`, with labels of so many classes."""

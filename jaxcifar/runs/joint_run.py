@@ -89,12 +89,12 @@ def only_by_the_first(act: Callable[[], T]) -> T | None:
       UsageError: raised by `act`.
     """
     done, objection = None, ""
-    if processes.first():
+    if processes.is_first_process():
         try:
             done = act()
         except UsageError as error:
             objection = str(error)
-    objection_of_first = processes.exchange(objection)[0]
+    objection_of_first = processes.gather_texts(objection)[0]
     if objection_of_first:
         raise UsageError(objection_of_first)
     return done
@@ -112,14 +112,14 @@ def begun_before(folder: RunFolder, config: Config) -> bool:
         these imports are not the same files in all processes.
     """
     imported = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
-    processes.require_alike(imported)  # `require_same_start` does not know them yet
+    processes.require_same_settings(imported)  # `require_same_start` does not know them yet
 
     def begun_here() -> bool:
         if folder.begun:
             folder.require_same(config)
         return folder.begun
 
-    [begun] = processes.agree(bool(only_by_the_first(begun_here)))
+    [begun] = processes.any_process(bool(only_by_the_first(begun_here)))
     return begun
 
 

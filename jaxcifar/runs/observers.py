@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import applicable, spelled
-from jaxcifar.errors import OneLine, UsageError, first_line
+from jaxcifar.errors import OneLineError, UsageError, first_line
 from jaxcifar.machine.interrupt import Interrupted
 
 if TYPE_CHECKING:  # it would import NumPy, which takes a moment
@@ -161,7 +161,7 @@ def _made(maker: Maker) -> Any:
 
 def _reason(error: BaseException) -> str:
     """Return in one line what went wrong in an observer, with the user's file and line."""
-    if isinstance(error, OneLine):
+    if isinstance(error, OneLineError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)[1:]  # without the call here
     where, folder = "", Path(frames[0].filename).parent if frames else _HERE

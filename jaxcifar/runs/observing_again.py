@@ -4,21 +4,21 @@ from collections.abc import Iterable
 
 from jaxcifar.data import dataset_title
 from jaxcifar.errors import BusyError, DivergedError, RunError
-from jaxcifar.machine.files import locked
-from jaxcifar.machine.terminal import Say
+from jaxcifar.machine.files import lock_folder
+from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.observers import Observers
 from jaxcifar.runs.task import Task
 
 
-def observe_all_again(tasks: Iterable[Task], say: Say) -> None:
+def observe_all_again(tasks: Iterable[Task], say: PrintLine) -> None:
     """Show runs that are over to their observers, except runs that another process holds."""
     for task in tasks:
         folder, say_of_run = RunFolder(task.path), task.prefixed(say)
         if not task.observers or not folder.config.exists():
             continue
         try:
-            with folder.writing(), locked(task.path, wait=False):
+            with folder.writing(), lock_folder(task.path, wait=False):
                 observe_again(task, folder, say_of_run)
         except BusyError:
             pass  # the process that holds the run shows it to its observers
@@ -26,7 +26,7 @@ def observe_all_again(tasks: Iterable[Task], say: Say) -> None:
             say_of_run(str(error))
 
 
-def observe_again(task: Task, folder: RunFolder, say: Say) -> None:
+def observe_again(task: Task, folder: RunFolder, say: PrintLine) -> None:
     """Show a run that is over to the observers of a task.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.terminal import Say
+from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.observers import NamedObserver, ObservedRun
 
 if TYPE_CHECKING:  # they would import NumPy and JAX, which take a moment
@@ -43,7 +43,7 @@ class Task:
     scratch: Path | None = None
     metrics: "tuple[UserMetric, ...]" = ()
 
-    def prefixed(self, say: Say) -> Say:
+    def prefixed(self, say: PrintLine) -> PrintLine:
         """Return a function that says a line with the task's name before it."""
         return lambda line: say(f"{self.name}: {line}" if self.name else line)
 

@@ -14,7 +14,7 @@ from typing import Any
 from jaxcifar.errors import RunError
 from jaxcifar.machine import event_file
 from jaxcifar.machine.event_file import EventFile
-from jaxcifar.machine.reading import MEGABYTE, opened
+from jaxcifar.machine.reading import MEGABYTE, open_regular_file
 from jaxcifar.runs import saved
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import metrics_of, tags, validated
@@ -47,7 +47,7 @@ class TensorBoard:
     """
 
     def __init__(self) -> None:
-        event_file.messages()
+        event_file.message_types()
 
     def began(self, run: ObservedRun) -> None:
         """Replace what was written before by these epochs, with settings and network.
@@ -71,7 +71,7 @@ class TensorBoard:
         self._time, self._epoch = self._folder.config.stat().st_mtime, 0
         name = _FILES.replace("*", f"{time.time():017.6f}")
         self._file = EventFile(folder / name, self._time)
-        settings = event_file.settings(run.settings, self._time)
+        settings = event_file.hyperparameters_value(run.settings, self._time)
         self._write([settings, *self._picture(self._folder.model_plot)])
         for row in run.history:
             self.epoch(row)
@@ -114,4 +114,6 @@ class TensorBoard:
 
 
 def _scalars(figures: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
-    return [event_file.scalar(tag, figures[name]) for name, tag in tags.items() if name in figures]
+    return [
+        event_file.scalar_value(tag, figures[name]) for name, tag in tags.items() if name in figures
+    ]

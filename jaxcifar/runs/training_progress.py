@@ -11,9 +11,9 @@ from rich.console import Console
 
 from jaxcifar.build.setup import Setup
 from jaxcifar.build.user_metrics import UserMetric
-from jaxcifar.machine.memory import LESS, report_memory_shortage
-from jaxcifar.machine.status import Status, shown
-from jaxcifar.machine.terminal import duration, fitted, teller
+from jaxcifar.machine.memory import LESS_MEMORY_ADVICE, report_memory_shortage
+from jaxcifar.machine.status import Status, show_status
+from jaxcifar.machine.terminal import duration, line_printer, texts_that_fit
 from jaxcifar.runs.metric_fields import shown_metrics
 from jaxcifar.runs.observers import NamedObserver, ObservedRun, Observers
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
@@ -194,4 +194,4 @@ class EpochLines:
             (3, f"lr {row['learning_rate']:.2g}"),
             (4, f"{row['images_per_second']:,.0f} images/s"),
         ]
-        self._say("  ".join(fitted(parts, self._console.width)))
+        self._say("  ".join(texts_that_fit(parts, self._console.width)))

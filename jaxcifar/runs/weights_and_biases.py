@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 
 from jaxcifar.errors import RunError, first_line
-from jaxcifar.machine.extras import extra
-from jaxcifar.machine.files import remove, write_text
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.files import delete_path, write_text
 from jaxcifar.machine.reading import MEGABYTE, Remedy, read_json
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.observers import ObservedRun
@@ -76,7 +76,7 @@ class WeightsAndBiases:
         if interrupted := _unfinished.pop(self._id, None):
             interrupted.finish(exit_code=1)
         for old in folder.wandb.glob(f"offline-run-*-{self._id}"):
-            remove(old)
+            delete_path(old)
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             id=self._id,
@@ -130,8 +130,8 @@ def _package() -> ModuleType:
     Raises:
       RunError: it is not installed.
     """
-    extra("wandb.sdk")
-    return extra("wandb")
+    import_extra("wandb.sdk")
+    return import_extra("wandb")
 
 
 def _mode() -> str:
