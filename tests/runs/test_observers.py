@@ -371,13 +371,13 @@ def test_commands_refuse_a_wrong_observer_before_anything_is_trained(files, tmp_
 
 
 def test_only_the_first_of_several_processes_observes(tmp_path, monkeypatch):
-    monkeypatch.setattr(joint_run.processes, "first", lambda: False)
-    monkeypatch.setattr(joint_run.processes, "exchange", lambda text: ["", text])
+    monkeypatch.setattr(joint_run.processes, "is_first_process", lambda: False)
+    monkeypatch.setattr(joint_run.processes, "gather_texts", lambda text: ["", text])
     assert joint_run.only_by_the_first(lambda: pytest.fail("done here")) is None
     watched = Task(CONFIG, tmp_path, observers=(NamedObserver("", Recorder()),))
     monkeypatch.setattr(joint_run, "require_same_folder", lambda task: None)
     with joint_run.own_task(watched) as task:
         assert task.observers == ()
-    monkeypatch.setattr(joint_run.processes, "exchange", lambda text: ["no observer", text])
+    monkeypatch.setattr(joint_run.processes, "gather_texts", lambda text: ["no observer", text])
     with pytest.raises(UsageError, match="no observer"):
         joint_run.only_by_the_first(lambda: 5)
