@@ -9,7 +9,8 @@ import optax
 
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.settings import defaults, reject
+from jaxcifar.config.option_names import reject
+from jaxcifar.config.settings import defaults
 from jaxcifar.errors import UsageError
 from jaxcifar.training.optim import UpdateRule
 

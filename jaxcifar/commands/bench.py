@@ -23,7 +23,7 @@ from jaxcifar.commands.shared.options import add_config_options
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.rates import show
 from jaxcifar.config.experiment import ARCHS, Config
-from jaxcifar.config.settings import flag
+from jaxcifar.config.option_names import flag
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.torch_modules import KNOWN
 from jaxcifar.machine.files import write_text

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from jaxcifar.config import registry, user_reference
-from jaxcifar.config.fields import Fields
-from jaxcifar.config.recipes import COMMON
+from jaxcifar.config.fields import DEFAULTS, Fields
+from jaxcifar.config.option_names import flag, reject
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
     DERIVED,
     NAMED,
     applicable,
     defaults,
-    flag,
     frozen,
     idle,
     recipes_of,
-    reject,
     spelled,
     typed,
     why_not,
@@ -62,7 +60,7 @@ class Config(Fields):
         for name in overrides.keys() - applicable(settings).keys():
             reject(name, overrides[name], why_not(name, by_recipe | settings))
         # What a recipe says of what has been replaced has no effect, and is not said.
-        settings = {**COMMON, **applicable({**by_recipe, **settings})}
+        settings = {**DEFAULTS, **applicable({**by_recipe, **settings})}
         settings["arch_args"] = frozen(settings["arch_args"])
         settings["sources"] = tuple(
             (kind, user_reference.digest(kind, settings[kind]))
@@ -110,7 +108,7 @@ class Config(Fields):
             # What an older version did not say yet had no effect then, nor had what does not apply.
             given = typed("config", applicable(there), cls)
             reference = {**defaults(there["arch"]), "arch_args": ()}
-            settings = {**COMMON, **applicable({**reference, **given})}
+            settings = {**DEFAULTS, **applicable({**reference, **given})}
             if settings["lr_scale"] != "none":  # what it was measured by was not always said
                 base = defaults(settings["arch"], settings["recipe"])["batch_size"]
                 settings.setdefault("base_batch_size", base)

@@ -1,45 +1,12 @@
 """Recipes: all that `--recipe` sets, each a piece of config that any option overrides.
 
-What a recipe does not say is as in `COMMON`, which does nothing beside plain training. Why each
-setting is there, and what was tried and left out, is told in docs/recipes.md.
+A setting that a recipe leaves out has the default of its field (`fields.py`). docs/recipes.md gives
+the reason for each setting, and what was tried and left out.
 """
 
 from typing import Any
 
 Settings = dict[str, Any]
-
-COMMON: Settings = {
-    "arch_args": (),
-    "dataset": "cifar10",
-    "momentum": 0.9,
-    "nesterov": False,
-    "bias_decay": True,
-    "bias_rate": 1.0,
-    "sgd_rate": 1.0,
-    "clip_norm": 0.0,
-    "lr_scale": "none",
-    "warmup": 0.0,
-    # The reference names neither; chosen by the scan in experiments/studies/step_decay_cnn.toml.
-    "step_size": 10,
-    "gamma": 0.1,
-    "label_smoothing": 0.0,
-    "average": 0.0,
-    "dropout": 0.0,
-    "normalize": True,
-    "augment": True,
-    "shift": 4,
-    "border": "zeros",
-    "flip": "random",
-    "cutout": 0,
-    "small_size": 32,
-    "small_part": 0.0,
-    "augmentation": "none",
-    "val_fraction": 0.1,
-    "train_examples": None,
-    "dtype": "auto",
-    "init": "",
-    "seed": 0,
-}
 
 # The best settings that the reference report found for its two networks, and a beginning for ours.
 _REFERENCE = {

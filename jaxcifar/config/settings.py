@@ -3,10 +3,12 @@
 import ast
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 from jaxcifar.config import registry
-from jaxcifar.config.recipes import COMMON, OWN, RECIPES
+from jaxcifar.config.fields import DEFAULTS
+from jaxcifar.config.option_names import flag, reject
+from jaxcifar.config.recipes import OWN, RECIPES
 from jaxcifar.errors import UsageError
 
 # Fields that follow from others.
@@ -33,7 +35,7 @@ def applicable(settings: Mapping[str, Any]) -> dict[str, Any]:
         takes = registry.entry(kind, known[kind]).takes
         for name in registry.conditional(kind).difference(takes):
             kept.pop(name, None)
-    without_effect = {name for name in idle(known) if known[name] != COMMON[name]}
+    without_effect = {name for name in idle(known) if known[name] != DEFAULTS[name]}
     return {name: value for name, value in kept.items() if name not in without_effect}
 
 
@@ -116,12 +118,7 @@ def defaults(arch: str, recipe: str | None = None) -> dict[str, Any]:
         meant = registry.did_you_mean(str(recipe), named)
         reject("recipe", recipe, f"{meant}of {arch} there are {', '.join(named)}")
     networks = RECIPES[recipe]
-    return {**COMMON, "recipe": recipe, **networks.get(arch, networks.get(OWN, {}))}
-
-
-def flag(name: str) -> str:
-    """A field as an option: learning-rate."""
-    return name.replace("_", "-")
+    return {**DEFAULTS, "recipe": recipe, **networks.get(arch, networks.get(OWN, {}))}
 
 
 def spelled(value: Any) -> str:
@@ -149,8 +146,3 @@ def parsed(text: str) -> Any:
         return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
-
-
-def reject(name: str, value: Any, rule: str) -> NoReturn:
-    """Refuse a value of an option."""
-    raise UsageError(f"--{flag(name)} {value}: {rule}")

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxcifar.data import cifar100, shapes10_draw
+from jaxcifar.data import cifar100
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import read_archive
-from jaxcifar.data.catalog import WAYS_OUT, KnownDataset, check_content
+from jaxcifar.data.catalog import WAYS_OUT, Draw, KnownDataset, check_content
 from jaxcifar.errors import RunError, first_line
 
 Records = Mapping[str, np.ndarray]
@@ -108,33 +108,49 @@ class Cifar100(_CifarBuilder, tfds.image_classification.Cifar100):
         return {"label": int(label), "coarse_label": cifar100.COARSE_LABELS[label]}
 
 
-class Shapes10(_RecordsBuilder):
-    """The embedded set: ten kinds of shapes, drawn by `shapes10_draw`."""
-
-    name = "shapes10"
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(32, 32, 3)),
-            "label": tfds.features.ClassLabel(num_classes=10),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Ten kinds of shapes, drawn procedurally; a stand-in, not CIFAR-10.",
-            features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "label"),
-        )
-
-    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
-        sizes = {"train": 10_000, "test": 2_000}
-        drawn = {split: shapes10_draw.draw(sizes[split], seed=i) for i, split in enumerate(sizes)}
-        return {split: rec.pack(*images_labels) for split, images_labels in drawn.items()}
+BUILDERS: dict[str, Callable[..., _RecordsBuilder]] = {"cifar10": Cifar10, "cifar100": Cifar100}
 
 
-BUILDERS: dict[str, Callable[..., _RecordsBuilder]] = {
-    "cifar10": Cifar10,
-    "cifar100": Cifar100,
-    "shapes10": Shapes10,
-}
+def create_builder(
+    entry: KnownDataset, data_dir: Path, archive: Path | None = None
+) -> _RecordsBuilder:
+    """Return the TFDS builder that prepares and reads a data set.
+
+    Args:
+      entry: the data set.
+      data_dir: TFDS folder.
+      archive: the user's archive; None to download the data set. Drawn data sets need neither.
+    """
+    kind = BUILDERS[entry.name] if entry.draw is None else _drawn_builder(entry, entry.draw)
+    return kind(entry, archive, data_dir=data_dir)
+
+
+def _drawn_builder(entry: KnownDataset, draw: Draw) -> type[_RecordsBuilder]:
+    """Return a builder class for a data set whose images are drawn by a function."""
+
+    class Drawn(_RecordsBuilder):
+        name = entry.name
+        VERSION = tfds.core.Version(entry.version)
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            features = {
+                "id": tfds.features.Text(),
+                "image": tfds.features.Image(shape=(32, 32, 3)),
+                "label": tfds.features.ClassLabel(num_classes=len(entry.class_names)),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=f"{entry.title}, drawn by a program",
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "label"),
+            )
+
+        def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
+            records = {}
+            for seed, (split, images_per_class) in enumerate(entry.class_counts.items()):
+                count = images_per_class * len(entry.class_names)
+                images, labels = draw(count, seed)
+                records[split] = rec.pack(images, labels)
+            return records
+
+    return Drawn

@@ -1,7 +1,7 @@
 """What is known of the data sets before any file is read."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,10 @@ WAYS_OUT = (
 )
 
 
+# Takes a number of images and a seed; returns images and their labels.
+Draw = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+
+
 @dataclasses.dataclass(frozen=True)
 class KnownDataset:
     """A data set by name.
@@ -25,8 +29,10 @@ class KnownDataset:
     Attributes:
       version: of the TFDS builder.
       fingerprints: split -> SHA-256 of its sorted records (see `records`); None if not known.
-      class_counts: split -> images of each class, known though the fingerprints are not.
-      form: of its archives; None for images that are drawn.
+      class_counts: split -> images of each class; needed without fingerprints, and to draw images.
+      form: the form of its archives; None if its images are drawn.
+      draw: a function that takes a number of images and a seed, and returns images
+        `[N, 32, 32, 3] uint8` and labels `[N] uint8`; None if the data set has archives.
     """
 
     name: str
@@ -35,6 +41,7 @@ class KnownDataset:
     fingerprints: Mapping[str, str] | None
     class_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     form: Form | None = None
+    draw: Draw | None = None
 
     @property
     def title(self) -> str:
@@ -104,6 +111,8 @@ SHAPES10 = KnownDataset(
         "train": "a7213a6d4446adb618f73b7149d6a895b7e435f32647ab26903f3507e7d5f854",
         "test": "1e707c3d31af0cf37f4d771e84ccfb20c9b251d25ecb93a65ef554266fb6889d",
     },
+    class_counts={"train": 1000, "test": 200},
+    draw=shapes10_draw.draw,
 )
 
 CATALOG = {entry.name: entry for entry in (CIFAR10, CIFAR100, SHAPES10)}

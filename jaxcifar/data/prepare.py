@@ -102,9 +102,9 @@ def _read_cache(cache: Path, entry: KnownDataset) -> dict[str, np.ndarray] | Non
 
 
 def _builder(entry: KnownDataset, data_dir: Path, archive: Path | None) -> Any:
-    from jaxcifar.data.builders import BUILDERS  # TFDS takes a second to import: only when needed
+    from jaxcifar.data.builders import create_builder  # TFDS takes a second to import
 
-    return BUILDERS[entry.name](entry, archive, data_dir=data_dir)
+    return create_builder(entry, data_dir, archive)
 
 
 def _through_tfds(

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.option_names import flag
 from jaxcifar.config.registry import did_you_mean
-from jaxcifar.config.settings import DERIVED, applicable, flag, typed
+from jaxcifar.config.settings import DERIVED, applicable, typed
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import (
     MEGABYTE,

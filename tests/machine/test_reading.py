@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.recipes import COMMON
+from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.npz import ArrayForm, read_arrays
@@ -204,7 +204,7 @@ def test_results_of_older_versions_stay_readable(folder, tmp_path):
     assert len(history) == result["config"]["epochs"]
     said = result["config"]
     config = Config.from_dict(said)
-    known, nothing = config.to_dict(), dataclasses.replace(config, **COMMON).to_dict()
+    known, nothing = config.to_dict(), dataclasses.replace(config, **DEFAULTS).to_dict()
     assert {name: known[name] for name in said} == said
     newer = known.keys() - said.keys()  # what a version did not know yet, it did not do
     assert {name: known[name] for name in newer} == {name: nothing[name] for name in newer}

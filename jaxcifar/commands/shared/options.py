@@ -9,7 +9,8 @@ from typing import Any
 from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import ARCHS, Config
-from jaxcifar.config.settings import DEFAULT_ARCH, defaults, flag, in_words, parsed
+from jaxcifar.config.option_names import flag
+from jaxcifar.config.settings import DEFAULT_ARCH, defaults, in_words, parsed
 
 # The fields of `Config` in the order in which people use their options. Those that only some
 # entries of the registry take need not be listed: they follow the field that names the entry.
