@@ -103,6 +103,20 @@ def test_every_room_is_in_the_order():
     assert rooms - {"__init__"} <= BELOW.keys()
 
 
+def test_modules_of_a_run_stand_in_reading_order():
+    """A reader of the list in `runs/__init__.py` goes down: no module imports one above it."""
+    folder = ROOT / "jaxcifar" / "runs"
+    names = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    listed = re.findall(r"`(\w+)`", (folder / "__init__.py").read_text())
+    order = [name for name in dict.fromkeys(listed) if name in names]
+    assert set(order) == names
+    for place, name in enumerate(order):
+        imported = set(modules_named(ast.parse((folder / f"{name}.py").read_text())))
+        above = {f"jaxcifar.runs.{other}" for other in order[:place]}
+        packages = {module.rpartition(".")[0] for module in imported}
+        assert not above & (imported | packages), name
+
+
 def test_the_name_of_a_file_occurs_once():
     # Commands have the names that users type, modules for PyTorch those of the networks.
     named_by_users = {"commands", "torch_modules"}
