@@ -3,7 +3,7 @@
 The modules in reading order. Each imports only modules that stand below it:
 
 - `fit`: trains one run, from its folder to its result.
-- `crew`, `dispatches`: train several runs at the same time. This is the only loop with side effects.
+- `crew`, `dispatches`: train several runs at a time. This is the only loop with side effects.
 - `training_progress`, `pace`: the progress bar, the epoch lines and the estimate of the time left.
 - `run`: one run in the loop. It begins or resumes, ends epochs, saves and finishes.
 - `start`: loads the weights of another run (`--init`).
