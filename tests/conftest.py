@@ -9,6 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import checked_types  # noqa: F401 (before the package itself, whose types it has checked)
 import jax
 import jax.experimental
 import pytest

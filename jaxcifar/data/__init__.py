@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from jaxcifar.array_types import Float32, Int32, UInt8
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import records as rec
@@ -33,10 +34,10 @@ __all__ = [
 
 
 class Examples(NamedTuple):
-    """Images `[N, 32, 32, 3] uint8` and labels `[N] int32`."""
+    """Images and their labels, counted from 0."""
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: UInt8[np.ndarray, "images 32 32 3"]
+    labels: Int32[np.ndarray, "images"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Dataset:
       name: short, and fit for a file's name.
       title: what plots and reports call it.
       class_names: by label.
-      mean: per-channel mean of the training images, `[3] float32`, of pixels in [0, 1].
-      std: their per-channel standard deviation, `[3] float32`.
+      mean: per-channel mean of the training images, of pixels in [0, 1].
+      std: their per-channel standard deviation.
 
     Raises:
       UsageError: a label is out of range.
@@ -60,8 +61,8 @@ class Dataset:
     train: Examples
     val: Examples
     test: Examples
-    mean: np.ndarray
-    std: np.ndarray
+    mean: Float32[np.ndarray, "3"]
+    std: Float32[np.ndarray, "3"]
     # What a loader of ours has seen to hold. Of images that somebody put in, it is computed.
     _verified: Mapping[str, str] | None = dataclasses.field(default=None, init=False, repr=False)
 
@@ -118,7 +119,7 @@ class Dataset:
         title: str,
         class_names: Sequence[str],
         fingerprints: Mapping[str, str],
-        records: Mapping[str, np.ndarray],
+        records: Mapping[str, rec.Records],
         val_fraction: float,
         train_examples: int | None,
     ) -> Self:
@@ -223,8 +224,10 @@ def load_dataset(config: Config, data_dir: str | Path | None = None, say: Say = 
     return Dataset._of(name, title, class_names, fingerprints, records, *split)
 
 
-def channel_statistics(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation `[3] float32` per channel of pixels scaled to [0, 1].
+def channel_statistics(
+    records: UInt8[np.ndarray, "images record_bytes"],
+) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
+    """Mean and standard deviation per channel of pixels scaled to [0, 1].
 
     Exact up to the last rounding: the sums are those of integers.
     """

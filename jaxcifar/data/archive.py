@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from jaxcifar.data import plain_pickle, tar
-from jaxcifar.data.records import PIXEL_BYTES
+from jaxcifar.data.records import PIXEL_BYTES, Records
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
 
@@ -59,7 +59,7 @@ CIFAR100_FORM = Form(
 )
 
 
-def read_archive(path: Path, form: Form) -> dict[str, np.ndarray]:
+def read_archive(path: Path, form: Form) -> dict[str, Records]:
     """Read the records of both splits, in the order of the archive.
 
     Args:
@@ -68,7 +68,7 @@ def read_archive(path: Path, form: Form) -> dict[str, np.ndarray]:
       form: what the data set's archives hold.
 
     Returns:
-      split name -> `[N, 3073] uint8`; only as complete as the source says it is, so check the
+      split name -> its records; only as complete as the source says it is, so check the
       content.
 
     Raises:
@@ -76,7 +76,7 @@ def read_archive(path: Path, form: Form) -> dict[str, np.ndarray]:
     """
     check_archive(path)
     split_of = form.split_of
-    batches: dict[str, np.ndarray] = {}
+    batches: dict[str, Records] = {}
     problems: dict[str, str] = {}  # batch -> what is wrong with it
     broken = ""
     try:

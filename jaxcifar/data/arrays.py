@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from jaxcifar.array_types import Shaped
 from jaxcifar.data import records as rec
 from jaxcifar.data.images import SIDE, check_pixels, to_rgb32
 from jaxcifar.errors import UsageError
@@ -22,12 +23,12 @@ class ImageBlocks:
     Attributes:
       shape: `(N, H, W, 3)`, `(N, H, W, 1)` or `(N, H, W)`, once checked.
       dtype: uint8, once checked.
-      blocks: gives them all, in order, `[n, ...]` at a time.
+      blocks: gives them all, in order, some at a time.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    blocks: Callable[[], Iterator[np.ndarray]]
+    blocks: Callable[[], Iterator[Shaped[np.ndarray, "block *of_image"]]]
 
     @classmethod
     def of(cls, array: Any) -> Self:
@@ -48,14 +49,14 @@ def block_length(shape: Sequence[int], dtype: np.dtype) -> int:
 
 def records_of(
     images: Mapping[str, ImageBlocks],
-    labels: Mapping[str, np.ndarray],
+    labels: Mapping[str, Shaped[np.ndarray, "..."]],
     class_names: Iterable[Any] | None,
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
     """Check images and labels, and bring them to sorted records.
 
     Args:
       images: of "train" and "test"; of another size than 32x32 they are resized by `to_rgb32`.
-      labels: of each image, `[N]` or `[N, 1]` integers from 0.
+      labels: an integer from 0 for each image, one after the other or one below the other.
       class_names: by label; the numbers themselves by default.
 
     Returns:

@@ -20,7 +20,7 @@ from jaxcifar.data.archive import read_archive
 from jaxcifar.data.catalog import WAYS_OUT, Draw, KnownDataset, check_content
 from jaxcifar.errors import RunError, first_line
 
-Records = Mapping[str, np.ndarray]
+Splits = Mapping[str, rec.Records]
 
 
 class _WholeWriter(tfds.core.ExampleWriter):
@@ -31,7 +31,7 @@ class _WholeWriter(tfds.core.ExampleWriter):
 
 
 class _RecordsBuilder(tfds.core.GeneratorBasedBuilder):
-    """Writes records `[N, 3073]` as TFDS examples `{id, image, label}`."""
+    """Writes records as TFDS examples `{id, image, label}`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Keep a builder out of TFDS's registry, which has the stock one of that name."""
@@ -43,7 +43,7 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder):
         self.entry, self.archive = entry, archive
         super().__init__(**tfds_options)
 
-    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
+    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Splits:
         raise NotImplementedError
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
@@ -58,7 +58,7 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder):
             example_id = f"{split}_{i:05d}"
             yield i, {"id": example_id, "image": Image.fromarray(image), **self._labels(label)}
 
-    def _labels(self, label: np.ndarray) -> dict[str, int]:
+    def _labels(self, label: np.integer) -> dict[str, int]:
         return {"label": int(label)}
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
@@ -68,7 +68,7 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder):
 class _CifarBuilder(_RecordsBuilder):
     """Reads an archive, the user's or TFDS's download."""
 
-    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
+    def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Splits:
         form = self.entry.form
         assert form is not None  # only sets that are drawn have none
         return read_archive(self.archive or self._download(dl_manager), form)
@@ -104,7 +104,7 @@ class Cifar100(_CifarBuilder, tfds.image_classification.Cifar100):
         info.features["coarse_label"].names = list(cifar100.SUPERCLASSES)
         return info
 
-    def _labels(self, label: np.ndarray) -> dict[str, int]:
+    def _labels(self, label: np.integer) -> dict[str, int]:
         return {"label": int(label), "coarse_label": cifar100.COARSE_LABELS[label]}
 
 
@@ -145,7 +145,7 @@ def _drawn_builder(entry: KnownDataset, draw: Draw) -> type[_RecordsBuilder]:
                 supervised_keys=("image", "label"),
             )
 
-        def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Records:
+        def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Splits:
             records = {}
             for seed, (split, images_per_class) in enumerate(entry.class_counts.items()):
                 count = images_per_class * len(entry.class_names)

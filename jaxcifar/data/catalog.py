@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcifar.array_types import Integer, UInt8
 from jaxcifar.config import registry
 from jaxcifar.data import cifar100, shapes10_draw
 from jaxcifar.data import records as rec
@@ -19,7 +20,9 @@ WAYS_OUT = (
 
 
 # Takes a number of images and a seed; returns images and their labels.
-Draw = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+Draw = Callable[
+    [int, int], tuple[UInt8[np.ndarray, "images 32 32 3"], Integer[np.ndarray, "images"]]
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ class KnownDataset:
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 
-def check_content(records: Mapping[str, np.ndarray], entry: KnownDataset, source: object) -> None:
+def check_content(records: Mapping[str, rec.Records], entry: KnownDataset, source: object) -> None:
     """Compare sorted records with what the data set is known to hold.
 
     Raises:

@@ -14,9 +14,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from PIL import Image
 
+from jaxcifar.array_types import Float32, Key, UInt8
+
 STRENGTHS = 5
+Images = Float32[Array, "batch height width 3"]
 _AT_ONCE = 500  # images
 _KEY = 2019  # the year of CIFAR-10-C; never the run's seed, so that all runs see the same images
 _BLUR_REACH = 4.0  # standard deviations, as far as SciPy's Gaussian filter reaches by default
@@ -29,21 +33,21 @@ class Corruption:
     Attributes:
       strengths: of the five levels, the weakest first, in the unit that `unit` says.
       unit: of the strengths, in words.
-      apply: maps keys `[B]`, images `[B, H, W, 3] float32` in [0, 1] and a scalar strength to
-        images, which may leave [0, 1]; None for JPEG, which Pillow does.
+      apply: maps keys, images in [0, 1] and a strength to images, which may leave [0, 1]; None for
+        JPEG, which Pillow does.
     """
 
     strengths: tuple[float, ...]
     unit: str
-    apply: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None
+    apply: Callable[[Key[Array, "batch"], Images, Float32[Array, ""]], Images] | None
 
 
-def noise(keys: jax.Array, images: jax.Array, deviation: jax.Array) -> jax.Array:
+def noise(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
     """Add independent normal noise of a standard deviation to every value."""
     return images + deviation * jax.vmap(lambda k: jax.random.normal(k, images.shape[1:]))(keys)
 
 
-def blur(keys: jax.Array, images: jax.Array, deviation: jax.Array) -> jax.Array:
+def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
     """A Gaussian filter of a standard deviation in pixels, borders repeated.
 
     Its weights are those of the pixels, cut off after four deviations and normalised, as
@@ -52,7 +56,7 @@ def blur(keys: jax.Array, images: jax.Array, deviation: jax.Array) -> jax.Array:
     return _along_both_axes(partial(_blur_weights, deviation), images)
 
 
-def _blur_weights(deviation: jax.Array, side: int) -> jax.Array:
+def _blur_weights(deviation: Array, side: int) -> Array:
     offsets = jnp.arange(-side, side + 1)
     within = jnp.abs(offsets) <= jnp.floor(_BLUR_REACH * deviation + 0.5)
     weights = jnp.where(within, jnp.exp(-0.5 * (offsets / deviation) ** 2), 0)
@@ -61,16 +65,16 @@ def _blur_weights(deviation: jax.Array, side: int) -> jax.Array:
     return jnp.zeros((side, side)).at[rows, sources].add(weights / weights.sum())
 
 
-def shift(keys: jax.Array, images: jax.Array, pixels: jax.Array) -> jax.Array:
+def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""]) -> Images:
     """Move by whole pixels to the right and down; the mirror image comes in at the border."""
 
-    def weights(side: int) -> jax.Array:
+    def weights(side: int) -> Array:
         return jax.nn.one_hot(jnp.abs(jnp.arange(side) - pixels.astype(int)), side)
 
     return _along_both_axes(weights, images)
 
 
-def _along_both_axes(weights: Callable[[int], jax.Array], images: jax.Array) -> jax.Array:
+def _along_both_axes(weights: Callable[[int], Array], images: Array) -> Array:
     """Each row and each column as weighted sums of the others; `weights(side)` is `[side, side]`.
 
     Products are exact in float32 on every device, or a shift would change values.
@@ -81,7 +85,7 @@ def _along_both_axes(weights: Callable[[int], jax.Array], images: jax.Array) -> 
     )
 
 
-def rotation(keys: jax.Array, images: jax.Array, degrees: jax.Array) -> jax.Array:
+def rotation(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, ""]) -> Images:
     """Turn around the middle, to the left, between pixels linearly; mirrored at the border.
 
     As `scipy.ndimage.rotate(axes=(1, 2), reshape=False, order=1, mode="mirror")`.
@@ -98,14 +102,14 @@ def rotation(keys: jax.Array, images: jax.Array, degrees: jax.Array) -> jax.Arra
     return jnp.moveaxis(jax.vmap(jax.vmap(sample))(planes), 1, -1)
 
 
-def brightness(keys: jax.Array, images: jax.Array, more: jax.Array) -> jax.Array:
+def brightness(keys: Key[Array, "batch"], images: Images, more: Float32[Array, ""]) -> Images:
     """Add to the value of hue, saturation and value, which is a pixel's largest channel."""
     value = images.max(-1, keepdims=True)
     brighter = jnp.minimum(value + more, 1)
     return jnp.where(value > 0, images * brighter / jnp.maximum(value, 1e-6), brighter)
 
 
-def contrast(keys: jax.Array, images: jax.Array, kept: jax.Array) -> jax.Array:
+def contrast(keys: Key[Array, "batch"], images: Images, kept: Float32[Array, ""]) -> Images:
     """Bring values closer to their mean over the image, channel by channel."""
     mean = images.mean((1, 2), keepdims=True)
     return mean + kept * (images - mean)
@@ -122,16 +126,15 @@ CORRUPTIONS = {
 }
 
 
-def corrupted(kind: str, level: int, images: np.ndarray) -> np.ndarray:
+def corrupted(
+    kind: str, level: int, images: UInt8[np.ndarray, "images height width 3"]
+) -> UInt8[np.ndarray, "images height width 3"]:
     """Images by one of `CORRUPTIONS`; what becomes of one depends on it and its place alone.
 
     Args:
       kind: a key of `CORRUPTIONS`.
       level: from 1 to `STRENGTHS`.
-      images: `[N, H, W, 3] uint8`.
-
-    Returns:
-      `[N, H, W, 3] uint8`.
+      images: are not changed.
     """
     corruption = CORRUPTIONS[kind]
     strength = corruption.strengths[level - 1]
@@ -145,19 +148,21 @@ def corrupted(kind: str, level: int, images: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=0)
 def _applied(
-    apply: Callable[..., jax.Array],
-    key: jax.Array,
-    first: jax.Array,
-    images: jax.Array,
-    strength: jax.Array,
-) -> jax.Array:
+    apply: Callable[..., Array],
+    key: Array,
+    first: Array,
+    images: Array,
+    strength: Array,
+) -> Array:
     keys = jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(len(images)))
     changed = apply(keys, images.astype(jnp.float32) / 255, strength)
     return jnp.round(255 * jnp.clip(changed, 0, 1)).astype(jnp.uint8)
 
 
-def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """An image `[H, W, 3] uint8` after Pillow has packed it as JPEG of that quality."""
+def jpeg(
+    image: UInt8[np.ndarray, "height width 3"], quality: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """An image after Pillow has packed it as JPEG of that quality."""
     packed = io.BytesIO()
     Image.fromarray(image).save(packed, "JPEG", quality=quality)
     return np.asarray(Image.open(packed))

@@ -19,7 +19,7 @@ _THREADS = 8  # at most: each may hold an image of 64 megapixels
 _AT_ONCE = 64  # images that a thread takes at a time
 
 
-def read_folder(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, np.ndarray]:
+def read_folder(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, rec.Records]:
     """Read all images of a folder, to train on some and test on others.
 
     Args:
@@ -37,7 +37,7 @@ def read_folder(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, np
     return records if "test" in records else _take_test(folder.path, records["train"])
 
 
-def read_parts(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, np.ndarray]:
+def read_parts(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, rec.Records]:
     """Read all images of a folder: "train" and, if it has such, "test" -> sorted records.
 
     Raises:
@@ -90,7 +90,7 @@ def _decode(
     return records
 
 
-def _take_test(path: Path, records: np.ndarray) -> dict[str, np.ndarray]:
+def _take_test(path: Path, records: np.ndarray) -> dict[str, rec.Records]:
     """Split sorted records; their order, and so the choice, depends on the images alone."""
     train, test = stratified(rec.labels(records), _TEST_PART)
     if not len(test):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from jaxcifar.array_types import UInt8
 from jaxcifar.errors import first_line
 from jaxcifar.machine.reading import open_regular_file
 
@@ -16,7 +17,7 @@ _MAX_FILE_BYTES = 2**28  # of an image file; 64 megapixels of 32 bits are as muc
 _NEVER = {"EPS"}
 
 
-def to_rgb32(image: Image.Image) -> np.ndarray:
+def to_rgb32(image: Image.Image) -> UInt8[np.ndarray, "32 32 3"]:
     """The middle square of an image, at 32x32 pixels.
 
     Turned as its EXIF data say, transparency on white, 16-bit grey scaled to 8 bits, resized by
@@ -24,9 +25,6 @@ def to_rgb32(image: Image.Image) -> np.ndarray:
 
     Args:
       image: of any size and mode but float; of an animation its current frame.
-
-    Returns:
-      `[32, 32, 3] uint8`.
 
     Raises:
       ValueError: it has too many pixels, or no such form as can be shown.
@@ -58,7 +56,7 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     return ((grey.astype(np.int64) * 255 + 32_767) // 65_535).astype(np.uint8)
 
 
-def read_image(path: str | Path) -> tuple[np.ndarray, bool]:
+def read_image(path: str | Path) -> tuple[UInt8[np.ndarray, "32 32 3"], bool]:
     """Read an image file that is not trusted.
 
     Args:

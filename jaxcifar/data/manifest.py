@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypedDict, get_args
 
-import numpy as np
 from msgspec import Meta
 
 from jaxcifar.data import records as rec
@@ -50,7 +49,7 @@ class Manifest:
 
     @classmethod
     def of(
-        cls, records: Mapping[str, np.ndarray], class_names: Sequence[str], source: str = ""
+        cls, records: Mapping[str, rec.Records], class_names: Sequence[str], source: str = ""
     ) -> Self:
         """That of sorted records."""
         fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcifar.array_types import Shaped
+
 # The training batch of CIFAR-100 takes 250,000: a label one or two, a name that is remembered two.
 _MAX_OPERATIONS = 500_000
 
@@ -52,7 +54,7 @@ class PickledArray:
 
     state: Any = None
 
-    def to_numpy(self) -> np.ndarray:
+    def to_numpy(self) -> Shaped[np.ndarray, "..."]:
         """The array, if it is one of plain bytes with two axes.
 
         Raises:

@@ -45,8 +45,8 @@ def default_data_dir() -> Path:
 
 def load_records(
     entry: KnownDataset, data_dir: Path, archive: Path | None = None, say: Say = print
-) -> dict[str, np.ndarray]:
-    """The sorted records `[N, 3073] uint8` of both splits, prepared first if need be.
+) -> dict[str, rec.Records]:
+    """The sorted records of both splits, prepared first if need be.
 
     Args:
       entry: which data set, and the fingerprints it must have.
@@ -90,7 +90,7 @@ def load_records(
         ) from error
 
 
-def _read_cache(cache: Path, entry: KnownDataset) -> dict[str, np.ndarray] | None:
+def _read_cache(cache: Path, entry: KnownDataset) -> dict[str, rec.Records] | None:
     """The records as they are known to be, or, that not being known, as they were prepared."""
     fingerprints = entry.fingerprints
     if fingerprints is None:
@@ -113,7 +113,7 @@ def _through_tfds(
     data_dir: Path,
     archive: Path | None,
     say: Say,
-) -> dict[str, np.ndarray]:
+) -> dict[str, rec.Records]:
     """Prepare the data set if it is not, and decode it."""
     import tensorflow_datasets as tfds
 
@@ -134,7 +134,7 @@ def _through_tfds(
     return _decode(builder, entry)
 
 
-def _decode(builder: Any, entry: KnownDataset) -> dict[str, np.ndarray]:
+def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
     """Read a prepared data set through `tfds.data_source`."""
     written_as = builder.info.file_format.value
     if written_as == "array_record" and not find_spec("array_record"):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcifar.array_types import Int32, Integer, UInt8
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.reading import open_regular_file
 
@@ -22,56 +23,72 @@ RECORD_BYTES = 1 + PIXEL_BYTES
 SPLITS = ("train", "test")
 MAX_CLASSES = 2**16
 
+Records = UInt8[np.ndarray, "_ record_bytes"]  # any number of them, as each split has its number
 
-def empty(count: int, classes: int) -> np.ndarray:
-    """Records `[count, 3073 or 3074] uint8` to be filled, wide enough for that many classes."""
+
+def empty(count: int, classes: int) -> UInt8[np.ndarray, "{count} record_bytes"]:
+    """Records to be filled, wide enough for that many classes."""
     return np.empty((count, PIXEL_BYTES + (1 if classes <= 256 else 2)), np.uint8)
 
 
-def fill(records: np.ndarray, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write images `[N, 32, 32, 3] uint8` and labels `[N]` into `N` records."""
+def fill(
+    records: UInt8[np.ndarray, "images record_bytes"],
+    images: UInt8[np.ndarray, "images 32 32 3"],
+    labels: Integer[np.ndarray, "images"],
+) -> None:
+    """Write images and labels into as many records."""
     label_bytes = records.shape[1] - PIXEL_BYTES
     for place in range(label_bytes):
         records[:, place] = np.asarray(labels) >> 8 * (label_bytes - 1 - place) & 255
     records[:, label_bytes:] = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
 
 
-def pack(images: np.ndarray, labels: np.ndarray, classes: int = 256) -> np.ndarray:
-    """Images `[N, 32, 32, 3] uint8` and labels `[N]` -> records `[N, 3073 or 3074] uint8`."""
+def pack(
+    images: UInt8[np.ndarray, "images 32 32 3"],
+    labels: Integer[np.ndarray, "images"],
+    classes: int = 256,
+) -> UInt8[np.ndarray, "images record_bytes"]:
+    """The records of images and labels."""
     records = empty(len(images), classes)
     fill(records, images, labels)
     return records
 
 
-def unpack(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Records `[N, 3073 or 3074] uint8` -> images `[N, 32, 32, 3] uint8`, labels `[N] int32`."""
+def unpack(
+    records: UInt8[np.ndarray, "images record_bytes"],
+) -> tuple[UInt8[np.ndarray, "images 32 32 3"], Int32[np.ndarray, "images"]]:
+    """The images and labels of records."""
     images = pixels(records).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels(records)
 
 
-def pixels(records: np.ndarray) -> np.ndarray:
-    """The pixels `[N, 3072] uint8` of records, channel-major."""
+def pixels(
+    records: UInt8[np.ndarray, "images record_bytes"],
+) -> UInt8[np.ndarray, "images 3*32*32"]:
+    """The pixels of records, channel-major."""
     return records[:, -PIXEL_BYTES:]
 
 
-def labels(records: np.ndarray) -> np.ndarray:
-    """The labels `[N] int32` of records."""
+def labels(records: UInt8[np.ndarray, "images record_bytes"]) -> Int32[np.ndarray, "images"]:
+    """The labels of records."""
     columns = records[:, :-PIXEL_BYTES].astype(np.int32)
     return columns @ (256 ** np.arange(columns.shape[1] - 1, -1, -1, dtype=np.int32))
 
 
-def sort(records: np.ndarray) -> np.ndarray:
+def sort(
+    records: UInt8[np.ndarray, "images record_bytes"],
+) -> UInt8[np.ndarray, "images record_bytes"]:
     """The records in canonical order, ascending as byte strings."""
     as_bytes = np.ascontiguousarray(records).view(f"V{records.shape[1]}").reshape(-1)
     return records[np.argsort(as_bytes)]
 
 
-def fingerprint(sorted_records: np.ndarray) -> str:
+def fingerprint(sorted_records: Records) -> str:
     """SHA-256 (hex) of records, which must be in canonical order."""
     return hashlib.sha256(np.ascontiguousarray(sorted_records).data).hexdigest()
 
 
-def write_cache(folder: Path, records: Mapping[str, np.ndarray]) -> None:
+def write_cache(folder: Path, records: Mapping[str, Records]) -> None:
     """Write the sorted records of every split, each file whole or not at all; hold its lock.
 
     Raises:
@@ -85,7 +102,7 @@ def write_cache(folder: Path, records: Mapping[str, np.ndarray]) -> None:
             np.save(file, array)
 
 
-def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, np.ndarray] | None:
+def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Records] | None:
     """The memory-mapped records of every split, or None if one is missing or not as it was."""
     records = {}
     for split, expected in fingerprints.items():

@@ -20,6 +20,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxcifar.array_types import Float64, UInt8
+
 SIDE = 32
 BLOCK = 50  # images drawn at once, few enough to stay in cache; changes no image
 NUMBERS = 42  # random numbers that an image takes besides its noise
@@ -48,7 +50,8 @@ def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 # Signed distances, negative inside the shape, of points (u, v) with v pointing down. Every shape
 # about fills the unit disc, so that its extent doesn't give it away.
-SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+_Pixels = Float64[np.ndarray, "images 32 32"]
+SHAPES: dict[str, Callable[[_Pixels, _Pixels], _Pixels]] = {
     "circle": lambda u, v: _radius(u, v) - 0.88,
     "ring": lambda u, v: np.abs(_radius(u, v) - 0.72) - 0.2,
     "square": lambda u, v: _box(u, v, 0.78, 0.78),
@@ -134,7 +137,9 @@ def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
     return pixels.transpose(0, 2, 3, 1)
 
 
-def draw(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    count: int, seed: int
+) -> tuple[UInt8[np.ndarray, "{count} 32 32 3"], UInt8[np.ndarray, "{count}"]]:
     """Draw a balanced set in shuffled order.
 
     Args:
@@ -142,7 +147,7 @@ def draw(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
       seed: decides everything; a shorter set is not the beginning of a longer one.
 
     Returns:
-      images `[count, 32, 32, 3] uint8` and labels `[count] uint8`, indices into `CLASS_NAMES`.
+      images and labels, which are indices into `CLASS_NAMES`.
 
     Raises:
       ValueError: the classes can't be balanced.

@@ -2,20 +2,23 @@
 
 import numpy as np
 
+from jaxcifar.array_types import Int64, Integer
 from jaxcifar.errors import UsageError
 
 _SPLIT_SEED = 2009  # the year of CIFAR-10; never the run's seed, so that all runs share the split
 
 
-def stratified(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def stratified(
+    labels: Integer[np.ndarray, "images"], fraction: float
+) -> tuple[Int64[np.ndarray, "rest"], Int64[np.ndarray, "images-rest"]]:
     """Choose the same fraction of every class.
 
     Args:
-      labels: `[N]` integers, in the canonical order of the records.
+      labels: are in the canonical order of the records.
       fraction: part of each class to choose.
 
     Returns:
-      indices of the rest and of the chosen, both `[*] int64` in a fixed random order.
+      indices of the rest and of the chosen, both in a fixed random order.
     """
     rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
     order = rng.permutation(len(labels))
@@ -28,18 +31,18 @@ def stratified(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndar
 
 
 def train_val_indices(
-    labels: np.ndarray, val_fraction: float, train_examples: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    labels: Integer[np.ndarray, "images"], val_fraction: float, train_examples: int | None = None
+) -> tuple[Int64[np.ndarray, "train"], Int64[np.ndarray, "val"]]:
     """Choose validation examples, the same fraction of every class.
 
     Args:
-      labels: `[N]` integers, in the canonical order of the records.
+      labels: are in the canonical order of the records.
       val_fraction: part of each class that goes to validation; 0 for none.
       train_examples: keep at most the first so many of the training examples, which come in a
         fixed random order.
 
     Returns:
-      training indices, in a fixed random order, and validation indices, both `[*] int64`.
+      training indices, in a fixed random order, and validation indices.
 
     Raises:
       UsageError: one of the two would be empty that was not to be.

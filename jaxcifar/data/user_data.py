@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from jaxcifar.data import records as rec
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_folder
@@ -23,7 +21,7 @@ from jaxcifar.machine.paths import expand_home, require_image_path
 class Prepared(NamedTuple):
     """Sorted records of both splits, and the names of their classes."""
 
-    records: dict[str, np.ndarray]
+    records: dict[str, rec.Records]
     manifest: Manifest
 
 

@@ -28,7 +28,7 @@ _NEEDED = [f"{kind}_{split}" for split in rec.SPLITS for kind in "xy"]
 
 def read_npz(
     path: Path, say: Callable[[str], None]
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
     """Read `x_train y_train x_test y_test` and, if it is there, `class_names`.
 
     Args:
@@ -84,7 +84,7 @@ def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
 
 def _read(
     archive: zipfile.ZipFile, path: Path, say: Callable[[str], None]
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     if missing := [name for name in _NEEDED if name not in members]:
         raise UsageError(f"lacks {', '.join(missing)}; it must have {', '.join(_NEEDED)}")

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from jaxcifar.array_types import Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
 
 COLDEST, HOTTEST = 0.01, 100.0  # temperatures: where every answer is right, none is too cold
@@ -29,14 +30,20 @@ def interval(correct: int, images: int) -> tuple[float, float]:
     return max(0.0, float(low)), min(1.0, float(high))
 
 
-def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """The logarithms of the softmax, `[N, K] float64`, of logits `[N, K]`."""
+def log_probabilities(
+    logits: Float[np.ndarray, "images classes"],
+) -> Float64[np.ndarray, "images classes"]:
+    """The logarithms of the softmax of logits."""
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> Calibration:
+def calibration(
+    logits: Float[np.ndarray, "images classes"],
+    labels: Integer[np.ndarray, "images"],
+    temperature: float = 1.0,
+) -> Calibration:
     """Loss, expected calibration error and its bins.
 
     A bin holds the images whose likeliest class has a probability above its lower end, up to its
@@ -44,8 +51,8 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
     accuracy.
 
     Args:
-      logits: `[N, K]`.
-      labels: `[N]` integers.
+      logits: of any images.
+      labels: the right class of each.
       temperature: what logits are divided by.
     """
     logs = log_probabilities(np.asarray(logits, np.float64) / temperature)
@@ -70,15 +77,17 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
     }
 
 
-def fitted_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def fitted_temperature(
+    logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
+) -> float:
     """The temperature with the lowest loss, between `COLDEST` and `HOTTEST`.
 
     The loss is convex in the temperature's inverse, and its derivative is the mean of what the
     probabilities expect of the logits minus the right class's logit: its root is looked for.
 
     Args:
-      logits: `[N, K]`, of images that the network was not trained on.
-      labels: `[N]` integers.
+      logits: of images that the network was not trained on.
+      labels: the right class of each.
     """
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)

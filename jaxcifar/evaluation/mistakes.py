@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcifar.array_types import Float32, UInt8
 from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training import augment
 
-# Images `[N, 32, 32, 3] uint8` -> logits `[N, K] float32`.
-Predict = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[
+    [UInt8[np.ndarray, "images 32 32 3"]], Float32[np.ndarray, "images classes"]
+]  # logits of images
 
 _KEY = 17  # never the run's seed, so that all runs see the same images
 _SHIFT = 4  # pixels, the reference's augmentation
@@ -49,8 +51,10 @@ def slips(classifier: Classifier) -> dict[str, Predict]:
     return found
 
 
-def augmented(images: np.ndarray) -> np.ndarray:
-    """Images `[N, H, W, 3] uint8` as training by the reference sees them, always the same."""
+def augmented(
+    images: UInt8[np.ndarray, "images height width 3"],
+) -> UInt8[np.ndarray, "images height width 3"]:
+    """Images as training by the reference sees them, always the same."""
     keys = jax.random.split(jax.random.key(_KEY), len(images))
     how = augment.Augmenting(
         enabled=jnp.asarray(True),
@@ -64,8 +68,10 @@ def augmented(images: np.ndarray) -> np.ndarray:
     return np.asarray(jax.jit(augment.shift_and_flip)(keys, images, how, turns))
 
 
-def in_training(classifier: Classifier, count: int, images: np.ndarray) -> np.ndarray:
-    """Logits `[N, K]` of a network in training mode, `count` images at a time.
+def in_training(
+    classifier: Classifier, count: int, images: UInt8[np.ndarray, "images height width 3"]
+) -> Float32[np.ndarray, "images classes"]:
+    """Logits of a network in training mode, `count` images at a time.
 
     The images are shuffled before, as a set may lie sorted by class.
     """

@@ -6,10 +6,10 @@ of magnitude slower than outside. Matrix products have neither trouble.
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
+from jaxcifar.array_types import Float
 from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.winograd import Dtype, Extents, padded, winograd
 
@@ -19,27 +19,26 @@ Padding = tuple[int, int]  # zeros before and after, along either axis
 
 
 def conv2d(
-    x: jax.Array,
-    kernel: jax.Array,
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "size size channels features"],
     stride: int = 1,
-    bias: jax.Array | None = None,
+    bias: Float[Array, "features"] | None = None,
     padding: Padding | None = None,
     operands: Dtype | None = None,
-) -> jax.Array:
-    """Convolve with a square kernel.
+) -> Float[Array, "batch out_height out_width features"]:
+    """Convolve with a square kernel; all arrays have the same dtype.
 
     Args:
-      x: `[B, H, W, C]` floats.
-      kernel: `[size, size, C, K]` of the same dtype.
+      x: images.
+      kernel: weights of the inputs in the square around each output.
       stride: 1 or 2, along both axes.
-      bias: `[K]`, of the same dtype, added to every output.
+      bias: is added to every output.
       padding: zeros before and after, along either axis; `size // 2` on every side by default.
       operands: what the operands of Winograd's products are rounded to, on a CPU; float32 by
         default, whatever the dtype.
 
     Returns:
-      `[B, H', W', K]` of the same dtype; H' = ceil(H / stride) if an odd kernel has the default
-      padding.
+      the outputs; out_height is ceil(height / stride) if an odd kernel has the default padding.
     """
     bias = jnp.zeros(kernel.shape[-1], x.dtype) if bias is None else bias
     padding = padding or (len(kernel) // 2,) * 2
@@ -72,21 +71,19 @@ def _extents(shape: tuple[int, ...], size: Extents, stride: int, padding: Paddin
     return height, width
 
 
-def _by_xla(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, padding: Padding
-) -> jax.Array:
+def _by_xla(x: Array, kernel: Array, bias: Array, stride: int, padding: Padding) -> Array:
     pads, layout = (padding, padding), ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(x, kernel, (stride,) * 2, pads, None, None, layout) + bias
 
 
 def _by_products(
-    x: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array,
+    x: Array,
+    kernel: Array,
+    bias: Array,
     stride: int,
     padding: Padding,
     operands: Dtype,
-) -> jax.Array:
+) -> Array:
     if len(kernel) == 1:
         return pointwise(x[:, ::stride, ::stride], kernel[0, 0]) + bias
     before, extents = padding[0], _extents(x.shape, kernel.shape[:2], stride, padding)
@@ -98,7 +95,7 @@ def _by_products(
     return winograd(*single, before, extents, operands).astype(x.dtype)
 
 
-def _blocks(x: jax.Array) -> jax.Array:
+def _blocks(x: Array) -> Array:
     """`[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), 4 C]`, zeros behind an odd extent."""
     height, width = (-(-extent // 2) for extent in x.shape[1:3])
     x = padded(x, 0, (2 * height, 2 * width))
@@ -106,7 +103,7 @@ def _blocks(x: jax.Array) -> jax.Array:
     return x.reshape(-1, height, width, 4 * x.shape[-1])
 
 
-def _kernel_of_blocks(kernel: jax.Array, first: int) -> jax.Array:
+def _kernel_of_blocks(kernel: Array, first: int) -> Array:
     """`[3, 3, C, K]` -> `[2, 2, 4 C, K]`, with `first` zeros before and the others behind."""
     _, _, channels, features = kernel.shape
     pad = (first, 1 - first)
@@ -115,9 +112,7 @@ def _kernel_of_blocks(kernel: jax.Array, first: int) -> jax.Array:
     return kernel.reshape(2, 2, 4 * channels, features)
 
 
-def _unrolled(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, before: int, extents: Extents
-) -> jax.Array:
+def _unrolled(x: Array, kernel: Array, bias: Array, before: int, extents: Extents) -> Array:
     """One product over all pixels under the kernel, and a one for the bias."""
     size, features = len(kernel), kernel.shape[-1]
     batch, (height, width) = len(x), extents

@@ -8,21 +8,27 @@ from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+
+from jaxcifar.array_types import Float
 
 Paddings = tuple[tuple[int, int], ...]  # zeros above and below, left and right
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise(x: jax.Array, kernel: jax.Array, padding: Paddings) -> jax.Array:
+def depthwise(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "rows columns channels"],
+    padding: Paddings,
+) -> Float[Array, "batch out_height out_width channels"]:
     """Convolve each channel with its kernel, at stride 1.
 
-    Args:
-      x: `[B, H, W, C]` floats.
-      kernel: `[h, w, C]` of the same dtype.
-      padding: of the images; less than the kernel on each side.
+    All arrays have the same dtype; sums are computed in float32.
 
-    Returns:
-      `[B, H', W', C]` of the same dtype, summed in float32.
+    Args:
+      x: images.
+      kernel: for each channel, the weights of the pixels around an output.
+      padding: of the images; less than the kernel on each side.
     """
     height, width, _ = kernel.shape
     weights = kernel.astype(jnp.float32)
@@ -31,9 +37,7 @@ def depthwise(x: jax.Array, kernel: jax.Array, padding: Paddings) -> jax.Array:
     return reduce(jnp.add, products).astype(x.dtype)
 
 
-def _spots(
-    x: jax.Array, size: tuple[int, ...], padding: Paddings
-) -> dict[tuple[int, int], jax.Array]:
+def _spots(x: Array, size: tuple[int, ...], padding: Paddings) -> dict[tuple[int, int], Array]:
     """What lies under each pixel of a kernel, `[B, H', W', C] float32`."""
     padded = jnp.pad(x.astype(jnp.float32), ((0, 0), *padding, (0, 0)))
     height, width = (
@@ -46,15 +50,11 @@ def _spots(
     }
 
 
-def _fwd(
-    x: jax.Array, kernel: jax.Array, padding: Paddings
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _fwd(x: Array, kernel: Array, padding: Paddings) -> tuple[Array, tuple[Array, Array]]:
     return depthwise(x, kernel, padding), (x, kernel)
 
 
-def _bwd(
-    padding: Paddings, inputs: tuple[jax.Array, jax.Array], grad: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _bwd(padding: Paddings, inputs: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, kernel = inputs
     size = kernel.shape[:2]
     rest = tuple(

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
+from jaxcifar.array_types import Float, Float32
 from jaxcifar.machine import sharing
 
 _PARTS = 8  # of a batch, at most
@@ -15,29 +16,30 @@ _PARTS = 8  # of a batch, at most
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def batch_norm(
-    x: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    about: jax.Array,
+    x: Float[Array, "*others channels"],
+    scale: Float[Array, "channels"],
+    bias: Float[Array, "channels"],
+    about: Float[Array, "channels"],
     epsilon: float,
     axis_name: str | None,
     copies: int = 1,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[
+    Float32[Array, "*others channels"], Float32[Array, "channels"], Float32[Array, "channels"]
+]:
     """Normalise a batch, exchanging one sum; its derivative keeps nothing but `x`.
 
     Args:
-      x: `[..., C]`.
-      scale: `[C]`.
-      bias: `[C]`.
-      about: `[C]`, what the mean is likely to be near: the devices' second moments are taken about
-        it, so that little cancels.
+      x: the batch.
+      scale: what each channel is multiplied by once it is normalised.
+      bias: is then added to each channel.
+      about: is likely to be near the mean: the devices' second moments are taken about it, so that
+        little cancels.
       epsilon: added to the variance.
       axis_name: of the devices that share the batch.
       copies: how many parts the channels are of that are normalised alike, channel by channel.
 
     Returns:
-      `[..., C] float32`, the batch's mean and its biased variance, `[C]`. Gradients flow through
-      the first.
+      the normalised batch, its mean and its biased variance. Gradients flow through the first.
     """
     values = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))
@@ -50,14 +52,16 @@ def batch_norm(
     return y, mean, var
 
 
-def _over_all(values: jax.Array, axis_name: str | None, copies: int) -> jax.Array:
+def _over_all(values: Array, axis_name: str | None, copies: int) -> Array:
     """The mean of `[n, C]` over devices, and of each channel over the copies of it."""
     mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
     return mean if copies == 1 else tiled(mean.reshape(len(mean), copies, -1).mean(1), copies)
 
 
-def tiled(values: jax.Array, copies: int) -> jax.Array:
-    """`[..., C]` -> `[..., copies C]`.
+def tiled(
+    values: Float[Array, "*others channels"], copies: int
+) -> Float[Array, "*others {copies}*channels"]:
+    """Repeat the channels `copies` times.
 
     By a product, which is an array of its own: a CPU's elementwise operations take twice the time
     where XLA makes a concatenation a part of them.
@@ -68,12 +72,12 @@ def tiled(values: jax.Array, copies: int) -> jax.Array:
     return jnp.matmul(values, identities, precision=lax.Precision.HIGHEST)
 
 
-_Arrays = tuple[jax.Array, ...]
+_Arrays = tuple[Array, ...]
 
 
 def _batch_norm_fwd(
-    x: jax.Array, scale: jax.Array, *others: Any
-) -> tuple[tuple[jax.Array, jax.Array, jax.Array], _Arrays]:
+    x: Array, scale: Array, *others: Any
+) -> tuple[tuple[Array, Array, Array], _Arrays]:
     y, mean, var = batch_norm(x, scale, *others)
     return (y, mean, var), (x, scale, mean, var)
 
@@ -95,8 +99,10 @@ batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
 
 
 @jax.custom_vjp
-def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A product over channels alone, `[B, H, W, C]` and `[C, K]` -> `[B, H, W, K]`.
+def pointwise(
+    x: Float[Array, "batch height width channels"], kernel: Float[Array, "channels features"]
+) -> Float[Array, "batch height width features"]:
+    """A product over channels alone.
 
     A CPU would bring all pixels into another order for the kernel's gradient, at a tenth of a
     step's time; as a sum over a few parts of the batch it takes them as they lie.
@@ -104,9 +110,7 @@ def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return x @ kernel
 
 
-def _pointwise_bwd(
-    arrays: tuple[jax.Array, jax.Array], grad: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _pointwise_bwd(arrays: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, kernel = arrays
     parts = math.gcd(len(x), _PARTS)
     x_parts, grad_parts = (array.reshape(parts, -1, array.shape[-1]) for array in (x, grad))
@@ -117,7 +121,7 @@ pointwise.defvjp(lambda x, kernel: (pointwise(x, kernel), (x, kernel)), _pointwi
 
 
 @jax.custom_vjp
-def relu(x: jax.Array) -> jax.Array:
+def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`max(x, 0)`; its derivative keeps the result, which the next layer keeps anyway."""
     return jnp.maximum(x, 0)
 
@@ -126,7 +130,7 @@ relu.defvjp(lambda x: (relu(x),) * 2, lambda y, grad: (jnp.where(y > 0, grad, 0)
 
 
 @jax.custom_vjp
-def gelu(x: jax.Array) -> jax.Array:
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x P(X <= x)` of a normal X (Hendrycks and Gimpel 2016), by PyTorch's exact formula.
 
     On a CPU a third of the time that `jax.nn.gelu` and its derivative take. Computed in float32: of
@@ -136,7 +140,7 @@ def gelu(x: jax.Array) -> jax.Array:
     return (value * _normal_cdf(value)).astype(x.dtype)
 
 
-def _gelu_bwd(x: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
+def _gelu_bwd(x: Array, grad: Array) -> tuple[Array]:
     value = x.astype(jnp.float32)
     density = jnp.exp(-0.5 * value * value) * (2 * math.pi) ** -0.5
     return ((grad * (_normal_cdf(value) + value * density)).astype(x.dtype),)
@@ -145,5 +149,5 @@ def _gelu_bwd(x: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_bwd)
 
 
-def _normal_cdf(x: jax.Array) -> jax.Array:
+def _normal_cdf(x: Array) -> Array:
     return 0.5 * (1 + lax.erf(x * 0.5**0.5))

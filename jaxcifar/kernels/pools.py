@@ -6,30 +6,29 @@ from itertools import pairwise, product
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
+
+from jaxcifar.array_types import Float
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def max_pool(x: jax.Array, size: int, width: int) -> jax.Array:
+def max_pool(
+    x: Float[Array, "batch rows columns channels"], size: int, width: int
+) -> Float[Array, "batch rows//{size} (columns-{width})//{size}+1 channels"]:
     """Maximum over windows every `size` pixels, for a CPU.
 
     Of equal pixels the first has the gradient, as in PyTorch. On a CPU a fraction of the time that
     XLA's window reduction, or a reduction of reshaped pixels, takes with its gradient.
 
     Args:
-      x: `[B, H, W, C]`, floats of any kind, which the result is of too.
+      x: floats of any kind, which the result is of too.
       size: height of a window, and the distance from one to the next along both axes.
       width: of a window.
-
-    Returns:
-      `[B, H // size, (W - width) // size + 1, C]`.
     """
     return reduce(jnp.maximum, (pixel for _, pixel in _window_pixels(x, size, width)))
 
 
-def _max_pool_bwd(
-    size: int, width: int, arrays: tuple[jax.Array, jax.Array], grad: jax.Array
-) -> tuple[jax.Array]:
+def _max_pool_bwd(size: int, width: int, arrays: tuple[Array, Array], grad: Array) -> tuple[Array]:
     x, most = arrays
     found, at_place = jnp.zeros(most.shape, bool), {}
     for place, pixel in _window_pixels(x, size, width):
@@ -38,7 +37,7 @@ def _max_pool_bwd(
         at_place[place] = jnp.where(chosen, grad, 0)
     columns = -(-x.shape[2] // size)
 
-    def of_column(i: int, j: int) -> jax.Array:
+    def of_column(i: int, j: int) -> Array:
         """Where windows overlap, a column is the next window's too."""
         parts = [at_place[i, column] for column in range(j, width, size)]
         ends = [(k, columns - k - most.shape[2]) for k in range(len(parts))]
@@ -58,9 +57,7 @@ max_pool.defvjp(
 )
 
 
-def _window_pixels(
-    x: jax.Array, size: int, width: int
-) -> Iterator[tuple[tuple[int, int], jax.Array]]:
+def _window_pixels(x: Array, size: int, width: int) -> Iterator[tuple[tuple[int, int], Array]]:
     """Each place in a window, and that pixel of every window."""
     heights, widths = (x.shape[1] - size, x.shape[2] - width)
     for i, j in product(range(size), range(width)):
@@ -68,7 +65,7 @@ def _window_pixels(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def pair_maxima(x: jax.Array, axis: int) -> tuple[jax.Array, ...]:
+def pair_maxima(x: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."], ...]:
     """The maxima of all pairs of neighbours that an axis has, each second one in an array.
 
     Args:
@@ -83,7 +80,7 @@ def pair_maxima(x: jax.Array, axis: int) -> tuple[jax.Array, ...]:
     return tuple(jnp.maximum(*pair) for pair in _pairs(x, axis))
 
 
-def _pair_maxima_bwd(axis: int, x: jax.Array, grads: tuple[jax.Array, ...]) -> tuple[jax.Array]:
+def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Array]:
     chosen = [
         (jnp.where(first >= second, grad, 0), jnp.where(first >= second, 0, grad))
         for (first, second), grad in zip(_pairs(x, axis), grads, strict=True)
@@ -104,7 +101,7 @@ def _pair_maxima_bwd(axis: int, x: jax.Array, grads: tuple[jax.Array, ...]) -> t
 pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)
 
 
-def _pairs(x: jax.Array, axis: int) -> list[tuple[jax.Array, jax.Array]]:
+def _pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
     """The first and the second pixels of pairs from 0 on and, of an odd extent, from 1 on."""
     count, odd = divmod(x.shape[axis], 2)
     pixels = [

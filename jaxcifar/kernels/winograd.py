@@ -20,8 +20,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 from jax.typing import DTypeLike
+
+from jaxcifar.array_types import Float, Float32
 
 _TILES = (4, 3, 2)  # m, to choose from: outputs of a tile along either axis
 # Finite points of evaluation, by their number n - 1 = m + r - 2; one more is at infinity.
@@ -41,40 +43,35 @@ _einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def winograd(
-    x: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array,
+    x: Float32[Array, "batch height width channels"],
+    kernel: Float32[Array, "size size channels features"],
+    bias: Float32[Array, "features"],
     before: int,
     extents: Extents,
     operands: Dtype,
-) -> jax.Array:
-    """Convolve with a kernel of r x r, 2 or 3, at stride 1.
+) -> Float32[Array, "batch {extents[0]} {extents[1]} features"]:
+    """Convolve with a kernel of 2 x 2 or 3 x 3, at stride 1.
 
     Args:
-      x: `[B, H, W, C] float32`.
-      kernel: `[r, r, C, K] float32`.
-      bias: `[K] float32`.
+      x: images.
+      kernel: weights of the inputs in the square around each output.
+      bias: is added to every output.
       before: zeros above and to the left of the image; there are as many below and to the right as
         the output needs.
-      extents: H' and W' of the output.
+      extents: height and width of the output.
       operands: what the operands of the products are rounded to, those of the gradients' too.
-
-    Returns:
-      `[B, H', W', K] float32`.
     """
     tiling = _Tiling(len(kernel), extents)
     weights = _transform_kernel(kernel, tiling).astype(operands)  # once, not in every chunk
 
-    def convolve(x: jax.Array) -> jax.Array:
+    def convolve(x: Array) -> Array:
         tiles = _transform_input(x, before, tiling).astype(operands)
         return _collect_output(_einsum("ntc,nck->ntk", tiles, weights), tiling) + bias
 
     return lax.map(convolve, _in_chunks(x, weights, tiling)).reshape(len(x), *extents, -1)
 
 
-def _winograd_fwd(
-    x: jax.Array, kernel: jax.Array, *others: Any
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _winograd_fwd(x: Array, kernel: Array, *others: Any) -> tuple[Array, tuple[Array, Array]]:
     return winograd(x, kernel, *others), (x, kernel)
 
 
@@ -82,9 +79,9 @@ def _winograd_bwd(
     before: int,
     extents: Extents,
     operands: Dtype,
-    inputs: tuple[jax.Array, jax.Array],
-    grad: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    inputs: tuple[Array, Array],
+    grad: Array,
+) -> tuple[Array, Array, Array]:
     x, kernel = inputs
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
     rest = len(kernel) - 1 - before
@@ -95,14 +92,12 @@ def _winograd_bwd(
 winograd.defvjp(_winograd_fwd, _winograd_bwd)
 
 
-def _kernel_grad(
-    x: jax.Array, grad: jax.Array, before: int, size: int, operands: Dtype
-) -> jax.Array:
+def _kernel_grad(x: Array, grad: Array, before: int, size: int, operands: Dtype) -> Array:
     """`[B, H, W, C]` and the output's gradient `[B, H', W', K]` -> `[r, r, C, K]`."""
     tiling = _Tiling(size, grad.shape[1:3])
     to_output, of_kernel, _ = tiling.matrices
 
-    def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+    def add(total: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:
         x, grad = chunk
         grad = padded(grad, 0, tiling.covered)
         tiles = _transform_input(x, before, tiling), _transform_tiles(grad, to_output.T, tiling)
@@ -144,14 +139,16 @@ class _Tiling:
         return _matrices(self.tile, self.size)
 
 
-def padded(x: jax.Array, before: int, extents: Sequence[int]) -> jax.Array:
-    """`[B, H, W, C]` with zeros before it and as many behind, or less of it, as `extents` ask."""
+def padded(
+    x: Float[Array, "batch height width channels"], before: int, extents: Sequence[int]
+) -> Float[Array, "batch {extents[0]} {extents[1]} channels"]:
+    """Images with zeros before them and as many behind, or less of them, as `extents` ask."""
     behind = (full - before - given for full, given in zip(extents, x.shape[1:3], strict=True))
     pads = [(before, after, 0) for after in behind]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
 
 
-def _in_chunks(x: jax.Array, weights: jax.Array, tiling: _Tiling) -> jax.Array:
+def _in_chunks(x: Array, weights: Array, tiling: _Tiling) -> Array:
     """`[B, ...]` -> `[chunks, images, ...]`: a chunk as large as a cache, or as the weights.
 
     Every chunk reads all weights, so chunks much smaller than they are would wait for them.
@@ -164,20 +161,20 @@ def _in_chunks(x: jax.Array, weights: jax.Array, tiling: _Tiling) -> jax.Array:
     return x.reshape(batch // images, images, *x.shape[1:])
 
 
-def _transform_kernel(kernel: jax.Array, tiling: _Tiling) -> jax.Array:
+def _transform_kernel(kernel: Array, tiling: _Tiling) -> Array:
     """`[r, r, C, K]` -> `[n * n, C, K]` with n = m + r - 1, columns first."""
     _, of_kernel, _ = tiling.matrices
     by_column = kernel.swapaxes(0, 1).reshape(-1, *kernel.shape[2:])
     return _apply(np.kron(of_kernel, of_kernel), by_column)
 
 
-def _transform_input(x: jax.Array, before: int, tiling: _Tiling) -> jax.Array:
+def _transform_input(x: Array, before: int, tiling: _Tiling) -> Array:
     """`[B, H, W, C]` -> `[n * n, tiles, C]`, of tiles that overlap by r - 1 pixels."""
     x = padded(x, before, [extent + tiling.size - 1 for extent in tiling.covered])
     return _transform_tiles(x, tiling.matrices[2], tiling)
 
 
-def _transform_tiles(x: jax.Array, matrix: np.ndarray, tiling: _Tiling) -> jax.Array:
+def _transform_tiles(x: Array, matrix: np.ndarray, tiling: _Tiling) -> Array:
     """Multiply every tile from both sides.
 
     Args:
@@ -197,7 +194,7 @@ def _transform_tiles(x: jax.Array, matrix: np.ndarray, tiling: _Tiling) -> jax.A
     return tiles.reshape(len(matrix) ** 2, -1, x.shape[-1])
 
 
-def _collect_output(products: jax.Array, tiling: _Tiling) -> jax.Array:
+def _collect_output(products: Array, tiling: _Tiling) -> Array:
     """`[n * n, tiles, K]` -> `[B, H', W', K]`."""
     to_output, _, _ = tiling.matrices
     features, (height, width) = products.shape[-1], tiling.extents
@@ -208,13 +205,13 @@ def _collect_output(products: jax.Array, tiling: _Tiling) -> jax.Array:
     return pixels[:, :height, :width]
 
 
-def _apply(matrix: np.ndarray, x: jax.Array) -> jax.Array:
+def _apply(matrix: np.ndarray, x: Array) -> Array:
     """Matrix `[p, q]` times the leading axis of `[q, ...]`."""
     product = jnp.matmul(matrix, x.reshape(len(x), -1))
     return product.reshape(len(matrix), *x.shape[1:])
 
 
-def _combine(matrix: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
+def _combine(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
     """Matrix `[p, q]` times q arrays, without the zeros in it; no row is all zeros."""
     rows = [
         [factor * array for factor, array in zip(row, arrays, strict=True) if factor]

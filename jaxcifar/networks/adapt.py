@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
+from jax import Array, lax
 
+from jaxcifar.array_types import Float
 from jaxcifar.kernels.convolution import conv2d, has_products
 from jaxcifar.kernels.depthwise import Paddings, depthwise
 from jaxcifar.kernels.winograd import Dtype
@@ -72,20 +72,20 @@ def _set(module: nn.Module, fields: dict[str, Any]) -> None:
 
 
 def convolve(
-    x: jax.Array,
-    kernel: jax.Array,
+    x: Float[Array, "batch *pixels channels"],
+    kernel: Float[Array, "*size inputs features"],
     strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     *,
     operands: Dtype | None = None,
     feature_group_count: int = 1,
     **options: Any,
-) -> jax.Array:
+) -> Float[Array, "batch *out_pixels features"]:
     """`lax.conv_general_dilated`, by matrix products on a CPU where we have these.
 
     Args:
-      x: `[B, ..., C]`; two axes of pixels, as `options` say, or another number of them.
-      kernel: `[..., C / feature_group_count, K]`.
+      x: images, or arrays with another number of pixels' axes than two, as `options` say.
+      kernel: weights; its inputs are the channels of a group.
       strides: along each axis of pixels.
       padding: "SAME", "VALID" or zeros before and after, along each axis.
       operands: see `adapted`.
@@ -93,7 +93,7 @@ def convolve(
       options: all others of `lax.conv_general_dilated`, by name.
     """
 
-    def by_xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    def by_xla(x: Array, kernel: Array) -> Array:
         groups = feature_group_count
         return lax.conv_general_dilated(
             x, kernel, strides, padding, feature_group_count=groups, **options
@@ -119,20 +119,20 @@ def convolve(
     return lax.platform_dependent(x, kernel, cpu=by_products, default=by_xla)
 
 
-def _is_simple(x: jax.Array, options: dict[str, Any]) -> bool:
+def _is_simple(x: Array, options: dict[str, Any]) -> bool:
     """Whether images are convolved in float32 or less, undilated, at no precision asked for."""
     dilations = (*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ()))
     single = jnp.promote_types(x.dtype, jnp.float32) == jnp.float32
     return x.ndim == 4 and single and set(dilations) <= {1} and options.get("precision") is None
 
 
-def _are_patches(x: jax.Array, size: Pair, strides: Pair, padding: Paddings) -> bool:
+def _are_patches(x: Array, size: Pair, strides: Pair, padding: Paddings) -> bool:
     """Whether each pixel lies under the kernel once."""
     whole = all(extent % part == 0 for extent, part in zip(x.shape[1:3], size, strict=True))
     return size == strides and whole and padding == ((0, 0), (0, 0))
 
 
-def _of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _of_patches(x: Array, kernel: Array) -> Array:
     batch, height, width, channels = x.shape
     rows, columns, _, features = kernel.shape
     x = x.reshape(batch, height // rows, rows, width // columns, columns, channels)
@@ -140,7 +140,7 @@ def _of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return patches @ kernel.reshape(-1, features)
 
 
-def _of_channels(x: jax.Array, kernel: jax.Array, strides: Pair, padding: Paddings) -> jax.Array:
+def _of_channels(x: Array, kernel: Array, strides: Pair, padding: Paddings) -> Array:
     return depthwise(x, kernel[:, :, 0], padding)[:, :: strides[0], :: strides[1]]
 
 

@@ -1,9 +1,10 @@
 """The small CNN: 551,722 parameters."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
+from jaxcifar.array_types import Float, Float32
 from jaxcifar.kernels.gradients import relu
 from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dropout, Dtype, MaxPool
 
@@ -19,8 +20,10 @@ class CNN(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Images `[B, 32, 32, 3]` -> logits `[B, num_classes] float32`.
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float32[Array, "batch {self.num_classes}"]:
+        """Logits of images.
 
         Training needs a random stream "dropout" and the collection "batch_stats" mutable.
         """

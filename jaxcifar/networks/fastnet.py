@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
+from jax import Array, lax
 
+from jaxcifar.array_types import Float, Float32
 from jaxcifar.kernels.convolution import conv2d
 from jaxcifar.networks.layers import (
     GELU,
@@ -33,32 +33,33 @@ _STATS_KEPT = 0.6  # airbench's: averages over ten steps would lag behind so sho
 LOGIT_SCALE = 1 / 9  # hlb-CIFAR10's: logits that begin small keep the first, large steps stable
 
 
-def whitening_kernel(images: jax.Array) -> jax.Array:
+def whitening_kernel(
+    images: Float32[Array, "images height width channels"],
+) -> Float32[Array, "2 2 channels 8*channels"]:
     """The 2x2 kernel whose outputs over these images are uncorrelated and of variance one.
 
     The eigenvectors of the patches' covariance, each divided by the deviation along it, and their
     negatives, so that an activation after them loses the sign of nothing (Page, part 8).
 
     Args:
-      images: `[N, H, W, C] float32`, normalised as in training.
-
-    Returns:
-      `[2, 2, C, 8 C] float32`.
+      images: are normalised as in training.
     """
     spots = _spots(images)
     directions = _whitening(jnp.concatenate(spots, -1))
     return _with_negatives(directions.reshape(_SIZE, _SIZE, images.shape[-1], -1))
 
 
-def mirrored_whitening_kernel(images: jax.Array) -> jax.Array:
+def mirrored_whitening_kernel(
+    images: Float32[Array, "images height width channels"],
+) -> Float32[Array, "2 2 channels 8*channels"]:
     """As `whitening_kernel`, over these images and their mirror images together.
 
     What two columns have in common and what they differ in are uncorrelated there, so that each
-    half is whitened by itself: `[2, 2, C, 8 C]`, first the outputs that are the same in a mirror,
-    then those that change their sign, which are the partners of their negatives.
+    half is whitened by itself. First come the outputs that are the same in a mirror, then those
+    that change their sign, which are the partners of their negatives.
 
     Args:
-      images: `[N, H, W, C] float32`, normalised as in training.
+      images: are normalised as in training.
     """
     top_left, top_right, left, right = _spots(images)
     columns = [jnp.concatenate(column, -1) for column in ((top_left, left), (top_right, right))]
@@ -70,13 +71,13 @@ def mirrored_whitening_kernel(images: jax.Array) -> jax.Array:
     return jnp.concatenate(halves, -1)
 
 
-def _spots(images: jax.Array) -> list[jax.Array]:
+def _spots(images: Array) -> list[Array]:
     """The pixels at each place of a patch, row by row, `[B, H - 1, W - 1, C]`."""
     height, width = (extent - _SIZE + 1 for extent in images.shape[1:3])
     return [images[:, i : i + height, j : j + width] for i in range(_SIZE) for j in range(_SIZE)]
 
 
-def _whitening(values: jax.Array) -> jax.Array:
+def _whitening(values: Array) -> Array:
     """Of `[..., F]` the matrix `[F, F]` whose products with them have variance one."""
     values = values.reshape(-1, values.shape[-1])
     centred = values - values.mean(0)
@@ -86,7 +87,7 @@ def _whitening(values: jax.Array) -> jax.Array:
     return directions / jnp.sqrt(jnp.maximum(variances, 0) + _EPSILON)
 
 
-def _with_negatives(kernel: jax.Array) -> jax.Array:
+def _with_negatives(kernel: Array) -> Array:
     return jnp.concatenate([kernel, -kernel], -1)
 
 
@@ -96,7 +97,7 @@ def identity_first(fan_in: int) -> nn.initializers.Initializer:
     What is whitened then reaches the last layers from the first step on (Jordan).
     """
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
+    def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
         height, width, inputs, outputs = shape
         copied = jnp.arange(min(inputs, outputs))
         kernel = torch_uniform(fan_in)(key, shape, dtype).at[..., : len(copied)].set(0)
@@ -117,8 +118,10 @@ class Whitening(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H - 1, W - 1, 8 C]`."""
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height-1 width-1 8*channels"]:
+        """Whiten the patches of images."""
         find = mirrored_whitening_kernel if self.mirrored else whitening_kernel
         kernel = self.variable("whitening", "kernel", find, x).value
         outputs = kernel.shape[-1]
@@ -148,8 +151,10 @@ class ConvGroup(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H // 2, W // 2, features]`."""
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch height//2 width//2 {self.features}"]:
+        """Apply the convolutions and the pool."""
         first: Callable[..., Conv] = Conv
         second: Callable[..., Conv] = Conv
         if self.mirrored:
@@ -172,8 +177,10 @@ class ConvGroup(nn.Module):
         return x
 
 
-def mean_of_maxima(x: jax.Array) -> jax.Array:
-    """The mean of the maxima of all 2x2 pixels, `[B, H, W, C]` -> `[B, C]` of the same dtype."""
+def mean_of_maxima(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch channels"]:
+    """The mean of the maxima of all 2x2 pixels, of the same dtype."""
     for axis, extent in ((1, x.shape[1]), (2, x.shape[2])):
         if extent > 1:
             pixels = partial(lax.slice_in_dim, x, axis=axis)
@@ -211,8 +218,10 @@ class FastNet(nn.Module):
         return depths
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Images `[B, 32, 32, 3]` -> logits `[B, num_classes] float32`.
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float32[Array, "batch {self.num_classes}"]:
+        """Logits of images.
 
         It is to be initialised with training images. Training needs the collection "batch_stats"
         mutable.

@@ -1,6 +1,6 @@
 """The layers our networks are made of, computing what PyTorch's layers of that name compute.
 
-Images are `[B, H, W, C]`. Parameters and statistics are float32; `dtype` is what a layer computes
+Parameters and statistics are float32; `dtype` is what a layer computes
 in and returns. Weights and biases start as PyTorch's do: uniform in ±1/sqrt(fan_in), fan_in being
 the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.nn` calls it).
 """
@@ -12,8 +12,9 @@ from functools import partial, reduce
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
+from jax import Array, lax
 
+from jaxcifar.array_types import Float
 from jaxcifar.kernels.convolution import conv2d
 from jaxcifar.kernels.gradients import batch_norm, gelu, relu, tiled
 from jaxcifar.kernels.pools import max_pool, pair_maxima
@@ -27,7 +28,7 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
     """PyTorch's default initialisation, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = fan_in**-0.5
 
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
+    def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
@@ -50,10 +51,12 @@ class Conv(nn.Module):
     operands: Dtype | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H', W', features]`.
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch out_height out_width {self.features}"]:
+        """Convolve images.
 
-        H' = ceil(H / stride) if an odd kernel has the default padding.
+        If an odd kernel has the default padding, out_height is ceil(height / stride).
         """
         kernel = self.weights(x.shape[-1], self.features)
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
@@ -64,8 +67,10 @@ class Conv(nn.Module):
         padding = self.kernel_size // 2 if self.padding is None else self.padding
         return conv2d(*arrays, self.stride, bias, (padding, padding), self.operands)
 
-    def weights(self, channels: int, features: int) -> jax.Array:
-        """The kernel, `[size, size, channels, features]`."""
+    def weights(
+        self, channels: int, features: int
+    ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
+        """The kernel."""
         shape = (self.kernel_size, self.kernel_size, channels)
         return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
 
@@ -78,8 +83,8 @@ class Dense(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, F]` -> `[B, features]`."""
+    def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch {self.features}"]:
+        """Multiply by the kernel, and add the bias."""
         init = torch_uniform(x.shape[-1])
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         product = x.astype(self.dtype) @ kernel.astype(self.dtype)
@@ -107,8 +112,10 @@ class BatchNorm(nn.Module):
     copies: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """`[..., C]` -> `[..., C]`; updates the collection `batch_stats` if `train`."""
+    def __call__(
+        self, x: Float[Array, "*others channels"], train: bool
+    ) -> Float[Array, "*others channels"]:
+        """Normalise a batch; updates the collection `batch_stats` if `train`."""
         features = x.shape[-1] // self.copies
         whole = partial(tiled, copies=self.copies)
         ones = nn.initializers.ones
@@ -127,7 +134,7 @@ class BatchNorm(nn.Module):
         self._keep(running_var, var[:features] * (count / max(count - 1, 1)))
         return y.astype(self.dtype)
 
-    def _keep(self, running: nn.Variable, batch: jax.Array) -> None:
+    def _keep(self, running: nn.Variable, batch: Array) -> None:
         running.value = self.momentum * running.value + (1 - self.momentum) * batch
 
 
@@ -138,10 +145,10 @@ class Dropout(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """`[B, ...]` -> `[B, ...]`; `train` with a rate takes a random stream.
+    def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
+        """Drop activations if `train`; with a rate that takes a random stream.
 
-        That is `EXAMPLES` where there is one, else "dropout".
+        The stream is `EXAMPLES` where there is one, else "dropout".
         """
         if not train or self.rate == 0:
             return x
@@ -155,8 +162,8 @@ class ReLU(nn.Module):
     """`relu`, as a module where the layer table lists it."""
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Any shape."""
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Apply `relu` to each value."""
         return relu(x)
 
 
@@ -164,8 +171,8 @@ class GELU(nn.Module):
     """`gelu` as a module, where the layer table lists it."""
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Any shape."""
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Apply `gelu` to each value."""
         return gelu(x)
 
 
@@ -183,8 +190,10 @@ class MaxPool(nn.Module):
     mirrored: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H // window, W // window, C]`, of the same dtype."""
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height//{self.window} width//{self.window} channels"]:
+        """Take the maxima, of the same dtype."""
         size, rest = self.window, x.shape[2] % self.window
         width = size + rest if self.mirrored else size
         on_cpu, elsewhere = partial(max_pool, size=size, width=width), partial(_reduced, size=size)
@@ -193,7 +202,7 @@ class MaxPool(nn.Module):
         return lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
 
 
-def _reduced(x: jax.Array, size: int) -> jax.Array:
+def _reduced(x: Array, size: int) -> Array:
     channels = x.shape[-1]
     height, width = (extent // size for extent in x.shape[1:3])
     x = x[:, : height * size, : width * size]
@@ -215,18 +224,22 @@ class MaxBlurPool(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H // 2, W // 2, C]`, of the same dtype."""
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height//2 width//2 channels"]:
+        """Take the means of maxima, of the same dtype."""
         return lax.platform_dependent(x, tpu=mean_of_windows, default=_mean_of_pairs)
 
 
-def mean_of_windows(x: jax.Array) -> jax.Array:
+def mean_of_windows(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch height//2 width//2 channels"]:
     """What `MaxBlurPool` computes, of the dtype of `x`, by XLA's reductions of windows."""
     strides = tuple(2 - extent % 2 for extent in x.shape[1:3])
     sides = tuple(3 - stride for stride in strides)
     return nn.avg_pool(nn.max_pool(x, (2, 2), strides), sides, sides)
 
 
-def _mean_of_pairs(x: jax.Array) -> jax.Array:
+def _mean_of_pairs(x: Array) -> Array:
     maxima = [most for rows in pair_maxima(x, 1) for most in pair_maxima(rows, 2)]
     return reduce(jnp.add, maxima) / len(maxima)

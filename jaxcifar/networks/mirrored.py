@@ -8,16 +8,20 @@ leveraging equivariance for computational efficiency", 2025). What is learnt of 
 of the other, for the same arithmetic and with half of the weights.
 """
 
-import jax
 import jax.numpy as jnp
+from jax import Array
 
+from jaxcifar.array_types import Float
 from jaxcifar.networks.layers import Conv
 
 
-def with_partners(kernel: jax.Array, unpaired: int) -> jax.Array:
-    """`[h, w, C, K]` -> `[h, w, C, 2 K]`, of the same dtype.
+def with_partners(
+    kernel: Float[Array, "rows columns inputs features"], unpaired: int
+) -> Float[Array, "rows columns inputs 2*features"]:
+    """A kernel and behind it its mirrored partners, of the same dtype.
 
-    Of the C inputs the first `unpaired` are their own partners, the others are halves.
+    The first `unpaired` inputs are the same in a mirror. Of the others the second half are the
+    partners of the first.
     """
     mirrored = kernel[:, ::-1]
     halves = mirrored[:, :, unpaired:]
@@ -34,8 +38,10 @@ class MirroredConv(Conv):
 
     unpaired: int = 0
 
-    def weights(self, channels: int, features: int) -> jax.Array:
-        """`[size, size, channels, features]`, half of which are parameters.
+    def weights(
+        self, channels: int, features: int
+    ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
+        """The kernel, half of whose features are parameters.
 
         Raises:
           ValueError: the features are no pairs.

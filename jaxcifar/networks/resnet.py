@@ -2,10 +2,11 @@
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
+from jaxcifar.array_types import Float, Float32
 from jaxcifar.kernels.gradients import relu
 from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dtype, ReLU
 
@@ -19,8 +20,10 @@ class ResBlock(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H / stride, W / stride, features]`."""
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch out_height out_width {self.features}"]:
+        """Apply the block; extents are divided by the stride, rounded up."""
         norm = partial(BatchNorm, dtype=self.dtype, axis_name=self.axis_name)
         skip = x
         y = Conv(self.features, stride=self.stride, dtype=self.dtype)(x)
@@ -43,8 +46,10 @@ class ResNet(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Images `[B, 32, 32, 3]` -> logits `[B, num_classes] float32`.
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool
+    ) -> Float32[Array, "batch {self.num_classes}"]:
+        """Logits of images.
 
         Training needs the collection "batch_stats" mutable.
         """

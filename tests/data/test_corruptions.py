@@ -70,7 +70,7 @@ def test_brightness_is_that_of_hsv():
     expected = [colorsys.rgb_to_hsv(*pixel) for pixel in [*expected, (0, 0, 0)]]
     expected = [colorsys.hsv_to_rgb(h, s, min(1, v + 0.15)) for h, s, v in expected]
     given = jnp.concatenate([PIXELS[0, :8, :8].reshape(-1, 3), jnp.zeros((1, 3))])
-    got = corruptions.brightness(None, given[None, None], jnp.float32(0.15))[0, 0]
+    got = corruptions.brightness(KEYS[:1], given[None, None], jnp.float32(0.15))[0, 0]
     assert_near(got, expected, 6 * 8 * UNIT)  # a hue, of up to 6 parts, is off by a few roundings
 
 

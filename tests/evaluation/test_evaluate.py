@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, obeyed
@@ -234,7 +235,7 @@ def test_what_a_result_says_of_the_test_images_by_their_arrays(
     def logits(pixels, way):
         mean, std = ways[way]
         pixels = (np.float32(pixels) / 255 - mean) / std
-        return np.float64(model.apply(classifier.variables, np.float32(pixels), train=False))
+        return np.float64(model.apply(classifier.variables, jnp.float32(pixels), train=False))
 
     right_way = logits(images, normalised)
     predicted = right_way.argmax(1).astype(np.int32)
@@ -504,7 +505,7 @@ def test_slips_against_the_same_done_by_hand(finished, easy_dataset):
     for name, pixels in by_hand.items():
 
         def logits(pixels):
-            return model.apply(classifier.variables, pixels, train=False)
+            return model.apply(classifier.variables, jnp.asarray(pixels), train=False)
 
         pixels = np.float32(pixels)
         error = 2 * error_by_condition(logits, pixels, 16 * 16 * 4)  # of the first dense layer
@@ -560,7 +561,7 @@ def test_slips_in_training_mode_take_one_image_or_512_at_once():
         result={},
         logits=None,
         with_normalization=lambda mean, std: SimpleNamespace(logits=None),
-        training_logits=lambda images, key: np.full((len(images), 2), len(images)),
+        training_logits=lambda images, key: np.full((len(images), 2), len(images), np.float32),
     )
     found, images = slips(classifier), np.zeros((600, 1, 1, 3), np.uint8)
     for count in (1, 512):

@@ -112,8 +112,8 @@ def test_it_keeps_the_dtype(stride):
 
 def test_batched_and_in_a_loop_it_is_the_same():
     rng = np.random.RandomState(1)
-    x = rng.randn(3, 4, 8, 8, 16).astype(np.float32)
-    kernels = rng.randn(3, 3, 3, 16, 16).astype(np.float32)
+    x = jnp.float32(rng.randn(3, 4, 8, 8, 16))
+    kernels = jnp.float32(rng.randn(3, 3, 3, 16, 16))
     alone = [conv2d(*pair) for pair in zip(x, kernels, strict=True)]
     np.testing.assert_allclose(jax.vmap(conv2d)(x, kernels), alone, atol=1e-4)
     looped = jax.jit(lambda *a: lax.map(lambda pair: conv2d(*pair), a))(x, kernels)

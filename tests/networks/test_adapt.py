@@ -212,7 +212,7 @@ for count in (1, 4):
 
 def kept(layer, axis):
     apply = lambda x: network.forward(layer, {"params": {}}, x, jax.random.key(0), axis)[0]
-    ones = np.ones((8, 50), np.float32)
+    ones = jax.numpy.ones((8, 50))
     if axis is None:
         return np.asarray(apply(ones))
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:2]), axis)

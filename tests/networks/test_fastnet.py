@@ -60,7 +60,7 @@ def smooth_images():
 
 def test_whitened_patches_are_uncorrelated_and_of_variance_one():
     images = smooth_images()
-    kernel = np.asarray(whitening_kernel(images))
+    kernel = np.asarray(whitening_kernel(jnp.asarray(images)))
     assert kernel.shape == (2, 2, 3, 24)
     columns = kernel.reshape(12, 24)
     np.testing.assert_array_equal(columns[:, 12:], -columns[:, :12])
@@ -226,7 +226,7 @@ def test_a_mirrored_network_sees_both_sides_alike(blurred):
     trained = {**variables, **updated}
 
     def predicted(images):
-        return model.apply(trained, images, train=False)
+        return model.apply(trained, jnp.asarray(images), train=False)
 
     error = 2 * error_by_condition(predicted, images, 9 * 24)
     assert_near(predicted(images[:, :, ::-1]), predicted(images), error)
@@ -235,7 +235,7 @@ def test_a_mirrored_network_sees_both_sides_alike(blurred):
 
 def test_a_mirrored_whitening_whitens_images_and_mirror_images():
     images = smooth_images()
-    kernel = np.asarray(mirrored_whitening_kernel(images))
+    kernel = np.asarray(mirrored_whitening_kernel(jnp.asarray(images)))
     columns = kernel.reshape(12, 24).astype(np.float64)
     seen = both_sides(images)
     covariance = np.cov((seen @ columns[:, DIRECTIONS]).T)
@@ -287,7 +287,7 @@ def test_the_mean_of_all_maxima_against_numpy(height, width):
     starts = np.ndindex(max(height - 1, 1), max(width - 1, 1))
     maxima = np.float64([x[:, i : i + 2, j : j + 2].max((1, 2)) for i, j in starts])
     error = error_of_sum(len(maxima), np.abs(maxima).mean(0)) + UNIT * np.abs(maxima).max()
-    assert_near(mean_of_maxima(x), maxima.mean(0), error)
+    assert_near(mean_of_maxima(jnp.asarray(x)), maxima.mean(0), error)
 
 
 def test_a_run_trains_all_but_the_whitening_and_is_loaded(tmp_path, easy_dataset):

@@ -157,15 +157,16 @@ def numpy_conv(x, kernel, stride):
 def test_convolution_pads_on_each_side(size, stride, padding):
     x = np.random.RandomState(0).randn(2, 8, 8, 3).astype(np.float32)
     layer = Conv(4, size, stride, padding=padding)
-    variables = layer.init(jax.random.key(0), x)
+    variables = layer.init(jax.random.key(0), jnp.asarray(x))
     kernel = np.float64(variables["params"]["kernel"])
     root_of_squares = np.sqrt(numpy_conv(x**2, kernel**2, stride).max())
     error = ENLARGED_BY_TRANSFORMS * error_of_sum(3 * size**2, root_of_squares)
-    assert_near(layer.apply(variables, x), numpy_conv(x, kernel, stride), error)
+    y = layer.apply(variables, jnp.asarray(x))
+    assert_near(y, numpy_conv(x, kernel, stride), error)
 
 
 def test_batch_norm_against_its_definition():
-    x = np.random.RandomState(0).randn(6, 4, 4, 5).astype(np.float32) * 3 + 2
+    x = jnp.float32(np.random.RandomState(0).randn(6, 4, 4, 5) * 3 + 2)
     layer = BatchNorm()
     variables = layer.init(jax.random.key(0), x, train=False)
     y, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
@@ -199,7 +200,7 @@ def test_the_gradients_of_batch_norm_are_those_of_its_definition():
         with enable_x64(True):
             return jax.device_get(jax.grad(definition, (0, 1))(*given))
 
-    got = jax.grad(ours, (0, 1))(x.astype(np.float32), jax.tree.map(np.float32, params))
+    got = jax.grad(ours, (0, 1))(jnp.float32(x), jax.tree.map(jnp.float32, params))
     given = x, params, weights
     errors = error_by_condition(by_definition, given, 6 * 4 * 4)
     jax.tree.map(assert_near, got, by_definition(given), errors)
@@ -219,7 +220,7 @@ def test_max_pool_against_numpy(shape, window):
     for i, j in np.ndindex(expected.shape[1:3]):
         rows, columns = (slice(n * window, (n + 1) * window) for n in (i, j))
         expected[:, i, j] = x[:, rows, columns].max((1, 2))
-    np.testing.assert_array_equal(MaxPool(window).apply({}, x), expected)
+    np.testing.assert_array_equal(MaxPool(window).apply({}, jnp.asarray(x)), expected)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_max_pool_against_numpy(shape, window):
 )
 def test_of_equal_pixels_the_first_has_the_gradient_of_max_pool(shape, size, width):
     x = np.random.RandomState(0).randint(0, 3, (2, *shape, 5)).astype(np.float32)
-    y, vjp = jax.vjp(lambda x: max_pool(x, size, width), x)
+    y, vjp = jax.vjp(lambda x: max_pool(x, size, width), jnp.asarray(x))
     grad = np.arange(1.0, y.size + 1).reshape(y.shape).astype(np.float32)
     most, expected = np.zeros_like(grad), np.zeros_like(x)
     for b, i, j, c in np.ndindex(grad.shape):
@@ -237,12 +238,12 @@ def test_of_equal_pixels_the_first_has_the_gradient_of_max_pool(shape, size, wid
         most[b, i, j, c] = window.max()
         expected[b, i * size + row, j * size + column, c] += grad[b, i, j, c]
     np.testing.assert_array_equal(y, most)
-    np.testing.assert_array_equal(vjp(grad)[0], expected)
+    np.testing.assert_array_equal(vjp(jnp.asarray(grad))[0], expected)
 
 
 @pytest.mark.parametrize(("width", "window"), [(7, 2), (8, 2), (8, 3)])
 def test_a_mirrored_pool_commutes_with_mirroring(width, window):
-    x = np.random.RandomState(0).randn(2, 6, width, 5).astype(np.float32)
+    x = jnp.float32(np.random.RandomState(0).randn(2, 6, width, 5))
     pool = MaxPool(window, mirrored=True)
     y = pool.apply({}, x)
     np.testing.assert_array_equal(pool.apply({}, x[:, :, ::-1]), y[:, :, ::-1])
@@ -260,7 +261,7 @@ def test_a_blurred_pool_and_its_gradient_against_numpy(pool, shape):
     rng = np.random.RandomState(0)
     x = rng.permutation(2.0 ** np.arange(0, 2 * shape[0] * shape[1]) / 2**30)  # no two alike
     x = x.reshape(1, *shape, 2).astype(np.float32)
-    y, vjp = jax.vjp(pool, x)
+    y, vjp = jax.vjp(pool, jnp.asarray(x))
     grad = rng.randint(1, 9, y.shape).astype(np.float32)
     expected, back = np.zeros(y.shape), np.zeros(x.shape)
     assert y.shape == (1, shape[0] // 2, shape[1] // 2, 2)
@@ -273,7 +274,7 @@ def test_a_blurred_pool_and_its_gradient_against_numpy(pool, shape):
             expected[0, i, j, c] += part * window.max()
             back[0, top + row, left + column, c] += part * grad[0, i, j, c]
     assert_near(y, expected, error_of_sum(4, expected))
-    np.testing.assert_array_equal(vjp(grad)[0], back)
+    np.testing.assert_array_equal(vjp(jnp.asarray(grad))[0], back)
 
 
 def test_of_equal_neighbours_the_first_has_the_gradient():
@@ -284,7 +285,7 @@ def test_of_equal_neighbours_the_first_has_the_gradient():
 
 @pytest.mark.parametrize("width", [7, 8])
 def test_a_blurred_pool_commutes_with_mirroring(width):
-    x = np.random.RandomState(0).randn(2, 6, width, 5).astype(np.float32)
+    x = jnp.float32(np.random.RandomState(0).randn(2, 6, width, 5))
     y = MaxBlurPool().apply({}, x)
     assert y.shape == (2, 3, width // 2, 5)
     np.testing.assert_array_equal(MaxBlurPool().apply({}, x[:, :, ::-1]), y[:, :, ::-1])
@@ -292,12 +293,12 @@ def test_a_blurred_pool_commutes_with_mirroring(width):
 
 def test_copies_share_what_a_batch_norm_learns_and_sees():
     """As if the parts were images of one batch."""
-    x = np.random.RandomState(0).randn(8, 3, 3, 6).astype(np.float32) * [1, 2, 3, 4, 5, 6] + 1
+    x = jnp.float32(np.random.RandomState(0).randn(8, 3, 3, 6) * [1, 2, 3, 4, 5, 6] + 1)
     shared, single = BatchNorm(copies=2), BatchNorm()
-    apart = np.stack([x[..., :3], x[..., 3:]])
+    apart = jnp.stack([x[..., :3], x[..., 3:]])
     variables = single.init(jax.random.key(0), apart, train=False)
     variables = jax.tree.map(lambda a: a + np.arange(3, dtype=np.float32), variables)
-    weight = np.random.RandomState(1).randn(*x.shape).astype(np.float32)
+    weight = jnp.float32(np.random.RandomState(1).randn(*x.shape))
 
     def together(layer, x, weight):
         def loss(params, x):
@@ -311,11 +312,11 @@ def test_copies_share_what_a_batch_norm_learns_and_sees():
         return array if layer is shared else np.stack([array[..., :3], array[..., 3:]])
 
     def learned(given):
-        (_, stats), (grads, x_grad) = together(single, *given)
+        (_, stats), (grads, x_grad) = together(single, *map(jnp.asarray, given))
         return stats, grads, x_grad
 
     def predicted(apart):
-        return single.apply(variables, apart, train=False)
+        return single.apply(variables, jnp.asarray(apart), train=False)
 
     (_, stats), (grads, x_grad) = together(shared, x, weight)
     errors = error_by_condition(learned, (apart, weight), 16 * 3 * 3)
@@ -365,7 +366,7 @@ def test_the_configs_dropout_is_the_networks():
 
 def test_dropout_acts_in_training_only():
     model = create_model(Config.create("cnn"), 10).clone(widths=(4,), hidden=16)
-    x = np.random.RandomState(0).rand(8, 32, 32, 3)
+    x = jnp.float32(np.random.RandomState(0).rand(8, 32, 32, 3))
     variables = jax.jit(lambda: model.init(jax.random.key(0), x, train=False))()
 
     @jax.jit

@@ -260,8 +260,8 @@ def test_a_step_against_optax(easy_dataset):
     start = jax.device_get(program.init(hp, images).variables)
 
     def loss(params):
-        given = {**start, "params": params}
-        logits, _ = network.apply(given, pixels, train=True, mutable=["batch_stats"])
+        given = jax.tree.map(jnp.asarray, {**start, "params": params})
+        logits, _ = network.apply(given, jnp.float32(pixels), train=True, mutable=["batch_stats"])
         targets = optax.smooth_labels(jax.nn.one_hot(labels, 10), 0.2)
         return optax.softmax_cross_entropy(logits, targets).mean()
 
@@ -353,7 +353,7 @@ def test_chunks_of_a_network_without_loops_are_put_together_in_order(monkeypatch
     images = np.random.RandomState(0).randint(0, 256, (50, 32, 32, 3)).astype(np.uint8)
     variables = program.init(hp, images).variables
     pixels = (images / 255 - mean) / std
-    expected = program.model.apply(variables, np.float32(pixels), train=False)
+    expected = program.model.apply(variables, jnp.float32(pixels), train=False)
     got = predicting.predict(program, variables, hp, images)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
     assert np.abs(np.diff(expected, axis=0)).max(-1).min() > 1e-3  # one for another would be seen
