@@ -10,12 +10,15 @@ from collections.abc import Callable
 from importlib.machinery import PathFinder
 from typing import Any, get_args, get_origin
 
+import flax.struct
 import jax
 import jaxtyping
 import numpy as np
 from beartype import BeartypeConf, beartype
 
-ROOMS = ("kernels", "networks", "data", "evaluation.calibration", "evaluation.mistakes")
+ROOMS = (
+    "kernels", "networks", "training", "data", "evaluation.calibration", "evaluation.mistakes",
+)  # fmt: skip
 # Parsers, which call a function for every few bytes: a check of each call would take minutes.
 PARSERS = ("jaxcifar.data.plain_pickle", "jaxcifar.data.tar")
 _by_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int passes for a float
@@ -42,11 +45,20 @@ def holds_array(hint):
     return any(map(holds_array, get_args(hint)))
 
 
+def _flax_dataclass(cls, **options):
+    """JAX makes such a class with all that stands for arrays in its transformations."""
+    made = flax_dataclass(cls, **options)
+    made.__no_type_check__ = True
+    return made
+
+
 class _WithoutChecks(PathFinder):
     @classmethod
     def find_spec(cls, fullname, path=None, target=None):
         return super().find_spec(fullname, path, target) if fullname in PARSERS else None
 
 
+flax_dataclass = flax.struct.dataclass
+flax.struct.dataclass = _flax_dataclass
 jaxtyping.install_import_hook([f"jaxcifar.{room}" for room in ROOMS], f"{__name__}.checked")
 sys.meta_path.insert(0, _WithoutChecks)

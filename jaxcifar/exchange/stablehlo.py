@@ -29,7 +29,8 @@ def exported(classifier: Classifier) -> export.Exported:
 
     def logits(image: jax.Array) -> jax.Array:
         images = augment.normalize(augment.pixels(image), classifier.mean, classifier.std)
-        return network.predict(model, variables, images[None])[0]
+        constants = jax.tree.map(jnp.asarray, variables)
+        return network.predict(model, constants, images[None])[0]
 
     shape = export.symbolic_shape("batch, 32, 32, 3")
     images = jax.ShapeDtypeStruct(shape, jnp.uint8)

@@ -3,22 +3,27 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
+
+from jaxcifar.array_types import Float, Float32, Integer
 
 
 def smoothed_cross_entropy(
-    logits: jax.Array, labels: jax.Array, smoothing: jax.Array | float
-) -> jax.Array:
-    """Cross-entropy with targets of `1 - smoothing` at the label and `smoothing / K` at all.
+    logits: Float32[Array, "batch classes"],
+    labels: Integer[Array, "batch"],
+    smoothing: Float[Array, ""] | float,
+) -> Float32[Array, "batch"]:
+    """Cross-entropy with targets of `1 - smoothing` at the label and `smoothing / classes` at all.
 
     Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
 
     Args:
-      logits: `[B, K] float32`.
-      labels: `[B] int32`.
-      smoothing: scalar in [0, 1).
+      logits: of images.
+      labels: the right class of each.
+      smoothing: in [0, 1).
 
     Returns:
-      `[B] float32`.
+      the loss of each image.
     """
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     of_all = jax.nn.logsumexp(logits, -1) - jnp.mean(logits, -1)

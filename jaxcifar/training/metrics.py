@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 
+from jaxcifar.array_types import Bool, Float, Float32, Int32, Int64, Integer
 from jaxcifar.machine.sharing import AnyArray
 
 PERCENT = "%"
@@ -28,10 +30,10 @@ class Metric:
 
     Give one of the two functions:
 
-    - `per_image`: a function of logits `[B, C] float32` and labels `[B] int32` that gives a number
-      an image, `[B]`. JAX compiles it. The metric is the mean over the set.
-    - `of_confusion`: a function of the confusion matrix `[C, C] int64`, a NumPy array that counts
-      images by true class (row) and predicted class (column). It gives one number.
+    - `per_image`: a function of logits and labels that gives a number an image. JAX compiles it.
+      The metric is the mean over the set.
+    - `of_confusion`: a function of the confusion matrix, a NumPy array that counts images by true
+      class (row) and predicted class (column). It gives one number.
 
     Attributes:
       name: letters, digits and `_`; files have `val_NAME` and `test_NAME`.
@@ -48,8 +50,10 @@ class Metric:
     title: str
     unit: str
     higher_is_better: bool
-    per_image: Callable[[jax.Array, jax.Array], Any] | None = None
-    of_confusion: Callable[[np.ndarray], Any] | None = None
+    per_image: Callable[[Float32[Array, "images classes"], Int32[Array, "images"]], Any] | None = (
+        None
+    )
+    of_confusion: Callable[[Int64[np.ndarray, "classes classes"]], Any] | None = None
     least_classes: int = 2
 
     def __post_init__(self) -> None:
@@ -73,19 +77,23 @@ class Measurement(NamedTuple):
 
     Attributes:
       values: by a metric's name; a number that is not finite is kept as it is.
-      confusion: `[C, C] int64`, images by true class (row) and predicted class (column).
+      confusion: number of images by true class (row) and predicted class (column).
     """
 
     values: dict[str, float]
-    confusion: np.ndarray
+    confusion: Int64[np.ndarray, "classes classes"]
 
 
-def is_right(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def is_right(
+    logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
+) -> Bool[Array, "images"]:
     """Return whether the largest logit is the label's; of equal logits the first counts."""
     return logits.argmax(-1) == labels
 
 
-def is_among_first_five(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def is_among_first_five(
+    logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
+) -> Bool[Array, "images"]:
     """Return whether fewer than five logits come before the label's.
 
     Of equal logits the first comes first, as for `is_right`. A logit that is not a number comes
@@ -98,7 +106,7 @@ def is_among_first_five(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return places_before < 5
 
 
-def macro_f1(confusion: np.ndarray) -> float:
+def macro_f1(confusion: Int64[np.ndarray, "classes classes"]) -> float:
     """Return the mean F1 score of the classes that occur or are predicted.
 
     A class's F1 score is the harmonic mean of its precision and recall. It is 0 for a class that
@@ -110,7 +118,7 @@ def macro_f1(confusion: np.ndarray) -> float:
     return float(np.mean(2 * right[counts] / occurring_and_predicted[counts]))
 
 
-def balanced_accuracy(confusion: np.ndarray) -> float:
+def balanced_accuracy(confusion: Int64[np.ndarray, "classes classes"]) -> float:
     """Return the mean accuracy of the classes that occur."""
     right, images = np.diag(confusion), confusion.sum(1)
     occurs = images > 0
@@ -160,7 +168,11 @@ def metrics_for(classes: int, others: Iterable[Metric] = ()) -> tuple[Metric, ..
     return tuple(metric for metric in (*METRICS, *others) if metric.least_classes <= classes)
 
 
-def measure(metrics: Sequence[Metric], logits: AnyArray, labels: AnyArray) -> Measurement:
+def measure(
+    metrics: Sequence[Metric],
+    logits: Float[AnyArray, "images classes"],
+    labels: Integer[AnyArray, "images"],
+) -> Measurement:
     """Measure a network's answers to a set of images.
 
     Booleans and integers are added up as integers, and their mean is a quotient in float64. Floats
@@ -168,8 +180,8 @@ def measure(metrics: Sequence[Metric], logits: AnyArray, labels: AnyArray) -> Me
 
     Args:
       metrics: what is measured.
-      logits: `[N, C] float32`.
-      labels: `[N] int32`, at least one.
+      logits: of at least one image.
+      labels: the right class of each.
     """
     per_image = tuple(metric for metric in metrics if metric.per_image is not None)
     found, counts = jax.device_get(_summed(per_image, logits, labels))
@@ -193,8 +205,8 @@ def decimal(value: Any) -> float:
 
 @partial(jax.jit, static_argnums=0)
 def _summed(
-    metrics: tuple[Metric, ...], logits: jax.Array, labels: jax.Array
-) -> tuple[dict[str, jax.Array], jax.Array]:
+    metrics: tuple[Metric, ...], logits: Array, labels: Array
+) -> tuple[dict[str, Array], Array]:
     """Return, by name, means of floats `[]` and all of other values `[N]`; and the confusion."""
     classes = logits.shape[-1]
     confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)

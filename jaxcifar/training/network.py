@@ -1,8 +1,8 @@
 """A network as training and evaluation apply it, be it ours or of plain Flax layers.
 
-Called `model(images, train)`, it maps images `[B, 32, 32, 3] float32` to logits `[B, K]`. Beside
-parameters it may carry collections of variables from step to step. Those are one tree: the entries
-of `batch_stats`, and each other collection below its name with a colon before it.
+Called `model(images, train)`, it maps normalised images to logits. Beside parameters it may carry
+collections of variables from step to step. Those are one tree: the entries of `batch_stats`, and
+each other collection below its name with a colon before it.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import Array
 
+from jaxcifar.array_types import Float, Float32, Key
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import AnyArray, PyTree
@@ -41,7 +43,9 @@ def _carried(collections: Variables) -> PyTree:
     return {**stats, **others}
 
 
-def init(model: nn.Module, key: jax.Array, images: AnyArray) -> tuple[PyTree, PyTree]:
+def init(
+    model: nn.Module, key: Key[Array, ""], images: Float[AnyArray, "images height width channels"]
+) -> tuple[PyTree, PyTree]:
     """Parameters, and what the network carries beside them.
 
     Collections that grow from call to call are not carried: what is sown.
@@ -86,11 +90,11 @@ def shapes(model: nn.Module) -> Variables:
 def forward(
     model: nn.Module,
     given: Variables,
-    images: jax.Array,
-    key: jax.Array,
+    images: Float[Array, "batch height width channels"],
+    key: Key[Array, ""],
     axis: str | None,
     operands: Dtype | None = None,
-) -> tuple[jax.Array, PyTree]:
+) -> tuple[Float32[Array, "batch classes"], PyTree]:
     """Apply a network in training.
 
     Args:
@@ -102,7 +106,7 @@ def forward(
       operands: see `adapted`.
 
     Returns:
-      logits `[B, K] float32`, and what the network carries on, as this device has it.
+      logits, and what the network carries on, as this device has it.
     """
     collections = [name for name in given if name != "params"]
     with adapted(axis, operands):
@@ -114,16 +118,19 @@ def forward(
     )
 
 
-def _streams(key: jax.Array, axis: str | None) -> dict[str, jax.Array]:
+def _streams(key: Array, axis: str | None) -> dict[str, Array]:
     """Random keys by stream; streams of other names draw from "params", by Flax's own rule."""
     own = sharing.device_key(key, axis)
     return {EXAMPLES: key, "dropout": own, "params": own}
 
 
 def predict(
-    model: nn.Module, given: Variables, images: jax.Array, operands: Dtype | None = None
-) -> jax.Array:
-    """Logits `[B, K] float32` in evaluation; of `operands` see `adapted`."""
+    model: nn.Module,
+    given: Variables,
+    images: Float[Array, "batch height width channels"],
+    operands: Dtype | None = None,
+) -> Float32[Array, "batch classes"]:
+    """Logits in evaluation; of `operands` see `adapted`."""
     with adapted(None, operands):
         logits: Any = model.apply(given, images, train=False)
         return logits.astype(jnp.float32)

@@ -9,11 +9,16 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
+from jax import Array
 
-from jaxcifar.machine.sharing import PyTree
+from jaxcifar.array_types import Float, Shaped
+from jaxcifar.machine.sharing import AnyArray, PyTree
 
+Scalar = Float[AnyArray, ""] | np.floating | float
+Switch = Shaped[AnyArray, ""] | np.floating | np.bool | bool  # as a float 1 or 0
 # Called with a learning rate, and by name with the hyper-parameters of its entry in the registry.
 UpdateRule = Callable[..., optax.GradientTransformation]
 
@@ -22,11 +27,11 @@ _NEWTON_SCHULZ_STEPS = 3  # enough for networks as small as these (Jordan's trai
 
 
 def sgd(
-    learning_rate: jax.Array,
-    momentum: jax.Array,
-    weight_decay: jax.Array,
-    bias_decay: jax.Array | bool = True,
-    nesterov: jax.Array | bool = False,
+    learning_rate: Scalar,
+    momentum: Scalar,
+    weight_decay: Scalar,
+    bias_decay: Switch = True,
+    nesterov: Switch = False,
 ) -> optax.GradientTransformation:
     """`g += weight_decay * p; v = momentum * v + g; p -= learning_rate * v`.
 
@@ -41,10 +46,10 @@ def sgd(
 
 
 def adam(
-    learning_rate: jax.Array,
-    momentum: jax.Array,
-    weight_decay: jax.Array,
-    bias_decay: jax.Array | bool = True,
+    learning_rate: Scalar,
+    momentum: Scalar,
+    weight_decay: Scalar,
+    bias_decay: Switch = True,
 ) -> optax.GradientTransformation:
     """`g += weight_decay * p`, then Kingma and Ba, "Adam", 2015.
 
@@ -58,10 +63,10 @@ def adam(
 
 
 def adamw(
-    learning_rate: jax.Array,
-    momentum: jax.Array,
-    weight_decay: jax.Array,
-    bias_decay: jax.Array | bool = True,
+    learning_rate: Scalar,
+    momentum: Scalar,
+    weight_decay: Scalar,
+    bias_decay: Switch = True,
 ) -> optax.GradientTransformation:
     """Adam with `p -= learning_rate * weight_decay * p` beside its step.
 
@@ -75,11 +80,11 @@ def adamw(
 
 
 def muon(
-    learning_rate: jax.Array,
-    momentum: jax.Array,
-    weight_decay: jax.Array,
-    bias_decay: jax.Array | bool = True,
-    sgd_rate: jax.Array | float = 1.0,
+    learning_rate: Scalar,
+    momentum: Scalar,
+    weight_decay: Scalar,
+    bias_decay: Switch = True,
+    sgd_rate: Scalar = 1.0,
 ) -> optax.GradientTransformation:
     """Orthogonal steps for convolutions' kernels, `sgd` with Nesterov's momentum for the rest.
 
@@ -112,14 +117,14 @@ def _as_matrices(params: PyTree) -> PyTree:
 def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
     """Updates after which a kernel of K features has the norm sqrt(K)."""
 
-    def corrected(update: jax.Array, param: jax.Array) -> jax.Array:
+    def corrected(update: Array, param: Array) -> Array:
         moved = param + update
         return moved * (param.shape[-1] ** 0.5 / jnp.linalg.norm(moved.ravel())) - param
 
     return jax.tree.map(corrected, updates, params)
 
 
-def clip(grads: PyTree, most: jax.Array) -> PyTree:
+def clip(grads: PyTree, most: Scalar) -> PyTree:
     """Scale gradients down to a norm of `most` over all of them together; 0 leaves them.
 
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
@@ -129,7 +134,7 @@ def clip(grads: PyTree, most: jax.Array) -> PyTree:
     return jax.tree.map(lambda grad: grad * factor, grads)
 
 
-def scale_biases(updates: PyTree, factor: jax.Array) -> PyTree:
+def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
     """Multiply the updates of biases by `factor`, as if they had a learning rate of their own.
 
     Page, "How to train your ResNet 6: weight decay", 2018.
@@ -137,7 +142,7 @@ def scale_biases(updates: PyTree, factor: jax.Array) -> PyTree:
     return jax.tree.map(lambda update: update * factor if update.ndim == 1 else update, updates)
 
 
-def _decay(weight_decay: jax.Array, bias_decay: jax.Array | bool) -> optax.GradientTransformation:
+def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
     """`g += weight_decay * p`, of biases only with `bias_decay`.
 
     Without, as in He et al., "Bag of tricks for image classification", 2019.
@@ -145,7 +150,7 @@ def _decay(weight_decay: jax.Array, bias_decay: jax.Array | bool) -> optax.Gradi
     of_biases = weight_decay * jnp.asarray(bias_decay, jnp.float32)
 
     def add(grads: PyTree, params: PyTree) -> PyTree:
-        def rate(param: jax.Array) -> jax.Array:
+        def rate(param: Array) -> Scalar:
             return of_biases if param.ndim == 1 else weight_decay
 
         return jax.tree.map(lambda grad, param: grad + rate(param) * param, grads, params)
@@ -153,7 +158,7 @@ def _decay(weight_decay: jax.Array, bias_decay: jax.Array | bool) -> optax.Gradi
     return optax.stateless(add)
 
 
-def _momentum(momentum: jax.Array, nesterov: jax.Array | bool) -> optax.GradientTransformation:
+def _momentum(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
     """`optax.trace` whose kind of momentum is data."""
 
     def update(

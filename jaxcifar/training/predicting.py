@@ -6,8 +6,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import PartitionSpec
 
+from jaxcifar.array_types import Float, Float32, Shaped, UInt8
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS, FAST_COMPILE_OPTIONS
 from jaxcifar.machine.sharing import AnyArray
@@ -21,9 +23,12 @@ EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's split
 
 
 def predict(
-    program: Program, variables: Variables, hp: Hyperparameters, images: AnyArray
-) -> jax.Array:
-    """Logits `[N, K] float32` of images `[N, 32, 32, 3] uint8` by the network of a program."""
+    program: Program,
+    variables: Variables,
+    hp: Hyperparameters,
+    images: UInt8[AnyArray, "images height width 3"],
+) -> Float32[Array, "images classes"]:
+    """Logits of images by the network of a program."""
     size = -(-min(EVAL_BATCH, len(images)) // program.mesh.size) * program.mesh.size
     if program.looped:
         few = size <= _FEW and len(images) <= _FEW
@@ -36,26 +41,28 @@ def predict(
 
 
 def both_sides(
-    predict: Callable[[AnyArray], AnyArray], images: AnyArray, logits: AnyArray
-) -> AnyArray:
+    predict: Callable[[Shaped[AnyArray, "..."]], Float[AnyArray, "images classes"]],
+    images: Shaped[AnyArray, "images height width channels"],
+    logits: Float[AnyArray, "images classes"],
+) -> Float[AnyArray, "images classes"]:
     """Flips at the test: what images and their mirror images come to together.
 
     Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
 
     Args:
       predict: gives the logits of images.
-      images: `[N, H, W, C]`.
-      logits: `[N, K]`, theirs.
+      images: as `predict` takes them.
+      logits: of these images.
 
     Returns:
-      `[N, K]`, the means of the logits of both.
+      the means of the logits of both.
     """
     return (logits + predict(images[:, :, ::-1])) / 2
 
 
 def _logits(
-    program: Program, variables: Variables, hp: Hyperparameters, images: jax.Array, size: int
-) -> jax.Array:
+    program: Program, variables: Variables, hp: Hyperparameters, images: Array, size: int
+) -> Array:
     missing = -len(images) % size
     padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
     chunks = padded.reshape(-1, size, *images.shape[1:])
@@ -73,23 +80,21 @@ def _from(
     program: Program,
     variables: Variables,
     hp: Hyperparameters,
-    images: jax.Array,
-    first: jax.Array,
+    images: Array,
+    first: Array,
     size: int,
-) -> jax.Array:
+) -> Array:
     chosen = jnp.minimum(first + jnp.arange(size), len(images) - 1)
     return _of_chunk(program, variables, hp, images[chosen])
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _joined(program: Program, chunks: list[jax.Array], count: int) -> jax.Array:
+def _joined(program: Program, chunks: list[Array], count: int) -> Array:
     return program.everywhere(jnp.concatenate(chunks)[:count])
 
 
-def _of_chunk(
-    program: Program, variables: Variables, hp: Hyperparameters, images: jax.Array
-) -> jax.Array:
-    def logits(variables: Variables, hp: Hyperparameters, images: jax.Array) -> jax.Array:
+def _of_chunk(program: Program, variables: Variables, hp: Hyperparameters, images: Array) -> Array:
+    def logits(variables: Variables, hp: Hyperparameters, images: Array) -> Array:
         images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
         return network.predict(program.model, variables, images, program.operands)
 

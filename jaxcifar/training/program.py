@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcifar.array_types import Float32, Int, Int32, UInt8
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
 from jaxcifar.machine.sharing import PyTree
@@ -32,7 +34,7 @@ class Program:
     """What is computed for one network under one update rule on one mesh.
 
     Attributes:
-      model: maps images `[B, 32, 32, 3] float32` to logits `[B, K]`. If it has a field
+      model: maps normalised images to logits. If it has a field
         `axis_name`, that is `axis`, and what it carries is the same on all devices.
       optimizer: update rule (see `optim`).
       augmentation: what is done to training images beside shifts and flips (see `augment`).
@@ -98,13 +100,14 @@ class Program:
 
     # Compiled with less care: it takes seconds otherwise, and runs once.
     @partial(jax.jit, static_argnums=0, compiler_options=SINGLE_CALL_OPTIONS)
-    def init(self, hp: Hyperparameters, images: jax.Array) -> TrainState:
+    def init(
+        self, hp: Hyperparameters, images: UInt8[Array, "images height width 3"]
+    ) -> TrainState:
         """The state before the first step, from the run's key and the first training images.
 
         Args:
           hp: the run's hyper-parameters.
-          images: `[N, 32, 32, 3] uint8`; where the network takes nothing from them, they are not
-            even moved to the devices.
+          images: where the network takes nothing from them, they are not even moved to the devices.
         """
         first = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
         return self._beginning(hp, *network.init(self.model, hp.init_key, first))
@@ -126,8 +129,10 @@ class Program:
         return self.everywhere(state)
 
     @partial(jax.jit, static_argnums=(0, 3))
-    def epoch_order(self, hp: Hyperparameters, step: jax.Array, examples: int) -> jax.Array:
-        """The training examples' order in the epoch that `step` is in, `[examples] int32`."""
+    def epoch_order(
+        self, hp: Hyperparameters, step: Int[Array, ""], examples: int
+    ) -> Int32[Array, "{examples}"]:
+        """The training examples' order in the epoch that `step` is in."""
         epoch = step // self.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(hp.order_key, epoch), examples)
         return self.everywhere(order)
@@ -136,11 +141,11 @@ class Program:
         self,
         state: TrainState,
         hp: Hyperparameters,
-        images: jax.Array,
-        labels: jax.Array,
-        order: jax.Array,
-        count: jax.Array,
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        images: UInt8[Array, "images height width 3"],
+        labels: Int32[Array, "images"],
+        order: Int32[Array, "images"],
+        count: Int[Array, ""],
+    ) -> tuple[TrainState, dict[str, Float32[Array, ""]]]:
         """Train `count` steps within an epoch.
 
         To be called where the axis of the devices that share batches is mapped, if there is one:
@@ -149,10 +154,10 @@ class Program:
         Args:
           state: before the steps.
           hp: the run's hyper-parameters.
-          images: the whole training set, `[N, 32, 32, 3] uint8`.
-          labels: `[N] int32`.
+          images: the whole training set.
+          labels: of these images.
           order: of this epoch, from `epoch_order`.
-          count: int32 scalar, within the epoch; it is one where the program is not `looped`.
+          count: within the epoch; it is one where the program is not `looped`.
 
         Returns:
           the new state, and the mean loss and accuracy of the epoch so far.
@@ -176,9 +181,9 @@ class Program:
         self,
         state: TrainState,
         hp: Hyperparameters,
-        images: jax.Array,
-        labels: jax.Array,
-        index: jax.Array,
+        images: UInt8[Array, "batch height width 3"],
+        labels: Int32[Array, "batch"],
+        index: Int32[Array, "batch"],
         size: int | None = None,
     ) -> TrainState:
         """One step of the update rule on the cross-entropy of a batch.
@@ -186,9 +191,9 @@ class Program:
         Args:
           state: before the step.
           hp: the run's hyper-parameters.
-          images: `[B, 32, 32, 3] uint8`, this device's part of the batch.
-          labels: `[B] int32`.
-          index: `[B] int32`, the images' places in the training set.
+          images: this device's part of the batch.
+          labels: of these images.
+          index: the images' places in the training set.
           size: pixels to bring the images to, after shifts and flips; None leaves them.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hp.step_key, state.step))
@@ -201,7 +206,7 @@ class Program:
         images = augment.normalize(pixels, hp.mean, hp.std)
         images = augment.cut_out(keys, images, hp.augment)
 
-        def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[jax.Array, Variables]]:
+        def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Variables]]:
             given = network.variables(params, state.batch_stats), images, dropout_key
             logits, carried = network.forward(self.model, *given, self.axis, self.operands)
             losses = smoothed_cross_entropy(logits, labels, hp.label_smoothing)
@@ -233,9 +238,7 @@ class Program:
             average=average,
         )
 
-    def _update_rule(
-        self, hp: Hyperparameters, step: jax.Array | int
-    ) -> optax.GradientTransformation:
+    def _update_rule(self, hp: Hyperparameters, step: Array | int) -> optax.GradientTransformation:
         return self.optimizer(hp.learning_rate[step], **hp.rule)
 
 

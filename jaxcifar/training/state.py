@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax import Array
 
+from jaxcifar.array_types import Float32, Int32, Integer, Key, Shaped
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import network
 from jaxcifar.training.augment import Augmenting
@@ -19,58 +21,58 @@ class Hyperparameters:
 
     Attributes:
       key: random key of the run.
-      learning_rate: `[T] float32`, the rate at each step of the run.
+      learning_rate: the rate at each step of the run.
       rule: scalars by name, the update rule's arguments beside the learning rate (see `optim`).
-      bias_rate, clip_norm: float32 scalars, what is done to its updates and gradients.
-      label_smoothing: float32 scalar, part of the target that all classes share.
-      average: float32 scalar, what the average of weights keeps at a step.
-      mean, std: `[3] float32`, what pixels in [0, 1] are normalised by.
+      bias_rate, clip_norm: what is done to its updates and gradients.
+      label_smoothing: part of the target that all classes share.
+      average: what the average of weights keeps at a step.
+      mean, std: what pixels in [0, 1] are normalised by.
       augment: how training images are shifted and flipped.
       augmentation: scalars by name, the arguments of `Program.augmentation` beside images and key.
-      small_steps: int32 scalar, how many steps train on smaller images.
+      small_steps: how many steps train on smaller images.
     """
 
-    key: jax.Array
-    learning_rate: jax.Array
-    rule: dict[str, jax.Array]
-    bias_rate: jax.Array
-    clip_norm: jax.Array
-    label_smoothing: jax.Array
-    average: jax.Array
-    mean: jax.Array
-    std: jax.Array
+    key: Key[Array, ""]
+    learning_rate: Float32[Array, "steps"]
+    rule: dict[str, Shaped[Array, ""]]
+    bias_rate: Float32[Array, ""]
+    clip_norm: Float32[Array, ""]
+    label_smoothing: Float32[Array, ""]
+    average: Float32[Array, ""]
+    mean: Float32[Array, "3"]
+    std: Float32[Array, "3"]
     augment: Augmenting
-    augmentation: dict[str, jax.Array]
-    small_steps: jax.Array
+    augmentation: dict[str, Shaped[Array, ""]]
+    small_steps: Int32[Array, ""]
 
     @property
-    def init_key(self) -> jax.Array:
+    def init_key(self) -> Key[Array, ""]:
         """For the first weights."""
         return jax.random.fold_in(self.key, 0)
 
     @property
-    def order_key(self) -> jax.Array:
+    def order_key(self) -> Key[Array, ""]:
         """For the order of images."""
         return jax.random.fold_in(self.key, 1)
 
     @property
-    def step_key(self) -> jax.Array:
+    def step_key(self) -> Key[Array, ""]:
         """For what is random in a step."""
         return jax.random.fold_in(self.key, 2)
 
     @property
-    def flip_key(self) -> jax.Array:
+    def flip_key(self) -> Key[Array, ""]:
         """For which images are flipped first."""
         return jax.random.fold_in(self.key, 3)
 
 
 @struct.dataclass
 class Metrics:
-    """Sums over examples: `loss_sum` float32, `correct` and `count` int32 scalars."""
+    """Sums over examples: of the loss, of those that are right, of all."""
 
-    loss_sum: jax.Array
-    correct: jax.Array
-    count: jax.Array
+    loss_sum: Float32[Array, ""]
+    correct: Int32[Array, ""]
+    count: Int32[Array, ""]
 
     @classmethod
     def zero(cls) -> "Metrics":
@@ -78,8 +80,10 @@ class Metrics:
         return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
     @classmethod
-    def of(cls, logits: jax.Array, labels: jax.Array) -> "Metrics":
-        """Of logits `[N, K]` and labels `[N]`."""
+    def of(
+        cls, logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
+    ) -> "Metrics":
+        """Of logits and labels."""
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         correct = logits.argmax(-1) == labels
         return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))
@@ -91,7 +95,7 @@ class Metrics:
         """Return the accuracy of arrays on a device or the host: a quotient in float64."""
         return int(self.correct) / max(int(self.count), 1)
 
-    def means(self) -> dict[str, jax.Array]:
+    def means(self) -> dict[str, Float32[Array, ""]]:
         """Mean loss and accuracy (a fraction)."""
         count = jnp.maximum(self.count, 1)
         return {"loss": self.loss_sum / count, "accuracy": self.correct / count}
@@ -106,7 +110,7 @@ class TrainState:
     `average` is that of `(params, batch_stats)` over the steps (see `averaged`), or None.
     """
 
-    step: jax.Array
+    step: Int32[Array, ""]
     params: PyTree
     batch_stats: PyTree
     opt_state: PyTree
@@ -126,7 +130,10 @@ class TrainState:
 
 
 def averaged(
-    average: tuple[PyTree, PyTree], new: tuple[PyTree, PyTree], keep: jax.Array, step: jax.Array
+    average: tuple[PyTree, PyTree],
+    new: tuple[PyTree, PyTree],
+    keep: Float32[Array, ""],
+    step: Int32[Array, ""],
 ) -> tuple[PyTree, PyTree]:
     """`average = keep * average + (1 - keep) * new`, of weights and of their statistics alike.
 
@@ -137,12 +144,12 @@ def averaged(
     Args:
       average: of the steps before.
       new: after this step; what is no floating-point number is taken as it is.
-      keep: scalar in [0, 1).
+      keep: in [0, 1).
       step: from 0.
     """
     keep = jnp.minimum(keep, (step + 1) / (step + 10))
 
-    def mean(old: jax.Array, new: jax.Array) -> jax.Array:
+    def mean(old: Array, new: Array) -> Array:
         floats = jnp.issubdtype(new.dtype, jnp.floating)
         return (new + keep * (old - new)).astype(new.dtype) if floats else new
 

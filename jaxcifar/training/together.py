@@ -7,9 +7,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Compiled
 
+from jaxcifar.array_types import Float32, Int, Int32, Integer, UInt8
 from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.machine.sharing import AXIS, AnyArray
 from jaxcifar.training.program import Program, PyTree
@@ -37,7 +39,7 @@ class Together:
 
     @property
     def sharding(self) -> NamedSharding:
-        """The placement of arrays `[R, ...]`, and by their shape that of runs."""
+        """The placement of arrays with an axis of runs, and by their shape that of runs."""
         if self.at_once == 1:
             return self.program.replicated
         devices = self.program.mesh.devices
@@ -61,12 +63,20 @@ class Together:
             stacked = jax.device_put(stacked, replicated)
         return _unstack(stacked, self.at_once, replicated)
 
-    def compiled(self, hp: Hyperparameters, images: AnyArray, labels: AnyArray) -> Compiled:
+    def compiled(
+        self,
+        hp: Hyperparameters,
+        images: UInt8[AnyArray, "images height width 3"],
+        labels: Integer[AnyArray, "images"],
+    ) -> Compiled:
         """`train_steps` for these images and runs with hyper-parameters of these shapes."""
         return self.traced(hp, images, labels).lower().compile()
 
     def traced(
-        self, hp: Hyperparameters, images: WithShape, labels: WithShape
+        self,
+        hp: Hyperparameters,
+        images: UInt8[WithShape, "images height width 3"],
+        labels: Integer[WithShape, "images"],
     ) -> jax.stages.Traced:
         """The same before it is compiled; of the arrays only shapes are looked at."""
         program = self.program
@@ -86,11 +96,11 @@ class Together:
         self,
         states: TrainState,
         hps: Hyperparameters,
-        images: jax.Array,
-        labels: jax.Array,
-        orders: jax.Array,
-        count: jax.Array,
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        images: UInt8[Array, "images height width 3"],
+        labels: Int32[Array, "images"],
+        orders: Int32[Array, "runs images"],
+        count: Int[Array, ""],
+    ) -> tuple[TrainState, dict[str, Float32[Array, "runs"]]]:
         """`Program.train_steps` of each run; all but images, labels and count are stacked.
 
         `states` are donated.
@@ -102,14 +112,14 @@ class Together:
         def on_a_device(
             states: TrainState,
             hps: Hyperparameters,
-            orders: jax.Array,
-            images: jax.Array,
-            labels: jax.Array,
-            count: jax.Array,
-        ) -> tuple[TrainState, dict[str, jax.Array]]:
+            orders: Array,
+            images: Array,
+            labels: Array,
+            count: Array,
+        ) -> tuple[TrainState, dict[str, Array]]:
             def train(
-                state: TrainState, hp: Hyperparameters, order: jax.Array
-            ) -> tuple[TrainState, dict[str, jax.Array]]:
+                state: TrainState, hp: Hyperparameters, order: Array
+            ) -> tuple[TrainState, dict[str, Array]]:
                 return program.train_steps(state, hp, images, labels, order, count)
 
             return _mapped(train, len(orders), looped)(states, hps, orders)

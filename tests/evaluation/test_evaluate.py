@@ -644,7 +644,7 @@ def test_training_mode_takes_the_batchs_statistics():
     hp = SimpleNamespace(mean=np.zeros(3, np.float32), std=np.ones(3, np.float32))
     classifier = SimpleNamespace(
         training_logits=lambda pixels, key: np.asarray(
-            _in_training.__wrapped__(program, variables, hp, pixels, key)
+            _in_training.__wrapped__(program, variables, hp, jnp.asarray(pixels), key)
         )
     )
     error = error_of_sum(32 * 32)  # of a mean over an image, of up to 1

@@ -24,7 +24,7 @@ from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.adapt import adapted
-from jaxcifar.networks.layers import Conv
+from jaxcifar.networks.layers import Conv, Dropout
 from jaxcifar.runs.dispatches import dispatches
 from jaxcifar.training import network, predicting
 from jaxcifar.training.augment import unchanged
@@ -186,7 +186,6 @@ import json
 import jax, numpy as np
 from jax.sharding import PartitionSpec as P
 from networks import test_adapt as t
-from jaxcifar.networks.layers import Dropout
 from jaxcifar.training import network, predicting
 from rounding import error_by_condition, error_of_sum
 
@@ -212,13 +211,13 @@ for count in (1, 4):
 
 def kept(layer, axis):
     apply = lambda x: network.forward(layer, {"params": {}}, x, jax.random.key(0), axis)[0]
-    ones = jax.numpy.ones((8, 50))
+    ones = jax.numpy.ones((8, 1, 1, 50))
     if axis is None:
         return np.asarray(apply(ones))
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:2]), axis)
     return np.asarray(jax.shard_map(apply, mesh=mesh, in_specs=P(axis), out_specs=P(axis))(ones))
 
-flax, ours = t.DropsByFlax(), Dropout(0.5)
+flax, ours = t.DropsByFlax(), t.DropsByOurs()
 halves = np.split(kept(flax, "data") > 0, 2)
 got["the same on both"] = float((halves[0] == halves[1]).mean())
 got["ours differs"] = float((kept(ours, "data") != kept(ours, None)).mean())
@@ -229,7 +228,13 @@ print(json.dumps(got))
 class DropsByFlax(nn.Module):
     @nn.compact
     def __call__(self, x, train):
-        return nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dropout(0.5, deterministic=not train)(x.reshape(len(x), -1))
+
+
+class DropsByOurs(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        return Dropout(0.5)(x.reshape(len(x), -1), train)
 
 
 def test_several_devices_share_a_batch():

@@ -139,7 +139,7 @@ def test_what_it_computes_against_numpy():
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), images)
     rng = np.random.RandomState(1)  # biases begin as zeros, which would hide them
     moved = jax.tree.map(lambda a: a + 0.1 * rng.randn(*a.shape), variables["params"])
-    variables = jax.tree.map(np.float32, {**variables, "params": moved})
+    variables = jax.tree.map(jnp.float32, {**variables, "params": moved})
     forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
     logits, updated = forward(variables, images)
     exactly = jax.tree.map(np.float64, (variables, images))
@@ -216,7 +216,7 @@ def test_a_mirrored_network_sees_both_sides_alike(blurred):
     kernels = 24 * 4 + 8 * 4 + 8 * 3 + 6 * 2 + 4 * 2 + 4 * 2
     assert weights == 18 + (4 + 4) + 3 + (2 + 2 + 2) + 9 * kernels + 2 * 10
     moved = jax.tree.map(lambda a: a + 0.1 * rng.randn(*a.shape), variables["params"])
-    variables = jax.tree.map(np.float32, {**variables, "params": moved})
+    variables = jax.tree.map(jnp.float32, {**variables, "params": moved})
     forward = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))
     logits, updated = forward(variables, images)
     pool = blurred_pool if blurred else mirrored_pool

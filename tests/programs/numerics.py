@@ -107,7 +107,8 @@ def test_sums_of_metrics(count):
     assert got["loss"] == pytest.approx(losses.mean(), rel=TOLERANCE)
     assert got["accuracy"] == hits.sum() / count
     assert confusion.sum(1).tolist() == [count // 10] * 10
-    assert np.trace(confusion) == hits.sum() == int(Metrics.of(logits, labels).correct)
+    right = Metrics.of(jnp.asarray(logits), jnp.asarray(labels)).correct
+    assert np.trace(confusion) == hits.sum() == int(right)
 
 
 class Squares(nn.Module):

@@ -60,7 +60,9 @@ def array_without_shape(hint):
 
 def lacking(function):
     """Arguments, or fields of a class, whose types lack a shape; "return" for the result."""
-    hints = getattr(inspect.unwrap(function), "__annotations__", {}) if callable(function) else {}
+    if not callable(function):
+        return []
+    hints = inspect.get_annotations(inspect.unwrap(function), eval_str=True)
     return [name for name, hint in hints.items() if array_without_shape(hint)]
 
 

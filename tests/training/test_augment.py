@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -18,14 +19,15 @@ from jaxcifar.training import augment
 
 KEYS = jax.random.split(jax.random.key(0), 256)
 IMAGES = np.random.RandomState(0).randint(0, 256, (256, 32, 32, 3)).astype(np.uint8)
+GIVEN = jnp.asarray(IMAGES)
 
 
-NEVER = np.zeros(len(IMAGES), bool)
+NEVER = jnp.zeros(len(IMAGES), bool)
 
 
 def how(**changes):
     settings = {"enabled": True, "shift": 4, "reflect": False, "alternate": False, "cutout": 0}
-    arrays = {name: np.asarray(value) for name, value in (settings | changes).items()}
+    arrays = {name: jnp.asarray(value) for name, value in (settings | changes).items()}
     return augment.Augmenting(**arrays, max_shift=4)
 
 
@@ -37,14 +39,14 @@ def numpy_crop(image, top, left):
 
 def test_crop_against_numpy():
     shifts = np.random.RandomState(1).randint(0, 9, (len(IMAGES), 2))
-    got = augment.crop(IMAGES, shifts, 4)
+    got = augment.crop(GIVEN, jnp.asarray(shifts), 4)
     assert got.dtype == np.uint8
     for image, (top, left), cropped in zip(IMAGES, shifts, got, strict=True):
         np.testing.assert_array_equal(cropped, numpy_crop(image, top, left))
 
 
 def test_every_image_is_one_of_its_shifts_and_flips():
-    got = np.asarray(jax.jit(augment.shift_and_flip)(KEYS, IMAGES, how(), NEVER))
+    got = np.asarray(jax.jit(augment.shift_and_flip)(KEYS, GIVEN, how(), NEVER))
     seen = set()
     for image, result in zip(IMAGES, got, strict=True):
         matches = [
@@ -72,7 +74,7 @@ def drawn(how):
     """
     numbered = np.broadcast_to(np.arange(1, 82, dtype=np.uint8).reshape(9, 9, 1), (MANY, 9, 9, 1))
     keys = jax.random.split(jax.random.key(2), MANY)
-    moved = augment.shift_and_flip(keys, numbered, how, np.zeros(MANY, bool))
+    moved = augment.shift_and_flip(keys, jnp.asarray(numbered), how, jnp.zeros(MANY, bool))
     got = np.asarray(moved)[..., 0].astype(int)
     left, middle, right = got[:, 4, 3], got[:, 4, 4], got[:, 4, 5]
     flipped = np.where(right > 0, right < middle, middle < left)
@@ -106,35 +108,35 @@ def test_smaller_shifts_are_equally_likely_too():
 def test_disabled_it_changes_nothing_in_the_same_program():
     # A function of its own, because JAX may count the programs of all who compile the same one.
     program = jax.jit(lambda *arguments: augment.shift_and_flip(*arguments))
-    np.testing.assert_array_equal(program(KEYS, IMAGES, how(enabled=False), NEVER), IMAGES)
-    assert not np.array_equal(program(KEYS, IMAGES, how(), NEVER), IMAGES)
+    np.testing.assert_array_equal(program(KEYS, GIVEN, how(enabled=False), NEVER), IMAGES)
+    assert not np.array_equal(program(KEYS, GIVEN, how(), NEVER), IMAGES)
     assert program._cache_size() == 1
 
 
 def test_keys_decide():
-    first = augment.shift_and_flip(KEYS, IMAGES, how(), NEVER)
-    np.testing.assert_array_equal(first, augment.shift_and_flip(KEYS, IMAGES, how(), NEVER))
-    other = augment.shift_and_flip(KEYS[::-1], IMAGES, how(), NEVER)
+    first = augment.shift_and_flip(KEYS, GIVEN, how(), NEVER)
+    np.testing.assert_array_equal(first, augment.shift_and_flip(KEYS, GIVEN, how(), NEVER))
+    other = augment.shift_and_flip(KEYS[::-1], GIVEN, how(), NEVER)
     assert not np.array_equal(first, other)
 
 
 def test_normalisation():
     mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.3, 0.4])
     expected = (IMAGES / 255 - np.float64(mean)) / np.float64(std)
-    got = augment.normalize(augment.pixels(IMAGES), mean, std)
+    got = augment.normalize(augment.pixels(GIVEN), mean, std)
     assert_near(got, expected, 4 * UNIT / std)  # a quotient, a difference, a quotient
 
 
 def test_reflected_borders_are_numpys():
     shifts = np.random.RandomState(1).randint(0, 9, (len(IMAGES), 2))
-    got = augment.crop(IMAGES, shifts, 4, True)
+    got = augment.crop(GIVEN, jnp.asarray(shifts), 4, True)
     for image, (top, left), cropped in zip(IMAGES, shifts, got, strict=True):
         padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), "reflect")
         np.testing.assert_array_equal(cropped, padded[top : top + 32, left : left + 32])
 
 
 def test_shifts_are_as_far_as_asked_for():
-    got = np.asarray(augment.shift_and_flip(KEYS, IMAGES, how(shift=1, alternate=True), NEVER))
+    got = np.asarray(augment.shift_and_flip(KEYS, GIVEN, how(shift=1, alternate=True), NEVER))
     seen = set()
     for image, result in zip(IMAGES, got, strict=True):
         spots = [(top, left) for top in range(9) for left in range(9)]
@@ -145,20 +147,22 @@ def test_shifts_are_as_far_as_asked_for():
 
 def test_flips_alternate():
     """Each image is seen from one side in an epoch and from the other in the next, by its place."""
-    key, index = jax.random.key(1), np.arange(MANY)
+    key, index = jax.random.key(1), jnp.arange(MANY)
     first, second, third = (np.asarray(augment.flip_turns(key, index, e)) for e in range(3))
     np.testing.assert_array_equal(second, ~first)
     np.testing.assert_array_equal(third, first)
     assert abs(first.sum() - MANY / 2) < 5 * np.sqrt(MANY) / 2  # deviations of the binomial
     np.testing.assert_array_equal(augment.flip_turns(key, index[::-1], 0), first[::-1])
     turns = first[: len(IMAGES)]
-    got = np.asarray(augment.shift_and_flip(KEYS, IMAGES, how(shift=0, alternate=True), turns))
+    got = np.asarray(
+        augment.shift_and_flip(KEYS, GIVEN, how(shift=0, alternate=True), jnp.asarray(turns))
+    )
     expected = np.where(turns[:, None, None, None], IMAGES[:, :, ::-1], IMAGES)
     np.testing.assert_array_equal(got, expected)
 
 
 def test_cutout_blanks_a_square():
-    ones = np.ones((256, 32, 32, 3), np.float32)
+    ones = jnp.ones((256, 32, 32, 3))
     got = np.asarray(augment.cut_out(KEYS, ones, how(cutout=8)))
     middles = set()
     for image in got:
@@ -183,7 +187,7 @@ def test_cutout_blanks_a_square():
 def test_smaller_images():
     """At half the size each pixel is a mean weighted by a triangle, as Pillow's bilinear has it."""
     for size in (16, 24):
-        got = np.asarray(augment.resize(IMAGES[:8], size))
+        got = np.asarray(augment.resize(GIVEN[:8], size))
         assert got.dtype == np.uint8
         for image, smaller in zip(IMAGES[:8], got, strict=True):
             expected = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
@@ -194,9 +198,11 @@ def test_draws_of_one_image_do_not_depend_on_each_other():
     """By the same bits a place among 28 would tell one among 7: it would be that, modulo 7."""
     corner = np.zeros((256, 28, 28, 3), np.uint8)
     corner[:, 14, 14] = 1
-    moved = np.asarray(augment.shift_and_flip(KEYS, corner, how(shift=3, alternate=True), NEVER))
+    moved = np.asarray(
+        augment.shift_and_flip(KEYS, jnp.asarray(corner), how(shift=3, alternate=True), NEVER)
+    )
     shifts = np.array([np.argwhere(image[..., 0])[0] for image in moved])
-    ones = np.ones((256, 28, 28, 3), np.float32)
+    ones = jnp.ones((256, 28, 28, 3))
     cut = np.asarray(augment.cut_out(KEYS, ones, how(cutout=1)))
     middles = np.array([np.argwhere(image[..., 0] == 0)[0] for image in cut])
     pairs = (middles - middles.min(0)) % 7, (17 - shifts)

@@ -379,7 +379,9 @@ def test_metrics_against_numpy():
     for label, row in zip(labels, logits, strict=True):
         confusion[label, row.argmax()] += 1
     np.testing.assert_array_equal(counted, confusion)
-    summed = Metrics.of(logits[:20], labels[:20]) + Metrics.of(logits[20:], labels[20:])
+    given = jnp.asarray(logits), jnp.asarray(labels)
+    first, rest = ([array[part] for array in given] for part in (slice(20), slice(20, None)))
+    summed = Metrics.of(*first) + Metrics.of(*rest)
     assert summed.means()["loss"] == pytest.approx(got["loss"], rel=1e-5)
     assert Metrics.zero().means()["accuracy"] == 0
 
