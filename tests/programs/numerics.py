@@ -49,7 +49,7 @@ def normalized(x, grad, axes):
 def checked(layer, x, axes, **call):
     """Outputs, gradients and running statistics of a layer that normalises; and those of `x`."""
     channels = x.shape[-1]
-    params = {"scale": np.ones(channels, np.float32), "bias": np.zeros(channels, np.float32)}
+    params = {"scale": jnp.ones(channels), "bias": jnp.zeros(channels)}
     stats = {"mean": params["bias"], "var": params["scale"]}
 
     @jax.jit
@@ -135,10 +135,11 @@ def test_evaluation(count):
 def test_the_gradient_of_a_depthwise_kernel():
     x, grad = normal(128, 32, 32, 8), np.cos(normal(128, 32, 32, 8))
     kernel = normal(3, 3, 8)
-    _, vjp = jax.vjp(lambda kernel: depthwise(x, kernel, ((1, 1), (1, 1))), kernel)
+    given = jnp.asarray(x)
+    _, vjp = jax.vjp(lambda kernel: depthwise(given, kernel, ((1, 1), (1, 1))), jnp.asarray(kernel))
     padded = np.pad(np.float64(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
     exact = [
         [(padded[:, i : i + 32, j : j + 32] * grad).sum((0, 1, 2)) for j in range(3)]
         for i in range(3)
     ]
-    close(vjp(grad)[0], np.asarray(exact))
+    close(vjp(jnp.asarray(grad))[0], np.asarray(exact))
