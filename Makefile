@@ -93,7 +93,7 @@ $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
 	@test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints-oldest.txt -e . "pytest>=8" "pytest-xdist>=3.7" "hypothesis>=6.100" \
-		"jaxtyping>=0.3.11" "beartype>=0.22"
+		"jaxtyping>=0.3.11" "beartype>=0.22.1"
 	@touch $@
 
 clean:  ## remove the environments, caches and results of faults, never data or runs
