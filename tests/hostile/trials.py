@@ -210,7 +210,7 @@ TRIALS = {
     "structure": Trial(
         st.tuples(st.sampled_from(BASES), parts, changes, st.none() | raw_json, _commands),
         try_structure,
-        40,
+        20,
     ),
     "study": Trial(st.tuples(changes, _raw, st.booleans(), st.booleans()), try_study, 60),
     "archive": Trial(

@@ -4,6 +4,7 @@
 by how much they move if weights are off by the error of float32's longest sum.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -77,10 +78,10 @@ def to_input(images):
     return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float64) / 255)
 
 
-def run(arch, moved=0.0, seed=0):
-    """Logits in both modes, the losses of ten steps, and logits after them.
+def run(arch, moved=0.0, seed=0, steps=common.STEPS):
+    """Return logits in both modes, the losses of the first steps, and logits after them.
 
-    Weights are `moved` by a share of up to that before.
+    Weights are first changed by a share of up to `moved`.
     """
     network = torch_network(arch, create_model(common.config(arch), 10)).double()
     fill(network)
@@ -95,7 +96,7 @@ def run(arch, moved=0.0, seed=0):
         weight_decay=common.WEIGHT_DECAY,
     )
     losses, train_logits, network = [], None, network.train()
-    for images, labels in common.batches():
+    for images, labels in itertools.islice(common.batches(), steps):
         logits = network(to_input(images))
         loss = F.cross_entropy(logits, torch.from_numpy(labels))
         train_logits = logits.detach() if train_logits is None else train_logits
