@@ -121,7 +121,7 @@ class Copy:
     """A copy of the checkout, with a temporary folder and compiled programs of its own."""
 
     def __init__(self, folder, processes):
-        self.root = folder / "tree"
+        self.root = folder / "checkout"
         self.temporary = folder / "t"
         self.programs = folder / "programs"
         self._processes = processes
