@@ -19,7 +19,8 @@ from jaxcifar.training.metrics import METRICS, Measurement, Metric, measure, met
 KIND = "metric"
 # Fields of a result that no metric may take: `test_accuracy_flip`, and one of older versions.
 _TAKEN = {*(metric.name for metric in METRICS), "accuracy_flip", "accuracy_mismatched"}
-_IMAGES = 24  # that a metric is tried on
+_FEWEST_IMAGES = 24  # that a metric is tried on
+_MOST_NUMBERS = 2**22  # logits that a metric is tried on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +45,8 @@ def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
       names: `FILE.py:NAME` each.
 
     Raises:
-      UsageError: there is none, or it is neither a metric nor a function that can be one; or two
-        have the same name.
+      UsageError: a metric can't be loaded, is neither a `Metric` nor a function that can be one, or
+        has the name of another.
     """
     found = []
     for name in names:
@@ -59,14 +60,18 @@ def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
 def metric_of(value: Any, code: str) -> Metric:
     """Return a user's metric; a function becomes one by the number of its parameters.
 
-    A function of two parameters is of logits and labels, a function of one is of the confusion
-    matrix. Its name becomes the metric's, without a unit; higher counts as better.
+    A function with two parameters takes logits and labels; one with a single parameter takes the
+    confusion matrix. The metric gets the function's name, no unit, and higher values are better.
+
+    Args:
+      value: a `Metric` or a function.
+      code: its name as the user gave it, `FILE.py:NAME`.
 
     Raises:
-      UsageError: it is neither.
+      UsageError: the value is neither.
     """
     with explain_user_code_errors((KIND, code)):
-        hash(value)  # JAX finds what it has compiled by it
+        hash(value)  # JAX needs a hash to look up the compiled function
     if isinstance(value, Metric):
         return value
     if not callable(value):
@@ -99,10 +104,10 @@ def _required_parameters(function: Callable[..., Any], code: str) -> int:
 
 
 def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]:
-    """Return the metrics, each once.
+    """Return the metrics without duplicates.
 
     Raises:
-      UsageError: two have one name, or one has the name of one of ours.
+      UsageError: a metric has the name of another, or of a built-in metric.
     """
     metrics = tuple(dict.fromkeys(metrics))
     names = set(_TAKEN)
@@ -117,11 +122,11 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
 
 @dataclasses.dataclass(frozen=True)
 class MetricSet:
-    """What is measured of the images of one data set.
+    """The metrics that are measured on the images of one data set.
 
     Attributes:
-      ours: those of our metrics that sets of so many classes have.
-      users: metrics that the user brought.
+      ours: the built-in metrics that apply to this number of classes.
+      users: the metrics of the user.
     """
 
     ours: tuple[Metric, ...]
@@ -129,15 +134,20 @@ class MetricSet:
 
     @classmethod
     def tried(cls, classes: int, users: Sequence[UserMetric] = ()) -> Self:
-        """Return the metrics of data sets of so many classes; the user's are tried first.
+        """Return the metrics for data sets with this number of classes, after trying the user's.
 
         Raises:
-          UsageError: one of the user's fails, gives another shape or type, or is not finite; in
-            one line.
+          UsageError: a metric of the user needs more classes, fails, returns another shape or type,
+            or returns a number that is not finite.
         """
-        fitting = tuple(user for user in users if user.metric.least_classes <= classes)
-        _try(fitting, classes)
-        return cls(metrics_for(classes), fitting)
+        for user in users:
+            if user.metric.least_classes > classes:
+                raise UsageError(
+                    f"--{KIND} {user.code}: needs {user.metric.least_classes} classes, and the "
+                    f"images have {classes}; leave it out"
+                )
+        _try(users, classes)
+        return cls(metrics_for(classes), tuple(users))
 
     @property
     def all(self) -> tuple[Metric, ...]:
@@ -159,9 +169,16 @@ class MetricSet:
 
 
 def _try(users: Sequence[UserMetric], classes: int) -> None:
-    """Call metrics with a few made-up answers."""
-    logits = jax.random.normal(jax.random.key(0), (_IMAGES, classes), jnp.float32)
-    labels = jnp.arange(_IMAGES, dtype=jnp.int32) % classes
+    """Call metrics with made-up logits, in which each class occurs and is predicted.
+
+    For thousands of classes these would be too many numbers. There some classes are missing, and
+    values that are not finite are allowed.
+    """
+    images = max(_FEWEST_IMAGES, min(3 * classes, _MOST_NUMBERS // classes))
+    labels = jnp.arange(images, dtype=jnp.int32) % classes
+    noise = jax.random.normal(jax.random.key(0), (images, classes), jnp.float32)
+    logits = noise + 2.0 * jax.nn.one_hot(labels, classes)
+    logits = logits.at[:classes].add(8.0 * jax.nn.one_hot(labels[:classes], classes))
     for user in users:
         with explain_user_code_errors((KIND, user.code)):
             if user.metric.per_image is not None:
@@ -169,9 +186,9 @@ def _try(users: Sequence[UserMetric], classes: int) -> None:
             else:
                 _check_of_confusion(user, measure((), logits, labels).confusion)
             [value] = measure((user.metric,), logits, labels).values.values()
-        if not math.isfinite(value):
+        if not math.isfinite(value) and images >= classes:
             raise UsageError(
-                f"--{KIND} {user.code}: gives {value} for {_IMAGES} images of made-up logits; it "
+                f"--{KIND} {user.code}: gives {value} for {images} images with made-up logits; it "
                 "must give finite numbers"
             )
 
@@ -186,7 +203,7 @@ def _check_per_image(user: UserMetric, logits: jax.Array, labels: jax.Array) -> 
         shown = type(given).__name__ if shape is None else f"{dtype}{list(shape)}"
         raise UsageError(
             f"--{KIND} {user.code}: gives {shown} for logits {list(logits.shape)} and labels "
-            f"{list(labels.shape)}; it must give a number an image, {list(labels.shape)}"
+            f"{list(labels.shape)}; it must give one number per image, {list(labels.shape)}"
         )
 
 

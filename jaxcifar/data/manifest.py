@@ -17,7 +17,7 @@ _Format = Literal[1]  # another number has everything prepared anew
 (_FORMAT,) = get_args(_Format)
 _NAME = "manifest.json"
 _PREPARE = Remedy("the data set is prepared again")
-_Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+_Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class _Fingerprints(TypedDict):

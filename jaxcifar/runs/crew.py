@@ -137,6 +137,8 @@ class _Crew:
             if stop or save:  # the steps in flight are saved, and so must be their seconds
                 jax.block_until_ready(running)
                 last = count_seconds(at_work, last)
+                if running and not np.isfinite(running["loss"]).all():
+                    break  # a state that is not finite must not become the newest checkpoint
             if stop:
                 self._interrupt()
             if save:
@@ -215,10 +217,10 @@ class _Crew:
             return run.finish(state)
 
     def _end(self, run: Run, last_act: Callable[[], Result | None]) -> Outcome | None:
-        """Let a run end by its last act's result or error; None if there is neither."""
+        """Call `last_act`, and return the outcome of the run; None if the run is not over."""
         try:
             result = last_act()
-        except RunError as error:
+        except (RunError, UsageError) as error:  # the latter if a user's metric fails
             run.close(error)
             self._progress.given_up(run, self._setup)
             return Outcome(run.task, error=error)
@@ -244,7 +246,6 @@ class _Crew:
         raise Interrupted(f"stopped; {saved}: the same command goes on from here")
 
     def close(self, error: BaseException) -> None:
-        """Let go of all folders, because of an error that ends all runs."""
+        """Close all active runs, because of an error that ends them."""
         for _, run in self._at_work:
-            run.observers.failed(error)
-            run.close()
+            run.close(error)

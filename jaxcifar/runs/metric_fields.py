@@ -1,6 +1,6 @@
-"""The fields of rows and results that metrics name: `val_NAME` and `test_NAME`.
+"""Fields for metrics: `val_NAME` in the row of an epoch, and `test_NAME` in a result.
 
-A result says which metrics were measured, so that readers need no code of the user to show them.
+A result lists its metrics with title and unit, so that they can be shown without the user's code.
 """
 
 import math
@@ -18,57 +18,75 @@ from jaxcifar.training.metrics import PERCENT
 MOST_METRICS = 100
 _NAME = "[A-Za-z][A-Za-z0-9_]{0,39}"
 _VALIDATED = re.compile(f"val_{_NAME}")
+_DIFFERENT = " (differs between runs)"  # in the title of such a metric
 _Text = Annotated[str, Meta(max_length=40)]
 
 
 class Declared(TypedDict):
-    """A metric as a result declares it; `code` and `sha256` are of the user's, `FILE.py:NAME`."""
+    """A metric in the list of a result; only a user's has `code` (`FILE.py:NAME`) and `sha256`."""
 
-    name: Annotated[str, Meta(pattern=f"^{_NAME}$")]
+    name: Annotated[str, Meta(pattern=rf"^{_NAME}\Z")]
     title: _Text
     unit: _Text
     higher_is_better: bool
     code: NotRequired[Line]
-    sha256: NotRequired[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]]
+    sha256: NotRequired[Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]]
 
 
 def declared(metrics: MetricSet) -> list[Declared]:
-    """Return what a result says of its metrics."""
+    """Return the list of metrics for a result."""
     user_code = {user.metric.name: user for user in metrics.users}
-    said: list[Declared] = []
+    declarations: list[Declared] = []
     for metric in metrics.all:
-        line: Declared = {
+        declaration: Declared = {
             "name": metric.name,
             "title": metric.title,
             "unit": metric.unit,
             "higher_is_better": metric.higher_is_better,
         }
         if metric.name in user_code:
-            line["code"] = user_code[metric.name].code
-            line["sha256"] = user_code[metric.name].sha256
-        said.append(line)
-    return said
+            declaration["code"] = user_code[metric.name].code
+            declaration["sha256"] = user_code[metric.name].sha256
+        declarations.append(declaration)
+    return declarations
 
 
 def metrics_of(
     results: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]] = ()
 ) -> list[Declared]:
-    """Return the metrics that several results or rows have, ours first; each name once.
+    """Return the metrics that appear in several results or rows, built-in metrics first.
 
-    Results of older versions declare none: they have some of ours. A row of a run that is not
-    finished may have metrics that nothing declares: their name is their title.
+    Results of older versions have no list; they contain built-in metrics only. The rows of an
+    unfinished run may have metrics without a declaration; their title is their name. If runs
+    declare different metrics under one name, the title says so.
     """
-    by_name = {line["name"]: line for line in declared(MetricSet(training_metrics.METRICS))}
+    built_in = declared(MetricSet(training_metrics.METRICS))
+    by_name = {declaration["name"]: declaration for declaration in built_in}
     measured: set[str] = set()
     for result in results:
-        for line in result.get("metrics", []):
-            by_name.setdefault(line["name"], line)
+        for declaration in result.get("metrics", []):
+            name = declaration["name"]
+            first = by_name.setdefault(name, declaration)
+            if _differ(first, declaration):
+                by_name[name] = {**first, "title": f"{first['title']}{_DIFFERENT}"}
         measured |= {name for name in by_name if f"test_{name}" in result}
-    for name in (name for row in rows for name in validated(row)):
-        undeclared: Declared = {"name": name, "title": name, "unit": "", "higher_is_better": True}
-        by_name.setdefault(name, undeclared)
-        measured.add(name)
-    return [line for name, line in by_name.items() if name in measured]
+    for row in rows:
+        for name in validated(row):
+            by_name.setdefault(name, _undeclared(name))
+            measured.add(name)
+    return [declaration for name, declaration in by_name.items() if name in measured]
+
+
+def _differ(first: Declared, other: Declared) -> bool:
+    """Return whether two declarations of one name are of different metrics."""
+    if first["title"].endswith(_DIFFERENT):
+        return False  # the title says so already
+    keys = ("title", "unit", "higher_is_better", "sha256")
+    return any(first.get(key) != other.get(key) for key in keys)
+
+
+def _undeclared(name: str) -> Declared:
+    return {"name": name, "title": name, "unit": "", "higher_is_better": True}
 
 
 def fields(split: str, values: Mapping[str, float]) -> dict[str, float]:
@@ -84,7 +102,7 @@ def validated_fields(row: Mapping[str, Any], known: Iterable[str]) -> dict[str, 
       known: fields that are checked elsewhere.
 
     Raises:
-      ValueError: one is not a finite number, or they are too many.
+      ValueError: a field is not a finite number, or there are too many fields.
     """
     names = [name for name in row if name not in known and _VALIDATED.fullmatch(name)]
     return _numbers(row, names)
@@ -97,24 +115,26 @@ def tested_fields(
 
     Args:
       result: of `result.json`.
-      metrics: what it declares, checked.
+      metrics: the list of metrics in the result, already checked.
       known: fields that are checked elsewhere.
 
     Raises:
-      ValueError: one is not a finite number.
+      ValueError: a field is not a finite number.
     """
     names = [f"test_{line['name']}" for line in metrics]
     return _numbers(result, [name for name in names if name in result and name not in known])
 
 
-def _numbers(said: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+def _numbers(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """Return the fields with these names, after checking that each is a finite number."""
     if len(names) > MOST_METRICS:
         raise ValueError(f"has more than {MOST_METRICS} metrics")
     for name in names:
-        is_number = isinstance(said[name], int | float) and not isinstance(said[name], bool)
-        if not is_number or not math.isfinite(said[name]):
-            raise ValueError(f"{name}: is not a finite number")
-    return {name: float(said[name]) for name in names}
+        value = values[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value):
+            raise ValueError(f"{name} is not a finite number")
+    return {name: float(values[name]) for name in names}
 
 
 def spelled(value: float, unit: str) -> str:
@@ -123,9 +143,9 @@ def spelled(value: float, unit: str) -> str:
 
 
 def shown_metrics(users: Iterable[UserMetric], row: Mapping[str, Any]) -> list[str]:
-    """Return what the line of an epoch shows of the user's metrics, one text each.
+    """Return the texts for the user's metrics in the line of an epoch.
 
-    A dash stands for a value that is not finite. Without validation there is nothing to show.
+    A dash stands for a value that is not finite. Without validation images the list is empty.
     """
     if "val_loss" not in row:
         return []
@@ -143,5 +163,5 @@ def validated(row: Mapping[str, Any]) -> list[str]:
 
 
 def tags(split: str, metrics: Iterable[str]) -> dict[str, str]:
-    """Return what TensorBoard calls the fields of metrics, by field."""
+    """Return TensorBoard's tag for each field of the metrics."""
     return {f"{split}_{name}": f"{name}/{split}" for name in metrics}

@@ -37,7 +37,7 @@ Single = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a float32; a loss that
 Amount = Annotated[float, Meta(ge=0, le=_MANY)]
 Seconds = Annotated[float, Meta(gt=0, le=_MANY)]
 ImageCount = Annotated[int, Meta(ge=0, le=2**40)]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Validation(TypedDict):

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.option_names import flag
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.config.settings import DERIVED, applicable, typed
 from jaxcifar.errors import UsageError
@@ -144,7 +143,7 @@ class Study:
         for name in self.config:
             if not any(name in settings for settings in effective.values()):
                 raise UsageError(
-                    f"--{flag(name)}: has no effect on any row of this study; remove it"
+                    f"{name}, which all rows share, has no effect on any row; remove it"
                 )
         known = {field.name for field in dataclasses.fields(Config)}
         for settings in effective.values():

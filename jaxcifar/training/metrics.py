@@ -73,7 +73,7 @@ class Metric:
 
 
 class Measurement(NamedTuple):
-    """What a set of images says of a network.
+    """The metrics and the confusion matrix of a network on a set of images.
 
     Attributes:
       values: by a metric's name; a number that is not finite is kept as it is.
@@ -94,23 +94,25 @@ def is_right(
 def is_among_first_five(
     logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
 ) -> Bool[Array, "images"]:
-    """Return whether fewer than five logits come before the label's.
+    """Return whether the label's logit is among the five largest.
 
-    Of equal logits the first comes first, as for `is_right`. A logit that is not a number comes
-    before all numbers.
+    As for `is_right`, the first of equal logits counts as larger, and NaN as larger than all
+    numbers.
     """
     classes = jnp.arange(logits.shape[-1])
-    of_label = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-    is_behind = (logits < of_label) | ((logits == of_label) & (classes > labels[:, None]))
-    places_before = logits.shape[-1] - 1 - is_behind.sum(-1)
-    return places_before < 5
+    logits = jnp.where(jnp.isnan(logits), jnp.inf, logits)
+    label_logits = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    is_equal_and_first = (logits == label_logits) & (classes < labels[:, None])
+    is_larger = (logits > label_logits) | is_equal_and_first
+    return is_larger.sum(-1) < 5
 
 
 def macro_f1(confusion: Int64[np.ndarray, "classes classes"]) -> float:
     """Return the mean F1 score of the classes that occur or are predicted.
 
     A class's F1 score is the harmonic mean of its precision and recall. It is 0 for a class that
-    occurs but is never predicted rightly. A class that neither occurs nor is predicted counts not.
+    occurs but is never predicted correctly. A class that neither occurs nor is predicted does not
+    count.
     """
     right = np.diag(confusion)
     occurring_and_predicted = confusion.sum(1) + confusion.sum(0)
@@ -207,7 +209,10 @@ def decimal(value: Any) -> float:
 def _summed(
     metrics: tuple[Metric, ...], logits: Array, labels: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Return, by name, means of floats `[]` and all of other values `[N]`; and the confusion."""
+    """Return the values of each metric per image, and the confusion matrix.
+
+    Floating-point values are averaged already. Integers and booleans are returned for each image.
+    """
     classes = logits.shape[-1]
     confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
     found = {}
@@ -222,7 +227,7 @@ def _summed(
 
 
 def _of_whole_set(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:
-    """Return a metric of a confusion matrix; a division by 0 gives no number."""
+    """Return a metric of a confusion matrix; NaN if the function divides by zero."""
     try:
         value = np.asarray(function(confusion.copy()))  # which the function may change
     except ArithmeticError:

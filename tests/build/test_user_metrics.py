@@ -1,6 +1,7 @@
 """Metrics that a user brings: found, named, and tried before training."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -58,12 +59,20 @@ def a_row(confusion):
     return confusion[0]
 
 
+def mean_recall(confusion):
+    return np.mean(np.diag(confusion) / confusion.sum(1))
+
+
+def mean_precision(confusion):
+    return np.mean(np.diag(confusion) / confusion.sum(0))
+
+
 def text(confusion):
     return "much"
 
 
 def divides(confusion):
-    return 1 / (confusion.sum() - 24)
+    return 1 / (confusion.sum() - 30)
 
 
 def missing(confusion):
@@ -103,7 +112,7 @@ def tried(file, *names, classes=10):
 
 
 def test_functions_and_metrics_are_loaded_by_name(file):
-    metrics = tried(file, "share_of_zeros", "largest_cell", "named", "for_many", "named")
+    metrics = tried(file, "share_of_zeros", "largest_cell", "named", "named")
     assert [user.metric.name for user in metrics.users] == [
         "share_of_zeros",
         "largest_cell",
@@ -128,17 +137,33 @@ def test_functions_and_metrics_are_loaded_by_name(file):
     assert values.values["accuracy"] == 1 / 3
 
 
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+def test_textbook_formulas_that_divide_by_each_class_are_taken(file, classes):
+    metrics = tried(file, "mean_recall", "mean_precision", classes=classes)
+    assert len(metrics.users) == 2
+
+
+def test_formulas_of_more_classes_than_can_be_tried_are_taken(file):
+    assert len(tried(file, "mean_recall", classes=3000).users) == 1
+
+
+def test_a_metric_for_more_classes_than_there_are_is_refused(file):
+    message = f"--metric {file}:for_many: needs 200 classes, and the images have 10; leave it out"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        tried(file, "for_many")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("one_number", r"gives float32\[\] for logits \[24, 10\] and labels \[24\]; it must give"),
-        ("complex_numbers", r"gives complex64\[24\] for logits"),
+        ("one_number", r"gives float32\[\] for logits \[30, 10\] and labels \[30\]; it must give"),
+        ("complex_numbers", r"gives complex64\[30\] for logits"),
         ("pair", r"gives tuple for logits"),
         ("branches", r"mine.py:\d+: TracerBoolConversionError"),
-        ("infinite", r"gives -inf for 24 images of made-up logits; it must give finite"),
+        ("infinite", r"gives -inf for 30 images with made-up logits; it must give finite"),
         ("a_row", r"gives int64\[10\] for the confusion matrix \[10, 10\]; it must give one"),
         ("text", r"gives <U4\[\] for the confusion matrix"),
-        ("divides", r"gives (nan|inf) for 24 images"),
+        ("divides", r"gives (nan|inf) for 30 images"),
         ("missing", r"mine.py:\d+: IndexError"),
         ("three", r"takes 3 parameters; it must take logits and labels, or the confusion matrix"),
         ("accuracy_flip", r"the name accuracy_flip is taken; choose another name"),
@@ -171,7 +196,7 @@ def test_two_metrics_of_one_name_are_refused(file, tmp_path):
 
 def test_a_failure_while_measuring_names_the_users_line(tmp_path):
     path = tmp_path / "late.py"
-    path.write_text("def late(confusion):\n    assert confusion.sum() == 24\n    return 1\n")
+    path.write_text("def late(confusion):\n    assert confusion.sum() == 30\n    return 1\n")
     metrics = tried(path, "late")
     with pytest.raises(UsageError, match=r"--metric .*late.py:late: .*late.py:2: AssertionError"):
         metrics.measure(np.zeros((5, 10), np.float32), np.zeros(5, np.int32))

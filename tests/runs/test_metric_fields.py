@@ -74,11 +74,11 @@ def test_other_fields_of_rows_are_dropped(folder):
 )
 def test_a_metric_that_is_no_finite_number_is_refused(folder, value):
     row = {**OLD, "val_mine": value}
-    with pytest.raises(RunError, match=r"metrics.jsonl: line 1: val_mine: is not a finite number"):
+    with pytest.raises(RunError, match=r"metrics.jsonl: line 1: val_mine is not a finite number"):
         rows_in(folder, [row])
-    with pytest.raises(ValueError, match="line 1: val_mine: is not a finite number"):
+    with pytest.raises(ValueError, match="line 1: val_mine is not a finite number"):
         notes_of([row])
-    with pytest.raises(RunError, match=r"result.json: test_mine: is not a finite number"):
+    with pytest.raises(RunError, match=r"result.json: test_mine is not a finite number"):
         change(folder, metrics=[DECLARED], test_mine=value)
 
 
