@@ -120,11 +120,10 @@ class _Crew:
 
     def _train(self) -> None:
         """Train to where the first run ends an epoch, or blows up."""
-        at_work = [run for _, run in self._at_work]
         with self._progress.during(COMPILING):
             advance = self._stepper()
         with self._progress.during(TRAINING):
-            self._dispatch(at_work, advance)
+            self._dispatch([run for _, run in self._at_work], advance)
 
     def _dispatch(self, at_work: list[Run], advance: Callable[[int], dict[str, jax.Array]]) -> None:
         left = min(run.steps_left for run in at_work)
@@ -138,7 +137,7 @@ class _Crew:
                 jax.block_until_ready(running)
                 last = count_seconds(at_work, last)
                 if running and not np.isfinite(running["loss"]).all():
-                    break  # a state that is not finite must not become the newest checkpoint
+                    break  # never save a state that is not finite
             if stop:
                 self._interrupt()
             if save:

@@ -231,6 +231,17 @@ def test_a_run_that_diverges_names_the_epoch_of_the_checkpoint_it_keeps(
     assert [row["epoch"] for row in rows(tmp_path)] == [1, 2]
 
 
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path, easy_dataset, monkeypatch):
+    """Checkpoints within an epoch are written after every step here."""
+    monkeypatch.setattr(crew, "_AUTOSAVE_SECONDS", 0.0)
+    config = dataclasses.replace(CONFIG, learning_rate=1e30)
+    with pytest.raises(RunError, match="loss became"):
+        train(tmp_path, easy_dataset, config)
+    state = final_state(tmp_path, easy_dataset, config)
+    assert int(state.step) >= 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
 def test_batches_must_fit_images_and_devices(easy_dataset):
     with pytest.raises(UsageError, match="more than the 128 training images"):
         make_program(dataclasses.replace(CONFIG, batch_size=129), 10, 128, jax.devices()[:1])

@@ -20,6 +20,7 @@ from jaxcifar.machine.compilations import count_compilations
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import crew
+from jaxcifar.runs import run as run_module
 from jaxcifar.studies.conduct import conduct, plan, record
 from jaxcifar.studies.study import Study
 
@@ -150,6 +151,22 @@ def test_a_failed_row_does_not_stop_the_others(run, tmp_path):
     assert isinstance(again.error, DivergedError)
     assert "loss became" in str(again.error)
     assert count_compilations("train_steps") == before
+
+
+def test_a_metric_that_fails_in_one_row_does_not_stop_the_others(run, tmp_path, monkeypatch):
+    errors = [UsageError("--metric mine.py:mine: ValueError: no such class")]
+
+    def fails_once(*arguments):
+        if errors:
+            raise errors.pop()
+        return measured(*arguments)
+
+    measured = run_module.validated
+    monkeypatch.setattr(run_module, "validated", fails_once)
+    outcomes = run(study(first={"augment": False}, second={}), tmp_path)
+    found = {outcome.task.name: outcome.error for outcome in outcomes}
+    assert "--metric mine.py:mine" in str(found["first seed 0"])
+    assert found["second seed 0"] is None
 
 
 def test_at_once_a_failed_run_leaves_the_other_as_it_is(run, alone, tmp_path):
