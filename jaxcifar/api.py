@@ -85,6 +85,8 @@ def train(
     config = Config.create(**settings)
     environment.use_cpu_cores(config.batch_size)
     environment.use_compilation_cache()
+    if not isinstance(metrics, list | tuple):
+        raise UsageError(f"metrics {metrics!r:.80}: must be a list")
     user_metrics = with_distinct_names([_user_metric(metric) for metric in metrics])
     path = Path(run_dir or Path("checkpoints", config.run_name()))
     console = Console(emoji=False, highlight=False)

@@ -1,5 +1,7 @@
 """Copy a study or a network that comes with the package, to change it: `copy ablation`."""
 
+import ast
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from jaxcifar.commands.shared.parser import Parser, program
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.files import write_text
-from jaxcifar.machine.terminal import line_printer
+from jaxcifar.machine.terminal import PrintLine, line_printer
 
 EXAMPLES = (
     ("ablation", "the reference's ten rows, as ablation.toml"),
@@ -56,7 +58,31 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError(f"{copy}: exists already; give another name: {options.name} OTHER_FILE")
     if not copy.parent.is_dir():
         raise UsageError(f"{copy.parent}: no such folder; make it first")
-    write_text(copy, source.read_text())
-    how = f"ablation --study {copy}" if source.suffix == ".toml" else f"run --arch {copy}:NAME"
-    command, _, rest = how.partition(" ")
-    line_printer(Console())(f"{copy}: change it, then run {program(command)} {rest}")
+    say = line_printer(Console())
+    if source.suffix == ".toml":
+        _copy_study(source, copy, say)
+        say(f"{copy}: change it, then run {program('ablation')} --study {copy}")
+    else:
+        write_text(copy, source.read_text())
+        say(f"{copy}: change it, then run {program('run')} --arch {copy}:{_network_in(source)}")
+
+
+def _copy_study(source: Path, copy: Path, say: PrintLine) -> None:
+    """Copy a study, and the networks that it names from the package, into one folder."""
+    text = source.read_text()
+    for name in dict.fromkeys(re.findall(r"\.\./networks/(\w+)\.py", text)):
+        network = copy.with_name(f"{name}.py")
+        if network.exists():
+            say(f"{network}: exists already and is used by the study")
+        else:
+            write_text(network, network_files()[name].read_text())
+            say(f"{network}: a copy of the study's network")
+    write_text(copy, text.replace("../networks/", ""))
+
+
+def _network_in(source: Path) -> str:
+    """Return the name of the network in a file: its last class."""
+    classes = [
+        node for node in ast.parse(source.read_text()).body if isinstance(node, ast.ClassDef)
+    ]
+    return classes[-1].name

@@ -1,7 +1,7 @@
 """Exceptions in user code, turned into errors of one line that name the file and line."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,21 +31,45 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
         user_code = [(kind, name) for kind, name in named if is_own(name)]
         if not user_code:
             raise
-        places = {name: _place_of(error, name) for _, name in user_code}
-        failed = [(kind, name) for kind, name in user_code if places[name]]
-        kind, name = (failed or user_code)[0]
+        kind, name = _entered_first(error, user_code)
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UsageError(f"--{kind} {name}: {places[name]}{reason}") from error
+        raise UsageError(f"--{kind} {name}: {_place_of(error, name)}{reason}") from error
+
+
+def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Return the user code that was running: the one whose file was entered first.
+
+    Of several names in one file, the name of the function decides. If no file was entered, the
+    first name counts that has a file in a folder that was.
+    """
+    for frame in _frames(error):
+        file = Path(frame.filename).resolve()
+        in_file = [(kind, name) for kind, name in user_code if _main_file(name) == file]
+        called = [(kind, name) for kind, name in in_file if name.endswith(f":{frame.name}")]
+        if in_file:
+            return (called or in_file)[0]
+    in_folder = [(kind, name) for kind, name in user_code if _place_of(error, name)]
+    return (in_folder or list(user_code))[0]
 
 
 def _place_of(error: BaseException, name: str) -> str:
     """Return `FILE:LINE: ` of the innermost frame in the user's folder; "" if there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
-    source = name.rpartition(":")[0]
-    main_file = main_files.get(source, Path(source))
-    folder = main_file.resolve().parent
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+    folder = _main_file(name).parent
+    for frame in reversed(_frames(error)):
         if Path(frame.filename).resolve().parent == folder:
             return f"{frame.filename}:{frame.lineno}: "
     return ""
+
+
+def _main_file(name: str) -> Path:
+    """Return the file that user code is named by, `FILE.py:NAME`."""
+    source = name.rpartition(":")[0]
+    return main_files.get(source, Path(source)).resolve()
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of an exception, the outermost first, without generated code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if not frame.filename.startswith(("<string>", "<frozen"))]

@@ -13,7 +13,7 @@ from msgspec import Meta
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.machine.reading import Line
 from jaxcifar.training import metrics as training_metrics
-from jaxcifar.training.metrics import PERCENT
+from jaxcifar.training.metrics import ACCURACY, LOSS, PERCENT
 
 MOST_METRICS = 100
 _NAME = "[A-Za-z][A-Za-z0-9_]{0,39}"
@@ -155,6 +155,16 @@ def shown_metrics(users: Iterable[UserMetric], row: Mapping[str, Any]) -> list[s
         text = "-" if value is None else spelled(value, user.metric.unit)
         shown.append(f"{user.metric.title} {text}")
     return shown
+
+
+def shown_built_in(row: Mapping[str, Any]) -> list[str]:
+    """Return the texts for the built-in metrics of a row, other than loss and accuracy."""
+    others = [metric for metric in training_metrics.METRICS if metric not in (LOSS, ACCURACY)]
+    return [
+        f"{metric.title} {spelled(row[f'val_{metric.name}'], metric.unit)}"
+        for metric in others
+        if f"val_{metric.name}" in row
+    ]
 
 
 def validated(row: Mapping[str, Any]) -> list[str]:

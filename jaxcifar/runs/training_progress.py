@@ -14,7 +14,7 @@ from jaxcifar.build.user_metrics import UserMetric
 from jaxcifar.machine.memory import LESS_MEMORY_ADVICE, report_memory_shortage
 from jaxcifar.machine.status import Status, show_status
 from jaxcifar.machine.terminal import duration, line_printer, texts_that_fit
-from jaxcifar.runs.metric_fields import shown_metrics
+from jaxcifar.runs.metric_fields import shown_built_in, shown_metrics
 from jaxcifar.runs.observers import NamedObserver, ObservedRun, Observers
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
@@ -193,5 +193,6 @@ class EpochLines:
             *((1, shown) for shown in shown_metrics(self._metrics, row)),
             (3, f"lr {row['learning_rate']:.2g}"),
             (4, f"{row['images_per_second']:,.0f} images/s"),
+            *((5, text) for text in shown_built_in(row)),
         ]
         self._say("  ".join(texts_that_fit(parts, self._console.width)))

@@ -210,3 +210,27 @@ def test_train_takes_functions_metrics_and_names(file):
     for nameless in (lambda logits, labels: labels, "top3", 7):
         with pytest.raises(UsageError):
             jaxcifar.train("cnn", "shapes10", metrics=[nameless])
+
+
+def test_train_takes_a_list_of_metrics_only():
+    with pytest.raises(UsageError, match=r"metrics .*: must be a list"):
+        jaxcifar.train("cnn", "shapes10", metrics=smallest)
+
+
+def test_of_two_metrics_in_one_folder_the_one_that_fails_is_named(tmp_path):
+    (tmp_path / "good.py").write_text("def good(confusion):\n    return 1\n")
+    late = "def good(confusion):\n    return 1\n\ndef late(confusion):\n"
+    late += "    assert confusion.sum() == 30\n    return 1\n"
+    (tmp_path / "late.py").write_text(late)
+    names = [f"{tmp_path}/good.py:good", f"{tmp_path}/late.py:late"]
+    metrics = MetricSet.tried(10, load_metrics(names))
+    with pytest.raises(UsageError, match=r"--metric .*late.py:late: .*late.py:5: AssertionError"):
+        metrics.measure(np.zeros((5, 10), np.float32), np.zeros(5, np.int32))
+
+
+def test_an_error_in_generated_code_names_the_line_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "from jaxcifar import Metric\n\nmine = Metric('my metric', '', '', True, max)\n"
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(UsageError, match=r"mine.py:mine: .*mine.py:3: ValueError: the name"):
+        load_metrics(["mine.py:mine"])

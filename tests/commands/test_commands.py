@@ -11,6 +11,7 @@ from PIL import Image
 
 import jaxcifar
 from jaxcifar.commands.__main__ import COMMANDS
+from jaxcifar.studies.study import Study
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -156,3 +157,24 @@ def test_a_run_that_is_damaged_exits_1_and_one_that_is_not_finished_2(tmp_path, 
     (run / "result.json").unlink()
     assert_one_line_error(obeyed(name, *words), 2, f"{run}: a run that is not finished")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_copied_study_takes_its_network_with_it(tmp_path):
+    done = obeyed("copy", "own_network", str(tmp_path / "mine.toml"))
+    assert done.returncode == 0, done.stderr
+    study = Study.read(tmp_path / "mine.toml")
+    for row in study.rows:
+        config = study.config_of(row, seed=0)
+        assert config.arch == f"{tmp_path / 'mixer.py'}:Mixer"
+    original = ROOT / "experiments" / "networks" / "mixer.py"
+    assert (tmp_path / "mixer.py").read_text() == original.read_text()
+
+    (tmp_path / "mixer.py").write_text(original.read_text() + "# mine\n")
+    done = obeyed("copy", "own_network", str(tmp_path / "another.toml"), env={"COLUMNS": "300"})
+    assert "mixer.py: exists already and is used by the study" in done.stdout
+    assert (tmp_path / "mixer.py").read_text().endswith("# mine\n")
+
+
+def test_copying_a_network_says_how_to_train_it(tmp_path):
+    done = obeyed("copy", "wide_resnet", str(tmp_path / "net.py"), env={"COLUMNS": "300"})
+    assert f"run --arch {tmp_path / 'net.py'}:WideResNet" in done.stdout
