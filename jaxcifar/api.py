@@ -29,7 +29,7 @@ from jaxcifar.machine import environment
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.fit import fit
-from jaxcifar.runs.observers import made, makers
+from jaxcifar.runs.observers import create_observers, find_factories
 from jaxcifar.runs.task import Task
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import just_trained
@@ -94,7 +94,7 @@ def train(
             return dataset
         return load_dataset(config, Path(data_dir or default_data_dir()), line_printer(console))
 
-    watching = made(makers(observers))
+    watching = create_observers(find_factories(observers))
     task = Task(config, path, overwrite=overwrite, observers=watching, metrics=user_metrics)
     fit(task, images, console)
     return just_trained(path, data_dir)

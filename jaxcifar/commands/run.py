@@ -120,7 +120,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.machine.interrupt import stop_signal
     from jaxcifar.runs.fit import fit
     from jaxcifar.runs.joint_run import only_by_the_first, own_task
-    from jaxcifar.runs.observers import made, makers
+    from jaxcifar.runs.observers import create_observers, find_factories
     from jaxcifar.runs.task import Task
 
     screen = Console(emoji=False, highlight=False)
@@ -147,7 +147,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
             processes.require_same_settings({"the SHA-256 of the images": dataset.sha256})
         return dataset
 
-    observers = only_by_the_first(lambda: made(makers(here["observers"]))) or ()
+    observers = only_by_the_first(lambda: create_observers(find_factories(here["observers"]))) or ()
     task = Task(
         config,
         path,
