@@ -90,7 +90,10 @@ class Fields:
         default=1.0,
     )
     clip_norm: float = _option(
-        "scale gradients down to this norm; 0 does not", _NOT_NEGATIVE, array=0.0, default=0.0
+        "scale gradients down to this norm; 0 turns clipping off",
+        _NOT_NEGATIVE,
+        array=0.0,
+        default=0.0,
     )
     lr_scale: str = _option(
         "raise the learning rate with a batch larger than the recipe's",

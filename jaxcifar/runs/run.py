@@ -84,8 +84,7 @@ class Run:
         """Prepare to train from the newest checkpoint that can be read, or from new weights.
 
         Raises:
-          UsageError: the folder belongs to a run on other images, or the network can't start, or a
-            user's update rule has no parameter for a setting.
+          UsageError: the folder's run has other images, or the network or a setting can't be used.
           RunError: a file can't be written or read.
         """
         self.setup = setup
@@ -97,7 +96,7 @@ class Run:
         self.state: TrainState = program.init(self.hp, setup.dataset.train.images)
         if config.init:
             self.state = taken_over(self.state, setup, self.hp, config, self._say)
-        if not begun:  # before writing config.json, which a corrected command would not match
+        if not begun:  # a failed start must leave no config.json: the next command may differ
             require_finite_start(setup, config, self.state, self.hp)
         with self._folder.writing():
             self._folder.begin(config)

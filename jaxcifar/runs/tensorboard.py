@@ -22,8 +22,8 @@ from jaxcifar.runs.observers import ObservedRun
 from jaxcifar.runs.plots import plot_mistakes
 from jaxcifar.runs.saved import Result, Row
 
-# Column of `metrics.jsonl` -> TensorBoard's tag. Tags with the same text before "/" are shown in one
-# section. The tags of validation and test metrics come from `metric_fields`.
+# Column of `metrics.jsonl` -> TensorBoard's tag. Tags with the same text before "/" form a section.
+# The tags of validation and test metrics come from `metric_fields`.
 TAGS = {
     "train_accuracy": "accuracy/train",
     "train_loss": "loss/train",

@@ -1,8 +1,8 @@
-"""A network as training and evaluation apply it, be it ours or of plain Flax layers.
+"""Functions that initialise and apply a network, one of ours or any Flax module.
 
-Called `model(images, train)`, it maps normalised images to logits. Beside parameters it may carry
-collections of variables from step to step. Those are one tree: the entries of `batch_stats`, and
-each other collection below its name with a colon before it.
+A network is called as `model(images, train)`, and maps normalised images to logits. In addition to
+parameters it may carry collections of variables from step to step. They form one tree: the entries
+of `batch_stats`, and each other collection under its name with a colon in front.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,18 @@ from jaxcifar.networks.layers import EXAMPLES
 
 Variables = dict[str, PyTree]
 _STATS = "batch_stats"
-_MARK = ":"  # in no name of a module
+_MARK = ":"  # no module name can contain it
 
 
 def variables(params: PyTree, carried: PyTree) -> Variables:
-    """What applying a network takes, by collection."""
+    """Return the variables of a network by collection, as `model.apply` takes them."""
     others = {name[1:]: tree for name, tree in carried.items() if name.startswith(_MARK)}
     stats = {name: tree for name, tree in carried.items() if not name.startswith(_MARK)}
     return {"params": params, _STATS: stats, **others}
 
 
 def split(given: Variables) -> tuple[PyTree, PyTree]:
-    """Parameters, and what the network carries beside them: the inverse of `variables`."""
+    """Return the parameters, and the collections that the network carries; inverts `variables`."""
     return given["params"], _carried({k: tree for k, tree in given.items() if k != "params"})
 
 
@@ -46,14 +46,14 @@ def _carried(collections: Variables) -> PyTree:
 def init(
     model: nn.Module, key: Key[Array, ""], images: Float[AnyArray, "images height width channels"]
 ) -> tuple[PyTree, PyTree]:
-    """Parameters, and what the network carries beside them.
+    """Return new parameters, and the collections that the network carries.
 
-    Collections that grow from call to call are not carried: what is sown.
+    Collections that grow with each call (made by Flax's `sow`) are not carried.
 
     Args:
       model: the network.
-      key: what is random in it.
-      images: training images, normalised: what is found from them is a network's own affair.
+      key: random key of the initial values.
+      images: normalised training images; a network may compute initial values from them.
     """
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
@@ -81,7 +81,7 @@ def init(
 
 
 def shapes(model: nn.Module) -> Variables:
-    """What a network's variables look like; nothing is computed."""
+    """Return the shapes and types of a network's variables; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     made = jax.eval_shape(lambda x: init(alone(model), jax.random.key(0), x), images)
     return variables(*made)
@@ -99,14 +99,14 @@ def forward(
 
     Args:
       model: the network.
-      given: its variables.
+      given: the network's variables.
       images: this device's part of the batch, normalised.
-      key: what its random streams come from, the same on all devices.
-      axis: of the devices that share the batch.
+      key: random key of the network's random streams, the same on all devices.
+      axis: mapped axis of the devices that share the batch.
       operands: see `adapted`.
 
     Returns:
-      logits, and what the network carries on, as this device has it.
+      logits, and the collections that the network carries to the next step, of this device.
     """
     collections = [name for name in given if name != "params"]
     with adapted(axis, operands):
@@ -130,26 +130,26 @@ def predict(
     images: Float[Array, "batch height width channels"],
     operands: Dtype | None = None,
 ) -> Float32[Array, "batch classes"]:
-    """Logits in evaluation; of `operands` see `adapted`."""
+    """Return the logits in evaluation; for `operands` see `adapted`."""
     with adapted(None, operands):
         logits: Any = model.apply(given, images, train=False)
         return logits.astype(jnp.float32)
 
 
 def alone(model: nn.Module) -> nn.Module:
-    """The network for a device that shares no batch."""
+    """Return the network for a device that computes whole batches."""
     return model.clone(axis_name=None) if hasattr(model, "axis_name") else model
 
 
 def dtype(model: nn.Module) -> jnp.dtype:
-    """What a network says that it computes in; if it doesn't, what images are."""
+    """Return the `dtype` field of a network, or float32, the type of the images."""
     return jnp.dtype(getattr(model, "dtype", None) or jnp.float32)
 
 
 def has_convolution(model: nn.Module, platform: str) -> bool:
-    """Whether a convolution is left in the program for a kind of device, in words of XLA.
+    """Return True if a network's program for a platform, such as "cpu", contains a convolution.
 
-    Found in the program itself, where no way of writing one down escapes.
+    The lowered program is searched, so a convolution is found however the network is written.
     """
     model, key = alone(model), jax.random.key(0)
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)

@@ -15,19 +15,19 @@ from jaxcifar.config.settings import DEFAULT_ARCH, defaults, in_words, parsed
 # The fields of `Config` in the order in which people use their options. Those that only some
 # entries of the registry take need not be listed: they follow the field that names the entry.
 GROUPS = {
-    "what is trained, on what": (
+    "network and data": (
         "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "init",
     ),
-    "how long, and by what rule": (
+    "optimisation": (
         "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "step_size",
         "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate",
         "sgd_rate", "clip_norm", "average",
     ),
-    "what keeps it from learning by heart": (
+    "regularisation": (
         "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
         "label_smoothing", "small_size", "small_part",
     ),
-    "numbers": ("dtype", "seed"),
+    "precision and seed": ("dtype", "seed"),
 }  # fmt: skip
 _ABSENT = {
     "arch_args": "the recipe's, else the network's own",
