@@ -63,8 +63,8 @@ class Dataset:
     test: Examples
     mean: Float32[np.ndarray, "3"]
     std: Float32[np.ndarray, "3"]
-    # The fingerprints, set by the functions here that make a Dataset. None in a Dataset that a caller
-    # made or changed: then the fingerprints are computed from the images.
+    # The fingerprints, set by the functions here that make a Dataset. None if a caller made or
+    # changed the Dataset: then the fingerprints are computed from the images.
     _verified: Mapping[str, str] | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
