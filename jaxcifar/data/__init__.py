@@ -184,29 +184,29 @@ def choose_dataset(data_dir: Path, say: Say = print) -> str:
 
 
 def dataset_title(name: str) -> str:
-    """What a data set is called, without looking into it.
+    """Return the title of a data set without reading its images.
 
     Args:
-      name: of the catalogue, or a path.
+      name: name of a data set in the catalogue, or path of the user's images.
 
     Raises:
-      UsageError: it is neither.
+      UsageError: the name is not in the catalogue and is not a path.
     """
     title = registry.entry("dataset", name).title
     return title if name in CATALOG else own_title(name)
 
 
 def load_dataset(config: Config, data_dir: str | Path | None = None, say: Say = print) -> Dataset:
-    """Load, and prepare if need be, the data set that `config` names.
+    """Load the data set that `config` names, and prepare it first if necessary.
 
     Args:
-      config: also says how its training images are split.
-      data_dir: TFDS folder; its own default if None.
-      say: told, a line at a time, what takes a while.
+      config: config with the data set's name and the settings of the split.
+      data_dir: TFDS folder, or None for TFDS's default.
+      say: prints a line about each slow step.
 
     Raises:
       RunError: see `load_records` and `load_own`.
-      UsageError: there is no such data set, or the split leaves no images.
+      UsageError: there is no such data set, or the split leaves a part without images.
     """
     name, title = config.dataset, dataset_title(config.dataset)
     data_dir = Path(data_dir or default_data_dir())
@@ -228,9 +228,9 @@ def load_dataset(config: Config, data_dir: str | Path | None = None, say: Say = 
 def channel_statistics(
     records: UInt8[np.ndarray, "images record_bytes"],
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
-    """Mean and standard deviation per channel of pixels scaled to [0, 1].
+    """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
-    Exact up to the last rounding: the sums are those of integers.
+    They are exact up to the last rounding, because sums are computed from counts of integers.
     """
     values = np.arange(256, dtype=np.float64)
     means, stds = [], []

@@ -49,7 +49,7 @@ def plan(
       rows: names of those to run; None for all.
       seeds: of each row.
       out: folder of the study; a run lies in `out/ROW/seedN`.
-      force: rows to be run anew.
+      force: rows to train again.
       keep_best: delete the checkpoints of runs that are finished.
 
     Raises:

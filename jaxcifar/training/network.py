@@ -32,9 +32,11 @@ def variables(params: PyTree, carried: PyTree) -> Variables:
     return {"params": params, _STATS: stats, **others}
 
 
-def split(given: Variables) -> tuple[PyTree, PyTree]:
+def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
     """Return the parameters, and the collections that the network carries; inverts `variables`."""
-    return given["params"], _carried({k: tree for k, tree in given.items() if k != "params"})
+    return all_variables["params"], _carried(
+        {k: tree for k, tree in all_variables.items() if k != "params"}
+    )
 
 
 def _carried(collections: Variables) -> PyTree:
@@ -83,13 +85,13 @@ def init(
 def shapes(model: nn.Module) -> Variables:
     """Return the shapes and types of a network's variables; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    made = jax.eval_shape(lambda x: init(alone(model), jax.random.key(0), x), images)
-    return variables(*made)
+    params, carried = jax.eval_shape(lambda x: init(alone(model), jax.random.key(0), x), images)
+    return variables(params, carried)
 
 
 def forward(
     model: nn.Module,
-    given: Variables,
+    all_variables: Variables,
     images: Float[Array, "batch height width channels"],
     key: Key[Array, ""],
     axis: str | None,
@@ -99,7 +101,7 @@ def forward(
 
     Args:
       model: the network.
-      given: the network's variables.
+      all_variables: the network's variables.
       images: this device's part of the batch, normalised.
       key: random key of the network's random streams, the same on all devices.
       axis: mapped axis of the devices that share the batch.
@@ -108,10 +110,10 @@ def forward(
     Returns:
       logits, and the collections that the network carries to the next step, of this device.
     """
-    collections = [name for name in given if name != "params"]
+    collections = [name for name in all_variables if name != "params"]
     with adapted(axis, operands):
         logits, updated = model.apply(
-            given, images, train=True, mutable=collections, rngs=_streams(key, axis)
+            all_variables, images, train=True, mutable=collections, rngs=_streams(key, axis)
         )
     return logits.astype(jnp.float32), _carried(
         {name: updated.get(name, {}) for name in collections}
@@ -126,13 +128,13 @@ def _streams(key: Array, axis: str | None) -> dict[str, Array]:
 
 def predict(
     model: nn.Module,
-    given: Variables,
+    all_variables: Variables,
     images: Float[Array, "batch height width channels"],
     operands: Dtype | None = None,
 ) -> Float32[Array, "batch classes"]:
     """Return the logits in evaluation; for `operands` see `adapted`."""
     with adapted(None, operands):
-        logits: Any = model.apply(given, images, train=False)
+        logits: Any = model.apply(all_variables, images, train=False)
         return logits.astype(jnp.float32)
 
 
@@ -153,7 +155,9 @@ def has_convolution(model: nn.Module, platform: str) -> bool:
     """
     model, key = alone(model), jax.random.key(0)
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-    given = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
-    logits = jax.jit(lambda given, images: forward(model, given, images, key, None)[0])
-    text = logits.trace(given, images).lower(lowering_platforms=(platform,)).as_text()
+    all_variables = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
+    logits = jax.jit(
+        lambda all_variables, images: forward(model, all_variables, images, key, None)[0]
+    )
+    text = logits.trace(all_variables, images).lower(lowering_platforms=(platform,)).as_text()
     return "stablehlo.convolution" in text
