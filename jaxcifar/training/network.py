@@ -34,9 +34,8 @@ def variables(params: PyTree, carried: PyTree) -> Variables:
 
 def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
     """Return the parameters, and the collections that the network carries; inverts `variables`."""
-    return all_variables["params"], _carried(
-        {k: tree for k, tree in all_variables.items() if k != "params"}
-    )
+    others = {name: tree for name, tree in all_variables.items() if name != "params"}
+    return all_variables["params"], _carried(others)
 
 
 def _carried(collections: Variables) -> PyTree:
@@ -156,8 +155,10 @@ def has_convolution(model: nn.Module, platform: str) -> bool:
     model, key = alone(model), jax.random.key(0)
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     all_variables = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
-    logits = jax.jit(
-        lambda all_variables, images: forward(model, all_variables, images, key, None)[0]
-    )
+
+    @jax.jit
+    def logits(all_variables: Variables, images: Array) -> Array:
+        return forward(model, all_variables, images, key, None)[0]
+
     text = logits.trace(all_variables, images).lower(lowering_platforms=(platform,)).as_text()
     return "stablehlo.convolution" in text
