@@ -29,7 +29,7 @@ from jaxcifar.machine import environment
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.fit import fit
-from jaxcifar.runs.observers import made, makers
+from jaxcifar.runs.observers import create_observers, find_factories
 from jaxcifar.runs.task import Task
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import just_trained
@@ -51,28 +51,28 @@ def train(
     observers: Sequence[Any] = (),
     **settings: Any,
 ) -> Classifier:
-    """Train a network, or take up a run of the same settings where it was.
+    """Train a network, or resume a run with the same settings.
 
     Args:
       network: a name such as "cnn" or "net.py:Net"; or a Flax module, its class, or a function
         that returns one, defined at the top of a file or in a notebook's cell.
       dataset: images, or the name or path that `--dataset` takes.
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
-      overwrite: delete what an earlier run left there.
-      data_dir: TFDS folder; its own default if None.
-      metrics: what to measure beside ours: each a `Metric`, a function of logits and labels or of
+      overwrite: delete an earlier run in the folder.
+      data_dir: TFDS folder, or None for TFDS's default.
+      metrics: metrics in addition to ours: each a `Metric`, a function of logits and labels or of
         the confusion matrix, or the name of one, such as "my_metrics.py:mean_rank".
-      observers: who watches the run: observers, classes or functions that return one, or names that
+      observers: observers of the run, classes or functions that return an observer, or names that
         `--observer` takes. An observer has some of the methods of `runs.observers.Observer`.
       **settings: fields of `Config`, such as `epochs=5`.
 
     Returns:
-      the network with the weights of the epoch that did best on validation images.
+      the classifier with the weights of the epoch that has the best validation accuracy.
 
     Raises:
-      UsageError: a setting, the network or the folder does not fit; in one line.
-      RunError: something can't be read or written, or the loss is not finite.
-      Interrupted: after SIGINT, with everything saved.
+      UsageError: a setting, the network, a metric or the folder can't be used; in one line.
+      RunError: a file can't be read or written, or the loss is not finite.
+      Interrupted: the user pressed Ctrl-C; the run is saved.
     """
     settings |= _described(network, settings)
     for kind in ("optimizer", "schedule", "augmentation"):
@@ -96,20 +96,20 @@ def train(
             return dataset
         return load_dataset(config, Path(data_dir or default_data_dir()), line_printer(console))
 
-    watching = made(makers(observers))
-    task = Task(config, path, overwrite=overwrite, observers=watching, metrics=user_metrics)
+    named_observers = create_observers(find_factories(observers))
+    task = Task(config, path, overwrite=overwrite, observers=named_observers, metrics=user_metrics)
     fit(task, images, console)
     return just_trained(path, data_dir)
 
 
 @with_package_settings()
 def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:
-    """What a network is made of: layers, parameters, FLOPs; `table()` is text.
+    """Return a network's layers, parameters and FLOPs; `table()` returns them as text.
 
     Args:
       network: as for `train`.
-      num_classes: of the images.
-      **arch_args: the network's own fields; without any they are its recipe's.
+      num_classes: number of classes.
+      **arch_args: fields of the network; without any, the recipe's values.
 
     Raises:
       UsageError: it can't be made or called.

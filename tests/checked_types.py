@@ -1,8 +1,8 @@
-"""Arrays in signatures are checked, their shapes too, from the import of this module on.
+"""Importing this module switches on checks of the array types and shapes in signatures.
 
-The import hook of jaxtyping lets beartype check every call in the rooms below. It acts on modules
-that are imported later, so conftest.py imports this module first. The programs that tests start run
-without these checks.
+The import hook of jaxtyping makes beartype check every call in the packages below. The hook acts on
+modules that are imported later, so conftest.py imports this module first. Programs that the tests
+start run without these checks.
 """
 
 import sys
@@ -16,16 +16,19 @@ import jaxtyping
 import numpy as np
 from beartype import BeartypeConf, beartype
 
-ROOMS = (
+PACKAGES = (
     "kernels", "networks", "training", "data", "evaluation.calibration", "evaluation.mistakes",
 )  # fmt: skip
-# Parsers, which call a function for every few bytes: a check of each call would take minutes.
+# Parsers call a function for every few bytes: checking each call would take minutes.
 PARSERS = ("jaxcifar.data.plain_pickle", "jaxcifar.data.tar")
-_by_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int passes for a float
+_by_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))  # accepts an int for a float
 
 
 def checked(function):
-    """Check the arrays that a function is given and returns; mypy checks all other types."""
+    """Return the function with checks of its array arguments and results.
+
+    mypy checks all other types.
+    """
     hints = function.__annotations__
     if not any(map(holds_array, hints.values())):
         return function
@@ -36,8 +39,8 @@ def checked(function):
 
 
 def holds_array(hint):
-    """Whether a type is that of an array or of something with arrays in it."""
-    if get_origin(hint) is Callable:  # what it takes and returns can't be seen
+    """Return True if a type is an array type or contains an array type."""
+    if get_origin(hint) is Callable:  # its arguments and result can't be checked
         return False
     arrays = (jax.Array, np.ndarray, jaxtyping.AbstractArray)
     if isinstance(hint, type) and issubclass(hint, arrays):
@@ -45,20 +48,29 @@ def holds_array(hint):
     return any(map(holds_array, get_args(hint)))
 
 
-def _flax_dataclass(cls, **options):
-    """JAX makes such a class with all that stands for arrays in its transformations."""
-    made = flax_dataclass(cls, **options)
-    made.__no_type_check__ = True
-    return made
+_original_flax_dataclass = flax.struct.dataclass
+
+
+def _flax_dataclass_without_checks(cls, **options):
+    """Return a Flax dataclass whose constructor is not checked.
+
+    JAX's transformations create such objects with placeholders in place of arrays.
+    """
+    dataclass = _original_flax_dataclass(cls, **options)
+    dataclass.__no_type_check__ = True
+    return dataclass
 
 
 class _WithoutChecks(PathFinder):
+    """Finds the modules in `PARSERS` before jaxtyping's import hook does, so it skips them."""
+
     @classmethod
     def find_spec(cls, fullname, path=None, target=None):
         return super().find_spec(fullname, path, target) if fullname in PARSERS else None
 
 
-flax_dataclass = flax.struct.dataclass
-flax.struct.dataclass = _flax_dataclass
-jaxtyping.install_import_hook([f"jaxcifar.{room}" for room in ROOMS], f"{__name__}.checked")
+flax.struct.dataclass = _flax_dataclass_without_checks
+jaxtyping.install_import_hook(
+    [f"jaxcifar.{package}" for package in PACKAGES], f"{__name__}.checked"
+)
 sys.meta_path.insert(0, _WithoutChecks)

@@ -1,4 +1,4 @@
-"""The update rule that a config names, as training calls it: `rule(learning_rate, **settings)`."""
+"""Load the update rule of a config; training calls it as `rule(learning_rate, **settings)`."""
 
 import dataclasses
 import inspect
@@ -17,14 +17,15 @@ from jaxcifar.training.optim import UpdateRule
 
 @dataclasses.dataclass(frozen=True)
 class UserRule:
-    """A user's update rule, which is given those settings that it has parameters for.
+    """A user's update rule, called with only the settings that it has parameters for.
 
-    Equal ones are of the same function, so that they share compiled programs.
+    Two rules are equal if they wrap the same function with the same arguments. Equal rules share
+    compiled programs.
 
     Attributes:
       rule: the user's function.
-      by_position: settings that it takes after the learning rate, in this order.
-      by_name: settings that it takes by their names.
+      by_position: settings that the function takes after the learning rate, in this order.
+      by_name: settings that the function takes by their names.
     """
 
     rule: UpdateRule
@@ -39,17 +40,17 @@ class UserRule:
     def __call__(
         self, learning_rate: jax.Array, **settings: jax.Array
     ) -> optax.GradientTransformation:
-        """Return the rule for these values; settings that it does not take are left out."""
-        values = [settings[name] for name in self.by_position]
-        named = {name: settings[name] for name in self.by_name}
-        return self.rule(learning_rate, *values, **named)
+        """Return the optax rule for these values; settings without a parameter are ignored."""
+        positional_values = [settings[name] for name in self.by_position]
+        values_by_name = {name: settings[name] for name in self.by_name}
+        return self.rule(learning_rate, *positional_values, **values_by_name)
 
 
 def update_rule(config: Config) -> UpdateRule:
     """Return the update rule of a config.
 
     Raises:
-      UsageError: user code can't be loaded, or is nothing that can be called.
+      UsageError: the user code can't be loaded, or is not callable.
     """
     rule = user_code.load(config, "optimizer")
     if not registry.is_own(config.optimizer):
@@ -64,10 +65,10 @@ def update_rule(config: Config) -> UpdateRule:
 
 
 def require_effect(config: Config, rule: UpdateRule) -> None:
-    """Refuse settings that differ from the recipe's and that a user's rule does not take.
+    """Raise if a setting was changed from the recipe but has no effect on a user's rule.
 
     Raises:
-      UsageError: there is such a setting.
+      UsageError: the user's rule has no parameter for a setting that differs from the recipe's.
     """
     if not isinstance(rule, UserRule):
         return
@@ -79,16 +80,16 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
 
 
 def _adapted(rule: UpdateRule, takes: Sequence[str]) -> UserRule:
-    """Find out how a user's rule is to be called.
+    """Return a user's rule, with the way to call it found from its parameters.
 
     Args:
       rule: the user's function; its first parameter is the learning rate.
-      takes: names of the settings that it may have parameters for. A rule whose parameters have
-        other names is given all of them in this order.
+      takes: names of the settings that the function may have parameters for. A function whose
+        parameters have other names is called with all settings, in this order.
     """
     try:
         signature = inspect.signature(rule)
-    except (TypeError, ValueError):  # of a compiled function that does not say
+    except (TypeError, ValueError):  # a compiled function may have no readable signature
         return UserRule(rule, tuple(takes), ())
     if _in_order(signature, takes):
         return UserRule(rule, tuple(takes), ())
@@ -96,14 +97,18 @@ def _adapted(rule: UpdateRule, takes: Sequence[str]) -> UserRule:
 
 
 def _in_order(signature: inspect.Signature, takes: Sequence[str]) -> bool:
-    """Return whether all settings fit by position, and none has another one's name."""
+    """Return True if the settings can be passed by position.
+
+    They can if there are enough parameters, and each parameter with the name of a setting gets that
+    setting.
+    """
+    # The names of the settings stand in for their values: this shows which parameter gets which.
     try:
-        given = signature.bind("learning_rate", *takes).arguments
+        setting_of_parameter = signature.bind("learning_rate", *takes).arguments
     except TypeError:
         return False
-    named = {name: setting for name, setting in given.items() if name in takes}
-    known = [name for name in signature.parameters if name in takes]
-    return all(named.get(name) == name for name in known)
+    named_like_settings = [name for name in signature.parameters if name in takes]
+    return all(setting_of_parameter.get(name) == name for name in named_like_settings)
 
 
 def _named(parameters: Mapping[str, inspect.Parameter], takes: Sequence[str]) -> tuple[str, ...]:

@@ -66,7 +66,11 @@ def parser() -> Parser:
         help="seeds of each row (default: 0)",
     )
     study.add_argument(
-        "--force", nargs="+", default=[], metavar="ROW", help="train these anew (default: none)"
+        "--force",
+        nargs="+",
+        default=[],
+        metavar="ROW",
+        help="rows to train again (default: none)",
     )
     study.add_argument(
         "--at-once",
@@ -160,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.report import write_report
     from jaxcifar.report.run_reading import read_records
     from jaxcifar.runs.folder import RunFolder
-    from jaxcifar.runs.observers import made, makers
+    from jaxcifar.runs.observers import create_observers, find_factories
     from jaxcifar.studies.conduct import conduct, plan, record
 
     kept = here["keep"] == "best"
@@ -168,9 +172,10 @@ def main(argv: Sequence[str]) -> None:
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, here["devices"])
     start_jax()
-    metrics, observers = load_metrics(here["metric"]), makers(here["observers"])
+    metrics = load_metrics(here["metric"])
+    factories = find_factories(here["observers"])
     mine = [dataclasses.replace(task, metrics=metrics) for task in tasks[part - 1 :: parts]]
-    watched = [dataclasses.replace(task, observers=made(observers)) for task in mine]
+    watched = [dataclasses.replace(task, observers=create_observers(factories)) for task in mine]
     devices = first_devices(here["devices"])
     outcomes = conduct(watched, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
@@ -192,5 +197,5 @@ def main(argv: Sequence[str]) -> None:
     if damaged:
         raise RunError(
             f"{len(damaged)} of {pluralize(len(mine), 'run')} can't be read "
-            f"({', '.join(damaged)}): mend them, or train their rows anew with --force"
+            f"({', '.join(damaged)}): repair them, or train their rows again with --force"
         )

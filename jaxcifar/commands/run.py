@@ -33,16 +33,16 @@ EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN by the best settings we know: 91% of CIFAR-10"),
     (
         "--arch cnn --dataset auto --epochs 2 --run-dir first",
-        "a first try: minutes, on CIFAR-10 or, offline, images that are drawn",
+        "a first try, in minutes: CIFAR-10 or, offline, drawn images",
     ),
-    ("--arch resnet18", "the reference's best run; on a GPU, for it takes hours on a CPU"),
+    ("--arch resnet18", "the reference's best run; use a GPU: it takes hours on a CPU"),
 )
 
 
 def parser() -> Parser:
     """The command's options."""
     parser = Parser(
-        "run", "Train one network. The same command goes on with what was begun.", EXAMPLES
+        "run", "Train one network. The same command resumes a run that was stopped.", EXAMPLES
     )
     add_config_options(parser)
     where = parser.add_argument_group("where things are")
@@ -51,10 +51,10 @@ def parser() -> Parser:
         "--run-dir",
         type=location,
         metavar="DIR",
-        help="folder of the run (default: checkpoints/ and a name that tells its options)",
+        help="folder of the run (default: checkpoints/ and a name made from the options)",
     )
     where.add_argument(
-        "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
+        "--overwrite", action="store_true", help="delete an earlier run in the folder"
     )
     add_keep(where)
     add_observers(where)
@@ -107,7 +107,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
-    """What each of the processes does, of which the first prints.
+    """Train in each of the processes; only the first process prints.
 
     Args:
       config: what to train.
@@ -120,7 +120,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
     from jaxcifar.machine.interrupt import stop_signal
     from jaxcifar.runs.fit import fit
     from jaxcifar.runs.joint_run import only_by_the_first, own_task
-    from jaxcifar.runs.observers import made, makers
+    from jaxcifar.runs.observers import create_observers, find_factories
     from jaxcifar.runs.task import Task
 
     screen = Console(emoji=False, highlight=False)
@@ -147,7 +147,7 @@ def train(config: Config, auto: bool, here: dict[str, Any]) -> None:
             processes.require_same_settings({"the SHA-256 of the images": dataset.sha256})
         return dataset
 
-    observers = only_by_the_first(lambda: made(makers(here["observers"]))) or ()
+    observers = only_by_the_first(lambda: create_observers(find_factories(here["observers"]))) or ()
     task = Task(
         config,
         path,

@@ -40,21 +40,22 @@ def _option(help: str, must: Constraint | None = None, **metadata: Any) -> Any:
 
 
 def _derived(**metadata: Any) -> Any:
-    """A field that follows from what others name, read when the config is made."""
+    """A field that is computed from other fields when the config is made."""
     return dataclasses.field(default=None, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fields:
-    """What a run's numbers depend on, each described by its own `help`.
+    """All settings that a run's numbers depend on; the `help` of each field describes it.
 
     Attributes:
-      sources: SHA-256 of the files of somebody's own code, `((field, digest), ...)`.
-      imports: SHA-256 of each file that user code imports and `sources` does not cover,
-        `(("field: path", digest), ...)`; known once that code is loaded (`user_code.py`).
-      base_batch_size: the recipe's, which the learning rate is meant for, where `lr_scale` asks.
-      init_sha256: that of the weights that training starts from.
-      data_sha256: that of the images, where the data set's name does not say which they are.
+      sources: SHA-256 of the files of user code, `((field, digest), ...)`.
+      imports: SHA-256 of each file that user code imports and that is not in `sources`,
+        `(("field: path", digest), ...)`. It is set when the user code is loaded (`user_code.py`).
+      base_batch_size: batch size of the recipe, which the learning rate was chosen for; set only
+        if `lr_scale` needs it.
+      init_sha256: SHA-256 of the weights that training starts from.
+      data_sha256: SHA-256 of the images, if the data set's name does not identify them.
     """
 
     arch: str = _option("network to train")
@@ -90,7 +91,10 @@ class Fields:
         default=1.0,
     )
     clip_norm: float = _option(
-        "scale gradients down to this norm; 0 does not", _NOT_NEGATIVE, array=0.0, default=0.0
+        "scale gradients down to this norm; 0 turns clipping off",
+        _NOT_NEGATIVE,
+        array=0.0,
+        default=0.0,
     )
     lr_scale: str = _option(
         "raise the learning rate with a batch larger than the recipe's",
@@ -174,20 +178,20 @@ class Fields:
     data_sha256: str | None = _derived()
 
     def require_in_range(self) -> None:
-        """Look at each value by itself.
+        """Check each value separately.
 
         Raises:
-          UsageError: one may not be; the message names the option.
+          UsageError: a value is not allowed; the message names the option.
         """
         for field in dataclasses.fields(self):
-            value, said = getattr(self, field.name), field.metadata
-            choices = said.get("choices")
+            value = getattr(self, field.name)
+            choices = field.metadata.get("choices")
             if choices and value not in choices:
                 meant = did_you_mean(str(value), choices)
                 reject(field.name, value, f"{meant}choose one of {', '.join(choices)}")
             if isinstance(value, float) and not math.isfinite(value):
                 reject(field.name, value, "must be a finite number")
-            must = said.get("must") or (_COUNT if type(value) is int else None)
+            must = field.metadata.get("must") or (_COUNT if type(value) is int else None)
             if must and not must[0](value):
                 reject(field.name, value, must[1])
 

@@ -42,14 +42,14 @@ class Examples(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Everything a run needs to know of its data.
+    """The training, validation and test images of a run, with names and statistics.
 
     Attributes:
-      name: short, and fit for a file's name.
-      title: what plots and reports call it.
-      class_names: by label.
-      mean: per-channel mean of the training images, of pixels in [0, 1].
-      std: their per-channel standard deviation.
+      name: short name, usable in file names.
+      title: name in plots and reports.
+      class_names: name of each class, in the order of the labels.
+      mean: mean of each channel of the training images, with pixels in [0, 1].
+      std: standard deviation of each channel of the training images.
 
     Raises:
       UsageError: a label is out of range.
@@ -63,7 +63,8 @@ class Dataset:
     test: Examples
     mean: Float32[np.ndarray, "3"]
     std: Float32[np.ndarray, "3"]
-    # What a loader of ours has seen to hold. Of images that somebody put in, it is computed.
+    # The fingerprints, set by the functions here that make a Dataset. None if a caller made or
+    # changed the Dataset: then the fingerprints are computed from the images.
     _verified: Mapping[str, str] | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class Dataset:
         val_fraction: float = 0.1,
         train_examples: int | None = None,
     ) -> Self:
-        """A data set from arrays in memory.
+        """Return a data set of arrays in memory.
 
         Args:
           x_train: images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`; of another size than
@@ -96,13 +97,13 @@ class Dataset:
           y_train: labels `[N]` or `[N, 1]`, integers from 0.
           x_test: images likewise.
           y_test: labels likewise.
-          class_names: by label; the numbers themselves by default.
-          name: what it is to be called.
-          val_fraction: part of each class's training images that is kept for validation.
-          train_examples: keep at most so many of the others.
+          class_names: name of each class, in the order of the labels; the numbers by default.
+          name: name of the data set.
+          val_fraction: fraction of each class's training images that is kept for validation.
+          train_examples: largest number of the other images to train on, or None for all.
 
         Raises:
-          UsageError: an array is not as it must be; the message names it and says what to do.
+          UsageError: an array has a wrong shape, type or value; the message names the array.
         """
         if is_taken(name):
             raise UsageError(f"name {name!r}: means a data set of the catalogue; choose another")
@@ -143,12 +144,12 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.class_names)
 
     @property
     def is_known(self) -> bool:
-        """Whether it is one of the catalogue, whose name says what it holds."""
+        """True if the data set is from the catalogue, so that its name identifies its images."""
         return self._verified is not None and self.name in CATALOG
 
     @cached_property
@@ -161,9 +162,9 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """One digest of all its images, labels and class names."""
+        """SHA-256 over all images, labels and class names."""
         content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}
-        if self._verified is None:  # then its split may be any
+        if self._verified is None:  # the split may differ from ours, so it is part of the digest
             content["val"] = self._digest(self.val)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -183,29 +184,29 @@ def choose_dataset(data_dir: Path, say: Say = print) -> str:
 
 
 def dataset_title(name: str) -> str:
-    """What a data set is called, without looking into it.
+    """Return the title of a data set without reading its images.
 
     Args:
-      name: of the catalogue, or a path.
+      name: name of a data set in the catalogue, or path of the user's images.
 
     Raises:
-      UsageError: it is neither.
+      UsageError: the name is not in the catalogue and is not a path.
     """
     title = registry.entry("dataset", name).title
     return title if name in CATALOG else own_title(name)
 
 
 def load_dataset(config: Config, data_dir: str | Path | None = None, say: Say = print) -> Dataset:
-    """Load, and prepare if need be, the data set that `config` names.
+    """Load the data set that `config` names, and prepare it first if necessary.
 
     Args:
-      config: also says how its training images are split.
-      data_dir: TFDS folder; its own default if None.
-      say: told, a line at a time, what takes a while.
+      config: config with the data set's name and the settings of the split.
+      data_dir: TFDS folder, or None for TFDS's default.
+      say: prints a line about each slow step.
 
     Raises:
       RunError: see `load_records` and `load_own`.
-      UsageError: there is no such data set, or the split leaves no images.
+      UsageError: there is no such data set, or the split leaves a part without images.
     """
     name, title = config.dataset, dataset_title(config.dataset)
     data_dir = Path(data_dir or default_data_dir())
@@ -227,9 +228,9 @@ def load_dataset(config: Config, data_dir: str | Path | None = None, say: Say = 
 def channel_statistics(
     records: UInt8[np.ndarray, "images record_bytes"],
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
-    """Mean and standard deviation per channel of pixels scaled to [0, 1].
+    """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
-    Exact up to the last rounding: the sums are those of integers.
+    They are exact up to the last rounding, because sums are computed from counts of integers.
     """
     values = np.arange(256, dtype=np.float64)
     means, stds = [], []

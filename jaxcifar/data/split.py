@@ -1,4 +1,4 @@
-"""Which examples a split gets: a fixed, stratified choice that no option but the size changes."""
+"""Choose validation examples: a fixed, stratified choice that only the size option changes."""
 
 import numpy as np
 
@@ -14,11 +14,11 @@ def stratified(
     """Choose the same fraction of every class.
 
     Args:
-      labels: are in the canonical order of the records.
-      fraction: part of each class to choose.
+      labels: labels in the canonical order of the records.
+      fraction: fraction of each class to choose.
 
     Returns:
-      indices of the rest and of the chosen, both in a fixed random order.
+      indices of the other examples and of the chosen examples, both in a fixed random order.
     """
     rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
     order = rng.permutation(len(labels))
@@ -36,16 +36,17 @@ def train_val_indices(
     """Choose validation examples, the same fraction of every class.
 
     Args:
-      labels: are in the canonical order of the records.
-      val_fraction: part of each class that goes to validation; 0 for none.
-      train_examples: keep at most the first so many of the training examples, which come in a
-        fixed random order.
+      labels: labels in the canonical order of the records.
+      val_fraction: fraction of each class used for validation; 0 for no validation examples.
+      train_examples: largest number of training examples, or None for all. The first ones in a
+        fixed random order are kept.
 
     Returns:
       training indices, in a fixed random order, and validation indices.
 
     Raises:
-      UsageError: one of the two would be empty that was not to be.
+      UsageError: there would be no training images, or no validation images although
+        `val_fraction` is not 0.
     """
     train, val = stratified(labels, val_fraction)
     if not len(train) or (val_fraction and not len(val)):

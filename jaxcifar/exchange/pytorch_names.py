@@ -1,7 +1,6 @@
-"""What our networks' arrays are called in PyTorch, and how they lie there; both ways.
+"""Map the names and layouts of our networks' arrays to PyTorch's, and back.
 
-The names are read off the modules in `torch_modules`: the layers that have arrays stand in the
-same order there as in our layer table.
+PyTorch's names are read from the modules in `torch_modules`.
 """
 
 import dataclasses
@@ -19,81 +18,82 @@ from jaxcifar.exchange.torch_modules import require_known, torch_network
 from jaxcifar.exchange.written_out import is_mirrored, plain, written_out
 from jaxcifar.machine.extras import import_extra
 
-COUNTER = "num_batches_tracked"  # a number that PyTorch's BatchNorm keeps and needs for nothing
+COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm stores this number; we set it to 0
 
-_LEAVES = {
+_PYTORCH_NAMES = {  # the last part of our name -> the last part of PyTorch's name
     "kernel": "weight",
     "scale": "weight",
     "bias": "bias",
     "mean": "running_mean",
     "var": "running_var",
 }
-_CONV, _DENSE = (3, 2, 0, 1), (1, 0)
+_CONV, _DENSE = (3, 2, 0, 1), (1, 0)  # our axes of a kernel, in PyTorch's order
 
-Pixels = tuple[int, int, int]  # height, width and channels of an image
+ImageShape = tuple[int, int, int]  # height, width and channels
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where an array lies here and in PyTorch.
+class ArrayMapping:
+    """The names and layouts of one array, in JAX and in PyTorch.
 
     Attributes:
-      ours: such as `params/Conv_0/kernel`.
-      theirs: such as `conv1.weight`.
-      shape: ours.
-      axes: of ours, in the order in which PyTorch has them.
-      pixels: `(height, width, channels)` of the image that a dense layer takes flattened, in this
-        order; PyTorch flattens channels, height, width, which is as long.
+      ours: name of our array, such as `params/Conv_0/kernel`.
+      theirs: name of PyTorch's array, such as `conv1.weight`.
+      shape: shape of our array.
+      axes: axes of our array, in PyTorch's order.
+      image_shape: height, width and channels of the feature map that a dense layer gets flattened;
+        None for other layers. We flatten height, width, channels; PyTorch flattens channels,
+        height, width.
     """
 
     ours: str
     theirs: str
     shape: tuple[int, ...]
     axes: tuple[int, ...]
-    pixels: Pixels | None = None
+    image_shape: ImageShape | None = None
 
     @property
     def their_shape(self) -> tuple[int, ...]:
-        """In PyTorch."""
+        """The shape of the array in PyTorch."""
         return tuple(self.shape[axis] for axis in self.axes)
 
     def to_theirs(self, array: np.ndarray) -> np.ndarray:
-        """Ours as PyTorch has it."""
-        if self.pixels:
-            array = array.reshape(*self.pixels, -1).transpose(2, 0, 1, 3).reshape(self.shape)
+        """Return our array in PyTorch's layout."""
+        if self.image_shape:
+            array = array.reshape(*self.image_shape, -1).transpose(2, 0, 1, 3).reshape(self.shape)
         return np.array(array.transpose(self.axes), order="C")
 
     def to_ours(self, array: np.ndarray) -> np.ndarray:
-        """The inverse of `to_theirs`."""
+        """Return PyTorch's array in our layout, the inverse of `to_theirs`."""
         array = array.transpose(np.argsort(self.axes))
-        if self.pixels:
-            height, width, channels = self.pixels
+        if self.image_shape:
+            height, width, channels = self.image_shape
             array = array.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
         return np.array(array.reshape(self.shape), order="C")
 
 
-def places(config: Config, classes: int, arrays: Mapping[str, Any]) -> list[Place]:
-    """Where each array of a network lies.
+def places(config: Config, classes: int, arrays: Mapping[str, Any]) -> list[ArrayMapping]:
+    """Return the mapping of each array of a network.
 
     Args:
-      config: names the network, one of ours.
+      config: the config that names the network.
       classes: number of classes.
-      arrays: the network's arrays by their names, of which only shapes are looked at.
+      arrays: the network's arrays by name; only their shapes are used.
 
     Raises:
-      UsageError: it has no PyTorch module.
+      UsageError: the network has no PyTorch module.
       RunError: PyTorch is not installed.
     """
     layers = _layers(config, classes)
-    found = []
+    mappings = []
     for ours, array in arrays.items():
         _, *path, leaf = ours.split("/")
         layer = layers["/".join(path)]
         axes = {4: _CONV, 2: _DENSE}.get(len(array.shape), (0,))
-        pixels = layer.pixels if leaf == "kernel" else None
-        theirs = f"{layer.name}.{_LEAVES[leaf]}"
-        found.append(Place(ours, theirs, array.shape, axes, pixels))
-    return found
+        image_shape = layer.image_shape if leaf == "kernel" else None
+        theirs = f"{layer.name}.{_PYTORCH_NAMES[leaf]}"
+        mappings.append(ArrayMapping(ours, theirs, array.shape, axes, image_shape))
+    return mappings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,31 +101,34 @@ class _TorchLayer:
     """A layer of a PyTorch module.
 
     Attributes:
-      name: such as `layer1.0.conv1`.
-      pixels: of the image that it takes flattened, if it does.
+      name: the layer's name, such as `layer1.0.conv1`.
+      image_shape: see `ArrayMapping`.
     """
 
     name: str
-    pixels: Pixels | None
+    image_shape: ImageShape | None
 
 
 @cache
 def _layers(config: Config, classes: int) -> dict[str, _TorchLayer]:
-    """Return the layers that have arrays, by our names such as `ResBlock_0/Conv_1`."""
+    """Return PyTorch's layers that have arrays, by our names such as `ResBlock_0/Conv_1`."""
     require_known(config.arch)
     torch = import_extra("torch")
     model = create_model(config, classes)
     ours = [layer for layer in summarize(model).layers if layer.params]
-    with torch.device("meta"):  # without memory for weights, as only names are asked for
+    with torch.device("meta"):  # only names are needed, so no memory for weights
         network = torch_network(config.arch, model)
     theirs = [name for name, module in network.named_modules() if name and module._parameters]
     layers, channels = {}, 3
+    # Names and types of layers differ between the two frameworks, so layers are paired by order:
+    # each PyTorch module is written with its layers in the order of our layer table.
     for layer, name in zip(ours, theirs, strict=True):
-        pixels = None
+        image_shape = None
         if layer.kind == "Linear" and layer.input_shape[-1] > channels:
+            # More inputs than channels: the layer gets a flattened, square feature map.
             side = math.isqrt(layer.input_shape[-1] // channels)
-            pixels = (side, side, channels)
-        layers["/".join(layer.path)] = _TorchLayer(name, pixels)
+            image_shape = (side, side, channels)
+        layers["/".join(layer.path)] = _TorchLayer(name, image_shape)
         channels = layer.output_shape[-1]
     return layers
 
@@ -133,29 +136,31 @@ def _layers(config: Config, classes: int) -> dict[str, _TorchLayer]:
 def to_pytorch(
     config: Config, classes: int, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """A network's arrays by name, here -> in PyTorch's names and layouts.
+    """Return a network's arrays by PyTorch's names, in PyTorch's layouts.
 
-    All that a PyTorch module of these layers has is there: a scale of ones, where ours has none,
-    and what mirrored partners share, for both.
+    The PyTorch module can have more arrays than our network, and these are added. A normalisation
+    without a scale gets a scale of ones. An array that two mirrored layers share is written twice.
 
     Raises:
-      UsageError: it has no PyTorch module.
+      UsageError: the network has no PyTorch module.
       RunError: PyTorch is not installed.
     """
     if is_mirrored(config):
         config, arrays = plain(config), written_out(arrays)
-    where = places(config, classes, arrays)
-    state = {place.theirs: place.to_theirs(np.asarray(arrays[place.ours])) for place in where}
-    for place in where:
-        if place.theirs.endswith("running_var"):
-            norm = place.theirs.removesuffix("running_var")
+    mappings = places(config, classes, arrays)
+    state = {
+        mapping.theirs: mapping.to_theirs(np.asarray(arrays[mapping.ours])) for mapping in mappings
+    }
+    for mapping in mappings:
+        if mapping.theirs.endswith("running_var"):
+            norm = mapping.theirs.removesuffix("running_var")
             state[norm + COUNTER] = np.zeros((), np.int64)
-            state.setdefault(f"{norm}weight", np.ones(place.shape, np.float32))
+            state.setdefault(f"{norm}weight", np.ones(mapping.shape, np.float32))
     return state
 
 
-def scales_of_one(where: Sequence[Place]) -> set[str]:
-    """What PyTorch calls the scales that its normalisations have and ours are without."""
-    names = {place.theirs for place in where}
+def scales_of_one(mappings: Sequence[ArrayMapping]) -> set[str]:
+    """Return PyTorch's names of the scales that only PyTorch's normalisations have."""
+    names = {mapping.theirs for mapping in mappings}
     norms = (name.removesuffix("running_var") for name in names if name.endswith("running_var"))
     return {f"{norm}weight" for norm in norms} - names

@@ -1,4 +1,4 @@
-"""What layers compute where we know a cheaper derivative than the one that JAX finds."""
+"""Functions of layers, with derivatives that are cheaper than those that JAX derives."""
 
 import math
 from functools import partial
@@ -26,20 +26,21 @@ def batch_norm(
 ) -> tuple[
     Float32[Array, "*others channels"], Float32[Array, "channels"], Float32[Array, "channels"]
 ]:
-    """Normalise a batch, exchanging one sum; its derivative keeps nothing but `x`.
+    """Normalise a batch with one sum over devices; only `x` is kept for the derivative.
 
     Args:
       x: the batch.
-      scale: what each channel is multiplied by once it is normalised.
-      bias: is then added to each channel.
-      about: is likely to be near the mean: the devices' second moments are taken about it, so that
-        little cancels.
-      epsilon: added to the variance.
-      axis_name: of the devices that share the batch.
-      copies: how many parts the channels are of that are normalised alike, channel by channel.
+      scale: factor of each normalised channel.
+      bias: number added to each normalised and scaled channel.
+      about: an estimate of the mean. Second moments are computed about it, so that rounding loses
+        few digits.
+      epsilon: number added to the variance.
+      axis_name: mapped axis of the devices that share the batch, or None.
+      copies: number of equal groups of channels. Channels at the same place in each group share
+        their mean and variance.
 
     Returns:
-      the normalised batch, its mean and its biased variance. Gradients flow through the first.
+      the normalised batch, its mean and its biased variance. Only the batch has a gradient.
     """
     values = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))
@@ -53,7 +54,7 @@ def batch_norm(
 
 
 def _over_all(values: Array, axis_name: str | None, copies: int) -> Array:
-    """The mean of `[n, C]` over devices, and of each channel over the copies of it."""
+    """Return the mean of `[n, C]` over devices, and over the copies of each channel."""
     mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
     return mean if copies == 1 else tiled(mean.reshape(len(mean), copies, -1).mean(1), copies)
 
@@ -63,8 +64,8 @@ def tiled(
 ) -> Float[Array, "*others {copies}*channels"]:
     """Repeat the channels `copies` times.
 
-    By a product, which is an array of its own: a CPU's elementwise operations take twice the time
-    where XLA makes a concatenation a part of them.
+    A matrix product does it, because XLA does not fuse a product into the elementwise operations
+    that follow. With a fused concatenation they would take twice the time on a CPU.
     """
     if copies == 1:
         return values
@@ -102,10 +103,10 @@ batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
 def pointwise(
     x: Float[Array, "batch height width channels"], kernel: Float[Array, "channels features"]
 ) -> Float[Array, "batch height width features"]:
-    """A product over channels alone.
+    """Return the product over channels, a convolution with a 1x1 kernel.
 
-    A CPU would bring all pixels into another order for the kernel's gradient, at a tenth of a
-    step's time; as a sum over a few parts of the batch it takes them as they lie.
+    For the kernel's gradient a CPU would reorder all pixels, which costs a tenth of a step's time.
+    As a sum over a few parts of the batch the gradient needs no reordering.
     """
     return x @ kernel
 
@@ -122,7 +123,7 @@ pointwise.defvjp(lambda x, kernel: (pointwise(x, kernel), (x, kernel)), _pointwi
 
 @jax.custom_vjp
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`max(x, 0)`; its derivative keeps the result, which the next layer keeps anyway."""
+    """Return `max(x, 0)`; the derivative needs only the result, which the next layer keeps."""
     return jnp.maximum(x, 0)
 
 
@@ -131,10 +132,10 @@ relu.defvjp(lambda x: (relu(x),) * 2, lambda y, grad: (jnp.where(y > 0, grad, 0)
 
 @jax.custom_vjp
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`x P(X <= x)` of a normal X (Hendrycks and Gimpel 2016), by PyTorch's exact formula.
+    """Return `x P(X <= x)` for a normal X (Hendrycks and Gimpel 2016), by PyTorch's exact formula.
 
-    On a CPU a third of the time that `jax.nn.gelu` and its derivative take. Computed in float32: of
-    a negative x, `1 + erf` has few digits left.
+    On a CPU, it and its derivative take a third of the time of `jax.nn.gelu`. It is computed in
+    float32, because for negative x `1 + erf` has few correct digits.
     """
     value = x.astype(jnp.float32)
     return (value * _normal_cdf(value)).astype(x.dtype)

@@ -168,7 +168,7 @@ class ReLU(nn.Module):
 
 
 class GELU(nn.Module):
-    """`gelu` as a module, where the layer table lists it."""
+    """`gelu` as a module, so that the layer table lists it."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -177,13 +177,13 @@ class GELU(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Maximum over square windows side by side; pixels behind the last of them are dropped.
+    """Maximum over square windows side by side; pixels after the last window are dropped.
 
-    If it is `mirrored`, no column is: where the width is not a multiple of `window`, windows are
-    wider by what is left and overlap by as much, so that a mirror image gives a mirror image.
+    With `mirrored`, no column is dropped: if the width is not a multiple of `window`, windows are
+    wider by the remainder and overlap by it. So a mirrored input gives a mirrored output.
 
-    On a CPU by `max_pool`, which moves the least there; a TPU would move a quarter more by it than
-    by a reduction.
+    A CPU uses `max_pool`, which moves the least memory there. A TPU would move a quarter more with
+    `max_pool` than with a reduction.
     """
 
     window: int = 2
@@ -193,7 +193,7 @@ class MaxPool(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height//{self.window} width//{self.window} channels"]:
-        """Take the maxima, of the same dtype."""
+        """Return the maxima, in the dtype of `x`."""
         size, rest = self.window, x.shape[2] % self.window
         width = size + rest if self.mirrored else size
         on_cpu, elsewhere = partial(max_pool, size=size, width=width), partial(_reduced, size=size)
@@ -206,35 +206,36 @@ def _reduced(x: Array, size: int) -> Array:
     channels = x.shape[-1]
     height, width = (extent // size for extent in x.shape[1:3])
     x = x[:, : height * size, : width * size]
-    # As a reduction of axes, whose gradient is cheaper than that of XLA's window reduction.
+    # The gradient of a reduction over axes is cheaper than that of XLA's window reduction.
     return x.reshape(len(x), height, size, width, size, channels).max((2, 4))
 
 
 class MaxBlurPool(nn.Module):
-    """The mean of the four maxima over 2x2 pixels that there are in 3x3, every two pixels.
+    """Halve height and width by maxima of 2x2 pixels, with a mean over neighbouring maxima.
 
-    If an image moves by a pixel, a maximum of every second window of 2x2 is one of other pixels; a
-    mean of maxima changes less (Zhang, "Making convolutional networks shift-invariant again", 2019;
-    the blur here is the smallest one). Windows of 3x3 overlap by a pixel and so cover odd extents.
-    Along an even extent they are two pixels wide and do not overlap. Either way a mirror image
-    gives a mirror image.
+    Along an odd extent a window has 3 pixels and overlaps the next window by one pixel. Its result
+    is the mean of the maxima of its two pairs of pixels. Along an even extent a window has two
+    pixels, and its result is their maximum. Either way a mirrored input gives a mirrored output.
 
-    On a TPU by XLA's windows: its compiler counts half of the bytes for them. A GPU may add their
-    gradients in any order, and so not give the same numbers twice.
+    If an image moves by one pixel, the mean of several maxima changes less than one maximum does
+    (Zhang, "Making convolutional networks shift-invariant again", 2019; this is the smallest blur).
+
+    A TPU uses XLA's window reductions: its compiler counts half of the bytes for them. On a GPU
+    their gradients may be added in any order, so the same run could give different numbers.
     """
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height//2 width//2 channels"]:
-        """Take the means of maxima, of the same dtype."""
+        """Return the means of maxima, in the dtype of `x`."""
         return lax.platform_dependent(x, tpu=mean_of_windows, default=_mean_of_pairs)
 
 
 def mean_of_windows(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch height//2 width//2 channels"]:
-    """What `MaxBlurPool` computes, of the dtype of `x`, by XLA's reductions of windows."""
+    """Return what `MaxBlurPool` computes, by XLA's window reductions, in the dtype of `x`."""
     strides = tuple(2 - extent % 2 for extent in x.shape[1:3])
     sides = tuple(3 - stride for stride in strides)
     return nn.avg_pool(nn.max_pool(x, (2, 2), strides), sides, sides)

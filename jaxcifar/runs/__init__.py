@@ -1,6 +1,6 @@
 """One run: the training loop, the run's folder and its files, and the observers of the run.
 
-The modules in reading order. Each imports only modules that stand below it:
+The modules are listed in reading order. Each module imports only modules below it in the list:
 
 - `fit`: trains one run, from its folder to its result.
 - `crew`, `dispatches`: train several runs at a time. This is the only loop with side effects.
@@ -8,12 +8,13 @@ The modules in reading order. Each imports only modules that stand below it:
 - `run`: one run in the loop. It begins or resumes, ends epochs, saves and finishes.
 - `start`: loads the weights of another run (`--init`).
 - `saving`, `checkpoint`, `kept`, `structure`, `checkpoint_notes`: when and how checkpoints are
-  written, which ones are kept, whether one fits the program, and the metadata beside each state.
-- `finish`, `evaluation_file`, `result`: measure a run, and the figures of its files.
+  written, which checkpoints are kept, whether one fits the program, and its metadata file.
+- `finish`, `evaluation_file`, `result`: measure a run, and make the figures for its files.
 - `joint_run`: what several processes must agree on when they train one run together.
-- `observing_again`, `tensorboard`, `weights_and_biases`: observers, and runs shown to them again.
-- `plots`: curves by epoch.
+- `observing_again`, `tensorboard`, `weights_and_biases`: the built-in observers, and the replay of
+  finished runs.
+- `plots`: plots of loss and accuracy by epoch.
 - `folder`, `sources`, `weights`: the files of a run.
-- `task`, `observers`: what is to be trained, and the list of its observers.
+- `task`, `observers`: a config to train in a folder, and the observers of the run.
 - `saved`, `metric_fields`: the fields of the files, checked when they are read.
 """

@@ -1,7 +1,7 @@
 """Observers of a run: objects that are called when it begins, after each epoch and when it ends.
 
-TensorBoard, Weights & Biases and the screen's line for each epoch are observers. A user's class can
-be one too. Observers change no numbers, so they are not part of a `Config`.
+TensorBoard, Weights & Biases and the epoch line on the screen are observers. A user's class can be
+an observer too. Observers change no numbers, so they are not part of a `Config`.
 """
 
 import copy
@@ -21,22 +21,22 @@ from jaxcifar.machine.interrupt import Interrupted
 if TYPE_CHECKING:  # it would import NumPy, which takes a moment
     from jaxcifar.runs.saved import Result, Row
 
-CALLS = ("began", "epoch", "finished", "failed")
-_HERE = Path(__file__).parent
+METHODS = ("began", "epoch", "finished", "failed")
+_BUILT_IN = Path(__file__).parent  # folder of the observers that come with the package
 _DROPPED = "this observer is not called again, the run is not affected"
 
 
 @dataclasses.dataclass(frozen=True)
 class ObservedRun:
-    """A run as its observers are shown it when it begins.
+    """The description of a run that its observers get when the run begins.
 
     Attributes:
-      name: what lines on the screen call the run, such as "base seed 0"; "" if there is only one.
+      name: the run's name in lines on the screen, such as "base seed 0"; "" for a single run.
       path: folder of the run.
-      config: all settings that its numbers depend on.
+      config: all settings that the run's numbers depend on.
       dataset: title of the data set.
-      history: rows of `metrics.jsonl` of the epochs that are over; empty for a new run.
-      already_over: whether the run had ended before this command, so that nothing is trained now.
+      history: rows of `metrics.jsonl`, one per finished epoch; empty for a new run.
+      already_over: True if the run had ended before this command, so that nothing is trained now.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ObservedRun:
 
     @property
     def settings(self) -> dict[str, bool | int | float | str]:
-        """The settings that have an effect, by name: without digests, lists as text."""
+        """The settings that have an effect, by name. Digests are left out; lists become text."""
         return {
             name: value if isinstance(value, int | float) else spelled(value)
             for name, value in applicable(self.config.settings()).items()
@@ -62,17 +62,17 @@ class ObservedRun:
 
 
 class Observer(Protocol):
-    """The four methods of an observer; a method that an observer lacks is not called.
+    """The four methods of an observer. An observer may leave out any of them.
 
-    `began` comes first, once for each command that opens the run, and then `epoch` for each epoch
-    that is trained. Either `finished` or `failed` comes last, unless the process is killed.
+    `began` is called first, once for each command that opens the run. Then `epoch` is called for
+    each trained epoch. Either `finished` or `failed` is called last, unless the process is killed.
     """
 
     def began(self, run: ObservedRun) -> None:
-        """The run begins, is resumed, or is found to be over already."""
+        """The run begins, is resumed, or had ended before this command."""
 
     def epoch(self, row: "Row") -> None:
-        """An epoch is over; its figures are written down."""
+        """An epoch is over, and its row is in `metrics.jsonl`."""
 
     def finished(self, result: "Result") -> None:
         """The run is finished; `result` is the content of `result.json`."""
@@ -82,145 +82,159 @@ class Observer(Protocol):
 
 
 class NamedObserver(NamedTuple):
-    """An observer, and what messages call it."""
+    """An observer and its name in messages."""
 
     label: str
     observer: Any
 
 
-class Maker(NamedTuple):
-    """A class or a function that returns an observer, and what messages call it."""
+class ObserverFactory(NamedTuple):
+    """A class or a function that returns an observer, and the observer's name in messages."""
 
     label: str
-    make: Callable[[], Any]
+    create: Callable[[], Any]
 
 
-def makers(given: Iterable[Any]) -> list[Maker]:
-    """Find what makes the observers of each run.
+def find_factories(observers: Iterable[Any]) -> list[ObserverFactory]:
+    """Return a factory for each observer.
 
     Args:
-      given: names as `--observer` takes them; from Python also observers, and classes and functions
-        that return one.
+      observers: names as `--observer` takes them. From Python also observers, and classes or
+        functions that return an observer.
 
     Raises:
       UsageError: there is no such observer, or its file fails; in one line.
     """
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise UsageError(f"observers {given!r:.80}: must be a list")
-    # Given twice, TensorBoard would write the same folder twice.
-    once = {each if isinstance(each, str) else id(each): each for each in given}
-    return [_named_maker(each) if isinstance(each, str) else _maker(each) for each in once.values()]
+    if isinstance(observers, str) or not isinstance(observers, Iterable):
+        raise UsageError(f"observers {observers!r:.80}: must be a list")
+    # Repeated observers are dropped: two TensorBoard observers would write to the same folder.
+    distinct = {each if isinstance(each, str) else id(each): each for each in observers}
+    return [
+        _factory_by_name(each) if isinstance(each, str) else _factory_of_object(each)
+        for each in distinct.values()
+    ]
 
 
-def _named_maker(name: str) -> Maker:
+def _factory_by_name(name: str) -> ObserverFactory:
     label = f"--{name}" if name in registry.KINDS["observer"] else f"--observer {name}"
-    found = user_reference.load("observer", name)
-    if not callable(found):
+    factory = user_reference.load("observer", name)
+    if not callable(factory):
         raise UsageError(f"{label}: must be a class or a function that returns an observer")
-    return Maker(label, found)
+    return ObserverFactory(label, factory)
 
 
-def _maker(given: Any) -> Maker:
-    named = given if inspect.isclass(given) or inspect.isroutine(given) else type(given)
-    label = f"observer {named.__qualname__}"
-    is_observer = not inspect.isclass(given) and _has_calls(given)
-    if is_observer or not callable(given):
-        return Maker(label, lambda: given)
-    return Maker(label, given)
+def _factory_of_object(item: Any) -> ObserverFactory:
+    """Return a factory for an observer, or for a class or a function that returns an observer."""
+    has_name = inspect.isclass(item) or inspect.isroutine(item)
+    label = f"observer {(item if has_name else type(item)).__qualname__}"
+    is_observer = not inspect.isclass(item) and _has_observer_method(item)
+    if is_observer or not callable(item):
+        return ObserverFactory(label, lambda: item)
+    return ObserverFactory(label, item)
 
 
-def _has_calls(observer: Any) -> bool:
-    return any(callable(getattr(observer, name, None)) for name in CALLS)
+def _has_observer_method(observer: Any) -> bool:
+    return any(callable(getattr(observer, name, None)) for name in METHODS)
 
 
-def made(makers: Iterable[Maker]) -> tuple[NamedObserver, ...]:
-    """Make the observers of one run.
+def create_observers(factories: Iterable[ObserverFactory]) -> tuple[NamedObserver, ...]:
+    """Create the observers of one run.
 
     Raises:
-      UsageError: one can't be made, or is no observer; in one line.
+      UsageError: a factory fails, or returns something that is not an observer; in one line.
     """
-    return tuple(NamedObserver(maker.label, _made(maker)) for maker in makers)
+    return tuple(NamedObserver(factory.label, _create(factory)) for factory in factories)
 
 
-def _made(maker: Maker) -> Any:
+def _create(factory: ObserverFactory) -> Any:
     try:
-        observer = maker.make()
-        is_observer = _has_calls(observer)
+        observer = factory.create()
+        is_observer = _has_observer_method(observer)
     except Interrupted:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{maker.label}: {_reason(error)}") from error
+        raise UsageError(f"{factory.label}: {_reason(error)}") from error
     if not is_observer:
         kind = type(observer).__name__
         raise UsageError(
-            f"{maker.label}: gives {kind}, which is no observer: it needs at least one of the "
-            f"methods {', '.join(CALLS)}"
+            f"{factory.label}: returned {kind}, which is not an observer; define at least one of "
+            f"the methods {', '.join(METHODS)}"
         )
     return observer
 
 
 def _reason(error: BaseException) -> str:
-    """Return in one line what went wrong in an observer, with the user's file and line."""
+    """Return one line that says what went wrong in an observer, with the user's file and line."""
     if isinstance(error, OneLineError):
         return str(error)
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # without the call here
-    where, folder = "", Path(frames[0].filename).parent if frames else _HERE
-    if folder != _HERE:  # else the observer is one of ours
-        innermost = [frame for frame in frames if Path(frame.filename).parent == folder][-1]
-        where = f"{innermost.filename}:{innermost.lineno}: "
+    location = _location_in_user_code(error)
     try:
-        return f"{where}{type(error).__name__}: {first_line(error)}"
-    except Exception:  # the text of the error can't be had
-        return f"{where}{type(error).__name__}"
+        return f"{location}{type(error).__name__}: {first_line(error)}"
+    except Exception:  # the error's own `__str__` fails
+        return f"{location}{type(error).__name__}"
+
+
+def _location_in_user_code(error: BaseException) -> str:
+    """Return "FILE:LINE: " of the user's line that failed, or "" for a built-in observer."""
+    all_frames = traceback.extract_tb(error.__traceback__)
+    observer_frames = all_frames[1:]  # the first frame is the call in this module
+    if not observer_frames:
+        return ""
+    observer_folder = Path(observer_frames[0].filename).parent
+    if observer_folder == _BUILT_IN:
+        return ""
+    # The innermost frame in the user's folder: the frames inside it are those of libraries.
+    user_frames = [f for f in observer_frames if Path(f.filename).parent == observer_folder]
+    return f"{user_frames[-1].filename}:{user_frames[-1].lineno}: "
 
 
 class Observers:
-    """The observers of one run, called one after the other.
+    """Calls the observers of one run, one after the other.
 
-    An observer that raises an exception is named in a line and not called again; the run goes on.
-    Each gets copies of rows and results, so that it can't change what the run writes.
+    An observer that raises an exception is named in a line and not called again; the run continues.
+    Each observer gets copies of rows and results, so that it can't change what the run writes.
 
     Args:
-      observers: in the order in which they are called.
+      observers: the observers, in the order in which they are called.
       say: prints a line.
     """
 
     def __init__(self, observers: Sequence[NamedObserver], say: Callable[[str], None]) -> None:
         self._observers, self._say = list(observers), say
-        self._at_work = False  # between `began` and the end
+        self._has_begun = False  # True between `began` and the end of the run
 
     def began(self, run: ObservedRun) -> None:
-        """Call `began` of each."""
-        self._at_work = True
+        """Call each observer's `began`."""
+        self._has_begun = True
         self._call("began", lambda: copy.deepcopy(run))
 
     def epoch(self, row: "Row") -> None:
-        """Call `epoch` of each."""
+        """Call each observer's `epoch`."""
         self._call("epoch", lambda: copy.deepcopy(row))
 
     def finished(self, result: "Result") -> None:
-        """Call `finished` of each."""
-        self._at_work = False
+        """Call each observer's `finished`."""
+        self._has_begun = False
         self._call("finished", lambda: copy.deepcopy(result))
 
     def failed(self, error: BaseException | None) -> None:
-        """Call `failed` of each, if there is an error and the run has begun and not ended yet.
+        """Call each observer's `failed`, if there is an error and the run has begun and not ended.
 
-        After a second Ctrl-C, which stops at once, nothing is called.
+        A second Ctrl-C stops the process at once, and no observer is called.
         """
-        if self._at_work and isinstance(error, Exception):
-            self._at_work = False
+        if self._has_begun and isinstance(error, Exception):
+            self._has_begun = False
             self._call("failed", lambda: error)
 
     def _call(self, name: str, argument: Callable[[], Any]) -> None:
-        for called in list(self._observers):
+        for named_observer in list(self._observers):
             try:
-                method = getattr(called.observer, name, None)
+                method = getattr(named_observer.observer, name, None)
                 if callable(method):
                     method(argument())
             except (KeyboardInterrupt, Interrupted):
                 raise
             except BaseException as error:
-                self._observers.remove(called)
+                self._observers.remove(named_observer)
                 reason = _reason(error)
-                self._say(f"{called.label}: {reason}; {_DROPPED}")
+                self._say(f"{named_observer.label}: {reason}; {_DROPPED}")

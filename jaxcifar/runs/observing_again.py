@@ -1,4 +1,7 @@
-"""Show runs that had ended before this command to their observers: all epochs, and the end."""
+"""Call the observers of runs that ended before this command.
+
+`began` gets all epochs; then `finished` or `failed` is called.
+"""
 
 from collections.abc import Iterable
 
@@ -11,27 +14,27 @@ from jaxcifar.runs.observers import Observers
 from jaxcifar.runs.task import Task
 
 
-def observe_all_again(tasks: Iterable[Task], say: PrintLine) -> None:
-    """Show runs that are over to their observers, except runs that another process holds."""
+def replay_runs(tasks: Iterable[Task], say: PrintLine) -> None:
+    """Call the observers of runs that are over, except runs that another process has locked."""
     for task in tasks:
         folder, say_of_run = RunFolder(task.path), task.prefixed(say)
         if not task.observers or not folder.config.exists():
             continue
         try:
             with folder.writing(), lock_folder(task.path, wait=False):
-                observe_again(task, folder, say_of_run)
+                replay_run(task, folder, say_of_run)
         except BusyError:
-            pass  # the process that holds the run shows it to its observers
+            pass  # the process that has locked the run calls its observers
         except RunError as error:
             say_of_run(str(error))
 
 
-def observe_again(task: Task, folder: RunFolder, say: PrintLine) -> None:
-    """Show a run that is over to the observers of a task.
+def replay_run(task: Task, folder: RunFolder, say: PrintLine) -> None:
+    """Call the observers of a task whose run is over. For an unfinished run, do nothing.
 
     Args:
-      task: its observers are called.
-      folder: of the run; held by this process.
+      task: the task; its observers are called.
+      folder: the run's folder, locked by this process.
       say: prints a line.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One run: its folder, its checkpoints, how far it is, and what it writes down."""
+"""One run: its folder, its checkpoints, its progress and its files."""
 
 import math
 import time
@@ -15,7 +15,7 @@ from jaxcifar.runs.finish import tested, validated
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.joint_run import begun_before, folder_of, require_same_folder
 from jaxcifar.runs.observers import Observers
-from jaxcifar.runs.observing_again import observe_again
+from jaxcifar.runs.observing_again import replay_run
 from jaxcifar.runs.result import best_epoch, describe_network, write_curves
 from jaxcifar.runs.saved import Result, Row
 from jaxcifar.runs.saving import Saving
@@ -26,19 +26,19 @@ from jaxcifar.training.state import TrainState
 
 
 class Run:
-    """A task under way: opened, started, trained by epochs, finished.
+    """A task in progress: opened, started, trained epoch by epoch, finished.
 
-    The state that is being trained is its trainer's; what is written of it is written here.
+    The caller (`crew`) owns the training state. This class writes the files.
 
     Attributes:
-      task: what is run.
+      task: the config, the folder and the options of the run.
       result: content of `result.json` if the run was finished before it was opened.
-      setup: what it is run with, once it is started.
-      hp: its hyper-parameters, on the devices.
-      state: where it starts from: the newest checkpoint, or the seed. For its trainer to take.
-      step: how many steps it has trained.
-      epoch_seconds: spent training in the current epoch, earlier calls included.
-      observers: who watches it; its trainer calls them at each epoch and at the end.
+      setup: the program and the images, once the run is started.
+      hp: the run's hyper-parameters, on the devices.
+      state: the first training state: the newest checkpoint, or new weights. The caller takes it.
+      step: number of steps trained so far.
+      epoch_seconds: seconds of training in the current epoch, including earlier commands.
+      observers: the run's observers; the caller calls `epoch` and `finished`.
     """
 
     def __init__(self, task: Task, say: Callable[[str], None], observers: Observers) -> None:
@@ -51,23 +51,24 @@ class Run:
         self._exit = ExitStack()
 
     def open(self) -> None:
-        """Take hold of the task's folder, if this process does not hold it yet.
+        """Lock the task's folder, if this process has not locked it yet.
 
         Raises:
-          UsageError: the folder belongs to something else.
-          BusyError: another process is at work in it.
-          RunError: it can't be written or read.
+          UsageError: the folder belongs to another run, or is not the folder of a run.
+          BusyError: another process has locked the folder.
+          RunError: the folder can't be written or read.
         """
         if self._held_folder is not None:
             return
         self._held_folder = self._exit.enter_context(folder_of(self.task))
-        self._began, self._seconds_before = time.monotonic(), 0.0  # of this call, of earlier ones
-        self._commit = environment.git_commit()  # the files may move on during a long run
+        self._began = time.monotonic()
+        self._seconds_before = 0.0  # wall-clock seconds of earlier commands
+        self._commit = environment.git_commit()  # the checkout may change during a long run
         self.result = self._folder.finished_result()
         if self.result:
             with self._folder.writing():
                 self._folder.tidy(self.task.keep_best)
-            observe_again(self.task, self._folder, self._say)
+            replay_run(self.task, self._folder, self._say)
 
     @property
     def _folder(self) -> RunFolder:
@@ -75,16 +76,16 @@ class Run:
         return self._held_folder
 
     def close(self, error: BaseException | None = None) -> None:
-        """Let go of the folder; `error` is what ended the run, if something did."""
+        """Unlock the folder; `error` is the exception that ended the run, if any."""
         self.observers.failed(error)
         self._exit.__exit__(type(error) if error else None, error, None)
 
     def start(self, setup: Setup) -> None:
-        """Make ready to train, from the newest good checkpoint.
+        """Prepare to train from the newest checkpoint that can be read, or from new weights.
 
         Raises:
-          UsageError: the folder belongs to a run on other images, or the network can't start.
-          RunError: something can't be written or read.
+          UsageError: the folder's run has other images, or the network or a setting can't be used.
+          RunError: a file can't be written or read.
         """
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
@@ -95,7 +96,7 @@ class Run:
         self.state: TrainState = program.init(self.hp, setup.dataset.train.images)
         if config.init:
             self.state = taken_over(self.state, setup, self.hp, config, self._say)
-        if not begun:  # what can't start leaves no config that a mended one would differ from
+        if not begun:  # a failed start must leave no config.json: the next command may differ
             require_finite_start(setup, config, self.state, self.hp)
         with self._folder.writing():
             self._folder.begin(config)
@@ -119,27 +120,27 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next step is in, from 1."""
+        """Number of the epoch that the next step belongs to; the first epoch is 1."""
         return self.step // self.setup.program.steps_per_epoch + 1
 
     @property
     def steps_left(self) -> int:
-        """Steps to train to the end of the current epoch."""
+        """Number of steps to the end of the current epoch."""
         return self._step_after(self.epoch) - self.step
 
     @property
     def epoch_over(self) -> bool:
-        """Whether the last step trained ended an epoch that is not written down yet."""
+        """True if the last step ended an epoch that is not in `metrics.jsonl` yet."""
         return self.step == self._step_after(len(self._history) + 1)
 
     @property
     def trained(self) -> bool:
-        """Whether all epochs are."""
+        """True if all epochs have been trained."""
         return self.epoch > self.task.config.epochs
 
     @property
     def images_per_second(self) -> float:
-        """In the current epoch so far."""
+        """Training images per second in the current epoch."""
         steps = self.step - len(self._history) * self.setup.program.steps_per_epoch
         return steps * self.setup.program.batch_size / self.epoch_seconds
 
@@ -147,10 +148,11 @@ class Run:
         return epoch * self.setup.program.steps_per_epoch
 
     def require_finite(self, name: str, loss: float) -> None:
-        """Complain of a training that blew up.
+        """Raise if the loss is not finite; the last good checkpoint is written first.
 
         Raises:
-          DivergedError: `loss` is not finite.
+          DivergedError: the loss is not finite.
+          RunError: a file can't be written.
         """
         if math.isfinite(loss):
             return
@@ -166,18 +168,16 @@ class Run:
         raise error
 
     def end_epoch(self, state: TrainState, trained: dict[str, float]) -> Row:
-        """Validate, if there are images for it, write the epoch down and save it.
+        """Validate, append a row to `metrics.jsonl`, save a checkpoint if due, return the row.
 
         Args:
-          state: after the epoch's last step.
+          state: the training state after the epoch's last step.
           trained: mean training loss and accuracy of the epoch.
 
-        Returns:
-          a row of `metrics.jsonl`.
-
         Raises:
-          DivergedError: the loss is not finite.
-          RunError: something can't be written.
+          DivergedError: the training or validation loss is not finite.
+          UsageError: a user's metric fails.
+          RunError: a file can't be written.
         """
         self.require_finite("training", trained["loss"])
         epoch = len(self._history) + 1
@@ -201,10 +201,10 @@ class Run:
         return row
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint, in the background; `state` is not to be donated.
+        """Start to write a checkpoint in the background; the caller must not donate `state`.
 
         Raises:
-          RunError: it can't be written.
+          RunError: the checkpoint can't be written.
         """
         self._take(state)
         self._saving.write()
@@ -218,21 +218,21 @@ class Run:
         return self._seconds_before + time.monotonic() - self._began
 
     def wait(self) -> None:
-        """Wait until what was saved is on disk.
+        """Wait until all saved checkpoints are on disk.
 
         Raises:
-          RunError: it could not be written.
+          RunError: a checkpoint could not be written.
         """
         self._checkpoints.wait()
 
     def finish(self, state: TrainState) -> Result:
-        """Choose by validation, look at the test images, and write `result.json`.
+        """Choose the best epoch, measure the test images, write `result.json`, return its content.
 
-        Args:
-          state: after the last step.
+        `state` is the training state after the last step.
 
         Raises:
-          RunError: something can't be written, or the chosen checkpoint can't be read.
+          UsageError: a user's metric fails.
+          RunError: a file can't be written, or the chosen checkpoint can't be read.
         """
         self.wait()
         history, chosen, epoch = self._history, state, best_epoch(self._history)
@@ -240,7 +240,7 @@ class Run:
             chosen = self._checkpoints.load(self._step_after(epoch), state).state
         config, setup = self.task.config, self.setup
         figures, mistakes = tested(config, setup, self.hp, history, state, chosen)
-        if self.step > self._first_step:  # else it was another call's
+        if self.step > self._first_step:  # else an earlier command compiled and trained
             figures["compile_seconds"] = setup.seconds_to_compile
         result: Result = {**figures, "wall_seconds": self._wall_seconds, "git_commit": self._commit}
         with self._folder.writing():

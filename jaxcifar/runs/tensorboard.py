@@ -1,7 +1,7 @@
-"""An observer that writes a run's figures as events, which TensorBoard shows (`--tensorboard`).
+"""An observer that writes a run's figures to event files for TensorBoard (`--tensorboard`).
 
-All events are derived from the run's other files. So it does no harm if a kill leaves an event half
-written: all events are written again when the run is resumed, or found finished.
+All events are derived from the run's other files. So a kill while an event is being written does no
+harm: all events are written again when the run is resumed, or when its command is repeated.
 """
 
 import contextlib
@@ -22,25 +22,25 @@ from jaxcifar.runs.observers import ObservedRun
 from jaxcifar.runs.plots import plot_mistakes
 from jaxcifar.runs.saved import Result, Row
 
-# By column of `metrics.jsonl`: what TensorBoard calls it. What stands before "/" is one section.
-# The metrics of validation and test images have theirs from `metric_fields`.
+# Column of `metrics.jsonl` -> TensorBoard's tag. Tags with the same text before "/" form a section.
+# The tags of validation and test metrics come from `metric_fields`.
 TAGS = {
     "train_accuracy": "accuracy/train",
     "train_loss": "loss/train",
     "learning_rate": "training/learning_rate",
     "images_per_second": "training/images_per_second",
 }
-# By field of `result.json`; their step is the epoch that was chosen.
+# Field of `result.json` -> tag. The step of these events is the chosen epoch.
 TEST_TAGS = {"test_accuracy_flip": "accuracy/test_flip"}
-_FILES = "events.out.tfevents.*.jaxcifar"  # ours, in a folder where others may lie
+_FILES = "events.out.tfevents.*.jaxcifar"  # only our event files: the folder may hold others
 _MOST_PICTURE_BYTES = 16 * MEGABYTE
 
 
 class TensorBoard:
     """An observer that writes a run's event file.
 
-    The time of an event is when the run was begun and the seconds of training since. So it does not
-    depend on how often the run was stopped, nor on when the file is written.
+    The time of an event is the start of the run plus the seconds of training so far. So pauses
+    between commands do not count, and a file that is written later has the same times.
 
     Raises:
       RunError: tensorboardX is not installed.
@@ -50,13 +50,13 @@ class TensorBoard:
         event_file.message_types()
 
     def began(self, run: ObservedRun) -> None:
-        """Replace what was written before by these epochs, with settings and network.
+        """Write a new event file with settings, network picture and the epochs of `run.history`.
 
-        The old file goes first, so that at no time an epoch is there twice. The new one has a name
-        of its own, later in the order, by which a TensorBoard that is open finds it.
+        Earlier event files are deleted first, so no epoch appears twice. The name of the new file
+        sorts after the old names, so that an open TensorBoard finds the new file.
 
         Raises:
-          RunError: a link is in the folder's place; where it leads, other runs' events may lie.
+          RunError: the folder is a symbolic link, perhaps to the events of other runs.
         """
         self._folder = RunFolder(run.path)
         folder = self._folder.tensorboard
@@ -83,23 +83,23 @@ class TensorBoard:
         self._write(_scalars(row, {**TAGS, **tags("val", validated(row))}))
 
     def finished(self, result: Result) -> None:
-        """Write what a finished run has to say."""
-        self._epoch = result.get("selected_epoch", 0)  # none where the weights were converted
-        measured = [line["name"] for line in metrics_of([result])]
-        self._write(_scalars(result, {**tags("test", measured), **TEST_TAGS}))
+        """Write test metrics, pictures and the end mark."""
+        self._epoch = result.get("selected_epoch", 0)  # a run converted from PyTorch has no epochs
+        metric_names = [line["name"] for line in metrics_of([result])]
+        self._write(_scalars(result, {**tags("test", metric_names), **TEST_TAGS}))
         self._write(self._mistakes(result))
         self._write(self._picture(self._folder.accuracy_plot))
         self._write(self._picture(self._folder.loss_plot))
         self._write([event_file.finished_value(self._time)])
 
     def _picture(self, path: Path) -> list[event_file.Value]:
-        """A picture of the folder; one that is missing or damaged is left out."""
+        """Return the event of a picture file, or no event if the file is missing or damaged."""
         with contextlib.suppress(OSError, ValueError), open_regular_file(path) as file:
             return [event_file.image_value(path.stem, file.read(_MOST_PICTURE_BYTES))]
         return []
 
     def _mistakes(self, result: Result) -> list[event_file.Value]:
-        """The surest mistakes as a picture, if the folder has them."""
+        """Return a picture of the most confident mistakes, if the folder has their file."""
         names = saved.class_names(result)
         try:
             mistakes = self._folder.read_mistakes(len(names))

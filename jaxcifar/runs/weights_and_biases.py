@@ -1,9 +1,9 @@
 """An observer that records a run for Weights & Biases (`--wandb`).
 
-W&B knows a run by an id, which is kept in the run's folder, so that a resumed run is the same run
-there. Online, W&B's server says which epochs it has, and only later epochs are logged. Offline no
-server can be asked, and an uploaded copy of a run replaces the copy that was uploaded before it. So
-a resumed run begins a new offline copy with all epochs, and deletes the old one.
+The id of W&B's run is stored in the run's folder, so that a resumed run continues the same W&B run.
+Online, W&B's server says which epochs it has, and only later epochs are logged. Offline there is no
+server to ask, and an uploaded copy of a run replaces the copy that was uploaded before. So a
+resumed run deletes the old offline copy and writes a new copy with all epochs.
 """
 
 import functools
@@ -25,14 +25,21 @@ from jaxcifar.runs.saved import Result, Row
 
 _PROJECT = "jaxcifar"
 _STATE = "jaxcifar.json"
-_ANEW = Remedy("delete it; the run then becomes a new run of Weights & Biases")
+_DELETE_STATE = Remedy("delete it; the run then becomes a new run of Weights & Biases")
 _MOST_BYTES = MEGABYTE // 16
 _ONLINE = ("online", "shared")  # modes in which W&B uploads during the run
-_unfinished: dict[str, Any] = {}  # W&B's runs of this process by id; a second Ctrl-C leaves one
+# W&B's runs of this process by id. A second Ctrl-C leaves its run here without an end.
+_unfinished: dict[str, Any] = {}
 
 
-class Logged(TypedDict):
-    """`wandb/jaxcifar.json`: the id, and the epochs and the result that W&B certainly has."""
+class UploadState(TypedDict):
+    """The content of `wandb/jaxcifar.json`.
+
+    Attributes:
+      id: id of W&B's run.
+      epochs: number of epochs that W&B has for certain.
+      result: True if W&B has the result for certain.
+    """
 
     id: Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
     epochs: Annotated[int, Meta(ge=0, le=2**31)]
@@ -54,7 +61,7 @@ class WeightsAndBiases:
         """Begin or resume W&B's run, and log the epochs that it lacks.
 
         Raises:
-          RunError: a link is in the folder's place, or the state there can't be read.
+          RunError: the folder `wandb` is a symbolic link, or its `jaxcifar.json` can't be read.
         """
         self._run: Any = None  # stays None if there is nothing to log
         if _mode() == "disabled":
@@ -67,10 +74,11 @@ class WeightsAndBiases:
             )
         folder.wandb.mkdir(exist_ok=True)
         self._state, self._epoch = folder.wandb / _STATE, 0
-        logged = self._read()
-        self._id = logged["id"]
-        has_all = logged["epochs"] == len(run.history)
-        if run.already_over and has_all and logged["result"] == folder.result.exists():
+        uploaded = self._read()
+        self._id = uploaded["id"]
+        has_all_epochs = uploaded["epochs"] == len(run.history)
+        has_result = uploaded["result"] == folder.result.exists()
+        if run.already_over and has_all_epochs and has_result:
             return
         self._write(0, result=False)
         if interrupted := _unfinished.pop(self._id, None):
@@ -84,7 +92,7 @@ class WeightsAndBiases:
             dir=str(run.path),
             config=run.settings,
             resume="allow" if _mode() in _ONLINE else None,
-            reinit="create_new",  # runs that train at once are runs of their own
+            reinit="create_new",  # runs that train at the same time are separate
             settings=self._wandb.Settings(console="off", quiet=True),
         )
         _unfinished[self._id] = self._run
@@ -92,56 +100,56 @@ class WeightsAndBiases:
             self.epoch(row)
 
     def epoch(self, row: Row) -> None:
-        """Log the figures of an epoch, unless W&B has them."""
+        """Log the row of an epoch, unless W&B already has it."""
         self._epoch = row["epoch"]
         if self._run is not None and self._epoch >= self._run.starting_step:
             self._run.log(dict(row), step=self._epoch, commit=True)
 
     def finished(self, result: Result) -> None:
-        """Make the numbers of the result the run's summary."""
+        """Write the numbers of the result to the summary of W&B's run, and end that run."""
         if self._run is not None:
             numbers = {name: n for name, n in result.items() if isinstance(n, int | float)}
             self._run.summary.update(numbers)
             self._end(0)
 
     def failed(self, error: Exception) -> None:
-        """End W&B's run; it goes on if the run is resumed."""
+        """End W&B's run as failed; it continues if this run is resumed."""
         if self._run is not None:
             self._end(1)
 
     def _end(self, exit_code: int) -> None:
-        self._run.finish(exit_code=exit_code)  # returns when all is written or uploaded
+        self._run.finish(exit_code=exit_code)  # returns when all data are written or uploaded
         del _unfinished[self._id]
         self._write(self._epoch, result=exit_code == 0)
 
-    def _read(self) -> Logged:
+    def _read(self) -> UploadState:
         if not self._state.exists():
             return {"id": secrets.token_hex(4), "epochs": 0, "result": False}
-        return read_json(self._state, Logged, _ANEW, _MOST_BYTES)
+        return read_json(self._state, UploadState, _DELETE_STATE, _MOST_BYTES)
 
     def _write(self, epochs: int, result: bool) -> None:
-        logged: Logged = {"id": self._id, "epochs": epochs, "result": result}
-        write_text(self._state, json.dumps(logged))
+        uploaded: UploadState = {"id": self._id, "epochs": epochs, "result": result}
+        write_text(self._state, json.dumps(uploaded))
 
 
 def _package() -> ModuleType:
-    """Import the package wandb; a folder of W&B's files called `wandb` is not mistaken for it.
+    """Import the package wandb; a folder called `wandb`, with W&B's files, does not count.
 
     Raises:
-      RunError: it is not installed.
+      RunError: the package is not installed.
     """
     import_extra("wandb.sdk")
     return import_extra("wandb")
 
 
 def _mode() -> str:
-    """Return W&B's mode, which `WANDB_MODE` or W&B's settings say; `offline` for older names."""
+    """Return W&B's mode, from `WANDB_MODE` or W&B's settings; older names become `offline`."""
     return _package().setup().settings.mode
 
 
 @functools.cache
 def _log_in() -> None:
-    """Log in to W&B if it is online. Without a key, W&B asks for one on a terminal.
+    """Log in to W&B if its mode is online. If no API key is stored, W&B asks on a terminal.
 
     Raises:
       RunError: the login failed.
@@ -150,7 +158,7 @@ def _log_in() -> None:
         return
     try:
         _package().login()
-    except Exception as error:  # of several kinds, from one version to the next
+    except Exception as error:  # W&B's versions raise different exceptions
         raise RunError(
             f"can't log in to Weights & Biases ({first_line(error)}); run `wandb login` first, or "
             "set WANDB_MODE=offline and upload later"

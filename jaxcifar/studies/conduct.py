@@ -21,7 +21,7 @@ from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.observing_again import observe_all_again
+from jaxcifar.runs.observing_again import replay_runs
 from jaxcifar.runs.pace import STARTING
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
@@ -49,7 +49,7 @@ def plan(
       rows: names of those to run; None for all.
       seeds: of each row.
       out: folder of the study; a run lies in `out/ROW/seedN`.
-      force: rows to be run anew.
+      force: rows to train again.
       keep_best: delete the checkpoints of runs that are finished.
 
     Raises:
@@ -149,7 +149,7 @@ def conduct(
     alike = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
         progress.runs(len(tasks) - len(left), len(tasks))
-        observe_all_again([task for task in tasks if task not in left], progress.say)
+        replay_runs([task for task in tasks if task not in left], progress.say)
         for config, todo in _by_shared_part(left).items():
             # Check all rows before the first one trains for hours.
             if config.sources or config.alters_network or todo[0].metrics:
@@ -172,7 +172,7 @@ def conduct(
                     progress.runs(len(tasks) - len(left) - len(held), len(tasks))
             if held:
                 left, held, over = wait_for_others(held, progress.say)
-                observe_all_again(over, progress.say)
+                replay_runs(over, progress.say)
                 failures = {task: failure_of(task) for task in over}
                 outcomes += [
                     Outcome(task, error=error) for task, error in failures.items() if error

@@ -45,19 +45,19 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
 def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | Ensemble:
     """Return the classifier of a finished run, or an ensemble of several runs.
 
-    A user's network is loaded from the file that the run's config names, if that file is still the
-    one that was trained. Files in the run's folder are never executed.
+    A user's network is loaded from the file that the run's config names, if that file has not
+    changed since training. Files in the run's folder are never executed.
 
     Args:
       *runs: folders of runs, or files of weights. An ensemble predicts the mean of its members'
-        probabilities. Without any, the CNN that comes with this package is loaded
+        probabilities. Without an argument, the CNN that comes with this package is loaded
         (`shipped/cnn.md` describes its training, its accuracy and its limits).
       data_dir: TFDS folder, or None for TFDS's default. Only runs of older versions need it.
 
     Raises:
-      UsageError: a run is missing or not finished, the file of its network is gone or has changed,
-        or the runs have different classes.
-      RunError: a run can't be read, or, for an older version's run, its images can't.
+      UsageError: a run is missing or not finished, the file of its network is missing or has
+        changed, or the runs have different classes.
+      RunError: a run can't be read, or the images of a run by an older version can't be read.
     """
     members = [_load(Path(run), data_dir) for run in runs or (SHIPPED,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
@@ -101,8 +101,8 @@ def _classifier(
     """Return the classifier of a network.
 
     Args:
-      path: of the file of weights, for messages.
-      config: what was trained.
+      path: path of the file of weights, for messages.
+      config: config of the run.
       description: class names and image statistics of the network, among others.
       arrays: the network's arrays, by name.
     """
@@ -142,6 +142,7 @@ def _from_checkpoint(
 def _program(
     config: Config, classes: int, statistics: Statistics, train_examples: int | None = None
 ) -> tuple[Program, Hyperparameters]:
+    # Runs with a file of weights need no number of training images: one batch is the least.
     examples = train_examples or config.batch_size
     program = make_program(config, classes, examples, first_devices(None)[:1])
     hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
@@ -160,57 +161,63 @@ def _abstract_state(program: Program, hp: Hyperparameters) -> TrainState:
 
 
 def _require_same_code(path: Path, config: Config, copies: Path | None = None) -> None:
-    """Refuse user code that has changed since the training.
+    """Raise if user code has changed since training.
 
     Args:
-      path: the run, or the file of weights.
+      path: path of the run, or of the file of weights.
       config: the run's config, with the names and digests of its user code.
       copies: the run's folder of copies of its user code; None for a file of weights.
 
     Raises:
-      UsageError: the code has changed, or is gone.
+      UsageError: a file of the user code has changed, or is missing.
     """
     for kind, digest in config.sources or ():
         name = getattr(config, kind)
-        where = f"what is now in {copies / kind}" if copies else "another version of it"
         try:
-            same = user_reference.digest(kind, name) == digest
+            is_same = user_reference.digest(kind, name) == digest
         except UsageError as error:
-            remedy = "get that file from the person who trained the network"
-            if copies:
-                remedy = f"if you trust the copy in {copies / kind}, put it back in its place"
-            raise UsageError(f"{path}: {error}; {remedy}") from error
-        if not same and name.startswith("__main__:"):
+            raise UsageError(f"{path}: {error}; {_remedy(copies, kind)}") from error
+        if not is_same and name.startswith("__main__:"):
             raise UsageError(
                 f"{path}: {name} was defined in the script that trained the network; load it in "
-                "that script, or move the network to a file of its own and train it again"
+                "that script, or move the network to a separate file and train it again"
             )
-        if not same:
+        if not is_same:
             raise UsageError(
-                f"{path}: {name} has been edited since; the run was trained from {where}"
+                f"{path}: {name} has been edited since training; {_remedy(copies, kind)}"
             )
     _require_same_imports(path, config, copies)
 
 
+def _remedy(copies: Path | None, kind: str) -> str:
+    """Return what a user can do about user code of a kind that is missing or has changed."""
+    if copies is None:
+        return "get that file from the person who trained the network, or train again"
+    return (
+        f"the run was trained with the copy in {copies / kind}; restore that file if you trust it, "
+        "or train again"
+    )
+
+
 def _require_same_imports(path: Path, config: Config, copies: Path | None) -> None:
-    """Refuse files that the user code imports and that have changed since the training.
+    """Raise if a file that the user code imports has changed since training.
 
     Args:
-      path: the run, or the file of weights.
+      path: path of the run, or of the file of weights.
       config: the run's config; it has no imports if an older version wrote it.
       copies: the run's folder of copies of its user code; None for a file of weights.
 
     Raises:
-      UsageError: a file has changed, or is gone.
+      UsageError: an imported file has changed, or is missing.
     """
     if not config.imports:
         return
+    # The run's config is both arguments: it is the one to update, and it lists the files to read.
     current = user_code.with_imports_on_disk(config, config)
     changed = set(config.imports) ^ set(current.imports or ())
     for key, _ in sorted(changed):
         kind, _, file = key.partition(": ")
-        where = f"what is now in {copies / kind}" if copies else "another version of it"
         raise UsageError(
-            f"{path}: {file}, which {getattr(config, kind)} imports, is gone or has been edited "
-            f"since; the run was trained from {where}"
+            f"{path}: {file}, which {getattr(config, kind)} imports, is missing or has been edited "
+            f"since training; {_remedy(copies, kind)}"
         )

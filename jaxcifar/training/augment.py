@@ -1,4 +1,4 @@
-"""Random shifts, flips, cutout and normalisation, on the device, from bytes."""
+"""Random shifts, flips, cutout and normalisation of images, computed on the device."""
 
 from collections.abc import Callable
 
@@ -22,17 +22,18 @@ _CUTOUT, _OWN = 2, 3
 
 @struct.dataclass
 class Augmenting:
-    """How training images are shifted and flipped and what is cut out of them.
+    """The settings of shifts, flips and cutout.
 
-    All of it is data, not code, so that runs which differ in it share one program.
+    All settings except `max_shift` are data, not code. So runs with different values share one
+    compiled program.
 
     Attributes:
-      enabled: if false images come back as they are.
-      shift: most pixels of a shift along either axis, up to `max_shift`.
-      reflect: whether a shift brings in the image's mirror image, not zeros.
-      alternate: whether each image is flipped every other epoch, not at random.
-      cutout: width of the square that is blanked, in pixels; 0 for none.
-      max_shift: pixels by which images are padded on every side; part of the program, not data.
+      enabled: if False, images are returned unchanged.
+      shift: largest shift along either axis, in pixels; at most `max_shift`.
+      reflect: True to fill the border with the image's reflection, False to fill it with zeros.
+      alternate: True to flip each image every other epoch, False to flip at random.
+      cutout: width of the square that is set to 0, in pixels; 0 turns cutout off.
+      max_shift: pixels of padding on every side; part of the program, not data.
     """
 
     enabled: Bool[Array, ""]
@@ -78,18 +79,18 @@ def shift_and_flip(
 def flip_turns(
     key: Key[Array, ""], index: Int[Array, "batch"], epoch: Int[Array, ""] | int
 ) -> Bool[Array, "batch"]:
-    """Which images are flipped in an epoch: half of them in one, the other half in the next.
+    """Return which images are flipped in an epoch: one half of them, and the others in the next.
 
-    So two epochs show every image from both sides, where by chance half of them would not be
-    (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
+    So two epochs show every image from both sides. With random flips, only half of the images are
+    seen from both sides (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
 
     Args:
-      key: of the run.
-      index: the images' places in the training set.
-      epoch: from 0.
+      key: the run's key.
+      index: indices of the images in the training set.
+      epoch: number of the epoch, from 0.
 
     Returns:
-      whether each image is flipped.
+      True for each image that is flipped.
     """
     first = jax.vmap(lambda i: jax.random.bernoulli(jax.random.fold_in(key, i)))(index)
     return first ^ (epoch % 2 == 1)
@@ -108,8 +109,8 @@ def crop(
       shifts: in [0, 2 * padding], the top left corner of each window; a shift of `padding` is the
         image itself.
       padding: pixels that are added on every side.
-      reflect: whether the padding is the image mirrored at its outermost pixels, not zeros
-        (Page, "How to train your ResNet", 2018).
+      reflect: True to pad with the image mirrored at its outermost pixels (Page, "How to train your
+        ResNet", 2018), False to pad with zeros.
     """
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = jnp.where(reflect, jnp.pad(images, pads, "reflect"), jnp.pad(images, pads))
@@ -121,14 +122,15 @@ def crop(
 
 
 def cut_out(keys: Key[Array, "batch"], images: Pixels, how: Augmenting) -> Pixels:
-    """Set a square of each image to 0, the mean of normalised pixels, its middle anywhere.
+    """Set a square at a random place in each image to 0, the mean of normalised pixels.
 
-    DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
-    2017: what of the square is outside of the image is lost.
+    The centre of the square can be any pixel, so a part of the square may be outside the image
+    (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
+    2017).
 
     Args:
-      keys: a random key for each image, which `shift_and_flip` may have had.
-      images: are normalised.
+      keys: a random key for each image; the keys given to `shift_and_flip` may be used again.
+      images: normalised images.
       how: see `Augmenting`.
     """
     height, width = images.shape[1:3]
@@ -149,21 +151,25 @@ def cut_out(keys: Key[Array, "batch"], images: Pixels, how: Augmenting) -> Pixel
 
 
 def own_key(keys: Key[Array, "batch"]) -> Key[Array, ""]:
-    """The key for a batch's `Augmentation`, of the keys of its images, which draw all else."""
+    """Return the random key for a batch's `Augmentation`.
+
+    It comes from the keys of the batch's images, and is independent of the random numbers of
+    shifts, flips and cutout.
+    """
     return jax.random.fold_in(keys[0], _OWN)
 
 
 def resize(
     images: UInt8[Array, "batch height width channels"], size: int
 ) -> UInt8[Array, "batch {size} {size} channels"]:
-    """Images with fewer pixels, each a mean of those around it, weighted less the farther they are.
+    """Return images resized to fewer pixels, by linear interpolation with antialiasing.
 
-    The weights are a triangle's that ends at the neighbouring new pixels' middles.
-    Training on them first costs less (Howard, "Training ImageNet in 3 hours for $25; and CIFAR10
-    for $0.26", 2018).
+    Each new pixel is a mean of the old pixels around it. The weights fall linearly with distance,
+    to 0 at the centres of the neighbouring new pixels. Training first on small images costs less
+    (Howard, "Training ImageNet in 3 hours for $25; and CIFAR10 for $0.26", 2018).
 
     Args:
-      images: are at least as high and wide.
+      images: images at least as high and wide as `size`.
       size: height and width of the result.
     """
     shape = (len(images), size, size, images.shape[-1])
@@ -172,7 +178,7 @@ def resize(
 
 
 def pixels(images: UInt8[Array, "*shape"]) -> Float32[Array, "*shape"]:
-    """Bytes as floats in [0, 1]."""
+    """Return bytes as floats in [0, 1]."""
     return images.astype(jnp.float32) / 255
 
 

@@ -1,4 +1,4 @@
-"""What training makes small."""
+"""The loss that training minimises."""
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,15 @@ def smoothed_cross_entropy(
     labels: Integer[Array, "batch"],
     smoothing: Float[Array, ""] | float,
 ) -> Float32[Array, "batch"]:
-    """Cross-entropy with targets of `1 - smoothing` at the label and `smoothing / classes` at all.
+    """Return the cross-entropy with label smoothing.
 
-    Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
+    The target of every class is `smoothing / classes`; that of the true class is `1 - smoothing`
+    more (Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016).
 
     Args:
-      logits: of images.
-      labels: the right class of each.
-      smoothing: in [0, 1).
+      logits: logits of the images.
+      labels: true class of each image.
+      smoothing: amount of smoothing, in [0, 1).
 
     Returns:
       the loss of each image.

@@ -1,8 +1,8 @@
-"""A network as training and evaluation apply it, be it ours or of plain Flax layers.
+"""Functions that initialise and apply a network, one of ours or any Flax module.
 
-Called `model(images, train)`, it maps normalised images to logits. Beside parameters it may carry
-collections of variables from step to step. Those are one tree: the entries of `batch_stats`, and
-each other collection below its name with a colon before it.
+A network is called as `model(images, train)`, and maps normalised images to logits. In addition to
+parameters it may carry collections of variables from step to step. They form one tree: the entries
+of `batch_stats`, and each other collection under its name with a colon in front.
 """
 
 from collections.abc import Callable
@@ -22,19 +22,20 @@ from jaxcifar.networks.layers import EXAMPLES
 
 Variables = dict[str, PyTree]
 _STATS = "batch_stats"
-_MARK = ":"  # in no name of a module
+_MARK = ":"  # no module name can contain it
 
 
 def variables(params: PyTree, carried: PyTree) -> Variables:
-    """What applying a network takes, by collection."""
+    """Return the variables of a network by collection, as `model.apply` takes them."""
     others = {name[1:]: tree for name, tree in carried.items() if name.startswith(_MARK)}
     stats = {name: tree for name, tree in carried.items() if not name.startswith(_MARK)}
     return {"params": params, _STATS: stats, **others}
 
 
-def split(given: Variables) -> tuple[PyTree, PyTree]:
-    """Parameters, and what the network carries beside them: the inverse of `variables`."""
-    return given["params"], _carried({k: tree for k, tree in given.items() if k != "params"})
+def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
+    """Return the parameters, and the collections that the network carries; inverts `variables`."""
+    others = {name: tree for name, tree in all_variables.items() if name != "params"}
+    return all_variables["params"], _carried(others)
 
 
 def _carried(collections: Variables) -> PyTree:
@@ -46,14 +47,14 @@ def _carried(collections: Variables) -> PyTree:
 def init(
     model: nn.Module, key: Key[Array, ""], images: Float[AnyArray, "images height width channels"]
 ) -> tuple[PyTree, PyTree]:
-    """Parameters, and what the network carries beside them.
+    """Return new parameters, and the collections that the network carries.
 
-    Collections that grow from call to call are not carried: what is sown.
+    Collections that grow with each call (made by Flax's `sow`) are not carried.
 
     Args:
       model: the network.
-      key: what is random in it.
-      images: training images, normalised: what is found from them is a network's own affair.
+      key: random key of the initial values.
+      images: normalised training images; a network may compute initial values from them.
     """
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
@@ -81,15 +82,15 @@ def init(
 
 
 def shapes(model: nn.Module) -> Variables:
-    """What a network's variables look like; nothing is computed."""
+    """Return the shapes and types of a network's variables; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    made = jax.eval_shape(lambda x: init(alone(model), jax.random.key(0), x), images)
-    return variables(*made)
+    params, carried = jax.eval_shape(lambda x: init(alone(model), jax.random.key(0), x), images)
+    return variables(params, carried)
 
 
 def forward(
     model: nn.Module,
-    given: Variables,
+    all_variables: Variables,
     images: Float[Array, "batch height width channels"],
     key: Key[Array, ""],
     axis: str | None,
@@ -99,19 +100,19 @@ def forward(
 
     Args:
       model: the network.
-      given: its variables.
+      all_variables: the network's variables.
       images: this device's part of the batch, normalised.
-      key: what its random streams come from, the same on all devices.
-      axis: of the devices that share the batch.
+      key: random key of the network's random streams, the same on all devices.
+      axis: mapped axis of the devices that share the batch.
       operands: see `adapted`.
 
     Returns:
-      logits, and what the network carries on, as this device has it.
+      logits, and the collections that the network carries to the next step, of this device.
     """
-    collections = [name for name in given if name != "params"]
+    collections = [name for name in all_variables if name != "params"]
     with adapted(axis, operands):
         logits, updated = model.apply(
-            given, images, train=True, mutable=collections, rngs=_streams(key, axis)
+            all_variables, images, train=True, mutable=collections, rngs=_streams(key, axis)
         )
     return logits.astype(jnp.float32), _carried(
         {name: updated.get(name, {}) for name in collections}
@@ -126,34 +127,38 @@ def _streams(key: Array, axis: str | None) -> dict[str, Array]:
 
 def predict(
     model: nn.Module,
-    given: Variables,
+    all_variables: Variables,
     images: Float[Array, "batch height width channels"],
     operands: Dtype | None = None,
 ) -> Float32[Array, "batch classes"]:
-    """Logits in evaluation; of `operands` see `adapted`."""
+    """Return the logits in evaluation; for `operands` see `adapted`."""
     with adapted(None, operands):
-        logits: Any = model.apply(given, images, train=False)
+        logits: Any = model.apply(all_variables, images, train=False)
         return logits.astype(jnp.float32)
 
 
 def alone(model: nn.Module) -> nn.Module:
-    """The network for a device that shares no batch."""
+    """Return the network for a device that computes whole batches."""
     return model.clone(axis_name=None) if hasattr(model, "axis_name") else model
 
 
 def dtype(model: nn.Module) -> jnp.dtype:
-    """What a network says that it computes in; if it doesn't, what images are."""
+    """Return the `dtype` field of a network, or float32, the type of the images."""
     return jnp.dtype(getattr(model, "dtype", None) or jnp.float32)
 
 
 def has_convolution(model: nn.Module, platform: str) -> bool:
-    """Whether a convolution is left in the program for a kind of device, in words of XLA.
+    """Return True if a network's program for a platform, such as "cpu", contains a convolution.
 
-    Found in the program itself, where no way of writing one down escapes.
+    The lowered program is searched, so a convolution is found however the network is written.
     """
     model, key = alone(model), jax.random.key(0)
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-    given = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
-    logits = jax.jit(lambda given, images: forward(model, given, images, key, None)[0])
-    text = logits.trace(given, images).lower(lowering_platforms=(platform,)).as_text()
+    all_variables = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
+
+    @jax.jit
+    def logits(all_variables: Variables, images: Array) -> Array:
+        return forward(model, all_variables, images, key, None)[0]
+
+    text = logits.trace(all_variables, images).lower(lowering_platforms=(platform,)).as_text()
     return "stablehlo.convolution" in text

@@ -1,4 +1,4 @@
-"""Several runs of one program, trained as one by one compiled function."""
+"""Train several runs of one program together, in one compiled function."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -17,20 +17,20 @@ from jaxcifar.machine.sharing import AXIS, AnyArray
 from jaxcifar.training.program import Program, PyTree
 from jaxcifar.training.state import Hyperparameters, TrainState
 
-WithShape = AnyArray | jax.ShapeDtypeStruct  # of which only the shape is looked at
+WithShape = AnyArray | jax.ShapeDtypeStruct  # an array, or only its shape
 
 
 @dataclasses.dataclass(frozen=True)
 class Together:
-    """`at_once` runs of one program; every array of theirs has a leading axis of runs.
+    """Several runs of one program; each of their arrays has a leading axis of runs.
 
-    One run shares its batches between all devices of the program's mesh. Several are spread over
-    as many of those devices as divide their number, on the same one axis, and the runs of one
-    device are batched by `vmap`. Nothing is exchanged between runs: each computes what it would
-    compute alone.
+    A single run shares its batches between all devices of the program's mesh. Several runs are
+    spread evenly over the devices: over the largest number of devices that divides the number of
+    runs. The runs on one device are batched by `vmap`. Nothing is exchanged between runs: each run
+    computes the same as alone.
 
     Attributes:
-      program: of each run.
+      program: the program of each run.
       at_once: number of runs R.
     """
 
@@ -39,7 +39,7 @@ class Together:
 
     @property
     def sharding(self) -> NamedSharding:
-        """The placement of arrays with an axis of runs, and by their shape that of runs."""
+        """The placement of arrays whose leading axis is the axis of runs."""
         if self.at_once == 1:
             return self.program.replicated
         devices = self.program.mesh.devices
@@ -48,7 +48,7 @@ class Together:
 
     @property
     def replicated(self) -> NamedSharding:
-        """The placement of what all runs read: the images."""
+        """The placement of arrays that all runs read: the images."""
         return NamedSharding(self.sharding.mesh, PartitionSpec())
 
     def join(self, trees: Sequence[PyTree]) -> PyTree:
@@ -57,7 +57,7 @@ class Together:
         return stacked if self.at_once == 1 else jax.device_put(stacked, self.sharding)
 
     def split(self, stacked: PyTree) -> list[PyTree]:
-        """The inverse of `join`; each run's arrays are where its program evaluates them."""
+        """Return the arrays of each run, on the devices of its program; the inverse of `join`."""
         replicated = self.program.replicated
         if self.at_once > 1:
             stacked = jax.device_put(stacked, replicated)
@@ -69,7 +69,7 @@ class Together:
         images: UInt8[AnyArray, "images height width 3"],
         labels: Integer[AnyArray, "images"],
     ) -> Compiled:
-        """`train_steps` for these images and runs with hyper-parameters of these shapes."""
+        """Return `train_steps`, compiled for arrays of these shapes."""
         return self.traced(hp, images, labels).lower().compile()
 
     def traced(
@@ -78,7 +78,7 @@ class Together:
         images: UInt8[WithShape, "images height width 3"],
         labels: Integer[WithShape, "images"],
     ) -> jax.stages.Traced:
-        """The same before it is compiled; of the arrays only shapes are looked at."""
+        """Return `train_steps`, traced for arrays of these shapes; their values are not used."""
         program = self.program
         state = program.init.eval_shape(program, hp, images)
         order = program.epoch_order.eval_shape(program, hp, np.int32(0), len(labels))

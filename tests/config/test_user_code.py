@@ -329,7 +329,9 @@ def test_an_edited_helper_is_refused_by_the_same_command_and_by_load(run):
     try:
         with pytest.raises(UsageError, match=r"SHA-256 of lib/sizes.py, imported by net.py:Net"):
             go()
-        with pytest.raises(UsageError, match=r"lib/sizes.py, which .* is gone or has been edited"):
+        with pytest.raises(
+            UsageError, match=r"lib/sizes.py, which .* is missing or has been edited"
+        ):
             load(folder / "run")
     finally:
         helper.write_text("WIDTH = 4\n")

@@ -8,7 +8,7 @@ import pytest
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.exchange.pytorch_names import Place, places, scales_of_one, to_pytorch
+from jaxcifar.exchange.pytorch_names import ArrayMapping, places, scales_of_one, to_pytorch
 from jaxcifar.exchange.torch_modules import KNOWN, require_known, source
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -118,14 +118,14 @@ def test_a_norm_without_a_scale_gets_ones():
     assert scales_of_one(places(CNN, 10, CNN_ARRAYS)) == set()
 
 
-@pytest.mark.parametrize("pixels", [None, (2, 3, 4)])
-def test_an_array_comes_back_as_it_was(pixels):
-    shape, axes = ((24, 5), (1, 0)) if pixels else ((3, 5, 2, 7), (3, 2, 0, 1))
-    place = Place("a", "b", shape, axes, pixels)
+@pytest.mark.parametrize("image_shape", [None, (2, 3, 4)])
+def test_an_array_comes_back_as_it_was(image_shape):
+    shape, axes = ((24, 5), (1, 0)) if image_shape else ((3, 5, 2, 7), (3, 2, 0, 1))
+    mapping = ArrayMapping("a", "b", shape, axes, image_shape)
     array = np.arange(np.prod(shape)).reshape(shape)
-    theirs = place.to_theirs(array)
-    assert theirs.shape == place.their_shape == tuple(shape[axis] for axis in axes)
-    back = place.to_ours(theirs)
+    theirs = mapping.to_theirs(array)
+    assert theirs.shape == mapping.their_shape == tuple(shape[axis] for axis in axes)
+    back = mapping.to_ours(theirs)
     np.testing.assert_array_equal(back, array)
     assert back.flags.c_contiguous
 
@@ -151,7 +151,7 @@ def test_a_resnets_layers_are_by_stage_and_block():
     assert {p.ours: p.theirs for p in found} == {
         ours: expected_name(expected, ours) for ours in arrays_of(layers)
     }
-    assert all(place.pixels is None for place in found)  # its dense layer takes no image
+    assert all(mapping.image_shape is None for mapping in found)  # no feature map is flattened
 
 
 def test_fastnets_layers_are_by_group():

@@ -15,7 +15,7 @@ OF_THE_MACHINE = {"jaxcifar.machine.sharing", "jaxcifar.machine.compilations"}
 CONFIG = {"errors", "machine", "user", "config"}
 BUILT = {*CONFIG, *COMPUTING, "data", "diagram", "build"}
 RUNS = {*BUILT, "runs"}
-# What each room may import beside itself.
+# The rooms that each room may import, in addition to itself.
 BELOW = {
     "errors": set(),
     "array_types": set(),
@@ -45,7 +45,7 @@ COMMANDS = [path.stem for path in TOPS[1].glob("*.py") if "run_as_program" in pa
 
 
 def room_of(module):
-    """Of a dotted name, such as "models" of "jaxcifar.networks.cnn"; None for what is not ours."""
+    """Return the room of a module: "networks" for "jaxcifar.networks.cnn". None if not ours."""
     top, *inner = module.split(".")
     if top != "jaxcifar":
         return top if top in ("experiments", "tests") else None
@@ -53,7 +53,7 @@ def room_of(module):
 
 
 def modules_named(tree):
-    """Dotted names of all that a source imports, also within functions."""
+    """Yield the dotted name of each import in a source file, also inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

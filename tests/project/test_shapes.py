@@ -28,7 +28,7 @@ WITHOUT_SHAPES = (jax.Array, np.ndarray)
 def modules():
     """All modules whose calls are checked."""
     found = []
-    for room in checked_types.ROOMS:
+    for room in checked_types.PACKAGES:
         top = importlib.import_module(f"jaxcifar.{room}")
         inner = pkgutil.iter_modules(getattr(top, "__path__", ()), f"{top.__name__}.")
         found += [top, *(importlib.import_module(module.name) for module in inner)]

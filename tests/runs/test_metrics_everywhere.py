@@ -22,7 +22,7 @@ from jaxcifar.report.run_reading import read_run
 from jaxcifar.runs.evaluation_file import read_evaluation, record
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.observers import made, makers
+from jaxcifar.runs.observers import create_observers, find_factories
 from jaxcifar.runs.task import Task
 from jaxcifar.training import metrics
 from jaxcifar.training.metrics import PERCENT, Metric
@@ -51,7 +51,7 @@ def users(tmp_path_factory):
 def train(path, dataset, metrics=(), **options):
     screen = io.StringIO()
     names = ["tensorboard"] if find_spec("tensorboardX") else []
-    task = Task(SHORT, path, metrics=metrics, observers=made(makers(names)))
+    task = Task(SHORT, path, metrics=metrics, observers=create_observers(find_factories(names)))
     fit(task, lambda: dataset, Console(file=screen, width=200), **options)
     return screen.getvalue()
 

@@ -21,7 +21,7 @@ from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import crew, joint_run
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.observers import NamedObserver, made, makers
+from jaxcifar.runs.observers import NamedObserver, create_observers, find_factories
 from jaxcifar.runs.task import Task
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
@@ -59,7 +59,7 @@ class Recorder:
 def train(path, dataset, observers, config=CONFIG, **options):
     """The result, and what was on the screen."""
     screen = io.StringIO()
-    task = Task(config, path, observers=made(makers(observers)))
+    task = Task(config, path, observers=create_observers(find_factories(observers)))
     result = fit(task, lambda: dataset, Console(file=screen, width=1000), **options)
     return result, screen.getvalue()
 
@@ -266,7 +266,7 @@ def test_each_run_of_a_study_has_observers_of_its_own(tmp_path, easy_dataset):
     tasks = plan(study, None, [0], tmp_path, [])
 
     def watched():
-        observers = [made(makers([Recorder, FailsAtFirst])) for _ in tasks]
+        observers = [create_observers(find_factories([Recorder, FailsAtFirst])) for _ in tasks]
         both = zip(tasks, observers, strict=True)
         return [dataclasses.replace(task, observers=those) for task, those in both]
 
@@ -301,7 +301,7 @@ def test_train_from_python_takes_observers(finished, easy_dataset):
 
 def test_observers_are_given_as_classes_functions_or_themselves():
     recorder = Recorder()
-    once = made(makers([recorder, Recorder, lambda: recorder, recorder]))
+    once = create_observers(find_factories([recorder, Recorder, lambda: recorder, recorder]))
     assert [observer for _, observer in once][::2] == [recorder, recorder]
     assert isinstance(once[1].observer, Recorder) and once[1].observer is not recorder
     assert len(once) == 3
@@ -322,7 +322,7 @@ def files(tmp_path_factory):
     return folder
 
 
-NO_OBSERVER = "NoneType, which is no observer: it needs at least one of the methods began, epoch"
+NO_OBSERVER = "NoneType, which is not an observer; define at least one of the methods began, epoch"
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ NO_OBSERVER = "NoneType, which is no observer: it needs at least one of the meth
 )
 def test_a_name_that_gives_no_observer_is_told_in_one_line(files, name, words):
     with pytest.raises(UsageError, match=words) as told:
-        made(makers([f"{files / name}"]))
+        create_observers(find_factories([f"{files / name}"]))
     assert str(told.value).startswith("--observer ")
     assert "\n" not in str(told.value)
 
@@ -352,12 +352,12 @@ def test_a_name_that_gives_no_observer_is_told_in_one_line(files, name, words):
         (5, "must be a list"),
         (["nosuch"], "--observer nosuch: no such observer; choose one of tensorboard, wandb, or"),
         ([None], NO_OBSERVER),
-        ([int], "observer int: gives int, which is no observer"),
+        ([int], "observer int: returned int, which is not an observer"),
     ],
 )
 def test_from_python_too(given, words):
     with pytest.raises(UsageError, match=words):
-        made(makers(given))
+        create_observers(find_factories(given))
 
 
 @pytest.mark.parametrize("command", ["run", "ablation"])

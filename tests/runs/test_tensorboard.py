@@ -20,7 +20,7 @@ from runs.test_fit import CONFIG, rows, untimed
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.fit import fit
-from jaxcifar.runs.observers import made, makers
+from jaxcifar.runs.observers import create_observers, find_factories
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.tensorboard import TAGS, TEST_TAGS
 from jaxcifar.studies.conduct import conduct, plan
@@ -32,7 +32,7 @@ SPEED = "training/images_per_second"  # what two runs of one config differ in
 
 
 def train(path, dataset, overwrite=False, tensorboard=True, screen=None, **options):
-    observers = made(makers(["tensorboard"])) if tensorboard else ()
+    observers = create_observers(find_factories(["tensorboard"])) if tensorboard else ()
     with Path(os.devnull).open("w") as nowhere:
         task = Task(CONFIG, path, overwrite=overwrite, observers=observers)
         return fit(task, lambda: dataset, Console(file=screen or nowhere, width=400), **options)
@@ -241,7 +241,7 @@ def test_a_study_has_a_folder_a_run_and_finished_runs_too(tmp_path, easy_dataset
     def carried_out(rows, tensorboard):
         tasks = plan(study, rows, [0], tmp_path, [])
         if tensorboard:
-            observers = [made(makers(["tensorboard"])) for _ in tasks]
+            observers = [create_observers(find_factories(["tensorboard"])) for _ in tasks]
             tasks = [replace(t, observers=o) for t, o in zip(tasks, observers, strict=True)]
         with Path(os.devnull).open("w") as nowhere:
             load, console = lambda *_: easy_dataset, Console(file=nowhere)
@@ -267,7 +267,7 @@ def test_without_tensorboardx_one_line_says_how_to_get_it(tmp_path, monkeypatch)
     assert_one_line_error(done, 2, "--tensorboard", "pip install tensorboardX")
     monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)
     with pytest.raises(UsageError, match=r"--tensorboard: .*pip install tensorboardX"):
-        made(makers(["tensorboard"]))
+        create_observers(find_factories(["tensorboard"]))
 
 
 @needs

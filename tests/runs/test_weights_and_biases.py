@@ -16,7 +16,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import weights_and_biases
 from jaxcifar.runs.fit import fit
-from jaxcifar.runs.observers import ObservedRun, made, makers
+from jaxcifar.runs.observers import ObservedRun, create_observers, find_factories
 from jaxcifar.runs.task import Task
 
 pytestmark = pytest.mark.usefixtures("step_by_step", "offline")
@@ -36,7 +36,7 @@ def offline():
 def train(path, dataset, **options):
     """What was on the screen of a run that W&B watches."""
     screen = io.StringIO()
-    task = Task(CONFIG, path, observers=made(makers(["wandb"])))
+    task = Task(CONFIG, path, observers=create_observers(find_factories(["wandb"])))
     fit(task, lambda: dataset, Console(file=screen, width=1000), **options)
     return screen.getvalue()
 
@@ -115,7 +115,7 @@ def test_a_run_that_is_stopped_and_resumed_is_one_run_with_each_epoch_once(tmp_p
 def test_runs_at_once_are_runs_of_their_own_and_what_a_kill_leaves_is_replaced(tmp_path):
     def observed(name, history=()):
         (tmp_path / name).mkdir(exist_ok=True)
-        [(_, observer)] = made(makers(["wandb"]))
+        [(_, observer)] = create_observers(find_factories(["wandb"]))
         observer.began(ObservedRun(name, tmp_path / name, CONFIG, "shapes10", tuple(history)))
         return observer
 
@@ -140,7 +140,7 @@ def test_runs_at_once_are_runs_of_their_own_and_what_a_kill_leaves_is_replaced(t
 
 @needs
 def test_where_wandb_is_disabled_nothing_is_written(tmp_path, monkeypatch):
-    [(_, observer)] = made(makers(["wandb"]))
+    [(_, observer)] = create_observers(find_factories(["wandb"]))
     monkeypatch.setattr(weights_and_biases, "_mode", lambda: "disabled")
     observer.began(ObservedRun("", tmp_path, CONFIG, "shapes10", ({**ROW},)))
     observer.epoch({**ROW, "epoch": 2})
@@ -153,7 +153,7 @@ def test_another_runs_files_behind_a_link_stay(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (tmp_path / "wandb").symlink_to(other)
-    [(_, observer)] = made(makers(["wandb"]))
+    [(_, observer)] = create_observers(find_factories(["wandb"]))
     with pytest.raises(Exception, match="wandb: is a symbolic link; delete it"):
         observer.began(ObservedRun("", tmp_path, CONFIG, "shapes10"))
     assert not list(other.iterdir())
@@ -216,4 +216,4 @@ def test_online_only_the_epochs_that_the_server_lacks_are_logged(tmp_path, monke
 def test_without_wandb_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb.sdk", None)
     with pytest.raises(UsageError, match=r"^--wandb: .*pip install wandb$"):
-        made(makers(["wandb"]))
+        create_observers(find_factories(["wandb"]))

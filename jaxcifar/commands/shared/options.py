@@ -1,4 +1,4 @@
-"""Options made from the fields of `Config`, in the order in which people use them; observers."""
+"""The options made from the fields of `Config`, and the options of observers."""
 
 import argparse
 import dataclasses
@@ -12,22 +12,22 @@ from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.option_names import flag
 from jaxcifar.config.settings import DEFAULT_ARCH, defaults, in_words, parsed
 
-# The fields of `Config` in the order in which people use their options. Those that only some
-# entries of the registry take need not be listed: they follow the field that names the entry.
+# The fields of `Config`, in the order of their options in the help. Fields that only some entries
+# of the registry take need not be listed: they follow the field that names the entry.
 GROUPS = {
-    "what is trained, on what": (
+    "network and data": (
         "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "init",
     ),
-    "how long, and by what rule": (
+    "optimisation": (
         "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "step_size",
         "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate",
         "sgd_rate", "clip_norm", "average",
     ),
-    "what keeps it from learning by heart": (
+    "regularisation": (
         "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
         "label_smoothing", "small_size", "small_part",
     ),
-    "numbers": ("dtype", "seed"),
+    "precision and seed": ("dtype", "seed"),
 }  # fmt: skip
 _ABSENT = {
     "arch_args": "the recipe's, else the network's own",
@@ -37,27 +37,27 @@ _ABSENT = {
 
 
 def reference_default(name: str) -> str:
-    """The value of a `Config` field at the reference settings, in words."""
+    """Return the default of a `Config` field at the reference settings, as text for the help."""
     if name == "arch":
         return DEFAULT_ARCH
     if name in _ABSENT:
         return _ABSENT[name]
     values = {arch: in_words(defaults(arch)[name]) for arch in registry.KINDS["arch"]}
-    usual, often = Counter(values.values()).most_common(1)[0]
-    if often == 1:
+    usual, number_of_networks = Counter(values.values()).most_common(1)[0]
+    if number_of_networks == 1:
         return ", ".join(f"{value} for {arch}" for arch, value in values.items())
     others = [f"{value} for {arch}" for arch, value in values.items() if value != usual]
     return "; ".join([usual, *others])
 
 
 def names(kind: str) -> str:
-    """What an option takes that names an entry or somebody's own code."""
+    """Return the values of an option that names an entry or user code, as text for the help."""
     own = "the path of your own" if kind == "dataset" else "your own as FILE.py:NAME"
     return ", ".join((*registry.KINDS[kind], f"or {own}"))
 
 
 def _whose(name: str) -> str:
-    """Which entries take an option, if not all of a kind do."""
+    """Return " (NAMES only)" for an option that only some entries take, or ""."""
     for entries in registry.KINDS.values():
         takers = [known for known, entry in entries.items() if name in entry.takes]
         if 0 < len(takers) < len(entries):
@@ -71,25 +71,25 @@ def add_config_options(
     only: Collection[str] = (),
     default_of: Callable[[str], str | None] = reference_default,
 ) -> None:
-    """One option for each field of `Config`; those not given are absent from the namespace.
+    """Add one option for each field of `Config`; unused options are absent from the namespace.
 
     Args:
-      parser: to add to.
-      without: fields that get none.
-      only: fields that get one, if not all the others.
-      default_of: says what a field is if its option is not given, or None to say nothing.
+      parser: the parser to add the options to.
+      without: fields that get no option.
+      only: if not empty, only these fields get an option.
+      default_of: returns the text about a field's default, or None for no text.
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
     for title, members in GROUPS.items():
-        ours = [n for n in _with_taken(members) if n not in without and (not only or n in only)]
-        if ours:
+        chosen = [n for n in _with_taken(members) if n not in without and (not only or n in only)]
+        if chosen:
             group = parser.add_argument_group(title)
-        for name in ours:
+        for name in chosen:
             _add_field(group, fields[name], default_of(name))
 
 
 def _with_taken(members: Iterable[str]) -> Iterator[str]:
-    """Add to a group's fields the unlisted ones that entries named by them take."""
+    """Yield the fields of a group, each followed by the unlisted fields that its entries take."""
     listed = {name for names in GROUPS.values() for name in names}
     for name in members:
         yield name
@@ -116,7 +116,7 @@ def _add_field(group: Any, field: dataclasses.Field, default: str | None) -> Non
 
 
 class _Arguments(argparse.Action):
-    """`width=64 widths=16,32 norm=layer` as a dictionary of Python values."""
+    """Parses `width=64 widths=16,32 norm=layer` to a dictionary of Python values."""
 
     def __call__(
         self,
@@ -125,17 +125,17 @@ class _Arguments(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        given = {}
+        arguments = {}
         for word in values:
             name, equals, value = word.partition("=")
             if not equals or not name.isidentifier():
                 parser.error(f"{option_string} {word}: must be NAME=VALUE")
-            given[name] = parsed(value)
-        setattr(namespace, self.dest, given)
+            arguments[name] = parsed(value)
+        setattr(namespace, self.dest, arguments)
 
 
 def add_archs(parser: OptionHolder) -> None:
-    """Add an `--arch` that takes several networks; its default is all of ours."""
+    """Add an `--arch` that takes several networks; the default is all of our networks."""
     parser.add_argument(
         "--arch",
         nargs="+",
@@ -146,7 +146,7 @@ def add_archs(parser: OptionHolder) -> None:
 
 
 def add_observers(parser: OptionHolder) -> None:
-    """Add `--observer`, and an option for each observer of ours; all give one list of names."""
+    """Add `--observer`, and an option for each built-in observer; together they fill one list."""
     for name, entry in registry.KINDS["observer"].items():
         parser.add_argument(
             f"--{name}",
@@ -154,7 +154,7 @@ def add_observers(parser: OptionHolder) -> None:
             action="append_const",
             const=name,
             default=[],
-            help=f"record for {entry.title} too, finished runs as well (default: no)",
+            help=f"also record for {entry.title}; works for finished runs too (default: no)",
         )
     parser.add_argument(
         "--observer",
@@ -162,6 +162,6 @@ def add_observers(parser: OptionHolder) -> None:
         action="append",
         default=[],
         metavar="FILE.py:NAME",
-        help="a class or function of your own that makes an observer of each run; may be given "
-        "several times (default: none)",
+        help="your class or function that returns an observer for each run; may be given several "
+        "times (default: none)",
     )
