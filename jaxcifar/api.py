@@ -1,6 +1,7 @@
 """Training from a script or a notebook: a network, images, settings."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,19 +167,26 @@ def _data_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]
 
 
 def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
-    """The metric that `train` is given.
+    """Return a metric that `train` was given, with the name and the digest of its code.
 
     Raises:
-      UsageError: it is no metric, or its code can't be found.
+      UsageError: the value is not a metric, or its code can't be found.
     """
     if isinstance(metric, str):
         [loaded] = load_metrics([metric])
         return loaded
-    code: Any = metric
-    if isinstance(metric, Metric):
-        code = metric.per_image or metric.of_confusion
-    name = name_of(code)
+    name = _name_of_metric(metric) if isinstance(metric, Metric) else name_of(metric)
     return UserMetric(metric_of(metric, name), name, user_reference.digest(KIND, name))
+
+
+def _name_of_metric(metric: Metric) -> str:
+    """Return the name of a `Metric` in the module of its function, else the function's name."""
+    name = name_of(metric.per_image or metric.of_confusion)
+    module = name.partition(":")[0]
+    for variable, value in vars(sys.modules[module]).items():
+        if value is metric:
+            return f"{module}:{variable}"
+    return name
 
 
 def name_of(code: Any) -> str:

@@ -14,6 +14,8 @@ from jaxcifar.config.settings import defaults
 from jaxcifar.errors import UsageError
 from jaxcifar.training.optim import UpdateRule
 
+_RATE = "learning_rate"
+
 
 @dataclasses.dataclass(frozen=True)
 class UserRule:
@@ -24,8 +26,9 @@ class UserRule:
 
     Attributes:
       rule: the user's function.
-      by_position: settings that the function takes after the learning rate, in this order.
-      by_name: settings that the function takes by their names.
+      by_position: what the function takes by position: the learning rate, if it comes first, and
+        settings.
+      by_name: what the function takes by name: settings, and the learning rate otherwise.
     """
 
     rule: UpdateRule
@@ -35,15 +38,16 @@ class UserRule:
     @property
     def takes(self) -> set[str]:
         """The settings that have an effect."""
-        return {*self.by_position, *self.by_name}
+        return {*self.by_position, *self.by_name} - {_RATE}
 
     def __call__(
         self, learning_rate: jax.Array, **settings: jax.Array
     ) -> optax.GradientTransformation:
         """Return the optax rule for these values; settings without a parameter are ignored."""
-        positional_values = [settings[name] for name in self.by_position]
-        values_by_name = {name: settings[name] for name in self.by_name}
-        return self.rule(learning_rate, *positional_values, **values_by_name)
+        values = {_RATE: learning_rate, **settings}
+        positional_values = [values[name] for name in self.by_position]
+        values_by_name = {name: values[name] for name in self.by_name}
+        return self.rule(*positional_values, **values_by_name)
 
 
 def update_rule(config: Config) -> UpdateRule:
@@ -83,17 +87,22 @@ def _adapted(rule: UpdateRule, takes: Sequence[str]) -> UserRule:
     """Return a user's rule, with the way to call it found from its parameters.
 
     Args:
-      rule: the user's function; its first parameter is the learning rate.
+      rule: the user's function. Its first parameter is the learning rate, unless another has the
+        name `learning_rate`.
       takes: names of the settings that the function may have parameters for. A function whose
         parameters have other names is called with all settings, in this order.
     """
     try:
         signature = inspect.signature(rule)
     except (TypeError, ValueError):  # a compiled function may have no readable signature
-        return UserRule(rule, tuple(takes), ())
+        return UserRule(rule, (_RATE, *takes), ())
     if _in_order(signature, takes):
-        return UserRule(rule, tuple(takes), ())
-    return UserRule(rule, (), _named(signature.parameters, takes))
+        return UserRule(rule, (_RATE, *takes), ())
+    names = _named(signature.parameters, takes)
+    first = next(iter(signature.parameters), None)
+    if _RATE in signature.parameters and first != _RATE:
+        return UserRule(rule, (), (_RATE, *names))
+    return UserRule(rule, (_RATE,), names)
 
 
 def _in_order(signature: inspect.Signature, takes: Sequence[str]) -> bool:
@@ -104,10 +113,10 @@ def _in_order(signature: inspect.Signature, takes: Sequence[str]) -> bool:
     """
     # The names of the settings stand in for their values: this shows which parameter gets which.
     try:
-        setting_of_parameter = signature.bind("learning_rate", *takes).arguments
+        setting_of_parameter = signature.bind(_RATE, *takes).arguments
     except TypeError:
         return False
-    named_like_settings = [name for name in signature.parameters if name in takes]
+    named_like_settings = [name for name in signature.parameters if name in (_RATE, *takes)]
     return all(setting_of_parameter.get(name) == name for name in named_like_settings)
 
 

@@ -32,6 +32,12 @@ def named(learning_rate, momentum, weight_decay):
 def in_another_order(learning_rate, weight_decay, momentum):
     return locals()
 
+def rate_last(weight_decay, momentum, learning_rate):
+    return locals()
+
+def rate_by_keyword(*, momentum, learning_rate):
+    return locals()
+
 def only_decay(learning_rate, weight_decay):
     return locals()
 
@@ -92,6 +98,8 @@ GIVEN = {
     "far_behind": {"learning_rate": 1, "b1": 0.9, "b2": 0.999, "weight_decay": 3},
     "any_names": {"learning_rate": 1, "momentum": 2, "weight_decay": 3},
     "other_names": {"lr": 1, "mu": 2, "wd": 3},
+    "rate_last": {"learning_rate": 1, "momentum": 2, "weight_decay": 3},
+    "rate_by_keyword": {"learning_rate": 1, "momentum": 2},
     "other_names_with_defaults": {"lr": 1, "mu": 2, "wd": 3, "eps": 1e-8},
     "one_other_name": {"lr": 1, "momentum": 2, "wd": 3},
     "any_number": {0: 1, 1: 2, 2: 3},

@@ -5,13 +5,12 @@ import re
 
 import numpy as np
 import pytest
-from own.measures import smallest
+from own.measures import least, smallest
 
 import jaxcifar
 from jaxcifar.api import _user_metric
 from jaxcifar.build.user_metrics import MetricSet, load_metrics
 from jaxcifar.errors import UsageError
-from jaxcifar.training.metrics import Metric
 
 FILE = """
 import jax.numpy as jnp
@@ -203,9 +202,10 @@ def test_a_failure_while_measuring_names_the_users_line(tmp_path):
 
 
 def test_train_takes_functions_metrics_and_names(file):
-    as_metric = Metric("least", "least", "", higher_is_better=False, per_image=smallest)
-    found = [_user_metric(metric) for metric in (smallest, as_metric, f"{file}:named")]
+    found = [_user_metric(metric) for metric in (smallest, least, f"{file}:named")]
     assert [user.metric.name for user in found] == ["smallest", "least", "longest_2"]
+    # So each name can be given to `--metric`, and stands for the same metric there.
+    assert [user.code for user in found[:2]] == ["own.measures:smallest", "own.measures:least"]
     assert found[0].sha256 == found[1].sha256 != found[2].sha256
     for nameless in (lambda logits, labels: labels, "top3", 7):
         with pytest.raises(UsageError):
