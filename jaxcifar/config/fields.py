@@ -28,13 +28,14 @@ def _option(help: str, must: Constraint | None = None, **metadata: Any) -> Any:
     """Return a field that the command line offers.
 
     Args:
-      help: its meaning.
-      must: the rule for its values, and the text for a value that breaks it. Without a rule a whole
-        number must be a count.
+      help: text for the option's help.
+      must: the rule for the values, and the text for a value that breaks the rule. Without a rule,
+        a whole number must be at least 1.
       metadata: `choices` and `type` as argparse takes them. `default` is the value if neither the
-        user nor the recipe sets the field. `array=VALUE` says that the field enters the compiled
-        program as an array, so that configs which differ only in it share the program; VALUE stands
-        for all values (`Config.shared_part`), or is a function that returns what stands for one.
+        user nor the recipe sets the field. `array=VALUE` marks a field that enters the compiled
+        program as an array: configs that differ only in such fields share the program. In
+        `Config.shared_part`, VALUE replaces the field's value. VALUE may also be a function that
+        returns the replacement.
     """
     return dataclasses.field(metadata={"help": help, "must": must, **metadata})
 

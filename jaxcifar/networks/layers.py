@@ -95,16 +95,16 @@ class Dense(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Normalisation over all axes but the last (Ioffe and Szegedy 2015), as PyTorch has it.
+    """Normalisation over all axes except the last (Ioffe and Szegedy 2015), as in PyTorch.
 
-    In training the batch is normalised by its own biased variance while the running variance
-    takes in the unbiased one; Flax's BatchNorm takes the biased one there too, which shows in
-    evaluation. The batch is that of all devices along the mapped axis `axis_name`, if any.
-    Statistics are float32 whatever `dtype` is. Channels of `copies` equal parts are normalised
-    alike, channel by channel, and share parameters and statistics.
+    In training the batch is normalised by its biased variance, and the running variance is updated
+    with the unbiased variance. Flax's BatchNorm updates it with the biased variance, which gives
+    other numbers in evaluation. With a mapped axis `axis_name`, the batch is that of all devices.
+    Statistics are float32 for any `dtype`. The channels are `copies` equal groups; channels at the
+    same place in each group share parameters and statistics.
     """
 
-    momentum: float = 0.9  # the part of the running statistics kept at a step
+    momentum: float = 0.9  # fraction of the running statistics that is kept at each step
     epsilon: float = 1e-5
     use_scale: bool = True
     dtype: Dtype = jnp.float32

@@ -42,19 +42,19 @@ def plan(
     force: Sequence[str],
     keep_best: bool = False,
 ) -> list[Task]:
-    """The runs of a study, all rows of the first seed first.
+    """Return the runs of a study: first all rows with the first seed, then with the next seed.
 
     Args:
-      study: its rows and settings.
-      rows: names of those to run; None for all.
-      seeds: of each row.
-      out: folder of the study; a run lies in `out/ROW/seedN`.
+      study: the study.
+      rows: names of the rows to run, or None for all rows.
+      seeds: seeds of each row.
+      out: folder of the study; the folder of a run is `out/ROW/seedN`.
       force: rows to train again.
-      keep_best: delete the checkpoints of runs that are finished.
+      keep_best: delete the checkpoints of finished runs.
 
     Raises:
-      UsageError: an unknown row, or a folder that belongs to another study or config.
-      RunError: what is recorded there can't be read.
+      UsageError: a row is unknown, or a folder belongs to another study or config.
+      RunError: a file in the study's folder can't be read.
     """
     _require_ours(study, out)
     selected = study.select(rows)
@@ -91,7 +91,7 @@ def record(study: Study, out: Path) -> None:
 
 
 def _require_ours(study: Study, out: Path) -> None:
-    """What trains must be as it was; titles and references may change, and rows be added."""
+    """Raise if the folder's study trains otherwise; new rows, titles and references are allowed."""
     file = out / STUDY_FILE
     if not file.exists():
         return
@@ -239,8 +239,9 @@ def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
 
 
 def sensible_at_once(devices: Sequence[jax.Device]) -> int:
-    """How many runs to train together, by measurement (docs/performance.md).
+    """Return how many runs to train together.
 
-    The cores of a CPU do best sharing one run; accelerators do best with a run each.
+    According to measurements (docs/performance.md), a CPU is fastest when its cores share one run.
+    Accelerators are fastest with one run per device.
     """
     return 1 if devices[0].platform == "cpu" else len(devices)

@@ -183,7 +183,7 @@ def pixels(images: UInt8[Array, "*shape"]) -> Float32[Array, "*shape"]:
 
 
 def unchanged(key: Key[Array, ""], images: Pixels) -> Pixels:
-    """An `Augmentation` that leaves images as they are."""
+    """Return the images unchanged: the `Augmentation` that does nothing."""
     return images
 
 

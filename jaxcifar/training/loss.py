@@ -15,8 +15,8 @@ def smoothed_cross_entropy(
 ) -> Float32[Array, "batch"]:
     """Return the cross-entropy with label smoothing.
 
-    The target of every class is `smoothing / classes`; that of the true class is `1 - smoothing`
-    more (Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016).
+    Each class gets the target `smoothing / classes`, and the true class gets `1 - smoothing` in
+    addition. Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
 
     Args:
       logits: logits of the images.

@@ -135,9 +135,10 @@ class Together:
 
 
 def _mapped(function: Callable[..., PyTree], count: int, batched: bool) -> Callable[..., PyTree]:
-    """`vmap` for an axis of this length; one by one where convolutions are to stay what they are.
+    """Return the function mapped over a leading axis of length `count`.
 
-    Batched, one of XLA's is a convolution in groups, the slowest of all.
+    With `batched` it is mapped by `vmap`, without it in a loop. `vmap` would turn a convolution of
+    XLA into a grouped convolution, the slowest kind.
     """
     if batched and count > 1:
         return jax.vmap(function)

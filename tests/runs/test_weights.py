@@ -320,7 +320,7 @@ def test_a_file_of_a_network_whose_code_is_gone_says_what_is_needed(tmp_path):
     code.unlink()
     with pytest.raises(UsageError, match=r"own\.py.*get that file from the person who trained"):
         jaxcifar.load(tmp_path / "alone.safetensors")
-    with pytest.raises(UsageError, match="if you trust the copy in"):
+    with pytest.raises(UsageError, match=r"trained with the copy in .*; restore that file"):
         jaxcifar.load(tmp_path / "run")
 
 
