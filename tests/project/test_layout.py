@@ -10,6 +10,10 @@ MOST_LINES = 250
 # Rooms of pure functions of arrays. They know nothing of configs, user code or files, and of the
 # machine only how devices share arrays and how programs are compiled.
 COMPUTING = {"kernels", "networks", "training"}
+FOR_COMPUTING = {
+    *("jax", "flax", "optax", "numpy", "jaxcifar"),
+    *("collections", "contextlib", "dataclasses", "functools", "itertools", "math", "re", "typing"),
+}
 OF_THE_MACHINE = {"jaxcifar.machine.sharing", "jaxcifar.machine.compilations"}
 
 CONFIG = {"errors", "machine", "user", "config"}
@@ -78,6 +82,16 @@ def test_what_computes_knows_only_devices_and_compiling_of_the_machine(path):
     modules = {".".join(name.split(".")[:3]) for name in of_the_machine}
     assert modules <= {*OF_THE_MACHINE, "jaxcifar.machine"}
     assert {name for name in of_the_machine if name.count(".") == 2} <= OF_THE_MACHINE
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[1] in COMPUTING], ids=str)
+def test_what_computes_reads_no_file_no_clock_and_prints_nothing(path):
+    tree = ast.parse((ROOT / path).read_text())
+    packages = {name.partition(".")[0] for name in modules_named(tree)}
+    assert packages <= FOR_COMPUTING
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    functions = {function.id for function in calls if isinstance(function, ast.Name)}
+    assert not functions & {"open", "print", "input"}
 
 
 def test_the_rule_tells_up_from_down():
