@@ -17,7 +17,8 @@ import numpy as np
 from beartype import BeartypeConf, beartype
 
 PACKAGES = (
-    "kernels", "networks", "training", "data", "evaluation.calibration", "evaluation.mistakes",
+    "kernels", "networks", "training", "data",
+    "evaluation.calibration", "evaluation.measure", "evaluation.mistakes",
 )  # fmt: skip
 # Parsers call a function for every few bytes: checking each call would take minutes.
 PARSERS = ("jaxcifar.data.plain_pickle", "jaxcifar.data.tar")

@@ -1,4 +1,4 @@
-"""What sets of images say of a trained network; no file, no clock, no print."""
+"""Evaluate a trained network on sets of images, without files, clocks or prints."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcifar.array_types import Float, Shaped, UInt8
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
@@ -22,17 +23,17 @@ from jaxcifar.training.predicting import both_sides
 
 
 class Found(NamedTuple):
-    """Of one set: its figures, and the surest mistakes as `confident_mistakes` has them."""
+    """The figures of one set of images, and its most confident mistakes."""
 
     figures: Figures
-    mistakes: dict[str, np.ndarray]
+    mistakes: dict[str, Shaped[np.ndarray, "mistakes ..."]]
 
 
 class AllFound(NamedTuple):
-    """Of several sets: what goes to `evaluation.json`, and the surest mistakes by set's name."""
+    """The content of `evaluation.json`, and the most confident mistakes by the set's name."""
 
     evaluation: Evaluation
-    mistakes: dict[str, dict[str, np.ndarray]]
+    mistakes: dict[str, dict[str, Shaped[np.ndarray, "mistakes ..."]]]
 
 
 def evaluate_sets(
@@ -90,11 +91,13 @@ def evaluate_sets(
     return AllFound(evaluation, mistakes)
 
 
-def finite_logits(predict: Predict, images: np.ndarray, what: str) -> np.ndarray:
-    """Logits `[N, K]` of images `[N, 32, 32, 3] uint8`.
+def finite_logits(
+    predict: Predict, images: UInt8[np.ndarray, "images height width 3"], what: str
+) -> Float[np.ndarray, "images classes"]:
+    """Return the network's logits for images; `what` names the images in the error.
 
     Raises:
-      RunError: some are no numbers, of which nothing can be said.
+      RunError: a logit is not a finite number.
     """
     logits = predict(np.ascontiguousarray(images))
     if not np.isfinite(logits).all():
