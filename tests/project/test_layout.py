@@ -118,6 +118,14 @@ def test_every_room_is_in_the_order():
     assert rooms - {"__init__"} <= BELOW.keys()
 
 
+def test_every_room_has_a_folder_of_tests():
+    rooms = {
+        path.parts[1] for path in SOURCES if path.parts[0] == "jaxcifar" and len(path.parts) > 2
+    }
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert rooms <= folders
+
+
 def test_modules_of_a_run_stand_in_reading_order():
     """A reader of the list in `runs/__init__.py` goes down: no module imports one above it."""
     folder = ROOT / "jaxcifar" / "runs"
