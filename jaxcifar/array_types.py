@@ -22,19 +22,18 @@ if TYPE_CHECKING:
     from typing import Annotated as Shaped
     from typing import Annotated as UInt8
 elif "jaxtyping" in sys.modules:  # the tests import jaxtyping first, for its import hook
-    from jaxtyping import (
-        Bool,
-        Float,
-        Float32,
-        Float64,
-        Int,
-        Int32,
-        Int64,
-        Integer,
-        Key,
-        Shaped,
-        UInt8,
-    )
+    _jaxtyping = sys.modules["jaxtyping"]
+    Bool = _jaxtyping.Bool
+    Float = _jaxtyping.Float
+    Float32 = _jaxtyping.Float32
+    Float64 = _jaxtyping.Float64
+    Int = _jaxtyping.Int
+    Int32 = _jaxtyping.Int32
+    Int64 = _jaxtyping.Int64
+    Integer = _jaxtyping.Integer
+    Key = _jaxtyping.Key
+    Shaped = _jaxtyping.Shaped
+    UInt8 = _jaxtyping.UInt8
 else:
 
     class _Unchecked:

@@ -5,6 +5,7 @@ import json
 import struct
 import zlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_one_line_error, obeyed
@@ -31,7 +32,7 @@ def by_hand(images):
     pixels = np.stack([to_rgb32(image) for image in images]) / 255
     normalised = np.float32((pixels - classifier.mean) / classifier.std)
     model = create_model(classifier.config, 10)
-    logits = np.float64(model.apply(classifier.variables, normalised, train=False))
+    logits = np.float64(model.apply(classifier.variables, jnp.asarray(normalised), train=False))
     odds = np.exp(logits)
     return odds / odds.sum(1, keepdims=True)
 

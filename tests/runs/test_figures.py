@@ -412,7 +412,9 @@ def test_each_epoch_is_shown_with_the_figures_of_its_row(run):
     for epoch, (line, row) in enumerate(zip(lines, run.rows, strict=True), start=1):
         assert line.startswith(f"{epoch}/5  train loss ")
         said = re.fullmatch(
-            r".* loss (\S+) +(\S+)%  val (\S+) +(\S+)%  lr (\S+)  (\S+) images/s", line
+            r".* loss (\S+) +(\S+)%  val (\S+) +(\S+)%  lr (\S+)  (\S+) images/s"
+            r"  macro-F1 (\S+)%  balanced accuracy (\S+)%",
+            line,
         )
         shown = {  # factor of what is shown, and how far it may be rounded
             "train_loss": (1, 6e-4),
@@ -421,6 +423,8 @@ def test_each_epoch_is_shown_with_the_figures_of_its_row(run):
             "val_accuracy": (100, 6e-3),
             "learning_rate": (1, 0.06 * row["learning_rate"]),
             "images_per_second": (1, 0.51),
+            "val_macro_f1": (100, 6e-3),
+            "val_balanced_accuracy": (100, 6e-3),
         }
         for text, (name, (factor, rounding)) in zip(said.groups(), shown.items(), strict=True):
             assert float(text.replace(",", "")) == pytest.approx(row[name] * factor, abs=rounding)

@@ -86,10 +86,13 @@ def test_rows_and_results_have_it(done, users):
     assert RunFolder(path).read_history() == rows
 
 
-def test_the_line_of_an_epoch_has_what_the_user_asked_for_alone(done):
+def test_the_line_of_an_epoch_has_it_and_what_the_user_asked_for(done):
     lines = [line for line in done[1].splitlines() if line.startswith("epoch ")]
     assert len(lines) == 2
-    assert all(" label sum 4.5 " in line and "worst" not in line for line in lines)
+    assert all(" label sum 4.5 " in line for line in lines)
+    worst = [row["val_worst"] for row in read_run(done[0]).history]
+    for value, line in zip(worst, lines, strict=True):
+        assert f"worst class {value:.2%}" in line
 
 
 def test_compare_has_it(done):
