@@ -205,26 +205,26 @@ TRIALS = {
     "damage": Trial(
         st.tuples(st.sampled_from(BASES), parts, damages, _commands | st.just("overwrite")),
         try_damage,
-        30,
+        20,
     ),
     "structure": Trial(
         st.tuples(st.sampled_from(BASES), parts, changes, st.none() | raw_json, _commands),
         try_structure,
         20,
     ),
-    "study": Trial(st.tuples(changes, _raw, st.booleans(), st.booleans()), try_study, 60),
+    "study": Trial(st.tuples(changes, _raw, st.booleans(), st.booleans()), try_study, 40),
     "archive": Trial(
         st.tuples(parts, st.lists(inputs.byte_damages, min_size=1, max_size=3), _packings),
         try_archive,
-        60,
+        40,
     ),
     "images": Trial(
-        st.tuples(st.sampled_from(["pictures", "npz", "prepared"]), parts, damages), try_images, 60
+        st.tuples(st.sampled_from(["pictures", "npz", "prepared"]), parts, damages), try_images, 40
     ),
     "weights": Trial(
         st.tuples(st.lists(inputs.byte_damages, max_size=2), changes), try_weights, 40
     ),
-    "options": Trial(option_cases, try_options, 60),
+    "options": Trial(option_cases, try_options, 40),
 }
 
 
