@@ -270,3 +270,21 @@ def test_a_slip_may_explain_figures_in_part(mismatched, verdict):
     ]
     said = mismatch_verdict(lines)
     assert said.startswith(f"That explains them in part: on such images {verdict}“a” falls from")
+
+
+def test_an_alternative_text_cannot_end_its_attribute():
+    """A class name of a stranger's run may hold quotes, tags and handlers of events."""
+
+    class Images(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            if tag in ("img", "script"):
+                found.append((tag, dict(attributes)))
+
+    name = 'cat" onload="alert(1)" x=\'y\' <script>alert(2)</script> &quot;'
+    text = name.replace("<", "\\<").replace("&", "\\&")
+    found = []
+    Images().feed(markdown_to_page(f"![{text}](a.png)", "t", {"a.png": b"x"}))
+    [(tag, attributes)] = found
+    assert tag == "img"
+    assert set(attributes) == {"class", "src", "alt"}
+    assert attributes["alt"] == name
