@@ -146,7 +146,8 @@ class MetricSet:
                     f"--{KIND} {user.code}: needs {user.metric.least_classes} classes, and the "
                     f"images have {classes}; leave it out"
                 )
-        _try(users, classes)
+        if users:
+            _try(users, classes)
         return cls(metrics_for(classes), tuple(users))
 
     @property

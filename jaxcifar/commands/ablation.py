@@ -174,10 +174,12 @@ def main(argv: Sequence[str]) -> None:
     start_jax()
     metrics = load_metrics(here["metric"])
     factories = find_factories(here["observers"])
-    mine = [dataclasses.replace(task, metrics=metrics) for task in tasks[part - 1 :: parts]]
-    watched = [dataclasses.replace(task, observers=create_observers(factories)) for task in mine]
+    mine = [
+        dataclasses.replace(task, metrics=metrics, observers=create_observers(factories))
+        for task in tasks[part - 1 :: parts]
+    ]
     devices = first_devices(here["devices"])
-    outcomes = conduct(watched, here["data_dir"], here["at_once"], devices, console)
+    outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
     done = pluralize(len(outcomes) - len(errors), "run")

@@ -42,7 +42,7 @@ def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -
     Of several names in one file, the name of the function decides. If no file was entered, the
     first name counts that has a file in a folder that was.
     """
-    for frame in _frames(error):
+    for frame in source_frames(error):
         file = Path(frame.filename).resolve()
         in_file = [(kind, name) for kind, name in user_code if _main_file(name) == file]
         called = [(kind, name) for kind, name in in_file if name.endswith(f":{frame.name}")]
@@ -56,8 +56,12 @@ def _place_of(error: BaseException, name: str) -> str:
     """Return `FILE:LINE: ` of the innermost frame in the user's folder; "" if there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
-    folder = _main_file(name).parent
-    for frame in reversed(_frames(error)):
+    return innermost_line(error, _main_file(name).parent)
+
+
+def innermost_line(error: BaseException, folder: Path) -> str:
+    """Return `FILE:LINE: ` of the innermost frame whose file lies in a folder; "" without one."""
+    for frame in reversed(source_frames(error)):
         if Path(frame.filename).resolve().parent == folder:
             return f"{frame.filename}:{frame.lineno}: "
     return ""
@@ -69,7 +73,7 @@ def _main_file(name: str) -> Path:
     return main_files.get(source, Path(source)).resolve()
 
 
-def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+def source_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the frames of an exception, the outermost first, without generated code."""
     frames = traceback.extract_tb(error.__traceback__)
     return [frame for frame in frames if not frame.filename.startswith(("<string>", "<frozen"))]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.report.run_records import Variation
-from jaxcifar.report.wording import plain
+from jaxcifar.report.wording import accuracy, plain
 from jaxcifar.runs.metric_fields import Declared, metrics_of, spelled
 from jaxcifar.training.metrics import PERCENT
 
@@ -36,12 +36,10 @@ def _cell(variation: Variation, metric: Declared) -> str:
     key = f"test_{metric['name']}"
     if not all(key in run.result for run in variation.runs):
         return "–"
+    if metric["unit"] == PERCENT:
+        return accuracy(variation, key)
     values = variation.values(key)
-    mean = float(values.mean())
-    is_percent = metric["unit"] == PERCENT
+    mean = spelled(float(values.mean()), "")
     if len(values) == 1:
-        return spelled(mean, PERCENT if is_percent else "")
-    deviation = float(np.std(values, ddof=1))
-    if is_percent:
-        return f"{100 * mean:.2f} ± {100 * deviation:.2f}%"
-    return f"{spelled(mean, '')} ± {deviation:.2g}"
+        return mean
+    return f"{mean} ± {np.std(values, ddof=1):.2g}"

@@ -10,22 +10,28 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from jaxcifar.build.user_metrics import MetricSet, UserMetric
+from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.machine.reading import Line
 from jaxcifar.training import metrics as training_metrics
-from jaxcifar.training.metrics import ACCURACY, LOSS, PERCENT
+from jaxcifar.training.metrics import (
+    ACCURACY,
+    LOSS,
+    MOST_LETTERS,
+    NAME_PATTERN,
+    PERCENT,
+    Metric,
+)
 
 MOST_METRICS = 100
-_NAME = "[A-Za-z][A-Za-z0-9_]{0,39}"
-_VALIDATED = re.compile(f"val_{_NAME}")
+_VALIDATED = re.compile(f"val_{NAME_PATTERN}")
 _DIFFERENT = " (differs between runs)"  # in the title of such a metric
-_Text = Annotated[str, Meta(max_length=40)]
+_Text = Annotated[str, Meta(max_length=MOST_LETTERS)]
 
 
 class Declared(TypedDict):
     """A metric in the list of a result; only a user's has `code` (`FILE.py:NAME`) and `sha256`."""
 
-    name: Annotated[str, Meta(pattern=rf"^{_NAME}\Z")]
+    name: Annotated[str, Meta(pattern=rf"^{NAME_PATTERN}\Z")]
     title: _Text
     unit: _Text
     higher_is_better: bool
@@ -142,29 +148,26 @@ def spelled(value: float, unit: str) -> str:
     return f"{value:.2%}" if unit == PERCENT else f"{value:.4g} {unit}".rstrip()
 
 
-def shown_metrics(users: Iterable[UserMetric], row: Mapping[str, Any]) -> list[str]:
-    """Return the texts for the user's metrics in the line of an epoch.
+def shown_metrics(metrics: Iterable[Metric], row: Mapping[str, Any]) -> list[str]:
+    """Return the texts for metrics in the line of an epoch.
 
     A dash stands for a value that is not finite. Without validation images the list is empty.
     """
     if "val_loss" not in row:
         return []
     shown = []
-    for user in users:
-        value = row.get(f"val_{user.metric.name}")
-        text = "-" if value is None else spelled(value, user.metric.unit)
-        shown.append(f"{user.metric.title} {text}")
+    for metric in metrics:
+        value = row.get(f"val_{metric.name}")
+        text = "-" if value is None else spelled(value, metric.unit)
+        shown.append(f"{metric.title} {text}")
     return shown
 
 
-def shown_built_in(row: Mapping[str, Any]) -> list[str]:
-    """Return the texts for the built-in metrics of a row, other than loss and accuracy."""
+def other_built_in(row: Mapping[str, Any]) -> list[Metric]:
+    """Return the built-in metrics that a row has, other than loss and accuracy."""
+    measured = validated(row)
     others = [metric for metric in training_metrics.METRICS if metric not in (LOSS, ACCURACY)]
-    return [
-        f"{metric.title} {spelled(row[f'val_{metric.name}'], metric.unit)}"
-        for metric in others
-        if f"val_{metric.name}" in row
-    ]
+    return [metric for metric in others if metric.name in measured]
 
 
 def validated(row: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,6 @@ an observer too. Observers change no numbers, so they are not part of a `Config`
 import copy
 import dataclasses
 import inspect
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import applicable, spelled
+from jaxcifar.config.user_errors import innermost_line, source_frames
 from jaxcifar.errors import OneLineError, UsageError, first_line
 from jaxcifar.machine.interrupt import Interrupted
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it would import NumPy, which takes a moment
     from jaxcifar.runs.saved import Result, Row
 
 METHODS = ("began", "epoch", "finished", "failed")
-_BUILT_IN = Path(__file__).parent  # folder of the observers that come with the package
+_BUILT_IN = Path(__file__).resolve().parent  # folder of the observers that come with the package
 _DROPPED = "this observer is not called again, the run is not affected"
 
 
@@ -176,16 +176,11 @@ def _reason(error: BaseException) -> str:
 
 def _location_in_user_code(error: BaseException) -> str:
     """Return "FILE:LINE: " of the user's line that failed, or "" for a built-in observer."""
-    all_frames = traceback.extract_tb(error.__traceback__)
-    observer_frames = all_frames[1:]  # the first frame is the call in this module
+    observer_frames = source_frames(error)[1:]  # the first frame is the call in this module
     if not observer_frames:
         return ""
-    observer_folder = Path(observer_frames[0].filename).parent
-    if observer_folder == _BUILT_IN:
-        return ""
-    # The innermost frame in the user's folder: the frames inside it are those of libraries.
-    user_frames = [f for f in observer_frames if Path(f.filename).parent == observer_folder]
-    return f"{user_frames[-1].filename}:{user_frames[-1].lineno}: "
+    observer_folder = Path(observer_frames[0].filename).resolve().parent
+    return "" if observer_folder == _BUILT_IN else innermost_line(error, observer_folder)
 
 
 class Observers:

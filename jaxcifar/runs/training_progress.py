@@ -14,7 +14,7 @@ from jaxcifar.build.user_metrics import UserMetric
 from jaxcifar.machine.memory import LESS_MEMORY_ADVICE, report_memory_shortage
 from jaxcifar.machine.status import Status, show_status
 from jaxcifar.machine.terminal import duration, line_printer, texts_that_fit
-from jaxcifar.runs.metric_fields import shown_built_in, shown_metrics
+from jaxcifar.runs.metric_fields import other_built_in, shown_metrics
 from jaxcifar.runs.observers import NamedObserver, ObservedRun, Observers
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
@@ -167,13 +167,14 @@ class EpochLines:
     Args:
       say: prints a line.
       console: where; lines are as wide as it is.
-      metrics: those of the user, which are shown too.
+      users: metrics of the user, which are shown too.
     """
 
     def __init__(
-        self, say: Callable[[str], None], console: Console, metrics: Sequence[UserMetric]
+        self, say: Callable[[str], None], console: Console, users: Sequence[UserMetric]
     ) -> None:
-        self._say, self._console, self._metrics = say, console, metrics
+        self._say, self._console = say, console
+        self._user_metrics = [user.metric for user in users]
 
     def began(self, run: ObservedRun) -> None:
         """Keep what all lines need."""
@@ -190,9 +191,9 @@ class EpochLines:
             (0, f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"),
             (2, trained),
             (0, validated),
-            *((1, shown) for shown in shown_metrics(self._metrics, row)),
+            *((1, shown) for shown in shown_metrics(self._user_metrics, row)),
             (3, f"lr {row['learning_rate']:.2g}"),
             (4, f"{row['images_per_second']:,.0f} images/s"),
-            *((5, text) for text in shown_built_in(row)),
+            *((5, text) for text in shown_metrics(other_built_in(row), row)),
         ]
         self._say("  ".join(texts_that_fit(parts, self._console.width)))

@@ -6,7 +6,7 @@ Whatever shows numbers reads a metric's name, title, unit and direction from its
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from jaxcifar.array_types import Bool, Float, Float32, Int32, Int64, Integer
 from jaxcifar.machine.sharing import AnyArray
 
 PERCENT = "%"
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-_MOST_LETTERS = 40  # of a title or a unit
+NAME_PATTERN = "[A-Za-z][A-Za-z0-9_]{0,39}"  # of a metric's name
+MOST_LETTERS = 40  # of a title or a unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Metric:
     least_classes: int = 2
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not re.fullmatch(NAME_PATTERN, self.name):
             raise ValueError(
                 f"the name {self.name!r:.60} of a metric must be up to 40 letters, digits and _, "
                 "a letter first"
             )
         for text in (self.title, self.unit):
-            if len(text) > _MOST_LETTERS or not text.isprintable():
+            if len(text) > MOST_LETTERS or not text.isprintable():
                 raise ValueError(
                     f"title and unit of the metric {self.name} must be one line of up to "
-                    f"{_MOST_LETTERS} letters"
+                    f"{MOST_LETTERS} letters"
                 )
         if (self.per_image is None) == (self.of_confusion is None):
             raise ValueError(f"the metric {self.name} must have either per_image or of_confusion")
@@ -165,9 +165,9 @@ METRICS = (
 )
 
 
-def metrics_for(classes: int, others: Iterable[Metric] = ()) -> tuple[Metric, ...]:
-    """Return our metrics and others, without those that need more classes."""
-    return tuple(metric for metric in (*METRICS, *others) if metric.least_classes <= classes)
+def metrics_for(classes: int) -> tuple[Metric, ...]:
+    """Return the built-in metrics that apply to this number of classes."""
+    return tuple(metric for metric in METRICS if metric.least_classes <= classes)
 
 
 def measure(
