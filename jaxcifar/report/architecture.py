@@ -1,4 +1,4 @@
-"""The network behind a run: as its folder describes it, never by importing what it names."""
+"""The network of a run, as described in its folder; the user's code is never imported."""
 
 from typing import Any
 
@@ -12,14 +12,16 @@ from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.saved import BOTH_AGAIN
 
-_MOST = 5_000  # layers and channels of what is traced; ours have hundreds
+_MAX_SIZE = 5_000  # layers and channels of a traced network; the built-in ones have hundreds
 
 
 def read_architecture(run: FinishedRun) -> Summary:
-    """What the run's folder describes; of older runs that lack it, ours are traced anew.
+    """Read the description of a run's network.
+
+    Older folders have no description; a built-in network is then traced again.
 
     Raises:
-      RunError: the folder has no description, or a damaged one; the message says so in a line.
+      RunError: the description is missing or damaged.
     """
     file = RunFolder(run.path).network
     if file.exists():
@@ -32,17 +34,17 @@ def read_architecture(run: FinishedRun) -> Summary:
             raise RunError(f"{file.name} in the run's folder can't be read ({reason})") from error
     if run.config.arch not in registry.KINDS["arch"]:
         raise RunError(f"the run's folder has no {file.name}")
-    if _size(tuple(dict(run.config.arch_args).values())) > _MOST:
+    if _size(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
         raise RunError(f"the run's folder has no {file.name}, and its network is too large")
     try:
         return summarize(create_model(run.config, len(run.class_names)))
-    except Exception as error:  # of Flax and JAX, on fields that nobody thought of
+    except Exception as error:  # Flax and JAX raise anything on arguments that make no sense
         reason = printable(first_line(error), 200)
-        raise RunError(f"its fields make no network ({reason})") from error
+        raise RunError(f"the network can't be built from config.json ({reason})") from error
 
 
-def _size(value: Any) -> int:
-    """How many layers or channels fields may stand for."""
-    if isinstance(value, tuple):
-        return len(value) + sum(map(_size, value))
-    return value if isinstance(value, int) else 0
+def _size(argument: Any) -> int:
+    """Return an upper bound of the layers and channels that an argument of a network asks for."""
+    if isinstance(argument, tuple):
+        return len(argument) + sum(map(_size, argument))
+    return argument if isinstance(argument, int) else 0

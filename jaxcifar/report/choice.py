@@ -1,50 +1,40 @@
-"""How the best variation was found among the candidates, and how sure that is."""
+"""The choice of the best variation: which one won, by how much, and how sure that is."""
 
 from collections.abc import Callable
 from typing import Any
 
-from jaxcifar.report.run_records import StudiedNetwork, Variation
-from jaxcifar.report.statistics import Difference, Sample, guessing_level, is_guessing
+import numpy as np
+
+from jaxcifar.report.run_records import FinishedRun, StudiedNetwork, Variation
+from jaxcifar.report.statistics import Difference, Sample, guessing_accuracy, is_guessing
 from jaxcifar.report.wording import (
     accuracy,
-    bare_p,
-    differing,
+    escape_markdown,
     interval,
-    listed,
+    join_names,
+    mean_and_deviation,
+    new_values,
+    p_cell,
     percent,
-    plain,
     quoted,
-    seeds,
+    seed_count,
     significance,
-    size,
-    spread,
+    unsigned_points,
 )
 from jaxcifar.runs.result import only_answer
 
 
-def choice(network: StudiedNetwork) -> str:
-    """Which variation won, by how much, and from which it can't be told apart."""
+def choice_text(network: StudiedNetwork) -> str:
+    """Return which variation won, by how much, and which variations are as good."""
     winner, *others = network.by_validation
-    name = f"**{plain(winner.name)}**"
     if not others:
         return "Nothing else was tried, so there was nothing to choose between."
-    margins = {quoted(other.name): behind(other, winner) for other in others}
-    count = f"{len(others) + 1} candidates ({seeds(network.variations)})"
-    validated = accuracy(winner, "val_accuracy", "val")
-    ties = [other for other, difference in margins.items() if difference.is_tie]
-    if ties:
-        sentence = (
-            f"{name} and {listed(ties)} tie: of {count} they reached the highest validation "
-            f"accuracy, {validated}. {name} is taken for {_tie_break(winner, others[0])}."
-        )
-    else:
-        second, difference = next(iter(margins.items()))
-        won = "won among" if difference.can_be_told else "is first among"
-        sentence = (
-            f"{name} {won} {count} with {validated} validation accuracy, "
-            f"{size(difference)} points ahead of {second} ({significance(difference)})."
-        )
-    sentences = [sentence, *_certainty(margins, ties)]
+    leads = {quoted(other.name): validation_lead(winner, other) for other in others}
+    ties = [name for name, lead in leads.items() if lead.is_tie]
+    sentences = [
+        _tie_sentence(network, ties) if ties else _lead_sentence(network, leads),
+        *_certainty(leads, bool(ties)),
+    ]
     if any(len(v.runs) == 1 for v in network.variations):
         sentences.append("With a single seed the spread between seeds is not known.")
     if all(is_guessing(run) for v in network.variations for run in v.runs):
@@ -52,66 +42,97 @@ def choice(network: StudiedNetwork) -> str:
     return " ".join(sentences)
 
 
-def behind(other: Variation, winner: Variation) -> Difference:
-    """How far the winner is ahead of another in validation accuracy."""
+def validation_lead(winner: Variation, other: Variation) -> Difference:
+    """Return the validation accuracy of `winner` minus that of `other`."""
     samples = (Sample.of(v, "val_accuracy", "val") for v in (other, winner))
     return Difference.between(*samples)
 
 
+def _tie_sentence(network: StudiedNetwork, ties: list[str]) -> str:
+    winner, second, *_ = network.by_validation
+    name = f"**{escape_markdown(winner.name)}**"
+    return (
+        f"{name} and {join_names(ties)} tie: of {_candidates(network)} they reached the highest "
+        f"validation accuracy, {accuracy(winner, 'val_accuracy', 'val')}. {name} is taken for "
+        f"{_tie_break(winner, second)}."
+    )
+
+
 def _tie_break(winner: Variation, second: Variation) -> str:
-    losses = [sum(r.selected["val_loss"] for r in v.runs) / len(v.runs) for v in (winner, second)]
+    losses = [np.mean([r.selected["val_loss"] for r in v.runs]) for v in (winner, second)]
     return "its lower validation loss" if losses[0] < losses[1] else "being listed first"
 
 
-def _certainty(behind: dict[str, Difference], ties: list[str]) -> list[str]:
-    """From which of the others the winner can be told, and by what."""
-    rest = {other: d for other, d in behind.items() if other not in ties}
-    alike = [other for other, difference in rest.items() if not difference.can_be_told]
-    sentences = []
+def _lead_sentence(network: StudiedNetwork, leads: dict[str, Difference]) -> str:
+    winner = network.winner
+    second, lead = next(iter(leads.items()))
+    won = "won among" if lead.is_significant else "is first among"
+    return (
+        f"**{escape_markdown(winner.name)}** {won} {_candidates(network)} with "
+        f"{accuracy(winner, 'val_accuracy', 'val')} validation accuracy, "
+        f"{unsigned_points(lead)} points ahead of {second} ({significance(lead)})."
+    )
+
+
+def _candidates(network: StudiedNetwork) -> str:
+    return f"{len(network.variations)} candidates ({seed_count(network.variations)})"
+
+
+def _certainty(leads: dict[str, Difference], has_ties: bool) -> list[str]:
+    """Return a sentence on whether the winner's leads are significant; none if all others tie."""
+    others = {name: lead for name, lead in leads.items() if not lead.is_tie}
+    alike = [name for name, lead in others.items() if not lead.is_significant]
     if alike:
-        sentences.append(f"It can't be told apart from {listed(alike)}: none of these has won.")
-    elif rest:
-        whom = "the others" if ties else "every other"
-        sentences.append(f"It can be told from {whom} (p below 0.05 each).")
-    return sentences
+        return [f"It can't be told apart from {join_names(alike)}: none of these has won."]
+    if not others:
+        return []
+    beaten = "the others" if has_ties else "every other"
+    return [f"It can be told from {beaten} (p below 0.05 each)."]
 
 
 def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
-    """The cells of one line of the table of candidates."""
-    first, margin = variation is winner, behind(variation, winner)
+    """Return the cells of a variation in the table of candidates."""
+    lead = validation_lead(winner, variation)
+    compared = variation is not winner and not lead.is_tie
+    points = unsigned_points(lead) if compared else "a tie"
     epochs = ", ".join(str(run.result["selected_epoch"]) for run in variation.runs)
     return {
-        "name": plain(variation.name),
-        "accuracy": spread(Sample.of(variation, "val_accuracy", "val")),
-        "points": "–" if first else "a tie" if margin.is_tie else size(margin),
-        "interval": "–" if first or margin.is_tie else interval(margin),
-        "p": "–" if first or margin.is_tie else bare_p(margin),
+        "name": escape_markdown(variation.name),
+        "accuracy": mean_and_deviation(Sample.of(variation, "val_accuracy", "val")),
+        "points": "–" if variation is winner else points,
+        "interval": interval(lead) if compared else "–",
+        "p": p_cell(lead) if compared else "–",
         "epochs": f"{epochs} of {variation.config.epochs}",
-        "settings": differing(winner.changes_to(variation)) or "–",
+        "settings": new_values(winner.changes_to(variation)) or "–",
     }
 
 
 def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> list[str]:
-    """The runs that learned nothing that the test images show, a sentence each.
+    """Return a sentence for each run that is no better than guessing.
 
     Args:
-      network: whose runs.
-      quote: how names of rows and classes are written; for Markdown by default.
+      network: the network whose runs are checked.
+      quote: puts the name of a row or class in quotes; the default is for Markdown.
     """
     sentences = []
     for variation in network.variations:
         for run in variation.runs:
-            right, level = run.result["test_accuracy"], guessing_level(run)
-            if (answer := only_answer(run.confusion)) is not None:
-                said = quote(run.class_names[answer])
-                what = f"collapsed: it says {said} for every test image ({percent(right)} right)"
-            elif is_guessing(run):
-                compared = "no better than" if right <= level else "can't be told apart from"
-                what = (
-                    f"is right on {percent(right)} of the test images: {compared} always saying "
-                    f"the most frequent class ({percent(level)})"
-                )
-            else:
-                continue
-            sentences.append(f"{quote(variation.name)}, seed {run.config.seed}, {what}.")
+            problem = _collapse(run, quote)
+            if problem:
+                sentences.append(f"{quote(variation.name)}, seed {run.config.seed}, {problem}.")
     return sentences
+
+
+def _collapse(run: FinishedRun, quote: Callable[[str], str]) -> str:
+    accuracy, guessing = run.result["test_accuracy"], guessing_accuracy(run)
+    answer = only_answer(run.confusion)
+    if answer is not None:
+        name = quote(run.class_names[answer])
+        return f"collapsed: it says {name} for every test image ({percent(accuracy)} right)"
+    if not is_guessing(run):
+        return ""
+    compared = "no better than" if accuracy <= guessing else "can't be told apart from"
+    return (
+        f"is right on {percent(accuracy)} of the test images: {compared} always saying the most "
+        f"frequent class ({percent(guessing)})"
+    )

@@ -1,4 +1,4 @@
-"""What a run gets wrong, class by class: readable for two classes and for a hundred."""
+"""Mistakes of a run, class by class, for two classes as well as for a hundred."""
 
 from pathlib import Path
 from typing import Any
@@ -7,124 +7,135 @@ import numpy as np
 
 from jaxcifar.report.figures import WIDTH
 from jaxcifar.report.run_records import FinishedRun
-from jaxcifar.report.wording import listed, percent, plain, quoted
+from jaxcifar.report.wording import escape_markdown, join_names, percent, quoted
 from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened
 from jaxcifar.runs.result import only_answer
 
-MANY = 20  # more classes than that get a table of the worst confusions, and not all a bar
-_NAMED = 40  # more than that are numbered beside the matrix instead of named
-_ENDS = 10  # so many worst and best classes get a bar where there are many
-_PAIRS = 10  # lines of the table of confusions
-_POINTS_PER_LETTER = 0.62  # width of a digit, by its font size
+MANY_CLASSES = 20  # with more, pictures are simplified and there is a table of confusions
+_MAX_NAMES = 40  # with more, the matrix has class numbers instead of names
+_CLASSES_AT_EACH_END = 10  # bars of the worst and the best of many classes
+_MAX_CONFUSIONS = 10  # lines of the table of confusions
+_DIGIT_WIDTH = 0.62  # as a fraction of the font size
 
 
 def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
-    """The confusion matrix of a run on the test images; rows add up to the class's images.
+    """Draw the confusion matrix on the test images, coloured by the share of the true class.
 
-    Counts stand in the cells where they fit, those of mistakes that never happen only in small
-    matrices; names stand beside them for up to `_NAMED` classes.
+    Counts are written where they fit. With more than `MANY_CLASSES`, zeros are left out.
     """
     matrix, classes = run.confusion, len(run.class_names)
-    side = WIDTH if classes <= MANY else 1.4 * WIDTH
+    has_many = classes > MANY_CLASSES
+    side = 1.4 * WIDTH if has_many else WIDTH
     figure, axes = figure_with_axes(side, 0.94 * side, title)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    cell = 0.7 * side * 72 / classes  # points
-    size = min(9.0, 0.9 * cell / (_POINTS_PER_LETTER * len(str(matrix.max()))))
+    cell_points = 0.7 * side * 72 / classes
+    digits = len(str(matrix.max()))
+    size = min(9.0, 0.9 * cell_points / (_DIGIT_WIDTH * digits))
     if size >= 5:
         for (row, column), count in np.ndenumerate(matrix):
-            if count == 0 and classes > MANY:
+            if count == 0 and has_many:
                 continue
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, count, ha="center", va="center", color=color, fontsize=size)
-    if classes <= _NAMED:
+    unit = ", by number from 0"
+    if classes <= _MAX_NAMES:
+        unit = ""
         names = [shortened(name, 18) for name in run.class_names]
-        style: dict[str, Any] = {"fontsize": min(10.0, max(5.5, 0.8 * cell)), "parse_math": False}
-        slant = 45 if classes <= MANY else 90
-        axes.set_xticks(range(classes), names, rotation=slant, **style)
+        font_size = min(10.0, max(5.5, 0.8 * cell_points))
+        style: dict[str, Any] = {"fontsize": font_size, "parse_math": False}
+        axes.set_xticks(range(classes), names, rotation=90 if has_many else 45, **style)
         for label in axes.get_xticklabels():
-            label.set_horizontalalignment("right" if slant == 45 else "center")
+            label.set_horizontalalignment("center" if has_many else "right")
         axes.set_yticks(range(classes), names, **style)
-    numbered = "" if classes <= _NAMED else ", by number from 0"
-    axes.set(xlabel=f"predicted{numbered}", ylabel=f"true class{numbered}")
+    axes.set(xlabel=f"predicted{unit}", ylabel=f"true class{unit}")
     axes.grid(False)
     figure.savefig(path)
 
 
 def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
-    """Test accuracy by class of a run, the worst at the bottom; of many, the worst and best."""
-    accuracy, order = run.class_accuracy, ranked(run)
-    if len(order) > MANY:
-        left = len(order) - 2 * _ENDS
-        title = f"{title}\nthe {_ENDS} worst and {_ENDS} best classes, {left} others between them"
-    few = order if len(order) <= MANY else [*order[:_ENDS], *order[-_ENDS:]]
-    figure, axes = figure_with_axes(WIDTH, 1.2 + 0.24 * len(few), title)
-    gap = np.where(np.arange(len(few)) < _ENDS, 0, len(order) > MANY)
-    bars = axes.barh(np.arange(len(few)) + gap, accuracy[few], color=TEST)
-    axes.bar_label(bars, [percent(accuracy[i]) for i in few], padding=3, fontsize=9)
-    names = [shortened(run.class_names[i], 24) for i in few]
-    axes.set_yticks(np.arange(len(few)) + gap, names, parse_math=False)
+    """Draw the test accuracy of each class, worst at the bottom.
+
+    With more than `MANY_CLASSES`, only the worst and the best are drawn.
+    """
+    accuracy, order = run.class_accuracy, classes_by_accuracy(run)
+    shown, ends = order, _CLASSES_AT_EACH_END
+    positions = np.arange(len(order), dtype=float)
+    if len(order) > MANY_CLASSES:
+        shown = [*order[:ends], *order[-ends:]]
+        left_out = len(order) - len(shown)
+        title = f"{title}\nthe {ends} worst and {ends} best classes, {left_out} others between them"
+        positions = np.arange(len(shown), dtype=float)
+        positions[ends:] += 1  # an empty place between the worst and the best
+    figure, axes = figure_with_axes(WIDTH, 1.2 + 0.24 * len(shown), title)
+    bars = axes.barh(positions, accuracy[shown], color=TEST)
+    axes.bar_label(bars, [percent(accuracy[i]) for i in shown], padding=3, fontsize=9)
+    names = [shortened(run.class_names[i], 24) for i in shown]
+    axes.set_yticks(positions, names, parse_math=False)
     axes.set(xlim=(0, 1.18), xlabel="test accuracy")
     axes.set_xticks(np.linspace(0, 1, 6))
     in_percent(axes.xaxis)
     figure.savefig(path)
 
 
-def ranked(run: FinishedRun) -> list[int]:
-    """The labels of the classes that have test images, the worst first."""
+def classes_by_accuracy(run: FinishedRun) -> list[int]:
+    """Return the labels of the classes that have test images, lowest test accuracy first."""
     accuracy = run.class_accuracy
     return [int(i) for i in np.argsort(accuracy, kind="stable") if not np.isnan(accuracy[i])]
 
 
-def mistakes_sentence(run: FinishedRun, name: str) -> str:
-    """The hardest and the easiest class of the variation `name`, and what it confuses most."""
-    names, accuracy = [plain(name) for name in run.class_names], run.class_accuracy
-    of_what = f"Of {quoted(name)}, seed {run.config.seed}."
-    if (answer := only_answer(run.confusion)) is not None:
+def mistakes_text(run: FinishedRun, variation_name: str) -> str:
+    """Return the hardest and the easiest class of a run, and its most frequent confusion."""
+    names, accuracy = [escape_markdown(name) for name in run.class_names], run.class_accuracy
+    subject = f"Of {quoted(variation_name)}, seed {run.config.seed}."
+    answer = only_answer(run.confusion)
+    if answer is not None:
         return (
-            f"{of_what} It collapsed: it says {names[answer]} for every image, so no class is "
+            f"{subject} It collapsed: it says {names[answer]} for every image, so no class is "
             "harder or easier than another, and the figures by class say nothing."
         )
-    order = ranked(run)
-    least, most = (accuracy[order[end]] for end in (0, -1))
-    if least == most:
-        return f"{of_what} All classes are equally hard ({percent(least)} right)."
-    hardest, easiest = (
-        listed(names[i] for i in order if accuracy[i] == value) for value in (least, most)
-    )
+    order = classes_by_accuracy(run)
+    lowest, highest = accuracy[order[0]], accuracy[order[-1]]
+    if lowest == highest:
+        return f"{subject} All classes are equally hard ({percent(lowest)} right)."
+    hardest = join_names(names[i] for i in order if accuracy[i] == lowest)
+    easiest = join_names(names[i] for i in order if accuracy[i] == highest)
     return (
-        f"{of_what} The hardest class is {hardest} ({percent(least)} right), the easiest "
-        f"{easiest} ({percent(most)}). {_confusion_sentence(run.confusion, names)}"
+        f"{subject} The hardest class is {hardest} ({percent(lowest)} right), the easiest "
+        f"{easiest} ({percent(highest)}). {_confusion_sentence(run.confusion, names)}"
     )
 
 
 def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
-    """The most frequent confusion of two classes, both ways."""
+    """Return the two classes that are most often confused, counted in both directions."""
     both = np.triu(matrix + matrix.T, 1)
     first, second = np.unravel_index(both.argmax(), both.shape)
-    wrong = matrix.sum() - np.trace(matrix)
-    if not wrong:
+    mistakes = matrix.sum() - np.trace(matrix)
+    if not mistakes:
         return "It makes no mistake."
     return (
         f"It mistakes {names[first]} and {names[second]} for each other most often: "
-        f"{both.max():,} of its {wrong:,} mistakes."
+        f"{both.max():,} of its {mistakes:,} mistakes."
     )
 
 
 def worst_confusions(run: FinishedRun) -> list[dict[str, str]]:
-    """The cells of a table of the most frequent mistakes; none where the matrix shows them."""
-    matrix, names = run.confusion, [plain(name) for name in run.class_names]
-    if len(names) <= MANY:
+    """Return the lines of the table of the most frequent mistakes.
+
+    There are none with `MANY_CLASSES` or fewer, because the picture shows all counts.
+    """
+    matrix, names = run.confusion, [escape_markdown(name) for name in run.class_names]
+    if len(names) <= MANY_CLASSES:
         return []
-    wrong = matrix - np.diag(np.diag(matrix))
-    worst = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
-    pairs = zip(*np.unravel_index(worst, wrong.shape), strict=True)
+    mistakes = matrix - np.diag(np.diag(matrix))
+    worst = np.argsort(-mistakes, axis=None, kind="stable")[:_MAX_CONFUSIONS]
+    rows, columns = np.unravel_index(worst, mistakes.shape)
     return [
         {
             "true": names[row],
             "predicted": names[column],
-            "count": f"{wrong[row, column]:,} of {matrix[row].sum():,}",
+            "count": f"{mistakes[row, column]:,} of {matrix[row].sum():,}",
         }
-        for row, column in pairs
-        if wrong[row, column]
+        for row, column in zip(rows, columns, strict=True)
+        if mistakes[row, column]
     ]

@@ -1,43 +1,53 @@
-"""Contents of a Markdown report: links to its headings by the ids that sites give those."""
+"""The table of contents of a Markdown report, with links to the ids that GitHub gives headings."""
 
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 TITLE = "Contents"
-PLACE = "\n<<contents>>\n"  # no line of a report: what is named has no bare "<" in it
+PLACEHOLDER = "\n<<contents>>\n"  # in no other line, because "<" in names is escaped
+
+
+class Heading(NamedTuple):
+    """A heading: its token, its text in Markdown, and its id."""
+
+    token: Token
+    text: str
+    id: str
 
 
 def parser() -> MarkdownIt:
-    """What reads a report: CommonMark with tables and without HTML."""
+    """Return the parser of a report: CommonMark with tables and without HTML."""
     return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
-def headings(tokens: Sequence[Token]) -> Iterator[tuple[Token, str, str]]:
-    """Each heading's token, its text as written, and its id, by GitHub's rule.
+def headings(tokens: Sequence[Token]) -> Iterator[Heading]:
+    """Yield each heading with its id by GitHub's rule.
 
-    That is the text in lower case without punctuation, with dashes for spaces, and with a number
-    where it was taken.
+    The id is the text in lower case, without punctuation, with dashes for spaces, and with a number
+    if an earlier heading has the same id.
     """
-    taken: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for token, inline in pairwise(tokens):
         if token.type != "heading_open":
             continue
         text = "".join(child.content for child in inline.children or [])
         slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") or "section"
-        number = taken.get(slug, -1) + 1
-        taken[slug] = number
-        yield token, inline.content, f"{slug}-{number}" if number else slug
+        count = counts.get(slug, 0)
+        counts[slug] = count + 1
+        yield Heading(token, inline.content, f"{slug}-{count}" if count else slug)
 
 
-def with_contents(markdown: str) -> str:
-    """The text with a list of its sections in place of `PLACE`."""
+def add_contents(markdown: str) -> str:
+    """Return the report with a list of its sections in place of `PLACEHOLDER`."""
+    indents = {"h2": "", "h3": "  "}
     lines = [
-        f"{'  ' * (token.tag == 'h3')}- [{text}](#{slug})"
-        for token, text, slug in headings(parser().parse(markdown))
-        if token.tag in ("h2", "h3") and text != TITLE
+        f"{indents[heading.token.tag]}- [{heading.text}](#{heading.id})"
+        for heading in headings(parser().parse(markdown))
+        if heading.token.tag in indents and heading.text != TITLE
     ]
-    return markdown.replace(PLACE, "\n" + "\n".join(lines) + "\n", 1)
+    return markdown.replace(PLACEHOLDER, "\n" + "\n".join(lines) + "\n", 1)

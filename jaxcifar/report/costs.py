@@ -1,4 +1,4 @@
-"""What the runs cost, what they were made with, and how to repeat them."""
+"""Time and cost of the runs, their environment, and the commands that repeat them."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -7,15 +7,16 @@ from typing import Any
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, pluralize
 from jaxcifar.report.run_records import Records, Variation
-from jaxcifar.report.wording import plain
+from jaxcifar.report.wording import escape_markdown
 
-_LONGEST = 5000  # command
+_MAX_COMMAND = 5000  # characters
 
 
 def _petaflop(variation: Variation) -> float | None:
-    """Arithmetic of training: two operations a multiply-accumulate, three passes.
+    """Return the arithmetic of training, or None if an old result lacks the FLOPs.
 
-    An epoch trains on whole batches only.
+    A multiply-accumulate counts as two operations. Each image takes three passes: one forward, and
+    two backward, to the inputs and to the weights. An epoch has only whole batches.
     """
     result = variation.runs[0].result
     flops = result.get("flops")
@@ -37,97 +38,97 @@ def _seconds(value: float) -> str:
 
 
 def _compiling(variation: Variation) -> str:
-    """The longest of its runs, as some may have found the program kept; "–" if none tells."""
-    told = [run.result.get("compile_seconds") for run in variation.runs]
-    seconds = [value for value in told if value is not None]
+    """Return the longest compile time of the runs, because later runs reuse the program."""
+    measured = [run.result.get("compile_seconds") for run in variation.runs]
+    seconds = [value for value in measured if value is not None]
     return _seconds(max(seconds)) if seconds else "–"
 
 
 def times(records: Records) -> list[dict[str, Any]]:
-    """The lines of the table of times, one a variation."""
-    return [
-        {
-            "name": plain(v.name),
+    """Return the lines of the table of times, one per variation."""
+    lines = []
+    for v in records.trained:
+        petaflop = _petaflop(v)
+        line = {
+            "name": escape_markdown(v.name),
             "runs": len(v.runs),
             "seconds": f"{v.values('wall_seconds').mean():,.0f}",
             "training": _seconds(v.curve("seconds").sum(1).mean()),
             "compiling": _compiling(v),
             "images_per_second": f"{v.values('images_per_second').mean():,.0f}",
             "device_time": duration(_device_seconds([v])),
-            "petaflop": "–" if (amount := _petaflop(v)) is None else f"{amount:.2f} PFLOP",
+            "petaflop": "–" if petaflop is None else f"{petaflop:.2f} PFLOP",
         }
-        for v in records.trained
-    ]
+        lines.append(line)
+    return lines
 
 
 def time_sentence(records: Records) -> str:
-    """How long all runs took, on what, and how fast that was."""
+    """Return the total time of all runs, their devices and the speed of the arithmetic."""
     if not records.trained:
         return ""
     seconds = _device_seconds(records.trained)
     runs = [run for v in records.trained for run in v.runs]
-    devices = " and ".join(sorted({run.result["device"] for run in runs}))
-    took = f"{pluralize(len(runs), 'run')} took {duration(seconds)} on {plain(devices)}"
-    told = [_petaflop(v) for v in records.trained]
-    amounts = [amount for amount in told if amount is not None]
-    if len(amounts) < len(told):
-        return f"{took}, all told."
-    petaflop = sum(amounts)
-    return (
-        f"{took}: {petaflop:,.1f} PFLOP of training at "
-        f"{petaflop * 1000 / seconds:.3g} TFLOP/s, all told."
-    )
+    devices = escape_markdown(" and ".join(sorted({run.result["device"] for run in runs})))
+    total = f"In total {pluralize(len(runs), 'run')} took {duration(seconds)} on {devices}"
+    amounts = [_petaflop(v) for v in records.trained]
+    known = [amount for amount in amounts if amount is not None]
+    if len(known) < len(amounts):
+        return f"{total}."
+    petaflop = sum(known)
+    speed = petaflop * 1000 / seconds
+    return f"{total}: {petaflop:,.1f} PFLOP of training at {speed:.3g} TFLOP/s."
 
 
 def commands(records: Records) -> list[str]:
-    """The commands that train what is in no study, as a shell takes them."""
+    """Return the shell commands that train the variations outside studies."""
     return [
-        printable(f"python -m experiments.run {shlex.join(variation.config.options())}", _LONGEST)
-        for variation in (*records.alone, *records.on_all)
-        if not variation.runs[0].converted
+        printable(f"python -m experiments.run {shlex.join(v.config.options())}", _MAX_COMMAND)
+        for v in (*records.outside_studies, *records.without_validation)
+        if not v.runs[0].converted
     ]
 
 
 def conversions(records: Records) -> list[str]:
-    """The commands that convert what was, as a shell takes them."""
+    """Return the shell commands that repeat the conversions of weights."""
     lines = []
-    for run in (run for variation in records.alone for run in variation.runs):
+    for run in (run for variation in records.outside_studies for run in variation.runs):
         if run.converted is None:
             continue
         words = [run.converted["file"], *run.config.options(), "--run-dir", "NEW_FOLDER"]
         statistics = {"mean": run.result.get("channel_mean"), "std": run.result.get("channel_std")}
         for name, values in statistics.items():
-            words += [f"--{name}", *map(str, values)] if values else []
-        lines.append(printable(f"python -m experiments.convert {shlex.join(words)}", _LONGEST))
+            if values:
+                words += [f"--{name}", *map(str, values)]
+        lines.append(printable(f"python -m experiments.convert {shlex.join(words)}", _MAX_COMMAND))
     return lines
 
 
 def facts(records: Records) -> list[tuple[str, str]]:
-    """What the runs were made with, each value once."""
+    """Return names and values of the runs' data, devices and versions; each value appears once."""
     results = [run.result for run in records.runs]
     data = {run.data.identity: run.data for run in records.runs}
     packages = dict.fromkeys(name for result in results for name in result["versions"])
     examples = [result["examples"] for result in results]
     counts = [f"{e['train']:,} / {e['val']:,} / {e['test']:,}" for e in examples]
-    return [
-        ("data", _each(data_set.title for data_set in data.values())),
-        *(
-            (f"SHA-256 of {plain(data_set.title)}, {plain(split)}", f"`{digest}`")
-            for data_set in data.values()
-            for split, digest in data_set.fingerprints
-        ),
+    lines = [("data", _each(data_set.title for data_set in data.values()))]
+    for data_set in data.values():
+        for split, digest in data_set.fingerprints:
+            title = f"{escape_markdown(data_set.title)}, {escape_markdown(split)}"
+            lines.append((f"SHA-256 of {title}", f"`{digest}`"))
+    lines += [
         ("images to train, validate, test", _each(counts)),
         ("seeds", _each(sorted(run.config.seed for run in records.runs))),
         ("device", _each(r["device"] for r in results)),
         ("computed in", _each(r["compute_dtype"] for r in results)),
         ("runs at once", _each(r["at_once"] for r in results)),
         ("commit", _each(r.get("git_commit") or "not in a git checkout" for r in results)),
-        *(
-            (plain(name), _each(r["versions"].get(name) or "not installed" for r in results))
-            for name in packages
-        ),
     ]
+    for name in packages:
+        versions = _each(r["versions"].get(name) or "not installed" for r in results)
+        lines.append((escape_markdown(name), versions))
+    return lines
 
 
 def _each(values: Iterable[Any]) -> str:
-    return plain(", ".join(dict.fromkeys(map(str, values))))
+    return escape_markdown(", ".join(dict.fromkeys(map(str, values))))

@@ -1,17 +1,16 @@
-"""What was found out about a run after it ended: probabilities, other images, corrupted images."""
+"""The section on a run's evaluation: calibration, other images, corrupted images, mistakes."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from jaxcifar.errors import RunError
-from jaxcifar.report.figures import COLORS, WIDTH
-from jaxcifar.report.pictures import Draw
+from jaxcifar.report.figures import COLORS, PANEL_COLUMNS, WIDTH, add_legend, panel_grid
+from jaxcifar.report.pictures import DrawPicture
 from jaxcifar.report.run_records import FinishedRun
-from jaxcifar.report.wording import listed, percent, plain, points
+from jaxcifar.report.wording import escape_markdown, join_names, percent, points
 from jaxcifar.runs.evaluation_file import (
     BINS,
     LEVELS,
@@ -26,62 +25,68 @@ from jaxcifar.runs.evaluation_file import (
 )
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import spelled
-from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened, shown
+from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened
 
-_TEMPERED = "#d55e00"
-_COLUMNS = 4  # panels of corruptions beside each other
-_MOST_SETS = 20  # lines of the table
-_FEW = 10  # images of a bin that is left out of the picture, whose accuracy is chance
-_CALIBRATED = 0.01  # a smaller expected calibration error is called none
+_TEMPERED_COLOR = "#d55e00"
+_MARKERS = "os^Dv"
+_MAX_SETS = 20  # lines of the table
+_FEW_IMAGES = 10  # the accuracy of fewer images is too uncertain to draw
+_SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correcting
 
 
-def evaluation_context(run: FinishedRun, title: str, draw: Draw) -> dict[str, Any] | None:
-    """What the template says of a run's `evaluation.json`; None if there is none.
+def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
+    """Draw the section's pictures and return its values for the template.
 
-    Of a file that can't be read, `missing` says so.
+    Returns:
+      None if the run was not evaluated. If the file can't be read, `missing` has the reason.
     """
     folder = RunFolder(run.path)
     try:
-        found, looks = read_evaluation(folder), read_looks(folder)
+        evaluation, looks = read_evaluation(folder), read_looks(folder)
     except RunError as error:
         return {"missing": str(error).removeprefix(f"{run.path}/"), "looks": 0}
-    if found is None and not looks:
+    if evaluation is None and not looks:
         return None
-    found = found or {"sets": {}}
-    sets = dict(list(found["sets"].items())[:_MOST_SETS])
+    evaluation = evaluation or {"sets": {}}
+    sets = dict(list(evaluation["sets"].items())[:_MAX_SETS])
     calibrated = sets.get("test") or next(iter(sets.values()), None)
-    corruptions = found.get("corruptions")
+    corrupted, slips = evaluation.get("corruptions"), evaluation.get("slips")
     pictures: dict[str, str] = {}
-    context = {
+    if calibrated:
+        picture_title = f"How often it is right: {title}\n{calibrated['title']}"
+        pictures["reliability"] = draw(
+            "reliability",
+            plot_reliability,
+            calibrated,
+            evaluation.get("temperature"),
+            picture_title,
+        )
+    if corrupted:
+        picture_title = f"Accuracy on corrupted test images: {title}"
+        pictures["corruptions"] = draw(
+            "corruptions", plot_corruptions, {"": corrupted}, picture_title
+        )
+    return {
         "missing": "",
         "looks": len(looks),
         "sets": [_line(figures) for figures in sets.values()],
-        "calibration": _calibration_sentence(calibrated, found) if calibrated else "",
+        "calibration": _calibration_text(calibrated, evaluation) if calibrated else "",
         "calibration_error": percent(calibrated["plain"]["ece"]) if calibrated else "",
         "shifts": _shift_sentences(sets),
-        "metrics": [_metrics_sentence(figures) for figures in sets.values() if _others(figures)],
-        "corruptions": _corruption_lines(corruptions) if corruptions else [],
-        "slips": _slip_lines(found["slips"]) if "slips" in found else [],
-        "slipped_images": f"{found['slips']['images']:,}" if "slips" in found else "",
-        "corruption_sentence": _corruption_sentence(corruptions) if corruptions else "",
+        "metrics": _metric_sentences(sets),
+        "corruptions": _corruption_lines(corrupted) if corrupted else [],
+        "corruption_text": _corruption_text(corrupted) if corrupted else "",
+        "slips": _slip_lines(slips) if slips else [],
+        "slip_images": f"{slips['images']:,}" if slips else "",
         "pictures": pictures,
     }
-    if calibrated:
-        what = f"How often it is right: {title}\n{calibrated['title']}"
-        pictures["reliability"] = draw(
-            "reliability", plot_reliability, calibrated, found.get("temperature"), what
-        )
-    if corruptions:
-        what = f"Accuracy on corrupted test images: {title}"
-        pictures["corruptions"] = draw("corruptions", plot_corruptions, {"": corruptions}, what)
-    return context
 
 
 def _line(figures: Figures) -> dict[str, str]:
     low, high = figures["interval"]
     tempered = figures.get("tempered")
     return {
-        "title": plain(figures["title"]),
+        "title": escape_markdown(figures["title"]),
         "images": f"{figures['images']:,}",
         "accuracy": f"{percent(figures['accuracy'])} ({100 * low:.2f} to {100 * high:.2f})",
         "flip": percent(figures["accuracy_flip"]),
@@ -92,120 +97,127 @@ def _line(figures: Figures) -> dict[str, str]:
     }
 
 
-def _others(figures: Figures) -> list[Value]:
-    """All metrics but accuracy and loss, which the table has."""
-    return [line for line in figures.get("metrics", []) if line["name"] not in ("accuracy", "loss")]
+def _metric_sentences(sets: Mapping[str, Figures]) -> list[str]:
+    """Return a sentence per set with the metrics that the table does not show."""
+    sentences = []
+    for figures in sets.values():
+        metrics: list[Value] = figures.get("metrics", [])
+        others = [metric for metric in metrics if metric["name"] not in ("accuracy", "loss")]
+        if others:
+            values = join_names(
+                escape_markdown(f"{metric['title']} {spelled(metric['value'], metric['unit'])}")
+                for metric in others
+            )
+            sentences.append(f"On {escape_markdown(figures['title'])}: {values}.")
+    return sentences
 
 
-def _metrics_sentence(figures: Figures) -> str:
-    said = listed(
-        f"{plain(line['title'])} {plain(spelled(line['value'], line['unit']))}"
-        for line in _others(figures)
-    )
-    return f"On {plain(figures['title'])}: {said}."
+def mean_confidence(calibration: Calibration) -> float:
+    """Return the mean probability that a network gives its predictions, from 0 to 1."""
+    bins = calibration["bins"]
+    images = sum(part["images"] for part in bins)
+    return sum(part["images"] * part["confidence"] for part in bins) / max(images, 1)
 
 
-def confidence(calibration: Calibration) -> float:
-    """The mean probability of a network's answers, a fraction."""
-    images = sum(part["images"] for part in calibration["bins"])
-    return sum(part["images"] * part["confidence"] for part in calibration["bins"]) / max(images, 1)
-
-
-def _calibration_sentence(figures: Figures, found: Evaluation) -> str:
-    sure, right = confidence(figures["plain"]), figures["accuracy"]
+def _calibration_text(figures: Figures, evaluation: Evaluation) -> str:
+    confidence, accuracy = mean_confidence(figures["plain"]), figures["accuracy"]
     ece = figures["plain"]["ece"]
-    if ece < _CALIBRATED:
-        what = "its probabilities can be taken as they are"
-    elif abs(sure - right) < ece / 2:
-        what = "too sure of some answers and not sure enough of others"
+    if ece < _SMALL_ECE:
+        verdict = "its probabilities can be taken as they are"
+    elif abs(confidence - accuracy) < ece / 2:
+        verdict = "too sure of some answers and not sure enough of others"
+    elif confidence > accuracy:
+        verdict = "it is surer than it should be"
     else:
-        what = "it is surer than it should be" if sure > right else "it is less sure than it could"
+        verdict = "it is less sure than it could be"
     sentence = (
-        f"On {plain(figures['title'])} its answers have a probability of {percent(sure)} on "
-        f"average, and {percent(right)} are right: {what} (expected calibration error "
-        f"{percent(ece)})."
+        f"On {escape_markdown(figures['title'])} its answers have a probability of "
+        f"{percent(confidence)} on average, and {percent(accuracy)} are right: {verdict} "
+        f"(expected calibration error {percent(ece)})."
     )
-    temperature, tempered = found.get("temperature"), figures.get("tempered")
+    temperature, tempered = evaluation.get("temperature"), figures.get("tempered")
     if temperature is None or tempered is None:
         return sentence
     return (
         f"{sentence} Dividing its logits by {temperature:.3g}, the temperature that fits the "
         f"validation images best, makes the error {percent(tempered['ece'])} and leaves the "
-        "answers as they are."
+        "answers unchanged."
     )
 
 
 def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
-    """How other images than the test images change its accuracy."""
+    """Return the change in accuracy on other images, compared with the test images."""
     test = sets.get("test")
     if test is None:
         return []
     return [
-        f"On {plain(figures['title'])} its accuracy is "
+        f"On {escape_markdown(figures['title'])} its accuracy is "
         f"{points(figures['accuracy'] - test['accuracy'])} points from that on the test images."
         for name, figures in sets.items()
         if name not in ("test", "val")
     ]
 
 
-def _corruption_lines(found: Corrupted) -> list[dict[str, Any]]:
+def _corruption_lines(corrupted: Corrupted) -> list[dict[str, Any]]:
     return [
         {
-            "kind": plain(kind),
+            "kind": escape_markdown(kind),
             "levels": [percent(value) for value in values],
             "mean": percent(float(np.mean(values))),
         }
-        for kind, values in found["accuracy"].items()
+        for kind, values in corrupted["accuracy"].items()
     ]
 
 
-def _slip_lines(found: Slipped) -> list[tuple[str, str]]:
-    lines = [("none", found["clean"]), *found["accuracy"].items()]
-    return [(plain(name), percent(value)) for name, value in lines]
+def _slip_lines(slips: Slipped) -> list[tuple[str, str]]:
+    lines = [("none", slips["clean"]), *slips["accuracy"].items()]
+    return [(escape_markdown(name), percent(value)) for name, value in lines]
 
 
-def _corruption_sentence(found: Corrupted) -> str:
-    """What harms most and least, by the mean over strengths."""
-    lost = {
-        plain(kind): found["clean"] - float(np.mean(values))
-        for kind, values in found["accuracy"].items()
+def _corruption_text(corrupted: Corrupted) -> str:
+    """Return the mean accuracy, and which corruptions harm most and least (mean of strengths)."""
+    clean = corrupted["clean"]
+    losses = {
+        escape_markdown(kind): clean - float(np.mean(values))
+        for kind, values in corrupted["accuracy"].items()
     }
-    most, least = max(lost, key=lost.__getitem__), min(lost, key=lost.__getitem__)
-    mean = found["clean"] - sum(lost.values()) / len(lost)
+    most, least = max(losses, key=losses.__getitem__), min(losses, key=losses.__getitem__)
+    mean = clean - sum(losses.values()) / len(losses)
     return (
-        f"Of {percent(found['clean'])} on {found['images']:,} test images, "
-        f"{percent(mean)} are left on average over kinds and strengths. What harms most is {most} "
-        f"({points(-lost[most])} points), what harms least {least} ({points(-lost[least])})."
+        f"Of {percent(clean)} on {corrupted['images']:,} test images, {percent(mean)} are left on "
+        f"average over kinds and strengths. The most harmful kind is {most} "
+        f"({points(-losses[most])} points), the least harmful {least} ({points(-losses[least])})."
     )
 
 
 def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
-    """Accuracy by the probability of the answer, and how many images have such an answer.
+    """Draw a reliability diagram: accuracy and share of the images by confidence.
 
-    Bins of fewer than `_FEW` images are left out, if there is a larger one.
+    Bins of fewer than `_FEW_IMAGES` images are left out, unless all bins are that small.
 
     Args:
-      figures: of one set.
-      temperature: that of `tempered`, for the legend.
+      figures: evaluation of one set of images.
+      temperature: divides the logits of `figures["tempered"]`; shown in the legend.
       title: names the network and the set.
-      path: of the PNG.
+      path: file of the picture.
     """
     figure, axes = figure_with_axes(WIDTH, 4.6, title)
     middles = (np.arange(BINS) + 0.5) / BINS
     shares = [part["images"] / figures["images"] for part in figures["plain"]["bins"]]
-    axes.bar(middles, shares, 0.92 / BINS, color="#dddddd", label="part of the images")
+    axes.bar(middles, shares, 0.92 / BINS, color="#dddddd", label="share of the images")
     axes.plot([0, 1], [0, 1], color="black", lw=1, ls=":", label="as sure as right")
-    curves = [("as it is", figures["plain"], TEST, "o-")]
+    curves = [("unchanged", figures["plain"], TEST, "o-")]
     if "tempered" in figures:
-        at = "" if temperature is None else f" {temperature:.3g}"
-        curves.append((f"at temperature{at}", figures["tempered"], _TEMPERED, "s--"))
+        value = "" if temperature is None else f" {temperature:.3g}"
+        curves.append((f"at temperature{value}", figures["tempered"], _TEMPERED_COLOR, "s--"))
     for name, calibration, color, style in curves:
-        least = min(_FEW, max(part["images"] for part in calibration["bins"]))
-        parts = [part for part in calibration["bins"] if part["images"] >= max(1, least)]
-        sure = [part["confidence"] for part in parts]
-        right = [part["accuracy"] for part in parts]
+        largest = max(part["images"] for part in calibration["bins"])
+        least = max(1, min(_FEW_IMAGES, largest))
+        bins = [part for part in calibration["bins"] if part["images"] >= least]
+        confidences = [part["confidence"] for part in bins]
+        accuracies = [part["accuracy"] for part in bins]
         label = f"{name}: error {calibration['ece']:.2%}"
-        axes.plot(sure, right, style, color=color, label=label, markersize=4)
+        axes.plot(confidences, accuracies, style, color=color, label=label, markersize=4)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of its answer", ylabel="accuracy")
     for axis in (axes.xaxis, axes.yaxis):
         in_percent(axis)
@@ -213,37 +225,31 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
     figure.savefig(path)
 
 
-def plot_corruptions(found: Mapping[str, Corrupted], title: str, path: Path) -> None:
-    """Accuracy by strength, a panel a kind; strength 0 is the image as it is.
+def plot_corruptions(runs: Mapping[str, Corrupted], title: str, path: Path) -> None:
+    """Draw accuracy by strength, a panel per kind of corruption; strength 0 is no corruption.
 
     Args:
-      found: by run, which the legend names if there are several; all of the same kinds.
+      runs: results by the run's name. All runs have the same kinds. One run needs no legend.
       title: names the data set.
-      path: of the PNG.
+      path: file of the picture.
     """
-    kinds = list(next(iter(found.values()))["accuracy"])
-    rows = -(-len(kinds) // _COLUMNS)
-    figure = Figure(figsize=(1.4 * WIDTH, 1.0 + 2.1 * rows), dpi=120, layout="constrained")
-    figure.suptitle(shown(title), fontsize=10, parse_math=False)
-    panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
-    for panel, kind in zip(panels, kinds, strict=False):
-        for number, (name, corrupted) in enumerate(found.items()):
+    kinds = list(next(iter(runs.values()))["accuracy"])
+    figure, panels = panel_grid(len(kinds), title, heights=(1.0, 2.1))
+    for panel, kind in zip(panels, kinds, strict=True):
+        for number, (name, corrupted) in enumerate(runs.items()):
             values = [corrupted["clean"], *corrupted["accuracy"].get(kind, [])]
-            color, style = COLORS[number % len(COLORS)], "os^Dv"[number % 5] + "-"
+            color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
             label = shortened(name, 40) if kind == kinds[0] else None
-            panel.plot(range(len(values)), values, style, color=color, label=label, markersize=3.5)
+            style = {"color": color, "marker": marker, "markersize": 3.5}
+            panel.plot(range(len(values)), values, label=label, **style)
         panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
         panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))
         in_percent(panel.yaxis)
-    for panel in panels[max(0, len(kinds) - _COLUMNS) : len(kinds)]:  # with none below
+    for panel in panels[-PANEL_COLUMNS:]:  # the panels with no panel below
         panel.tick_params(labelbottom=True)
         panel.set_xlabel("strength")
-    for panel in panels[len(kinds) :]:
-        panel.set_axis_off()
     figure.supylabel("accuracy", fontsize=10)
-    if len(found) > 1:
-        legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+    if len(runs) > 1:
+        add_legend(figure, font_size=9)
     figure.savefig(path)

@@ -1,14 +1,15 @@
-"""The report's pictures of many rows; each names its data set, and none shows a time."""
+"""Pictures of several runs or variations. Each title names the data set; none shows a time."""
 
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxcifar.report.pictures import Draw
+from jaxcifar.report.pictures import DrawPicture
 from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.wording import percent
 from jaxcifar.runs.plots import (
@@ -24,25 +25,31 @@ from jaxcifar.runs.plots import (
     shown,
 )
 
-WIDTH = 6.4  # inches: text stays readable when a phone scales the picture to its width
-_HALF = (4.6, 3.0)  # of a picture that stands beside another
-_THEIRS = "#999999"
-# Okabe and Ito's colours without the yellow, which is faint on white; line and marker differ, too.
+WIDTH = 6.4  # inches; text stays readable when a phone scales the picture to its width
+_HALF_SIZE = (4.6, 3.0)  # inches, of one of two pictures side by side
+_REFERENCE_COLOR = "#999999"
+# Okabe and Ito's colours without yellow, which is faint on white. Lines and markers differ too.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _LINES, _MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v")
-MOST_LINES = 10  # in one picture; more rows get a panel each
-_COLUMNS = 4  # of panels
+_MAX_LINES = 10  # in one picture; more variations get a panel each
+PANEL_COLUMNS = 4
 
 
 def draw_curves(
-    draw: Draw, runs: Sequence[FinishedRun], title: str, prefix: str = ""
+    draw: DrawPicture, runs: Sequence[FinishedRun], title: str, prefix: str = ""
 ) -> dict[str, str]:
-    """Draw accuracy and loss of runs that differ in seed, to stand side by side.
+    """Draw accuracy and loss by epoch, for two pictures side by side.
+
+    Args:
+      draw: draws a picture of the section (`Pictures.section`).
+      runs: runs that differ only in seed.
+      title: names the variation, the network and the data set.
+      prefix: first part of the pictures' names.
 
     Returns:
-      "accuracy" and "loss" -> path of the picture, named `prefix` and that.
+      the paths of the pictures by "accuracy" and "loss".
     """
-    plot = functools.partial(plot_curves, size=_HALF)
+    plot = functools.partial(plot_curves, size=_HALF_SIZE)
     histories = [run.history for run in runs]
     chosen = [run.result["selected_epoch"] for run in runs]
     return {
@@ -52,10 +59,10 @@ def draw_curves(
 
 
 def plot_all_validation(variations: Sequence[Variation], title: str, path: Path) -> None:
-    """Validation accuracy of all variations by epoch, with the figures that the table has."""
+    """Draw the validation accuracy of all variations by epoch, best first in the legend."""
     title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
     ranked = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
-    if len(variations) > MOST_LINES:
+    if len(variations) > _MAX_LINES:
         _plot_panels(ranked, title, path)
         return
     figure, axes = figure_with_axes(WIDTH, 4.6 + 0.1 * len(variations), title)
@@ -66,34 +73,53 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
             "linestyle": _LINES[row % len(_LINES)],
             "marker": _MARKERS[row % len(_MARKERS)],
         }
-        draw_mean(axes, variation.curve("val_accuracy"), _with_figure(variation, 40), **style)
+        draw_mean(axes, variation.curve("val_accuracy"), _label(variation, 40), **style)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     in_percent(axes.yaxis)
     figure.legend(loc="outside lower center", ncols=2, title="of the chosen epoch", fontsize=9)
     figure.savefig(path)
 
 
-def _plot_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
-    """A panel for each variation; grey is the span from the lowest to the highest of all."""
-    rows = -(-len(variations) // _COLUMNS)
-    figure = Figure(figsize=(1.4 * WIDTH, 0.9 + 1.7 * rows), dpi=120, layout="constrained")
+def panel_grid(
+    count: int, title: str, heights: tuple[float, float]
+) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure with at least `count` panels in rows of `PANEL_COLUMNS`.
+
+    Panels beyond `count` are hidden.
+
+    Args:
+      count: number of panels.
+      title: title of the figure.
+      heights: in inches, of everything except the panels, and of a row of panels.
+    """
+    rows = -(-count // PANEL_COLUMNS)
+    height = heights[0] + heights[1] * rows
+    figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120, layout="constrained")
     figure.suptitle(shown(title), fontsize=10, parse_math=False)
-    panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
-    means = _padded([v.curve("val_accuracy").mean(0) for v in variations])
-    span = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
-    for panel, variation in zip(panels, variations, strict=False):
-        panel.fill_between(range(1, len(means[0]) + 1), *span, color="#e2e2e2", lw=0)
-        _draw_panel(panel, variation)
-    panels[0].set_xticks(epoch_ticks(len(means[0]), most=4))  # of all: they share their axis
-    for panel in panels[len(variations) :]:
+    grid: Any = figure.subplots(rows, PANEL_COLUMNS, squeeze=False, sharex=True, sharey=True)
+    panels = grid.ravel()
+    for panel in panels[count:]:
         panel.set_axis_off()
+    return figure, panels[:count]
+
+
+def _plot_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
+    """Draw a panel per variation; the grey band spans the means of all variations."""
+    figure, panels = panel_grid(len(variations), title, heights=(0.9, 1.7))
+    means = _padded([v.curve("val_accuracy").mean(0) for v in variations])
+    lowest, highest = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
+    epochs = len(lowest)
+    for panel, variation in zip(panels, variations, strict=True):
+        panel.fill_between(range(1, epochs + 1), lowest, highest, color="#e2e2e2", lw=0)
+        _draw_panel(panel, variation)
+    panels[0].set_xticks(epoch_ticks(epochs, most=4))  # the panels share their axes
     figure.supxlabel("epoch", fontsize=10)
     figure.supylabel("validation accuracy", fontsize=10)
     figure.savefig(path)
 
 
 def _padded(curves: Sequence[np.ndarray]) -> np.ndarray:
-    """Curves of any lengths as `[curves, epochs]`, NaN behind the end of a shorter one."""
+    """Return curves of different lengths as `[curves, epochs]`, padded at the end with NaN."""
     padded = np.full((len(curves), max(map(len, curves))), np.nan)
     for row, curve in zip(padded, curves, strict=True):
         row[: len(curve)] = curve
@@ -104,40 +130,40 @@ def _draw_panel(panel: Axes, variation: Variation) -> None:
     curve, color = variation.curve("val_accuracy"), SPLITS["val"][1]["color"]
     draw_mean(panel, curve, "", color=color)
     draw_chosen(panel, curve, [run.result["selected_epoch"] for run in variation.runs], color)
-    panel.set_title(_with_figure(variation, 16), fontsize=9, parse_math=False)
+    panel.set_title(_label(variation, 16), fontsize=9, parse_math=False)
     panel.grid(alpha=0.3)
     in_percent(panel.yaxis)
 
 
-def _with_figure(variation: Variation, letters: int) -> str:
-    """Its name and the validation accuracy that the tables have."""
+def _label(variation: Variation, letters: int) -> str:
+    """Return name and mean validation accuracy; the name is cut to `letters`."""
     name = shortened(variation.name, letters)
     return f"{name}  {percent(variation.values('val_accuracy').mean())}"
 
 
 def plot_bars(variations: Sequence[Variation], reference: str, title: str, path: Path) -> None:
-    """Test accuracy of each variation, a dot a seed, beside its reference.
+    """Draw test accuracy and reference accuracy of each variation, with a mark per seed.
 
     Args:
       variations: from top to bottom.
-      reference: what the references are called.
+      reference: name of the reference.
       title: names the data set.
-      path: of the PNG.
+      path: file of the picture.
     """
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
     figure, axes = figure_with_axes(WIDTH, 1.4 + 0.4 * len(variations), title)
     rows = np.arange(len(variations))
     means = [float(v.values("test_accuracy").mean()) for v in variations]
     axes.barh(rows - 0.2, means, 0.38, color=TEST, label="ours")
-    theirs = [float(np.mean(v.reference)) if v.reference else 0.0 for v in variations]
-    if any(theirs):
+    references = [float(np.mean(v.reference)) if v.reference else 0.0 for v in variations]
+    if any(references):
         label = f"reference: {shortened(reference, 50)}"
-        axes.barh(rows + 0.2, theirs, 0.38, color=_THEIRS, label=label)
+        axes.barh(rows + 0.2, references, 0.38, color=_REFERENCE_COLOR, label=label)
     for row, variation in zip(rows, variations, strict=True):
         if len(variation.runs) > 1:
             values = variation.values("test_accuracy")
             axes.plot(values, np.full(len(values), row - 0.2), "k|", markersize=7)
-        for offset, value in ((-0.2, means[row]), (0.2, theirs[row])):
+        for offset, value in ((-0.2, means[row]), (0.2, references[row])):
             if value:
                 axes.text(value + 0.01, row + offset, percent(value), va="center", fontsize=9)
     axes.set(xlim=(0, 1.18), xlabel="test accuracy")
@@ -145,7 +171,12 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
     axes.set_xticks(np.linspace(0, 1, 6))
     in_percent(axes.xaxis)
     axes.invert_yaxis()
-    legend = figure.legend(loc="outside lower center", ncols=2)
+    add_legend(figure)
+    figure.savefig(path)
+
+
+def add_legend(figure: Figure, font_size: int = 10) -> None:
+    """Add a legend below the axes; names that contain "$" are not set as formulas."""
+    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=font_size)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    figure.savefig(path)

@@ -1,4 +1,4 @@
-"""The table of all metrics but the accuracy, which the other tables have."""
+"""The report's table of all metrics except accuracy, which other tables have."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,33 +6,33 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.report.run_records import Variation
-from jaxcifar.report.wording import accuracy, plain
+from jaxcifar.report.wording import accuracy, escape_markdown
 from jaxcifar.runs.metric_fields import Declared, metrics_of, spelled
 from jaxcifar.training.metrics import PERCENT
 
 
 def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
-    """Return what the template says of the metrics on test images: titles, and a line a variation.
+    """Return the column titles and, for each variation, its name and cells.
 
-    A dash stands for what not all runs of a variation have measured.
+    A cell is "–" if a run of the variation lacks the metric.
     """
     results = [run.result for v in variations for run in v.runs]
-    shown = [line for line in metrics_of(results) if line["name"] != "accuracy"]
-    return {
-        "titles": [_title(line) for line in shown],
-        "lines": [
-            {"name": plain(v.name), "cells": [_cell(v, line) for line in shown]} for v in variations
-        ],
-    }
+    metrics = [metric for metric in metrics_of(results) if metric["name"] != "accuracy"]
+    lines = [
+        {"name": escape_markdown(v.name), "cells": [_cell(v, metric) for metric in metrics]}
+        for v in variations
+    ]
+    return {"titles": [_title(metric) for metric in metrics], "lines": lines}
 
 
 def _title(metric: Declared) -> str:
     unit = "" if metric["unit"] in ("", PERCENT) else f", {metric['unit']}"
-    return plain(f"{metric['title']}{unit} {'↑' if metric['higher_is_better'] else '↓'}")
+    arrow = "↑" if metric["higher_is_better"] else "↓"
+    return escape_markdown(f"{metric['title']}{unit} {arrow}")
 
 
 def _cell(variation: Variation, metric: Declared) -> str:
-    """Return the mean over the runs, and with several their standard deviation (n - 1)."""
+    """Return the mean over the runs, and of several runs the standard deviation (n - 1)."""
     key = f"test_{metric['name']}"
     if not all(key in run.result for run in variation.runs):
         return "–"

@@ -1,4 +1,4 @@
-"""The sections on one network: what it is, its training, how it was chosen, what it gets wrong."""
+"""The sections on one network: its layers, its training, its choice and its mistakes."""
 
 from typing import Any
 
@@ -6,83 +6,83 @@ from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.errors import RunError
 from jaxcifar.report import classes
 from jaxcifar.report.architecture import read_architecture
-from jaxcifar.report.choice import candidate, choice, collapses
+from jaxcifar.report.choice import candidate, choice_text, collapses
 from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.figures import draw_curves
-from jaxcifar.report.pictures import Draw, Pictures
+from jaxcifar.report.pictures import DrawPicture, Pictures
 from jaxcifar.report.run_records import FinishedRun, StudiedNetwork
-from jaxcifar.report.wording import plain, settings_among
+from jaxcifar.report.wording import escape_markdown, unusual_settings
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.plots import plot_mistakes
+from jaxcifar.runs.saved import Source
 
 
 def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, Any]:
-    """What the template says of a network; draws its pictures."""
-    winner, best, title = network.winner, network.winner.best_run, network.title
-    draw = pictures.of(winner.config.arch, network.data.name)
-    what = f"{winner.name}\n{title}"
-    what_it_is = settings_among(winner, network.variations)
+    """Draw a network's pictures and return its values for the template."""
+    winner, best = network.winner, network.winner.best_run
+    draw = pictures.section(winner.config.arch, network.data.name)
+    title = f"{winner.name}\n{network.title}"
+    settings = unusual_settings(winner, network.variations)
+    network_pictures = {
+        "per_class": draw("classes", classes.plot_per_class, best, f"Test accuracy: {title}"),
+        "confusion": draw("confusion", classes.plot_confusion, best, f"Test images: {title}"),
+    }
+    candidates = []
+    if not network.converted:
+        network_pictures |= draw_curves(draw, [best], title)
+        candidates = [candidate(variation, winner) for variation in network.by_validation]
     return {
-        "title": plain(title),
+        "title": escape_markdown(network.title),
         "winner": winner,
-        "winner_settings": f" ({what_it_is})" if what_it_is else "",
+        "winner_settings": f" ({settings})" if settings else "",
         "best": best,
         "variations": network.variations,
-        "converted": network.converted and _origin(network),
-        "choice": "" if network.converted else choice(network),
+        "converted": _origin(network.converted) if network.converted else "",
+        "choice": "" if network.converted else choice_text(network),
         "collapses": collapses(network),
-        "architecture": _architecture(best, title, draw),
-        "candidates": [] if network.converted else _candidates(network),
-        "mistakes_sentence": classes.mistakes_sentence(best, winner.name),
+        "architecture": _architecture(best, network.title, draw),
+        "candidates": candidates,
+        "mistakes_text": classes.mistakes_text(best, winner.name),
         "confusions": classes.worst_confusions(best),
-        "evaluation": evaluation_context(best, what, draw),
-        "mistakes": _mistakes(best, f"Confident mistakes of {what}", draw),
-        "pictures": {
-            **({} if network.converted else draw_curves(draw, [best], what)),
-            "per_class": draw("classes", classes.plot_per_class, best, f"Test accuracy: {what}"),
-            "confusion": draw("confusion", classes.plot_confusion, best, f"Test images: {what}"),
-        },
+        "evaluation": evaluation_context(best, title, draw),
+        "mistakes": _mistakes(best, f"Confident mistakes of {title}", draw),
+        "pictures": network_pictures,
     }
 
 
-def _origin(network: StudiedNetwork) -> str:
-    """Where the weights of a converted network are from."""
-    source = network.converted
-    assert source is not None  # it is converted
+def _origin(source: Source) -> str:
+    """Return the sentence on the file that a network's weights were converted from."""
     return (
-        f"Its weights were converted from {plain(source['file'])} (SHA-256 `{source['sha256']}`), "
-        "not trained here: there are no epochs to show, and it is compared with no other network."
+        f"Its weights were converted from {escape_markdown(source['file'])} (SHA-256 "
+        f"`{source['sha256']}`), not trained here: there are no epochs to show, and it is compared "
+        "with no other network."
     )
 
 
-def _candidates(network: StudiedNetwork) -> list[dict[str, Any]]:
-    return [candidate(variation, network.winner) for variation in network.by_validation]
+def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any]:
+    """Return the table, sizes and picture of a run's network; `missing` is why there is none.
 
-
-def _architecture(run: FinishedRun, title: str, draw: Draw) -> dict[str, Any]:
-    """Table, sizes and drawing of a run's network; `missing` says why there is none.
-
-    A picture that fails is left out, as it is in the run's own folder.
+    If drawing fails, `picture` is "".
     """
     try:
-        found = read_architecture(run)
+        summary = read_architecture(run)
     except RunError as error:
         return {"missing": str(error)}
     try:
-        picture = draw("model", plot_network, found, title)
-    except Exception:  # of matplotlib, on a network that nobody thought of
+        picture = draw("model", plot_network, summary, title)
+    except Exception:  # matplotlib can fail on unusual networks; the report goes on without
         picture = ""
     return {
         "missing": "",
-        "params": found.params,
-        "flops": found.flops,
-        "table": found.table(),
+        "params": summary.params,
+        "flops": summary.flops,
+        "table": summary.table(),
         "picture": picture,
     }
 
 
-def _mistakes(run: FinishedRun, title: str, draw: Draw) -> dict[str, str]:
-    """The picture of the surest mistakes; `missing` says why there is none."""
+def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
+    """Return the picture of the most confident mistakes; `missing` is why there is none."""
     file = RunFolder(run.path).mistakes
     if not file.exists():
         return {"missing": f"The run's folder has no {file.name}."}

@@ -1,4 +1,4 @@
-"""A Markdown report as one HTML page with the pictures inside."""
+"""A Markdown report as one HTML page that contains its pictures."""
 
 import base64
 import html
@@ -10,41 +10,44 @@ from markdown_it.token import Token
 
 from jaxcifar.report.contents import headings, parser
 
-_KINDS = {"svg": "svg+xml", "png": "png"}
-_WIDE = '<div class="wide" tabindex="0" role="region" aria-label="Table, may scroll sideways">'
+_MEDIA_TYPES = {"svg": "svg+xml", "png": "png"}
+_TABLE_REGION = (
+    '<div class="wide" tabindex="0" role="region" aria-label="Table, may scroll sideways">'
+)
 
 
 def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
-    """Render a page that needs no other file.
+    """Return an HTML page that needs no other file.
 
     Args:
-      markdown: CommonMark with tables. Pictures alone in a paragraph are a figure, and a paragraph
-        in italics after them is its caption.
-      title: of the page.
-      pictures: SVG or PNG by the path that `markdown` names; what it names else is left out, so no
-        file gets into the page.
+      markdown: CommonMark with tables. A paragraph that has only pictures becomes a figure. A
+        paragraph in italics after it becomes the caption.
+      title: title of the page.
+      pictures: content of SVG and PNG files by path. Any other path in `markdown` is replaced by
+        the alternative text, so that the page never contains other files.
     """
     renderer = parser()
 
     def image(self: Any, tokens: Sequence[Token], i: int, options: Any, env: Any) -> str:
         token = tokens[i]
-        alt, path = html.escape(token.content, quote=True), str(token.attrs["src"])
+        text, path = html.escape(token.content, quote=True), str(token.attrs["src"])
         picture = pictures.get(path)
         if picture is None:
-            return alt
-        form = path.rpartition(".")[2]
+            return text
+        extension = path.rpartition(".")[2]
         data = base64.b64encode(picture).decode()
-        return f'<img class="{form}" src="data:image/{_KINDS[form]};base64,{data}" alt="{alt}">'
+        source = f"data:image/{_MEDIA_TYPES[extension]};base64,{data}"
+        return f'<img class="{extension}" src="{source}" alt="{text}">'
 
     renderer.add_render_rule("image", image)
-    # Wide tables scroll on their own, so that a phone shows the text at its width.
-    renderer.add_render_rule("table_open", lambda *_: f"{_WIDE}<table>\n")
+    # Wide tables scroll by themselves, so that the text fits the width of a phone.
+    renderer.add_render_rule("table_open", lambda *_: f"{_TABLE_REGION}<table>\n")
     renderer.add_render_rule("table_close", lambda *_: "</table></div>\n")
     tokens = renderer.parse(markdown)
-    for token, _, slug in headings(tokens):
-        token.attrSet("id", slug)
-    _head_cells(tokens)
-    body = renderer.renderer.render(_figures(tokens), renderer.options, {})
+    for heading in headings(tokens):
+        heading.token.attrSet("id", heading.id)
+    _mark_header_cells(tokens)
+    body = renderer.renderer.render(_with_figures(tokens), renderer.options, {})
     style = resources.files(__package__).joinpath("report.css").read_text()
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -54,36 +57,37 @@ def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -
     )
 
 
-def _head_cells(tokens: Sequence[Token]) -> None:
-    """Say of header cells what they head; the first cell of a row is one."""
+def _mark_header_cells(tokens: Sequence[Token]) -> None:
+    """Make the first cell of each row a header cell, and give all header cells their scope."""
     for place, token in enumerate(tokens):
         if token.type == "th_open":
             token.attrSet("scope", "col")
         elif token.type == "td_open" and tokens[place - 1].type == "tr_open":
             token.tag = "th"
             token.attrSet("scope", "row")
-            tokens[place + 2].tag = "th"  # behind the text: its end
+            end = tokens[place + 2]  # after the cell's text
+            end.tag = "th"
 
 
-def _figures(tokens: Sequence[Token]) -> list[Token]:
-    """Paragraphs of pictures as figures, with the captions that follow them inside."""
-    found: list[Token] = []
+def _with_figures(tokens: Sequence[Token]) -> list[Token]:
+    """Return the tokens with paragraphs of pictures as figures that contain their captions."""
+    result: list[Token] = []
     for place, token in enumerate(tokens):
         if token.type == "inline" and tokens[place - 1].type == "paragraph_open":
-            kinds = [child.type for child in token.children or []]
-            if set(kinds) - {"softbreak"} == {"image"}:
-                found[-1].tag = tokens[place + 1].tag = "figure"
-            elif len(found) > 1 and found[-2].tag == "figure" and _is_caption(token):
-                figure_end, start = found[-2:]
-                start.tag = "figcaption"
-                # The figure's end goes behind the caption's.
-                found[-2:] = [start]
-                tokens[place + 1].tag = "figcaption"
-                tokens[place + 1].meta["then"] = figure_end
-        found.append(token)
-        if "then" in token.meta:
-            found.append(token.meta["then"])
-    return found
+            kinds = {child.type for child in token.children or []} - {"softbreak"}
+            if kinds == {"image"}:
+                result[-1].tag = tokens[place + 1].tag = "figure"
+            elif len(result) > 1 and result[-2].tag == "figure" and _is_caption(token):
+                figure_end, caption_start = result[-2:]
+                caption_end = tokens[place + 1]
+                caption_start.tag = caption_end.tag = "figcaption"
+                # The figure ends after its caption.
+                result[-2:] = [caption_start]
+                caption_end.meta["next"] = figure_end
+        result.append(token)
+        if "next" in token.meta:
+            result.append(token.meta["next"])
+    return result
 
 
 def _is_caption(inline: Token) -> bool:

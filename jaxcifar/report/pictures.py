@@ -1,4 +1,4 @@
-"""Where a report's pictures lie, and what is in them."""
+"""The report's pictures: file names, formats and sizes."""
 
 import io
 import re
@@ -12,58 +12,59 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine.files import atomic_write
 
 FOLDER = "report"
-_LONGEST = 60  # of a name, of which three make a file's
-Draw = Callable[..., str]
-# A page stays under 3 MB with its text; base64 makes four bytes of three.
+DrawPicture = Callable[..., str]
+_MAX_NAME = 60  # characters; a file's name has up to three names
+# The page stays below 3 MB: base64 makes four bytes of three, and the text comes on top.
 _MOST_BYTES_OF_SVG = 1_800_000
 _SVG = {"savefig.format": "svg", "svg.fonttype": "path", "svg.hashsalt": "jaxcifar"}
-_PNG = {"savefig.format": "png", "savefig.dpi": 80}  # in place of an SVG
-_PHOTOS = {"savefig.format": "png", "savefig.dpi": 120}
-# What the drawing library tells of itself and the time, comments with the text drawn, indentation.
-_NOT_DRAWN = re.compile(rb"<metadata>.*?</metadata>|<!--.*?-->|(?<=\n)\s+", re.DOTALL)
-
-_LINE, _DIGITS = re.compile(rb' d="[^"]*"'), re.compile(rb"(\.\d\d)\d+")
+_PNG = {"savefig.format": "png", "savefig.dpi": 80}
+_PHOTO = {"savefig.format": "png", "savefig.dpi": 120}
+# Invisible parts of matplotlib's SVG: its version and the date, comments, indentation.
+_INVISIBLE = re.compile(rb"<metadata>.*?</metadata>|<!--.*?-->|(?<=\n)\s+", re.DOTALL)
+_SVG_PATH = re.compile(rb' d="[^"]*"')
+_DIGITS = re.compile(rb"(\.\d\d)\d+")
 
 
 class Pictures:
-    """Draws into the report's folder and gives the paths that the report names.
+    """The pictures of one report, drawn into its folder.
 
     Attributes:
-      drawn: SVG or PNG by path, relative to the report; nothing else belongs into it.
+      drawn: content of each SVG or PNG file by its path, relative to the report.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Make `folder`'s place for pictures.
+        """Make the subfolder for pictures.
 
         Raises:
-          RunError: a link is in its place, where pictures would replace what is not the report's.
+          RunError: the subfolder is a link, so pictures would replace files elsewhere.
         """
         self.drawn: dict[str, bytes] = {}
         self._folder = folder
-        self._taken: set[str] = set()
-        self._left = _MOST_BYTES_OF_SVG
+        self._used_names: set[str] = set()
+        self._svg_bytes_left = _MOST_BYTES_OF_SVG
         if (folder / FOLDER).is_symlink():
             raise RunError(f"{folder / FOLDER}: is a link; delete it, pictures go there")
         (folder / FOLDER).mkdir(exist_ok=True)
 
-    def of(self, *names: str) -> Draw:
-        """What draws the pictures of one section: `draw(name, plot, *arguments, photos=False)`.
+    def section(self, *names: str) -> DrawPicture:
+        """Return the function that draws one section's pictures; file names begin with `names`.
 
-        It calls `plot(*arguments, file)` and gives the path, relative to the report. Pictures are
-        sharp SVG as long as a page has room for them; then, and for photos, they are PNG.
+        The function is `draw(name, plot, *arguments, photos=False)`. It calls
+        `plot(*arguments, file)` and returns the picture's path relative to the report. A picture is
+        an SVG while the page has room for it. Later pictures, and photos, are PNG.
         """
-        prefix = self._free("-".join(map(_slug, names)))
+        prefix = self._unused("-".join(map(_slug, names)))
 
         def draw(
             name: str, plot: Callable[..., None], *arguments: object, photos: bool = False
         ) -> str:
-            form, picture = "png", b""
-            if not photos and self._left > 0:
-                form, picture = "svg", _trimmed(_drawn(_SVG, plot, arguments))
-                self._left -= len(picture)
-            if form == "png" or self._left < 0:
-                form, picture = "png", _drawn(_PHOTOS if photos else _PNG, plot, arguments)
-            path = f"{FOLDER}/{self._free(f'{prefix}-{_slug(name)}')}.{form}"
+            extension, picture = "png", b""
+            if not photos and self._svg_bytes_left > 0:
+                extension, picture = "svg", _shortened(_draw(_SVG, plot, arguments))
+                self._svg_bytes_left -= len(picture)
+            if extension == "png" or self._svg_bytes_left < 0:
+                extension, picture = "png", _draw(_PHOTO if photos else _PNG, plot, arguments)
+            path = f"{FOLDER}/{self._unused(f'{prefix}-{_slug(name)}')}.{extension}"
             with atomic_write(self._folder / path) as file:
                 file.write(picture)
             self.drawn[path] = picture
@@ -72,35 +73,35 @@ class Pictures:
         return draw
 
     def delete_others(self) -> None:
-        """Delete the pictures of the report before, once it is replaced."""
-        for form in ("png", "svg"):
-            for picture in (self._folder / FOLDER).glob(f"*.{form}"):
+        """Delete the pictures of an earlier report."""
+        for extension in ("png", "svg"):
+            for picture in (self._folder / FOLDER).glob(f"*.{extension}"):
                 if f"{FOLDER}/{picture.name}" not in self.drawn:
                     picture.unlink()
 
-    def _free(self, name: str) -> str:
-        """The name, or one like it that no picture has."""
-        number, free = 1, name
-        while free.lower() in self._taken:
+    def _unused(self, name: str) -> str:
+        """Return `name`, with a number appended if another picture has this name."""
+        number, unused = 1, name
+        while unused.lower() in self._used_names:
             number += 1
-            free = f"{name}-{number}"
-        self._taken.add(free.lower())
-        return free
+            unused = f"{name}-{number}"
+        self._used_names.add(unused.lower())
+        return unused
 
 
-def _drawn(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
+def _draw(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
     picture = io.BytesIO()
     with matplotlib.rc_context(settings):
         plot(*arguments, picture)
     return picture.getvalue()
 
 
-def _trimmed(svg: bytes) -> bytes:
-    """A drawing without what is not drawn, its lines to a hundredth of a point."""
-    drawn = _NOT_DRAWN.sub(b"", svg)
-    return _LINE.sub(lambda line: _DIGITS.sub(rb"\1", line[0]), drawn)
+def _shortened(svg: bytes) -> bytes:
+    """Return an SVG without its invisible parts, its coordinates with two decimals."""
+    visible = _INVISIBLE.sub(b"", svg)
+    return _SVG_PATH.sub(lambda path: _DIGITS.sub(rb"\1", path[0]), visible)
 
 
 def _slug(name: str) -> str:
-    """A name as part of a file's: what Markdown or a file system might take amiss is a dash."""
-    return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII)[-_LONGEST:].strip("-.") or "unnamed"
+    """Return a name for use in a file name; special characters become dashes."""
+    return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII)[-_MAX_NAME:].strip("-.") or "unnamed"

@@ -1,7 +1,6 @@
-"""Our runs beside the figures that a study's file knows from somewhere else."""
+"""Comparison of our runs with reference accuracies that a study's file lists."""
 
 import itertools
-import operator
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -13,24 +12,24 @@ from jaxcifar.errors import RunError, printable
 from jaxcifar.report.run_records import FinishedRun, StudyRecord, Variation
 from jaxcifar.report.statistics import Distance, Sample
 from jaxcifar.report.wording import (
+    escape_markdown,
     field_title,
     field_value,
-    listed,
+    join_names,
     percent,
-    plain,
     significance,
-    size,
+    unsigned_points,
 )
 from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED, read_evaluation
 from jaxcifar.runs.folder import RunFolder
 
-_LONGEST = 2000  # of a command
+_MAX_COMMAND = 2000  # characters
 
 
 def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
-    """How far sets of rows are from the reference, by name, the nearest first.
+    """Return name and distance from the reference of each set of rows, nearest first.
 
-    The rows of a set agree in the fields that the study's reference names as `sets`.
+    A set has all rows with the same values of the settings in `sets` of the study's reference.
     """
     fields = study.reference.get("sets", [])
     sets: dict[str, list[Variation]] = {}
@@ -48,31 +47,39 @@ def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
     return sorted(distances.items(), key=lambda item: item[1].value)
 
 
-def nearest_set(sets: Sequence[tuple[str, Distance]]) -> str:
-    """Which set comes nearest, and how sure that is."""
+def nearest_set_text(sets: Sequence[tuple[str, Distance]]) -> str:
+    """Return which set is nearest to the reference, and how sure that is.
+
+    Args:
+      sets: result of `reference_sets`, not empty.
+    """
     (name, nearest), *others = sets
     sentence = f"{name} comes nearest, by the root mean square of its rows' differences"
     if not others:
         return f"{sentence}."
     second, distance = others[0]
-    difference = distance.behind(nearest)
+    difference = distance.minus(nearest)
     if difference.is_tie:
         return f"{sentence}, and so does {second}: a tie."
-    sentence += f", {size(difference)} points before {second} ({significance(difference)})."
-    return sentence if difference.can_be_told else f"{sentence} The two can't be told apart."
+    lead = f"{unsigned_points(difference)} points before {second} ({significance(difference)})"
+    doubt = "" if difference.is_significant else " The two can't be told apart."
+    return f"{sentence}, {lead}.{doubt}"
 
 
-def mismatched(variation: Variation) -> tuple[float, ...]:
-    """Accuracies on test images that are normalised the other way, one a run; none if one lacks.
+def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
+    """Return each run's test accuracy on images normalised the opposite way to training.
 
-    Results of older versions have them; else `experiments.evaluate --on slips` measures them.
+    The values come from old results or from `experiments.evaluate --on slips`.
+
+    Returns:
+      one fraction per run, or an empty tuple if a run lacks the value.
     """
-    found = [_mismatched(run) for run in variation.runs]
-    values = [value for value in found if value is not None]
-    return tuple(values) if len(values) == len(found) else ()
+    values = [_mismatched_accuracy(run) for run in variation.runs]
+    known = tuple(value for value in values if value is not None)
+    return known if len(known) == len(values) else ()
 
 
-def _mismatched(run: FinishedRun) -> float | None:
+def _mismatched_accuracy(run: FinishedRun) -> float | None:
     if "test_accuracy_mismatched" in run.result:
         return run.result["test_accuracy_mismatched"]
     try:
@@ -86,33 +93,40 @@ def _mismatched(run: FinishedRun) -> float | None:
 
 
 def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
-    """Rows trained without normalisation whose reference figure is known, where it was measured."""
+    """Return the lines of the table of wrongly normalised test images.
+
+    It has the rows that were trained without normalisation, have a reference accuracy, and were
+    measured on normalised test images.
+    """
     return [
         {
-            "name": plain(v.name),
+            "name": escape_markdown(v.name),
             "test": Sample.of(v, "test_accuracy").mean,
-            "mismatched": float(np.mean(mismatched(v))),
+            "mismatched": float(np.mean(mismatched_accuracies(v))),
             "reference": sum(v.reference) / len(v.reference),
         }
         for v in _not_normalised(study)
-        if mismatched(v)
+        if mismatched_accuracies(v)
     ]
 
 
-def to_measure(study: StudyRecord, beside: str) -> list[str]:
-    """The commands that measure what `mismatches` lacks, as a shell takes them.
+def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
+    """Return the shell commands that measure the rows missing in `mismatches`.
 
     Args:
-      study: with its runs.
-      beside: its folder, relative to the report's.
+      study: the study with its runs.
+      folder: the study's folder, relative to the report.
     """
-    lines = []
+    commands = []
     for v in _not_normalised(study):
-        if not mismatched(v):
-            places = [run.path.relative_to(study.path).as_posix() for run in v.runs]
-            runs = shlex.join(f"{beside}/{place}".removeprefix("./") for place in places)
-            lines.append(printable(f"python -m experiments.evaluate {runs} --on slips", _LONGEST))
-    return lines
+        if mismatched_accuracies(v):
+            continue
+        paths = [f"{folder}/{run.path.relative_to(study.path).as_posix()}" for run in v.runs]
+        words = shlex.join(path.removeprefix("./") for path in paths)
+        commands.append(
+            printable(f"python -m experiments.evaluate {words} --on slips", _MAX_COMMAND)
+        )
+    return commands
 
 
 def _not_normalised(study: StudyRecord) -> list[Variation]:
@@ -120,60 +134,68 @@ def _not_normalised(study: StudyRecord) -> list[Variation]:
 
 
 def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
-    """Whether images normalised at the wrong moment explain the reference's low figures."""
+    """Return whether wrongly normalised test images explain the low reference accuracies.
+
+    They explain a row if the accuracy on such images falls about as low as the reference.
+
+    Args:
+      lines: result of `mismatches`, not empty.
+    """
     low = [line for line in lines if line["test"] - line["reference"] > 0.02]
     if not low:
         return "Here there is nothing to explain: our figures for these rows are no higher."
+    # 1 means that the accuracy falls exactly to the reference, 0 that it does not fall.
     shares = [(x["test"] - x["mismatched"]) / (x["test"] - x["reference"]) for x in low]
     falls = [
         f"“{line['name']}” falls from {percent(line['test'])} to {percent(line['mismatched'])}, "
         f"the reference has {percent(line['reference'])}"
         for line in low
     ]
-    told = "; ".join(falls)
     explained = [2 / 3 <= share <= 1.5 for share in shares]
-    if any(explained) and not all(explained):
-        some = "; ".join(itertools.compress(falls, explained))
-        others = "; ".join(itertools.compress(falls, map(operator.not_, explained)))
-        left = "the other" if explained.count(False) == 1 else "the others"
-        share = f"{sum(explained)} of {len(explained)}"
-        return f"That explains {share}: {some}. It does not explain {left}: {others}."
-    if all(explained):
-        verdict = "That explains them: on such images our networks fall about as low"
-    elif all(1 / 3 <= share <= 3 for share in shares):
-        verdict = "That explains them in part: on such images our networks fall too, but not as low"
-        if all(share > 1 for share in shares):
-            verdict = "That explains them in part: on such images our networks fall even lower"
-        elif any(share > 1 for share in shares):
-            verdict = (
-                "That explains them in part: on such images our networks fall too, but some less "
-                "and some more"
-            )
+    count = sum(explained)
+    if 0 < count < len(low):
+        yes = "; ".join(itertools.compress(falls, explained))
+        no = "; ".join(itertools.compress(falls, [not x for x in explained]))
+        others = "the other" if len(low) - count == 1 else "the others"
+        return f"That explains {count} of {len(low)}: {yes}. It does not explain {others}: {no}."
+    return f"{_verdict(shares, all(explained))} ({'; '.join(falls)})."
+
+
+def _verdict(shares: Sequence[float], all_explained: bool) -> str:
+    if all_explained:
+        return "That explains them: on such images our networks fall about as low"
+    if not all(1 / 3 <= share <= 3 for share in shares):
+        return "That does not explain all of them"
+    if all(share > 1 for share in shares):
+        fall = "fall even lower"
+    elif any(share > 1 for share in shares):
+        fall = "fall too, but some less and some more"
     else:
-        verdict = "That does not explain all of them"
-    return f"{verdict} ({told})."
+        fall = "fall too, but not as low"
+    return f"That explains them in part: on such images our networks {fall}"
 
 
 def setting_note(study: StudyRecord) -> str:
-    """What to keep in mind when comparing with the reference; "" if the settings agree."""
-    theirs, parts = dict(study.reference), []
-    if entry := registry.KINDS["arch"].get(theirs.get("arch", "")):
-        theirs["arch"] = entry.title
-    ours = {
-        "arch": ("network", lambda v: v.config.network_title),
-        "dataset": ("dataset", lambda v: v.data.name),
-        "epochs": ("epochs", lambda v: v.config.epochs),
+    """Return how network, data set or epochs differ from the reference's, or ""."""
+    reference = dict(study.reference)
+    if entry := registry.KINDS["arch"].get(reference.get("arch", "")):
+        reference["arch"] = entry.title
+    configs = [v.config for v in study.variations]
+    ours: dict[str, tuple[str, list[Any]]] = {
+        "arch": ("network", [config.network_title for config in configs]),
+        "dataset": ("dataset", [v.data.name for v in study.variations]),
+        "epochs": ("epochs", [config.epochs for config in configs]),
     }
-    for key, (what, value) in ours.items():
-        there = theirs.get(key)
-        here = dict.fromkeys(map(value, study.variations))
-        here.pop(there, None)
-        if there is not None and here:
-            named = listed(plain(str(name)) for name in here)
-            parts.append(f"{what} {plain(str(there))} there, {named} here")
+    parts = []
+    for key, (title, values) in ours.items():
+        there = reference.get(key)
+        different = [value for value in dict.fromkeys(values) if value != there]
+        if there is not None and different:
+            here = join_names(escape_markdown(str(value)) for value in different)
+            parts.append(f"{title} {escape_markdown(str(there))} there, {here} here")
     if not parts:
         return ""
     return (
-        f"The reference was measured otherwise ({'; '.join(parts)}). So compare which changes "
-        "help, not by how much."
+        f"The reference was measured with other settings ({'; '.join(parts)}). So compare which "
+        "changes help, not by how much."
     )

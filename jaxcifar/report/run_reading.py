@@ -1,4 +1,4 @@
-"""Run folders read and checked: what is damaged is left out and named, and stops nothing."""
+"""Reading and checking of run folders; damaged ones are left out and listed with the reason."""
 
 import dataclasses
 import os
@@ -21,13 +21,14 @@ from jaxcifar.studies.conduct import RECORD_AGAIN, STUDY_FILE
 from jaxcifar.studies.study import Study
 
 T = TypeVar("T")
+_REPAIR = "copy the folder again, or repeat the run with --overwrite"
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a run folder, finished or not.
+    """Read a run folder; the run may be unfinished.
 
     Raises:
-      RunError: a file in it is damaged; the message is the reason, in one line.
+      RunError: a file is damaged. The message is one line and does not repeat `path`.
     """
     folder = RunFolder(path)
     try:
@@ -38,101 +39,113 @@ def read_run(path: Path) -> RunRecord:
     if result is None:
         return RunRecord(path, config, history, None, failure)
     run = FinishedRun(path, config, history, result, failure)
-    _require_whole(run)
+    _check_consistency(run)
     return run
 
 
 def _reason(error: Exception, folder: Path) -> str:
-    """What went wrong, with paths that hold wherever the report is read."""
+    """Return an error's message without the folder's path, which may differ for other readers."""
     if isinstance(error, OSError):
         return f"{Path(str(error.filename)).name}: {error.strerror}"
     return str(error).removeprefix(f"{folder}{os.sep}")
 
 
-def _require_whole(run: FinishedRun) -> None:
-    """See to it that a finished run's files agree, and say what a report tells.
+def _check_consistency(run: FinishedRun) -> None:
+    """Check that `metrics.jsonl`, `config.json` and `result.json` of a run agree.
 
     Raises:
-      RunError: they don't.
+      RunError: they do not agree.
     """
     if run.converted:
         if run.history:
-            raise RunError("metrics.jsonl has epochs, but result.json says it was converted")
+            raise RunError(
+                f"metrics.jsonl has epochs, but by result.json the weights were converted; {_REPAIR}"
+            )
         return
     epochs = run.config.epochs
     if len(run.history) != epochs:
-        raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs")
-    if len({"val_accuracy" in said for said in (*run.history, run.result)}) > 1:
-        raise RunError("some of its epochs have a validation accuracy and others have not")
+        raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs; {_REPAIR}")
+    rows = [*run.history, run.result]
+    validated = [row for row in rows if "val_accuracy" in row]
+    if len(validated) not in (0, len(rows)):
+        raise RunError(
+            f"only some rows of metrics.jsonl and result.json have a val_accuracy; {_REPAIR}"
+        )
 
 
 def read_records(folder: Path) -> Records:
-    """Read all runs and studies in `folder` and below it.
+    """Read all runs and studies in `folder` and its subfolders.
 
     Raises:
-      UsageError: there is no finished run that can be read.
+      UsageError: there is no readable finished run.
     """
     unreadable: dict[Path, str] = {}
     configs = (file.parent for file in folder.rglob("config.json"))
-    runs = _readable(configs, read_run, unreadable)
+    runs = _read_all(configs, read_run, unreadable)
     finished = [run for run in runs if isinstance(run, FinishedRun)]
-    compared = [run for run in finished if not run.on_all]
+    comparable = [run for run in finished if not run.lacks_validation]
     if not finished:
         first = next((f"; {path} can't be read: {why}" for path, why in unreadable.items()), "")
         raise UsageError(f"{folder}: no finished run here or below{first}")
-    studies = _readable(folder.rglob(STUDY_FILE), lambda file: _study(file, compared), unreadable)
+    files = folder.rglob(STUDY_FILE)
+    studies = _read_all(files, lambda file: _study(file, comparable), unreadable)
     studies = [_with_notes(study, unreadable) for study in studies]
-    in_studies = {run.path for s in studies for v in s.variations for run in v.runs}
-    alone = _alone([run for run in compared if run.path not in in_studies])
+    in_studies = [variation for study in studies for variation in study.variations]
+    paths = {run.path for variation in in_studies for run in variation.runs}
+    others = _variations_by(_name, [run for run in comparable if run.path not in paths])
+    without_validation = [run for run in finished if run.lacks_validation]
     return Records(
-        networks=tuple(_networks([v for s in studies for v in s.variations] + alone)),
+        networks=tuple(_networks([*in_studies, *others])),
         studies=tuple(studies),
-        alone=tuple(alone),
-        on_all=tuple(_on_all(run for run in finished if run.on_all)),
+        outside_studies=tuple(others),
+        without_validation=tuple(_variations_by(_row_name, without_validation)),
         unfinished=tuple(run for run in runs if not isinstance(run, FinishedRun)),
         unreadable=unreadable,
     )
 
 
-def _readable(
+def _read_all(
     paths: Iterable[Path], read: Callable[[Path], T], unreadable: dict[Path, str]
 ) -> list[T]:
-    """What `read` makes of each path, in order; where it can't, the reason goes to `unreadable`."""
-    found = []
+    """Return `read(path)` for each path, sorted; errors are added to `unreadable` instead."""
+    records = []
     for path in sorted(paths):
         try:
-            found.append(read(path))
+            records.append(read(path))
         except RunError as error:
             unreadable[path] = str(error)
-    return found
+    return records
 
 
-def _study(file: Path, compared: Iterable[FinishedRun]) -> StudyRecord:
-    """A study and its runs; its rows are not made into configs, which would read files they name.
+def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
+    """Read a study without making configs of its rows, which would read the user's files.
+
+    Args:
+      file: the `study.json`.
+      comparable: finished runs, among them those of the study.
 
     Raises:
-      RunError: the file is damaged; the message is the reason, in one line.
+      RunError: the file is damaged. The message is one line and does not repeat its folder.
     """
+    folder = file.parent
     try:
         study = Study.read(file, RECORD_AGAIN)
     except RunError as error:
-        raise RunError(_reason(error, file.parent)) from error
-    variations: list[tuple[str, tuple[FinishedRun, ...], Any]] = []
+        raise RunError(_reason(error, folder)) from error
+    variations: list[Variation] = []
+    not_begun = []
     for row in study.rows:
-        beside = [run for run in compared if run.path.parent == file.parent / row.name]
-        runs = [run for run in beside if not run.converted]
-        variations += [(row.name, group, row.reference) for group in _alike(runs)]
+        runs = [r for r in comparable if r.path.parent == folder / row.name and not r.converted]
+        variations += [Variation(row.name, group, row.reference) for group in _group_seeds(runs)]
+        if not any((folder / row.name).glob("*/config.json")):
+            not_begun.append(row.name)
     return StudyRecord(
-        path=file.parent,
+        path=folder,
         title=study.title,
         reference=study.reference,
-        variations=tuple(_named(variations)),
+        variations=tuple(_with_unique_names(variations)),
         rows=len(study.rows),
-        absent=tuple(
-            row.name
-            for row in study.rows
-            if not any(file.parent.joinpath(row.name).glob("*/config.json"))
-        ),
+        not_begun=tuple(not_begun),
     )
 
 
@@ -144,75 +157,76 @@ def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
         return study
 
 
-def _alone(runs: Iterable[FinishedRun]) -> list[Variation]:
-    return _named((_name(group[0]), group, ()) for group in _alike(runs))
-
-
-def _on_all(runs: Iterable[FinishedRun]) -> list[Variation]:
-    """By the names of their folders where these are a study's rows."""
-
-    def name(run: FinishedRun) -> str:
-        in_a_study = (run.path.parent.parent / STUDY_FILE).exists()
-        return run.path.parent.name if in_a_study else _name(run)
-
-    return _named((name(group[0]), group, ()) for group in _alike(runs))
+def _variations_by(
+    name: Callable[[FinishedRun], str], runs: Iterable[FinishedRun]
+) -> list[Variation]:
+    """Group runs into variations, each with the name of its first run."""
+    return _with_unique_names([Variation(name(group[0]), group) for group in _group_seeds(runs)])
 
 
 def _name(run: FinishedRun) -> str:
-    """What a run that is in no study is called, its seed aside."""
+    """Return the name of a run that belongs to no study, without its seed."""
     return run.converted["file"] if run.converted else run.config.run_name().rpartition("_seed")[0]
 
 
-def _alike(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
-    """Runs that differ in their seed alone, in the order of the seeds; each converted one alone."""
+def _row_name(run: FinishedRun) -> str:
+    """Return the row's name if the run belongs to a study, else `_name`."""
+    row = run.path.parent
+    return row.name if (row.parent / STUDY_FILE).exists() else _name(run)
+
+
+def _group_seeds(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
+    """Group runs that differ only in seed; each run with converted weights is its own group."""
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
         config = dataclasses.replace(run.config, seed=0).to_json()
-        alike = config, run.data.identity, run.converted and run.path
-        groups.setdefault(alike, []).append(run)
+        key = config, run.data.identity, run.converted and run.path
+        groups.setdefault(key, []).append(run)
     return [tuple(sorted(group, key=lambda run: run.config.seed)) for group in groups.values()]
 
 
-def _named(groups: Iterable[tuple[str, tuple[FinishedRun, ...], Any]]) -> list[Variation]:
-    """A variation a group; where names are the same, "(2)" and so on tells them apart."""
-    variations: list[Variation] = []
-    for name, runs, reference in groups:
-        same = sum(v.name.partition(" (")[0] == name for v in variations)
-        variations.append(Variation(f"{name} ({same + 1})" if same else name, runs, reference))
-    return variations
+def _with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
+    """Append " (2)", " (3)" and so on to repeated names."""
+    unique: list[Variation] = []
+    for variation in variations:
+        name = variation.name
+        same = sum(other.name.partition(" (")[0] == name for other in unique)
+        if same:
+            variation = dataclasses.replace(variation, name=f"{name} ({same + 1})")
+        unique.append(variation)
+    return unique
 
 
 def _networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
-    """Variations by architecture and data, which are the same if their content is.
+    """Group variations by architecture and by the content of the data set.
 
-    What was converted is a network by itself: nothing says how it was trained.
+    Converted weights form their own network, because their training is unknown.
     """
     groups: dict[Any, list[Variation]] = {}
     for variation in variations:
         [first, *_] = variation.runs
-        of_network = variation.config.arch, variation.data.identity, first.converted and first.path
-        groups.setdefault(of_network, []).append(variation)
-    ordered = sorted(groups.values(), key=_rank)
+        key = variation.config.arch, variation.data.identity, first.converted and first.path
+        groups.setdefault(key, []).append(variation)
+    ordered = sorted(groups.values(), key=_sort_key)
     titles = [_title(group) for group in ordered]
     networks = []
     for title, group in zip(titles, ordered, strict=True):
-        if titles.count(title) > 1:  # other data of the same name
+        if titles.count(title) > 1:  # different data sets with the same name
             digests = "/".join(digest[:8] for _, digest in group[0].data.fingerprints)
             title = f"{title}, SHA-256 {digests or 'unknown'}"
         networks.append(StudiedNetwork(title, tuple(group)))
     return networks
 
 
-def _rank(group: list[Variation]) -> tuple[str, str, bool]:
+def _sort_key(group: list[Variation]) -> tuple[str, str, bool]:
     return group[0].config.arch, group[0].data.title, bool(group[0].runs[0].converted)
 
 
 def _title(group: list[Variation]) -> str:
-    title = f"{shared_title(group)} on {group[0].data.title}"
+    """Return the title of a network and its data; arguments that vary are left out."""
+    network_titles = list(dict.fromkeys(v.config.network_title for v in group))
+    network = network_titles[0]
+    if len(network_titles) > 1:
+        network = network.partition(" (")[0]
+    title = f"{network} on {group[0].data.title}"
     return f"{title}, converted from {group[0].name}" if group[0].runs[0].converted else title
-
-
-def shared_title(variations: Iterable[Variation]) -> str:
-    """Of a network whose arguments may differ: then it stands for all of them, without any."""
-    titles = list(dict.fromkeys(v.config.network_title for v in variations))
-    return titles[0] if len(titles) == 1 else titles[0].partition(" (")[0]

@@ -1,4 +1,4 @@
-"""What run folders say: runs, variations (runs that differ in seed), networks, studies."""
+"""Records of run folders: runs, variations (runs that differ only in seed), networks, studies."""
 
 import dataclasses
 from functools import cached_property
@@ -12,19 +12,19 @@ from jaxcifar.runs.result import best_epoch, best_row
 from jaxcifar.runs.saved import Result, Row, Source, class_names, number
 
 SYNTHETIC = "shapes10"
-# Settings that name files; the digests of those change with them and say nothing of their own.
+# Settings that name files. A changed file name implies a changed checksum, which is not listed too.
 _NAMING_FILES = {"arch", "dataset", "optimizer", "schedule", "augmentation"}
-_DIGESTS = ("data_sha256", "SHA-256 of ")
+_CHECKSUMS = ("data_sha256", "SHA-256 of ")
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The data set of a finished run, as its result names it.
+    """The data set of a finished run.
 
     Attributes:
-      name: as an option names it.
-      title: what plots and reports call it.
-      fingerprints: pairs of a split and the SHA-256 of its records.
+      name: name on the command line, such as "cifar10".
+      title: name in plots and reports, such as "CIFAR-10".
+      fingerprints: pairs of split name and SHA-256 of the split's records.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Data:
 
     @property
     def identity(self) -> Any:
-        """Equal for the same images and labels, whatever they are called."""
+        """A key that is equal for the same images and labels, whatever the data set's name."""
         return tuple(sorted(self.fingerprints)) or self.title
 
 
@@ -43,8 +43,8 @@ class RunRecord:
 
     Attributes:
       history: rows of `metrics.jsonl`.
-      result: content of `result.json`, None before the run is finished: see `FinishedRun`.
-      failure: why it can't be finished, None if it can.
+      result: content of `result.json`, or None if the run is not finished (see `FinishedRun`).
+      failure: reason why the run failed, or None.
     """
 
     path: Path
@@ -55,12 +55,12 @@ class RunRecord:
 
     @property
     def selected(self) -> Row:
-        """The row of the epoch that validation chose."""
+        """The row of `metrics.jsonl` of the epoch with the best validation accuracy."""
         return self.history[best_epoch(self.history) - 1]
 
     @property
     def converted(self) -> Source | None:
-        """The file that its weights are from, if they were not trained here."""
+        """The file that the weights were converted from, or None if they were trained here."""
         return None if self.result is None else self.result.get("converted")
 
 
@@ -71,42 +71,40 @@ class FinishedRun(RunRecord):
     result: Result
 
     @property
-    def on_all(self) -> bool:
-        """Whether it was trained on all images, with none kept to choose by."""
+    def lacks_validation(self) -> bool:
+        """True if the run was trained on all training images, with no validation images."""
         return "val_accuracy" not in self.result and not self.converted
 
     @property
     def data(self) -> Data:
-        """What it was trained on."""
         digests = self.result.get("dataset_fingerprint") or {}
         name = self.result.get("dataset_name", self.config.dataset)
         return Data(name, self.result["dataset"], tuple(digests.items()))
 
     @cached_property
     def class_names(self) -> list[str]:
-        """By label."""
         return class_names(self.result)
 
     @cached_property
     def confusion(self) -> np.ndarray:
-        """Test images by true class (rows) and predicted class, `[classes, classes]` integers."""
+        """Number of test images by true class (rows) and predicted class, `[classes, classes]`."""
         return np.asarray(self.result["confusion_matrix"])
 
     @cached_property
     def class_accuracy(self) -> np.ndarray:
-        """Test accuracy by class, `[classes]`; NaN for a class without test images."""
+        """Test accuracy of each class, `[classes]`; NaN for a class without test images."""
         counts = self.confusion.sum(1)
         return np.where(counts, np.diag(self.confusion) / np.maximum(counts, 1), np.nan)
 
 
 @dataclasses.dataclass(frozen=True)
 class Variation:
-    """Runs of one config on the same data with different seeds; at least one is finished.
+    """Finished runs of one config on the same data that differ only in seed.
 
     Attributes:
-      name: of the study's row, or of the run.
-      runs: the finished ones, by seed.
-      reference: test accuracies that someone else reached, fractions.
+      name: name of the study's row, or of the run outside a study.
+      runs: at least one run, in the order of the seeds.
+      reference: test accuracies published elsewhere, as fractions.
     """
 
     name: str
@@ -115,39 +113,41 @@ class Variation:
 
     @property
     def config(self) -> Config:
-        """That of the first seed."""
+        """The config of the first seed."""
         return self.runs[0].config
 
     @property
     def data(self) -> Data:
-        """What all of them were trained on."""
         return self.runs[0].data
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings by name but the seed, those of the network's own among them."""
+        """All settings except the seed, including the arguments of the network."""
         return {k: value for k, value in self.config.settings().items() if k != "seed"}
 
     def values(self, key: str) -> np.ndarray:
-        """A number of `result.json` for each run, `[runs]`."""
+        """Return the number `key` of each run's `result.json`, `[runs]`."""
         return np.asarray([number(run.result, key) for run in self.runs], np.float64)
 
     def curve(self, key: str) -> np.ndarray:
-        """A number of `metrics.jsonl` by run and epoch, `[runs, epochs]`."""
+        """Return the number `key` of each row of `metrics.jsonl`, `[runs, epochs]`."""
         numbers = [[number(row, key) for row in run.history] for run in self.runs]
         return np.asarray(numbers, np.float64)
 
     def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
-        """The settings in which `other` differs: name -> (here, there), None where not set."""
+        """Return the settings that differ, each with its value here and in `other`.
+
+        A value is None where the setting does not exist.
+        """
         differing = self.config.differences(other.config)
         differing.pop("seed", None)
         if differing.keys() & _NAMING_FILES:
-            return {name: pair for name, pair in differing.items() if not name.startswith(_DIGESTS)}
+            return {k: pair for k, pair in differing.items() if not k.startswith(_CHECKSUMS)}
         return differing
 
     @property
     def best_run(self) -> FinishedRun:
-        """The one that validation chooses among the seeds, as it does among epochs."""
+        """The run with the best validation accuracy; of converted weights the first run."""
         if self.runs[0].converted:
             return self.runs[0]
         return self.runs[best_row([run.selected for run in self.runs])]
@@ -158,7 +158,7 @@ class StudiedNetwork:
     """All variations of one architecture on one data set.
 
     Attributes:
-      title: of the network and the data; no two of a report's are the same.
+      title: network and data set, unique in a report.
     """
 
     title: str
@@ -166,22 +166,21 @@ class StudiedNetwork:
 
     @property
     def data(self) -> Data:
-        """What it was trained on."""
         return self.variations[0].data
 
     @property
     def converted(self) -> Source | None:
-        """The file that its weights are from, if they were not trained here: then it is alone."""
+        """The file that the weights were converted from, or None if they were trained here."""
         return self.variations[0].runs[0].converted
 
     @property
     def winner(self) -> Variation:
-        """The one with the highest mean validation accuracy."""
+        """The variation with the highest mean validation accuracy."""
         return self.by_validation[0]
 
     @property
     def by_validation(self) -> list[Variation]:
-        """The best first, by validation accuracy, then validation loss, both means over seeds."""
+        """Variations, best first: by mean validation accuracy, then by mean validation loss."""
         if self.converted:
             return list(self.variations)
 
@@ -194,13 +193,14 @@ class StudiedNetwork:
 
 @dataclasses.dataclass(frozen=True)
 class StudyRecord:
-    """A study's folder: what `study.json` says of it, and the variations with a finished run.
+    """The folder of a study.
 
     Attributes:
-      reference: what the rows' reference figures were measured with (`studies.study`).
-      rows: how many it has.
-      absent: names of the rows of which no run has begun.
-      notes: Markdown of a person's `NOTES.md` beside it (`notes.py`), "" if there is none.
+      reference: network, data set and epochs of the reference accuracies (`studies.study`).
+      variations: the rows with a finished run.
+      rows: number of rows in `study.json`.
+      not_begun: names of the rows without any run.
+      notes: Markdown text of the user's `NOTES.md`, or "" (see `user_notes`).
     """
 
     path: Path
@@ -208,41 +208,45 @@ class StudyRecord:
     reference: dict[str, Any]
     variations: tuple[Variation, ...]
     rows: int
-    absent: tuple[str, ...] = ()
+    not_begun: tuple[str, ...] = ()
     notes: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """Everything below one folder.
+    """All runs and studies below one folder.
 
     Attributes:
-      networks: in the order of the reference: the CNN first.
-      studies: by path.
-      alone: variations outside of studies.
-      on_all: runs that kept no images to validate, by config; nothing can be chosen among them.
+      networks: sorted by architecture and data set.
+      studies: sorted by path.
+      outside_studies: variations that belong to no study.
+      without_validation: variations trained on all images; no validation accuracy ranks them.
       unfinished: runs without a result.
-      unreadable: runs and studies that are left out, by path, and why.
+      unreadable: damaged runs and studies by path, each with the reason.
     """
 
     networks: tuple[StudiedNetwork, ...]
     studies: tuple[StudyRecord, ...]
-    alone: tuple[Variation, ...]
-    on_all: tuple[Variation, ...]
+    outside_studies: tuple[Variation, ...]
+    without_validation: tuple[Variation, ...]
     unfinished: tuple[RunRecord, ...]
     unreadable: dict[Path, str]
 
     @property
     def variations(self) -> list[Variation]:
-        """All of them, by network."""
+        """All variations that have a validation accuracy or converted weights, by network."""
         return [v for network in self.networks for v in network.variations]
 
     @property
     def trained(self) -> list[Variation]:
-        """Those whose weights were not converted from elsewhere."""
-        return [v for v in (*self.variations, *self.on_all) if not v.runs[0].converted]
+        """All variations except those with converted weights."""
+        return [v for v in self._all if not v.runs[0].converted]
 
     @property
     def runs(self) -> list[FinishedRun]:
         """All finished runs."""
-        return [run for v in (*self.variations, *self.on_all) for run in v.runs]
+        return [run for v in self._all for run in v.runs]
+
+    @property
+    def _all(self) -> list[Variation]:
+        return [*self.variations, *self.without_validation]

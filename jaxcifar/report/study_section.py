@@ -1,4 +1,4 @@
-"""The section on one study: its rows one by one, all together, and what they show."""
+"""The section on one study: each row, all rows together, and what they show."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,70 +7,72 @@ from jaxcifar.report import figures, findings, references
 from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.run_records import Records, StudiedNetwork, StudyRecord, Variation
 from jaxcifar.report.statistics import Sample, single_changes
-from jaxcifar.report.wording import plain, spread, varied_fields
+from jaxcifar.report.wording import escape_markdown, mean_and_deviation, varied_fields
 
 
 def study_context(
-    study: StudyRecord, records: Records, beside: str, pictures: Pictures
+    study: StudyRecord, records: Records, folder: str, pictures: Pictures
 ) -> dict[str, Any]:
-    """What the template says of a study; draws its pictures.
+    """Draw a study's pictures and return its values for the template.
 
     Args:
-      study: with at least one variation.
-      records: that it belongs to.
-      beside: its folder, relative to the report's.
-      pictures: of the report.
+      study: a study with at least one variation.
+      records: all records of the report.
+      folder: the study's folder, relative to the report; "." is the same folder.
+      pictures: the report's pictures.
     """
     variations = study.variations
     networks = {v.name: _network_of(v, records) for v in variations}
     title = ", ".join(dict.fromkeys(network.title for network in networks.values()))
-    lines = references.mismatches(study)
+    mismatches = references.mismatches(study)
     learning = [findings.learning(v) for v in variations]
     sets = references.reference_sets(study)
-    draw = pictures.of(*([] if beside == "." else [beside]) or ["study"])
-    named = str(study.reference.get("name", "reference"))
+    seeds = sorted({run.config.seed for v in variations for run in v.runs})
+    reference_name = str(study.reference.get("name", "reference"))
+    draw = pictures.section("study" if folder == "." else folder)
+    row_pictures = {
+        v.name: figures.draw_curves(
+            draw, v.runs, f"{v.name}\n{networks[v.name].title}", f"{v.name}-"
+        )
+        for v in variations
+    }
     return {
-        "title": plain(study.title),
-        "beside": plain(beside),
+        "title": escape_markdown(study.title),
+        "folder": escape_markdown(folder),
         "notes": study.notes,
         "variations": variations,
         "rows": study.rows,
-        "named": plain(named),
-        "referred": any(v.reference for v in variations),
+        "reference_name": escape_markdown(reference_name),
+        "has_reference": any(v.reference for v in variations),
         "fields": varied_fields(variations),
-        "note": references.setting_note(study),
-        "changes": [findings.single_change(*pair) for pair in single_changes(variations)],
+        "setting_note": references.setting_note(study),
+        "changes": [findings.change_cells(change) for change in single_changes(variations)],
         "sets": sets,
-        "nearest": sets and references.nearest_set(sets),
+        "nearest_set": references.nearest_set_text(sets) if sets else "",
         "learning": learning,
         "learning_sentence": findings.learning_sentence(learning),
-        "mismatch": lines and {"lines": lines, "verdict": references.mismatch_verdict(lines)},
-        "to_measure": references.to_measure(study, beside),
+        "mismatches": mismatches,
+        "mismatch_verdict": references.mismatch_verdict(mismatches) if mismatches else "",
+        "measuring_commands": references.measuring_commands(study, folder),
         "mismatched": _mismatched(variations),
-        "seeds": " ".join(
-            map(str, sorted({run.config.seed for v in variations for run in v.runs}))
-        ),
+        "seeds": " ".join(map(str, seeds)),
         "pictures": {
-            "bars": draw("bars", figures.plot_bars, variations, named, title),
+            "bars": draw("bars", figures.plot_bars, variations, reference_name, title),
             "validation": draw("validation", figures.plot_all_validation, variations, title),
-            "rows": {
-                v.name: figures.draw_curves(
-                    draw, v.runs, f"{v.name}\n{networks[v.name].title}", f"{v.name}-"
-                )
-                for v in variations
-            },
+            "rows": row_pictures,
         },
     }
 
 
 def _mismatched(variations: Sequence[Variation]) -> dict[str, str]:
-    """By row, the accuracy on images that are normalised the other way; empty if no row has it."""
-    found = {v.name: references.mismatched(v) for v in variations}
-    if not any(found.values()):
+    """Return the accuracy on wrongly normalised images by row; empty if no row has it."""
+    accuracies = {v.name: references.mismatched_accuracies(v) for v in variations}
+    if not any(accuracies.values()):
         return {}
     images = variations[0].runs[0].result["examples"]["test"]
     return {
-        name: spread(Sample(values, images)) if values else "–" for name, values in found.items()
+        name: mean_and_deviation(Sample(values, images)) if values else "–"
+        for name, values in accuracies.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""`NOTES.md`, a person's own words for a report: its paragraphs, lists and headings as text."""
+"""The user's `NOTES.md` as text for a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,47 +8,55 @@ from markdown_it.token import Token
 
 from jaxcifar.errors import printable
 from jaxcifar.machine.reading import MEGABYTE, Remedy, read_text
-from jaxcifar.report.wording import escaped
+from jaxcifar.report.wording import escape_line
 
 NOTES = "NOTES.md"
-_MOST_BYTES = MEGABYTE // 16
-_AGAIN = Remedy("write it as plain text in UTF-8")
-_MARKS = {"em_open": "*", "em_close": "*", "strong_open": "**", "strong_close": "**"}
+_MAX_BYTES = MEGABYTE // 16
+_REMEDY = Remedy("write it as plain text in UTF-8")
+_MARKS = {
+    "em_open": "*",
+    "em_close": "*",
+    "strong_open": "**",
+    "strong_close": "**",
+    "softbreak": " ",
+}
 
 
 def read_notes(folder: Path) -> str:
-    """The Markdown of a folder's notes, "" if there are none.
+    """Return the notes in a folder as Markdown, or "" if there are none.
 
-    Headings, lists, code, and words in italics or bold stay; all else, pictures, links and HTML
-    among it, is shown as it is written.
+    Headings, lists, code, italics and bold are kept. All other markup, such as pictures, links and
+    HTML, is shown as plain text.
 
     Raises:
-      RunError: they can't be read, or are of more than 64 KiB.
+      RunError: the file can't be read or is larger than 64 KiB.
     """
     file = folder / NOTES
     if not (file.exists() or file.is_symlink()):
         return ""
-    known = MarkdownIt("zero").enable(["heading", "list", "emphasis", "newline", "backticks"])
-    return _written(known.parse(read_text(file, _AGAIN, _MOST_BYTES)))
+    parser = MarkdownIt("zero").enable(["heading", "list", "emphasis", "newline", "backticks"])
+    return _markdown(parser.parse(read_text(file, _REMEDY, _MAX_BYTES)))
 
 
-def _written(tokens: Sequence[Token]) -> str:
-    """Blocks as lines of Markdown again, each with the marks of the lists that it lies in."""
+def _markdown(tokens: Sequence[Token]) -> str:
+    """Return parsed blocks as Markdown again, each line with the marker of its list item."""
     lines: list[str] = []
-    lists: list[str] = []  # "-", or the next number, outermost first
-    mark = ""
-    for before, token in zip([Token("", "", 0), *tokens], tokens, strict=False):
+    list_markers: list[str] = []  # of the open lists, outermost first
+    item_marker = ""  # of the list item that has just begun
+    in_heading = False
+    for token in tokens:
         if token.type in ("bullet_list_open", "ordered_list_open"):
-            lists.append("-" if token.tag == "ul" else "1.")
+            list_markers.append("-" if token.tag == "ul" else "1.")
         elif token.type in ("bullet_list_close", "ordered_list_close"):
-            lists.pop()
+            list_markers.pop()
         elif token.type == "list_item_open":
-            mark = lists[-1] + " "
+            item_marker = list_markers[-1] + " "
         elif token.type == "inline":
-            outside = "   " * (len(lists) - bool(mark))
-            start = "#### " if before.type == "heading_open" and not lists else ""
-            lines.append(outside + mark + start + _inline(token))
-            mark = ""
+            depth = len(list_markers) - 1 if item_marker else len(list_markers)
+            heading = "#### " if in_heading and not list_markers else ""
+            lines.append("   " * depth + item_marker + heading + _inline(token))
+            item_marker = ""
+        in_heading = token.type == "heading_open"
     return "\n\n".join(lines)
 
 
@@ -56,7 +64,10 @@ def _inline(token: Token) -> str:
     parts = []
     for child in token.children or []:
         text = printable(child.content, 10_000)
-        is_code = child.type == "code_inline" and "`" not in text
-        text = f"`{text}`" if is_code else escaped(text)
-        parts.append(_MARKS.get(child.type) or (" " if child.type == "softbreak" else text))
+        if child.type in _MARKS:
+            parts.append(_MARKS[child.type])
+        elif child.type == "code_inline" and "`" not in text:
+            parts.append(f"`{text}`")
+        else:
+            parts.append(escape_line(text))
     return "".join(parts) or "–"

@@ -61,13 +61,13 @@ def test_the_accuracy_of_a_class_is_its_share_of_the_diagonal():
 
 def test_a_run_without_validation_is_told_from_a_converted_one():
     run = made_run()
-    assert not run.on_all
+    assert not run.lacks_validation
     del run.result["val_accuracy"]
-    assert run.on_all
+    assert run.lacks_validation
     assert run.converted is None
     other = converted()
     del other.result["val_accuracy"]
-    assert not other.on_all
+    assert not other.lacks_validation
     assert other.converted["file"] == "net.pth"
     assert RunRecord(Path(), run.config, [], None, None).converted is None
 
@@ -154,8 +154,8 @@ def test_all_records_hold_each_finished_run_once():
     records = Records(
         networks=(StudiedNetwork("A", (one, two)), StudiedNetwork("B", (other,))),
         studies=(),
-        alone=(one,),
-        on_all=(whole,),
+        outside_studies=(one,),
+        without_validation=(whole,),
         unfinished=(),
         unreadable={},
     )
@@ -185,7 +185,7 @@ def test_a_sample_has_the_images_of_its_split():
 def test_guessing_is_naming_the_most_frequent_class():
     """Of 50, 30 and 20 images by true class, whatever was predicted."""
     matrix = [[10, 40, 0], [30, 0, 0], [0, 15, 5]]
-    assert statistics.guessing_level(made_run(matrix=matrix)) == 0.5
+    assert statistics.guessing_accuracy(made_run(matrix=matrix)) == 0.5
 
 
 @pytest.mark.parametrize("largest", [30, 40])

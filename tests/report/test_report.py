@@ -161,7 +161,7 @@ def test_it_has_the_references_sections(three_seeds):
         "CNN on CIFAR-10: what the best model gets wrong",
         "Other metrics",
         "Time and cost",
-        "To repeat it",
+        "How to repeat it",
     ]
     numbers = re.findall(r"^## (\d+)\.", three_seeds[1], re.M)
     assert numbers == [str(i) for i in range(1, 9)]
@@ -229,7 +229,7 @@ def test_collapsed_runs_are_named(tmp_path):
     assert "no better than always saying the most frequent class (10.00%)" in text
     assert "None can be told apart from guessing" in text
     write_run(tmp_path / "good", Config.create("cnn", epochs=4), 0.8, 0.8, names=names)
-    said = classes.mistakes_sentence(read_run(tmp_path / "one"), "one")
+    said = classes.mistakes_text(read_run(tmp_path / "one"), "one")
     assert r"it says c\*t for every image, so no class is harder" in said
     text = report(tmp_path)
     assert "None can be told apart" not in text
@@ -247,7 +247,7 @@ def test_what_is_left_out_is_told_and_stands_in_the_summary(tmp_path):
     assert said[1] == "left out: norm: not begun"
     text = (tmp_path / "REPORT.md").read_text()
     summary = text.partition("## Contents")[0]
-    assert "because not finished or not readable: norm and raw/seed0." in summary
+    assert "because they are not finished or not readable: norm and raw/seed0." in summary
     assert "1 of 3 rows" in text
 
 
@@ -316,7 +316,7 @@ def test_training_and_compiling_are_told_apart(tmp_path):
         file = tmp_path / f"raw/seed{seed}/result.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"compile_seconds": seconds}))
     times = report(tmp_path).partition("Time and cost\n")[2]
-    assert "| row | runs | seconds a run | training | compiling | images/s |" in times
+    assert "| row | runs | seconds per run | training | compiling | images/s |" in times
     assert "| raw | 3 | 50 | 40.0 | 12.3 | 4,500 |" in times
     assert "| norm | 1 | 50 | 40.0 | – | 4,500 |" in times
 
@@ -436,9 +436,9 @@ def test_wording():
     assert wording.field_value(value=False) == "no"
     assert wording.field_value("none") == "none"
     assert wording.field_value((16, 32)) == "16, 32"
-    assert wording.listed("abc") == "a, b and c"
-    assert wording.listed("abcdefgh") == "a, b, c, d, e and 3 others"
-    assert wording.plain("a|b_c *d*") == r"a\|b_c \*d\*"
+    assert wording.join_names("abc") == "a, b and c"
+    assert wording.join_names("abcdefgh") == "a, b, c, d, e and 3 others"
+    assert wording.escape_markdown("a|b_c *d*") == r"a\|b_c \*d\*"
 
 
 def own_config(arch="gone/net.py:Mixer", **arguments):
@@ -496,7 +496,7 @@ def test_a_networks_own_description_is_shown(tmp_path):
     described = summarize(CNN((4,), hidden=8))
     network.write_text(described.to_json())
     text = report(tmp_path)
-    assert f"{described.params:,} parameters, {described.flops:,} FLOPs an image" in text
+    assert f"{described.params:,} parameters, {described.flops:,} FLOPs per image" in text
     assert f"```\n{described.table()}```" in text
     assert "The network, drawn" in text
     network.write_text('{"params": 12')
@@ -533,7 +533,7 @@ def test_few_and_many_classes(tmp_path, count):
     text = report(tmp_path, pictures=True)
     assert f"The hardest class is \\$x_1\\$ ({50 / 59:.2%} right)" in text
     table = "| \\$x_1\\$ | a\\|b | 9 of 59 |" in text and "| a\\|b | \\$x_1\\$ | 4 of 54 |" in text
-    assert table == (count > classes.MANY)
+    assert table == (count > classes.MANY_CLASSES)
 
 
 def test_classes_without_test_images_are_neither_hard_nor_easy(tmp_path):
@@ -542,7 +542,7 @@ def test_classes_without_test_images_are_neither_hard_nor_easy(tmp_path):
     config = Config.create("cnn", epochs=4)
     write_run(tmp_path / "run", config, 0.9, 0.9, names=["a", "b", "c"], matrix=matrix)
     run = read_run(tmp_path / "run")
-    assert [run.class_names[i] for i in classes.ranked(run)] == ["c", "a"]
+    assert [run.class_names[i] for i in classes.classes_by_accuracy(run)] == ["c", "a"]
 
 
 def cut(path):

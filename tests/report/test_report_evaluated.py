@@ -82,7 +82,7 @@ def study(tmp_path):
 
 def section(text):
     [body] = re.findall(
-        r"^## \d+\. [^\n]*: what it knows, and other images$(.*?)^## ", text, re.M | re.S
+        r"^## \d+\. [^\n]*: calibration and other images$(.*?)^## ", text, re.M | re.S
     )
     return body
 
@@ -102,10 +102,10 @@ def test_it_tells_what_evaluate_found(study):
     assert "On photos its accuracy is -12.50 points from that on the test images" in body
     means = [0.2, 0.798, *[0.602] * 5]
     assert f"{100 * np.mean(means):.2f}% are left on average" in body
-    assert "What harms most is noise (-61.00 points), what harms least blur (-1.20)" in body
+    assert "The most harmful kind is noise (-61.00 points), the least harmful blur (-1.20)" in body
     assert "| noise | 50.00% | 30.00% | 10.00% | 7.00% | 3.00% | 20.00% |" in body
-    assert "the test images have been looked at again: once" in body
-    assert "looked at once, after that, and again where it says so." in text
+    assert "the test images were looked at again: once" in body
+    assert "looked at once, after that choice, and again where this report says so." in text
     pictures = re.findall(r"\]\((report/.*?\.svg)\)", body)
     assert len(pictures) == 2
     assert all((folder / picture).exists() for picture in pictures)
@@ -149,7 +149,7 @@ def test_the_picture_of_probabilities_has_the_bins_of_the_file(run):
     middles = [bar.get_x() + bar.get_width() / 2 for bar in axes.patches]
     assert middles == pytest.approx((np.arange(BINS) + 0.5) / BINS)
     lines = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
-    assert list(lines) == ["as sure as right", "as it is: error 4.50%",
+    assert list(lines) == ["as sure as right", "unchanged: error 4.50%",
                            "at temperature 1.5: error 1.30%"]  # fmt: skip
     _, plain, tempered = lines.values()
     assert plain == pytest.approx(np.array([[0.69, 0.735], [0.89, 0.835]]))
@@ -204,7 +204,7 @@ def test_slips_are_listed_below_the_accuracy_without_a_slip(study):
     slips = {"date": DATE, "images": 1000, "clean": 0.81, "accuracy": accuracy}
     record(study[1], {"sets": {}, "slips": slips}, None)
     body = section(report(study[0]))
-    table = body.partition("| slip | accuracy |\n| --- | ---: |\n")[2].split("\n\n")[0]
+    table = body.partition("| mistake | accuracy |\n| --- | ---: |\n")[2].split("\n\n")[0]
     assert table.splitlines() == [
         "| none | 81.00% |",
         "| red and blue swapped | 70.00% |",
@@ -216,7 +216,7 @@ def test_slips_are_listed_below_the_accuracy_without_a_slip(study):
 @pytest.mark.parametrize(
     ("confidence", "ece", "words"),
     [
-        (0.75, None, "it is less sure than it could (expected calibration error 7.50%)"),
+        (0.75, None, "it is less sure than it could be (expected calibration error 7.50%)"),
         (0.826, None, "its probabilities can be taken as they are"),
         (0.826, 0.2, "too sure of some answers and not sure enough of others"),
         (0.93, 0.2, "it is surer than it should be"),
@@ -232,8 +232,8 @@ def test_the_verdict_follows_the_figures(run, confidence, ece, words):
 def test_nothing_found_is_nothing_said(study):
     record(study[0] / "raw" / "seed0", found(), None)  # not the winner
     text = report(study[0])
-    assert "what it knows" not in text
-    assert "looked at once, after that.\n" in text
+    assert "calibration and other" not in text
+    assert "looked at once, after that choice.\n" in text
 
 
 @pytest.mark.parametrize("part", ["sets", "corruptions", "looks"])

@@ -312,16 +312,16 @@ def test_times_and_costs(text):
         assert line == {
             "row": line["row"],
             "runs": str(len(runs)),
-            "seconds a run": f"{mean(run.wall for run in runs):,.0f}",
+            "seconds per run": f"{mean(run.wall for run in runs):,.0f}",
             "training": f"{mean(sum(run.seconds) for run in runs):,.1f}",
             "compiling": f"{compiling:.1f}" if compiling else "–",
             "images/s": f"{mean(rates):,.0f}",
             "device time": f"{device:.0f} s" if device < 200 else f"{device / 60:.0f} min",
             "training arithmetic": f"{petaflop:.2f} PFLOP",
         }
-    assert f"11 runs took {total_seconds / 60:.0f} min on a device of longer and " in text
+    assert f"In total 11 runs took {total_seconds / 60:.0f} min on a device of longer and " in text
     speed = 1000 * total_petaflop / total_seconds
-    assert f": {total_petaflop:,.1f} PFLOP of training at {speed:.3g} TFLOP/s, all told." in text
+    assert f": {total_petaflop:,.1f} PFLOP of training at {speed:.3g} TFLOP/s." in text
 
 
 def test_what_the_runs_were_made_with_and_how_to_repeat_them(text):
@@ -521,7 +521,7 @@ def test_a_run_guesses_if_it_is_within_1_64_standard_errors_of_the_most_frequent
 ):
     """0.4 + 1.645 sqrt(0.4 0.6 / 1000) = 0.4255."""
     run = read_run(folder / "winner" / "seed5")
-    assert statistics.guessing_level(run) == pytest.approx(0.4)
+    assert statistics.guessing_accuracy(run) == pytest.approx(0.4)
     run.result["test_accuracy"] = 0.4 + above
     assert statistics.is_guessing(run) == guessing
 

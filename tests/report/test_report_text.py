@@ -243,7 +243,7 @@ def test_a_runs_file_that_is_a_link_is_not_shown(tmp_path, name):
     ],
 )
 def test_plain(text, plain):
-    assert wording.plain(text) == plain
+    assert wording.escape_markdown(text) == plain
 
 
 def test_a_slip_may_explain_some_figures_and_not_others():

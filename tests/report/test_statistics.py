@@ -30,7 +30,7 @@ def test_several_seeds_are_judged_by_welchs_test(first, second):
     assert got.by_seeds
     assert got.p_value == pytest.approx(expected.pvalue)
     assert got.interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
-    assert got.can_be_told == (expected.pvalue < 0.05)
+    assert got.is_significant == (expected.pvalue < 0.05)
 
 
 def test_welchs_test_by_hand():
@@ -48,8 +48,8 @@ def test_more_seeds_of_the_same_spread_sharpen_the_verdict():
 
     few, many = difference(2), difference(12)
     assert few.value == pytest.approx(many.value)
-    assert not few.can_be_told
-    assert many.can_be_told
+    assert not few.is_significant
+    assert many.is_significant
     assert many.interval[0] > few.interval[0]
 
 
@@ -65,14 +65,14 @@ def test_a_single_seed_is_judged_by_the_images():
 def test_seeds_that_agree_to_the_last_digit_say_nothing_of_their_spread():
     close = Difference.between(sample(*[0.8] * 3), sample(*[0.801] * 3))
     assert not close.by_seeds
-    assert not close.can_be_told  # 0.1 points of 10,000 images
-    assert Difference.between(sample(*[0.8] * 3), sample(*[0.85] * 3)).can_be_told
+    assert not close.is_significant  # 0.1 points of 10,000 images
+    assert Difference.between(sample(*[0.8] * 3), sample(*[0.85] * 3)).is_significant
 
 
 def test_ties_and_extremes():
     for one in (sample(0.8, 0.9), sample(0.8), sample(1.0), sample(0.8, 0.8)):
         tie = Difference.between(one, one)
-        assert (tie.is_tie, tie.p_value, tie.can_be_told) == (True, 1.0, False)
+        assert (tie.is_tie, tie.p_value, tie.is_significant) == (True, 1.0, False)
     assert Difference.between(sample(0.0), sample(1.0)).p_value == 0
     rounded = Difference.between(sample(0.1, 0.2, 0.3), sample(0.3, 0.2, 0.1))
     assert rounded.is_tie
@@ -84,7 +84,7 @@ def test_welchs_test_errs_as_often_as_it_says():
     told = [
         Difference.between(
             sample(*(0.8 + 0.01 * rng.randn(3))), sample(*(0.8 + 0.02 * rng.randn(5)))
-        ).can_be_told
+        ).is_significant
         for _ in range(2000)
     ]
     assert np.mean(told) == pytest.approx(0.05, abs=0.015)
@@ -99,7 +99,7 @@ def test_the_error_of_a_distance_is_that_of_many_draws():
             tuple(sample(m - e, m + e) for m, e in zip(means, errors, strict=True)), targets
         )
 
-    difference = distance(far).behind(distance(near))
+    difference = distance(far).minus(distance(near))
     draws = [
         distance(far + errors * rng.randn(2)).value - distance(near + errors * rng.randn(2)).value
         for _ in range(4000)
@@ -113,11 +113,11 @@ def test_a_distance_of_one_row_is_judged_as_its_difference_is():
     rows = sample(0.90, 0.91, 0.93), sample(0.85, 0.86, 0.89)
     far, near = (Distance((row,), (0.8,)) for row in rows)
     expected = Difference.between(rows[1], rows[0])
-    got = far.behind(near)
+    got = far.minus(near)
     assert (got.p_value, got.freedom) == pytest.approx((expected.p_value, expected.freedom))
     exact = Distance((sample(0.8, 0.8),), (0.8,))
     assert exact.value == 0
-    assert far.behind(exact).error > 0
+    assert far.minus(exact).error > 0
 
 
 def test_the_epoch_that_reaches_a_share():
@@ -133,4 +133,4 @@ def test_p_values_are_written_on_the_side_of_the_level_where_they_lie(deviations
     """By a table of the normal distribution: 0.04976, 0.05001, 0.00099833 and 0.0010019."""
     difference = Difference(deviations, 1.0, math.inf, by_seeds=False)
     assert wording.p_value(difference) == written
-    assert difference.can_be_told == (written != "p = 0.050")
+    assert difference.is_significant == (written != "p = 0.050")

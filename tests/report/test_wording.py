@@ -37,7 +37,7 @@ def row_of(*accuracies, flipped=None, **settings):
     ],
 )
 def test_names_in_a_sentence(names, line):
-    assert wording.listed(names) == line
+    assert wording.join_names(names) == line
 
 
 def test_figures():
@@ -67,21 +67,21 @@ def test_figures():
     ],
 )
 def test_text_from_outside_stands_for_itself(text, line):
-    assert wording.plain(text) == line
+    assert wording.escape_markdown(text) == line
 
 
 def test_an_accuracy_has_the_deviation_of_its_seeds():
-    assert wording.spread(Sample((0.8841,), 100)) == "88.41%"
+    assert wording.mean_and_deviation(Sample((0.8841,), 100)) == "88.41%"
     near = 0.0021 / math.sqrt(2)
-    assert wording.spread(Sample((0.8841 - near, 0.8841 + near), 100)) == "88.41 ± 0.21%"
-    assert wording.spread(Sample((0.25, 0.75), 100)) == "50.00 ± 35.36%"
+    assert wording.mean_and_deviation(Sample((0.8841 - near, 0.8841 + near), 100)) == "88.41 ± 0.21%"
+    assert wording.mean_and_deviation(Sample((0.25, 0.75), 100)) == "50.00 ± 35.36%"
     assert wording.accuracy(row_of(0.5)) == "50.00%"
     assert wording.accuracy(row_of(0.25), "val_accuracy", "val") == "90.00%"
 
 
 def test_the_accuracy_with_flips_takes_every_run():
-    assert wording.with_flips(row_of(0.5, 0.5, flipped=(0.75, 0.75))) == "75.00 ± 0.00%"
-    assert wording.with_flips(row_of(0.5, 0.5, flipped=(0.75, None))) == "–"
+    assert wording.accuracy_with_flips(row_of(0.5, 0.5, flipped=(0.75, 0.75))) == "75.00 ± 0.00%"
+    assert wording.accuracy_with_flips(row_of(0.5, 0.5, flipped=(0.75, None))) == "–"
 
 
 def test_reference_figures_and_how_far_they_are():
@@ -105,7 +105,7 @@ def test_settings_and_their_values():
     assert wording.changes_in_words(two) == (
         "learning rate from 0.01 to 0.1 and schedule from not set to step"
     )
-    assert wording.differing(two) == "learning rate 0.1, schedule step"
+    assert wording.new_values(two) == "learning rate 0.1, schedule step"
 
 
 def test_the_settings_of_a_row_are_the_unusual_ones():
@@ -114,9 +114,9 @@ def test_the_settings_of_a_row_are_the_unusual_ones():
     larger = row_of(0.5, learning_rate=0.1, batch_size=32)
     rows = [*usual, faster, larger]
     assert wording.varied_fields(rows) == ["learning_rate", "batch_size"]
-    assert wording.settings_among(faster, rows) == "learning rate 0.2"
-    assert wording.settings_among(larger, rows) == "batch size 32"
-    assert wording.settings_among(usual[0], rows) == "learning rate 0.1, batch size 64"
+    assert wording.unusual_settings(faster, rows) == "learning rate 0.2"
+    assert wording.unusual_settings(larger, rows) == "batch size 32"
+    assert wording.unusual_settings(usual[0], rows) == "learning rate 0.1, batch size 64"
     assert wording.varied_fields(usual) == wording.varied_fields(usual[:1]) == []
 
 
@@ -124,10 +124,10 @@ def test_the_number_of_epochs_is_no_setting_of_a_row_and_four_are_enough():
     one = row_of(0.5, epochs=3)
     two = row_of(0.5, epochs=2, val=(0.1, 0.2), loss=(1.0, 0.9))
     assert wording.varied_fields([one, two]) == ["epochs"]
-    assert wording.settings_among(two, [one, two]) == ""
+    assert wording.unusual_settings(two, [one, two]) == ""
     many = {"learning_rate": 0.3, "batch_size": 32, "weight_decay": 0.3, "shift": 2, "dropout": 0.3}
     plain = [row_of(0.5, shift=4) for _ in range(2)]
-    text = wording.settings_among(row_of(0.5, **many), [*plain, row_of(0.5, **many)])
+    text = wording.unusual_settings(row_of(0.5, **many), [*plain, row_of(0.5, **many)])
     assert len(text.split(", ")) == 4
 
 
@@ -142,7 +142,7 @@ def test_the_number_of_epochs_is_no_setting_of_a_row_and_four_are_enough():
     ],
 )
 def test_how_many_seeds(counts, line):
-    assert wording.seeds([row_of(*[0.5] * count) for count in counts]) == line
+    assert wording.seed_count([row_of(*[0.5] * count) for count in counts]) == line
 
 
 class WithP(Difference):
@@ -167,7 +167,7 @@ class WithP(Difference):
 def test_a_p_value_is_rounded_down(p, line, bare):
     told = WithP(0.1, p, math.inf, True)
     assert wording.p_value(told) == line
-    assert wording.bare_p(told) == bare
+    assert wording.p_cell(told) == bare
 
 
 def test_how_sure_a_difference_is():
@@ -180,9 +180,9 @@ def test_how_sure_a_difference_is():
 
 
 def test_the_size_of_a_difference_has_no_sign():
-    assert wording.size(difference(-0.0123)) == "1.23"
-    assert wording.size(difference(0.00004)) == "less than 0.01"
-    assert wording.size(difference(0.0)) == "0.00"
+    assert wording.unsigned_points(difference(-0.0123)) == "1.23"
+    assert wording.unsigned_points(difference(0.00004)) == "less than 0.01"
+    assert wording.unsigned_points(difference(0.0)) == "0.00"
 
 
 def test_a_verdict_is_of_the_second():

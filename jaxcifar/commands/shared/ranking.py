@@ -31,7 +31,7 @@ def show(console: Console, records: "Records") -> None:
         say(_winner(network, alike))
         for line in collapses(network, lambda name: f"“{printable(name)}”"):
             say(line)
-    if records.on_all:
+    if records.without_validation:
         console.print(_on_all_table(records))
         say("Trained on all images: with none to validate, no row can be called the best.")
 
@@ -57,15 +57,15 @@ def _table(network: "StudiedNetwork", alike: Sequence[str]) -> Table:
 
 
 def _on_all_table(records: "Records") -> Table:
-    from jaxcifar.report.wording import accuracy, with_flips
+    from jaxcifar.report.wording import accuracy, accuracy_with_flips
 
     table = Table(title="Trained on all images", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("row", overflow="fold")
     for column in ("seeds", "test", "with flips", "time"):
         table.add_column(column, justify="right", no_wrap=True)
-    for variation in records.on_all:
+    for variation in records.without_validation:
         seconds = float(variation.values("wall_seconds").sum())
-        cells = str(len(variation.runs)), accuracy(variation), with_flips(variation)
+        cells = str(len(variation.runs)), accuracy(variation), accuracy_with_flips(variation)
         table.add_row(Text(printable(variation.name)), *cells, duration(seconds))
     return table
 
@@ -80,16 +80,16 @@ def _percent(variation: "Variation", split: str) -> str:
 
 def _alike(network: "StudiedNetwork") -> list[str]:
     """The rows that can't be told from the first by the validation images."""
-    from jaxcifar.report.choice import behind
+    from jaxcifar.report.choice import validation_lead
 
     first, *others = network.by_validation
     if first.runs[0].converted:
         return []
-    return [other.name for other in others if not behind(other, first).can_be_told]
+    return [other.name for other in others if not validation_lead(first, other).is_significant]
 
 
 def _winner(network: "StudiedNetwork", alike: Sequence[str]) -> str:
-    from jaxcifar.report.wording import listed
+    from jaxcifar.report.wording import join_names
 
     best, *others = network.by_validation
     said = f"{'first' if alike else 'best'}: {best.name}"
@@ -103,5 +103,5 @@ def _winner(network: "StudiedNetwork", alike: Sequence[str]) -> str:
         ahead = best.values("val_accuracy").mean() - others[0].values("val_accuracy").mean()
         said += f"; in validation {100 * ahead:.2f} points ahead of {others[0].name}"
     if alike:
-        said += f". It can't be told apart from {listed(alike)}, so none of these is the best"
+        said += f". It can't be told apart from {join_names(alike)}, so none of these is the best"
     return f"{said}."
