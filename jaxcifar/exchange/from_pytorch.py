@@ -1,4 +1,4 @@
-"""Weights of a PyTorch network become a run's folder, with its accuracy on the test images."""
+"""Conversion of a PyTorch state dict to a run folder, with an evaluation on the test images."""
 
 import dataclasses
 import time
@@ -14,11 +14,12 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.exchange.state_dict import read_state_dict, to_ours
+from jaxcifar.exchange.state_dict import from_state_dict, read_state_dict
 from jaxcifar.exchange.torch_modules import require_known
 from jaxcifar.machine import environment
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.sharing import place_on_devices
+from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.finish import tested_alone
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import describe_network
@@ -30,14 +31,14 @@ from jaxcifar.training.metrics import decimal
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What is to become a run.
+    """The request to convert a state dict to a run folder.
 
     Attributes:
-      weights: file of a state dict (`read_state_dict`).
-      config: names the network and the images; its other settings mean nothing.
+      weights: file of the state dict (see `read_state_dict`).
+      config: config that names the network and the data set; its other settings are unused.
       path: folder of the run.
-      mean, std: `[3]`, what pixels in [0, 1] are normalised by; the data set's own if None.
-      overwrite: delete what an earlier run left in the folder.
+      mean, std: `[3]`, normalisation of pixels from 0 to 1; None for the data set's.
+      overwrite: delete an earlier run in the folder.
     """
 
     weights: Path
@@ -49,60 +50,61 @@ class Conversion:
 
 
 def convert(
-    conversion: Conversion, load: Callable[[], Dataset], say: Callable[[str], None]
+    conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Result | None:
-    """Make a run's folder of a state dict, and evaluate it once on the test images.
+    """Make a run folder from a state dict, and evaluate the network once on the test images.
 
     Args:
-      conversion: see there.
-      load: gives the images.
-      say: told what takes a while.
+      conversion: the request.
+      load: returns the data set; a `RunError` means that it is not available.
+      print_line: prints a line about the progress.
 
     Returns:
-      the content of `result.json`; None if the images can't be had: then there is a file of
-      weights, but no result.
+      the content of `result.json`, or None if the data set is not available. The folder then has
+      the weights only.
 
     Raises:
-      UsageError: the network is none of ours, or the folder belongs to something else.
-      RunError: the state dict can't be read or is another network's, something can't be written, or
-        the images can't be had and the config or their mean and deviation are not known either.
+      UsageError: the network has no PyTorch module, or the folder belongs to another run.
+      RunError: the state dict can't be read or is of another network; a file can't be written; or
+        the data set is not available and `mean` or `std` is missing.
     """
-    began = time.monotonic()
+    start = time.monotonic()
     require_known(conversion.config.arch)
-    import_extra("torch")  # whose layers' names are asked for later
+    import_extra("torch")
     state = read_state_dict(conversion.weights)
     source: Source = {"file": conversion.weights.name, "sha256": state.sha256}
-    dataset = _images(conversion, load, say)
-    config, card = _described(conversion, dataset)
+    dataset = _dataset(conversion, load, print_line)
+    config = user_code.with_imports(conversion.config)
+    if dataset is not None and not dataset.is_known:
+        config = dataclasses.replace(config, data_sha256=dataset.sha256)
+    card = _card(conversion, config, dataset)
     classes = len(card["class_names"])
     like = network.shapes(create_model(config, classes))
-    variables = to_ours(config, classes, named(like), state, conversion.weights)
-    variables = fitted(variables, like, conversion.weights)
+    arrays = from_state_dict(config, classes, named(like), state, conversion.weights)
+    variables = fitted(arrays, like, conversion.weights)
     with RunFolder.opened(conversion.path, config, conversion.overwrite) as folder:
         if result := _finished(folder, source):
-            say("This is converted already; --overwrite does it anew.")
+            print_line("This is converted already; use --overwrite to convert it again.")
             return result
-        program = make_program(
-            config, classes, config.batch_size, environment.first_devices(None)[:1]
-        )
+        device = environment.first_devices(None)[:1]
+        program = make_program(config, classes, config.batch_size, device)
         with folder.writing():
             folder.begin(config)
             title = f"{config.network_title} on {card['dataset']}"
-            describe_network(folder, title, summarize(program.model), say)
-        if dataset is None:
-            with folder.writing():
+            describe_network(folder, title, summarize(program.model), print_line)
+            if dataset is None:
                 write_weights(folder.weights, variables, card)
-            return None
-        say(f"testing on {len(dataset.test.labels):,} images")
+                return None
+        print_line(f"testing on {len(dataset.test.labels):,} images")
         statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
-        hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
-        placed, hp = place_on_devices((variables, hp), program.replicated)
-        measured, mistakes = tested_alone(config, program, placed, hp, dataset)
+        hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
+        placed, hyper = place_on_devices((variables, hyper), program.replicated)
+        measured, mistakes = tested_alone(config, program, placed, hyper, dataset)
         result = {
             **measured,
             **card,
             "converted": source,
-            "wall_seconds": time.monotonic() - began,
+            "wall_seconds": time.monotonic() - start,
             "git_commit": environment.git_commit(),
         }
         with folder.writing():
@@ -110,50 +112,52 @@ def convert(
     return result
 
 
-def _images(
-    conversion: Conversion, load: Callable[[], Dataset], say: Callable[[str], None]
+def _dataset(
+    conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Dataset | None:
-    """The images, or None where they can't be had and all that they would say is known."""
+    """Return the data set; None if it is not available and nothing else about it is needed."""
     try:
         return load()
     except RunError as error:
         if conversion.config.dataset not in CATALOG:
             raise
         if conversion.mean is None or conversion.std is None:
-            raise RunError(f"{error}; or give --mean and --std, and it is not tested") from error
-        say(f"not tested: {error}")
+            raise RunError(
+                f"{error}; or give --mean and --std to convert the weights without a test"
+            ) from error
+        print_line(f"not tested: {error}")
         return None
 
 
-def _described(conversion: Conversion, dataset: Dataset | None) -> tuple[Config, Card]:
-    """The config, with the images that it is about, and what predicting takes."""
-    config = user_code.with_imports(conversion.config)
-    if dataset is not None and not dataset.is_known:
-        config = dataclasses.replace(config, data_sha256=dataset.sha256)
-    about = CATALOG[config.dataset] if dataset is None else dataset
-    given = {"mean": conversion.mean, "std": conversion.std}
-    values = {k: getattr(about, k) if v is None else v for k, v in given.items()}
-    return config, {
+def _card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
+    """Return what prediction needs besides the weights."""
+    data = CATALOG[config.dataset] if dataset is None else dataset
+    mean, std = conversion.mean, conversion.std
+    if dataset is not None:
+        mean = dataset.mean if mean is None else mean
+        std = dataset.std if std is None else std
+    assert mean is not None and std is not None  # `_dataset` requires both without a data set
+    return {
         "config": config.to_dict(),
-        "class_names": list(about.class_names),
-        "channel_mean": [decimal(value) for value in values["mean"]],
-        "channel_std": [decimal(value) for value in values["std"]],
-        "dataset": about.title,
+        "class_names": list(data.class_names),
+        "channel_mean": [decimal(value) for value in mean],
+        "channel_std": [decimal(value) for value in std],
+        "dataset": data.title,
     }
 
 
 def _finished(folder: RunFolder, source: Source) -> Result | None:
-    """The result of the same conversion, if the folder has it.
+    """Return the result if the folder already has this conversion.
 
     Raises:
-      UsageError: the folder is a training's, or of other weights.
+      UsageError: the folder has another run.
     """
     result = folder.finished_result()
     if result and result.get("converted") == source:
         return result
     if result or (folder.begun and folder.metrics.exists()):
         raise UsageError(
-            f"{folder.path}: holds another run; choose another folder, or start anew with "
-            "--overwrite"
+            f"{folder.path}: holds another run; choose another folder, or use --overwrite to "
+            "delete that run"
         )
     return None

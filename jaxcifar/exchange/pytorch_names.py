@@ -14,8 +14,8 @@ import numpy as np
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
+from jaxcifar.exchange.mirrored_weights import config_without_mirroring, expand, is_mirrored
 from jaxcifar.exchange.torch_modules import require_known, torch_network
-from jaxcifar.exchange.written_out import is_mirrored, plain, written_out
 from jaxcifar.machine.extras import import_extra
 
 COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm stores this number; we set it to 0
@@ -72,7 +72,7 @@ class ArrayMapping:
         return np.array(array.reshape(self.shape), order="C")
 
 
-def places(config: Config, classes: int, arrays: Mapping[str, Any]) -> list[ArrayMapping]:
+def array_mappings(config: Config, classes: int, arrays: Mapping[str, Any]) -> list[ArrayMapping]:
     """Return the mapping of each array of a network.
 
     Args:
@@ -146,8 +146,8 @@ def to_pytorch(
       RunError: PyTorch is not installed.
     """
     if is_mirrored(config):
-        config, arrays = plain(config), written_out(arrays)
-    mappings = places(config, classes, arrays)
+        config, arrays = config_without_mirroring(config), expand(arrays)
+    mappings = array_mappings(config, classes, arrays)
     state = {
         mapping.theirs: mapping.to_theirs(np.asarray(arrays[mapping.ours])) for mapping in mappings
     }

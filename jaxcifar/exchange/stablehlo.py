@@ -1,4 +1,4 @@
-"""A trained network as one compiled function for any device: StableHLO, by `jax.export`."""
+"""Export of a trained network as one compiled function for any device: StableHLO."""
 
 from pathlib import Path
 
@@ -15,14 +15,11 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def exported(classifier: Classifier) -> export.Exported:
-    """Images `[N, 32, 32, 3] uint8` -> logits `[N, classes] float32`, for any N.
+    """Return the function from `[N, 32, 32, 3] uint8` images to `[N, classes] float32` logits.
 
-    The weights are constants in it, and it computes in float32 everywhere. The network sees one
-    image at a time: that takes the batch's size out of its sight, which it may make use of in
-    ways that only numbers allow (such as `len`).
-
-    Args:
-      classifier: of any network, somebody's own too.
+    N may be any number. The weights are constants of the function, and it computes in float32 on
+    every device. The network gets one image at a time, because N has no value while the function is
+    traced and the user's code may need one, for example in `len`.
     """
     model = create_model(classifier.config, len(classifier.class_names))
     variables = jax.device_get(classifier.variables)
@@ -34,16 +31,16 @@ def exported(classifier: Classifier) -> export.Exported:
 
     shape = export.symbolic_shape("batch, 32, 32, 3")
     images = jax.ShapeDtypeStruct(shape, jnp.uint8)
-    # Else a GPU or TPU would round the operands of products.
+    # By default, GPUs and TPUs round the operands of matrix products.
     with jax.default_matmul_precision("float32"):
         return export.export(jax.jit(jax.vmap(logits)), platforms=PLATFORMS)(images)
 
 
 def write_stablehlo(classifier: Classifier, path: Path) -> None:
-    """Write `exported`, which `jax.export.deserialize` reads.
+    """Write the function of `exported` to a file for `jax.export.deserialize`.
 
     Raises:
-      OSError: it can't be written.
+      OSError: the file can't be written.
     """
     content = exported(classifier).serialize()
     with atomic_write(path) as file:

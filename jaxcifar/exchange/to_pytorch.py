@@ -1,4 +1,4 @@
-"""A trained network for PyTorch: a state dict, and beside it a module that needs nothing else."""
+"""Export of a trained network to PyTorch: a state dict, and a module that needs only PyTorch."""
 
 import re
 from pathlib import Path
@@ -18,35 +18,36 @@ from jaxcifar.trained.classifier import Classifier
 
 
 def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
-    """The weights of a network in PyTorch's names and layouts.
+    """Return the network's arrays with PyTorch's names and layouts.
 
     Raises:
-      UsageError: it is none of ours.
+      UsageError: the network has no PyTorch module.
+      RunError: PyTorch is not installed.
     """
     arrays = {name: np.asarray(array) for name, array in named(classifier.variables).items()}
     return to_pytorch(classifier.config, len(classifier.class_names), arrays)
 
 
 def write_pytorch(classifier: Classifier, path: Path) -> Path:
-    """Write a state dict, and a module of the same name that defines the network and loads it.
+    """Write a state dict `NAME.pth`, and a module `NAME.py` that defines and loads the network.
 
     Args:
-      classifier: what to write.
-      path: of the state dict, `NAME.pth`; the module is `NAME.py` beside it.
+      classifier: the trained network.
+      path: file of the state dict.
 
     Returns:
       the path of the module.
 
     Raises:
-      UsageError: it is none of our networks, or a file that is no such module is in its place.
+      UsageError: the network has no PyTorch module, or another file has the module's name.
       RunError: PyTorch is not installed.
-      OSError: something can't be written.
+      OSError: a file can't be written.
     """
     require_known(classifier.config.arch)
     torch = import_extra("torch")
     module = path.with_suffix(".py")
     text = module_text(classifier)
-    _require_ours(module, text)
+    _check_overwriting(module, text)
     state = {name: torch.from_numpy(array) for name, array in state_dict(classifier).items()}
     with atomic_write(path) as file:
         torch.save(state, file)
@@ -55,40 +56,38 @@ def write_pytorch(classifier: Classifier, path: Path) -> Path:
 
 
 def module_text(classifier: Classifier) -> str:
-    """A module that defines the network, with this one's classes and normalisation.
+    """Return the text of the module, with the network's arguments, classes and normalisation.
 
     Raises:
-      UsageError: it is none of ours.
+      UsageError: the network has no PyTorch module.
     """
     arch = classifier.config.arch
     require_known(arch)
     model = create_model(classifier.config, len(classifier.class_names))
-    fields = arguments(arch, model)
-    values: dict[str, Any] = {name.upper(): value for name, value in fields.items()}
-    values["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
-    values["MEAN"] = tuple(map(decimal, classifier.mean))
-    values["STD"] = tuple(map(decimal, classifier.std))
+    constants = {name.upper(): value for name, value in arguments(arch, model).items()}
+    constants["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
+    constants["MEAN"] = tuple(map(decimal, classifier.mean))
+    constants["STD"] = tuple(map(decimal, classifier.std))
     text = source(arch)
-    for name, value in values.items():
-        text = _with_value(text, name, value)
+    for name, value in constants.items():
+        text = _replace_constant(text, name, value)
     return text
 
 
-def _with_value(text: str, name: str, value: Any) -> str:
-    """Return a module's text in which a constant has another value."""
+def _replace_constant(text: str, name: str, value: Any) -> str:
     line = f"{name} = {value!r}"
     return re.sub(rf"^{name} = .*$", lambda _: line, text, count=1, flags=re.M)
 
 
-def _require_ours(module: Path, text: str) -> None:
-    """Refuse to write over a file that is not such a module."""
+def _check_overwriting(module: Path, text: str) -> None:
+    """Raise a `UsageError` if a file exists whose first line is not that of the module."""
     try:
         with module.open("rb") as file:
-            begins = file.readline(1000)
+            first_line = file.readline(1000)
     except FileNotFoundError:
         return
-    if begins != text.encode().splitlines(keepends=True)[0]:
+    if first_line != text.encode().splitlines(keepends=True)[0]:
         raise UsageError(
-            f"{module}: is there and is something else, and the module would be written there; "
-            "choose another name"
+            f"{module}: the PyTorch module would replace this file, which is not an exported "
+            "module; choose another name"
         )

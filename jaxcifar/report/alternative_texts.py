@@ -11,12 +11,9 @@ _MAX_VALUES = 40
 
 
 def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
-    """Return the first and last values of both curves, and the values at the chosen epochs.
+    """Return first and last values of training and validation, and values at the chosen epochs.
 
-    Args:
-      runs: runs that differ only in seed; their curves are averaged.
-      name: name of the variation.
-      quantity: "accuracy" or "loss".
+    The curves are means over the runs. `quantity` is "accuracy" or "loss".
     """
     parts = []
     for split, title in (("train", "training"), ("val", "validation")):

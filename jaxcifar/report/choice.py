@@ -110,9 +110,7 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
 def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> list[str]:
     """Return a sentence for each run that is no better than guessing.
 
-    Args:
-      network: the network whose runs are checked.
-      quote: puts the name of a row or class in quotes; the default is for Markdown.
+    `quote` puts the name of a row or class in quotes; the default is for Markdown.
     """
     sentences = []
     for variation in network.variations:

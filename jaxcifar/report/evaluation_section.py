@@ -37,8 +37,7 @@ _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correctin
 def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
     """Draw the section's pictures and return its values for the template.
 
-    Returns:
-      None if the run was not evaluated. If the file can't be read, `missing` has the reason.
+    Without an evaluation this is None. If the file can't be read, `missing` has the reason.
     """
     folder = RunFolder(run.path)
     try:
@@ -53,19 +52,12 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
     corrupted, slips = evaluation.get("corruptions"), evaluation.get("slips")
     pictures: dict[str, str] = {}
     if calibrated:
-        picture_title = f"How often it is right: {title}\n{calibrated['title']}"
-        pictures["reliability"] = draw(
-            "reliability",
-            plot_reliability,
-            calibrated,
-            evaluation.get("temperature"),
-            picture_title,
-        )
+        headline = f"How often it is right: {title}\n{calibrated['title']}"
+        values = calibrated, evaluation.get("temperature"), headline
+        pictures["reliability"] = draw("reliability", plot_reliability, *values)
     if corrupted:
-        picture_title = f"Accuracy on corrupted test images: {title}"
-        pictures["corruptions"] = draw(
-            "corruptions", plot_corruptions, {"": corrupted}, picture_title
-        )
+        headline = f"Accuracy on corrupted test images: {title}"
+        pictures["corruptions"] = draw("corruptions", plot_corruptions, {"": corrupted}, headline)
     return {
         "missing": "",
         "looks": len(looks),
@@ -193,13 +185,8 @@ def _corruption_text(corrupted: Corrupted) -> str:
 def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
     """Draw a reliability diagram: accuracy and share of the images by confidence.
 
-    Bins of fewer than `_FEW_IMAGES` images are left out, unless all bins are that small.
-
-    Args:
-      figures: evaluation of one set of images.
-      temperature: divides the logits of `figures["tempered"]`; shown in the legend.
-      title: names the network and the set.
-      path: file of the picture.
+    Bins of fewer than `_FEW_IMAGES` images are left out, unless all bins are that small. The legend
+    shows the `temperature`, by which the logits of `figures["tempered"]` are divided.
     """
     figure, axes = figure_with_axes(WIDTH, 4.6, title)
     middles = (np.arange(BINS) + 0.5) / BINS
@@ -226,22 +213,19 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
 
 
 def plot_corruptions(runs: Mapping[str, Corrupted], title: str, path: Path) -> None:
-    """Draw accuracy by strength, a panel per kind of corruption; strength 0 is no corruption.
+    """Draw accuracy by strength of the corruption, a panel per kind; strength 0 is none.
 
-    Args:
-      runs: results by the run's name. All runs have the same kinds. One run needs no legend.
-      title: names the data set.
-      path: file of the picture.
+    `runs` are results by the run's name. All of them have the same kinds of corruption.
     """
     kinds = list(next(iter(runs.values()))["accuracy"])
-    figure, panels = panel_grid(len(kinds), title, heights=(1.0, 2.1))
+    figure, panels = panel_grid(len(kinds), title, heights=(2.1, 1.0))
     for panel, kind in zip(panels, kinds, strict=True):
         for number, (name, corrupted) in enumerate(runs.items()):
             values = [corrupted["clean"], *corrupted["accuracy"].get(kind, [])]
             color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
             label = shortened(name, 40) if kind == kinds[0] else None
-            style = {"color": color, "marker": marker, "markersize": 3.5}
-            panel.plot(range(len(values)), values, label=label, **style)
+            strengths = range(len(values))
+            panel.plot(strengths, values, f"{marker}-", color=color, label=label, markersize=3.5)
         panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
         panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))

@@ -38,13 +38,7 @@ PANEL_COLUMNS = 4
 def draw_curves(
     draw: DrawPicture, runs: Sequence[FinishedRun], title: str, prefix: str = ""
 ) -> dict[str, str]:
-    """Draw accuracy and loss by epoch, for two pictures side by side.
-
-    Args:
-      draw: draws a picture of the section (`Pictures.section`).
-      runs: runs that differ only in seed.
-      title: names the variation, the network and the data set.
-      prefix: first part of the pictures' names.
+    """Draw the curves of runs that differ only in seed, as two pictures side by side.
 
     Returns:
       the paths of the pictures by "accuracy" and "loss".
@@ -83,17 +77,13 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
 def panel_grid(
     count: int, title: str, heights: tuple[float, float]
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure with at least `count` panels in rows of `PANEL_COLUMNS`.
+    """Return a figure and its `count` panels, in rows of `PANEL_COLUMNS`.
 
-    Panels beyond `count` are hidden.
-
-    Args:
-      count: number of panels.
-      title: title of the figure.
-      heights: in inches, of everything except the panels, and of a row of panels.
+    `heights`, in inches, are those of a row of panels and of everything else.
     """
     rows = -(-count // PANEL_COLUMNS)
-    height = heights[0] + heights[1] * rows
+    panel_height, other_height = heights
+    height = other_height + panel_height * rows
     figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120, layout="constrained")
     figure.suptitle(shown(title), fontsize=10, parse_math=False)
     grid: Any = figure.subplots(rows, PANEL_COLUMNS, squeeze=False, sharex=True, sharey=True)
@@ -105,7 +95,7 @@ def panel_grid(
 
 def _plot_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
     """Draw a panel per variation; the grey band spans the means of all variations."""
-    figure, panels = panel_grid(len(variations), title, heights=(0.9, 1.7))
+    figure, panels = panel_grid(len(variations), title, heights=(1.7, 0.9))
     means = _padded([v.curve("val_accuracy").mean(0) for v in variations])
     lowest, highest = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
     epochs = len(lowest)
@@ -144,11 +134,7 @@ def _label(variation: Variation, letters: int) -> str:
 def plot_bars(variations: Sequence[Variation], reference: str, title: str, path: Path) -> None:
     """Draw test accuracy and reference accuracy of each variation, with a mark per seed.
 
-    Args:
-      variations: from top to bottom.
-      reference: name of the reference.
-      title: names the data set.
-      path: file of the picture.
+    `reference` is the name of the reference for the legend.
     """
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
     figure, axes = figure_with_axes(WIDTH, 1.4 + 0.4 * len(variations), title)
@@ -176,7 +162,7 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
 
 
 def add_legend(figure: Figure, font_size: int = 10) -> None:
-    """Add a legend below the axes; names that contain "$" are not set as formulas."""
+    """Add a legend below the axes; "$" in a name starts no formula."""
     legend = figure.legend(loc="outside lower center", ncols=2, fontsize=font_size)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -98,11 +98,9 @@ def change_cells(change: SingleChange) -> dict[str, str]:
 
 
 def learning(variation: Variation) -> dict[str, Any]:
-    """Return a variation's overfitting gap and speed of learning, from its mean curves.
+    """Return last accuracies, overfitting gap and speed of learning, from the mean curves.
 
-    Returns:
-      `name`; `train` and `val`, the accuracies of the last epoch; `gap`, their difference;
-      `epochs`, the first epoch with 90% of the last validation accuracy; `of`, all epochs.
+    `epochs` is the first of all (`of`) epochs with 90% of the last validation accuracy.
     """
     train, val = (variation.curve(f"{split}_accuracy").mean(0) for split in ("train", "val"))
     return {
@@ -116,11 +114,7 @@ def learning(variation: Variation) -> dict[str, Any]:
 
 
 def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
-    """Return which rows overfit most and least, and which learn fastest and slowest.
-
-    Args:
-      lines: results of `learning`, one per row.
-    """
+    """Return which of the rows overfit most and least, and which learn fastest and slowest."""
     gaps = [line["gap"] for line in lines]
     epochs = [line["epochs"] for line in lines]
     widest, narrowest = max(gaps), min(gaps)

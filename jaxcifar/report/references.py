@@ -48,11 +48,7 @@ def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
 
 
 def nearest_set_text(sets: Sequence[tuple[str, Distance]]) -> str:
-    """Return which set is nearest to the reference, and how sure that is.
-
-    Args:
-      sets: result of `reference_sets`, not empty.
-    """
+    """Return which set of `reference_sets` is nearest to the reference, and how sure that is."""
     (name, nearest), *others = sets
     sentence = f"{name} comes nearest, by the root mean square of its rows' differences"
     if not others:
@@ -69,10 +65,8 @@ def nearest_set_text(sets: Sequence[tuple[str, Distance]]) -> str:
 def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     """Return each run's test accuracy on images normalised the opposite way to training.
 
-    The values come from old results or from `experiments.evaluate --on slips`.
-
-    Returns:
-      one fraction per run, or an empty tuple if a run lacks the value.
+    The values come from old results or from `experiments.evaluate --on slips`. If a run lacks the
+    value, the tuple is empty.
     """
     values = [_mismatched_accuracy(run) for run in variation.runs]
     known = tuple(value for value in values if value is not None)
@@ -113,19 +107,16 @@ def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
 def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
     """Return the shell commands that measure the rows missing in `mismatches`.
 
-    Args:
-      study: the study with its runs.
-      folder: the study's folder, relative to the report.
+    `folder` is the study's folder relative to the report.
     """
     commands = []
     for v in _not_normalised(study):
         if mismatched_accuracies(v):
             continue
         paths = [f"{folder}/{run.path.relative_to(study.path).as_posix()}" for run in v.runs]
-        words = shlex.join(path.removeprefix("./") for path in paths)
-        commands.append(
-            printable(f"python -m experiments.evaluate {words} --on slips", _MAX_COMMAND)
-        )
+        runs = shlex.join(path.removeprefix("./") for path in paths)
+        command = f"python -m experiments.evaluate {runs} --on slips"
+        commands.append(printable(command, _MAX_COMMAND))
     return commands
 
 
@@ -136,10 +127,7 @@ def _not_normalised(study: StudyRecord) -> list[Variation]:
 def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
     """Return whether wrongly normalised test images explain the low reference accuracies.
 
-    They explain a row if the accuracy on such images falls about as low as the reference.
-
-    Args:
-      lines: result of `mismatches`, not empty.
+    They explain a line of `mismatches` if accuracy on them falls about as low as the reference.
     """
     low = [line for line in lines if line["test"] - line["reference"] > 0.02]
     if not low:

@@ -21,7 +21,7 @@ from jaxcifar.studies.conduct import RECORD_AGAIN, STUDY_FILE
 from jaxcifar.studies.study import Study
 
 T = TypeVar("T")
-_REPAIR = "copy the folder again, or repeat the run with --overwrite"
+_REMEDY = "copy the folder again, or repeat the run with --overwrite"
 
 
 def read_run(path: Path) -> RunRecord:
@@ -59,17 +59,17 @@ def _check_consistency(run: FinishedRun) -> None:
     if run.converted:
         if run.history:
             raise RunError(
-                f"metrics.jsonl has epochs, but by result.json the weights were converted; {_REPAIR}"
+                f"metrics.jsonl has epochs, but result.json has converted weights; {_REMEDY}"
             )
         return
     epochs = run.config.epochs
     if len(run.history) != epochs:
-        raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs; {_REPAIR}")
+        raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs; {_REMEDY}")
     rows = [*run.history, run.result]
     validated = [row for row in rows if "val_accuracy" in row]
     if len(validated) not in (0, len(rows)):
         raise RunError(
-            f"only some rows of metrics.jsonl and result.json have a val_accuracy; {_REPAIR}"
+            f"only some rows of metrics.jsonl and result.json have a val_accuracy; {_REMEDY}"
         )
 
 
@@ -119,10 +119,6 @@ def _read_all(
 
 def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
     """Read a study without making configs of its rows, which would read the user's files.
-
-    Args:
-      file: the `study.json`.
-      comparable: finished runs, among them those of the study.
 
     Raises:
       RunError: the file is damaged. The message is one line and does not repeat its folder.

@@ -15,11 +15,7 @@ def study_context(
 ) -> dict[str, Any]:
     """Draw a study's pictures and return its values for the template.
 
-    Args:
-      study: a study with at least one variation.
-      records: all records of the report.
-      folder: the study's folder, relative to the report; "." is the same folder.
-      pictures: the report's pictures.
+    `folder` is the study's folder relative to the report, "." if it is the same.
     """
     variations = study.variations
     networks = {v.name: _network_of(v, records) for v in variations}
@@ -30,12 +26,10 @@ def study_context(
     seeds = sorted({run.config.seed for v in variations for run in v.runs})
     reference_name = str(study.reference.get("name", "reference"))
     draw = pictures.section("study" if folder == "." else folder)
-    row_pictures = {
-        v.name: figures.draw_curves(
-            draw, v.runs, f"{v.name}\n{networks[v.name].title}", f"{v.name}-"
-        )
-        for v in variations
-    }
+    row_pictures = {}
+    for v in variations:
+        row_title = f"{v.name}\n{networks[v.name].title}"
+        row_pictures[v.name] = figures.draw_curves(draw, v.runs, row_title, f"{v.name}-")
     return {
         "title": escape_markdown(study.title),
         "folder": escape_markdown(folder),

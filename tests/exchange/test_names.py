@@ -8,7 +8,7 @@ import pytest
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.exchange.pytorch_names import ArrayMapping, places, scales_of_one, to_pytorch
+from jaxcifar.exchange.pytorch_names import ArrayMapping, array_mappings, scales_of_one, to_pytorch
 from jaxcifar.exchange.torch_modules import KNOWN, require_known, source
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -70,7 +70,7 @@ def expected_name(layers, ours):
 
 
 def test_the_cnns_layers_are_the_numbers_of_a_sequential():
-    found = {place.ours: place.theirs for place in places(CNN, 10, CNN_ARRAYS)}
+    found = {place.ours: place.theirs for place in array_mappings(CNN, 10, CNN_ARRAYS)}
     assert found == {ours: expected_name(CNN_LAYERS, ours) for ours in CNN_ARRAYS}
 
 
@@ -114,8 +114,8 @@ def test_a_norm_without_a_scale_gets_ones():
     assert scale.dtype == np.float32
     assert scale.tolist() == [1.0] * 6
     norms = {name for layer, name in CNN_LAYERS.items() if "Norm" in layer}
-    assert scales_of_one(places(CNN, 10, arrays)) == {f"{norm}.weight" for norm in norms}
-    assert scales_of_one(places(CNN, 10, CNN_ARRAYS)) == set()
+    assert scales_of_one(array_mappings(CNN, 10, arrays)) == {f"{norm}.weight" for norm in norms}
+    assert scales_of_one(array_mappings(CNN, 10, CNN_ARRAYS)) == set()
 
 
 @pytest.mark.parametrize("image_shape", [None, (2, 3, 4)])
@@ -147,7 +147,7 @@ def test_a_resnets_layers_are_by_stage_and_block():
         for ours, (theirs, shape) in {**inner, **(shortcut if projected else {})}.items():
             layers[f"ResBlock_{number}/{ours}"] = shape
             expected[f"ResBlock_{number}/{ours}"] = f"layer{block}.{theirs}"
-    found = places(config, 10, arrays_of(layers))
+    found = array_mappings(config, 10, arrays_of(layers))
     assert {p.ours: p.theirs for p in found} == {
         ours: expected_name(expected, ours) for ours in arrays_of(layers)
     }
@@ -165,7 +165,7 @@ def test_fastnets_layers_are_by_group():
             layers[f"ConvGroup_{group}/BatchNorm_{layer}"] = 8
             expected[f"ConvGroup_{group}/Conv_{layer}"] = f"layer{group + 1}.conv{layer + 1}"
             expected[f"ConvGroup_{group}/BatchNorm_{layer}"] = f"layer{group + 1}.bn{layer + 1}"
-    found = places(config, 10, arrays_of(layers))
+    found = array_mappings(config, 10, arrays_of(layers))
     assert {p.ours: p.theirs for p in found} == {
         ours: expected_name(expected, ours) for ours in arrays_of(layers)
     }
@@ -192,7 +192,7 @@ def test_a_mirrored_network_is_written_out_first():
 
 def test_an_unknown_network_is_refused():
     config = Config.create("experiments.networks.mixer:Mixer")
-    for ask in (lambda: require_known(config.arch), lambda: places(config, 10, {})):
+    for ask in (lambda: require_known(config.arch), lambda: array_mappings(config, 10, {})):
         with pytest.raises(UsageError) as error:
             ask()
         assert str(error.value) == (

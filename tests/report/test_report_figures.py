@@ -337,7 +337,7 @@ def test_what_the_runs_were_made_with_and_how_to_repeat_them(text):
 
 def test_a_failed_run_is_left_out_of_all_figures_and_named(text):
     assert "- middle/seed9: the training loss became nan in epoch 4; " in text
-    assert "because not finished or not readable: middle/seed9." in text
+    assert "because they are not finished or not readable: middle/seed9." in text
 
 
 def test_a_clear_winner_has_won(tmp_path):

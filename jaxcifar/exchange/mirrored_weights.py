@@ -1,0 +1,67 @@
+"""Conversion between the weights of a mirrored FastNet and of the same network without mirroring.
+
+In a mirrored network, pairs of filters share their weights. Without mirroring, both filters of a
+pair have their own copy. Both networks compute the same, except for pools of odd width.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcifar.config.experiment import Config
+from jaxcifar.networks.mirrored import with_partners
+
+Arrays = dict[str, np.ndarray]
+
+_PREFIX = "Mirrored"  # of a mirrored layer's name
+
+
+def is_mirrored(config: Config) -> bool:
+    return bool(dict(config.arch_args).get("mirrored"))
+
+
+def config_without_mirroring(config: Config) -> Config:
+    arguments = tuple(pair for pair in config.arch_args if pair[0] != "mirrored")
+    return dataclasses.replace(config, arch_args=arguments)
+
+
+def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """Return the arrays of the network without mirroring, from those of the mirrored network."""
+    # Two thirds of the whitening's biases belong to filters that have no partner.
+    unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
+    return {name.replace(_PREFIX, ""): _expanded(name, arrays[name], unpaired) for name in arrays}
+
+
+def _expanded(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
+    *_, layer, leaf = name.split("/")
+    if layer == "Whitening_0":
+        return np.concatenate([array, array[unpaired:]]) if leaf == "bias" else array
+    if layer.startswith(_PREFIX):
+        reads_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
+        return np.asarray(with_partners(jnp.asarray(array), unpaired if reads_whitening else 0))
+    return np.concatenate([array, array])  # a normalisation, or the kernel of the last layer
+
+
+def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """Return the arrays of the mirrored network; the inverse of `expand`.
+
+    Raises:
+      ValueError: the filters of a pair have different weights.
+    """
+    mirrored = {}
+    for name, array in arrays.items():
+        if name == "params/Whitening_0/bias":
+            mirrored[name] = array[: len(array) * 3 // 4]
+        elif name.endswith("Dense_0/kernel"):
+            mirrored[name] = array[: len(array) // 2]
+        elif "ConvGroup" in name:
+            half = array[..., : array.shape[-1] // 2]
+            mirrored[name.replace("/Conv_", f"/{_PREFIX}Conv_")] = half
+        else:
+            mirrored[name] = array
+    for name, array in expand(mirrored).items():
+        if not np.array_equal(array, arrays[name]):
+            raise ValueError(f"{name}: weights that a mirrored network shares differ")
+    return mirrored
