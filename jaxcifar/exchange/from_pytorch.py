@@ -134,8 +134,8 @@ def _card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Ca
     data = CATALOG[config.dataset] if dataset is None else dataset
     mean, std = conversion.mean, conversion.std
     if dataset is not None:
-        mean = dataset.mean if mean is None else mean
-        std = dataset.std if std is None else std
+        mean = dataset.mean.tolist() if mean is None else mean
+        std = dataset.std.tolist() if std is None else std
     assert mean is not None and std is not None  # `_dataset` requires both without a data set
     return {
         "config": config.to_dict(),

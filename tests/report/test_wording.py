@@ -73,9 +73,8 @@ def test_text_from_outside_stands_for_itself(text, line):
 def test_an_accuracy_has_the_deviation_of_its_seeds():
     assert wording.mean_and_deviation(Sample((0.8841,), 100)) == "88.41%"
     near = 0.0021 / math.sqrt(2)
-    assert (
-        wording.mean_and_deviation(Sample((0.8841 - near, 0.8841 + near), 100)) == "88.41 ± 0.21%"
-    )
+    two_seeds = Sample((0.8841 - near, 0.8841 + near), 100)
+    assert wording.mean_and_deviation(two_seeds) == "88.41 ± 0.21%"
     assert wording.mean_and_deviation(Sample((0.25, 0.75), 100)) == "50.00 ± 35.36%"
     assert wording.accuracy(row_of(0.5)) == "50.00%"
     assert wording.accuracy(row_of(0.25), "val_accuracy", "val") == "90.00%"
