@@ -59,13 +59,8 @@ def _may_end(boxes: Sequence[Box], column: Sequence[int], waiting: set[int], box
 def _best_cut(boxes: Sequence[Box], column: Sequence[int], cuts: set[int], following: Box) -> int:
     """Return how many boxes of a column to keep; the others move to the next column.
 
-    Up to three boxes move if a panel begins with them and would be divided otherwise.
-
-    Args:
-      boxes: all boxes.
-      column: indices of the column's boxes.
-      cuts: places in the column at which it may end.
-      following: the first box after the column.
+    Up to three boxes move if a panel begins with them and would be divided otherwise. The column
+    may end at the places `cuts`. `following` is the first box after it.
     """
     shared_at_end = count_shared(boxes[column[-1]].path, following.path)
     for cut in range(len(column) - 1, max(len(column) - 4, 1), -1):
@@ -81,12 +76,7 @@ def _height(box: Box) -> float:
 
 
 def count_shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return how many panels two boxes share.
-
-    Args:
-      first: the names of the panels around one box, outermost first.
-      second: the names of the panels around the other box.
-    """
+    """Return how many panels two boxes share, given the panels around each, outermost first."""
     shared = 0
     while shared < min(len(first), len(second)) and first[shared] == second[shared]:
         shared += 1

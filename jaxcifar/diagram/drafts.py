@@ -79,12 +79,7 @@ class _Group(NamedTuple):
 def _find_group(last: int, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> _Group | None:
     """Return the smallest group that ends at the draft `last` and computes a known function.
 
-    Return None if there is no such group.
-
-    Args:
-      last: a draft's key.
-      drafts: all drafts by key.
-      readers: for each draft, the keys of the drafts that read it.
+    Drafts are given by key, and for each of them the keys of its readers.
     """
     members = {last}
     while True:
@@ -103,7 +98,6 @@ def _find_group(last: int, drafts: dict[int, Draft], readers: dict[int, set[int]
 
 
 def _function_name(drafts: Iterable[Draft]) -> str | None:
-    """Return the name of the function that drafts compute together; see `group_name`."""
     operations: set[str] = set()
     factors = []
     for draft in drafts:
@@ -114,7 +108,6 @@ def _function_name(drafts: Iterable[Draft]) -> str | None:
 
 
 def _is_groupable(draft: Draft) -> bool:
-    """Return whether a draft may become part of a known function."""
     return bool(draft.operations) and draft.operations <= GROUPABLE and not draft.params
 
 

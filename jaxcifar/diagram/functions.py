@@ -34,23 +34,15 @@ _REDUCTIONS = ("sum", "max", "min")
 
 
 def named_kind(name: str) -> Kind:
-    """Return the kind of box of a function in `NAMED`.
-
-    Args:
-      name: the function's name in the drawing.
-    """
+    """Return the kind of box of a function, by its name in the drawing."""
     return "function" if name == "resize" else "activation"
 
 
 def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> float | None:
     """Return the constant by which an operation multiplies the activations.
 
-    Args:
-      operation: any operation.
-      depends_on_image: for each input, whether it depends on the image.
-
-    Returns:
-      The constant; NaN if its value is unknown; None if the operation does not multiply by one.
+    It is NaN if its value is unknown, and None if the operation does not multiply by a constant.
+    `depends_on_image` tells for each input whether it depends on the image.
     """
     if operation.name == "neg":
         return -1
@@ -70,13 +62,8 @@ def arithmetic_name(
 ) -> str | None:
     """Return a name for arithmetic with one array, such as "× 2" or "1 − x".
 
-    Args:
-      operation: one of `ARITHMETIC` with one input that depends on the image.
-      depends_on_image: for each input, whether it depends on the image.
-      parameters: names of the parameters in the other input; "" if there are none.
-
-    Returns:
-      The name; None if the operation changes nothing, such as an addition of 0.
+    It is None if the operation changes nothing, such as an addition of 0. `parameters` are the
+    names of the parameters in the other input.
     """
     name = operation.name
     if name == "neg":
@@ -119,12 +106,7 @@ def is_average(
 
 
 def has_weights(operation: Operation, depends_on_image: Collection[bool]) -> bool:
-    """Return whether an operation multiplies activations by weights, as a layer does.
-
-    Args:
-      operation: any operation.
-      depends_on_image: for each input, whether it depends on the image.
-    """
+    """Return whether an operation multiplies activations by weights, as a layer does."""
     products = ("dot_general", "conv_general_dilated")
     return operation.name in products and not all(depends_on_image)
 
@@ -157,9 +139,7 @@ def conv_label(operation: Operation) -> Label:
 def linear_label(operation: Operation, kernel: int) -> Label:
     """Return a dense layer's label, such as "linear, 10".
 
-    Args:
-      operation: the matrix product.
-      kernel: which of its two inputs is the kernel, 0 or 1.
+    `kernel` is 0 or 1: which input of the matrix product is the kernel.
     """
     contracted, batch = operation.equation.params["dimension_numbers"]
     shape = shape_of(operation.equation.invars[kernel])

@@ -6,10 +6,15 @@ things are left out: operations that only move data, and arithmetic among parame
 """
 
 import dataclasses
+from typing import Annotated
 
+from msgspec import Meta
+
+from jaxcifar.diagram.box_label import Kind
 from jaxcifar.diagram.draft_builder import DraftBuilder
 from jaxcifar.diagram.drafts import drop_unused, merge_groups
-from jaxcifar.diagram.trace import Shape, Trace
+from jaxcifar.diagram.stored import MOST_NODES, ModulePath, Number, StoredShape, Text
+from jaxcifar.diagram.trace import Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +22,7 @@ class Node:
     """A layer or function of a network. Shapes are those for one image, channels last.
 
     Attributes:
-      kind: the kind of box, a `Kind`.
+      kind: the kind of box.
       name: a name such as "3×3 conv, 64"; for an "operator" its sign, such as "+".
       note: more about it, such as "stride 2", or "".
       input_shape: the shape of its first input array.
@@ -27,14 +32,14 @@ class Node:
       sources: indices in the graph of the nodes that it reads; all are smaller than its own index.
     """
 
-    kind: str
-    name: str
-    note: str
-    input_shape: Shape
-    output_shape: Shape
-    params: int
-    path: tuple[str, ...]
-    sources: tuple[int, ...]
+    kind: Kind
+    name: Text
+    note: Text
+    input_shape: StoredShape
+    output_shape: StoredShape
+    params: Number
+    path: ModulePath
+    sources: Annotated[tuple[Number, ...], Meta(max_length=MOST_NODES)]
 
 
 def build_graph(trace: Trace) -> tuple[Node, ...]:

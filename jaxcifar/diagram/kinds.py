@@ -27,9 +27,7 @@ COUNTED_NORMS = ("BatchNorm", "InstanceNorm", "LayerNorm")
 def kind_of(module: nn.Module, output_shape: tuple[int, ...]) -> str:
     """Return torchsummary's name for a module, such as "Conv2d", or else its class name.
 
-    Args:
-      module: the module; a subclass of a class with a name in torchsummary gets that name too.
-      output_shape: the shape of its output for one image, channels last.
+    A subclass has the name of its base class. The output's shape gives the number of dimensions.
     """
     classes = type(module).__mro__
     known = next((cls for cls in classes if cls in _NAMES), None)

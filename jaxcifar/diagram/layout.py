@@ -71,14 +71,7 @@ class _Column:
         self._panels: list[Panel] = []
 
     def lay_out(self, entry: _Exit | None) -> _Exit:
-        """Place everything in the column.
-
-        Args:
-          entry: the end of the column before this one; None for the first column.
-
-        Returns:
-          The end of this column.
-        """
+        """Place everything in the column and return its end; `entry` is the end of the last one."""
         source = entry.box if entry else None
         for index in self._main:
             self._lay_out_box(index, source)
@@ -117,12 +110,7 @@ class _Column:
             self._layout.arrows.append(Arrow([start, (self._x, top)], bend=0))
 
     def _branch_targets(self, source: int | None, following: int) -> list[int]:
-        """Return the boxes of this column that a branch must lead to.
-
-        Args:
-          source: the index of the box that they read.
-          following: the index of the box below the source, which needs no branch.
-        """
+        """Return the readers of `source` in this column, except the box `following` just below."""
         column = (*self._main, *self._side)
         readers = [index for index in column if source in self._boxes[index].sources]
         return [index for index in readers if index != following]
@@ -186,12 +174,7 @@ class _Column:
                     yield Branch(start, fork, bottom, [join], side_box)
 
     def _draw_branch(self, branch: Branch, lane: float) -> None:
-        """Add the arrows of a branch, and its side box or name, to the layout.
-
-        Args:
-          branch: the branch.
-          lane: the x coordinate of the middle of its lane.
-        """
+        """Add a branch with its side box or name; `lane` is the middle of its lane."""
         layout = self._layout
         fork = (self._x, branch.top)
         starts_at_fork = branch.start == branch.top

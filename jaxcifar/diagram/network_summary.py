@@ -9,16 +9,27 @@ normalisation.
 """
 
 import dataclasses
+import json
 import math
 from collections import Counter
+from typing import Annotated
 
 from flax import linen as nn
+from msgspec import Meta
 
 from jaxcifar.diagram.count import shape_of
 from jaxcifar.diagram.graph import Node, build_graph
 from jaxcifar.diagram.kinds import COUNTED_NORMS, kind_of
-from jaxcifar.diagram.stored import from_text, to_text
+from jaxcifar.diagram.stored import (
+    MOST_LAYERS,
+    MOST_NODES,
+    ModulePath,
+    Number,
+    StoredShape,
+    Text,
+)
 from jaxcifar.diagram.trace import Call, Shape, Trace, trace
+from jaxcifar.machine.reading import convert_checked, parse_json
 
 _FLOAT_BYTES = 4
 _MIB = 2**20
@@ -37,11 +48,11 @@ class Layer:
         count. It is 0 for second and later calls of the same module.
     """
 
-    kind: str
-    path: tuple[str, ...]
-    input_shape: Shape
-    output_shape: Shape
-    params: int
+    kind: Text
+    path: ModulePath
+    input_shape: StoredShape
+    output_shape: StoredShape
+    params: Number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +68,11 @@ class Summary:
       graph: the nodes of the network's drawing, from the image to the logits.
     """
 
-    layers: tuple[Layer, ...]
-    params: int
-    macs: int
-    flops: int
-    graph: tuple[Node, ...]
+    layers: Annotated[tuple[Layer, ...], Meta(max_length=MOST_LAYERS)]
+    params: Number
+    macs: Number
+    flops: Number
+    graph: Annotated[tuple[Node, ...], Meta(max_length=MOST_NODES)]
 
     def table(self) -> str:
         """Return the table in torchsummary's form, with totals, sizes and FLOPs below it."""
@@ -90,8 +101,15 @@ class Summary:
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
-        """Return the summary as JSON text, which `from_json` reads."""
-        return to_text(dataclasses.asdict(self))
+        """Return the summary as JSON text, with one line for each layer and each node."""
+        parts = []
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, tuple):
+                rows = ",\n".join(json.dumps(row) for row in value)
+                parts.append(f'"{name}": [\n{rows}\n]')
+            else:
+                parts.append(f'"{name}": {json.dumps(value)}')
+        return "{" + ",\n".join(parts) + "}\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Summary":
@@ -100,14 +118,32 @@ class Summary:
         Raises:
           ValueError: the text is not JSON, or a value in it is missing, invalid or too large.
         """
-        values = from_text(text)
-        return cls(
-            layers=tuple(Layer(**row) for row in values["layers"]),
-            params=values["params"],
-            macs=values["macs"],
-            flops=values["flops"],
-            graph=tuple(Node(**row) for row in values["graph"]),
-        )
+        summary = convert_checked(parse_json(text), cls)
+        for index, layer in enumerate(summary.layers):
+            _check_printable(f"layers[{index}]", layer.kind, *layer.path)
+        for index, node in enumerate(summary.graph):
+            _check_printable(f"graph[{index}]", node.name, node.note, *node.path)
+        _check_graph(summary.graph)
+        return summary
+
+
+def _check_printable(place: str, *texts: str) -> None:
+    for text in texts:
+        if not text.isprintable():
+            raise ValueError(f"{place}: the text {text!r} has characters that are not printable")
+
+
+def _check_graph(graph: tuple[Node, ...]) -> None:
+    """Check that a graph leads from an image to logits and that nodes read only earlier nodes."""
+    if len(graph) < 2 or graph[0].kind != "data" or graph[-1].kind != "data":
+        raise ValueError('graph: the first and the last node must be of kind "data"')
+    for index, node in enumerate(graph):
+        if any(source >= index for source in node.sources):
+            raise ValueError(f"graph[{index}].sources: a node must read earlier nodes only")
+        if node.kind == "data" and 0 < index < len(graph) - 1:
+            raise ValueError(
+                f'graph[{index}].kind: only the first and the last node may be of kind "data"'
+            )
 
 
 def summarize(model: nn.Module, image_shape: Shape = (32, 32, 3)) -> Summary:

@@ -33,12 +33,10 @@ class TracedStep:
 
     @property
     def input_shape(self) -> Shape:
-        """The input array's shape for one image."""
         return _shape_of_one_image(self.traced_input_shape, self.input_batch_axes)
 
     @property
     def output_shape(self) -> Shape:
-        """The output array's shape for one image."""
         return _shape_of_one_image(self.traced_output_shape, self.output_batch_axes)
 
     @property
@@ -52,11 +50,7 @@ class TracedStep:
         return _other_axes(self.traced_output_shape, self.output_batch_axes)
 
     def with_batch_axes(self, larger: Self) -> Self:
-        """Return a copy whose batch axes are found by comparing with a trace of a larger batch.
-
-        Args:
-          larger: the same step in the trace of the larger batch.
-        """
+        """Return a copy whose batch axes are the axes that are longer in a larger batch's trace."""
         return dataclasses.replace(
             self,
             input_batch_axes=_differing_axes(self.traced_input_shape, larger.traced_input_shape),
@@ -127,11 +121,9 @@ def _differing_axes(shape: Shape, other: Shape) -> tuple[int, ...]:
 
 
 def constant_result(primitive: str, inputs: Sequence[float | None]) -> float | None:
-    """Return the number that fills an operation's result, or None if that is unknown.
+    """Return the number that fills an operation's result, given those that fill its inputs.
 
-    Args:
-      primitive: the operation's name.
-      inputs: for each input, the number that fills the array; None if unknown.
+    A number is None if it is unknown.
     """
     if not inputs or None in inputs:
         return None

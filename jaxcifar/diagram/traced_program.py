@@ -47,16 +47,7 @@ class TracedProgram:
         return next(self._numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
-        """Append all operations of a program.
-
-        Args:
-          jaxpr: the program.
-          inputs: numbers of the values that it is called with.
-          scope: the scope in which it is called.
-
-        Returns:
-          The numbers of the program's results.
-        """
+        """Append all operations of a program, and return the numbers of its results."""
         jaxpr = without_constants(jaxpr)
         known = {variable: self.new_value() for variable in jaxpr.constvars}
         known |= dict(zip(jaxpr.invars, inputs, strict=True))
