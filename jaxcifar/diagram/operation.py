@@ -121,7 +121,7 @@ def _differing_axes(shape: Shape, other: Shape) -> tuple[int, ...]:
 
 
 def constant_result(primitive: str, inputs: Sequence[float | None]) -> float | None:
-    """Return the number that fills an operation's result, given those that fill its inputs.
+    """Return the number that fills an operation's result, given the numbers that fill its inputs.
 
     A number is None if it is unknown.
     """

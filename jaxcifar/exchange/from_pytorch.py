@@ -65,8 +65,8 @@ def convert(
 
     Raises:
       UsageError: the network has no PyTorch module, or the folder belongs to another run.
-      RunError: the state dict can't be read or is of another network; a file can't be written; or
-        the data set is not available and `mean` or `std` is missing.
+      RunError: the state dict can't be read or is of another network, or a file can't be written.
+        Also if the data set is not available and `mean` or `std` is missing.
     """
     start = time.monotonic()
     require_known(conversion.config.arch)

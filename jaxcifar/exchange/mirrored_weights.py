@@ -28,7 +28,7 @@ def config_without_mirroring(config: Config) -> Config:
 
 
 def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Return the arrays of the network without mirroring, from those of the mirrored network."""
+    """Return the arrays of the network without mirroring, given the mirrored network's arrays."""
     # Two thirds of the whitening's biases belong to filters that have no partner.
     unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
     return {name.replace(_PREFIX, ""): _expanded(name, arrays[name], unpaired) for name in arrays}
@@ -63,5 +63,5 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
             mirrored[name] = array
     for name, array in expand(mirrored).items():
         if not np.array_equal(array, arrays[name]):
-            raise ValueError(f"{name}: weights that a mirrored network shares differ")
+            raise ValueError(f"{name}: the filters of a mirrored pair differ")
     return mirrored

@@ -160,7 +160,7 @@ def to_pytorch(
 
 
 def scales_of_one(mappings: Sequence[ArrayMapping]) -> set[str]:
-    """Return PyTorch's names of the scales that only PyTorch's normalisations have."""
+    """Return PyTorch's names of scales that our normalisations lack; they must be all ones."""
     names = {mapping.theirs for mapping in mappings}
     norms = (name.removesuffix("running_var") for name in names if name.endswith("running_var"))
     return {f"{norm}weight" for norm in norms} - names

@@ -18,8 +18,8 @@ def exported(classifier: Classifier) -> export.Exported:
     """Return the function from `[N, 32, 32, 3] uint8` images to `[N, classes] float32` logits.
 
     N may be any number. The weights are constants of the function, and it computes in float32 on
-    every device. The network gets one image at a time, because N has no value while the function is
-    traced and the user's code may need one, for example in `len`.
+    every device. The network gets one image at a time: the user's code may need the batch size as a
+    number, for example in `len`, but N is unknown when the function is traced.
     """
     model = create_model(classifier.config, len(classifier.class_names))
     variables = jax.device_get(classifier.variables)

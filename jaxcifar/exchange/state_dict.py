@@ -51,18 +51,20 @@ def read_state_dict(path: Path) -> StateDict:
         import_extra("torch")
     with report_errors(path, _REMEDY), open_regular_file(path) as file:
         if os.fstat(file.fileno()).st_size > _MAX_BYTES:
-            raise ValueError(f"has more than {_MAX_BYTES:,} bytes")
+            raise ValueError(f"the file has more than {_MAX_BYTES:,} bytes")
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         content = _read_safetensors(file) if is_safetensors else _read_torch(file)
         arrays = {k: a for k, a in content.items() if k.rpartition(".")[2] != COUNTER}
         if not arrays:
-            raise ValueError("has no tensors")
+            raise ValueError("the file has no tensors")
         if all(map(_WRAPPER_PREFIX.match, arrays)):
             arrays = {_WRAPPER_PREFIX.sub("", name): array for name, array in arrays.items()}
         for name, array in arrays.items():
             if array.dtype.kind != "f" or not np.isfinite(array).all():
-                raise ValueError(f"{_shown(name)} has values that are not finite numbers")
+                raise ValueError(
+                    f"the tensor {_shown(name)} has values that are not finite numbers"
+                )
         return StateDict({name: array.astype(np.float32) for name, array in arrays.items()}, digest)
 
 
@@ -74,7 +76,7 @@ def _read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load(file.read())
     except Exception as error:  # raised for damaged files and for types that NumPy lacks
-        raise ValueError(f"is damaged ({first_line(error)})") from error
+        raise ValueError(f"the file is damaged ({first_line(error)})") from error
 
 
 def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
@@ -87,24 +89,24 @@ def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged and hostile files can raise anything
         raise ValueError(
-            f"is damaged, or has something other than tensors ({_reason(error)})"
+            f"the file is damaged or has something other than tensors ({_reason(error)})"
         ) from error
     if isinstance(content, Mapping):
         inner = [content[k] for k in _CHECKPOINT_KEYS if isinstance(content.get(k), Mapping)]
         content = inner[0] if inner else content
     if not isinstance(content, Mapping):
-        raise ValueError(f"has a {type(content).__name__} instead of a state dict")
+        raise ValueError(f"the file has a {type(content).__name__} instead of a state dict")
     arrays = {}
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"its entry {_shown(name)} is no tensor")
+            raise ValueError(f"the entry {_shown(name)} is no tensor")
         is_dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
         if not is_dense or tensor.is_quantized:
-            raise ValueError(f"{_shown(name)} is sparse or quantised, not a plain tensor")
+            raise ValueError(f"{_shown(name)} is a sparse or quantised tensor, not a plain one")
         # A view can be far larger than the memory that it shows.
         bytes_left -= tensor.nbytes
         if bytes_left < 0:
-            raise ValueError("has tensors that share their memory")
+            raise ValueError("tensors in the file share their memory")
         tensor = tensor.detach()
         arrays[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return arrays
@@ -127,11 +129,11 @@ def _check_archive(file: BufferedReader) -> None:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except Exception as error:  # a hostile archive can raise anything
-        raise ValueError("is not of the format that torch.save has since PyTorch 1.6") from error
+        raise ValueError("the file is not in the format of torch.save since PyTorch 1.6") from error
     is_compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
     size = sum(member.file_size for member in members)
     if is_compressed or len(members) > _MAX_FILES or size > os.fstat(file.fileno()).st_size:
-        raise ValueError("is packed differently from files of torch.save")
+        raise ValueError("the file is not packed as torch.save packs files")
     file.seek(0)
 
 
@@ -164,7 +166,7 @@ def from_state_dict(
                 f"{path}: the scale {name} is not all ones, but {config.network_title} has no "
                 "scales; convert a network whose normalisations have none"
             )
-    # Weights first: their shapes say more about the network than those of statistics.
+    # Weights first: their shapes say more about the network than the shapes of statistics.
     ordered = sorted(mappings, key=lambda mapping: "running_" in mapping.theirs)
     expected = {mapping.theirs: mapping.their_shape for mapping in ordered}
     actual = {name: array.shape for name, array in arrays.items() if name not in scales}

@@ -43,7 +43,7 @@ class Pictures:
         self._used_names: set[str] = set()
         self._svg_bytes_left = _MOST_BYTES_OF_SVG
         if (folder / FOLDER).is_symlink():
-            raise RunError(f"{folder / FOLDER}: is a link; delete it, pictures go there")
+            raise RunError(f"{folder / FOLDER}: the folder for pictures is a link; delete the link")
         (folder / FOLDER).mkdir(exist_ok=True)
 
     def section(self, *names: str) -> DrawPicture:

@@ -27,9 +27,9 @@ _MAX_COMMAND = 2000  # characters
 
 
 def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
-    """Return name and distance from the reference of each set of rows, nearest first.
+    """Group rows into sets; return each set's name and distance from the reference, nearest first.
 
-    A set has all rows with the same values of the settings in `sets` of the study's reference.
+    The rows of a set agree in the settings that the study's reference lists as `sets`.
     """
     fields = study.reference.get("sets", [])
     sets: dict[str, list[Variation]] = {}

@@ -59,7 +59,7 @@ def _check_consistency(run: FinishedRun) -> None:
     if run.converted:
         if run.history:
             raise RunError(
-                f"metrics.jsonl has epochs, but result.json has converted weights; {_REMEDY}"
+                f"metrics.jsonl has epochs, but result.json is of converted weights; {_REMEDY}"
             )
         return
     epochs = run.config.epochs
@@ -69,7 +69,7 @@ def _check_consistency(run: FinishedRun) -> None:
     validated = [row for row in rows if "val_accuracy" in row]
     if len(validated) not in (0, len(rows)):
         raise RunError(
-            f"only some rows of metrics.jsonl and result.json have a val_accuracy; {_REMEDY}"
+            f"val_accuracy is missing in some rows of metrics.jsonl or result.json; {_REMEDY}"
         )
 
 

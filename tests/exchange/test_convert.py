@@ -279,9 +279,7 @@ def test_what_mirrored_partners_share_must_be_the_same(easy_dataset, tmp_path):
         state = torch.load(tmp_path / "w.pth", weights_only=True)
         state[name].view(-1)[-1] += 1
         torch.save(state, tmp_path / "other.pth")
-        with pytest.raises(
-            RunError, match=r"shares differ.*give --arch-args without mirrored=true"
-        ):
+        with pytest.raises(RunError, match=r"pair differ.*give --arch-args without mirrored=true"):
             converted(tmp_path / "other.pth", tmp_path / "run", easy_dataset, arch)
 
 

@@ -197,7 +197,7 @@ def test_an_unknown_network_is_refused():
             ask()
         assert str(error.value) == (
             f"--arch experiments.networks.mixer:Mixer: only {', '.join(KNOWN)} have a PyTorch "
-            "module; stablehlo and safetensors take any network"
+            "module; the formats stablehlo and safetensors take any network"
         )
     assert {*KNOWN} >= {"cnn", "resnet18", "fastnet"}
     for name in KNOWN:

@@ -56,12 +56,12 @@ class Network(nn.Module):
         )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits, before the softmax."""
+        """Return the logits `[B, classes]`."""
         return self.classifier(self.features((pixels - self.mean) / self.std))
 
 
 def load(path: str | Path = WEIGHTS) -> Network:
-    """The network with the weights of a state dict, ready to predict."""
+    """Return the network in evaluation mode, with the weights in a file."""
     network = Network()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()

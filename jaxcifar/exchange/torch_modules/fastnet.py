@@ -1,8 +1,8 @@
 """FastNet for 32x32 images in PyTorch alone; `load` gives it the weights beside this file.
 
-It takes pixels from 0 to 1 and normalises them itself. Its whitening and the scales of its
-normalisations (all of them one) are not to be trained. If it is MIRRORED, the last half of all
-features are the first half's of the mirror image, as long as nothing is trained here.
+It takes pixels from 0 to 1 and normalises them itself. Do not train its whitening and the scales of
+its normalisations, which are all 1. If it is MIRRORED, the last half of its features equals the
+first half for the mirror image. Training in PyTorch would break this equality.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ def _norm(width: int) -> nn.BatchNorm2d:
 
 
 def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
-    """The maximum over 2x2 pixels; of an odd width, which a mirror would shift, over 2x3.
+    """Return the maximum over 2x2 pixels, or over 2x3 in a mirrored network with an odd width.
 
-    If it is `blurred`, the mean of the four maxima over 2x2 in windows of 3x3 that overlap.
+    If `blurred`, return the mean of the four maxima over 2x2 pixels in each window of 3x3 pixels.
     """
     if blurred:
         return F.avg_pool2d(F.max_pool2d(x, 2, 1), 2)
@@ -40,7 +40,7 @@ def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
 
 
 class Group(nn.Module):
-    """3x3 convolutions, a pool after the first; of three or more, a short way past the others."""
+    """3x3 convolutions with a pool after the first, and a skip connection if there are over two."""
 
     def __init__(self, inputs: int, width: int, depth: int, mirrored: bool, blurred: bool) -> None:
         super().__init__()
@@ -54,11 +54,13 @@ class Group(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> `[B, width, H // 2, W // 2]`."""
         conv, norm = self.get_submodule("conv1"), self.get_submodule("bn1")
-        x = found = F.gelu(norm(_pool(conv(x), self.mirrored, self.blurred)))
+        skip = F.gelu(norm(_pool(conv(x), self.mirrored, self.blurred)))
+        x = skip
         for number in range(2, self.depth + 1):
             conv, norm = (self.get_submodule(f"{name}{number}") for name in ("conv", "bn"))
             x = norm(conv(x))
-            x = F.gelu(x + found if number == self.depth > 2 else x)
+            has_skip = self.depth > 2 and number == self.depth
+            x = F.gelu(x + skip if has_skip else x)
         return x
 
 
@@ -92,7 +94,7 @@ class Network(nn.Module):
         self.linear = nn.Linear(inputs, classes, bias=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits, before the softmax."""
+        """Return the logits `[B, classes]`."""
         x = F.gelu(self.whitening((pixels - self.mean) / self.std))
         for number in range(1, self.groups + 1):
             x = self.get_submodule(f"layer{number}")(x)
@@ -101,7 +103,7 @@ class Network(nn.Module):
 
 
 def load(path: str | Path = WEIGHTS) -> Network:
-    """The network with the weights of a state dict, ready to predict."""
+    """Return the network in evaluation mode, with the weights in a file."""
     network = Network()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()

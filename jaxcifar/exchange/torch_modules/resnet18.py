@@ -1,8 +1,8 @@
 """ResNet-18 for 32x32 images in PyTorch alone; `load` gives it the weights beside this file.
 
-Its layers have the names that ResNets for CIFAR usually have (kuangliu's pytorch-cifar), so that
-the state dict fits such a network of yours too. What differs: this one takes pixels from 0 to 1 and
-normalises them itself; another one wants `(pixels - MEAN) / STD`.
+Its layers have the usual names of ResNets for CIFAR (kuangliu's pytorch-cifar), so the state dict
+fits other such networks too. This network takes pixels from 0 to 1 and normalises them itself;
+other networks need `(pixels - MEAN) / STD`.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ class Network(nn.Module):
         self.linear = nn.Linear(inputs, classes)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits, before the softmax."""
+        """Return the logits `[B, classes]`."""
         x = F.relu(self.bn1(self.conv1((pixels - self.mean) / self.std)))
         for stage in range(self.stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
@@ -78,7 +78,7 @@ class Network(nn.Module):
 
 
 def load(path: str | Path = WEIGHTS) -> Network:
-    """The network with the weights of a state dict, ready to predict."""
+    """Return the network in evaluation mode, with the weights in a file."""
     network = Network()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()
