@@ -64,7 +64,7 @@ def run(source, easy_dataset, tmp_path_factory):
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
-def test_there_and_back_is_exact(arch, easy_dataset, tmp_path):
+def test_an_exported_and_converted_network_has_the_same_weights(arch, easy_dataset, tmp_path):
     ours = write_random(tmp_path / "w.safetensors", arch, NETWORKS[arch])
     write_pytorch(load(ours), tmp_path / "w.pth")
     how = {"mean": (0.49, 0.48, 0.45), "std": (0.25, 0.24, 0.26)}
@@ -77,7 +77,7 @@ def test_there_and_back_is_exact(arch, easy_dataset, tmp_path):
     assert again.class_names == easy_dataset.class_names
 
 
-def test_a_run_has_what_reports_and_others_take(run, source, easy_dataset):
+def test_a_converted_run_has_the_files_and_fields_of_a_run(run, source, easy_dataset):
     folder, result = run
     saved = json.loads((folder / "result.json").read_text())
     assert saved == result
@@ -111,7 +111,7 @@ def test_the_same_conversion_again_shows_its_result(run, source, easy_dataset, t
             converted(tmp_path / name, folder, easy_dataset)
 
 
-def test_a_training_is_not_written_over(source, easy_dataset, tmp_path):
+def test_a_trained_run_is_not_overwritten(source, easy_dataset, tmp_path):
     config = Config.create("cnn", arch_args=NETWORKS["cnn"], dataset="shapes10")
     with RunFolder.opened(tmp_path / "run", config) as folder:
         folder.begin(config)
@@ -127,7 +127,7 @@ def wrapped(state):
     return {"net": state, "acc": 93.1, "epoch": 7}
 
 
-def test_what_trainers_wrap_it_in_is_taken_off(source, tmp_path):
+def test_wrappers_around_a_state_dict_are_removed(source, tmp_path):
     state = torch.load(source[1], weights_only=True)
     plain = read_state_dict(source[1]).arrays
     assert plain.keys() == {name for name in state if "num_batches" not in name}
@@ -207,7 +207,7 @@ def test_no_pickle_is_executed(tmp_path):
     assert not left.exists()
 
 
-def test_what_is_no_state_dict_is_refused_in_one_line(source, tmp_path):
+def test_other_files_than_state_dicts_give_a_one_line_error(source, tmp_path):
     bad = tmp_path / "bad.pth"
     for content, word in (
         ([torch.zeros(3)], "list"),
@@ -237,7 +237,7 @@ def test_what_is_no_state_dict_is_refused_in_one_line(source, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of odd pickles
-def test_damaged_files_end_in_one_line(source, tmp_path):
+def test_damaged_files_give_a_one_line_error(source, tmp_path):
     """Or pass, where what was hit is a number or the padding."""
     rng, refusals = np.random.RandomState(0), 0
     safetensors.numpy.save_file({"a": np.ones((3, 4), np.float32)}, tmp_path / "a.safetensors")
@@ -258,7 +258,7 @@ def test_damaged_files_end_in_one_line(source, tmp_path):
     assert refusals > 50
 
 
-def test_what_does_not_fit_is_named(source, easy_dataset, tmp_path):
+def test_an_error_names_the_tensors_that_do_not_fit(source, easy_dataset, tmp_path):
     state = torch.load(source[1], weights_only=True)
     path = tmp_path / "other.pth"
     torch.save({**state, "extra": torch.zeros(2), "features.0.bias": torch.zeros(9)}, path)
@@ -271,7 +271,7 @@ def test_what_does_not_fit_is_named(source, easy_dataset, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_what_mirrored_partners_share_must_be_the_same(easy_dataset, tmp_path):
+def test_the_filters_of_a_mirrored_pair_must_be_equal(easy_dataset, tmp_path):
     arch = "fastnet mirrored"
     ours = write_random(tmp_path / "w.safetensors", arch, NETWORKS[arch])
     write_pytorch(load(ours), tmp_path / "w.pth")
@@ -292,7 +292,7 @@ def test_scales_that_fastnet_does_not_have_must_be_one(easy_dataset, tmp_path):
         converted(tmp_path / "w.pth", tmp_path / "run", easy_dataset, "fastnet")
 
 
-def test_without_images_there_are_weights_and_no_result(run, source, tmp_path):
+def test_without_images_a_conversion_writes_weights_but_no_result(run, source, tmp_path):
     def no_images() -> Dataset:
         raise RunError("CIFAR-10 can't be had")
 

@@ -178,13 +178,13 @@ def test_resnet18_has_the_usual_names(tmp_path):
     assert state["linear.weight"].shape == (10, 512)
 
 
-def test_the_module_says_how_it_was_trained(classifier):
+def test_the_exported_module_has_the_trained_networks_constants(classifier):
     text = module_text(classifier)
     assert "MEAN = (0.49, 0.48, 0.45)\nSTD = (0.25, 0.24, 0.26)\n" in text
     assert f"WIDTHS = {dict(classifier.config.arch_args)['widths']}\n" in text
 
 
-def test_a_file_that_is_no_such_module_stays(classifier, tmp_path):
+def test_a_file_that_is_not_an_exported_module_is_not_overwritten(classifier, tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     (tmp_path / "net.py").write_text("my_own = 1\n")
     with pytest.raises(UsageError, match="choose another name"):
@@ -220,7 +220,7 @@ def own(tmp_path_factory):
     return write_random(folder / "own.safetensors", f"{folder / 'net.py'}:Net")
 
 
-def test_somebodys_own_network_goes_where_it_can(own, images, tmp_path):
+def test_a_users_network_is_exported_to_the_formats_that_take_any_network(own, images, tmp_path):
     path = tmp_path / "own.stablehlo"
     done = command("export", str(own), "--to", "stablehlo", str(path))
     assert done.returncode == 0, done.stderr
@@ -245,7 +245,7 @@ def test_half_of_the_weights(own, tmp_path):
             np.testing.assert_array_equal(arrays[name], np.asarray(array).astype(width))
 
 
-def test_what_makes_no_sense_is_one_line(own, tmp_path, tmp_path_factory):
+def test_a_senseless_export_gives_a_one_line_error(own, tmp_path, tmp_path_factory):
     in_a_run = tmp_path_factory.mktemp("run")
     (in_a_run / "config.json").write_text("{}")
     for code, words, arguments in (

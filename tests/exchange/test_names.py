@@ -119,7 +119,7 @@ def test_a_norm_without_a_scale_gets_ones():
 
 
 @pytest.mark.parametrize("image_shape", [None, (2, 3, 4)])
-def test_an_array_comes_back_as_it_was(image_shape):
+def test_to_ours_inverts_to_theirs(image_shape):
     shape, axes = ((24, 5), (1, 0)) if image_shape else ((3, 5, 2, 7), (3, 2, 0, 1))
     mapping = ArrayMapping("a", "b", shape, axes, image_shape)
     array = np.arange(np.prod(shape)).reshape(shape)
@@ -171,7 +171,7 @@ def test_fastnets_layers_are_by_group():
     }
 
 
-def test_a_mirrored_network_is_written_out_first():
+def test_a_mirrored_network_is_expanded_first():
     config = Config.create("fastnet", arch_args={"widths": (8, 8, 8), "mirrored": True})
     rng = np.random.RandomState(0)
     kernel = rng.rand(3, 3, 8, 4).astype(np.float32)

@@ -59,7 +59,7 @@ def test_the_accuracy_of_a_class_is_its_share_of_the_diagonal():
     np.testing.assert_array_equal(other.class_accuracy, [0.5, 0.625])
 
 
-def test_a_run_without_validation_is_told_from_a_converted_one():
+def test_a_run_without_validation_is_not_confused_with_a_converted_run():
     run = made_run()
     assert not run.lacks_validation
     del run.result["val_accuracy"]
@@ -72,7 +72,7 @@ def test_a_run_without_validation_is_told_from_a_converted_one():
     assert RunRecord(Path(), run.config, [], None, None).converted is None
 
 
-def test_data_of_the_same_images_are_the_same_whatever_they_are_called():
+def test_data_sets_with_the_same_images_are_equal_under_any_name():
     prints = {"train": "a" * 64, "test": "b" * 64}
     backwards = dict(reversed(prints.items()))
     one = made_run(said={"dataset": "One", "dataset_fingerprint": prints}).data
@@ -106,7 +106,7 @@ def test_the_figures_of_a_variation_are_by_run_and_by_epoch():
     assert variation.settings["epochs"] == 3
 
 
-def test_changes_are_from_here_to_there_without_the_seed():
+def test_changes_have_the_old_and_the_new_value_and_no_seed():
     one = made("one", learning_rate=0.1, seed=1)
     two = made("two", learning_rate=0.2, seed=2)
     assert one.changes_to(two) == {"learning_rate": (0.1, 0.2)}
@@ -140,7 +140,7 @@ def test_the_winner_has_the_best_mean_and_not_the_best_median():
     assert network.converted is None
 
 
-def test_of_converted_networks_none_is_ranked():
+def test_converted_networks_are_not_ranked():
     first, second = made("a", converted(val_accuracy=0.1)), made("b", converted(val_accuracy=0.9))
     network = StudiedNetwork("CNN", (first, second))
     assert network.by_validation == [first, second]
@@ -148,7 +148,7 @@ def test_of_converted_networks_none_is_ranked():
     assert network.converted["file"] == "net.pth"
 
 
-def test_all_records_hold_each_finished_run_once():
+def test_records_contain_each_finished_run_once():
     one, two = made("one"), made("two", made_run(seed=1), made_run(seed=2))
     whole, other = made("whole"), made("other", converted())
     records = Records(
@@ -165,7 +165,7 @@ def test_all_records_hold_each_finished_run_once():
 
 
 @pytest.mark.parametrize("name", ["data_sha256", "SHA-256 of net.py"])
-def test_the_checksum_of_a_file_is_no_change_of_its_own_beside_the_files_name(name, monkeypatch):
+def test_a_changed_file_name_hides_the_change_of_its_checksum(name, monkeypatch):
     one, two = made("one"), made("two")
     found = {"arch": ("a.py:Net", "b.py:Net"), name: ("1", "2"), "seed": (0, 1), "epochs": (3, 4)}
     monkeypatch.setattr(Config, "differences", lambda *_: dict(found))
@@ -174,7 +174,7 @@ def test_the_checksum_of_a_file_is_no_change_of_its_own_beside_the_files_name(na
     assert one.changes_to(two) == {name: ("1", "2"), "epochs": (3, 4)}
 
 
-def test_a_sample_has_the_images_of_its_split():
+def test_a_sample_has_the_number_of_images_of_its_split():
     variation = made("row", made_run(said={"test_accuracy": 0.5}), made_run(seed=1))
     tested = statistics.Sample.of(variation, "test_accuracy")
     assert (tested.values, tested.images) == ((0.5, 0.75), 10_000)
@@ -182,7 +182,7 @@ def test_a_sample_has_the_images_of_its_split():
     assert (validated.values, validated.images) == ((0.9, 0.9), 5_000)
 
 
-def test_guessing_is_naming_the_most_frequent_class():
+def test_guessing_means_always_answering_the_most_frequent_class():
     """Of 50, 30 and 20 images by true class, whatever was predicted."""
     matrix = [[10, 40, 0], [30, 0, 0], [0, 15, 5]]
     assert statistics.guessing_accuracy(made_run(matrix=matrix)) == 0.5
@@ -199,7 +199,7 @@ def test_a_run_guesses_if_its_accuracy_could_come_from_guessing(largest):
         assert statistics.is_guessing(run) == guesses
 
 
-def test_an_accuracy_at_the_bound_is_guessing():
+def test_an_accuracy_exactly_at_the_bound_counts_as_guessing():
     run = made_run(matrix=[[4, 0], [0, 0]], said={"test_accuracy": 1.0})  # the bound is 1
     assert statistics.is_guessing(run)
 
@@ -217,5 +217,5 @@ def test_single_changes_are_all_pairs_that_differ_in_one_setting():
     ]
 
 
-def test_a_share_is_reached_as_soon_as_it_is_equalled():
+def test_a_share_is_reached_when_it_is_equalled():
     assert statistics.epochs_to_share([0.25, 0.5, 0.75, 1.0], 0.5) == 2

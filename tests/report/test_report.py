@@ -151,7 +151,7 @@ def three_seeds(tmp_path_factory):
     return folder, report(folder, pictures=True)
 
 
-def test_it_has_the_references_sections(three_seeds):
+def test_a_report_has_the_sections_of_the_reference_report(three_seeds):
     headings = re.findall(r"^## \d+\. (.*)$", three_seeds[1], re.M)
     assert headings == [
         "CNN on CIFAR-10: the network",
@@ -176,7 +176,7 @@ def test_means_spreads_and_differences_to_the_reference(three_seeds):
     assert f"{mean - 91:+.2f}" in line
 
 
-def test_the_winner_is_told_from_the_others_by_welchs_test(three_seeds):
+def test_the_winner_is_compared_with_the_others_by_welchs_test(three_seeds):
     norm, fast, raw = [0.81, 0.82, 0.83], [0.815, 0.825, 0.845], [0.71, 0.73, 0.72]
     margin = np.mean(fast) - np.mean(norm)
     p = stats.ttest_ind(fast, norm, equal_var=False).pvalue
@@ -200,7 +200,7 @@ def test_a_single_seed_is_judged_by_the_images(tmp_path):
     assert "±" not in text
 
 
-def test_ties_are_called_so(tmp_path):
+def test_ties_are_reported_as_ties(tmp_path):
     accuracies = {"raw": [(0.7, 0.8, 0.2)], "norm": [(0.7, 0.8, 0.2)], "fast": [(0.6, 0.7, 0.2)]}
     text = report(write_study(tmp_path, accuracies))
     assert "**raw** and “norm” tie: of 3 candidates (one seed each)" in text
@@ -236,7 +236,7 @@ def test_collapsed_runs_are_named(tmp_path):
     assert len(re.findall("always saying|collapsed:", text)) == 2
 
 
-def test_what_is_left_out_is_told_and_stands_in_the_summary(tmp_path):
+def test_runs_that_are_left_out_are_printed_and_listed_in_the_summary(tmp_path):
     write_study(tmp_path, {"raw": [(0.7, 0.8, 0.2)], "fast": [(0.8, 0.9, 0.2)]})
     (tmp_path / "raw" / "seed0" / "result.json").write_text("[")
     said = []
@@ -251,7 +251,7 @@ def test_what_is_left_out_is_told_and_stands_in_the_summary(tmp_path):
     assert "1 of 3 rows" in text
 
 
-def test_the_summary_says_what_the_best_row_is(tmp_path):
+def test_the_summary_has_the_settings_of_the_best_row(tmp_path):
     reached = {"raw": 0.6, "norm": 0.7, "fast": 0.8}
     text = report(write_study(tmp_path, {k: [(v, v + 0.1, 0.2)] for k, v in reached.items()}))
     assert re.search(r"with “fast” \(learning rate [\d.]+\), one seed", text)
@@ -272,11 +272,11 @@ def test_the_mismatch_verdict_follows_the_runs(tmp_path, mismatched, verdict):
     assert verdict in report(write_study(tmp_path, accuracies))
 
 
-def test_nothing_to_explain(tmp_path):
+def test_low_accuracies_of_our_own_leave_nothing_to_explain(tmp_path):
     assert "nothing to explain" in report(write_study(tmp_path, {"raw": [(0.2, 0.7, 0.1)]}))
 
 
-def test_another_setting_than_the_references_is_told(tmp_path):
+def test_settings_that_differ_from_the_reference_are_reported(tmp_path):
     config = {**STUDY.config, "dataset": "shapes10"}
     text = report(write_study(tmp_path, THREE_SEEDS, dataclasses.replace(STUDY, config=config)))
     assert "dataset cifar10 there, shapes10 here" in text
@@ -309,7 +309,7 @@ def test_runs_outside_of_studies_are_grouped_by_config(tmp_path):
     assert "Nothing else was tried" in text
 
 
-def test_training_and_compiling_are_told_apart(tmp_path):
+def test_training_and_compiling_have_their_own_columns(tmp_path):
     """Four epochs of 10 s in a run of 50 s; a run of an older version tells no compiling."""
     write_study(tmp_path, {"raw": [(0.7, 0.8, 0.2)] * 3, "norm": [(0.7, 0.8, 0.2)]})
     for seed, seconds in enumerate((12.345, 0.2)):
@@ -355,7 +355,7 @@ def test_unfinished_and_failed_runs_are_listed(tmp_path):
     assert "- fast/seed0: the loss became nan" in text
 
 
-def test_the_page_stands_alone_and_says_the_same(three_seeds):
+def test_the_page_needs_no_other_file_and_has_the_same_text(three_seeds):
     folder, text = three_seeds
     page = (folder / "report.html").read_text()
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
@@ -462,7 +462,7 @@ def write_own_study(folder, rows):
     return folder
 
 
-def test_arguments_of_an_own_network_are_columns_and_single_changes(tmp_path):
+def test_arguments_of_a_users_network_are_columns_and_single_changes(tmp_path):
     rows = {
         "plain": ({}, 0.6),
         "deep": ({"depth": 8}, 0.7),
@@ -489,7 +489,7 @@ def test_rows_may_vary_the_network_itself(tmp_path):
     assert "| network net.py:Mixer → resnet18 | mine → theirs | +10.00 |" in text
 
 
-def test_a_networks_own_description_is_shown(tmp_path):
+def test_the_stored_description_of_a_network_is_shown(tmp_path):
     """As the run's folder has it, without the network."""
     write_run(tmp_path / "run", own_config(), 0.5, 0.5)
     network = tmp_path / "run" / "network.json"
@@ -505,7 +505,7 @@ def test_a_networks_own_description_is_shown(tmp_path):
     )
 
 
-def test_other_data_of_the_same_name_is_another_group(tmp_path):
+def test_different_data_sets_with_the_same_name_are_separate_networks(tmp_path):
     for digest in ("a" * 64, "b" * 64):
         said = {"dataset": "birds", "dataset_fingerprint": {"train": digest}}
         config = Config.create("cnn", epochs=4)
@@ -620,7 +620,7 @@ def test_what_can_not_be_read_does_not_stop_the_report(tmp_path):
     assert "70.50 ± 0.71% test accuracy" in text
 
 
-def test_bad_folders_are_one_line(tmp_path):
+def test_a_bad_folder_gives_a_one_line_error(tmp_path):
     assert_one_line_error(command("report", str(tmp_path / "nowhere")), 2, "no such folder")
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(UsageError, match="no finished run"):

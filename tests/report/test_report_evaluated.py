@@ -87,7 +87,7 @@ def section(text):
     return body
 
 
-def test_it_tells_what_evaluate_found(study):
+def test_the_results_of_evaluate_are_reported(study):
     folder, winner = study
     record(winner, found(), LOOK)
     text = report(folder, pictures=True)
@@ -111,7 +111,7 @@ def test_it_tells_what_evaluate_found(study):
     assert all((folder / picture).exists() for picture in pictures)
 
 
-def test_the_sentence_the_picture_and_its_text_are_of_the_test_images_wherever_they_stand(study):
+def test_sentence_picture_and_alternative_text_use_the_test_images_in_any_order_of_sets(study):
     """Other images were evaluated first; the validation images are no other images."""
     sets = {
         "val": figures("CIFAR-10, validation", 0.86),
@@ -181,7 +181,7 @@ def test_the_picture_of_corruptions_has_a_panel_a_kind(run):
         assert line.get_ydata().tolist() == [0.81, *values]
 
 
-def test_corruptions_of_several_runs_are_told_apart_by_the_legend(tmp_path):
+def test_the_legend_names_the_runs_of_a_picture_of_corruptions(tmp_path):
     found = {
         "one": {"clean": 0.9, "accuracy": {"blur": [0.8, 0.7, 0.6, 0.5, 0.4]}},
         "two": {"clean": 0.7, "accuracy": {"blur": [0.6, 0.5, 0.4, 0.3, 0.2]}},
@@ -229,7 +229,7 @@ def test_the_verdict_follows_the_figures(run, confidence, ece, words):
     assert context["looks"] == 0
 
 
-def test_nothing_found_is_nothing_said(study):
+def test_without_an_evaluation_the_section_is_missing(study):
     record(study[0] / "raw" / "seed0", found(), None)  # not the winner
     text = report(study[0])
     assert "calibration and other" not in text
@@ -237,7 +237,7 @@ def test_nothing_found_is_nothing_said(study):
 
 
 @pytest.mark.parametrize("part", ["sets", "corruptions", "looks"])
-def test_a_part_alone(study, part):
+def test_an_evaluation_may_have_one_part_only(study, part):
     if part == "looks":
         (study[1] / "test_looks.jsonl").write_text(json.dumps(LOOK) + "\n")
     else:
@@ -254,7 +254,7 @@ def test_a_damaged_file_is_named(study, content):
     assert "Not shown here: evaluation.json" in section(report(study[0]))
 
 
-def test_text_from_the_file_is_text(study):
+def test_markup_in_an_evaluation_stays_text(study):
     evil = "<script>x</script> ![a](b.png) | **bold** $x$"
     kinds = {evil: [0.5] * 5, "b" * 900: [0.5] * 5}
     corruptions = {**found()["corruptions"], "accuracy": kinds}

@@ -84,7 +84,7 @@ def table(text, first, after=""):
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def test_in_the_fixture_all_that_could_be_mixed_up_differs():
+def test_all_values_of_the_fixture_differ_so_that_mix_ups_show():
     best = {
         "mean": lambda row: np.mean(chosen(row)),
         "median": lambda row: np.median(chosen(row)),
@@ -536,7 +536,7 @@ def test_learning_of_one_row_has_only_a_gap():
     )
 
 
-def test_a_reports_runs_are_those_below_its_folder_and_each_is_counted_once(folder):
+def test_each_run_below_the_folder_is_counted_once(folder):
     records = read_records(folder)
     found = sorted((run.path.parent.name, run.config.seed) for run in records.runs)
     assert found == sorted((row, seed) for row in RUNS for seed in RUNS[row])
@@ -556,7 +556,7 @@ def without_validation(path):
     (path / "result.json").write_text(json.dumps(result))
 
 
-def test_of_runs_on_all_images_none_is_called_the_best(tmp_path):
+def test_no_run_without_validation_is_called_the_best(tmp_path):
     invented.write_study(tmp_path, rows=["winner", "longer"])
     for path in tmp_path.glob("*/seed*"):
         without_validation(path)

@@ -114,7 +114,7 @@ def test_the_curves_of_a_row_are_means_over_its_seeds(figures, quantity):
         assert diamonds.get_xdata().tolist() == [run.chosen for run in runs.values()]
 
 
-def test_the_winners_curves_are_those_of_its_best_run_alone(figures):
+def test_the_winners_curves_are_of_its_best_run_only(figures):
     run = RUNS["winner"][5]
     [axes] = figures["Accuracy by epoch: winner"][0].axes
     training, validation, diamond = axes.get_lines()

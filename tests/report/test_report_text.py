@@ -117,7 +117,7 @@ def harmless(tmp_path_factory):
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
-def test_names_change_nothing_but_the_text(tmp_path, harmless, attack):
+def test_markup_in_names_changes_no_structure(tmp_path, harmless, attack):
     """The same lines, cells and elements as with a harmless word in their place."""
     (tmp_path / "secret.txt").write_bytes(SECRET)
     text = report(write_named(tmp_path / "runs", attack))
@@ -131,7 +131,7 @@ def test_names_change_nothing_but_the_text(tmp_path, harmless, attack):
     assert not re.search(r"[^\\]!\[y|[^\\\w]<script|[^\\]://evil|www\.", text.split("```")[0])
 
 
-def test_names_are_drawn_as_they_are(tmp_path):
+def test_markup_in_names_is_drawn_as_plain_text(tmp_path):
     """With all pictures: no formula, no markup, and each picture in the page is one on the disk."""
     folder = write_named(tmp_path / "runs", "$x_1$ $\\frac{1$ \x1b[31m <b>")
     report(folder, pictures=True)
@@ -149,7 +149,7 @@ def test_names_are_drawn_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     "source", ["secret.txt", "/etc/passwd", "report/old.png", "https://x/y.png"]
 )
-def test_a_page_holds_the_pictures_given_and_no_file(tmp_path, monkeypatch, source):
+def test_a_page_has_the_given_pictures_and_no_other_file(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.txt").write_bytes(SECRET)
     page = markdown_to_page(f"![alt]({source}) ![good](report/a.png)", "t", {"report/a.png": b"x"})
@@ -192,7 +192,7 @@ NOTES = """# Hard
 """
 
 
-def test_notes_are_told_as_text(tmp_path):
+def test_notes_keep_simple_markup_and_show_the_rest_as_text(tmp_path):
     folder = write_named(tmp_path / "runs", "word")
     before = Tags(report(folder) and (folder / "report.html").read_text())
     (folder / "NOTES.md").write_text(NOTES)
@@ -242,7 +242,7 @@ def test_a_runs_file_that_is_a_link_is_not_shown(tmp_path, name):
         ("a\n\x1bb", r"a \\x1bb"),
     ],
 )
-def test_plain(text, plain):
+def test_markdown_is_escaped(text, plain):
     assert wording.escape_markdown(text) == plain
 
 

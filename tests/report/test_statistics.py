@@ -62,7 +62,7 @@ def test_a_single_seed_is_judged_by_the_images():
     assert got.interval == pytest.approx((0.1 - 1.959964 * error, 0.1 + 1.959964 * error))
 
 
-def test_seeds_that_agree_to_the_last_digit_say_nothing_of_their_spread():
+def test_seeds_that_agree_exactly_give_no_spread():
     close = Difference.between(sample(*[0.8] * 3), sample(*[0.801] * 3))
     assert not close.by_seeds
     assert not close.is_significant  # 0.1 points of 10,000 images
@@ -78,7 +78,7 @@ def test_ties_and_extremes():
     assert rounded.is_tie
 
 
-def test_welchs_test_errs_as_often_as_it_says():
+def test_welchs_test_has_its_nominal_error_rate():
     """Of pairs of equals with unequal spreads, one in twenty is told apart."""
     rng = np.random.RandomState(0)
     told = [
@@ -90,7 +90,7 @@ def test_welchs_test_errs_as_often_as_it_says():
     assert np.mean(told) == pytest.approx(0.05, abs=0.015)
 
 
-def test_the_error_of_a_distance_is_that_of_many_draws():
+def test_the_error_of_a_distance_agrees_with_a_simulation():
     rng, targets, errors = np.random.RandomState(0), (0.8, 0.6), np.asarray([4e-3, 1e-3])
     near, far = np.asarray([0.78, 0.61]), np.asarray([0.75, 0.66])
 
@@ -109,7 +109,7 @@ def test_the_error_of_a_distance_is_that_of_many_draws():
     assert difference.error == pytest.approx(np.std(draws), rel=0.05)
 
 
-def test_a_distance_of_one_row_is_judged_as_its_difference_is():
+def test_a_distance_of_one_row_has_the_p_value_of_its_difference():
     rows = sample(0.90, 0.91, 0.93), sample(0.85, 0.86, 0.89)
     far, near = (Distance((row,), (0.8,)) for row in rows)
     expected = Difference.between(rows[1], rows[0])
@@ -129,7 +129,7 @@ def test_the_epoch_that_reaches_a_share():
     ("deviations", "written"),
     [(1.9620, "p = 0.049"), (1.9599, "p = 0.050"), (3.2910, "p < 0.001"), (3.2900, "p = 0.001")],
 )
-def test_p_values_are_written_on_the_side_of_the_level_where_they_lie(deviations, written):
+def test_a_rounded_p_value_stays_on_its_side_of_the_significance_level(deviations, written):
     """By a table of the normal distribution: 0.04976, 0.05001, 0.00099833 and 0.0010019."""
     difference = Difference(deviations, 1.0, math.inf, by_seeds=False)
     assert wording.p_value(difference) == written

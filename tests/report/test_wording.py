@@ -66,7 +66,7 @@ def test_figures():
         ("a" * 500, "a" * 500),
     ],
 )
-def test_text_from_outside_stands_for_itself(text, line):
+def test_names_that_users_choose_are_escaped(text, line):
     assert wording.escape_markdown(text) == line
 
 
@@ -80,7 +80,7 @@ def test_an_accuracy_has_the_deviation_of_its_seeds():
     assert wording.accuracy(row_of(0.25), "val_accuracy", "val") == "90.00%"
 
 
-def test_the_accuracy_with_flips_takes_every_run():
+def test_the_accuracy_with_flips_needs_a_value_of_every_run():
     assert wording.accuracy_with_flips(row_of(0.5, 0.5, flipped=(0.75, 0.75))) == "75.00 ± 0.00%"
     assert wording.accuracy_with_flips(row_of(0.5, 0.5, flipped=(0.75, None))) == "–"
 
@@ -121,7 +121,7 @@ def test_the_settings_of_a_row_are_the_unusual_ones():
     assert wording.varied_fields(usual) == wording.varied_fields(usual[:1]) == []
 
 
-def test_the_number_of_epochs_is_no_setting_of_a_row_and_four_are_enough():
+def test_unusual_settings_leave_out_epochs_and_are_at_most_four():
     one = row_of(0.5, epochs=3)
     two = row_of(0.5, epochs=2, val=(0.1, 0.2), loss=(1.0, 0.9))
     assert wording.varied_fields([one, two]) == ["epochs"]
@@ -186,7 +186,7 @@ def test_the_size_of_a_difference_has_no_sign():
     assert wording.unsigned_points(difference(0.0)) == "0.00"
 
 
-def test_a_verdict_is_of_the_second():
+def test_a_verdict_is_about_the_second_figure():
     assert wording.verdict(difference(0.0)) == "a tie"
     assert wording.verdict(difference(0.0123)) == "can't be told apart"
     assert wording.verdict(difference(0.05)) == "better"
