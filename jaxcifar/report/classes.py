@@ -122,7 +122,7 @@ def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
 def worst_confusions(run: FinishedRun) -> list[dict[str, str]]:
     """Return the lines of the table of the most frequent mistakes.
 
-    There are none with `MANY_CLASSES` or fewer, because the picture shows all counts.
+    With `MANY_CLASSES` or fewer the table is empty, because the picture shows all counts.
     """
     matrix, names = run.confusion, [escape_markdown(name) for name in run.class_names]
     if len(names) <= MANY_CLASSES:

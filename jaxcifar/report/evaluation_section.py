@@ -37,7 +37,7 @@ _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correctin
 def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
     """Draw the section's pictures and return its values for the template.
 
-    Without an evaluation this is None. If the file can't be read, `missing` has the reason.
+    Return None if the run was not evaluated. If the file can't be read, `missing` has the reason.
     """
     folder = RunFolder(run.path)
     try:

@@ -79,7 +79,7 @@ def panel_grid(
 ) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure and its `count` panels, in rows of `PANEL_COLUMNS`.
 
-    `heights`, in inches, are those of a row of panels and of everything else.
+    `heights` are the height of a row of panels and the height of everything else, in inches.
     """
     rows = -(-count // PANEL_COLUMNS)
     panel_height, other_height = heights

@@ -60,10 +60,7 @@ def _origin(source: Source) -> str:
 
 
 def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any]:
-    """Return the table, sizes and picture of a run's network; `missing` is why there is none.
-
-    If drawing fails, `picture` is "".
-    """
+    """Return the description of a run's network, or the reason why it is `missing`."""
     try:
         summary = read_architecture(run)
     except RunError as error:
@@ -82,7 +79,7 @@ def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, 
 
 
 def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
-    """Return the picture of the most confident mistakes; `missing` is why there is none."""
+    """Return the picture of the most confident mistakes, or the reason why it is `missing`."""
     file = RunFolder(run.path).mistakes
     if not file.exists():
         return {"missing": f"The run's folder has no {file.name}."}

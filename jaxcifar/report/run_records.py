@@ -19,13 +19,7 @@ _CHECKSUMS = ("data_sha256", "SHA-256 of ")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The data set of a finished run.
-
-    Attributes:
-      name: name on the command line, such as "cifar10".
-      title: name in plots and reports, such as "CIFAR-10".
-      fingerprints: pairs of split name and SHA-256 of the split's records.
-    """
+    """The data set of a run: name on the command line, title in reports, SHA-256 of each split."""
 
     name: str
     title: str
@@ -122,7 +116,7 @@ class Variation:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings except the seed, including the arguments of the network."""
+        """The settings without the seed, with the arguments of the network."""
         return {k: value for k, value in self.config.settings().items() if k != "seed"}
 
     def values(self, key: str) -> np.ndarray:
@@ -155,11 +149,7 @@ class Variation:
 
 @dataclasses.dataclass(frozen=True)
 class StudiedNetwork:
-    """All variations of one architecture on one data set.
-
-    Attributes:
-      title: network and data set, unique in a report.
-    """
+    """The variations of one architecture on one data set; the title is unique in a report."""
 
     title: str
     variations: tuple[Variation, ...]
@@ -214,7 +204,7 @@ class StudyRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """All runs and studies below one folder.
+    """The runs and studies below one folder.
 
     Attributes:
       networks: sorted by architecture and data set.
@@ -234,17 +224,16 @@ class Records:
 
     @property
     def variations(self) -> list[Variation]:
-        """All variations that have a validation accuracy or converted weights, by network."""
+        """Variations with a validation accuracy or converted weights, by network."""
         return [v for network in self.networks for v in network.variations]
 
     @property
     def trained(self) -> list[Variation]:
-        """All variations except those with converted weights."""
+        """Variations with weights that were trained here."""
         return [v for v in self._all if not v.runs[0].converted]
 
     @property
     def runs(self) -> list[FinishedRun]:
-        """All finished runs."""
         return [run for v in self._all for run in v.runs]
 
     @property
