@@ -18,7 +18,7 @@ from beartype import BeartypeConf, beartype
 
 PACKAGES = (
     "kernels", "networks", "training", "data",
-    "evaluation.calibration", "evaluation.measure", "evaluation.mistakes",
+    "evaluation.calibration", "evaluation.measure", "evaluation.evaluation_mistakes",
 )  # fmt: skip
 # Parsers call a function for every few bytes: checking each call would take minutes.
 PARSERS = ("jaxcifar.data.plain_pickle", "jaxcifar.data.tar")

@@ -19,21 +19,23 @@ from jaxcifar.commands.shared.cli import (
 from jaxcifar.commands.shared.metric_option import add_metric
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
-from jaxcifar.evaluation.image_sets import OF_TEST, image_set, require_known, trained_on
+from jaxcifar.evaluation.image_sets import (
+    TEST_SETS,
+    check_set_name,
+    load_image_set,
+    load_run_dataset,
+)
 from jaxcifar.machine.files import atomic_write, write_text
 from jaxcifar.machine.paths import require_folder_of
-from jaxcifar.machine.terminal import line_printer, pluralize
+from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
 from jaxcifar.runs.task import require_trained
 
 if TYPE_CHECKING:
     from jaxcifar.data import Dataset
     from jaxcifar.evaluation.image_sets import ImageSet
-    from jaxcifar.evaluation.measure import AllFound
+    from jaxcifar.evaluation.measure import EvaluationResult
     from jaxcifar.runs.evaluation_file import Evaluation, Look
     from jaxcifar.trained.classifier import Classifier
-
-Say = Callable[[str], None]
-
 
 EXAMPLES = (
     ("first", "accuracy and calibration on the test images of a run in the folder first"),
@@ -83,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
     for run in options.runs:
         require_trained(run)
     for name in options.on:
-        require_known(name)
+        check_set_name(name)
     require_folder_of("--json", options.json)
     console = Console(emoji=False, highlight=False)
     say = line_printer(console)
@@ -91,8 +93,8 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.commands.shared.evaluated import short_names, show
+    from jaxcifar.evaluation.evaluation_mistakes import evaluation_mistakes
     from jaxcifar.evaluation.measure import evaluate_sets
-    from jaxcifar.evaluation.mistakes import slips
     from jaxcifar.runs.evaluation_file import read_evaluation, read_looks
     from jaxcifar.runs.folder import RunFolder
     from jaxcifar.trained.load import load
@@ -110,14 +112,23 @@ def main(argv: Sequence[str]) -> None:
         work.append((run, home, classifier, *images_of(run, classifier, options, say)))
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     purpose = f"evaluate --on {' '.join(options.on)}"[:1000]
-    look: Look | None = {"date": date, "purpose": purpose} if {*OF_TEST} & {*options.on} else None
+    look: Look | None = {"date": date, "purpose": purpose} if {*TEST_SETS} & {*options.on} else None
     evaluations: dict[str, Evaluation] = {}
     looks: dict[str, list[Look]] = {}
     for number, (run, home, classifier, sets, val) in enumerate(work):
         name, classes = names[run], classifier.class_names
         begin = partial(tell_next, say, name)
-        wrongly = slips(classifier)
-        found = evaluate_sets(classifier.logits, wrongly, classes, sets, val, date, begin, metrics)
+        mistakes = evaluation_mistakes(classifier)
+        found = evaluate_sets(
+            classifier.logits,
+            sets,
+            mistakes=mistakes,
+            class_names=classes,
+            val=val,
+            date=date,
+            begin=begin,
+            user_metrics=metrics,
+        )
         evaluations[name] = found.evaluation
         looks[name] = keep(home, found.evaluation, look, say) if home else []
         if options.out:
@@ -138,20 +149,20 @@ def folder_of(run: Path) -> Path | None:
     return run.parent if of_a_run else None
 
 
-def tell_next(say: Say, run: str, what: str) -> None:
+def tell_next(say: PrintLine, run: str, what: str) -> None:
     """Say what comes next."""
     say(f"{run}: {what}")
 
 
 def images_of(
-    run: Path, classifier: "Classifier", options: Any, say: Say
+    run: Path, classifier: "Classifier", options: Any, say: PrintLine
 ) -> tuple[list["ImageSet"], Any]:
     """The sets that a run is to be evaluated on, and its validation images if they are at hand."""
     dataset, classes = None, classifier.class_names
     try:
-        dataset = trained_on(classifier.config, classes, options.data_dir, say)
+        dataset = load_run_dataset(classifier.config, classes, options.data_dir, say)
     except (UsageError, RunError) as error:
-        if {*OF_TEST, "val"} & {*options.on}:
+        if {*TEST_SETS, "val"} & {*options.on}:
             raise type(error)(f"{run}: {error}") from error
         say(f"{run}: no temperature is fitted, for its validation images can't be had: {error}")
 
@@ -161,14 +172,14 @@ def images_of(
 
     sets = []
     for name in dict.fromkeys(options.on):
-        found = image_set(name, dataset_of_run, classes, options.data_dir, say)
-        sets.append(found.some(options.images))
+        found = load_image_set(name, dataset_of_run, classes, options.data_dir, say)
+        sets.append(found.subset(options.images))
     if len({found.name for found in sets}) < len(sets):
         raise UsageError("--on: two sets would go by one name; evaluate on one after the other")
     return sets, dataset and dataset.val
 
 
-def keep(run: Path, found: "Evaluation", look: Any, say: Say) -> list["Look"]:
+def keep(run: Path, found: "Evaluation", look: Any, say: PrintLine) -> list["Look"]:
     """Write what is found to the run's folder, where that can be done; else say so."""
     from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, record
     from jaxcifar.runs.folder import RunFolder
@@ -196,7 +207,7 @@ def make_folder(path: Path) -> None:
 
 
 def draw(
-    folder: Path, prefix: str, run: str, class_names: Sequence[str], found: "AllFound"
+    folder: Path, prefix: str, run: str, class_names: Sequence[str], found: "EvaluationResult"
 ) -> None:
     """Reliability and mistakes of a run, a picture a set."""
     from jaxcifar.report.evaluation_section import plot_reliability

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.data import CATALOG, dataset_title
     from jaxcifar.data.prepare import load_records
-    from jaxcifar.data.user_data import load_own
+    from jaxcifar.data.user_data import load_user_data
 
     console = Console()
     say = line_printer(console)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
 
     with report_elapsed_time(console, say, f"preparing {title}") as say:
         if entry is None:
-            records, manifest = load_own(options.dataset, data_dir, say)
+            records, manifest = load_user_data(options.dataset, data_dir, say)
             verified = f"{len(manifest.class_names):,} classes"
         else:
             records = load_records(entry, data_dir, options.archive, say)

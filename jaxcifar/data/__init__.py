@@ -1,4 +1,4 @@
-"""Arrays in: data sets by name or path, prepared once, split the same way for every run."""
+"""Load data sets by name or path; every run gets the same split into training and validation."""
 
 import dataclasses
 import hashlib
@@ -16,10 +16,16 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import records as rec
 from jaxcifar.data.arrays import ImageBlocks, records_of
 from jaxcifar.data.catalog import CATALOG, KnownDataset
-from jaxcifar.data.prepare import Say, default_data_dir, load_records
+from jaxcifar.data.prepare import default_data_dir, load_records
 from jaxcifar.data.split import train_val_indices
-from jaxcifar.data.user_data import is_taken, load_own, own_name, own_title
+from jaxcifar.data.user_data import (
+    is_catalog_name,
+    load_user_data,
+    user_data_name,
+    user_data_title,
+)
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine.terminal import PrintLine
 
 __all__ = [
     "CATALOG",
@@ -47,7 +53,8 @@ class Dataset:
     Attributes:
       name: short name, usable in file names.
       title: name in plots and reports.
-      class_names: name of each class, in the order of the labels.
+      class_names: names of the classes, by label.
+      train, val, test: images and labels of each split.
       mean: mean of each channel of the training images, with pixels in [0, 1].
       std: standard deviation of each channel of the training images.
 
@@ -70,7 +77,7 @@ class Dataset:
     def __post_init__(self) -> None:
         for split in ("train", "val", "test"):
             labels = getattr(self, split).labels
-            if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            if len(labels) and (labels.min() < 0 or labels.max() >= self.num_classes):
                 raise UsageError(
                     f"{self.title}: {split} has labels from {labels.min()} to {labels.max()}, but "
                     f"there are {self.num_classes} classes; count them from 0"
@@ -92,39 +99,48 @@ class Dataset:
         """Return a data set of arrays in memory.
 
         Args:
-          x_train: images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`; of another size than
-            32x32 they are cropped to a square and resized.
-          y_train: labels `[N]` or `[N, 1]`, integers from 0.
-          x_test: images likewise.
-          y_test: labels likewise.
-          class_names: name of each class, in the order of the labels; the numbers by default.
+          x_train: training images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`. Images of
+            another size than 32x32 are cropped to a square and resized.
+          y_train: labels of the training images, `[N]` or `[N, 1]`, integers from 0.
+          x_test: test images, in one of the same shapes.
+          y_test: labels of the test images.
+          class_names: names of the classes, by label; None for the numbers of the labels.
           name: name of the data set.
-          val_fraction: fraction of each class's training images that is kept for validation.
-          train_examples: largest number of the other images to train on, or None for all.
+          val_fraction: fraction of the training images of each class that is kept for validation.
+          train_examples: largest number of the other training images to use, or None for all.
 
         Raises:
           UsageError: an array has a wrong shape, type or value; the message names the array.
         """
-        if is_taken(name):
+        if is_catalog_name(name):
             raise UsageError(f"name {name!r}: means a data set of the catalogue; choose another")
         images = {"train": ImageBlocks.of(x_train), "test": ImageBlocks.of(x_test)}
         labels = {"train": np.asarray(y_train), "test": np.asarray(y_test)}
         records, names = records_of(images, labels, class_names)
         fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
-        return cls._of(name, name, names, fingerprints, records, val_fraction, train_examples)
+        return cls._from_records(
+            records,
+            name=name,
+            title=name,
+            class_names=names,
+            fingerprints=fingerprints,
+            val_fraction=val_fraction,
+            train_examples=train_examples,
+        )
 
     @classmethod
-    def _of(
+    def _from_records(
         cls,
+        records: Mapping[str, rec.Records],
+        *,
         name: str,
         title: str,
         class_names: Sequence[str],
         fingerprints: Mapping[str, str],
-        records: Mapping[str, rec.Records],
         val_fraction: float,
         train_examples: int | None,
     ) -> Self:
-        """From sorted records."""
+        """Return a data set of sorted records (split -> records)."""
         labels = rec.labels(records["train"])
         train, val = train_val_indices(labels, val_fraction, train_examples)
         train_records = records["train"][train]
@@ -144,7 +160,6 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes."""
         return len(self.class_names)
 
     @property
@@ -154,7 +169,7 @@ class Dataset:
 
     @cached_property
     def fingerprints(self) -> Mapping[str, str]:
-        """SHA-256 of the sorted records of each split, "train" with validation included."""
+        """SHA-256 of the sorted records of "train" and "test"; "train" includes validation."""
         if self._verified is not None:
             return self._verified
         parts = {"train": (self.train, self.val), "test": (self.test,)}
@@ -162,9 +177,9 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over all images, labels and class names."""
+        """SHA-256 of all images, labels and class names."""
         content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}
-        if self._verified is None:  # the split may differ from ours, so it is part of the digest
+        if self._verified is None:  # the caller may have split otherwise
             content["val"] = self._digest(self.val)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -173,12 +188,12 @@ class Dataset:
         return rec.fingerprint(rec.sort(np.concatenate(packed)))
 
 
-def choose_dataset(data_dir: Path, say: Say = print) -> str:
-    """The name of the data set that "auto" means: CIFAR-10 if it can be had, else shapes10."""
+def choose_dataset(data_dir: Path, print_line: PrintLine = print) -> str:
+    """Return the data set that "auto" means: "cifar10" if it can be loaded, else "shapes10"."""
     try:
-        load_records(CATALOG["cifar10"], data_dir, say=say)
+        load_records(CATALOG["cifar10"], data_dir, print_line=print_line)
     except RunError as error:
-        say(f"CIFAR-10 can't be had: {error}")
+        print_line(f"CIFAR-10 can't be loaded: {error}")
         return "shapes10"
     return "cifar10"
 
@@ -187,42 +202,52 @@ def dataset_title(name: str) -> str:
     """Return the title of a data set without reading its images.
 
     Args:
-      name: name of a data set in the catalogue, or path of the user's images.
+      name: name of a data set of the catalogue, or path of the user's images.
 
     Raises:
       UsageError: the name is not in the catalogue and is not a path.
     """
     title = registry.entry("dataset", name).title
-    return title if name in CATALOG else own_title(name)
+    return title if name in CATALOG else user_data_title(name)
 
 
-def load_dataset(config: Config, data_dir: str | Path | None = None, say: Say = print) -> Dataset:
+def load_dataset(
+    config: Config, data_dir: str | Path | None = None, print_line: PrintLine = print
+) -> Dataset:
     """Load the data set that `config` names, and prepare it first if necessary.
 
     Args:
-      config: config with the data set's name and the settings of the split.
+      config: settings; `dataset`, `val_fraction` and `train_examples` are used.
       data_dir: TFDS folder, or None for TFDS's default.
-      say: prints a line about each slow step.
+      print_line: prints a line about each slow step.
 
     Raises:
-      RunError: see `load_records` and `load_own`.
+      RunError: the images can't be downloaded, read or written to the cache.
       UsageError: there is no such data set, or the split leaves a part without images.
     """
-    name, title = config.dataset, dataset_title(config.dataset)
+    name = config.dataset
+    title = dataset_title(name)
     data_dir = Path(data_dir or default_data_dir())
+    fingerprints: Mapping[str, str] | None
     if name in CATALOG:
         entry = CATALOG[name]
-        records, class_names = load_records(entry, data_dir, say=say), entry.class_names
-        fingerprints = entry.fingerprints or {s: rec.fingerprint(r) for s, r in records.items()}
+        records = load_records(entry, data_dir, print_line=print_line)
+        class_names, fingerprints = entry.class_names, entry.fingerprints
+        if fingerprints is None:
+            fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
     else:
-        records, manifest = load_own(name, data_dir, say)
-        name, class_names, fingerprints = (
-            own_name(name),
-            manifest.class_names,
-            manifest.fingerprints,
-        )
-    split = config.val_fraction, config.train_examples
-    return Dataset._of(name, title, class_names, fingerprints, records, *split)
+        records, manifest = load_user_data(name, data_dir, print_line)
+        class_names, fingerprints = manifest.class_names, manifest.fingerprints
+        name = user_data_name(name)
+    return Dataset._from_records(
+        records,
+        name=name,
+        title=title,
+        class_names=class_names,
+        fingerprints=fingerprints,
+        val_fraction=config.val_fraction,
+        train_examples=config.train_examples,
+    )
 
 
 def channel_statistics(
@@ -230,13 +255,15 @@ def channel_statistics(
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
     """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
-    They are exact up to the last rounding, because sums are computed from counts of integers.
+    They are exact except for the last rounding, because they are computed from the number of pixels
+    of each value.
     """
     values = np.arange(256, dtype=np.float64)
     means, stds = [], []
     for channel in np.split(rec.pixels(records), 3, axis=1):
         counts = np.bincount(channel.reshape(-1), minlength=256)
         mean = (counts * values).sum() / counts.sum()
+        mean_square = (counts * values**2).sum() / counts.sum()
         means.append(mean / 255)
-        stds.append(np.sqrt((counts * values**2).sum() / counts.sum() - mean**2) / 255)
+        stds.append(np.sqrt(mean_square - mean**2) / 255)
     return np.asarray(means, np.float32), np.asarray(stds, np.float32)

@@ -1,4 +1,4 @@
-"""Arrays of images and labels as Keras users have them -> records, after checking them."""
+"""Check the user's arrays of images and labels, and convert them to records."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,12 +18,12 @@ BLOCK_BYTES = 2**24  # of images at a time
 
 @dataclasses.dataclass(frozen=True)
 class ImageBlocks:
-    """Images to be read in blocks, so that large ones need not be in memory together.
+    """Images that are read in blocks, so that they need not be in memory together.
 
     Attributes:
-      shape: `(N, H, W, 3)`, `(N, H, W, 1)` or `(N, H, W)`, once checked.
-      dtype: uint8, once checked.
-      blocks: gives them all, in order, some at a time.
+      shape: shape of the array of all images, not checked yet.
+      dtype: dtype of the array, not checked yet.
+      blocks: returns an iterator over consecutive parts of the array.
     """
 
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class ImageBlocks:
 
     @classmethod
     def of(cls, array: Any) -> Self:
-        """Those of an array in memory."""
+        """Return the blocks of an array in memory."""
         array = np.asarray(array)
         step = block_length(array.shape, array.dtype)
         return cls(
@@ -43,8 +43,14 @@ class ImageBlocks:
 
 
 def block_length(shape: Sequence[int], dtype: np.dtype) -> int:
-    """How many images to read at a time."""
-    return max(1, BLOCK_BYTES // max(1, int(np.prod(shape[1:], dtype=float)) * dtype.itemsize))
+    """Return the number of images in a block of at most `BLOCK_BYTES`; at least 1.
+
+    Args:
+      shape: shape of the array of all images.
+      dtype: dtype of the array.
+    """
+    image_bytes = int(np.prod(shape[1:], dtype=float)) * dtype.itemsize
+    return max(1, BLOCK_BYTES // max(1, image_bytes))
 
 
 def records_of(
@@ -52,18 +58,19 @@ def records_of(
     labels: Mapping[str, Shaped[np.ndarray, "..."]],
     class_names: Iterable[Any] | None,
 ) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
-    """Check images and labels, and bring them to sorted records.
+    """Check images and labels, and convert them to sorted records.
 
     Args:
-      images: of "train" and "test"; of another size than 32x32 they are resized by `to_rgb32`.
-      labels: an integer from 0 for each image, one after the other or one below the other.
-      class_names: by label; the numbers themselves by default.
+      images: split -> images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`; `to_rgb32`
+        converts images of another size than 32x32.
+      labels: split -> labels `[N]` or `[N, 1]`, integers from 0.
+      class_names: names of the classes, by label; None for the numbers of the labels.
 
     Returns:
-      split -> sorted records, and the names of the classes.
+      split -> sorted records, and the class names.
 
     Raises:
-      UsageError: an array is not as it must be; the message names it and says what to do.
+      UsageError: an array has a wrong shape, type or value; the message names the array.
     """
     for split in rec.SPLITS:
         _check_images(f"x_{split}", images[split])
@@ -71,8 +78,10 @@ def records_of(
         split: _flat_labels(f"y_{split}", labels[split], images[split].shape[0])
         for split in rec.SPLITS
     }
-    classes = int(flat["train"].max()) + 1
-    names = check_class_names(map(str, range(classes)) if class_names is None else class_names)
+    if class_names is None:
+        class_names = range(int(flat["train"].max()) + 1)
+    names = tuple(str(name) for name in class_names)
+    _check_class_names(names)
     _check_labels(flat, names)
     records = {}
     for split in rec.SPLITS:
@@ -86,35 +95,27 @@ def records_of(
     return records, names
 
 
-def check_class_names(names: Iterable[Any]) -> tuple[str, ...]:
-    """The names as strings.
-
-    Raises:
-      UsageError: there are too few, too many, two of the same, or some that can't be printed.
-    """
-    names = tuple(str(name) for name in names)
+def _check_class_names(names: Sequence[str]) -> None:
     if not 2 <= len(names) <= rec.MAX_CLASSES:
         raise UsageError(
-            f"class_names: {len(names):,} classes; there must be from 2 to {rec.MAX_CLASSES:,}"
+            f"number of classes: {len(names):,}, but a data set has 2 to {rec.MAX_CLASSES:,}; add "
+            "images of other classes, or remove classes"
         )
     for name in names:
         if not name.isprintable() or not name.strip():
             raise UsageError(f"class_names: {name!a} can't be printed; rename that class")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"class_names: {twice!r} is there twice; give each class its own name")
-    return names
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"class_names: {repeated!r} is there twice; give each class its own name")
 
 
 def _check_images(name: str, images: ImageBlocks) -> None:
     shape = images.shape
-    if images.dtype.kind == "f":
-        raise UsageError(
-            f"{name}: {images.dtype} pixels; give uint8 from 0 to 255, for instance "
-            f"({name} * 255).round().astype('uint8') if they go from 0 to 1"
-        )
     if images.dtype != np.uint8:
-        raise UsageError(f"{name}: {images.dtype} pixels; give uint8 from 0 to 255")
+        advice = "give uint8 from 0 to 255"
+        if images.dtype.kind == "f":
+            advice += f"; if they go from 0 to 1, ({name} * 255).round().astype('uint8')"
+        raise UsageError(f"{name}: {images.dtype} pixels; {advice}")
     if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
         raise UsageError(
             f"{name}: shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W], channels last"
@@ -128,7 +129,7 @@ def _check_images(name: str, images: ImageBlocks) -> None:
 
 
 def _flat_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
-    """Labels `[N]` or `[N, 1]` -> `[N] int64`."""
+    """Return labels `[N]` or `[N, 1]` as `[N] int64`, after checking them."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape not in ((count,), (count, 1)):
         raise UsageError(
@@ -146,17 +147,19 @@ def _flat_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _check_labels(labels: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
-    """Refuse classes that can't be learned."""
-    if (largest := labels["train"].max()) >= len(names):
+    """Check that every label has a class name, and every class has training images."""
+    largest = {split: int(labels[split].max()) for split in rec.SPLITS}
+    if largest["train"] >= len(names):
         raise UsageError(
-            f"y_train: label {largest} is out of range; there are {len(names)} class_names"
+            f"y_train: label {largest['train']} is out of range, because there are {len(names)} "
+            "class names; give one for each class"
+        )
+    if largest["test"] >= len(names):
+        raise UsageError(
+            f"y_test: label {largest['test']} is out of range, because the training images have "
+            f"{len(names)} classes; remove those test images, or add training images of that class"
         )
     counts = np.bincount(labels["train"], minlength=len(names))
-    if (largest := labels["test"].max()) >= len(names):
-        raise UsageError(
-            f"y_test: label {largest} is out of range; the training images have "
-            f"{len(names)} classes: remove those test images, or add some to train on"
-        )
     if not counts.all():
         label = int(np.argmin(counts))
         raise UsageError(
@@ -166,7 +169,7 @@ def _check_labels(labels: Mapping[str, np.ndarray], names: Sequence[str]) -> Non
 
 
 def _to_rgb32(block: np.ndarray) -> np.ndarray:
-    """A block of checked images -> `[n, 32, 32, 3] uint8`."""
+    """Return a block of checked images as `[n, 32, 32, 3] uint8`."""
     if block.ndim == 4 and block.shape[3] == 1:
         block = block[..., 0]
     if block.shape[1:3] != (SIDE, SIDE):

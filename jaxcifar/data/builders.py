@@ -1,9 +1,9 @@
-"""The TFDS builders of the catalogue, preparing and reading without TensorFlow.
+"""TFDS builders that prepare and read the data sets of the catalogue without TensorFlow.
 
-TFDS's own builders of the CIFARs need TensorFlow to prepare: to list files, to open the archive and
-to encode arrays. Here the archive is read with `tarfile` and NumPy, and images are handed to TFDS
-as `PIL.Image`, which Pillow encodes. What comes out is laid out as stock TFDS lays it out, so each
-reads what the other prepared.
+TFDS's own builders of CIFAR-10 and CIFAR-100 need TensorFlow to list files, read the archive and
+encode images. Here `read_archive` reads the archive, and TFDS is given `PIL.Image` objects, which
+Pillow encodes. The prepared files have TFDS's own layout, so TFDS's builders can read them, and
+these builders read files that TFDS's builders prepared.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,18 +23,18 @@ from jaxcifar.errors import RunError, first_line
 Splits = Mapping[str, rec.Records]
 
 
-class _WholeWriter(tfds.core.ExampleWriter):
-    """Hands TFDS a list: of an iterator, its writer of parquet skips ever more examples."""
+class _ListWriter(tfds.core.ExampleWriter):
+    """A writer that gives TFDS a list, because its parquet writer skips examples of iterators."""
 
     def write(self, path: Any, examples: Iterable[Any]) -> Any:
         return super().write(path, list(examples))
 
 
 class _RecordsBuilder(tfds.core.GeneratorBasedBuilder):
-    """Writes records as TFDS examples `{id, image, label}`."""
+    """A builder that writes records as TFDS examples `{id, image, label}`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Keep a builder out of TFDS's registry, which has the stock one of that name."""
+        """Do not register the class, because TFDS has registered its own builder of that name."""
         super().__init_subclass__(skip_registration=True, **options)
 
     def __init__(
@@ -62,39 +62,39 @@ class _RecordsBuilder(tfds.core.GeneratorBasedBuilder):
         return {"label": int(label)}
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
-        return _WholeWriter(self.info.file_format)
+        return _ListWriter(self.info.file_format)
 
 
 class _CifarBuilder(_RecordsBuilder):
-    """Reads an archive, the user's or TFDS's download."""
+    """A builder that reads the user's archive, or downloads one."""
 
     def _read_records(self, dl_manager: tfds.download.DownloadManager) -> Splits:
         form = self.entry.form
-        assert form is not None  # only sets that are drawn have none
+        assert form is not None  # only data sets that are drawn have no archives
         return read_archive(self.archive or self._download(dl_manager), form)
 
     def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:
         try:
             return Path(dl_manager.download(self.download_url))
-        except Exception as error:  # of TFDS, requests, urllib3 or the disk
+        except Exception as error:  # from TFDS, requests, urllib3 or the disk
             raise RunError(f"the download failed ({first_line(error)}); {WAYS_OUT}") from error
 
     @property
     def download_url(self) -> str:
-        """Where the archive is fetched from if the user has none."""
+        """Address of the archive."""
         return self._cifar_info.url
 
 
 class Cifar10(_CifarBuilder, tfds.image_classification.Cifar10):
-    """CIFAR-10 under TFDS's own name, version, address and checksum."""
+    """CIFAR-10 with TFDS's name, version, address and checksum."""
 
     name = "cifar10"
-    # TFDS looks for checksums beside the module of a builder; these are the stock builder's.
+    # TFDS would look for the checksums in the folder of this module.
     url_infos = tfds.image_classification.Cifar10.url_infos
 
 
 class Cifar100(_CifarBuilder, tfds.image_classification.Cifar100):
-    """CIFAR-100, likewise; the fine labels are the classes."""
+    """CIFAR-100 with TFDS's name, version, address and checksum; fine labels are the classes."""
 
     name = "cifar100"
     url_infos = tfds.image_classification.Cifar100.url_infos

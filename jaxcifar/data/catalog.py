@@ -1,4 +1,4 @@
-"""What is known of the data sets before any file is read."""
+"""The data sets with a name, and how to recognise their images."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,12 +10,12 @@ from jaxcifar.array_types import Integer, UInt8
 from jaxcifar.config import registry
 from jaxcifar.data import cifar100, shapes10_draw
 from jaxcifar.data import records as rec
-from jaxcifar.data.archive import CIFAR10_FORM, CIFAR100_FORM, Form
+from jaxcifar.data.archive import CIFAR10_FORM, CIFAR100_FORM, ArchiveForm
 from jaxcifar.errors import RunError
 
-WAYS_OUT = (
-    "give an archive you have with `python -m experiments.prepare --archive PATH` (and --dataset "
-    "cifar100, if it is that), or use the embedded images with --dataset shapes10"
+WAYS_OUT = (  # advice if a data set can't be downloaded
+    "give an archive you have with `python -m experiments.prepare --archive PATH` (for CIFAR-100, "
+    "add --dataset cifar100), or use the embedded images with --dataset shapes10"
 )
 
 
@@ -27,13 +27,15 @@ Draw = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class KnownDataset:
-    """A data set by name.
+    """A data set of the catalogue.
 
     Attributes:
-      version: of the TFDS builder.
+      name: name in options.
+      version: version of the TFDS builder.
+      class_names: names of the classes, by label.
       fingerprints: split -> SHA-256 of its sorted records (see `records`); None if not known.
       class_counts: split -> images of each class; needed without fingerprints, and to draw images.
-      form: the form of its archives; None if its images are drawn.
+      form: layout of the archives; None if the images are drawn.
       draw: a function that takes a number of images and a seed, and returns images
         `[N, 32, 32, 3] uint8` and labels `[N] uint8`; None if the data set has archives.
     """
@@ -43,36 +45,43 @@ class KnownDataset:
     class_names: tuple[str, ...]
     fingerprints: Mapping[str, str] | None
     class_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    form: Form | None = None
+    form: ArchiveForm | None = None
     draw: Draw | None = None
 
     @property
     def title(self) -> str:
-        """What plots and reports call it."""
+        """The name in plots and reports."""
         return registry.KINDS["dataset"][self.name].title
 
     @property
     def verified(self) -> str:
-        """What `check_content` has made sure of."""
+        """A phrase about what `check_content` has compared."""
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 
 def check_content(records: Mapping[str, rec.Records], entry: KnownDataset, source: object) -> None:
-    """Compare sorted records with what the data set is known to hold.
+    """Check that sorted records are the images and labels of a data set.
+
+    Without fingerprints, only the number of images of each class is checked.
+
+    Args:
+      records: split -> sorted records.
+      entry: the data set.
+      source: where the records come from; begins the message.
 
     Raises:
-      RunError: a split differs; the message names it and the source.
+      RunError: a split has other images or labels.
     """
-    wrong = [
-        f"{split} split is wrong ({len(array):,} images, not those of {entry.title})"
+    problems = [
+        f"the {split} split ({len(array):,} images) is not that of {entry.title}"
         for split, array in records.items()
-        if not _is_right(array, entry, split)
+        if not _is_expected(array, entry, split)
     ]
-    if wrong:
-        raise RunError(f"{source}: {'; '.join(wrong)}: damaged or foreign, get a fresh copy")
+    if problems:
+        raise RunError(f"{source}: {' and '.join(problems)}; get a new copy of the data set")
 
 
-def _is_right(records: np.ndarray, entry: KnownDataset, split: str) -> bool:
+def _is_expected(records: np.ndarray, entry: KnownDataset, split: str) -> bool:
     if entry.fingerprints is not None:
         return rec.fingerprint(records) == entry.fingerprints[split]
     expected = np.full(len(entry.class_names), entry.class_counts[split])
@@ -80,7 +89,7 @@ def _is_right(records: np.ndarray, entry: KnownDataset, split: str) -> bool:
 
 
 def cache_folder(entry: KnownDataset, data_dir: Path) -> Path:
-    """Where the decoded records of a data set lie, beside TFDS's own files."""
+    """Return the folder of a data set's cached records."""
     return data_dir / entry.name / f"{entry.version}-jaxcifar"
 
 

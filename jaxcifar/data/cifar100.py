@@ -1,6 +1,6 @@
 """The classes of CIFAR-100, by superclass."""
 
-# Both kinds of labels number the names in the order of the alphabet.
+# Coarse and fine labels number the names in alphabetical order.
 SUPERCLASSES: dict[str, tuple[str, ...]] = {
     "aquatic_mammals": ("beaver", "dolphin", "otter", "seal", "whale"),
     "fish": ("aquarium_fish", "flatfish", "ray", "shark", "trout"),

@@ -1,10 +1,11 @@
-"""CIFAR-10.1: new test images for CIFAR-10's classes, by its published files or TFDS.
+"""CIFAR-10.1: new test images for the classes of CIFAR-10.
 
-Recht et al., "Do CIFAR-10 classifiers generalize to CIFAR-10?", 2018, and
-https://github.com/modestyachts/CIFAR-10.1. Labels are CIFAR-10's.
+Recht et al., "Do CIFAR-10 classifiers generalize to CIFAR-10?", 2018;
+https://github.com/modestyachts/CIFAR-10.1.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,54 +15,58 @@ from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.npz import ArrayForm, read_array
 from jaxcifar.machine.reading import MEGABYTE, Remedy
 
-VERSIONS = {"v6": 2000, "v4": 2021}  # the number of images; where both are, the first is taken
-_IMAGES, _LABELS = ArrayForm("uint8", (32, 32, 3)), ArrayForm(np.integer)
-_MOST_BYTES = 8 * MEGABYTE
+VERSIONS = {"v6": 2000, "v4": 2021}  # version -> number of images; the first one is preferred
+_FORMS = {"data": ArrayForm("uint8", (32, 32, 3)), "labels": ArrayForm(np.integer)}
+_MAX_BYTES = 8 * MEGABYTE
 _HOME = "github.com/modestyachts/CIFAR-10.1 (folder datasets)"
-_AGAIN = Remedy(f"get the file again from {_HOME}")
+_DOWNLOAD_AGAIN = Remedy(f"get the file again from {_HOME}")
 
 
-def load_cifar10_1(folder: Path | None, data_dir: Path) -> tuple[str, Examples]:
-    """Its images and labels.
+class Cifar101(NamedTuple):
+    """A version of CIFAR-10.1, "v6" or "v4", and its images with CIFAR-10's labels."""
+
+    version: str
+    examples: Examples
+
+
+def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
+    """Load CIFAR-10.1 from its published files, or as TFDS has prepared it.
 
     Args:
-      folder: with `cifar10.1_VERSION_data.npy` and `cifar10.1_VERSION_labels.npy`; None for what
-        TFDS has prepared.
+      folder: folder with `cifar10.1_VERSION_data.npy` and `cifar10.1_VERSION_labels.npy`; None to
+        use TFDS.
       data_dir: TFDS's folder.
 
-    Returns:
-      "v6" or "v4", and the examples.
-
     Raises:
-      UsageError: they are not there.
-      RunError: they can't be read, or are not as published.
+      UsageError: the files are missing, or TFDS has not prepared them.
+      RunError: the files are damaged, or do not have the published numbers of images and classes.
     """
-    version, examples = _by_tfds(data_dir) if folder is None else _by_files(folder)
-    images, labels = examples
+    loaded = _load_with_tfds(data_dir) if folder is None else _load_files(folder)
+    images, labels = loaded.examples
+    expected_count, classes = VERSIONS[loaded.version], len(CIFAR10.class_names)
     counts = {len(images), len(labels)}
-    in_range = not len(labels) or 0 <= labels.min() <= labels.max() < len(CIFAR10.class_names)
-    if counts != {VERSIONS[version]} or not in_range:
+    in_range = not len(labels) or (labels.min() >= 0 and labels.max() < classes)
+    if counts != {expected_count} or not in_range:
         raise RunError(
-            f"{folder or data_dir}: CIFAR-10.1 {version} has {VERSIONS[version]:,} images of "
-            f"{len(CIFAR10.class_names)} classes, this has others; get it again from {_HOME}"
+            f"{folder or data_dir}: CIFAR-10.1 {loaded.version} has {expected_count:,} images of "
+            f"{classes} classes, these files have others; get them again from {_HOME}"
         )
-    return version, Examples(images, labels.astype(np.int32))
+    return Cifar101(loaded.version, Examples(images, labels.astype(np.int32)))
 
 
-def _by_files(folder: Path) -> tuple[str, Examples]:
+def _load_files(folder: Path) -> Cifar101:
     for version in VERSIONS:
-        files = [folder / f"cifar10.1_{version}_{what}.npy" for what in ("data", "labels")]
-        if files[0].exists():
-            images, labels = map(_read, files, (_IMAGES, _LABELS))
-            return version, Examples(images, labels)
+        paths = {kind: folder / f"cifar10.1_{version}_{kind}.npy" for kind in _FORMS}
+        if paths["data"].exists():
+            images, labels = (
+                read_array(path, _FORMS[kind], _DOWNLOAD_AGAIN, _MAX_BYTES)
+                for kind, path in paths.items()
+            )
+            return Cifar101(version, Examples(images, labels))
     raise UsageError(f"{folder}: has no cifar10.1_v6_data.npy or _v4_; get them from {_HOME}")
 
 
-def _read(path: Path, kind: ArrayForm) -> np.ndarray:
-    return read_array(path, kind, _AGAIN, _MOST_BYTES)
-
-
-def _by_tfds(data_dir: Path) -> tuple[str, Examples]:
+def _load_with_tfds(data_dir: Path) -> Cifar101:
     from tensorflow_datasets.image_classification.cifar10_1 import Cifar10_1  # takes a second
 
     for version in VERSIONS:
@@ -69,11 +74,11 @@ def _by_tfds(data_dir: Path) -> tuple[str, Examples]:
             builder = Cifar10_1(config=version, data_dir=data_dir)
             if builder.is_prepared():
                 source = builder.as_data_source("test")
-                read = [source[i] for i in range(len(source))]
-                images = np.stack([np.asarray(example["image"], np.uint8) for example in read])
-                labels = np.asarray([example["label"] for example in read])
-                return version, Examples(images, labels)
-        except Exception as error:  # of TFDS, on files that it did not prepare or only TF reads
+                examples = [source[i] for i in range(len(source))]
+                images = np.stack([np.asarray(example["image"], np.uint8) for example in examples])
+                labels = np.asarray([example["label"] for example in examples])
+                return Cifar101(version, Examples(images, labels))
+        except Exception as error:  # TFDS can't read files that only TensorFlow reads
             raise RunError(
                 f"{data_dir}: CIFAR-10.1 can't be read ({first_line(error)}); give its files as "
                 "--on cifar10.1:FOLDER"

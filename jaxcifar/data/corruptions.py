@@ -1,9 +1,9 @@
-"""Images made harder to recognise, each kind in five strengths.
+"""Corruptions that make images harder to recognise, each in five strengths.
 
-They are the same ones every time, but for the rounding of another kind of device or version.
-In the spirit of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to
-common corruptions and perturbations", 2019), whose strengths those of noise, blur, JPEG, brightness
-and contrast are. Its images are made by other programs and are not these.
+The strengths of noise, blur, JPEG, brightness and contrast are those of CIFAR-10-C (Hendrycks and
+Dietterich, "Benchmarking neural network robustness to common corruptions and perturbations", 2019).
+The images are not those of CIFAR-10-C, because other programs made those. They are the same each
+time, except for the rounding of other devices and versions.
 """
 
 import dataclasses
@@ -21,20 +21,20 @@ from jaxcifar.array_types import Float32, Key, UInt8
 
 STRENGTHS = 5
 Images = Float32[Array, "batch height width 3"]
-_AT_ONCE = 500  # images
-_KEY = 2019  # the year of CIFAR-10-C; never the run's seed, so that all runs see the same images
-_BLUR_REACH = 4.0  # standard deviations, as far as SciPy's Gaussian filter reaches by default
+_BLOCK = 500  # images corrupted at a time
+_SEED = 2019  # the year of CIFAR-10-C; never the run's seed, so that all runs see the same images
+_BLUR_REACH = 4.0  # standard deviations; the default of SciPy's Gaussian filter
 
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """One way to make images harder.
+    """A kind of corruption.
 
     Attributes:
-      strengths: of the five levels, the weakest first, in the unit that `unit` says.
-      unit: of the strengths, in words.
-      apply: maps keys, images in [0, 1] and a strength to images, which may leave [0, 1]; None for
-        JPEG, which Pillow does.
+      strengths: strengths of the five levels, the weakest first.
+      unit: unit of the strengths, in words.
+      apply: function of random keys, images in [0, 1] and a strength; it returns images, whose
+        values may be outside [0, 1]. None for JPEG, because Pillow computes it.
     """
 
     strengths: tuple[float, ...]
@@ -43,20 +43,32 @@ class Corruption:
 
 
 def noise(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
-    """Add independent normal noise of a standard deviation to every value."""
+    """Add independent normal noise to every value.
+
+    Args:
+      keys: a random key for each image.
+      images: values in [0, 1].
+      deviation: standard deviation of the noise.
+    """
     return images + deviation * jax.vmap(lambda k: jax.random.normal(k, images.shape[1:]))(keys)
 
 
 def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
-    """A Gaussian filter of a standard deviation in pixels, borders repeated.
+    """Blur images by a Gaussian filter; the result is that of SciPy.
 
-    Its weights are those of the pixels, cut off after four deviations and normalised, as
-    `scipy.ndimage.gaussian_filter(mode="nearest")` has them.
+    `scipy.ndimage.gaussian_filter(mode="nearest")` repeats the pixels at the border, and cuts the
+    weights off after four standard deviations.
+
+    Args:
+      keys: not used.
+      images: values in [0, 1].
+      deviation: standard deviation in pixels.
     """
     return _along_both_axes(partial(_blur_weights, deviation), images)
 
 
 def _blur_weights(deviation: Array, side: int) -> Array:
+    """Return the weights `[side, side]` of the input pixels in each output pixel."""
     offsets = jnp.arange(-side, side + 1)
     within = jnp.abs(offsets) <= jnp.floor(_BLUR_REACH * deviation + 0.5)
     weights = jnp.where(within, jnp.exp(-0.5 * (offsets / deviation) ** 2), 0)
@@ -66,7 +78,7 @@ def _blur_weights(deviation: Array, side: int) -> Array:
 
 
 def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""]) -> Images:
-    """Move by whole pixels to the right and down; the mirror image comes in at the border."""
+    """Move images to the right and down by whole pixels; the border is filled with reflections."""
 
     def weights(side: int) -> Array:
         return jax.nn.one_hot(jnp.abs(jnp.arange(side) - pixels.astype(int)), side)
@@ -75,44 +87,58 @@ def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""])
 
 
 def _along_both_axes(weights: Callable[[int], Array], images: Array) -> Array:
-    """Each row and each column as weighted sums of the others; `weights(side)` is `[side, side]`.
+    """Replace each row and each column by a weighted sum of all rows or columns.
 
-    Products are exact in float32 on every device, or a shift would change values.
+    `weights(side)` returns the weights, `[side, side]`.
     """
     _, height, width, _ = images.shape
+    # The highest precision, because a shift must not change values.
     return jnp.einsum(
         "ij,lk,njkc->nilc", weights(height), weights(width), images, precision="highest"
     )
 
 
 def rotation(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, ""]) -> Images:
-    """Turn around the middle, to the left, between pixels linearly; mirrored at the border.
+    """Rotate images around their centre, counterclockwise; the result is that of SciPy.
 
-    As `scipy.ndimage.rotate(axes=(1, 2), reshape=False, order=1, mode="mirror")`.
+    `scipy.ndimage.rotate(axes=(1, 2), reshape=False, order=1, mode="mirror")` interpolates linearly
+    between pixels, and reflects the image at its border.
     """
     _, height, width, _ = images.shape
     rows, columns = jnp.mgrid[:height, :width].astype(jnp.float32)
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     down, right = rows - middle_row, columns - middle_column
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
-    # Where what is seen at each place comes from: turned the other way.
+    # The place in the original image that each pixel of the result comes from.
     sources = (middle_row + cos * down + sin * right, middle_column - sin * down + cos * right)
     sample = partial(jax.scipy.ndimage.map_coordinates, coordinates=sources, order=1, mode="mirror")
     planes = jnp.moveaxis(images, -1, 1)
     return jnp.moveaxis(jax.vmap(jax.vmap(sample))(planes), 1, -1)
 
 
-def brightness(keys: Key[Array, "batch"], images: Images, more: Float32[Array, ""]) -> Images:
-    """Add to the value of hue, saturation and value, which is a pixel's largest channel."""
+def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, ""]) -> Images:
+    """Add to the brightness of images, at the same hue and saturation.
+
+    Args:
+      keys: not used.
+      images: values in [0, 1].
+      added: number added to each pixel's largest channel, which is the V of HSV.
+    """
     value = images.max(-1, keepdims=True)
-    brighter = jnp.minimum(value + more, 1)
+    brighter = jnp.minimum(value + added, 1)
     return jnp.where(value > 0, images * brighter / jnp.maximum(value, 1e-6), brighter)
 
 
-def contrast(keys: Key[Array, "batch"], images: Images, kept: Float32[Array, ""]) -> Images:
-    """Bring values closer to their mean over the image, channel by channel."""
+def contrast(keys: Key[Array, "batch"], images: Images, factor: Float32[Array, ""]) -> Images:
+    """Reduce the contrast of images.
+
+    Args:
+      keys: not used.
+      images: values in [0, 1].
+      factor: factor of each value's distance from the mean of its channel in the image.
+    """
     mean = images.mean((1, 2), keepdims=True)
-    return mean + kept * (images - mean)
+    return mean + factor * (images - mean)
 
 
 CORRUPTIONS = {
@@ -129,30 +155,30 @@ CORRUPTIONS = {
 def corrupted(
     kind: str, level: int, images: UInt8[np.ndarray, "images height width 3"]
 ) -> UInt8[np.ndarray, "images height width 3"]:
-    """Images by one of `CORRUPTIONS`; what becomes of one depends on it and its place alone.
+    """Return corrupted copies of images.
+
+    Each result depends only on the image and its place among the images.
 
     Args:
       kind: a key of `CORRUPTIONS`.
-      level: from 1 to `STRENGTHS`.
-      images: are not changed.
+      level: 1 to `STRENGTHS`.
+      images: the images.
     """
     corruption = CORRUPTIONS[kind]
     strength = corruption.strengths[level - 1]
     if corruption.apply is None:
         return np.stack([jpeg(image, int(strength)) for image in images])
-    key = jax.random.fold_in(jax.random.key(_KEY), list(CORRUPTIONS).index(kind))
-    apply = partial(_applied, corruption.apply, key, strength=np.float32(strength))
-    firsts = range(0, len(images), _AT_ONCE)
-    return np.concatenate([apply(np.int32(i), images[i : i + _AT_ONCE]) for i in firsts])
+    key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(kind))
+    blocks = []
+    for first in range(0, len(images), _BLOCK):
+        block = images[first : first + _BLOCK]
+        blocks.append(_apply(corruption.apply, key, np.int32(first), block, np.float32(strength)))
+    return np.concatenate(blocks)
 
 
 @partial(jax.jit, static_argnums=0)
-def _applied(
-    apply: Callable[..., Array],
-    key: Array,
-    first: Array,
-    images: Array,
-    strength: Array,
+def _apply(
+    apply: Callable[..., Array], key: Array, first: Array, images: Array, strength: Array
 ) -> Array:
     keys = jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(len(images)))
     changed = apply(keys, images.astype(jnp.float32) / 255, strength)
@@ -162,7 +188,7 @@ def _applied(
 def jpeg(
     image: UInt8[np.ndarray, "height width 3"], quality: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """An image after Pillow has packed it as JPEG of that quality."""
+    """Return an image after Pillow has compressed it as JPEG of a quality from 1 to 95."""
     packed = io.BytesIO()
     Image.fromarray(image).save(packed, "JPEG", quality=quality)
     return np.asarray(Image.open(packed))

@@ -1,98 +1,110 @@
-"""The images of a folder, decoded in threads to records."""
+"""Decode the images of a folder, in threads."""
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxcifar.data import records as rec
-from jaxcifar.data.image_folder import ImageFile, ImageFolder, refuse
+from jaxcifar.data.image_folder import ImageFile, ImageFolder, raise_problems
 from jaxcifar.data.images import read_image
 from jaxcifar.data.split import stratified
 from jaxcifar.errors import RunError, first_line
+from jaxcifar.machine.terminal import PrintLine
 
-_TEST_PART = 1 / 6  # as in CIFAR-10
-_THREADS = 8  # at most: each may hold an image of 64 megapixels
-_AT_ONCE = 64  # images that a thread takes at a time
+_TEST_FRACTION = 1 / 6  # as in CIFAR-10
+_MAX_THREADS = 8  # each may hold an image of 64 megapixels
+_BLOCK = 64  # images that a thread decodes at a time
 
 
-def read_folder(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, rec.Records]:
-    """Read all images of a folder, to train on some and test on others.
+def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Records]:
+    """Read the training and test images of a folder.
+
+    A folder without test images is split: a sixth of every class is for testing. The choice depends
+    on the images only, not on the names of their files.
 
     Args:
-      folder: as it was listed.
-      say: told what is left out of it, or read in part.
+      folder: the folder.
+      print_line: prints a line about files that are ignored, or read in part.
 
     Returns:
-      "train" and "test" -> sorted records; the latter a sixth of every class, chosen by the images
-      themselves, if the folder has no test images.
+      "train" and "test" -> sorted records.
 
     Raises:
-      RunError: an image can't be read, or there are too few to take some for testing.
+      RunError: an image can't be read, or there are too few images for the split.
     """
-    records = read_parts(folder, say)
-    return records if "test" in records else _take_test(folder.path, records["train"])
+    records = read_splits(folder, print_line)
+    return records if "test" in records else _split_off_test(folder.path, records["train"])
 
 
-def read_parts(folder: ImageFolder, say: Callable[[str], None]) -> dict[str, rec.Records]:
-    """Read all images of a folder: "train" and, if it has such, "test" -> sorted records.
+def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Records]:
+    """Read all images of a folder, as it is split.
+
+    Args:
+      folder: the folder.
+      print_line: prints a line about files that are ignored, or read in part.
+
+    Returns:
+      "train" and, if the folder has it, "test" -> sorted records.
 
     Raises:
       RunError: an image can't be read.
     """
     if folder.hidden:
-        say(f"{folder.path}: {folder.hidden:,} hidden files and the like are left out.")
-    classes = len(folder.class_names)
-    wrong: list[str] = []
-    animated: list[str] = []
-    records = {}
+        print_line(f"{folder.path}: {folder.hidden:,} hidden files and the like are ignored.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of oddities in files that it can read
-        for split, files in folder.splits.items():
-            records[split] = _decode(files, classes, wrong, animated)
-    refuse(folder.path, wrong)
+        warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
+        decoded = {
+            split: _decode(files, len(folder.class_names)) for split, files in folder.splits.items()
+        }
+    raise_problems(folder.path, [problem for part in decoded.values() for problem in part.problems])
+    animated = [name for part in decoded.values() for name in part.animated]
     if animated:
-        say(
-            f"{folder.path}: {len(animated):,} files hold several frames, of which the first is "
-            f"taken ({animated[0]})."
+        print_line(
+            f"{folder.path}: {len(animated):,} files hold several frames; only the first frame is "
+            f"used ({animated[0]})."
         )
-    return {split: rec.sort(array) for split, array in records.items()}
+    return {split: rec.sort(part.records) for split, part in decoded.items()}
 
 
-def _decode(
-    files: Sequence[ImageFile], classes: int, wrong: list[str], animated: list[str]
-) -> np.ndarray:
-    """Records of files, in their order; adds the names of those that are odd."""
+class _Decoded(NamedTuple):
+    """The records of files, and messages about files that are damaged or have several frames."""
+
+    records: np.ndarray
+    problems: list[str]
+    animated: list[str]
+
+
+def _decode(files: Sequence[ImageFile], classes: int) -> _Decoded:
     records = rec.empty(len(files), classes)
+    problems: list[str] = []
+    animated: list[str] = []
 
-    def read(first: int) -> tuple[list[str], list[str]]:
-        bad, moving = [], []
-        for place in range(first, min(first + _AT_ONCE, len(files))):
-            file = files[place]
+    def decode_block(first: int) -> None:
+        for number in range(first, min(first + _BLOCK, len(files))):
+            file = files[number]
             try:
-                image, more = read_image(file.path)
+                image, has_more_frames = read_image(file.path)
             except ValueError as error:
-                bad.append(f"{file.name} {first_line(error)}")
+                problems.append(f"{file.name} {first_line(error)}")
                 continue
-            rec.fill(records[place : place + 1], image[None], np.asarray([file.label]))
-            if more:
-                moving.append(file.name)
-        return bad, moving
+            rec.fill(records[number : number + 1], image[None], np.asarray([file.label]))
+            if has_more_frames:
+                animated.append(file.name)
 
-    # If this is interrupted, `map` cancels what has not begun.
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
-        for bad, moving in threads.map(read, range(0, len(files), _AT_ONCE)):
-            wrong += bad
-            animated += moving
-    return records
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as threads:
+        # If this is interrupted, `map` cancels the blocks that have not begun.
+        list(threads.map(decode_block, range(0, len(files), _BLOCK)))
+    return _Decoded(records, sorted(problems), sorted(animated))
 
 
-def _take_test(path: Path, records: np.ndarray) -> dict[str, rec.Records]:
-    """Split sorted records; their order, and so the choice, depends on the images alone."""
-    train, test = stratified(rec.labels(records), _TEST_PART)
+def _split_off_test(path: Path, records: np.ndarray) -> dict[str, rec.Records]:
+    """Split sorted records; their order, and so the choice, depends on the images only."""
+    train, test = stratified(rec.labels(records), _TEST_FRACTION)
     if not len(test):
         raise RunError(f"{path}: too few images to take some for testing; add some, or test/CLASS")
     return {"train": records[np.sort(train)], "test": records[np.sort(test)]}

@@ -1,4 +1,4 @@
-"""What lies in a folder of images by class: listed with distrust, nothing of it opened."""
+"""List the images in a folder with a subfolder for each class, without opening any file."""
 
 import dataclasses
 import hashlib
@@ -11,22 +11,23 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from jaxcifar.data import records as rec
-from jaxcifar.data.arrays import MAX_IMAGES, check_class_names
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.data.arrays import MAX_IMAGES
+from jaxcifar.errors import RunError
+from jaxcifar.machine.terminal import pluralize
 
-_CLUTTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+_IGNORED_NAMES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 _MAX_BYTES = 2**40  # of all files together
 
 
 class ImageFile(NamedTuple):
-    """A file to be read.
+    """A file that should be an image.
 
     Attributes:
-      path: of the file itself, no link.
-      name: its place in the folder, as it can be shown.
-      label: number of its class.
-      size: bytes.
-      changed: when, in ns.
+      path: absolute path, with links resolved.
+      name: path inside the folder, printable.
+      label: number of the class.
+      size: number of bytes.
+      changed: time of the last change, in nanoseconds.
     """
 
     path: str
@@ -38,11 +39,13 @@ class ImageFile(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ImageFolder:
-    """A folder's classes and files.
+    """The classes and files of a folder.
 
     Attributes:
-      splits: "train" and, if the folder has one, "test" -> its files, by name.
-      hidden: number of hidden files and known clutter, left out.
+      path: absolute path of the folder.
+      class_names: names of the classes, by label.
+      splits: "train" and, if the folder has it, "test" -> files.
+      hidden: number of ignored files, such as hidden files.
     """
 
     path: Path
@@ -51,25 +54,27 @@ class ImageFolder:
     hidden: int
 
     @classmethod
-    def listed(cls, path: Path) -> Self:
+    def scan(cls, path: Path) -> Self:
         """List `train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`.
 
         Raises:
-          RunError: something in it is neither the folder of a class nor a file in one, there are
-            too many files, or a class has nothing to train on.
+          RunError: the folder can't be listed, has too many files, has something else than class
+            folders with files, or has a class without training images.
         """
-        path = path.resolve()
-        listing = _Listing(path)
-        names = listing.class_names()
-        _check_classes(path, names)
-        splits = listing.files(names["train"])
-        refuse(path, listing.wrong)
-        _check_counts(path, names["train"], splits)
-        return cls(path, tuple(names["train"]), splits, listing.hidden)
+        scanner = _Scanner(path.resolve())
+        split_folders = scanner.split_folders()
+        class_names = scanner.class_names(split_folders)
+        splits = {
+            split: list(scanner.files(folder, class_names))
+            for split, folder in split_folders.items()
+        }
+        raise_problems(scanner.root, scanner.problems)
+        _check_counts(scanner.root, class_names, splits)
+        return cls(scanner.root, tuple(class_names), splits, scanner.hidden)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of names, sizes and times of change."""
+        """SHA-256 of the names, sizes and times of change of all files."""
         digest = hashlib.sha256()
         for split, files in self.splits.items():
             for file in files:
@@ -77,136 +82,137 @@ class ImageFolder:
         return digest.hexdigest()
 
 
-def refuse(root: Path, wrong: Sequence[str]) -> None:
-    """Name the first of what is wrong in a folder, and count the others.
+def raise_problems(root: Path, problems: Sequence[str]) -> None:
+    """Raise an error that shows the first of several problems in a folder.
 
     Raises:
-      RunError: something is.
+      RunError: there is at least one problem.
     """
-    if wrong:
-        others = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
-        raise RunError(f"{root}: {wrong[0]}{others}; mend it, or move it out of this folder")
+    if problems:
+        others = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+        raise RunError(f"{root}: {problems[0]}{others}; correct it, or move it out of this folder")
 
 
-class _Listing:
-    """The walk through a folder, and what was found wrong on the way."""
+class _Scanner:
+    """Lists a folder, and collects what is wrong with it in `problems`."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self._folder_of = {"train": root}  # unless it has one for each split
-        self._count = self._bytes = 0
-        self.wrong: list[str] = []
+        self.root = root
+        self.problems: list[str] = []
         self.hidden = 0
+        self._file_count = 0
+        self._byte_count = 0
 
-    def class_names(self) -> dict[str, list[str]]:
-        """Split -> the folders of its classes."""
-        tops = self._folders(self._root)
-        if "train" in tops and "test" in tops:
-            self._folder_of = {split: self._root / split for split in rec.SPLITS}
-            self.wrong += [
-                f"{name} lies beside train and test" for name in tops if name not in rec.SPLITS
-            ]
-            return {split: self._folders(path) for split, path in self._folder_of.items()}
+    def split_folders(self) -> dict[str, Path]:
+        """Return split -> the folder with its classes."""
+        entries = _entries(self.root)
+        names = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        if names.issuperset(rec.SPLITS):
+            extra = [name for name in self._subfolders(self.root) if name not in rec.SPLITS]
+            self.problems += [f"{name} is an extra folder beside train and test" for name in extra]
+            return {split: self.root / split for split in rec.SPLITS}
         for split in rec.SPLITS:
-            if split in tops and any(e.is_dir() for e in self._scan(self._root / split)):
+            if split in names and any(e.is_dir() for e in _entries(self.root / split)):
                 raise RunError(
-                    f"{self._root}: has {split} but not both of train and test; add the other, or "
-                    f"give {self._root / split} to have a sixth of every class taken for testing"
+                    f"{self.root}: has {split} but not both of train and test; add the other, or "
+                    f"give {self.root / split} to have a sixth of every class taken for testing"
                 )
-        return {"train": tops}
+        return {"train": self.root}
 
-    def files(self, names: Sequence[str]) -> dict[str, list[ImageFile]]:
-        """Split -> the files of its classes, which are numbered as `names` are."""
-        refuse(self._root, self.wrong)  # no step into what is no folder of a class
-        return {
-            split: [
-                file
-                for label, name in enumerate(names)
-                if (folder / name).exists()
-                for file in self._files(folder / name, label)
-            ]
-            for split, folder in self._folder_of.items()
-        }
+    def class_names(self, split_folders: Mapping[str, Path]) -> list[str]:
+        """Return the names of the class folders, sorted."""
+        names = {split: self._subfolders(folder) for split, folder in split_folders.items()}
+        train = names["train"]
+        untrained = [name for name in names.get("test", []) if name not in train]
+        if untrained:
+            raise RunError(
+                f"{self.root}: test/{untrained[0]} is a class without training images; add some to "
+                f"train/{untrained[0]}, or remove it"
+            )
+        if not 2 <= len(train) <= rec.MAX_CLASSES:
+            raise RunError(
+                f"{split_folders['train']}: has {pluralize(len(train), 'class folder')}; make a "
+                f"folder for each class, from 2 to {rec.MAX_CLASSES:,} folders"
+            )
+        for name in train:
+            if not name.isprintable() or not name.strip():
+                raise RunError(f"{self.root}: class {name!a} can't be printed; rename its folder")
+        raise_problems(self.root, self.problems)
+        return train
 
-    def _folders(self, folder: Path) -> list[str]:
-        """Names of the folders in one that must hold nothing else."""
+    def files(self, folder: Path, class_names: Sequence[str]) -> Iterator[ImageFile]:
+        """Yield the files of all classes in the folder of a split."""
+        for label, class_name in enumerate(class_names):
+            if (folder / class_name).exists():
+                for entry in self._visible_entries(folder / class_name):
+                    file = self._image_file(entry, label)
+                    if file is not None:
+                        yield file
+
+    def _subfolders(self, folder: Path) -> list[str]:
         names = []
-        for entry in self._seen(folder):
+        for entry in self._visible_entries(folder):
             if entry.is_dir(follow_symlinks=False):
                 names.append(entry.name)
             else:
-                self.wrong.append(f"{self._shown(entry)} lies in no folder of a class")
+                self.problems.append(f"{self._shown(entry)} is not in the folder of a class")
         return sorted(names)
 
-    def _files(self, folder: Path, label: int) -> Iterator[ImageFile]:
-        for entry in self._seen(folder):
-            name = self._shown(entry)
-            path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-            try:
-                status = Path(path).lstat()
-            except OSError as error:
-                self.wrong.append(f"{name} can't be looked at ({error.strerror})")
-                continue
-            if not Path(path).is_relative_to(self._root):
-                self.wrong.append(f"{name} is a link to outside the folder")
-            elif stat.S_ISDIR(status.st_mode):
-                self.wrong.append(f"{name} is a folder inside that of a class")
-            elif not stat.S_ISREG(status.st_mode):
-                self.wrong.append(f"{name} is no regular file")
-            else:
-                self._count_in(status.st_size)
-                yield ImageFile(path, name, label, status.st_size, status.st_mtime_ns)
-
-    def _count_in(self, size: int) -> None:
-        self._count += 1
-        self._bytes += size
-        if self._count > MAX_IMAGES or self._bytes > _MAX_BYTES:
+    def _image_file(self, entry: os.DirEntry, label: int) -> ImageFile | None:
+        """Return an entry of a class folder, or note a problem and return None."""
+        name = self._shown(entry)
+        path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+        try:
+            status = Path(path).lstat()
+        except OSError as error:
+            self.problems.append(f"{name} can't be read ({error.strerror})")
+            return None
+        if not Path(path).is_relative_to(self.root):
+            self.problems.append(f"{name} is a link to outside the folder")
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            self.problems.append(f"{name} is a folder inside the folder of a class")
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            self.problems.append(f"{name} is not a regular file")
+            return None
+        self._file_count += 1
+        self._byte_count += status.st_size
+        if self._file_count > MAX_IMAGES or self._byte_count > _MAX_BYTES:
             raise RunError(
-                f"{self._root}: more than {MAX_IMAGES:,} files or {_MAX_BYTES // 2**30} GiB; "
+                f"{self.root}: more than {MAX_IMAGES:,} files or {_MAX_BYTES // 2**30} GiB; "
                 "give fewer images"
             )
+        return ImageFile(path, name, label, status.st_size, status.st_mtime_ns)
 
-    def _seen(self, folder: Path) -> Iterator[os.DirEntry]:
-        """What is not left out, by name."""
-        for entry in self._scan(folder):
-            if entry.name.startswith(".") or entry.name in _CLUTTER:
+    def _visible_entries(self, folder: Path) -> Iterator[os.DirEntry]:
+        for entry in _entries(folder):
+            if entry.name.startswith(".") or entry.name in _IGNORED_NAMES:
                 self.hidden += 1
             else:
                 yield entry
 
-    def _scan(self, folder: Path) -> list[os.DirEntry]:
-        try:
-            with os.scandir(folder) as entries:
-                return sorted(entries, key=lambda entry: os.fsencode(entry.name))
-        except OSError as error:
-            raise RunError(f"{folder}: can't be listed ({error.strerror})") from error
-
     def _shown(self, entry: os.DirEntry) -> str:
-        name = os.path.relpath(entry.path, self._root)
+        name = os.path.relpath(entry.path, self.root)
         return name if name.isprintable() else ascii(name)
 
 
-def _check_classes(path: Path, names: Mapping[str, Sequence[str]]) -> None:
-    if extra := sorted(set(names.get("test", ())) - set(names["train"])):
-        raise RunError(
-            f"{path}: test/{extra[0]} is a class that train lacks; add images of it to train, or "
-            "remove it"
-        )
+def _entries(folder: Path) -> list[os.DirEntry]:
     try:
-        check_class_names(names["train"])
-    except UsageError as error:
-        rule = "a folder for each class, in train and test or alone"
-        raise RunError(f"{path}: {error}; there must be {rule}") from None
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        raise RunError(f"{folder}: can't be listed ({error.strerror})") from error
 
 
 def _check_counts(
-    path: Path, names: Sequence[str], splits: Mapping[str, Sequence[ImageFile]]
+    path: Path, class_names: Sequence[str], splits: Mapping[str, Sequence[ImageFile]]
 ) -> None:
-    counts = np.bincount([file.label for file in splits["train"]], minlength=len(names))
+    counts = np.bincount([file.label for file in splits["train"]], minlength=len(class_names))
     if not counts.all():
+        empty_class = class_names[int(np.argmin(counts))]
         raise RunError(
-            f"{path}: class {names[int(np.argmin(counts))]!r} has no training images; add some, or "
-            "remove its folder"
+            f"{path}: class {empty_class!r} has no training images; add some, or remove its folder"
         )
-    if not splits.get("test", True):
+    if "test" in splits and not splits["test"]:
         raise RunError(f"{path}: test holds no images; add some")

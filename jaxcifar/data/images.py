@@ -1,4 +1,4 @@
-"""Any image that Pillow reads, brought to what the networks take: 32x32 pixels, RGB."""
+"""Read any image that Pillow reads, and convert it to 32x32 RGB pixels."""
 
 import os
 from pathlib import Path
@@ -12,22 +12,21 @@ from jaxcifar.machine.reading import open_regular_file
 
 SIDE = 32
 MAX_PIXELS = 64 * 10**6
-_MAX_FILE_BYTES = 2**28  # of an image file; 64 megapixels of 32 bits are as much
-# Pillow reads EPS by starting Ghostscript, which runs what the file says.
-_NEVER = {"EPS"}
+_MAX_FILE_BYTES = 2**28  # the size of 64 megapixels of 32 bits
+_UNSAFE_FORMATS = {"EPS"}  # Pillow starts Ghostscript, which runs programs in the file
 
 
 def to_rgb32(image: Image.Image) -> UInt8[np.ndarray, "32 32 3"]:
-    """The middle square of an image, at 32x32 pixels.
+    """Return the middle square of an image, resized to 32x32 pixels.
 
-    Turned as its EXIF data say, transparency on white, 16-bit grey scaled to 8 bits, resized by
-    Pillow's bicubic filter, which widens when it shrinks an image and so leaves no aliases.
+    The image is first rotated as its EXIF data say. Transparent pixels become white, and grey
+    values of 16 bits are scaled to 8 bits. Pillow's bicubic filter resizes without aliasing.
 
     Args:
-      image: of any size and mode but float; of an animation its current frame.
+      image: an image of any size and any mode except float; of an animation, the current frame.
 
     Raises:
-      ValueError: it has too many pixels, or no such form as can be shown.
+      ValueError: the image has too many pixels, or pixels of more than 16 bits.
     """
     check_pixels(*image.size)
     image = ImageOps.exif_transpose(image)
@@ -50,7 +49,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
-    """Grey values of 16 bits `[H, W]` -> `[H, W] uint8`; Pillow itself would cut them off."""
+    """Scale 16-bit grey values `[H, W]` to uint8; Pillow would clip them instead."""
     if grey.min() < 0 or grey.max() > 65_535:
         raise ValueError("has pixels of 32 bits; save it with 8 or 16")
     return ((grey.astype(np.int64) * 255 + 32_767) // 65_535).astype(np.uint8)
@@ -60,13 +59,13 @@ def read_image(path: str | Path) -> tuple[UInt8[np.ndarray, "32 32 3"], bool]:
     """Read an image file that is not trusted.
 
     Args:
-      path: of a regular file, which is all that is opened; links are not followed.
+      path: a regular file; links are not followed.
 
     Returns:
-      what `to_rgb32` gives for its first frame, and whether it has more.
+      the first frame, converted by `to_rgb32`, and True if the file has more frames.
 
     Raises:
-      ValueError: it can't be read; the message has the reason.
+      ValueError: the file can't be read; the message continues after the file's name.
     """
     try:
         with open_regular_file(Path(path)) as file:
@@ -74,32 +73,31 @@ def read_image(path: str | Path) -> tuple[UInt8[np.ndarray, "32 32 3"], bool]:
                 raise ValueError(f"has more than {_MAX_FILE_BYTES // 2**20} MiB")
             with Image.open(file, formats=_formats()) as image:
                 check_pixels(*image.size)
-                more = getattr(image, "is_animated", False) and image.format != "MPO"
+                is_animated = getattr(image, "is_animated", False) and image.format != "MPO"
                 image.load()
-                return to_rgb32(image), more
+                return to_rgb32(image), is_animated
     except Image.UnidentifiedImageError:
-        raise ValueError("is no image that Pillow reads, or a damaged one") from None
+        raise ValueError("is not an image that Pillow reads, or is damaged") from None
     except Image.DecompressionBombError:
         raise ValueError(f"has more than {MAX_PIXELS:,} pixels") from None
     except ValueError:
         raise
-    except OSError as error:  # Pillow's own have no number
-        reason = f"is damaged ({first_line(error)})"
-        raise ValueError(f"can't be read ({error.strerror})" if error.errno else reason) from error
     except Exception as error:  # a hostile or damaged image can raise anything
+        if isinstance(error, OSError) and error.errno:  # Pillow's own errors have no number
+            raise ValueError(f"can't be read ({error.strerror})") from error
         raise ValueError(f"is damaged ({first_line(error)})") from error
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Refuse what would take too much memory.
+    """Check that an image of this size does not take too much memory.
 
     Raises:
-      ValueError: there are too many pixels, or none.
+      ValueError: there are more than `MAX_PIXELS` pixels, or none.
     """
     if not 0 < width * height <= MAX_PIXELS:
-        raise ValueError(f"has {width}x{height} pixels; from 1 to {MAX_PIXELS:,} are read")
+        raise ValueError(f"has {width}x{height} pixels; only 1 to {MAX_PIXELS:,} pixels are read")
 
 
 def _formats() -> list[str]:
     Image.init()
-    return [name for name in Image.OPEN if name not in _NEVER]
+    return [name for name in Image.OPEN if name not in _UNSAFE_FORMATS]

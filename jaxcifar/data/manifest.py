@@ -1,4 +1,4 @@
-"""What lies beside cached records: classes, fingerprints, and what the source looked like."""
+"""The description of cached records: classes, fingerprints, and the state of the source files."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.reading import Remedy, read_json
 
-_Format = Literal[1]  # another number has everything prepared anew
+_Format = Literal[1]  # caches with another number are prepared again
 (_FORMAT,) = get_args(_Format)
 _NAME = "manifest.json"
 _PREPARE = Remedy("the data set is prepared again")
@@ -34,13 +34,13 @@ class _Content(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a cache was prepared as.
+    """The description of cached records.
 
     Attributes:
-      class_names: by label.
+      class_names: names of the classes, by label.
       fingerprints: split -> SHA-256 of its sorted records.
-      source: digest of what the source looked like (names, sizes, times of change), if it may
-        change.
+      source: digest of the names, sizes and times of change of the source files; "" for a data set
+        of the catalogue.
     """
 
     class_names: tuple[str, ...]
@@ -51,12 +51,12 @@ class Manifest:
     def of(
         cls, records: Mapping[str, rec.Records], class_names: Sequence[str], source: str = ""
     ) -> Self:
-        """That of sorted records."""
+        """Return the description of sorted records."""
         fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
         return cls(tuple(class_names), fingerprints, source)
 
     def write(self, folder: Path) -> None:
-        """Write it, whole or not at all; last, because it says that the cache is there.
+        """Write the manifest atomically; call this last, because it makes the cache valid.
 
         Raises:
           OSError: the folder can't be written.
@@ -68,12 +68,11 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """The one in a folder, or None if there is none or it is not as it was written."""
+        """Return the manifest in a folder, or None if it is missing or damaged."""
         try:
             content = read_json(folder / _NAME, _Content, _PREPARE)
         except RunError:
             return None
-        names = tuple(content["class_names"])
-        found = content["fingerprints"]
-        fingerprints = {"train": found["train"], "test": found["test"]}
-        return cls(names, fingerprints, content["source"])
+        digests = content["fingerprints"]
+        fingerprints = {"train": digests["train"], "test": digests["test"]}
+        return cls(tuple(content["class_names"]), fingerprints, content["source"])

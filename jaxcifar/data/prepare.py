@@ -1,4 +1,4 @@
-"""From wherever the data is to records in memory: prepare once, then read a validated cache."""
+"""Prepare a data set of the catalogue once, and later read its records from a checked cache."""
 
 import contextlib
 import io
@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.plain_path import plain_path
+from jaxcifar.machine.terminal import PrintLine
 
-_AT_ONCE = 1000  # examples asked of TFDS together take half the time that they take one by one
+_BLOCK = 1000  # TFDS reads many examples at once in half the time of single examples
 _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
-Say = Callable[[str], None]
 
 
 def default_data_dir() -> Path:
@@ -43,46 +43,15 @@ def default_data_dir() -> Path:
     return folder
 
 
-def load_records(
-    entry: KnownDataset, data_dir: Path, archive: Path | None = None, say: Say = print
-) -> dict[str, rec.Records]:
-    """The sorted records of both splits, prepared first if need be.
-
-    Args:
-      entry: which data set, and the fingerprints it must have.
-      data_dir: TFDS's data folder; a data set that stock TFDS prepared there is used as it is.
-      archive: where to take the images from if they are not prepared yet; without one they are
-        downloaded (or, the embedded set, drawn).
-      say: told, a line at a time, what takes a while.
+@contextlib.contextmanager
+def report_unwritable(data_dir: Path) -> Iterator[None]:
+    """Turn an `OSError` in the block into an error about the folder of data sets.
 
     Raises:
-      RunError: no network, a source that is not there or not this data set, a prepared data set
-        that is damaged or in a format that can't be read here, or a folder that can't be written.
+      RunError: the block raised an `OSError`.
     """
-    if archive is not None:
-        check_archive(archive)
-    cache = cache_folder(entry, data_dir)
-    if (cached := _read_cache(cache, entry)) is not None:
-        if archive is not None:
-            say(f"{entry.title} was prepared before; {archive} is not read.")
-        return cached
-    if archive is None:
-        _require_source(entry, data_dir)  # before any folder is made
     try:
-        with lock_folder(data_dir / entry.name):
-            if (cached := _read_cache(cache, entry)) is not None:
-                return cached  # another process was faster
-            with plain_path(data_dir) as plain:  # TFDS takes names in UTF-8 alone
-                builder = _builder(entry, plain, archive)
-                records = _through_tfds(builder, entry, data_dir, archive, say)
-            try:
-                rec.write_cache(cache, records)
-                if entry.fingerprints is None:
-                    Manifest.of(records, entry.class_names).write(cache)
-            except OSError as error:
-                reason = error.strerror or error
-                say(f"{cache}: no cache written ({reason}); the next start decodes again.")
-            return records
+        yield
     except OSError as error:
         raise RunError(
             f"{data_dir}: can't be written ({error.strerror or error}); make room, or choose "
@@ -90,10 +59,60 @@ def load_records(
         ) from error
 
 
+def load_records(
+    entry: KnownDataset,
+    data_dir: Path,
+    archive: Path | None = None,
+    print_line: PrintLine = print,
+) -> dict[str, rec.Records]:
+    """Load the sorted records of a data set, and prepare them first if necessary.
+
+    Args:
+      entry: the data set.
+      data_dir: TFDS's folder; a data set that TFDS itself prepared there is used.
+      archive: archive with the images, read if they are not prepared yet; None to download it, or
+        for a data set whose images are drawn.
+      print_line: prints a line about each slow step.
+
+    Returns:
+      split -> sorted records.
+
+    Raises:
+      UsageError: there is no such archive.
+      RunError: there is no network, the images are damaged or those of another data set, they are
+        prepared in a format that needs another package, or `data_dir` can't be written.
+    """
+    if archive is not None:
+        check_archive(archive)
+    cache = cache_folder(entry, data_dir)
+    if (cached := _read_cache(cache, entry)) is not None:
+        if archive is not None:
+            print_line(f"{entry.title} was prepared before; {archive} is not read.")
+        return cached
+    if archive is None:
+        _require_source(entry, data_dir)  # before any folder is made
+    with report_unwritable(data_dir), lock_folder(data_dir / entry.name):
+        if (cached := _read_cache(cache, entry)) is not None:
+            return cached  # another process was faster
+        with plain_path(data_dir) as plain:  # TFDS needs paths in UTF-8
+            builder = _builder(entry, plain, archive)
+            if not builder.is_prepared():
+                _prepare(builder, entry, data_dir, archive, print_line)
+            print_line(f"Decoding {entry.title}, once.")
+            records = _decode(builder, entry)
+        try:
+            rec.write_cache(cache, records)
+            if entry.fingerprints is None:
+                Manifest.of(records, entry.class_names).write(cache)
+        except OSError as error:
+            reason = error.strerror or error
+            print_line(f"{cache}: no cache written ({reason}); the next start decodes again.")
+        return records
+
+
 def _read_cache(cache: Path, entry: KnownDataset) -> dict[str, rec.Records] | None:
-    """The records as they are known to be, or, that not being known, as they were prepared."""
     fingerprints = entry.fingerprints
-    if fingerprints is None:
+    if fingerprints is None:  # then they were computed when the data set was prepared
         manifest = Manifest.read(cache)
         if manifest is None or manifest.class_names != entry.class_names:
             return None
@@ -107,37 +126,29 @@ def _builder(entry: KnownDataset, data_dir: Path, archive: Path | None) -> Any:
     return create_builder(entry, data_dir, archive)
 
 
-def _through_tfds(
-    builder: Any,
-    entry: KnownDataset,
-    data_dir: Path,
-    archive: Path | None,
-    say: Say,
-) -> dict[str, rec.Records]:
-    """Prepare the data set if it is not, and decode it."""
+def _prepare(
+    builder: Any, entry: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
+) -> None:
+    """Have TFDS write a data set to its folder."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
-        tfds.disable_progress_bar()  # in a log file it is a heap of half lines
-    if not builder.is_prepared():
-        for leftover in (data_dir / entry.name).glob("incomplete.*"):  # of a killed process
-            shutil.rmtree(leftover, ignore_errors=True)
-        if archive is None and entry.form is not None:
-            url = builder.download_url
-            say(
-                f"Downloading {entry.title} ({builder.url_infos[url].size / 1e6:.0f} MB) from {url}"
-            )
-        say(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS's account of a download, or of none
-            builder.download_and_prepare(file_format="parquet")
-    say(f"Decoding {entry.title}, once.")
-    return _decode(builder, entry)
+        tfds.disable_progress_bar()  # it would fill a log file with incomplete lines
+    for leftover in (data_dir / entry.name).glob("incomplete.*"):  # of a killed process
+        shutil.rmtree(leftover, ignore_errors=True)
+    if archive is None and entry.form is not None:
+        url = builder.download_url
+        megabytes = builder.url_infos[url].size / 1e6
+        print_line(f"Downloading {entry.title} ({megabytes:.0f} MB) from {url}")
+    print_line(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
+    with contextlib.redirect_stdout(io.StringIO()):  # hides TFDS's own messages
+        builder.download_and_prepare(file_format="parquet")
 
 
 def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
     """Read a prepared data set through `tfds.data_source`."""
-    written_as = builder.info.file_format.value
-    if written_as == "array_record" and not find_spec("array_record"):
+    file_format = builder.info.file_format.value
+    if file_format == "array_record" and not find_spec("array_record"):
         raise RunError(
             f"{builder.data_dir}: prepared as array_record, which takes the package array-record "
             "to read; install it, or choose another folder with --data-dir"
@@ -146,15 +157,15 @@ def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
         sources = builder.as_data_source()
     except NotImplementedError:
         raise RunError(
-            f"{builder.data_dir}: prepared as {written_as}, which only TensorFlow reads; choose "
+            f"{builder.data_dir}: prepared as {file_format}, which only TensorFlow reads; choose "
             "another folder with --data-dir, or remove this one"
         ) from None
     records = {}
     for split in rec.SPLITS:
         images = np.empty((len(sources[split]), 32, 32, 3), np.uint8)
         labels = np.empty(len(images), np.uint8)
-        for first in range(0, len(images), _AT_ONCE):
-            numbers = range(first, min(first + _AT_ONCE, len(images)))
+        for first in range(0, len(images), _BLOCK):
+            numbers = range(first, min(first + _BLOCK, len(images)))
             for i, example in zip(numbers, sources[split].__getitems__(numbers), strict=True):
                 images[i], labels[i] = example["image"], example["label"]
         records[split] = rec.sort(rec.pack(images, labels))
@@ -163,11 +174,7 @@ def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
 
 
 def _require_source(entry: KnownDataset, data_dir: Path) -> None:
-    """See that the data set is prepared, drawn, or within reach.
-
-    Raises:
-      RunError: there is no network.
-    """
+    """Raise an error if a data set is not prepared and can't be downloaded."""
     if entry.form is None:
         return
     with plain_path(data_dir) as plain:
@@ -177,11 +184,7 @@ def _require_source(entry: KnownDataset, data_dir: Path) -> None:
 
 
 def _require_network(url: str) -> None:
-    """Ask the server for the headers of `url`, with a firm limit on the time that may take.
-
-    Raises:
-      RunError: it does not answer; the message names the ways out.
-    """
+    """Raise an error if the server does not answer within `_NETWORK_SECONDS`."""
     import requests
 
     problem: list[str] = ["no answer"]
@@ -193,7 +196,7 @@ def _require_network(url: str) -> None:
         except requests.RequestException as error:
             problem[:] = [type(error).__name__]
 
-    # A thread, because the time that a name look-up takes can't be limited otherwise.
+    # A thread, because nothing else limits the time of a name look-up.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_NETWORK_SECONDS)

@@ -1,4 +1,4 @@
-"""Choose validation examples: a fixed, stratified choice that only the size option changes."""
+"""Choose the validation images: a fixed random choice with the same fraction of every class."""
 
 import numpy as np
 
@@ -15,10 +15,10 @@ def stratified(
 
     Args:
       labels: labels in the canonical order of the records.
-      fraction: fraction of each class to choose.
+      fraction: fraction of each class to choose, 0 to 1.
 
     Returns:
-      indices of the other examples and of the chosen examples, both in a fixed random order.
+      indices of the other images and of the chosen images, both in a fixed random order.
     """
     rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
     order = rng.permutation(len(labels))
@@ -26,19 +26,20 @@ def stratified(
     counts = np.bincount(labels)
     chosen = np.zeros(len(labels), bool)
     for end, count in zip(np.cumsum(counts), counts, strict=True):
-        chosen[by_class[end - count :][: round(count * fraction)]] = True
+        indices_of_class = by_class[end - count : end]
+        chosen[indices_of_class[: round(count * fraction)]] = True
     return order[~chosen[order]], order[chosen[order]]
 
 
 def train_val_indices(
     labels: Integer[np.ndarray, "images"], val_fraction: float, train_examples: int | None = None
 ) -> tuple[Int64[np.ndarray, "train"], Int64[np.ndarray, "val"]]:
-    """Choose validation examples, the same fraction of every class.
+    """Choose validation images, the same fraction of every class.
 
     Args:
       labels: labels in the canonical order of the records.
-      val_fraction: fraction of each class used for validation; 0 for no validation examples.
-      train_examples: largest number of training examples, or None for all. The first ones in a
+      val_fraction: fraction of each class used for validation; 0 for no validation images.
+      train_examples: largest number of training images, or None for all. The first images in a
         fixed random order are kept.
 
     Returns:

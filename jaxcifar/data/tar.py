@@ -1,178 +1,105 @@
-"""The members of a tar file that is not trusted, in the order in which they come.
+"""Read a tar file from outside with `tarfile`, within bounds on time and memory.
 
-`tarfile` and `gzip` believe what a file says of itself: a long name is read whole, whatever its
-length, and empty members and empty compressed streams are passed over without end. Here the file
-is unpacked a piece at a time, and what it may hold is bounded before any of it is believed.
+`tarfile` trusts what a file says about itself. For example, it reads a member's name into memory
+whatever its length. Here it reads from a stream that limits each read, and all reads together.
 """
 
 import bz2
+import gzip
 import lzma
+import os
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
-MAX_BYTES = 2**28  # unpacked, names included; the CIFARs have 186 MB
-_MAX_MEMBERS = 1000  # they have 9
-_MAX_STREAMS = 10_000  # compressed one after the other: 18 kB each is less than any tool packs
-_MAX_NAME = 2**16  # of a long name, or of attributes, which are passed over
-_PIECE = 2**18
-_BLOCK = tarfile.BLOCKSIZE
-_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
-_EXTRA = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
+MAX_BYTES = 2**28  # packed, and also unpacked; the largest CIFAR archive unpacks to 186 MB
+_MAX_MEMBERS = 1000  # a CIFAR archive has 9
+_MAX_READ = 2**16  # bytes; `tarfile` reads headers and names whole, a content in pieces
+_OPENERS: dict[bytes, Callable[..., Any]] = {  # first bytes of a file -> function that unpacks it
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"\x5d\0\0": lzma.open,
+}
+
+
+class RefusedTarError(Exception):
+    """The archive holds something that no CIFAR archive holds."""
 
 
 class TarMember(NamedTuple):
-    """A file or a folder in a tar file.
+    """A file in a tar file.
 
     Attributes:
-      name: as its header has it.
-      is_folder: whether it is one.
-      size: bytes of its content.
-      read: gives the content, once, and before the next member is asked for.
+      name: path of the file inside the archive.
+      size: number of bytes.
+      read: returns the content; call it before the next member is asked for.
     """
 
     name: str
-    is_folder: bool
     size: int
     read: Callable[[], bytes]
 
 
-class BrokenTarError(Exception):
-    """The file is no tar file, cut off or damaged; the message goes on from its name."""
+def files_in_tar(file: BinaryIO) -> Iterator[TarMember]:
+    """Yield the files in a tar file, in their order; nothing is written to disk.
 
-
-class RefusedTarError(Exception):
-    """The file holds what no honest archive does; the message goes on from its name."""
-
-
-def members(file: BinaryIO) -> Iterator[TarMember]:
-    """Walk through a tar file, packed by gzip, bzip2, xz or not at all.
-
-    Long names are passed over, so a member that has one goes by its first hundred characters.
+    Args:
+      file: the tar file, packed by gzip, bzip2 or xz, or not packed.
 
     Raises:
-      BrokenTarError: what comes next can't be read.
-      RefusedTarError: it is larger than a CIFAR, or has links, devices or far too many members.
+      RefusedTarError: the archive is too large, or has links, devices or too many members.
+      Exception: the archive is damaged or cut off; the exception can have any type.
     """
-    stream = _Unpacked(file)
-    for number in range(_MAX_MEMBERS):
-        info = _header(stream, first=number == 0)
-        if info is None:
-            return
-        if not 0 <= info.size <= MAX_BYTES - stream.position:
-            raise RefusedTarError("it unpacks to more than 256 MiB; a CIFAR has 186 MB")
-        end = stream.position + -(-info.size // _BLOCK) * _BLOCK
-        if info.type in _EXTRA:
-            if info.size > _MAX_NAME:
-                raise RefusedTarError(f"a member's name has {info.size:,} bytes")
-        elif info.type in _FILES or info.isdir():
-            yield TarMember(info.name, info.isdir(), info.size, partial(stream.read, info.size))
-        else:
-            raise RefusedTarError(f"member {info.name!a} is a link or a device")
-        stream.skip(end - stream.position)
-    raise RefusedTarError(f"it has more than {_MAX_MEMBERS:,} members; a CIFAR has 9")
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        raise RefusedTarError("the archive is larger than 256 MiB")
+    stream = _BoundedStream(file)
+    with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
+        for number, member in enumerate(archive, start=1):
+            if number > _MAX_MEMBERS:
+                raise RefusedTarError(f"the archive has more than {_MAX_MEMBERS:,} members")
+            if member.issparse() or not (member.isreg() or member.isdir()):
+                raise RefusedTarError(f"member {member.name!a} is a link or a device")
+            if member.isreg():
+                yield TarMember(member.name, member.size, partial(stream.read_all, member.size))
 
 
-def _header(stream: "_Unpacked", first: bool) -> tarfile.TarInfo | None:
-    """The next header; None at the end."""
-    try:
-        block = stream.read(_BLOCK)
-    except BrokenTarError:
-        if first and stream.is_plain:
-            raise BrokenTarError("is no tar file, or cut off where it begins") from None
-        raise
-    if not any(block):
-        return None
-    try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError as error:
-        raise BrokenTarError("is no tar file" if first else f"is damaged ({error})") from None
-
-
-class _Unpacked:
-    """What a file unpacks to.
-
-    Attributes:
-      is_plain: whether the file is not packed at all.
-      position: how many bytes of it were read.
-    """
+class _BoundedStream:
+    """The unpacked content of a file, read forward only and up to `MAX_BYTES`."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._packed = file.read(_PIECE)
-        self._new_codec = _codec_of(self._packed)
-        self._codec = self._new_codec()
-        self._streams = 1
-        self.is_plain = self._new_codec is _Plain
-        self.position = 0
+        start = file.read(max(map(len, _OPENERS)))
+        file.seek(0)
+        openers = [opener for prefix, opener in _OPENERS.items() if start.startswith(prefix)]
+        self._file = openers[0](file) if openers else file
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        if position < self._position:
+            raise ValueError("the archive is damaged")
+        while self._position < position:
+            self.read(min(_MAX_READ, position - self._position))
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes.
+        if size > _MAX_READ:
+            raise RefusedTarError(f"the archive has a member whose name has {size:,} bytes")
+        try:
+            content = self._file.read(size)
+        except EOFError:  # a compressed file that is cut off
+            content = b""
+        self._position += size
+        if self._position > MAX_BYTES:
+            raise RefusedTarError("the archive unpacks to more than 256 MiB")
+        if len(content) < size:
+            raise EOFError("the file is not a tar archive, or is cut off")
+        return content
 
-        Raises:
-          BrokenTarError: there are fewer, or they can't be unpacked.
-          RefusedTarError: they are packed in far too many streams.
-        """
+    def read_all(self, size: int) -> bytes:
         content = bytearray()
         while len(content) < size:
-            content += self._piece(min(size - len(content), _PIECE))
-        self.position += size
+            content += self.read(min(_MAX_READ, size - len(content)))
         return bytes(content)
-
-    def skip(self, size: int) -> None:
-        """Go on by `size` bytes; raises what `read` does."""
-        for done in range(0, size, _PIECE):
-            self.read(min(size - done, _PIECE))
-
-    def _piece(self, most: int) -> bytes:
-        """From 0 to `most` bytes; none at all only on the way to more, or to an error."""
-        packed, wanted = self._packed, self._codec.eof or getattr(self._codec, "needs_input", True)
-        try:
-            if wanted and not packed:
-                packed = self._file.read(_PIECE)
-            if self._codec.eof and packed:
-                self._next_stream()
-            piece = b"" if self._codec.eof else self._codec.decompress(packed, most)
-        except (zlib.error, lzma.LZMAError, EOFError, ValueError, OSError) as error:
-            raise BrokenTarError(f"is damaged ({error})") from error
-        if wanted and not packed and not piece:
-            raise BrokenTarError("is cut off: it ends too soon")
-        rest = "unused_data" if self._codec.eof else "unconsumed_tail"
-        self._packed = getattr(self._codec, rest, b"")
-        return piece
-
-    def _next_stream(self) -> None:
-        self._streams += 1
-        if self._streams > _MAX_STREAMS:
-            raise RefusedTarError(f"it is packed in more than {_MAX_STREAMS:,} streams")
-        self._codec = self._new_codec()
-
-
-class _Plain:
-    """In place of a decompressor, for what is not packed."""
-
-    eof = False
-    unconsumed_tail = b""
-
-    def decompress(self, content: bytes, most: int) -> bytes:
-        self.unconsumed_tail = content[most:]
-        return content[:most]
-
-
-def _codec_of(content: bytes) -> Callable[[], Any]:
-    """What makes the decompressor of a file that begins with `content`."""
-    if content.startswith(b"\x1f\x8b"):
-        return lambda: zlib.decompressobj(31)  # 31: with gzip's header and checksum
-    if content.startswith(b"BZh"):
-        return bz2.BZ2Decompressor
-    if content.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-        return lambda: lzma.LZMADecompressor(memlimit=2**27)  # xz -9 takes 65 MiB
-    return _Plain

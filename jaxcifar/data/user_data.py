@@ -1,9 +1,8 @@
-"""Data of one's own, a folder of images by class or an `.npz`: prepared once, then cached."""
+"""The user's images, in a folder or an `.npz` file: prepared once, then read from a cache."""
 
 import hashlib
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,89 +11,87 @@ from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_folder
 from jaxcifar.data.image_folder import ImageFolder
 from jaxcifar.data.manifest import Manifest
+from jaxcifar.data.prepare import report_unwritable
 from jaxcifar.data.user_npz import read_npz
-from jaxcifar.errors import RunError, UsageError
+from jaxcifar.errors import UsageError
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.paths import expand_home, require_image_path
+from jaxcifar.machine.terminal import PrintLine
 
 
-class Prepared(NamedTuple):
-    """Sorted records of both splits, and the names of their classes."""
+class PreparedImages(NamedTuple):
+    """Sorted records of both splits, and their description."""
 
     records: dict[str, rec.Records]
     manifest: Manifest
 
 
-def own_title(path: str) -> str:
-    """What plots and reports call it: the folder's or file's name, never that of another set."""
+def user_data_title(path: str) -> str:
+    """Return the title of the user's images: the name of their folder or file.
+
+    A name that also means a data set of the catalogue gets the addition "(own images)".
+    """
     title = _absolute(path).name or "images"
-    return f"{title} (own images)" if is_taken(title.removesuffix(".npz")) else title
+    return f"{title} (own images)" if is_catalog_name(title.removesuffix(".npz")) else title
 
 
-def own_name(path: str) -> str:
-    """The title as part of a file's name."""
-    title = own_title(path).removesuffix(".npz")
+def user_data_name(path: str) -> str:
+    """Return the title of the user's images in a form that suits file names."""
+    title = user_data_title(path).removesuffix(".npz")
     return re.sub(r"[^\w.-]+", "-", title, flags=re.ASCII).strip("-.")[:60] or "images"
 
 
-def is_taken(name: str) -> bool:
-    """Whether a name would pass for a data set of the catalogue."""
-    taken = {_letters(text) for entry in CATALOG.values() for text in (entry.name, entry.title)}
-    return _letters(name) in taken
+def is_catalog_name(name: str) -> bool:
+    """Return True if a name could be mistaken for a data set of the catalogue."""
+    names = {_letters(text) for entry in CATALOG.values() for text in (entry.name, entry.title)}
+    return _letters(name) in names
 
 
-def load_own(name: str, data_dir: Path, say: Callable[[str], None] = print) -> Prepared:
-    """Data of one's own, prepared first if they are not or have changed.
+def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> PreparedImages:
+    """Load the user's images, and prepare them first if they are new or have changed.
 
     Args:
-      name: path of a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`) or of an `.npz`
-        (`x_train y_train x_test y_test`).
-      data_dir: where the records are kept.
-      say: told, a line at a time, what takes a while and what is left out.
+      name: path of a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`), or of an `.npz`
+        file (`x_train`, `y_train`, `x_test`, `y_test`).
+      data_dir: folder for the cached records.
+      print_line: prints a line about each slow step, and about files that are ignored.
 
     Raises:
       UsageError: there is no such folder or file.
-      RunError: something in it can't be read, or `data_dir` can't be written.
+      RunError: the images can't be read, or `data_dir` can't be written.
     """
     path = _absolute(name)
-    _check_path(name, path, data_dir)
-    folder = ImageFolder.listed(path) if path.is_dir() else None
-    source = folder.digest if folder else _file_digest(path)
-    cache = data_dir / "own" / f"{own_name(name)}-{_digest(os.fsencode(path))[:12]}"
-    if (cached := _read_cache(cache, source)) is not None:
-        return cached
-    try:
-        with lock_folder(cache):
-            if (cached := _read_cache(cache, source)) is not None:
-                return cached  # another process was faster
-            say(f"Preparing {own_title(name)} in {cache}, once; large images take a while.")
-            if folder:
-                records, class_names = read_folder(folder, say), folder.class_names
-            else:
-                records, class_names = read_npz(path.resolve(), say)
-            manifest = Manifest.of(records, class_names, source)
-            rec.write_cache(cache, records)
-            manifest.write(cache)
-            return Prepared(records, manifest)
-    except OSError as error:
-        raise RunError(
-            f"{data_dir}: can't be written ({error.strerror or error}); make room, or choose "
-            "another folder with --data-dir or TFDS_DATA_DIR"
-        ) from error
-
-
-def _check_path(name: str, path: Path, data_dir: Path) -> None:
     require_image_path(name)
     if path.is_dir() and data_dir.resolve().is_relative_to(path.resolve()):
         raise UsageError(f"--data-dir {data_dir}: lies inside the images; choose another folder")
+    folder = ImageFolder.scan(path) if path.is_dir() else None
+    source = folder.digest if folder else _file_digest(path)
+    path_digest = _digest(os.fsencode(path))[:12]
+    cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}"
+    if (cached := _read_cache(cache, source)) is not None:
+        return cached
+    with report_unwritable(data_dir), lock_folder(cache):
+        if (cached := _read_cache(cache, source)) is not None:
+            return cached  # another process was faster
+        print_line(
+            f"Preparing {user_data_title(name)} in {cache}, once; large images take a while."
+        )
+        if folder:
+            records, class_names = read_folder(folder, print_line), folder.class_names
+        else:
+            records, class_names = read_npz(path.resolve(), print_line)
+        manifest = Manifest.of(records, class_names, source)
+        rec.write_cache(cache, records)
+        manifest.write(cache)
+        return PreparedImages(records, manifest)
 
 
-def _read_cache(cache: Path, source: str) -> Prepared | None:
+def _read_cache(cache: Path, source: str) -> PreparedImages | None:
     manifest = Manifest.read(cache)
     if manifest is None or manifest.source != source:
         return None
     records = rec.read_cache(cache, manifest.fingerprints)
-    return None if records is None else Prepared(records, manifest)
+    return None if records is None else PreparedImages(records, manifest)
 
 
 def _absolute(path: str) -> Path:

@@ -1,14 +1,13 @@
-"""An `.npz` of images and labels as Keras users have them, read as the untrusted input it is.
+"""Read the user's `.npz` file of images and labels, without trusting it.
 
-Arrays are read from the zip file as a stream, and only after their headers are known to agree with
-the sizes that the zip file declares: what a header promises is never allocated on its word alone.
+Images are read in blocks, so that they need not be in memory together. Nothing is allocated for a
+size that the file only claims to have.
 """
 
 import io
-import math
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -17,39 +16,39 @@ import numpy as np
 from jaxcifar.data import records as rec
 from jaxcifar.data.arrays import ImageBlocks, block_length, records_of
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.npz import ArrayHeader, read_content, read_header
 from jaxcifar.machine.reading import open_regular_file
+from jaxcifar.machine.terminal import PrintLine
 
-_MAX_BYTES = 2**34  # unpacked, all arrays together
-_MAX_RATIO = 100  # of unpacked to packed bytes, beyond `_ALWAYS_BYTES`
+_MAX_BYTES = 2**34  # of all arrays together, unpacked
+_MAX_RATIO = 100  # unpacked to packed bytes; files up to `_ALWAYS_BYTES` may have any ratio
 _ALWAYS_BYTES = 2**28
-_MAX_SMALL_BYTES = 2**26  # of labels or names
-_NEEDED = [f"{kind}_{split}" for split in rec.SPLITS for kind in "xy"]
+_MAX_SMALL_BYTES = 2**26  # of labels, or of class names
+_REQUIRED = [f"{kind}_{split}" for split in rec.SPLITS for kind in "xy"]
 
 
-def read_npz(
-    path: Path, say: Callable[[str], None]
-) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
-    """Read `x_train y_train x_test y_test` and, if it is there, `class_names`.
+def read_npz(path: Path, print_line: PrintLine) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
+    """Read the arrays `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `class_names`.
 
     Args:
-      path: of a regular file; links are not followed.
-      say: told what is left out.
+      path: a regular file; links are not followed.
+      print_line: prints a line about arrays that are ignored.
 
     Returns:
-      split -> sorted records, and the names of the classes.
+      split -> sorted records, and the class names.
 
     Raises:
-      RunError: it is damaged, lacks an array, or has one that is not as it must be.
+      RunError: the file is damaged, lacks an array, or an array has a wrong shape, type or value.
     """
     try:
         with (
-            open_regular_file(path) as plain,
-            _Contents(plain.raw) as file,
-            zipfile.ZipFile(file) as archive,
+            open_regular_file(path) as file,
+            _LimitedReader(file.raw) as limited,
+            zipfile.ZipFile(limited) as archive,
         ):
-            file.most = _MAX_BYTES
+            limited.max_read = _MAX_BYTES
             _check_sizes(archive, os.fstat(file.fileno()).st_size)
-            return _read(archive, path, say)
+            return _read(archive, path, print_line)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
     except Exception as error:  # a hostile or damaged file can raise anything
@@ -59,96 +58,77 @@ def read_npz(
         ) from error
 
 
-class _Contents(io.BufferedReader):
-    """A file of which only so much is read at once; `zipfile` reads a list of contents whole."""
+class _LimitedReader(io.BufferedReader):
+    """A file that limits a single read, because `zipfile` reads the list of members whole."""
 
-    most = 2**20
+    max_read = 2**20
 
     def read(self, size: int | None = -1) -> bytes:
-        content = super().read(
-            self.most + 1 if size is None or size < 0 else min(size, self.most + 1)
-        )
-        if len(content) > self.most:
+        has_limit = size is not None and 0 <= size <= self.max_read
+        content = super().read(size if has_limit else self.max_read + 1)
+        if len(content) > self.max_read:
             raise ValueError("it lists far more than a few arrays")
         return content
 
 
 def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
-    """Refuse what unpacks to far more than images do."""
     unpacked = sum(info.file_size for info in archive.infolist())
     if unpacked > _MAX_BYTES:
-        raise UsageError(f"unpacks to more than {_MAX_BYTES // 2**30} GiB; make its images smaller")
+        raise UsageError(f"unpacks to more than {_MAX_BYTES // 2**30} GiB; make the images smaller")
     if unpacked > max(_MAX_RATIO * packed, _ALWAYS_BYTES):
-        raise UsageError(f"unpacks to more than {_MAX_RATIO} times its size, as no images do")
+        raise UsageError(f"unpacks to more than {_MAX_RATIO} times its size, unlike any images")
 
 
 def _read(
-    archive: zipfile.ZipFile, path: Path, say: Callable[[str], None]
+    archive: zipfile.ZipFile, path: Path, print_line: PrintLine
 ) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    if missing := [name for name in _NEEDED if name not in members]:
-        raise UsageError(f"lacks {', '.join(missing)}; it must have {', '.join(_NEEDED)}")
-    if others := sorted(members.keys() - {*_NEEDED, "class_names"}):
-        say(f"{path.name}: {others[0]!a} and {len(others) - 1} others are left out.")
-    names = None
+    if missing := [name for name in _REQUIRED if name not in members]:
+        raise UsageError(f"lacks {', '.join(missing)}; it must have {', '.join(_REQUIRED)}")
+    if ignored := sorted(members.keys() - {*_REQUIRED, "class_names"}):
+        print_line(f"{path.name}: {len(ignored):,} other arrays are ignored ({ignored[0]!a}).")
+    class_names = None
     if "class_names" in members:
-        names = _small(archive, members["class_names"])
-        if names.ndim != 1 or names.dtype.kind not in "US":
-            raise UsageError("class_names: give a list of strings")
-        names = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
-    return records_of(
-        {split: _images(archive, members[f"x_{split}"]) for split in rec.SPLITS},
-        {split: _small(archive, members[f"y_{split}"]) for split in rec.SPLITS},
-        names,
-    )
+        class_names = _read_small_array(archive, members["class_names"])
+        if class_names.ndim != 1 or class_names.dtype.kind not in "US":
+            raise UsageError("class_names: not a list of strings; give one")
+        if class_names.dtype.kind == "S":
+            class_names = np.char.decode(class_names, "utf-8")
+    images = {split: _image_blocks(archive, members[f"x_{split}"]) for split in rec.SPLITS}
+    labels = {split: _read_small_array(archive, members[f"y_{split}"]) for split in rec.SPLITS}
+    return records_of(images, labels, class_names)
 
 
-def _images(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ImageBlocks:
+def _image_blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ImageBlocks:
     with archive.open(info) as file:
-        shape, dtype = _header(file, info)
+        header = _read_checked_header(file, info)
 
     def blocks() -> Iterator[np.ndarray]:
-        step, size = block_length(shape, dtype), math.prod(shape[1:])
+        images, *image_shape = header.shape
+        step = block_length(header.shape, header.dtype)
         with archive.open(info) as file:
-            _header(file, info)
-            for first in range(0, shape[0], step):
-                count = min(step, shape[0] - first)
-                yield np.frombuffer(_read_all(file, count * size), dtype).reshape(count, *shape[1:])
+            _read_checked_header(file, info)
+            for first in range(0, images, step):
+                count = min(step, images - first)
+                block = ArrayHeader((count, *image_shape), header.dtype)
+                yield read_content(file, info.filename, block)
 
-    return ImageBlocks(shape, dtype, blocks)
+    return ImageBlocks(header.shape, header.dtype, blocks)
 
 
-def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+def _read_small_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as file:
-        shape, dtype = _header(file, info)
-        size = math.prod(shape) * dtype.itemsize
-        if size > _MAX_SMALL_BYTES:
-            raise UsageError(f"{info.filename}: {size:,} bytes are far too many")
-        return np.frombuffer(_read_all(file, size), dtype).reshape(shape)
+        header = _read_checked_header(file, info)
+        if header.size > _MAX_SMALL_BYTES:
+            raise UsageError(f"{info.filename}: {header.size:,} bytes are far too many")
+        return read_content(file, info.filename, header)
 
 
-def _header(file: IO[bytes], info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array, of which just so many bytes follow.
-
-    The later versions of the format are for headers longer than any that belongs here.
-    """
+def _read_checked_header(file: IO[bytes], info: zipfile.ZipInfo) -> ArrayHeader:
+    """Read the header of an array, and compare it with the size in the zip file's list."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UsageError(f"{info.filename}: packed in a way that np.savez does not pack")
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise UsageError(f"{info.filename}: not of version 1.0 of the npy format")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject:
-        raise UsageError(f"{info.filename}: pickled objects are not read; save plain arrays")
-    if fortran_order and len(shape) > 1:
-        raise UsageError(f"{info.filename}: in Fortran order; save np.ascontiguousarray of it")
-    size = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or size != info.file_size - file.tell():
+    header = read_header(file, info.filename)
+    if header.size != info.file_size - file.tell():
         raise UsageError(f"{info.filename}: damaged, its header does not agree with its size")
-    return shape, dtype
-
-
-def _read_all(file: IO[bytes], size: int) -> bytes:
-    content = file.read(size)
-    if len(content) != size:
-        raise EOFError("an array ends too soon")
-    return content
+    return header

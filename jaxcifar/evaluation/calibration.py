@@ -1,7 +1,6 @@
-"""How far a network's probabilities can be believed. Pure functions of logits and labels.
+"""Calibration: whether a network's probabilities agree with its accuracy.
 
-Guo et al., "On calibration of modern neural networks", 2017: expected calibration error, and one
-temperature for all logits.
+Guo et al., "On calibration of modern neural networks", 2017.
 """
 
 from typing import Any
@@ -13,14 +12,18 @@ from scipy.stats import norm
 from jaxcifar.array_types import Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
 
-COLDEST, HOTTEST = 0.01, 100.0  # temperatures: where every answer is right, none is too cold
+COLDEST, HOTTEST = 0.01, 100.0  # if every answer is right, no temperature would be too low
 _LEVEL = 0.95
 
 
 def interval(correct: int, images: int) -> tuple[float, float]:
-    """Wilson's 95% confidence interval of a proportion.
+    """Return Wilson's 95% confidence interval of an accuracy, as fractions from 0 to 1.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    Args:
+      correct: number of right answers.
+      images: number of all answers, at least 1.
     """
     z = norm.ppf((1 + _LEVEL) / 2)
     share, weight = correct / images, z**2 / images
@@ -33,7 +36,7 @@ def interval(correct: int, images: int) -> tuple[float, float]:
 def log_probabilities(
     logits: Float[np.ndarray, "images classes"],
 ) -> Float64[np.ndarray, "images classes"]:
-    """The logarithms of the softmax of logits."""
+    """Return the logarithms of the softmax of logits."""
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -44,35 +47,37 @@ def calibration(
     labels: Integer[np.ndarray, "images"],
     temperature: float = 1.0,
 ) -> Calibration:
-    """Loss, expected calibration error and its bins.
+    """Return the loss, the expected calibration error and its bins (Guo et al. 2017).
 
-    A bin holds the images whose likeliest class has a probability above its lower end, up to its
-    upper; the error is the mean over images of how far a bin's mean probability is from its
-    accuracy.
+    An image is in the bin of its confidence, the probability of its predicted class. The error is
+    the distance between a bin's mean confidence and its accuracy, averaged over images.
 
     Args:
-      logits: of any images.
-      labels: the right class of each.
-      temperature: what logits are divided by.
+      logits: logits of images.
+      labels: right class of each image.
+      temperature: number that divides the logits.
     """
     logs = log_probabilities(np.asarray(logits, np.float64) / temperature)
     right = logs.argmax(-1) == labels
     confidence = np.minimum(np.exp(logs.max(-1)), 1.0)
-    places = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    counts, confident, correct = (
-        np.bincount(places, weights, minlength=BINS) for weights in (None, confidence, right)
-    )
+    bin_numbers = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    counts = np.bincount(bin_numbers, minlength=BINS)
+    confidence_sums = np.bincount(bin_numbers, confidence, minlength=BINS)
+    right_counts = np.bincount(bin_numbers, right, minlength=BINS)
     bins: list[Any] = [
         {
             "images": int(count),
-            "confidence": min(1.0, float(sure / max(count, 1))),
-            "accuracy": float(hits / max(count, 1)),
+            "confidence": min(1.0, float(confidence_sum / max(count, 1))),
+            "accuracy": float(right_count / max(count, 1)),
         }
-        for count, sure, hits in zip(counts, confident, correct, strict=True)
+        for count, confidence_sum, right_count in zip(
+            counts, confidence_sums, right_counts, strict=True
+        )
     ]
+    error = float(np.abs(confidence_sums - right_counts).sum() / len(labels))
     return {
         "loss": float(-logs[np.arange(len(labels)), labels].mean()),
-        "ece": min(1.0, float(np.abs(confident - correct).sum() / len(labels))),
+        "ece": min(1.0, error),
         "bins": bins,
     }
 
@@ -80,26 +85,27 @@ def calibration(
 def fitted_temperature(
     logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
 ) -> float:
-    """The temperature with the lowest loss, between `COLDEST` and `HOTTEST`.
+    """Return the temperature with the lowest loss, from `COLDEST` to `HOTTEST` (Guo et al. 2017).
 
-    The loss is convex in the temperature's inverse, and its derivative is the mean of what the
-    probabilities expect of the logits minus the right class's logit: its root is looked for.
+    The loss is convex in the inverse temperature. Its derivative is the mean over images of the
+    expected logit minus the right class's logit, and the function finds the derivative's root.
 
     Args:
-      logits: of images that the network was not trained on.
-      labels: the right class of each.
+      logits: logits of images that the network was not trained on.
+      labels: right class of each image.
     """
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
-    of_right = logits[np.arange(len(labels)), labels]
+    right_logits = logits[np.arange(len(labels)), labels]
 
-    def slope(log_inverse: float) -> float:
+    def derivative(log_inverse: float) -> float:
         probabilities = np.exp(log_probabilities(np.exp(log_inverse) * logits))
-        return float(((probabilities * logits).sum(-1) - of_right).mean())
+        expected_logits = (probabilities * logits).sum(-1)
+        return float((expected_logits - right_logits).mean())
 
     low, high = np.log(1 / HOTTEST), np.log(1 / COLDEST)
-    if slope(low) >= 0:
+    if derivative(low) >= 0:
         return HOTTEST
-    if slope(high) <= 0:
+    if derivative(high) <= 0:
         return COLDEST
-    return float(np.exp(-brentq(slope, low, high, xtol=1e-10)))
+    return float(np.exp(-brentq(derivative, low, high, xtol=1e-10)))

@@ -1,4 +1,4 @@
-"""The images that a trained network is evaluated on, by the name that an option gives them."""
+"""The sets of images that a trained network can be evaluated on."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,20 +11,20 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples, load_dataset
 from jaxcifar.data import records as rec
 from jaxcifar.data.cifar10_1 import load_cifar10_1
-from jaxcifar.data.decode import read_parts
+from jaxcifar.data.decode import read_splits
 from jaxcifar.data.image_folder import ImageFolder
-from jaxcifar.data.prepare import Say
 from jaxcifar.data.split import stratified
-from jaxcifar.data.user_data import own_title
+from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.paths import expand_home
+from jaxcifar.machine.terminal import PrintLine
 
 CORRUPTIONS = "corruptions"
-SLIPS = "slips"
-OF_TEST = ("test", CORRUPTIONS, SLIPS)  # who evaluates on these looks at the test images
-_NAMES = ("val", "test", "cifar10.1", CORRUPTIONS, SLIPS)
-_FORMS = (
+EVALUATION_MISTAKES = "slips"
+TEST_SETS = ("test", CORRUPTIONS, EVALUATION_MISTAKES)  # made from the run's test images
+_NAMES = ("val", "test", "cifar10.1", CORRUPTIONS, EVALUATION_MISTAKES)
+_CHOICES = (
     "val, test, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, or a folder of images by class"
 )
 
@@ -33,46 +33,61 @@ class ImageSet(NamedTuple):
     """Images to evaluate on.
 
     Attributes:
-      name: what `evaluation.json` calls it; no two of different images are the same.
-      title: what tables and plots call it.
-      places: where the images stand in the whole set, `[N]` integers; None if this is all of it.
+      name: unique name in `evaluation.json`.
+      title: name in tables and plots.
+      examples: images and labels, numbered as the run numbers its classes.
+      indices: positions of the images in the whole set, `[N]` integers; None for the whole set.
     """
 
     name: str
     title: str
     examples: Examples
-    places: np.ndarray | None = None
+    indices: np.ndarray | None = None
 
-    def some(self, most: int | None) -> "ImageSet":
-        """About so many of the images, always the same and the same share of every class."""
+    def subset(self, max_images: int | None) -> "ImageSet":
+        """Return about `max_images` of the images, with the same fraction of every class.
+
+        The choice is the same each time. None returns the whole set.
+
+        Raises:
+          UsageError: the subset would be empty.
+        """
         images, labels = self.examples
-        if most is None or most >= len(labels):
+        if max_images is None or max_images >= len(labels):
             return self
-        _, chosen = stratified(labels, most / len(labels))
+        _, chosen = stratified(labels, max_images / len(labels))
         if not len(chosen):
-            raise UsageError(f"--images {most}: is less than an image of each class; give more")
+            raise UsageError(
+                f"--images {max_images}: less than one image of each class; give a larger number"
+            )
         chosen = np.sort(chosen)
-        return self._replace(examples=Examples(images[chosen], labels[chosen]), places=chosen)
+        return self._replace(examples=Examples(images[chosen], labels[chosen]), indices=chosen)
 
 
-def trained_on(
-    config: Config, class_names: Sequence[str], data_dir: Path, say: Say = print
+def load_run_dataset(
+    config: Config, class_names: Sequence[str], data_dir: Path, print_line: PrintLine = print
 ) -> Dataset:
-    """The data set of a run, with its validation and test images.
+    """Load the data set of a run again, with its validation and test images.
+
+    Args:
+      config: settings of the run.
+      class_names: names of the run's classes, by label.
+      data_dir: TFDS's folder.
+      print_line: prints a line about each slow step.
 
     Raises:
-      UsageError: it is not where it was, or has been changed since.
-      RunError: it can't be read.
+      UsageError: the data set is not there, or has changed.
+      RunError: the images can't be read.
     """
     try:
-        dataset = load_dataset(config, data_dir, say)
+        dataset = load_dataset(config, data_dir, print_line)
     except UsageError as error:
         raise UsageError(
-            f"the images that the run was trained on are not at hand ({error}); evaluate --on a "
-            "folder of images by class"
+            f"the run's training images were not found ({error}); evaluate --on a folder of images "
+            "by class"
         ) from error
-    changed = config.data_sha256 not in (None, dataset.sha256)
-    if changed or dataset.class_names != tuple(class_names):
+    has_changed = config.data_sha256 not in (None, dataset.sha256)
+    if has_changed or dataset.class_names != tuple(class_names):
         raise UsageError(
             f"{config.dataset}: other images than those that the run was trained on; bring those "
             "back, or evaluate --on a folder of images by class"
@@ -80,80 +95,83 @@ def trained_on(
     return dataset
 
 
-def require_known(name: str) -> None:
-    """Refuse a name that no set can have, before anything takes long.
+def check_set_name(name: str) -> None:
+    """Check that a name can mean a set of images, before anything slow begins.
 
     Raises:
-      UsageError: it is neither one of the sets' names nor a folder or file that exists.
+      UsageError: the name is neither a set's name nor an existing folder or file.
     """
     if name.partition(":")[0] not in _NAMES and not expand_home(name).exists():
-        raise _unknown(name)
+        raise _unknown_set(name)
 
 
-def image_set(
+def load_image_set(
     name: str,
-    dataset: Callable[[], Dataset],
+    get_dataset: Callable[[], Dataset],
     class_names: Sequence[str],
     data_dir: Path,
-    say: Say = print,
+    print_line: PrintLine = print,
 ) -> ImageSet:
-    """A set by its name.
+    """Load a set of images.
 
     Args:
-      name: as an option gives it: one of `_FORMS`.
-      dataset: gives the run's own, if it is asked for.
-      class_names: those of the run, which the set's must be among.
+      name: one of the names that the option `--on` takes.
+      get_dataset: returns the run's data set; called for "val" and the test images.
+      class_names: names of the run's classes, by label; the set can't have others.
       data_dir: TFDS's folder.
-      say: told what is left out.
+      print_line: prints a line about files that are ignored.
 
     Raises:
-      UsageError: there is no such set, it has no images, or other classes than the run.
-      RunError: it can't be read.
+      UsageError: there is no such set, it has no images, or it has a class that the run lacks.
+      RunError: the images can't be read.
     """
-    word, _, folder = name.partition(":")
-    if word == "cifar10.1":
+    kind, _, folder = name.partition(":")
+    if kind == "cifar10.1":
         version, examples = load_cifar10_1(Path(folder) if folder else None, data_dir)
         title = f"CIFAR-10.1 {version}"
-        labels = _relabelled(title, examples.labels, CATALOG["cifar10"].class_names, class_names)
+        labels = _renumber(title, examples.labels, CATALOG["cifar10"].class_names, class_names)
         return ImageSet(f"cifar10.1-{version}", title, examples._replace(labels=labels))
-    if name in OF_TEST:
-        return ImageSet(name, f"{dataset().title}, test", dataset().test)
+    if name in TEST_SETS:
+        dataset = get_dataset()
+        return ImageSet(name, f"{dataset.title}, test", dataset.test)
     if name == "val":
-        if not len(dataset().val.labels):
-            raise UsageError("--on val: the run kept no images for validation; choose another set")
-        return ImageSet(name, f"{dataset().title}, validation", dataset().val)
-    return _own(name, class_names, say)
+        dataset = get_dataset()
+        if not len(dataset.val.labels):
+            raise UsageError("--on val: the run has no validation images; choose another set")
+        return ImageSet(name, f"{dataset.title}, validation", dataset.val)
+    return _load_user_images(name, class_names, print_line)
 
 
-def _own(name: str, class_names: Sequence[str], say: Say) -> ImageSet:
-    """A folder's or file's test images; all of a folder that has no part of its own for tests."""
+def _load_user_images(name: str, class_names: Sequence[str], print_line: PrintLine) -> ImageSet:
+    """Load the test images of a folder or file; all images of a folder without test images."""
     path = expand_home(name)
     if path.is_dir():
-        folder = ImageFolder.listed(path)
-        parts, classes = read_parts(folder, say), folder.class_names
+        folder = ImageFolder.scan(path)
+        splits, user_classes = read_splits(folder, print_line), folder.class_names
     elif path.suffix == ".npz" and path.is_file():
-        parts, classes = read_npz(path.resolve(), say)
+        splits, user_classes = read_npz(path.resolve(), print_line)
     else:
-        raise _unknown(name)
-    images, labels = rec.unpack(parts.get("test", parts["train"]))
-    title = own_title(name)
-    labels = _relabelled(title, labels, classes, class_names)
+        raise _unknown_set(name)
+    images, labels = rec.unpack(splits.get("test", splits["train"]))
+    title = user_data_title(name)
+    labels = _renumber(title, labels, user_classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(images, labels))
 
 
-def _unknown(name: str) -> UsageError:
+def _unknown_set(name: str) -> UsageError:
     hint = registry.did_you_mean(name, _NAMES)
-    return UsageError(f"--on {name}: no such set; {hint}choose {_FORMS}")
+    return UsageError(f"--on {name}: no such set; {hint}choose {_CHOICES}")
 
 
-def _relabelled(
-    title: str, labels: np.ndarray, theirs: Sequence[str], ours: Sequence[str]
+def _renumber(
+    title: str, labels: np.ndarray, set_classes: Sequence[str], run_classes: Sequence[str]
 ) -> np.ndarray:
-    """Labels `[N]` numbered as the run numbers its classes."""
-    if unknown := [name for name in theirs if name not in ours]:
+    """Return the labels of a set, `[N]`, numbered as the run numbers its classes."""
+    unknown = [name for name in set_classes if name not in run_classes]
+    if unknown:
         raise UsageError(
             f"{title}: has the class {unknown[0]!r}, which the run does not know; it knows "
-            f"{', '.join(ours)}"
+            f"{', '.join(run_classes)}"
         )
-    numbers = np.asarray([ours.index(name) for name in theirs], np.int32)
+    numbers = np.asarray([run_classes.index(name) for name in set_classes], np.int32)
     return numbers[labels]

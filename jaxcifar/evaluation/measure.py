@@ -1,7 +1,7 @@
 """Evaluate a trained network on sets of images, without files, clocks or prints."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,160 +12,175 @@ from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from jaxcifar.errors import RunError
+from jaxcifar.evaluation import image_sets
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature, interval
-from jaxcifar.evaluation.image_sets import CORRUPTIONS as OF_CORRUPTED
-from jaxcifar.evaluation.image_sets import SLIPS, ImageSet
-from jaxcifar.evaluation.mistakes import Predict
-from jaxcifar.runs.evaluation_file import Corrupted, Evaluation, Figures, Slipped, Value
+from jaxcifar.evaluation.evaluation_mistakes import Predict
+from jaxcifar.evaluation.image_sets import ImageSet
+from jaxcifar.runs.evaluation_file import Corrupted, Evaluation, Figures, Mistake, Slipped, Value
 from jaxcifar.runs.metric_fields import declared
 from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.training.predicting import both_sides
 
 
-class Found(NamedTuple):
+class SetResult(NamedTuple):
     """The figures of one set of images, and its most confident mistakes."""
 
     figures: Figures
     mistakes: dict[str, Shaped[np.ndarray, "mistakes ..."]]
 
 
-class AllFound(NamedTuple):
-    """The content of `evaluation.json`, and the most confident mistakes by the set's name."""
+class EvaluationResult(NamedTuple):
+    """The content of `evaluation.json`, and set name -> most confident mistakes."""
 
     evaluation: Evaluation
     mistakes: dict[str, dict[str, Shaped[np.ndarray, "mistakes ..."]]]
 
 
+def _ignore(activity: str) -> None:
+    pass
+
+
 def evaluate_sets(
     predict: Predict,
-    slips: Mapping[str, Predict],
-    class_names: Sequence[str],
     sets: Sequence[ImageSet],
+    *,
+    mistakes: Mapping[str, Predict],
+    class_names: Sequence[str],
     val: Examples | None,
     date: str,
-    begin: Callable[[str], None] = lambda what: None,
-    users: Sequence[UserMetric] = (),
-) -> AllFound:
+    begin: Callable[[str], None] = _ignore,
+    user_metrics: Sequence[UserMetric] = (),
+) -> EvaluationResult:
     """Evaluate a network on sets of images.
 
     Args:
-      predict: the network.
-      slips: the same where whoever evaluates it slips (`slips.slips`).
-      class_names: by label.
-      sets: that of the name `sets.CORRUPTIONS` is corrupted first, that of `sets.SLIPS` is for the
-        slips.
-      val: validation images, by which the temperature is fitted, if a set has a use for it; None or
-        none of them leave it out.
-      date: when this is done.
-      begin: told what comes next.
-      users: metrics that are measured beside ours.
+      predict: returns the network's logits.
+      sets: the sets. The set `image_sets.CORRUPTIONS` is corrupted here, and the set
+        `image_sets.EVALUATION_MISTAKES` is evaluated with each mistake.
+      mistakes: result of `evaluation_mistakes`.
+      class_names: names of the classes, by label.
+      val: validation images, to which a temperature is fitted; without them there is no
+        temperature.
+      date: date and time of the evaluation.
+      begin: called with a description of each step before it begins.
+      user_metrics: the user's metrics.
 
     Raises:
-      RunError: the network's answers are not finite.
-      UsageError: a metric of the user can't be used.
+      RunError: a logit is not finite.
+      UsageError: a metric of the user fails.
     """
-    metrics = MetricSet.tried(len(class_names), users)
+    metrics = MetricSet.tried(len(class_names), user_metrics)
     evaluation: Evaluation = {"sets": {}}
-    mistakes = {}
-    plain = any(part.name not in (OF_CORRUPTED, SLIPS) for part in sets)
-    if plain and val is not None and len(val.labels):
+    confident: dict[str, dict[str, np.ndarray]] = {}
+    special = (image_sets.CORRUPTIONS, image_sets.EVALUATION_MISTAKES)
+    needs_temperature = any(image_set.name not in special for image_set in sets)
+    if needs_temperature and val is not None and len(val.labels):
         begin("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
         evaluation["temperature"] = fitted_temperature(logits, val.labels)
-    for part in sets:
-        if part.name == OF_CORRUPTED:
-            found = evaluate_corrupted(
-                predict, part.examples, date, lambda kind: begin(f"corruptions: {kind}")
+    for image_set in sets:
+        examples = image_set.examples
+        if image_set.name == image_sets.CORRUPTIONS:
+            evaluation["corruptions"] = evaluate_corrupted(
+                predict, examples, date, lambda kind: begin(f"corruptions: {kind}")
             )
-            evaluation["corruptions"] = found
-        elif part.name == SLIPS:
-            evaluation["slips"] = evaluate_slips(
-                predict, slips, part.examples, date, lambda slip: begin(f"slips: {slip}")
+        elif image_set.name == image_sets.EVALUATION_MISTAKES:
+            evaluation["slips"] = evaluate_with_mistakes(
+                predict, mistakes, examples, date, lambda name: begin(f"slips: {name}")
             )
         else:
-            begin(f"{part.title}, {len(part.examples.labels):,} images")
+            begin(f"{image_set.title}, {len(examples.labels):,} images")
             temperature = evaluation.get("temperature")
-            evaluation["sets"][part.name], mistakes[part.name] = evaluate(
-                predict, part, class_names, temperature, date, metrics
-            )
-    return AllFound(evaluation, mistakes)
+            result = evaluate(predict, image_set, class_names, temperature, date, metrics)
+            evaluation["sets"][image_set.name] = result.figures
+            confident[image_set.name] = result.mistakes
+    return EvaluationResult(evaluation, confident)
 
 
 def finite_logits(
-    predict: Predict, images: UInt8[np.ndarray, "images height width 3"], what: str
+    predict: Predict, images: UInt8[np.ndarray, "images height width 3"], name: str
 ) -> Float[np.ndarray, "images classes"]:
-    """Return the network's logits for images; `what` names the images in the error.
+    """Return the network's logits; `name` is the name of the images in the message.
 
     Raises:
-      RunError: a logit is not a finite number.
+      RunError: a logit is not finite.
     """
     logits = predict(np.ascontiguousarray(images))
     if not np.isfinite(logits).all():
-        raise RunError(f"{what}: the network's answers are not finite numbers; train it anew")
+        raise RunError(f"{name}: the network's logits are not finite numbers; train it again")
     return logits
+
+
+def accuracy_of(logits: Float[np.ndarray, "images classes"], labels: np.ndarray) -> float:
+    """Return the fraction of images whose largest logit is that of the right class."""
+    return float((logits.argmax(-1) == labels).mean())
 
 
 def evaluate(
     predict: Predict,
-    part: ImageSet,
+    image_set: ImageSet,
     class_names: Sequence[str],
     temperature: float | None,
     date: str,
     metrics: MetricSet | None = None,
-) -> Found:
-    """Accuracy, calibration and mistakes on one set of images.
+) -> SetResult:
+    """Compute accuracy, calibration and mistakes on one set of images.
 
     Args:
-      predict: the network.
-      part: at least one image.
-      class_names: by label.
-      temperature: fitted elsewhere (`fitted_temperature`); None leaves its figures out.
-      date: when this is done.
-      metrics: what is measured; by default all of ours that sets of so many classes have.
+      predict: returns the network's logits.
+      image_set: at least one image.
+      class_names: names of the classes, by label.
+      temperature: result of `fitted_temperature`, or None to leave its figures out.
+      date: date and time of the evaluation.
+      metrics: metrics to compute; None for all built-in metrics that suit the number of classes.
 
     Raises:
-      RunError: the network's answers are not finite.
+      RunError: a logit is not finite.
       UsageError: a metric of the user fails.
     """
-    images, labels = part.examples
-    logits = finite_logits(predict, images, part.title)
-    of_both = both_sides(partial(finite_logits, predict, what=part.title), images, logits)
+    images, labels = image_set.examples
+    finite = partial(finite_logits, predict, name=image_set.title)
+    logits = finite(images)
     right = logits.argmax(-1) == labels
-    counts, correct = (
-        np.bincount(labels, weights, minlength=len(class_names)) for weights in (None, right)
-    )
-    mistakes = confident_mistakes(logits, part.examples)
-    if part.places is not None:
-        mistakes["index"] = part.places[mistakes["index"]]
+    counts = np.bincount(labels, minlength=len(class_names))
+    right_counts = np.bincount(labels, right, minlength=len(class_names))
+    mistakes = confident_mistakes(logits, image_set.examples)
+    if image_set.indices is not None:
+        mistakes["index"] = image_set.indices[mistakes["index"]]
     figures: Figures = {
-        "title": part.title,
+        "title": image_set.title,
         "date": date,
         "images": len(labels),
         "accuracy": float(right.mean()),
         "interval": list(interval(int(right.sum()), len(labels))),
-        "accuracy_flip": float((of_both.argmax(-1) == labels).mean()),
+        "accuracy_flip": accuracy_of(np.asarray(both_sides(finite, images, logits)), labels),
         "class_accuracy": {
-            name: float(correct[label] / counts[label])
+            name: float(right_counts[label] / counts[label])
             for label, name in enumerate(class_names)
             if counts[label]
         },
         "plain": calibration(logits, labels),
-        "mistakes": [
-            {
-                "index": int(index),
-                "label": class_names[label],
-                "predicted": class_names[predicted],
-                "confidence": min(1.0, float(confidence)),
-            }
-            for index, label, predicted, confidence in zip(
-                *(mistakes[k] for k in ("index", "label", "predicted", "confidence")), strict=True
-            )
-        ],
+        "mistakes": _mistake_entries(mistakes, class_names),
         "metrics": _values(metrics or MetricSet.tried(len(class_names)), logits, labels),
     }
     if temperature is not None:
         figures["tempered"] = calibration(logits, labels, temperature)
-    return Found(figures, mistakes)
+    return SetResult(figures, mistakes)
+
+
+def _mistake_entries(
+    mistakes: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> list[Mistake]:
+    columns = (mistakes[name] for name in ("index", "label", "predicted", "confidence"))
+    return [
+        {
+            "index": int(index),
+            "label": class_names[label],
+            "predicted": class_names[predicted],
+            "confidence": min(1.0, float(confidence)),
+        }
+        for index, label, predicted, confidence in zip(*columns, strict=True)
+    ]
 
 
 def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
@@ -179,67 +194,59 @@ def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[
 
 
 def evaluate_corrupted(
-    predict: Predict,
-    examples: Examples,
-    date: str,
-    begin: Callable[[str], None] = lambda kind: None,
+    predict: Predict, examples: Examples, date: str, begin: Callable[[str], None] = _ignore
 ) -> Corrupted:
-    """Accuracy by kind and strength of what is done to images.
+    """Compute the accuracy on each kind and strength of corruption.
 
-    Args:
-      predict: the network.
-      examples: at least one.
-      date: when this is done.
-      begin: told each kind before it is done.
+    The arguments are those of `evaluate_sets`; there must be at least one image.
 
     Raises:
-      RunError: the network's answers are not finite.
+      RunError: a logit is not finite.
     """
     images, labels = examples
-
-    def accuracy(images: np.ndarray, what: str) -> float:
-        return float((finite_logits(predict, images, what).argmax(-1) == labels).mean())
-
-    def by_strength(kind: str) -> Iterator[float]:
+    accuracy: dict[str, list[float]] = {}
+    clean_logits = finite_logits(predict, images, "clean images")
+    for kind in CORRUPTIONS:
         begin(kind)
+        accuracy[kind] = []
         for level in range(1, STRENGTHS + 1):
-            yield accuracy(corrupted(kind, level, images), f"{kind}, strength {level}")
-
+            changed = corrupted(kind, level, images)
+            logits = finite_logits(predict, changed, f"{kind}, strength {level}")
+            accuracy[kind].append(accuracy_of(logits, labels))
     return {
         "date": date,
         "images": len(labels),
-        "clean": accuracy(images, "clean images"),
-        "accuracy": {kind: list(by_strength(kind)) for kind in CORRUPTIONS},
+        "clean": accuracy_of(clean_logits, labels),
+        "accuracy": accuracy,
     }
 
 
-def evaluate_slips(
+def evaluate_with_mistakes(
     predict: Predict,
-    slips: Mapping[str, Predict],
+    mistakes: Mapping[str, Predict],
     examples: Examples,
     date: str,
-    begin: Callable[[str], None] = lambda slip: None,
+    begin: Callable[[str], None] = _ignore,
 ) -> Slipped:
-    """Accuracy where whoever evaluates slips; answers that are not finite are wrong ones.
+    """Compute the accuracy that each mistake in evaluating would give.
 
-    Args:
-      predict: the network.
-      slips: the same, by what goes wrong.
-      examples: at least one.
-      date: when this is done.
-      begin: told each slip before it is tried.
+    An image whose logits are not numbers counts as classified wrongly.
+
+    The arguments are those of `evaluate_sets`; there must be at least one image.
+
+    Raises:
+      RunError: a logit is not finite although no mistake was made.
     """
     images, labels = (np.ascontiguousarray(array) for array in examples)
-
-    def accuracy(name: str) -> float:
+    accuracy: dict[str, float] = {}
+    for name, predict_with_mistake in mistakes.items():
         begin(name)
-        logits = np.nan_to_num(slips[name](images), nan=-np.inf)
+        logits = np.nan_to_num(predict_with_mistake(images), nan=-np.inf)
         right = (logits.argmax(-1) == labels) & np.isfinite(logits).any(-1)
-        return float(right.mean())
-
+        accuracy[name] = float(right.mean())
     return {
         "date": date,
         "images": len(labels),
-        "clean": float((finite_logits(predict, images, "test").argmax(-1) == labels).mean()),
-        "accuracy": {name: accuracy(name) for name in slips},
+        "clean": accuracy_of(finite_logits(predict, images, "test"), labels),
+        "accuracy": accuracy,
     }

@@ -97,15 +97,53 @@ def _read_archive(
 
 
 def _read_array(file: IO[bytes], name: str, form: ArrayForm, max_bytes: int) -> np.ndarray:
+    header = read_header(file, name)
+    if not form.fits(header.dtype, header.shape) or header.size > max_bytes:
+        raise ValueError(f"{name} is not {form}")
+    return read_content(file, name, header)
+
+
+class ArrayHeader(NamedTuple):
+    """The shape and dtype of an array in a file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of bytes of the array's content."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(file: IO[bytes], name: str) -> ArrayHeader:
+    """Read the header of an array in the `.npy` format.
+
+    Args:
+      file: the array's file, at its beginning; afterwards at the array's content.
+      name: name of the array, for the message.
+
+    Raises:
+      ValueError: the file is damaged, or the array has Python objects or is in Fortran order.
+    """
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"{name} is not of version 1.0 of the npy format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    size = math.prod(shape) * dtype.itemsize
-    is_column_major = fortran_order and len(shape) > 1
-    has_form = form.fits(dtype, shape) and not is_column_major
-    if not has_form or not 0 <= size <= max_bytes:
-        raise ValueError(f"{name} is not {form}")
-    content = file.read(size)
-    if len(content) != size:
+    if dtype.hasobject:
+        raise ValueError(f"{name} is not a plain array: pickled objects are not read")
+    if fortran_order and len(shape) > 1:
+        raise ValueError(f"{name} is not in C order but in Fortran order")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{name} is damaged: its shape is {shape}")
+    return ArrayHeader(shape, dtype)
+
+
+def read_content(file: IO[bytes], name: str, header: ArrayHeader) -> np.ndarray:
+    """Read the array whose header has been read; memory is allocated for existing content only.
+
+    Raises:
+      ValueError: the content is shorter than the header says.
+    """
+    content = file.read(header.size)
+    if len(content) != header.size:
         raise ValueError(f"{name} ends too soon")
-    return np.frombuffer(content, dtype).reshape(shape)
+    return np.frombuffer(content, header.dtype).reshape(header.shape)

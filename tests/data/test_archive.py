@@ -103,18 +103,18 @@ def test_folders(tmp_path, tiny_records):
 def test_missing_batch_names_its_split(tmp_path, tiny_records):
     members = binary_members(tiny_records)
     del members["test_batch.bin"]
-    with pytest.raises(RunError, match="test split is wrong: test_batch is missing"):
+    with pytest.raises(RunError, match="test_batch of the test split is missing"):
         read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
     members = binary_members(tiny_records)
     del members["data_batch_3.bin"]
-    with pytest.raises(RunError, match="train split is wrong: data_batch_3 is missing"):
+    with pytest.raises(RunError, match="data_batch_3 of the train split is missing"):
         read_archive(write_folder(tmp_path / "folder", members), CIFAR10_FORM)
 
 
 def test_cut_batch_names_its_split(tmp_path, tiny_records):
     members = binary_members(tiny_records)
     members["data_batch_2.bin"] = members["data_batch_2.bin"][:-7]
-    with pytest.raises(RunError, match=r"train split is wrong: data_batch_2.bin is damaged"):
+    with pytest.raises(RunError, match=r"data_batch_2.bin is damaged"):
         read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
 
 
@@ -123,18 +123,18 @@ def test_truncated_archive_is_refused(tmp_path, tiny_records, kept):
     path = write_tar(tmp_path / "a.tgz", binary_members(tiny_records))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(RunError, match=r"cut off.*fetch the archive again"):
+    with pytest.raises(RunError, match=r"cut off.*download the archive again"):
         read_archive(path, CIFAR10_FORM)
 
 
 def test_foreign_sources_are_refused(tmp_path):
-    with pytest.raises(RunError, match="train and test splits are wrong"):
+    with pytest.raises(RunError, match="data_batch_1 of the train split is missing"):
         read_archive(
             write_tar(tmp_path / "a.tgz", {"train.bin": b"x", "fine_label_names.txt": b""}),
             CIFAR10_FORM,
         )
     (tmp_path / "text").write_text("no archive")
-    with pytest.raises(RunError, match="no tar file"):
+    with pytest.raises(RunError, match="not a tar archive"):
         read_archive(tmp_path / "text", CIFAR10_FORM)
     with pytest.raises(UsageError, match="no such file"):
         read_archive(tmp_path / "absent", CIFAR10_FORM)
@@ -181,9 +181,9 @@ def test_a_batch_larger_than_any_is_not_read(tmp_path, tiny_records, monkeypatch
     assert_holds(write_tar(tmp_path / "whole.tgz", members), tiny_records)
     assert_holds(write_folder(tmp_path / "whole", members), tiny_records)
     members["test_batch.bin"] += bytes(3073)
-    with pytest.raises(RunError, match=r"refused: test_batch is larger than any batch of a CIFAR$"):
+    with pytest.raises(RunError, match=r"refused: test_batch is larger than any CIFAR batch$"):
         read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
-    reason = r"test split is wrong: test_batch\.bin is damaged \(larger than any batch of a CIFAR\)"
+    reason = r"test_batch\.bin is larger than any CIFAR batch; download the archive again$"
     with pytest.raises(RunError, match=reason):
         read_archive(write_folder(tmp_path / "a", members), CIFAR10_FORM)
 
@@ -202,7 +202,7 @@ def test_hostile_pickle_runs_nothing(tmp_path, tiny_records):
     marker = tmp_path / "ran"
     members = python_members(tiny_records)
     members["data_batch_1"] = pickle.dumps({b"data": Evil(marker), b"labels": []})
-    with pytest.raises(RunError, match=r"train split is wrong: data_batch_1 .*not admitted"):
+    with pytest.raises(RunError, match=r"data_batch_1 is damaged: .*not allowed"):
         read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
     assert not marker.exists()
     pickle.loads(members["data_batch_1"])  # the threat is real
@@ -215,24 +215,24 @@ PIXELS = np.zeros((1, 3072), np.uint8)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ([1, 2], "holds no dictionary"),
-        ({b"labels": [1]}, "lacks the array 'data'"),
-        ({b"data": PIXELS}, "or the list 'labels'"),
-        ({b"data": PIXELS.astype(np.float32), b"labels": [1]}, "'data' is no array of bytes"),
-        ({b"data": PIXELS.astype(object), b"labels": [1]}, "'data' is no array of bytes"),
-        ({b"data": PIXELS.reshape(3072), b"labels": [1]}, "of another shape than its content"),
+        ([1, 2], "not a dictionary"),
+        ({b"labels": [1]}, "the array 'data' or"),
+        ({b"data": PIXELS}, "the list 'labels' is missing"),
+        ({b"data": PIXELS.astype(np.float32), b"labels": [1]}, "not an array of uint8"),
+        ({b"data": PIXELS.astype(object), b"labels": [1]}, "not an array of uint8"),
+        ({b"data": PIXELS.reshape(3072), b"labels": [1]}, "not an array with two axes"),
         ({b"data": PIXELS.reshape(2, 1536), b"labels": [1, 2]}, r"shape \(2, 1536\) for 2 labels"),
         ({b"data": PIXELS, b"labels": [1, 2]}, r"shape \(1, 3072\) for 2 labels"),
-        ({b"data": PIXELS, b"labels": ["x"]}, "other than whole numbers below 256"),
-        ({b"data": PIXELS, b"labels": [True]}, "other than whole numbers below 256"),
-        ({b"data": PIXELS, b"labels": [256]}, "other than whole numbers below 256"),
-        ({b"data": PIXELS, b"labels": [-1]}, "other than whole numbers below 256"),
+        ({b"data": PIXELS, b"labels": ["x"]}, "not integers from 0 to 255"),
+        ({b"data": PIXELS, b"labels": [True]}, "not integers from 0 to 255"),
+        ({b"data": PIXELS, b"labels": [256]}, "not integers from 0 to 255"),
+        ({b"data": PIXELS, b"labels": [-1]}, "not integers from 0 to 255"),
     ],
 )
 def test_pickles_of_another_shape_are_refused(tmp_path, tiny_records, content, reason):
     members = python_members(tiny_records)
     members["test_batch"] = pickle.dumps(content, protocol=2)
-    with pytest.raises(RunError, match=f"test split is wrong: test_batch is damaged .*{reason}"):
+    with pytest.raises(RunError, match=f"test_batch is damaged: .*{reason}"):
         read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
 
 
@@ -246,15 +246,15 @@ TEXT = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00"
 ENCODED = b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
 BOMBS = {
     "labels of 10**11 elements": (DATA + b"U\x06labels(](K\x01eq\x64" + LISTS + b"ls.", "shape"),
-    "a list in itself": (DATA + b"U\x06labels]q\x00h\x00as.", "whole numbers"),
-    "a key of 2**100 leaves": (b"\x80\x02}(K\x01q\x64" + TUPLES + b"K\x01d.", "no strings"),
-    "a call of 2**100 leaves": (b"\x80\x02K\x01q\x64" + TUPLES + b")R.", "no name"),
+    "a list in itself": (DATA + b"U\x06labels]q\x00h\x00as.", "not integers"),
+    "a key of 2**100 leaves": (b"\x80\x02}(K\x01q\x64" + TUPLES + b"K\x01d.", "not strings"),
+    "a call of 2**100 leaves": (b"\x80\x02K\x01q\x64" + TUPLES + b")R.", "not callable"),
     "ten million lists": (b"\x80\x02(" + b"]" * 10**7 + b".", "operations"),
     "ten thousand copies": (b"\x80\x02" + TEXT + ENCODED * 10_000 + b".", "often"),
-    "memory for 4 billion": (b"\x80\x02Nr\xff\xff\xff\xff.", "no dictionary"),
-    "lists in lists": (b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".", "no dictionary"),
+    "memory for 4 billion": (b"\x80\x02Nr\xff\xff\xff\xff.", "not a dictionary"),
+    "lists in lists": (b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".", "not a dictionary"),
     "a number of many digits": (b"L" + b"9" * 10**7 + b"L\n.", "4300"),
-    "a text of escapes": (b"\x80\x02c\x1b[32m\nready\n)R.", r"\\x1b\[32m.ready is not admitted"),
+    "a text of escapes": (b"\x80\x02c\x1b[32m\nready\n)R.", r"\\x1b\[32m.ready is not allowed"),
 }
 
 
@@ -286,11 +286,11 @@ def test_tar_files_that_would_take_memory_or_time(tmp_path):
     names = header("././@LongLink", 2**20, tarfile.GNUTYPE_LONGNAME) + bytes(2**20)
     huge = header("cifar-10-batches-bin/data_batch_1.bin", 2**40)
     for content, reason in (
-        (gzip.compress(long_name + b"a" * 2**26), "256 MiB"),
+        (gzip.compress(long_name + b"a" * 2**26), "name has 4,294,967,296 bytes"),
         (gzip.compress(names * 10), "name has 1,048,576 bytes"),
         (gzip.compress(header() * 50_000), "more than 1,000 members"),
-        (gzip.compress(b"") * 50_000, "more than 10,000 streams"),
-        (huge, "256 MiB"),
+        (gzip.compress(b"") * 50_000, "cut off"),
+        (huge, "larger than any CIFAR batch"),
         (gzip.compress(header("y", 2**27) + bytes(2**27)) * 3, "256 MiB"),
         (header("data_batch_1.bin", 3073) + bytes(3584), "cut off"),
         (header("data_batch_1.bin", 3073) + bytes(3584) + header("data_batch_1"), "there twice"),
@@ -304,7 +304,7 @@ def test_a_batch_that_is_a_pipe_is_not_waited_for(tmp_path, tiny_records):
     folder = write_folder(tmp_path / "folder", binary_members(tiny_records))
     (folder / "test_batch.bin").unlink()
     os.mkfifo(folder / "test_batch.bin")
-    with pytest.raises(RunError, match="test_batch is missing"):
+    with pytest.raises(RunError, match="test_batch of the test split is missing"):
         read_archive(folder, CIFAR10_FORM)
     with pytest.raises(RunError, match="neither a file nor a folder"):
         read_archive(folder / "test_batch.bin", CIFAR10_FORM)

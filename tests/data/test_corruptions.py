@@ -108,7 +108,7 @@ def test_stronger_is_farther_from_the_image(kind):
 def test_an_image_becomes_the_same_whatever_comes_after_it(kind, monkeypatch):
     whole = corrupted(kind, 2, IMAGES)
     np.testing.assert_array_equal(whole, corrupted(kind, 2, IMAGES))
-    monkeypatch.setattr(corruptions, "_AT_ONCE", 5)
+    monkeypatch.setattr(corruptions, "_BLOCK", 5)
     differences = np.abs(np.int32(whole[:7]) - corrupted(kind, 2, IMAGES[:7]))
     # A program for another number of images may round a value halfway to the other side.
     assert differences.max() <= 1

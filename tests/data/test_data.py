@@ -65,7 +65,7 @@ def test_prepare_cache_and_load(tmp_path, tiny_records, tiny_entry, archive):
     assert (data_dir / "cifar10" / "3.0.2" / "dataset_info.json").exists()
     archive.unlink()
     for _ in range(2):  # from the cache, then, it being damaged, through TFDS
-        loaded = load_records(tiny_entry, data_dir, say=quiet)
+        loaded = load_records(tiny_entry, data_dir, print_line=quiet)
         for split, expected in tiny_records.items():
             np.testing.assert_array_equal(loaded[split], expected)
         cache = catalog.cache_folder(tiny_entry, data_dir) / "train.npy"
@@ -87,7 +87,7 @@ def test_what_stock_tfds_prepared_is_used(tmp_path, tiny_records, tiny_entry, ar
     if file_format == "array_record":
         pytest.importorskip("array_record", reason="there is no array-record for Windows")
     prepare_as(file_format, tiny_entry, archive, tmp_path)
-    loaded = load_records(tiny_entry, tmp_path, say=quiet)
+    loaded = load_records(tiny_entry, tmp_path, print_line=quiet)
     np.testing.assert_array_equal(loaded["train"], tiny_records["train"])
 
 
@@ -96,7 +96,7 @@ def test_array_record_where_it_cannot_be_read(tmp_path, tiny_entry, archive, mon
     prepare_as("array_record", tiny_entry, archive, tmp_path)
     monkeypatch.setattr("jaxcifar.data.prepare.find_spec", lambda name: None)
     with pytest.raises(RunError, match=r"takes the package array-record .* --data-dir"):
-        load_records(tiny_entry, tmp_path, say=quiet)
+        load_records(tiny_entry, tmp_path, print_line=quiet)
 
 
 def test_more_examples_than_tfds_writes_at_once(tmp_path):
@@ -125,14 +125,14 @@ def test_a_format_for_tensorflow_only_is_refused(tmp_path, tiny_entry, archive):
     for file in info.parent.glob("*parquet*"):
         file.rename(file.with_name(file.name.replace("parquet", "tfrecord")))
     with pytest.raises(RunError, match="tfrecord, which only TensorFlow reads"):
-        load_records(tiny_entry, tmp_path, say=quiet)
+        load_records(tiny_entry, tmp_path, print_line=quiet)
 
 
 def test_wrong_content_is_refused_and_leaves_nothing(tmp_path, tiny_records, tiny_entry):
     changed = {split: array.copy() for split, array in tiny_records.items()}
     changed["test"][3, 100] ^= 1
     archive = write_tar(tmp_path / "changed.tgz", binary_members(changed))
-    with pytest.raises(RunError, match="test split is wrong") as caught:
+    with pytest.raises(RunError, match="the test split .* is not that of CIFAR-10") as caught:
         load_records(tiny_entry, tmp_path / "tfds", archive, quiet)
     assert "train split" not in str(caught.value)
     assert not any(path.is_dir() for path in (tmp_path / "tfds" / "cifar10").glob("*"))
@@ -141,8 +141,10 @@ def test_wrong_content_is_refused_and_leaves_nothing(tmp_path, tiny_records, tin
 def test_damaged_prepared_data_are_refused(tmp_path, tiny_entry, archive):
     load_records(tiny_entry, tmp_path, archive, quiet)
     other = dict.fromkeys(tiny_entry.fingerprints, "0" * 64)
-    with pytest.raises(RunError, match=r"train split is wrong.*test split is wrong"):
-        load_records(dataclasses.replace(tiny_entry, fingerprints=other), tmp_path, say=quiet)
+    with pytest.raises(RunError, match=r"the train split .* and the test split .* is not that of CIFAR-10"):
+        load_records(
+            dataclasses.replace(tiny_entry, fingerprints=other), tmp_path, print_line=quiet
+        )
 
 
 def test_an_archive_for_what_is_prepared(tmp_path, tiny_entry, archive):
@@ -174,7 +176,7 @@ def test_read_only_folder_with_prepared_data(tmp_path, tiny_records, tiny_entry,
     cache.rmdir()
     cache.write_text("a file in the place of the cache's folder: it can't be made")
     said = []
-    loaded = load_records(tiny_entry, tmp_path, say=said.append)
+    loaded = load_records(tiny_entry, tmp_path, print_line=said.append)
     np.testing.assert_array_equal(loaded["test"], tiny_records["test"])
     assert any("no cache written" in line for line in said)
 
@@ -213,7 +215,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def test_download(served, tmp_path, tiny_records, tiny_entry):
-    loaded = load_records(tiny_entry, tmp_path / "tfds", say=quiet)
+    loaded = load_records(tiny_entry, tmp_path / "tfds", print_line=quiet)
     np.testing.assert_array_equal(loaded["train"], tiny_records["train"])
     assert "tensorflow" not in sys.modules
 
@@ -223,7 +225,7 @@ def test_a_download_with_another_checksum_is_refused(served, tmp_path, tiny_entr
     with pytest.raises(
         RunError, match=r"the download failed .*has wrong checksum.*; give .*--archive"
     ):
-        load_records(tiny_entry, tmp_path / "tfds", say=quiet)
+        load_records(tiny_entry, tmp_path / "tfds", print_line=quiet)
     assert not (tmp_path / "tfds" / "cifar10" / "3.0.2").exists()
 
 

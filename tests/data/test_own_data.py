@@ -16,7 +16,7 @@ from jaxcifar.data import Dataset, dataset_title, load_dataset, user_data, user_
 from jaxcifar.data import records as rec
 from jaxcifar.data.images import to_rgb32
 from jaxcifar.data.manifest import Manifest
-from jaxcifar.data.user_data import load_own
+from jaxcifar.data.user_data import load_user_data
 from jaxcifar.errors import RunError, UsageError
 
 
@@ -127,7 +127,7 @@ def test_what_is_left_out_or_read_in_part_is_told(pets, tmp_path):
     frames[0].save(pets / "test" / "dog" / "a.gif", save_all=True, append_images=frames[1:])
     (pets / "test" / "cat" / "link.png").symlink_to(pets / "train" / "cat" / "000.png")
     said = []
-    records = load_own(str(pets), tmp_path / "data", said.append).records
+    records = load_user_data(str(pets), tmp_path / "data", said.append).records
     assert len(records["test"]) == 8
     assert any("2 hidden files" in line for line in said)
     assert any("1 files hold several frames" in line and "test/dog/a.gif" in line for line in said)
@@ -136,17 +136,17 @@ def test_what_is_left_out_or_read_in_part_is_told(pets, tmp_path):
 def damaged(pets):
     for name in ("001", "002"):
         (pets / "train" / "cat" / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    return r"train/cat/001.png is no image.*\(and 1 more\)"
+    return r"train/cat/001.png is not an image.*\(and 1 more\)"
 
 
 def no_image(pets):
     (pets / "train" / "cat" / "notes.txt").write_text("x")
-    return "train/cat/notes.txt is no image"
+    return "train/cat/notes.txt is not an image"
 
 
 def stray(pets):
     (pets / "README").write_text("x")
-    return "README lies in no folder of a class"
+    return "README is not in the folder of a class"
 
 
 def nested(pets):
@@ -156,7 +156,7 @@ def nested(pets):
 
 def fifo(pets):
     os.mkfifo(pets / "train" / "cat" / "a.png")
-    return "train/cat/a.png is no regular file"
+    return "train/cat/a.png is not a regular file"
 
 
 def device(pets):
@@ -173,12 +173,12 @@ def link_outside(pets):
 def linked_class(pets):
     write_images(pets.parent / "outside", pixels(3, 0))
     (pets / "train" / "fox").symlink_to(pets.parent / "outside")
-    return "train/fox lies in no folder of a class"
+    return "train/fox is not in the folder of a class"
 
 
 def dead_link(pets):
     (pets / "train" / "cat" / "a.png").symlink_to(pets / "nowhere")
-    return "train/cat/a.png can't be looked at"
+    return "train/cat/a.png can't be read"
 
 
 def empty_class(pets):
@@ -188,7 +188,7 @@ def empty_class(pets):
 
 def untrained_class(pets):
     write_images(pets / "test" / "fox", pixels(1, 0))
-    return "test/fox is a class that train lacks"
+    return "test/fox is a class without training images"
 
 
 def no_test(pets):
@@ -198,7 +198,7 @@ def no_test(pets):
 
 def third_split(pets):
     (pets / "val").mkdir()
-    return "val lies beside train and test"
+    return "val is an extra folder beside train and test"
 
 
 def bad_name(pets):
@@ -241,10 +241,10 @@ def test_titles(tmp_path, monkeypatch):
     assert dataset_title("cifar100") == "CIFAR-100"
     assert dataset_title("some/where/my flowers/") == "my flowers"
     assert dataset_title("digits.npz") == "digits.npz"
-    assert user_data.own_name("some/my flowers") == "my-flowers"
+    assert user_data.user_data_name("some/my flowers") == "my-flowers"
     # What is called as a set of the catalogue must not pass for it.
     assert dataset_title("./CIFAR-10") == "CIFAR-10 (own images)"
-    assert user_data.own_name("./cifar10") == "cifar10-own-images"
+    assert user_data.user_data_name("./cifar10") == "cifar10-own-images"
     with pytest.raises(UsageError, match=r"did you mean cifar10\?"):
         dataset_title("cifar-10")
     with pytest.raises(UsageError, match="choose one of cifar10, cifar100, shapes10, or"):
@@ -316,10 +316,10 @@ def test_data_saved_again_are_read_again(tmp_path, source, change, seconds):
                 os.utime(file, (time, time))
 
     write(some_arrays(), began)
-    before = load_own(str(path), tmp_path / "data", quiet).records
+    before = load_user_data(str(path), tmp_path / "data", quiet).records
     write(change(some_arrays()), began + seconds)
-    after = load_own(str(path), tmp_path / "data", quiet).records
-    anew = load_own(str(path), tmp_path / "empty", quiet).records
+    after = load_user_data(str(path), tmp_path / "data", quiet).records
+    anew = load_user_data(str(path), tmp_path / "empty", quiet).records
     np.testing.assert_array_equal(after["train"], anew["train"])
     assert not np.array_equal(after["train"], before["train"])
 
@@ -357,12 +357,12 @@ WRONG = {
     "float labels": ({"y_train": np.zeros(40)}, "y_train: shape .* of float64"),
     "negative": ({"y_train": np.arange(40) % 4 - 1}, "y_train: label -1 is out of range"),
     "too large": ({"y_train": np.arange(40) + 65_500}, "y_train: label 65539 is out of range"),
-    "untrained": ({"y_test": np.arange(8)}, "y_test: label 7 is out of range; .* have 4 classes"),
+    "untrained": ({"y_test": np.arange(8)}, "y_test: label 7 is out of range, .* have 4 classes"),
     "gap": ({"y_train": np.arange(40) % 4 * 2}, r"class '1' \(label 1\) has no training images"),
-    "few names": ({"class_names": ["a", "b"]}, "label 3 is out of range; there are 2 class_names"),
+    "few names": ({"class_names": ["a", "b"]}, "label 3 is out of range, .* there are 2 class names"),
     "many names": ({"class_names": list("abcde")}, r"class 'e' \(label 4\) has no training"),
     "same names": ({"class_names": list("abca")}, "'a' is there twice"),
-    "one class": ({"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)}, "1 classes; there"),
+    "one class": ({"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)}, "number of classes: 1, but"),
 }
 
 
@@ -413,7 +413,7 @@ def test_hostile_npz(tmp_path, monkeypatch):
     members = {
         "pickled objects": {"y_train": evil},
         "agree with its size": {"x_train": npy_header((10**12, 32, 32)) + b"few"},
-        "its header does not": {"x_train": npy_header((-1, -1)) + b"x"},
+        "damaged: its shape": {"x_train": npy_header((-1, -1)) + b"x"},
         "version 1.0": {"x_test": b"\x93NUMPY\x02\x00\xff\xff\xff\xff"},
         "can't be read": {"x_test": b"no array"},
         "Fortran": {"x_test": np.asfortranarray(pixels(8, 0, (28, 28)))},

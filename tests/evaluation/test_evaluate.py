@@ -31,14 +31,18 @@ from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.evaluation import image_sets
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature
-from jaxcifar.evaluation.image_sets import ImageSet, image_set, trained_on
+from jaxcifar.evaluation.evaluation_mistakes import (
+    evaluation_mistakes,
+    shifted_and_flipped,
+    training_mode_logits,
+)
+from jaxcifar.evaluation.image_sets import ImageSet, load_image_set, load_run_dataset
 from jaxcifar.evaluation.measure import (
     evaluate,
     evaluate_corrupted,
     evaluate_sets,
-    evaluate_slips,
+    evaluate_with_mistakes,
 )
-from jaxcifar.evaluation.mistakes import augmented, in_training, slips
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.report import write_report
 from jaxcifar.runs import finish
@@ -73,6 +77,10 @@ def as_set(examples):
     return ImageSet("test", "some", examples)
 
 
+def evaluate_all(test, val):
+    return evaluate_sets(linear, [as_set(test)], mistakes={}, class_names=NAMES, val=val, date=DATE)
+
+
 def test_figures_by_a_loop():
     """Of classes of 1 to 13 images, and none of the last three."""
     images, _ = some_images()
@@ -105,7 +113,7 @@ def test_figures_by_a_loop():
 
 def test_the_temperature_is_that_of_the_validation_images():
     test, val = some_images(), some_images(count=45, seed=1)
-    found = evaluate_sets(linear, {}, NAMES, [as_set(test)], val, DATE).evaluation
+    found = evaluate_all(test, val).evaluation
     expected = fitted_temperature(linear(val.images), val.labels)
     assert found["temperature"] == expected
     assert expected != pytest.approx(fitted_temperature(linear(test.images), test.labels), rel=0.01)
@@ -114,7 +122,7 @@ def test_the_temperature_is_that_of_the_validation_images():
     )
     none = val._replace(images=val.images[:0], labels=val.labels[:0])
     for val in (none, None):
-        found = evaluate_sets(linear, {}, NAMES, [as_set(test)], val, DATE).evaluation
+        found = evaluate_all(test, val).evaluation
         assert "temperature" not in found
         assert "tempered" not in found["sets"]["test"]
 
@@ -134,7 +142,7 @@ def test_corruptions_are_of_all_kinds_and_strengths():
 
 
 def test_answers_that_are_no_numbers_are_refused():
-    with pytest.raises(RunError, match="some: the network's answers are not finite"):
+    with pytest.raises(RunError, match="some: the network's logits are not finite"):
         evaluate(lambda x: linear(x) * np.nan, as_set(some_images()), NAMES, None, DATE)
 
 
@@ -149,7 +157,7 @@ def write_images(folder, counts):
 
 def test_a_folder_of_images_is_numbered_as_the_run_is(tmp_path):
     write_images(tmp_path / "photos", {"c": 4, "b": 7})
-    found = image_set(str(tmp_path / "photos"), None, NAMES, tmp_path / "data", print)
+    found = load_image_set(str(tmp_path / "photos"), None, NAMES, tmp_path / "data", print)
     assert (found.name, found.title) == ("own:photos", "photos")
     counts = np.bincount(found.examples.labels, minlength=10)
     np.testing.assert_array_equal(counts, [0, 7, 4, 0, 0, 0, 0, 0, 0, 0])
@@ -160,12 +168,12 @@ def test_a_folder_of_images_is_numbered_as_the_run_is(tmp_path):
 def test_of_a_folder_in_two_parts_the_tests_are_taken(tmp_path):
     for part, counts in (("train", {"a": 9, "b": 9}), ("test", {"a": 3, "b": 2})):
         write_images(tmp_path / "both" / part, counts)
-    found = image_set(str(tmp_path / "both"), None, NAMES, tmp_path / "data", print)
+    found = load_image_set(str(tmp_path / "both"), None, NAMES, tmp_path / "data", print)
     assert len(found.examples.labels) == 5
     images, labels = np.zeros((8, 9, 9, 3), np.uint8), np.arange(8) % 2
     np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:3],
              y_test=labels[:3], class_names=["b", "a"])  # fmt: skip
-    found = image_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path / "data", print)
+    found = load_image_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path / "data", print)
     assert sorted(found.examples.labels) == [0, 1, 1]
 
 
@@ -178,35 +186,35 @@ def test_sets_that_there_are_not(tmp_path, easy_dataset):
         ("vall", "no such set; did you mean val"),
         (str(tmp_path / "nowhere"), "no such set; choose val, test"),
         (str(tmp_path / "zoo"), "has the class 'zebra', which the run does not know"),
-        ("val", "kept no images for validation"),
+        ("val", "the run has no validation images"),
         ("cifar10.1", "TFDS has not prepared it"),
     ):
         with pytest.raises(UsageError, match=message):
-            image_set(name, lambda: without, NAMES, tmp_path / "data", print)
+            load_image_set(name, lambda: without, NAMES, tmp_path / "data", print)
 
 
 def test_other_images_than_the_runs_are_refused(monkeypatch, easy_dataset, tmp_path):
     monkeypatch.setattr(image_sets, "load_dataset", lambda *_: easy_dataset)
-    assert trained_on(CONFIG, NAMES, tmp_path) is easy_dataset
+    assert load_run_dataset(CONFIG, NAMES, tmp_path) is easy_dataset
     other = dataclasses.replace(CONFIG, data_sha256="0" * 64)
     with pytest.raises(UsageError, match="other images than those"):
-        trained_on(other, NAMES, tmp_path)
+        load_run_dataset(other, NAMES, tmp_path)
     with pytest.raises(UsageError, match="other images than those"):
-        trained_on(CONFIG, NAMES[::-1], tmp_path)
+        load_run_dataset(CONFIG, NAMES[::-1], tmp_path)
 
 
 def test_some_of_a_set_has_the_same_share_of_each_class():
     whole = as_set(some_images(70))
-    few = whole.some(21)
+    few = whole.subset(21)
     images, labels = few.examples
     np.testing.assert_array_equal(np.bincount(labels), [3] * 7)
-    np.testing.assert_array_equal(images, whole.examples.images[few.places])
-    np.testing.assert_array_equal(few.places, whole.some(21).places)
-    assert whole.some(70) is whole.some(None) is whole
+    np.testing.assert_array_equal(images, whole.examples.images[few.indices])
+    np.testing.assert_array_equal(few.indices, whole.subset(21).indices)
+    assert whole.subset(70) is whole.subset(None) is whole
     told = evaluate(linear, few, NAMES, None, DATE).figures["mistakes"]
-    assert {mistake["index"] for mistake in told} <= set(few.places.tolist())
+    assert {mistake["index"] for mistake in told} <= set(few.indices.tolist())
     with pytest.raises(UsageError, match="--images 1"):
-        whole.some(1)
+        whole.subset(1)
 
 
 @pytest.fixture(scope="module")
@@ -398,7 +406,7 @@ def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, 
     data = ["--data-dir", str(tmp_path)]
     evaluate_command.main([str(finished / "seed0"), "--on", str(tmp_path / "photos"), *data])
     assert "no temperature is fitted" in " ".join(capsys.readouterr().out.split())
-    with pytest.raises(UsageError, match="not at hand"):
+    with pytest.raises(UsageError, match="were not found"):
         evaluate_command.main([str(finished / "seed0"), "--on", "test", *data])
 
 
@@ -484,7 +492,7 @@ def test_short_names_tell_runs_apart():
 MEAN, STD = np.array([0.3, 0.5, 0.6]), np.array([0.2, 0.25, 0.35])  # each channel has its own
 
 
-def test_slips_against_the_same_done_by_hand(finished, easy_dataset):
+def test_evaluation_mistakes_are_those_made_by_hand(finished, easy_dataset):
     classifier = load(finished / "seed0").with_normalization(MEAN, STD)
     images = easy_dataset.test.images.copy()
     images[..., 1] //= 2  # colours, or red and blue could not be told apart
@@ -497,9 +505,9 @@ def test_slips_against_the_same_done_by_hand(finished, easy_dataset):
         "normalised by 0.5": 2 * unit - 1,
         "pixels 0 to 255": (images - mean) / std,
         "red and blue swapped": (unit[..., [2, 1, 0]] - mean) / std,
-        "shifted and flipped": (augmented(images) / 255 - mean) / std,
+        "shifted and flipped": (shifted_and_flipped(images) / 255 - mean) / std,
     }
-    found = slips(classifier)
+    found = evaluation_mistakes(classifier)
     in_training_mode = {"training mode, 1 at once", "training mode, 512 at once"}
     assert set(found) == {*by_hand, *in_training_mode}
     for name, pixels in by_hand.items():
@@ -512,7 +520,7 @@ def test_slips_against_the_same_done_by_hand(finished, easy_dataset):
         assert_near(found[name](images), logits(pixels), error)
 
 
-def test_a_network_trained_without_normalisation_slips_by_normalising():
+def test_normalising_is_a_mistake_if_training_did_not_normalise():
     """By the mean and deviation in its result."""
     seen = []
 
@@ -523,19 +531,19 @@ def test_a_network_trained_without_normalisation_slips_by_normalising():
     said = {"channel_mean": MEAN.tolist(), "channel_std": STD.tolist()}
     plain = {"mean": np.zeros(3), "std": np.ones(3), "logits": None}
     plain["with_normalization"] = with_normalization
-    found = slips(SimpleNamespace(**plain, result=said))
+    found = evaluation_mistakes(SimpleNamespace(**plain, result=said))
     assert "not normalised" not in found
     names = ["normalised all the same", "normalised by 0.5", "pixels 0 to 255"]
     assert list(found)[:3] == names
     assert seen[0] == (MEAN.tolist(), STD.tolist())
-    assert "normalised all the same" not in slips(SimpleNamespace(**plain, result={}))
+    assert "normalised all the same" not in evaluation_mistakes(SimpleNamespace(**plain, result={}))
 
 
 def test_images_are_shifted_by_up_to_four_pixels_and_half_of_them_flipped():
     """Each is found among the 162 ways to shift it into black and to flip it."""
     images = some_images(40).images
     ways = []
-    for image, changed in zip(images, augmented(images), strict=True):
+    for image, changed in zip(images, shifted_and_flipped(images), strict=True):
         padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
         [way] = [
             (down, right, flipped)
@@ -550,10 +558,10 @@ def test_images_are_shifted_by_up_to_four_pixels_and_half_of_them_flipped():
     down, right, flipped = (set(part) for part in zip(*ways, strict=True))
     assert len(down) > 5 and len(right) > 5
     assert flipped == {False, True}
-    np.testing.assert_array_equal(augmented(images), augmented(images))
+    np.testing.assert_array_equal(shifted_and_flipped(images), shifted_and_flipped(images))
 
 
-def test_slips_in_training_mode_take_one_image_or_512_at_once():
+def test_mistakes_in_training_mode_take_one_image_or_512_at_once():
     """By a network that answers with the number of images in its batch."""
     classifier = SimpleNamespace(
         mean=MEAN,
@@ -563,19 +571,19 @@ def test_slips_in_training_mode_take_one_image_or_512_at_once():
         with_normalization=lambda mean, std: SimpleNamespace(logits=None),
         training_logits=lambda images, key: np.full((len(images), 2), len(images), np.float32),
     )
-    found, images = slips(classifier), np.zeros((600, 1, 1, 3), np.uint8)
+    found, images = evaluation_mistakes(classifier), np.zeros((600, 1, 1, 3), np.uint8)
     for count in (1, 512):
         answers = found[f"training mode, {count} at once"](images)
         np.testing.assert_array_equal(answers, np.full((600, 2), count))
 
 
-def test_the_accuracy_of_a_slip_is_the_share_of_right_answers():
+def test_the_accuracy_of_a_mistake_is_the_share_of_right_answers():
     """Answers that are no numbers are wrong ones, also those that name the first class."""
     images, labels = some_images(50)
     lost = np.full((50, 10), np.nan)
     wrongly = {"mirrored": lambda images: linear(images[:, :, ::-1]), "lost": lambda images: lost}
     told = []
-    found = evaluate_slips(linear, wrongly, Examples(images, labels), DATE, told.append)
+    found = evaluate_with_mistakes(linear, wrongly, Examples(images, labels), DATE, told.append)
     right = {
         "clean": np.mean(linear(images).argmax(1) == labels),
         "mirrored": np.mean(linear(images[:, :, ::-1]).argmax(1) == labels),
@@ -590,7 +598,7 @@ def test_the_accuracy_of_a_slip_is_the_share_of_right_answers():
     assert told == ["mirrored", "lost"]
 
 
-def test_evaluating_slips_keeps_and_reports_their_accuracy(
+def test_evaluating_mistakes_keeps_and_reports_their_accuracy(
     finished, easy_dataset, at_hand, tmp_path, capsys
 ):
     run = shutil.copytree(finished / "seed0", tmp_path / "run")
@@ -599,7 +607,7 @@ def test_evaluating_slips_keeps_and_reports_their_accuracy(
     classifier = load(run)
     images, labels = easy_dataset.test
     clean = np.mean(classifier.logits(images).argmax(1) == labels)
-    unscaled = slips(classifier)["pixels 0 to 255"](images)
+    unscaled = evaluation_mistakes(classifier)["pixels 0 to 255"](images)
     assert said["clean"] == pytest.approx(clean)
     expected = np.mean(unscaled.argmax(1) == labels)
     assert said["accuracy"]["pixels 0 to 255"] == pytest.approx(expected)
@@ -620,7 +628,7 @@ def test_evaluating_exits_0_and_shows_the_accuracy(finished, tmp_path):
     where = ("--on", tmp_path / "photos", "--data-dir", tmp_path)
     done = obeyed("evaluate", *map(str, (run, *where)), env={"COLUMNS": "160"})
     assert (done.returncode, done.stderr) == (0, "")
-    images, labels = image_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print).examples
+    images, labels = load_image_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print).examples
     accuracy = np.mean(load(run).logits(images).argmax(1) == labels)
     lines = [line.split() for line in done.stdout.splitlines()]
     name = f"{finished.name}/seed1"
@@ -648,11 +656,11 @@ def test_training_mode_takes_the_batchs_statistics():
         )
     )
     error = error_of_sum(32 * 32)  # of a mean over an image, of up to 1
-    alone = in_training(classifier, 1, images)
+    alone = training_mode_logits(classifier, 1, images)
     assert_near(alone, np.zeros((5, 3)), error / np.sqrt(1e-5))
     whole = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
     # The variance is that of the squares less the square of the mean.
-    assert_near(in_training(classifier, 512, images), whole, 4 * error / x.var(0))
+    assert_near(training_mode_logits(classifier, 512, images), whole, 4 * error / x.var(0))
 
 
 def test_a_quick_look_replaces_nothing(finished, at_hand, tmp_path, capsys):

@@ -12,7 +12,7 @@ import pytest
 from conftest import finish, start_program
 
 from jaxcifar.data.prepare import default_data_dir
-from jaxcifar.data.user_data import load_own
+from jaxcifar.data.user_data import load_user_data
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment
 
@@ -168,7 +168,7 @@ def test_a_user_without_a_home_is_told_so_where_it_matters(monkeypatch):
 
 def test_a_home_that_nobody_has_is_told_like_any_missing_folder(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="~nosuchuser/x: no such folder or file"):
-        load_own("~nosuchuser/x", tmp_path)
+        load_user_data("~nosuchuser/x", tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", "~nosuchuser/x")
     with pytest.raises(UsageError, match="knows no such home"):
         default_data_dir()

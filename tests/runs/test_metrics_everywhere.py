@@ -154,7 +154,15 @@ def test_evaluating_has_it(done, users, easy_dataset):
         return np.eye(10, dtype=np.float32)[np.where(labels == 3, 4, labels)]
 
     part = ImageSet("test", "those", easy_dataset.test)
-    found = evaluate_sets(predict, {}, "abcdefghij", [part], None, "now", users=users)
+    found = evaluate_sets(
+        predict,
+        [part],
+        mistakes={},
+        class_names="abcdefghij",
+        val=None,
+        date="now",
+        user_metrics=users,
+    )
     values = {line["name"]: line["value"] for line in found.evaluation["sets"]["test"]["metrics"]}
     assert values["worst"] == 0.0 and values["label_sum"] == 4.5
     assert values["balanced_accuracy"] == pytest.approx(0.9)

@@ -1,0 +1,96 @@
+"""Common mistakes in evaluating a network, which make a good network look bad."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcifar.array_types import Float32, UInt8
+from jaxcifar.runs.evaluation_file import NORMALISED, NOT_NORMALISED
+from jaxcifar.trained.classifier import Classifier
+from jaxcifar.training import augment
+
+# Returns the logits of images.
+Predict = Callable[[UInt8[np.ndarray, "images 32 32 3"]], Float32[np.ndarray, "images classes"]]
+
+_SEED = 17  # never the run's seed, so that all runs see the same images
+_SHIFT = 4  # pixels, the reference's augmentation
+_BATCH_SIZES = (1, 512)
+
+
+def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
+    """Return mistake -> the network's logits if the evaluating code makes this mistake.
+
+    - Images are normalised although training did without, or the other way round.
+    - Images are scaled to [-1, 1] by a mean and deviation of 0.5, as many examples do.
+    - Pixels go from 0 to 255, but are normalised with a mean and deviation for 0 to 1.
+    - Red and blue are swapped, as OpenCV reads images.
+    - Images are shifted and flipped at random, as in training.
+    - The network is in training mode: BatchNorm uses the statistics of the batch, and dropout is
+      active. So the logits depend on the batch size.
+    """
+    mean, std = np.asarray(classifier.mean), np.asarray(classifier.std)
+    is_normalized = bool((mean != 0).any() or (std != 1).any())
+    channel_mean = classifier.result.get("channel_mean")
+    channel_std = classifier.result.get("channel_std")
+    mistakes: dict[str, Predict] = {}
+    if is_normalized:
+        unnormalized = classifier.with_normalization(np.zeros(3), np.ones(3))
+        mistakes[NOT_NORMALISED] = unnormalized.logits
+    elif channel_mean is not None and channel_std is not None:
+        normalized = classifier.with_normalization(
+            np.asarray(channel_mean), np.asarray(channel_std)
+        )
+        mistakes[NORMALISED] = normalized.logits
+    half = np.full(3, 0.5)
+    mistakes["normalised by 0.5"] = classifier.with_normalization(half, half).logits
+    mistakes["pixels 0 to 255"] = classifier.with_normalization(mean / 255, std / 255).logits
+    mistakes["red and blue swapped"] = lambda images: classifier.logits(images[..., ::-1])
+    mistakes["shifted and flipped"] = lambda images: classifier.logits(shifted_and_flipped(images))
+    for size in _BATCH_SIZES:
+        mistakes[f"training mode, {size} at once"] = partial(training_mode_logits, classifier, size)
+    return mistakes
+
+
+def shifted_and_flipped(
+    images: UInt8[np.ndarray, "images height width 3"],
+) -> UInt8[np.ndarray, "images height width 3"]:
+    """Return images with the reference's augmentation, by the same random numbers each time."""
+    keys = jax.random.split(jax.random.key(_SEED), len(images))
+    augmenting = augment.Augmenting(
+        enabled=jnp.asarray(True),
+        shift=jnp.int32(_SHIFT),
+        reflect=jnp.asarray(False),
+        alternate=jnp.asarray(False),
+        cutout=jnp.int32(0),
+        max_shift=_SHIFT,
+    )
+    turns = jnp.zeros(len(images), bool)
+    return np.asarray(jax.jit(augment.shift_and_flip)(keys, images, augmenting, turns))
+
+
+def training_mode_logits(
+    classifier: Classifier, batch_size: int, images: UInt8[np.ndarray, "images height width 3"]
+) -> Float32[np.ndarray, "images classes"]:
+    """Return the logits of a network in training mode.
+
+    The images are shuffled into batches, because they may be sorted by class. The last batch is
+    filled up with images of the batch before.
+
+    Args:
+      classifier: the network.
+      batch_size: number of images in a batch.
+      images: images to classify.
+    """
+    order = np.random.RandomState(_SEED).permutation(len(images))
+    shuffled = images[order]
+    batch_size = min(batch_size, len(images))
+    logits = []
+    for first in range(0, len(images), batch_size):
+        begin = min(first, len(images) - batch_size)
+        key = jax.random.fold_in(jax.random.key(_SEED), first)
+        batch_logits = classifier.training_logits(shuffled[begin : begin + batch_size], key)
+        logits.append(batch_logits[first - begin :])
+    return np.concatenate(logits)[np.argsort(order)]
