@@ -1,1 +1,1 @@
-"""How a convolution or a pool is computed on each kind of device."""
+"""Convolutions, pools and other operations, with a fast computation for each kind of device."""

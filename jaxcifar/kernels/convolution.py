@@ -1,10 +1,11 @@
-"""2-D convolution: XLA's own on accelerators, by fewer multiplications on a CPU.
+"""2-D convolution: by XLA on accelerators, by matrix products with fewer multiplications on a CPU.
 
-On a CPU the multiplications bound a training step, and within a loop XLA's convolution is an order
-of magnitude slower than outside. Matrix products have neither trouble.
+On a CPU most of a training step's time goes into multiplications. Also, XLA's convolution is ten
+times slower inside a loop than outside; matrix products are not.
 """
 
 from functools import partial
+from itertools import product
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -13,9 +14,9 @@ from jaxcifar.array_types import Float
 from jaxcifar.kernels.gradients import pointwise
 from jaxcifar.kernels.winograd import Dtype, Extents, padded, winograd
 
-_FEW_CHANNELS = 8  # up to here a product over channels alone is too thin
+_FEW_CHANNELS = 8  # with so few channels, products over channels only are inefficient
 
-Padding = tuple[int, int]  # zeros before and after, along either axis
+Padding = tuple[int, int]  # zeros before and after, the same along both axes
 
 
 def conv2d(
@@ -32,10 +33,10 @@ def conv2d(
       x: images.
       kernel: weights of the inputs in the square around each output.
       stride: 1 or 2, along both axes.
-      bias: is added to every output.
-      padding: zeros before and after, along either axis; `size // 2` on every side by default.
-      operands: what the operands of Winograd's products are rounded to, on a CPU; float32 by
-        default, whatever the dtype.
+      bias: added to every output; None for zeros.
+      padding: zeros before and after, the same along both axes; None for `size // 2` on each side.
+      operands: dtype to which a CPU rounds the operands of Winograd's products; None for float32,
+        even if the arrays have another dtype.
 
     Returns:
       the outputs; out_height is ceil(height / stride) if an odd kernel has the default padding.
@@ -53,17 +54,19 @@ def conv2d(
 def has_products(
     shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Whether `conv2d` has matrix products for arguments of these shapes, on a CPU."""
+    """Return True if `conv2d` uses matrix products on a CPU for images of `shape`."""
     size = kernel_shape[:2]
     if size == (1, 1):
         return padding == (0, 0)
-    in_blocks = (size, stride) == ((3, 3), 2) and padding[0] in (0, 1)
-    fits = in_blocks or (stride == 1 and size in [(2, 2), (3, 3)])
-    return fits and min(_extents(shape, size, stride, padding)) > 0
+    if stride == 1:
+        is_supported = size in [(2, 2), (3, 3)]
+    else:
+        is_supported = stride == 2 and size == (3, 3) and padding[0] in (0, 1)
+    return is_supported and min(_extents(shape, size, stride, padding)) > 0
 
 
 def _extents(shape: tuple[int, ...], size: Extents, stride: int, padding: Padding) -> Extents:
-    """Height and width of the output."""
+    """Return the height and width of the output."""
     height, width = (
         (given + sum(padding) - part) // stride + 1
         for given, part in zip(shape[1:3], size, strict=True)
@@ -87,16 +90,16 @@ def _by_products(
     if len(kernel) == 1:
         return pointwise(x[:, ::stride, ::stride], kernel[0, 0]) + bias
     before, extents = padding[0], _extents(x.shape, kernel.shape[:2], stride, padding)
-    if stride == 2:  # the same as a 2x2 kernel on 2x2 blocks of pixels
+    if stride == 2:  # equal to a 2x2 kernel at stride 1 on blocks of 2x2 pixels
         x, kernel = _blocks(x), _kernel_of_blocks(kernel, before)
     if x.shape[-1] <= _FEW_CHANNELS:
         return _unrolled(x, kernel, bias, before, extents)
-    single = (array.astype(jnp.float32) for array in (x, kernel, bias))
-    return winograd(*single, before, extents, operands).astype(x.dtype)
+    float32_arrays = (array.astype(jnp.float32) for array in (x, kernel, bias))
+    return winograd(*float32_arrays, before, extents, operands).astype(x.dtype)
 
 
 def _blocks(x: Array) -> Array:
-    """`[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), 4 C]`, zeros behind an odd extent."""
+    """Join blocks of 2x2 pixels: `[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), 4 C]`."""
     height, width = (-(-extent // 2) for extent in x.shape[1:3])
     x = padded(x, 0, (2 * height, 2 * width))
     x = x.reshape(-1, height, 2, width, 2, x.shape[-1]).swapaxes(2, 3)
@@ -104,7 +107,7 @@ def _blocks(x: Array) -> Array:
 
 
 def _kernel_of_blocks(kernel: Array, first: int) -> Array:
-    """`[3, 3, C, K]` -> `[2, 2, 4 C, K]`, with `first` zeros before and the others behind."""
+    """Pad a kernel by one, `first` zeros before: `[3, 3, C, K]` -> `[2, 2, 4 C, K]`."""
     _, _, channels, features = kernel.shape
     pad = (first, 1 - first)
     kernel = jnp.pad(kernel, (pad, pad, (0, 0), (0, 0)))
@@ -113,13 +116,14 @@ def _kernel_of_blocks(kernel: Array, first: int) -> Array:
 
 
 def _unrolled(x: Array, kernel: Array, bias: Array, before: int, extents: Extents) -> Array:
-    """One product over all pixels under the kernel, and a one for the bias."""
+    """Convolve by one matrix product over the pixels under the kernel and a one for the bias."""
     size, features = len(kernel), kernel.shape[-1]
     batch, (height, width) = len(x), extents
-    # Pixels last: the kernel's gradient is then a product of matrices as they lie in memory.
+    # With pixels last, the product for the kernel's gradient needs no transposed copies.
     x = padded(x, before, [extent + size - 1 for extent in extents]).transpose(3, 0, 1, 2)
-    spots = [x[:, :, i : i + height, j : j + width] for i in range(size) for j in range(size)]
+    places = product(range(size), repeat=2)
+    shifted = [x[:, :, i : i + height, j : j + width] for i, j in places]
     ones = jnp.ones((1, batch, height, width), x.dtype)
-    pixels = jnp.concatenate([*spots, ones]).reshape(-1, batch * height * width)
+    pixels = jnp.concatenate([*shifted, ones]).reshape(-1, batch * height * width)
     weights = jnp.concatenate([kernel.reshape(-1, features), bias[None]])
     return (pixels.T @ weights).reshape(batch, height, width, features)

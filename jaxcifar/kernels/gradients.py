@@ -1,4 +1,4 @@
-"""Functions of layers, with derivatives that are cheaper than those that JAX derives."""
+"""Operations of layers, with derivatives that are cheaper than those that JAX derives."""
 
 import math
 from functools import partial
@@ -11,7 +11,7 @@ from jax import Array, lax
 from jaxcifar.array_types import Float, Float32
 from jaxcifar.machine import sharing
 
-_PARTS = 8  # of a batch, at most
+_MAX_PARTS = 8  # of a batch
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -113,7 +113,7 @@ def pointwise(
 
 def _pointwise_bwd(arrays: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, kernel = arrays
-    parts = math.gcd(len(x), _PARTS)
+    parts = math.gcd(len(x), _MAX_PARTS)
     x_parts, grad_parts = (array.reshape(parts, -1, array.shape[-1]) for array in (x, grad))
     return grad @ kernel.T, jnp.einsum("npc,npk->nck", x_parts, grad_parts).sum(0)
 

@@ -1,4 +1,4 @@
-"""Pools, with cheaper derivatives than those that JAX finds."""
+"""Pools whose derivatives are cheaper than those that JAX derives."""
 
 from collections.abc import Iterator
 from functools import partial, reduce
@@ -15,38 +15,39 @@ from jaxcifar.array_types import Float
 def max_pool(
     x: Float[Array, "batch rows columns channels"], size: int, width: int
 ) -> Float[Array, "batch rows//{size} (columns-{width})//{size}+1 channels"]:
-    """Maximum over windows every `size` pixels, for a CPU.
+    """Return the maximum of each window, computed in a way that is fast on a CPU.
 
-    Of equal pixels the first has the gradient, as in PyTorch. On a CPU a fraction of the time that
-    XLA's window reduction, or a reduction of reshaped pixels, takes with its gradient.
+    If several pixels are the maximum, the first of them gets the gradient, as in PyTorch.
 
     Args:
-      x: floats of any kind, which the result is of too.
-      size: height of a window, and the distance from one to the next along both axes.
-      width: of a window.
+      x: feature maps; the result has the same dtype.
+      size: height of a window, and the stride along both axes.
+      width: width of a window; windows overlap if it is larger than `size`.
     """
     return reduce(jnp.maximum, (pixel for _, pixel in _window_pixels(x, size, width)))
 
 
 def _max_pool_bwd(size: int, width: int, arrays: tuple[Array, Array], grad: Array) -> tuple[Array]:
-    x, most = arrays
-    found, at_place = jnp.zeros(most.shape, bool), {}
+    x, maxima = arrays
+    has_gradient = jnp.zeros(maxima.shape, bool)
+    gradients = {}  # place in a window -> gradient of that pixel in every window
     for place, pixel in _window_pixels(x, size, width):
-        chosen = (pixel == most) & ~found
-        found |= chosen
-        at_place[place] = jnp.where(chosen, grad, 0)
+        is_first_maximum = (pixel == maxima) & ~has_gradient
+        has_gradient |= is_first_maximum
+        gradients[place] = jnp.where(is_first_maximum, grad, 0)
+    windows = maxima.shape[2]  # in a row
     columns = -(-x.shape[2] // size)
 
-    def of_column(i: int, j: int) -> Array:
-        """Where windows overlap, a column is the next window's too."""
-        parts = [at_place[i, column] for column in range(j, width, size)]
-        ends = [(k, columns - k - most.shape[2]) for k in range(len(parts))]
-        none = (0, 0)
-        padded = (jnp.pad(a, (none, none, end, none)) for a, end in zip(parts, ends, strict=True))
-        return reduce(jnp.add, padded)
+    def column_gradient(i: int, j: int) -> Array:
+        """Sum the gradients of a column that is in one window, or in several that overlap."""
+        parts = []
+        for number, column in enumerate(range(j, width, size)):
+            ends = (number, columns - number - windows)
+            parts.append(jnp.pad(gradients[i, column], ((0, 0), (0, 0), ends, (0, 0))))
+        return reduce(jnp.add, parts)
 
-    rows = [jnp.stack([of_column(i, j) for j in range(size)], 3) for i in range(size)]
-    x_grad = jnp.stack(rows, 2).reshape(len(x), most.shape[1] * size, columns * size, -1)
+    rows = [jnp.stack([column_gradient(i, j) for j in range(size)], 3) for i in range(size)]
+    x_grad = jnp.stack(rows, 2).reshape(len(x), maxima.shape[1] * size, columns * size, -1)
     x_grad = x_grad[:, :, : x.shape[2]]
     return (jnp.pad(x_grad, ((0, 0), (0, x.shape[1] - x_grad.shape[1]), (0, 0), (0, 0))),)
 
@@ -58,51 +59,55 @@ max_pool.defvjp(
 
 
 def _window_pixels(x: Array, size: int, width: int) -> Iterator[tuple[tuple[int, int], Array]]:
-    """Each place in a window, and that pixel of every window."""
-    heights, widths = (x.shape[1] - size, x.shape[2] - width)
+    """Yield each place (row, column) in a window, and the pixels there of all windows."""
+    last_row, last_column = x.shape[1] - size, x.shape[2] - width
     for i, j in product(range(size), range(width)):
-        yield (i, j), x[:, i : i + heights + 1 : size, j : j + widths + 1 : size]
+        yield (i, j), x[:, i : i + last_row + 1 : size, j : j + last_column + 1 : size]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def pair_maxima(x: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."], ...]:
-    """The maxima of all pairs of neighbours that an axis has, each second one in an array.
+    """Return the maximum of each pair of neighbouring pixels along an axis.
+
+    If the pixels of a pair are equal, the first one gets the gradient.
 
     Args:
-      x: floats, at least two along the axis.
-      axis: which one.
+      x: feature maps, with at least two pixels along the axis.
+      axis: number of the axis.
 
     Returns:
-      half as many along the axis, rounded down: those of pixels 0 and 1, of 2 and 3 and so on, and,
-      of an odd extent, those of 1 and 2, of 3 and 4 and so on. Where a pair is equal, the gradient
-      is the first one's.
+      the maxima of pixels 0 and 1, of 2 and 3, and so on. If the number of pixels is odd, a second
+      array has the maxima of pixels 1 and 2, of 3 and 4, and so on.
     """
     return tuple(jnp.maximum(*pair) for pair in _pairs(x, axis))
 
 
 def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Array]:
-    chosen = [
+    pair_grads = [
         (jnp.where(first >= second, grad, 0), jnp.where(first >= second, 0, grad))
         for (first, second), grad in zip(_pairs(x, axis), grads, strict=True)
     ]
-    (evens, odds), end = chosen[0], []
-    if len(chosen) > 1:  # whose second pixels, but for the last one, are the next first ones above
-        more_odds, thirds = chosen[1]
-        part, count = partial(lax.slice_in_dim, axis=axis), thirds.shape[axis]
-        both = part(evens, 1, count) + part(thirds, 0, count - 1)
-        # No padded arrays, which added to each other take a CPU twice the time of all this.
-        evens = jnp.concatenate([part(evens, 0, 1), both], axis)
-        odds, end = odds + more_odds, [part(thirds, count - 1, count)]
+    evens, odds = pair_grads[0]  # gradients of pixels 0, 2, ... and of pixels 1, 3, ...
+    last: list[Array] = []  # gradient of the last pixel, if the number of pixels is odd
+    if len(pair_grads) == 2:
+        more_odds, later_evens = pair_grads[1]  # of pixels 1, 3, ... and of pixels 2, 4, ...
+        part, count = partial(lax.slice_in_dim, axis=axis), later_evens.shape[axis]
+        sums = part(evens, 1, count) + part(later_evens, 0, count - 1)
+        # On a CPU, a sum of padded arrays would take twice the time.
+        evens = jnp.concatenate([part(evens, 0, 1), sums], axis)
+        odds = odds + more_odds
+        last = [part(later_evens, count - 1, count)]
     shape = [*x.shape]
-    shape[axis] -= len(end)
-    return (jnp.concatenate([jnp.stack([evens, odds], axis + 1).reshape(shape), *end], axis),)
+    shape[axis] -= len(last)
+    interleaved = jnp.stack([evens, odds], axis + 1).reshape(shape)
+    return (jnp.concatenate([interleaved, *last], axis),)
 
 
 pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)
 
 
 def _pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
-    """The first and the second pixels of pairs from 0 on and, of an odd extent, from 1 on."""
+    """Return the first and second pixels of the pairs from pixel 0, and if odd, from pixel 1."""
     count, odd = divmod(x.shape[axis], 2)
     pixels = [
         lax.slice_in_dim(x, start, start + 2 * count - 1, 2, axis) for start in range(2 + odd)

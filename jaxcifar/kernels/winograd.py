@@ -1,21 +1,19 @@
-"""Convolution by few multiplications, all of them in matrix products.
+"""Winograd's convolution, which needs few multiplications, all of them in matrix products.
 
-Winograd's minimal filtering ("On computing the discrete Fourier transform", 1978) in the
-two-dimensional form of Lavin and Gray ("Fast algorithms for convolutional neural networks", 2016):
-m x m outputs of an r x r kernel take (m + r - 1)^2 multiplications, not m^2 r^2, which are as many
-matrix products between channels. Rounding errors grow with m; the points of evaluation were chosen
-for small ones (Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution
-for deep neural networks", 2020). Where tiles of m do not make up the output, those at its end stand
-out: m is what then takes the fewest multiplications.
+Winograd, "On computing the discrete Fourier transform", 1978, in the two-dimensional form of Lavin
+and Gray, "Fast algorithms for convolutional neural networks", 2016. A tile of m x m outputs of an
+r x r kernel takes (m + r - 1)^2 multiplications, not m^2 r^2. Rounding errors grow with m. The
+points of evaluation were chosen for small errors: Barabasz et al., "Error analysis and improving
+the accuracy of Winograd convolution for deep neural networks", 2020.
 
-The products may take operands in bfloat16, which a CPU multiplies faster as long as the sums are
-float32. Elementwise operations would be slower in bfloat16: they are float32 always.
+The operands of the products may be bfloat16, which a CPU multiplies faster if the sums are float32.
+Elementwise operations are always float32, because they would be slower in bfloat16.
 """
 
 import math
 from collections.abc import Sequence
 from functools import cache, partial, reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,15 +23,15 @@ from jax.typing import DTypeLike
 
 from jaxcifar.array_types import Float, Float32
 
-_TILES = (4, 3, 2)  # m, to choose from: outputs of a tile along either axis
-# Finite points of evaluation, by their number n - 1 = m + r - 2; one more is at infinity.
+_TILES = (4, 3, 2)  # possible values of m, the height and width of a tile of outputs
+# Number of finite points, n - 1 = m + r - 2 -> the points; one more point is at infinity.
 _POINTS = {
     5: (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
     4: (0.5, -0.5, 1.25, -1.25),
     3: (0.0, 1.0, -1.0),
     2: (0.0, 1.0),
 }
-_CHUNK_BYTES = 5 * 2**18  # of transformed images at a time: what a core's own cache holds
+_CHUNK_BYTES = 5 * 2**18  # of transformed images at a time, so that they fit a core's cache
 
 Dtype = DTypeLike
 Extents = tuple[int, ...]  # height and width, as a slice of a shape
@@ -55,11 +53,11 @@ def winograd(
     Args:
       x: images.
       kernel: weights of the inputs in the square around each output.
-      bias: is added to every output.
-      before: zeros above and to the left of the image; there are as many below and to the right as
+      bias: added to every output.
+      before: zeros above and to the left of the image; below and to the right are as many zeros as
         the output needs.
       extents: height and width of the output.
-      operands: what the operands of the products are rounded to, those of the gradients' too.
+      operands: dtype to which the operands of products are rounded, also those of the gradients.
     """
     tiling = _Tiling(len(kernel), extents)
     weights = _transform_kernel(kernel, tiling).astype(operands)  # once, not in every chunk
@@ -84,8 +82,8 @@ def _winograd_bwd(
 ) -> tuple[Array, Array, Array]:
     x, kernel = inputs
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    rest = len(kernel) - 1 - before
-    x_grad = winograd(grad, flipped, jnp.zeros(x.shape[-1]), rest, x.shape[1:3], operands)
+    zeros_before = len(kernel) - 1 - before
+    x_grad = winograd(grad, flipped, jnp.zeros(x.shape[-1]), zeros_before, x.shape[1:3], operands)
     return x_grad, _kernel_grad(x, grad, before, len(kernel), operands), grad.sum((0, 1, 2))
 
 
@@ -93,9 +91,9 @@ winograd.defvjp(_winograd_fwd, _winograd_bwd)
 
 
 def _kernel_grad(x: Array, grad: Array, before: int, size: int, operands: Dtype) -> Array:
-    """`[B, H, W, C]` and the output's gradient `[B, H', W', K]` -> `[r, r, C, K]`."""
+    """Return the kernel's gradient `[r, r, C, K]` from the output's gradient `[B, H', W', K]`."""
     tiling = _Tiling(size, grad.shape[1:3])
-    to_output, of_kernel, _ = tiling.matrices
+    to_output, from_kernel, _ = tiling.matrices
 
     def add(total: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:
         x, grad = chunk
@@ -103,22 +101,22 @@ def _kernel_grad(x: Array, grad: Array, before: int, size: int, operands: Dtype)
         tiles = _transform_input(x, before, tiling), _transform_tiles(grad, to_output.T, tiling)
         return total + _einsum("ntc,ntk->nck", *(array.astype(operands) for array in tiles)), None
 
-    total = jnp.zeros((len(of_kernel) ** 2, x.shape[-1], grad.shape[-1]))
+    total = jnp.zeros((len(from_kernel) ** 2, x.shape[-1], grad.shape[-1]))
     chunks = (_in_chunks(array, total, tiling) for array in (x, grad))
     total, _ = lax.scan(add, total, tuple(chunks))
-    by_column = _apply(np.kron(of_kernel, of_kernel).T, total)
+    by_column = _apply(np.kron(from_kernel, from_kernel).T, total)
     return by_column.reshape(size, size, *total.shape[1:]).swapaxes(0, 1)
 
 
 class _Tiling:
-    """How tiles cover an output.
+    """The tiles that cover an output, of the size that needs the fewest multiplications.
 
     Attributes:
-      size: r, the kernel's.
-      extents: H' and W' of the output.
-      tile: m, a tile's.
-      counts: of tiles, below and beside each other.
-      covered: height and width of all tiles together.
+      size: height and width r of the kernel.
+      extents: height and width of the output.
+      tile: height and width m of a tile.
+      counts: number of tiles along each axis.
+      covered: height and width of all tiles together, at least those of the output.
     """
 
     def __init__(self, size: int, extents: Extents) -> None:
@@ -134,60 +132,60 @@ class _Tiling:
         return math.prod(self._counts(tile)) * (tile + self.size - 1) ** 2
 
     @property
-    def matrices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See `_matrices`."""
+    def matrices(self) -> "_Matrices":
         return _matrices(self.tile, self.size)
 
 
 def padded(
     x: Float[Array, "batch height width channels"], before: int, extents: Sequence[int]
 ) -> Float[Array, "batch {extents[0]} {extents[1]} channels"]:
-    """Images with zeros before them and as many behind, or less of them, as `extents` ask."""
-    behind = (full - before - given for full, given in zip(extents, x.shape[1:3], strict=True))
-    pads = [(before, after, 0) for after in behind]
+    """Return images padded by zeros, or cropped at their end, to the height and width `extents`."""
+    zeros_after = (e - before - given for e, given in zip(extents, x.shape[1:3], strict=True))
+    pads = [(before, after, 0) for after in zeros_after]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
 
 
 def _in_chunks(x: Array, weights: Array, tiling: _Tiling) -> Array:
-    """`[B, ...]` -> `[chunks, images, ...]`: a chunk as large as a cache, or as the weights.
+    """Divide images into chunks: `[B, ...]` -> `[chunks, images, ...]`.
 
-    Every chunk reads all weights, so chunks much smaller than they are would wait for them.
+    A chunk fits a core's cache. It is at least as large as the weights, because each chunk has to
+    read all weights.
     """
     batch, (_, channels, features) = len(x), weights.shape
     tiles_of_image = math.prod(tiling.counts)
     bytes_of_image = len(weights) * tiles_of_image * max(channels, features) * x.dtype.itemsize
-    most = max(1, max(_CHUNK_BYTES, weights.nbytes) // bytes_of_image)
-    images = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= most)
+    max_images = max(1, max(_CHUNK_BYTES, weights.nbytes) // bytes_of_image)
+    images = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= max_images)
     return x.reshape(batch // images, images, *x.shape[1:])
 
 
 def _transform_kernel(kernel: Array, tiling: _Tiling) -> Array:
-    """`[r, r, C, K]` -> `[n * n, C, K]` with n = m + r - 1, columns first."""
-    _, of_kernel, _ = tiling.matrices
+    """Transform `[r, r, C, K]` to `[n * n, C, K]`, column by column, with n = m + r - 1."""
+    from_kernel = tiling.matrices.from_kernel
     by_column = kernel.swapaxes(0, 1).reshape(-1, *kernel.shape[2:])
-    return _apply(np.kron(of_kernel, of_kernel), by_column)
+    return _apply(np.kron(from_kernel, from_kernel), by_column)
 
 
 def _transform_input(x: Array, before: int, tiling: _Tiling) -> Array:
-    """`[B, H, W, C]` -> `[n * n, tiles, C]`, of tiles that overlap by r - 1 pixels."""
+    """Transform images to tiles `[n * n, tiles, C]`, which overlap by r - 1 pixels."""
     x = padded(x, before, [extent + tiling.size - 1 for extent in tiling.covered])
-    return _transform_tiles(x, tiling.matrices[2], tiling)
+    return _transform_tiles(x, tiling.matrices.from_input, tiling)
 
 
 def _transform_tiles(x: Array, matrix: np.ndarray, tiling: _Tiling) -> Array:
-    """Multiply every tile from both sides.
+    """Multiply every tile by a matrix, from both sides.
 
     Args:
-      x: `[B, H, W, C]`.
-      matrix: `[n, p]`, p being the height and width of what a tile takes.
+      x: images, `[B, H, W, C]`.
+      matrix: `[n, p]`, where p is the height and width of a tile in `x`.
       tiling: a tile begins every m pixels.
 
     Returns:
-      `[n * n, tiles, C]`, columns first.
+      the products, `[n * n, tiles, C]`, column by column.
     """
     pixels, step = matrix.shape[1], tiling.tile
     height, width = (extent - pixels + 1 for extent in x.shape[1:3])
-    # Stacked before the columns: XLA would compute each row's sums anew for every column.
+    # Without this stack, XLA would compute the sums of each row again for every column.
     rows = jnp.stack(_combine(matrix, [x[:, i : i + height : step] for i in range(pixels)]))
     columns = [rows[:, :, :, j : j + width : step] for j in range(pixels)]
     tiles = jnp.stack(_combine(matrix, columns))
@@ -195,8 +193,8 @@ def _transform_tiles(x: Array, matrix: np.ndarray, tiling: _Tiling) -> Array:
 
 
 def _collect_output(products: Array, tiling: _Tiling) -> Array:
-    """`[n * n, tiles, K]` -> `[B, H', W', K]`."""
-    to_output, _, _ = tiling.matrices
+    """Transform products `[n * n, tiles, K]` to the output `[B, H', W', K]`."""
+    to_output = tiling.matrices.to_output
     features, (height, width) = products.shape[-1], tiling.extents
     columns = _apply(to_output, products.reshape(to_output.shape[1], -1))
     columns = columns.reshape(tiling.tile, to_output.shape[1], -1, *tiling.counts, features)
@@ -206,13 +204,13 @@ def _collect_output(products: Array, tiling: _Tiling) -> Array:
 
 
 def _apply(matrix: np.ndarray, x: Array) -> Array:
-    """Matrix `[p, q]` times the leading axis of `[q, ...]`."""
+    """Multiply a matrix `[p, q]` by the first axis of `[q, ...]`."""
     product = jnp.matmul(matrix, x.reshape(len(x), -1))
     return product.reshape(len(matrix), *x.shape[1:])
 
 
 def _combine(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
-    """Matrix `[p, q]` times q arrays, without the zeros in it; no row is all zeros."""
+    """Multiply a matrix `[p, q]` by q arrays; its zeros cost nothing. Returns p arrays."""
     rows = [
         [factor * array for factor, array in zip(row, arrays, strict=True) if factor]
         for row in matrix
@@ -220,21 +218,29 @@ def _combine(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
     return [reduce(jnp.add, products) for products in rows]
 
 
-@cache
-def _matrices(tile: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Winograd's F(m, r): `[m, n]` to the output, `[n, r]` of the kernel, `[n, n]` of the input.
+class _Matrices(NamedTuple):
+    """The matrices of Winograd's F(m, r): `[m, n]`, `[n, r]` and `[n, n]` with n = m + r - 1."""
 
-    The transposed form of multiplying polynomials by their values at n points, the last of which
-    is infinity.
+    to_output: np.ndarray
+    from_kernel: np.ndarray
+    from_input: np.ndarray
+
+
+@cache
+def _matrices(tile: int, size: int) -> _Matrices:
+    """Return the matrices for tiles of m and kernels of r pixels.
+
+    The method is the transpose of multiplying two polynomials by their values at n points. The last
+    point is infinity.
     """
     points = _POINTS[tile + size - 2]
     powers = [[point**k for k in range(len(points) + 1)] for point in points]
     vandermonde = np.asarray([*powers, [0.0] * len(points) + [1.0]])
-    of_input = np.linalg.inv(vandermonde).T
-    of_input[np.abs(of_input) < 1e-12] = 0
+    from_input = np.linalg.inv(vandermonde).T
+    from_input[np.abs(from_input) < 1e-12] = 0
 
     def leading(count: int) -> np.ndarray:
         at_infinity = np.eye(count)[-1:]
         return np.concatenate([vandermonde[:-1, :count], at_infinity]).astype(np.float32)
 
-    return leading(tile).T, leading(size), of_input.astype(np.float32)
+    return _Matrices(leading(tile).T, leading(size), from_input.astype(np.float32))

@@ -1,1 +1,1 @@
-"""The networks, one file a paper, and the layers they are made of."""
+"""The networks, one file for each paper, and their layers."""

@@ -1,8 +1,7 @@
-"""Networks of plain Flax layers in our training, without their doing.
+"""Make Flax's own layers fit for this package's training, without changes to the user's network.
 
-While `adapted` is open, calls of Flax's own layers are changed in two ways: batch normalisation
-sees the batch of all devices, and convolutions are computed by matrix products on a CPU where we
-have these, with the same result or, if that is asked for, in less precision: ours are then as well.
+Inside `adapted`, batch normalisation uses the batch of all devices, and convolutions on a CPU use
+this package's matrix products, which are faster.
 """
 
 import contextlib
@@ -20,23 +19,26 @@ from jaxcifar.kernels.depthwise import Paddings, depthwise
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.networks.layers import BatchNorm, Conv, Dropout
 
-Pair = tuple[int, ...]  # along both axes of an image
-_OF_A_BATCH = (nn.BatchNorm, BatchNorm, Dropout)
+Pair = tuple[int, ...]  # a number for the height and a number for the width
+_BATCH_LAYERS = (nn.BatchNorm, BatchNorm, Dropout)
+_FLAX_CONVOLUTION_FIELDS = ("conv_general_dilated", "conv_general_dilated_cls")
 
 
 @contextlib.contextmanager
 def adapted(axis: str | None, operands: Dtype | None = None) -> Iterator[None]:
-    """Change the layers that are called in here.
+    """Change the layers that are called inside the `with` block.
 
     Args:
-      axis: the mapped axis of the devices that share a batch; a layer that names one keeps it.
-      operands: of convolutions that do not name them; see `conv2d`.
+      axis: mapped axis of the devices that share a batch, or None; a layer that has an axis keeps
+        it.
+      operands: dtype of the operands of matrix products, see `conv2d`; a layer that has such a
+        dtype keeps it.
     """
 
     def intercept(
         call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        with _holding(context.module, _changes(context.module, axis, operands)):
+        with _fields_changed(context.module, _changes(context.module, axis, operands)):
             return call(*args, **kwargs)
 
     with nn.intercept_methods(intercept):
@@ -44,20 +46,20 @@ def adapted(axis: str | None, operands: Dtype | None = None) -> Iterator[None]:
 
 
 def _changes(module: nn.Module, axis: str | None, operands: Dtype | None) -> dict[str, Any]:
-    """Fields of a layer that are to have other values in its call."""
-    if isinstance(module, _OF_A_BATCH) and module.axis_name is None:
+    """Return field -> value for the fields of a layer that must change during its call."""
+    if isinstance(module, _BATCH_LAYERS) and module.axis_name is None:
         return {"axis_name": axis}
     if isinstance(module, Conv):
         return {"operands": module.operands or operands}
-    fields = "conv_general_dilated", "conv_general_dilated_cls"
-    if isinstance(module, nn.Conv) and all(getattr(module, name, None) is None for name in fields):
-        return {fields[0]: partial(convolve, operands=operands)}
+    users_functions = [getattr(module, name, None) for name in _FLAX_CONVOLUTION_FIELDS]
+    if isinstance(module, nn.Conv) and users_functions == [None, None]:
+        return {"conv_general_dilated": partial(convolve, operands=operands)}
     return {}
 
 
 @contextlib.contextmanager
-def _holding(module: nn.Module, changes: dict[str, Any]) -> Iterator[None]:
-    """The module itself has to be changed: a copy would be another child of its parent."""
+def _fields_changed(module: nn.Module, changes: dict[str, Any]) -> Iterator[None]:
+    # The module itself is changed, because a copy would be another child of its parent.
     before = {name: getattr(module, name, None) for name in changes}
     try:
         _set(module, changes)
@@ -68,7 +70,7 @@ def _holding(module: nn.Module, changes: dict[str, Any]) -> Iterator[None]:
 
 def _set(module: nn.Module, fields: dict[str, Any]) -> None:
     for name, value in fields.items():
-        object.__setattr__(module, name, value)  # Flax refuses what would last
+        object.__setattr__(module, name, value)  # Flax forbids ordinary assignment
 
 
 def convolve(
@@ -81,16 +83,16 @@ def convolve(
     feature_group_count: int = 1,
     **options: Any,
 ) -> Float[Array, "batch *out_pixels features"]:
-    """`lax.conv_general_dilated`, by matrix products on a CPU where we have these.
+    """Compute `lax.conv_general_dilated`, if possible by matrix products on a CPU.
 
     Args:
-      x: images, or arrays with another number of pixels' axes than two, as `options` say.
-      kernel: weights; its inputs are the channels of a group.
-      strides: along each axis of pixels.
-      padding: "SAME", "VALID" or zeros before and after, along each axis.
-      operands: see `adapted`.
-      feature_group_count: groups of channels that have kernels of their own.
-      options: all others of `lax.conv_general_dilated`, by name.
+      x: images, or arrays with any number of spatial axes.
+      kernel: weights; `inputs` is the number of channels in a group.
+      strides: stride along each spatial axis.
+      padding: "SAME", "VALID" or the zeros before and after, along each spatial axis.
+      operands: dtype of the operands of matrix products, see `conv2d`.
+      feature_group_count: number of groups of channels; each group has its own weights.
+      options: other arguments of `lax.conv_general_dilated`.
     """
 
     def by_xla(x: Array, kernel: Array) -> Array:
@@ -106,33 +108,34 @@ def convolve(
         padding = lax.padtype_to_pads(x.shape[1:3], size, strides, padding)
     pads = tuple((int(before), int(after)) for before, after in padding)
     if feature_group_count == 1:
-        even = strides[0] == strides[1] and pads[0] == pads[1]
-        if even and has_products(x.shape, kernel.shape, strides[0], pads[0]):
+        is_square = strides[0] == strides[1] and pads[0] == pads[1]
+        if is_square and has_products(x.shape, kernel.shape, strides[0], pads[0]):
             return conv2d(x, kernel, strides[0], padding=pads[0], operands=operands)
         if not _are_patches(x, size, strides, pads):
             return by_xla(x, kernel)
-        by_products = _of_patches
-    elif feature_group_count == x.shape[-1] == kernel.shape[-1] and _fit(pads, size):
-        by_products = partial(_of_channels, strides=strides, padding=pads)
+        by_products = _convolve_patches
+    elif feature_group_count == x.shape[-1] == kernel.shape[-1] and _is_within(pads, size):
+        by_products = partial(_convolve_channels, strides=strides, padding=pads)
     else:
         return by_xla(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=by_products, default=by_xla)
 
 
 def _is_simple(x: Array, options: dict[str, Any]) -> bool:
-    """Whether images are convolved in float32 or less, undilated, at no precision asked for."""
+    """Return True for images of at most 32 bits, without dilation and without a set precision."""
     dilations = (*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ()))
-    single = jnp.promote_types(x.dtype, jnp.float32) == jnp.float32
-    return x.ndim == 4 and single and set(dilations) <= {1} and options.get("precision") is None
+    fits_float32 = jnp.promote_types(x.dtype, jnp.float32) == jnp.float32
+    is_undilated = set(dilations) <= {1}
+    return x.ndim == 4 and fits_float32 and is_undilated and options.get("precision") is None
 
 
 def _are_patches(x: Array, size: Pair, strides: Pair, padding: Paddings) -> bool:
-    """Whether each pixel lies under the kernel once."""
-    whole = all(extent % part == 0 for extent, part in zip(x.shape[1:3], size, strict=True))
-    return size == strides and whole and padding == ((0, 0), (0, 0))
+    """Return True if the kernel's positions divide the image into patches without overlap."""
+    has_remainder = x.shape[1] % size[0] or x.shape[2] % size[1]
+    return size == strides and not has_remainder and padding == ((0, 0), (0, 0))
 
 
-def _of_patches(x: Array, kernel: Array) -> Array:
+def _convolve_patches(x: Array, kernel: Array) -> Array:
     batch, height, width, channels = x.shape
     rows, columns, _, features = kernel.shape
     x = x.reshape(batch, height // rows, rows, width // columns, columns, channels)
@@ -140,11 +143,13 @@ def _of_patches(x: Array, kernel: Array) -> Array:
     return patches @ kernel.reshape(-1, features)
 
 
-def _of_channels(x: Array, kernel: Array, strides: Pair, padding: Paddings) -> Array:
+def _convolve_channels(x: Array, kernel: Array, strides: Pair, padding: Paddings) -> Array:
     return depthwise(x, kernel[:, :, 0], padding)[:, :: strides[0], :: strides[1]]
 
 
-def _fit(padding: Paddings, size: Pair) -> bool:
-    return all(
-        0 <= zeros < extent for pads, extent in zip(padding, size, strict=True) for zeros in pads
+def _is_within(padding: Paddings, size: Pair) -> bool:
+    """Return True if the padding on each side is at least 0 and less than the kernel's size."""
+    height, width = size
+    return all(0 <= zeros < height for zeros in padding[0]) and all(
+        0 <= zeros < width for zeros in padding[1]
     )

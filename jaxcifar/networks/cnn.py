@@ -1,4 +1,4 @@
-"""The small CNN: 551,722 parameters."""
+"""A small convolutional network with 551,722 parameters."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,9 +23,9 @@ class CNN(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float32[Array, "batch {self.num_classes}"]:
-        """Logits of images.
+        """Return the logits of images.
 
-        Training needs a random stream "dropout" and the collection "batch_stats" mutable.
+        If `train`, the random stream "dropout" and the mutable collection "batch_stats" are needed.
         """
         for width in self.widths:
             for _ in range(2):

@@ -1,12 +1,14 @@
-"""A network that learns CIFAR-10 in a few epochs; 2,166,290 parameters as its recipe has it.
+"""A network that learns CIFAR-10 in a few epochs.
 
-Plain, with 1,971,352 parameters, its layers and first weights are those of airbench94 (Jordan, "94%
-on CIFAR-10 in 3.29 seconds on a single GPU", 2024), which descends from hlb-CIFAR10 (Balsam 2023)
-and that from Page's "How to train your ResNet" (2018-19).
+With default arguments it has 1,971,352 parameters, and the layers and first weights of airbench94
+(Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024). airbench94 is based on
+hlb-CIFAR10 (Balsam, 2023), which is based on Page's "How to train your ResNet" (2018-19). With the
+arguments of its recipe the network has 2,166,290 parameters.
 """
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,61 +29,64 @@ from jaxcifar.networks.layers import (
 )
 from jaxcifar.networks.mirrored import MirroredConv
 
-_SIZE = 2  # of a whitened patch, along both axes
-_EPSILON = 5e-4  # airbench's: directions of less variance than this are hardly amplified
-_STATS_KEPT = 0.6  # airbench's: averages over ten steps would lag behind so short a training
-LOGIT_SCALE = 1 / 9  # hlb-CIFAR10's: logits that begin small keep the first, large steps stable
+_PATCH = 2  # height and width of a whitened patch, in pixels
+_EPSILON = 5e-4  # airbench's value; directions with less variance are hardly amplified
+_MOMENTUM = 0.6  # airbench's value, because with 0.9 the statistics lag behind in a short training
+LOGIT_SCALE = 1 / 9  # hlb-CIFAR10's value; small logits keep the first, large steps stable
 
 
 def whitening_kernel(
     images: Float32[Array, "images height width channels"],
 ) -> Float32[Array, "2 2 channels 8*channels"]:
-    """The 2x2 kernel whose outputs over these images are uncorrelated and of variance one.
+    """Return a 2x2 kernel whose outputs for these images are uncorrelated with variance one.
 
-    The eigenvectors of the patches' covariance, each divided by the deviation along it, and their
-    negatives, so that an activation after them loses the sign of nothing (Page, part 8).
+    Page, "How to train your ResNet", part 8. The kernel has the eigenvectors of the covariance of
+    patches, each divided by the standard deviation in its direction. It also has their negatives,
+    so that the activation that follows loses no sign.
 
     Args:
-      images: are normalised as in training.
+      images: images, normalised as in training.
     """
-    spots = _spots(images)
-    directions = _whitening(jnp.concatenate(spots, -1))
-    return _with_negatives(directions.reshape(_SIZE, _SIZE, images.shape[-1], -1))
+    patches = jnp.concatenate(_patch_pixels(images), -1)
+    directions = _whitening(patches)
+    return _with_negatives(directions.reshape(_PATCH, _PATCH, images.shape[-1], -1))
 
 
 def mirrored_whitening_kernel(
     images: Float32[Array, "images height width channels"],
 ) -> Float32[Array, "2 2 channels 8*channels"]:
-    """As `whitening_kernel`, over these images and their mirror images together.
+    """Return the `whitening_kernel` of these images and their mirror images together.
 
-    What two columns have in common and what they differ in are uncorrelated there, so that each
-    half is whitened by itself. First come the outputs that are the same in a mirror, then those
-    that change their sign, which are the partners of their negatives.
+    Over images and mirror images, the sum and the difference of a patch's two columns are
+    uncorrelated, so each is whitened separately. The first half of the outputs are the same for the
+    mirror image. The others change their sign, so each output's partner is its negative.
 
     Args:
-      images: are normalised as in training.
+      images: images, normalised as in training.
     """
-    top_left, top_right, left, right = _spots(images)
-    columns = [jnp.concatenate(column, -1) for column in ((top_left, left), (top_right, right))]
+    top_left, top_right, bottom_left, bottom_right = _patch_pixels(images)
+    left_column = jnp.concatenate((top_left, bottom_left), -1)
+    right_column = jnp.concatenate((top_right, bottom_right), -1)
     halves = []
     for sign in (1, -1):
-        directions = _whitening((columns[0] + sign * columns[1]) / 2**0.5) / 2**0.5
-        rows = directions.reshape(_SIZE, images.shape[-1], -1)
+        directions = _whitening((left_column + sign * right_column) / 2**0.5) / 2**0.5
+        rows = directions.reshape(_PATCH, images.shape[-1], -1)
         halves.append(_with_negatives(jnp.stack([rows, sign * rows], 1)))
     return jnp.concatenate(halves, -1)
 
 
-def _spots(images: Array) -> list[Array]:
-    """The pixels at each place of a patch, row by row, `[B, H - 1, W - 1, C]`."""
-    height, width = (extent - _SIZE + 1 for extent in images.shape[1:3])
-    return [images[:, i : i + height, j : j + width] for i in range(_SIZE) for j in range(_SIZE)]
+def _patch_pixels(images: Array) -> list[Array]:
+    """Return the pixels `[B, H - 1, W - 1, C]` at each place of all patches, row by row."""
+    height, width = (extent - _PATCH + 1 for extent in images.shape[1:3])
+    places = product(range(_PATCH), repeat=2)
+    return [images[:, i : i + height, j : j + width] for i, j in places]
 
 
 def _whitening(values: Array) -> Array:
-    """Of `[..., F]` the matrix `[F, F]` whose products with them have variance one."""
+    """Return a matrix `[F, F]`; values `[..., F]` times it are uncorrelated with variance one."""
     values = values.reshape(-1, values.shape[-1])
     centred = values - values.mean(0)
-    # Small eigenvalues would drown in the rounding of an accelerator's default products.
+    # An accelerator's default precision would lose small eigenvalues.
     covariance = jnp.matmul(centred.T, centred, precision=lax.Precision.HIGHEST) / len(values)
     variances, directions = jnp.linalg.eigh(covariance)
     return directions / jnp.sqrt(jnp.maximum(variances, 0) + _EPSILON)
@@ -92,9 +97,10 @@ def _with_negatives(kernel: Array) -> Array:
 
 
 def identity_first(fan_in: int) -> nn.initializers.Initializer:
-    """As `torch_uniform`, but of an odd kernel the first outputs begin as copies of the inputs.
+    """Return an initializer for odd kernels whose first outputs are copies of the inputs.
 
-    What is whitened then reaches the last layers from the first step on (Jordan).
+    Other outputs have `torch_uniform` weights. So the whitened images reach the last layers from
+    the first step on (Jordan 2024).
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -107,11 +113,11 @@ def identity_first(fan_in: int) -> nn.initializers.Initializer:
 
 
 class Whitening(nn.Module):
-    """A 2x2 convolution without padding that whitens patches.
+    """A 2x2 convolution without padding that whitens patches (Page, part 8).
 
-    Its kernel is a variable "whitening", found from the images that it is initialised with and not
-    trained: at the first, large steps it would be lost (Page, part 8). Its bias, a parameter, is
-    airbench's; partners share it.
+    Its kernel is computed from the images given to `init`, and is a variable of the collection
+    "whitening". It is not trained, because the first, large steps would destroy it. Its bias is a
+    parameter, as in airbench; mirrored partners share it.
     """
 
     mirrored: bool = False
@@ -121,9 +127,8 @@ class Whitening(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height-1 width-1 8*channels"]:
-        """Whiten the patches of images."""
-        find = mirrored_whitening_kernel if self.mirrored else whitening_kernel
-        kernel = self.variable("whitening", "kernel", find, x).value
+        compute_kernel = mirrored_whitening_kernel if self.mirrored else whitening_kernel
+        kernel = self.variable("whitening", "kernel", compute_kernel, x).value
         outputs = kernel.shape[-1]
         shared = outputs // 4 if self.mirrored else 0
         bias = self.param("bias", nn.initializers.zeros, (outputs - shared,))
@@ -133,19 +138,19 @@ class Whitening(nn.Module):
 
 
 class ConvGroup(nn.Module):
-    """3x3 convolutions; a 2x2 pool right after the first, to normalise a fourth of the pixels.
+    """3x3 convolutions, with a 2x2 pool directly after the first.
 
-    Of three or more, the last is given what the first one has found besides, as in airbench96: so
-    deep a network learns faster with a short way through it.
-
-    The activation is smooth, which Page found to generalise better (part 8, of CELU); GELU is
-    hlb-CIFAR10's. The scales of the normalisations, which Page found to move little, are left out.
+    The pool is before the normalisation, which then has a quarter of the pixels. With three or more
+    convolutions, the first one's output is added to the last one's, as in airbench96, because deep
+    networks learn faster with a skip connection. A smooth activation generalises better (Page, part
+    8); GELU is that of hlb-CIFAR10. The normalisations have no scale, because Page found that it
+    changes little.
     """
 
     features: int
     depth: int = 2
     mirrored: bool = False
-    unpaired: int = 0  # of its inputs; see `MirroredConv`
+    unpaired: int = 0  # inputs that are their own partners, see `MirroredConv`
     blurred: bool = False
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
@@ -154,33 +159,34 @@ class ConvGroup(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float[Array, "batch height//2 width//2 {self.features}"]:
-        """Apply the convolutions and the pool."""
-        first: Callable[..., Conv] = Conv
-        second: Callable[..., Conv] = Conv
+        first_conv: Callable[..., Conv] = Conv
+        later_conv: Callable[..., Conv] = Conv
         if self.mirrored:
-            first, second = partial(MirroredConv, unpaired=self.unpaired), MirroredConv
-        kernels: dict[str, Any] = {"kernel_init": identity_first, "dtype": self.dtype}
+            first_conv, later_conv = partial(MirroredConv, unpaired=self.unpaired), MirroredConv
+        options: dict[str, Any] = {"kernel_init": identity_first, "dtype": self.dtype}
         norm = partial(
             BatchNorm,
-            _STATS_KEPT,
+            _MOMENTUM,
             use_scale=False,
             dtype=self.dtype,
             axis_name=self.axis_name,
-            copies=1 + self.mirrored,
+            copies=2 if self.mirrored else 1,
         )
         pool = MaxBlurPool() if self.blurred else MaxPool(mirrored=self.mirrored)
-        x = pool(first(self.features, **kernels)(x))
-        x = found = GELU()(norm()(x, train))
+        x = pool(first_conv(self.features, **options)(x))
+        x = first_output = GELU()(norm()(x, train))
+        has_skip = self.depth > 2
         for number in range(2, self.depth + 1):
-            x = norm()(second(self.features, **kernels)(x), train)
-            x = GELU()(x + found if number == self.depth > 2 else x)
+            x = norm()(later_conv(self.features, **options)(x), train)
+            is_last = number == self.depth
+            x = GELU()(x + first_output if has_skip and is_last else x)
         return x
 
 
 def mean_of_maxima(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch channels"]:
-    """The mean of the maxima of all 2x2 pixels, of the same dtype."""
+    """Return the mean of the maxima over all windows of 2x2 pixels, at stride 1."""
     for axis, extent in ((1, x.shape[1]), (2, x.shape[2])):
         if extent > 1:
             pixels = partial(lax.slice_in_dim, x, axis=axis)
@@ -189,12 +195,15 @@ def mean_of_maxima(
 
 
 class FastNet(nn.Module):
-    """Whitened patches, groups of convolutions, a pool and a linear head.
+    """A whitening convolution, groups of convolutions, a pool and a linear layer (Jordan 2024).
 
-    A group has `depths` convolutions, two if nothing is said, of `widths` outputs each.
-    If it is `mirrored` (see `jaxcifar/networks/mirrored.py`), its widths are even and the head is
-    given the sum of partners. With `blurred` its pools are `MaxBlurPool`s, and the head is
-    given the mean of all maxima over 2x2 pixels instead of the maximum.
+    Attributes:
+      widths: features of each group.
+      depths: convolutions of each group; two each by default.
+      mirrored: give the same logits for an image and its mirror image (see `networks/mirrored.py`).
+        The widths must be even, and the linear layer's input is the sum of partners.
+      blurred: pool by `MaxBlurPool`; the last pool is the mean of the maxima over 2x2 pixels, not
+        the maximum.
     """
 
     widths: tuple[int, ...] = (64, 256, 256)
@@ -207,32 +216,32 @@ class FastNet(nn.Module):
 
     @property
     def group_depths(self) -> tuple[int, ...]:
-        """Convolutions of each group.
+        """The number of convolutions of each group.
 
         Raises:
-          ValueError: they are not one number a group, each at least 1.
+          ValueError: `depths` has not one number, at least 1, for each group.
         """
         depths = self.depths or (2,) * len(self.widths)
         if len(depths) != len(self.widths) or min(depths) < 1:
-            raise ValueError(f"depths {depths}: give one for each of the widths, at least 1")
+            raise ValueError(f"depths {depths}: give a number from 1 for each of the widths")
         return depths
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float32[Array, "batch {self.num_classes}"]:
-        """Logits of images.
+        """Return the logits of images.
 
-        It is to be initialised with training images. Training needs the collection "batch_stats"
-        mutable.
+        Call `init` with training images, because the whitening kernel is computed from them (Page,
+        part 8). If `train`, the collection "batch_stats" must be mutable.
         """
         shared: dict[str, Any] = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = GELU()(Whitening(self.mirrored, self.dtype)(x))
-        unpaired = x.shape[-1] // 2  # the same in a mirror: half of what is whitened, then none
+        unpaired = x.shape[-1] // 2  # half of the whitened features are their own partners
         for width, depth in zip(self.widths, self.group_depths, strict=True):
-            group = ConvGroup(width, depth, self.mirrored, unpaired, self.blurred, **shared)
-            x, unpaired = group(x, train), 0
-        # Over the 3x3 pixels that three halvings leave of 31x31.
+            x = ConvGroup(width, depth, self.mirrored, unpaired, self.blurred, **shared)(x, train)
+            unpaired = 0
+        # Three pools have left 3x3 of 31x31 pixels.
         x = mean_of_maxima(x) if self.blurred else x.max((1, 2))
         if self.mirrored:
             x = x.reshape(len(x), 2, -1).sum(1)

@@ -1,8 +1,8 @@
-"""The layers our networks are made of, computing what PyTorch's layers of that name compute.
+"""The layers of the networks; each computes the same as PyTorch's layer of that name.
 
-Parameters and statistics are float32; `dtype` is what a layer computes
-in and returns. Weights and biases start as PyTorch's do: uniform in ±1/sqrt(fan_in), fan_in being
-the number of inputs to one output (He et al. 2015 with a = sqrt(5), as `torch.nn` calls it).
+Parameters and statistics are float32. A layer computes in `dtype`, and its result has this dtype.
+Weights and biases begin as in PyTorch, uniform in ±1/sqrt(fan_in), where fan_in is the number of
+inputs to one output (`torch.nn` calls this He et al. 2015 with a = sqrt(5)).
 """
 
 import math
@@ -25,7 +25,7 @@ EXAMPLES = "examples"  # a random stream that is the same on all devices
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
-    """PyTorch's default initialisation, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """Return PyTorch's default initializer, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     bound = fan_in**-0.5
 
     def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -37,8 +37,8 @@ def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
 class Conv(nn.Module):
     """Convolution with a square kernel.
 
-    `padding` zeros are on every side, by default `kernel_size // 2`; at stride 2 that differs from
-    "SAME", which pads only on the right. Of `operands` see `conv2d`.
+    The padding on every side is `padding` zeros, or `kernel_size // 2` if `padding` is None. With
+    stride 2 this differs from "SAME", which pads only on the right. `operands` is that of `conv2d`.
     """
 
     features: int
@@ -54,10 +54,7 @@ class Conv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
-        """Convolve images.
-
-        If an odd kernel has the default padding, out_height is ceil(height / stride).
-        """
+        """Convolve; with an odd kernel and default padding, out_height is ceil(height / stride)."""
         kernel = self.weights(x.shape[-1], self.features)
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
         bias = None
@@ -70,13 +67,13 @@ class Conv(nn.Module):
     def weights(
         self, channels: int, features: int
     ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
-        """The kernel."""
+        """Return the kernel, a parameter."""
         shape = (self.kernel_size, self.kernel_size, channels)
         return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
 
 
 class Dense(nn.Module):
-    """Matrix product, with bias if asked for."""
+    """Matrix product with an optional bias (a fully connected layer)."""
 
     features: int
     use_bias: bool = True
@@ -84,7 +81,6 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch inputs"]) -> Float[Array, "batch {self.features}"]:
-        """Multiply by the kernel, and add the bias."""
         init = torch_uniform(x.shape[-1])
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         product = x.astype(self.dtype) @ kernel.astype(self.dtype)
@@ -100,8 +96,8 @@ class BatchNorm(nn.Module):
     In training the batch is normalised by its biased variance, and the running variance is updated
     with the unbiased variance. Flax's BatchNorm updates it with the biased variance, which gives
     other numbers in evaluation. With a mapped axis `axis_name`, the batch is that of all devices.
-    Statistics are float32 for any `dtype`. The channels are `copies` equal groups; channels at the
-    same place in each group share parameters and statistics.
+    The channels are `copies` equal groups; channels at the same place in each group share
+    parameters and statistics.
     """
 
     momentum: float = 0.9  # fraction of the running statistics that is kept at each step
@@ -130,26 +126,26 @@ class BatchNorm(nn.Module):
         arrays = map(whole, (scale, bias, running_mean.value))
         y, mean, var = batch_norm(x, *arrays, self.epsilon, self.axis_name, self.copies)
         count = x.size // features * sharing.device_count(self.axis_name)
-        self._keep(running_mean, mean[:features])
-        self._keep(running_var, var[:features] * (count / max(count - 1, 1)))
+        self._update(running_mean, mean[:features])
+        self._update(running_var, var[:features] * (count / max(count - 1, 1)))
         return y.astype(self.dtype)
 
-    def _keep(self, running: nn.Variable, batch: Array) -> None:
+    def _update(self, running: nn.Variable, batch: Array) -> None:
         running.value = self.momentum * running.value + (1 - self.momentum) * batch
 
 
 class Dropout(nn.Module):
-    """Zeros for a part of the activations, the others scaled up (Srivastava et al. 2014)."""
+    """Set a random part of the activations to zero, and scale the others up.
+
+    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+    """
 
     rate: float
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
-        """Drop activations if `train`; with a rate that takes a random stream.
-
-        The stream is `EXAMPLES` where there is one, else "dropout".
-        """
+        """Drop activations if `train`; uses the random stream `EXAMPLES`, or else "dropout"."""
         if not train or self.rate == 0:
             return x
         stream = EXAMPLES if self.has_rng(EXAMPLES) else "dropout"
@@ -159,11 +155,10 @@ class Dropout(nn.Module):
 
 
 class ReLU(nn.Module):
-    """`relu`, as a module where the layer table lists it."""
+    """`relu` as a module, so that the layer table lists it."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """Apply `relu` to each value."""
         return relu(x)
 
 
@@ -172,7 +167,6 @@ class GELU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """Apply `gelu` to each value."""
         return gelu(x)
 
 
@@ -193,7 +187,6 @@ class MaxPool(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height//{self.window} width//{self.window} channels"]:
-        """Return the maxima, in the dtype of `x`."""
         size, rest = self.window, x.shape[2] % self.window
         width = size + rest if self.mirrored else size
         on_cpu, elsewhere = partial(max_pool, size=size, width=width), partial(_reduced, size=size)
@@ -228,14 +221,13 @@ class MaxBlurPool(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height//2 width//2 channels"]:
-        """Return the means of maxima, in the dtype of `x`."""
         return lax.platform_dependent(x, tpu=mean_of_windows, default=_mean_of_pairs)
 
 
 def mean_of_windows(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch height//2 width//2 channels"]:
-    """Return what `MaxBlurPool` computes, by XLA's window reductions, in the dtype of `x`."""
+    """Compute `MaxBlurPool` by XLA's window reductions."""
     strides = tuple(2 - extent % 2 for extent in x.shape[1:3])
     sides = tuple(3 - stride for stride in strides)
     return nn.avg_pool(nn.max_pool(x, (2, 2), strides), sides, sides)

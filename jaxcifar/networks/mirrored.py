@@ -1,11 +1,10 @@
-"""Layers of a network that answers an image and its mirror image alike, whatever its weights are.
+"""Convolutions of a network that gives the same logits for an image and its mirror image.
 
-Of 2 K features the last K are the mirrored partners of the first: of the mirror image, the first
-K are what the last K are of the image, mirrored, and the other way round. So half of each kernel
-is learnt, and the other half is the same, mirrored (Cohen and Welling, "Group equivariant
-convolutional networks", 2016, for the mirror alone; Bökman et al., "Flopping for FLOPs:
-leveraging equivariance for computational efficiency", 2025). What is learnt of one side is known
-of the other, for the same arithmetic and with half of the weights.
+Each feature map has a mirrored partner. If the image is mirrored, the two partners are mirrored
+and change places. Half of a kernel is learnt, and the other half consists of mirrored copies:
+Cohen and Welling, "Group equivariant convolutional networks", 2016; Bökman et al., "Flopping for
+FLOPs: leveraging equivariance for computational efficiency", 2025. So the network has half of the
+weights for the same arithmetic.
 """
 
 import jax.numpy as jnp
@@ -18,10 +17,12 @@ from jaxcifar.networks.layers import Conv
 def with_partners(
     kernel: Float[Array, "rows columns inputs features"], unpaired: int
 ) -> Float[Array, "rows columns inputs 2*features"]:
-    """A kernel and behind it its mirrored partners, of the same dtype.
+    """Return a kernel followed by the kernels of the mirrored partners, along the last axis.
 
-    The first `unpaired` inputs are the same in a mirror. Of the others the second half are the
-    partners of the first.
+    Args:
+      kernel: learnt weights.
+      unpaired: number of inputs, at the beginning, that are their own partners. The other inputs
+        are pairs: the second half are the partners of the first half.
     """
     mirrored = kernel[:, ::-1]
     halves = mirrored[:, :, unpaired:]
@@ -31,9 +32,9 @@ def with_partners(
 
 
 class MirroredConv(Conv):
-    """A convolution to half of its `features`, and to their mirrored partners.
+    """A convolution; the second half of its features are the mirrored partners of the first half.
 
-    Of its inputs the first `unpaired` are their own partners; see `with_partners`.
+    `unpaired` inputs, at the beginning, are their own partners; see `with_partners`.
     """
 
     unpaired: int = 0
@@ -41,11 +42,13 @@ class MirroredConv(Conv):
     def weights(
         self, channels: int, features: int
     ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
-        """The kernel, half of whose features are parameters.
+        """Return the kernel; half of it are parameters.
 
         Raises:
-          ValueError: the features are no pairs.
+          ValueError: the number of features is odd.
         """
         if features % 2:
-            raise ValueError(f"{features} features are no pairs: what is mirrored has even widths")
+            raise ValueError(
+                f"width {features}: a mirrored layer has pairs of features; give an even number"
+            )
         return with_partners(super().weights(channels, features // 2), self.unpaired)

@@ -1,4 +1,7 @@
-"""ResNet-18 for 32x32 images: 11,173,962 parameters (He et al. 2016)."""
+"""ResNet-18 for 32x32 images, with 11,173,962 parameters.
+
+He et al., "Deep residual learning for image recognition", 2016.
+"""
 
 from functools import partial
 
@@ -12,7 +15,7 @@ from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dtype, ReLU
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions and a skip connection, projected where the shape changes."""
+    """Two 3x3 convolutions and a skip connection, which is projected if the shape changes."""
 
     features: int
     stride: int = 1
@@ -23,7 +26,7 @@ class ResBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
-        """Apply the block; extents are divided by the stride, rounded up."""
+        """Apply the block; height and width are divided by the stride, rounded up."""
         norm = partial(BatchNorm, dtype=self.dtype, axis_name=self.axis_name)
         skip = x
         y = Conv(self.features, stride=self.stride, dtype=self.dtype)(x)
@@ -37,7 +40,7 @@ class ResBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, stages of residual blocks, the first of each later stage at stride 2."""
+    """A 3x3 convolution and stages of residual blocks; each later stage begins with stride 2."""
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -49,10 +52,7 @@ class ResNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float32[Array, "batch {self.num_classes}"]:
-        """Logits of images.
-
-        Training needs the collection "batch_stats" mutable.
-        """
+        """Return the logits of images; if `train`, the collection "batch_stats" must be mutable."""
         x = Conv(self.widths[0], dtype=self.dtype)(x)
         x = ReLU()(BatchNorm(dtype=self.dtype, axis_name=self.axis_name)(x, train))
         for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):

@@ -359,10 +359,16 @@ WRONG = {
     "too large": ({"y_train": np.arange(40) + 65_500}, "y_train: label 65539 is out of range"),
     "untrained": ({"y_test": np.arange(8)}, "y_test: label 7 is out of range, .* have 4 classes"),
     "gap": ({"y_train": np.arange(40) % 4 * 2}, r"class '1' \(label 1\) has no training images"),
-    "few names": ({"class_names": ["a", "b"]}, "label 3 is out of range, .* there are 2 class names"),
+    "few names": (
+        {"class_names": ["a", "b"]},
+        "label 3 is out of range, .* are 2 class names",
+    ),
     "many names": ({"class_names": list("abcde")}, r"class 'e' \(label 4\) has no training"),
     "same names": ({"class_names": list("abca")}, "'a' is there twice"),
-    "one class": ({"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)}, "number of classes: 1, but"),
+    "one class": (
+        {"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)},
+        "classes: 1, but",
+    ),
 }
 
 
