@@ -32,7 +32,6 @@ __all__ = [
     "Dataset",
     "Examples",
     "KnownDataset",
-    "channel_statistics",
     "choose_dataset",
     "dataset_title",
     "load_dataset",
@@ -119,36 +118,30 @@ class Dataset:
         records, names = records_of(images, labels, class_names)
         fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
         return cls._from_records(
-            records,
-            name=name,
-            title=name,
-            class_names=names,
-            fingerprints=fingerprints,
-            val_fraction=val_fraction,
-            train_examples=train_examples,
+            records, fingerprints, val_fraction, train_examples, name=name, title=name, names=names
         )
 
     @classmethod
     def _from_records(
         cls,
         records: Mapping[str, rec.Records],
-        *,
-        name: str,
-        title: str,
-        class_names: Sequence[str],
         fingerprints: Mapping[str, str],
         val_fraction: float,
         train_examples: int | None,
+        *,
+        name: str,
+        title: str,
+        names: Sequence[str],
     ) -> Self:
         """Return a data set of sorted records (split -> records)."""
         labels = rec.labels(records["train"])
         train, val = train_val_indices(labels, val_fraction, train_examples)
         train_records = records["train"][train]
-        mean, std = channel_statistics(train_records)
+        mean, std = rec.channel_statistics(train_records)
         dataset = cls(
             name=name,
             title=title,
-            class_names=tuple(class_names),
+            class_names=tuple(names),
             train=Examples(*rec.unpack(train_records)),
             val=Examples(*rec.unpack(records["train"][val])),
             test=Examples(*rec.unpack(records["test"])),
@@ -225,45 +218,22 @@ def load_dataset(
       RunError: the images can't be downloaded, read or written to the cache.
       UsageError: there is no such data set, or the split leaves a part without images.
     """
-    name = config.dataset
-    title = dataset_title(name)
+    name, title = config.dataset, dataset_title(config.dataset)
+    split = config.val_fraction, config.train_examples
     data_dir = Path(data_dir or default_data_dir())
-    fingerprints: Mapping[str, str] | None
-    if name in CATALOG:
-        entry = CATALOG[name]
-        records = load_records(entry, data_dir, print_line=print_line)
-        class_names, fingerprints = entry.class_names, entry.fingerprints
-        if fingerprints is None:
-            fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
-    else:
+    if name not in CATALOG:
         records, manifest = load_user_data(name, data_dir, print_line)
-        class_names, fingerprints = manifest.class_names, manifest.fingerprints
-        name = user_data_name(name)
+        return Dataset._from_records(
+            records,
+            manifest.fingerprints,
+            *split,
+            name=user_data_name(name),
+            title=title,
+            names=manifest.class_names,
+        )
+    entry = CATALOG[name]
+    records = load_records(entry, data_dir, print_line=print_line)
+    fingerprints = entry.fingerprints or {s: rec.fingerprint(r) for s, r in records.items()}
     return Dataset._from_records(
-        records,
-        name=name,
-        title=title,
-        class_names=class_names,
-        fingerprints=fingerprints,
-        val_fraction=config.val_fraction,
-        train_examples=config.train_examples,
+        records, fingerprints, *split, name=name, title=title, names=entry.class_names
     )
-
-
-def channel_statistics(
-    records: UInt8[np.ndarray, "images record_bytes"],
-) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
-    """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
-
-    They are exact except for the last rounding, because they are computed from the number of pixels
-    of each value.
-    """
-    values = np.arange(256, dtype=np.float64)
-    means, stds = [], []
-    for channel in np.split(rec.pixels(records), 3, axis=1):
-        counts = np.bincount(channel.reshape(-1), minlength=256)
-        mean = (counts * values).sum() / counts.sum()
-        mean_square = (counts * values**2).sum() / counts.sum()
-        means.append(mean / 255)
-        stds.append(np.sqrt(mean_square - mean**2) / 255)
-    return np.asarray(means, np.float32), np.asarray(stds, np.float32)

@@ -33,8 +33,8 @@ class Corruption:
     Attributes:
       strengths: strengths of the five levels, the weakest first.
       unit: unit of the strengths, in words.
-      apply: function of random keys, images in [0, 1] and a strength; it returns images, whose
-        values may be outside [0, 1]. None for JPEG, because Pillow computes it.
+      apply: function of a random key for each image, images in [0, 1], and a strength. It returns
+        images, whose values may be outside [0, 1]. None for JPEG, because Pillow computes it.
     """
 
     strengths: tuple[float, ...]
@@ -45,10 +45,7 @@ class Corruption:
 def noise(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
     """Add independent normal noise to every value.
 
-    Args:
-      keys: a random key for each image.
-      images: values in [0, 1].
-      deviation: standard deviation of the noise.
+    `deviation` is the standard deviation of the noise.
     """
     return images + deviation * jax.vmap(lambda k: jax.random.normal(k, images.shape[1:]))(keys)
 
@@ -57,12 +54,7 @@ def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""
     """Blur images by a Gaussian filter; the result is that of SciPy.
 
     `scipy.ndimage.gaussian_filter(mode="nearest")` repeats the pixels at the border, and cuts the
-    weights off after four standard deviations.
-
-    Args:
-      keys: not used.
-      images: values in [0, 1].
-      deviation: standard deviation in pixels.
+    weights off after four standard deviations. `deviation` is in pixels.
     """
     return _along_both_axes(partial(_blur_weights, deviation), images)
 
@@ -117,12 +109,9 @@ def rotation(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, 
 
 
 def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, ""]) -> Images:
-    """Add to the brightness of images, at the same hue and saturation.
+    """Increase the brightness of images, at the same hue and saturation.
 
-    Args:
-      keys: not used.
-      images: values in [0, 1].
-      added: number added to each pixel's largest channel, which is the V of HSV.
+    `added` is added to each pixel's largest channel, which is the V of HSV.
     """
     value = images.max(-1, keepdims=True)
     brighter = jnp.minimum(value + added, 1)
@@ -130,13 +119,7 @@ def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, 
 
 
 def contrast(keys: Key[Array, "batch"], images: Images, factor: Float32[Array, ""]) -> Images:
-    """Reduce the contrast of images.
-
-    Args:
-      keys: not used.
-      images: values in [0, 1].
-      factor: factor of each value's distance from the mean of its channel in the image.
-    """
+    """Reduce the contrast: multiply each value's distance from its channel's mean by `factor`."""
     mean = images.mean((1, 2), keepdims=True)
     return mean + factor * (images - mean)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import check_archive
-from jaxcifar.data.catalog import WAYS_OUT, KnownDataset, cache_folder, check_content
+from jaxcifar.data.catalog import WAYS_OUT, Draw, KnownDataset, cache_folder, check_content
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import lock_folder
@@ -89,17 +89,21 @@ def load_records(
         if archive is not None:
             print_line(f"{entry.title} was prepared before; {archive} is not read.")
         return cached
-    if archive is None:
+    if archive is None and entry.draw is None:
         _require_source(entry, data_dir)  # before any folder is made
     with report_unwritable(data_dir), lock_folder(data_dir / entry.name):
         if (cached := _read_cache(cache, entry)) is not None:
             return cached  # another process was faster
-        with plain_path(data_dir) as plain:  # TFDS needs paths in UTF-8
-            builder = _builder(entry, plain, archive)
-            if not builder.is_prepared():
-                _prepare(builder, entry, data_dir, archive, print_line)
-            print_line(f"Decoding {entry.title}, once.")
-            records = _decode(builder, entry)
+        if entry.draw is not None:
+            print_line(f"Drawing {entry.title}, once; this takes some seconds.")
+            records = _draw(entry, entry.draw)
+        else:
+            with plain_path(data_dir) as plain:  # TFDS needs paths in UTF-8
+                builder = _builder(entry, plain, archive)
+                if not builder.is_prepared():
+                    _prepare(builder, entry, data_dir, archive, print_line)
+                print_line(f"Decoding {entry.title}, once.")
+                records = _decode(builder, entry)
         try:
             rec.write_cache(cache, records)
             if entry.fingerprints is None:
@@ -121,9 +125,18 @@ def _read_cache(cache: Path, entry: KnownDataset) -> dict[str, rec.Records] | No
 
 
 def _builder(entry: KnownDataset, data_dir: Path, archive: Path | None) -> Any:
-    from jaxcifar.data.builders import create_builder  # TFDS takes a second to import
+    from jaxcifar.data.builders import BUILDERS  # TFDS takes a second to import
 
-    return create_builder(entry, data_dir, archive)
+    return BUILDERS[entry.name](entry, archive, data_dir=data_dir)
+
+
+def _draw(entry: KnownDataset, draw: Draw) -> dict[str, rec.Records]:
+    records = {}
+    for seed, (split, images_per_class) in enumerate(entry.class_counts.items()):
+        images, labels = draw(images_per_class * len(entry.class_names), seed)
+        records[split] = rec.sort(rec.pack(images, labels))
+    check_content(records, entry, source=entry.title)
+    return records
 
 
 def _prepare(
@@ -136,7 +149,7 @@ def _prepare(
         tfds.disable_progress_bar()  # it would fill a log file with incomplete lines
     for leftover in (data_dir / entry.name).glob("incomplete.*"):  # of a killed process
         shutil.rmtree(leftover, ignore_errors=True)
-    if archive is None and entry.form is not None:
+    if archive is None:
         url = builder.download_url
         megabytes = builder.url_infos[url].size / 1e6
         print_line(f"Downloading {entry.title} ({megabytes:.0f} MB) from {url}")
@@ -175,8 +188,6 @@ def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
 
 def _require_source(entry: KnownDataset, data_dir: Path) -> None:
     """Raise an error if a data set is not prepared and can't be downloaded."""
-    if entry.form is None:
-        return
     with plain_path(data_dir) as plain:
         builder = _builder(entry, plain, None)
         if not builder.is_prepared():

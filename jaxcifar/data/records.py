@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcifar.array_types import Int32, Integer, UInt8
+from jaxcifar.array_types import Float32, Int32, Integer, UInt8
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.reading import open_regular_file
 
@@ -35,7 +35,6 @@ def fill(
     images: UInt8[np.ndarray, "images 32 32 3"],
     labels: Integer[np.ndarray, "images"],
 ) -> None:
-    """Write images and labels into records."""
     labels = np.asarray(labels)
     records[:, -PIXEL_BYTES - 1] = labels & 255
     if records.shape[1] > RECORD_BYTES:
@@ -48,7 +47,6 @@ def pack(
     labels: Integer[np.ndarray, "images"],
     classes: int = 256,
 ) -> UInt8[np.ndarray, "images record_bytes"]:
-    """Return the records of images and labels."""
     records = empty(len(images), classes)
     fill(records, images, labels)
     return records
@@ -57,7 +55,6 @@ def pack(
 def unpack(
     records: UInt8[np.ndarray, "images record_bytes"],
 ) -> tuple[UInt8[np.ndarray, "images 32 32 3"], Int32[np.ndarray, "images"]]:
-    """Return the images and labels of records."""
     images = pixels(records).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels(records)
 
@@ -70,7 +67,6 @@ def pixels(
 
 
 def labels(records: UInt8[np.ndarray, "images record_bytes"]) -> Int32[np.ndarray, "images"]:
-    """Return the labels of records."""
     label_bytes = records[:, :-PIXEL_BYTES].astype(np.int32)
     if label_bytes.shape[1] == 1:
         return label_bytes[:, 0]
@@ -88,6 +84,25 @@ def sort(
 def fingerprint(sorted_records: Records) -> str:
     """Return the SHA-256 of records, in hexadecimal; they must be in canonical order."""
     return hashlib.sha256(np.ascontiguousarray(sorted_records).data).hexdigest()
+
+
+def channel_statistics(
+    records: UInt8[np.ndarray, "images record_bytes"],
+) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
+    """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
+
+    They are exact except for the last rounding, because they are computed from the number of pixels
+    of each value.
+    """
+    values = np.arange(256, dtype=np.float64)
+    means, stds = [], []
+    for channel in np.split(pixels(records), 3, axis=1):
+        counts = np.bincount(channel.reshape(-1), minlength=256)
+        mean = (counts * values).sum() / counts.sum()
+        mean_square = (counts * values**2).sum() / counts.sum()
+        means.append(mean / 255)
+        stds.append(np.sqrt(mean_square - mean**2) / 255)
+    return np.asarray(means, np.float32), np.asarray(stds, np.float32)
 
 
 def write_cache(folder: Path, records: Mapping[str, Records]) -> None:

@@ -1,1 +1,1 @@
-"""How far a trained network can be trusted."""
+"""Evaluation of trained networks: accuracy, calibration, and behaviour on other images."""

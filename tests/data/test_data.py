@@ -18,7 +18,7 @@ from data.test_archive import binary_members, write_tar
 from PIL import Image
 from small import entry_of, some_records
 
-from jaxcifar.data import catalog, channel_statistics, shapes10_draw
+from jaxcifar.data import catalog, shapes10_draw
 from jaxcifar.data import records as rec
 from jaxcifar.data.prepare import load_records
 from jaxcifar.data.split import train_val_indices
@@ -54,7 +54,7 @@ def test_canonical_order_is_that_of_byte_strings():
 
 def test_channel_statistics(tiny_records):
     images, _ = rec.unpack(tiny_records["train"])
-    mean, std = channel_statistics(tiny_records["train"])
+    mean, std = rec.channel_statistics(tiny_records["train"])
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-6)
 

@@ -10,7 +10,7 @@ from conftest import ROOT, finish, prepared, start
 
 import jaxcifar
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import catalog, channel_statistics, load_dataset
+from jaxcifar.data import catalog, load_dataset
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import read_archive
 from jaxcifar.data.prepare import default_data_dir
@@ -39,7 +39,7 @@ def test_the_archive_has_the_published_statistics():
     records = {
         split: rec.sort(array) for split, array in read_archive(path, catalog.CIFAR10.form).items()
     }
-    mean, std = channel_statistics(records["train"])
+    mean, std = rec.channel_statistics(records["train"])
     np.testing.assert_allclose(mean, [0.49139968, 0.48215841, 0.44653091], atol=1e-7)
     np.testing.assert_allclose(std, [0.24703223, 0.24348513, 0.26158784], atol=1e-7)
     assert np.bincount(records["train"][:, 0]).tolist() == [5000] * 10

@@ -252,13 +252,13 @@ def test_a_mirrored_whitening_whitens_images_and_mirror_images():
 @pytest.mark.parametrize("depths", [(2, 3), (2, 0, 2)])
 def test_each_group_has_a_depth(depths):
     config = Config.create("fastnet", arch_args={"widths": WIDTHS, "depths": depths})
-    with pytest.raises(UsageError, match="one for each of the widths, at least 1"):
+    with pytest.raises(UsageError, match="one depth, at least 1, for each width"):
         check_model(config, create_model(config, 10), 10)
 
 
 def test_what_is_mirrored_comes_in_pairs():
     config = Config.create("fastnet", arch_args={"widths": (8, 7, 4), "mirrored": True})
-    with pytest.raises(UsageError, match="7 features are no pairs"):
+    with pytest.raises(UsageError, match="width 7: a mirrored layer has pairs of features"):
         check_model(config, create_model(config, 10), 10)
 
 
