@@ -79,7 +79,7 @@ class Dataset:
             if len(labels) and (labels.min() < 0 or labels.max() >= self.num_classes):
                 raise UsageError(
                     f"{self.title}: {split} has labels from {labels.min()} to {labels.max()}, but "
-                    f"there are {self.num_classes} classes; count them from 0"
+                    f"there are {self.num_classes} classes; count labels from 0"
                 )
 
     @classmethod
@@ -112,7 +112,9 @@ class Dataset:
           UsageError: an array has a wrong shape, type or value; the message names the array.
         """
         if is_catalog_name(name):
-            raise UsageError(f"name {name!r}: means a data set of the catalogue; choose another")
+            raise UsageError(
+                f"the name {name!r} is that of a built-in data set; choose another name"
+            )
         images = {"train": ImageBlocks.of(x_train), "test": ImageBlocks.of(x_test)}
         labels = {"train": np.asarray(y_train), "test": np.asarray(y_test)}
         records, names = records_of(images, labels, class_names)

@@ -16,7 +16,7 @@ from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
 
 _MAX_BATCH_BYTES = 160 * 2**20  # the largest batch is CIFAR-100's training images, 155 MB
-_REMEDY = "download the archive again"
+_REMEDY = "give a CIFAR archive, or download it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +87,12 @@ def read_archive(path: Path, form: ArchiveForm) -> dict[str, Records]:
             except Exception as error:  # a hostile or damaged pickle can raise anything
                 raise ValueError(f"{name} is damaged: {first_line(error)}") from error
     except tar.RefusedTarError as error:
-        raise RunError(f"{path}: refused: {error}") from None
+        raise RunError(f"{path}: {error}; {_REMEDY}") from None
     except Exception as error:  # a hostile or damaged archive can raise anything
         raise RunError(f"{path}: {first_line(error)}; {_REMEDY}") from error
     for batch, split in form.splits.items():
         if batch not in batches:
-            raise RunError(f"{path}: {batch} of the {split} split is missing; {_REMEDY}")
+            raise RunError(f"{path}: batch {batch} of the {split} split is missing; {_REMEDY}")
     return {
         split: np.concatenate([batches[batch] for batch in names])
         for split, names in form.batches.items()
@@ -138,15 +138,15 @@ def _batches_in_tar(path: Path, form: ArchiveForm) -> Iterator[tuple[str, bytes]
         for member in tar.files_in_tar(file):
             parts = PurePosixPath(member.name).parts
             if member.name.startswith("/") or ".." in parts:
-                raise tar.RefusedTarError(f"member {member.name!a} would land outside the folder")
+                raise tar.RefusedTarError(f"the archive has a path that leaves it: {member.name!a}")
             name = parts[-1] if parts else ""
             batch = name.removesuffix(".bin")
             if batch not in form.splits:
                 continue
             if batch in batches:
-                raise tar.RefusedTarError(f"{batch} is there twice")
+                raise tar.RefusedTarError(f"batch {batch} is in the archive twice")
             if member.size > _MAX_BATCH_BYTES:
-                raise tar.RefusedTarError(f"{batch} is larger than any CIFAR batch")
+                raise tar.RefusedTarError(f"batch {batch} is larger than any CIFAR batch")
             batches.add(batch)
             yield name, member.read()
 
@@ -168,7 +168,7 @@ def _parse_pickle(content: bytes, form: ArchiveForm) -> np.ndarray:
         raise ValueError(f"the array 'data' or the list '{form.label_key}' is missing")
     data = pixels.to_numpy()
     if data.shape != (len(labels), PIXEL_BYTES):
-        raise ValueError(f"'data' has shape {data.shape} for {len(labels)} labels")
+        raise ValueError(f"'data' has shape {data.shape}, but there are {len(labels)} labels")
     if not all(type(label) is int and 0 <= label <= 255 for label in labels):
         raise ValueError(f"'{form.label_key}' has values that are not integers from 0 to 255")
     return np.concatenate([np.array(labels, np.uint8)[:, None], data], axis=1)

@@ -98,15 +98,17 @@ def records_of(
 def _check_class_names(names: Sequence[str]) -> None:
     if not 2 <= len(names) <= rec.MAX_CLASSES:
         raise UsageError(
-            f"number of classes: {len(names):,}, but a data set has 2 to {rec.MAX_CLASSES:,}; add "
-            "images of other classes, or remove classes"
+            f"the number of classes is {len(names):,}, but must be from 2 to "
+            f"{rec.MAX_CLASSES:,}; add or remove classes"
         )
     for name in names:
         if not name.isprintable() or not name.strip():
-            raise UsageError(f"class_names: {name!a} can't be printed; rename that class")
+            raise UsageError(f"the class name {name!a} can't be printed; rename that class")
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"class_names: {repeated!r} is there twice; give each class its own name")
+        raise UsageError(
+            f"the class name {repeated!r} is given twice; give each class a different name"
+        )
 
 
 def _check_images(name: str, images: ImageBlocks) -> None:
@@ -115,17 +117,17 @@ def _check_images(name: str, images: ImageBlocks) -> None:
         advice = "give uint8 from 0 to 255"
         if images.dtype.kind == "f":
             advice += f"; if they go from 0 to 1, ({name} * 255).round().astype('uint8')"
-        raise UsageError(f"{name}: {images.dtype} pixels; {advice}")
+        raise UsageError(f"{name} has {images.dtype} pixels; {advice}")
     if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
         raise UsageError(
-            f"{name}: shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W], channels last"
+            f"{name} has shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W], channels last"
         )
     if not 0 < shape[0] <= MAX_IMAGES:
-        raise UsageError(f"{name}: {shape[0]:,} images; there must be from 1 to {MAX_IMAGES:,}")
+        raise UsageError(f"{name} has {shape[0]:,} images; give 1 to {MAX_IMAGES:,} images")
     try:
         check_pixels(shape[2], shape[1])
     except ValueError as error:
-        raise UsageError(f"{name}: an image {error}") from None
+        raise UsageError(f"{name}: {error}") from None
 
 
 def _flat_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
@@ -133,15 +135,15 @@ def _flat_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape not in ((count,), (count, 1)):
         raise UsageError(
-            f"{name}: shape {labels.shape} of {labels.dtype}; give one integer for each of the "
-            f"{count:,} images, counted from 0"
+            f"{name} has shape {labels.shape} and dtype {labels.dtype}; give one integer from 0 "
+            f"for each of the {count:,} images"
         )
     labels = labels.reshape(-1)
     if labels.min() < 0 or labels.max() >= rec.MAX_CLASSES:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UsageError(
-            f"{name}: label {wrong} is out of range; count classes from 0, to at most "
-            f"{rec.MAX_CLASSES - 1:,}"
+            f"{name} has the label {wrong}, which is out of range; count classes from 0, to at "
+            f"most {rec.MAX_CLASSES - 1:,}"
         )
     return labels.astype(np.int64)
 
@@ -151,19 +153,19 @@ def _check_labels(labels: Mapping[str, np.ndarray], names: Sequence[str]) -> Non
     largest = {split: int(labels[split].max()) for split in rec.SPLITS}
     if largest["train"] >= len(names):
         raise UsageError(
-            f"y_train: label {largest['train']} is out of range, because there are {len(names)} "
+            f"y_train has the label {largest['train']}, but there are only {len(names)} "
             "class names; give one for each class"
         )
     if largest["test"] >= len(names):
         raise UsageError(
-            f"y_test: label {largest['test']} is out of range, because the training images have "
+            f"y_test has the label {largest['test']}, but the training images have only "
             f"{len(names)} classes; remove those test images, or add training images of that class"
         )
     counts = np.bincount(labels["train"], minlength=len(names))
     if not counts.all():
         label = int(np.argmin(counts))
         raise UsageError(
-            f"y_train: class {names[label]!r} (label {label}) has no training images; number the "
+            f"class {names[label]!r} (label {label}) has no training images in y_train; number the "
             "classes from 0 without gaps, each with images to train on"
         )
 

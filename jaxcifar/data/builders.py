@@ -50,7 +50,9 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
         try:
             return Path(dl_manager.download(self.download_url))
         except Exception as error:  # from TFDS, requests, urllib3 or the disk
-            raise RunError(f"the download failed ({first_line(error)}); {WAYS_OUT}") from error
+            raise RunError(
+                f"{self.download_url}: the download failed ({first_line(error)}); {WAYS_OUT}"
+            ) from error
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         assert self.entry.form is not None  # data sets without archives have no builder

@@ -48,8 +48,8 @@ def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
     in_range = not len(labels) or (labels.min() >= 0 and labels.max() < classes)
     if counts != {expected_count} or not in_range:
         raise RunError(
-            f"{folder or data_dir}: CIFAR-10.1 {loaded.version} has {expected_count:,} images of "
-            f"{classes} classes, these files have others; get them again from {_HOME}"
+            f"{folder or data_dir}: the files are not CIFAR-10.1 {loaded.version}, which has "
+            f"{expected_count:,} images of {classes} classes; get them again from {_HOME}"
         )
     return Cifar101(loaded.version, Examples(images, labels.astype(np.int32)))
 
@@ -63,7 +63,10 @@ def _load_files(folder: Path) -> Cifar101:
                 for kind, path in paths.items()
             )
             return Cifar101(version, Examples(images, labels))
-    raise UsageError(f"{folder}: has no cifar10.1_v6_data.npy or _v4_; get them from {_HOME}")
+    raise UsageError(
+        f"{folder}: the folder has neither cifar10.1_v6_data.npy nor cifar10.1_v4_data.npy; get "
+        f"them from {_HOME}"
+    )
 
 
 def _load_with_tfds(data_dir: Path) -> Cifar101:

@@ -42,7 +42,7 @@ def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Rec
 
 
 def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Records]:
-    """Read all images of a folder, as it is split.
+    """Read the images of each split that a folder has.
 
     Args:
       folder: the folder.
@@ -90,7 +90,7 @@ def _decode(files: Sequence[ImageFile], classes: int) -> _Decoded:
             try:
                 image, has_more_frames = read_image(file.path)
             except ValueError as error:
-                problems.append(f"{file.name} {first_line(error)}")
+                problems.append(f"{file.name}: {first_line(error)}")
                 continue
             rec.fill(records[number : number + 1], image[None], np.asarray([file.label]))
             if has_more_frames:
@@ -106,5 +106,7 @@ def _split_off_test(path: Path, records: np.ndarray) -> dict[str, rec.Records]:
     """Split sorted records; their order, and so the choice, depends on the images only."""
     train, test = stratified(rec.labels(records), _TEST_FRACTION)
     if not len(test):
-        raise RunError(f"{path}: too few images to take some for testing; add some, or test/CLASS")
+        raise RunError(
+            f"{path}: too few images to take a sixth for testing; add images, or folders test/CLASS"
+        )
     return {"train": records[np.sort(train)], "test": records[np.sort(test)]}

@@ -38,7 +38,7 @@ def to_rgb32(image: Image.Image) -> UInt8[np.ndarray, "32 32 3"]:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("has float pixels; save it with 8 or 16 bits")
+        raise ValueError("the image has float pixels; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
     if image.mode.endswith(("A", "a")) or "transparency" in image.info:
@@ -51,7 +51,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     """Scale 16-bit grey values `[H, W]` to uint8; Pillow would clip them instead."""
     if grey.min() < 0 or grey.max() > 65_535:
-        raise ValueError("has pixels of 32 bits; save it with 8 or 16")
+        raise ValueError("the image has pixels of 32 bits; save it with 8 or 16 bits")
     return ((grey.astype(np.int64) * 255 + 32_767) // 65_535).astype(np.uint8)
 
 
@@ -65,27 +65,31 @@ def read_image(path: str | Path) -> tuple[UInt8[np.ndarray, "32 32 3"], bool]:
       the first frame, converted by `to_rgb32`, and True if the file has more frames.
 
     Raises:
-      ValueError: the file can't be read; the message continues after the file's name.
+      ValueError: the file can't be read.
     """
     try:
         with open_regular_file(Path(path)) as file:
             if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
-                raise ValueError(f"has more than {_MAX_FILE_BYTES // 2**20} MiB")
+                raise ValueError(
+                    f"the file has more than {_MAX_FILE_BYTES // 2**20} MiB; make it smaller"
+                )
             with Image.open(file, formats=_formats()) as image:
                 check_pixels(*image.size)
                 is_animated = getattr(image, "is_animated", False) and image.format != "MPO"
                 image.load()
                 return to_rgb32(image), is_animated
     except Image.UnidentifiedImageError:
-        raise ValueError("is not an image that Pillow reads, or is damaged") from None
+        raise ValueError("the file is not an image that Pillow reads, or is damaged") from None
     except Image.DecompressionBombError:
-        raise ValueError(f"has more than {MAX_PIXELS:,} pixels") from None
+        raise ValueError(
+            f"the image has more than {MAX_PIXELS:,} pixels; make it smaller"
+        ) from None
     except ValueError:
         raise
     except Exception as error:  # a hostile or damaged image can raise anything
         if isinstance(error, OSError) and error.errno:  # Pillow's own errors have no number
-            raise ValueError(f"can't be read ({error.strerror})") from error
-        raise ValueError(f"is damaged ({first_line(error)})") from error
+            raise ValueError(f"the file can't be read ({error.strerror})") from error
+        raise ValueError(f"the image is damaged ({first_line(error)})") from error
 
 
 def check_pixels(width: int, height: int) -> None:
@@ -95,7 +99,7 @@ def check_pixels(width: int, height: int) -> None:
       ValueError: there are more than `MAX_PIXELS` pixels, or none.
     """
     if not 0 < width * height <= MAX_PIXELS:
-        raise ValueError(f"has {width}x{height} pixels; only 1 to {MAX_PIXELS:,} pixels are read")
+        raise ValueError(f"the image has {width}x{height} pixels; give 1 to {MAX_PIXELS:,} pixels")
 
 
 def _formats() -> list[str]:

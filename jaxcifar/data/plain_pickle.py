@@ -42,7 +42,9 @@ def load(content: bytes) -> Any:
         if count == _MAX_OPERATIONS:
             raise ValueError("the pickle has far more operations than a CIFAR batch")
         if operation.name not in _ALLOWED_OPERATIONS:
-            raise ValueError(f"operation {operation.name} does not occur in a CIFAR batch")
+            raise ValueError(
+                f"the pickle has the operation {operation.name}, which no CIFAR batch has"
+            )
     return _BatchUnpickler(content).load()
 
 
@@ -96,14 +98,16 @@ class _BatchUnpickler(pickle._Unpickler):
         }
         if (module, name) not in replacements:
             full_name = ascii(f"{module}.{name}"[:80])[1:-1]
-            raise ValueError(f"{full_name} is not allowed in a CIFAR batch")
+            raise ValueError(f"the pickle imports {full_name}, which is not allowed")
         return replacements[module, name]
 
     def _encode(self, text: str, encoding: str) -> bytes:
         """Return bytes that Python 3 wrote as text, because protocol 2 has no bytes."""
         self._max_encoded -= len(text)
-        if encoding != "latin1" or self._max_encoded < 0:
-            raise ValueError("the pickle has a wrong encoding, or encodes the same text often")
+        if self._max_encoded < 0:
+            raise ValueError("the pickle encodes the same text too often")
+        if encoding != "latin1":
+            raise ValueError(f"the pickle has bytes in the encoding {encoding[:20]!a}, not latin1")
         return text.encode("latin1")
 
     def _load_build(self) -> None:

@@ -163,15 +163,15 @@ def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
     file_format = builder.info.file_format.value
     if file_format == "array_record" and not find_spec("array_record"):
         raise RunError(
-            f"{builder.data_dir}: prepared as array_record, which takes the package array-record "
-            "to read; install it, or choose another folder with --data-dir"
+            f"{builder.data_dir}: prepared in the format array_record, which takes the package "
+            "array-record to read; install it, or choose another folder with --data-dir"
         )
     try:
         sources = builder.as_data_source()
     except NotImplementedError:
         raise RunError(
-            f"{builder.data_dir}: prepared as {file_format}, which only TensorFlow reads; choose "
-            "another folder with --data-dir, or remove this one"
+            f"{builder.data_dir}: prepared in the format {file_format}, which only TensorFlow "
+            "reads; choose another folder with --data-dir, or remove this one"
         ) from None
     records = {}
     for split in rec.SPLITS:

@@ -60,7 +60,7 @@ def files_in_tar(file: BinaryIO) -> Iterator[TarMember]:
             if number > _MAX_MEMBERS:
                 raise RefusedTarError(f"the archive has more than {_MAX_MEMBERS:,} members")
             if member.issparse() or not (member.isreg() or member.isdir()):
-                raise RefusedTarError(f"member {member.name!a} is a link or a device")
+                raise RefusedTarError(f"the archive has a link or a device: {member.name!a}")
             if member.isreg():
                 yield TarMember(member.name, member.size, partial(stream.read_all, member.size))
 
@@ -86,7 +86,7 @@ class _BoundedStream:
 
     def read(self, size: int) -> bytes:
         if size > _MAX_READ:
-            raise RefusedTarError(f"the archive has a member whose name has {size:,} bytes")
+            raise RefusedTarError(f"the archive has a name of {size:,} bytes, which is too long")
         try:
             content = self._file.read(size)
         except EOFError:  # a compressed file that is cut off

@@ -67,16 +67,20 @@ class _LimitedReader(io.BufferedReader):
         has_limit = size is not None and 0 <= size <= self.max_read
         content = super().read(size if has_limit else self.max_read + 1)
         if len(content) > self.max_read:
-            raise ValueError("it lists far more than a few arrays")
+            raise ValueError("the file lists far more than a few arrays")
         return content
 
 
 def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
     unpacked = sum(info.file_size for info in archive.infolist())
     if unpacked > _MAX_BYTES:
-        raise UsageError(f"unpacks to more than {_MAX_BYTES // 2**30} GiB; make the images smaller")
+        raise UsageError(
+            f"the file unpacks to more than {_MAX_BYTES // 2**30} GiB; make the images smaller"
+        )
     if unpacked > max(_MAX_RATIO * packed, _ALWAYS_BYTES):
-        raise UsageError(f"unpacks to more than {_MAX_RATIO} times its size, unlike any images")
+        raise UsageError(
+            f"the file unpacks to more than {_MAX_RATIO} times its size, unlike images"
+        )
 
 
 def _read(
@@ -84,14 +88,14 @@ def _read(
 ) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     if missing := [name for name in _REQUIRED if name not in members]:
-        raise UsageError(f"lacks {', '.join(missing)}; it must have {', '.join(_REQUIRED)}")
+        raise UsageError(f"the file lacks {', '.join(missing)}; save {', '.join(_REQUIRED)} in it")
     if ignored := sorted(members.keys() - {*_REQUIRED, "class_names"}):
         print_line(f"{path.name}: {len(ignored):,} other arrays are ignored ({ignored[0]!a}).")
     class_names = None
     if "class_names" in members:
         class_names = _read_small_array(archive, members["class_names"])
         if class_names.ndim != 1 or class_names.dtype.kind not in "US":
-            raise UsageError("class_names: not a list of strings; give one")
+            raise UsageError("class_names is not a list of strings; give the name of each class")
         if class_names.dtype.kind == "S":
             class_names = np.char.decode(class_names, "utf-8")
     images = {split: _image_blocks(archive, members[f"x_{split}"]) for split in rec.SPLITS}
@@ -120,15 +124,21 @@ def _read_small_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.nda
     with archive.open(info) as file:
         header = _read_checked_header(file, info)
         if header.size > _MAX_SMALL_BYTES:
-            raise UsageError(f"{info.filename}: {header.size:,} bytes are far too many")
+            raise UsageError(
+                f"array {info.filename} has {header.size:,} bytes, far too many for labels or names"
+            )
         return read_content(file, info.filename, header)
 
 
 def _read_checked_header(file: IO[bytes], info: zipfile.ZipInfo) -> ArrayHeader:
     """Read the header of an array, and compare it with the size in the zip file's list."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UsageError(f"{info.filename}: packed in a way that np.savez does not pack")
+        raise UsageError(
+            f"array {info.filename} has another compression than np.savez uses; save it again"
+        )
     header = read_header(file, info.filename)
     if header.size != info.file_size - file.tell():
-        raise UsageError(f"{info.filename}: damaged, its header does not agree with its size")
+        raise UsageError(
+            f"array {info.filename} is damaged: its header does not agree with its size"
+        )
     return header

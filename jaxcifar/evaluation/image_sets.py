@@ -58,7 +58,7 @@ class ImageSet(NamedTuple):
         _, chosen = stratified(labels, max_images / len(labels))
         if not len(chosen):
             raise UsageError(
-                f"--images {max_images}: less than one image of each class; give a larger number"
+                f"--images {max_images} is too few for an image of each class; give more"
             )
         chosen = np.sort(chosen)
         return self._replace(examples=Examples(images[chosen], labels[chosen]), indices=chosen)
@@ -89,8 +89,8 @@ def load_run_dataset(
     has_changed = config.data_sha256 not in (None, dataset.sha256)
     if has_changed or dataset.class_names != tuple(class_names):
         raise UsageError(
-            f"{config.dataset}: other images than those that the run was trained on; bring those "
-            "back, or evaluate --on a folder of images by class"
+            f"{config.dataset}: the images have changed since the run was trained on them; restore "
+            "them, or evaluate --on a folder of images by class"
         )
     return dataset
 
@@ -170,8 +170,8 @@ def _renumber(
     unknown = [name for name in set_classes if name not in run_classes]
     if unknown:
         raise UsageError(
-            f"{title}: has the class {unknown[0]!r}, which the run does not know; it knows "
-            f"{', '.join(run_classes)}"
+            f"{title}: class {unknown[0]!r} is not a class of the run; remove it, or rename it to "
+            f"one of {', '.join(run_classes)}"
         )
     numbers = np.asarray([run_classes.index(name) for name in set_classes], np.int32)
     return numbers[labels]

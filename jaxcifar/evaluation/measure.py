@@ -36,10 +36,6 @@ class EvaluationResult(NamedTuple):
     mistakes: dict[str, dict[str, Shaped[np.ndarray, "mistakes ..."]]]
 
 
-def _ignore(activity: str) -> None:
-    pass
-
-
 def evaluate_sets(
     predict: Predict,
     sets: Sequence[ImageSet],
@@ -48,7 +44,7 @@ def evaluate_sets(
     class_names: Sequence[str],
     val: Examples | None,
     date: str,
-    begin: Callable[[str], None] = _ignore,
+    begin: Callable[[str], None] = lambda step: None,
     user_metrics: Sequence[UserMetric] = (),
 ) -> EvaluationResult:
     """Evaluate a network on sets of images.
@@ -107,7 +103,7 @@ def finite_logits(
     """
     logits = predict(np.ascontiguousarray(images))
     if not np.isfinite(logits).all():
-        raise RunError(f"{name}: the network's logits are not finite numbers; train it again")
+        raise RunError(f"{name}: some logits of the network are not finite; train it again")
     return logits
 
 
@@ -184,7 +180,7 @@ def _mistake_entries(
 
 
 def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
-    """Return all metrics with their values, without those that are not finite."""
+    """Return all metrics whose values are finite, with these values."""
     values = metrics.measure(logits, labels).values
     return [
         {**line, "value": values[line["name"]]}
@@ -194,7 +190,10 @@ def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[
 
 
 def evaluate_corrupted(
-    predict: Predict, examples: Examples, date: str, begin: Callable[[str], None] = _ignore
+    predict: Predict,
+    examples: Examples,
+    date: str,
+    begin: Callable[[str], None] = lambda step: None,
 ) -> Corrupted:
     """Compute the accuracy on each kind and strength of corruption.
 
@@ -226,7 +225,7 @@ def evaluate_with_mistakes(
     mistakes: Mapping[str, Predict],
     examples: Examples,
     date: str,
-    begin: Callable[[str], None] = _ignore,
+    begin: Callable[[str], None] = lambda step: None,
 ) -> Slipped:
     """Compute the accuracy that each mistake in evaluating would give.
 

@@ -223,7 +223,7 @@ class FastNet(nn.Module):
         """
         depths = self.depths or (2,) * len(self.widths)
         if len(depths) != len(self.widths) or min(depths) < 1:
-            raise ValueError(f"depths {depths}: give one depth, at least 1, for each width")
+            raise ValueError(f"depths is {depths}; give one depth, at least 1, for each width")
         return depths
 
     @nn.compact

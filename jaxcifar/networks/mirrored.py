@@ -49,6 +49,6 @@ class MirroredConv(Conv):
         """
         if features % 2:
             raise ValueError(
-                f"width {features}: a mirrored layer has pairs of features; give an even number"
+                f"a mirrored layer can't have the odd width {features}; give an even number"
             )
         return with_partners(super().weights(channels, features // 2), self.unpaired)

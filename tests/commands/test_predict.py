@@ -146,7 +146,7 @@ def test_exit_codes_say_whether_the_command_line_or_a_file_is_at_fault(photo, tm
     good, bad = str(tmp_path / "a.png"), str(tmp_path / "b.png")
     for code, words, arguments in (
         (2, "nowhere.png: no such file or folder", [str(tmp_path / "nowhere.png")]),
-        (2, "b.png: is not an image that Pillow reads", [good, bad]),
+        (2, "b.png: the file is not an image that Pillow reads", [good, bad]),
         (2, "no run here", [good, "--run", str(tmp_path)]),
         (1, "is no file of safetensors", [good, "--run", str(tmp_path / "w.safetensors")]),
     ):

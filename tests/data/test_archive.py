@@ -123,7 +123,7 @@ def test_truncated_archive_is_refused(tmp_path, tiny_records, kept):
     path = write_tar(tmp_path / "a.tgz", binary_members(tiny_records))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(RunError, match=r"cut off.*download the archive again"):
+    with pytest.raises(RunError, match=r"cut off.*download it again"):
         read_archive(path, CIFAR10_FORM)
 
 
@@ -143,7 +143,7 @@ def test_foreign_sources_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/../../evil"])
 def test_members_that_would_land_outside_are_refused(tmp_path, tiny_records, name):
     members = {name: b"x"} | binary_members(tiny_records)
-    with pytest.raises(RunError, match=r"refused: member '.*evil' would land outside the folder$"):
+    with pytest.raises(RunError, match=r"a path that leaves it: '.*evil'; "):
         read_archive(write_tar(tmp_path / "a.tgz", members, folder=""), CIFAR10_FORM)
 
 
@@ -159,7 +159,7 @@ def test_a_complete_archive_with_a_link_or_device_is_refused(tmp_path, tiny_reco
         info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
         info.type, info.linkname = kind, "/etc/passwd"
         tar.addfile(info)
-    reason = rf"a\.tar: refused: member 'cifar-10-batches-bin/{name}' is a link or a device$"
+    reason = rf"a\.tar: the archive has a link or a device: 'cifar-10-batches-bin/{name}'; "
     with pytest.raises(RunError, match=reason):
         read_archive(path, CIFAR10_FORM)
 
@@ -171,7 +171,7 @@ def test_a_complete_archive_with_a_duplicate_batch_is_refused(tmp_path, tiny_rec
         info = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
         info.size = len(members["test_batch.bin"])
         tar.addfile(info, io.BytesIO(bytes(info.size)))
-    with pytest.raises(RunError, match=r"refused: test_batch is there twice$"):
+    with pytest.raises(RunError, match=r"batch test_batch is in the archive twice; "):
         read_archive(path, CIFAR10_FORM)
 
 
@@ -181,9 +181,9 @@ def test_a_batch_larger_than_any_is_not_read(tmp_path, tiny_records, monkeypatch
     assert_holds(write_tar(tmp_path / "whole.tgz", members), tiny_records)
     assert_holds(write_folder(tmp_path / "whole", members), tiny_records)
     members["test_batch.bin"] += bytes(3073)
-    with pytest.raises(RunError, match=r"refused: test_batch is larger than any CIFAR batch$"):
+    with pytest.raises(RunError, match=r"batch test_batch is larger than any CIFAR batch; "):
         read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
-    reason = r"test_batch\.bin is larger than any CIFAR batch; download the archive again$"
+    reason = r"test_batch\.bin is larger than any CIFAR batch; give a CIFAR archive, or"
     with pytest.raises(RunError, match=reason):
         read_archive(write_folder(tmp_path / "a", members), CIFAR10_FORM)
 
@@ -221,8 +221,11 @@ PIXELS = np.zeros((1, 3072), np.uint8)
         ({b"data": PIXELS.astype(np.float32), b"labels": [1]}, "not an array of uint8"),
         ({b"data": PIXELS.astype(object), b"labels": [1]}, "not an array of uint8"),
         ({b"data": PIXELS.reshape(3072), b"labels": [1]}, "not an array with two axes"),
-        ({b"data": PIXELS.reshape(2, 1536), b"labels": [1, 2]}, r"shape \(2, 1536\) for 2 labels"),
-        ({b"data": PIXELS, b"labels": [1, 2]}, r"shape \(1, 3072\) for 2 labels"),
+        (
+            {b"data": PIXELS.reshape(2, 1536), b"labels": [1, 2]},
+            r"shape \(2, 1536\), but .* 2 labels",
+        ),
+        ({b"data": PIXELS, b"labels": [1, 2]}, r"shape \(1, 3072\), but there are 2 labels"),
         ({b"data": PIXELS, b"labels": ["x"]}, "not integers from 0 to 255"),
         ({b"data": PIXELS, b"labels": [True]}, "not integers from 0 to 255"),
         ({b"data": PIXELS, b"labels": [256]}, "not integers from 0 to 255"),
@@ -254,7 +257,10 @@ BOMBS = {
     "memory for 4 billion": (b"\x80\x02Nr\xff\xff\xff\xff.", "not a dictionary"),
     "lists in lists": (b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".", "not a dictionary"),
     "a number of many digits": (b"L" + b"9" * 10**7 + b"L\n.", "4300"),
-    "a text of escapes": (b"\x80\x02c\x1b[32m\nready\n)R.", r"\\x1b\[32m.ready is not allowed"),
+    "a text of escapes": (
+        b"\x80\x02c\x1b[32m\nready\n)R.",
+        r"\\x1b\[32m.ready, which is not allowed",
+    ),
 }
 
 
@@ -286,14 +292,17 @@ def test_tar_files_that_would_take_memory_or_time(tmp_path):
     names = header("././@LongLink", 2**20, tarfile.GNUTYPE_LONGNAME) + bytes(2**20)
     huge = header("cifar-10-batches-bin/data_batch_1.bin", 2**40)
     for content, reason in (
-        (gzip.compress(long_name + b"a" * 2**26), "name has 4,294,967,296 bytes"),
-        (gzip.compress(names * 10), "name has 1,048,576 bytes"),
+        (gzip.compress(long_name + b"a" * 2**26), "name of 4,294,967,296 bytes"),
+        (gzip.compress(names * 10), "name of 1,048,576 bytes"),
         (gzip.compress(header() * 50_000), "more than 1,000 members"),
         (gzip.compress(b"") * 50_000, "cut off"),
         (huge, "larger than any CIFAR batch"),
         (gzip.compress(header("y", 2**27) + bytes(2**27)) * 3, "256 MiB"),
         (header("data_batch_1.bin", 3073) + bytes(3584), "cut off"),
-        (header("data_batch_1.bin", 3073) + bytes(3584) + header("data_batch_1"), "there twice"),
+        (
+            header("data_batch_1.bin", 3073) + bytes(3584) + header("data_batch_1"),
+            "in the archive twice",
+        ),
     ):
         path = tmp_path / "a.tar"
         path.write_bytes(content)

@@ -65,7 +65,7 @@ def test_what_tfds_prepared(tmp_path):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match=r"has no cifar10\.1_v6_data\.npy"):
+    with pytest.raises(UsageError, match=r"has neither cifar10\.1_v6_data\.npy"):
         load_cifar10_1(tmp_path, tmp_path)
     with pytest.raises(UsageError, match="TFDS has not prepared it"):
         load_cifar10_1(None, tmp_path)
@@ -76,10 +76,13 @@ def test_what_is_not_there(tmp_path):
     [
         ({"images": np.zeros((2000, 32, 32, 3), np.float32)}, "_data.npy: .* is not uint8"),
         ({"images": np.zeros((2000, 3, 32, 32), np.uint8)}, r"_data.npy: .* of shape \['N', 32"),
-        ({"images": np.zeros((1999, 32, 32, 3), np.uint8)}, "v6 has 2,000 images of 10 classes"),
-        ({"labels": np.zeros(2001, int)}, "v6 has 2,000 images of 10 classes"),
-        ({"labels": np.full(2000, 10)}, "v6 has 2,000 images of 10 classes"),
-        ({"labels": np.full(2000, -1)}, "v6 has 2,000 images of 10 classes"),
+        (
+            {"images": np.zeros((1999, 32, 32, 3), np.uint8)},
+            "v6, which has 2,000 images of 10 classes",
+        ),
+        ({"labels": np.zeros(2001, int)}, "v6, which has 2,000 images of 10 classes"),
+        ({"labels": np.full(2000, 10)}, "v6, which has 2,000 images of 10 classes"),
+        ({"labels": np.full(2000, -1)}, "v6, which has 2,000 images of 10 classes"),
         ({"labels": np.zeros((2000, 1), int)}, r"_labels.npy: .* of shape \['N'\]"),
         ({"labels": np.zeros(2000)}, "_labels.npy: .* is not integer"),
         ({"labels": np.array([{}] * 2000)}, "_labels.npy: .* not a plain array"),

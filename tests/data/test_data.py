@@ -331,5 +331,7 @@ def test_classes_of_the_catalogue_have_their_published_names():
 def test_a_data_set_of_other_content_is_refused_by_split(tiny_records, tiny_entry):
     catalog.check_content(tiny_records, tiny_entry, "here")
     swapped = {"train": tiny_records["test"], "test": tiny_records["train"]}
-    with pytest.raises(RunError, match=r"here: train split .*20 images.*test split .*100 images"):
+    with pytest.raises(
+        RunError, match=r"here: the train split .*20 images.*test split .*100 images"
+    ):
         catalog.check_content(swapped, tiny_entry, "here")

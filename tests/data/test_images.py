@@ -139,9 +139,9 @@ def png_header(width, height):
         (b"text", "not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n", "not an image"),
         (png_header(8_001, 8_000), "8001x8000 pixels"),  # refused before any pixel is decoded
-        (png_header(20_000, 20_000), r"^has (20000x20000|more than 64,000,000) pixels"),
-        (png_header(32, 32), r"^is damaged \("),
-        (png_header(0, 32), "^(is not an image that Pillow reads|has 0x32 pixels)"),
+        (png_header(20_000, 20_000), r"^the image has (20000x20000|more than 64,000,000) pixels"),
+        (png_header(32, 32), r"^the image is damaged \("),
+        (png_header(0, 32), "^the (file is not an image that Pillow reads|image has 0x32 pixels)"),
     ],
 )
 def test_what_can_not_be_read_says_why(tmp_path, content, words):

@@ -136,12 +136,12 @@ def test_what_is_left_out_or_read_in_part_is_told(pets, tmp_path):
 def damaged(pets):
     for name in ("001", "002"):
         (pets / "train" / "cat" / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    return r"train/cat/001.png is not an image.*\(and 1 more\)"
+    return r"train/cat/001.png: the file is not an image.*\(and 1 more\)"
 
 
 def no_image(pets):
     (pets / "train" / "cat" / "notes.txt").write_text("x")
-    return "train/cat/notes.txt is not an image"
+    return "train/cat/notes.txt: the file is not an image"
 
 
 def stray(pets):
@@ -347,27 +347,27 @@ def test_more_classes_than_a_byte_counts():
 
 
 WRONG = {
-    "float pixels": ({"x_train": np.zeros((40, 28, 28))}, "x_train: float64 pixels; give uint8"),
-    "wide pixels": ({"x_test": np.zeros((8, 28, 28), int)}, "x_test: int64 pixels; give uint8"),
-    "channels first": ({"x_test": pixels(8, 0, (3, 28, 28))}, r"x_test: shape \(8, 3, 28, 28\)"),
-    "no images": ({"x_test": pixels(0, 0), "y_test": []}, "x_test: 0 images"),
-    "no pixels": ({"x_test": pixels(8, 0, (0, 5))}, "x_test: an image has 5x0 pixels"),
-    "other number": ({"y_test": np.arange(7) % 4}, r"y_test: shape \(7,\).* 8 images"),
-    "one-hot": ({"y_test": np.eye(8, dtype=int)}, r"y_test: shape \(8, 8\)"),
-    "float labels": ({"y_train": np.zeros(40)}, "y_train: shape .* of float64"),
-    "negative": ({"y_train": np.arange(40) % 4 - 1}, "y_train: label -1 is out of range"),
-    "too large": ({"y_train": np.arange(40) + 65_500}, "y_train: label 65539 is out of range"),
-    "untrained": ({"y_test": np.arange(8)}, "y_test: label 7 is out of range, .* have 4 classes"),
+    "float pixels": ({"x_train": np.zeros((40, 28, 28))}, "x_train has float64 pixels; give uint8"),
+    "wide pixels": ({"x_test": np.zeros((8, 28, 28), int)}, "x_test has int64 pixels; give uint8"),
+    "channels first": ({"x_test": pixels(8, 0, (3, 28, 28))}, r"x_test has shape \(8, 3, 28, 28\)"),
+    "no images": ({"x_test": pixels(0, 0), "y_test": []}, "x_test has 0 images"),
+    "no pixels": ({"x_test": pixels(8, 0, (0, 5))}, "x_test: the image has 5x0 pixels"),
+    "other number": ({"y_test": np.arange(7) % 4}, r"y_test has shape \(7,\).* 8 images"),
+    "one-hot": ({"y_test": np.eye(8, dtype=int)}, r"y_test has shape \(8, 8\)"),
+    "float labels": ({"y_train": np.zeros(40)}, "y_train has shape .* dtype float64"),
+    "negative": ({"y_train": np.arange(40) % 4 - 1}, "y_train has the label -1, which is out of"),
+    "too large": ({"y_train": np.arange(40) + 65_500}, "y_train has the label 65539, which is"),
+    "untrained": ({"y_test": np.arange(8)}, "y_test has the label 7, .* have only 4 classes"),
     "gap": ({"y_train": np.arange(40) % 4 * 2}, r"class '1' \(label 1\) has no training images"),
     "few names": (
         {"class_names": ["a", "b"]},
-        "label 3 is out of range, .* are 2 class names",
+        "label 3, but there are only 2 class names",
     ),
     "many names": ({"class_names": list("abcde")}, r"class 'e' \(label 4\) has no training"),
-    "same names": ({"class_names": list("abca")}, "'a' is there twice"),
+    "same names": ({"class_names": list("abca")}, "'a' is given twice"),
     "one class": (
         {"y_train": np.zeros(40, int), "y_test": np.zeros(8, int)},
-        "classes: 1, but",
+        "classes is 1, but",
     ),
 }
 
@@ -384,7 +384,7 @@ def test_wrong_arrays_are_refused_in_one_line(tmp_path, change, words):
 
 
 def test_from_arrays_takes_no_name_of_the_catalogue():
-    with pytest.raises(UsageError, match="choose another"):
+    with pytest.raises(UsageError, match="choose another name"):
         Dataset.from_arrays(*some_arrays().values(), name="CIFAR-10")
 
 
@@ -432,18 +432,18 @@ def test_hostile_npz(tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
     assert not marker.exists()
     np.savez(path, **{name: array for name, array in some_arrays().items() if name != "y_test"})
-    with pytest.raises(RunError, match="lacks y_test"):
+    with pytest.raises(RunError, match="the file lacks y_test"):
         load(path, tmp_path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
         for name, array in some_arrays().items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, array)
-    with pytest.raises(RunError, match=r"x_train\.npy: packed in a way that np\.savez does not"):
+    with pytest.raises(RunError, match=r"x_train\.npy has another compression than np\.savez"):
         load(path, tmp_path)
     np.savez(path, **some_arrays())
     with monkeypatch.context() as patch:
         patch.setattr(user_npz, "_MAX_SMALL_BYTES", 40 * 8 - 1)
-        with pytest.raises(RunError, match=r"y_train\.npy: 320 bytes are far too many"):
+        with pytest.raises(RunError, match=r"y_train\.npy has 320 bytes, far too many"):
             load(path, tmp_path)
     np.savez_compressed(path, **some_arrays() | {"x_train": np.zeros((40, 500, 500), np.uint8)})
     with monkeypatch.context() as patch:

@@ -258,7 +258,7 @@ def test_each_group_has_a_depth(depths):
 
 def test_what_is_mirrored_comes_in_pairs():
     config = Config.create("fastnet", arch_args={"widths": (8, 7, 4), "mirrored": True})
-    with pytest.raises(UsageError, match="width 7: a mirrored layer has pairs of features"):
+    with pytest.raises(UsageError, match="can't have the odd width 7"):
         check_model(config, create_model(config, 10), 10)
 
 
