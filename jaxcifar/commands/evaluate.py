@@ -9,22 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.cli import (
-    add_data_dir,
-    count,
-    data_folder,
-    location,
-    start_jax,
-)
+from jaxcifar.commands.shared.cli import add_data_dir, count, data_folder, location, start_jax
 from jaxcifar.commands.shared.metric_option import add_metric
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import BusyError, RunError, UsageError
-from jaxcifar.evaluation.image_sets import (
-    TEST_SETS,
-    check_set_name,
-    load_image_set,
-    load_run_dataset,
-)
+from jaxcifar.evaluation.image_sets import TEST_SETS, check_set_name, load_run_dataset, load_set
 from jaxcifar.machine.files import atomic_write, write_text
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
@@ -172,7 +161,7 @@ def images_of(
 
     sets = []
     for name in dict.fromkeys(options.on):
-        found = load_image_set(name, dataset_of_run, classes, options.data_dir, say)
+        found = load_set(name, dataset_of_run, classes, options.data_dir, say)
         sets.append(found.subset(options.images))
     if len({found.name for found in sets}) < len(sets):
         raise UsageError("--on: two sets would go by one name; evaluate on one after the other")

@@ -105,7 +105,7 @@ def check_set_name(name: str) -> None:
         raise _unknown_set(name)
 
 
-def load_image_set(
+def load_set(
     name: str,
     get_dataset: Callable[[], Dataset],
     class_names: Sequence[str],

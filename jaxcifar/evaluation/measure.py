@@ -55,8 +55,7 @@ def evaluate_sets(
         `image_sets.EVALUATION_MISTAKES` is evaluated with each mistake.
       mistakes: result of `evaluation_mistakes`.
       class_names: names of the classes, by label.
-      val: validation images, to which a temperature is fitted; without them there is no
-        temperature.
+      val: validation images, to which a temperature is fitted; None for no temperature.
       date: date and time of the evaluation.
       begin: called with a description of each step before it begins.
       user_metrics: the user's metrics.

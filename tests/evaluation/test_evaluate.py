@@ -36,7 +36,7 @@ from jaxcifar.evaluation.evaluation_mistakes import (
     shifted_and_flipped,
     training_mode_logits,
 )
-from jaxcifar.evaluation.image_sets import ImageSet, load_image_set, load_run_dataset
+from jaxcifar.evaluation.image_sets import ImageSet, load_run_dataset, load_set
 from jaxcifar.evaluation.measure import (
     evaluate,
     evaluate_corrupted,
@@ -157,7 +157,7 @@ def write_images(folder, counts):
 
 def test_a_folder_of_images_is_numbered_as_the_run_is(tmp_path):
     write_images(tmp_path / "photos", {"c": 4, "b": 7})
-    found = load_image_set(str(tmp_path / "photos"), None, NAMES, tmp_path / "data", print)
+    found = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path / "data", print)
     assert (found.name, found.title) == ("own:photos", "photos")
     counts = np.bincount(found.examples.labels, minlength=10)
     np.testing.assert_array_equal(counts, [0, 7, 4, 0, 0, 0, 0, 0, 0, 0])
@@ -168,12 +168,12 @@ def test_a_folder_of_images_is_numbered_as_the_run_is(tmp_path):
 def test_of_a_folder_in_two_parts_the_tests_are_taken(tmp_path):
     for part, counts in (("train", {"a": 9, "b": 9}), ("test", {"a": 3, "b": 2})):
         write_images(tmp_path / "both" / part, counts)
-    found = load_image_set(str(tmp_path / "both"), None, NAMES, tmp_path / "data", print)
+    found = load_set(str(tmp_path / "both"), None, NAMES, tmp_path / "data", print)
     assert len(found.examples.labels) == 5
     images, labels = np.zeros((8, 9, 9, 3), np.uint8), np.arange(8) % 2
     np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:3],
              y_test=labels[:3], class_names=["b", "a"])  # fmt: skip
-    found = load_image_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path / "data", print)
+    found = load_set(str(tmp_path / "x.npz"), None, NAMES, tmp_path / "data", print)
     assert sorted(found.examples.labels) == [0, 1, 1]
 
 
@@ -190,7 +190,7 @@ def test_sets_that_there_are_not(tmp_path, easy_dataset):
         ("cifar10.1", "TFDS has not prepared it"),
     ):
         with pytest.raises(UsageError, match=message):
-            load_image_set(name, lambda: without, NAMES, tmp_path / "data", print)
+            load_set(name, lambda: without, NAMES, tmp_path / "data", print)
 
 
 def test_other_images_than_the_runs_are_refused(monkeypatch, easy_dataset, tmp_path):
@@ -628,7 +628,7 @@ def test_evaluating_exits_0_and_shows_the_accuracy(finished, tmp_path):
     where = ("--on", tmp_path / "photos", "--data-dir", tmp_path)
     done = obeyed("evaluate", *map(str, (run, *where)), env={"COLUMNS": "160"})
     assert (done.returncode, done.stderr) == (0, "")
-    images, labels = load_image_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print).examples
+    images, labels = load_set(str(tmp_path / "photos"), None, NAMES, tmp_path, print).examples
     accuracy = np.mean(load(run).logits(images).argmax(1) == labels)
     lines = [line.split() for line in done.stdout.splitlines()]
     name = f"{finished.name}/seed1"
