@@ -106,7 +106,7 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) ->
 
 
 def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return images `[n, 32, 32, 3] uint8` from random numbers `[n, NUMBERS + 3072] float64`."""
+    """Draw a shape for each label; `table` has random numbers, `[n, NUMBERS + 3072] float64`."""
     numbers = _RandomNumbers(table[:, :NUMBERS])
     noise = table[:, NUMBERS:].reshape(-1, 3, SIDE, SIDE)
 

@@ -196,7 +196,7 @@ def evaluate_corrupted(
 ) -> Corrupted:
     """Compute the accuracy on each kind and strength of corruption.
 
-    The arguments are those of `evaluate_sets`; there must be at least one image.
+    `examples` has at least one image. For the other arguments see `evaluate_sets`.
 
     Raises:
       RunError: a logit is not finite.
@@ -230,7 +230,7 @@ def evaluate_with_mistakes(
 
     An image whose logits are not numbers counts as classified wrongly.
 
-    The arguments are those of `evaluate_sets`; there must be at least one image.
+    `examples` has at least one image. For the other arguments see `evaluate_sets`.
 
     Raises:
       RunError: a logit is not finite although no mistake was made.

@@ -99,7 +99,7 @@ def _by_products(
 
 
 def _blocks(x: Array) -> Array:
-    """Join blocks of 2x2 pixels: `[B, H, W, C]` -> `[B, ceil(H / 2), ceil(W / 2), 4 C]`."""
+    """Return blocks of 2x2 pixels, each as one pixel: `[B, ceil(H / 2), ceil(W / 2), 4 C]`."""
     height, width = (-(-extent // 2) for extent in x.shape[1:3])
     x = padded(x, 0, (2 * height, 2 * width))
     x = x.reshape(-1, height, 2, width, 2, x.shape[-1]).swapaxes(2, 3)
@@ -107,7 +107,10 @@ def _blocks(x: Array) -> Array:
 
 
 def _kernel_of_blocks(kernel: Array, first: int) -> Array:
-    """Pad a kernel by one, `first` zeros before: `[3, 3, C, K]` -> `[2, 2, 4 C, K]`."""
+    """Return the 2x2 kernel on blocks, `[2, 2, 4 C, K]`, that equals a 3x3 kernel at stride 2.
+
+    `first` is the number of zeros before the image, 0 or 1.
+    """
     _, _, channels, features = kernel.shape
     pad = (first, 1 - first)
     kernel = jnp.pad(kernel, (pad, pad, (0, 0), (0, 0)))
@@ -116,7 +119,7 @@ def _kernel_of_blocks(kernel: Array, first: int) -> Array:
 
 
 def _unrolled(x: Array, kernel: Array, bias: Array, before: int, extents: Extents) -> Array:
-    """Convolve by one matrix product over the pixels under the kernel and a one for the bias."""
+    """Convolve by one matrix product; the bias is the weight of an additional constant input 1."""
     size, features = len(kernel), kernel.shape[-1]
     batch, (height, width) = len(x), extents
     # With pixels last, the product for the kernel's gradient needs no transposed copies.

@@ -37,7 +37,7 @@ def depthwise(
 
 
 def _shifted(x: Array, size: tuple[int, ...], padding: Paddings) -> dict[tuple[int, int], Array]:
-    """Return place in the kernel -> the pixels of all outputs there, `[B, H', W', C] float32`."""
+    """Return place in the kernel -> the pixels under it for all outputs, `[B, H', W', C]`."""
     padded = jnp.pad(x.astype(jnp.float32), ((0, 0), *padding, (0, 0)))
     height, width = (
         extent - part + 1 for extent, part in zip(padded.shape[1:3], size, strict=True)

@@ -107,7 +107,7 @@ pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)
 
 
 def _pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
-    """Return the first and second pixels of the pairs from pixel 0, and if odd, from pixel 1."""
+    """Return the (first, second) pixels of all pairs; a second tuple has the pairs from pixel 1."""
     count, odd = divmod(x.shape[axis], 2)
     pixels = [
         lax.slice_in_dim(x, start, start + 2 * count - 1, 2, axis) for start in range(2 + odd)
