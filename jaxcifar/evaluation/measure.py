@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcifar.array_types import Float, Shaped, UInt8
+from jaxcifar.array_types import Float, Integer, Shaped, UInt8
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
@@ -51,44 +51,42 @@ def evaluate_sets(
 
     Args:
       predict: returns the network's logits.
-      sets: the sets. The set `image_sets.CORRUPTIONS` is corrupted here, and the set
-        `image_sets.EVALUATION_MISTAKES` is evaluated with each mistake.
+      sets: the set with the name `CORRUPTIONS` is corrupted here, and the set with the name
+        `EVALUATION_MISTAKES` is evaluated with each mistake.
       mistakes: result of `evaluation_mistakes`.
       class_names: names of the classes, by label.
       val: validation images, to which a temperature is fitted; None for no temperature.
       date: date and time of the evaluation.
       begin: called with a description of each step before it begins.
-      user_metrics: the user's metrics.
+      user_metrics: metrics of the user.
 
     Raises:
       RunError: a logit is not finite.
       UsageError: a metric of the user fails.
     """
-    metrics = MetricSet.tried(len(class_names), user_metrics)
+    metrics, confident = MetricSet.tried(len(class_names), user_metrics), {}
     evaluation: Evaluation = {"sets": {}}
-    confident: dict[str, dict[str, np.ndarray]] = {}
-    special = (image_sets.CORRUPTIONS, image_sets.EVALUATION_MISTAKES)
-    needs_temperature = any(image_set.name not in special for image_set in sets)
+    without_temperature = {image_sets.CORRUPTIONS, image_sets.EVALUATION_MISTAKES}
+    needs_temperature = not without_temperature.issuperset(s.name for s in sets)
     if needs_temperature and val is not None and len(val.labels):
         begin("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
         evaluation["temperature"] = fitted_temperature(logits, val.labels)
     for image_set in sets:
-        examples = image_set.examples
-        if image_set.name == image_sets.CORRUPTIONS:
+        name, examples = image_set.name, image_set.examples
+        if name == image_sets.CORRUPTIONS:
             evaluation["corruptions"] = evaluate_corrupted(
                 predict, examples, date, lambda kind: begin(f"corruptions: {kind}")
             )
-        elif image_set.name == image_sets.EVALUATION_MISTAKES:
+        elif name == image_sets.EVALUATION_MISTAKES:
             evaluation["slips"] = evaluate_with_mistakes(
-                predict, mistakes, examples, date, lambda name: begin(f"slips: {name}")
+                predict, mistakes, examples, date, lambda mistake: begin(f"slips: {mistake}")
             )
         else:
             begin(f"{image_set.title}, {len(examples.labels):,} images")
-            temperature = evaluation.get("temperature")
-            result = evaluate(predict, image_set, class_names, temperature, date, metrics)
-            evaluation["sets"][image_set.name] = result.figures
-            confident[image_set.name] = result.mistakes
+            evaluation["sets"][name], confident[name] = evaluate(
+                predict, image_set, class_names, evaluation.get("temperature"), date, metrics
+            )
     return EvaluationResult(evaluation, confident)
 
 
@@ -106,7 +104,9 @@ def finite_logits(
     return logits
 
 
-def accuracy_of(logits: Float[np.ndarray, "images classes"], labels: np.ndarray) -> float:
+def accuracy_of(
+    logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
+) -> float:
     """Return the fraction of images whose largest logit is that of the right class."""
     return float((logits.argmax(-1) == labels).mean())
 

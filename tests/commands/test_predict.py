@@ -112,8 +112,8 @@ def png_header(width, height):
 
 
 BAD = {
-    "empty": (b"", "no image"),
-    "text": (b"a cat\n" * 10, "no image"),
+    "empty": (b"", "not an image"),
+    "text": (b"a cat\n" * 10, "not an image"),
     "huge": (png_header(40_000, 40_000), "40000x40000 pixels|more than .* pixels"),
     "cut": (png_header(64, 64), "damaged"),
 }
