@@ -65,7 +65,7 @@ ASSUMED_UTILISATION = 0.4
 
 
 def efficiency_by_hand(name, flops, sizes, chips, batch):
-    """Return the share of a step that computes, by the formula of docs/scaling.md."""
+    """Return the share of a step that computes, by the formula of docs/measurements/scaling.md."""
     machine = PUBLISHED[name]
     within = GIGABYTES_IN_BOTH_DIRECTIONS[name] / 2 * 1e9
     between = GIGABITS_BETWEEN_GROUPS[name] / 8 * 1e9
@@ -153,7 +153,7 @@ def cells_of(line):
 
 
 def test_the_documented_table_follows_from_the_documented_exchanges():
-    text = (ROOT / "docs" / "scaling.md").read_text()
+    text = (ROOT / "docs" / "measurements" / "scaling.md").read_text()
     lines = [cells_of(line) for line in text.splitlines() if line.startswith("| ")]
     sizes = {}
     for network, _, gradients, statistics in (cells for cells in lines if len(cells) == 4):

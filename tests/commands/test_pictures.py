@@ -42,7 +42,7 @@ def test_the_picture_of_runs_side_by_side(tmp_path, suffix):
     file = tmp_path / f"runs{suffix}"
     runs = [tmp_path / name for name in ("cnn_20_epochs", "cnn_strong_100_epochs")]
     for run in runs:
-        shutil.copytree(ROOT / "docs" / "results" / run.name, run)
+        shutil.copytree(ROOT / "docs" / "measurements" / "results" / run.name, run)
         config = json.loads((run / "result.json").read_text())["config"]
         (run / "config.json").write_text(json.dumps(config))
     compare.main([*map(str, runs), "--plot", str(file)])

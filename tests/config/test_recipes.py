@@ -11,6 +11,7 @@ import jaxcifar
 from jaxcifar.build.model import create_model
 from jaxcifar.commands.run import parse
 from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.registry import KINDS, Entry
 from jaxcifar.config.settings import recipes_of
@@ -35,24 +36,18 @@ def test_options_and_files_tell_a_recipe_whole(arch, recipe):
 
 
 def test_the_page_tells_what_each_recipe_sets():
-    page = (ROOT / "docs" / "recipes.md").read_text()
-    head, *rows = re.findall(r"^\| (?:`--)?(?:option|[a-z-]+`) \|.*\|$", page, re.M)
-    head = head.replace("your own", OWN).strip("| ").split("|")[1:]
-    columns = [cell.strip().split(", ") for cell in head]
-    assert sorted((arch, recipe) for recipe, arch in columns) == sorted(PAIRS)
-    names = {re.match(r"\| `--([a-z-]+)`", row)[1].replace("-", "_") for row in rows}
-    said = {name for networks in RECIPES.values() for own in networks.values() for name in own}
-    assert names == said - {"arch_args"}  # of which the page has a paragraph
-    for row in rows:
-        option, *cells = (cell.strip("` ") for cell in row[1:-1].split("|"))
-        name = option.removeprefix("--").replace("-", "_")
-        for (recipe, arch), cell in zip(columns, cells, strict=True):
-            value = getattr(Config.create(arch, recipe=recipe), name)
-            if cell:
-                told = cell == "yes" if isinstance(value, bool) else type(value)(cell)
-                assert told == value, (option, recipe, arch)
-            else:  # nothing to tell: what it is otherwise
-                assert value == getattr(Config.create("resnet18"), name), (option, recipe, arch)
+    page = (ROOT / "docs" / "settings.md").read_text()
+    lines = re.findall(r"^- \*\*(\w+), (.+)\*\*: `(.+)`$", page, re.M)
+    written = [(OWN if arch == "your own network" else arch, recipe) for recipe, arch, _ in lines]
+    assert sorted(written) == sorted(PAIRS)
+    for (arch, recipe), (_, _, options) in zip(written, lines, strict=True):
+        settings, _ = parse(["--arch", arch, *options.split()])
+        config = Config.create(arch, recipe=recipe)
+        told = {name: getattr(config, name) for name in settings}
+        told["arch_args"] = dict(config.arch_args)
+        assert settings == {name: told[name] for name in settings}, (arch, recipe)
+        for name, value in DEFAULTS.items():  # what is not written has its plain default
+            assert name in settings or getattr(config, name) == value, (arch, recipe, name)
 
 
 def test_any_option_overrides_a_recipe():

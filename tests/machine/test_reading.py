@@ -195,7 +195,7 @@ def test_printable_shows_and_does_not_obey():
 
 
 @pytest.mark.parametrize(
-    "folder", sorted((ROOT / "docs" / "results").iterdir()), ids=lambda p: p.name
+    "folder", sorted((ROOT / "docs" / "measurements" / "results").iterdir()), ids=lambda p: p.name
 )
 def test_results_of_older_versions_stay_readable(folder, tmp_path):
     run = RunFolder(folder)

@@ -8,10 +8,13 @@ from urllib.parse import unquote
 import pytest
 from conftest import ROOT
 
-DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("checkpoints/*.md")])
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+MEASUREMENTS = sorted((ROOT / "docs" / "measurements").glob("*.md"))
+DOCS = [*sorted(ROOT.glob("*.md")), *PAGES, *MEASUREMENTS, *ROOT.glob("checkpoints/*.md")]
+FOR_DEVELOPERS = {"testing.md", "tour.md"}
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
         if target.startswith(("http://", "https://")):
@@ -51,7 +54,18 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) < 150
 
 
-def test_every_document_is_in_the_index():
-    index = (ROOT / "docs" / "index.md").read_text()
-    for path in (ROOT / "docs").glob("*.md"):
-        assert path.name == "index.md" or f"]({path.name})" in index, path.name
+def test_every_document_is_in_its_index():
+    for pages, index in ((PAGES, "index.md"), (MEASUREMENTS, "README.md")):
+        text = (pages[0].parent / index).read_text()
+        for path in pages:
+            assert path.name == index or f"]({path.name})" in text, path.name
+
+
+def test_the_pages_for_users_are_short():
+    """Figures belong into docs/measurements; a page for users has one number for a claim."""
+    pages = [path for path in PAGES if path.name not in FOR_DEVELOPERS]
+    assert sum(len(path.read_text().split()) for path in pages) <= 9000
+    for path in pages:
+        for table in re.findall(r"(?:^\|.*\n)+", path.read_text(), re.MULTILINE):
+            most = 8 if path.name != "settings.md" else 100
+            assert len(table.splitlines()) - 2 <= most, (path.name, table[:60])

@@ -1,0 +1,107 @@
+"""Write docs/settings.md from the declarations of settings, options and recipes.
+
+`PYTHONPATH=tests python -m settings_page` writes the page; `make docs` does the same.
+"""
+
+import argparse
+import dataclasses
+import re
+from pathlib import Path
+
+from jaxcifar.commands.run import parser
+from jaxcifar.commands.shared.cli import count, ordinal
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.fields import DEFAULTS
+from jaxcifar.config.option_names import flag
+from jaxcifar.config.recipes import RECIPES
+from jaxcifar.config.settings import spelled
+
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+_AT_LEAST_ONE = "1 or more"
+
+_INTRODUCTION = """\
+# All settings of a run
+
+<!-- Written by `make docs` from jaxcifar/config/fields.py, recipes.py and the options of `run`. -->
+
+Each setting is an option of `python -m experiments.run`, a key in the `[config]` and rows of a
+[study](studies.md) (with `_` for `-`), and an argument of `jaxcifar.train`. `[0, 1)` means: from 0, and below 1.
+An option that does not apply is an error, for example `--gamma` without `--schedule step`.
+"""
+
+_RECIPES = """\
+## What each recipe sets
+
+Everything else has its plain default: where the tables name networks, the value without one. [What the parts do](recipes.md#what-the-parts-do).
+"""
+
+
+def page():
+    """Return the text of the page."""
+    sections = [_INTRODUCTION]
+    for group in parser()._action_groups:
+        actions = [action for action in group._group_actions if action.dest != "help"]
+        if actions:
+            lines = [f"## {group.title.capitalize()}", ""]
+            lines += ["| option | meaning | default | range |", "| --- | --- | --- | --- |"]
+            lines += [_row(action) for action in actions]
+            sections.append("\n".join(lines) + "\n")
+    sections.append(_RECIPES)
+    sections.append("\n".join(_recipe_lines()) + "\n")
+    return "\n".join(sections)
+
+
+def _row(action):
+    """Return a line of the table for one option."""
+    help_text = re.sub(r" +", " ", action.help or "")
+    match = re.fullmatch(r"(.*?)(?: \(default: (.*)\))?", help_text, re.DOTALL)
+    meaning, default = match[1], match[2] or ("no" if action.nargs == 0 else "none")
+    name = action.option_strings[0]
+    if isinstance(action, argparse.BooleanOptionalAction):
+        option = f"`{name}`, `--no-{name.removeprefix('--')}`"
+    else:
+        option = f"`{name} {action.metavar}`" if action.metavar else f"`{name}`"
+    return _line([option, meaning, default, _range(action)])
+
+
+def _line(cells):
+    """Return a line of a Markdown table."""
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+
+
+def _range(action):
+    """Return the allowed values of an option, as text."""
+    if action.choices:
+        return ", ".join(map(str, action.choices))
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    field = fields.get(action.dest)
+    if field is not None and field.metadata.get("must"):
+        rule = field.metadata["must"][1]
+        return "0 or more" if rule == "must not be negative" else re.sub("^must be (in )?", "", rule)
+    if action.type in (int, count):
+        return _AT_LEAST_ONE
+    if action.type is ordinal:
+        return "0 or more"
+    return ""
+
+
+def _recipe_lines():
+    """Yield a line for each recipe and network, with its settings as options."""
+    for recipe, networks in RECIPES.items():
+        for arch, settings in networks.items():
+            told = {n: v for n, v in settings.items() if n not in DEFAULTS or v != DEFAULTS[n]}
+            options = " ".join(_option(name, value) for name, value in told.items())
+            yield f"- **{recipe}, {arch or 'your own network'}**: `{options}`"
+
+
+def _option(name, value):
+    """Return a setting as it is typed."""
+    if name == "arch_args":
+        return " ".join(["--arch-args", *(f"{field}={spelled(own)}" for field, own in value)])
+    if isinstance(value, bool):
+        return f"--{flag(name)}" if value else f"--no-{flag(name)}"
+    return f"--{flag(name)} {value}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
