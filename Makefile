@@ -1,8 +1,8 @@
-# Two commands on a fresh machine with Python 3.11+: `make run` and `make test`.
+# Two commands on a fresh machine with Python 3.11+: `make run` and `make test`. `make help` lists all.
 PYTHON ?= python3
 # Another Python has an environment of its own: `make test PYTHON=python3.13` makes .venv-python3.13.
 VENV := .venv$(addprefix -,$(notdir $(filter-out python3,$(PYTHON))))
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # A first look: the CNN, a few minutes on two CPU cores, on whatever data can be had.
 RECIPE := --arch cnn --recipe strong
 FIRST_LOOK := $(RECIPE) --dataset auto --epochs 5 --train-examples 10000
@@ -28,7 +28,7 @@ NUMERIC := $(addprefix tests/, networks/test_adapt.py training/test_augment.py k
 	data/test_corruptions.py networks/test_fastnet.py training/test_loss.py \
 	networks/test_models.py training/test_numerics.py training/test_optim.py)
 
-.PHONY: run test test-core test-avx2 test-oldest test-installed soak faults mutants clean
+.PHONY: run help docs test test-core test-avx2 test-oldest test-installed soak faults mutants clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
 	@echo "==> python -m experiments.run $(ARGS)"
@@ -36,7 +36,13 @@ run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" pa
 	@echo "Next, the same on all images: make run ARGS=\"$(RECIPE)\""
 	@echo "or the reference on a GPU:    make run ARGS=\"--arch resnet18\"   (all options: ARGS=--help)"
 
-test: $(VENV)/installed-test  ## install what tests need, check style and types, run the tests
+help:  ## list all targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+docs: $(VENV)/installed  ## write docs/settings.md from the declarations of settings
+	@PYTHONPATH=tests $(BIN)/python -m settings_page
+
+test: $(VENV)/installed-test  ## check style and types and run all tests; TESTS=tests/config runs some
 	@echo "==> ruff"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy"
@@ -44,32 +50,32 @@ test: $(VENV)/installed-test  ## install what tests need, check style and types,
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(TESTS)
 
-soak: $(VENV)/installed-test  ## hostile inputs to every command; make soak SECONDS=3600 SEED=0
+soak: $(VENV)/installed-test  ## give generated hostile input to every command; SECONDS=3600 SEED=0
 	@PYTHONPATH=tests $(BIN)/python -m soak --seconds $(SECONDS) --seed $(SEED)
 
-faults: $(VENV)/installed-test  ## planted faults, each of which a test must notice; ARGS=--help
+faults: $(VENV)/installed-test  ## plant faults that a test must notice; ARGS=--help
 	@PYTHONPATH=tests $(BIN)/python -m planted_faults --jobs $(JOBS) $(GIVEN)
 
-mutants: $(VENV)/installed-mutants  ## mutmut over modules that need no compiling; results: mutmut browse
+mutants: $(VENV)/installed-mutants  ## run mutmut over modules that need no compiling
 	@nice $(BIN)/mutmut run --max-children $(JOBS) $(GIVEN)
 	@$(BIN)/mutmut results
 
-test-core: $(VENV)/installed-test  ## the core of the tests, as on another Python
+test-core: $(VENV)/installed-test  ## run the core tests; PYTHON=python3.13 uses another Python
 	@echo "==> pytest on $$($(BIN)/python -c 'import jax, sys; print(sys.version.split()[0], "jax", jax.__version__)')"
 	@$(BIN)/python -m pytest -q $(CORE)
 
-test-oldest: $(VENV)-oldest/installed  ## the core of the tests on the oldest supported versions
+test-oldest: $(VENV)-oldest/installed  ## run the core tests with the oldest supported versions
 	@echo "==> pytest on $$($(VENV)-oldest/bin/python -c 'import jax; print("jax", jax.__version__)')"
 	@$(VENV)-oldest/bin/python -m pytest -q $(CORE)
 
-test-avx2: $(VENV)/installed-test  ## what computes, as on a processor without AVX-512
+test-avx2: $(VENV)/installed-test  ## run the numeric tests as on a processor without AVX-512
 	@case "$$(uname -m)" in \
 	x86_64 | amd64) echo "==> pytest without AVX-512"; \
 		XLA_FLAGS="--xla_cpu_max_isa=AVX2" $(BIN)/python -m pytest -q $(NUMERIC) ;; \
 	*) echo "==> SKIPPED: only x86-64 processors have AVX2, this is $$(uname -m)" ;; \
 	esac
 
-test-installed:  ## every command of the installed package, in an environment made for that
+test-installed:  ## try every command of the installed package in a new environment
 	@$(PYTHON) tests/installed.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -96,5 +102,5 @@ $(VENV)-oldest/installed: pyproject.toml constraints-oldest.txt
 		"jaxtyping>=0.3.11" "beartype>=0.22.1"
 	@touch $@
 
-clean:  ## remove the environments, caches and results of faults, never data or runs
+clean:  ## remove environments and caches, never data or runs
 	rm -rf .venv .venv-oldest .venv-python* *.egg-info .pytest_cache .ruff_cache .mypy_cache .faults mutants

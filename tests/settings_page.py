@@ -14,7 +14,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.option_names import flag
 from jaxcifar.config.recipes import RECIPES
-from jaxcifar.config.settings import spelled
+from jaxcifar.config.settings import recipes_of, spelled
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 _AT_LEAST_ONE = "1 or more"
@@ -22,17 +22,18 @@ _AT_LEAST_ONE = "1 or more"
 _INTRODUCTION = """\
 # All settings of a run
 
-<!-- Written by `make docs` from jaxcifar/config/fields.py, recipes.py and the options of `run`. -->
+<!-- Written by `make docs`; do not edit. -->
 
-Each setting is an option of `python -m experiments.run`, a key in the `[config]` and rows of a
-[study](studies.md) (with `_` for `-`), and an argument of `jaxcifar.train`. `[0, 1)` means: from 0, and below 1.
-An option that does not apply is an error, for example `--gamma` without `--schedule step`.
+Each setting is an option of `python -m experiments.run`, a key in a [study](studies.md) and an argument of
+`jaxcifar.train` (there with `_` for `-`). `[0, 1)` means: from 0, and below 1. Options that do not apply are an error:
+`--gamma` without `--schedule step`.
 """
 
 _RECIPES = """\
 ## What each recipe sets
 
-Everything else has its plain default: where the tables name networks, the value without one. [What the parts do](recipes.md#what-the-parts-do).
+The tables above give the defaults of cnn and resnet18 (`reference`) and of fastnet (`fast`). What a line leaves out has
+its plain default: the value without the name of a network. [What the parts do](recipes.md#what-the-parts-do).
 """
 
 
@@ -43,7 +44,7 @@ def page():
         actions = [action for action in group._group_actions if action.dest != "help"]
         if actions:
             lines = [f"## {group.title.capitalize()}", ""]
-            lines += ["| option | meaning | default | range |", "| --- | --- | --- | --- |"]
+            lines += ["option | meaning | default | range", "---|---|---|---"]
             lines += [_row(action) for action in actions]
             sections.append("\n".join(lines) + "\n")
     sections.append(_RECIPES)
@@ -66,7 +67,7 @@ def _row(action):
 
 def _line(cells):
     """Return a line of a Markdown table."""
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+    return " | ".join(cells).rstrip()
 
 
 def _range(action):
@@ -77,7 +78,9 @@ def _range(action):
     field = fields.get(action.dest)
     if field is not None and field.metadata.get("must"):
         rule = field.metadata["must"][1]
-        return "0 or more" if rule == "must not be negative" else re.sub("^must be (in )?", "", rule)
+        return (
+            "0 or more" if rule == "must not be negative" else re.sub("^must be (in )?", "", rule)
+        )
     if action.type in (int, count):
         return _AT_LEAST_ONE
     if action.type is ordinal:
@@ -86,9 +89,11 @@ def _range(action):
 
 
 def _recipe_lines():
-    """Yield a line for each recipe and network, with its settings as options."""
+    """Yield a line for each recipe and network that the tables do not show, as options."""
     for recipe, networks in RECIPES.items():
         for arch, settings in networks.items():
+            if arch and recipe == recipes_of(arch)[0]:
+                continue  # the tables have it as the defaults of the network
             told = {n: v for n, v in settings.items() if n not in DEFAULTS or v != DEFAULTS[n]}
             options = " ".join(_option(name, value) for name, value in told.items())
             yield f"- **{recipe}, {arch or 'your own network'}**: `{options}`"

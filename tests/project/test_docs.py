@@ -12,6 +12,8 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 MEASUREMENTS = sorted((ROOT / "docs" / "measurements").glob("*.md"))
 DOCS = [*sorted(ROOT.glob("*.md")), *PAGES, *MEASUREMENTS, *ROOT.glob("checkpoints/*.md")]
 FOR_DEVELOPERS = {"testing.md", "tour.md"}
+MOST_WORDS = 7750  # of the pages that people write; with settings.md they are under 9,000
+MOST_ROWS = 8
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -63,9 +65,8 @@ def test_every_document_is_in_its_index():
 
 def test_the_pages_for_users_are_short():
     """Figures belong into docs/measurements; a page for users has one number for a claim."""
-    pages = [path for path in PAGES if path.name not in FOR_DEVELOPERS]
-    assert sum(len(path.read_text().split()) for path in pages) <= 9000
+    pages = [path for path in PAGES if path.name not in {*FOR_DEVELOPERS, "settings.md"}]
+    assert sum(len(path.read_text().split()) for path in pages) <= MOST_WORDS
     for path in pages:
         for table in re.findall(r"(?:^\|.*\n)+", path.read_text(), re.MULTILINE):
-            most = 8 if path.name != "settings.md" else 100
-            assert len(table.splitlines()) - 2 <= most, (path.name, table[:60])
+            assert len(table.splitlines()) - 2 <= MOST_ROWS, (path.name, table[:60])

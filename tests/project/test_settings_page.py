@@ -22,9 +22,9 @@ def test_every_option_of_a_run_is_on_the_page():
 def test_meaning_default_and_range_are_told_apart():
     cells = {}
     for line in settings_page.page().splitlines():
-        if line.startswith("| `--"):
-            name, *others = (cell.strip() for cell in line.strip("|").split("|"))
-            cells.setdefault(name, others)
+        if line.startswith("`--"):
+            name, *others = (cell.strip() for cell in line.split("|"))
+            cells[name] = others
     assert cells["`--momentum X`"][1:] == ["0.9; 0.6 for fastnet", "[0, 1)"]
     assert not any("(default" in cell for others in cells.values() for cell in others)
     assert cells["`--flip`"][-1] == "random, alternate"
