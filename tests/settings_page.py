@@ -24,16 +24,17 @@ _INTRODUCTION = """\
 
 <!-- Written by `make docs`; do not edit. -->
 
-Each setting is an option of `python -m experiments.run`, a key in a [study](studies.md) and an argument of
-`jaxcifar.train` (there with `_` for `-`). `[0, 1)` means: from 0, and below 1. Options that do not apply are an error:
-`--gamma` without `--schedule step`.
+Each setting is an option of `python -m experiments.run`, a key in a [study](studies.md) and an
+argument of `jaxcifar.train` (there with `_` for `-`). `[0, 1)` means: from 0, and below 1. Options
+that do not apply are an error: `--gamma` without `--schedule step`.
 """
 
 _RECIPES = """\
 ## What each recipe sets
 
-The tables above give the defaults of cnn and resnet18 (`reference`) and of fastnet (`fast`). What a line leaves out has
-its plain default: the value without the name of a network. [What the parts do](recipes.md#what-the-parts-do).
+The tables above give the defaults of cnn and resnet18 (`reference`) and of fastnet (`fast`). What a
+line leaves out has its plain default: the value without the name of a network.
+[What the parts do](recipes.md#what-the-parts-do).
 """
 
 
@@ -78,9 +79,9 @@ def _range(action):
     field = fields.get(action.dest)
     if field is not None and field.metadata.get("must"):
         rule = field.metadata["must"][1]
-        return (
-            "0 or more" if rule == "must not be negative" else re.sub("^must be (in )?", "", rule)
-        )
+        if rule == "must not be negative":
+            return "0 or more"
+        return re.sub("^must be (in )?", "", rule)
     if action.type in (int, count):
         return _AT_LEAST_ONE
     if action.type is ordinal:
@@ -94,8 +95,8 @@ def _recipe_lines():
         for arch, settings in networks.items():
             if arch and recipe == recipes_of(arch)[0]:
                 continue  # the tables have it as the defaults of the network
-            told = {n: v for n, v in settings.items() if n not in DEFAULTS or v != DEFAULTS[n]}
-            options = " ".join(_option(name, value) for name, value in told.items())
+            changed = {n: v for n, v in settings.items() if n not in DEFAULTS or v != DEFAULTS[n]}
+            options = " ".join(_option(name, value) for name, value in changed.items())
             yield f"- **{recipe}, {arch or 'your own network'}**: `{options}`"
 
 

@@ -35,7 +35,7 @@ def test_options_and_files_tell_a_recipe_whole(arch, recipe):
     assert written["learning_rate"] == config.learning_rate and written["recipe"] == recipe
 
 
-def test_the_page_tells_what_each_recipe_sets():
+def test_the_page_lists_what_each_recipe_sets():
     page = (ROOT / "docs" / "settings.md").read_text()
     lines = re.findall(r"^- \*\*(\w+), (.+)\*\*: `(.+)`$", page, re.M)
     written = [(OWN if arch == "your own network" else arch, recipe) for recipe, arch, _ in lines]
@@ -44,9 +44,10 @@ def test_the_page_tells_what_each_recipe_sets():
     for (arch, recipe), (_, _, options) in zip(written, lines, strict=True):
         settings, _ = parse(["--arch", arch, *options.split()])
         config = Config.create(arch, recipe=recipe)
-        told = {name: getattr(config, name) for name in settings}
-        told["arch_args"] = dict(config.arch_args)
-        assert settings == {name: told[name] for name in settings}, (arch, recipe)
+        expected = {name: getattr(config, name) for name in settings}
+        if "arch_args" in settings:
+            expected["arch_args"] = dict(config.arch_args)
+        assert settings == expected, (arch, recipe)
         for name, value in DEFAULTS.items():  # what is not written has its plain default
             assert name in settings or getattr(config, name) == value, (arch, recipe, name)
 
