@@ -1,4 +1,4 @@
-"""The house holds: imports point downward, files are short, help comes at once, README is right."""
+"""The house holds: imports point downward, files are short, help comes at once, the layout is right."""
 
 import ast
 import re
@@ -149,10 +149,10 @@ def test_the_name_of_a_file_occurs_once():
     assert sorted(names) == sorted(set(names))
 
 
-def test_what_readme_shows_exists():
+def test_the_layout_that_contributing_shows_exists():
     """The tree under "Layout": names, then two spaces or more and what they are for."""
-    readme = (ROOT / "README.md").read_text()
-    [tree] = re.findall(r"^## Layout\n\n```\n(.*?)^```", readme, re.S | re.M)
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    [tree] = re.findall(r"^## Layout\n\n```\n(.*?)^```", page, re.S | re.M)
     folders = [(-1, ROOT)]  # those that a line may lie in, by how far they are indented
     for line in tree.splitlines():
         indent = len(line) - len(line.lstrip())
