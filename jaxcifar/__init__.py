@@ -1,23 +1,23 @@
 """CIFAR-10 experiments in pure-functional JAX.
 
-For scripts and notebooks, imported when they are first used:
+For scripts and notebooks; each name is imported when it is first used:
 
-- `Config`, `Config.create(arch, **settings)`: one experiment, whole.
+- `Config`, `Config.create(arch, **settings)`: all settings of one experiment.
 - `Dataset`, `Dataset.from_arrays(...)`, `load_dataset(config, data_dir)`: images to train on.
-- `train(network, dataset, **settings)`: trains, and returns a classifier.
-- `Metric(name, title, unit, higher_is_better, per_image=f)`: what `train` may measure too.
-- `load(run_dir)`: the classifier that a finished run came to; its `predict(images)` gives
-  probabilities and labels. `load()`: the one that comes with the package.
-- `summarize(network)`: what a network is made of; its `table()` is text.
-- `UsageError`, `RunError`: what all of these raise, each with one line that says what to do;
-  `train` also raises `Interrupted`, with everything saved.
+- `train(network, dataset, **settings)`: trains a network and returns a classifier.
+- `Metric(name, title, unit, higher_is_better, per_image=f)`: a metric for `train` to measure too.
+- `load(run_dir)`: the classifier of a finished run; `predict(images)` returns probabilities and
+  labels. `load()`: the classifier that comes with the package.
+- `summarize(network)`: the layers, parameters and FLOPs of a network; `table()` returns text.
+- `UsageError`, `RunError`: the exceptions of these functions, with one line that says what to do.
+- `Interrupted`: the exception of `train` after Ctrl-C; the run is saved.
 """
 
 import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-_WHERE = {
+_MODULE_OF = {
     "Config": "jaxcifar.config.experiment",
     "Dataset": "jaxcifar.data",
     "Interrupted": "jaxcifar.machine.interrupt",
@@ -29,13 +29,13 @@ _WHERE = {
     "summarize": "jaxcifar.api",
     "train": "jaxcifar.api",
 }
-__all__ = ["__version__", *_WHERE]
+__all__ = ["__version__", *_MODULE_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'jaxcifar' has no attribute {name!r}")
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

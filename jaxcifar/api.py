@@ -1,4 +1,4 @@
-"""Training from a script or a notebook: a network, images, settings."""
+"""Train and summarise networks from a script or a notebook."""
 
 import dataclasses
 import sys
@@ -20,7 +20,7 @@ from jaxcifar.build.user_metrics import (
 )
 from jaxcifar.config import user_reference
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.settings import frozen
+from jaxcifar.config.settings import sorted_pairs
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.diagram.network_summary import Summary
@@ -33,10 +33,10 @@ from jaxcifar.runs.fit import fit
 from jaxcifar.runs.observers import create_observers, find_factories
 from jaxcifar.runs.task import Task
 from jaxcifar.trained.classifier import Classifier
-from jaxcifar.trained.load import just_trained
+from jaxcifar.trained.load import load_just_trained
 from jaxcifar.training.metrics import Metric
 
-_SET_BY_US = ("parent", "name", "num_classes", "dtype", "axis_name")
+_FIELDS_SET_BY_JAXCIFAR = ("parent", "name", "num_classes", "dtype", "axis_name")
 Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
 
 
@@ -55,32 +55,33 @@ def train(
     """Train a network, or resume a run with the same settings.
 
     Args:
-      network: a name such as "cnn" or "net.py:Net"; or a Flax module, its class, or a function
-        that returns one, defined at the top of a file or in a notebook's cell.
-      dataset: images, or the name or path that `--dataset` takes.
+      network: a name such as "cnn" or "net.py:Net", a Flax module, its class, or a function that
+        returns a module. The class or function must be defined at the top level of a file or in a
+        notebook's cell.
+      dataset: images, or the value of `--dataset`: a name or path.
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
       overwrite: delete an earlier run in the folder.
       data_dir: TFDS folder, or None for TFDS's default.
-      metrics: metrics in addition to ours: each a `Metric`, a function of logits and labels or of
-        the confusion matrix, or the name of one, such as "my_metrics.py:mean_rank".
-      observers: observers of the run, classes or functions that return an observer, or names that
-        `--observer` takes. An observer has some of the methods of `runs.observers.Observer`.
+      metrics: metrics in addition to the built-in ones. Each is a `Metric`, a function of logits
+        and labels or of the confusion matrix, or a name such as "my_metrics.py:mean_rank".
+      observers: observers of the run, classes or functions that return an observer, or values of
+        `--observer`. An observer has some of the methods of `runs.observers.Observer`.
       **settings: fields of `Config`, such as `epochs=5`.
 
     Returns:
       the classifier with the weights of the epoch that has the best validation accuracy.
 
     Raises:
-      UsageError: a setting, the network, a metric or the folder can't be used; in one line.
+      UsageError: a setting, the network, a metric or the folder can't be used.
       RunError: a file can't be read or written, or the loss is not finite.
       Interrupted: the user pressed Ctrl-C; the run is saved.
     """
-    settings |= _described(network, settings)
+    settings |= _network_settings(network, settings)
     for kind in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(kind)):
-            settings[kind] = name_of(settings[kind])
+            settings[kind] = code_name(settings[kind])
     if isinstance(dataset, Dataset):
-        settings |= _data_settings(dataset, settings)
+        settings |= _dataset_settings(dataset, settings)
     else:
         settings["dataset"] = str(dataset)
     config = Config.create(**settings)
@@ -100,7 +101,7 @@ def train(
     named_observers = create_observers(find_factories(observers))
     task = Task(config, path, overwrite=overwrite, observers=named_observers, metrics=user_metrics)
     fit(task, images, console)
-    return just_trained(path, data_dir)
+    return load_just_trained(path, data_dir)
 
 
 @with_package_settings()
@@ -110,52 +111,57 @@ def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summ
     Args:
       network: as for `train`.
       num_classes: number of classes.
-      **arch_args: fields of the network; without any, the recipe's values.
+      **arch_args: arguments of the network; by default, the recipe's.
 
     Raises:
-      UsageError: it can't be made or called.
+      UsageError: the network can't be made or called.
     """
-    config = Config.create(**_described(network, {"arch_args": arch_args} if arch_args else {}))
+    settings = {"arch_args": arch_args} if arch_args else {}
+    config = Config.create(**_network_settings(network, settings))
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)
     return summarize_model(model)
 
 
-def _described(network: Network, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that name a network and what it was made with.
+def _network_settings(network: Network, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that name a network and its arguments.
+
+    Args:
+      network: as for `train`.
+      settings: the user's settings; their `arch_args` override the fields of a module.
 
     Raises:
-      UsageError: a field of it is no value that can be written down.
+      UsageError: a field of a module can't be written to the file of a config.
     """
-    own: dict[str, Any] = {}
-    described: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
+    network_settings: dict[str, Any] = {}
     if isinstance(network, nn.Module):
         if getattr(network, "dtype", None) not in (None, jnp.float32):
-            described["dtype"] = jnp.dtype(network.dtype).name
+            network_settings["dtype"] = jnp.dtype(network.dtype).name
         for field in dataclasses.fields(network):
             value = getattr(network, field.name)
-            if field.init and field.name not in _SET_BY_US and value is not field.default:
-                own[field.name] = value
+            is_users = field.init and field.name not in _FIELDS_SET_BY_JAXCIFAR
+            if is_users and value is not field.default:
+                arguments[field.name] = value
         network = type(network)
         try:
-            own = dict(frozen(own))
+            arguments = dict(sorted_pairs(arguments))
         except UsageError as error:
             raise UsageError(
-                f"{network.__name__}: a field of it can't be written down ({error}); pass a "
-                "function that returns the network instead"
+                f"{network.__name__}: a field can't be written to the run's config ({error}); pass "
+                "a function that returns the network instead"
             ) from error
-    arch = network if isinstance(network, str) else name_of(network)
-    described["arch"] = arch
-    if own or "arch_args" in settings:  # without either they are the recipe's
-        described["arch_args"] = {**own, **settings.get("arch_args", {})}
-    return described
+    network_settings["arch"] = network if isinstance(network, str) else code_name(network)
+    if arguments or "arch_args" in settings:  # otherwise, the recipe's arguments are used
+        network_settings["arch_args"] = {**arguments, **settings.get("arch_args", {})}
+    return network_settings
 
 
-def _data_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that say which images these are.
+def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that identify a data set.
 
     Raises:
-      UsageError: the settings ask for another split than they have.
+      UsageError: the user's settings would split the images, which are split already.
     """
     for name in ("val_fraction", "train_examples"):
         if name in settings:
@@ -167,7 +173,7 @@ def _data_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]
 
 
 def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
-    """Return a metric that `train` was given, with the name and the digest of its code.
+    """Return a value of `metrics` with the name and the digest of its code.
 
     Raises:
       UsageError: the value is not a metric, or its code can't be found.
@@ -175,13 +181,13 @@ def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
     if isinstance(metric, str):
         [loaded] = load_metrics([metric])
         return loaded
-    name = _name_of_metric(metric) if isinstance(metric, Metric) else name_of(metric)
+    name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
     return UserMetric(metric_of(metric, name), name, user_reference.digest(KIND, name))
 
 
 def _name_of_metric(metric: Metric) -> str:
     """Return the name of a `Metric` in the module of its function, else the function's name."""
-    name = name_of(metric.per_image or metric.of_confusion)
+    name = code_name(metric.per_image or metric.of_confusion)
     module = name.partition(":")[0]
     for variable, value in vars(sys.modules[module]).items():
         if value is metric:
@@ -189,16 +195,16 @@ def _name_of_metric(metric: Metric) -> str:
     return name
 
 
-def name_of(code: Any) -> str:
-    """The name by which a config names a class or a function.
+def code_name(code: Any) -> str:
+    """Return the name of a class or function in a config: `module:NAME`.
 
     Raises:
-      UsageError: it has none, as what `functools.partial` gives.
+      UsageError: the code has no name, such as the result of `functools.partial`.
     """
     module, name = getattr(code, "__module__", None), getattr(code, "__qualname__", "")
     if not module or not name or "<" in name:
         raise UsageError(
-            f"{code!r:.80}: must be a class or a function with a name of its own, at the top of a "
-            "file or a notebook's cell"
+            f"{code!r:.80}: must be a class or function that is defined with a name at the top "
+            "level of a file or in a notebook's cell"
         )
     return f"{module}:{name}"

@@ -21,48 +21,25 @@ if TYPE_CHECKING:
     from typing import Annotated as Key
     from typing import Annotated as Shaped
     from typing import Annotated as UInt8
-elif "jaxtyping" in sys.modules:  # the tests import jaxtyping first, for its import hook
-    _jaxtyping = sys.modules["jaxtyping"]
-    Bool = _jaxtyping.Bool
-    Float = _jaxtyping.Float
-    Float32 = _jaxtyping.Float32
-    Float64 = _jaxtyping.Float64
-    Int = _jaxtyping.Int
-    Int32 = _jaxtyping.Int32
-    Int64 = _jaxtyping.Int64
-    Integer = _jaxtyping.Integer
-    Key = _jaxtyping.Key
-    Shaped = _jaxtyping.Shaped
-    UInt8 = _jaxtyping.UInt8
-else:
 
-    class _Unchecked:
-        def __getitem__(self, array_and_shape: tuple[Any, str]) -> Any:
-            array, _ = array_and_shape
-            return array
-
-    Bool = _Unchecked()
-    Float = _Unchecked()
-    Float32 = _Unchecked()
-    Float64 = _Unchecked()
-    Int = _Unchecked()
-    Int32 = _Unchecked()
-    Int64 = _Unchecked()
-    Integer = _Unchecked()
-    Key = _Unchecked()
-    Shaped = _Unchecked()
-    UInt8 = _Unchecked()
-
+# fmt: off
 __all__ = [
-    "Bool",
-    "Float",
-    "Float32",
-    "Float64",
-    "Int",
-    "Int32",
-    "Int64",
-    "Integer",
-    "Key",
-    "Shaped",
+    "Bool", "Float", "Float32", "Float64", "Int", "Int32", "Int64", "Integer", "Key", "Shaped",
     "UInt8",
 ]
+# fmt: on
+
+
+class _Unchecked:
+    """Stands for all names outside the tests: `Float[Array, "batch"]` is `Array`."""
+
+    def __getitem__(self, array_and_shape: tuple[Any, str]) -> Any:
+        array, _ = array_and_shape
+        return array
+
+
+if not TYPE_CHECKING:
+    # The tests import jaxtyping before this module, because of its import hook.
+    jaxtyping = sys.modules.get("jaxtyping")
+    for _name in __all__:
+        globals()[_name] = getattr(jaxtyping, _name) if jaxtyping else _Unchecked()

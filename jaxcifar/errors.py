@@ -16,7 +16,7 @@ class OneLineError(Exception):
 
 
 class UsageError(OneLineError):
-    """The request makes no sense; the user must change the command line (exit code 2)."""
+    """The request can't be carried out; the user must change the options (exit code 2)."""
 
 
 class RunError(OneLineError):

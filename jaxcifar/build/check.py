@@ -10,7 +10,7 @@ import optax
 
 from jaxcifar.build.update_rule import require_effect
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.settings import NAMED
+from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
@@ -43,7 +43,7 @@ def check_training(
         _check_small_images(config, together.program, hp, examples)
     if not config.sources:
         return
-    named = [(kind, getattr(config, kind)) for kind in NAMED]
+    named = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
     with explain_user_code_errors(*named):
         _check_rule(config, together.program, hp)
         _check_augmentation(config, together.program, hp)

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.settings import spelled
+from jaxcifar.config.settings import option_text
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.kernels.winograd import Dtype
@@ -79,9 +79,9 @@ def _telling(config: Config) -> Iterator[None]:
         except UsageError:
             raise
         except Exception as error:
-            if registry.is_own(config.arch) or not config.arch_args:
+            if registry.is_user_code(config.arch) or not config.arch_args:
                 raise
-            given = " ".join(f"{name}={spelled(value)}" for name, value in config.arch_args)
+            given = " ".join(f"{name}={option_text(value)}" for name, value in config.arch_args)
             why = f"{type(error).__name__}: {first_line(error)}"
             raise UsageError(
                 f"--arch-args {given}: {config.arch} can't be made with that ({why})"
@@ -99,7 +99,7 @@ def _arguments(constructor: Callable[..., Any]) -> dict[str, Any]:
 def _check_argument(
     config: Config, name: str, value: Any, defaults: Mapping[str, Any], given: Mapping[str, Any]
 ) -> None:
-    said = f"--arch-args {name}={spelled(value)}"
+    said = f"--arch-args {name}={option_text(value)}"
     if name in given:
         how = "with --" + name if name in ("dropout", "dtype") else "from the data and the devices"
         raise UsageError(f"{said}: is set {how}")
@@ -115,7 +115,8 @@ def _check_argument(
     is_flag = isinstance(value, bool)  # to Python it is an integer too
     fits = isinstance(value, (int, float) if kind is float else kind) and is_flag == (kind is bool)
     if kind in (bool, int, float, str, tuple) and not fits:
-        raise UsageError(f"{said}: must be of the kind of {spelled(default)}, which is its default")
+        shown = option_text(default)
+        raise UsageError(f"{said}: must be of the kind of {shown}, which is its default")
 
 
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:

@@ -10,7 +10,7 @@ import optax
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.option_names import reject
-from jaxcifar.config.settings import defaults
+from jaxcifar.config.settings import default_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.training.optim import UpdateRule
 
@@ -57,7 +57,7 @@ def update_rule(config: Config) -> UpdateRule:
       UsageError: the user code can't be loaded, or is not callable.
     """
     rule = user_code.load(config, "optimizer")
-    if not registry.is_own(config.optimizer):
+    if not registry.is_user_code(config.optimizer):
         return rule
     if not callable(rule):
         raise UsageError(
@@ -76,7 +76,7 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
     """
     if not isinstance(rule, UserRule):
         return
-    recipe = defaults(config.arch, config.recipe)
+    recipe = default_settings(config.arch, config.recipe)
     for name in registry.entry("optimizer", config.optimizer).takes:
         value = getattr(config, name)
         if name not in rule.takes and value != recipe[name]:

@@ -1,4 +1,4 @@
-"""What a person runs: `python -m experiments.NAME`."""
+"""The commands that users run: `python -m experiments.NAME`, or `jaxcifar NAME`."""
 
 import contextlib
 import importlib.util
@@ -8,29 +8,28 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-_NEEDED = ("rich", "jax", "flax", "optax")
-_SCRIPT = "jaxcifar"
+_REQUIRED_PACKAGES = ("rich", "jax", "flax", "optax")
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    """End the process at once: imports can't be interrupted without a traceback."""
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """End the process at Ctrl-C, because an interrupted import would print a traceback."""
     with contextlib.suppress(OSError):  # standard error is closed
         os.write(2, b"interrupted before anything was done\n")
     os._exit(130)
 
 
 def _is_command() -> bool:
-    """Return whether this process is one of our commands, not a program that imports this."""
-    return sys.argv[0] == "-m" or Path(sys.argv[0]).stem == _SCRIPT
+    """Return whether this process was started as a command, not as a program that imports this."""
+    return sys.argv[0] == "-m" or Path(sys.argv[0]).stem == "jaxcifar"
 
 
 if _is_command():
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, _end_at_once)
     if hasattr(signal, "pthread_sigmask"):  # not on Windows; see `cli._start_again_with`
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
-if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+if missing := [name for name in _REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]:
     sys.exit(
         f"error: this Python ({sys.executable}) has no package {missing[0]}; activate the "
         "environment that jaxcifar is installed in (after make: source .venv/bin/activate)"

@@ -1,4 +1,4 @@
-"""All commands: `python -m experiments`, or `jaxcifar` where it is installed."""
+"""List all commands, or run one: `python -m experiments`, or `jaxcifar` if it is installed."""
 
 import ast
 import importlib
@@ -14,20 +14,20 @@ from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import line_printer
 
-# In the order in which people come to them.
+# In the order in which most users need them.
 COMMANDS = (
     "prepare", "run", "ablation", "compare", "report", "predict", "evaluate", "export", "convert",
     "summary", "memory", "bench", "scaling", "copy",
 )  # fmt: skip
-# What else they might be called.
-_ELSEWHERE = {
+# Names of such commands in other programs.
+_COMMANDS_ELSEWHERE = {
     "classify": "predict", "download": "prepare", "eval": "evaluate", "fit": "run",
     "plot": "report", "study": "ablation", "test": "evaluate", "train": "run",
 }  # fmt: skip
 
 
 def main() -> None:
-    """List the commands, or be the one that is named first."""
+    """List the commands, or run the command that the first argument names."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in COMMANDS:
         use_huge_pages_for(name)
@@ -36,23 +36,23 @@ def main() -> None:
 
 
 def show(name: str) -> None:
-    """Print the commands, a line each.
+    """Print a line for each command after `--help`, or the version after `--version`.
 
     Raises:
-      UsageError: `name` asks for something else.
+      UsageError: `name`, the first argument of the command line, is another word.
     """
     if name == "--version":
         return print(f"jaxcifar {metadata.version('jaxcifar')}")
     if name not in ("-h", "--help", "help"):
-        other = _ELSEWHERE.get(name)
+        other = _COMMANDS_ELSEWHERE.get(name)
         meant = f"did you mean {other}? " if other else did_you_mean(name, COMMANDS)
-        raise UsageError(f"there is no command {name}; {meant}they are {', '.join(COMMANDS)}")
-    say = line_printer(Console())
+        raise UsageError(f"there is no command {name}; {meant}choose one of {', '.join(COMMANDS)}")
+    print_line = line_printer(Console())
     for command in COMMANDS:
         source = Path(__file__).with_name(f"{command}.py").read_text()
-        does = (ast.get_docstring(ast.parse(source)) or "").partition(":")[0]
-        say(f"{command:14}  {does.strip('.')}")
-    say(f"{program('run')} --help, and likewise for the others, tells more, with examples.")
+        purpose = (ast.get_docstring(ast.parse(source)) or "").partition(":")[0]
+        print_line(f"{command:14}  {purpose.strip('.')}")
+    print_line(f"For options and examples of a command: {program('run')} --help")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
 """Run a study, the ten-row ablation by default: `python -m experiments.ablation`."""
 
-import argparse
 import dataclasses
 import re
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.cli import (
+from jaxcifar.commands.shared.cli import start_jax
+from jaxcifar.commands.shared.common_options import (
     add_data_dir,
     add_devices,
     add_keep,
+    add_metric,
     count,
     data_folder,
     location,
     ordinal,
-    start_jax,
 )
 from jaxcifar.commands.shared.examples import study_files
-from jaxcifar.commands.shared.metric_option import add_metric
-from jaxcifar.commands.shared.options import add_config_options, add_observers
+from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
+from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.ranking import show
 from jaxcifar.config.registry import did_you_mean
@@ -31,20 +33,25 @@ from jaxcifar.studies.study import Study
 SHIPPED = study_files()
 ABLATION = SHIPPED["ablation"]
 
-
 EXAMPLES = (
-    ("--arch cnn --epochs 2 --out rows", "ten rows by the CNN: a quarter of an hour"),
-    ("", "the reference's ten rows, by ResNet-18: a GPU takes minutes, a CPU days"),
-    ("--study recipes_cnn --seeds 0 1 2", "another study that comes with it, three seeds a row"),
+    ("--arch cnn --epochs 2 --out rows", "ten rows with the CNN, in a quarter of an hour"),
+    ("", "the ten rows of the reference report: minutes on a GPU, days on a CPU"),
+    ("--study recipes_cnn --seeds 0 1 2", "another study of the package, with three seeds a row"),
 )
 
 
+class Shard(NamedTuple):
+    """The part of a study's runs that this command trains: number `part`, from 1, of `parts`."""
+
+    part: int
+    parts: int
+
+
 def parser() -> Parser:
-    """The command's options."""
     parser = Parser(
         "ablation",
-        "Carry out a study, a table of variations, and report on it. An option holds for\n"
-        "all rows that don't set the same themselves; without it the study's holds.",
+        "Train the rows of a study, a table of variations, and write a report. A setting\n"
+        "given as an option replaces the study's for all rows that do not set it.",
         EXAMPLES,
     )
     study = parser.add_argument_group("the study")
@@ -53,8 +60,8 @@ def parser() -> Parser:
         type=study_file,
         default=ABLATION,
         metavar="FILE",
-        help=f"file of rows, TOML, or one that comes with it: {', '.join(SHIPPED)} (default: "
-        "ablation, the reference's ten rows)",
+        help=f"TOML file of rows, or a study of the package: {', '.join(SHIPPED)} (default: "
+        "ablation, the ten rows of the reference report)",
     )
     study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows (default: all)")
     study.add_argument(
@@ -70,27 +77,27 @@ def parser() -> Parser:
         nargs="+",
         default=[],
         metavar="ROW",
-        help="rows to train again (default: none)",
+        help="rows to train again from the start (default: none)",
     )
     study.add_argument(
         "--at-once",
         type=count,
         metavar="N",
-        help="runs to train together (default: as suits the devices)",
+        help="number of runs to train together (default: what is fastest on the devices)",
     )
     study.add_argument(
         "--shard",
         type=shard,
-        default=(1, 1),
+        default=Shard(1, 1),
         metavar="I/N",
-        help="only the I-th of N parts (default: 1/1, all)",
+        help="train only the I-th of N parts of the runs (default: 1/1, all runs)",
     )
     add_devices(study)
     study.add_argument(
         "--out",
         type=location,
         metavar="DIR",
-        help="folder (default: checkpoints/ and the study's name)",
+        help="folder for the runs and the report (default: checkpoints/ and the study's name)",
     )
     add_keep(study)
     add_observers(study)
@@ -101,63 +108,60 @@ def parser() -> Parser:
 
 
 def study_file(text: str) -> Path:
-    """A file, or the name of a study that comes with this command."""
+    """Return an option's value as a study file; the value may name a study of the package."""
     path = location(text)
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path
     if text not in SHIPPED:
         meant = did_you_mean(text, SHIPPED)
-        raise argparse.ArgumentTypeError(f"{text}: no such file or study; {meant}name a .toml file")
+        raise ArgumentTypeError(f"{text}: no such file or study; {meant}name a .toml file")
     return SHIPPED[text]
 
 
-def shard(text: str) -> tuple[int, int]:
-    """`I/N` with I from 1 to N."""
+def shard(text: str) -> Shard:
+    """Return an option's value `I/N` with I from 1 to N."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
-    part, parts = map(int, match.groups()) if match else (0, 0)
-    if not 1 <= part <= parts:
-        raise argparse.ArgumentTypeError("must be I/N with I from 1 to N, such as 2/4")
-    return part, parts
+    if match:
+        part, parts = map(int, match.groups())
+        if 1 <= part <= parts:
+            return Shard(part, parts)
+    raise ArgumentTypeError("must be I/N with I from 1 to N, such as 2/4")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Do what is left of the study, and write its report."""
-    options = vars(parser().parse_args(argv))
-    own = (
-        "study",
-        "rows",
-        "seeds",
-        "force",
-        "at_once",
-        "shard",
-        "devices",
-        "out",
-        "data_dir",
-        "keep",
-        "observers",
-        "metric",
-    )
-    here = {name: options.pop(name) for name in own}
-    study = Study.read(here["study"])
-    if "arch_args" in options:  # one by one, as a row's are
-        options["arch_args"] = {**study.config.get("arch_args", {}), **options["arch_args"]}
-    study = dataclasses.replace(study, config={**study.config, **options})
-    out = here["out"] or Path("checkpoints", here["study"].stem)
-    console = Console(emoji=False, highlight=False)
-    say = line_printer(console)
-    # What is wrong with names, values and folders is found before JAX is imported.
+    options = parser().parse_args(argv)
+    study = _read_study(options.study, split_settings(options))
+    out = options.out or Path("checkpoints", options.study.stem)
+    # Check names, values and folders before JAX is imported, which takes seconds.
     study.check()
-    rows = study.select(here["rows"])
-    study.require_rows(here["force"])
-    here["data_dir"] = data_folder(here["data_dir"])
-    part, parts = here["shard"]
-    number = len(rows) * len(set(here["seeds"]))
+    rows = study.select(options.rows)
+    study.require_rows(options.force)
+    options.data_dir = data_folder(options.data_dir)
+    part, parts = options.shard
+    number = len(rows) * len(set(options.seeds))
     runs = pluralize(number, "run")
     if parts > 1:
         in_this_shard = len(range(part - 1, number, parts))
         runs = f"{in_this_shard} of {runs}"
-    say(f"{study.title}: {runs}, in {out}")
+    console = screen()
+    line_printer(console)(f"{study.title}: {runs}, in {out}")
+    _train_and_report(study, out, options, console)
 
+
+def _read_study(path: Path, settings: dict[str, Any]) -> Study:
+    """Return a study with settings from the command line in place of its shared settings."""
+    study = Study.read(path)
+    if "arch_args" in settings:  # network arguments are replaced one by one
+        settings["arch_args"] = {**study.config.get("arch_args", {}), **settings["arch_args"]}
+    return dataclasses.replace(study, config={**study.config, **settings})
+
+
+def _train_and_report(study: Study, out: Path, options: Namespace, console: Console) -> None:
+    """Train the unfinished runs of this command's shard, and report all runs in the folder.
+
+    Raises:
+      RunError: a run has failed, or its files can't be read; the report is written before.
+    """
     from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
@@ -167,37 +171,39 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.runs.observers import create_observers, find_factories
     from jaxcifar.studies.conduct import conduct, plan, record
 
-    kept = here["keep"] == "best"
-    tasks = plan(study, here["rows"], here["seeds"], out, here["force"], kept)
+    print_line = line_printer(console)
+    keep_best = options.keep == "best"
+    tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best)
     record(study, out)
-    use_cpu_cores(tasks[0].config.batch_size, here["devices"])
+    use_cpu_cores(tasks[0].config.batch_size, options.devices)
     start_jax()
-    metrics = load_metrics(here["metric"])
-    factories = find_factories(here["observers"])
-    mine = [
+    metrics = load_metrics(options.metric)
+    factories = find_factories(options.observers)
+    part, parts = options.shard
+    tasks_of_shard = [
         dataclasses.replace(task, metrics=metrics, observers=create_observers(factories))
         for task in tasks[part - 1 :: parts]
     ]
-    devices = first_devices(here["devices"])
-    outcomes = conduct(mine, here["data_dir"], here["at_once"], devices, console)
+    devices = first_devices(options.devices)
+    outcomes = conduct(tasks_of_shard, options.data_dir, options.at_once, devices, console)
+
     errors = {outcome.task.name: outcome.error for outcome in outcomes if outcome.error}
     compiled = count_compilations("train_steps")
     done = pluralize(len(outcomes) - len(errors), "run")
-    say(f"{done} done now, with {pluralize(compiled, 'training program')} compiled.")
+    print_line(f"{done} done now, with {pluralize(compiled, 'training program')} compiled.")
     for name, error in errors.items():
-        say(f"{name}: {error}")
+        print_line(f"{name}: {error}")
     damaged: list[str] = []
     if any(RunFolder(task.path).result.exists() for task in tasks):
         records = read_records(out)
         show(console, records)
-        damaged = [task.name for task in mine if task.path in records.unreadable]
-        say(f"report: {write_report(out, say)}, and the same in REPORT.md")
+        damaged = [task.name for task in tasks_of_shard if task.path in records.unreadable]
+        print_line(f"report: {write_report(out, print_line)}, and the same in REPORT.md")
+    runs = pluralize(len(tasks_of_shard), "run")
     if errors:
-        raise RunError(
-            f"{len(errors)} of {pluralize(len(mine), 'run')} failed: {', '.join(errors)}"
-        )
+        raise RunError(f"{len(errors)} of {runs} failed: {', '.join(errors)}")
     if damaged:
         raise RunError(
-            f"{len(damaged)} of {pluralize(len(mine), 'run')} can't be read "
-            f"({', '.join(damaged)}): repair them, or train their rows again with --force"
+            f"{len(damaged)} of {runs} can't be read ({', '.join(damaged)}): repair them, or train "
+            "their rows again with --force"
         )

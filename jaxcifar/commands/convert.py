@@ -1,60 +1,50 @@
-"""Make a run of a PyTorch network: `python -m experiments.convert FILE.pth --run-dir RUN`."""
+"""Convert PyTorch weights to a run: `python -m experiments.convert FILE.pth --run-dir RUN`."""
 
-import argparse
 import math
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from jaxcifar.commands.run import show
-from jaxcifar.commands.shared.cli import (
-    add_data_dir,
-    data_folder,
-    location,
-    start_jax,
-)
-from jaxcifar.commands.shared.options import add_config_options
+from jaxcifar.commands.shared.cli import start_jax
+from jaxcifar.commands.shared.common_options import add_data_dir, add_run_dir, data_folder, location
+from jaxcifar.commands.shared.options import add_config_options, split_settings
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.paths import require_existing
 from jaxcifar.machine.terminal import line_printer
 
 EXAMPLES = (
-    ("first.pth --arch cnn --run-dir again", "a state dict by torch.save"),
-    ("first.safetensors --arch cnn --run-dir again", "the same as safetensors"),
+    ("first.pth --arch cnn --run-dir again", "a state dict that torch.save has written"),
+    ("first.safetensors --arch cnn --run-dir again", "the same weights as safetensors"),
 )
 
 
 def finite(text: str) -> float:
-    """An option's value: a finite number."""
+    """Return an option's value as a finite number."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not abs(value) < 1e6:
-        raise argparse.ArgumentTypeError(f"{text:.20}: must be a number, below 1,000,000")
+        raise ArgumentTypeError(f"{text:.20}: must be a number between -1,000,000 and 1,000,000")
     return value
 
 
 def parser() -> Parser:
-    """The command's options."""
-    parser = Parser("convert", "Make a run of a PyTorch network's weights, and test it.", EXAMPLES)
+    parser = Parser("convert", "Convert PyTorch weights to a run, and test it.", EXAMPLES)
     parser.add_argument(
         "weights",
         metavar="FILE",
         type=location,
-        help="a state dict by torch.save (.pth), or its tensors as .safetensors",
+        help="state dict that torch.save has written (.pth), or its tensors as .safetensors",
     )
     add_config_options(parser, only=("arch", "arch_args", "dataset"))
-    where = parser.add_argument_group("where things are")
-    add_data_dir(where)
-    where.add_argument(
-        "--run-dir", type=location, required=True, metavar="DIR", help="folder of the run"
-    )
-    where.add_argument(
-        "--overwrite", action="store_true", help="delete what an earlier run left in the folder"
-    )
-    pixels = parser.add_argument_group("what the network's images were normalised by")
+    files = parser.add_argument_group("files")
+    add_data_dir(files)
+    add_run_dir(files)
+    pixels = parser.add_argument_group("normalisation of the training images")
     for name in ("mean", "std"):
         pixels.add_argument(
             f"--{name}",
@@ -67,23 +57,28 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Convert a state dict, evaluate it, and print the result."""
-    options = vars(parser().parse_args(argv))
-    data_dir = data_folder(options.pop("data_dir"))
-    weights, path = options.pop("weights"), options.pop("run_dir")
-    how = {name: options.pop(name) for name in ("mean", "std", "overwrite")}
-    if how["std"] and min(how["std"]) <= 0:
+    options = parser().parse_args(argv)
+    settings = split_settings(options)
+    data_dir = data_folder(options.data_dir)
+    if options.std and min(options.std) <= 0:
         parser().error("--std: must be above 0")
-    require_existing([weights])
-    config = Config.create(**options)
-    say = line_printer(Console())
-    say(f"reading {weights}")
+    require_existing([options.weights])
+    config = Config.create(**settings)
+    print_line = line_printer(Console())
+    print_line(f"reading {options.weights}")
 
     from jaxcifar.data import load_dataset
     from jaxcifar.exchange.from_pytorch import Conversion, convert
 
     start_jax()
-    conversion = Conversion(weights, config, path, **how)
-    result = convert(conversion, lambda: load_dataset(config, data_dir, say), say)
+    conversion = Conversion(
+        options.weights,
+        config,
+        options.run_dir,
+        mean=options.mean,
+        std=options.std,
+        overwrite=options.overwrite,
+    )
+    result = convert(conversion, lambda: load_dataset(config, data_dir, print_line), print_line)
     if result is not None:
-        show(say, result, path)
+        show(print_line, result, options.run_dir)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.cli import location
+from jaxcifar.commands.shared.common_options import location
 from jaxcifar.commands.shared.examples import network_files, study_files
 from jaxcifar.commands.shared.parser import Parser, program
 from jaxcifar.config.registry import did_you_mean
@@ -22,7 +22,6 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the options of the command."""
     parser = Parser("copy", "Copy a study or a network that comes with the package.", EXAMPLES)
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(_files())}")
     parser.add_argument(
@@ -49,34 +48,36 @@ def main(argv: Sequence[str]) -> None:
     files = _files()
     if options.name not in files:
         meant = did_you_mean(options.name, files)
-        raise UsageError(f"{options.name}: {meant}choose one of {', '.join(files)}")
+        known = ", ".join(files)
+        raise UsageError(f"{options.name}: no such study or network; {meant}choose one of {known}")
     source = files[options.name]
     copy = options.to or Path(source.name)
     if copy.is_dir():
         copy = copy / source.name
     if copy.exists() or copy.is_symlink():
-        raise UsageError(f"{copy}: exists already; give another name: {options.name} OTHER_FILE")
+        raise UsageError(f"{copy}: exists already; give another name, as in {options.name} FILE")
     if not copy.parent.is_dir():
         raise UsageError(f"{copy.parent}: no such folder; make it first")
-    say = line_printer(Console())
+    print_line = line_printer(Console())
     if source.suffix == ".toml":
-        _copy_study(source, copy, say)
-        say(f"{copy}: change it, then run {program('ablation')} --study {copy}")
+        _copy_study(source, copy, print_line)
+        print_line(f"{copy}: change it, then run {program('ablation')} --study {copy}")
     else:
         write_text(copy, source.read_text())
-        say(f"{copy}: change it, then run {program('run')} --arch {copy}:{_network_in(source)}")
+        network = f"{copy}:{_network_in(source)}"
+        print_line(f"{copy}: change it, then run {program('run')} --arch {network}")
 
 
-def _copy_study(source: Path, copy: Path, say: PrintLine) -> None:
+def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:
     """Copy a study, and the networks that it names from the package, into one folder."""
     text = source.read_text()
     for name in dict.fromkeys(re.findall(r"\.\./networks/(\w+)\.py", text)):
         network = copy.with_name(f"{name}.py")
         if network.exists():
-            say(f"{network}: exists already and is used by the study")
+            print_line(f"{network}: exists already and is used by the study")
         else:
             write_text(network, network_files()[name].read_text())
-            say(f"{network}: a copy of the study's network")
+            print_line(f"{network}: a copy of the study's network")
     write_text(copy, text.replace("../networks/", ""))
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
-from jaxcifar.commands.shared.cli import count, start_jax
+from jaxcifar.commands.shared.cli import start_jax
+from jaxcifar.commands.shared.common_options import count
 from jaxcifar.commands.shared.options import add_archs
+from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
@@ -23,7 +23,6 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the options of the command."""
     parser = Parser("memory", "Print the memory that training takes, without training.", EXAMPLES)
     add_archs(parser)
     parser.add_argument(
@@ -44,7 +43,6 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compile the training programs, and print the memory that XLA reports for each."""
     options = parser().parse_args(argv)
     configs = {
         (arch, size): Config.create(arch, batch_size=size, dtype=options.dtype)
@@ -56,27 +54,27 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.machine.environment import describe_devices, first_devices, package_versions
 
     start_jax()
-    console = Console(emoji=False, highlight=False)
+    console = screen()
     device = first_devices(None)[0]
-    say = line_printer(console)
-    say(
+    print_line = line_printer(console)
+    print_line(
         f"on one device, {describe_devices([device])}, jax {package_versions()['jax']}; "
         "data and weights: 45,000 images, weights and optimizer state"
     )
     width = max(len("network"), *map(len, options.arch))
     sizes = ("data and weights", "one step", "total")
-    say(_row("network", "batch size", "precision", *sizes, width=width))
+    print_line(_row("network", "batch size", "precision", *sizes, width=width))
     for (arch, size), config in configs.items():  # each row is printed as soon as it is known
-        what = f"compiling {arch} for batch size {size}"
-        with report_elapsed_time(console, say, what), show_activity(what):
+        activity = f"compiling {arch} for batch size {size}"
+        with report_elapsed_time(console, print_line, activity), show_activity(activity):
             need = training_memory(config, device)
         if need is None:
             raise RunError(
-                f"{device.device_kind}: XLA does not report the memory of programs on it"
+                f"{device.device_kind}: XLA does not report the memory of programs on this device"
             )
         total = need.persistent_bytes + need.step_bytes
         parts = map(format_bytes, (need.persistent_bytes, need.step_bytes, total))
-        say(_row(arch, f"{size:,}", need.dtype, *parts, width=width))
+        print_line(_row(arch, f"{size:,}", need.dtype, *parts, width=width))
 
 
 def _row(network: str, *cells: str, width: int) -> str:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.cli import count, location, start_jax
+from jaxcifar.commands.shared.cli import start_jax
+from jaxcifar.commands.shared.common_options import add_picture, count, location
 from jaxcifar.commands.shared.parser import Parser
-from jaxcifar.commands.summary import picture
 from jaxcifar.errors import printable
 from jaxcifar.machine.paths import require_existing
 from jaxcifar.machine.terminal import line_printer, show_activity
@@ -28,7 +28,6 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the options of the command."""
     parser = Parser("predict", "Classify image files.", EXAMPLES)
     parser.add_argument(
         "images", nargs="+", type=location, metavar="IMAGE", help="image file, or folder of images"
@@ -46,40 +45,34 @@ def parser() -> Parser:
         "--top", type=count, default=3, metavar="N", help="classes to name (default: 3)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all classes")
-    parser.add_argument(
-        "--sheet",
-        type=picture,
-        metavar="FILE",
-        help="draw the images with their classes into FILE (.png, .svg, .pdf; default: no picture)",
-    )
+    add_picture(parser, "--sheet", "the images with their classes")
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
-    """Classify image files, and print a line for each."""
     options = parser().parse_args(argv)
     require_existing(options.images)
     for run in options.run:
         require_trained(run)
     with show_activity("reading the images and the network"):
         from jaxcifar.trained.load import load
-        from jaxcifar.trained.photos import draw_sheet, read_pictures
+        from jaxcifar.trained.photos import draw_sheet, read_photos
 
-        pictures = read_pictures(options.images)
+        photos = read_photos(options.images)
         start_jax()
         classifier = load(*options.run)
-        predictions = classifier.predict(pictures.pixels)
+        predictions = classifier.predict(photos.pixels)
     print_remark = line_printer(Console(stderr=True))
-    for remark in pictures.remarks:
+    for remark in photos.remarks:
         print_remark(remark)
     class_names = [printable(name) for name in classifier.class_names]
     if options.json:
-        print(json.dumps(as_json_values(pictures.names, class_names, predictions), indent=2))
+        print(json.dumps(as_json_values(photos.names, class_names, predictions), indent=2))
     else:
-        for line in table(pictures.names, class_names, predictions, options.top):
+        for line in table(photos.names, class_names, predictions, options.top):
             print(line)
     if options.sheet:
-        draw_sheet(options.sheet, pictures, predictions)
+        draw_sheet(options.sheet, photos, predictions)
 
 
 def as_json_values(
@@ -90,7 +83,7 @@ def as_json_values(
     Args:
       images: paths of the images.
       class_names: names of the classes, by label.
-      predictions: the predictions of these images.
+      predictions: the predictions of the images.
     """
     values = []
     for image, probabilities in zip(images, predictions.probabilities, strict=True):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from jaxcifar.commands.shared.cli import add_data_dir, location
+from jaxcifar.commands.shared.common_options import add_data_dir, location
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
@@ -18,7 +18,6 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    """Return the options of the command."""
     parser = Parser("prepare", "Prepare a data set once, by download or from an archive.", EXAMPLES)
     parser.add_argument(
         "--dataset",
@@ -39,7 +38,6 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prepare and check the data set, and print where it is."""
     options = parser().parse_args(argv)
     data_dir = options.data_dir or default_data_dir()
 
@@ -48,18 +46,18 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.data.user_data import load_user_data
 
     console = Console()
-    say = line_printer(console)
+    print_line = line_printer(console)
     title = dataset_title(options.dataset)
     entry = CATALOG.get(options.dataset)
     if options.archive and (entry is None or entry.form is None):
-        raise UsageError(f"--archive: {title} is not read from an archive; leave the option out")
+        raise UsageError(f"--archive: {title} is not read from an archive; leave out --archive")
 
-    with report_elapsed_time(console, say, f"preparing {title}") as say:
+    with report_elapsed_time(console, print_line, f"preparing {title}") as print_line:
         if entry is None:
-            records, manifest = load_user_data(options.dataset, data_dir, say)
+            records, manifest = load_user_data(options.dataset, data_dir, print_line)
             verified = f"{len(manifest.class_names):,} classes"
         else:
-            records = load_records(entry, data_dir, options.archive, say)
+            records = load_records(entry, data_dir, options.archive, print_line)
             verified = entry.verified
     counts = ", ".join(f"{len(array):,} {split}" for split, array in records.items())
-    say(f"{title} is ready in {data_dir}: {counts} images, {verified}.")
+    print_line(f"{title} is ready in {data_dir}: {counts} images, {verified}.")

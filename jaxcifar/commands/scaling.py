@@ -1,12 +1,12 @@
-"""What a step sends between devices, and how that scales: `python -m experiments.scaling`."""
+"""Estimate how training scales to many devices: `python -m experiments.scaling`."""
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.options import add_archs
+from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.terminal import line_printer
@@ -14,26 +14,23 @@ from jaxcifar.machine.terminal import line_printer
 CHIPS = (8, 64, 1024)
 
 
-EXAMPLES = (
-    ("--arch resnet18", "one network"),
-    ("", "all of ours"),
-)
+EXAMPLES = (("--arch resnet18", "one network"), ("", "all networks of the package"))
 
 
 def parser() -> Parser:
-    """The command's options."""
     parser = Parser(
-        "scaling", "Tell what a step sends between devices, and how far that scales.", EXAMPLES
+        "scaling",
+        "Estimate how training scales to many devices, from the bytes sent in a step.",
+        EXAMPLES,
     )
     add_archs(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compile a step for two devices, and print what follows from its exchanges."""
     options = parser().parse_args(argv)
     configs = [Config.create(arch) for arch in options.arch]
-    console = Console(emoji=False, highlight=False)
+    console = screen()
     line_printer(console)(f"compiling a training step of {', '.join(options.arch)} for two devices")
 
     from jaxcifar.bench import device_traffic

@@ -1,4 +1,4 @@
-"""One experiment, whole, in one frozen dataclass: everything that its numbers depend on."""
+"""`Config`: all settings of an experiment that its numbers depend on."""
 
 import dataclasses
 import hashlib
@@ -10,34 +10,36 @@ from typing import Any, Self
 
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.fields import DEFAULTS, Fields
-from jaxcifar.config.option_names import flag, reject
+from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
-    DERIVED,
-    NAMED,
-    applicable,
-    defaults,
-    frozen,
-    idle,
-    recipes_of,
-    spelled,
-    typed,
-    why_not,
+    DERIVED_FIELDS,
+    TABLES,
+    USER_CODE_FIELDS,
+    check_types,
+    default_settings,
+    effective_settings,
+    ineffective_settings,
+    option_text,
+    recipe_names,
+    settings_from_file,
+    sorted_pairs,
+    why_ineffective,
 )
 from jaxcifar.errors import UsageError
 
 _MAX_NAME = 120
-_MAX_NAME_BYTES = 200  # file systems take 255 bytes, and other scripts have 3 or 4 a letter
-_TABLES = ("arch_args", "sources", "imports")
+_MAX_NAME_BYTES = 200  # file systems allow 255 bytes, and a letter may have up to 4
 WEIGHTS = "weights.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Fields):
-    """A run is a function of its Config: same Config, same kind of device, same numbers.
+    """All settings of an experiment; `Fields` describes them.
 
-    Make one with `Config.create`, which fills in the settings of a recipe. Where data and results
-    lie is not part of it. The fields are described in `Fields`.
+    Two runs with the same config on the same kind of device give the same numbers. The folders of
+    data and results are not part of a config. Use `Config.create` to make a config, because it
+    fills in the settings of a recipe.
 
     Raises:
       UsageError: a value is out of range; the message names the option.
@@ -45,93 +47,81 @@ class Config(Fields):
 
     @classmethod
     def create(cls, arch: str = DEFAULT_ARCH, **overrides: Any) -> Self:
-        """The Config of `arch` by a recipe (`recipe`, else its first), but for `overrides`.
+        """Return a config with the settings of a recipe, except for `overrides`.
+
+        Args:
+          arch: the network.
+          **overrides: fields by name. `recipe` is the recipe's name; the default is the network's
+            first recipe.
 
         Raises:
-          UsageError: also for an override that what it belongs to does not take.
+          UsageError: a value is out of range, or an override has no effect.
         """
         if not isinstance(arch, str):
-            raise UsageError(f"--arch {arch!r:.80}: is no name of a network")
+            raise UsageError(f"--arch {arch!r:.80}: must be the name of a network, as text")
         if isinstance(overrides.get("arch_args"), tuple):
             overrides["arch_args"] = dict(overrides["arch_args"])
-        overrides = typed("settings", overrides, cls)
+        overrides = check_types("settings", overrides, cls)
         settings = {"arch": arch, **overrides}
-        by_recipe = defaults(arch, overrides.get("recipe"))
-        for name in overrides.keys() - applicable(settings).keys():
-            reject(name, overrides[name], why_not(name, by_recipe | settings))
-        # What a recipe says of what has been replaced has no effect, and is not said.
-        settings = {**DEFAULTS, **applicable({**by_recipe, **settings})}
-        settings["arch_args"] = frozen(settings["arch_args"])
+        by_recipe = default_settings(arch, overrides.get("recipe"))
+        for name in overrides.keys() - effective_settings(settings).keys():
+            reject(name, overrides[name], why_ineffective(name, by_recipe | settings))
+        # An override can make settings of the recipe ineffective. They get their defaults.
+        settings = {**DEFAULTS, **effective_settings({**by_recipe, **settings})}
+        settings["arch_args"] = sorted_pairs(settings["arch_args"])
         settings["sources"] = tuple(
             (kind, user_reference.digest(kind, settings[kind]))
-            for kind in NAMED
-            if registry.is_own(settings[kind])
+            for kind in USER_CODE_FIELDS
+            if registry.is_user_code(settings[kind])
         )
         settings["imports"] = ()  # user code is not loaded yet
-        scaled = settings["lr_scale"] != "none"
-        settings["base_batch_size"] = by_recipe["batch_size"] if scaled else None
+        settings["base_batch_size"] = None
+        if settings["lr_scale"] != "none":
+            settings["base_batch_size"] = by_recipe["batch_size"]
         if settings["init"]:
             settings["init_sha256"] = _init_digest(settings["init"])
         return cls(**settings)
 
     def __post_init__(self) -> None:
-        for kind in NAMED:
+        for kind in USER_CODE_FIELDS:
             registry.entry(kind, getattr(self, kind))
-        defaults(self.arch, self.recipe)
+        default_settings(self.arch, self.recipe)  # raises if the network has no such recipe
         if self.data_sha256 is None:
             registry.entry("dataset", self.dataset)
         self.require_in_range()
         if self.lr_scale != "none" and self.base_batch_size is None:
-            reject("lr_scale", self.lr_scale, "says not of which batch; use Config.create")
+            reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON values."""
+        """Return the config as JSON values."""
         values = dataclasses.asdict(self)
-        tables = {name: dict(values[name] or ()) for name in _TABLES}
-        return json.loads(json.dumps(values | tables))  # with lists for tuples
+        tables = {name: dict(values[name] or ()) for name in TABLES}
+        return json.loads(json.dumps(values | tables))  # makes lists of tuples
 
     def to_json(self) -> str:
-        """The config as JSON text, one field a line."""
+        """Return the config as JSON text, one field a line."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     @classmethod
-    def from_dict(cls, there: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`, which reads configs of older versions too.
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the config that `to_dict` has written, in this or an older version.
 
         Raises:
-          ValueError: it is not a config of this version.
+          ValueError: the content is not a config of this version.
         """
         try:
-            for kind in NAMED:
-                if not isinstance(there.get(kind, "" if kind != "arch" else None), str):
-                    raise ValueError(f"it names no {kind}")
-            # What an older version did not say yet had no effect then, nor had what does not apply.
-            given = typed("config", applicable(there), cls)
-            reference = {**defaults(there["arch"]), "arch_args": ()}
-            settings = {**DEFAULTS, **applicable({**reference, **given})}
-            if settings["lr_scale"] != "none":  # what it was measured by was not always said
-                base = defaults(settings["arch"], settings["recipe"])["batch_size"]
-                settings.setdefault("base_batch_size", base)
-            for name in _TABLES:
-                settings[name] = frozen(settings.get(name) or {})
-            for field in ("sources", "imports"):
-                for key, digest in settings[field]:
-                    kind = key.partition(": ")[0]
-                    if kind not in NAMED:
-                        raise ValueError(f"{field}: {kind} is none of {', '.join(NAMED)}")
-                    if not isinstance(digest, str):
-                        raise ValueError(f"{field}: the digest of {key} is not text")
-            return cls(**settings)
+            return cls(**settings_from_file(content, cls))
         except (ValueError, TypeError, UsageError) as error:
             raise ValueError(f"is not a config of this version of jaxcifar: {error}") from error
 
     def settings(self) -> dict[str, Any]:
-        """All fields in one flat table: a network's own among them, and whose code was used.
+        """Return all settings in one flat table.
 
-        Code is named without the path to it, for its digest says which it is.
+        The network's arguments are separate entries. User code is named without its folder, because
+        its SHA-256, which is an entry too, identifies it.
         """
         values = dataclasses.asdict(self)
-        own, sources = values.pop("arch_args"), values.pop("sources") or ()
+        arguments, sources = values.pop("arch_args"), values.pop("sources") or ()
         imports = values.pop("imports") or ()
         values |= {kind: re.sub(r".*[/\\]", "", values[kind]) for kind, _ in sources}
         values["init"] = Path(values["init"]).name
@@ -139,95 +129,103 @@ class Config(Fields):
         for key, digest in imports:
             kind, _, file = key.partition(": ")
             digests[f"SHA-256 of {file}, imported by {values[kind]}"] = digest
-        named = {name if name not in values else f"network's {name}": v for name, v in own}
-        return values | named | digests
+        network = {
+            name if name not in values else f"network's {name}": value for name, value in arguments
+        }
+        return values | network | digests
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
-        """The settings in which two configs differ: name -> (ours, theirs)."""
+        """Return the settings in which two configs differ, with (our value, their value)."""
         ours, theirs = self.settings(), other.settings()
         return {
             name: (ours.get(name), theirs.get(name))
             for name in ours | theirs
-            if name != "init"  # its digest says which weights they are, wherever they lie
-            if ours.get(name) != theirs.get(name)
+            # The SHA-256 of the initial weights identifies them; their path does not matter.
+            if name != "init" and ours.get(name) != theirs.get(name)
         }
 
     def shared_part(self) -> "Config":
-        """What is left when hyper-parameters are blanked out.
+        """Return the config with fixed values in place of the hyper-parameters.
 
-        Runs with equal shared parts differ only in what enters the compiled program as arrays.
+        Runs with equal shared parts use the same compiled program, which takes hyper-parameters as
+        arrays.
         """
-        blanks = {
-            field.name: blank(getattr(self, field.name)) if callable(blank) else blank
-            for field in dataclasses.fields(self)
-            if (blank := field.metadata.get("array")) is not None
-        }
-        blanks["recipe"] = recipes_of(self.arch)[0]  # all that it sets is said by the rest
+        blanks: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            blank = field.metadata.get("array")
+            if blank is not None:
+                blanks[field.name] = blank(getattr(self, field.name)) if callable(blank) else blank
+        blanks["recipe"] = recipe_names(self.arch)[0]  # the other fields have all that it sets
         sources = tuple(pair for pair in self.sources or () if pair[0] not in blanks)
         return dataclasses.replace(self, **blanks, sources=sources)
 
     @property
     def alters_network(self) -> bool:
-        """Whether the network's fields are others than its recipe's."""
-        return self.arch_args != defaults(self.arch, self.recipe)["arch_args"]
+        """Whether the network's arguments differ from the recipe's."""
+        return self.arch_args != default_settings(self.arch, self.recipe)["arch_args"]
 
     @property
     def network_title(self) -> str:
-        """What tables and plots call the network, such as "CNN" or "Mixer (depth 4)"."""
+        """The network's name in tables and plots, such as "CNN" or "Mixer (depth 4)"."""
         title = registry.entry("arch", self.arch).title
-        own = ", ".join(
-            name if value is True else f"{name} {spelled(value)}" for name, value in self.arch_args
+        if not self.alters_network:
+            return title
+        arguments = ", ".join(
+            name if value is True else f"{name} {option_text(value)}"
+            for name, value in self.arch_args
         )
-        return f"{title} ({own or 'plain'})" if self.alters_network else title
+        return f"{title} ({arguments or 'plain'})"
 
     def options(self) -> list[str]:
-        """The command-line options that make this config."""
+        """Return the command-line options that make this config, without `--seed`."""
         words = ["--arch", self.arch]
-        reference = {**defaults(self.arch, self.recipe), "seed": self.seed}
-        values = dataclasses.asdict(self)
-        meaning = applicable(values).keys() - idle(values)
-        if self.recipe != recipes_of(self.arch)[0]:
+        if self.recipe != recipe_names(self.arch)[0]:
             words += ["--recipe", self.recipe]
+        by_recipe = default_settings(self.arch, self.recipe)
+        values = dataclasses.asdict(self)
+        effective = effective_settings(values).keys() - ineffective_settings(values)
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
-            told = name in ("arch", "recipe") or name not in meaning
-            if "help" not in field.metadata or told or value == reference[name]:
+            has_option = "help" in field.metadata and name not in ("arch", "recipe", "seed")
+            if not has_option or name not in effective or value == by_recipe[name]:
                 continue
             if name == "arch_args":
-                words += ["--arch-args", *(f"{k}={spelled(v)}" for k, v in value)]
+                words += ["--arch-args", *(f"{k}={option_text(v)}" for k, v in value)]
             elif isinstance(value, bool):
-                words.append(f"--{flag(name)}" if value else f"--no-{flag(name)}")
+                words.append(f"--{option_name(name)}" if value else f"--no-{option_name(name)}")
             else:
-                words += [f"--{flag(name)}", str(value)]
+                words += [f"--{option_name(name)}", str(value)]
         return words
 
     def run_name(self) -> str:
-        """A readable folder name: the recipe, what differs from it, and the seed."""
-        reference = defaults(self.arch, self.recipe)
-        short = [registry.entry("arch", self.arch).title, Path(self.dataset).stem]
-        parts = [self.arch if not registry.is_own(self.arch) else short[0], short[1]]
+        """Return a readable folder name: network, data set, changes to the recipe, and seed."""
+        is_user_network = registry.is_user_code(self.arch)
+        network = registry.entry("arch", self.arch).title if is_user_network else self.arch
+        parts = [network, Path(self.dataset).stem]
+        usual_values = default_settings(self.arch, self.recipe)
         if not self.alters_network:
-            reference |= dict(self.arch_args)
+            usual_values |= dict(self.arch_args)
         elif not self.arch_args:
             parts.append("plain")
-        if self.recipe != recipes_of(self.arch)[0]:
+        if self.recipe != recipe_names(self.arch)[0]:
             parts.append(self.recipe)
-        without_effect = idle(dataclasses.asdict(self))
-        for name, value in applicable(self.settings()).items():
-            told = name in ("arch", "recipe", "dataset", "seed", *DERIVED)
-            told = told or name.startswith("SHA-256") or name in without_effect
-            if told or value == reference.get(name):
+        left_out = {"arch", "recipe", "dataset", "seed", *DERIVED_FIELDS}
+        left_out |= ineffective_settings(dataclasses.asdict(self))
+        for name, value in effective_settings(self.settings()).items():
+            is_digest = name.startswith("SHA-256")
+            if name in left_out or is_digest or value == usual_values.get(name):
                 continue
-            dashed = flag(name)
-            shown = ("" if value else "no-") + dashed if isinstance(value, bool) else None
-            parts.append(shown or f"{dashed}{spelled(value).rpartition(':')[2]}")
+            if isinstance(value, bool):
+                parts.append(option_name(name) if value else f"no-{option_name(name)}")
+            else:
+                parts.append(option_name(name) + option_text(value).rpartition(":")[2])
         name = re.sub(r"[^\w.+-]+", "-", "_".join(parts))
         cut = name[:_MAX_NAME].encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
         return f"{cut}_seed{self.seed}"
 
 
 def init_file(init: str) -> Path:
-    """The file of weights that `--init` names, by itself or by its run's folder."""
+    """Return the file of weights for `--init`, which names the file or the folder of its run."""
     path = Path(init)
     return path / WEIGHTS if path.is_dir() else path
 
@@ -235,7 +233,7 @@ def init_file(init: str) -> Path:
 def _init_digest(init: str) -> str:
     path = init_file(init)
     try:
-        if path.is_file():  # not of a pipe, which would be waited for
+        if path.is_file():  # reading a pipe would wait forever
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -5,15 +5,11 @@ from typing import Any, NoReturn
 from jaxcifar.errors import UsageError
 
 
-def flag(name: str) -> str:
-    """Return a field's name as it stands in an option, such as learning-rate."""
-    return name.replace("_", "-")
+def option_name(field: str) -> str:
+    """Return a field's name as its option spells it, such as `learning-rate`."""
+    return field.replace("_", "-")
 
 
-def reject(name: str, value: Any, rule: str) -> NoReturn:
-    """Refuse the value of a setting.
-
-    Raises:
-      UsageError: always; the message has the option, its value and the rule that it breaks.
-    """
-    raise UsageError(f"--{flag(name)} {value}: {rule}")
+def reject(field: str, value: Any, rule: str) -> NoReturn:
+    """Raise a `UsageError` with the option, its value and the rule that the value breaks."""
+    raise UsageError(f"--{option_name(field)} {value}: {rule}")

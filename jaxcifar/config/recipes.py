@@ -1,4 +1,4 @@
-"""Recipes: all that `--recipe` sets, each a piece of config that any option overrides.
+"""Recipes: the settings that `--recipe` chooses. Any option overrides them.
 
 A setting that a recipe leaves out has the default of its field (`fields.py`). docs/recipes.md gives
 the reason for each setting, and what was tried and left out.
@@ -8,7 +8,7 @@ from typing import Any
 
 Settings = dict[str, Any]
 
-# The best settings that the reference report found for its two networks, and a beginning for ours.
+# The best settings of the reference report for its two networks, and a starting point for others.
 _REFERENCE = {
     "cnn": {
         "epochs": 100,
@@ -28,7 +28,7 @@ _REFERENCE = {
         "schedule": "cosine",
     },
 }
-_OWN_REFERENCE = {
+_REFERENCE_FOR_ANY_NETWORK = {
     "epochs": 20,
     "batch_size": 128,
     "optimizer": "sgd",
@@ -37,8 +37,9 @@ _OWN_REFERENCE = {
     "schedule": "cosine",
 }
 
-# One cycle, softened targets, an average of the weights; of SGD with Nesterov's momentum where
-# Muon has not been measured. With Muon the CNN does as well without the rise, and without dropout.
+# A one-cycle schedule, label smoothing and an average of the weights. The update rule is SGD with
+# Nesterov momentum, for networks on which Muon has not been measured. With Muon, the CNN is as
+# accurate without warm-up and without dropout.
 _STRONG = {
     "epochs": 20,
     "batch_size": 128,
@@ -55,16 +56,17 @@ _STRONG = {
     "flip": "alternate",
 }
 
-# Orthogonal steps for kernels, which BatchNorm follows in our networks.
+# Muon makes orthogonal steps for kernels. In our networks a BatchNorm follows each kernel.
 _MUON = {"optimizer": "muon", "momentum": 0.6, "nesterov": False}
 
-# A wider, deeper form of the network, with blurred pools, which sees both sides of an image alike,
-# so that flips change nothing; they are for its plain form. Rates are those of Jordan's
-# airbench94_muon. Muon's, 0.24 at batches of 2,000, comes to 0.12 at ones of 500 by the square
-# root; ours is a quarter higher. The head's is 0.67, of a summed loss, logits divided by 256 and a
-# momentum of 0.85; of a mean of 500, a division by 9 and 0.6 it comes to 8.8 times 0.12. Here it
-# is half of that, as two partners share each parameter: 8.8 * 0.12 / 2 = 3.52 * 0.15. The biases'
-# is 0.053, which comes to 64 times the head's.
+# A wider and deeper form of the network, with blurred pools. It gives the same logits for an image
+# and its mirror image, so flips change nothing; they are for the plain form of the network.
+# The learning rates are converted from Jordan's airbench94_muon:
+# - Kernels: 0.24 at batch size 2,000 is 0.12 at 500 by the square-root rule; ours is 25% higher.
+# - Head: 0.67, for a summed loss, logits divided by 256 and momentum 0.85. For a mean over 500
+#   images, logits divided by 9 and momentum 0.6, this is 8.8 * 0.12. We use half of it, because two
+#   mirrored kernels share each parameter: 8.8 * 0.12 / 2 = 3.52 * 0.15.
+# - Biases: 0.053, which is 64 times the head's rate after the same conversion.
 _FAST = {
     "arch_args": (
         ("blurred", True),
@@ -90,10 +92,11 @@ _FAST = {
     "cutout": 8,
 }
 
-# By name, then by network; `OWN` is any network that has no recipe of its own.
-OWN = ""
+# Settings by the recipe's name and then by network. `ANY_NETWORK` stands for all networks that no
+# recipe mentions.
+ANY_NETWORK = ""
 RECIPES: dict[str, dict[str, Settings]] = {
-    "reference": {**_REFERENCE, OWN: _OWN_REFERENCE},
+    "reference": {**_REFERENCE, ANY_NETWORK: _REFERENCE_FOR_ANY_NETWORK},
     "strong": {
         "cnn": {
             **_STRONG,
@@ -112,7 +115,7 @@ RECIPES: dict[str, dict[str, Settings]] = {
             "learning_rate": 0.12,
             "sgd_rate": 3.3,
         },
-        OWN: _STRONG,
+        ANY_NETWORK: _STRONG,
     },
     "fast": {"fastnet": _FAST},
 }

@@ -1,7 +1,7 @@
-"""What an experiment can name: our own entries, one line each, or anyone's `FILE.py:NAME`.
+"""The networks, update rules, data sets and so on that an experiment can name.
 
-Nothing named here is imported before it is asked for, so options are read and a `Config` is checked
-without JAX.
+Each is an entry of the registry, one line here, or user code as `FILE.py:NAME`. An entry is
+imported only when it is used, so a `Config` is checked without importing JAX.
 """
 
 import dataclasses
@@ -16,13 +16,13 @@ from jaxcifar.machine.paths import expand_home
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Something that a field of `Config` can name.
+    """A network, update rule, data set and so on that a field of `Config` can name.
 
     Attributes:
-      constructor: where it is, `package.module:NAME`.
-      title: what tables and plots call it.
-      takes: the fields that have an effect on it, of those that not all entries of its kind take.
-        An update rule or augmentation has arguments of these names.
+      constructor: the class or function, as `package.module:NAME`.
+      title: name in tables and plots.
+      takes: the fields of `Config` that this entry uses and some other entries of its kind do not.
+        An update rule or augmentation has arguments with these names.
     """
 
     constructor: str
@@ -30,10 +30,10 @@ class Entry:
     takes: tuple[str, ...] = ()
 
 
-_RULE = ("momentum", "weight_decay")  # what somebody's own takes, beside the learning rate
-_OURS = (*_RULE, "bias_decay")
+_ANY_RULE = ("momentum", "weight_decay")  # settings that a user's update rule may take too
+_OURS = (*_ANY_RULE, "bias_decay")
 
-# By the field of `Config` that names them; observers are no part of a `Config`.
+# The entries, by the field of `Config` that names them. Observers are not part of a `Config`.
 KINDS: dict[str, dict[str, Entry]] = {
     "arch": {
         "cnn": Entry("jaxcifar.networks.cnn:CNN", "CNN", takes=("dropout",)),
@@ -52,39 +52,30 @@ KINDS: dict[str, dict[str, Entry]] = {
         "cosine": Entry("jaxcifar.training.schedules:cosine", "cosine"),
         "linear": Entry("jaxcifar.training.schedules:linear", "linear"),
     },
-    "augmentation": {
-        "none": Entry("jaxcifar.training.augment:unchanged", "none"),
-    },
+    "augmentation": {"none": Entry("jaxcifar.training.augment:unchanged", "none")},
     "dataset": {
         "cifar10": Entry("jaxcifar.data.catalog:CIFAR10", "CIFAR-10"),
         "cifar100": Entry("jaxcifar.data.catalog:CIFAR100", "CIFAR-100"),
         "shapes10": Entry("jaxcifar.data.catalog:SHAPES10", "shapes10 (synthetic, not CIFAR-10)"),
     },
-    "observer": {  # each has an option of its name
+    "observer": {  # each observer has an option of the same name
         "tensorboard": Entry("jaxcifar.runs.tensorboard:TensorBoard", "TensorBoard"),
         "wandb": Entry("jaxcifar.runs.weights_and_biases:WeightsAndBiases", "Weights & Biases"),
     },
 }
-# What an entry of somebody else's is known to take.
-_OWN = {
-    "arch": Entry("", ""),
-    "optimizer": Entry("", "", takes=_RULE),
-    "schedule": Entry("", ""),
-    "augmentation": Entry("", ""),
-    "metric": Entry("", ""),
-    "observer": Entry("", ""),
-}
 _NOUNS = {"arch": "network", "dataset": "data set"}
-_OWN_FORM = {"dataset": "the path of your own"}
 
 
-def is_own(name: str) -> bool:
-    """Whether a name is `FILE.py:NAME` or `package.module:NAME` instead of an entry of ours."""
+def is_user_code(name: str) -> bool:
+    """Return whether a name is `FILE.py:NAME` or `package.module:NAME`, not an entry's name."""
     return ":" in name
 
 
 def is_path(dataset: str) -> bool:
-    """Whether a data set is named by a path: it has a separator or the suffix .npz, or exists."""
+    """Return whether a data set's name is a path.
+
+    A path has a separator or the suffix .npz, or it exists.
+    """
     separators = {os.sep, os.altsep or os.sep, "/"}
     return bool(separators & set(dataset)) or dataset.endswith(".npz") or _exists(dataset)
 
@@ -92,40 +83,43 @@ def is_path(dataset: str) -> bool:
 def _exists(name: str) -> bool:
     try:
         return expand_home(name).exists()
-    except OSError:  # too long a name
+    except OSError:  # the name is too long
         return False
 
 
 def entry(kind: str, name: str) -> Entry:
-    """What is known of a name without importing it.
+    """Return the entry for a name, without importing the code that it names.
+
+    Args:
+      kind: the field of `Config`, or "metric" or "observer".
+      name: an entry's name, the name of user code, or the path of a data set.
 
     Raises:
-      UsageError: it is neither an entry of this kind nor somebody's own.
+      UsageError: the name is none of these.
     """
-    entries = KINDS.get(kind, {})  # of what is no field of `Config`, such as metrics, none is named
+    entries = KINDS.get(kind, {})  # there are no entries for metrics
     if name in entries:
         return entries[name]
     if kind == "dataset" and is_path(name):
-        return Entry(name, Path(name).name)
-    if kind != "dataset" and is_own(name):
-        title = name.rpartition(":")[2]
-        return dataclasses.replace(_OWN[kind], constructor=name, title=title)
-    noun, own = _NOUNS.get(kind, kind), _OWN_FORM.get(kind, "your own as FILE.py:NAME")
-    if not entries:
-        raise UsageError(f"--{kind} {name}: no such {noun}; name {own}")
-    raise UsageError(
-        f"--{kind} {name}: no such {noun}; {did_you_mean(name, entries)}choose one of "
-        f"{', '.join(entries)}, or {own}"
+        return Entry(name, title=Path(name).name)
+    if kind != "dataset" and is_user_code(name):
+        takes = _ANY_RULE if kind == "optimizer" else ()
+        return Entry(name, title=name.rpartition(":")[2], takes=takes)
+    advice = (
+        "give the path of your own images" if kind == "dataset" else "name your own as FILE.py:NAME"
     )
+    if entries:
+        advice = f"{did_you_mean(name, entries)}choose one of {', '.join(entries)}, or {advice}"
+    raise UsageError(f"--{kind} {name}: there is no such {_NOUNS.get(kind, kind)}; {advice}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question that names what an unknown name may stand for; empty if nothing is near."""
-    by_letters = {entry.lower(): entry for entry in known}
-    near = difflib.get_close_matches(name[:100].lower(), by_letters, n=1)
-    return f"did you mean {by_letters[near[0]]}? " if near else ""
+    """Return a question with the known name that is most like an unknown one; "" if none is."""
+    original_spelling = {entry.lower(): entry for entry in known}
+    near = difflib.get_close_matches(name[:100].lower(), original_spelling, n=1)
+    return f"did you mean {original_spelling[near[0]]}? " if near else ""
 
 
-def conditional(kind: str) -> set[str]:
-    """The fields of `Config` that only some entries of a kind take."""
+def settings_of_some_entries(kind: str) -> set[str]:
+    """Return the fields of `Config` that some entries of a kind take and others do not."""
     return {name for known in KINDS[kind].values() for name in known.takes}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from jaxcifar.config.registry import is_own
+from jaxcifar.config.registry import is_user_code
 from jaxcifar.errors import UsageError, first_line
 
 # The main file of user code that was read, by the part of its name before the colon.
@@ -28,7 +28,7 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        user_code = [(kind, name) for kind, name in named if is_own(name)]
+        user_code = [(kind, name) for kind, name in named if is_user_code(name)]
         if not user_code:
             raise
         kind, name = _entered_first(error, user_code)
@@ -37,10 +37,10 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
 
 
 def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Return the user code that was running: the one whose file was entered first.
+    """Return which of several pieces of user code failed: the one whose file was entered first.
 
-    Of several names in one file, the name of the function decides. If no file was entered, the
-    first name counts that has a file in a folder that was.
+    If several of them are in that file, the name of the called function decides. If no file was
+    entered, return the first piece whose folder appears in the traceback.
     """
     for frame in source_frames(error):
         file = Path(frame.filename).resolve()
@@ -53,14 +53,14 @@ def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -
 
 
 def _place_of(error: BaseException, name: str) -> str:
-    """Return `FILE:LINE: ` of the innermost frame in the user's folder; "" if there is none."""
+    """Return `FILE:LINE: ` of the innermost frame in the folder of user code, or ""."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
     return innermost_line(error, _main_file(name).parent)
 
 
 def innermost_line(error: BaseException, folder: Path) -> str:
-    """Return `FILE:LINE: ` of the innermost frame whose file lies in a folder; "" without one."""
+    """Return `FILE:LINE: ` of the innermost frame whose file is in a folder, or "" without one."""
     for frame in reversed(source_frames(error)):
         if Path(frame.filename).resolve().parent == folder:
             return f"{frame.filename}:{frame.lineno}: "

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
 
-from jaxcifar.config.registry import entry, is_own
+from jaxcifar.config.registry import entry, is_user_code
 from jaxcifar.config.user_errors import explain_user_code_errors, main_files
 from jaxcifar.errors import UsageError
 from jaxcifar.user.imports import UserCode
@@ -33,7 +33,7 @@ def load(kind: str, name: str, sha256: str | None = None) -> Any:
     Args:
       kind: the field of `Config` that contains the name.
       name: the field's value.
-      sha256: the `digest` of the user code to load; None for the code as it is now.
+      sha256: the `digest` of the user code to load; None for the code on the disk.
 
     Raises:
       UsageError: the code is not found, fails, or has another digest. The message is one line; for
@@ -42,7 +42,7 @@ def load(kind: str, name: str, sha256: str | None = None) -> Any:
     constructor = entry(kind, name).constructor
     source, _, attribute = constructor.rpartition(":")
     with explain_user_code_errors((kind, name)):
-        if is_own(name):
+        if is_user_code(name):
             module = _user_code(kind, name, sha256).module()
         else:
             module = importlib.import_module(source)
@@ -133,7 +133,7 @@ def _find_file(kind: str, name: str) -> Path | None:
             file = file_on_path(source)
     if file is None:
         raise UsageError(
-            f"--{kind} {name}: no file of a module {source} is found; to name a file, write "
+            f"--{kind} {name}: there is no module {source} with a file; to name a file, write "
             "FILE.py:NAME"
         )
     return Path(file)
@@ -143,7 +143,7 @@ def digest(kind: str, name: str) -> str:
     """Read user code from the disk and return its SHA-256 (hex).
 
     For a single file this is the file's SHA-256. For several files, see `sources`, it is the
-    SHA-256 of a list of their digests and paths. `load` then takes the digest to find this code.
+    SHA-256 of a list of their digests and paths. `load` can then find this code by its digest.
     """
     source, _, attribute = name.rpartition(":")
     files = sources(kind, name)
@@ -184,7 +184,7 @@ def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
     """Load user code and return the SHA-256 (hex) of imported files that `digest` does not cover.
 
     Returns:
-      The SHA-256 by the file's path relative to the folder of the user's file.
+      SHA-256 by path; paths are relative to the folder of the user's file.
 
     Raises:
       UsageError: the code can't be loaded, or its digest is not `sha256`.

@@ -17,7 +17,7 @@ from jaxcifar.report.run_records import (
 )
 from jaxcifar.report.user_notes import NOTES, read_notes
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.studies.conduct import RECORD_AGAIN, STUDY_FILE
+from jaxcifar.studies.conduct import REWRITE_STUDY_FILE, STUDY_FILE
 from jaxcifar.studies.study import Study
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
     """
     folder = file.parent
     try:
-        study = Study.read(file, RECORD_AGAIN)
+        study = Study.read(file, REWRITE_STUDY_FILE)
     except RunError as error:
         raise RunError(_reason(error, folder)) from error
     variations: list[Variation] = []

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jaxcifar.config.settings import in_words
+from jaxcifar.config.settings import readable_text
 from jaxcifar.errors import printable
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import Difference, Sample
@@ -104,7 +104,7 @@ def field_title(field: str) -> str:
 
 def field_value(value: Any) -> str:
     """Return the value of a setting; checksums are shortened and None is "–"."""
-    return escape_markdown(_CHECKSUM.sub(r"\1…", in_words(value)))
+    return escape_markdown(_CHECKSUM.sub(r"\1…", readable_text(value)))
 
 
 def changes(differing: dict[str, tuple[Any, Any]]) -> str:

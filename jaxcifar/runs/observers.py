@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.settings import applicable, spelled
+from jaxcifar.config.settings import effective_settings, option_text
 from jaxcifar.config.user_errors import innermost_line, source_frames
 from jaxcifar.errors import OneLineError, UsageError, first_line
 from jaxcifar.machine.interrupt import Interrupted
@@ -55,8 +55,8 @@ class ObservedRun:
     def settings(self) -> dict[str, bool | int | float | str]:
         """The settings that have an effect, by name. Digests are left out; lists become text."""
         return {
-            name: value if isinstance(value, int | float) else spelled(value)
-            for name, value in applicable(self.config.settings()).items()
+            name: value if isinstance(value, int | float) else option_text(value)
+            for name, value in effective_settings(self.config.settings()).items()
             if value not in (None, "") and "sha256" not in name and not name.startswith("SHA-256")
         }
 

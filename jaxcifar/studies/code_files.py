@@ -1,24 +1,24 @@
-"""User code that a study names as FILE.py:NAME: where the file is looked for."""
+"""Find the files of user code that a study names as FILE.py:NAME."""
 
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from jaxcifar.config.settings import NAMED
+from jaxcifar.config.settings import USER_CODE_FIELDS
 
 Settings = dict[str, Any]
 
 
-def find_beside(folder: Path, settings: Settings) -> Settings:
-    """Return settings that name each file of user code by its path, if it lies in `folder`.
+def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
+    """Return settings with the path of each file of user code that is in the study's folder.
 
-    A file that does not lie there keeps its name, which then counts from the current folder. A file
-    below the current folder is named from there, so a study in the current folder keeps all names.
+    The path is relative to the current folder if the file is below it. The name of any other file
+    does not change, so it is looked for in the current folder.
 
     Args:
-      folder: of the study's file.
-      settings: as the study's file gives them.
+      folder: the folder of the study's file.
+      settings: settings from the study's file.
     """
     return settings | {kind: _find(folder, name) for kind, name in _user_files(settings).items()}
 
@@ -26,8 +26,8 @@ def find_beside(folder: Path, settings: Settings) -> Settings:
 def without_folders(settings: Settings) -> Settings:
     """Return settings whose user code is named without the folder of its file.
 
-    So a study is the same one from wherever it is run. What the file contains is compared run by
-    run, by its SHA-256.
+    So a study compares equal if it is started in another folder. The contents of the files are
+    compared by the SHA-256 in each run's config.
     """
     files = _user_files(settings)
     return settings | {kind: re.sub(r".*[/\\]", "", name) for kind, name in files.items()}
@@ -35,7 +35,7 @@ def without_folders(settings: Settings) -> Settings:
 
 def _user_files(settings: Settings) -> dict[str, str]:
     """Return the settings that name user code in a file."""
-    named = {kind: settings[kind] for kind in NAMED if kind in settings}
+    named = {kind: settings[kind] for kind in USER_CODE_FIELDS if kind in settings}
     return {kind: name for kind, name in named.items() if name.rpartition(":")[0].endswith(".py")}
 
 
@@ -52,5 +52,5 @@ def _find(folder: Path, name: str) -> str:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # too long a name, or a folder that may not be searched
+    except OSError:  # the name is too long, or the folder can't be read
         return False

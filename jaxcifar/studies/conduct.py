@@ -1,4 +1,4 @@
-"""Carrying out a study: which runs are left to do, and doing them."""
+"""Plan the runs of a study, and train the unfinished ones."""
 
 import json
 from collections import Counter
@@ -28,10 +28,10 @@ from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
-from jaxcifar.studies.waiting import failure_of, is_unfinished, wait_for_others
+from jaxcifar.studies.waiting import earlier_failure, is_unfinished, wait_for_others
 
 STUDY_FILE = "study.json"
-RECORD_AGAIN = Remedy("delete it, and the study's command writes it again")
+REWRITE_STUDY_FILE = Remedy("delete it, and experiments.ablation writes it again")
 
 
 def plan(
@@ -56,11 +56,11 @@ def plan(
       UsageError: a row is unknown, or a folder belongs to another study or config.
       RunError: a file in the study's folder can't be read.
     """
-    _require_ours(study, out)
+    _require_same_study(study, out)
     selected = study.select(rows)
     for row in study.select(list(force)):
         if row not in selected:
-            raise UsageError(f"--force {row.name}: not among --rows")
+            raise UsageError(f"--force {row.name}: this row is not among --rows; add it there")
     tasks = [
         Task(
             config=study.config_of(row, seed),
@@ -78,10 +78,10 @@ def plan(
 
 
 def record(study: Study, out: Path) -> None:
-    """Write down in `out` what is studied there, for reports.
+    """Write the study to its folder `out`, for reports and for later calls of `plan`.
 
     Raises:
-      RunError: it can't be written.
+      RunError: the file can't be written.
     """
     try:
         with lock_folder(out):
@@ -90,23 +90,28 @@ def record(study: Study, out: Path) -> None:
         raise RunError(f"--out {out}: can't be written ({error.strerror})") from error
 
 
-def _require_ours(study: Study, out: Path) -> None:
-    """Raise if the folder's study trains otherwise; new rows, titles and references are allowed."""
+def _require_same_study(study: Study, out: Path) -> None:
+    """Raise a `UsageError` if the runs in a folder have other settings than the study.
+
+    The folder may lack rows of the study, and titles and references may differ.
+    """
     file = out / STUDY_FILE
     if not file.exists():
         return
-    there, study = Study.read(file, RECORD_AGAIN), Study.from_dict(json.loads(study.to_json()))
-    there, study = (each.with_settings(without_folders) for each in (there, study))
+    recorded = Study.read(file, REWRITE_STUDY_FILE).with_settings(without_folders)
+    study = Study.from_dict(json.loads(study.to_json())).with_settings(without_folders)
     changes = {row.name: row.changes for row in study.rows}
-    changed = [row.name for row in there.rows if changes.get(row.name) != row.changes]
-    if there.config == study.config and not changed:
+    changed = [row.name for row in recorded.rows if changes.get(row.name) != row.changes]
+    if recorded.config == study.config and not changed:
         return
-    unset, differing = "as usual", []
-    for name in sorted(there.config.keys() | study.config.keys()):
-        old, new = (each.config.get(name, unset) for each in (there, study))
-        differing += [f"{name} {old} there, {new} asked for"] * (old != new)
-    what = ", ".join(differing) or f"with another row {changed[0]}"
-    raise UsageError(f"--out {out}: belongs to another study ({what}); choose another folder")
+    differences = []
+    for name in sorted(recorded.config.keys() | study.config.keys()):
+        old = recorded.config.get(name, "the default")
+        new = study.config.get(name, "the default")
+        if old != new:
+            differences.append(f"{name} is {old} in the folder, {new} now")
+    reason = ", ".join(differences) or f"row {changed[0]} differs"
+    raise UsageError(f"--out {out}: belongs to another study ({reason}); choose another folder")
 
 
 def conduct(
@@ -124,46 +129,48 @@ def conduct(
     When this returns, every task has a result or an error.
 
     Args:
-      tasks: finished tasks are left alone, started tasks go on where they stopped.
+      tasks: the runs of the study; finished ones are skipped, and interrupted ones are resumed.
       data_dir: TFDS folder.
-      at_once: runs to train together; None for what suits the devices.
-      devices: to train on.
-      console: shows one bar for all.
-      load: called as `load_dataset` is.
-      stopper: asks to stop; by default SIGINT and SIGTERM do.
+      at_once: number of runs to train together; None for the number that suits the devices.
+      devices: devices to train on.
+      console: where to show the progress.
+      load: loads a data set, as `load_dataset` does.
+      stopper: returns the context manager of the event that asks to stop.
 
     Returns:
-      the outcomes of tasks done now, and of tasks that failed earlier or in other processes. A task
-      that runs out of memory fails; the others continue.
+      the outcomes of tasks that ended now, and of tasks that failed earlier or in other processes.
+      A task that runs out of memory fails; the others continue.
 
     Raises:
-      Interrupted: when asked to stop, with everything saved.
+      Interrupted: the user has stopped the study; everything is saved.
       RunError: the data can't be loaded.
       UsageError: a row can't be trained because of its user code or arguments.
     """
-    outcomes = [Outcome(task, error=error) for task in tasks if (error := failure_of(task))]
+    outcomes = _earlier_failures(tasks)
     failed = {outcome.task for outcome in outcomes}
     left = [task for task in tasks if task not in failed and is_unfinished(task)]
     held: list[Task] = []  # by other processes
     # Count all runs of the table, not only those left: the program must not depend on what is left.
-    alike = Counter(task.config.shared_part() for task in tasks)
+    runs_of_program = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
         progress.runs(len(tasks) - len(left), len(tasks))
         replay_runs([task for task in tasks if task not in left], progress.say)
-        for config, todo in _by_shared_part(left).items():
+        for config, group in _by_shared_part(left).items():
             # Check all rows before the first one trains for hours.
-            if config.sources or config.alters_network or todo[0].metrics:
+            if config.sources or config.alters_network or group[0].metrics:
                 # If memory runs out here, the error is reported when the row starts.
                 with suppress(OutOfMemoryError), progress.during(STARTING):
                     dataset = load(config, data_dir, progress.say)
-                    _check_row(todo[0], dataset, devices)
+                    _check_row(group[0], dataset, devices)
                     del dataset
         while left:
-            for config, todo in _by_shared_part(left).items():
-                together = min(at_once or sensible_at_once(devices), alike[config])
-                get = partial(load, config, data_dir, progress.say)
-                create = partial(_set_up, todo[0], get, together, devices)
-                for outcome in _fit_group(todo, create, progress, stopper(console)):
+            for config, group in _by_shared_part(left).items():
+                together = min(at_once or sensible_at_once(devices), runs_of_program[config])
+                load_images = partial(load, config, data_dir, progress.say)
+                stopping = stopper(console)
+                for outcome in _fit_group(
+                    group, load_images, together, devices, progress, stopping
+                ):
                     left.remove(outcome.task)
                     if isinstance(outcome.error, BusyError):
                         held.append(outcome.task)
@@ -171,48 +178,42 @@ def conduct(
                         outcomes.append(outcome)
                     progress.runs(len(tasks) - len(left) - len(held), len(tasks))
             if held:
-                left, held, over = wait_for_others(held, progress.say)
-                replay_runs(over, progress.say)
-                failures = {task: failure_of(task) for task in over}
-                outcomes += [
-                    Outcome(task, error=error) for task, error in failures.items() if error
-                ]
+                left, held, ended = wait_for_others(held, progress.say)
+                replay_runs(ended, progress.say)
+                outcomes += _earlier_failures(ended)
         if any(outcome.result for outcome in outcomes):
             progress.tell_times()
     return outcomes
 
 
-def _set_up(
-    task: Task, get: Callable[[], Dataset], at_once: int, devices: Sequence[jax.Device]
-) -> Setup:
-    return Setup.create(task.config.shared_part(), get(), at_once, devices, task.metrics)
+def _earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:
+    """Return the outcomes of the tasks that have failed earlier or in other processes."""
+    failures = [(task, earlier_failure(task)) for task in tasks]
+    return [Outcome(task, error=error) for task, error in failures if error]
 
 
 def _fit_group(
     tasks: Sequence[Task],
-    create: Callable[[], Setup],
+    load_images: Callable[[], Dataset],
+    at_once: int,
+    devices: Sequence[jax.Device],
     progress: TrainProgress,
     stopping: AbstractContextManager[Event],
 ) -> Iterator[Outcome]:
-    """Train tasks that share a program; their images and program are freed at the end.
+    """Train one or more tasks that share a program, and yield their outcomes in any order.
 
-    Args:
-      tasks: at least one.
-      create: loads the images and sets up.
-      progress: shows how far the tasks are.
-      stopping: gives the event that asks to stop.
-
-    Yields:
-      how each ended, in any order.
+    The images and the program are freed at the end. `stopping` returns the event that asks to stop.
     """
+    first = tasks[0]
     try:
         with progress.during(STARTING):
-            setup = create()
+            config = first.config.shared_part()
+            setup = Setup.create(config, load_images(), at_once, devices, first.metrics)
     except OutOfMemoryError as error:
-        reason = str(error)  # the error itself holds on to what was made before
+        reason = str(error)  # the error itself refers to arrays that must be freed
         yield from (Outcome(task, error=OutOfMemoryError(reason)) for task in tasks)
         return
-    progress.expect(setup, tasks[0].config.epochs, len(tasks))
+    progress.expect(setup, first.config.epochs, len(tasks))
     with stopping as stop:
         runs = [Run(task, progress.say, progress.observers_of(task)) for task in tasks]
         yield from fit_all(runs, setup, progress, stop)
@@ -239,9 +240,8 @@ def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
 
 
 def sensible_at_once(devices: Sequence[jax.Device]) -> int:
-    """Return how many runs to train together.
+    """Return how many runs to train together, by the measurements in docs/performance.md.
 
-    According to measurements (docs/performance.md), a CPU is fastest when its cores share one run.
-    Accelerators are fastest with one run per device.
+    A CPU is fastest if its cores share one run, an accelerator with one run per device.
     """
     return 1 if devices[0].platform == "cpu" else len(devices)

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import did_you_mean
-from jaxcifar.config.settings import DERIVED, applicable, typed
+from jaxcifar.config.settings import DERIVED_FIELDS, check_types, effective_settings
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import (
     MEGABYTE,
@@ -25,17 +25,17 @@ from jaxcifar.machine.reading import (
     read_json,
     read_toml,
 )
-from jaxcifar.studies.code_files import find_beside
+from jaxcifar.studies.code_files import find_in_study_folder
 
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
-_RUN_SETTINGS = {"seed", *DERIVED}  # settings of a single run, which no study file may have
-_MOST_BYTES = 16 * MEGABYTE
-_MOST_ROWS = 1000
+_RUN_SETTINGS = {"seed", *DERIVED_FIELDS}  # settings of a single run, which no study file may have
+_MAX_BYTES = 16 * MEGABYTE
+_MAX_ROWS = 1000
 _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", UsageError)
 
 
 class Reference(msgspec.Struct, forbid_unknown_fields=True):
-    """`[reference]` in a study file: how the reference figures of the rows were measured."""
+    """The table `[reference]` of a study file: how the rows' reference figures were measured."""
 
     name: Line | UnsetType = UNSET
     arch: Line | UnsetType = UNSET
@@ -47,7 +47,7 @@ class Reference(msgspec.Struct, forbid_unknown_fields=True):
 class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
     """The content of a study file. Its settings are checked against the fields of `Config`."""
 
-    rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=_MOST_ROWS)]
+    rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=_MAX_ROWS)]
     title: Line = "Study"
     config: dict[str, Any] = {}
     reference: Reference = msgspec.field(default_factory=Reference)
@@ -74,7 +74,7 @@ class Study:
 
     Attributes:
       title: the study's title in reports.
-      config: fields of `Config` that all rows share. A row ignores those that do not apply to it.
+      config: fields of `Config` that all rows share. Some rows may ignore a field.
       rows: the variations, in the order in which they are trained and reported.
       reference: the fields of `Reference` that the file sets. A report groups rows by the fields
         named in `sets` and says which group comes nearest to its reference figures.
@@ -89,7 +89,8 @@ class Study:
     def read(cls, path: Path, remedy: Remedy = _LIKE_THE_EXAMPLE) -> Self:
         """Read a study from a TOML file, as in `experiments/studies`, or a JSON file by `to_json`.
 
-        User code that a TOML file names is looked for in its folder first, then in the current one.
+        User code that a TOML file names is first looked for in the folder of the file, then in the
+        current folder.
 
         Args:
           path: the file.
@@ -99,7 +100,7 @@ class Study:
           RunError, UsageError: the file can't be read, or is not a valid study.
         """
         if path.suffix == ".json":
-            content = read_json(path, dict[str, Any], remedy, _MOST_BYTES, follow=True)
+            content = read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow=True)
         else:
             content = read_toml(path, dict[str, Any], remedy)
         try:
@@ -108,7 +109,7 @@ class Study:
             raise remedy.error(f"{path}: {error}; {remedy.advice}") from None
         if path.suffix == ".json":
             return study
-        return study.with_settings(partial(find_beside, path.parent))
+        return study.with_settings(partial(find_in_study_folder, path.parent))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
@@ -126,20 +127,18 @@ class Study:
         return cls(study.title, config, rows, msgspec.to_builtins(study.reference))
 
     def check(self) -> None:
-        """Refuse settings that are out of range or have no effect.
+        """Check that all settings are in range and have an effect.
 
         Raises:
-          UsageError: a value is out of range, a row sets something that does not apply to it, the
-            rows share something that applies to none, or `sets` names no setting.
+          UsageError: a value is out of range, a setting of a row has no effect on it, a shared
+            setting has no effect on any row, or `sets` names an unknown setting.
         """
         for row in self.rows:
             self.config_of(row, seed=0)
-        effective = {row.name: applicable(self._settings_of(row)) for row in self.rows}
+        effective = {row.name: effective_settings(self._settings_of(row)) for row in self.rows}
         for row in self.rows:
             for name in row.changes.keys() - effective[row.name].keys():
-                raise UsageError(
-                    f"row {row.name}: {name} has no effect on what it trains; remove it"
-                )
+                raise UsageError(f"row {row.name}: {name} has no effect on this row; remove it")
         for name in self.config:
             if not any(name in settings for settings in effective.values()):
                 raise UsageError(
@@ -174,7 +173,7 @@ class Study:
           UsageError: a value is out of range.
         """
         try:
-            return Config.create(**applicable(self._settings_of(row)), seed=seed)
+            return Config.create(**effective_settings(self._settings_of(row)), seed=seed)
         except UsageError as error:
             raise UsageError(f"row {row.name}: {error}") from None
 
@@ -203,20 +202,19 @@ class Study:
         return tuple(row for row in self.rows if names is None or row.name in names)
 
     def require_rows(self, names: list[str] | None) -> None:
-        """Check that the study has a row with each of these names.
+        """Check that the study has a row of each name.
 
         Raises:
-          UsageError: there is no such row.
+          UsageError: the study has no such row.
         """
         known = [row.name for row in self.rows]
         for name in names or []:
             if name not in known:
                 meant = did_you_mean(name, known)
-                raise UsageError(f"no row {name} here; {meant}the rows are {', '.join(known)}")
+                raise UsageError(f"there is no row {name}; {meant}choose from {', '.join(known)}")
 
 
 def _row(name: str, values: Any) -> StudyRow:
-    """Return a row of a study file, after checking its name and its settings."""
     if not _ROW_NAME.fullmatch(name):
         raise UsageError(f"row {name!r}: use only letters, digits and . _ + - in a row's name")
     if not isinstance(values, dict):
@@ -230,7 +228,7 @@ def _row(name: str, values: Any) -> StudyRow:
 
 def _settings(where: str, values: Any) -> dict[str, Any]:
     if not isinstance(values, Mapping):
-        raise UsageError(f"{where}: write settings such as learning_rate = 0.1")
+        raise UsageError(f"{where}: must be a table of settings, such as learning_rate = 0.1")
     for name in _RUN_SETTINGS & values.keys():
         raise UsageError(f"{where}: a study can't set {name}; remove it")
-    return typed(where, values, Config)
+    return check_types(where, values, Config)

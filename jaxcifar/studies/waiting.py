@@ -2,10 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from jaxcifar.errors import BusyError, DivergedError, RunError
 from jaxcifar.machine.files import lock_folder
+from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 
@@ -17,8 +19,8 @@ def is_unfinished(task: Task) -> bool:
     return task.overwrite or not RunFolder(task.path).result.exists()
 
 
-def failure_of(task: Task) -> DivergedError | None:
-    """Return the error that an earlier attempt of the task ended with; else None.
+def earlier_failure(task: Task) -> DivergedError | None:
+    """Return the error that an earlier attempt of the task ended with; None if there is no error.
 
     The same error would end the task again, unless the task overwrites the earlier attempt.
     """
@@ -26,31 +28,40 @@ def failure_of(task: Task) -> DivergedError | None:
     return None if failure is None else DivergedError(failure)
 
 
-def wait_for_others(
-    held: Sequence[Task], say: Callable[[str], None]
-) -> tuple[list[Task], list[Task], list[Task]]:
-    """Wait until all runs are finished, or another process has released an unfinished run.
+class AfterWaiting(NamedTuple):
+    """The runs of other processes after waiting for them.
 
-    Returns:
-      the runs to take over, the runs that other processes still hold, and the runs that are
-      finished or failed.
+    Attributes:
+      released: unfinished runs that their processes have released; this process trains them.
+      held: runs that other processes are still training.
+      ended: runs that are finished or have failed.
     """
-    say(f"waiting for other processes: {', '.join(task.name for task in held)}")
+
+    released: list[Task]
+    held: list[Task]
+    ended: list[Task]
+
+
+def wait_for_others(tasks: Sequence[Task], print_line: PrintLine) -> AfterWaiting:
+    """Wait until all runs have ended, or another process has released an unfinished run."""
+    print_line(f"waiting for other processes: {', '.join(task.name for task in tasks)}")
     # Another process is already retraining these runs, so do not overwrite them a second time.
-    left = [dataclasses.replace(task, overwrite=False) for task in held]
-    over: list[Task] = []
+    left = [dataclasses.replace(task, overwrite=False) for task in tasks]
+    ended: list[Task] = []
     while True:
-        free = [task for task in left if not _is_held(task)]
+        released = [task for task in left if not _is_held(task)]
         # Check the result after the lock: the other process writes it before it releases the lock.
-        over += [task for task in left if failure_of(task) or not is_unfinished(task)]
-        left = [task for task in left if task not in over]
-        free = [task for task in free if task not in over]
-        if free or not left:
-            return free, [task for task in left if task not in free], over
+        ended += [task for task in left if earlier_failure(task) or not is_unfinished(task)]
+        left = [task for task in left if task not in ended]
+        released = [task for task in released if task not in ended]
+        if released or not left:
+            held = [task for task in left if task not in released]
+            return AfterWaiting(released, held, ended)
         time.sleep(_POLL_SECONDS)
 
 
 def _is_held(task: Task) -> bool:
+    """Return whether another process is training the run of a task."""
     try:
         with lock_folder(task.path, wait=False):
             return False

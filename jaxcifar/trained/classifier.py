@@ -1,4 +1,4 @@
-"""Trained networks that classify images, alone or several together."""
+"""Trained networks that classify images, and ensembles of them."""
 
 import dataclasses
 import math
@@ -70,8 +70,8 @@ class Classifier:
         Args:
           config: settings of the training.
           result: description of the network; it must have `class_names`.
-          program: computes the network, on one device.
-          hp: hyper-parameters, of which the mean and deviation of images are used.
+          program: the compiled program of the network, for one device.
+          hp: hyper-parameters; only the mean and deviation of images are used.
           variables: the network's arrays by collection.
         """
         return cls(
@@ -120,7 +120,7 @@ class Classifier:
           pixels: one batch of images, `[N, 32, 32, 3] uint8`.
           key: random key for dropout.
         """
-        return np.asarray(_in_training(self._program, self.variables, self._hp, pixels, key))
+        return np.asarray(_training_logits(self._program, self.variables, self._hp, pixels, key))
 
     @with_package_settings()
     def predict(self, images: Any) -> Predictions:
@@ -130,7 +130,7 @@ class Classifier:
 
         Args:
           images: an array `[N, H, W, 3]` or `[H, W, 3] uint8`, a Pillow image, the path of an image
-            file, or a list of these.
+            file, or a list of them.
 
         Raises:
           UsageError: an image can't be read.
@@ -139,15 +139,15 @@ class Classifier:
         logits = self.logits(images)
         if not np.isfinite(logits).all():
             raise RunError(
-                f"{self.config.network_title}: its logits are not finite numbers; train it again"
+                f"{self.config.network_title}: the logits are not finite numbers; train it again"
             )
         return Predictions.of(softmax(logits), self.class_names)
 
 
 def _padded_count(count: int) -> int:
-    """Return how many images to predict for `count` of them, so that few programs are compiled.
+    """Return `count` rounded up, so that few programs are compiled.
 
-    It is the next power of two, or the next multiple of the evaluation batch.
+    It is rounded to a power of two, or to a multiple of the evaluation batch if it is larger.
     """
     if count > EVAL_BATCH:
         batches = math.ceil(count / EVAL_BATCH)
@@ -156,7 +156,7 @@ def _padded_count(count: int) -> int:
 
 
 @partial(jax.jit, static_argnums=0)
-def _in_training(
+def _training_logits(
     program: Program, variables: Variables, hp: Hyperparameters, pixels: jax.Array, key: jax.Array
 ) -> jax.Array:
     images = augment.normalize(augment.pixels(pixels), hp.mean, hp.std)
@@ -179,10 +179,10 @@ class Ensemble:
 
     @classmethod
     def of(cls, members: Sequence[Classifier]) -> Self:
-        """Return the ensemble of these classifiers.
+        """Return the ensemble of classifiers.
 
         Raises:
-          UsageError: their classes differ.
+          UsageError: the classifiers have different classes.
         """
         first = members[0].class_names
         if other := next((m for m in members if m.class_names != first), None):

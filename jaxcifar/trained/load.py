@@ -63,7 +63,7 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
     return members[0] if len(members) == 1 else Ensemble.of(members)
 
 
-def just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
+def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
     """Return the classifier of a run that this process has just trained or opened.
 
     It uses the user code that is already loaded, even if the files have been edited since.
@@ -84,7 +84,7 @@ def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False)
         _require_same_code(path, config, folder.sources)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)
-        return _classifier(folder.weights, config, {**card, **result}, arrays)
+        return _make_classifier(folder.weights, config, {**card, **result}, arrays)
     return _from_checkpoint(folder, config, result, data_dir)
 
 
@@ -92,10 +92,10 @@ def _from_weights_file(path: Path) -> Classifier:
     arrays, card = read_weights(path)
     config = Config.from_dict(card["config"])
     _require_same_code(path, config)
-    return _classifier(path, config, card, arrays)
+    return _make_classifier(path, config, card, arrays)
 
 
-def _classifier(
+def _make_classifier(
     path: Path, config: Config, description: Card | Result, arrays: dict[str, np.ndarray]
 ) -> Classifier:
     """Return the classifier of a network.
@@ -107,7 +107,7 @@ def _classifier(
       arrays: the network's arrays, by name.
     """
     statistics = _statistics(description)
-    program, hp = _program(config, len(description["class_names"]), statistics)
+    program, hp = _make_program(config, len(description["class_names"]), statistics)
     variables = fitted(arrays, _abstract_state(program, hp).variables, path)
     return Classifier.create(config, description, program, hp, variables)
 
@@ -132,17 +132,17 @@ def _from_checkpoint(
         description["class_names"] = list(dataset.class_names)
     classes = len(description["class_names"])
     train_examples = result["examples"]["train"]
-    program, hp = _program(config, classes, _statistics(description), train_examples)
+    program, hp = _make_program(config, classes, _statistics(description), train_examples)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         step = result["selected_epoch"] * program.steps_per_epoch
         state: TrainState = checkpoints.load(step, _abstract_state(program, hp)).state
     return Classifier.create(config, description, program, hp, state.variables)
 
 
-def _program(
+def _make_program(
     config: Config, classes: int, statistics: Statistics, train_examples: int | None = None
 ) -> tuple[Program, Hyperparameters]:
-    # Runs with a file of weights need no number of training images: one batch is the least.
+    # The number of training images does not matter for runs with a file of weights.
     examples = train_examples or config.batch_size
     program = make_program(config, classes, examples, first_devices(None)[:1])
     hp = make_hyperparameters(config, statistics, program.steps_per_epoch)

@@ -12,9 +12,9 @@ from jaxcifar.errors import UsageError, printable
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.trained.classifier import Predictions
 
-MOST_FILES = 100_000
+MAX_FILES = 100_000
 _COLUMNS = 5  # images in a row of the drawing
-MOST_ON_SHEET = 200
+MAX_ON_SHEET = 200
 
 
 class Photos(NamedTuple):
@@ -31,7 +31,7 @@ class Photos(NamedTuple):
     remarks: list[str]
 
 
-def read_pictures(paths: Sequence[Path]) -> Photos:
+def read_photos(paths: Sequence[Path]) -> Photos:
     """Read image files, and all image files in folders and their subfolders.
 
     Hidden files are ignored. A symbolic link is followed if it is one of `paths`, but not if it
@@ -42,7 +42,7 @@ def read_pictures(paths: Sequence[Path]) -> Photos:
 
     Raises:
       UsageError: a file in `paths` is not an image, a folder has no images, or there are more than
-        `MOST_FILES` files in a folder.
+        `MAX_FILES` files in a folder.
     """
     names: list[str] = []
     pixels: list[np.ndarray] = []
@@ -64,7 +64,7 @@ def read_pictures(paths: Sequence[Path]) -> Photos:
             if has_more_frames:
                 remarks.append(f"{file}: has several frames; only the first is classified")
         if len(names) == count_before:
-            raise UsageError(f"{path}: holds no images; give image files or folders of images")
+            raise UsageError(f"{path}: contains no images; give image files or folders of images")
     return Photos(names, np.stack(pixels), remarks)
 
 
@@ -74,17 +74,17 @@ def _files(folder: Path) -> list[Path]:
     for parent, folders, names in os.walk(folder):  # follows no links
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-        if len(files) > MOST_FILES:
-            raise UsageError(f"{folder}: more than {MOST_FILES:,} files; give fewer")
+        if len(files) > MAX_FILES:
+            raise UsageError(f"{folder}: has more than {MAX_FILES:,} files; give a smaller folder")
     return files
 
 
-def draw_sheet(path: Path, pictures: Photos, predictions: Predictions) -> None:
+def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:
     """Draw images with their names and predicted classes into one picture.
 
     Args:
       path: the picture's file; its suffix chooses the format.
-      pictures: the images, of which the first `MOST_ON_SHEET` are drawn.
+      photos: the images; the first `MAX_ON_SHEET` are drawn.
       predictions: the predictions of the same images.
 
     Raises:
@@ -92,17 +92,17 @@ def draw_sheet(path: Path, pictures: Photos, predictions: Predictions) -> None:
     """
     from matplotlib.figure import Figure
 
-    count = min(len(pictures.names), MOST_ON_SHEET)
+    count = min(len(photos.names), MAX_ON_SHEET)
     rows = -(-count // _COLUMNS)
     figure = Figure(figsize=(2 * _COLUMNS, 2.4 * rows), layout="constrained")
     all_axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes in all_axes:
         axes.axis("off")
-    for place, axes in enumerate(all_axes[:count]):
-        name = printable(Path(pictures.names[place]).name, 24)
-        label = printable(predictions.labels[place], 16)
-        probability = predictions.probabilities[place].max()
-        axes.imshow(pictures.pixels[place], interpolation="nearest")
+    for number, axes in enumerate(all_axes[:count]):
+        name = printable(Path(photos.names[number]).name, 24)
+        label = printable(predictions.labels[number], 16)
+        probability = predictions.probabilities[number].max()
+        axes.imshow(photos.pixels[number], interpolation="nearest")
         axes.set_title(f"{name}\n{label} {probability:.0%}", fontsize=9, parse_math=False)
     with atomic_write(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."), dpi=100)

@@ -19,7 +19,7 @@ def as_pixels(images: Any) -> np.ndarray:
       images: as for `Classifier.predict`.
 
     Raises:
-      UsageError: an image can't be read, or there are none.
+      UsageError: an image can't be read, or there is no image.
     """
     if isinstance(images, np.ndarray) and images.ndim == 4:
         is_ready = images.shape[1:] == (32, 32, 3) and images.dtype == np.uint8
@@ -29,10 +29,10 @@ def as_pixels(images: Any) -> np.ndarray:
         images = [images]
     elif not isinstance(images, Iterable):
         kind = type(images).__name__
-        raise UsageError(f"{kind} is no type of images; give arrays, Pillow images or paths")
+        raise UsageError(f"images: a {kind} can't be read; give arrays, Pillow images or paths")
     pixels = [_pixels_of_one(image, number) for number, image in enumerate(images)]
     if not pixels:
-        raise UsageError("there are no images to classify; give at least one")
+        raise UsageError("images: there is no image to classify; give at least one")
     return np.stack(pixels)
 
 

@@ -45,11 +45,7 @@ class UserCode:
     """
 
     def __init__(
-        self,
-        name: str,
-        main: Path,
-        files: Mapping[str, bytes],
-        module: ModuleType | None = None,
+        self, name: str, main: Path, files: Mapping[str, bytes], module: ModuleType | None = None
     ) -> None:
         self.name, self.main, self.files = name, main, files
         self._contents = FileContents(name, main, files)

@@ -83,7 +83,7 @@ def cell_source(value: Any) -> str:
         definition = _class_definition(cell, value.__name__)
         if definition is not None:
             return definition
-    raise OSError("its source is not known; define it in a cell, or in a file")
+    raise OSError(f"the source of {value.__name__} is not known; define it in a cell or a file")
 
 
 def _class_definition(source: str, name: str) -> str | None:

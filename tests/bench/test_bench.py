@@ -170,7 +170,7 @@ def test_a_contestant_has_its_own_settings_of_jax():
 def test_bad_options_are_one_line():
     assert_one_line_error(command("bench", "--rounds", "0"), 2, "--rounds", "0: must be at least 1")
     both = command("bench", "--study", "recipes_cnn", "--peer", "torch")
-    assert_one_line_error(both, 2, "--peer", "--study measures its rows as they are")
+    assert_one_line_error(both, 2, "--peer", "can't be used with --study")
 
 
 def test_where_pytorch_has_no_counterpart_to_any_network_it_is_not_left_out_in_silence(tmp_path):

@@ -179,7 +179,10 @@ def test_what_can_not_be_measured_is_an_error_of_one_line(file, name, words):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("gone.py:f", "no such file as gone.py"), ("top3", "no such metric; name your own as FILE")],
+    [
+        ("gone.py:f", "no such file as gone.py"),
+        ("top3", "no such metric; name your own as FILE"),
+    ],
 )
 def test_what_is_not_there_is_an_error(name, words):
     with pytest.raises(UsageError, match=words):

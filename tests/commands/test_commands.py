@@ -127,7 +127,7 @@ def test_a_finished_runs_lines_are_the_figures_of_the_epoch_that_validation_chos
     said = {name.strip(): line for name, line in said.items()}
     assert said == {
         "test accuracy": f"{run.test:.2%} on CIFAR-10",
-        "with flips": f"{run.flip:.2%}, each image seen from both sides",
+        "with flips": f"{run.flip:.2%}, by both an image and its mirror image",
         "chosen": f"epoch 4, validation accuracy {run.val[3]:.2%} (highest)",
         "last epoch": f"{run.last_test:.2%} after epoch 5",
         "time": f"140 s, {rate:,.0f} images/s on a device of winner, float32",

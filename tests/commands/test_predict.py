@@ -124,7 +124,7 @@ def test_what_is_no_image_is_refused(content, said, tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UsageError, match=said):
         run(capsys, tmp_path / "a.png")
-    with pytest.raises(UsageError, match="holds no images"):  # nor is anything else in the folder
+    with pytest.raises(UsageError, match="contains no images"):  # no other file is one
         run(capsys, tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_a_link_is_followed_where_it_is_named(photo, tmp_path, capsys):
     [of_link] = json.loads(run(capsys, tmp_path / "folder" / "link.png", "--json").out)
     [of_file] = json.loads(run(capsys, tmp_path / "a.png", "--json").out)
     assert of_link["probabilities"] == of_file["probabilities"]
-    with pytest.raises(UsageError, match="holds no images"):
+    with pytest.raises(UsageError, match="contains no images"):
         run(capsys, tmp_path / "folder")
 
 

@@ -258,7 +258,7 @@ def test_a_collapsed_run_is_named_at_its_end():
         "compute_dtype": "float32",
     }
     show(said.append, result, Path("there"))
-    assert "collapsed       it takes every image for bee: nothing was learnt" in said
+    assert "collapsed       every image is classified as bee: nothing was learnt" in said
     said.clear()
     show(said.append, result | {"confusion_matrix": np.eye(3, dtype=int).tolist()}, Path("there"))
     assert not any("collapsed" in line for line in said)
@@ -316,7 +316,7 @@ def test_an_option_that_only_an_entry_takes_needs_no_place_in_a_group(monkeypatc
         ("export", "a --to onxx b", "did you mean onnx?"),
         ("run", "-j 4", "none is needed"),
         ("run", "cnn", "did you mean --arch cnn?"),
-        ("run", "--version", "python -m experiments --version tells it"),
+        ("run", "--version", "use python -m experiments --version"),
         ("run", "--lr 1 --wd 1", "--learning-rate? there is no option --wd; did you mean --weight"),
         ("ablation", "--study recipe_cnn", "did you mean recipes_cnn?"),
         ("run", "--data-dir /nowhere", "/nowhere: there is no such folder"),

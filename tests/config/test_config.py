@@ -70,7 +70,7 @@ def test_values_out_of_range_are_refused_by_name(name, value):
     ("name", "value"), [("shift", 2), ("border", "reflect"), ("flip", "alternate"), ("cutout", 8)]
 )
 def test_what_has_no_effect_without_augmentation_is_refused_beside_it(name, value):
-    with pytest.raises(UsageError, match=f"^--{name} {value}: means nothing with --no-augment"):
+    with pytest.raises(UsageError, match=f"^--{name} {value}: has no effect with --no-augment"):
         Config.create("cnn", augment=False, **{name: value})
     assert getattr(Config.create("cnn", augment=True, **{name: value}), name) == value
     of_a_recipe = Config.create("fastnet", augment=False)  # it says all of them

@@ -14,7 +14,7 @@ from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.registry import KINDS, Entry
-from jaxcifar.config.settings import recipes_of
+from jaxcifar.config.settings import recipe_names
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
 from jaxcifar.trained.load import load
@@ -100,7 +100,7 @@ def test_a_script_names_a_network_as_the_command_does(monkeypatch):
     """Alone it is the recipe's, with fields of its own it has those and no others."""
     trained = []
     monkeypatch.setattr("jaxcifar.api.fit", lambda task, *_: trained.append(task.config))
-    monkeypatch.setattr("jaxcifar.api.just_trained", lambda path, data_dir: None)
+    monkeypatch.setattr("jaxcifar.api.load_just_trained", lambda path, data_dir: None)
     for own in ({}, {"arch_args": {}}, {"arch_args": {"widths": (8, 8)}}):
         jaxcifar.train("fastnet", **own)
         assert trained[-1] == Config.create("fastnet", **own)
@@ -111,13 +111,13 @@ def test_a_script_names_a_network_as_the_command_does(monkeypatch):
 
 def test_a_recipe_that_a_network_has_not_is_refused():
     for arch, recipe in (("fastnet", "strong"), ("cnn", "fast"), ("cnn", "stron")):
-        assert recipe not in recipes_of(arch)
-        with pytest.raises(UsageError, match=f"^--recipe {recipe}: .*{recipes_of(arch)[0]}"):
+        assert recipe not in recipe_names(arch)
+        with pytest.raises(UsageError, match=f"^--recipe {recipe}: .*{recipe_names(arch)[0]}"):
             Config.create(arch, recipe=recipe)
 
 
 @pytest.mark.parametrize(
-    "arch, recipe", [(arch, recipe) for arch in ARCHS for recipe in recipes_of(arch)]
+    "arch, recipe", [(arch, recipe) for arch in ARCHS for recipe in recipe_names(arch)]
 )
 def test_runs_of_any_recipe_share_a_program(arch, recipe):
     config = Config.create(arch, recipe=recipe)
@@ -129,8 +129,8 @@ def test_a_network_without_a_recipe_has_those_for_any_network(monkeypatch):
     """One line in the registry is enough to train it."""
     line = Entry("experiments.networks.mixer:Mixer", "Mixer")
     monkeypatch.setitem(KINDS["arch"], "mixer", line)
-    assert recipes_of("mixer") == recipes_of(OWN) == ["reference", "strong"]
-    for recipe in recipes_of("mixer"):
+    assert recipe_names("mixer") == recipe_names(OWN) == ["reference", "strong"]
+    for recipe in recipe_names("mixer"):
         config, of_a_user = (Config.create(arch, recipe=recipe) for arch in ("mixer", OWN))
         for name in {*RECIPES[recipe][""], "recipe", "momentum"}:
             assert getattr(config, name) == getattr(of_a_user, name)

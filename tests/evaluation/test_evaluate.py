@@ -50,7 +50,7 @@ from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, record
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
-from jaxcifar.trained.classifier import _in_training
+from jaxcifar.trained.classifier import _training_logits
 from jaxcifar.trained.load import load
 from jaxcifar.training import predicting
 
@@ -352,7 +352,7 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
         assert f"{test['accuracy']:.2%}" in output
         [look] = read_looks(RunFolder(run))
         assert look["purpose"].startswith("evaluate --on test val corruptions")
-    assert "looked at 2 times" in output
+    assert "the test images were used 2 times" in output
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"corruptions.png", "0-test-reliability.png", "1-own-photos-mistakes.png"} <= names
     for path in (tmp_path / "out").iterdir():
@@ -389,7 +389,7 @@ def test_a_run_in_use_is_only_read(finished, at_hand, capsys):
         evaluate_command.main([str(run), "--on", "test"])
     assert [path.read_bytes() if path.exists() else b"" for path in of(run)] == before
     output = " ".join(capsys.readouterr().out.split())
-    assert "another process is at work there, so nothing is written there" in output
+    assert "not written, because another process is using this folder" in output
     assert "Calibration" in output
 
 
@@ -468,7 +468,7 @@ def test_bad_input_is_one_line(tmp_path, finished):
 def test_where_pictures_and_figures_cant_go(tmp_path, finished, at_hand):
     (tmp_path / "file").write_text("")
     run = str(finished / "seed0")
-    with pytest.raises(RunError, match=r"--out .*file: can't be made"):
+    with pytest.raises(RunError, match=r"--out .*file: can't be written"):
         evaluate_command.main([run, "--on", "val", "--out", str(tmp_path / "file")])
     with pytest.raises(UsageError, match=r"--json .*file/x: there is no folder"):
         evaluate_command.main([run, "--on", "val", "--json", str(tmp_path / "file" / "x")])
@@ -478,7 +478,7 @@ def test_one_name_is_one_set(tmp_path, finished, at_hand):
     for folder in ("x/photos", "y/photos"):
         write_images(tmp_path / folder, {"c": 2, "d": 2})
     on = [str(tmp_path / folder) for folder in ("x/photos", "y/photos")]
-    with pytest.raises(UsageError, match="two sets would go by one name"):
+    with pytest.raises(UsageError, match="two sets have the same name"):
         evaluate_command.main([str(finished / "seed0"), "--on", *on])
 
 
@@ -652,7 +652,7 @@ def test_training_mode_takes_the_batchs_statistics():
     hp = SimpleNamespace(mean=np.zeros(3, np.float32), std=np.ones(3, np.float32))
     classifier = SimpleNamespace(
         training_logits=lambda pixels, key: np.asarray(
-            _in_training.__wrapped__(program, variables, hp, jnp.asarray(pixels), key)
+            _training_logits.__wrapped__(program, variables, hp, jnp.asarray(pixels), key)
         )
     )
     error = error_of_sum(32 * 32)  # of a mean over an image, of up to 1

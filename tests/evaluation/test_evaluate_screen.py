@@ -120,20 +120,20 @@ def test_a_single_run_is_not_named_above_its_columns():
 
 def test_a_set_whose_images_are_all_taken_for_one_class_has_a_line(output):
     collapsed = [line for line in output.splitlines() if "collapsed" in line]
-    assert collapsed == ["one, photos: collapsed, every image is taken for bee"]
+    assert collapsed == ["one, photos: collapsed, every image is classified as bee"]
 
 
 def test_the_five_surest_mistakes_are_listed_with_their_images(output):
-    after = output.partition("one, test images: surest mistakes\n")[2].splitlines()
+    after = output.partition("one, test images: most confident mistakes\n")[2].splitlines()
     assert after[:5] == [
-        f"  image 1,00{i} is ant{i}, called bee{i} ({99 - i}.00%)" for i in range(5)
+        f"  image 1,00{i} is ant{i}, classified as bee{i} ({99 - i}.00%)" for i in range(5)
     ]
     assert "ant5" not in output
-    assert output.count("surest mistakes") == 1
+    assert output.count("most confident mistakes") == 1
 
 
 def test_the_slips_of_each_run_stand_below_its_accuracy_without_a_slip(output):
-    title = "Accuracy on 800 test images where whoever evaluates slips slip one two"
+    title = "Accuracy on 800 test images with a mistake in evaluating mistake one two"
     assert title in " ".join(output.split())  # its lines are folded to the width of the table
     lines = [re.split(r" {2,}", line.strip()) for line in output.splitlines()]
     names = ("none", "not normalised", "red and blue swapped", "normalised all the same")
@@ -151,8 +151,8 @@ def test_each_run_has_a_line_with_its_temperature(output):
 
 
 def test_looks_at_the_test_images_are_counted_with_the_runs_own_and_the_last_is_named(output):
-    lines = [line for line in output.splitlines() if "looked at" in line]
+    lines = [line for line in output.splitlines() if "were used" in line]
     assert lines == [
-        "one: test images looked at 3 times: when the run ended, and by evaluating, last "
+        "one: the test images were used 3 times: when the run ended, and by evaluate, last on "
         "2025-02-02 (second)"
     ]

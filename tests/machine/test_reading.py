@@ -226,19 +226,25 @@ def test_studies_of_older_versions_stay_readable(path):
     ("change", "reason"),
     [
         ({"arch": None}, "it names no arch"),
-        ({"arch": "\0"}, r"--arch \\x00: no such network"),
+        ({"arch": "\0"}, r"--arch \\x00: there is no such network"),
         ({"arch": "x" * 500}, "--arch xxx"),
-        ({"dataset": "~nobody"}, "--dataset ~nobody: no such data set"),
+        ({"dataset": "~nobody"}, "--dataset ~nobody: there is no such data set"),
         ({"dataset": "x" * 5000}, "--dataset xxx"),
         ({"schedule": []}, "it names no schedule"),
         ({"epochs": "5"}, "epochs = '5' is not of type int"),
         ({"epochs": 2**40}, "--epochs 1099511627776: must be at least 1, below"),
         ({"learning_rate": float("inf")}, "--learning-rate inf: must be a finite number"),
         ({"arch_args": [1]}, r"arch_args = \[1\] is not of type dict"),
-        ({"arch_args": {"a": {"b": 1}}}, "--arch-args: {'b': 1} is no number, text, true, false"),
-        ({"sources": {"color": "0" * 64}}, "sources: color is none of arch, optimizer, schedule"),
+        (
+            {"arch_args": {"a": {"b": 1}}},
+            "--arch-args: {'b': 1} is not a number, text, true",
+        ),
+        (
+            {"sources": {"color": "0" * 64}},
+            "sources: color is not one of arch, optimizer",
+        ),
         ({"sources": {"arch": 7}}, "sources: the digest of arch is not text"),
-        ({"colour": "red"}, "colour is no setting"),
+        ({"colour": "red"}, "there is no setting colour"),
     ],
 )
 def test_a_config_that_is_none_is_one_line(tmp_path, change, reason):

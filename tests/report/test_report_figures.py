@@ -388,7 +388,7 @@ def test_a_study_with_a_failed_row_exits_1_and_shows_the_others(folder, tmp_path
     assert (
         f"first: winner, {spread(chosen('winner'))} of the validation images and "
         f"{spread(of_test('winner'))} of the test images; in validation {100 * margin:.2f} points "
-        "ahead of middle. It can't be told apart from middle and tester, so none of these is the "
+        "ahead of middle. Its lead over middle and tester may be chance, so none of these is the "
         "best."
     ) in told
 

@@ -562,7 +562,7 @@ def test_the_last_lines_say_what_the_result_says(run):
     seconds = run.result["wall_seconds"]
     assert said[:-1] == [
         f"test accuracy   {test:.2%} on insects",
-        f"with flips      {flip:.2%}, each image seen from both sides",
+        f"with flips      {flip:.2%}, by both an image and its mirror image",
         f"chosen          epoch {run.best}, validation accuracy {validation:.2%} "
         "(highest validation accuracy, then lowest validation loss)",
         f"last epoch      {end:.2%} after epoch 5",

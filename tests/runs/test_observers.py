@@ -350,7 +350,10 @@ def test_a_name_that_gives_no_observer_is_told_in_one_line(files, name, words):
     [
         ("tensorboard", "must be a list"),
         (5, "must be a list"),
-        (["nosuch"], "--observer nosuch: no such observer; choose one of tensorboard, wandb, or"),
+        (
+            ["nosuch"],
+            "nosuch: there is no such observer; choose one of tensorboard, wandb, or",
+        ),
         ([None], NO_OBSERVER),
         ([int], "observer int: returned int, which is not an observer"),
     ],

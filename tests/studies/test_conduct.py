@@ -329,9 +329,9 @@ def test_another_study_is_refused(run, alone):
     longer = Study.from_dict(
         {**json.loads(THREE.to_json()), "config": {**THREE.config, "epochs": 9}}
     )
-    with pytest.raises(UsageError, match="epochs 2 there, 9 asked for"):
+    with pytest.raises(UsageError, match="epochs is 2 in the folder, 9 now"):
         run(longer, out)
-    with pytest.raises(UsageError, match="with another row norm"):
+    with pytest.raises(UsageError, match="row norm differs"):
         run(study(plain={"normalize": False, "augment": False}, norm={}), out)
     assert numbers(out / "both" / "seed0")
 

@@ -54,7 +54,7 @@ def test_every_study_survives_its_json(path, tmp_path):
     [
         ("title = 'x'", "missing required field `rows`"),
         ("[rows]\na = 1", "row a: write its settings like a ="),
-        ("[rows]\na = { rate = 1 }", "row a: rate is no setting"),
+        ("[rows]\na = { rate = 1 }", "row a: there is no setting rate"),
         ("[rows]\na = { learning_rate = 'fast' }", "row a: learning_rate = 'fast' is not"),
         ("[rows]\na = { epochs = true }", "row a: epochs = True is not of type int"),
         ("[rows]\na = { learning_rate = -1 }", "row a: --learning-rate -1.0: must be above 0"),
@@ -137,7 +137,7 @@ def test_a_study_goes_on_from_another_folder(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"seed0.*SHA-256 of net.py:Mixer"):
         plan(Study.read(file), None, [0], out, [])
     user_study(file.parent, "net.py:Other", None)
-    with pytest.raises(UsageError, match=r"net.py:Mixer there, net.py:Other asked for"):
+    with pytest.raises(UsageError, match=r"net.py:Mixer in the folder, net.py:Other now"):
         plan(Study.read(file), None, [0], out, [])
 
 
@@ -161,7 +161,7 @@ def test_own_network_goes_on_in_folders_of_earlier_versions(tmp_path, monkeypatc
     ("arguments", "words"),
     [
         (["--study", "nowhere.toml"], ["nowhere.toml", "No such file"]),
-        (["--rows", "norm", "nothing"], ["no row nothing here", "baseline"]),
+        (["--rows", "norm", "nothing"], ["no row nothing", "baseline"]),
         (["--rows", "norm", "--force", "aug"], ["--force aug", "not among"]),
         (["--at-once", "0"], ["--at-once", "0: must be at least 1"]),
         (["--epochs", "0"], ["--epochs 0", "at least 1"]),
@@ -208,9 +208,9 @@ def test_a_folder_keeps_to_the_rows_that_it_was_begun_with(tmp_path):
     wider = {**TWO, "rows": {**TWO["rows"], "narrow": {"arch_args": {"hidden": 3}}}}
     fewer = {**TWO, "rows": {"narrow": TWO["rows"]["narrow"], "plain": {}}}
     for said, words in (
-        (longer, "epochs 3 there, 4 asked for"),
-        (wider, "with another row narrow"),
-        (fewer, "with another row other"),
+        (longer, "epochs is 3 in the folder, 4 now"),
+        (wider, "row narrow differs"),
+        (fewer, "row other differs"),
     ):
         with pytest.raises(UsageError, match=words):
             plan(Study.from_dict(said), None, [0], tmp_path, [])

@@ -349,6 +349,6 @@ def test_halves_hold_no_large_numbers(tmp_path):
 def test_a_run_of_another_version_is_not_to_be_deleted(run):
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, "new_setting": 1}))
-    reason = "new_setting is no setting.*; use the version of jaxcifar that wrote it"
+    reason = "there is no setting new_setting.*; use the version of jaxcifar that wrote it"
     with pytest.raises(RunError, match=reason):
         jaxcifar.load(run)

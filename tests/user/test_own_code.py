@@ -58,7 +58,7 @@ def test_a_module_without_a_file_is_refused(module):
     with pytest.raises(UsageError) as refusal:
         Config.create(f"{module}:Net")
     assert str(refusal.value) == (
-        f"--arch {module}:Net: no file of a module {module} is found; "
+        f"--arch {module}:Net: there is no module {module} with a file; "
         "to name a file, write FILE.py:NAME"
     )
 
@@ -232,7 +232,7 @@ def test_a_config_is_read_without_its_file(files):
     gone = config.to_json().replace(str(files), "/nowhere")
     read = Config.from_dict(json.loads(gone))
     assert (read.arch, dict(read.arch_args)) == ("/nowhere/net.py:Net", {"width": 5})
-    with pytest.raises(ValueError, match="is no number, text"):
+    with pytest.raises(ValueError, match="is not a number, text"):
         Config.from_dict(json.loads(gone.replace("5", '{"a": 1}', 1)))
 
 

@@ -23,7 +23,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 from jaxcifar.studies.conduct import conduct, plan
 from jaxcifar.studies.study import Study
-from jaxcifar.trained.load import just_trained, load
+from jaxcifar.trained.load import load, load_just_trained
 
 SMALL = {"dataset": "shapes10", "batch_size": 32, "epochs": 1}
 NETWORK = """
@@ -343,7 +343,7 @@ def test_an_edit_during_training_leaves_the_classifier_usable(run):
     folder, _, _ = run
     (folder / "net.py").write_text(NETWORK + "\n")
     try:
-        assert just_trained(folder / "run", None).class_names[0] == "a"
+        assert load_just_trained(folder / "run", None).class_names[0] == "a"
         with pytest.raises(UsageError, match=r"net.py:Net has been edited since"):
             load(folder / "run")
     finally:

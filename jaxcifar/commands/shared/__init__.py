@@ -1,1 +1,1 @@
-"""What commands share: options, parsing, errors and exit codes, tables."""
+"""Options, parsing, errors, exit codes and tables that several commands use."""

@@ -1,27 +1,28 @@
-"""The tables that `experiments.evaluate` shows."""
+"""The tables that `experiments.evaluate` prints."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import line_printer
 from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corrupted, Evaluation, Figures, Look
 from jaxcifar.runs.metric_fields import spelled
 
-_CLASSES = 20  # lines of the table by class; of more classes, the worst
-_MISTAKES = 5  # of each set
-Evaluations = Mapping[str, Evaluation]  # by run's name
+_MAX_CLASSES = 20  # rows of the table by class; the worst classes are shown
+_MAX_MISTAKES = 5  # of each set of images
+Evaluations = Mapping[str, Evaluation]  # by the name of the run
+RunFigures = Sequence[tuple[str, Figures]]  # (name of the run, its figures on one set of images)
 
 
 def short_names(runs: Iterable[Path]) -> dict[Path, str]:
-    """What tables call runs: the ends of their paths, as long as they take to be told apart."""
+    """Return names for runs in tables: the last two or more parts of their paths, all different."""
     runs = list(dict.fromkeys(runs))
     for length in range(2, max(len(run.parts) for run in runs) + 1):
         names = {run: printable(Path(*run.parts[-length:])) for run in runs}
@@ -31,28 +32,37 @@ def short_names(runs: Iterable[Path]) -> dict[Path, str]:
 
 
 def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Look]]) -> None:
-    """Print figures, classes, mistakes, corruptions and who has looked at the test images."""
-    say = line_printer(console)
-    found = [
+    """Print tables of the evaluations, and how often the test images were used.
+
+    Args:
+      console: where to print.
+      evaluations: content of `evaluation.json` for each run.
+      looks: all earlier evaluations on the test images, for each run.
+    """
+    print_line = line_printer(console)
+    rows = [
         (run, figures)
         for run, evaluation in evaluations.items()
         for figures in evaluation["sets"].values()
     ]
-    if found:
-        for run, figures in found:
-            if (name := _only_answer(figures)) is not None:
-                say(f"{run}, {figures['title']}: collapsed, every image is taken for {name}")
-        console.print(_accuracies(found))
-        console.print(_metrics(found))
-        console.print(_calibrations(found))
-        say(
+    if rows:
+        for run, figures in rows:
+            name = _only_answer(figures)
+            if name is not None:
+                print_line(
+                    f"{run}, {figures['title']}: collapsed, every image is classified as {name}"
+                )
+        console.print(_accuracies(rows))
+        console.print(_metrics(rows))
+        console.print(_calibrations(rows))
+        print_line(
             f"ECE: expected calibration error, {BINS} bins. /T: logits divided by the temperature "
             "that fits the validation images best."
         )
-        console.print(_classes(found))
-        for run, figures in found:
+        console.print(_classes(rows))
+        for run, figures in rows:
             for line in _mistakes(run, figures):
-                say(line)
+                print_line(line)
     for run, evaluation in evaluations.items():
         if "corruptions" in evaluation:
             console.print(_corruptions(run, evaluation["corruptions"]))
@@ -60,131 +70,131 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
         console.print(_slips(evaluations))
     for run, evaluation in evaluations.items():
         if "temperature" in evaluation:
-            say(f"{run}: temperature {evaluation['temperature']:.3f}")
-    for run, lines in looks.items():
-        if lines:
-            last = lines[-1]
-            say(
-                f"{run}: test images looked at {len(lines) + 1} times: when the run ended, and by "
-                f"evaluating, last {last['date']} ({last['purpose']})"
+            print_line(f"{run}: temperature {evaluation['temperature']:.3f}")
+    for run, looks_of_run in looks.items():
+        if looks_of_run:
+            last = looks_of_run[-1]
+            print_line(
+                f"{run}: the test images were used {len(looks_of_run) + 1} times: when the run "
+                f"ended, and by evaluate, last on {last['date']} ({last['purpose']})"
             )
 
 
 def _only_answer(figures: Figures) -> str | None:
-    """The class that every image of several classes is taken for."""
+    """Return the class that the network predicts for every image; None if there are several."""
     accuracies = figures["class_accuracy"]
     right = [name for name, accuracy in accuracies.items() if accuracy > 0]
     only = len(accuracies) > 1 and len(right) == 1 and accuracies[right[0]] == 1
     return right[0] if only else None
 
 
-def _table(title: str, names: Sequence[str], columns: Sequence[str]) -> Table:
-    """Of so many columns of names and then of numbers."""
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in names:
-        table.add_column(column, overflow="fold")
-    for column in columns:
-        table.add_column(Text(printable(column)), justify="right", overflow="fold", min_width=6)
-    return table
+def _table(title: str, text_columns: Sequence[str], number_columns: Sequence[str]) -> Table:
+    headings = [printable(heading) for heading in number_columns]
+    return make_table(title, text_columns, headings, wrap_numbers=True)
 
 
-def _accuracies(found: Sequence[tuple[str, Figures]]) -> Table:
+def _add_row(table: Table, run: str, figures: Figures, *cells: str) -> None:
+    table.add_row(Text(run), Text(printable(figures["title"])), *cells)
+
+
+def _accuracies(rows: RunFigures) -> Table:
     columns = ("number", "accuracy", "95% interval", "flips")
     table = _table("Accuracy", ("run", "images"), columns)
-    for run, figures in found:
+    for run, figures in rows:
         low, high = figures["interval"]
-        table.add_row(
-            Text(run),
-            Text(printable(figures["title"])),
-            f"{figures['images']:,}",
-            f"{figures['accuracy']:.2%}",
-            f"{100 * low:.2f}-{100 * high:.2f}",
-            f"{figures['accuracy_flip']:.2%}",
-        )
+        accuracies = f"{figures['accuracy']:.2%}", f"{100 * low:.2f}-{100 * high:.2f}"
+        flips = f"{figures['accuracy_flip']:.2%}"
+        _add_row(table, run, figures, f"{figures['images']:,}", *accuracies, flips)
     return table
 
 
-def _metrics(found: Sequence[tuple[str, Figures]]) -> Table:
-    """All metrics but accuracy and loss, which other tables have."""
-    by_name = {line["name"]: line for _, f in found for line in f.get("metrics", [])}
-    shown = [line for name, line in by_name.items() if name not in ("accuracy", "loss")]
-    table = _table("Other metrics", ("run", "images"), [line["title"] for line in shown])
-    for run, figures in found:
-        values = {line["name"]: line["value"] for line in figures.get("metrics", [])}
-        cells = (
-            spelled(values[line["name"]], line["unit"]) if line["name"] in values else ""
-            for line in shown
-        )
-        table.add_row(Text(run), Text(printable(figures["title"])), *cells)
+def _metrics(rows: RunFigures) -> Table:
+    """Return a table of all metrics except accuracy and loss, which other tables have."""
+    metrics = {metric["name"]: metric for _, f in rows for metric in f.get("metrics", [])}
+    for name in ("accuracy", "loss"):
+        metrics.pop(name, None)
+    titles = [metric["title"] for metric in metrics.values()]
+    table = _table("Other metrics", ("run", "images"), titles)
+    for run, figures in rows:
+        values = {metric["name"]: metric["value"] for metric in figures.get("metrics", [])}
+        cells = [
+            spelled(values[name], metric["unit"]) if name in values else ""
+            for name, metric in metrics.items()
+        ]
+        _add_row(table, run, figures, *cells)
     return table
 
 
-def _calibrations(found: Sequence[tuple[str, Figures]]) -> Table:
+def _calibrations(rows: RunFigures) -> Table:
     table = _table("Calibration", ("run", "images"), ("loss", "ECE", "loss/T", "ECE/T"))
-    for run, figures in found:
-        plain, tempered = figures["plain"], figures.get("tempered")
-        table.add_row(
-            Text(run),
-            Text(printable(figures["title"])),
-            f"{plain['loss']:.4f}",
-            f"{plain['ece']:.2%}",
-            f"{tempered['loss']:.4f}" if tempered else "",
-            f"{tempered['ece']:.2%}" if tempered else "",
-        )
+    for run, figures in rows:
+        cells = []
+        for calibration in (figures["plain"], figures.get("tempered")):
+            if calibration:
+                cells += [f"{calibration['loss']:.4f}", f"{calibration['ece']:.2%}"]
+            else:
+                cells += ["", ""]
+        _add_row(table, run, figures, *cells)
     return table
 
 
-def _classes(found: Sequence[tuple[str, Figures]]) -> Table:
-    names = list(dict.fromkeys(name for _, f in found for name in f["class_accuracy"]))
+def _percent_or_empty(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
+
+
+def _classes(rows: RunFigures) -> Table:
+    accuracies = [figures["class_accuracy"] for _, figures in rows]
+    names = list(dict.fromkeys(name for by_class in accuracies for name in by_class))
     title = "Accuracy by class"
-    if len(names) > _CLASSES:
+    if len(names) > _MAX_CLASSES:
         mean = {
-            name: float(np.mean([f["class_accuracy"].get(name, np.nan) for _, f in found]))
+            name: float(np.mean([by_class.get(name, np.nan) for by_class in accuracies]))
             for name in names
         }
-        title = f"{title}: the {_CLASSES} worst of {len(names)}"
-        names = sorted(names, key=mean.__getitem__)[:_CLASSES]
-    several = len({run for run, _ in found}) > 1
-    columns = [f"{run}: {f['title']}" if several else f["title"] for run, f in found]
+        title = f"{title}: the {_MAX_CLASSES} worst of {len(names)}"
+        names = sorted(names, key=mean.__getitem__)[:_MAX_CLASSES]
+    several_runs = len({run for run, _ in rows}) > 1
+    columns = [f"{run}: {f['title']}" if several_runs else f["title"] for run, f in rows]
     table = _table(title, ("class",), columns)
     for name in names:
-        values = [f["class_accuracy"].get(name) for _, f in found]
-        cells = ("" if value is None else f"{value:.2%}" for value in values)
+        cells = (_percent_or_empty(by_class.get(name)) for by_class in accuracies)
         table.add_row(Text(printable(name)), *cells)
     return table
 
 
 def _mistakes(run: str, figures: Figures) -> list[str]:
-    """The surest ones, a line each."""
+    """Return lines with the most confident mistakes on a set of images."""
     lines = [
-        f"  image {mistake['index']:,} is {mistake['label']}, called {mistake['predicted']} "
-        f"({mistake['confidence']:.2%})"
-        for mistake in figures["mistakes"][:_MISTAKES]
+        f"  image {mistake['index']:,} is {mistake['label']}, classified as "
+        f"{mistake['predicted']} ({mistake['confidence']:.2%})"
+        for mistake in figures["mistakes"][:_MAX_MISTAKES]
     ]
-    return [f"{run}, {figures['title']}: surest mistakes", *lines] if lines else []
+    return [f"{run}, {figures['title']}: most confident mistakes", *lines] if lines else []
 
 
 def _slips(evaluations: Evaluations) -> Table:
-    found = {run: said["slips"] for run, said in evaluations.items() if "slips" in said}
-    images = min(said["images"] for said in found.values())
-    title = f"Accuracy on {images:,} test images where whoever evaluates slips"
-    table = _table(title, ("slip",), list(found))
-    names = dict.fromkeys(name for said in found.values() for name in said["accuracy"])
-    table.add_row("none", *(f"{said['clean']:.2%}" for said in found.values()), end_section=True)
+    slips = {
+        run: evaluation["slips"] for run, evaluation in evaluations.items() if "slips" in evaluation
+    }
+    images = min(figures["images"] for figures in slips.values())
+    title = f"Accuracy on {images:,} test images with a mistake in evaluating"
+    table = _table(title, ("mistake",), list(slips))
+    clean = (f"{figures['clean']:.2%}" for figures in slips.values())
+    table.add_row("none", *clean, end_section=True)
+    names = dict.fromkeys(name for figures in slips.values() for name in figures["accuracy"])
     for name in names:
-        values = [said["accuracy"].get(name) for said in found.values()]
-        cells = ("" if value is None else f"{value:.2%}" for value in values)
-        table.add_row(Text(printable(name)), *cells)
+        values = [figures["accuracy"].get(name) for figures in slips.values()]
+        table.add_row(Text(printable(name)), *map(_percent_or_empty, values))
     return table
 
 
-def _corruptions(run: str, found: Corrupted) -> Table:
+def _corruptions(run: str, corruptions: Corrupted) -> Table:
     strengths = [str(level) for level in range(1, LEVELS + 1)]
     title = f"Accuracy on corrupted test images, by strength: {run}"
     table = _table(title, ("corruption",), ("none", *strengths, "mean"))
-    means = np.mean(list(found["accuracy"].values()), axis=0)
-    rows: dict[str, Any] = {**found["accuracy"], "mean": means}
+    means = np.mean(list(corruptions["accuracy"].values()), axis=0)
+    rows: dict[str, Any] = {**corruptions["accuracy"], "mean": means}
     for kind, values in rows.items():
-        cells = (f"{value:.2%}" for value in (found["clean"], *values, np.mean(values)))
+        cells = (f"{value:.2%}" for value in (corruptions["clean"], *values, np.mean(values)))
         table.add_row(Text(printable(kind)), *cells)
     return table

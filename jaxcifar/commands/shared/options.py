@@ -9,11 +9,11 @@ from typing import Any
 from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import ARCHS, Config
-from jaxcifar.config.option_names import flag
-from jaxcifar.config.settings import DEFAULT_ARCH, defaults, in_words, parsed
+from jaxcifar.config.option_names import option_name
+from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value, readable_text
 
-# The fields of `Config`, in the order of their options in the help. Fields that only some entries
-# of the registry take need not be listed: they follow the field that names the entry.
+# The fields of `Config`, in the order of their options in the help. A field that only some entries
+# of the registry take need not be listed: it follows the field that names the entry.
 GROUPS = {
     "network and data": (
         "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "init",
@@ -29,20 +29,19 @@ GROUPS = {
     ),
     "precision and seed": ("dtype", "seed"),
 }  # fmt: skip
-_ABSENT = {
-    "arch_args": "the recipe's, else the network's own",
-    "train_examples": "all of them",
-    "init": "new weights, by the seed",
+_DEFAULTS_IN_WORDS = {
+    "arch": DEFAULT_ARCH,
+    "arch_args": "those of the recipe or the network",
+    "train_examples": "all images",
+    "init": "random weights",
 }
 
 
 def reference_default(name: str) -> str:
-    """Return the default of a `Config` field at the reference settings, as text for the help."""
-    if name == "arch":
-        return DEFAULT_ARCH
-    if name in _ABSENT:
-        return _ABSENT[name]
-    values = {arch: in_words(defaults(arch)[name]) for arch in registry.KINDS["arch"]}
+    """Return the default of a field by each network's first recipe, as text for the help."""
+    if name in _DEFAULTS_IN_WORDS:
+        return _DEFAULTS_IN_WORDS[name]
+    values = {arch: readable_text(default_settings(arch)[name]) for arch in registry.KINDS["arch"]}
     usual, number_of_networks = Counter(values.values()).most_common(1)[0]
     if number_of_networks == 1:
         return ", ".join(f"{value} for {arch}" for arch, value in values.items())
@@ -50,14 +49,14 @@ def reference_default(name: str) -> str:
     return "; ".join([usual, *others])
 
 
-def names(kind: str) -> str:
+def _possible_names(kind: str) -> str:
     """Return the values of an option that names an entry or user code, as text for the help."""
-    own = "the path of your own" if kind == "dataset" else "your own as FILE.py:NAME"
-    return ", ".join((*registry.KINDS[kind], f"or {own}"))
+    your_own = "the path of your own images" if kind == "dataset" else "your own as FILE.py:NAME"
+    return ", ".join((*registry.KINDS[kind], f"or {your_own}"))
 
 
-def _whose(name: str) -> str:
-    """Return " (NAMES only)" for an option that only some entries take, or ""."""
+def _restriction(name: str) -> str:
+    """Return " (NAMES only)" for a field that only some entries take, or ""."""
     for entries in registry.KINDS.values():
         takers = [known for known, entry in entries.items() if name in entry.takes]
         if 0 < len(takers) < len(entries):
@@ -71,7 +70,7 @@ def add_config_options(
     only: Collection[str] = (),
     default_of: Callable[[str], str | None] = reference_default,
 ) -> None:
-    """Add one option for each field of `Config`; unused options are absent from the namespace.
+    """Add an option for each field of `Config`; `split_settings` returns the options in use.
 
     Args:
       parser: the parser to add the options to.
@@ -81,30 +80,35 @@ def add_config_options(
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
     for title, members in GROUPS.items():
-        chosen = [n for n in _with_taken(members) if n not in without and (not only or n in only)]
-        if chosen:
+        names = list(_with_unlisted_fields(members))
+        if only:
+            names = [name for name in names if name in only]
+        names = [name for name in names if name not in without]
+        if names:
             group = parser.add_argument_group(title)
-        for name in chosen:
-            _add_field(group, fields[name], default_of(name))
+        for name in names:
+            _add_option(group, fields[name], default_of(name))
 
 
-def _with_taken(members: Iterable[str]) -> Iterator[str]:
-    """Yield the fields of a group, each followed by the unlisted fields that its entries take."""
+def _with_unlisted_fields(members: Iterable[str]) -> Iterator[str]:
+    """Yield the fields of a group. Unlisted fields follow the field whose entries take them."""
     listed = {name for names in GROUPS.values() for name in names}
     for name in members:
         yield name
         if name in registry.KINDS:
-            yield from sorted(registry.conditional(name) - listed)
+            yield from sorted(registry.settings_of_some_entries(name) - listed)
 
 
-def _add_field(group: Any, field: dataclasses.Field, default: str | None) -> None:
+def _add_option(group: Any, field: dataclasses.Field, default: str | None) -> None:
     options = {k: v for k, v in field.metadata.items() if k in ("help", "choices", "type")}
     options["default"] = argparse.SUPPRESS
     if field.name in registry.KINDS:
-        options["help"] += f": {names(field.name)}"
-    options["help"] += _whose(field.name) + (f" (default: {default})" if default else "")
+        options["help"] += f": {_possible_names(field.name)}"
+    options["help"] += _restriction(field.name)
+    if default:
+        options["help"] += f" (default: {default})"
     if field.name == "arch_args":
-        options |= {"nargs": "*", "action": _Arguments, "metavar": "NAME=VALUE"}
+        options |= {"nargs": "*", "action": _NetworkArguments, "metavar": "NAME=VALUE"}
     elif field.type is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif "choices" not in options:
@@ -112,11 +116,11 @@ def _add_field(group: Any, field: dataclasses.Field, default: str | None) -> Non
         options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
     if field.name == "init":
         options["metavar"] = "RUN"
-    group.add_argument(f"--{flag(field.name)}", **options)
+    group.add_argument(f"--{option_name(field.name)}", **options)
 
 
-class _Arguments(argparse.Action):
-    """Parses `width=64 widths=16,32 norm=layer` to a dictionary of Python values."""
+class _NetworkArguments(argparse.Action):
+    """Converts words such as `width=64 widths=16,32 norm=layer` to a dict of Python values."""
 
     def __call__(
         self,
@@ -130,23 +134,32 @@ class _Arguments(argparse.Action):
             name, equals, value = word.partition("=")
             if not equals or not name.isidentifier():
                 parser.error(f"{option_string} {word}: must be NAME=VALUE")
-            arguments[name] = parsed(value)
+            arguments[name] = parse_value(value)
         setattr(namespace, self.dest, arguments)
 
 
+def split_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Remove the fields of `Config` from parsed options and return them by name."""
+    fields = Config.__dataclass_fields__
+    settings = {name: value for name, value in vars(options).items() if name in fields}
+    for name in settings:
+        delattr(options, name)
+    return settings
+
+
 def add_archs(parser: OptionHolder) -> None:
-    """Add an `--arch` that takes several networks; the default is all of our networks."""
+    """Add `--arch` for several networks; the default is all networks of the package."""
     parser.add_argument(
         "--arch",
         nargs="+",
         metavar="NAME",
         default=ARCHS,
-        help=f"{names('arch')} (default: all of ours)",
+        help=f"{_possible_names('arch')} (default: all networks of the package)",
     )
 
 
 def add_observers(parser: OptionHolder) -> None:
-    """Add `--observer`, and an option for each built-in observer; together they fill one list."""
+    """Add `--observer` and options for the built-in observers. All add to the list `observers`."""
     for name, entry in registry.KINDS["observer"].items():
         parser.add_argument(
             f"--{name}",
@@ -154,7 +167,7 @@ def add_observers(parser: OptionHolder) -> None:
             action="append_const",
             const=name,
             default=[],
-            help=f"also record for {entry.title}; works for finished runs too (default: no)",
+            help=f"record for {entry.title} too, also finished runs (default: no)",
         )
     parser.add_argument(
         "--observer",
@@ -162,6 +175,6 @@ def add_observers(parser: OptionHolder) -> None:
         action="append",
         default=[],
         metavar="FILE.py:NAME",
-        help="your class or function that returns an observer for each run; may be given several "
-        "times (default: none)",
+        help="class or function of yours that returns an observer for each run; may be given "
+        "several times (default: none)",
     )

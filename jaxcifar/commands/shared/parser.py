@@ -1,4 +1,4 @@
-"""How commands read words: help with examples, complaints that say what may be meant."""
+"""A command-line parser with examples in its help and suggestions in its error messages."""
 
 import argparse
 import sys
@@ -9,83 +9,57 @@ from typing import Any, NoReturn
 from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
 
-OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # to which options are added
+OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # options can be added to both
 
-# What people type who know other programs: the options that they may mean, the first that a command
-# has. Without dashes, in small letters.
-_ELSEWHERE = {
-    "a": ("arch",),
-    "b": ("batch-size",),
-    "bs": ("batch-size",),
-    "batch": ("batch-size",),
-    "checkpoint": ("run", "init", "run-dir"),
-    "ckpt": ("run", "init", "run-dir"),
-    "d": ("dataset",),
-    "data": ("dataset", "data-dir"),
-    "data-path": ("data-dir", "dataset"),
-    "e": ("epochs",),
-    "f": ("force", "overwrite"),
-    "gpus": ("devices",),
-    "j": ("at-once",),
-    "jobs": ("at-once",),
-    "k": ("top",),
-    "lr": ("learning-rate",),
-    "m": ("arch", "momentum"),
-    "model": ("arch", "run"),
-    "n": ("epochs", "rounds", "images", "top"),
-    "net": ("arch",),
-    "network": ("arch",),
-    "o": ("out", "run-dir", "json"),
-    "output": ("out", "run-dir", "json"),
-    "output-dir": ("out", "run-dir"),
-    "opt": ("optimizer",),
-    "precision": ("dtype",),
-    "pretrained": ("init", "run"),
-    "resume": ("run-dir",),
-    "s": ("seed", "seeds", "study"),
-    "save-dir": ("run-dir", "out"),
-    "scheduler": ("schedule",),
-    "wd": ("weight-decay",),
-}
-# Of data loaders' workers, which other programs have.
-_NEEDLESS = "none is needed, as images are prepared where they are trained on"
-_WORKERS = ("j", "num-workers", "workers")
+# Options of other programs, and the options of ours that their users may mean. The first one that a
+# command has is suggested.
+_OPTIONS_ELSEWHERE = {
+    "a": "arch", "b": "batch-size", "bs": "batch-size", "batch": "batch-size",
+    "checkpoint": "run init run-dir", "ckpt": "run init run-dir", "d": "dataset",
+    "data": "dataset data-dir", "data-path": "data-dir dataset", "e": "epochs",
+    "f": "force overwrite", "gpus": "devices", "j": "at-once", "jobs": "at-once", "k": "top",
+    "lr": "learning-rate", "m": "arch momentum", "model": "arch run",
+    "n": "epochs rounds images top", "net": "arch", "network": "arch", "o": "out run-dir json",
+    "output": "out run-dir json", "output-dir": "out run-dir", "opt": "optimizer",
+    "precision": "dtype", "pretrained": "init run", "resume": "run-dir", "s": "seed seeds study",
+    "save-dir": "run-dir out", "scheduler": "schedule", "wd": "weight-decay",
+}  # fmt: skip
+_WORKER_OPTIONS = ("j", "num-workers", "workers")  # of data loaders in other programs
 
 
-def program(name: str = "") -> str:
-    """What a command, or all of them, is called by who calls it: installed, or from a checkout."""
+def program(command: str = "") -> str:
+    """Return how the user calls a command: `jaxcifar NAME` or `python -m experiments.NAME`."""
     if Path(sys.argv[0]).stem == "jaxcifar":
-        return f"jaxcifar {name}".rstrip()
-    return f"python -m experiments.{name}".rstrip(".")
+        return f"jaxcifar {command}".rstrip()
+    return f"python -m experiments.{command}".rstrip(".")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line and whose options are written out.
+    """An argument parser that raises one-line errors and accepts no abbreviated options.
 
     Args:
-      command: its name.
-      does: what it does, a sentence.
-      examples: words after the command, and what these do; shown below the options.
+      command: name of the command.
+      description: what the command does, in a sentence.
+      examples: (arguments, explanation) of example calls; shown below the options.
     """
 
     def __init__(
-        self, command: str, does: str, examples: Sequence[tuple[str, str]] = (), **options: Any
+        self, command: str, description: str, examples: Sequence[tuple[str, str]] = ()
     ) -> None:
         prog = program(command)
-        lines = "".join(
-            f"\n  {f'{prog} {words}'.rstrip()}\n      {what}" for words, what in examples
-        )
+        epilog = "examples:"
+        for arguments, explanation in examples:
+            epilog += f"\n  {f'{prog} {arguments}'.rstrip()}\n      {explanation}"
         super().__init__(
             prog=prog,
-            description=does,
-            epilog=f"examples:{lines}" if lines else None,
+            description=description,
+            epilog=epilog if examples else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
-            **options,
         )
 
     def format_usage(self) -> str:
-        """A line; of many options, the help has the list."""
+        """Return one line with the required arguments; the help lists the options."""
         words = []
         for action in self._actions:
             if not action.option_strings:
@@ -95,76 +69,78 @@ class Parser(argparse.ArgumentParser):
         return " ".join(["usage:", self.prog, *words, "[options]\n"])
 
     def format_help(self) -> str:
-        """Usage, options in groups, examples."""
-        full = super().format_help()
-        return f"{self.format_usage()}\n{full.partition(chr(10) * 2)[2]}"
+        """Return the usage line, the options in groups, and the examples."""
+        _, _, after_usage = super().format_help().partition("\n\n")
+        return f"{self.format_usage()}\n{after_usage}"
 
     def error(self, message: str) -> NoReturn:
-        """Raise `UsageError`, as for all that a user gets wrong."""
+        """Raise a `UsageError`."""
         raise UsageError(f"{message.removeprefix('argument ')} (see --help)")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse an option that there is not, before anything is said of those that are missing."""
+        """Report unknown options first, before missing ones, and parse the arguments."""
         words = list(sys.argv[1:] if args is None else args)
-        rest = {
-            option
-            for action in self._actions
-            if action.nargs == argparse.REMAINDER
-            for option in action.option_strings
-        }
         unknown = []
         for word in words:
             option = word.partition("=")[0]
-            if word == "--" or option in rest:
+            if word == "--" or option in self._options_that_take_the_rest():
                 break
-            plain = _is_number(word) or " " in word or word == "-"
-            if word.startswith("-") and not plain and option not in self._option_string_actions:
-                unknown.append(f"there is no option {option}{self._meant(option)}")
+            is_value = _is_number(word) or " " in word or word == "-"
+            is_option = word.startswith("-") and not is_value
+            if is_option and option not in self._option_string_actions:
+                unknown.append(f"there is no option {option}{self._suggestion(option)}")
         if unknown:
             self.error(" ".join(dict.fromkeys(unknown)))
         return super().parse_known_args(words, namespace)
 
+    def _options_that_take_the_rest(self) -> set[str]:
+        """Return the options whose values are all words that follow."""
+        rest = [action for action in self._actions if action.nargs == argparse.REMAINDER]
+        return {option for action in rest for option in action.option_strings}
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Say of a word that belongs to no option what may be missing."""
+        """Parse the arguments, and suggest `--arch` before a network's name that stands alone."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
-            word, known = rest[0], "--arch" in self._option_string_actions
-            meant = f"; did you mean --arch {word}?" if known and word in KINDS["arch"] else ""
-            self.error(f"{word}: belongs to no option{meant}")
+            is_network = "--arch" in self._option_string_actions and rest[0] in KINDS["arch"]
+            meant = f"; did you mean --arch {rest[0]}?" if is_network else ""
+            self.error(f"{rest[0]}: belongs to no option{meant}")
         return options
 
-    def _meant(self, option: str) -> str:
-        """What an unknown option may mean, as the end of a sentence."""
+    def _suggestion(self, option: str) -> str:
+        """Return what an unknown option may mean, as the end of a sentence."""
         if option == "--version":
-            return f"; {program()} --version tells it"
+            return f"; use {program()} --version"
         known = [name for name in self._option_string_actions if name.startswith("--")]
         bare = option.lstrip("-").lower().replace("_", "-")
-        elsewhere = [f"--{name}" for name in _ELSEWHERE.get(bare, ()) if f"--{name}" in known]
-        longer = [name for name in known if len(bare) > 1 and name.startswith(f"--{bare}")]
-        if near := [*elsewhere, *longer]:
-            return f"; did you mean {near[0]}?"
-        if bare in _WORKERS:
-            return f"; {_NEEDLESS}"
+        elsewhere = [f"--{name}" for name in _OPTIONS_ELSEWHERE.get(bare, "").split()]
+        candidates = [name for name in elsewhere if name in known]
+        if len(bare) > 1:
+            candidates += [name for name in known if name.startswith(f"--{bare}")]
+        if candidates:
+            return f"; did you mean {candidates[0]}?"
+        if bare in _WORKER_OPTIONS:
+            return "; none is needed, because images are prepared on the device"
         meant = did_you_mean(f"--{bare}", known).strip()
         return f"; {meant}" if meant else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Name the nearest choice."""
+        """Raise an error that suggests the nearest choice."""
         if action.choices is not None and value not in action.choices:
             meant = did_you_mean(str(value), action.choices)
             one_of = ", ".join(map(str, action.choices))
             raise argparse.ArgumentError(action, f"{value}: {meant}choose one of {one_of}")
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
-        """Say in words what a value must be."""
+        """Convert a value; the error says "a whole number" instead of "int"."""
         kinds: dict[Any, str] = {int: "a whole number", float: "a number"}
-        kind = kinds.get(action.type)
         try:
             return super()._get_value(action, text)
         except argparse.ArgumentError:
-            if kind is None:
+            if action.type not in kinds:
                 raise
-            raise argparse.ArgumentError(action, f"{text}: must be {kind}") from None
+            message = f"{text}: must be {kinds[action.type]}"
+            raise argparse.ArgumentError(action, message) from None
 
 
 def _is_number(word: str) -> bool:

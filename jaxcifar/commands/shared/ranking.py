@@ -1,13 +1,13 @@
-"""What a study came to, as its command shows it: all rows, and the best."""
+"""The tables that `experiments.ablation` prints: all rows of a study, and the best row."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, line_printer
 
@@ -16,34 +16,33 @@ if TYPE_CHECKING:
 
 
 def show(console: Console, records: "Records") -> None:
-    """Print a table of each network's rows, in the study's order, and which row is the best.
+    """Print a table of the rows of each network, in the study's order, and name the best row.
 
     Args:
-      console: where.
-      records: of the study's folder.
+      console: where to print.
+      records: the runs in the study's folder.
     """
     from jaxcifar.report.choice import collapses
 
-    say = line_printer(console)
+    print_line = line_printer(console)
     for network in records.networks:
-        alike = _alike(network)
-        console.print(_table(network, alike))
-        say(_winner(network, alike))
+        ties = _ties_with_first(network)
+        console.print(_table(network, ties))
+        print_line(_winner(network, ties))
         for line in collapses(network, lambda name: f"“{printable(name)}”"):
-            say(line)
+            print_line(line)
     if records.without_validation:
         console.print(_on_all_table(records))
-        say("Trained on all images: with none to validate, no row can be called the best.")
+        print_line(
+            "Trained on all images: without validation images, no row can be called the best."
+        )
 
 
-def _table(network: "StudiedNetwork", alike: Sequence[str]) -> Table:
-    title = Text(printable(network.title))
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("row", overflow="fold")
-    for column in ("seeds", "validation", "test", "time"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("")
-    mark = "<- first" if alike else "<- best"
+def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
+    numbers = ("seeds", "validation", "test", "time")
+    table = make_table(network.title, ("row",), numbers)
+    table.add_column("")  # for the mark
+    mark = "<- first" if ties else "<- best"
     for variation in network.variations:
         table.add_row(
             Text(printable(variation.name)),
@@ -59,10 +58,8 @@ def _table(network: "StudiedNetwork", alike: Sequence[str]) -> Table:
 def _on_all_table(records: "Records") -> Table:
     from jaxcifar.report.wording import accuracy, accuracy_with_flips
 
-    table = Table(title="Trained on all images", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("row", overflow="fold")
-    for column in ("seeds", "test", "with flips", "time"):
-        table.add_column(column, justify="right", no_wrap=True)
+    numbers = ("seeds", "test", "with flips", "time")
+    table = make_table("Trained on all images", ("row",), numbers)
     for variation in records.without_validation:
         seconds = float(variation.values("wall_seconds").sum())
         cells = str(len(variation.runs)), accuracy(variation), accuracy_with_flips(variation)
@@ -71,15 +68,15 @@ def _on_all_table(records: "Records") -> Table:
 
 
 def _percent(variation: "Variation", split: str) -> str:
-    """Its accuracy as reports spell it; nothing if it was not measured, as of what is converted."""
+    """Return an accuracy as reports write it; "" if it was not measured, as for converted runs."""
     from jaxcifar.report.wording import accuracy
 
     key = f"{split}_accuracy"
     return accuracy(variation, key, split) if key in variation.runs[0].result else ""
 
 
-def _alike(network: "StudiedNetwork") -> list[str]:
-    """The rows that can't be told from the first by the validation images."""
+def _ties_with_first(network: "StudiedNetwork") -> list[str]:
+    """Return the rows whose validation accuracy is not significantly below the first row's."""
     from jaxcifar.report.choice import validation_lead
 
     first, *others = network.by_validation
@@ -88,20 +85,23 @@ def _alike(network: "StudiedNetwork") -> list[str]:
     return [other.name for other in others if not validation_lead(first, other).is_significant]
 
 
-def _winner(network: "StudiedNetwork", alike: Sequence[str]) -> str:
+def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
+    """Return a sentence that names the best row, or the first row and its ties."""
     from jaxcifar.report.wording import join_names
 
     best, *others = network.by_validation
-    said = f"{'first' if alike else 'best'}: {best.name}"
+    sentence = f"{'first' if ties else 'best'}: {best.name}"
     if best.runs[0].converted:
-        return f"{said}, {_percent(best, 'test')} of the test images"
-    said += (
+        return f"{sentence}, {_percent(best, 'test')} of the test images"
+    sentence += (
         f", {_percent(best, 'val')} of the validation images and "
         f"{_percent(best, 'test')} of the test images"
     )
     if others:
         ahead = best.values("val_accuracy").mean() - others[0].values("val_accuracy").mean()
-        said += f"; in validation {100 * ahead:.2f} points ahead of {others[0].name}"
-    if alike:
-        said += f". It can't be told apart from {join_names(alike)}, so none of these is the best"
-    return f"{said}."
+        sentence += f"; in validation {100 * ahead:.2f} points ahead of {others[0].name}"
+    if ties:
+        sentence += (
+            f". Its lead over {join_names(ties)} may be chance, so none of these is the best"
+        )
+    return f"{sentence}."

@@ -1,0 +1,130 @@
+"""Options that several commands have, and the types of option values."""
+
+import errno
+import os
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+from jaxcifar.commands.shared.parser import OptionHolder, program
+from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.errors import UsageError
+
+_PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def count(text: str) -> int:
+    """Return an option's value as a number of things: 1 or more, and below 2**31 as in int32."""
+    if not text.isdecimal() or not 1 <= len(text) <= 10 or not 1 <= int(text) < 2**31:
+        raise ArgumentTypeError(f"{text}: must be at least 1, below 2**31")
+    return int(text)
+
+
+def ordinal(text: str) -> int:
+    """Return an option's value as a number that counts from 0, such as a seed; below 2**32."""
+    if not text.isdecimal() or len(text) > 10 or int(text) >= 2**32:
+        raise ArgumentTypeError(f"{text:.20}: must be at least 0, below 2**32")
+    return int(text)
+
+
+def location(text: str) -> Path:
+    """Return an option's value as the path of a file or folder, which need not exist."""
+    try:
+        os.lstat(text)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ArgumentTypeError(f"{text}: choose a shorter name") from None
+    return Path(text)
+
+
+def picture(text: str) -> Path:
+    """Return an option's value as the path of a picture to write, in a folder that exists."""
+    path = location(text)
+    if path.suffix not in _PICTURE_SUFFIXES or path.is_dir():
+        suffixes = ", ".join(_PICTURE_SUFFIXES)
+        raise ArgumentTypeError(f"{text}: must be a file that ends in {suffixes}")
+    if not path.parent.is_dir():
+        raise ArgumentTypeError(f"{text}: there is no folder {path.parent}")
+    return path
+
+
+def add_picture(parser: OptionHolder, option: str, content: str) -> None:
+    """Add an option for a picture to draw, such as `--plot`; `content` is what it shows."""
+    parser.add_argument(
+        option,
+        type=picture,
+        metavar="FILE",
+        help=f"draw {content} into FILE ({', '.join(_PICTURE_SUFFIXES)}; default: no picture)",
+    )
+
+
+def add_json_file(parser: OptionHolder) -> None:
+    parser.add_argument(
+        "--json", type=location, metavar="FILE", help="write all figures to FILE (default: no file)"
+    )
+
+
+def add_data_dir(parser: OptionHolder) -> None:
+    """Add `--data-dir`; the default is TFDS's (`default_data_dir`)."""
+    parser.add_argument(
+        "--data-dir",
+        type=location,
+        metavar="DIR",
+        help="folder of prepared data sets (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)",
+    )
+
+
+def data_folder(given: Path | None) -> Path:
+    """Return the folder for the value of `--data-dir`.
+
+    Raises:
+      UsageError: there is no such folder.
+    """
+    if given is None:
+        return default_data_dir()
+    if not given.is_dir():
+        raise UsageError(
+            f"--data-dir {given}: there is no such folder; prepare a data set there: "
+            f"{program('prepare')} --data-dir {given}"
+        )
+    return given
+
+
+def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
+    """Add `--run-dir` and `--overwrite`; `--run-dir` is required if no default is described."""
+    parser.add_argument(
+        "--run-dir",
+        type=location,
+        required=default is None,
+        metavar="DIR",
+        help="folder of the run" + (f" (default: {default})" if default else ""),
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="delete an earlier run in the folder"
+    )
+
+
+def add_keep(parser: OptionHolder) -> None:
+    parser.add_argument(
+        "--keep",
+        choices=("all", "best"),
+        default="all",
+        help="files of a finished run to keep: all, or the best weights without the checkpoints "
+        "(default: all)",
+    )
+
+
+def add_devices(parser: OptionHolder) -> None:
+    parser.add_argument(
+        "--devices", type=count, metavar="N", help="number of devices to train on (default: all)"
+    )
+
+
+def add_metric(parser: OptionHolder) -> None:
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="FILE.py:NAME",
+        help="measure this too: a Metric, or a function of logits and labels or of the confusion "
+        "matrix; may be given several times (default: none)",
+    )

@@ -1,0 +1,93 @@
+"""Load the runs that `experiments.evaluate` evaluates, with their images."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxcifar.config.experiment import WEIGHTS
+from jaxcifar.data import Dataset, Examples
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.evaluation.image_sets import TEST_SETS, ImageSet, load_run_dataset, load_set
+from jaxcifar.machine.terminal import PrintLine
+from jaxcifar.runs.evaluation_file import read_evaluation, read_looks
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.trained.classifier import Classifier
+from jaxcifar.trained.load import load
+
+
+class LoadedRun(NamedTuple):
+    """A run to evaluate.
+
+    Attributes:
+      name: name of the run in tables.
+      folder: folder of the run; None for a file of weights outside of a run.
+      classifier: the trained network.
+      sets: images to evaluate the network on.
+      val: the run's validation images; None if they can't be loaded.
+    """
+
+    name: str
+    folder: Path | None
+    classifier: Classifier
+    sets: list[ImageSet]
+    val: Examples | None
+
+
+def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -> LoadedRun:
+    """Return a run with its network and its images.
+
+    Raises:
+      UsageError: the run or a set of images can't be used.
+      RunError: a file can't be read.
+    """
+    classifier = load(path, data_dir=options.data_dir)
+    folder = path if path.is_dir() else None
+    if path.name == WEIGHTS and (path.parent / "result.json").exists():
+        folder = path.parent
+    if folder:  # a damaged file is an error now, not after the evaluation
+        read_evaluation(RunFolder(folder))
+        read_looks(RunFolder(folder))
+    dataset = _load_dataset(path, classifier, options, print_line)
+    sets = _load_sets(dataset, classifier.class_names, options, print_line)
+    return LoadedRun(name, folder, classifier, sets, dataset.val if dataset else None)
+
+
+def _load_dataset(
+    run: Path, classifier: Classifier, options: Namespace, print_line: PrintLine
+) -> Dataset | None:
+    """Return the data set of a run; None if it can't be loaded and `--on` does not need it."""
+    try:
+        return load_run_dataset(
+            classifier.config, classifier.class_names, options.data_dir, print_line
+        )
+    except (UsageError, RunError) as error:
+        if any(name in (*TEST_SETS, "val") for name in options.on):
+            raise type(error)(f"{run}: {error}") from error
+        print_line(
+            f"{run}: no temperature is fitted, because the validation images can't be loaded: "
+            f"{error}"
+        )
+        return None
+
+
+def _load_sets(
+    dataset: Dataset | None, class_names: Sequence[str], options: Namespace, print_line: PrintLine
+) -> list[ImageSet]:
+    """Return the sets of images that `--on` names.
+
+    Raises:
+      UsageError: a set can't be used, or two sets have the same name.
+    """
+
+    def dataset_of_run() -> Dataset:
+        assert dataset is not None  # `_load_dataset` has raised if a set needs the data set
+        return dataset
+
+    sets = []
+    for name in dict.fromkeys(options.on):
+        images = load_set(name, dataset_of_run, class_names, options.data_dir, print_line)
+        sets.append(images.subset(options.images))
+    if len({images.name for images in sets}) < len(sets):
+        raise UsageError("--on: two sets have the same name; evaluate them in separate commands")
+    return sets

@@ -1,0 +1,75 @@
+"""Tables on the screen, and files that commands write."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxcifar.errors import RunError, printable
+from jaxcifar.machine.files import write_text
+
+_MIN_WIDTH = 6  # characters of a number column that may be wrapped
+
+
+def screen() -> Console:
+    """Return standard output as a console that shows text as it is written."""
+    return Console(emoji=False, highlight=False)
+
+
+def make_table(
+    title: str,
+    text_columns: Sequence[str],
+    number_columns: Sequence[str],
+    *,
+    wrap_text: bool = True,
+    wrap_numbers: bool = False,
+) -> Table:
+    """Return a table without rows.
+
+    Args:
+      title: title of the table; "" for no title.
+      text_columns: headings of the columns that are aligned left.
+      number_columns: headings of the columns that are aligned right, after the others.
+      wrap_text: wrap long texts in the left columns.
+      wrap_numbers: wrap long texts in the right columns and their headings.
+    """
+    table = Table(
+        title=Text(printable(title)) if title else None, box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for heading in text_columns:
+        table.add_column(heading, overflow="fold", no_wrap=not wrap_text)
+    for heading in number_columns:
+        table.add_column(
+            Text(heading),
+            justify="right",
+            overflow="fold",
+            no_wrap=not wrap_numbers,
+            min_width=_MIN_WIDTH if wrap_numbers else None,
+        )
+    return table
+
+
+@contextmanager
+def explain_write_errors(name: str) -> Iterator[None]:
+    """Turn an `OSError` into a `RunError` about a file that can't be written.
+
+    Args:
+      name: name of the file in the message, such as "--json FILE".
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{name}: can't be written ({error.strerror or error})") from error
+
+
+def write_json(path: Path | None, content: dict[str, Any]) -> None:
+    """Write the file of `--json`; without the option, write nothing."""
+    if path is not None:
+        with explain_write_errors(f"--json {path}"):
+            write_text(path, json.dumps(content, indent=1) + "\n")
