@@ -9,12 +9,12 @@ import re
 from pathlib import Path
 
 from jaxcifar.commands.run import parser
-from jaxcifar.commands.shared.cli import count, ordinal
+from jaxcifar.commands.shared.common_options import count, ordinal
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import DEFAULTS
-from jaxcifar.config.option_names import flag
+from jaxcifar.config.option_names import option_name
 from jaxcifar.config.recipes import RECIPES
-from jaxcifar.config.settings import recipes_of, spelled
+from jaxcifar.config.settings import option_text, recipe_names
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 _AT_LEAST_ONE = "1 or more"
@@ -77,11 +77,11 @@ def _range(action):
         return ", ".join(map(str, action.choices))
     fields = {field.name: field for field in dataclasses.fields(Config)}
     field = fields.get(action.dest)
-    if field is not None and field.metadata.get("must"):
-        rule = field.metadata["must"][1]
-        if rule == "must not be negative":
+    if field is not None and field.metadata.get("rule"):
+        message = field.metadata["rule"].message
+        if message == "must not be negative":
             return "0 or more"
-        return re.sub("^must be (in )?", "", rule)
+        return re.sub("^must be (in )?", "", message)
     if action.type in (int, count):
         return _AT_LEAST_ONE
     if action.type is ordinal:
@@ -93,7 +93,7 @@ def _recipe_lines():
     """Yield a line for each recipe and network that the tables do not show, as options."""
     for recipe, networks in RECIPES.items():
         for arch, settings in networks.items():
-            if arch and recipe == recipes_of(arch)[0]:
+            if arch and recipe == recipe_names(arch)[0]:
                 continue  # the tables have it as the defaults of the network
             changed = {n: v for n, v in settings.items() if n not in DEFAULTS or v != DEFAULTS[n]}
             options = " ".join(_option(name, value) for name, value in changed.items())
@@ -103,10 +103,12 @@ def _recipe_lines():
 def _option(name, value):
     """Return a setting as it is typed."""
     if name == "arch_args":
-        return " ".join(["--arch-args", *(f"{field}={spelled(own)}" for field, own in value)])
+        return " ".join(
+            ["--arch-args", *(f"{field}={option_text(argument)}" for field, argument in value)]
+        )
     if isinstance(value, bool):
-        return f"--{flag(name)}" if value else f"--no-{flag(name)}"
-    return f"--{flag(name)} {value}"
+        return f"--{option_name(name)}" if value else f"--no-{option_name(name)}"
+    return f"--{option_name(name)} {value}"
 
 
 if __name__ == "__main__":

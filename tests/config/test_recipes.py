@@ -39,7 +39,7 @@ def test_the_page_lists_what_each_recipe_sets():
     page = (ROOT / "docs" / "settings.md").read_text()
     lines = re.findall(r"^- \*\*(\w+), (.+)\*\*: `(.+)`$", page, re.M)
     written = [(OWN if arch == "your own network" else arch, recipe) for recipe, arch, _ in lines]
-    shown_as_defaults = [(arch, recipes_of(arch)[0]) for arch in ARCHS]
+    shown_as_defaults = [(arch, recipe_names(arch)[0]) for arch in ARCHS]
     assert sorted([*written, *shown_as_defaults]) == sorted(PAIRS)
     for (arch, recipe), (_, _, options) in zip(written, lines, strict=True):
         settings, _ = parse(["--arch", arch, *options.split()])

@@ -1,4 +1,4 @@
-"""The house holds: imports point downward, files are short, help comes at once, the layout is right."""
+"""Imports point downward, files are short, help comes at once, the layout shown is right."""
 
 import ast
 import re
