@@ -99,7 +99,9 @@ def train(
         return load_dataset(config, Path(data_dir or default_data_dir()), line_printer(console))
 
     named_observers = create_observers(find_factories(observers))
-    task = Task(config, path, overwrite=overwrite, observers=named_observers, metrics=user_metrics)
+    task = Task(
+        config, path, overwrite=overwrite, observers=named_observers, user_metrics=user_metrics
+    )
     fit(task, images, console)
     return load_just_trained(path, data_dir)
 

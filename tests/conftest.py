@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # single worker busy at the end.
 _LONG = (
     "processes", "parity", "ablation", "your_own", "real", "convert", "train", "adapt", "notebook",
-    "hostile", "run", "weights", "conduct", "screen", "together",
+    "hostile", "run", "weights", "conduct", "screen", "parallel_runs",
 )  # fmt: skip
 
 

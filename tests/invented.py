@@ -194,9 +194,9 @@ def write_run(path, row, seed, study=STUDY):
     run, config = RUNS[row][seed], study.config_of(study.select([row])[0], seed)
     folder, matrix = RunFolder(path), confusion(row, seed)
     path.mkdir(parents=True)
-    folder.config.write_text(config.to_json())
+    folder.config_file.write_text(config.to_json())
     lines = history(run, config.learning_rate)
-    folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     result = {
         "test_accuracy": run.test,
         "test_loss": 1.5 - run.test,
@@ -226,7 +226,7 @@ def write_run(path, row, seed, study=STUDY):
         "git_commit": run.commit,
         **({} if run.compiling is None else {"compile_seconds": run.compiling}),
     }
-    folder.result.write_text(json.dumps(result))
+    folder.result_file.write_text(json.dumps(result))
 
 
 def write_study(folder, study=STUDY, rows=tuple(RUNS)):

@@ -16,9 +16,9 @@ from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.environment import use_cpu_cores
 from jaxcifar.machine.sharing import AXIS
-from jaxcifar.runs.dispatches import dispatches
+from jaxcifar.runs.dispatches import dispatch_sizes
+from jaxcifar.runs.file_formats import Result
 from jaxcifar.runs.fit import fit
-from jaxcifar.runs.saved import Result
 from jaxcifar.runs.task import Task
 from jaxcifar.training import predicting
 
@@ -37,7 +37,7 @@ class JaxcifarTraining:
             work.config, dataset=self._dataset.name, data_sha256=self._dataset.sha256
         )
         self._setup = Setup.create(self._config, self._dataset, work.at_once)
-        program, together = self._setup.program, self._setup.together
+        program, together = self._setup.program, self._setup.parallel_runs
         self._hp = self._setup.place(self._setup.hyperparameters(self._config))
         self._setup.compile_ahead(self._hp)
         state = program.init(self._hp, train.images)
@@ -54,7 +54,7 @@ class JaxcifarTraining:
         first_step = jax.device_put(np.zeros_like(step), step.sharding)
         self._states = self._states.replace(step=first_step)
         began = time.perf_counter()
-        for count in dispatches(steps, self._setup.program):
+        for count in dispatch_sizes(steps, self._setup.program):
             self._states, means = self._train_steps(
                 self._states, self._hps, *self._setup.train, self._orders, np.int32(count)
             )
@@ -74,7 +74,7 @@ class JaxcifarTraining:
         began = time.perf_counter()
         images, labels = self._setup.val
         logits = predicting.predict(self._setup.program, self._variables, self._hp, images)
-        self._setup.metrics.measure(logits, labels)  # waits until all images are done
+        self._setup.metric_set.measure(logits, labels)  # waits until all images are done
         return Timing(len(labels), time.perf_counter() - began)
 
     def peak_memory(self) -> int | None:

@@ -13,7 +13,7 @@ from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 from jaxcifar.machine.memory import program_bytes
-from jaxcifar.training.together import Together
+from jaxcifar.training.parallel_runs import ParallelRuns
 
 _EXAMPLES = 45_000  # training images of CIFAR-10
 _STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
@@ -54,7 +54,7 @@ def training_memory(config: Config, device: jax.Device) -> TrainingMemory | None
     hp = make_hyperparameters(config, _STATISTICS, program.steps_per_epoch)
     images = jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
-    lowered = Together(program, at_once=1).traced(hp, images, labels).lower()
+    lowered = ParallelRuns(program, at_once=1).trace(hp, images, labels).lower()
     compiled = lowered.compile(
         compiler_options=FAST_COMPILE_OPTIONS  # which do not change the memory
     )

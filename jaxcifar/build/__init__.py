@@ -1,1 +1,1 @@
-"""A `Config` and a `Dataset` become what computes: program, hyper-parameters, checks."""
+"""Build the program and the hyper-parameters of a `Config` and a `Dataset`, and check them."""

@@ -1,4 +1,4 @@
-"""What is wrong with somebody's own code, told before anything is trained."""
+"""Checks of user code and of small images before anything is trained."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,31 +16,26 @@ from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import network, predicting
+from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
-from jaxcifar.training.together import Together
 
 if TYPE_CHECKING:
     from jaxcifar.build.setup import Setup
 
 
 def check_training(
-    config: Config, together: Together, hp: Hyperparameters, examples: Examples
+    config: Config, parallel_runs: ParallelRuns, hp: Hyperparameters, examples: Examples
 ) -> None:
-    """Trace what will be compiled where it may not fit: nothing is computed.
-
-    Args:
-      config: names the code.
-      together: of its program.
-      hp: hyper-parameters of a run.
-      examples: training images and labels.
+    """Check small images and user code by tracing the training program; nothing is computed.
 
     Raises:
-      UsageError: something fails or gives something else than it must; in one line, with file and
-        line.
+      UsageError: user code fails or returns a wrong value, or the network can't take small images;
+        in one line, with file and line of the user code.
     """
-    if together.program.small_size:
-        _check_small_images(config, together.program, hp, examples)
+    program = parallel_runs.program
+    if program.small_size:
+        _check_small_images(config, program, hp, examples)
     if not config.sources:
         return
     named = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
@@ -55,7 +50,7 @@ def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:
     rule = program.optimizer(hp.learning_rate[0], **hp.rule)
     if not isinstance(rule, optax.GradientTransformation):
         raise UsageError(
-            f"--optimizer {config.optimizer}: gives {type(rule).__name__}, not an optax rule"
+            f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax rule"
         )
 
 
@@ -64,11 +59,10 @@ def _check_small_images(
 ) -> None:
     size, state = config.small_size, program.init.eval_shape(program, hp, examples.images)
     images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)
+    model = network.for_one_device(program.model)
     try:
-        jax.eval_shape(
-            partial(network.predict, network.alone(program.model)), state.variables, images
-        )
-    except Exception as error:  # whatever the network's layers raise
+        jax.eval_shape(partial(network.predict, model), state.variables, images)
+    except Exception as error:  # layers may raise anything
         raise UsageError(
             f"--small-size {size}: {config.network_title} takes no images of {size} pixels "
             f"({first_line(error)})"
@@ -76,47 +70,41 @@ def _check_small_images(
 
 
 def _check_augmentation(config: Config, program: Program, hp: Hyperparameters) -> None:
-    part = program.batch_size // program.mesh.size
-    images = jax.ShapeDtypeStruct((part, 32, 32, 3), jnp.float32)
+    images_per_device = program.batch_size // program.mesh.size
+    images = jax.ShapeDtypeStruct((images_per_device, 32, 32, 3), jnp.float32)
     augment = partial(program.augmentation, **hp.augmentation)
-    changed = jax.eval_shape(augment, jax.random.key(0), images)
-    if getattr(changed, "shape", None) != images.shape:
-        shown = getattr(changed, "shape", type(changed).__name__)
+    augmented = jax.eval_shape(augment, jax.random.key(0), images)
+    shape = getattr(augmented, "shape", type(augmented).__name__)
+    if shape != images.shape:
         raise UsageError(
-            f"--augmentation {config.augmentation}: gives {shown} for images of shape "
-            f"{images.shape}; it must give images of the same shape"
+            f"--augmentation {config.augmentation}: returns {shape} for images of shape "
+            f"{images.shape}; it must return images of the same shape"
         )
 
 
 def require_finite_start(
     setup: "Setup", config: Config, state: TrainState, hp: Hyperparameters
 ) -> None:
-    """Try a step with somebody's own code, on a copy, after looking at the first logits.
-
-    Args:
-      setup: fits the run; its program is being compiled.
-      config: names the code.
-      state: before the first step.
-      hp: of the run, on the devices.
+    """Check that a run with user code has finite logits, and a finite first training step.
 
     Raises:
-      UsageError: something is not finite.
+      UsageError: a logit, the loss or a weight is not finite.
     """
     if not config.sources:
         return
-    whose = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
-    program, together = setup.program, setup.together
-    some = setup.train.images[: program.mesh.size]
-    if not _are_finite(predicting.predict(program, state.variables, hp, some)):
-        raise UsageError(f"{whose}: the logits are not finite before the first step")
+    options = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
+    program, parallel_runs = setup.program, setup.parallel_runs
+    first_images = setup.train.images[: program.mesh.size]
+    if not _are_finite(predicting.predict(program, state.variables, hp, first_images)):
+        raise UsageError(f"{options}: the logits are not finite before the first step")
     order = program.epoch_order(hp, np.int32(0), len(setup.train.labels))
-    states, hps, orders = together.join([(state, hp, order)] * together.at_once)
-    after, means = setup.train_steps(states, hps, *setup.train, orders, np.int32(1))
+    states, hps, orders = parallel_runs.join([(state, hp, order)] * parallel_runs.at_once)
+    new_states, means = setup.train_steps(states, hps, *setup.train, orders, np.int32(1))
     if not _are_finite(means["loss"]):
-        raise UsageError(f"{whose}: the loss of the first training step is not finite")
-    if not _are_finite(after.params):
+        raise UsageError(f"{options}: the loss of the first training step is not finite")
+    if not _are_finite(new_states.params):
         raise UsageError(
-            f"{whose}: the first training step leaves weights that are not finite; look at the "
+            f"{options}: the weights are not finite after the first training step; check the "
             "gradients"
         )
 

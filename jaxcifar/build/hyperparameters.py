@@ -1,4 +1,4 @@
-"""From a Config to the arrays that its program is run with."""
+"""The hyper-parameters of a config, as arrays."""
 
 from typing import Protocol, cast
 
@@ -10,27 +10,33 @@ from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.fields import MAX_SHIFT
-from jaxcifar.training.augment import Augmenting
+from jaxcifar.training.augment import AugmentationSettings
 from jaxcifar.training.state import Hyperparameters
 
 
 class Statistics(Protocol):
-    """What images are normalised by, for each channel, `[3]`."""
+    """Mean and standard deviation of each channel of the training images, `[3]`, in [0, 1]."""
 
     @property
-    def mean(self) -> ArrayLike:
-        """The mean."""
+    def mean(self) -> ArrayLike: ...
 
     @property
-    def std(self) -> ArrayLike:
-        """The standard deviation."""
+    def std(self) -> ArrayLike: ...
 
 
 def make_hyperparameters(
     config: Config, statistics: Statistics, steps_per_epoch: int
 ) -> Hyperparameters:
-    """The arrays that a config and the statistics of its images come to, on the host."""
-    mean, std = normalization(config.normalize, statistics)
+    """Return the hyper-parameters of a run, as arrays on the host.
+
+    Each setting is explained, with its source, where it is used: in `training.optim`,
+    `training.augment`, `training.loss`, `training.schedules` and `training.state`.
+
+    Raises:
+      UsageError: the run has too many steps, or a user's schedule fails or returns a wrong value.
+    """
+    mean = statistics.mean if config.normalize else np.zeros(3)
+    std = statistics.std if config.normalize else np.ones(3)
     rates = learning_rates(config, steps_per_epoch)
     return Hyperparameters(
         key=jax.random.key(config.seed),
@@ -40,7 +46,7 @@ def make_hyperparameters(
         clip_norm=on_host(np.float32(config.clip_norm)),
         label_smoothing=on_host(np.float32(config.label_smoothing)),
         average=on_host(np.float32(config.average)),
-        augment=Augmenting(
+        augment=AugmentationSettings(
             enabled=on_host(np.asarray(config.augment)),
             shift=on_host(np.int32(config.shift)),
             reflect=on_host(np.asarray(config.border == "reflect")),
@@ -50,27 +56,17 @@ def make_hyperparameters(
         ),
         augmentation=_settings(config, "augmentation"),
         small_steps=on_host(np.int32(round(config.small_part * len(rates)))),
-        mean=mean,
-        std=std,
+        mean=on_host(np.asarray(mean, np.float32)),
+        std=on_host(np.asarray(std, np.float32)),
     )
 
 
 def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
-    """The settings that an entry of the registry takes, by name."""
+    """Return the settings of the chosen update rule or augmentation, by name."""
     takes = registry.entry(kind, getattr(config, kind)).takes
     return {name: on_host(np.float32(getattr(config, name))) for name in takes}
 
 
-def normalization(normalize: bool, statistics: Statistics) -> tuple[jax.Array, jax.Array]:
-    """The `mean` and `std` by which pixels in [0, 1] are normalised, or left as they are."""
-    mean = np.asarray(statistics.mean if normalize else np.zeros(3), np.float32)
-    std = np.asarray(statistics.std if normalize else np.ones(3), np.float32)
-    return on_host(mean), on_host(std)
-
-
 def on_host(array: np.ndarray | np.generic) -> jax.Array:
-    """Return the array itself, typed as what it is in a compiled program.
-
-    It moves to the devices when the program is called, or by `place`.
-    """
+    """Return the NumPy array itself, with the type that it has inside a compiled function."""
     return cast(jax.Array, array)

@@ -1,4 +1,4 @@
-"""Networks: ours, and anyone's that is a Flax module called `model(images, train)`."""
+"""Create the network of a config, and check a user's network before training."""
 
 import dataclasses
 import inspect
@@ -22,7 +22,7 @@ from jaxcifar.kernels.winograd import Dtype
 
 IMAGE_SHAPE = (32, 32, 3)
 _FLAX_FIELDS = {"parent", "name"}
-_COPIES = 4  # of the parameters that training holds: themselves, gradients, momentum, new ones
+_COPIES = 4  # copies of the parameters during training: weights, gradients, momentum, new weights
 
 
 def create_model(
@@ -31,48 +31,49 @@ def create_model(
     dtype: Dtype = jnp.float32,
     axis_name: str | None = None,
 ) -> nn.Module:
-    """The network that a config names, with the arguments that it takes.
+    """Return the network of a config.
 
-    Args:
-      config: names it, and holds arguments of its own.
-      num_classes: of the data; given to a field of that name, as the next two are.
-      dtype: to compute in.
-      axis_name: of the mapped axis whose devices share a training batch, if any.
+    The network gets the arguments `num_classes`, `dtype` and `axis_name` if it has fields of these
+    names, the settings that its entry in the registry takes, and the config's `arch_args`.
+    `axis_name` is the mapped axis of devices that share a batch.
 
     Raises:
-      UsageError: there is no such network, or it takes no such arguments; in one line.
+      UsageError: there is no such network, or it does not have these arguments; in one line.
     """
     constructor = user_code.load(config, "arch")
     if not callable(constructor):
-        raise UsageError(f"--arch {config.arch}: is no Flax module, nor a function that gives one")
-    defaults = _arguments(constructor)
-    given = {"num_classes": num_classes, "dtype": dtype, "axis_name": axis_name}
-    given |= {name: getattr(config, name) for name in registry.entry("arch", config.arch).takes}
+        raise UsageError(
+            f"--arch {config.arch}: is no Flax module, nor a function that returns one"
+        )
+    defaults = _argument_defaults(constructor)
+    set_by_us = {"num_classes": num_classes, "dtype": dtype, "axis_name": axis_name}
+    set_by_us |= {name: getattr(config, name) for name in registry.entry("arch", config.arch).takes}
     for name, value in config.arch_args:
-        _check_argument(config, name, value, defaults, given)
-    given = {name: value for name, value in given.items() if name in defaults}
-    with _telling(config):
-        model = constructor(**given, **dict(config.arch_args))
+        _check_argument(config, name, value, defaults, set_by_us)
+    arguments = {name: value for name, value in set_by_us.items() if name in defaults}
+    with _explain_errors(config):
+        model = constructor(**arguments, **dict(config.arch_args))
     if not isinstance(model, nn.Module):
         raise UsageError(
-            f"--arch {config.arch}: gives {type(model).__name__}, not a Flax module (flax.linen)"
+            f"--arch {config.arch}: returns {type(model).__name__}, not a Flax module (flax.linen)"
         )
     if config.dtype == "bfloat16" and not hasattr(model, "dtype"):
         raise UsageError(
-            f"--dtype bfloat16: {config.network_title} has no field `dtype` to be told so"
+            f"--dtype bfloat16: {config.network_title} has no field `dtype`; add one, or leave the "
+            "option out"
         )
     return model
 
 
 def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
-    """What the network computes in: as asked for, or by the kind of device."""
+    """Return the dtype that the network computes in; "auto" depends on the kind of device."""
     auto = "float32" if device.platform == "cpu" else "bfloat16"
     return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
 
 
 @contextmanager
-def _telling(config: Config) -> Iterator[None]:
-    """Tell in one line of what a network, or ours with somebody's arguments, can't be made of."""
+def _explain_errors(config: Config) -> Iterator[None]:
+    """Turn an error of a user's network, or of the user's `--arch-args`, into a UsageError."""
     with explain_user_code_errors(("arch", config.arch)):
         try:
             yield
@@ -84,12 +85,13 @@ def _telling(config: Config) -> Iterator[None]:
             given = " ".join(f"{name}={option_text(value)}" for name, value in config.arch_args)
             why = f"{type(error).__name__}: {first_line(error)}"
             raise UsageError(
-                f"--arch-args {given}: {config.arch} can't be made with that ({why})"
+                f"--arch-args {arguments}: {config.arch} can't be created with these arguments "
+                f"({reason})"
             ) from error
 
 
-def _arguments(constructor: Callable[..., Any]) -> dict[str, Any]:
-    """What a network can be made with: name -> default."""
+def _argument_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
+    """Return the default value of each argument of a network, by name."""
     if dataclasses.is_dataclass(constructor):
         fields = (field for field in dataclasses.fields(constructor) if field.init)
         return {field.name: field.default for field in fields if field.name not in _FLAX_FIELDS}
@@ -97,7 +99,11 @@ def _arguments(constructor: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _check_argument(
-    config: Config, name: str, value: Any, defaults: Mapping[str, Any], given: Mapping[str, Any]
+    config: Config,
+    name: str,
+    value: Any,
+    defaults: Mapping[str, Any],
+    set_by_us: Mapping[str, Any],
 ) -> None:
     said = f"--arch-args {name}={option_text(value)}"
     if name in given:
@@ -105,33 +111,34 @@ def _check_argument(
         raise UsageError(f"{said}: is set {how}")
     if name not in defaults:
         title = registry.entry("arch", config.arch).title
-        free = [known for known in defaults if known not in given]
+        known = [known for known in defaults if known not in set_by_us]
         raise UsageError(
-            f"{said}: {title} has no such argument; {registry.did_you_mean(name, free)}"
-            f"it takes {', '.join(free) or 'none'}"
+            f"{option}: {title} has no such argument; {registry.did_you_mean(name, known)}"
+            f"it takes {', '.join(known) or 'none'}"
         )
     default = defaults[name]
     kind = type(default)
-    is_flag = isinstance(value, bool)  # to Python it is an integer too
-    fits = isinstance(value, (int, float) if kind is float else kind) and is_flag == (kind is bool)
+    accepted = (int, float) if kind is float else kind
+    # To Python a bool is an int, but here a flag is no number.
+    fits = isinstance(value, accepted) and isinstance(value, bool) == (kind is bool)
     if kind in (bool, int, float, str, tuple) and not fits:
         shown = option_text(default)
         raise UsageError(f"{said}: must be of the kind of {shown}, which is its default")
 
 
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
-    """Find out what is wrong with a network before anything is computed with it.
+    """Check a network by tracing it; nothing is computed.
 
     Raises:
-      UsageError: it can't be called as `model(images, train)`, fails, gives something else than
-        `[B, num_classes]` logits, or is too large for this machine; in one line, with its file and
-        line where it is its own code.
+      UsageError: the network can't be called as `model(images, train)`, fails, does not return
+        logits `[B, num_classes]`, or is too large for this machine; in one line, with file and line
+        if it is the user's.
     """
-    said = f"--arch {config.arch}:"
+    option = f"--arch {config.arch}:"
     parameters = inspect.signature(type(model).__call__).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if "train" not in parameters and not takes_any:
-        raise UsageError(f"{said} its __call__ takes no `train`: write __call__(self, x, train)")
+    takes_any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if "train" not in parameters and not takes_any_name:
+        raise UsageError(f"{option} its __call__ takes no `train`: write __call__(self, x, train)")
     images = jax.ShapeDtypeStruct((2, *IMAGE_SHAPE), jnp.float32)
 
     def run(images: jax.Array, train: bool) -> tuple[Any, Any]:
@@ -139,22 +146,23 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         variables = model.init(rngs, images, train=False)
         if not train:
             return variables, model.apply(variables, images, train=False)
-        kept = list(variables)
-        return variables, model.apply(variables, images, train=True, rngs=rngs, mutable=kept)[0]
+        mutable = list(variables)
+        logits, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=mutable)
+        return variables, logits
 
-    with _telling(config):
-        made, evaluated = jax.eval_shape(partial(run, train=False), images)
-        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
+    with _explain_errors(config):
+        variables, evaluated = jax.eval_shape(partial(run, train=False), images)
+        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
         if 4 * _COPIES * size > psutil.virtual_memory().total:
-            raise UsageError(f"{said} {size:,} parameters are too many for this memory")
+            raise UsageError(f"{option} its {size:,} parameters are too many for this memory")
         _, trained = jax.eval_shape(partial(run, train=True), images)
     for logits in (evaluated, trained):
         if not hasattr(logits, "shape"):
-            raise UsageError(f"{said} returns {type(logits).__name__}, not an array of logits")
+            raise UsageError(f"{option} returns {type(logits).__name__}, not an array of logits")
         if logits.shape != (2, num_classes):
             raise UsageError(
-                f"{said} returns {list(logits.shape)} for 2 images of {num_classes} classes; it "
+                f"{option} returns {list(logits.shape)} for 2 images of {num_classes} classes; it "
                 f"must be [2, {num_classes}]: a field num_classes is set to the number of classes"
             )
         if not jnp.issubdtype(logits.dtype, jnp.floating):
-            raise UsageError(f"{said} returns {logits.dtype} for logits; they must be floats")
+            raise UsageError(f"{option} returns {logits.dtype} for logits; they must be floats")

@@ -1,8 +1,8 @@
-"""From a Config and its images to what computes: the program, and what it is run with."""
+"""The setup of a run: its program, its images on the devices, and its metrics."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Self
@@ -27,16 +27,17 @@ from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.jax_settings import package_settings
 from jaxcifar.machine.memory import check_memory
 from jaxcifar.machine.sharing import AXIS, place_on_devices
+from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.training import network
+from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
-from jaxcifar.training.together import Together
 
 
 def make_program(
     config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
 ) -> Program:
-    """The program of a config on some devices.
+    """Return the program of a config on these devices.
 
     Raises:
       UsageError: the batch size does not fit the images or devices, or user code can't be loaded.
@@ -47,10 +48,11 @@ def make_program(
         )
     if config.batch_size > train_examples:
         raise UsageError(
-            f"--batch-size {config.batch_size}: more than the {train_examples} training images"
+            f"--batch-size {config.batch_size}: is larger than the {train_examples} training "
+            f"images; use {train_examples} or less"
         )
     dtype = compute_dtype(config, devices[0])
-    # A CPU is fast at products of bfloat16, but slow at all else in it.
+    # On a CPU, products of bfloat16 are fast, but all other operations are slow.
     products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
     return Program(
         model=create_model(config, num_classes, jnp.float32 if products_only else dtype, AXIS),
@@ -76,22 +78,22 @@ def make_program(
 
 @dataclasses.dataclass
 class Setup:
-    """What runs share that differ only in hyper-parameters: one program, images on the devices.
+    """The program and the images, shared by runs that differ only in hyper-parameters.
 
     Attributes:
-      dataset: the images on the host.
-      together: trains `at_once` runs at a time.
-      train, val: the images on the devices.
-      summary: what the network is made of.
-      metrics: what is measured of validation and test images.
+      dataset: the images, on the host.
+      parallel_runs: the training program for several runs at a time.
+      train, val: training and validation images, on the devices.
+      summary: the network's layers.
+      metric_set: the metrics of validation and test images.
     """
 
     dataset: Dataset
-    together: Together
+    parallel_runs: ParallelRuns
     train: Examples
     val: Examples
     summary: Summary
-    metrics: MetricSet
+    metric_set: MetricSet
     _compiling: Future[tuple[Compiled, float]] | None = dataclasses.field(default=None, init=False)
 
     @classmethod
@@ -103,71 +105,69 @@ class Setup:
         devices: Sequence[jax.Device] | None = None,
         user_metrics: Sequence[UserMetric] = (),
     ) -> Self:
-        """Set up for `config` and all that equal it but for hyper-parameters.
+        """Return the setup for a config, and for configs with other hyper-parameters.
 
-        Args:
-          config: what to train.
-          dataset: its images, on the host.
-          at_once: runs to train together.
-          devices: to train on; all by default.
-          user_metrics: measured beside ours.
+        The setup trains `at_once` runs at a time, on all devices if `devices` is None.
 
         Raises:
-          UsageError: see `make_program`; or somebody's own code is at fault.
+          UsageError: the batch size does not fit the images or devices, or user code fails.
         """
-        together = cls.checked(config, dataset, at_once, devices)
-        metrics = MetricSet.tried(dataset.num_classes, user_metrics)
+        parallel_runs = cls.check(config, dataset, at_once, devices)
+        program = parallel_runs.program
+        metric_set = MetricSet.create(dataset.num_classes, user_metrics)
         return cls(
             dataset=dataset,
-            together=together,
-            train=place_on_devices(dataset.train, together.replicated),
-            val=place_on_devices(dataset.val, together.program.replicated),
-            summary=summarize(together.program.model),
-            metrics=metrics,
+            parallel_runs=parallel_runs,
+            train=place_on_devices(dataset.train, parallel_runs.replicated),
+            val=place_on_devices(dataset.val, program.replicated),
+            summary=summarize(program.model),
+            metric_set=metric_set,
         )
 
     @staticmethod
-    def checked(
+    def check(
         config: Config, dataset: Dataset, at_once: int, devices: Sequence[jax.Device] | None = None
-    ) -> Together:
-        """What computes, seen to fit; nothing is compiled, no image goes to a device.
+    ) -> ParallelRuns:
+        """Check a config, its images and its user code; return the training program.
+
+        Nothing is compiled, and no image is moved to a device.
 
         Raises:
-          UsageError: see `create`.
+          UsageError: the batch size does not fit the images or devices, or user code fails.
         """
-        named = config.dataset in registry.KINDS["dataset"]
-        if named != dataset.is_known or (named and config.dataset != dataset.name):
+        is_named = config.dataset in registry.KINDS["dataset"]
+        if is_named != dataset.is_known or (is_named and config.dataset != dataset.name):
             raise UsageError(
-                f"--dataset {config.dataset}: the images are others, of {dataset.title!r}; make "
+                f"--dataset {config.dataset}: the images are from {dataset.title!r} instead; make "
                 "the config with dataset=dataset.name, data_sha256=dataset.sha256"
             )
         train_examples, classes = len(dataset.train.labels), dataset.num_classes
         with user_code.refusing_late_imports(config):
             program = make_program(config, classes, train_examples, devices or first_devices(None))
-            # Our own networks, as they are, need no seconds of tracing.
+            # Built-in networks without changes need no check, which takes seconds.
             if config.sources or config.alters_network:
-                check_model(config, network.alone(program.model), classes)
-            together = Together(program, at_once)
+                check_model(config, network.for_one_device(program.model), classes)
+            parallel_runs = ParallelRuns(program, at_once)
             hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
-            check_training(config, together, hp, dataset.train)
-        return together
+            check_training(config, parallel_runs, hp, dataset.train)
+        return parallel_runs
 
     @property
     def program(self) -> Program:
-        """That of one run."""
-        return self.together.program
+        """The program of one run."""
+        return self.parallel_runs.program
 
     def config_of(self, config: Config) -> Config:
-        """Return the config of a run with the digests of these images and of all its user code."""
+        """Return a config with the digests of these images and of all its user code."""
         digest = None if self.dataset.is_known else self.dataset.sha256
         return dataclasses.replace(user_code.with_imports(config), data_sha256=digest)
 
     def title(self, config: Config) -> str:
-        """What pictures of a run on these images are called."""
+        """Return the title of pictures, such as "CNN on CIFAR-10"."""
         return f"{config.network_title} on {self.dataset.title}"
 
     def hyperparameters(self, config: Config) -> Hyperparameters:
-        """Those of a run on these images, on the host.
+        """Return the hyper-parameters of a run on these images, on the host.
 
         Raises:
           UsageError: a user's update rule has no parameter for a setting.
@@ -176,50 +176,44 @@ class Setup:
         return make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
 
     def place(self, hp: Hyperparameters) -> Hyperparameters:
-        """Put hyper-parameters on the devices of one run."""
+        """Return hyper-parameters placed on the devices of one run."""
         return place_on_devices(hp, self.program.replicated)
 
-    def compile_ahead(
-        self, hp: Hyperparameters, say: Callable[[str], None] = lambda line: None
-    ) -> None:
-        """Begin to compile the training program, in a thread beside what else a start takes.
-
-        Args:
-          hp: of a run, on the devices; those of this setup have the same shapes.
-          say: prints a warning if the program may not fit into memory.
-        """
+    def compile_ahead(self, hp: Hyperparameters, print_line: PrintLine = lambda line: None) -> None:
+        """Start to compile the training program in a thread, which may print a memory warning."""
         if self._compiling is None:
             thread = ThreadPoolExecutor(max_workers=1)
-            self._compiling = thread.submit(self._compile, hp, say)
-            thread.shutdown(wait=False)  # takes no more work
+            self._compiling = thread.submit(self._compile, hp, print_line)
+            thread.shutdown(wait=False)  # the thread ends after this work
 
-    def _compile(self, hp: Hyperparameters, say: Callable[[str], None]) -> tuple[Compiled, float]:
-        began = time.monotonic()
-        with package_settings():  # those of a calling program may hold for its own thread alone
-            compiled = self.together.compiled(hp, self.train.images, self.train.labels)
-        seconds = time.monotonic() - began
-        devices = self.together.sharding.mesh.local_devices
-        what = f"a training step with --batch-size {self.program.batch_size}"
-        check_memory(compiled, devices, what, say)
+    def _compile(self, hp: Hyperparameters, print_line: PrintLine) -> tuple[Compiled, float]:
+        start = time.monotonic()
+        with package_settings():  # JAX's settings in another thread may not hold in this one
+            traced = self.parallel_runs.trace(hp, self.train.images, self.train.labels)
+            compiled = traced.lower().compile()
+        seconds = time.monotonic() - start
+        devices = self.parallel_runs.sharding.mesh.local_devices
+        activity = f"a training step with --batch-size {self.program.batch_size}"
+        check_memory(compiled, devices, activity, print_line)
         return compiled, seconds
 
     @property
     def train_steps(self) -> Compiled:
-        """`Together.train_steps` for these images, when `compile_ahead` has come to its end.
+        """The compiled `ParallelRuns.train_steps`; waits until `compile_ahead` has compiled it.
 
         Raises:
-          RunError: the devices have too little memory for it.
+          RunError: the devices have too little memory for the program.
         """
         assert self._compiling is not None  # `compile_ahead` comes first
         return self._compiling.result()[0]
 
     @property
     def seconds_to_compile(self) -> float:
-        """What that took, from tracing to the program; less where it was kept from before."""
+        """Seconds of tracing and compiling; few if the program is in JAX's compilation cache."""
         assert self._compiling is not None
         return self._compiling.result()[1]
 
     @cached_property
     def test(self) -> Examples:
-        """The test images, not touched before the first run is over."""
+        """The test images on the devices, placed there when the first run is trained."""
         return place_on_devices(self.dataset.test, self.program.replicated)

@@ -84,7 +84,7 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
 
 
 def _adapted(rule: UpdateRule, takes: Sequence[str]) -> UserRule:
-    """Return a user's rule, with the way to call it found from its parameters.
+    """Return a user's rule, to be called in the way that its parameters require.
 
     Args:
       rule: the user's function. Its first parameter is the learning rate, unless another has the

@@ -1,4 +1,4 @@
-"""Metrics that the user brings, `FILE.py:NAME`: found, loaded, and tried before any training."""
+"""Metrics of the user: loaded from `FILE.py:NAME`, and tried before any training."""
 
 import dataclasses
 import inspect
@@ -17,20 +17,21 @@ from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training.metrics import METRICS, Measurement, Metric, measure, metrics_for
 
 KIND = "metric"
-# Fields of a result that no metric may take: `test_accuracy_flip`, and one of older versions.
-_TAKEN = {*(metric.name for metric in METRICS), "accuracy_flip", "accuracy_mismatched"}
-_FEWEST_IMAGES = 24  # that a metric is tried on
-_MOST_NUMBERS = 2**22  # logits that a metric is tried on
+# Names that a user's metric can't have: built-in metrics, and other fields `test_NAME` of a result
+# (`test_accuracy_mismatched` was written by older versions).
+_RESERVED_NAMES = {*(metric.name for metric in METRICS), "accuracy_flip", "accuracy_mismatched"}
+_MIN_IMAGES = 24  # smallest number of made-up images that a metric is tried on
+_MAX_NUMBERS = 2**22  # largest number of made-up logits
 
 
 @dataclasses.dataclass(frozen=True)
 class UserMetric:
-    """A metric of the user, and where its code is.
+    """A metric of the user, and its code.
 
     Attributes:
       metric: the metric itself.
-      code: `FILE.py:NAME` or `package.module:NAME`.
-      sha256: of its file, and of what the file imports from its folder.
+      code: place of the code, `FILE.py:NAME` or `package.module:NAME`.
+      sha256: SHA-256 of the file and of the files that it imports from its folder.
     """
 
     metric: Metric
@@ -39,36 +40,30 @@ class UserMetric:
 
 
 def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
-    """Load the metrics that a command names.
-
-    Args:
-      names: `FILE.py:NAME` each.
+    """Return the metrics with these names, `FILE.py:NAME`.
 
     Raises:
-      UsageError: a metric can't be loaded, is neither a `Metric` nor a function that can be one, or
-        has the name of another.
+      UsageError: a metric can't be loaded, is neither a `Metric` nor a suitable function, or has
+        the name of another metric.
     """
-    found = []
+    user_metrics = []
     for name in names:
-        registry.entry(KIND, name)
+        registry.entry(KIND, name)  # raises if the name is malformed
         sha256 = user_reference.digest(KIND, name)
         value = user_reference.load(KIND, name, sha256)
-        found.append(UserMetric(metric_of(value, name), name, sha256))
-    return with_distinct_names(found)
+        user_metrics.append(UserMetric(metric_of(value, name), name, sha256))
+    return with_distinct_names(user_metrics)
 
 
 def metric_of(value: Any, code: str) -> Metric:
-    """Return a user's metric; a function becomes one by the number of its parameters.
+    """Return the metric that a user's code defines.
 
-    A function with two parameters takes logits and labels; one with a single parameter takes the
-    confusion matrix. The metric gets the function's name, no unit, and higher values are better.
-
-    Args:
-      value: a `Metric` or a function.
-      code: its name as the user gave it, `FILE.py:NAME`.
+    A function becomes a metric with the function's name and no unit; higher values are better. A
+    function with two parameters gets logits and labels. A function with one parameter gets the
+    confusion matrix.
 
     Raises:
-      UsageError: the value is neither.
+      UsageError: the value is neither a metric nor a suitable function.
     """
     with explain_user_code_errors((KIND, code)):
         hash(value)  # JAX needs a hash to look up the compiled function
@@ -97,7 +92,7 @@ def _required_parameters(function: Callable[..., Any], code: str) -> int:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        raise UsageError(f"--{KIND} {code}: its parameters are not known; write a `def`") from None
+        raise UsageError(f"--{KIND} {code}: its parameters are unknown; write a `def`") from None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [p for p in parameters if p.kind in positional and p.default is p.empty]
     return len(required)
@@ -110,7 +105,7 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
       UsageError: a metric has the name of another, or of a built-in metric.
     """
     metrics = tuple(dict.fromkeys(metrics))
-    names = set(_TAKEN)
+    names = set(_RESERVED_NAMES)
     for user in metrics:
         if user.metric.name in names:
             raise UsageError(
@@ -122,65 +117,61 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
 
 @dataclasses.dataclass(frozen=True)
 class MetricSet:
-    """The metrics that are measured on the images of one data set.
+    """The metrics of one data set.
 
     Attributes:
-      ours: the built-in metrics that apply to this number of classes.
-      users: the metrics of the user.
+      built_in: the built-in metrics that apply to the number of classes.
+      user_metrics: the metrics of the user.
     """
 
-    ours: tuple[Metric, ...]
-    users: tuple[UserMetric, ...] = ()
+    built_in: tuple[Metric, ...]
+    user_metrics: tuple[UserMetric, ...] = ()
 
     @classmethod
-    def tried(cls, classes: int, users: Sequence[UserMetric] = ()) -> Self:
-        """Return the metrics for data sets with this number of classes, after trying the user's.
+    def create(cls, classes: int, user_metrics: Sequence[UserMetric] = ()) -> Self:
+        """Return the metrics for a number of classes, after trying the user's metrics.
 
         Raises:
-          UsageError: a metric of the user needs more classes, fails, returns another shape or type,
-            or returns a number that is not finite.
+          UsageError: a user's metric needs more classes, fails, or returns something other than
+            finite numbers.
         """
-        for user in users:
+        for user in user_metrics:
             if user.metric.least_classes > classes:
                 raise UsageError(
                     f"--{KIND} {user.code}: needs {user.metric.least_classes} classes, and the "
                     f"images have {classes}; leave it out"
                 )
-        if users:
-            _try(users, classes)
-        return cls(metrics_for(classes), tuple(users))
+        if user_metrics:
+            _try(user_metrics, classes)
+        return cls(metrics_for(classes), tuple(user_metrics))
 
     @property
     def all(self) -> tuple[Metric, ...]:
-        """All metrics, ours first."""
-        return *self.ours, *(user.metric for user in self.users)
+        """All metrics, built-in metrics first."""
+        return *self.built_in, *(user.metric for user in self.user_metrics)
 
     def measure(self, logits: AnyArray, labels: AnyArray) -> Measurement:
-        """Measure a network's answers to images.
-
-        Args:
-          logits: `[N, C] float32`.
-          labels: `[N] int32`.
+        """Return the metrics of a network on a set of images, and its confusion matrix.
 
         Raises:
-          UsageError: a metric of the user fails.
+          UsageError: a user's metric fails.
         """
-        with explain_user_code_errors(*((KIND, user.code) for user in self.users)):
+        with explain_user_code_errors(*((KIND, user.code) for user in self.user_metrics)):
             return measure(self.all, logits, labels)
 
 
-def _try(users: Sequence[UserMetric], classes: int) -> None:
+def _try(user_metrics: Sequence[UserMetric], classes: int) -> None:
     """Call metrics with made-up logits, in which each class occurs and is predicted.
 
-    For thousands of classes these would be too many numbers. There some classes are missing, and
+    For thousands of classes these would be too many numbers. Then some classes are missing, and
     values that are not finite are allowed.
     """
-    images = max(_FEWEST_IMAGES, min(3 * classes, _MOST_NUMBERS // classes))
+    images = max(_MIN_IMAGES, min(3 * classes, _MAX_NUMBERS // classes))
     labels = jnp.arange(images, dtype=jnp.int32) % classes
     noise = jax.random.normal(jax.random.key(0), (images, classes), jnp.float32)
     logits = noise + 2.0 * jax.nn.one_hot(labels, classes)
     logits = logits.at[:classes].add(8.0 * jax.nn.one_hot(labels[:classes], classes))
-    for user in users:
+    for user in user_metrics:
         with explain_user_code_errors((KIND, user.code)):
             if user.metric.per_image is not None:
                 _check_per_image(user, logits, labels)
@@ -189,22 +180,23 @@ def _try(users: Sequence[UserMetric], classes: int) -> None:
             [value] = measure((user.metric,), logits, labels).values.values()
         if not math.isfinite(value) and images >= classes:
             raise UsageError(
-                f"--{KIND} {user.code}: gives {value} for {images} images with made-up logits; it "
-                "must give finite numbers"
+                f"--{KIND} {user.code}: returns {value} for {images} images with made-up logits; "
+                "it must return finite numbers"
             )
 
 
 def _check_per_image(user: UserMetric, logits: jax.Array, labels: jax.Array) -> None:
     assert user.metric.per_image is not None
-    given = jax.eval_shape(user.metric.per_image, logits, labels)
-    shape, dtype = getattr(given, "shape", None), getattr(given, "dtype", None)
+    values = jax.eval_shape(user.metric.per_image, logits, labels)
+    shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
     kinds = (jnp.bool_, jnp.integer, jnp.floating)
     is_number = dtype is not None and any(jnp.issubdtype(dtype, kind) for kind in kinds)
     if shape != labels.shape or not is_number:
-        shown = type(given).__name__ if shape is None else f"{dtype}{list(shape)}"
+        description = type(values).__name__ if shape is None else f"{dtype}{list(shape)}"
         raise UsageError(
-            f"--{KIND} {user.code}: gives {shown} for logits {list(logits.shape)} and labels "
-            f"{list(labels.shape)}; it must give one number per image, {list(labels.shape)}"
+            f"--{KIND} {user.code}: returns {description} for logits {list(logits.shape)} and "
+            f"labels {list(labels.shape)}; it must return one number per image, "
+            f"{list(labels.shape)}"
         )
 
 
@@ -212,10 +204,10 @@ def _check_of_confusion(user: UserMetric, confusion: np.ndarray) -> None:
     assert user.metric.of_confusion is not None
     try:
         value = np.asarray(user.metric.of_confusion(confusion.copy()))
-    except ArithmeticError:  # `measure` takes it for a value that is not finite
+    except ArithmeticError:  # such as a division by zero; `measure` returns NaN for it
         return
     if value.ndim or value.dtype.kind not in "biuf":
         raise UsageError(
-            f"--{KIND} {user.code}: gives {value.dtype}{list(value.shape)} for the confusion "
-            f"matrix {list(confusion.shape)}; it must give one number"
+            f"--{KIND} {user.code}: returns {value.dtype}{list(value.shape)} for the confusion "
+            f"matrix {list(confusion.shape)}; it must return one number"
         )

@@ -194,7 +194,7 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
     for name, error in errors.items():
         print_line(f"{name}: {error}")
     damaged: list[str] = []
-    if any(RunFolder(task.path).result.exists() for task in tasks):
+    if any(RunFolder(task.path).result_file.exists() for task in tasks):
         records = read_records(out)
         show(console, records)
         damaged = [task.name for task in tasks_of_shard if task.path in records.unreadable]

@@ -11,7 +11,7 @@ from jaxcifar.commands.shared.output import explain_write_errors, screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.terminal import duration, line_printer, pluralize
-from jaxcifar.runs.task import run_inside
+from jaxcifar.runs.task import nested_run_hint
 
 if TYPE_CHECKING:
     from jaxcifar.report.run_records import RunRecord
@@ -164,9 +164,9 @@ def _percent(values: Mapping[str, Any] | None, name: str) -> str:
 
 
 def _rate(run: "RunRecord") -> str:
-    from jaxcifar.runs.result import mean_rate
+    from jaxcifar.runs.result import mean_images_per_second
 
-    return f"{mean_rate(run.history):,.0f}" if run.history else "-"
+    return f"{mean_images_per_second(run.history):,.0f}" if run.history else "-"
 
 
 def draw(names: Sequence[str], runs: Sequence["RunRecord"], file: Any, form: str) -> None:

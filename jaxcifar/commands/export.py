@@ -108,7 +108,7 @@ def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
 
         write_stablehlo(classifier, path)
     else:
-        from jaxcifar.runs.weights import card_of, write_weights
+        from jaxcifar.runs.weights import make_card, write_weights
 
-        write_weights(path, classifier.variables, card_of(classifier.result), half)
+        write_weights(path, classifier.variables, make_card(classifier.result), half)
     return str(path)

@@ -127,7 +127,7 @@ def train(
     from jaxcifar.machine.environment import first_devices
     from jaxcifar.machine.interrupt import stop_signal
     from jaxcifar.runs.fit import fit
-    from jaxcifar.runs.joint_run import only_by_the_first, own_task
+    from jaxcifar.runs.joint_run import call_in_first_process, task_of_process
     from jaxcifar.runs.observers import create_observers, find_factories
     from jaxcifar.runs.task import Task
 
@@ -197,8 +197,8 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
     """Print a result; `path` is the folder of the run."""
     import numpy as np
 
-    from jaxcifar.runs.result import only_answer
-    from jaxcifar.runs.saved import class_names
+    from jaxcifar.runs.file_formats import class_names
+    from jaxcifar.training.metrics import only_predicted_class
 
     print_line(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
     if "test_accuracy_flip" in result:

@@ -59,7 +59,7 @@ def shifted_and_flipped(
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """Return images with the reference's augmentation, by the same random numbers each time."""
     keys = jax.random.split(jax.random.key(_SEED), len(images))
-    augmenting = augment.Augmenting(
+    augmenting = augment.AugmentationSettings(
         enabled=jnp.asarray(True),
         shift=jnp.int32(_SHIFT),
         reflect=jnp.asarray(False),

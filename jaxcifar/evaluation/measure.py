@@ -16,8 +16,8 @@ from jaxcifar.evaluation import image_sets
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature, interval
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ImageSet
-from jaxcifar.runs.evaluation_file import Corrupted, Evaluation, Figures, Mistake, Slipped, Value
-from jaxcifar.runs.metric_fields import declared
+from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Mistake, Slips, Value
+from jaxcifar.runs.metric_fields import declare_metrics
 from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.training.predicting import both_sides
 
@@ -64,7 +64,7 @@ def evaluate_sets(
       RunError: a logit is not finite.
       UsageError: a metric of the user fails.
     """
-    metrics, confident = MetricSet.tried(len(class_names), user_metrics), {}
+    metrics, confident = MetricSet.create(len(class_names), user_metrics), {}
     evaluation: Evaluation = {"sets": {}}
     without_temperature = {image_sets.CORRUPTIONS, image_sets.EVALUATION_MISTAKES}
     needs_temperature = not without_temperature.issuperset(s.name for s in sets)
@@ -156,7 +156,7 @@ def evaluate(
         },
         "plain": calibration(logits, labels),
         "mistakes": _mistake_entries(mistakes, class_names),
-        "metrics": _values(metrics or MetricSet.tried(len(class_names)), logits, labels),
+        "metrics": _values(metrics or MetricSet.create(len(class_names)), logits, labels),
     }
     if temperature is not None:
         figures["tempered"] = calibration(logits, labels, temperature)
@@ -183,7 +183,7 @@ def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[
     values = metrics.measure(logits, labels).values
     return [
         {**line, "value": values[line["name"]]}
-        for line in declared(metrics)
+        for line in declare_metrics(metrics)
         if math.isfinite(values[line["name"]])
     ]
 
@@ -193,7 +193,7 @@ def evaluate_corrupted(
     examples: Examples,
     date: str,
     begin: Callable[[str], None] = lambda step: None,
-) -> Corrupted:
+) -> Corruptions:
     """Compute the accuracy on each kind and strength of corruption.
 
     `examples` has at least one image. For the other arguments see `evaluate_sets`.
@@ -225,7 +225,7 @@ def evaluate_with_mistakes(
     examples: Examples,
     date: str,
     begin: Callable[[str], None] = lambda step: None,
-) -> Slipped:
+) -> Slips:
     """Compute the accuracy that each mistake in evaluating would give.
 
     An image whose logits are not numbers counts as classified wrongly.

@@ -20,11 +20,12 @@ from jaxcifar.machine import environment
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.finish import tested_alone
+from jaxcifar.runs.array_trees import named_arrays
+from jaxcifar.runs.file_formats import Result, Source
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.result import describe_network
-from jaxcifar.runs.saved import Result, Source
-from jaxcifar.runs.weights import Card, fitted, named, write_weights
+from jaxcifar.runs.result import measure_weights
+from jaxcifar.runs.result_pictures import write_network
+from jaxcifar.runs.weights import Card, arrange_arrays, write_weights
 from jaxcifar.training import network
 from jaxcifar.training.metrics import decimal
 
@@ -80,9 +81,9 @@ def convert(
     card = _card(conversion, config, dataset)
     classes = len(card["class_names"])
     like = network.shapes(create_model(config, classes))
-    arrays = from_state_dict(config, classes, named(like), state, conversion.weights)
-    variables = fitted(arrays, like, conversion.weights)
-    with RunFolder.opened(conversion.path, config, conversion.overwrite) as folder:
+    arrays = from_state_dict(config, classes, named_arrays(like), state, conversion.weights)
+    variables = arrange_arrays(arrays, like, conversion.weights)
+    with RunFolder(conversion.path, conversion.overwrite).locked(config) as folder:
         if result := _finished(folder, source):
             print_line("This is converted already; use --overwrite to convert it again.")
             return result
@@ -91,15 +92,15 @@ def convert(
         with folder.writing():
             folder.begin(config)
             title = f"{config.network_title} on {card['dataset']}"
-            describe_network(folder, title, summarize(program.model), print_line)
+            write_network(folder, title, summarize(program.model), print_line)
             if dataset is None:
-                write_weights(folder.weights, variables, card)
+                write_weights(folder.weights_file, variables, card)
                 return None
         print_line(f"testing on {len(dataset.test.labels):,} images")
         statistics = SimpleNamespace(mean=card["channel_mean"], std=card["channel_std"])
         hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
         placed, hyper = place_on_devices((variables, hyper), program.replicated)
-        measured, mistakes = tested_alone(config, program, placed, hyper, dataset)
+        measured, mistakes = measure_weights(config, program, placed, hyper, dataset)
         result = {
             **measured,
             **card,
@@ -155,7 +156,7 @@ def _finished(folder: RunFolder, source: Source) -> Result | None:
     result = folder.finished_result()
     if result and result.get("converted") == source:
         return result
-    if result or (folder.begun and folder.metrics.exists()):
+    if result or (folder.has_begun and folder.metrics_file.exists()):
         raise UsageError(
             f"{folder.path}: holds another run; choose another folder, or use --overwrite to "
             "delete that run"

@@ -20,7 +20,7 @@ from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.networks.fastnet import LOGIT_SCALE
 from jaxcifar.networks.layers import BatchNorm
-from jaxcifar.runs.weights import named
+from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.trained.classifier import Classifier
 
 # Old enough for any current runtime; newer versions have nothing that these networks need.
@@ -205,7 +205,7 @@ def onnx_model(classifier: Classifier) -> Any:
         )
     onnx = import_extra("onnx")
     helper, types = onnx.helper, onnx.TensorProto
-    arrays = named(classifier.variables)
+    arrays = named_arrays(classifier.variables)
     if is_mirrored(classifier.config):
         arrays = expand(arrays)
     graph = Graph(helper, arrays, create_model(classifier.config, len(classes)))

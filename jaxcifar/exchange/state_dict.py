@@ -19,7 +19,7 @@ from jaxcifar.exchange.mirrored_weights import collapse, config_without_mirrorin
 from jaxcifar.exchange.pytorch_names import COUNTER, array_mappings, scales_of_one
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
-from jaxcifar.runs.weights import named
+from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.training import network
 
 _REMEDY = Remedy("give a state dict, as torch.save(network.state_dict(), FILE) writes it")
@@ -155,7 +155,7 @@ def from_state_dict(
     """
     if is_mirrored(config):
         config = config_without_mirroring(config)
-        whole = named(network.shapes(create_model(config, classes)))
+        whole = named_arrays(network.shapes(create_model(config, classes)))
         with report_errors(path, Remedy("give --arch-args without mirrored=true")):
             return collapse(from_state_dict(config, classes, whole, state, path))
     mappings, arrays = array_mappings(config, classes, like), state.arrays

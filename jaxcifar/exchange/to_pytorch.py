@@ -12,9 +12,9 @@ from jaxcifar.exchange.pytorch_names import to_pytorch
 from jaxcifar.exchange.torch_modules import arguments, require_known, source
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.files import atomic_write, write_text
-from jaxcifar.runs.result import decimal
-from jaxcifar.runs.weights import named
+from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.trained.classifier import Classifier
+from jaxcifar.training.metrics import decimal
 
 
 def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
       UsageError: the network has no PyTorch module.
       RunError: PyTorch is not installed.
     """
-    arrays = {name: np.asarray(array) for name, array in named(classifier.variables).items()}
+    arrays = {name: np.asarray(array) for name, array in named_arrays(classifier.variables).items()}
     return to_pytorch(classifier.config, len(classifier.class_names), arrays)
 
 

@@ -21,8 +21,8 @@ from jaxcifar.report.run_records import SYNTHETIC, Records, RunRecord
 from jaxcifar.report.statistics import SIGNIFICANCE_LEVEL
 from jaxcifar.report.study_section import study_context
 from jaxcifar.report.wording import escape_markdown, join_names
+from jaxcifar.runs.epoch_selection import SELECTION_RULE
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.result import SELECTION_RULE
 
 _MAX_LINES = 8  # printed about runs that are left out
 
@@ -88,7 +88,7 @@ def _environment() -> jinja2.Environment:
 def _progress(run: RunRecord) -> str:
     if run.failure:
         return run.failure
-    if not run.history and RunFolder(run.path).weights.exists():
+    if not run.history and RunFolder(run.path).weights_file.exists():
         return "converted, but not tested"
     return f"{len(run.history)} of {run.config.epochs} epochs"
 

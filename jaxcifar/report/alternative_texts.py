@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from jaxcifar.report.classes import classes_by_accuracy
 from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.wording import escape_markdown, percent
-from jaxcifar.runs.saved import number
+from jaxcifar.runs.file_formats import number
 
 _MAX_VALUES = 40
 

@@ -9,8 +9,8 @@ from jaxcifar.diagram.stored import MOST_BYTES
 from jaxcifar.errors import RunError, first_line, printable
 from jaxcifar.machine.reading import read_text, report_errors
 from jaxcifar.report.run_records import FinishedRun
+from jaxcifar.runs.file_formats import DELETE_IT_AND_RESULT
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.saved import BOTH_AGAIN
 
 _MAX_SIZE = 5_000  # layers and channels of a traced network; the built-in ones have hundreds
 
@@ -23,11 +23,11 @@ def read_architecture(run: FinishedRun) -> Summary:
     Raises:
       RunError: the description is missing or damaged.
     """
-    file = RunFolder(run.path).network
+    file = RunFolder(run.path).network_file
     if file.exists():
         try:
-            text = read_text(file, BOTH_AGAIN, MOST_BYTES)
-            with report_errors(file, BOTH_AGAIN):
+            text = read_text(file, DELETE_IT_AND_RESULT, MOST_BYTES)
+            with report_errors(file, DELETE_IT_AND_RESULT):
                 return Summary.from_json(text)
         except RunError as error:
             reason = str(error).removeprefix(f"{file}: ")

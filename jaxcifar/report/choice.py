@@ -21,7 +21,7 @@ from jaxcifar.report.wording import (
     significance,
     unsigned_points,
 )
-from jaxcifar.runs.result import only_answer
+from jaxcifar.training.metrics import only_predicted_class
 
 
 def choice_text(network: StudiedNetwork) -> str:
@@ -123,7 +123,7 @@ def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> 
 
 def _collapse(run: FinishedRun, quote: Callable[[str], str]) -> str:
     accuracy, guessing = run.result["test_accuracy"], guessing_accuracy(run)
-    answer = only_answer(run.confusion)
+    answer = only_predicted_class(run.confusion)
     if answer is not None:
         name = quote(run.class_names[answer])
         return f"collapsed: it says {name} for every test image ({percent(accuracy)} right)"

@@ -8,8 +8,8 @@ import numpy as np
 from jaxcifar.report.figures import WIDTH
 from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.report.wording import escape_markdown, join_names, percent, quoted
-from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened
-from jaxcifar.runs.result import only_answer
+from jaxcifar.runs.plots import TEST, figure_with_axes, format_as_percent, shortened
+from jaxcifar.training.metrics import only_predicted_class
 
 MANY_CLASSES = 20  # with more, pictures are simplified and there is a table of confusions
 _MAX_NAMES = 40  # with more, the matrix has class numbers instead of names
@@ -74,7 +74,7 @@ def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
     axes.set_yticks(positions, names, parse_math=False)
     axes.set(xlim=(0, 1.18), xlabel="test accuracy")
     axes.set_xticks(np.linspace(0, 1, 6))
-    in_percent(axes.xaxis)
+    format_as_percent(axes.xaxis)
     figure.savefig(path)
 
 
@@ -88,7 +88,7 @@ def mistakes_text(run: FinishedRun, variation_name: str) -> str:
     """Return the hardest and the easiest class of a run, and its most frequent confusion."""
     names, accuracy = [escape_markdown(name) for name in run.class_names], run.class_accuracy
     subject = f"Of {quoted(variation_name)}, seed {run.config.seed}."
-    answer = only_answer(run.confusion)
+    answer = only_predicted_class(run.confusion)
     if answer is not None:
         return (
             f"{subject} It collapsed: it says {names[answer]} for every image, so no class is "

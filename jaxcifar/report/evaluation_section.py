@@ -15,17 +15,17 @@ from jaxcifar.runs.evaluation_file import (
     BINS,
     LEVELS,
     Calibration,
-    Corrupted,
+    Corruptions,
     Evaluation,
     Figures,
-    Slipped,
+    Slips,
     Value,
     read_evaluation,
     read_looks,
 )
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.metric_fields import spelled
-from jaxcifar.runs.plots import TEST, figure_with_axes, in_percent, shortened
+from jaxcifar.runs.metric_fields import format_value
+from jaxcifar.runs.plots import TEST, figure_with_axes, format_as_percent, shortened
 
 _TEMPERED_COLOR = "#d55e00"
 _MARKERS = "os^Dv"
@@ -97,7 +97,9 @@ def _metric_sentences(sets: Mapping[str, Figures]) -> list[str]:
         others = [metric for metric in metrics if metric["name"] not in ("accuracy", "loss")]
         if others:
             values = join_names(
-                escape_markdown(f"{metric['title']} {spelled(metric['value'], metric['unit'])}")
+                escape_markdown(
+                    f"{metric['title']} {format_value(metric['value'], metric['unit'])}"
+                )
                 for metric in others
             )
             sentences.append(f"On {escape_markdown(figures['title'])}: {values}.")
@@ -150,7 +152,7 @@ def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
     ]
 
 
-def _corruption_lines(corrupted: Corrupted) -> list[dict[str, Any]]:
+def _corruption_lines(corrupted: Corruptions) -> list[dict[str, Any]]:
     return [
         {
             "kind": escape_markdown(kind),
@@ -161,12 +163,12 @@ def _corruption_lines(corrupted: Corrupted) -> list[dict[str, Any]]:
     ]
 
 
-def _slip_lines(slips: Slipped) -> list[tuple[str, str]]:
+def _slip_lines(slips: Slips) -> list[tuple[str, str]]:
     lines = [("none", slips["clean"]), *slips["accuracy"].items()]
     return [(escape_markdown(name), percent(value)) for name, value in lines]
 
 
-def _corruption_text(corrupted: Corrupted) -> str:
+def _corruption_text(corrupted: Corruptions) -> str:
     """Return the mean accuracy, and which corruptions harm most and least (mean of strengths)."""
     clean = corrupted["clean"]
     losses = {
@@ -207,12 +209,12 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
         axes.plot(confidences, accuracies, style, color=color, label=label, markersize=4)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of its answer", ylabel="accuracy")
     for axis in (axes.xaxis, axes.yaxis):
-        in_percent(axis)
+        format_as_percent(axis)
     axes.legend(loc="upper left")
     figure.savefig(path)
 
 
-def plot_corruptions(runs: Mapping[str, Corrupted], title: str, path: Path) -> None:
+def plot_corruptions(runs: Mapping[str, Corruptions], title: str, path: Path) -> None:
     """Draw accuracy by strength of the corruption, a panel per kind; strength 0 is none.
 
     `runs` are results by the run's name. All of them have the same kinds of corruption.
@@ -229,7 +231,7 @@ def plot_corruptions(runs: Mapping[str, Corrupted], title: str, path: Path) -> N
         panel.set_title(shortened(kind, 20), fontsize=10, parse_math=False)
         panel.grid(alpha=0.3)
         panel.set(ylim=(0, 1), xticks=range(LEVELS + 1))
-        in_percent(panel.yaxis)
+        format_as_percent(panel.yaxis)
     for panel in panels[-PANEL_COLUMNS:]:  # the panels with no panel below
         panel.tick_params(labelbottom=True)
         panel.set_xlabel("strength")

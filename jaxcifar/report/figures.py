@@ -15,14 +15,14 @@ from jaxcifar.report.wording import percent
 from jaxcifar.runs.plots import (
     SPLITS,
     TEST,
-    draw_chosen,
+    draw_chosen_epochs,
     draw_mean,
     epoch_ticks,
     figure_with_axes,
-    in_percent,
+    format_as_percent,
     plot_curves,
+    safe_title,
     shortened,
-    shown,
 )
 
 WIDTH = 6.4  # inches; text stays readable when a phone scales the picture to its width
@@ -69,7 +69,7 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
         }
         draw_mean(axes, variation.curve("val_accuracy"), _label(variation, 40), **style)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
-    in_percent(axes.yaxis)
+    format_as_percent(axes.yaxis)
     figure.legend(loc="outside lower center", ncols=2, title="of the chosen epoch", fontsize=9)
     figure.savefig(path)
 
@@ -85,7 +85,7 @@ def panel_grid(
     panel_height, other_height = heights
     height = other_height + panel_height * rows
     figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120, layout="constrained")
-    figure.suptitle(shown(title), fontsize=10, parse_math=False)
+    figure.suptitle(safe_title(title), fontsize=10, parse_math=False)
     grid: Any = figure.subplots(rows, PANEL_COLUMNS, squeeze=False, sharex=True, sharey=True)
     panels = grid.ravel()
     for panel in panels[count:]:
@@ -119,10 +119,12 @@ def _padded(curves: Sequence[np.ndarray]) -> np.ndarray:
 def _draw_panel(panel: Axes, variation: Variation) -> None:
     curve, color = variation.curve("val_accuracy"), SPLITS["val"][1]["color"]
     draw_mean(panel, curve, "", color=color)
-    draw_chosen(panel, curve, [run.result["selected_epoch"] for run in variation.runs], color)
+    draw_chosen_epochs(
+        panel, curve, [run.result["selected_epoch"] for run in variation.runs], color
+    )
     panel.set_title(_label(variation, 16), fontsize=9, parse_math=False)
     panel.grid(alpha=0.3)
-    in_percent(panel.yaxis)
+    format_as_percent(panel.yaxis)
 
 
 def _label(variation: Variation, letters: int) -> str:
@@ -155,7 +157,7 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
     axes.set(xlim=(0, 1.18), xlabel="test accuracy")
     axes.set_yticks(rows, [v.name for v in variations])
     axes.set_xticks(np.linspace(0, 1, 6))
-    in_percent(axes.xaxis)
+    format_as_percent(axes.xaxis)
     axes.invert_yaxis()
     add_legend(figure)
     figure.savefig(path)

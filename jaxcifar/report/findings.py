@@ -26,7 +26,7 @@ from jaxcifar.report.wording import (
     unsigned_points,
     verdict,
 )
-from jaxcifar.runs.result import only_answer
+from jaxcifar.training.metrics import only_predicted_class
 
 
 def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
@@ -56,7 +56,7 @@ def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
 def _collapse_sentence(variation: Variation) -> str:
     """Return the number of collapsed runs after a space, or ""."""
     runs = variation.runs
-    collapsed = [run for run in runs if only_answer(run.confusion) is not None]
+    collapsed = [run for run in runs if only_predicted_class(run.confusion) is not None]
     if not collapsed:
         return ""
     subject = "It" if len(runs) == 1 else f"{len(collapsed)} of its {len(runs)} runs"

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.wording import accuracy, escape_markdown
-from jaxcifar.runs.metric_fields import Declared, metrics_of, spelled
+from jaxcifar.runs.metric_fields import MetricDeclaration, format_value, measured_metrics
 from jaxcifar.training.metrics import PERCENT
 
 
@@ -17,7 +17,7 @@ def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
     A cell is "–" if a run of the variation lacks the metric.
     """
     results = [run.result for v in variations for run in v.runs]
-    metrics = [metric for metric in metrics_of(results) if metric["name"] != "accuracy"]
+    metrics = [metric for metric in measured_metrics(results) if metric["name"] != "accuracy"]
     lines = [
         {"name": escape_markdown(v.name), "cells": [_cell(v, metric) for metric in metrics]}
         for v in variations
@@ -25,13 +25,13 @@ def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
     return {"titles": [_title(metric) for metric in metrics], "lines": lines}
 
 
-def _title(metric: Declared) -> str:
+def _title(metric: MetricDeclaration) -> str:
     unit = "" if metric["unit"] in ("", PERCENT) else f", {metric['unit']}"
     arrow = "↑" if metric["higher_is_better"] else "↓"
     return escape_markdown(f"{metric['title']}{unit} {arrow}")
 
 
-def _cell(variation: Variation, metric: Declared) -> str:
+def _cell(variation: Variation, metric: MetricDeclaration) -> str:
     """Return the mean over the runs, and of several runs the standard deviation (n - 1)."""
     key = f"test_{metric['name']}"
     if not all(key in run.result for run in variation.runs):
@@ -39,7 +39,7 @@ def _cell(variation: Variation, metric: Declared) -> str:
     if metric["unit"] == PERCENT:
         return accuracy(variation, key)
     values = variation.values(key)
-    mean = spelled(float(values.mean()), "")
+    mean = format_value(float(values.mean()), "")
     if len(values) == 1:
         return mean
     return f"{mean} ± {np.std(values, ddof=1):.2g}"

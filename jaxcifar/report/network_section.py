@@ -12,9 +12,9 @@ from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import DrawPicture, Pictures
 from jaxcifar.report.run_records import FinishedRun, StudiedNetwork
 from jaxcifar.report.wording import escape_markdown, unusual_settings
+from jaxcifar.runs.file_formats import Source
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.plots import plot_mistakes
-from jaxcifar.runs.saved import Source
 
 
 def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, 
 
 def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
     """Return the picture of the most confident mistakes, or the reason why it is `missing`."""
-    file = RunFolder(run.path).mistakes
+    file = RunFolder(run.path).mistakes_file
     if not file.exists():
         return {"missing": f"The run's folder has no {file.name}."}
     try:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.runs.result import best_epoch, best_row
-from jaxcifar.runs.saved import Result, Row, Source, class_names, number
+from jaxcifar.runs.epoch_selection import best_epoch, best_row
+from jaxcifar.runs.file_formats import Result, Row, Source, class_names, number
 
 SYNTHETIC = "shapes10"
 # Settings that name files. A changed file name implies a changed checksum, which is not listed too.

@@ -3,18 +3,21 @@
 The modules are listed in reading order. Each module imports only modules below it in the list:
 
 - `fit`: trains one run, from its folder to its result.
-- `crew`, `dispatches`: train several runs at a time. This is the only loop with side effects.
+- `training_loop`, `dispatches`: train several runs at a time. This is the only loop with side
+  effects.
 - `training_progress`, `pace`: the progress bar, the epoch lines and the estimate of the time left.
 - `run`: one run in the loop. It begins or resumes, ends epochs, saves and finishes.
-- `start`: loads the weights of another run (`--init`).
-- `saving`, `checkpoint`, `kept`, `structure`, `checkpoint_notes`: when and how checkpoints are
-  written, which checkpoints are kept, whether one fits the program, and its metadata file.
-- `finish`, `evaluation_file`, `result`: measure a run, and make the figures for its files.
+- `initial_weights`: loads the weights of another run (`--init`).
+- `checkpoint_schedule`, `checkpoint`, `checkpoint_metadata`: when and how checkpoints are written,
+  and the metadata file of a checkpoint.
+- `evaluation_file`, `result`, `result_pictures`: the figures, tables and pictures of a run.
+- `epoch_selection`: the choice of the epoch whose weights are kept.
 - `joint_run`: what several processes must agree on when they train one run together.
-- `observing_again`, `tensorboard`, `weights_and_biases`: the built-in observers, and the replay of
-  finished runs.
+- `replay`, `tensorboard`, `weights_and_biases`: the replay of finished runs for their observers,
+  and the built-in observers.
 - `plots`: plots of loss and accuracy by epoch.
-- `folder`, `sources`, `weights`: the files of a run.
+- `folder`, `sources`, `weights`, `array_trees`: the files of a run, and the names of
+  arrays in them.
 - `task`, `observers`: a config to train in a folder, and the observers of the run.
-- `saved`, `metric_fields`: the fields of the files, checked when they are read.
+- `file_formats`, `metric_fields`: the fields of the files, checked when they are read.
 """

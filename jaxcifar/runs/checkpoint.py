@@ -1,14 +1,15 @@
-"""Checkpoints by orbax: written beside the training, only those kept that are still needed."""
+"""Checkpoints, by orbax: written in the background; those that are not needed are deleted."""
 
 import contextlib
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line, last_cause
@@ -17,40 +18,42 @@ from jaxcifar.machine.files import require_readable, unused_path
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import plain_path
 from jaxcifar.machine.sharing import place_on_devices
-from jaxcifar.runs.checkpoint_notes import Notes, sealed, unsealed
-from jaxcifar.runs.kept import NewestTwoAnd
-from jaxcifar.runs.structure import differences
+from jaxcifar.machine.terminal import PrintLine
+from jaxcifar.runs.array_trees import describe_differences
+from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
+from jaxcifar.runs.file_formats import START_AGAIN, describe_config_differences
 from jaxcifar.training.state import TrainState
 
 
-class Snapshot(NamedTuple):
-    """What a checkpoint holds: a state, and notes that go with it."""
+class Checkpoint(NamedTuple):
+    """The content of a checkpoint: a training state, and the run's history up to it."""
 
     state: TrainState
     notes: Notes
 
 
+class _NewestTwoAnd(PreservationPolicy):
+    """Tells orbax to keep the newest two checkpoints and those whose steps are in `others`."""
+
+    others: Collection[int] = ()
+
+    def should_preserve(self, checkpoints: Sequence[Any], **_: Any) -> Sequence[bool]:
+        newest = sorted(checkpoint.step for checkpoint in checkpoints)[-2:]
+        return [c.step in newest or c.step in self.others for c in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints of one run, numbered by step.
 
-    A checkpoint becomes visible under its number only when it is whole, so a kill at any moment
-    leaves the ones before. Each carries its run's config and a checksum of its content. `newest`
-    sets aside a checkpoint that can't be read, does not match or has another's number. A whole one
-    of another config, network, update rule or version is an error, and stays as it is.
-
-    Args:
-      folder: made if need be.
-      config: of the run, which says which images it is on.
-      steps_per_epoch: of the run.
-
-    Raises:
-      RunError: the folder can't be read or made.
+    A checkpoint gets its number only when it is complete. So a kill at any moment leaves the
+    checkpoints before it. A checkpoint contains the run's config and a checksum of its content. The
+    folder is created if it is missing. RunError is raised if it can't be read or written.
     """
 
     def __init__(self, folder: Path, config: Config, steps_per_epoch: int) -> None:
         self._config, self._steps_per_epoch = config, steps_per_epoch
         self._folder, self._exit = folder.resolve(), contextlib.ExitStack()
-        self._policy = NewestTwoAnd()
+        self._policy = _NewestTwoAnd()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy, cleanup_tmp_directories=True
         )
@@ -62,12 +65,12 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
         except OSError as error:
             raise RunError(
-                f"{error.filename or self._folder}: can't be used ({last_cause(error)}); mend "
-                "that, or choose another folder"
+                f"{error.filename or self._folder}: can't be used ({last_cause(error)}); "
+                "correct this, or choose another folder"
             ) from error
 
     def _require_readable(self) -> None:
-        """Find out before orbax does, which takes what it may not read for damaged or not there."""
+        """Raise OSError for a file without read permission; orbax would call it damaged."""
         if self._folder.exists():
             require_readable(self._folder)
             for path in self._folder.iterdir():
@@ -75,39 +78,29 @@ class Checkpoints:
                     require_readable(path, *path.rglob("*"))
 
     def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
-        """Save `state` as checkpoint `step`, in the background.
+        """Save a training state in the background.
 
-        Args:
-          step: its number, that of the state, above all before.
-          state: not to be donated until it is on disk.
-          notes: what goes with it.
-          keep: steps whose checkpoints stay beside the newest two; all others are deleted.
-
-        Raises:
-          RunError: this or the save before could not be written.
+        The caller must not donate the state until it is on disk. The newest two checkpoints and
+        those of the steps in `keep` are kept; all others are deleted.
         """
         self._require_space(state)
         self._policy.others = frozenset(keep)
-        # As NumPy arrays: of those on several devices orbax would save a slice from each, for which
-        # XLA compiles a program per slice.
+        # NumPy arrays, because of arrays on several devices orbax would save a slice from each
+        # device, and XLA would compile a program for each slice.
         arrays = jax.device_get(state)
         try:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays.parts),
-                    notes=ocp.args.JsonSave(sealed(notes, self._config, arrays)),
+                    state=ocp.args.StandardSave(arrays.to_dict()),
+                    notes=ocp.args.JsonSave(make_metadata(notes, self._config, arrays)),
                 ),
             )
         except Exception as error:
             raise lost_process_error(error) or self._unwritable(last_cause(error)) from error
 
     def wait(self) -> None:
-        """Wait until all saves are on disk.
-
-        Raises:
-          RunError: one could not be written.
-        """
+        """Wait until all checkpoints are on disk."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
@@ -115,11 +108,11 @@ class Checkpoints:
         processes.wait_for_all("all is saved")
 
     def _require_space(self, state: TrainState) -> None:
-        """Find out before orbax does, whose threads end in a heap of tracebacks."""
+        """Raise RunError if the disk is too full; orbax's threads would print many tracebacks."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < needed:
-            raise self._unwritable(f"it takes {needed:,} bytes and {free:,} are free")
+            raise self._unwritable(f"it needs {needed:,} bytes, and {free:,} bytes are free")
 
     def _unwritable(self, reason: str) -> RunError:
         return RunError(
@@ -127,44 +120,41 @@ class Checkpoints:
             "room, then run the same command to go on"
         )
 
-    def newest(self, like: TrainState, say: Callable[[str], None]) -> Snapshot | None:
-        """The newest checkpoint that is whole, or None if there is none.
+    def newest(self, like: TrainState, print_line: PrintLine) -> Checkpoint | None:
+        """Return the newest checkpoint that is not damaged, or None if there is none.
 
-        Args:
-          like: a state of the same shapes and placement.
-          say: told of every damaged checkpoint, which is renamed out of the way.
+        Damaged checkpoints are renamed, and a line names each of them. `like` is a state of the
+        same shapes and placement.
 
         Raises:
-          RunError: it holds another state than `like`, or is another config's.
+          RunError: the checkpoint has other arrays than `like`, or belongs to another config.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            read, reason = None, "another process can't read it"
+            checkpoint, reason = None, "another process can't read it"
             try:
-                read = self._read(step, like)
+                checkpoint = self._read(step, like)
             except RunError:
                 raise
-            except Exception as error:  # what a damaged file raises depends on where it is hit
+            except Exception as error:  # its type depends on the place of the damage
                 reason = first_line(error)[:120]
-            [damaged_somewhere] = processes.any_process(read is None)
-            if read is not None and not damaged_somewhere:
-                return _placed(read, like)
-            say(f"checkpoint {step} is damaged ({reason}): set aside, trying the one before.")
+            [is_damaged] = processes.any_process(checkpoint is None)
+            if checkpoint is not None and not is_damaged:
+                return _placed(checkpoint, like)
+            print_line(
+                f"checkpoint {step} is damaged ({reason}): set aside, trying the one before."
+            )
             self._set_aside(step)
         return None
 
-    def load(self, step: int, like: TrainState) -> Snapshot:
-        """The checkpoint of a step.
-
-        Args:
-          step: its number.
-          like: a state of the same shapes and placement.
+    def load(self, step: int, like: TrainState) -> Checkpoint:
+        """Return the checkpoint of a step; `like` is a state of the same shapes and placement.
 
         Raises:
-          RunError: it is missing or damaged, holds another state than `like`, or is another
-            config's.
+          RunError: the checkpoint is missing or damaged, has other arrays than `like`, or belongs
+            to another config.
         """
         try:
-            read = self._read(step, like)
+            return _placed(self._read(step, like), like)
         except RunError:
             raise
         except Exception as error:
@@ -172,47 +162,40 @@ class Checkpoints:
                 f"{self._folder}: checkpoint {step}, the best one, is missing or damaged; train "
                 "again with --overwrite"
             ) from error
-        return _placed(read, like)
 
     @report_lost_processes()
-    def _read(self, step: int, like: TrainState) -> Snapshot:
-        """As NumPy arrays, so that what devices complain of does not pass for damage."""
-        self._require_alike(step, like)
+    def _read(self, step: int, like: TrainState) -> Checkpoint:
+        """Return a checkpoint as NumPy arrays, so that no error of a device looks like damage."""
+        self._require_same_arrays(step, like)
         arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(arrays.parts), notes=ocp.args.JsonRestore()
+                state=ocp.args.StandardRestore(arrays.to_dict()), notes=ocp.args.JsonRestore()
             ),
         )
-        state = TrainState(**restored.state)
-        notes, config = unsealed(restored.notes, state, step // self._steps_per_epoch)
+        state = TrainState.from_dict(restored.state)
+        notes, config = read_metadata(restored.notes, state, step // self._steps_per_epoch)
         if state.step != step:
-            raise ValueError(f"it is that of step {state.step}")
-        if config is not None:
-            self._require_same_config(step, config)
-        return Snapshot(state, notes)
-
-    def _require_same_config(self, step: int, config: Config) -> None:
-        if differing := config.differences(self._config):
-            what = ", ".join(
-                f"{name} {old} there, {new} expected" for name, (old, new) in differing.items()
-            )
+            raise ValueError(f"it contains step {state.step}")
+        differing = config.differences(self._config) if config is not None else {}
+        if differing:
             raise RunError(
-                f"{self._folder}: checkpoint {step} belongs to another config ({what}); choose "
-                "another folder, or start anew with --overwrite (in a study: --force ROW)"
+                f"{self._folder}: checkpoint {step} belongs to another config "
+                f"({describe_config_differences(differing)}); {START_AGAIN.advice}"
             )
+        return Checkpoint(state, notes)
 
-    def _require_alike(self, step: int, like: TrainState) -> None:
-        """Find out before orbax does, whose errors do not tell another structure from damage."""
+    def _require_same_arrays(self, step: int, like: TrainState) -> None:
+        """Raise RunError for other arrays; orbax's error would be the same as for damage."""
         saved = self._manager.item_metadata(step).get("state")
         if saved is None:
-            raise ValueError("it holds no state")
-        if there := differences(saved.tree, like):
+            raise ValueError("it has no training state")
+        if differences := describe_differences(saved.tree, like.to_dict()):
             raise RunError(
                 f"{self._folder}: checkpoint {step} holds another state than this run trains "
-                f"({there}); go on with the network, optimizer and version of jaxcifar that wrote "
-                "it, or start anew with --overwrite (in a study: --force ROW)"
+                f"({differences}); go on with the network, optimizer and version of jaxcifar that "
+                "wrote it, or start anew with --overwrite (in a study: --force ROW)"
             )
 
     def _set_aside(self, step: int) -> None:
@@ -221,9 +204,8 @@ class Checkpoints:
             try:
                 folder.rename(unused_path(folder.with_name(f"damaged-{step}")))
             except OSError as error:
-                raise RunError(
-                    f"{folder}: damaged, and can't be set aside ({error.strerror}); delete it"
-                ) from error
+                reason = f"is damaged, and can't be renamed ({error.strerror})"
+                raise RunError(f"{folder}: {reason}; delete it") from error
         processes.wait_for_all(f"{step} is set aside")
         self._manager.reload()
 
@@ -231,14 +213,14 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After a failed save, closing raises the same error once more; the first one is enough.
+        # After a failed save, closing raises the same error again; the first one is enough.
         ignored = (Exception,) if kind else ()
         with self._exit, contextlib.suppress(*ignored):
             self._manager.close()
 
 
-def _placed(read: Snapshot, like: TrainState) -> Snapshot:
+def _placed(checkpoint: Checkpoint, like: TrainState) -> Checkpoint:
     state = jax.tree.map(
-        lambda array, leaf: place_on_devices(array, leaf.sharding), read.state, like
+        lambda array, leaf: place_on_devices(array, leaf.sharding), checkpoint.state, like
     )
-    return read._replace(state=state)
+    return checkpoint._replace(state=state)

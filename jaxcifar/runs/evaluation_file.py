@@ -1,6 +1,6 @@
-"""What was found out about a finished run since: `evaluation.json`, and who looked at the test.
+"""The files of later evaluations of a finished run: `evaluation.json` and `test_looks.jsonl`.
 
-Nothing here changes what the run itself wrote.
+An evaluation does not change the files that the run wrote.
 """
 
 import json
@@ -21,23 +21,23 @@ from jaxcifar.machine.reading import (
     read_json,
     read_json_lines,
 )
+from jaxcifar.runs.file_formats import Accuracy, ImageCount, Single
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.metric_fields import MOST_METRICS, Declared
-from jaxcifar.runs.result import MISTAKES
-from jaxcifar.runs.saved import Accuracy, ImageCount, Single
+from jaxcifar.runs.metric_fields import MAX_METRICS, MetricDeclaration
+from jaxcifar.runs.result import MAX_MISTAKES
 
-BINS = 15  # of confidence, all of one width
-_MOST_SETS = 1000
-_LARGEST = 1.7e308  # finite numbers alone
-_MOST_BYTES = 16 * MEGABYTE
-AGAIN = Remedy("delete it, and experiments.evaluate writes it again")
-LOOKS_AGAIN = Remedy("mend it, or delete it: then looks are counted anew")
+BINS = 15  # bins of confidence, all of one width
+_MAX_SETS = 1000
+_MAX_FINITE = 1.7e308  # excludes infinity
+_MAX_BYTES = 16 * MEGABYTE
+_EVALUATE_AGAIN = Remedy("delete it, and experiments.evaluate writes it again")
+_MEND_LOOKS = Remedy("mend it, or delete it: then looks are counted anew")
 
 Temperature = Annotated[float, Meta(gt=0, le=1000)]
 
 
 class Bin(TypedDict):
-    """Images whose prediction has a probability within a range, and what came of them."""
+    """The images whose predictions have a probability in one range: number, means, accuracy."""
 
     images: ImageCount
     confidence: Fraction
@@ -45,7 +45,7 @@ class Bin(TypedDict):
 
 
 class Calibration(TypedDict):
-    """How good probabilities are: cross-entropy in nats, expected calibration error, its bins."""
+    """Cross-entropy in nats, expected calibration error, and the bins of its computation."""
 
     loss: Single
     ece: Fraction
@@ -53,7 +53,7 @@ class Calibration(TypedDict):
 
 
 class Mistake(TypedDict):
-    """A wrong answer: the image's place in its set, classes by name, the answer's probability."""
+    """A wrong prediction: index of the image in its set, class names, predicted probability."""
 
     index: ImageCount
     label: Line
@@ -61,19 +61,19 @@ class Mistake(TypedDict):
     confidence: Fraction
 
 
-class Value(Declared):
+class Value(MetricDeclaration):
     """A metric and its value on a set of images."""
 
-    value: Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+    value: Annotated[float, Meta(ge=-_MAX_FINITE, le=_MAX_FINITE)]
 
 
 class Figures(TypedDict):
-    """What one set of images says of a run.
+    """The figures of a run on one set of images.
 
-    `interval` is the 95% confidence interval of `accuracy`, `accuracy_flip` that of the mean of an
-    image's logits and its mirror image's; `class_accuracy` has the classes that are in the set;
-    `tempered` is with the logits divided by the temperature. `metrics` has no values that are not
-    finite, and older versions wrote none.
+    `interval` is the 95% confidence interval of `accuracy`. `accuracy_flip` is the accuracy with
+    the mean of the logits of an image and of its mirror image. `class_accuracy` has only classes
+    that are in the set. `plain` is the calibration, and `tempered` the calibration with the logits
+    divided by the temperature. `metrics` has only finite values; older versions wrote none.
     """
 
     title: Line
@@ -85,12 +85,12 @@ class Figures(TypedDict):
     class_accuracy: dict[Line, Accuracy]
     plain: Calibration
     tempered: NotRequired[Calibration]
-    mistakes: Annotated[list[Mistake], Meta(max_length=MISTAKES)]
-    metrics: NotRequired[Annotated[list[Value], Meta(max_length=MOST_METRICS)]]
+    mistakes: Annotated[list[Mistake], Meta(max_length=MAX_MISTAKES)]
+    metrics: NotRequired[Annotated[list[Value], Meta(max_length=MAX_METRICS)]]
 
 
-class Corrupted(TypedDict):
-    """Accuracy on corrupted test images: by kind, the weakest of the five strengths first."""
+class Corruptions(TypedDict):
+    """Accuracy on corrupted test images by kind of corruption, the weakest strength first."""
 
     date: Line
     images: Count
@@ -101,12 +101,12 @@ class Corrupted(TypedDict):
     ]
 
 
-# The slips of images that are normalised otherwise than in training; a network has one of them.
+# Slips: the images are normalised differently than in training. A network has one of the two.
 NOT_NORMALISED, NORMALISED = "not normalised", "normalised all the same"
 
 
-class Slipped(TypedDict):
-    """Accuracy on the test images where whoever evaluates slips, by the slip's name."""
+class Slips(TypedDict):
+    """Accuracy on test images that are prepared wrongly, by name of the mistake."""
 
     date: Line
     images: Count
@@ -115,75 +115,75 @@ class Slipped(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """`evaluation.json`: figures by set; `temperature` is what fits the validation images best."""
+    """The content of `evaluation.json`.
+
+    `temperature` is the temperature that fits the validation images best. `sets` has the figures by
+    name of the set.
+    """
 
     temperature: NotRequired[Temperature]
-    sets: Annotated[dict[Line, Figures], Meta(max_length=_MOST_SETS)]
-    corruptions: NotRequired[Corrupted]
-    slips: NotRequired[Slipped]
+    sets: Annotated[dict[Line, Figures], Meta(max_length=_MAX_SETS)]
+    corruptions: NotRequired[Corruptions]
+    slips: NotRequired[Slips]
 
 
 class Look(TypedDict):
-    """A line of `test_looks.jsonl`: when the test images were looked at again, and what for."""
+    """A line of `test_looks.jsonl`: a later use of the test images, with its date and purpose."""
 
     date: Line
     purpose: Line
 
 
 def read_evaluation(folder: RunFolder) -> Evaluation | None:
-    """`evaluation.json`, or None if there is none.
+    """Return the content of `evaluation.json`, or None if there is no such file.
 
     Raises:
-      RunError: it can't be read.
+      RunError: the file can't be read.
     """
-    path = folder.evaluation
-    return read_json(path, Evaluation, AGAIN, _MOST_BYTES) if path.exists() else None
+    path = folder.evaluation_file
+    return read_json(path, Evaluation, _EVALUATE_AGAIN, _MAX_BYTES) if path.exists() else None
 
 
 def read_looks(folder: RunFolder) -> list[Look]:
-    """Who looked at the test images since the run looked at them itself, when it ended.
+    """Return all uses of the test images after the end of the run.
 
     Raises:
-      RunError: it can't be read.
+      RunError: the file can't be read.
     """
-    path = folder.test_looks
-    return read_json_lines(path, Look, LOOKS_AGAIN) if path.exists() else []
+    path = folder.test_looks_file
+    return read_json_lines(path, Look, _MEND_LOOKS) if path.exists() else []
 
 
-def record(path: Path, found: Evaluation, look: Look | None) -> list[Look]:
-    """Add to what is known of a run; of a set evaluated before, the newest figures stay.
+def save_evaluation(path: Path, new: Evaluation, look: Look | None) -> list[Look]:
+    """Add an evaluation to the earlier evaluations in a run's folder.
 
-    But not for those of more images: a quick look replaces nothing.
-
-    Args:
-      path: the run's folder.
-      found: goes to `evaluation.json`.
-      look: goes to `test_looks.jsonl`, if the test images were looked at.
+    The new figures of a set replace the earlier ones, unless the earlier ones are of more images.
+    `look` is None if the evaluation did not use the test images.
 
     Returns:
-      all looks after the run's own.
+      all uses of the test images after the end of the run.
 
     Raises:
-      BusyError: another process is at work in the folder.
-      RunError: what is there can't be read.
-      OSError: it can't be written.
+      BusyError: another process has locked the folder.
+      RunError: a file in the folder can't be read.
+      OSError: a file can't be written.
     """
     folder = RunFolder(path)
     with lock_folder(path, wait=False):
         looks = read_looks(folder) + ([look] if look else [])
-        before: Mapping = read_evaluation(folder) or {"sets": {}}
-        sets = {**before["sets"], **_of_no_fewer(found["sets"], before["sets"])}
-        together = {**before, **_of_no_fewer(found, before), "sets": sets}
+        earlier: Mapping = read_evaluation(folder) or {"sets": {}}
+        sets = {**earlier["sets"], **_with_enough_images(new["sets"], earlier["sets"])}
+        merged = {**earlier, **_with_enough_images(new, earlier), "sets": sets}
         if look:
-            write_text(folder.test_looks, "".join(json.dumps(line) + "\n" for line in looks))
-        write_text(folder.evaluation, json.dumps(together, indent=1) + "\n")
+            write_text(folder.test_looks_file, "".join(json.dumps(line) + "\n" for line in looks))
+        write_text(folder.evaluation_file, json.dumps(merged, indent=1) + "\n")
     return looks
 
 
-def _of_no_fewer(found: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """What is found, without figures of fewer images than are known."""
+def _with_enough_images(new: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the new figures that are of at least as many images as the earlier ones."""
 
-    def images(figures: Any) -> int:
+    def count(figures: Any) -> int:
         return figures.get("images", 0) if isinstance(figures, Mapping) else 0
 
-    return {name: new for name, new in found.items() if images(new) >= images(before.get(name))}
+    return {name: value for name, value in new.items() if count(value) >= count(earlier.get(name))}

@@ -1,4 +1,4 @@
-"""One run, from its folder to its result."""
+"""Train one run, from its folder to its result."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,11 +8,11 @@ from rich.console import Console
 from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.interrupt import Stopper, stop_signal
-from jaxcifar.runs.crew import fit_all
+from jaxcifar.runs.file_formats import Result
 from jaxcifar.runs.pace import STARTING
 from jaxcifar.runs.run import Run
-from jaxcifar.runs.saved import Result
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
 
 
@@ -23,43 +23,42 @@ def fit(
     devices: Sequence[jax.Device] | None = None,
     stopper: Stopper = stop_signal,
 ) -> Result:
-    """Do one task, going on where an earlier call was stopped.
+    """Train a run, or resume it if an earlier call was stopped.
 
     Args:
-      task: what to do.
-      load: gives its images; not called if the run is finished.
-      console: shows a bar and lines.
-      devices: to train on; all by default.
-      stopper: asks to stop; by default SIGINT and SIGTERM do.
+      task: the run.
+      load: returns the images; not called if the run is finished.
+      console: shows the progress.
+      devices: the devices to train on; None for all devices.
+      stopper: context manager of an event that asks to stop; by default SIGINT and SIGTERM set it.
 
     Returns:
       the content of `result.json`.
 
     Raises:
-      Interrupted: when asked to stop, with the state saved.
-      RunError: the loss is not finite, or something can't be read or written; earlier checkpoints
-        stay.
-      UsageError: the folder belongs to something else, the batch size does not fit the images or
-        the devices, or somebody's own code is at fault.
+      Interrupted: the user asked to stop, and the run is saved.
+      RunError: the loss is not finite, or a file can't be read or written. Checkpoints are kept.
+      UsageError: the folder belongs to another run, the batch size does not fit the images or the
+        devices, or user code fails.
     """
     with stopper(console) as stop, TrainProgress(console) as progress:
-        run = Run(task, progress.say, progress.observers_of(task))
+        run = Run(task, progress.print_line, progress.observers_of(task))
         try:
             run.open()
             if run.result is not None:
-                progress.say("This run is finished; --overwrite trains anew.")
+                progress.print_line("This run is finished; --overwrite trains anew.")
                 return run.result
             with progress.during(STARTING):
                 setup = Setup.create(
-                    task.config, load(), devices=devices, user_metrics=task.metrics
+                    task.config, load(), devices=devices, user_metrics=task.user_metrics
                 )
             progress.expect(setup, task.config.epochs)
             [outcome] = fit_all([run], setup, progress, stop)
             if outcome.result:
-                progress.tell_times()
+                progress.print_times()
         finally:
             run.close()
     if outcome.error:
         raise outcome.error
-    assert outcome.result is not None  # a task ends with either
+    assert outcome.result is not None  # a task ends with a result or an error
     return outcome.result

@@ -1,4 +1,4 @@
-"""A run is a folder that explains itself; here is what lies in it and who may write there."""
+"""The folder of a run: its files, who may write them, and functions that read and write them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,235 +16,230 @@ from jaxcifar.machine import files
 from jaxcifar.machine.npz import read_arrays
 from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, report_errors
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.runs import saved
-from jaxcifar.runs.saved import Result, Row
+from jaxcifar.runs import file_formats
+from jaxcifar.runs.file_formats import DELETE_IT_AND_RESULT, START_AGAIN, Result, Row
 from jaxcifar.runs.sources import write_sources
-from jaxcifar.runs.weights import Card, card_of, read_weights, write_weights
+from jaxcifar.runs.weights import Card, make_card, read_weights, write_weights
 
 
 class RunFolder:
     """The files of one run.
 
     Attributes:
-      config: `config.json`, what was asked for.
-      sources: folder with copies of somebody's own code, a folder a kind.
-      metrics: `metrics.jsonl`, a line an epoch.
-      result: `result.json`; exists when the run is finished.
-      failure: one line, why the run can't be finished.
-      mistakes: the test images that the network got wrong with most confidence (`result.py`).
-      weights: `weights.safetensors`, those that validation chose, with all that predicting takes.
-      evaluation, test_looks: what was found out since (`evaluation.py`).
-      network: `network.json`, what the network is made of, for reports.
-      summary, model_plot, accuracy_plot, loss_plot: for people.
-      checkpoints: folder.
-      tensorboard: folder of event files, if they were asked for (`tensorboard.py`).
-      wandb: folder of Weights & Biases' files, likewise (`weights_and_biases.py`).
-      anew: whether what lies there is an earlier run's, to be deleted once this one begins.
+      config_file: `config.json`, the run's settings.
+      metrics_file: `metrics.jsonl`, one row per epoch.
+      result_file: `result.json`; exists when the run is finished.
+      failure_file: the reason why the run can't be finished, in one line.
+      mistakes_file: the test images that the network classified wrongly with most confidence.
+      weights_file: `weights.safetensors`, the weights of the best epoch, and their card.
+      evaluation_file, test_looks_file: later evaluations of the run (`evaluation_file.py`).
+      network_file: `network.json`, the network's layers, for reports.
+      summary_file, model_plot, accuracy_plot, loss_plot: table and pictures for people.
+      sources: folder with copies of the user code.
+      checkpoints: folder of the checkpoints.
+      tensorboard: folder of TensorBoard's event files, if the user asked for them.
+      wandb: folder of Weights & Biases' files, if the user asked for them.
+      overwrite: True if `begin` must delete the files of an earlier run.
     """
 
-    def __init__(self, path: Path, anew: bool = False) -> None:
-        self.path, self.anew = path, anew
-        self.config = path / "config.json"
-        self.metrics = path / "metrics.jsonl"
-        self.result = path / "result.json"
-        self.failure = path / "failure.txt"
-        self.mistakes = path / "mistakes.npz"
-        self.evaluation = path / "evaluation.json"
-        self.test_looks = path / "test_looks.jsonl"
-        self.sources = path / "sources"
-        self.weights = path / WEIGHTS
-        self.network = path / "network.json"
-        self.summary = path / "summary.txt"
+    def __init__(self, path: Path, overwrite: bool = False) -> None:
+        self.path, self.overwrite = path, overwrite
+        self.config_file = path / "config.json"
+        self.metrics_file = path / "metrics.jsonl"
+        self.result_file = path / "result.json"
+        self.failure_file = path / "failure.txt"
+        self.mistakes_file = path / "mistakes.npz"
+        self.weights_file = path / WEIGHTS
+        self.evaluation_file = path / "evaluation.json"
+        self.test_looks_file = path / "test_looks.jsonl"
+        self.network_file = path / "network.json"
+        self.summary_file = path / "summary.txt"
         self.model_plot = path / "model.png"
         self.accuracy_plot = path / "accuracy.png"
         self.loss_plot = path / "loss.png"
+        self.sources = path / "sources"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
         self.wandb = path / "wandb"
 
-    @classmethod
     @contextmanager
-    def opened(cls, path: Path, config: Config, overwrite: bool = False) -> Iterator[Self]:
-        """The folder of a new run, or of the same run begun before, held for this process.
+    def locked(self, config: Config) -> Iterator[Self]:
+        """Lock the folder for this process; it is created if it is missing.
 
-        Args:
-          path: made if need be.
-          config: must be the one that the folder was begun with.
-          overwrite: take what an earlier run left there for nothing, and delete it in `begin`.
+        Yields:
+          this folder.
 
         Raises:
-          UsageError: the folder belongs to another config, or is no run folder.
-          BusyError: another process is at work in it.
-          RunError: it can't be written.
+          UsageError: the folder belongs to another config, or has files but no run.
+          BusyError: another process has locked the folder.
+          RunError: the folder can't be written.
         """
-        folder = cls(path, overwrite)
-        ours = partial(folder.check, config, overwrite)
-        with folder.writing(), files.lock_folder(path, wait=False, check=ours):
-            if not folder.sources.is_symlink():
-                files.delete_partial_files(folder.sources)
-            yield folder
+        check = partial(self.check, config)
+        with self.writing(), files.lock_folder(self.path, wait=False, check=check):
+            if not self.sources.is_symlink():
+                files.delete_partial_files(self.sources)
+            yield self
 
     @property
-    def begun(self) -> bool:
-        """Whether this run was begun here before."""
-        return self.config.exists() and not self.anew
+    def has_begun(self) -> bool:
+        """True if an earlier command began this run here."""
+        return self.config_file.exists() and not self.overwrite
 
     def begin(self, config: Config) -> None:
-        """Write down what is run here, once it is known on which images, and that it can start.
+        """Write the config and copies of the user code, once it is known that the run can start.
 
-        Args:
-          config: that of `opened`, with the data's fingerprint if its name does not say it all.
+        The config must have the digests of the images and of all user code.
 
         Raises:
-          OSError: it can't be written.
-          RunError: what an earlier run left, and is to go, can't be deleted; or see
-            `write_sources`.
+          OSError: a file can't be written.
+          RunError: a file of an earlier run can't be deleted, or `sources` is a symbolic link.
         """
-        if self.anew:
-            self._clear()
-            self.anew = False
-        if not self.begun:
-            files.write_text(self.config, config.to_json())
+        if self.overwrite:
+            self._delete_earlier_run()
+            self.overwrite = False
+        if not self.has_begun:
+            files.write_text(self.config_file, config.to_json())
         write_sources(self.sources, config)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Tell a failure to write here in one line.
+        """Turn an OSError of the block into a RunError of one line.
 
         Raises:
-          RunError: in place of an OSError.
+          RunError: a file can't be written.
         """
         try:
             yield
         except OSError as error:
             raise RunError(
-                f"{self.path}: can't be written ({error.strerror or error}); what is there is "
+                f"{self.path}: can't be written ({error.strerror or error}); its files are "
                 "kept: make room or choose another folder, then run the same command"
             ) from error
 
-    def check(self, config: Config, overwrite: bool = False) -> None:
-        """Refuse a folder that `opened` would refuse.
+    def check(self, config: Config) -> None:
+        """Check that a run with this config may use the folder.
 
         Raises:
-          UsageError: see `opened`.
-          RunError: its config can't be read.
+          UsageError: the folder belongs to another config, or has files but no run.
+          RunError: the config in the folder can't be read.
         """
-        if not self.config.exists():
-            foreign = [p for p in self.path.glob("*") if not p.name.startswith(".")]
+        if not self.config_file.exists():
+            foreign = [path for path in self.path.glob("*") if not path.name.startswith(".")]
             if foreign:
                 raise UsageError(
                     f"{self.path}: holds files but no run ({foreign[0].name}, ...); choose an "
                     "empty or new folder"
                 )
-        elif not overwrite:
-            there = self.read_config()
-            differing = there.differences(user_code.with_imports_on_disk(config, there))
-            if config.data_sha256 is None:
-                differing.pop("data_sha256", None)  # not looked at yet; see `require_same`
-            self._refuse(differing)
+        elif not self.overwrite:
+            earlier = self.read_config()
+            differences = earlier.differences(user_code.with_imports_on_disk(config, earlier))
+            if config.data_sha256 is None:  # the images are not loaded yet; see `require_same`
+                differences.pop("data_sha256", None)
+            self._require_no_differences(differences)
 
     def require_same(self, config: Config) -> None:
-        """Refuse a run that was begun on other images, or with other imports of its user code.
+        """Check that the run has begun with the same images and imports of its user code.
 
-        Args:
-          config: `Setup.config_of` the run.
+        The config must have the digests of the images and of all user code.
 
         Raises:
-          UsageError: it was.
-          RunError: its config can't be read.
+          UsageError: the config in the folder is different.
+          RunError: the config in the folder can't be read.
         """
-        self._refuse(self.read_config().differences(config))
+        self._require_no_differences(self.read_config().differences(config))
 
-    def _refuse(self, differing: dict[str, tuple[Any, Any]]) -> None:
-        if differing:
-            what = ", ".join(
-                f"{k} {old} there, {new} asked for" for k, (old, new) in differing.items()
-            )
+    def _require_no_differences(self, differences: dict[str, tuple[Any, Any]]) -> None:
+        if differences:
             raise UsageError(
-                f"{self.path}: belongs to another config ({what}); choose another folder, or "
-                "start anew with --overwrite (in a study: --force ROW)"
+                f"{self.path}: belongs to another config "
+                f"({file_formats.describe_config_differences(differences)}); {START_AGAIN.advice}"
             )
 
-    def _clear(self) -> None:
-        # A folder half cleared must not pass for a finished run, but for a run: result first,
-        # config last.
+    def _delete_earlier_run(self) -> None:
+        # A folder that is only partly deleted must look like an unfinished run. So the result is
+        # deleted first and the config last.
         paths = {path for path in vars(self).values() if isinstance(path, Path)}
-        others = paths - {self.path, self.result, self.config}
-        for path in (self.result, *others, self.config):
+        others = paths - {self.path, self.result_file, self.config_file}
+        for path in (self.result_file, *others, self.config_file):
             try:
                 files.delete_path(path)
             except OSError as error:
                 raise RunError(
-                    f"{path}: an earlier run's, can't be deleted ({error.strerror or error}), and "
-                    "nothing is trained over it: delete it yourself or choose another folder"
+                    f"{path}: is an earlier run's and can't be deleted "
+                    f"({error.strerror or error}); delete it yourself, or choose another folder"
                 ) from error
 
-    def read_config(self, remedy: Remedy = saved.ANEW) -> Config:
-        """`config.json`.
+    # All functions that read raise a RunError if a file can't be read.
 
-        Args:
-          remedy: what to do if it can't be read.
-
-        Raises:
-          RunError: it can't be read, as for all that is read here.
-        """
-        said = read_json(self.config, dict[str, Any], remedy, saved.MOST_CONFIG_BYTES)
-        with report_errors(self.config, remedy):
-            return Config.from_dict(said)
+    def read_config(self, remedy: Remedy = START_AGAIN) -> Config:
+        """Return the content of `config.json`; `remedy` is the advice if it can't be read."""
+        values = read_json(self.config_file, dict[str, Any], remedy, file_formats.MAX_CONFIG_BYTES)
+        with report_errors(self.config_file, remedy):
+            return Config.from_dict(values)
 
     def finished_result(self) -> Result | None:
-        """`result.json`, or None if the run is not finished."""
-        return None if self.anew or not self.result.exists() else saved.read_result(self.result)
+        """Return the content of `result.json`, or None if the run is not finished."""
+        if self.overwrite or not self.result_file.exists():
+            return None
+        return file_formats.read_result(self.result_file)
 
     def read_history(self) -> list[Row]:
-        """`metrics.jsonl`, epoch by epoch; empty if there is none."""
-        if not self.metrics.exists():
+        """Return the rows of `metrics.jsonl`; empty if there is no such file."""
+        if not self.metrics_file.exists():
             return []
-        said = read_json_lines(self.metrics, dict[str, Any], saved.BOTH_AGAIN)
-        with report_errors(self.metrics, saved.BOTH_AGAIN):
-            return saved.rows_of(said)
+        rows = read_json_lines(self.metrics_file, dict[str, Any], DELETE_IT_AND_RESULT)
+        with report_errors(self.metrics_file, DELETE_IT_AND_RESULT):
+            return file_formats.check_rows(rows)
 
     def read_failure(self) -> str | None:
-        """`failure.txt`, or None if the run can be finished."""
-        if not self.failure.exists():
+        """Return the content of `failure.txt`, or None if the run can be finished."""
+        if not self.failure_file.exists():
             return None
-        return read_text(self.failure, saved.TRY_AGAIN, saved.MOST_FAILURE_BYTES).strip()
+        remedy, max_bytes = file_formats.DELETE_FAILURE, file_formats.MAX_FAILURE_BYTES
+        return read_text(self.failure_file, remedy, max_bytes).strip()
 
     def write_failure(self, error: Exception) -> None:
-        """Write `failure.txt`: why the run can't be finished."""
-        files.write_text(self.failure, f"{error}\n")
+        """Write `failure.txt`: the reason why the run can't be finished."""
+        files.write_text(self.failure_file, f"{error}\n")
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
-        """`mistakes.npz`, with labels of so many classes."""
-        most = saved.MOST_MISTAKES_BYTES
-        mistakes = read_arrays(self.mistakes, saved.MISTAKES, saved.BOTH_AGAIN, most)
-        with report_errors(self.mistakes, saved.BOTH_AGAIN):
+        """Return the arrays of `mistakes.npz`; their labels must be less than `classes`."""
+        mistakes = read_arrays(
+            self.mistakes_file,
+            file_formats.MISTAKES,
+            DELETE_IT_AND_RESULT,
+            file_formats.MAX_MISTAKES_BYTES,
+        )
+        with report_errors(self.mistakes_file, DELETE_IT_AND_RESULT):
             for name in ("label", "predicted"):
-                if not ((mistakes[name] >= 0) & (mistakes[name] < classes)).all():
+                labels = mistakes[name]
+                if not ((labels >= 0) & (labels < classes)).all():
                     raise ValueError(f"{name} is not of {classes} classes")
         return mistakes
 
     def write_history(self, history: Sequence[Row]) -> None:
-        """Replace `metrics.jsonl` by these rows: what the checkpoint resumed from knows."""
-        files.write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in history))
+        """Replace `metrics.jsonl` by the rows of the checkpoint that is resumed."""
+        files.write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in history))
 
     def append_row(self, row: Row) -> None:
-        """Add one epoch to `metrics.jsonl`."""
-        files.append_to_file(self.metrics, f"{json.dumps(row)}\n".encode())
+        """Add the row of an epoch to `metrics.jsonl`."""
+        files.append_to_file(self.metrics_file, f"{json.dumps(row)}\n".encode())
 
     def finish(self, result: Result, mistakes: dict[str, np.ndarray], variables: PyTree) -> None:
-        """Write mistakes, weights and, because that ends the run, `result.json` last."""
-        with files.atomic_write(self.mistakes) as file:
+        """Write mistakes, weights and then `result.json`, which marks the run as finished."""
+        with files.atomic_write(self.mistakes_file) as file:
             arrays: dict[str, Any] = {**mistakes}
             np.savez_compressed(file, **arrays)
-        result["weights_sha256"] = write_weights(self.weights, variables, card_of(result))
-        files.write_text(self.result, saved.as_text(result))
+        card = make_card(result)
+        result["weights_sha256"] = write_weights(self.weights_file, variables, card)
+        files.write_text(self.result_file, file_formats.result_to_json(result))
 
     def read_weights(self, result: Result) -> tuple[dict[str, np.ndarray], Card]:
-        """`weights.safetensors` of a run with that result, as `weights.read_weights` gives it."""
-        return read_weights(self.weights, saved.WEIGHTS_AGAIN, result.get("weights_sha256"))
+        """Return arrays and card of the weights file, which must be the one of this result."""
+        remedy, sha256 = file_formats.GET_WEIGHTS_AGAIN, result.get("weights_sha256")
+        return read_weights(self.weights_file, remedy, sha256)
 
     def tidy(self, keep_best: bool) -> None:
-        """Delete a finished run's checkpoints if the weights beside them are all to be kept."""
-        if keep_best and self.result.exists() and self.weights.exists():
+        """Delete a finished run's checkpoints if only the best weights are to be kept."""
+        if keep_best and self.result_file.exists() and self.weights_file.exists():
             files.delete_path(self.checkpoints)

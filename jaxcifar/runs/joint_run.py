@@ -1,10 +1,10 @@
-"""A run that several processes train together: the folder of each, and what they must agree on."""
+"""A run that several processes train together: their folders, and what they must agree on."""
 
 import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,133 +16,126 @@ from jaxcifar.machine.files import write_text
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.task import Task
 
-# Network file systems show a new file to other machines after up to a minute.
-_LOOKS = 90
-_SECONDS_BETWEEN_LOOKS = 1.0
+# Network file systems may show a new file to other machines only after a minute.
+_ATTEMPTS = 90
+_SECONDS_BETWEEN_ATTEMPTS = 1.0
 T = TypeVar("T")
 
 
 def require_same_start(
-    config: Config, auto: bool, devices: int | None, metrics: Sequence[UserMetric] = ()
+    config: Config,
+    chooses_dataset: bool,
+    devices: int | None,
+    user_metrics: Sequence[UserMetric] = (),
 ) -> None:
-    """Refuse to begin unless all processes were started to do the same.
+    """Check that all processes were started with the same options, files and versions.
 
-    Args:
-      config: what this process is to train.
-      auto: whether its data set is chosen by what is there.
-      devices: `--devices`.
-      metrics: what the user has measured beside our metrics.
+    With `chooses_dataset` the processes may have chosen different data sets by their files.
 
     Raises:
-      UsageError: one was started with other options, files or versions.
+      UsageError: a process was started with something else.
     """
     if processes.is_only_process():
         return
     processes.require_equal_devices()
     settings = {
         **config.settings(),
-        "dataset": "auto" if auto else config.dataset,
+        "dataset": "auto" if chooses_dataset else config.dataset,
         "devices": devices,
         **environment.program_versions(),
         "SHA-256 of jaxcifar's code": environment.code_sha256(),
-        "metric": ", ".join(f"{user.code} ({user.sha256})" for user in metrics),
+        "metric": ", ".join(f"{user.code} ({user.sha256})" for user in user_metrics),
     }
-    del settings["init"]  # its digest says which weights they are, wherever they lie
+    del settings["init"]  # paths may differ between machines; its digest is compared
     processes.require_same_settings(settings)
 
 
 @contextmanager
-def own_task(task: Task) -> Iterator[Task]:
-    """The task with the folder where this process writes what it writes of it.
+def task_of_process(task: Task) -> Iterator[Task]:
+    """Yield the task of this process, with the folder that this process writes to.
 
-    The first process has the run's folder; another one has its checkpoints, which all write
-    together, in a folder that does not stay.
+    The first process writes to the run's folder. Each other process writes to a temporary folder,
+    whose `checkpoints` is a link to the run's: all processes write checkpoints together.
 
     Raises:
-      UsageError: the run's folder is another one in another process.
+      UsageError: the processes have different run folders.
     """
     require_same_folder(task)
     if processes.is_first_process():
         yield task
         return
     with tempfile.TemporaryDirectory(prefix="jaxcifar-") as scratch:
-        own, of_run = RunFolder(Path(scratch)), RunFolder(task.path)
-        write_text(own.config, task.config.to_json())
-        own.checkpoints.symlink_to(of_run.checkpoints.absolute())
-        if not task.overwrite:  # the first one's to delete
-            own.result.symlink_to(of_run.result.absolute())  # if there is one, all are done
-        yield dataclasses.replace(task, scratch=own.path, overwrite=False, observers=())
+        scratch_folder, run_folder = RunFolder(Path(scratch)), RunFolder(task.path)
+        write_text(scratch_folder.config_file, task.config.to_json())
+        scratch_folder.checkpoints.symlink_to(run_folder.checkpoints.absolute())
+        if not task.overwrite:  # else the first process deletes the result
+            scratch_folder.result_file.symlink_to(run_folder.result_file.absolute())
+        yield dataclasses.replace(task, scratch=scratch_folder.path, overwrite=False, observers=())
 
 
-def folder_of(task: Task) -> AbstractContextManager[RunFolder]:
-    """Return the folder where this process writes, held for it, as `RunFolder.opened` does."""
-    return RunFolder.opened(task.scratch or task.path, task.config, task.overwrite)
-
-
-def only_by_the_first(act: Callable[[], T]) -> T | None:
-    """Do something in the first process alone, and fail in all of them if it fails there.
+def call_in_first_process(function: Callable[[], T]) -> T | None:
+    """Call a function in the first process only. If it fails there, all processes fail.
 
     Returns:
-      what `act` returns; None in the other processes.
+      the result of the function in the first process; None in the others.
 
     Raises:
-      UsageError: raised by `act`.
+      UsageError: the function raised it.
     """
-    done, objection = None, ""
+    result, message = None, ""
     if processes.is_first_process():
         try:
-            done = act()
+            result = function()
         except UsageError as error:
-            objection = str(error)
-    objection_of_first = processes.gather_texts(objection)[0]
-    if objection_of_first:
-        raise UsageError(objection_of_first)
-    return done
+            message = str(error)
+    message_of_first = processes.gather_texts(message)[0]
+    if message_of_first:
+        raise UsageError(message_of_first)
+    return result
 
 
-def begun_before(folder: RunFolder, config: Config) -> bool:
-    """Return whether this run was begun before; the first process knows, for it has the folder.
+def has_begun(folder: RunFolder, config: Config) -> bool:
+    """Return True if an earlier command began this run; all processes get the same answer.
 
-    Args:
-      folder: where this process writes.
-      config: `Setup.config_of` the run.
+    Only the first process has the run's folder. The config must have all digests.
 
     Raises:
-      UsageError: the run was begun on other images, or with other imports of its user code; or
-        these imports are not the same files in all processes.
+      UsageError: the run was begun with other images or other imports of its user code, or the
+        processes have different imports.
     """
-    imported = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
-    processes.require_same_settings(imported)  # `require_same_start` does not know them yet
+    # `require_same_start` was called before the imports were known.
+    imports = {f"SHA-256 of {file}": digest for file, digest in config.imports or ()}
+    processes.require_same_settings(imports)
 
-    def begun_here() -> bool:
-        if folder.begun:
+    def has_begun_here() -> bool:
+        if folder.has_begun:
             folder.require_same(config)
-        return folder.begun
+        return folder.has_begun
 
-    [begun] = processes.any_process(bool(only_by_the_first(begun_here)))
+    [begun] = processes.any_process(bool(call_in_first_process(has_begun_here)))
     return begun
 
 
 def require_same_folder(task: Task) -> None:
-    """Wait until all processes see the same run folder; what one has written, others see later.
+    """Wait until all processes see the same files in the run's folder.
 
     Raises:
-      UsageError: they don't.
+      UsageError: after 90 seconds they still see different files.
     """
     folder = RunFolder(task.path)
-    for _ in range(_LOOKS):
-        times = [_second_written(path) for path in (folder.config, folder.result)]
+    for _ in range(_ATTEMPTS):
+        times = [_modification_second(path) for path in (folder.config_file, folder.result_file)]
         if len(set(processes.gather_texts(str(times)))) == 1:
             return
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
     raise UsageError(
         f"--run-dir {task.path}: is not the same folder in all processes; it must lie where all of "
         "them can read and write"
     )
 
 
-def _second_written(path: Path) -> int:
-    """Return the second in which a file was written, on all machines the same; 0 for no file."""
+def _modification_second(path: Path) -> int:
+    """Return the second in which a file was written; 0 if there is no such file."""
     try:
         return int(path.stat().st_mtime)
     except FileNotFoundError:

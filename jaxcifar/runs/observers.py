@@ -17,9 +17,10 @@ from jaxcifar.config.settings import effective_settings, option_text
 from jaxcifar.config.user_errors import innermost_line, source_frames
 from jaxcifar.errors import OneLineError, UsageError, first_line
 from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.machine.terminal import PrintLine
 
 if TYPE_CHECKING:  # it would import NumPy, which takes a moment
-    from jaxcifar.runs.saved import Result, Row
+    from jaxcifar.runs.file_formats import Result, Row
 
 METHODS = ("began", "epoch", "finished", "failed")
 _BUILT_IN = Path(__file__).resolve().parent  # folder of the observers that come with the package
@@ -188,14 +189,10 @@ class Observers:
 
     An observer that raises an exception is named in a line and not called again; the run continues.
     Each observer gets copies of rows and results, so that it can't change what the run writes.
-
-    Args:
-      observers: the observers, in the order in which they are called.
-      say: prints a line.
     """
 
-    def __init__(self, observers: Sequence[NamedObserver], say: Callable[[str], None]) -> None:
-        self._observers, self._say = list(observers), say
+    def __init__(self, observers: Sequence[NamedObserver], print_line: PrintLine) -> None:
+        self._observers, self._print_line = list(observers), print_line
         self._has_begun = False  # True between `began` and the end of the run
 
     def began(self, run: ObservedRun) -> None:
@@ -232,4 +229,4 @@ class Observers:
             except BaseException as error:
                 self._observers.remove(named_observer)
                 reason = _reason(error)
-                self._say(f"{named_observer.label}: {reason}; {_DROPPED}")
+                self._print_line(f"{named_observer.label}: {reason}; {_DROPPED}")

@@ -1,4 +1,4 @@
-"""Where the time of runs went, and from that how much of it is left."""
+"""The time that runs have spent in each phase, and an estimate of the time left."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,21 +9,24 @@ from jaxcifar.machine.compilations import compile_seconds
 STARTING, COMPILING = "starting", "compiling"
 TRAINING, VALIDATING, TESTING = "training", "validating", "testing"
 PHASES = (COMPILING, TRAINING, VALIDATING, TESTING, STARTING)
-# Until it is measured: a forward pass is a third of a step (the gradient takes two more), and so is
-# what it takes to compile it.
+# Time of a forward pass, and of compiling it, as a part of a training step's. The gradient takes
+# two more parts. Used until a forward pass is measured.
 _FORWARD = 1 / 3
-TEST_PASSES = 3  # the chosen weights, the last ones, mirrored images
+TEST_PASSES = 3  # over the test images: best weights, last weights, mirrored images
 
 
 class Pace:
-    """Seconds by phase, and images still to be trained on and looked at.
+    """Seconds spent by phase, and images still to be trained and evaluated.
 
-    What was compiled within a phase counts as compiling. The speed is that of the work last
-    expected: another program has another.
+    Compilation within another phase counts as compiling. Speeds are measured anew after each call
+    of `expect`, because another program has another speed.
 
     Attributes:
-      phase: what is done now.
-      seconds: spent in each phase so far.
+      phase: the current phase.
+      phase_began: time at which the current phase began.
+      seconds: seconds spent in each phase so far.
+      to_train, to_evaluate: images still to be trained and evaluated.
+      trained: images trained since the last call of `expect`.
     """
 
     def __init__(
@@ -35,92 +38,99 @@ class Pace:
         self._began = clock()
         self.phase, self.phase_began = STARTING, self._began
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
-        self.to_train = self.to_look_at = 0.0  # images
-        self.trained = self._looked_at = 0  # of these, measured
-        self._total = 0.0
-        self._before = dict(self.seconds)  # when the work now done began
-        self._evaluated = {VALIDATING: False, TESTING: False}  # compiled, then
+        self.to_train = self.to_evaluate = 0.0
+        self.trained = self._evaluated = 0
+        self._total_work = 0.0
+        self._earlier_seconds = dict(self.seconds)  # before the last call of `expect`
+        self._is_compiled = {VALIDATING: False, TESTING: False}
 
     def expect(self, train: int, validate: int, test: int) -> None:
-        """Say how many images the work that begins now has, of all its runs and epochs.
+        """Set the work that begins now.
 
         Args:
-          train: to train on.
-          validate: to validate on.
-          test: of a test set, once for each run.
+          train: training images of all runs and epochs.
+          validate: validation images of all runs and epochs.
+          test: test images of all runs.
         """
-        self.to_train, self.to_look_at = float(train), float(validate + TEST_PASSES * test)
-        self._total = self._cost(self.to_train, self.to_look_at)
-        self.trained = self._looked_at = 0
-        self._before = dict(self.seconds)
-        self._evaluated = {VALIDATING: validate == 0, TESTING: False}
+        self.to_train, self.to_evaluate = float(train), float(validate + TEST_PASSES * test)
+        self._total_work = self._work_left
+        self.trained = self._evaluated = 0
+        self._earlier_seconds = dict(self.seconds)
+        self._is_compiled = {VALIDATING: validate == 0, TESTING: False}
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """Count the time to a phase."""
-        outer, self.phase, self.phase_began = self.phase, phase, self._clock()
-        compiled = self._compiled()
+        """Count the time of the block as time of a phase."""
+        outer_phase, self.phase, self.phase_began = self.phase, phase, self._clock()
+        compiled_before = self._compiled()
         try:
             yield
         finally:
             spent = self._clock() - self.phase_began
-            compiling = spent if phase == COMPILING else min(spent, self._compiled() - compiled)
+            compiling = min(spent, self._compiled() - compiled_before)
+            if phase == COMPILING:
+                compiling = spent
             self.seconds[phase] += spent - compiling
             self.seconds[COMPILING] += compiling
-            if phase in self._evaluated:
-                self._evaluated[phase] = True
-            self.phase, self.phase_began = outer, self._clock()
+            if phase in self._is_compiled:
+                self._is_compiled[phase] = True
+            self.phase, self.phase_began = outer_phase, self._clock()
 
-    def train(self, images: int) -> None:
-        """Count images trained on."""
+    def count_trained(self, images: int) -> None:
+        """Move images from `to_train` to `trained`."""
         self.trained += images
         self.to_train -= images
 
-    def look_at(self, images: int) -> None:
-        """Count images validated or tested on."""
-        self._looked_at += images
-        self.to_look_at -= images
+    def count_evaluated(self, images: int) -> None:
+        """Subtract images that were validated or tested from `to_evaluate`."""
+        self._evaluated += images
+        self.to_evaluate -= images
 
-    def skip(self, train: int, look_at: int) -> None:
-        """Take off work that was done before, or will not be."""
+    def skip(self, train: int, evaluate: int) -> None:
+        """Remove images that an earlier command has done, or that no command will do."""
         self.to_train -= train
-        self.to_look_at -= look_at
+        self.to_evaluate -= evaluate
 
-    @staticmethod
-    def _cost(train: float, look_at: float) -> float:
-        return train + _FORWARD * look_at
+    @property
+    def _work_left(self) -> float:
+        """The work left, in training steps of one image."""
+        return self.to_train + _FORWARD * self.to_evaluate
 
     @property
     def done(self) -> float:
         """The part of the work that is done, from 0 to 1."""
-        if not self._total:
+        if self._total_work == 0:
             return 0.0
-        return min(1.0, max(0.0, 1 - self._cost(self.to_train, self.to_look_at) / self._total))
+        return min(1.0, max(0.0, 1 - self._work_left / self._total_work))
 
-    def _spent(self, *phases: str) -> float:
-        return sum(self.seconds[phase] - self._before[phase] for phase in phases)
+    def _seconds_in(self, *phases: str) -> float:
+        """Return the seconds spent in phases since the last call of `expect`."""
+        return sum(self.seconds[phase] - self._earlier_seconds[phase] for phase in phases)
 
     @property
     def training_seconds(self) -> float:
-        """In which what was `trained` was, the time of an open phase included."""
-        open_now = self._clock() - self.phase_began if self.phase == TRAINING else 0.0
-        return self._spent(TRAINING) + open_now
+        """Seconds spent on the images in `trained`, including the phase still running."""
+        running = self._clock() - self.phase_began if self.phase == TRAINING else 0.0
+        return self._seconds_in(TRAINING) + running
 
-    def left(self) -> float | None:
-        """Seconds that what is left takes, compiling included; None before a step is measured."""
-        if not self.trained or not self.training_seconds:
+    def seconds_left(self) -> float | None:
+        """Return the estimated time left, in seconds; None before a training step is measured."""
+        if self.trained == 0 or self.training_seconds == 0:
             return None
-        step = self.training_seconds / self.trained
-        look = _FORWARD * step
-        if self._looked_at:
-            look = self._spent(VALIDATING, TESTING) / self._looked_at
-        to_compile = sum(not done for done in self._evaluated.values())
-        compiling = to_compile * _FORWARD * self._spent(COMPILING) / 2
-        begun = self._clock() - self.phase_began if self.phase in self._evaluated else 0.0
-        return max(0.0, self.to_train * step + self.to_look_at * look + compiling - begun)
+        per_trained_image = self.training_seconds / self.trained
+        per_evaluated_image = _FORWARD * per_trained_image
+        if self._evaluated:
+            per_evaluated_image = self._seconds_in(VALIDATING, TESTING) / self._evaluated
+        programs_left = list(self._is_compiled.values()).count(False)
+        compiling = programs_left * _FORWARD * self._seconds_in(COMPILING) / 2
+        is_evaluating = self.phase in self._is_compiled
+        running = self._clock() - self.phase_began if is_evaluating else 0.0
+        training = self.to_train * per_trained_image
+        evaluating = self.to_evaluate * per_evaluated_image
+        return max(0.0, training + evaluating + compiling - running)
 
-    def spent(self) -> dict[str, float]:
-        """Seconds by phase, longest part of the list first as in `PHASES`, and the rest."""
-        known = {phase: self.seconds[phase] for phase in PHASES if self.seconds[phase] >= 0.05}
-        rest = self._clock() - self._began - sum(self.seconds.values())
-        return known | ({"the rest": rest} if rest >= 0.05 else {})
+    def seconds_by_phase(self) -> dict[str, float]:
+        """Return the seconds of each phase in the order of `PHASES`, and the rest of the time."""
+        spent = {phase: self.seconds[phase] for phase in PHASES}
+        spent["the rest"] = self._clock() - self._began - sum(spent.values())
+        return {phase: seconds for phase, seconds in spent.items() if seconds >= 0.05}

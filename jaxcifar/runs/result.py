@@ -1,122 +1,174 @@
-"""What a finished run has to say: the figures of `result.json`, plots and tables."""
+"""The figures of a run: validation in each epoch, and at the end, once, the test images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
 
+from jaxcifar.build.setup import Setup
 from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, Examples
-from jaxcifar.diagram.drawing import plot_network
-from jaxcifar.diagram.network_summary import Summary
-from jaxcifar.errors import first_line
-from jaxcifar.machine import environment, processes
-from jaxcifar.machine.files import atomic_write, write_text
-from jaxcifar.runs import plots
-from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.metric_fields import declared, fields
-from jaxcifar.runs.saved import Choice, FiguresOnTest, Row, RunFigures, TrainingFigures
-from jaxcifar.training.metrics import Measurement, decimal
+from jaxcifar.diagram.network_summary import Summary, summarize
+from jaxcifar.machine import environment
+from jaxcifar.machine.jax_settings import compiler_settings
+from jaxcifar.machine.sharing import place_on_devices
+from jaxcifar.runs.epoch_selection import SELECTION_RULE, WITHOUT_VALIDATION, best_epoch
+from jaxcifar.runs.file_formats import (
+    Environment,
+    Measured,
+    Row,
+    RunDescription,
+    TestFigures,
+    TrainingFigures,
+    Validation,
+)
+from jaxcifar.runs.metric_fields import declare_metrics, finite_fields
+from jaxcifar.training import predicting
+from jaxcifar.training.metrics import ACCURACY, decimal, measure
+from jaxcifar.training.network import Variables
+from jaxcifar.training.program import Program
+from jaxcifar.training.state import Hyperparameters, TrainState
 
-MISTAKES = 20
-SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
-WITHOUT_VALIDATION = "last epoch: no images were kept for validation"
-# Older versions wrote accuracies as float32s, which differ from the quotients by less.
-_ROUNDING = 2e-7
+MAX_MISTAKES = 20
+Mistakes = dict[str, np.ndarray]  # the content of `mistakes.npz`
 
 
-def best_epoch(history: Sequence[Row]) -> int:
-    """The epoch chosen by `SELECTION_RULE` among rows of `metrics.jsonl`, else the last."""
-    if "val_accuracy" not in history[-1]:
-        return len(history)
-    return history[best_row(history)]["epoch"]
+def validation_metrics(setup: Setup, variables: Variables, hp: Hyperparameters) -> Validation:
+    """Evaluate the network on the validation images.
 
+    Returns:
+      `val_loss` (nats), `val_accuracy` (0 to 1) and a field `val_NAME` for each other metric; an
+      empty dict if the run has no validation images.
 
-def best_row(rows: Sequence[Row]) -> int:
-    """The place of the row chosen by `SELECTION_RULE`; of equal ones the first.
-
-    Args:
-      rows: at least one, all with `val_accuracy` and `val_loss`.
+    Raises:
+      UsageError: a user's metric fails.
     """
-    highest = max(row["val_accuracy"] for row in rows)
-    equal = [i for i, row in enumerate(rows) if highest - row["val_accuracy"] < _ROUNDING]
-    return min(equal, key=lambda i: rows[i]["val_loss"])
+    images, labels = setup.val.images, setup.val.labels
+    if len(labels) == 0:
+        return {}
+    logits = predicting.predict(setup.program, variables, hp, images)
+    values = setup.metric_set.measure(logits, labels).values
+    always: Validation = {"val_loss": values["loss"], "val_accuracy": values["accuracy"]}
+    return cast(Validation, {**finite_fields("val", values), **always})
 
 
-def only_answer(confusion: np.ndarray) -> int | None:
-    """The label that a collapsed run gives every test image; None for a run that did not.
+def measure_run(
+    config: Config,
+    setup: Setup,
+    hp: Hyperparameters,
+    history: Sequence[Row],
+    *,
+    last: TrainState,
+    best: TrainState,
+) -> tuple[Measured, Mistakes]:
+    """Test a trained network.
 
-    Args:
-      confusion: images by true class (rows) and predicted class, `[classes, classes]` integers.
+    `last` is the training state after the last epoch, and `best` that after the best epoch.
+
+    Returns:
+      the content of `result.json` without times, and the content of `mistakes.npz`.
+
+    Raises:
+      UsageError: a user's metric fails.
     """
-    answers = np.flatnonzero(confusion.any(axis=0))
-    return int(answers[0]) if len(answers) == 1 and confusion.any(axis=1).sum() > 1 else None
-
-
-def tested_figures(
-    class_names: Sequence[str],
-    chosen: Measurement,
-    accuracy_flip: float,
-    metrics: MetricSet,
-) -> FiguresOnTest:
-    """What the test images say.
-
-    Args:
-      class_names: of the data set.
-      chosen: what was measured of the weights.
-      accuracy_flip: their accuracy where each image is seen from both sides.
-      metrics: what was measured.
-    """
-    confusion = chosen.confusion
-    class_accuracy = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
-    known: FiguresOnTest = {
-        "test_accuracy": chosen.values["accuracy"],
-        "test_loss": chosen.values["loss"],
-        "test_accuracy_flip": accuracy_flip,
-        "metrics": declared(metrics),
-        "class_accuracy": dict(zip(class_names, class_accuracy.tolist(), strict=True)),
-        "confusion_matrix": confusion.tolist(),  # a row a true class, a column a predicted one
+    figures, mistakes = _test(
+        setup.program, best.variables, hp, setup.test, setup.dataset, setup.metric_set
+    )
+    last_values: Mapping[str, float] = {
+        "accuracy": figures["test_accuracy"],
+        "loss": figures["test_loss"],
     }
-    return cast(FiguresOnTest, {**fields("test", chosen.values), **known})
+    if best_epoch(history) != len(history):
+        logits = predicting.predict(setup.program, last.variables, hp, setup.test.images)
+        last_values = setup.metric_set.measure(np.asarray(logits), setup.test.labels).values
+    measured: Measured = {
+        **figures,
+        **_training_figures(history, last_values),
+        **_describe_run(setup.config_of(config), setup.dataset, setup.summary),
+        **_environment(setup.program),
+        "at_once": setup.parallel_runs.at_once,
+    }
+    return measured, mistakes
 
 
-def trained_figures(
-    history: Sequence[Row], epoch: int, last: Mapping[str, float]
-) -> TrainingFigures:
-    """What a training came to.
+def measure_weights(
+    config: Config, program: Program, variables: Variables, hp: Hyperparameters, dataset: Dataset
+) -> tuple[Measured, Mistakes]:
+    """Test weights that were converted from another format; of `hp`, only mean and std are used.
 
-    Args:
-      history: rows of `metrics.jsonl`.
-      epoch: the one that validation chose.
-      last: values of the last epoch's weights on the test images, by metric.
+    Returns:
+      the content of `result.json` without times and without the fields of a training, and the
+      content of `mistakes.npz`.
     """
+    test = place_on_devices(dataset.test, program.replicated)
+    metric_set = MetricSet.create(dataset.num_classes)
+    figures, mistakes = _test(program, variables, hp, test, dataset, metric_set)
+    measured: Measured = {
+        **figures,
+        **_describe_run(config, dataset, summarize(program.model)),
+        **_environment(program),
+        "at_once": 1,
+    }
+    return measured, mistakes
+
+
+def _test(
+    program: Program,
+    variables: Variables,
+    hp: Hyperparameters,
+    test: Examples,
+    dataset: Dataset,
+    metric_set: MetricSet,
+) -> tuple[TestFigures, Mistakes]:
+    """Evaluate weights on the test images; `test` holds these images on the devices."""
+    predict = partial(predicting.predict, program, variables, hp)
+    logits = np.asarray(predict(test.images))
+    measurement = metric_set.measure(logits, test.labels)
+    values, confusion = measurement.values, measurement.confusion
+    logits_flip = predicting.both_sides(predict, test.images, logits)
+    accuracy_flip = measure((ACCURACY,), logits_flip, test.labels).values["accuracy"]
+    class_accuracy = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
+    class_names = dataset.class_names
+    always: TestFigures = {
+        "test_accuracy": values["accuracy"],
+        "test_loss": values["loss"],
+        "test_accuracy_flip": accuracy_flip,
+        "metrics": declare_metrics(metric_set),
+        "class_accuracy": dict(zip(class_names, class_accuracy.tolist(), strict=True)),
+        "confusion_matrix": confusion.tolist(),  # rows are true classes, columns predicted classes
+    }
+    figures = cast(TestFigures, {**finite_fields("test", values), **always})
+    return figures, confident_mistakes(logits, dataset.test)
+
+
+def _training_figures(history: Sequence[Row], last_values: Mapping[str, float]) -> TrainingFigures:
+    """Return the figures of a training; `last_values` are the last epoch's test metrics."""
+    epoch = best_epoch(history)
+    best_row = history[epoch - 1]
+    choice: TrainingFigures = {"selection_rule": WITHOUT_VALIDATION}
+    if "val_accuracy" in best_row:
+        choice = {"selection_rule": SELECTION_RULE, "val_accuracy": best_row["val_accuracy"]}
     return {
         "selected_epoch": epoch,
-        **_chosen(history[epoch - 1]),
+        **choice,
         "last_epoch": {
             "epoch": history[-1]["epoch"],
-            "test_accuracy": last["accuracy"],
-            "test_loss": last["loss"],
+            "test_accuracy": last_values["accuracy"],
+            "test_loss": last_values["loss"],
         },
-        "images_per_second": mean_rate(history),
+        "images_per_second": mean_images_per_second(history),
     }
 
 
-def mean_rate(history: Sequence[Row]) -> float:
-    """Training images a second over all epochs of `metrics.jsonl`, one at least."""
+def mean_images_per_second(history: Sequence[Row]) -> float:
+    """Return the training images per second over all epochs of `metrics.jsonl`."""
     images = sum(row["seconds"] * row["images_per_second"] for row in history)
     return images / sum(row["seconds"] for row in history)
 
 
-def _chosen(row: Row) -> Choice:
-    if "val_accuracy" not in row:
-        return {"selection_rule": WITHOUT_VALIDATION}
-    return {"selection_rule": SELECTION_RULE, "val_accuracy": row["val_accuracy"]}
-
-
-def run_figures(config: Config, dataset: Dataset, summary: Summary) -> RunFigures:
-    """What was trained, on what, and with what."""
+def _describe_run(config: Config, dataset: Dataset, summary: Summary) -> RunDescription:
     return {
         "dataset": dataset.title,
         "dataset_name": dataset.name,
@@ -136,22 +188,30 @@ def run_figures(config: Config, dataset: Dataset, summary: Summary) -> RunFigure
     }
 
 
-def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.ndarray]:
-    """The wrong answers that the network was surest of, the surest first.
+def _environment(program: Program) -> Environment:
+    return {
+        "compiler_settings": compiler_settings(),
+        "device": environment.describe_devices(program.mesh.devices.tolist()),
+        "compute_dtype": str(program.dtype),
+    }
+
+
+def confident_mistakes(logits: np.ndarray, examples: Examples) -> Mistakes:
+    """Return the wrong predictions with the highest probability, the highest first.
 
     Args:
-      logits: `[N, K]`.
-      examples: the images and labels that they belong to.
+      logits: logits of the examples, `[N, K]`.
+      examples: N images and their labels, on the host.
 
     Returns:
-      up to `MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
+      up to `MAX_MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
       probability of the prediction) and `image` (`[32, 32, 3] uint8`).
     """
     predicted = logits.argmax(-1)
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     confidence = 1 / odds.sum(-1)
     wrong = np.flatnonzero(predicted != examples.labels)
-    index = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    index = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
     return {
         "index": index.astype(np.int32),
         "label": examples.labels[index].astype(np.int32),
@@ -159,34 +219,3 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> dict[str, np.n
         "confidence": confidence[index].astype(np.float32),
         "image": examples.images[index],
     }
-
-
-def describe_network(
-    folder: RunFolder, title: str, summary: Summary, say: Callable[[str], None]
-) -> None:
-    """Write the network's table and picture, once, in the first process.
-
-    If the picture fails, a line says so.
-
-    Raises:
-      OSError: something else can't be written.
-    """
-    if folder.network.exists() or not processes.is_first_process():
-        return
-    try:
-        with atomic_write(folder.model_plot) as file:
-            plot_network(summary, title, file)
-    except Exception as error:  # of matplotlib, on a network that nobody thought of
-        say(f"no picture of the network ({first_line(error)})")
-    write_text(folder.summary, summary.table())
-    write_text(folder.network, summary.to_json())
-
-
-def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
-    """Draw accuracy and loss by epoch, in the first process."""
-    if not processes.is_first_process():
-        return
-    chosen = [best_epoch(history)]
-    for quantity, path in (("accuracy", folder.accuracy_plot), ("loss", folder.loss_plot)):
-        with atomic_write(path) as file:
-            plots.plot_curves([history], chosen, quantity, title, file)

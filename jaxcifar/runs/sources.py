@@ -13,25 +13,24 @@ def write_sources(folder: Path, config: Config) -> None:
 
     Args:
       folder: the folder `sources`; created if missing.
-      config: of the run.
+      config: config of the run.
 
     Raises:
-      RunError: the folder or one of its subfolders is a symbolic link; nothing is written through
-        it.
+      RunError: the folder or one of its subfolders is a symbolic link, which could lead anywhere.
       OSError: a copy can't be written.
     """
     for file, content in user_code.copies(config).items():
         copy = folder / file
-        _require_no_link(folder, copy.parent)
+        for parent in (copy.parent, *copy.parent.parents):
+            if parent.is_relative_to(folder):
+                require_no_link(parent)
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(copy) as written:
-                written.write(content)
+            with atomic_write(copy) as opened:
+                opened.write(content)
 
 
-def _require_no_link(top: Path, folder: Path) -> None:
-    """Raise RunError if `folder`, or a parent up to `top`, is a symbolic link."""
-    on_the_way = [path for path in (folder, *folder.parents) if path.is_relative_to(top)]
-    for path in on_the_way:
-        if path.is_symlink():
-            raise RunError(f"{path}: is a symbolic link; delete it, then run the same command")
+def require_no_link(folder: Path) -> None:
+    """Raise RunError if a folder is a symbolic link, because files could be written anywhere."""
+    if folder.is_symlink():
+        raise RunError(f"{folder}: is a symbolic link; delete it, then run the same command")

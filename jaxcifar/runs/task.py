@@ -11,27 +11,27 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.observers import NamedObserver, ObservedRun
 
-if TYPE_CHECKING:  # they would import NumPy and JAX, which take a moment
+if TYPE_CHECKING:  # they would import NumPy and JAX, which takes a moment
     from jaxcifar.build.user_metrics import UserMetric
-    from jaxcifar.runs.saved import Result, Row
+    from jaxcifar.runs.file_formats import Result, Row
 
-PYTORCH = (".pth", ".pt")  # suffixes of PyTorch's files
-_SUFFIX = Path(WEIGHTS).suffix
+PYTORCH_SUFFIXES = (".pth", ".pt")
+_WEIGHTS_SUFFIX = Path(WEIGHTS).suffix
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A run to be done.
+    """A run that is to be trained.
 
     Attributes:
-      config: what to train.
-      path: of its folder.
-      scratch: the folder where this process writes instead, if it is not the first of several.
-      name: what lines on the screen call it; "" if there is only one.
-      overwrite: delete what an earlier run left in the folder.
-      keep_best: delete the checkpoints once the run is finished; its weights stay.
-      observers: who watches the run, besides the screen.
-      metrics: what the user has measured beside our metrics.
+      config: settings of the run.
+      path: folder of the run.
+      name: name of the run in lines on the screen; "" if there is only one run.
+      overwrite: True to delete an earlier run in the folder.
+      keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
+      observers: observers of the run; the screen is not in the list.
+      scratch: folder to which this process writes instead of `path`; None in the first process.
+      user_metrics: metrics of the user, which are measured in addition to the built-in metrics.
     """
 
     config: Config
@@ -41,58 +41,59 @@ class Task:
     keep_best: bool = False
     observers: tuple[NamedObserver, ...] = dataclasses.field(default=(), compare=False)
     scratch: Path | None = None
-    metrics: "tuple[UserMetric, ...]" = ()
+    user_metrics: "tuple[UserMetric, ...]" = ()
 
-    def prefixed(self, say: PrintLine) -> PrintLine:
-        """Return a function that says a line with the task's name before it."""
-        return lambda line: say(f"{self.name}: {line}" if self.name else line)
+    def with_name(self, print_line: PrintLine) -> PrintLine:
+        """Return a function that prints a line with the task's name before it."""
+        return lambda line: print_line(f"{self.name}: {line}" if self.name else line)
 
     def observed(
         self, config: Config, dataset: str, history: "Sequence[Row]", already_over: bool = False
     ) -> ObservedRun:
-        """Return what observers are given; `config` is that of the run's folder."""
+        """Return the description for observers; `config` is the config in the run's folder."""
         return ObservedRun(self.name, self.path, config, dataset, tuple(history), already_over)
 
 
 class Outcome(NamedTuple):
-    """How a task ended: with the content of its `result.json`, or with an error."""
+    """The end of a task: the content of its `result.json`, or an error."""
 
     task: Task
     result: "Result | None" = None
     error: Exception | None = None
 
 
-def run_inside(path: Path) -> str:
-    """What to say beside that a folder is no run: which run is in it, a level or two below."""
-    below = (file.parent for levels in ("*", "*/*") for file in path.glob(f"{levels}/config.json"))
-    return f"; {found} is one" if (found := min(below, default=None)) else ""
+def nested_run_hint(path: Path) -> str:
+    """Return text that names a run one or two levels below a folder; "" if there is none."""
+    configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
+    return f"; {min(configs).parent} is one" if configs else ""
 
 
 def require_trained(path: Path) -> None:
-    """Refuse a path that is neither a finished run nor a file of weights.
-
-    It is judged by file names only.
+    """Check by file names that a path is a finished run or a file of weights.
 
     Raises:
-      UsageError: see above.
+      UsageError: the path is something else.
     """
     if not path.is_dir():
         _require_weights(Path(os.path.realpath(path)))
     elif not (path / "result.json").exists() and not is_untested(path):
         if (path / "config.json").exists():
-            raise UsageError(f"{path}: a run that is not finished: its own command goes on with it")
-        raise UsageError(f"{path}: no run here{run_inside(path)}")
+            raise UsageError(f"{path}: is not a finished run; repeat its command to finish it")
+        raise UsageError(f"{path}: there is no run here{nested_run_hint(path)}")
 
 
 def is_untested(path: Path) -> bool:
-    """Tell whether a run's weights were converted without test images: it has no result."""
-    finished, trained = (path / "result.json").exists(), (path / "metrics.jsonl").exists()
-    return (path / WEIGHTS).exists() and not finished and not trained
+    """Return True if a run was converted without test images, so that it has no result."""
+    is_finished, is_trained = (path / "result.json").exists(), (path / "metrics.jsonl").exists()
+    return (path / WEIGHTS).exists() and not is_finished and not is_trained
 
 
 def _require_weights(path: Path) -> None:
     if not path.exists():
-        raise UsageError(f"{path}: there is nothing; give a finished run, or a file of weights")
-    if path.suffix != _SUFFIX:
-        hint = "; experiments.convert makes a run of it" if path.suffix in PYTORCH else ""
-        raise UsageError(f"{path}: is neither a run nor a file of weights ({_SUFFIX}){hint}")
+        raise UsageError(f"{path}: does not exist; give a finished run, or a file of weights")
+    if path.suffix != _WEIGHTS_SUFFIX:
+        is_pytorch = path.suffix in PYTORCH_SUFFIXES
+        hint = "; experiments.convert makes a run of it" if is_pytorch else ""
+        raise UsageError(
+            f"{path}: is neither a run nor a file of weights ({_WEIGHTS_SUFFIX}){hint}"
+        )

@@ -7,7 +7,7 @@ harm: all events are written again when the run is resumed, or when its command 
 import contextlib
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,15 @@ from jaxcifar.errors import RunError
 from jaxcifar.machine import event_file
 from jaxcifar.machine.event_file import EventFile
 from jaxcifar.machine.reading import MEGABYTE, open_regular_file
-from jaxcifar.runs import saved
+from jaxcifar.runs.file_formats import Result, Row, class_names
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.metric_fields import metrics_of, tags, validated
+from jaxcifar.runs.metric_fields import measured_metrics, validation_metric_names
 from jaxcifar.runs.observers import ObservedRun
 from jaxcifar.runs.plots import plot_mistakes
-from jaxcifar.runs.saved import Result, Row
+from jaxcifar.runs.sources import require_no_link
 
 # Column of `metrics.jsonl` -> TensorBoard's tag. Tags with the same text before "/" form a section.
-# The tags of validation and test metrics come from `metric_fields`.
+# The tags of validation and test metrics come from `_metric_tags`.
 TAGS = {
     "train_accuracy": "accuracy/train",
     "train_loss": "loss/train",
@@ -32,8 +32,8 @@ TAGS = {
 }
 # Field of `result.json` -> tag. The step of these events is the chosen epoch.
 TEST_TAGS = {"test_accuracy_flip": "accuracy/test_flip"}
-_FILES = "events.out.tfevents.*.jaxcifar"  # only our event files: the folder may hold others
-_MOST_PICTURE_BYTES = 16 * MEGABYTE
+_EVENT_FILES = "events.out.tfevents.*.jaxcifar"  # only our event files: the folder may hold others
+_MAX_PICTURE_BYTES = 16 * MEGABYTE
 
 
 class TensorBoard:
@@ -60,16 +60,12 @@ class TensorBoard:
         """
         self._folder = RunFolder(run.path)
         folder = self._folder.tensorboard
-        if folder.is_symlink():
-            raise RunError(
-                f"{folder}: is a symbolic link; delete it, because event files are deleted and "
-                "written in this folder"
-            )
+        require_no_link(folder)
         folder.mkdir(exist_ok=True)
-        for old in folder.glob(_FILES):
+        for old in folder.glob(_EVENT_FILES):
             old.unlink()
-        self._time, self._epoch = self._folder.config.stat().st_mtime, 0
-        name = _FILES.replace("*", f"{time.time():017.6f}")
+        self._time, self._epoch = self._folder.config_file.stat().st_mtime, 0
+        name = _EVENT_FILES.replace("*", f"{time.time():017.6f}")
         self._file = EventFile(folder / name, self._time)
         settings = event_file.hyperparameters_value(run.settings, self._time)
         self._write([settings, *self._picture(self._folder.model_plot)])
@@ -80,13 +76,16 @@ class TensorBoard:
         """Write the figures of an epoch."""
         self._time += row["seconds"]
         self._epoch = row["epoch"]
-        self._write(_scalars(row, {**TAGS, **tags("val", validated(row))}))
+        metric_tags = _metric_tags("val", validation_metric_names(row))
+        self._write(_scalars(row, {**TAGS, **metric_tags}))
 
     def finished(self, result: Result) -> None:
         """Write test metrics, pictures and the end mark."""
         self._epoch = result.get("selected_epoch", 0)  # a run converted from PyTorch has no epochs
-        metric_names = [line["name"] for line in metrics_of([result])]
-        self._write(_scalars(result, {**tags("test", metric_names), **TEST_TAGS}))
+        metric_tags = _metric_tags(
+            "test", [metric["name"] for metric in measured_metrics([result])]
+        )
+        self._write(_scalars(result, {**metric_tags, **TEST_TAGS}))
         self._write(self._mistakes(result))
         self._write(self._picture(self._folder.accuracy_plot))
         self._write(self._picture(self._folder.loss_plot))
@@ -95,12 +94,12 @@ class TensorBoard:
     def _picture(self, path: Path) -> list[event_file.Value]:
         """Return the event of a picture file, or no event if the file is missing or damaged."""
         with contextlib.suppress(OSError, ValueError), open_regular_file(path) as file:
-            return [event_file.image_value(path.stem, file.read(_MOST_PICTURE_BYTES))]
+            return [event_file.image_value(path.stem, file.read(_MAX_PICTURE_BYTES))]
         return []
 
     def _mistakes(self, result: Result) -> list[event_file.Value]:
         """Return a picture of the most confident mistakes, if the folder has their file."""
-        names = saved.class_names(result)
+        names = class_names(result)
         try:
             mistakes = self._folder.read_mistakes(len(names))
         except RunError:
@@ -111,6 +110,11 @@ class TensorBoard:
 
     def _write(self, values: Sequence[event_file.Value]) -> None:
         self._file.write(values, self._epoch, self._time)
+
+
+def _metric_tags(split: str, metric_names: Iterable[str]) -> dict[str, str]:
+    """Return TensorBoard's tag for each field of the metrics."""
+    return {f"{split}_{name}": f"{name}/{split}" for name in metric_names}
 
 
 def _scalars(figures: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:

@@ -1,10 +1,10 @@
-"""What a person sees of trainings: what is done now, how fast, how long still; a line an epoch."""
+"""The progress of training on the screen: a status line with a bar, and a line for each epoch."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
@@ -13,41 +13,46 @@ from jaxcifar.build.setup import Setup
 from jaxcifar.build.user_metrics import UserMetric
 from jaxcifar.machine.memory import LESS_MEMORY_ADVICE, report_memory_shortage
 from jaxcifar.machine.status import Status, show_status
-from jaxcifar.machine.terminal import duration, line_printer, texts_that_fit
-from jaxcifar.runs.metric_fields import other_built_in, shown_metrics
+from jaxcifar.machine.terminal import PrintLine, duration, line_printer, texts_that_fit
+from jaxcifar.runs.file_formats import Row
+from jaxcifar.runs.metric_fields import format_value
 from jaxcifar.runs.observers import NamedObserver, ObservedRun, Observers
 from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
 from jaxcifar.runs.run import Run
-from jaxcifar.runs.saved import Row
 from jaxcifar.runs.task import Task
+from jaxcifar.training import metrics as training_metrics
+from jaxcifar.training.metrics import ACCURACY, LOSS, Metric
 
-_LONG_SECONDS = 1800.0  # that what is left on a CPU takes, for it to be told before
-_MEASURED_SECONDS = 5.0  # of training, after which it is
-_SHORTER = (1, 2, 5, 10, 20, 50)  # epochs, of which the most that take an hour are offered
+_LONG_SECONDS = 1800.0  # a warning is printed if training on a CPU will take longer
+_MEASURED_SECONDS = 5.0  # seconds of training before the warning
+_SUGGESTED_EPOCHS = (1, 2, 5, 10, 20, 50)
 
 
 class TrainProgress:
-    """A bar over the work of all runs on a terminal, a line that is replaced in a notebook.
+    """The progress of all runs of a command.
 
-    Elsewhere there is a line when all was silent for long.
+    A terminal shows a bar, a notebook a line that is replaced. A log gets a line if no other line
+    was printed for a long time.
 
     Attributes:
-      say: prints a line, everywhere.
-      pace: how far and how fast.
+      print_line: prints a line.
+      pace: time spent and time left.
     """
 
     def __init__(self, console: Console) -> None:
-        self.say = line_printer(console)
+        self.print_line = line_printer(console)
         self.pace = Pace()
         self._console = console
-        self._done, self._of = 0, 0  # runs
-        self._name = self._epoch = self._loss = self._rate = ""  # of the runs last trained
-        self._work = ""  # what is trained, for the message that memory is short
-        self._advice: tuple[int, int] | None = None  # epochs of a run and runs, till it is given
+        self._runs_done, self._runs_total = 0, 0
+        self._name = self._epoch = self._loss = self._rate = ""  # of the latest dispatch
+        self._work = ""  # network and batch size, for the message that memory is short
+        self._warns_about_time = False
+        self._planned_epochs, self._planned_runs = 0, 0
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        self.say = self._exit.enter_context(show_status(self._console, self.say, self._status))
+        status = show_status(self._console, self.print_line, self._status)
+        self.print_line = self._exit.enter_context(status)
         return self
 
     def __exit__(
@@ -56,92 +61,96 @@ class TrainProgress:
         self._exit.__exit__(kind, error, trace)
 
     def expect(self, setup: Setup, epochs: int, runs: int = 1) -> None:
-        """Say what is to be done now: so many runs of so many epochs."""
-        program, examples = setup.program, setup.dataset
+        """Set the work that begins now: a number of runs with this number of epochs each."""
+        program, dataset = setup.program, setup.dataset
         name = type(program.model).__name__
         self._work = f" {name} with --batch-size {program.batch_size}"
         self.pace.expect(
             runs * epochs * program.images_per_epoch,
-            runs * epochs * len(examples.val.labels),
-            runs * len(examples.test.labels),
+            runs * epochs * len(dataset.val.labels),
+            runs * len(dataset.test.labels),
         )
-        on_cpu = program.mesh.devices.flat[0].platform == "cpu"
-        self._advice = (epochs, runs) if on_cpu else None
+        self._planned_epochs, self._planned_runs = epochs, runs
+        self._warns_about_time = program.mesh.devices.flat[0].platform == "cpu"
 
-    def runs(self, done: int, of: int) -> None:
-        """Show how many runs of several are over."""
-        self._done, self._of = done, of
+    def show_runs(self, done: int, total: int) -> None:
+        """Show the number of runs that are over."""
+        self._runs_done, self._runs_total = done, total
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """Show that a phase of `pace.PHASES` is under way, and count its time.
+        """Show a phase of `pace.PHASES` while the block runs, and count its time.
 
         Raises:
-          OutOfMemoryError: memory is short; the message says what was done.
+          OutOfMemoryError: memory is short; the message names the phase.
         """
         # While starting, `_work` still describes the previous runs.
-        what = phase if phase == STARTING else phase + self._work
-        with report_memory_shortage(what, LESS_MEMORY_ADVICE), self.pace.during(phase):
+        activity = phase if phase == STARTING else phase + self._work
+        with report_memory_shortage(activity, LESS_MEMORY_ADVICE), self.pace.during(phase):
             yield
-
-    def resumed(self, run: Run) -> None:
-        """Take off what was done of a run before."""
-        program, val = run.setup.program, len(run.setup.val.labels)
-        epochs = run.step // program.steps_per_epoch
-        self.pace.skip(run.step * program.batch_size, epochs * val)
-
-    def given_up(self, run: Run, setup: Setup) -> None:
-        """Take off what is left of a run that has failed."""
-        program, dataset, epochs = setup.program, setup.dataset, run.task.config.epochs
-        looks = (epochs - run.step // program.steps_per_epoch) * len(dataset.val.labels)
-        steps = epochs * program.steps_per_epoch - run.step
-        tests = TEST_PASSES * len(dataset.test.labels)
-        self.pace.skip(steps * program.batch_size, looks + tests)
 
     @contextmanager
-    def looking(self, phase: str, images: int) -> Iterator[None]:
-        """`during` for validation or test of so many images."""
+    def evaluating(self, phase: str, images: int) -> Iterator[None]:
+        """Show validation or test of this number of images, as `during` does."""
         with self.during(phase):
             yield
-        self.pace.look_at(images)
+        self.pace.count_evaluated(images)
+
+    def skip_finished_epochs(self, run: Run) -> None:
+        """Remove from the work what earlier commands have done of a run."""
+        program, val_images = run.setup.program, len(run.setup.val.labels)
+        epochs = run.step // program.steps_per_epoch
+        self.pace.skip(run.step * program.batch_size, epochs * val_images)
+
+    def skip_failed_run(self, run: Run, setup: Setup) -> None:
+        """Remove from the work what is left of a run that has failed."""
+        program, dataset, epochs = setup.program, setup.dataset, run.task.config.epochs
+        steps_left = epochs * program.steps_per_epoch - run.step
+        epochs_left = epochs - run.step // program.steps_per_epoch
+        to_validate = epochs_left * len(dataset.val.labels)
+        to_test = TEST_PASSES * len(dataset.test.labels)
+        self.pace.skip(steps_left * program.batch_size, to_validate + to_test)
 
     def show(self, runs: Sequence[Run], images: int, losses: np.ndarray) -> None:
-        """Count the images that each of some runs was trained on, and show their losses."""
-        self.pace.train(len(runs) * images)
+        """Count the images that each run was trained on, and show the losses of the runs."""
+        self.pace.count_trained(len(runs) * images)
         first, others = runs[0], len(runs) - 1
+        epoch = first.epoch - 1 if first.epoch_over else first.epoch
         self._name = first.task.name + (f" and {others} more" if others else "")
-        self._epoch = f"epoch {first.epoch - first.epoch_over}/{first.task.config.epochs}"
+        self._epoch = f"epoch {epoch}/{first.task.config.epochs}"
         self._loss = f"loss {losses[0]:.3f}"
         self._rate = f"{sum(run.images_per_second for run in runs):,.0f} images/s"
-        if self._advice and self.pace.training_seconds > _MEASURED_SECONDS:
-            self._advise(*self._advice)
-            self._advice = None
+        if self._warns_about_time and self.pace.training_seconds > _MEASURED_SECONDS:
+            self._warn_about_time(self._planned_epochs, self._planned_runs)
+            self._warns_about_time = False
 
-    def _advise(self, epochs: int, runs: int) -> None:
-        """Tell, once, what a long training on a CPU takes."""
-        left = self.pace.left() or 0.0
-        if left < _LONG_SECONDS:
+    def _warn_about_time(self, epochs: int, runs: int) -> None:
+        """Print a line if training on this CPU will take long, with an example of fewer epochs."""
+        seconds_left = self.pace.seconds_left() or 0.0
+        if seconds_left < _LONG_SECONDS:
             return
-        all_of_it = "this run" if runs == 1 else f"these {runs} runs"
-        line = f"on this CPU {all_of_it} will take about {duration(left)}, by the first steps"
-        fresh = self.pace.done * epochs < 1  # else it has its number of epochs
-        shorter = [n for n in _SHORTER if n < epochs and (n == 1 or left * n / epochs < 3600)]
-        if fresh and shorter:
-            short = duration(left * shorter[-1] / epochs)
-            line += f" (with --epochs {shorter[-1]} about {short})"
-        self.say(line)
+        subject = "this run" if runs == 1 else f"these {runs} runs"
+        line = f"on this CPU {subject} will take about {duration(seconds_left)}, by the first steps"
+        is_resumed = self.pace.done * epochs >= 1  # then the number of epochs can't be changed
+        shorter = [n for n in _SUGGESTED_EPOCHS if n < epochs and seconds_left * n / epochs < 3600]
+        suggested = max(shorter, default=1)
+        if not is_resumed and suggested < epochs:
+            time_of_suggested = duration(seconds_left * suggested / epochs)
+            line += f" (with --epochs {suggested} about {time_of_suggested})"
+        self.print_line(line)
 
-    def tell_times(self) -> None:
-        """Say where the time went."""
-        spent = self.pace.spent()
-        self.say(f"time spent      {', '.join(f'{p} {duration(s)}' for p, s in spent.items())}")
+    def print_times(self) -> None:
+        """Print the time that each phase has taken."""
+        spent = self.pace.seconds_by_phase()
+        times = [f"{phase} {duration(seconds)}" for phase, seconds in spent.items()]
+        self.print_line(f"time spent      {', '.join(times)}")
 
     def _status(self) -> Status:
-        """Return what is done now, how fast, and how long it will take."""
-        pace, before = self.pace, []
+        pace = self.pace
+        before: list[tuple[int, str]] = []
         after = [(0, f"{pace.done:.0%}" if pace.done else "")]
-        if self._of:
-            before.append((2, f"{self._done}/{self._of} runs"))
+        if self._runs_total:
+            before.append((2, f"{self._runs_done}/{self._runs_total} runs"))
         if pace.phase in (TRAINING, VALIDATING, TESTING):
             before += [(0, self._name), (1, self._epoch)]
         if pace.phase == TRAINING:
@@ -149,51 +158,61 @@ class TrainProgress:
             after += [(4, self._loss), (3, self._rate)]
         else:
             before.append((0, f"{pace.phase} {duration(time.monotonic() - pace.phase_began)}"))
-        left = pace.left()
-        after.append((0, "" if left is None else f"{duration(left)} left"))
+        seconds_left = pace.seconds_left()
+        after.append((0, "" if seconds_left is None else f"{duration(seconds_left)} left"))
         return Status(before, after, pace.done)
 
     def observers_of(self, task: Task) -> Observers:
-        """Return the observers of a run: a line an epoch, then those that its task names."""
-        lines = NamedObserver(
-            "the line of an epoch", EpochLines(self.say, self._console, task.metrics)
-        )
-        return Observers([lines, *task.observers], task.prefixed(self.say))
+        """Return the observers of a run: the printer of epoch lines, and the task's observers."""
+        lines = EpochLines(self.print_line, self._console, task.user_metrics)
+        named_lines = NamedObserver("the line of an epoch", lines)
+        return Observers([named_lines, *task.observers], task.with_name(self.print_line))
 
 
 class EpochLines:
-    """An observer that prints a line an epoch.
-
-    Args:
-      say: prints a line.
-      console: where; lines are as wide as it is.
-      users: metrics of the user, which are shown too.
-    """
+    """An observer that prints a line for each epoch."""
 
     def __init__(
-        self, say: Callable[[str], None], console: Console, users: Sequence[UserMetric]
+        self, print_line: PrintLine, console: Console, user_metrics: Sequence[UserMetric]
     ) -> None:
-        self._say, self._console = say, console
-        self._user_metrics = [user.metric for user in users]
+        self._print_line, self._console = print_line, console
+        self._user_metrics = [user.metric for user in user_metrics]
 
     def began(self, run: ObservedRun) -> None:
-        """Keep what all lines need."""
+        """Remember the run, whose name and number of epochs are in the lines."""
         self._run = run
 
     def epoch(self, row: Row) -> None:
-        """Print one finished epoch, a row of `metrics.jsonl`."""
+        """Print the line of an epoch; the least important texts are left out if it is too long."""
         epochs, validated = self._run.config.epochs, ""
         if "val_loss" in row:
             validated = f"val {row['val_loss']:.3f} {row['val_accuracy']:6.2%}"
         trained = f"train loss {row['train_loss']:.3f} {row['train_accuracy']:6.2%}"
+        measured = [metric for metric in training_metrics.METRICS if f"val_{metric.name}" in row]
+        built_in = [metric for metric in measured if metric not in (LOSS, ACCURACY)]
         parts = [
             (0, self._run.name),
             (0, f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"),
             (2, trained),
             (0, validated),
-            *((1, shown) for shown in shown_metrics(self._user_metrics, row)),
+            *((1, text) for text in _metric_texts(self._user_metrics, row)),
             (3, f"lr {row['learning_rate']:.2g}"),
             (4, f"{row['images_per_second']:,.0f} images/s"),
-            *((5, text) for text in shown_metrics(other_built_in(row), row)),
+            *((5, text) for text in _metric_texts(built_in, row)),
         ]
-        self._say("  ".join(texts_that_fit(parts, self._console.width)))
+        self._print_line("  ".join(texts_that_fit(parts, self._console.width)))
+
+
+def _metric_texts(metrics: Iterable[Metric], row: Mapping[str, Any]) -> list[str]:
+    """Return title and value of each metric, with a dash for a value that is not finite.
+
+    The list is empty if the run has no validation images.
+    """
+    if "val_loss" not in row:
+        return []
+    texts = []
+    for metric in metrics:
+        value = row.get(f"val_{metric.name}")
+        text = "-" if value is None else format_value(value, metric.unit)
+        texts.append(f"{metric.title} {text}")
+    return texts

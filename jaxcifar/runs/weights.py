@@ -1,6 +1,6 @@
-"""The weights that a run came to, in one file with all that predicting takes: its card.
+"""The file of a run's weights, with a card: all that is needed to predict with these weights.
 
-A file of safetensors (Hugging Face): arrays and a header of JSON, in which nothing can be executed.
+The format is Hugging Face's safetensors: arrays and a JSON header. Nothing in it can be executed.
 """
 
 import hashlib
@@ -29,13 +29,14 @@ from jaxcifar.machine.reading import (
     report_errors,
 )
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.runs.saved import Accuracy, Source, SplitSizes
-from jaxcifar.runs.task import PYTORCH
+from jaxcifar.runs.array_trees import describe_differences, named_arrays
+from jaxcifar.runs.file_formats import Accuracy, Source, SplitSizes
+from jaxcifar.runs.task import PYTORCH_SUFFIXES
 
-ANOTHER = Remedy("choose another file of weights")
-_MOST_BYTES = 2**32
-_MOST_HEADER_BYTES = 4 * MEGABYTE  # a line for each of some 10,000 arrays
-_CARD = "jaxcifar"
+_CHOOSE_ANOTHER = Remedy("choose another file of weights")
+_MAX_BYTES = 2**32
+_MAX_HEADER_BYTES = 4 * MEGABYTE  # a line for each of about 10,000 arrays
+_CARD = "jaxcifar"  # the card's name in the header
 
 Channels = Annotated[
     list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=3, max_length=3)
@@ -43,7 +44,7 @@ Channels = Annotated[
 
 
 class Card(TypedDict):
-    """What predicting takes beside the weights, and what is known of them, as in `result.json`."""
+    """The fields of a result that are stored with the weights: what predicting needs, and more."""
 
     config: dict[str, Any]
     class_names: Annotated[list[Line], Meta(min_length=1, max_length=2**16)]
@@ -63,150 +64,110 @@ class Card(TypedDict):
     git_commit: NotRequired[Line | None]
 
 
-def card_of(result: Mapping[str, Any]) -> Card:
-    """What the card says of a run with such a `Result`, or what another card says."""
-    said = {name: result[name] for name in Card.__annotations__ if name in result}
-    return cast(Card, said)
+def make_card(result: Mapping[str, Any]) -> Card:
+    """Return the card of a run with this result; another card may take the place of the result."""
+    return cast(Card, {name: result[name] for name in Card.__annotations__ if name in result})
 
 
 def write_weights(path: Path, variables: PyTree, card: Card, half: bool = False) -> str:
-    """Write a file of weights.
+    """Write a file of weights, and return its SHA-256.
 
-    Args:
-      path: of the file.
-      variables: the network's, by collection; an array is called by its place in them, such as
-        `params/Conv_0/kernel`.
-      card: what goes with them.
-      half: whether floats are rounded to float16.
-
-    Returns:
-      the SHA-256 of the file.
+    The name of an array is its path in the variables, such as `params/Conv_0/kernel`. With `half`,
+    floats are rounded to float16.
 
     Raises:
-      RunError: a number is beyond what float16 holds.
-      OSError: it can't be written.
+      RunError: a number is too large for float16.
+      OSError: the file can't be written.
     """
-    arrays = {name: np.asarray(leaf) for name, leaf in named(variables).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(variables).items()}
     if half:
-        floats = {k: v for k, v in arrays.items() if np.issubdtype(v.dtype, np.floating)}
-        with np.errstate(over="ignore"):
-            halves = {name: array.astype(np.float16) for name, array in floats.items()}
-        for name, array in floats.items():
-            if (np.isfinite(array) & ~np.isfinite(halves[name])).any():
-                most = f"{np.finfo(np.float16).max:,.0f}"
-                raise RunError(f"{name}: holds numbers beyond float16's {most}; leave out --half")
-        arrays |= halves
+        arrays = {name: _rounded_to_half(name, array) for name, array in arrays.items()}
     content = safetensors.numpy.save(arrays, {_CARD: json.dumps(card)})
     with atomic_write(path) as file:
         file.write(content)
     return hashlib.sha256(content).hexdigest()
 
 
+def _rounded_to_half(name: str, array: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if (np.isfinite(array) & ~np.isfinite(half)).any():
+        largest = f"{np.finfo(np.float16).max:,.0f}"
+        raise RunError(f"{name}: has numbers larger than float16's {largest}; leave out --half")
+    return half
+
+
 def read_weights(
-    path: Path, remedy: Remedy = ANOTHER, digest: str | None = None
+    path: Path, remedy: Remedy = _CHOOSE_ANOTHER, digest: str | None = None
 ) -> tuple[dict[str, np.ndarray], Card]:
-    """Read a file of weights that is not trusted.
+    """Return the arrays by name and the card of a file of weights, which may be hostile.
 
-    Args:
-      path: of a regular file; links are not followed.
-      remedy: what to do if it can't be read.
-      digest: the SHA-256 that it must have, where it is known.
-
-    Returns:
-      the arrays by their names, and the card, whose config is one.
+    The file must be a regular file, and must have the SHA-256 `digest` if it is known.
 
     Raises:
-      RunError, UsageError: it can't be read.
+      RunError, UsageError: the file can't be read.
     """
-    content = _content(path, remedy)
+    content = _read_bytes(path, remedy)
     with report_errors(path, remedy):
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
             raise ValueError("is not the file that its run wrote")
-        card = convert_checked(_card(content), Card)
-        Config.from_dict(card["config"])
+        card = convert_checked(_parse_card(content), Card)
+        Config.from_dict(card["config"])  # checks it
         try:
             arrays = safetensors.numpy.load(content)
-        except Exception as error:  # of a damaged file, or of a type that NumPy does not have
+        except Exception as error:  # the file is damaged, or NumPy does not have a dtype
             raise ValueError(f"is damaged ({first_line(error)})") from error
         _require_numbers(arrays)
         return arrays, card
 
 
-def _content(path: Path, remedy: Remedy) -> bytes:
+def _read_bytes(path: Path, remedy: Remedy) -> bytes:
     with report_errors(path, remedy), open_regular_file(path) as file:
-        if path.suffix in PYTORCH:
-            raise ValueError("is PyTorch's: experiments.convert makes a run of it")
-        if os.fstat(file.fileno()).st_size > _MOST_BYTES:
-            raise ValueError(f"has more than {_MOST_BYTES:,} bytes")
+        if path.suffix in PYTORCH_SUFFIXES:
+            raise ValueError("is a PyTorch file; experiments.convert makes a run of it")
+        if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+            raise ValueError(f"has more than {_MAX_BYTES:,} bytes")
         return file.read()
 
 
-def _card(content: bytes) -> Any:
-    """The value of the card: the format begins with the length of its header and that."""
+def _parse_card(content: bytes) -> Any:
+    """Return the JSON value of the card; a file begins with the header's length and the header."""
     length = int.from_bytes(content[:8], "little")
-    if not 2 <= length <= min(_MOST_HEADER_BYTES, len(content) - 8):
-        raise ValueError("is no file of safetensors, or a damaged one")
+    if not 2 <= length <= min(_MAX_HEADER_BYTES, len(content) - 8):
+        raise ValueError("is not a safetensors file, or is damaged")
     try:
         header = parse_json(content[8 : 8 + length].decode())
     except UnicodeDecodeError:
-        raise ValueError("is no file of safetensors, or a damaged one") from None
+        raise ValueError("is not a safetensors file, or is damaged") from None
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
     card = metadata.get(_CARD) if isinstance(metadata, dict) else None
     if not isinstance(card, str):
-        raise ValueError("has no card of jaxcifar: nothing says which network its weights are of")
+        raise ValueError("has no card of jaxcifar, which would name the network")
     return parse_json(card)
 
 
 def _require_numbers(arrays: Mapping[str, np.ndarray]) -> None:
-    """Refuse weights that make the answers of their network NaN.
+    """Check that arrays have no NaN and, in `params`, no infinite values.
 
-    Outside of `params`, infinite values may be meant: a mask of attention has them.
+    Other collections may have infinite values on purpose, such as an attention mask.
 
     Raises:
-      ValueError: an array has NaN or, in `params`, an infinite value; the message names it.
+      ValueError: an array has such a value; the message names the array.
     """
     for name, array in arrays.items():
         if np.isnan(array).any() or (name.startswith("params/") and np.isinf(array).any()):
-            raise ValueError(f"{name} holds values that are not finite numbers")
+            raise ValueError(f"{name} has NaN or infinite values")
 
 
-def fitted(arrays: dict[str, np.ndarray], like: PyTree, where: Path) -> PyTree:
-    """Arrays put into their places in a network's variables.
-
-    Args:
-      arrays: by their names.
-      like: variables, of which only shapes and types are looked at.
-      where: whose they are, for the message.
-
-    Returns:
-      as `like`, with NumPy arrays.
+def arrange_arrays(arrays: dict[str, np.ndarray], like: PyTree, place: Path) -> PyTree:
+    """Return named arrays as the variables of a network, with the structure of `like`.
 
     Raises:
-      RunError: they don't fit.
+      RunError: the arrays belong to another network.
     """
-    places = named(like)
-    if wrong := _differences(arrays, places):
-        raise RunError(f"{where}: the weights are not those of this network ({wrong})")
-    leaves = [arrays[name].astype(leaf.dtype) for name, leaf in places.items()]
+    if differences := describe_differences(arrays, like, any_float=True):
+        raise RunError(f"{place}: the weights are not those of this network ({differences})")
+    leaves = [arrays[name].astype(leaf.dtype) for name, leaf in named_arrays(like).items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _differences(arrays: dict[str, np.ndarray], places: dict[str, Any]) -> str:
-    """The first few names that differ, in words."""
-    wrong = [f"{name} is missing" for name in places if name not in arrays]
-    wrong += [f"{name} has no place in it" for name in arrays if name not in places]
-    for name in places.keys() & arrays.keys():
-        there, here = arrays[name], places[name]
-        if there.shape != here.shape:
-            wrong.append(f"{name} has shape {[*there.shape]}, not {[*here.shape]}")
-        elif there.dtype != here.dtype and {there.dtype.kind, np.dtype(here.dtype).kind} != {"f"}:
-            wrong.append(f"{name} is of {there.dtype}, not {here.dtype}")
-    more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    return ", ".join(sorted(wrong)[:3]) + more
-
-
-def named(tree: PyTree) -> dict[str, Any]:
-    """Leaves by their places, such as `params/Conv_0/kernel`, in the tree's own order."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    name = jax.tree_util.keystr
-    return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -19,14 +19,15 @@ from jaxcifar.errors import RunError, first_line
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.files import delete_path, write_text
 from jaxcifar.machine.reading import MEGABYTE, Remedy, read_json
+from jaxcifar.runs.file_formats import Result, Row
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.observers import ObservedRun
-from jaxcifar.runs.saved import Result, Row
+from jaxcifar.runs.sources import require_no_link
 
 _PROJECT = "jaxcifar"
-_STATE = "jaxcifar.json"
+_STATE_FILE = "jaxcifar.json"
 _DELETE_STATE = Remedy("delete it; the run then becomes a new run of Weights & Biases")
-_MOST_BYTES = MEGABYTE // 16
+_MAX_STATE_BYTES = MEGABYTE // 16
 _ONLINE = ("online", "shared")  # modes in which W&B uploads during the run
 # W&B's runs of this process by id. A second Ctrl-C leaves its run here without an end.
 _unfinished: dict[str, Any] = {}
@@ -67,17 +68,13 @@ class WeightsAndBiases:
         if _mode() == "disabled":
             return
         folder = RunFolder(run.path)
-        if folder.wandb.is_symlink():
-            raise RunError(
-                f"{folder.wandb}: is a symbolic link; delete it, because Weights & Biases' files "
-                "are deleted and written in this folder"
-            )
+        require_no_link(folder.wandb)
         folder.wandb.mkdir(exist_ok=True)
-        self._state, self._epoch = folder.wandb / _STATE, 0
+        self._state, self._epoch = folder.wandb / _STATE_FILE, 0
         uploaded = self._read()
         self._id = uploaded["id"]
         has_all_epochs = uploaded["epochs"] == len(run.history)
-        has_result = uploaded["result"] == folder.result.exists()
+        has_result = uploaded["result"] == folder.result_file.exists()
         if run.already_over and has_all_epochs and has_result:
             return
         self._write(0, result=False)
@@ -125,7 +122,7 @@ class WeightsAndBiases:
     def _read(self) -> UploadState:
         if not self._state.exists():
             return {"id": secrets.token_hex(4), "epochs": 0, "result": False}
-        return read_json(self._state, UploadState, _DELETE_STATE, _MOST_BYTES)
+        return read_json(self._state, UploadState, _DELETE_STATE, _MAX_STATE_BYTES)
 
     def _write(self, epochs: int, result: bool) -> None:
         uploaded: UploadState = {"id": self._id, "epochs": epochs, "result": result}

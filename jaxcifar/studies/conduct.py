@@ -19,12 +19,12 @@ from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
-from jaxcifar.runs.crew import fit_all
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.observing_again import replay_runs
 from jaxcifar.runs.pace import STARTING
+from jaxcifar.runs.replay import replay_runs
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
+from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
@@ -73,7 +73,7 @@ def plan(
         for row in selected
     ]
     for task in tasks:
-        RunFolder(task.path).check(task.config, task.overwrite)
+        RunFolder(task.path, task.overwrite).check(task.config)
     return tasks
 
 
@@ -176,13 +176,13 @@ def conduct(
                         held.append(outcome.task)
                     else:
                         outcomes.append(outcome)
-                    progress.runs(len(tasks) - len(left) - len(held), len(tasks))
+                    progress.show_runs(len(tasks) - len(left) - len(held), len(tasks))
             if held:
                 left, held, ended = wait_for_others(held, progress.say)
                 replay_runs(ended, progress.say)
                 outcomes += _earlier_failures(ended)
         if any(outcome.result for outcome in outcomes):
-            progress.tell_times()
+            progress.print_times()
     return outcomes
 
 
@@ -215,7 +215,7 @@ def _fit_group(
         return
     progress.expect(setup, first.config.epochs, len(tasks))
     with stopping as stop:
-        runs = [Run(task, progress.say, progress.observers_of(task)) for task in tasks]
+        runs = [Run(task, progress.print_line, progress.observers_of(task)) for task in tasks]
         yield from fit_all(runs, setup, progress, stop)
 
 
@@ -226,8 +226,8 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
       UsageError: the run can't be trained with them; the message names the run.
     """
     try:
-        Setup.checked(task.config, dataset, at_once=1, devices=devices)
-        MetricSet.tried(dataset.num_classes, task.metrics)
+        Setup.check(task.config, dataset, at_once=1, devices=devices)
+        MetricSet.create(dataset.num_classes, task.user_metrics)
     except UsageError as error:
         raise UsageError(f"{task.name}: {error}") from error
 

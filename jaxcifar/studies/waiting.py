@@ -16,7 +16,7 @@ _POLL_SECONDS = 1.0  # between two checks of the runs of other processes
 
 def is_unfinished(task: Task) -> bool:
     """Return whether a task has no result yet, or will be retrained from the start."""
-    return task.overwrite or not RunFolder(task.path).result.exists()
+    return task.overwrite or not RunFolder(task.path).result_file.exists()
 
 
 def earlier_failure(task: Task) -> DivergedError | None:

@@ -160,7 +160,7 @@ def _training_logits(
     program: Program, variables: Variables, hp: Hyperparameters, pixels: jax.Array, key: jax.Array
 ) -> jax.Array:
     images = augment.normalize(augment.pixels(pixels), hp.mean, hp.std)
-    model = network.alone(program.model)
+    model = network.for_one_device(program.model)
     logits, _ = network.forward(model, variables, images, key, None, program.operands)
     return logits
 

@@ -19,10 +19,10 @@ from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.machine.sharing import place_on_devices
+from jaxcifar.runs.file_formats import Result, class_names, read_result
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.saved import Result, class_names, read_result
 from jaxcifar.runs.task import is_untested, require_trained
-from jaxcifar.runs.weights import Card, fitted, read_weights
+from jaxcifar.runs.weights import Card, arrange_arrays, read_weights
 from jaxcifar.trained.classifier import Classifier, Ensemble
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
@@ -77,8 +77,8 @@ def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False)
     if not path.is_dir():
         return _from_weights_file(Path(os.path.realpath(path)))
     if is_untested(path):
-        return _from_weights_file(folder.weights)
-    result = read_result(folder.result)
+        return _from_weights_file(folder.weights_file)
+    result = read_result(folder.result_file)
     config = folder.read_config(_SAME_VERSION)
     if not (code_is_loaded and user_code.is_loaded(config)):
         _require_same_code(path, config, folder.sources)

@@ -1,1 +1,1 @@
-"""What is computed, as pure functions of arrays: no file, no clock, no print."""
+"""Training and evaluation as pure functions of arrays: no file, no clock, no print."""

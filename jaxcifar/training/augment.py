@@ -11,17 +11,17 @@ from jaxcifar.array_types import Bool, Float, Float32, Int, Int32, Key, Shaped, 
 from jaxcifar.machine.sharing import AnyArray
 
 Pixels = Float32[Array, "batch height width channels"]
-# A pure function of a key and a device's part of a batch, in [0, 1], that gives images of the same
-# shape. It is given the settings of its entry in the registry by name.
+# A pure function of a random key and a device's part of a batch, with pixels in [0, 1]. It returns
+# images of the same shape. Its settings are passed by name.
 Augmentation = Callable[..., Pixels]
 
-# What an image's key is folded with for draws of their own; to split it in two, as `shift_and_flip`
-# does, is to fold it with 0 and with 1.
-_CUTOUT, _OWN = 2, 3
+# Numbers that an image's key is folded with, to get independent keys. `shift_and_flip` splits the
+# key in two, which is the same as folding it with 0 and with 1.
+_CUTOUT, _USER_AUGMENTATION = 2, 3
 
 
 @struct.dataclass
-class Augmenting:
+class AugmentationSettings:
     """The settings of shifts, flips and cutout.
 
     All settings except `max_shift` are data, not code. So runs with different values share one
@@ -47,53 +47,40 @@ class Augmenting:
 def shift_and_flip(
     keys: Key[Array, "batch"],
     images: Shaped[Array, "batch height width channels"],
-    how: Augmenting,
-    turns: Bool[Array, "batch"],
+    settings: AugmentationSettings,
+    alternate_flips: Bool[Array, "batch"],
 ) -> Shaped[Array, "batch height width channels"]:
-    """Crop each image at random from itself padded, and mirror half of them.
+    """Return images shifted at random, of which about half are mirrored left to right.
 
-    Args:
-      keys: a random key for each image.
-      images: any dtype.
-      how: see `Augmenting`.
-      turns: which images are flipped if flips alternate (`flip_turns`).
-
-    Returns:
-      images of the same dtype.
+    Each image has its own random key. If flips alternate, `alternate_flips` decides which images
+    are mirrored (`alternating_flips`).
     """
 
     def draw(key: Array) -> tuple[Array, Array]:
         flip_key, shift_key = jax.random.split(key)
-        lowest = how.max_shift - how.shift
-        highest = how.max_shift + how.shift
+        lowest = settings.max_shift - settings.shift
+        highest = settings.max_shift + settings.shift
         shift = jax.random.randint(shift_key, (2,), lowest, highest + 1)
         return jax.random.bernoulli(flip_key), shift
 
     flips, shifts = jax.vmap(draw)(keys)
-    flips = jnp.where(how.alternate, turns, flips) & how.enabled
+    flips = jnp.where(settings.alternate, alternate_flips, flips) & settings.enabled
     images = jnp.where(flips[:, None, None, None], images[:, :, ::-1], images)
-    shifts = jnp.where(how.enabled, shifts, how.max_shift)
-    return crop(images, shifts, how.max_shift, how.reflect)
+    shifts = jnp.where(settings.enabled, shifts, settings.max_shift)
+    return crop(images, shifts, settings.max_shift, settings.reflect)
 
 
-def flip_turns(
+def alternating_flips(
     key: Key[Array, ""], index: Int[Array, "batch"], epoch: Int[Array, ""] | int
 ) -> Bool[Array, "batch"]:
-    """Return which images are flipped in an epoch: one half of them, and the others in the next.
+    """Return True for each image that is flipped in an epoch; `index` numbers the images.
 
-    So two epochs show every image from both sides. With random flips, only half of the images are
-    seen from both sides (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
-
-    Args:
-      key: the run's key.
-      index: indices of the images in the training set.
-      epoch: number of the epoch, from 0.
-
-    Returns:
-      True for each image that is flipped.
+    A random half of the images is flipped in even epochs, the other half in odd epochs. So two
+    epochs show every image from both sides. With random flips, only half of the images are seen
+    from both sides (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
     """
-    first = jax.vmap(lambda i: jax.random.bernoulli(jax.random.fold_in(key, i)))(index)
-    return first ^ (epoch % 2 == 1)
+    flipped_first = jax.vmap(lambda i: jax.random.bernoulli(jax.random.fold_in(key, i)))(index)
+    return flipped_first ^ (epoch % 2 == 1)
 
 
 def crop(
@@ -102,13 +89,13 @@ def crop(
     padding: int,
     reflect: Bool[Array, ""] | bool = False,
 ) -> Shaped[Array, "batch height width channels"]:
-    """Cut windows of the size of the images out of padded images.
+    """Return windows of the padded images, as large as the images.
 
     Args:
-      images: any dtype.
-      shifts: in [0, 2 * padding], the top left corner of each window; a shift of `padding` is the
-        image itself.
-      padding: pixels that are added on every side.
+      images: images of any dtype.
+      shifts: top left corner of each window in the padded image, in [0, 2 * padding]; a shift of
+        `padding` returns the image itself.
+      padding: number of pixels that are added on every side.
       reflect: True to pad with the image mirrored at its outermost pixels (Page, "How to train your
         ResNet", 2018), False to pad with zeros.
     """
@@ -121,56 +108,45 @@ def crop(
     return jax.vmap(window)(padded, shifts)
 
 
-def cut_out(keys: Key[Array, "batch"], images: Pixels, how: Augmenting) -> Pixels:
-    """Set a square at a random place in each image to 0, the mean of normalised pixels.
+def cut_out(keys: Key[Array, "batch"], images: Pixels, settings: AugmentationSettings) -> Pixels:
+    """Return images with a square at a random place set to 0, the mean of normalised pixels.
 
     The centre of the square can be any pixel, so a part of the square may be outside the image
     (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
-    2017).
-
-    Args:
-      keys: a random key for each image; the keys given to `shift_and_flip` may be used again.
-      images: normalised images.
-      how: see `Augmenting`.
+    2017). The keys given to `shift_and_flip` may be used again.
     """
     height, width = images.shape[1:3]
 
-    def blank(key: Array) -> Array:
+    def is_inside_square(key: Array) -> Array:
         key = jax.random.fold_in(key, _CUTOUT)
-        middle = jax.random.randint(key, (2,), 0, jnp.asarray([height, width]))
-        first = middle - how.cutout // 2
+        centre = jax.random.randint(key, (2,), 0, jnp.asarray([height, width]))
+        first = centre - settings.cutout // 2
+        last = first + settings.cutout
+        rows, columns = jnp.arange(height), jnp.arange(width)
+        in_rows = (rows >= first[0]) & (rows < last[0])
+        in_columns = (columns >= first[1]) & (columns < last[1])
+        return in_rows[:, None] & in_columns[None, :]
 
-        def covered(axis: int, extent: int) -> Array:
-            spots = jnp.arange(extent)
-            return (spots >= first[axis]) & (spots < first[axis] + how.cutout)
-
-        return covered(0, height)[:, None] & covered(1, width)[None, :]
-
-    blanks = jax.vmap(blank)(keys) & how.enabled
-    return jnp.where(blanks[..., None], 0.0, images)
+    is_blank = jax.vmap(is_inside_square)(keys) & settings.enabled
+    return jnp.where(is_blank[..., None], 0.0, images)
 
 
-def own_key(keys: Key[Array, "batch"]) -> Key[Array, ""]:
-    """Return the random key for a batch's `Augmentation`.
+def user_augmentation_key(keys: Key[Array, "batch"]) -> Key[Array, ""]:
+    """Return the random key for the user's augmentation of a batch.
 
-    It comes from the keys of the batch's images, and is independent of the random numbers of
-    shifts, flips and cutout.
+    Its random numbers are independent of those of shifts, flips and cutout.
     """
-    return jax.random.fold_in(keys[0], _OWN)
+    return jax.random.fold_in(keys[0], _USER_AUGMENTATION)
 
 
 def resize(
     images: UInt8[Array, "batch height width channels"], size: int
 ) -> UInt8[Array, "batch {size} {size} channels"]:
-    """Return images resized to fewer pixels, by linear interpolation with antialiasing.
+    """Return images with fewer pixels, by linear interpolation with antialiasing.
 
     Each new pixel is a mean of the old pixels around it. The weights fall linearly with distance,
     to 0 at the centres of the neighbouring new pixels. Training first on small images costs less
     (Howard, "Training ImageNet in 3 hours for $25; and CIFAR10 for $0.26", 2018).
-
-    Args:
-      images: images at least as high and wide as `size`.
-      size: height and width of the result.
     """
     shape = (len(images), size, size, images.shape[-1])
     smaller = jax.image.resize(images.astype(jnp.float32), shape, "linear", antialias=True)
@@ -192,11 +168,5 @@ def normalize(
     mean: Float[AnyArray, "channels"],
     std: Float[AnyArray, "channels"],
 ) -> Float32[Array, "*others channels"]:
-    """`(pixels - mean) / std`.
-
-    Args:
-      pixels: in [0, 1].
-      mean: of each channel, 0 to subtract nothing.
-      std: of each channel, 1 to divide by nothing.
-    """
+    """Return `(pixels - mean) / std`, for pixels in [0, 1]."""
     return (pixels - mean) / std

@@ -13,7 +13,7 @@ def smoothed_cross_entropy(
     labels: Integer[Array, "batch"],
     smoothing: Float[Array, ""] | float,
 ) -> Float32[Array, "batch"]:
-    """Return the cross-entropy with label smoothing.
+    """Return the cross-entropy of each image with label smoothing, in nats.
 
     Each class gets the target `smoothing / classes`, and the true class gets `1 - smoothing` in
     addition. Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
@@ -22,9 +22,6 @@ def smoothed_cross_entropy(
       logits: logits of the images.
       labels: true class of each image.
       smoothing: amount of smoothing, in [0, 1).
-
-    Returns:
-      the loss of each image.
     """
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     of_all = jax.nn.logsumexp(logits, -1) - jnp.mean(logits, -1)

@@ -1,6 +1,6 @@
-"""What is measured of a trained network: each metric is declared once, and `METRICS` lists ours.
+"""The metrics of a trained network. Each metric is declared once; `METRICS` has the built-in ones.
 
-Whatever shows numbers reads a metric's name, title, unit and direction from its declaration.
+Tables and plots take a metric's name, title, unit and direction from its declaration.
 """
 
 import dataclasses
@@ -20,27 +20,27 @@ from jaxcifar.array_types import Bool, Float, Float32, Int32, Int64, Integer
 from jaxcifar.machine.sharing import AnyArray
 
 PERCENT = "%"
-NAME_PATTERN = "[A-Za-z][A-Za-z0-9_]{0,39}"  # of a metric's name
-MOST_LETTERS = 40  # of a title or a unit
+NAME_PATTERN = "[A-Za-z][A-Za-z0-9_]{0,39}"  # pattern of a metric's name
+MAX_LETTERS = 40  # length of a title or a unit
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A number that says how good a network is on a set of images.
+    """A metric: a number that measures how good a network is on a set of images.
 
-    Give one of the two functions:
+    A metric has exactly one of two functions:
 
-    - `per_image`: a function of logits and labels that gives a number an image. JAX compiles it.
-      The metric is the mean over the set.
-    - `of_confusion`: a function of the confusion matrix, a NumPy array that counts images by true
-      class (row) and predicted class (column). It gives one number.
+    - `per_image`: a function of logits and labels that returns a number for each image. JAX
+      compiles the function. The metric is the mean over the images.
+    - `of_confusion`: a function of the confusion matrix that returns one number. The matrix is a
+      NumPy array of image counts by true class (row) and predicted class (column).
 
     Attributes:
-      name: letters, digits and `_`; files have `val_NAME` and `test_NAME`.
-      title: what tables call it.
+      name: letters, digits and `_`. The fields in files are `val_NAME` and `test_NAME`.
+      title: title in tables.
       unit: "%" for fractions that are shown in percent, another unit, or "" for none.
-      higher_is_better: the direction.
-      least_classes: the metric is left out of sets with fewer classes.
+      higher_is_better: True if a higher value is better.
+      least_classes: smallest number of classes of data sets that the metric is for.
 
     Raises:
       ValueError: the name, title or unit can't be used, or there is not exactly one function.
@@ -60,13 +60,13 @@ class Metric:
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise ValueError(
                 f"the name {self.name!r:.60} of a metric must be up to 40 letters, digits and _, "
-                "a letter first"
+                "and begin with a letter"
             )
         for text in (self.title, self.unit):
-            if len(text) > MOST_LETTERS or not text.isprintable():
+            if len(text) > MAX_LETTERS or not text.isprintable():
                 raise ValueError(
                     f"title and unit of the metric {self.name} must be one line of up to "
-                    f"{MOST_LETTERS} letters"
+                    f"{MAX_LETTERS} letters"
                 )
         if (self.per_image is None) == (self.of_confusion is None):
             raise ValueError(f"the metric {self.name} must have either per_image or of_confusion")
@@ -76,7 +76,7 @@ class Measurement(NamedTuple):
     """The metrics and the confusion matrix of a network on a set of images.
 
     Attributes:
-      values: by a metric's name; a number that is not finite is kept as it is.
+      values: values by name of the metric; they may be infinite or NaN.
       confusion: number of images by true class (row) and predicted class (column).
     """
 
@@ -87,16 +87,16 @@ class Measurement(NamedTuple):
 def is_right(
     logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
 ) -> Bool[Array, "images"]:
-    """Return whether the largest logit is the label's; of equal logits the first counts."""
+    """Return True for each image whose label has the largest logit, the first of equal ones."""
     return logits.argmax(-1) == labels
 
 
 def is_among_first_five(
     logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
 ) -> Bool[Array, "images"]:
-    """Return whether the label's logit is among the five largest.
+    """Return True for each image whose label has one of the five largest logits.
 
-    As for `is_right`, the first of equal logits counts as larger, and NaN as larger than all
+    As in `is_right`, the first of equal logits counts as larger, and NaN as larger than all
     numbers.
     """
     classes = jnp.arange(logits.shape[-1])
@@ -175,23 +175,23 @@ def measure(
     logits: Float[AnyArray, "images classes"],
     labels: Integer[AnyArray, "images"],
 ) -> Measurement:
-    """Measure a network's answers to a set of images.
+    """Return the metrics of a network on a set of images, and its confusion matrix.
 
-    Booleans and integers are added up as integers, and their mean is a quotient in float64. Floats
-    are added up in float32 on the device.
+    The mean of booleans or integers is exact, a quotient in float64. Floats are averaged in float32
+    on the device.
 
     Args:
-      metrics: what is measured.
-      logits: of at least one image.
-      labels: the right class of each.
+      metrics: the metrics to measure.
+      logits: the network's logits of at least one image.
+      labels: true class of each image.
     """
     per_image = tuple(metric for metric in metrics if metric.per_image is not None)
-    found, counts = jax.device_get(_summed(per_image, logits, labels))
+    found, counts = jax.device_get(_values_per_image(per_image, logits, labels))
     confusion = counts.astype(np.int64)
     values: dict[str, float] = {}
     for metric in metrics:
         if metric.of_confusion is not None:
-            values[metric.name] = _of_whole_set(metric.of_confusion, confusion)
+            values[metric.name] = _value_of_confusion(metric.of_confusion, confusion)
         elif np.issubdtype(found[metric.name].dtype, np.floating):
             values[metric.name] = decimal(found[metric.name])
         else:
@@ -201,17 +201,17 @@ def measure(
 
 
 def decimal(value: Any) -> float:
-    """Return the shortest decimal number that names a float32: 0.6124, not 0.6123999953269958."""
+    """Return a float32 as the shortest decimal number: 0.6124 instead of 0.6123999953269958."""
     return float(str(np.float32(value)))
 
 
 @partial(jax.jit, static_argnums=0)
-def _summed(
+def _values_per_image(
     metrics: tuple[Metric, ...], logits: Array, labels: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Return the values of each metric per image, and the confusion matrix.
+    """Return the values of each metric, and the confusion matrix.
 
-    Floating-point values are averaged already. Integers and booleans are returned for each image.
+    Integers and booleans are returned for each image. Floats are averaged over the images.
     """
     classes = logits.shape[-1]
     confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
@@ -226,10 +226,25 @@ def _summed(
     return found, confusion
 
 
-def _of_whole_set(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:
+def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:
     """Return a metric of a confusion matrix; NaN if the function divides by zero."""
     try:
-        value = np.asarray(function(confusion.copy()))  # which the function may change
+        value = np.asarray(function(confusion.copy()))  # the function may change its argument
     except ArithmeticError:
         return math.nan
     return decimal(value) if value.dtype == np.float32 else float(value)
+
+
+def only_predicted_class(confusion: Int64[np.ndarray, "classes classes"]) -> int | None:
+    """Return the label if the network predicts the same class for all images, else None.
+
+    Images of a single true class are no evidence, and the result is None.
+
+    Args:
+      confusion: number of images by true class (row) and predicted class (column).
+    """
+    predicted_classes = np.flatnonzero(confusion.any(axis=0))
+    true_classes = np.flatnonzero(confusion.any(axis=1))
+    if len(predicted_classes) == 1 and len(true_classes) > 1:
+        return int(predicted_classes[0])
+    return None

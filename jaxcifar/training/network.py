@@ -1,8 +1,9 @@
-"""Functions that initialise and apply a network, one of ours or any Flax module.
+"""Functions that initialise and apply a network: a built-in network or any Flax module.
 
-A network is called as `model(images, train)`, and maps normalised images to logits. In addition to
-parameters it may carry collections of variables from step to step. They form one tree: the entries
-of `batch_stats`, and each other collection under its name with a colon in front.
+A network is called as `model(images, train)`, and maps normalised images to logits. Besides
+parameters it may have other variables, which it changes in each step, such as `batch_stats`. They
+are called `carried`, and form one tree: the entries of `batch_stats`, and each other collection
+under its name with a colon in front.
 """
 
 from collections.abc import Callable
@@ -22,39 +23,35 @@ from jaxcifar.networks.layers import EXAMPLES
 
 Variables = dict[str, PyTree]
 _STATS = "batch_stats"
-_MARK = ":"  # no module name can contain it
+_COLON = ":"  # no module name can contain it
 
 
 def variables(params: PyTree, carried: PyTree) -> Variables:
     """Return the variables of a network by collection, as `model.apply` takes them."""
-    others = {name[1:]: tree for name, tree in carried.items() if name.startswith(_MARK)}
-    stats = {name: tree for name, tree in carried.items() if not name.startswith(_MARK)}
+    others = {name[1:]: tree for name, tree in carried.items() if name.startswith(_COLON)}
+    stats = {name: tree for name, tree in carried.items() if not name.startswith(_COLON)}
     return {"params": params, _STATS: stats, **others}
 
 
 def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
-    """Return the parameters, and the collections that the network carries; inverts `variables`."""
+    """Return the parameters and the carried variables; the inverse of `variables`."""
     others = {name: tree for name, tree in all_variables.items() if name != "params"}
     return all_variables["params"], _carried(others)
 
 
 def _carried(collections: Variables) -> PyTree:
     stats = collections.get(_STATS, {})
-    others = {_MARK + name: tree for name, tree in collections.items() if name != _STATS}
+    others = {_COLON + name: tree for name, tree in collections.items() if name != _STATS}
     return {**stats, **others}
 
 
 def init(
     model: nn.Module, key: Key[Array, ""], images: Float[AnyArray, "images height width channels"]
 ) -> tuple[PyTree, PyTree]:
-    """Return new parameters, and the collections that the network carries.
+    """Return new parameters and carried variables.
 
-    Collections that grow with each call (made by Flax's `sow`) are not carried.
-
-    Args:
-      model: the network.
-      key: random key of the initial values.
-      images: normalised training images; a network may compute initial values from them.
+    A network may compute them from the images, which are normalised training images. Collections
+    that grow with each call (made by Flax's `sow`) are left out.
     """
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
@@ -62,29 +59,30 @@ def init(
         return params, _carried(collections)
 
     def step() -> Variables:
-        _, updated = alone(model).apply(
+        _, updated = for_one_device(model).apply(
             {"params": params, **collections},
             images,
             train=True,
             mutable=list(collections),
-            rngs=_streams(key, None),
+            rngs=_random_streams(key, None),
         )
         return dict(updated)
 
     after = jax.eval_shape(step)
     structure: Callable[[Any], Any] = jax.tree.structure
-    same = {
+    unchanged = {
         name: tree
         for name, tree in collections.items()
         if structure(tree) == structure(after.get(name))
     }
-    return params, _carried(same)
+    return params, _carried(unchanged)
 
 
 def shapes(model: nn.Module) -> Variables:
     """Return the shapes and types of a network's variables; nothing is computed."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    params, carried = jax.eval_shape(lambda x: init(alone(model), jax.random.key(0), x), images)
+    model = for_one_device(model)
+    params, carried = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), images)
     return variables(params, carried)
 
 
@@ -96,33 +94,26 @@ def forward(
     axis: str | None,
     operands: Dtype | None = None,
 ) -> tuple[Float32[Array, "batch classes"], PyTree]:
-    """Apply a network in training.
+    """Apply a network in training mode to this device's part of the batch.
 
-    Args:
-      model: the network.
-      all_variables: the network's variables.
-      images: this device's part of the batch, normalised.
-      key: random key of the network's random streams, the same on all devices.
-      axis: mapped axis of the devices that share the batch.
-      operands: see `adapted`.
+    `axis` is the mapped axis of devices that share the batch; for `operands` see `adapted`.
 
     Returns:
-      logits, and the collections that the network carries to the next step, of this device.
+      this device's logits, and the carried variables after the step.
     """
     collections = [name for name in all_variables if name != "params"]
     with adapted(axis, operands):
         logits, updated = model.apply(
-            all_variables, images, train=True, mutable=collections, rngs=_streams(key, axis)
+            all_variables, images, train=True, mutable=collections, rngs=_random_streams(key, axis)
         )
-    return logits.astype(jnp.float32), _carried(
-        {name: updated.get(name, {}) for name in collections}
-    )
+    carried = _carried({name: updated.get(name, {}) for name in collections})
+    return logits.astype(jnp.float32), carried
 
 
-def _streams(key: Array, axis: str | None) -> dict[str, Array]:
-    """Random keys by stream; streams of other names draw from "params", by Flax's own rule."""
-    own = sharing.device_key(key, axis)
-    return {EXAMPLES: key, "dropout": own, "params": own}
+def _random_streams(key: Array, axis: str | None) -> dict[str, Array]:
+    """Return Flax's random keys by stream; Flax uses "params" for streams that have no key."""
+    device_key = sharing.device_key(key, axis)
+    return {EXAMPLES: key, "dropout": device_key, "params": device_key}
 
 
 def predict(
@@ -131,14 +122,14 @@ def predict(
     images: Float[Array, "batch height width channels"],
     operands: Dtype | None = None,
 ) -> Float32[Array, "batch classes"]:
-    """Return the logits in evaluation; for `operands` see `adapted`."""
+    """Return the logits in evaluation mode; for `operands` see `adapted`."""
     with adapted(None, operands):
         logits: Any = model.apply(all_variables, images, train=False)
         return logits.astype(jnp.float32)
 
 
-def alone(model: nn.Module) -> nn.Module:
-    """Return the network for a device that computes whole batches."""
+def for_one_device(model: nn.Module) -> nn.Module:
+    """Return the network for a device that computes whole batches by itself."""
     return model.clone(axis_name=None) if hasattr(model, "axis_name") else model
 
 
@@ -152,7 +143,7 @@ def has_convolution(model: nn.Module, platform: str) -> bool:
 
     The lowered program is searched, so a convolution is found however the network is written.
     """
-    model, key = alone(model), jax.random.key(0)
+    model, key = for_one_device(model), jax.random.key(0)
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     all_variables = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
 

@@ -1,8 +1,8 @@
-"""Update rules as optax chains, and what is done to gradients and updates of any rule.
+"""Update rules (optax chains), gradient clipping, and the learning rate of biases.
 
-All hyper-parameters may be traced arrays: the shape of a rule's state does not depend on them, so
-that one compiled program serves all their values. `sgd`, `adam` and `adamw` are PyTorch's. What
-has one axis, biases and BatchNorm's parameters, is called a bias here.
+All hyper-parameters may be traced arrays, so that one compiled program works for all their values.
+`sgd`, `adam` and `adamw` compute the same as PyTorch's. In this module a bias is any parameter with
+one axis, so BatchNorm's scale is a bias too.
 """
 
 from collections.abc import Callable
@@ -33,10 +33,19 @@ def sgd(
     bias_decay: Switch = True,
     nesterov: Switch = False,
 ) -> optax.GradientTransformation:
-    """`g += weight_decay * p; v = momentum * v + g; p -= learning_rate * v`.
+    """Return stochastic gradient descent with momentum and weight decay.
 
-    With Nesterov's momentum `p -= learning_rate * (g + momentum * v)` (Sutskever et al., "On the
-    importance of initialization and momentum in deep learning", 2013).
+    For a parameter p with gradient g and velocity v, a step is
+    `g += weight_decay * p; v = momentum * v + g; p -= learning_rate * v`.
+    With Nesterov's momentum it ends with `p -= learning_rate * (g + momentum * v)`. Sutskever et
+    al., "On the importance of initialization and momentum in deep learning", 2013.
+
+    Args:
+      learning_rate: the learning rate.
+      momentum: decay of the velocity, in [0, 1).
+      weight_decay: factor of the parameters that is added to the gradients.
+      bias_decay: False to leave biases out of weight decay.
+      nesterov: True for Nesterov's momentum.
     """
     return optax.chain(
         _decay(weight_decay, bias_decay),
@@ -51,9 +60,10 @@ def adam(
     weight_decay: Scalar,
     bias_decay: Switch = True,
 ) -> optax.GradientTransformation:
-    """`g += weight_decay * p`, then Kingma and Ba, "Adam", 2015.
+    """Return Adam, with `weight_decay * p` added to the gradient of a parameter p.
 
-    Beta 1 is `momentum`, beta 2 0.999, epsilon 1e-8.
+    Beta 1 is `momentum`, beta 2 is 0.999, epsilon is 1e-8. The arguments are those of `sgd`. Kingma
+    and Ba, "Adam: a method for stochastic optimization", 2015.
     """
     return optax.chain(
         _decay(weight_decay, bias_decay),
@@ -68,9 +78,10 @@ def adamw(
     weight_decay: Scalar,
     bias_decay: Switch = True,
 ) -> optax.GradientTransformation:
-    """Adam with `p -= learning_rate * weight_decay * p` beside its step.
+    """Return AdamW: Adam, whose step also subtracts `learning_rate * weight_decay * p`.
 
-    Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+    The arguments are those of `sgd`. Loshchilov and Hutter, "Decoupled weight decay
+    regularization", 2019.
     """
     return optax.chain(
         optax.scale_by_adam(b1=momentum),
@@ -86,13 +97,15 @@ def muon(
     bias_decay: Switch = True,
     sgd_rate: Scalar = 1.0,
 ) -> optax.GradientTransformation:
-    """Orthogonal steps for convolutions' kernels, `sgd` with Nesterov's momentum for the rest.
+    """Return Muon for the kernels of convolutions, and `sgd` with Nesterov's momentum for the rest.
 
-    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024: the gradient's
-    average, with Nesterov's momentum, made orthogonal by Newton-Schulz iterations. A kernel
-    `[height, width, C, K]` is a matrix of K columns here, and each step keeps its norm at sqrt(K),
-    as in Jordan's CIFAR-10 trainer: what is followed by BatchNorm computes the same at any norm,
-    and no weight decay is needed. The rest has `learning_rate * sgd_rate`.
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+
+    Muon makes the momentum of a kernel orthogonal, by Newton-Schulz iterations. For this, a kernel
+    `[height, width, C, K]` is a matrix with K columns. After each step the kernel is scaled to the
+    norm sqrt(K), as in Jordan's CIFAR-10 trainer. The scale has no effect if BatchNorm follows, and
+    makes weight decay unnecessary. The learning rate of the rest is multiplied by `sgd_rate`; the
+    other arguments are those of `sgd`.
     """
     kernels = optax.chain(
         optax.contrib.scale_by_muon(
@@ -115,7 +128,7 @@ def _as_matrices(params: PyTree) -> PyTree:
 
 
 def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
-    """Updates after which a kernel of K features has the norm sqrt(K)."""
+    """Return updates that give each kernel with K features the norm sqrt(K)."""
 
     def corrected(update: Array, param: Array) -> Array:
         moved = param + update
@@ -124,18 +137,18 @@ def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
     return jax.tree.map(corrected, updates, params)
 
 
-def clip(grads: PyTree, most: Scalar) -> PyTree:
-    """Scale gradients down to a norm of `most` over all of them together; 0 leaves them.
+def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
+    """Return gradients scaled down so that their global norm is at most `max_norm`; 0 is no limit.
 
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
     norm = optax.tree.norm(grads)
-    factor = jnp.where((most > 0) & (norm > most), most / norm, 1.0)
+    factor = jnp.where((max_norm > 0) & (norm > max_norm), max_norm / norm, 1.0)
     return jax.tree.map(lambda grad: grad * factor, grads)
 
 
 def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
-    """Multiply the updates of biases by `factor`, as if they had a learning rate of their own.
+    """Return updates in which the updates of biases are multiplied by `factor`.
 
     Page, "How to train your ResNet 6: weight decay", 2018.
     """
@@ -143,23 +156,24 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
 
 
 def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
-    """`g += weight_decay * p`, of biases only with `bias_decay`.
+    """Return weight decay: `weight_decay * p` is added to the gradient of a parameter p.
 
-    Without, as in He et al., "Bag of tricks for image classification", 2019.
+    It may leave out biases, as in He et al., "Bag of tricks for image classification", 2019.
     """
-    of_biases = weight_decay * jnp.asarray(bias_decay, jnp.float32)
+    bias_weight_decay = weight_decay * jnp.asarray(bias_decay, jnp.float32)
 
     def add(grads: PyTree, params: PyTree) -> PyTree:
-        def rate(param: Array) -> Scalar:
-            return of_biases if param.ndim == 1 else weight_decay
+        def with_decay(grad: Array, param: Array) -> Array:
+            factor = bias_weight_decay if param.ndim == 1 else weight_decay
+            return grad + factor * param
 
-        return jax.tree.map(lambda grad, param: grad + rate(param) * param, grads, params)
+        return jax.tree.map(with_decay, grads, params)
 
     return optax.stateless(add)
 
 
 def _momentum(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
-    """`optax.trace` whose kind of momentum is data."""
+    """Return `optax.trace` with a traced switch for Nesterov's momentum."""
 
     def update(
         grads: PyTree, state: optax.TraceState, params: PyTree | None = None

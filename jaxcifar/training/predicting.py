@@ -1,4 +1,4 @@
-"""Evaluation mode: logits of any number of images, some at a time."""
+"""Evaluation mode: the logits of any number of images, in chunks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +18,8 @@ from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
-_FEW = 32
-EVAL_BATCH = 500  # images at a time, over all devices; divides CIFAR-10's splits on one device
+_FEW_IMAGES = 32
+EVAL_BATCH = 500  # images in a chunk, over all devices; divides CIFAR-10's splits on one device
 
 
 def predict(
@@ -28,16 +28,19 @@ def predict(
     hp: Hyperparameters,
     images: UInt8[AnyArray, "images height width 3"],
 ) -> Float32[Array, "images classes"]:
-    """Logits of images by the network of a program."""
-    size = -(-min(EVAL_BATCH, len(images)) // program.mesh.size) * program.mesh.size
-    if program.looped:
-        few = size <= _FEW and len(images) <= _FEW
-        return (_of_few if few else _of_all)(program, variables, hp, images, size)
+    """Return the logits of at least one image; of `hp`, only mean and std are used."""
+    devices = program.mesh.size
+    images_per_device = -(-min(EVAL_BATCH, len(images)) // devices)  # rounded up
+    size = images_per_device * devices
+    if program.has_loops:
+        is_few = size <= _FEW_IMAGES and len(images) <= _FEW_IMAGES
+        in_loop = _few_in_loop if is_few else _many_in_loop
+        return in_loop(program, variables, hp, images, size)
     images = jax.device_put(images, program.replicated)
     starts = [np.int32(start) for start in range(0, len(images), size)]
-    firsts = jax.device_put(starts, program.replicated)
-    chunks = [_from(program, variables, hp, images, first, size) for first in firsts]
-    return _joined(program, chunks, len(images))
+    starts = jax.device_put(starts, program.replicated)
+    chunks = [_from_start(program, variables, hp, images, start, size) for start in starts]
+    return _concatenate(program, chunks, len(images))
 
 
 def both_sides(
@@ -45,64 +48,60 @@ def both_sides(
     images: Shaped[AnyArray, "images height width channels"],
     logits: Float[AnyArray, "images classes"],
 ) -> Float[AnyArray, "images classes"]:
-    """Flips at the test: what images and their mirror images come to together.
+    """Return the mean of the logits of images and of their mirror images.
 
     Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
-
-    Args:
-      predict: gives the logits of images.
-      images: as `predict` takes them.
-      logits: of these images.
-
-    Returns:
-      the means of the logits of both.
     """
     return (logits + predict(images[:, :, ::-1])) / 2
 
 
-def _logits(
+def _in_loop(
     program: Program, variables: Variables, hp: Hyperparameters, images: Array, size: int
 ) -> Array:
+    """Return the logits of images, in a compiled loop over chunks of `size` images."""
     missing = -len(images) % size
     padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
     chunks = padded.reshape(-1, size, *images.shape[1:])
     logits = jax.lax.map(partial(_of_chunk, program, variables, hp), chunks)
-    return program.everywhere(logits.reshape(len(padded), -1)[: len(images)])
+    return program.replicate(logits.reshape(len(padded), -1)[: len(images)])
 
 
-_of_all = jax.jit(_logits, static_argnums=(0, 4), compiler_options=CPU_OPTIONS)
-# A second less to compile is worth more than the speed of so little.
-_of_few = jax.jit(_logits, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS)
+_many_in_loop = jax.jit(_in_loop, static_argnums=(0, 4), compiler_options=CPU_OPTIONS)
+# For few images, compiling faster by a second is worth more than running faster.
+_few_in_loop = jax.jit(_in_loop, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS)
 
 
 @partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)
-def _from(
+def _from_start(
     program: Program,
     variables: Variables,
     hp: Hyperparameters,
     images: Array,
-    first: Array,
+    start: Array,
     size: int,
 ) -> Array:
-    chosen = jnp.minimum(first + jnp.arange(size), len(images) - 1)
+    """Return the logits of the chunk that begins at `start`; the last image may be repeated."""
+    chosen = jnp.minimum(start + jnp.arange(size), len(images) - 1)
     return _of_chunk(program, variables, hp, images[chosen])
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _joined(program: Program, chunks: list[Array], count: int) -> Array:
-    return program.everywhere(jnp.concatenate(chunks)[:count])
+def _concatenate(program: Program, chunks: list[Array], count: int) -> Array:
+    return program.replicate(jnp.concatenate(chunks)[:count])
 
 
 def _of_chunk(program: Program, variables: Variables, hp: Hyperparameters, images: Array) -> Array:
+    """Return the logits of a chunk; each device computes a part of them."""
+
     def logits(variables: Variables, hp: Hyperparameters, images: Array) -> Array:
         images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
         return network.predict(program.model, variables, images, program.operands)
 
-    everywhere, shared_out = PartitionSpec(), PartitionSpec(sharing.AXIS)
+    replicated, sharded = PartitionSpec(), PartitionSpec(sharing.AXIS)
     return jax.shard_map(
         logits,
         mesh=program.mesh,
-        in_specs=(everywhere, everywhere, shared_out),
-        out_specs=shared_out,
+        in_specs=(replicated, replicated, sharded),
+        out_specs=sharded,
         check_vma=False,
     )(variables, hp, images)

@@ -1,8 +1,8 @@
-"""Training and evaluation as pure functions: no file, no clock, no print.
+"""The training program: pure functions that JAX compiles.
 
-A `Program` is what gets compiled: a network, an update rule and a placement. All that differs
-between runs of one architecture (rates, decay, normalisation, augmentation, seed) is data in
-`Hyperparameters`, so that one compiled program serves them all.
+A `Program` consists of a network, an update rule and the devices. Everything else in which runs of
+one architecture differ (such as rates and seed) is data in `Hyperparameters`. So all these runs
+share one compiled program.
 """
 
 import dataclasses
@@ -24,30 +24,30 @@ from jaxcifar.training import augment, network, optim
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import UpdateRule
-from jaxcifar.training.state import Hyperparameters, Metrics, TrainState, averaged
+from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState, averaged
 
-_INIT_IMAGES = 5000  # that a network may look at before the first step
+_INIT_IMAGES = 5000  # images from which a network may compute its first weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What is computed for one network under one update rule on one mesh.
+    """One network, one update rule and the devices, as a static argument of compiled functions.
 
     Attributes:
-      model: maps normalised images to logits. If it has a field
-        `axis_name`, that is `axis`, and what it carries is the same on all devices.
-      optimizer: update rule (see `optim`).
-      augmentation: what is done to training images beside shifts and flips (see `augment`).
-      batch_size: training images a step, over all devices together.
-      averages: whether an average of the weights is kept, which is then what is evaluated.
-      small_size: pixels of the images in the first steps (`Hyperparameters.small_steps`), if
-        they are to be smaller; to the others they come as they are.
-      steps_per_epoch: whole batches in the training set; the images that are left over are left
-        out of that epoch, other ones in each.
+      model: the network; it maps normalised images to logits. A network with a field `axis_name`
+        computes statistics over all devices itself.
+      optimizer: the update rule (see `optim`).
+      augmentation: the augmentation after shifts and flips (see `augment`).
+      batch_size: number of training images in a step, over all devices.
+      steps_per_epoch: number of full batches in the training set. Images that do not fill a batch
+        are left out of an epoch; each epoch leaves out others.
       mesh: the devices, along the axis `sharing.AXIS`.
-      axis: that axis where they share each batch, or None where each trains by itself.
-      operands: see `adapted`.
-      identity: what the model, which may hold a list without a hash, was made from.
+      averages: True to keep a moving average of the weights, which is used in evaluation.
+      small_size: width of the images in the first steps (`Hyperparameters.small_steps`), or None if
+        all steps train on full images.
+      axis: name of the axis of devices that share each batch; None if a device trains by itself.
+      operands: dtype of the operands of products, or None (see `adapted`).
+      identity: a hashable value that tells networks apart; by default the network itself.
     """
 
     model: nn.Module = dataclasses.field(compare=False)
@@ -68,74 +68,72 @@ class Program:
 
     @property
     def images_per_epoch(self) -> int:
-        """Training images in the whole batches of an epoch."""
+        """Number of training images in the full batches of an epoch."""
         return self.steps_per_epoch * self.batch_size
 
     @property
     def replicated(self) -> NamedSharding:
-        """The placement of everything but batches."""
+        """The placement of an array that every device has whole."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def dtype(self) -> jnp.dtype:
-        """What products are of, or what the network says that it computes in, or images are."""
+        """The dtype that the network computes in."""
         return jnp.dtype(self.operands or network.dtype(self.model))
 
     @property
-    def alone(self) -> "Program":
-        """The program of devices that train by themselves."""
-        return dataclasses.replace(self, model=network.alone(self.model), axis=None)
+    def for_one_device(self) -> "Program":
+        """The program of a device that trains by itself."""
+        return dataclasses.replace(self, model=network.for_one_device(self.model), axis=None)
 
     @property
-    def looped(self) -> bool:
-        """Whether several steps, or chunks of images, may be one dispatch.
+    def has_loops(self) -> bool:
+        """True if several steps, or chunks of images, are a loop in one dispatch.
 
-        In a loop XLA's own convolution is an order of magnitude slower on a CPU.
+        On a CPU, XLA's convolutions are ten times slower inside a loop.
         """
-        return _is_looped(self)
+        return _has_loops(self)
 
-    def everywhere(self, tree: PyTree) -> PyTree:
-        """The same tree, within a program, on all devices."""
+    def replicate(self, tree: PyTree) -> PyTree:
+        """Inside a compiled function, return arrays that every device has whole."""
         return jax.lax.with_sharding_constraint(tree, self.replicated)
 
-    # Compiled with less care: it takes seconds otherwise, and runs once.
+    # It runs only once, so it is compiled with fewer optimisations, which saves seconds.
     @partial(jax.jit, static_argnums=0, compiler_options=SINGLE_CALL_OPTIONS)
     def init(
         self, hp: Hyperparameters, images: UInt8[Array, "images height width 3"]
     ) -> TrainState:
-        """The state before the first step, from the run's key and the first training images.
+        """Return the state before the first step, with new weights.
 
-        Args:
-          hp: the run's hyper-parameters.
-          images: where the network takes nothing from them, they are not even moved to the devices.
+        The training images are moved to the devices only if the network uses them.
         """
-        first = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
-        return self._beginning(hp, *network.init(self.model, hp.init_key, first))
+        first_images = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
+        return self._first_state(hp, *network.init(self.model, hp.init_key, first_images))
 
     @partial(jax.jit, static_argnums=0)
     def init_from(self, hp: Hyperparameters, variables: Variables) -> TrainState:
-        """The state before the first step, with the weights and statistics of `variables`."""
-        return self._beginning(hp, *network.split(variables))
+        """Return the state before the first step, with the weights of `variables`."""
+        return self._first_state(hp, *network.split(variables))
 
-    def _beginning(self, hp: Hyperparameters, params: PyTree, carried: PyTree) -> TrainState:
+    def _first_state(self, hp: Hyperparameters, params: PyTree, carried: PyTree) -> TrainState:
         state = TrainState(
             step=jnp.int32(0),
             params=params,
             batch_stats=carried,
             opt_state=self._update_rule(hp, 0).init(params),
-            metrics=Metrics.zero(),
+            sums=TrainingSums.zero(),
             average=(params, carried) if self.averages else None,
         )
-        return self.everywhere(state)
+        return self.replicate(state)
 
     @partial(jax.jit, static_argnums=(0, 3))
     def epoch_order(
         self, hp: Hyperparameters, step: Int[Array, ""], examples: int
     ) -> Int32[Array, "{examples}"]:
-        """The training examples' order in the epoch that `step` is in."""
+        """Return the order of the training examples in the epoch of a step."""
         epoch = step // self.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(hp.order_key, epoch), examples)
-        return self.everywhere(order)
+        return self.replicate(order)
 
     def train_steps(
         self,
@@ -146,36 +144,38 @@ class Program:
         order: Int32[Array, "images"],
         count: Int[Array, ""],
     ) -> tuple[TrainState, dict[str, Float32[Array, ""]]]:
-        """Train `count` steps within an epoch.
+        """Train for `count` steps within an epoch.
 
-        To be called where the axis of the devices that share batches is mapped, if there is one:
-        each trains on its part of every batch, and all end up with the same state.
+        If devices share batches, this function must be called inside a map over `axis`. Each device
+        trains on its part of every batch, and all get the same state.
 
         Args:
-          state: before the steps.
+          state: state before the steps.
           hp: the run's hyper-parameters.
-          images: the whole training set.
-          labels: of these images.
-          order: of this epoch, from `epoch_order`.
-          count: within the epoch; it is one where the program is not `looped`.
+          images: all training images.
+          labels: labels of these images.
+          order: order of the images in this epoch, from `epoch_order`.
+          count: number of steps; 1 if the program has no loops.
 
         Returns:
-          the new state, and the mean loss and accuracy of the epoch so far.
+          the new state, and the mean loss and accuracy since the epoch began.
         """
 
         def step(state: TrainState) -> TrainState:
-            count = self.batch_size // sharing.device_count(self.axis)
+            images_per_device = self.batch_size // sharing.device_count(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = order[start + sharing.batch_positions(count, self.axis)]
+            chosen = order[start + sharing.batch_positions(images_per_device, self.axis)]
             batch = hp, images[chosen], labels[chosen], chosen
             if self.small_size is None:
                 return self.train_step(state, *batch)
             small = partial(self.train_step, size=self.small_size)
             return jax.lax.cond(state.step < hp.small_steps, small, self.train_step, state, *batch)
 
-        loop = partial(jax.lax.fori_loop, 0, count, lambda _, state: step(state))
-        state = loop(state) if self.looped else step(state)
-        return state, state.metrics.means()
+        if self.has_loops:
+            state = jax.lax.fori_loop(0, count, lambda _, state: step(state), state)
+        else:
+            state = step(state)
+        return state, state.sums.means()
 
     def train_step(
         self,
@@ -186,23 +186,18 @@ class Program:
         index: Int32[Array, "batch"],
         size: int | None = None,
     ) -> TrainState:
-        """One step of the update rule on the cross-entropy of a batch.
+        """Train on this device's part of a batch, and return the new state.
 
-        Args:
-          state: before the step.
-          hp: the run's hyper-parameters.
-          images: this device's part of the batch.
-          labels: of these images.
-          index: the images' places in the training set.
-          size: pixels to bring the images to, after shifts and flips; None leaves them.
+        `index` has the indices of the images in the training set. The images are resized to `size`
+        pixels after shifts and flips, unless it is None.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hp.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
-        turns = augment.flip_turns(hp.flip_key, index, state.step // self.steps_per_epoch)
-        images = augment.shift_and_flip(keys, images, hp.augment, turns)
+        flips = augment.alternating_flips(hp.flip_key, index, state.step // self.steps_per_epoch)
+        images = augment.shift_and_flip(keys, images, hp.augment, flips)
         images = augment.resize(images, size) if size else images
-        own_key, pixels = augment.own_key(keys), augment.pixels(images)
-        pixels = self.augmentation(own_key, pixels, **hp.augmentation)
+        user_key = augment.user_augmentation_key(keys)
+        pixels = self.augmentation(user_key, augment.pixels(images), **hp.augmentation)
         images = augment.normalize(pixels, hp.mean, hp.std)
         images = augment.cut_out(keys, images, hp.augment)
 
@@ -213,28 +208,28 @@ class Program:
             return losses.sum() / self.batch_size, (logits, carried)
 
         grads, (logits, carried) = jax.grad(loss_fn, has_aux=True)(state.params)
-        summed = grads, Metrics.of(logits, labels)
+        of_device = grads, TrainingSums.of(logits, labels)
         if hasattr(self.model, "axis_name"):
-            grads, batch_metrics = sharing.sum_over_devices(summed, self.axis)
+            grads, batch_sums = sharing.sum_over_devices(of_device, self.axis)
         else:
-            (grads, batch_metrics), carried = sharing.sum_and_mean_over_devices(
-                summed, carried, self.axis
+            (grads, batch_sums), carried = sharing.sum_and_mean_over_devices(
+                of_device, carried, self.axis
             )
         rule, grads = self._update_rule(hp, state.step), optim.clip(grads, hp.clip_norm)
         updates, opt_state = rule.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, optim.scale_biases(updates, hp.bias_rate))
         average = state.average
         if self.averages:
-            assert average is not None  # `init_state` has begun it
+            assert average is not None  # `_first_state` has begun it
             average = averaged(average, (params, carried), hp.average, state.step)
         first = state.step % self.steps_per_epoch == 0
-        so_far = jax.tree.map(lambda total: jnp.where(first, 0, total), state.metrics)
+        epoch_sums = jax.tree.map(lambda total: jnp.where(first, 0, total), state.sums)
         return TrainState(
             step=state.step + 1,
             params=params,
             batch_stats=carried,
             opt_state=opt_state,
-            metrics=so_far + batch_metrics,
+            sums=epoch_sums + batch_sums,
             average=average,
         )
 
@@ -243,6 +238,6 @@ class Program:
 
 
 @cache
-def _is_looped(program: Program) -> bool:
+def _has_loops(program: Program) -> bool:
     platform = program.mesh.devices.flat[0].platform
     return platform != "cpu" or not network.has_convolution(program.model, platform)

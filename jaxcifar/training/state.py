@@ -1,6 +1,4 @@
-"""What a run carries and what it is told: hyper-parameters, state, metrics, all of them arrays."""
-
-import dataclasses
+"""The arrays of a run: hyper-parameters, training state and training sums."""
 
 import jax
 import jax.numpy as jnp
@@ -11,25 +9,27 @@ from jax import Array
 from jaxcifar.array_types import Float32, Int32, Integer, Key, Shaped
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import network
-from jaxcifar.training.augment import Augmenting
+from jaxcifar.training.augment import AugmentationSettings
 from jaxcifar.training.network import Variables
 
 
 @struct.dataclass
 class Hyperparameters:
-    """What one run sets, as arrays.
+    """The hyper-parameters of a run, as arrays.
 
     Attributes:
       key: random key of the run.
-      learning_rate: the rate at each step of the run.
-      rule: scalars by name, the update rule's arguments beside the learning rate (see `optim`).
-      bias_rate, clip_norm: what is done to its updates and gradients.
-      label_smoothing: part of the target that all classes share.
-      average: what the average of weights keeps at a step.
-      mean, std: what pixels in [0, 1] are normalised by.
-      augment: how training images are shifted and flipped.
-      augmentation: scalars by name, the arguments of `Program.augmentation` beside images and key.
-      small_steps: how many steps train on smaller images.
+      learning_rate: the learning rate at each step.
+      rule: scalars by name: the arguments of the update rule other than the learning rate.
+      bias_rate: factor of the updates of biases (`optim.scale_biases`).
+      clip_norm: largest norm of the gradients (`optim.clip`).
+      label_smoothing: amount of label smoothing (`smoothed_cross_entropy`).
+      average: decay of the moving average of the weights (`averaged`).
+      mean, std: mean and standard deviation of each channel, for pixels in [0, 1].
+      augment: settings of shifts, flips and cutout.
+      augmentation: scalars by name: the arguments of `Program.augmentation` other than key and
+        images.
+      small_steps: number of first steps that train on smaller images.
     """
 
     key: Key[Array, ""]
@@ -41,116 +41,128 @@ class Hyperparameters:
     average: Float32[Array, ""]
     mean: Float32[Array, "3"]
     std: Float32[Array, "3"]
-    augment: Augmenting
+    augment: AugmentationSettings
     augmentation: dict[str, Shaped[Array, ""]]
     small_steps: Int32[Array, ""]
 
     @property
     def init_key(self) -> Key[Array, ""]:
-        """For the first weights."""
+        """The random key of the first weights."""
         return jax.random.fold_in(self.key, 0)
 
     @property
     def order_key(self) -> Key[Array, ""]:
-        """For the order of images."""
+        """The random key of the order of the images."""
         return jax.random.fold_in(self.key, 1)
 
     @property
     def step_key(self) -> Key[Array, ""]:
-        """For what is random in a step."""
+        """The random key of augmentation and dropout."""
         return jax.random.fold_in(self.key, 2)
 
     @property
     def flip_key(self) -> Key[Array, ""]:
-        """For which images are flipped first."""
+        """The random key that decides which images are flipped first."""
         return jax.random.fold_in(self.key, 3)
 
 
 @struct.dataclass
-class Metrics:
-    """Sums over examples: of the loss, of those that are right, of all."""
+class TrainingSums:
+    """Sums over training images: the loss (nats), correct predictions, and images."""
 
     loss_sum: Float32[Array, ""]
     correct: Int32[Array, ""]
     count: Int32[Array, ""]
 
     @classmethod
-    def zero(cls) -> "Metrics":
-        """No examples yet."""
+    def zero(cls) -> "TrainingSums":
+        """Return the sums over no images."""
         return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
     @classmethod
     def of(
         cls, logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
-    ) -> "Metrics":
-        """Of logits and labels."""
+    ) -> "TrainingSums":
+        """Return the sums over images with these logits and labels."""
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         correct = logits.argmax(-1) == labels
         return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))
 
-    def __add__(self, other: "Metrics") -> "Metrics":
+    def __add__(self, other: "TrainingSums") -> "TrainingSums":
         return jax.tree.map(jnp.add, self, other)
 
-    def share_right(self) -> float:
-        """Return the accuracy of arrays on a device or the host: a quotient in float64."""
+    def accuracy(self) -> float:
+        """Return the accuracy (0 to 1), a quotient in float64; not inside a compiled function."""
         return int(self.correct) / max(int(self.count), 1)
 
     def means(self) -> dict[str, Float32[Array, ""]]:
-        """Mean loss and accuracy (a fraction)."""
+        """Return the mean `loss` (nats) and the `accuracy` (0 to 1)."""
         count = jnp.maximum(self.count, 1)
         return {"loss": self.loss_sum / count, "accuracy": self.correct / count}
 
 
 @struct.dataclass
 class TrainState:
-    """All that a run carries from step to step, and all that a checkpoint holds.
+    """The training state: the arrays that a step changes, and that a checkpoint contains.
 
-    `batch_stats` is what the network carries beside its parameters (see `network`); `metrics` sums
-    over the training batches since the epoch began, so that a run can stop and resume at any step.
-    `average` is that of `(params, batch_stats)` over the steps (see `averaged`), or None.
+    Attributes:
+      step: number of steps so far.
+      params: parameters of the network.
+      batch_stats: all other variables of the network (see `network`).
+      opt_state: state of the update rule.
+      sums: sums over the training images since the epoch began.
+      average: moving average of `(params, batch_stats)`, or None if the run has none.
     """
 
     step: Int32[Array, ""]
     params: PyTree
     batch_stats: PyTree
     opt_state: PyTree
-    metrics: Metrics
+    sums: TrainingSums
     average: tuple[PyTree, PyTree] | None = None
 
     @property
     def variables(self) -> Variables:
-        """What evaluating the network takes: the average, if there is one."""
+        """The variables for evaluation: the average, if there is one."""
         return network.variables(*(self.average or (self.params, self.batch_stats)))
 
-    @property
-    def parts(self) -> dict[str, PyTree]:
-        """By name, without what a run does not have and older versions did not know."""
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: part for name, part in parts.items() if part is not None}
+    def to_dict(self) -> dict[str, PyTree]:
+        """Return the content of a checkpoint, in which the sums are called `metrics`."""
+        content = {
+            "step": self.step,
+            "params": self.params,
+            "batch_stats": self.batch_stats,
+            "opt_state": self.opt_state,
+            "metrics": self.sums,
+        }
+        return content if self.average is None else {**content, "average": self.average}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, PyTree]) -> "TrainState":
+        """Return the state that `to_dict` was called on."""
+        fields = {name: part for name, part in content.items() if name != "metrics"}
+        return cls(sums=content["metrics"], **fields)
 
 
 def averaged(
     average: tuple[PyTree, PyTree],
     new: tuple[PyTree, PyTree],
-    keep: Float32[Array, ""],
+    decay: Float32[Array, ""],
     step: Int32[Array, ""],
 ) -> tuple[PyTree, PyTree]:
-    """`average = keep * average + (1 - keep) * new`, of weights and of their statistics alike.
+    """Return the moving average `decay * average + (1 - decay) * new`, with a decay in [0, 1).
+
+    It includes weights and statistics. Arrays that are not floats are taken from `new`.
 
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
-    exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017. While
-    few steps are over it keeps less, `(step + 1) / (step + 10)`, or the first weights would stay.
-
-    Args:
-      average: of the steps before.
-      new: after this step; what is no floating-point number is taken as it is.
-      keep: in [0, 1).
-      step: from 0.
+    exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017. In the
+    first steps the decay is at most `(step + 1) / (step + 10)`, so that the first weights are soon
+    forgotten.
     """
-    keep = jnp.minimum(keep, (step + 1) / (step + 10))
+    decay = jnp.minimum(decay, (step + 1) / (step + 10))
 
     def mean(old: Array, new: Array) -> Array:
-        floats = jnp.issubdtype(new.dtype, jnp.floating)
-        return (new + keep * (old - new)).astype(new.dtype) if floats else new
+        is_float = jnp.issubdtype(new.dtype, jnp.floating)
+        return (new + decay * (old - new)).astype(new.dtype) if is_float else new
 
     return jax.tree.map(mean, average, new)

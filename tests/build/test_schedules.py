@@ -78,22 +78,22 @@ def test_a_run_of_too_many_steps_is_refused(monkeypatch):
     assert len(rates(epochs=200, schedule="none")) == 1400
     with pytest.raises(UsageError) as error:
         rates(epochs=201, schedule="none")
-    assert str(error.value) == "--epochs 201: 1,407 steps; there may be 1,400"
+    assert str(error.value) == "--epochs 201: has 1,407 steps; at most 1,400 are allowed"
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("negative", "gives -1.0 at step 2"),
-        ("huge", "gives 1e+300 at step 0"),
+        ("negative", "returns -1.0 at step 2"),
+        ("huge", "returns 1e+300 at step 0"),
     ],
 )
 def test_what_is_no_rate_is_named_with_its_step(name, said):
     with pytest.raises(UsageError) as error:
         rates(epochs=1, schedule=f"{RULES}:{name}")
     assert str(error.value) == (
-        f"--schedule {RULES}:{name}: {said}; it must be a number of at least 0, and the rate one "
-        "that float32 holds"
+        f"--schedule {RULES}:{name}: {said}; it must return a number of at least 0, and the "
+        "learning rate must not overflow float32"
     )
 
 

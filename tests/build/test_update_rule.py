@@ -15,7 +15,7 @@ from jaxcifar.build.update_rule import update_rule
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
-from jaxcifar.runs.weights import named
+from jaxcifar.runs.array_trees import named_arrays
 
 NET = ROOT / "tests" / "own" / "net.py"
 STATISTICS = SimpleNamespace(mean=np.zeros(3), std=np.ones(3))
@@ -198,4 +198,4 @@ def test_the_state_of_a_rule_has_the_names_that_older_checkpoints_have(name):
     hp = make_hyperparameters(config, STATISTICS, steps_per_epoch=3)
     rule = update_rule(config)(hp.learning_rate[0], **hp.rule)
     state = rule.init({"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)})
-    assert set(named(state)) == OLD_NAMES[name]
+    assert set(named_arrays(state)) == OLD_NAMES[name]

@@ -107,22 +107,22 @@ def file(tmp_path_factory):
 
 
 def tried(file, *names, classes=10):
-    return MetricSet.tried(classes, load_metrics([f"{file}:{name}" for name in names]))
+    return MetricSet.create(classes, load_metrics([f"{file}:{name}" for name in names]))
 
 
 def test_functions_and_metrics_are_loaded_by_name(file):
     metrics = tried(file, "share_of_zeros", "largest_cell", "named", "named")
-    assert [user.metric.name for user in metrics.users] == [
+    assert [user.metric.name for user in metrics.user_metrics] == [
         "share_of_zeros",
         "largest_cell",
         "longest_2",
     ]
-    first, second, third = (user.metric for user in metrics.users)
+    first, second, third = (user.metric for user in metrics.user_metrics)
     assert (first.title, first.unit, first.higher_is_better) == ("share of zeros", "", True)
     assert first.of_confusion is None and second.per_image is None
     assert (third.title, third.unit, third.higher_is_better) == ("longest logit", "nats", False)
     digest = hashlib.sha256(FILE.encode()).hexdigest()
-    assert [(user.code, user.sha256) for user in metrics.users] == [
+    assert [(user.code, user.sha256) for user in metrics.user_metrics] == [
         (f"{file}:{name}", digest) for name in ("share_of_zeros", "largest_cell", "named")
     ]
     assert [metric.name for metric in metrics.all][-4:-2] == ["balanced_accuracy", "share_of_zeros"]
@@ -139,11 +139,11 @@ def test_functions_and_metrics_are_loaded_by_name(file):
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
 def test_textbook_formulas_that_divide_by_each_class_are_taken(file, classes):
     metrics = tried(file, "mean_recall", "mean_precision", classes=classes)
-    assert len(metrics.users) == 2
+    assert len(metrics.user_metrics) == 2
 
 
 def test_formulas_of_more_classes_than_can_be_tried_are_taken(file):
-    assert len(tried(file, "mean_recall", classes=3000).users) == 1
+    assert len(tried(file, "mean_recall", classes=3000).user_metrics) == 1
 
 
 def test_a_metric_for_more_classes_than_there_are_is_refused(file):
@@ -155,14 +155,17 @@ def test_a_metric_for_more_classes_than_there_are_is_refused(file):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("one_number", r"gives float32\[\] for logits \[30, 10\] and labels \[30\]; it must give"),
-        ("complex_numbers", r"gives complex64\[30\] for logits"),
-        ("pair", r"gives tuple for logits"),
+        (
+            "one_number",
+            r"returns float32\[\] for logits \[30, 10\] and labels \[30\]; it must",
+        ),
+        ("complex_numbers", r"returns complex64\[30\] for logits"),
+        ("pair", r"returns tuple for logits"),
         ("branches", r"mine.py:\d+: TracerBoolConversionError"),
-        ("infinite", r"gives -inf for 30 images with made-up logits; it must give finite"),
-        ("a_row", r"gives int64\[10\] for the confusion matrix \[10, 10\]; it must give one"),
-        ("text", r"gives <U4\[\] for the confusion matrix"),
-        ("divides", r"gives (nan|inf) for 30 images"),
+        ("infinite", r"returns -inf for 30 images with made-up logits; it must return finite"),
+        ("a_row", r"returns int64\[10\] for the confusion matrix \[10, 10\]; it must return one"),
+        ("text", r"returns <U4\[\] for the confusion matrix"),
+        ("divides", r"returns (nan|inf) for 30 images"),
         ("missing", r"mine.py:\d+: IndexError"),
         ("three", r"takes 3 parameters; it must take logits and labels, or the confusion matrix"),
         ("accuracy_flip", r"the name accuracy_flip is taken; choose another name"),
@@ -226,7 +229,7 @@ def test_of_two_metrics_in_one_folder_the_one_that_fails_is_named(tmp_path):
     late += "    assert confusion.sum() == 30\n    return 1\n"
     (tmp_path / "late.py").write_text(late)
     names = [f"{tmp_path}/good.py:good", f"{tmp_path}/late.py:late"]
-    metrics = MetricSet.tried(10, load_metrics(names))
+    metrics = MetricSet.create(10, load_metrics(names))
     with pytest.raises(UsageError, match=r"--metric .*late.py:late: .*late.py:5: AssertionError"):
         metrics.measure(np.zeros((5, 10), np.float32), np.zeros(5, np.int32))
 

@@ -155,7 +155,7 @@ def test_a_run_that_is_damaged_exits_1_and_one_that_is_not_finished_2(tmp_path, 
     (run / "result.json").write_text("{")
     assert_one_line_error(obeyed(name, *words), 1, f"{run}/result.json: ")
     (run / "result.json").unlink()
-    assert_one_line_error(obeyed(name, *words), 2, f"{run}: a run that is not finished")
+    assert_one_line_error(obeyed(name, *words), 2, f"{run}: is not a finished run")
     assert not (tmp_path / "x.safetensors").exists()
 
 

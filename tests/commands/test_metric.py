@@ -62,7 +62,7 @@ def test_a_metric_that_can_not_be_used_stops_before_training(command, folder, sh
     words = (*SMALL, "--data-dir", shapes_dir, *where[command], str(tmp_path / "x"))
     name = f"{folder}/mine.py:one_number"
     done = obeyed(command, *words, "--metric", name)
-    assert_one_line_error(done, 2, f"--metric {name}: gives float32[] for logits [30, 10] and")
+    assert_one_line_error(done, 2, f"--metric {name}: returns float32[] for logits [30, 10] and")
     assert not list(tmp_path.rglob("config.json"))
 
 

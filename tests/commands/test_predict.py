@@ -148,7 +148,7 @@ def test_exit_codes_say_whether_the_command_line_or_a_file_is_at_fault(photo, tm
         (2, "nowhere.png: no such file or folder", [str(tmp_path / "nowhere.png")]),
         (2, "b.png: the file is not an image that Pillow reads", [good, bad]),
         (2, "no run here", [good, "--run", str(tmp_path)]),
-        (1, "is no file of safetensors", [good, "--run", str(tmp_path / "w.safetensors")]),
+        (1, "is not a safetensors file", [good, "--run", str(tmp_path / "w.safetensors")]),
     ):
         assert_one_line_error(obeyed("predict", *arguments), code, words)
     done = obeyed("predict", good, "--top", "1")

@@ -216,26 +216,28 @@ def test_time_left_does_not_take_compiling_for_slow_training():
     pace.expect(train=1000, validate=200, test=50)
     with pace.during(COMPILING):
         now[0] += 10
-    assert pace.left() is None
+    assert pace.seconds_left() is None
     with pace.during(TRAINING):
         now[0] += 1
-        pace.train(100)
+        pace.count_trained(100)
         # 900 images at 0.01 s, 350 looked at in a third of that, two programs to be compiled still
-        assert pace.left() == pytest.approx(9 + 350 / 300 + 2 * 10 / 3 / 2)
+        assert pace.seconds_left() == pytest.approx(9 + 350 / 300 + 2 * 10 / 3 / 2)
         now[0] += 4
-        pace.train(400)
-    left = pace.left()
+        pace.count_trained(400)
+    left = pace.seconds_left()
     with pace.during(VALIDATING):
         now[0] += 3
-        assert pace.left() == pytest.approx(left - 3)  # nothing is counted yet, but time goes on
+        assert pace.seconds_left() == pytest.approx(
+            left - 3
+        )  # nothing is counted yet, but time goes on
         compiled[0] += 2
-    pace.look_at(100)
-    assert pace.left() == pytest.approx(5 + 250 * 0.01 + 12 / 6)
+    pace.count_evaluated(100)
+    assert pace.seconds_left() == pytest.approx(5 + 250 * 0.01 + 12 / 6)
     assert 0 < pace.done < 1
     with pace.during(TESTING):
         now[0] += 7
     now[0] += 1
-    assert pace.spent() == {
+    assert pace.seconds_by_phase() == {
         COMPILING: 12, TRAINING: 5, VALIDATING: 1, TESTING: 7, "the rest": 1,
     }  # fmt: skip
 

@@ -45,10 +45,10 @@ from jaxcifar.evaluation.measure import (
 )
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.report import write_report
-from jaxcifar.runs import finish
-from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, record
+from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, save_evaluation
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.result import measure_weights
 from jaxcifar.runs.task import Task
 from jaxcifar.trained.classifier import _training_logits
 from jaxcifar.trained.load import load
@@ -251,7 +251,7 @@ def test_what_a_result_says_of_the_test_images_by_their_arrays(
     test = Examples(images, labels)
     dataset = dataclasses.replace(easy_dataset, test=test)
     monkeypatch.setattr(predicting, "EVAL_BATCH", 9)
-    result, mistakes = finish.tested_alone(
+    result, mistakes = measure_weights(
         config, classifier._program, classifier.variables, classifier._hp, dataset
     )
 
@@ -394,7 +394,7 @@ def test_a_run_in_use_is_only_read(finished, at_hand, capsys):
 
 
 def of(run):
-    return RunFolder(run).evaluation, RunFolder(run).test_looks
+    return RunFolder(run).evaluation_file, RunFolder(run).test_looks_file
 
 
 def test_images_that_are_gone_cost_the_temperature_alone(finished, monkeypatch, tmp_path, capsys):
@@ -418,9 +418,9 @@ def found_in(name, images, **said):
 
 def test_the_newest_figures_of_a_set_stay(tmp_path):
     look = {"date": DATE, "purpose": "a paper"}
-    assert record(tmp_path, found_in("x", 20, temperature=2.0), None) == []
-    assert record(tmp_path, found_in("y", 30), look) == [look]
-    assert record(tmp_path, found_in("x", 40), look) == [look, look]
+    assert save_evaluation(tmp_path, found_in("x", 20, temperature=2.0), None) == []
+    assert save_evaluation(tmp_path, found_in("y", 30), look) == [look]
+    assert save_evaluation(tmp_path, found_in("x", 40), look) == [look, look]
     found = read_evaluation(RunFolder(tmp_path))
     assert {name: figures["images"] for name, figures in found["sets"].items()} == {
         "x": 40,
@@ -428,7 +428,7 @@ def test_the_newest_figures_of_a_set_stay(tmp_path):
     }
     assert found["temperature"] == 2.0
     with lock_folder(tmp_path), pytest.raises(BusyError):
-        record(tmp_path, found_in("x", 20), look)
+        save_evaluation(tmp_path, found_in("x", 20), look)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_the_newest_figures_of_a_set_stay(tmp_path):
 def test_a_damaged_evaluation_is_refused_before_anything_is_done(tmp_path, content, reason):
     (tmp_path / "evaluation.json").write_text(content)
     with pytest.raises(RunError, match=rf"evaluation\.json: .*{reason}.*; delete it") as told:
-        record(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
+        save_evaluation(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
     assert "\n" not in str(told.value)
     assert not (tmp_path / "test_looks.jsonl").exists()
 
@@ -454,7 +454,7 @@ def test_a_run_begun_anew_has_not_been_evaluated(tmp_path, easy_dataset):
     config = dataclasses.replace(CONFIG, epochs=1)
     with Path(os.devnull).open("w") as nowhere:
         fit(Task(config, tmp_path), lambda: easy_dataset, Console(file=nowhere))
-        record(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
+        save_evaluation(tmp_path, found_in("x", 20), {"date": DATE, "purpose": "p"})
         fit(Task(config, tmp_path, overwrite=True), lambda: easy_dataset, Console(file=nowhere))
     assert not any(path.exists() for path in of(tmp_path))
 

@@ -21,8 +21,9 @@ from jaxcifar.exchange.from_pytorch import Conversion, convert
 from jaxcifar.exchange.state_dict import read_state_dict
 from jaxcifar.exchange.to_pytorch import state_dict, write_pytorch
 from jaxcifar.report import write_report
+from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.weights import named, read_weights
+from jaxcifar.runs.weights import read_weights
 from jaxcifar.trained.load import load
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -39,7 +40,7 @@ def converted(weights, folder, dataset, arch="cnn", **how):
 
 
 def arrays_of(classifier):
-    return {name: np.asarray(leaf) for name, leaf in named(classifier.variables).items()}
+    return {name: np.asarray(leaf) for name, leaf in named_arrays(classifier.variables).items()}
 
 
 def assert_same_arrays(ours, theirs):
@@ -113,7 +114,7 @@ def test_the_same_conversion_again_shows_its_result(run, source, easy_dataset, t
 
 def test_a_trained_run_is_not_overwritten(source, easy_dataset, tmp_path):
     config = Config.create("cnn", arch_args=NETWORKS["cnn"], dataset="shapes10")
-    with RunFolder.opened(tmp_path / "run", config) as folder:
+    with RunFolder(tmp_path / "run").locked(config) as folder:
         folder.begin(config)
         folder.write_history([])
     with pytest.raises(UsageError, match="another run"):

@@ -22,7 +22,8 @@ from jaxcifar.exchange.onnx_graph import onnx_model, write_onnx
 from jaxcifar.exchange.stablehlo import PLATFORMS, write_stablehlo
 from jaxcifar.exchange.to_pytorch import module_text, state_dict, write_pytorch
 from jaxcifar.machine.extras import import_extra
-from jaxcifar.runs.weights import named, read_weights, write_weights
+from jaxcifar.runs.array_trees import named_arrays
+from jaxcifar.runs.weights import read_weights, write_weights
 from jaxcifar.trained.load import load
 from jaxcifar.training import network
 
@@ -241,7 +242,7 @@ def test_half_of_the_weights(own, tmp_path):
         arrays, card = read_weights(path)
         assert {array.dtype for array in arrays.values()} == {np.dtype(width)}
         assert card == read_weights(own)[1]
-        for name, array in named(load(own).variables).items():
+        for name, array in named_arrays(load(own).variables).items():
             np.testing.assert_array_equal(arrays[name], np.asarray(array).astype(width))
 
 

@@ -18,7 +18,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.machine import memory, system
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.failures import as_one_line_error
-from jaxcifar.runs import crew
+from jaxcifar.runs import training_loop
 from jaxcifar.training import predicting
 
 GB = 10**9
@@ -70,7 +70,7 @@ def test_other_errors_stay_what_they_are():
 
 
 def test_training_says_what_was_too_large(easy_dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew._Crew, "_dispatch", fill_memory)
+    monkeypatch.setattr(training_loop._TrainingLoop, "_dispatch", fill_memory)
     with pytest.raises(RunError, match=r"training CNN with --batch-size 32: out of memory, .*use"):
         jaxcifar.train(
             "cnn", easy_dataset, run_dir=tmp_path, arch_args=SMALL, epochs=1, batch_size=32
@@ -180,8 +180,8 @@ def test_the_memory_of_training_is_what_xla_says_of_the_training_program(monkeyp
     program = compiled(argument=20_000, output=3_000, alias=1_000, temp=700, generated_code=50)
     lowered = SimpleNamespace(compile=lambda compiler_options: program)
     traced = SimpleNamespace(lower=lambda: lowered)
-    together = SimpleNamespace(traced=lambda *arguments: traced)
-    monkeypatch.setattr(bench_memory, "Together", lambda program, at_once: together)
+    parallel_runs = SimpleNamespace(trace=lambda *arguments: traced)
+    monkeypatch.setattr(bench_memory, "ParallelRuns", lambda program, at_once: parallel_runs)
     config = Config.create("cnn", batch_size=32, arch_args=SMALL, dtype="bfloat16")
     need = bench_memory.training_memory(config, first_devices(None)[0])
     assert need == bench_memory.TrainingMemory(20_000, 2_000 + 700 + 50, "bfloat16")

@@ -233,19 +233,19 @@ def in_process_1(monkeypatch, says):
 
 
 def test_a_run_folder_that_only_one_sees_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(of_runs, "_LOOKS", 3)
-    monkeypatch.setattr(of_runs, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(of_runs, "_ATTEMPTS", 3)
+    monkeypatch.setattr(of_runs, "_SECONDS_BETWEEN_ATTEMPTS", 0.01)
     config, path = Config.create("cnn"), tmp_path / "run"
     in_process_1(monkeypatch, "[1234567890, 0]")
     with (
         pytest.raises(UsageError, match=r"--run-dir .*run: is not the same folder"),
-        of_runs.own_task(Task(config, path)),
+        of_runs.task_of_process(Task(config, path)),
     ):
         pass
     path.mkdir()
     (path / "config.json").write_text(config.to_json())
     os.utime(path / "config.json", (1234567890.9, 1234567890.9))
-    with of_runs.own_task(Task(config, path)) as task:
+    with of_runs.task_of_process(Task(config, path)) as task:
         assert task.path == path
         assert RunFolder(task.scratch).checkpoints.resolve() == path / "checkpoints"
     assert not task.scratch.exists()
@@ -256,7 +256,7 @@ def test_a_helper_that_is_another_file_in_another_process_is_refused(tmp_path, m
     in_process_1(monkeypatch, json.dumps({"SHA-256 of arch: lib/sizes.py": "123"}))
     said = "lib/sizes.py is 123 in process 0 and abc in process 1"
     with pytest.raises(UsageError, match=said):
-        of_runs.begun_before(RunFolder(tmp_path), config)
+        of_runs.has_begun(RunFolder(tmp_path), config)
 
 
 def test_bad_options_are_one_line():

@@ -23,7 +23,7 @@ from jaxcifar.machine.reading import (
     read_text,
     read_toml,
 )
-from jaxcifar.runs import saved
+from jaxcifar.runs import file_formats
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.study import Study
 
@@ -200,7 +200,7 @@ def test_printable_shows_and_does_not_obey():
 def test_results_of_older_versions_stay_readable(folder, tmp_path):
     run = RunFolder(folder)
     result, history = run.finished_result(), run.read_history()
-    assert result == json.loads(run.result.read_text())
+    assert result == json.loads(run.result_file.read_text())
     assert len(history) == result["config"]["epochs"]
     said = result["config"]
     config = Config.from_dict(said)
@@ -249,7 +249,7 @@ def test_studies_of_older_versions_stay_readable(path):
 )
 def test_a_config_that_is_none_is_one_line(tmp_path, change, reason):
     folder = RunFolder(tmp_path)
-    folder.config.write_text(json.dumps(Config.create("cnn").to_dict() | change))
+    folder.config_file.write_text(json.dumps(Config.create("cnn").to_dict() | change))
     with pytest.raises(RunError, match=rf"config\.json: .*{reason}.*; .*--overwrite") as error:
         folder.read_config()
     assert str(error.value).isprintable()
@@ -257,11 +257,13 @@ def test_a_config_that_is_none_is_one_line(tmp_path, change, reason):
 
 def test_mistakes_are_of_the_classes_there_are(tmp_path):
     folder = RunFolder(tmp_path)
-    arrays = {name: np.zeros((2, *kind.shape), kind.dtype) for name, kind in saved.MISTAKES.items()}
-    np.savez(folder.mistakes, **arrays)
+    arrays = {
+        name: np.zeros((2, *kind.shape), kind.dtype) for name, kind in file_formats.MISTAKES.items()
+    }
+    np.savez(folder.mistakes_file, **arrays)
     assert folder.read_mistakes(10).keys() == arrays.keys()
     for label in (-1, 10):
-        np.savez(folder.mistakes, **arrays | {"predicted": np.full(2, label, np.int32)})
+        np.savez(folder.mistakes_file, **arrays | {"predicted": np.full(2, label, np.int32)})
         with pytest.raises(RunError, match="predicted is not of 10 classes"):
             folder.read_mistakes(10)
 

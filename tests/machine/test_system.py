@@ -21,7 +21,7 @@ def test_train_resume_and_report_without_posix(tmp_path):
     output = finish(
         start_program("elsewhere", tmp_path, archive, env={"PYTHONIOENCODING": "cp1252"})
     )
-    assert "the same command goes on from here" in output
+    assert "the same command resumes it" in output
     runs = tmp_path / "runs"
     results = {
         name: json.loads((runs / name / "result.json").read_text())

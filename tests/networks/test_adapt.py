@@ -25,12 +25,12 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.adapt import adapted
 from jaxcifar.networks.layers import Conv, Dropout
-from jaxcifar.runs.dispatches import dispatches
+from jaxcifar.runs.dispatches import dispatch_sizes
 from jaxcifar.training import network, predicting
 from jaxcifar.training.augment import unchanged
 from jaxcifar.training.optim import sgd
+from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
-from jaxcifar.training.together import Together
 
 STEPS, BATCH, IMAGES = 3, 16, 64
 
@@ -100,7 +100,7 @@ def examples():
 
 def trained(program, seeds=(0,), params=None):
     """Losses of some steps `[STEPS, R]`, and the states after them; `params` are to start from."""
-    together = Together(program, len(seeds))
+    together = ParallelRuns(program, len(seeds))
     hps = [jax.device_put(hyperparameters(seed), program.replicated) for seed in seeds]
     images, _ = examples()
     trees = [
@@ -143,8 +143,8 @@ def test_a_convolution_left_to_xla_is_not_looped(kernel):
     """The text of the program tells; one step is trained as well then, and predicted in chunks."""
     model = Plain(kernel, norm=False)
     program = program_of(model, one_device())
-    assert program.looped == (kernel == 3)
-    assert dispatches(4, program) == ([4] if kernel == 3 else [1] * 4)
+    assert program.has_loops == (kernel == 3)
+    assert dispatch_sizes(4, program) == ([4] if kernel == 3 else [1] * 4)
     assert network.has_convolution(model, "cuda")
     images = examples()[0][:10]
     hp = hyperparameters()

@@ -88,8 +88,8 @@ def run(arch):
     losses, total = [], 0.0
     for images, labels in common.batches():
         state = train_step(state, hp, images, labels, np.arange(common.BATCH))
-        losses.append((float(state.metrics.loss_sum) - total) / common.BATCH)
-        total = float(state.metrics.loss_sum)
+        losses.append((float(state.sums.loss_sum) - total) / common.BATCH)
+        total = float(state.sums.loss_sum)
     after = predicting.predict(program, state.variables, hp, first)
     return {
         "eval_logits": before,

@@ -13,7 +13,7 @@ from training.test_train import LONGEST_SUM, initial_params, stacked, train
 from jaxcifar.bench.device_traffic import find_collectives
 from jaxcifar.build.setup import make_program
 from jaxcifar.training import predicting
-from jaxcifar.training.together import Together
+from jaxcifar.training.parallel_runs import ParallelRuns
 
 # Steps at a high rate would enlarge what rounding does.
 CONFIG = dataclasses.replace(FAST, learning_rate=0.005)
@@ -25,7 +25,7 @@ def learned(program, dataset, params):
     logits = predicting.predict(program, state.variables, hp, dataset.train.images[:30])
     states, arguments = further(program, dataset, hp, state)
     for _ in range(2):
-        states, means = Together(program, 1).train_steps(states, *arguments)
+        states, means = ParallelRuns(program, 1).train_steps(states, *arguments)
         losses.append(float(means["loss"][0]))
     return losses, np.asarray(logits), hp, state
 
@@ -34,7 +34,7 @@ def further(program, dataset, hp, state):
     """What `train_steps` takes to go on from a state."""
     data = jax.device_put(dataset.train, program.replicated)
     _, hps, orders = stacked(program, hp, int(state.step), dataset)
-    return Together(program, 1).join([state]), (hps, *data, orders, np.int32(1))
+    return ParallelRuns(program, 1).join([state]), (hps, *data, orders, np.int32(1))
 
 
 def trained(dataset, devices):
@@ -45,8 +45,8 @@ def trained(dataset, devices):
     assert len(kernel.sharding.device_set) == len(devices)
     # Compiled ahead, a step must take back the state it gave, placed as it was.
     states, arguments = further(program, dataset, hp, state)
-    together = Together(program, 1)
-    step = Together.train_steps.lower(together, states, *arguments).compile()
+    together = ParallelRuns(program, 1)
+    step = ParallelRuns.train_steps.lower(together, states, *arguments).compile()
     for _ in range(2):
         states, means = step(states, *arguments)
     found = {"losses": losses, "logits": logits, "ahead": np.asarray(means["loss"])}

@@ -18,7 +18,7 @@ from jaxcifar.kernels.depthwise import depthwise
 from jaxcifar.networks.layers import BatchNorm
 from jaxcifar.training import predicting
 from jaxcifar.training.metrics import ACCURACY, LOSS, measure
-from jaxcifar.training.state import Metrics
+from jaxcifar.training.state import TrainingSums
 
 EPSILON = 1e-5
 
@@ -107,7 +107,7 @@ def test_sums_of_metrics(count):
     assert got["loss"] == pytest.approx(losses.mean(), rel=TOLERANCE)
     assert got["accuracy"] == hits.sum() / count
     assert confusion.sum(1).tolist() == [count // 10] * 10
-    right = Metrics.of(jnp.asarray(logits), jnp.asarray(labels)).correct
+    right = TrainingSums.of(jnp.asarray(logits), jnp.asarray(labels)).correct
     assert np.trace(confusion) == hits.sum() == int(right)
 
 

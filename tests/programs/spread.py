@@ -4,9 +4,9 @@ import json
 
 import jax
 from small import easy_dataset
-from training import test_together
+from training.test_parallel_runs import losses
 
 if __name__ == "__main__":
     assert jax.device_count() == 2
     dataset, devices = easy_dataset(), jax.devices()
-    print(json.dumps({n: test_together.losses(dataset, devices, n).tolist() for n in (1, 2, 4)}))
+    print(json.dumps({n: losses(dataset, devices, n).tolist() for n in (1, 2, 4)}))

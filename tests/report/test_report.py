@@ -53,7 +53,7 @@ def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=Non
     """
     path.mkdir(parents=True)
     folder = RunFolder(path)
-    folder.config.write_text(config.to_json())
+    folder.config_file.write_text(config.to_json())
     rows = [
         {
             "epoch": epoch,
@@ -67,14 +67,14 @@ def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=Non
         }
         for epoch, share in zip(range(1, config.epochs + 1), (0.5, 0.88, 0.95, 1.0), strict=True)
     ]
-    folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     if matrix is None:
         right = round(1000 * test)
         matrix = np.diag([right] * 10)
         matrix[3, 5] = 1000 - right  # all of its mistakes are cats taken for dogs
     matrix = np.asarray(matrix)
     some = SimpleNamespace(images=np.zeros((2, 32, 32, 3), np.uint8), labels=np.array([1, 1]))
-    np.savez(folder.mistakes, **confident_mistakes(np.eye(len(names))[[0, 1]] * 7.0, some))
+    np.savez(folder.mistakes_file, **confident_mistakes(np.eye(len(names))[[0, 1]] * 7.0, some))
     by_class = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
     result = {
         "test_accuracy": test,
@@ -101,7 +101,7 @@ def write_run(path, config, test, val, mismatched=0.1, names=CLASSES, matrix=Non
         "git_commit": "c0ffee",
         **said,
     }
-    folder.result.write_text(json.dumps(result))
+    folder.result_file.write_text(json.dumps(result))
 
 
 def write_study(folder, accuracies, study=STUDY):

@@ -16,7 +16,7 @@ from jaxcifar.report.evaluation_section import (
     plot_reliability,
 )
 from jaxcifar.report.run_reading import read_run
-from jaxcifar.runs.evaluation_file import BINS, record
+from jaxcifar.runs.evaluation_file import BINS, save_evaluation
 
 DATE = "2026-01-02T03:04:05+00:00"
 LOOK = {"date": DATE, "purpose": "evaluate --on test"}
@@ -56,7 +56,7 @@ def found(**said):
 
 def context_and_figures(run, evaluation):
     """What the report's template gets about a run's evaluation, and its figures by name."""
-    record(run, evaluation, None)
+    save_evaluation(run, evaluation, None)
     figures = {}
 
     def draw(name, plot, *arguments):
@@ -89,7 +89,7 @@ def section(text):
 
 def test_the_results_of_evaluate_are_reported(study):
     folder, winner = study
-    record(winner, found(), LOOK)
+    save_evaluation(winner, found(), LOOK)
     text = report(folder, pictures=True)
     body = section(text)
     accuracies, errors = "82.50% (80.50 to 84.50) | 83.00%", "0.7750 | 4.50% | 0.5750 | 1.30%"
@@ -202,7 +202,7 @@ def test_the_legend_names_the_runs_of_a_picture_of_corruptions(tmp_path):
 def test_slips_are_listed_below_the_accuracy_without_a_slip(study):
     accuracy = {"red and blue swapped": 0.7, "shifted and flipped": 0.79}
     slips = {"date": DATE, "images": 1000, "clean": 0.81, "accuracy": accuracy}
-    record(study[1], {"sets": {}, "slips": slips}, None)
+    save_evaluation(study[1], {"sets": {}, "slips": slips}, None)
     body = section(report(study[0]))
     table = body.partition("| mistake | accuracy |\n| --- | ---: |\n")[2].split("\n\n")[0]
     assert table.splitlines() == [
@@ -230,7 +230,7 @@ def test_the_verdict_follows_the_figures(run, confidence, ece, words):
 
 
 def test_without_an_evaluation_the_section_is_missing(study):
-    record(study[0] / "raw" / "seed0", found(), None)  # not the winner
+    save_evaluation(study[0] / "raw" / "seed0", found(), None)  # not the winner
     text = report(study[0])
     assert "calibration and other" not in text
     assert "looked at once, after that choice.\n" in text
@@ -241,7 +241,7 @@ def test_an_evaluation_may_have_one_part_only(study, part):
     if part == "looks":
         (study[1] / "test_looks.jsonl").write_text(json.dumps(LOOK) + "\n")
     else:
-        record(study[1], {"sets": {}, part: found()[part]}, None)
+        save_evaluation(study[1], {"sets": {}, part: found()[part]}, None)
     body = section(report(study[0]))
     assert ("| images |" in body) == (part == "sets")
     assert ("Corrupted test images" in body) == (part == "corruptions")
@@ -259,7 +259,7 @@ def test_markup_in_an_evaluation_stays_text(study):
     kinds = {evil: [0.5] * 5, "b" * 900: [0.5] * 5}
     corruptions = {**found()["corruptions"], "accuracy": kinds}
     sets = {evil: figures(evil, 0.7), "test": figures("CIFAR-10, test", 0.8)}
-    record(study[1], found(sets=sets, corruptions=corruptions), None)
+    save_evaluation(study[1], found(sets=sets, corruptions=corruptions), None)
     body = section(report(study[0], pictures=True))
     assert "<script" not in body.replace("\\<", "")
     assert "![a](b.png)" not in body

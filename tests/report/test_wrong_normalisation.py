@@ -6,7 +6,7 @@ import shlex
 import pytest
 from report.test_report import THREE_SEEDS, report, write_study
 
-from jaxcifar.runs.evaluation_file import record
+from jaxcifar.runs.evaluation_file import save_evaluation
 
 ROWS = {"raw": THREE_SEEDS["raw"][:2], "norm": THREE_SEEDS["norm"]}
 
@@ -26,7 +26,7 @@ def evaluate(run, slip, accuracy):
     """As `evaluate --on slips` leaves it."""
     accuracies = {slip: accuracy, "pixels 0 to 255": 0.1}
     slips = {"date": "now", "images": 2000, "clean": 0.7, "accuracy": accuracies}
-    record(run, {"sets": {}, "slips": slips}, None)
+    save_evaluation(run, {"sets": {}, "slips": slips}, None)
 
 
 def section(text):

@@ -21,10 +21,10 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.machine import lost, processes
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.runs.checkpoint_notes import Notes
-from jaxcifar.runs.result import best_epoch
-from jaxcifar.runs.saving import Saving
-from jaxcifar.training.state import Metrics, TrainState
+from jaxcifar.runs.checkpoint_metadata import Notes
+from jaxcifar.runs.checkpoint_schedule import CheckpointSchedule
+from jaxcifar.runs.epoch_selection import best_epoch
+from jaxcifar.training.state import TrainingSums, TrainState
 
 CONFIG = Config.create("cnn", dataset="shapes10")
 NUMBERS = ("learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
@@ -46,7 +46,7 @@ def state_at(step):
         params={"kernel": jax.random.normal(jax.random.key(step), (64, 64))},
         batch_stats={"mean": jnp.full(8, step, jnp.float32)},
         opt_state=(),
-        metrics=Metrics.zero(),
+        sums=TrainingSums.zero(),
     )
 
 
@@ -88,13 +88,13 @@ def saved_by_accuracy(folder, accuracies, first=1, written_after=None):
         for epoch, accuracy in enumerate(accuracies, start=1)
     ]
     with opened(folder) as checkpoints:
-        saving = Saving(checkpoints, 1)
+        schedule = CheckpointSchedule(checkpoints, 1)
         if first > 1:
-            saving.resumed(first - 1, history[: first - 1])
+            schedule.resume(first - 1, history[: first - 1])
         for step in range(first, len(accuracies) + 1):
-            saving.take(step, state_at(step), Notes(history[:step], 0.0, 2.5 * step))
+            schedule.hold(step, state_at(step), Notes(history[:step], 0.0, 2.5 * step))
             if written_after in (None, step):
-                saving.write()
+                schedule.write()
         checkpoints.wait()
 
 
@@ -319,23 +319,21 @@ KERNEL = {"kernel": (8, 10)}
     [
         (
             state_of(MOMENTUM, kernel=(8, 100)),
-            "params/kernel: float32[8, 10] there, float32[8, 100] expected; opt_state/trace/kernel:"
-            " float32[8, 10] there, float32[8, 100] expected",
+            "params/kernel is float32[8, 10], not float32[8, 100]; "
+            "opt_state/trace/kernel is float32[8, 10], not float32[8, 100]",
         ),
         (
             state_of(MOMENTUM, **KERNEL, bias=(10,)),
-            "params/bias: none there, float32[10] expected; opt_state/trace/bias: none there, "
-            "float32[10] expected",
+            "params/bias is missing; opt_state/trace/bias is missing",
         ),
         (
             state_of(ADAM, **KERNEL),
-            "opt_state/count: none there, int32[] expected; opt_state/mu/kernel: none there, "
-            "float32[8, 10] expected; opt_state/nu/kernel: none there, float32[8, 10] expected; "
-            "and 1 more",
+            "opt_state/count is missing; opt_state/mu/kernel is missing; "
+            "opt_state/nu/kernel is missing; and 1 more",
         ),
         (
             state_of(MOMENTUM, **KERNEL).replace(batch_stats={}),
-            "batch_stats/mean: float32[8] there, none expected",
+            "batch_stats/mean is not expected",
         ),
     ],
     ids=["shape", "name", "optimiser", "no statistics"],
@@ -367,7 +365,7 @@ def test_another_config_is_told_and_left_as_it_is(tmp_path):
     with opened(tmp_path, other) as checkpoints:
         like = state_at(0)
         for ask in (lambda: checkpoints.newest(like, quiet), lambda: checkpoints.load(1, like)):
-            with pytest.raises(RunError, match=r"another config \(seed 0 there, 5 expected\)"):
+            with pytest.raises(RunError, match=r"another config \(seed 0 there, 5 asked for\)"):
                 ask()
     assert kept(tmp_path) == {1, 2}
 

@@ -28,15 +28,17 @@ from jaxcifar.build.setup import Setup
 from jaxcifar.commands.run import show
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
-from jaxcifar.runs import crew, dispatches
+from jaxcifar.runs import dispatches, training_loop
 from jaxcifar.runs import run as run_module
-from jaxcifar.runs.crew import fit_all
-from jaxcifar.runs.result import best_epoch, mean_rate, only_answer
+from jaxcifar.runs.epoch_selection import best_epoch
+from jaxcifar.runs.result import mean_images_per_second
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training import predicting
-from jaxcifar.training.together import Together
+from jaxcifar.training.metrics import only_predicted_class
+from jaxcifar.training.parallel_runs import ParallelRuns
 
 NAMES = ("ant", "bee", "cat", "dog")
 # The number of images of each class.
@@ -142,7 +144,7 @@ def trained(dataset, tmp_path_factory):
 def watch(patch, recording, clock, compiling):
     """Record what is computed, and set the clocks."""
     train_steps, end_epoch = Setup.train_steps.fget, Run.end_epoch
-    predict, compiled = predicting.predict, Together.compiled
+    predict, trace = predicting.predict, ParallelRuns.trace
 
     def recorded_steps(self):
         step = train_steps(self)
@@ -167,15 +169,15 @@ def watch(patch, recording, clock, compiling):
 
     def slowly_compiled(self, *arguments):
         compiling.now += COMPILE_SECONDS
-        return compiled(self, *arguments)
+        return trace(self, *arguments)
 
     patch.setattr(Setup, "train_steps", property(recorded_steps))
     patch.setattr(Run, "end_epoch", recorded_end)
     patch.setattr(predicting, "predict", slow_predict)
-    patch.setattr(Together, "compiled", slowly_compiled)
+    patch.setattr(ParallelRuns, "trace", slowly_compiled)
     patch.setattr(predicting, "EVAL_BATCH", AT_A_TIME)
     patch.setattr(dispatches, "_CPU_IMAGES", 1)  # a step at a time
-    for module in (crew, dispatches, run_module):
+    for module in (training_loop, run_module):
         patch.setattr(module, "time", clock)
     patch.setattr(setup, "time", compiling)
 
@@ -615,12 +617,12 @@ def test_the_rate_of_a_run_is_all_its_images_over_all_its_seconds():
         {"seconds": 10.0, "images_per_second": 100.0},
         {"seconds": 1.0, "images_per_second": 1000.0},
     ]
-    assert mean_rate(history) == pytest.approx(2000 / 11)
+    assert mean_images_per_second(history) == pytest.approx(2000 / 11)
 
 
 def test_a_run_is_collapsed_only_if_all_its_answers_are_one_class():
     matrix = np.array([[0, 9, 0], [0, 4, 0], [0, 7, 0]])
-    assert only_answer(matrix) == 1
-    assert only_answer(matrix.T) is None  # one class alone was asked for
-    assert only_answer(matrix + np.eye(3, dtype=int)) is None
-    assert only_answer(np.array([[9, 0], [0, 0]])) is None
+    assert only_predicted_class(matrix) == 1
+    assert only_predicted_class(matrix.T) is None  # one class alone was asked for
+    assert only_predicted_class(matrix + np.eye(3, dtype=int)) is None
+    assert only_predicted_class(np.array([[9, 0], [0, 0]])) is None

@@ -23,7 +23,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report import write_report
 from jaxcifar.report.run_reading import read_records
-from jaxcifar.runs import crew, dispatches, saving
+from jaxcifar.runs import checkpoint_schedule, training_loop
 from jaxcifar.runs import run as run_module
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.fit import fit
@@ -155,7 +155,7 @@ def test_the_seconds_before_a_stop_count(tmp_path, easy_dataset, monkeypatch, st
         return one
 
     monkeypatch.setattr(Setup, "train_steps", property(slowly))
-    for module in (crew, dispatches, run_module):
+    for module in (training_loop, run_module):
         monkeypatch.setattr(module, "time", clock)
     with pytest.raises(Interrupted):
         train(tmp_path, easy_dataset, stopper=stopped_after(step))
@@ -195,7 +195,7 @@ def test_a_result_written_again_is_the_same_but_for_times(finished, tmp_path, ea
 def test_checkpoints_put_off(finished, tmp_path, easy_dataset, monkeypatch):
     """After the first they take too long; yet a stop and the end have what they need."""
     saved, save = [], Checkpoints.save
-    monkeypatch.setattr(saving, "_SHARE", 1e-9)
+    monkeypatch.setattr(checkpoint_schedule, "_MAX_TIME_SHARE", 1e-9)
     monkeypatch.setattr(Checkpoints, "save", lambda self, *a: (saved.append(a[0]), save(self, *a)))
     with pytest.raises(Interrupted):
         train(tmp_path, easy_dataset, stopper=stopped_after(11))
@@ -219,7 +219,7 @@ def test_a_run_that_diverges_names_the_epoch_of_the_checkpoint_it_keeps(
 ):
     """The loss on the validation images is no number in the third epoch."""
     figures = [{"val_loss": loss, "val_accuracy": 0.5} for loss in (2.0, 1.0, float("nan"))]
-    monkeypatch.setattr(run_module, "validated", lambda *_: figures.pop(0))
+    monkeypatch.setattr(run_module, "validation_metrics", lambda *_: figures.pop(0))
     with pytest.raises(RunError) as told:
         train(tmp_path, easy_dataset)
     assert str(told.value).startswith(
@@ -233,7 +233,7 @@ def test_a_run_that_diverges_names_the_epoch_of_the_checkpoint_it_keeps(
 
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path, easy_dataset, monkeypatch):
     """Checkpoints within an epoch are written after every step here."""
-    monkeypatch.setattr(crew, "_AUTOSAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training_loop, "_AUTOSAVE_SECONDS", 0.0)
     config = dataclasses.replace(CONFIG, learning_rate=1e30)
     with pytest.raises(RunError, match="loss became"):
         train(tmp_path, easy_dataset, config)
@@ -243,7 +243,7 @@ def test_a_state_that_is_not_finite_is_never_saved(tmp_path, easy_dataset, monke
 
 
 def test_batches_must_fit_images_and_devices(easy_dataset):
-    with pytest.raises(UsageError, match="more than the 128 training images"):
+    with pytest.raises(UsageError, match="larger than the 128 training images; use 128 or less"):
         make_program(dataclasses.replace(CONFIG, batch_size=129), 10, 128, jax.devices()[:1])
     with pytest.raises(UsageError, match="multiple of the 3 devices"):
         make_program(CONFIG, 10, 128, jax.devices() * 3)
@@ -277,7 +277,7 @@ def test_other_images_are_not_reported_as_those_of_the_catalogue(easy_dataset, t
     assert easy_dataset.is_known
     assert not mine.is_known
     assert mine.sha256 != dataclasses.replace(easy_dataset, train=easy_dataset.val).sha256
-    with pytest.raises(UsageError, match="the images are others"):
+    with pytest.raises(UsageError, match="the images are from"):
         train(tmp_path, mine)
 
 

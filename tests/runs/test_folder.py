@@ -11,8 +11,8 @@ from conftest import assert_one_line_error, obeyed
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import atomic_write, lock_folder, write_text
+from jaxcifar.runs.file_formats import result_to_json
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.saved import as_text
 
 CONFIG = Config.create("cnn", dataset="shapes10")
 OTHER = Config.create("cnn", dataset="shapes10", seed=5)
@@ -22,7 +22,7 @@ OTHER = Config.create("cnn", dataset="shapes10", seed=5)
 def run_folder(tmp_path):
     """Of a finished run of CONFIG, as far as files go."""
     path = tmp_path / "run"
-    with RunFolder.opened(path, CONFIG) as folder:
+    with RunFolder(path).locked(CONFIG) as folder:
         folder.begin(CONFIG)
         (folder.checkpoints / "24").mkdir(parents=True)
         (folder.checkpoints / "24" / "weights").write_text("weights")
@@ -47,19 +47,25 @@ def replace_by_link(path, target):
     path.symlink_to(target)
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "sources", "config", "result", "accuracy_plot"])
+@pytest.mark.parametrize(
+    "name", ["checkpoints", "sources", "config_file", "result_file", "accuracy_plot"]
+)
 def test_overwrite_removes_links_not_what_they_point_to(run_folder, outside, name):
     target = outside if name in ("checkpoints", "sources") else outside / "file"
-    if name == "config":
+    if name == "config_file":
         (outside / "file").write_text(CONFIG.to_json())
     content = (outside / "file").read_text()
     replace_by_link(getattr(run_folder, name), target)
-    with RunFolder.opened(run_folder.path, OTHER, overwrite=True) as folder:
+    with RunFolder(run_folder.path, overwrite=True).locked(OTHER) as folder:
         folder.begin(OTHER)
     there = getattr(folder, name)
-    assert there.read_text() == OTHER.to_json() if name == "config" else not os.path.lexists(there)
+    assert (
+        there.read_text() == OTHER.to_json()
+        if name == "config_file"
+        else not os.path.lexists(there)
+    )
     assert (outside / "file").read_text() == content
-    assert not folder.result.exists()
+    assert not folder.result_file.exists()
 
 
 def test_what_cannot_be_cleared_stops_the_command(run_folder):
@@ -69,7 +75,7 @@ def test_what_cannot_be_cleared_stops_the_command(run_folder):
     try:
         with (
             pytest.raises(RunError, match=r"checkpoints: .* can't be deleted"),
-            RunFolder.opened(run_folder.path, OTHER, overwrite=True) as folder,
+            RunFolder(run_folder.path, overwrite=True).locked(OTHER) as folder,
         ):
             folder.begin(OTHER)
     finally:
@@ -81,8 +87,8 @@ def test_what_cannot_be_cleared_stops_the_command(run_folder):
 def test_an_epoch_is_not_appended_to_what_a_link_leads_to(run_folder, outside):
     run_folder.append_row({"epoch": 1})
     run_folder.append_row({"epoch": 2})
-    assert run_folder.metrics.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
-    replace_by_link(run_folder.metrics, outside / "file")
+    assert run_folder.metrics_file.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    replace_by_link(run_folder.metrics_file, outside / "file")
     with pytest.raises(RunError, match=r"metrics\.jsonl: is not a regular file; delete it"):
         run_folder.append_row({"epoch": 3})
     assert (outside / "file").read_text() == "mine"
@@ -169,7 +175,7 @@ def test_replacing_follows_no_link(tmp_path, outside):
 
 def test_a_result_has_a_row_of_the_confusion_matrix_a_line():
     said = {"matrix": [[1, 20], [3, 4]], "mean": [0.5], "none": [], "names": ["[ 1", "2 ]"]}
-    text = as_text(said)
+    text = result_to_json(said)
     assert json.loads(text) == said
     assert [line.strip() for line in text.splitlines()[2:4]] == ["[1, 20],", "[3, 4]"]
     assert "[0.5]" in text

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from report.test_report import write_run
 
-from jaxcifar.build.user_metrics import _TAKEN
+from jaxcifar.build.user_metrics import _RESERVED_NAMES
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.runs import saved
-from jaxcifar.runs.checkpoint_notes import Notes
+from jaxcifar.runs import file_formats
+from jaxcifar.runs.checkpoint_metadata import Notes
+from jaxcifar.runs.epoch_selection import best_epoch, best_row
+from jaxcifar.runs.file_formats import Result, Row
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.metric_fields import metrics_of, spelled
-from jaxcifar.runs.result import best_epoch, best_row
-from jaxcifar.runs.saved import Result, Row
+from jaxcifar.runs.metric_fields import format_value, measured_metrics
 from jaxcifar.training.metrics import METRICS
 
 OLD = {
@@ -47,14 +47,14 @@ def folder(tmp_path):
 
 
 def rows_in(folder, rows):
-    folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder.read_history()
 
 
 def change(folder, **changes):
     """Write changes into its result, and read it."""
-    result = json.loads(folder.result.read_text()) | changes
-    folder.result.write_text(json.dumps(result))
+    result = json.loads(folder.result_file.read_text()) | changes
+    folder.result_file.write_text(json.dumps(result))
     return folder.finished_result()
 
 
@@ -90,16 +90,16 @@ def test_many_metrics_are_refused(folder):
 
 
 def test_a_result_keeps_the_metrics_that_it_declares_and_no_others(folder):
-    said = json.loads(folder.result.read_text())
+    said = json.loads(folder.result_file.read_text())
     assert "metrics" not in folder.finished_result()
     result = change(folder, metrics=[DECLARED], test_mine=2, test_strange=3, val_mine=4)
     assert result["test_mine"] == 2
     assert not {"test_strange", "val_mine"} & result.keys()
     assert result["test_accuracy_mismatched"] == said["test_accuracy_mismatched"]
-    old = [line["name"] for line in metrics_of([said])]
+    old = [line["name"] for line in measured_metrics([said])]
     assert old == ["loss", "accuracy"]
-    assert metrics_of([said, result])[2:] == [DECLARED]
-    assert metrics_of([], [{"val_loss": 1, "val_x": 2}])[1]["title"] == "x"
+    assert measured_metrics([said, result])[2:] == [DECLARED]
+    assert measured_metrics([], [{"val_loss": 1, "val_x": 2}])[1]["title"] == "x"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_strange_declaration_is_refused(folder, change_of_declaration):
 def test_no_metric_can_take_the_name_of_another_field():
     tested = {name.removeprefix("test_") for name in Result.__annotations__ if "test_" in name[:5]}
     validated = {name.removeprefix("val_") for name in Row.__annotations__ if "val_" in name[:4]}
-    assert tested | validated | {metric.name for metric in METRICS} <= _TAKEN
+    assert tested | validated | {metric.name for metric in METRICS} <= _RESERVED_NAMES
 
 
 @pytest.mark.parametrize("images", [40, 4999, 5000, 50_000])
@@ -147,7 +147,7 @@ def test_the_best_of_rows_does_not_depend_on_their_epochs():
 
 
 def test_values_are_spelled_with_their_unit():
-    assert [spelled(0.94014, "%"), spelled(2.30259, "nats"), spelled(3, "")] == [
+    assert [format_value(0.94014, "%"), format_value(2.30259, "nats"), format_value(3, "")] == [
         "94.01%",
         "2.303 nats",
         "3",
@@ -157,4 +157,4 @@ def test_values_are_spelled_with_their_unit():
 def test_older_results_need_no_metrics():
     optional = Result.__optional_keys__
     assert {"metrics", "test_accuracy_mismatched", "test_accuracy_flip"} <= optional
-    assert saved.Validation.__required_keys__ == set()
+    assert file_formats.Validation.__required_keys__ == set()

@@ -19,7 +19,7 @@ from jaxcifar.evaluation.image_sets import ImageSet
 from jaxcifar.evaluation.measure import evaluate_sets
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report.run_reading import read_run
-from jaxcifar.runs.evaluation_file import read_evaluation, record
+from jaxcifar.runs.evaluation_file import read_evaluation, save_evaluation
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.observers import create_observers, find_factories
@@ -51,7 +51,9 @@ def users(tmp_path_factory):
 def train(path, dataset, metrics=(), **options):
     screen = io.StringIO()
     names = ["tensorboard"] if find_spec("tensorboardX") else []
-    task = Task(SHORT, path, metrics=metrics, observers=create_observers(find_factories(names)))
+    task = Task(
+        SHORT, path, user_metrics=metrics, observers=create_observers(find_factories(names))
+    )
     fit(task, lambda: dataset, Console(file=screen, width=200), **options)
     return screen.getvalue()
 
@@ -166,7 +168,7 @@ def test_evaluating_has_it(done, users, easy_dataset):
     values = {line["name"]: line["value"] for line in found.evaluation["sets"]["test"]["metrics"]}
     assert values["worst"] == 0.0 and values["label_sum"] == 4.5
     assert values["balanced_accuracy"] == pytest.approx(0.9)
-    record(path, found.evaluation, None)
+    save_evaluation(path, found.evaluation, None)
     assert read_evaluation(RunFolder(path))["sets"]["test"]["metrics"][-1]["name"] == "label_sum"
     screen = io.StringIO()
     show_evaluated(Console(file=screen, width=120), {"a": found.evaluation}, {})
@@ -197,7 +199,7 @@ def test_a_value_that_is_not_finite_is_left_out(declared, tmp_path, easy_dataset
         "def sometimes(confusion):\n    return 1 / (confusion.sum() - 40)\n"  # of all images
     )
     users = load_metrics([f"{path}:sometimes"])
-    assert MetricSet.tried(10, users).users == users
+    assert MetricSet.create(10, users).user_metrics == users
     screen = train(tmp_path / "run", easy_dataset, users)
     assert screen.count(" sometimes - ") == 2
     folder = RunFolder(tmp_path / "run")

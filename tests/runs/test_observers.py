@@ -18,7 +18,7 @@ from small import SMALL
 import jaxcifar
 from jaxcifar.errors import OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.runs import crew, joint_run
+from jaxcifar.runs import joint_run, training_loop
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.observers import NamedObserver, create_observers, find_factories
@@ -208,7 +208,7 @@ def test_memory_that_is_short_is_told_without_what_keeps_the_arrays(
     def no_memory(self, *arguments):
         raise OutOfMemoryError("too much")
 
-    monkeypatch.setattr(crew._Crew, "_dispatch", no_memory)
+    monkeypatch.setattr(training_loop._TrainingLoop, "_dispatch", no_memory)
     with pytest.raises(OutOfMemoryError):
         train(tmp_path, easy_dataset, [Traces])
     assert traces == [("too much", None)]
@@ -376,11 +376,11 @@ def test_commands_refuse_a_wrong_observer_before_anything_is_trained(files, tmp_
 def test_only_the_first_of_several_processes_observes(tmp_path, monkeypatch):
     monkeypatch.setattr(joint_run.processes, "is_first_process", lambda: False)
     monkeypatch.setattr(joint_run.processes, "gather_texts", lambda text: ["", text])
-    assert joint_run.only_by_the_first(lambda: pytest.fail("done here")) is None
+    assert joint_run.call_in_first_process(lambda: pytest.fail("done here")) is None
     watched = Task(CONFIG, tmp_path, observers=(NamedObserver("", Recorder()),))
     monkeypatch.setattr(joint_run, "require_same_folder", lambda task: None)
-    with joint_run.own_task(watched) as task:
+    with joint_run.task_of_process(watched) as task:
         assert task.observers == ()
     monkeypatch.setattr(joint_run.processes, "gather_texts", lambda text: ["no observer", text])
     with pytest.raises(UsageError, match="no observer"):
-        joint_run.only_by_the_first(lambda: 5)
+        joint_run.call_in_first_process(lambda: 5)

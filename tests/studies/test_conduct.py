@@ -19,8 +19,8 @@ from jaxcifar.errors import DivergedError, OutOfMemoryError, UsageError
 from jaxcifar.machine.compilations import count_compilations
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.interrupt import Interrupted
-from jaxcifar.runs import crew
 from jaxcifar.runs import run as run_module
+from jaxcifar.runs import training_loop
 from jaxcifar.studies.conduct import conduct, plan, record
 from jaxcifar.studies.study import Study
 
@@ -131,7 +131,7 @@ def test_runs_at_once_equal_runs_alone(alone, two_at_once):
     for row in ("plain", "norm", "both"):
         expected_rows, expected = numbers(alone[0] / row / "seed0")
         got_rows, got = numbers(two_at_once / row / "seed0")
-        # Steps enlarge what rounding does; `test_together.py` has bounds for the first of them.
+        # Rounding grows by the step; `test_parallel_runs.py` has bounds for the first steps.
         for mine, theirs, tolerance in zip(got_rows, expected_rows, (1e-3, 5e-2), strict=True):
             assert mine["learning_rate"] == theirs["learning_rate"]
             assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=tolerance)
@@ -161,8 +161,8 @@ def test_a_metric_that_fails_in_one_row_does_not_stop_the_others(run, tmp_path, 
             raise errors.pop()
         return measured(*arguments)
 
-    measured = run_module.validated
-    monkeypatch.setattr(run_module, "validated", fails_once)
+    measured = run_module.validation_metrics
+    monkeypatch.setattr(run_module, "validation_metrics", fails_once)
     outcomes = run(study(first={"augment": False}, second={}), tmp_path)
     found = {outcome.task.name: outcome.error for outcome in outcomes}
     assert "--metric mine.py:mine" in str(found["first seed 0"])
@@ -197,7 +197,7 @@ def fill_memory():
 
 def make_memory_short(monkeypatch, where):
     """Let memory be short for batches of 16, where runs are set up, compiled or trained."""
-    create, dispatch = setup.Setup.create, crew._Crew._dispatch
+    create, dispatch = setup.Setup.create, training_loop._TrainingLoop._dispatch
 
     def create_or_fail(config, *arguments):
         return fill_memory() if config.batch_size == 16 else create(config, *arguments)
@@ -215,7 +215,7 @@ def make_memory_short(monkeypatch, where):
     elif where == "compiling":
         monkeypatch.setattr(setup, "check_memory", check_or_fail)
     else:
-        monkeypatch.setattr(crew._Crew, "_dispatch", dispatch_or_fail)
+        monkeypatch.setattr(training_loop._TrainingLoop, "_dispatch", dispatch_or_fail)
 
 
 @pytest.mark.parametrize("where", ["setting up", "compiling", "training"])
@@ -252,13 +252,13 @@ def test_what_did_not_fit_is_tried_again(run, tmp_path, monkeypatch):
 def test_at_once_those_that_wait_get_the_slots_of_those_that_did_not_fit(
     run, two_at_once, tmp_path, monkeypatch
 ):
-    dispatch = crew._Crew._dispatch
+    dispatch = training_loop._TrainingLoop._dispatch
 
-    def dispatch_or_fail(self, at_work, advance):
-        named = [run.task.name for run in at_work]
-        return fill_memory() if "plain seed 0" in named else dispatch(self, at_work, advance)
+    def dispatch_or_fail(self, *arguments):
+        named = [run.task.name for run in self.active_runs.values()]
+        return fill_memory() if "plain seed 0" in named else dispatch(self, *arguments)
 
-    monkeypatch.setattr(crew._Crew, "_dispatch", dispatch_or_fail)
+    monkeypatch.setattr(training_loop._TrainingLoop, "_dispatch", dispatch_or_fail)
     outcomes = run(THREE, tmp_path, at_once=2)
     failed = [outcome.task.name for outcome in outcomes if outcome.error]
     assert failed == ["plain seed 0", "norm seed 0"]  # a step trains both
@@ -349,6 +349,8 @@ def test_references_may_change_and_rows_be_added(run, alone, tmp_path):
 
 def test_a_row_that_cannot_be_trained_is_told_before_the_others_are(run, tmp_path):
     table = study(good={}, bad={"arch_args": {"widths": (4,), "hidden": "wide"}})
-    with pytest.raises(UsageError, match=r"bad seed 0: .*hidden=wide: must be of the kind of 128"):
+    with pytest.raises(
+        UsageError, match=r"bad seed 0: .*hidden=wide: must be of the same kind as 128"
+    ):
         run(table, tmp_path)
     assert not (tmp_path / "good").exists()

@@ -21,7 +21,7 @@ from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
-from jaxcifar.runs.weights import fitted, read_weights, write_weights
+from jaxcifar.runs.weights import arrange_arrays, read_weights, write_weights
 from jaxcifar.training import predicting
 
 LONGEST_SUM = 16 * 16 * 4  # that of the first dense layer
@@ -105,21 +105,23 @@ def test_halves_are_rounded_and_nothing_else(tmp_path):
         write_weights(tmp_path / "w.safetensors", tree, card, half)
         arrays, said = read_weights(tmp_path / "w.safetensors")
         assert said == card
-        back = fitted(arrays, tree, tmp_path)
+        back = arrange_arrays(arrays, tree, tmp_path)
         kept = tree["a"].astype(np.float16).astype(np.float32) if half else tree["a"]
         np.testing.assert_array_equal(back["a"], kept)
         np.testing.assert_array_equal(back["b"]["c"], tree["b"]["c"])
-    with pytest.raises(RunError, match=r"b/c is of int32, not int8"):
-        fitted(arrays, {**tree, "b": {"c": np.int8([1])}}, tmp_path)
-    with pytest.raises(RunError, match=r"a has shape \[2\], not \[3\], d is missing"):
-        fitted(arrays, {"a": np.zeros(3, np.float32), "b": tree["b"], "d": np.zeros(1)}, tmp_path)
+    with pytest.raises(RunError, match=r"b/c is int32\[1\], not int8\[1\]"):
+        arrange_arrays(arrays, {**tree, "b": {"c": np.int8([1])}}, tmp_path)
+    with pytest.raises(RunError, match=r"a is float16\[2\], not float32\[3\]; d is missing"):
+        arrange_arrays(
+            arrays, {"a": np.zeros(3, np.float32), "b": tree["b"], "d": np.zeros(1)}, tmp_path
+        )
 
 
 def header(text, behind=b""):
     return struct.pack("<Q", len(text)) + text.encode() + behind
 
 
-NONE, NO_CARD = "is no file of safetensors, or a damaged one; ", "has no card of jaxcifar: "
+NONE, NO_CARD = "is not a safetensors file, or is damaged; ", "has no card of jaxcifar, "
 DAMAGE = {
     "empty": (b"", NONE),
     "short": (b"\x01\x00", NONE),
@@ -167,7 +169,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, name, value, refused):
     card = {"config": CONFIG.to_dict(), "class_names": ["a"], "dataset": "x"}
     card |= {"channel_mean": [0.5] * 3, "channel_std": [0.5] * 3}
     write_weights(path, {collection: {leaf: np.float32([1.0, value])}}, card)
-    expected = pytest.raises(RunError, match=f"{name} holds values that are not finite numbers")
+    expected = pytest.raises(RunError, match=f"{name} has NaN or infinite values")
     with expected if refused else contextlib.nullcontext():
         read_weights(path)
 
@@ -200,7 +202,9 @@ def test_the_weights_of_another_network_are_refused(run):
     card["config"]["arch_args"]["hidden"] = 9
     tree = {tuple(name.split("/")): array for name, array in arrays.items()}
     write_weights(run / "other.safetensors", {"/".join(k): v for k, v in tree.items()}, card)
-    with pytest.raises(RunError, match=r"not those of this network.*shape"):
+    with pytest.raises(
+        RunError, match=r"not those of this network.*float32\[8\], not float32\[9\]"
+    ):
         jaxcifar.load(run / "other.safetensors")
 
 
@@ -329,9 +333,9 @@ def test_where_no_run_is_it_is_said_what_is_there(run, tmp_path):
     (tmp_path / "net.pth").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     for path, said in {
-        run: "is not finished",
+        run: "is not a finished run",
         tmp_path / "empty": "no run here",
-        tmp_path / "nowhere": "there is nothing",
+        tmp_path / "nowhere": "does not exist",
         tmp_path / "net.pth": "experiments.convert",
     }.items():
         with pytest.raises(UsageError, match=said):

@@ -28,7 +28,7 @@ NEVER = jnp.zeros(len(IMAGES), bool)
 def how(**changes):
     settings = {"enabled": True, "shift": 4, "reflect": False, "alternate": False, "cutout": 0}
     arrays = {name: jnp.asarray(value) for name, value in (settings | changes).items()}
-    return augment.Augmenting(**arrays, max_shift=4)
+    return augment.AugmentationSettings(**arrays, max_shift=4)
 
 
 def numpy_crop(image, top, left):
@@ -148,11 +148,11 @@ def test_shifts_are_as_far_as_asked_for():
 def test_flips_alternate():
     """Each image is seen from one side in an epoch and from the other in the next, by its place."""
     key, index = jax.random.key(1), jnp.arange(MANY)
-    first, second, third = (np.asarray(augment.flip_turns(key, index, e)) for e in range(3))
+    first, second, third = (np.asarray(augment.alternating_flips(key, index, e)) for e in range(3))
     np.testing.assert_array_equal(second, ~first)
     np.testing.assert_array_equal(third, first)
     assert abs(first.sum() - MANY / 2) < 5 * np.sqrt(MANY) / 2  # deviations of the binomial
-    np.testing.assert_array_equal(augment.flip_turns(key, index[::-1], 0), first[::-1])
+    np.testing.assert_array_equal(augment.alternating_flips(key, index[::-1], 0), first[::-1])
     turns = first[: len(IMAGES)]
     got = np.asarray(
         augment.shift_and_flip(KEYS, GIVEN, how(shift=0, alternate=True), jnp.asarray(turns))
@@ -209,7 +209,7 @@ def test_draws_of_one_image_do_not_depend_on_each_other():
     table = np.zeros((7, 7))
     np.add.at(table, tuple(np.ravel(pair) for pair in pairs), 1)
     assert stats.chi2_contingency(table).pvalue > 1e-6
-    drawn = jax.random.key_data(augment.own_key(KEYS))
+    drawn = jax.random.key_data(augment.user_augmentation_key(KEYS))
     others = jax.vmap(jax.random.split)(KEYS[:1])
     assert not (jax.random.key_data(others) == drawn).all(-1).any()
 
@@ -225,7 +225,7 @@ def test_an_augmentation_is_given_its_settings_by_name(monkeypatch, easy_dataset
     monkeypatch.setitem(KINDS["augmentation"], "dimmed", line)
     net = f"{ROOT / 'tests' / 'own' / 'net.py'}:Net"
     config = Config.create(net, dataset="shapes10", batch_size=32, augmentation="dimmed")
-    program = make_program(config, 10, 128, jax.devices()[:1]).alone
+    program = make_program(config, 10, 128, jax.devices()[:1]).for_one_device
     step = jax.jit(program.train_step)
     after = []
     for factor, images in ((0.0, IMAGES[:32]), (0.0, IMAGES[32:64]), (0.5, IMAGES[32:64])):

@@ -131,7 +131,7 @@ def as_metric(**functions):
     ("name", "title", "functions", "words"),
     [
         ("with space", "t", {"of_confusion": len}, "the name 'with space' of a metric must be"),
-        ("1st", "t", {"of_confusion": len}, "a letter first"),
+        ("1st", "t", {"of_confusion": len}, "begin with a letter"),
         ("n" * 41, "t", {"of_confusion": len}, "up to 40 letters"),
         ("n", "t\n", {"of_confusion": len}, "title and unit of the metric n must be one line"),
         ("n", "t" * 41, {"of_confusion": len}, "of up to 40 letters"),

@@ -11,7 +11,7 @@ import pytest
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import ARCHS, Config
-from jaxcifar.training.together import Together
+from jaxcifar.training.parallel_runs import ParallelRuns
 
 # Forward, the kernel's gradient, and but for the first layer the images' gradient; of the
 # whitening, whose kernel is fixed, forward only.
@@ -39,7 +39,7 @@ def lowered(program, config, easy_dataset, platforms):
     """Return the text of the training program for each platform."""
     hp = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
     images, labels = np.zeros((16, 32, 32, 3), np.uint8), np.zeros(16, np.int32)
-    traced = Together(program, 1).traced(hp, images, labels)
+    traced = ParallelRuns(program, 1).trace(hp, images, labels)
     return {
         platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in platforms
     }

@@ -24,11 +24,11 @@ from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.layers import Dropout
 from jaxcifar.training import optim, predicting
 from jaxcifar.training.metrics import ACCURACY, LOSS, measure
-from jaxcifar.training.network import alone
+from jaxcifar.training.network import for_one_device
+from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.program import Program
-from jaxcifar.training.state import Metrics
-from jaxcifar.training.together import Together
+from jaxcifar.training.state import TrainingSums
 
 CONFIG = Config.create(
     "cnn",
@@ -51,7 +51,7 @@ def train(program, dataset, config=CONFIG, steps_at_a_time=1, params=None):
     """Train an epoch; `params` are to start from instead of the network's own."""
     hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
     data = jax.device_put(dataset.train, program.replicated)
-    together, losses = Together(program, 1), []
+    together, losses = ParallelRuns(program, 1), []
     states, hps, orders = stacked(program, hp, 0, dataset, params)
     count = np.int32(steps_at_a_time)
     for _ in range(program.steps_per_epoch // steps_at_a_time):
@@ -62,12 +62,12 @@ def train(program, dataset, config=CONFIG, steps_at_a_time=1, params=None):
 
 
 def stacked(program, hp, step, dataset, params=None):
-    """State, hyper-parameters and order of one run, as `Together` takes them."""
+    """State, hyper-parameters and order of one run, as `ParallelRuns` takes them."""
     order = program.epoch_order(hp, np.int32(step), 128)
     state = program.init(hp, dataset.train.images)
     if params is not None:
         state = state.replace(params=jax.device_put(params, program.replicated))
-    return Together(program, 1).join([(state, hp, order)])
+    return ParallelRuns(program, 1).join([(state, hp, order)])
 
 
 def initial_params(program, dataset, config=CONFIG):
@@ -124,7 +124,7 @@ class Watched:
         )
         statistics = SimpleNamespace(mean=np.full(3, 128 / 255), std=np.full(3, 0.25))
         hp = make_hyperparameters(config, statistics, self.STEPS)
-        together, labels = Together(self.program, 1), np.arange(50, dtype=np.int32) % 10
+        together, labels = ParallelRuns(self.program, 1), np.arange(50, dtype=np.int32) % 10
         data = jax.device_put((images, labels), self.program.replicated)
         start = self.program.init(hp, images)
         states, hps = together.join([(start, hp)])
@@ -238,7 +238,7 @@ def test_an_epoch_takes_nothing_from_the_host(trained, easy_dataset):
     count = jax.device_put(np.int32(program.steps_per_epoch), program.replicated)
     states, hps, orders = stacked(program, hp, 0, easy_dataset)
     with jax.transfer_guard("disallow"):
-        states, means = Together(program, 1).train_steps(states, hps, *data, orders, count)
+        states, means = ParallelRuns(program, 1).train_steps(states, hps, *data, orders, count)
         logits = predicting.predict(program, variables, hp, data.images)
         measured = measure((LOSS, ACCURACY), logits, data.labels)
     assert int(states.step[0]) == program.steps_per_epoch
@@ -256,7 +256,7 @@ def test_a_step_against_optax(easy_dataset):
                                   config)  # fmt: skip
     images, labels = easy_dataset.train
     pixels = (images / 255 - easy_dataset.mean) / easy_dataset.std
-    network = alone(program.model)
+    network = for_one_device(program.model)
     start = jax.device_get(program.init(hp, images).variables)
 
     def loss(params):
@@ -309,13 +309,13 @@ def test_every_option_that_is_data_reaches_the_step(easy_dataset):
         return np.concatenate([np.ravel(w) for w in jax.tree.leaves(state.variables)]).tobytes()
 
     seen = {weights({}): {}}
-    compiled = Together.train_steps._cache_size()
+    compiled = ParallelRuns.train_steps._cache_size()
     assert weights({}) in seen
     for changes in OTHERS:
         made = weights(changes)
         assert made not in seen, (changes, seen[made])
         seen[made] = changes
-    assert Together.train_steps._cache_size() == compiled
+    assert ParallelRuns.train_steps._cache_size() == compiled
 
 
 def test_predictions_do_not_depend_on_the_chunks(trained, easy_dataset):
@@ -346,7 +346,7 @@ class OneConvolution(nn.Module):
 def test_chunks_of_a_network_without_loops_are_put_together_in_order(monkeypatch, watched):
     monkeypatch.setattr(predicting, "EVAL_BATCH", 16)  # four chunks of the 50 images
     program = dataclasses.replace(watched.program, model=OneConvolution(), identity=None)
-    assert not program.looped
+    assert not program.has_loops
     config = Config.create("cnn", batch_size=16, optimizer="sgd")
     mean, std = np.float32([0.3, 0.5, 0.4]), np.float32([0.2, 0.3, 0.25])
     hp = make_hyperparameters(config, SimpleNamespace(mean=mean, std=std), 3)
@@ -381,9 +381,9 @@ def test_metrics_against_numpy():
     np.testing.assert_array_equal(counted, confusion)
     given = jnp.asarray(logits), jnp.asarray(labels)
     first, rest = ([array[part] for array in given] for part in (slice(20), slice(20, None)))
-    summed = Metrics.of(*first) + Metrics.of(*rest)
+    summed = TrainingSums.of(*first) + TrainingSums.of(*rest)
     assert summed.means()["loss"] == pytest.approx(got["loss"], rel=1e-5)
-    assert Metrics.zero().means()["accuracy"] == 0
+    assert TrainingSums.zero().means()["accuracy"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -447,7 +447,7 @@ def test_what_is_evaluated_is_the_average(easy_dataset):
     data = jax.device_put(easy_dataset.train, program.replicated)
     states, hps, orders = stacked(program, hp, 0, easy_dataset)
     start = program.init(hp, easy_dataset.train.images)
-    together = Together(program, 1)
+    together = ParallelRuns(program, 1)
     expected = None
     for step in range(3):
         states, _ = together.train_steps(states, hps, *data, orders, np.int32(1))

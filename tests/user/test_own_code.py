@@ -77,7 +77,7 @@ def test_a_module_without_a_file_is_refused(module):
         ("Pair", "net.py", {}, ["returns tuple"]),
         ("Integers", "net.py", {}, ["returns int32"]),
         ("number", "net.py", {}, ["no Flax module"]),
-        ("gives_number", "net.py", {}, ["gives int"]),
+        ("gives_number", "net.py", {}, ["returns int"]),
         ("Net", "net.py", {"arch_args": {"widht": 3}}, ["widht", "did you mean width?"]),
         ("Net", "net.py", {"arch_args": {"num_classes": 3}}, ["num_classes"]),
         ("Net", "net.py", {"arch_args": {"width": "wide"}}, ["width=wide", "of the kind of 4"]),
@@ -152,7 +152,7 @@ def own(files, easy_dataset, **settings):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"optimizer": "none"}, "gives NoneType, not an optax rule"),
+        ({"optimizer": "none"}, "returns NoneType, not an optax rule"),
         ({"augmentation": "cut"}, "the same shape"),
         ({"augmentation": "warm"}, "TypeError"),
         ({"augmentation": "for_four"}, "rules.py:.* wants four"),
@@ -172,8 +172,8 @@ def test_a_rule_for_this_networks_layers_fits(files, easy_dataset):
     ("name", "words"),
     [
         ("early", "rules.py:25: ZeroDivisionError"),
-        ("negative", "gives -1.0 at step 2"),
-        ("huge", "gives 1e\\+300 at step 0"),
+        ("negative", "returns -1.0 at step 2"),
+        ("huge", "returns 1e\\+300 at step 0"),
     ],
 )
 def test_a_failing_schedule_is_explained(files, name, words):
@@ -195,9 +195,9 @@ def test_a_users_augmentation_and_rule_are_applied(files, easy_dataset):
     state = setup.program.init(hp, setup.train.images)
     order = setup.program.epoch_order(hp, np.int32(0), 128)
     before = jax.device_get(state.params)
-    states, hps, orders = setup.together.join([(state, hp, order)])
-    states, mean = setup.together.train_steps(states, hps, *setup.train, orders, np.int32(1))
-    [after] = setup.together.split(states)
+    states, hps, orders = setup.parallel_runs.join([(state, hp, order)])
+    states, mean = setup.parallel_runs.train_steps(states, hps, *setup.train, orders, np.int32(1))
+    [after] = setup.parallel_runs.split(states)
 
     chosen = np.asarray(order)[:32]
     pixels = easy_dataset.train.images[chosen].mean((1, 2)) / 255 / 2

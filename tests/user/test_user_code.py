@@ -376,13 +376,13 @@ def test_copies_are_not_written_through_a_link(tmp_path, place):
     outside = tmp_path / "elsewhere"
     outside.mkdir()
     run = tmp_path / "run"
-    with RunFolder.opened(run, config) as folder:
+    with RunFolder(run).locked(config) as folder:
         folder.begin(config)
     copies = {path: path.read_text() for path in (run / "sources").rglob("*.py")}
     assert len(copies) == 2
     (run / place).rename(run / "before")
     (run / place).symlink_to(outside)
-    with RunFolder.opened(run, config) as folder:
+    with RunFolder(run).locked(config) as folder:
         with pytest.raises(RunError, match=rf"/{place}: is a symbolic link; delete it, then run"):
             folder.begin(config)
         assert list(outside.iterdir()) == []

@@ -12,8 +12,8 @@ from rich.text import Text
 from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import line_printer
-from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corrupted, Evaluation, Figures, Look
-from jaxcifar.runs.metric_fields import spelled
+from jaxcifar.runs.evaluation_file import BINS, LEVELS, Corruptions, Evaluation, Figures, Look
+from jaxcifar.runs.metric_fields import format_value
 
 _MAX_CLASSES = 20  # rows of the table by class; the worst classes are shown
 _MAX_MISTAKES = 5  # of each set of images

@@ -14,28 +14,25 @@ from jaxcifar.runs.observers import Observers
 from jaxcifar.runs.task import Task
 
 
-def replay_runs(tasks: Iterable[Task], say: PrintLine) -> None:
+def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
     """Call the observers of runs that are over, except runs that another process has locked."""
     for task in tasks:
-        folder, say_of_run = RunFolder(task.path), task.prefixed(say)
-        if not task.observers or not folder.config.exists():
+        folder, print_named_line = RunFolder(task.path), task.with_name(print_line)
+        if not task.observers or not folder.config_file.exists():
             continue
         try:
             with folder.writing(), lock_folder(task.path, wait=False):
-                replay_run(task, folder, say_of_run)
+                replay_run(task, folder, print_named_line)
         except BusyError:
             pass  # the process that has locked the run calls its observers
         except RunError as error:
-            say_of_run(str(error))
+            print_named_line(str(error))
 
 
-def replay_run(task: Task, folder: RunFolder, say: PrintLine) -> None:
+def replay_run(task: Task, folder: RunFolder, print_line: PrintLine) -> None:
     """Call the observers of a task whose run is over. For an unfinished run, do nothing.
 
-    Args:
-      task: the task; its observers are called.
-      folder: the run's folder, locked by this process.
-      say: prints a line.
+    This process must have locked the folder.
 
     Raises:
       RunError: a file of the run can't be read.
@@ -47,7 +44,7 @@ def replay_run(task: Task, folder: RunFolder, say: PrintLine) -> None:
         return
     config, history = folder.read_config(), folder.read_history()
     dataset = result["dataset"] if result else dataset_title(config.dataset)
-    observers = Observers(task.observers, say)
+    observers = Observers(task.observers, print_line)
     observers.began(task.observed(config, dataset, history, already_over=True))
     if result is not None:
         observers.finished(result)

@@ -11,7 +11,7 @@ from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.runs.start import taken_over
+from jaxcifar.runs.initial_weights import load_initial_weights
 from jaxcifar.runs.weights import write_weights
 
 SETTINGS = {"dataset": "shapes10", "epochs": 1, "batch_size": 32, "arch_args": SMALL}
@@ -51,7 +51,7 @@ def test_weights_that_were_replaced_after_the_config_was_made_are_refused(
     if replaced:
         write(file, state, 0.5)
         with pytest.raises(RunError, match=r"weights\.safetensors: is not the file"):
-            taken_over(state, setup, hp, config, pytest.fail)
+            load_initial_weights(state, setup, hp, config, pytest.fail)
         return
-    weights = taken_over(state, setup, hp, config, pytest.fail)
+    weights = load_initial_weights(state, setup, hp, config, pytest.fail)
     assert all((np.asarray(leaf) == 0.25).all() for leaf in jax.tree.leaves(weights))

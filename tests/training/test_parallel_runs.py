@@ -13,7 +13,7 @@ from small import SMALL
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
-from jaxcifar.training.together import Together
+from jaxcifar.training.parallel_runs import ParallelRuns
 
 CONFIG = Config.create(
     "cnn",
@@ -37,7 +37,7 @@ STEPS = 3
 def losses(dataset, devices, at_once, steps_at_a_time=1, params=None):
     """Mean loss after each dispatch of the four variations; `params` are to start from."""
     program = make_program(CONFIG, 10, 128, devices)
-    together = Together(program, at_once)
+    together = ParallelRuns(program, at_once)
     data = jax.device_put(dataset.train, together.replicated)
     result = []
     for first in range(0, len(VARIATIONS), at_once):

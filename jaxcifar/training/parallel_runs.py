@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jax.stages import Compiled
 
 from jaxcifar.array_types import Float32, Int, Int32, Integer, UInt8
 from jaxcifar.machine.compilations import CPU_OPTIONS
@@ -21,13 +20,12 @@ WithShape = AnyArray | jax.ShapeDtypeStruct  # an array, or only its shape
 
 
 @dataclasses.dataclass(frozen=True)
-class Together:
-    """Several runs of one program; each of their arrays has a leading axis of runs.
+class ParallelRuns:
+    """Several runs of one program, whose arrays are stacked along a leading axis of runs.
 
     A single run shares its batches between all devices of the program's mesh. Several runs are
-    spread evenly over the devices: over the largest number of devices that divides the number of
-    runs. The runs on one device are batched by `vmap`. Nothing is exchanged between runs: each run
-    computes the same as alone.
+    spread evenly over devices: over the largest number of devices that divides the number of runs.
+    The runs on one device are batched by `vmap`. The runs do not influence each other.
 
     Attributes:
       program: the program of each run.
@@ -48,11 +46,11 @@ class Together:
 
     @property
     def replicated(self) -> NamedSharding:
-        """The placement of arrays that all runs read: the images."""
+        """The placement of the images, which all runs read."""
         return NamedSharding(self.sharding.mesh, PartitionSpec())
 
     def join(self, trees: Sequence[PyTree]) -> PyTree:
-        """Stack the arrays of R runs."""
+        """Return the arrays of several runs stacked along a leading axis of runs."""
         stacked = _stack(list(trees), self.program.replicated)
         return stacked if self.at_once == 1 else jax.device_put(stacked, self.sharding)
 
@@ -63,16 +61,7 @@ class Together:
             stacked = jax.device_put(stacked, replicated)
         return _unstack(stacked, self.at_once, replicated)
 
-    def compiled(
-        self,
-        hp: Hyperparameters,
-        images: UInt8[AnyArray, "images height width 3"],
-        labels: Integer[AnyArray, "images"],
-    ) -> Compiled:
-        """Return `train_steps`, compiled for arrays of these shapes."""
-        return self.traced(hp, images, labels).lower().compile()
-
-    def traced(
+    def trace(
         self,
         hp: Hyperparameters,
         images: UInt8[WithShape, "images height width 3"],
@@ -89,7 +78,7 @@ class Together:
             (state, hp, order),
         )
         arrays = states, hps, images, labels, orders, np.int32(1)
-        return Together.train_steps.trace(self, *arrays)
+        return ParallelRuns.train_steps.trace(self, *arrays)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=CPU_OPTIONS)
     def train_steps(
@@ -101,15 +90,16 @@ class Together:
         orders: Int32[Array, "runs images"],
         count: Int[Array, ""],
     ) -> tuple[TrainState, dict[str, Float32[Array, "runs"]]]:
-        """`Program.train_steps` of each run; all but images, labels and count are stacked.
+        """Call `Program.train_steps` for each run, in one compiled function.
 
-        `states` are donated.
+        The arguments are those of `Program.train_steps`. All but `images`, `labels` and `count` are
+        stacked. `states` are donated.
         """
-        # Of several runs, each device trains its own.
-        program = self.program if self.at_once == 1 else self.program.alone
-        looped = program.looped  # remembered: below, no other program can be lowered
+        # A single run uses all devices; of several runs, each is trained by one device.
+        program = self.program if self.at_once == 1 else self.program.for_one_device
+        has_loops = program.has_loops  # found here, because nothing can be lowered in `shard_map`
 
-        def on_a_device(
+        def train_on_device(
             states: TrainState,
             hps: Hyperparameters,
             orders: Array,
@@ -122,25 +112,25 @@ class Together:
             ) -> tuple[TrainState, dict[str, Array]]:
                 return program.train_steps(state, hp, images, labels, order, count)
 
-            return _mapped(train, len(orders), looped)(states, hps, orders)
+            return _map_runs(train, len(orders), has_loops)(states, hps, orders)
 
-        runs, shared = self.sharding.spec, PartitionSpec()
+        by_run, replicated = self.sharding.spec, PartitionSpec()
         return jax.shard_map(
-            on_a_device,
+            train_on_device,
             mesh=self.sharding.mesh,
-            in_specs=(runs, runs, runs, shared, shared, shared),
-            out_specs=runs,
+            in_specs=(by_run, by_run, by_run, replicated, replicated, replicated),
+            out_specs=by_run,
             check_vma=False,
         )(states, hps, orders, images, labels, count)
 
 
-def _mapped(function: Callable[..., PyTree], count: int, batched: bool) -> Callable[..., PyTree]:
+def _map_runs(function: Callable[..., PyTree], count: int, use_vmap: bool) -> Callable[..., PyTree]:
     """Return the function mapped over a leading axis of length `count`.
 
-    With `batched` it is mapped by `vmap`, without it in a loop. `vmap` would turn a convolution of
-    XLA into a grouped convolution, the slowest kind.
+    Without `vmap` it is called once per run. On a CPU `vmap` would turn XLA's convolutions into
+    grouped convolutions, which are the slowest kind.
     """
-    if batched and count > 1:
+    if use_vmap and count > 1:
         return jax.vmap(function)
 
     def one_by_one(*stacked: PyTree) -> PyTree:

@@ -1,0 +1,105 @@
+"""The metadata file of a checkpoint: notes, config, and one checksum over both and the state."""
+
+import dataclasses
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from jaxcifar.config.experiment import Config
+from jaxcifar.errors import RunError
+from jaxcifar.machine.reading import convert_checked
+from jaxcifar.runs.file_formats import Amount, Row, check_rows
+from jaxcifar.training.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Notes:
+    """The history of a run up to a checkpoint.
+
+    Attributes:
+      history: a row of `metrics.jsonl` for each finished epoch.
+      epoch_seconds: seconds of training in the unfinished epoch.
+      wall_seconds: wall-clock seconds of the run so far, in all its commands.
+    """
+
+    history: list[Row]
+    epoch_seconds: float
+    wall_seconds: float
+
+    @classmethod
+    def read(cls, values: Any, epochs: int) -> Self:
+        """Return the notes of a checkpoint after this number of epochs, from JSON values.
+
+        Raises:
+          ValueError: the values have another structure, or rows of other epochs.
+        """
+        field_names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or values.keys() != field_names:
+            raise ValueError("its notes have unknown or missing fields")
+        seconds = convert_checked(
+            {name: values[name] for name in ("epoch_seconds", "wall_seconds")},
+            dict[str, Amount],
+            "notes",
+        )
+        history = check_rows(convert_checked(values["history"], list[dict[str, Any]], "history"))
+        if len(history) != epochs:
+            raise ValueError(f"its history has {len(history)} epochs, not {epochs}")
+        return cls(history, **seconds)
+
+
+def make_metadata(notes: Notes, config: Config, state: TrainState) -> dict[str, Any]:
+    """Return the metadata of a checkpoint, with the checksum of notes, config and state."""
+    metadata = {**dataclasses.asdict(notes), "config": config.to_dict()}
+    return {**metadata, "sha256": _sha256(metadata, state)}
+
+
+def read_metadata(
+    metadata: Mapping[str, Any], state: TrainState, epochs: int
+) -> tuple[Notes, Config | None]:
+    """Check the metadata of a checkpoint with `epochs` finished epochs; return notes and config.
+
+    Older versions wrote no config, and a CRC-32 of the state instead of the SHA-256.
+
+    Raises:
+      ValueError: the checksum is wrong, or the notes have another structure.
+      RunError: this version can't read the config.
+    """
+    values, config = dict(metadata), None
+    if "sha256" in values:
+        is_intact = values.pop("sha256") == _sha256(values, state)
+    else:
+        is_intact = values.pop("checksum", None) == _crc32(state)
+    if not is_intact:
+        raise ValueError("its checksum is wrong")
+    if "config" in values:
+        try:
+            config = Config.from_dict(values.pop("config"))
+        except ValueError as error:  # not damage: the checksum is right
+            raise RunError(f"its config {error}") from error
+    return Notes.read(values, epochs), config
+
+
+def _sha256(values: Mapping[str, Any], state: TrainState) -> str:
+    """Return the checksum of JSON values and of all arrays, in the order of the tree."""
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for leaf in jax.tree.leaves(state):
+        digest.update(_bytes(leaf).data)
+    return digest.hexdigest()
+
+
+def _crc32(state: TrainState) -> int:
+    """Return the checksum of all arrays, in the order of the tree."""
+    checksum = 0
+    for leaf in jax.tree.leaves(state):
+        checksum = zlib.crc32(_bytes(leaf).data, checksum)
+    return checksum
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    """Return the bytes of an array, `[N] uint8`; hashes can't read arrays of bfloat16."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -1,0 +1,68 @@
+"""When a run's checkpoints are written, and which of them are kept."""
+
+import time
+from collections.abc import Sequence
+
+from jaxcifar.machine import processes
+from jaxcifar.runs.checkpoint import Checkpoint, Checkpoints
+from jaxcifar.runs.checkpoint_metadata import Notes
+from jaxcifar.runs.epoch_selection import best_epoch
+from jaxcifar.runs.file_formats import Row
+from jaxcifar.training.state import TrainState
+
+# Largest part of a run's time that training waits for checkpoints. With short epochs, not every
+# epoch gets a checkpoint; if the process is killed, the epochs since the last one are lost.
+_MAX_TIME_SHARE = 0.02
+
+
+class CheckpointSchedule:
+    """Holds training states in memory until it is time to write them.
+
+    At most two states are held: the newest, and that of the epoch with the best validation.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int) -> None:
+        self._checkpoints, self._steps_per_epoch = checkpoints, steps_per_epoch
+        self._held: dict[int, Checkpoint] = {}  # by step, not written yet
+        self._written_step = 0
+        self._best_when_written: set[int] = set()  # best step according to the newest checkpoint
+        self._next_write = 0.0
+
+    def resume(self, step: int, history: Sequence[Row]) -> None:
+        """Continue after the checkpoint of a step."""
+        self._written_step, self._best_when_written = step, self._best_step(history)
+
+    def _best_step(self, history: Sequence[Row]) -> set[int]:
+        """Return the last step of the best epoch; empty before the end of the first epoch."""
+        return {best_epoch(history) * self._steps_per_epoch} if history else set()
+
+    def hold(self, step: int, state: TrainState, notes: Notes) -> None:
+        """Hold a new state, which the caller must not donate.
+
+        Of the states held so far, only that of the best epoch is still held.
+        """
+        best = self._best_step(notes.history)
+        self._held = {number: held for number, held in self._held.items() if number in best}
+        if step > self._written_step:
+            self._held[step] = Checkpoint(state, notes)
+
+    def is_due(self) -> bool:
+        """Return True if checkpoints have taken a small part of the time; all processes agree."""
+        [due] = processes.any_process(time.monotonic() >= self._next_write)
+        return due
+
+    def write(self) -> None:
+        """Start to write the held states in the background.
+
+        Raises:
+          RunError: a state can't be written.
+        """
+        start = time.monotonic()
+        for step, (state, notes) in self._held.items():
+            # If this checkpoint is damaged later, the best step of the one before counts.
+            best = self._best_step(notes.history)
+            self._checkpoints.save(step, state, notes, best | self._best_when_written)
+            self._written_step, self._best_when_written = step, best
+        self._held = {}
+        end = time.monotonic()
+        self._next_write = end + (end - start) / _MAX_TIME_SHARE

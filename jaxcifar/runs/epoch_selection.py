@@ -1,0 +1,32 @@
+"""The choice of the epoch whose weights are kept: early stopping by validation accuracy."""
+
+from collections.abc import Sequence
+
+from jaxcifar.runs.file_formats import Row
+
+SELECTION_RULE = "highest validation accuracy, then lowest validation loss"
+WITHOUT_VALIDATION = "last epoch: no images were kept for validation"
+# Older versions rounded accuracies to float32. A smaller difference than this is rounding.
+_ROUNDING = 2e-7
+
+
+def best_epoch(history: Sequence[Row]) -> int:
+    """Return the epoch that `SELECTION_RULE` chooses; without validation, the last epoch.
+
+    Args:
+      history: at least one row of `metrics.jsonl`.
+    """
+    if "val_accuracy" not in history[-1]:
+        return len(history)
+    return history[best_row(history)]["epoch"]
+
+
+def best_row(rows: Sequence[Row]) -> int:
+    """Return the index of the row that `SELECTION_RULE` chooses; of equal rows the first.
+
+    Args:
+      rows: at least one row; all have `val_accuracy` and `val_loss`.
+    """
+    highest = max(row["val_accuracy"] for row in rows)
+    equal = [i for i, row in enumerate(rows) if highest - row["val_accuracy"] < _ROUNDING]
+    return min(equal, key=lambda i: rows[i]["val_loss"])

@@ -1,0 +1,237 @@
+"""The formats of a run's files: their fields, and functions that check files when they are read.
+
+Fields that older versions did not write are `NotRequired`.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict, cast
+
+from msgspec import Meta
+
+from jaxcifar.machine.npz import ArrayForm
+from jaxcifar.machine.reading import (
+    MEGABYTE,
+    Count,
+    Line,
+    Remedy,
+    convert_checked,
+    read_json,
+    report_errors,
+)
+from jaxcifar.runs.metric_fields import (
+    MAX_METRICS,
+    MetricDeclaration,
+    check_test_fields,
+    check_validation_fields,
+)
+
+_MAX_AMOUNT = 1e15
+# A list of numbers as `json.dumps` indents it; no JSON string contains a line end.
+_INDENTED_NUMBERS = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\s*\n\s*\]")
+_TRAINING_FIELDS = ("selected_epoch", "selection_rule", "last_epoch", "images_per_second")
+Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s may be slightly above 1
+Single = Annotated[float, Meta(ge=-3.5e38, le=3.5e38)]  # a finite float32
+Amount = Annotated[float, Meta(ge=0, le=_MAX_AMOUNT)]
+Seconds = Annotated[float, Meta(gt=0, le=_MAX_AMOUNT)]
+ImageCount = Annotated[int, Meta(ge=0, le=2**40)]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class Validation(TypedDict):
+    """The validation fields of a row; empty if the run has no validation images.
+
+    Each other metric has a field `val_NAME` too (`metric_fields`).
+    """
+
+    val_loss: NotRequired[Single]
+    val_accuracy: NotRequired[Accuracy]
+
+
+class Row(Validation):
+    """A line of `metrics.jsonl`: one epoch, counted from 1."""
+
+    epoch: Count
+    learning_rate: Single
+    train_loss: Single
+    train_accuracy: Accuracy
+    seconds: Amount
+    images_per_second: Amount
+
+
+class SplitSizes(TypedDict):
+    """The number of images in each split."""
+
+    train: Annotated[int, Meta(ge=1, le=2**40)]
+    val: Annotated[int, Meta(ge=0, le=2**40)]
+    test: Annotated[int, Meta(ge=1, le=2**40)]
+
+
+class LastEpoch(TypedDict):
+    """The test figures of the last epoch's weights."""
+
+    epoch: Count
+    test_accuracy: Accuracy
+    test_loss: float
+
+
+class Source(TypedDict):
+    """The file that weights were converted from."""
+
+    file: Line
+    sha256: Digest
+
+
+class TestFigures(TypedDict):
+    """The test figures of the best epoch's weights.
+
+    Each other metric of `metrics` has a field `test_NAME` too (`metric_fields`). Older versions
+    wrote no `metrics`. They wrote `test_accuracy_mismatched`: the accuracy on images that are
+    normalised although the run's are not, or the other way round.
+    """
+
+    test_accuracy: Accuracy
+    test_loss: float
+    test_accuracy_mismatched: NotRequired[Accuracy]
+    test_accuracy_flip: NotRequired[Accuracy]
+    metrics: NotRequired[Annotated[list[MetricDeclaration], Meta(max_length=MAX_METRICS)]]
+    class_accuracy: dict[str, Accuracy]
+    confusion_matrix: list[list[ImageCount]]
+
+
+class TrainingFigures(TypedDict):
+    """The figures of a training; all are missing if the weights were `converted`."""
+
+    selected_epoch: NotRequired[Count]
+    selection_rule: NotRequired[Line]
+    val_accuracy: NotRequired[Accuracy]
+    last_epoch: NotRequired[LastEpoch]
+    images_per_second: NotRequired[Amount]
+
+
+class RunDescription(TypedDict):
+    """The images, the network, the package versions and the config of a run."""
+
+    dataset: Line
+    dataset_name: NotRequired[Line]
+    dataset_fingerprint: NotRequired[dict[str, Digest] | None]
+    class_names: NotRequired[list[Line]]
+    channel_mean: NotRequired[Annotated[list[float], Meta(min_length=3, max_length=3)]]
+    channel_std: NotRequired[Annotated[list[float], Meta(min_length=3, max_length=3)]]
+    examples: SplitSizes
+    parameters: NotRequired[int]
+    flops: NotRequired[Annotated[int, Meta(ge=0)] | None]
+    versions: dict[str, Line | None]
+    config: NotRequired[dict[str, Any]]
+
+
+class Environment(TypedDict):
+    """The device, the type and the compiler settings that a network was computed with."""
+
+    compiler_settings: NotRequired[dict[str, Line]]  # only settings that the user has changed
+    device: Line
+    compute_dtype: Line
+
+
+class Measured(TestFigures, TrainingFigures, RunDescription, Environment):
+    """The fields of a result that are known when the test images have been measured."""
+
+    at_once: Count
+    compile_seconds: NotRequired[Amount]  # of the last training program, which runs may share
+
+
+class Result(Measured):
+    """The content of `result.json`."""
+
+    converted: NotRequired[Source]
+    wall_seconds: Seconds
+    git_commit: NotRequired[Line | None]
+    weights_sha256: NotRequired[Digest]
+
+
+# The arrays of `mistakes.npz`, all of one length; `index` and `label` are those of test images.
+MISTAKES = {
+    "index": ArrayForm("int32"),
+    "label": ArrayForm("int32"),
+    "predicted": ArrayForm("int32"),
+    "confidence": ArrayForm("float32"),
+    "image": ArrayForm("uint8", (32, 32, 3)),
+}
+MAX_MISTAKES_BYTES = 2 * MEGABYTE
+MAX_CONFIG_BYTES = MEGABYTE
+MAX_FAILURE_BYTES = MEGABYTE // 16
+
+START_AGAIN = Remedy(
+    "start anew with --overwrite (in a study: --force ROW), or choose another folder"
+)
+DELETE_RESULT = Remedy("delete it, and the run's command writes it again")
+DELETE_IT_AND_RESULT = Remedy("delete it and result.json, and the run's command writes both again")
+GET_WEIGHTS_AGAIN = Remedy("get that file again from where the run was made, or train the run anew")
+DELETE_FAILURE = Remedy("delete it to have the run tried again")
+
+
+def check_rows(values: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return the rows of `metrics.jsonl`, checked; `values` are JSON values.
+
+    Raises:
+      ValueError: a value is no row, or the rows are not the epochs from 1 on.
+    """
+    history: list[Row] = []
+    for epoch, value in enumerate(values, start=1):
+        try:
+            known_fields = convert_checked(value, Row)
+            other_fields = check_validation_fields(value, Row.__annotations__)
+        except ValueError as error:
+            raise ValueError(f"line {epoch}: {error}") from error
+        if known_fields["epoch"] != epoch:
+            raise ValueError(f"line {epoch} is not epoch {epoch}")
+        history.append(cast(Row, {**known_fields, **other_fields}))
+    return history
+
+
+def read_result(path: Path) -> Result:
+    """Return the content of a `result.json`.
+
+    A symbolic link is followed: when several processes train a run, the others have a link.
+
+    Raises:
+      RunError: the file can't be read, or its fields contradict each other.
+    """
+    values = read_json(path, dict[str, Any], DELETE_RESULT, follow=True)
+    with report_errors(path, DELETE_RESULT):
+        known_fields = convert_checked(values, Result)
+        metrics = known_fields.get("metrics", [])
+        other_fields = check_test_fields(values, metrics, Result.__annotations__)
+        result = cast(Result, {**known_fields, **other_fields})
+        for name in _TRAINING_FIELDS:
+            if (name in result) == ("converted" in result):
+                raise ValueError(f"must have either {name} or converted, not both")
+        classes, matrix = len(class_names(result)), result["confusion_matrix"]
+        is_square = len(matrix) == classes and all(len(row) == classes for row in matrix)
+        if not is_square or not any(any(row) for row in matrix):
+            raise ValueError(f"confusion_matrix must have image counts for {classes} classes")
+    return result
+
+
+def result_to_json(result: Result) -> str:
+    """Return the text of `result.json`, with each row of the confusion matrix on one line."""
+    text = json.dumps(result, indent=2)
+    return _INDENTED_NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
+
+
+def number(figures: Mapping[str, Any], name: str) -> float:
+    """Return a number of a result or of an epoch's row; `name` may be a variable."""
+    return figures[name]
+
+
+def class_names(result: Result) -> list[str]:
+    """Return the class names by label, from older versions' results too."""
+    return list(result.get("class_names") or result["class_accuracy"])
+
+
+def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return text for the result of `Config.differences`: "seed 0 there, 7 asked for"."""
+    changes = [f"{name} {old} there, {new} asked for" for name, (old, new) in differences.items()]
+    return ", ".join(changes)

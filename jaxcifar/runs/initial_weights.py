@@ -1,0 +1,59 @@
+"""The weights of another run, from which training starts (`--init`)."""
+
+import numpy as np
+
+from jaxcifar.build.model import create_model
+from jaxcifar.build.setup import Setup
+from jaxcifar.config.experiment import Config, init_file
+from jaxcifar.errors import RunError
+from jaxcifar.machine.sharing import place_on_devices
+from jaxcifar.machine.terminal import PrintLine
+from jaxcifar.runs.array_trees import named_arrays
+from jaxcifar.runs.weights import arrange_arrays, read_weights
+from jaxcifar.training import network
+from jaxcifar.training.state import Hyperparameters, TrainState
+
+
+def load_initial_weights(
+    state: TrainState, setup: Setup, hp: Hyperparameters, config: Config, print_line: PrintLine
+) -> TrainState:
+    """Return a state before the first step, with the weights that `--init` names.
+
+    If the images have other classes, the layer whose shape depends on the number of classes (the
+    last layer) keeps the new weights of `state`. A line is printed if the weights were trained with
+    another normalisation.
+
+    Raises:
+      RunError: the weights can't be read, have changed since the run began, or belong to another
+        network.
+    """
+    path = init_file(config.init)
+    arrays, card = read_weights(path, digest=config.init_sha256)
+    class_names = setup.dataset.class_names
+    if tuple(card["class_names"]) != class_names:
+        new_arrays = named_arrays(state.variables)
+        for name in _head_arrays(config, len(class_names)):
+            arrays[name] = np.asarray(new_arrays[name])
+    weights_statistics = [*card["channel_mean"], *card["channel_std"]]
+    run_statistics = np.concatenate([hp.mean, hp.std])
+    if not np.allclose(weights_statistics, run_statistics, atol=0.005):
+        print_line(
+            f"{path} was trained on images of mean and deviation {weights_statistics}; here they "
+            f"are {[round(float(value), 4) for value in run_statistics]}."
+        )
+    try:
+        variables = arrange_arrays(arrays, state.variables, path)
+    except RunError as error:
+        raise RunError(f"{error}; use the --arch and --arch-args of these weights") from error
+    return setup.program.init_from(hp, place_on_devices(variables, setup.program.replicated))
+
+
+def _head_arrays(config: Config, classes: int) -> list[str]:
+    """Return the names of the arrays whose shape depends on the number of classes."""
+
+    def shapes(classes: int) -> dict[str, tuple[int, ...]]:
+        variables = network.shapes(create_model(config, classes))
+        return {name: leaf.shape for name, leaf in named_arrays(variables).items()}
+
+    with_one_more = shapes(classes + 1)
+    return [name for name, shape in shapes(classes).items() if with_one_more.get(name) != shape]

@@ -1,0 +1,250 @@
+"""The training loop: trains several runs at a time. This is the only loop with side effects."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from threading import Event
+
+import jax
+import numpy as np
+from jax.stages import Compiled
+
+from jaxcifar.build.setup import Setup
+from jaxcifar.errors import OutOfMemoryError, RunError, UsageError
+from jaxcifar.machine import processes
+from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.runs.dispatches import dispatch_sizes
+from jaxcifar.runs.pace import COMPILING, STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING
+from jaxcifar.runs.run import Run
+from jaxcifar.runs.task import Outcome
+from jaxcifar.runs.training_progress import TrainProgress
+from jaxcifar.training.state import Hyperparameters, TrainState
+
+Means = dict[str, jax.Array]  # training loss and accuracy since the epoch began, of all slots
+_AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
+
+
+def fit_all(
+    runs: Iterable[Run], setup: Setup, progress: TrainProgress, stop: Event
+) -> Iterator[Outcome]:
+    """Train runs that share a setup, as many at a time as the setup has slots.
+
+    Args:
+      runs: runs, open already or not; each is taken when a slot is free.
+      setup: the program and images of all runs.
+      progress: shows the progress.
+      stop: the caller sets this event to save all runs and stop.
+
+    Yields:
+      the outcome of each run, in the order in which the runs end.
+
+    Raises:
+      Interrupted: `stop` was set, and all runs are saved.
+    """
+    loop = _TrainingLoop(iter(runs), setup, progress, stop)
+    try:
+        yield from loop.train_all()
+    except BaseException as error:
+        for run in loop.active_runs.values():
+            run.close(error)
+        raise
+
+
+class _TrainingLoop:
+    """The runs in training. Each run has a slot in the arrays of `ParallelRuns`."""
+
+    def __init__(
+        self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop: Event
+    ) -> None:
+        self._waiting_runs, self._setup = runs, setup
+        self._progress, self._stop = progress, stop
+        self._slots: list[Run | None] = [None] * setup.parallel_runs.at_once
+        self._states: TrainState | None = None  # of all slots
+        self._hps: Hyperparameters | None = None
+        self._epoch_means: Means = {}
+        self._seconds_counted_until = self._last_save = 0.0
+
+    @property
+    def active_runs(self) -> dict[int, Run]:
+        """The runs in training, by slot."""
+        return {slot: run for slot, run in enumerate(self._slots) if run}
+
+    def train_all(self) -> Iterator[Outcome]:
+        while True:
+            try:
+                yield from self._fill_free_slots()
+                if not self.active_runs:
+                    return
+                self._train_until_epoch_end()
+                yield from self._end_epochs()
+            except OutOfMemoryError as error:
+                yield from self._fail_active_runs(error)
+
+    def _fill_free_slots(self) -> Iterator[Outcome]:
+        """Start runs in the free slots; yield the outcomes of runs that need no training."""
+        started: dict[int, Run] = {}
+        free_slots = [slot for slot, run in enumerate(self._slots) if run is None]
+        for slot in free_slots:
+            for run in self._waiting_runs:
+                if outcome := self._start(run):
+                    yield outcome
+                else:
+                    self._slots[slot] = started[slot] = run
+                    break
+        if started:
+            self._load_states(started)
+
+    def _start(self, run: Run) -> Outcome | None:
+        """Open and start a run; return its outcome if it fails or needs no training."""
+        try:
+            with self._progress.during(STARTING):
+                run.open()
+                if run.result is None:
+                    run.start(self._setup)
+                    self._progress.skip_finished_epochs(run)
+        except (RunError, UsageError) as error:
+            return self._fail(run, error)
+        if run.result is not None:
+            run.close()
+            return Outcome(run.task, run.result)
+        return self._finish(run, run.state) if run.is_trained else None
+
+    def _load_states(self, started: dict[int, Run]) -> None:
+        """Put the states and hyper-parameters of new runs into their slots."""
+        parallel_runs = self._setup.parallel_runs
+        with self._progress.during(STARTING):
+            if self._states is None:  # free slots train a copy of the first run, which is not used
+                first_run = next(iter(started.values()))
+                trees = [(first_run.state, first_run.hp)] * parallel_runs.at_once
+            else:
+                trees = parallel_runs.split((self._states, self._hps))
+            for slot, run in started.items():
+                trees[slot] = (run.state, run.hp)
+                del run.state  # else a second copy would stay in memory
+            self._states, self._hps = parallel_runs.join(trees)
+
+    def _train_until_epoch_end(self) -> None:
+        """Train all slots until the first run ends its epoch, or until a loss is not finite."""
+        program = self._setup.program
+        with self._progress.during(COMPILING):
+            first_run = next(iter(self.active_runs.values()))
+            runs = [run or first_run for run in self._slots]
+            examples = len(self._setup.train.labels)
+            orders = [program.epoch_order(run.hp, np.int32(run.step), examples) for run in runs]
+            stacked_orders = self._setup.parallel_runs.join(orders)
+            train_steps = self._setup.train_steps  # waits, so that no epoch's time has compiling
+        with self._progress.during(TRAINING):
+            for steps, means in self._dispatch(train_steps, stacked_orders):
+                losses = self._wait_for_losses(means)
+                active_runs = list(self.active_runs.values())
+                self._progress.show(active_runs, steps * program.batch_size, losses)
+                if not np.isfinite(losses).all():
+                    return
+
+    def _dispatch(self, train_steps: Compiled, orders: jax.Array) -> Iterator[tuple[int, Means]]:
+        """Hand the steps up to the next end of an epoch to the devices.
+
+        Yields the number of steps and the means of each dispatch, when the next dispatch has been
+        handed over. So the devices always have work while the caller waits.
+        """
+        self._seconds_counted_until = self._last_save = time.monotonic()
+        runs, latest_steps = self.active_runs.values(), 0
+        steps_left = min(run.steps_left for run in runs)
+        for steps in dispatch_sizes(steps_left, self._setup.program):
+            if not self._save_if_due(latest_steps > 0):
+                break
+            latest_means = self._epoch_means
+            self._states, self._epoch_means = train_steps(
+                self._states, self._hps, *self._setup.train, orders, np.int32(steps)
+            )
+            for run in runs:
+                run.step += steps
+            if latest_steps > 0:
+                yield latest_steps, latest_means
+            latest_steps = steps
+        yield latest_steps, self._epoch_means
+
+    def _save_if_due(self, has_trained: bool) -> bool:
+        """Save all runs if they were last saved long ago, or if the user wants to stop.
+
+        Return False if a loss is not finite. Raise `Interrupted` if the user wants to stop.
+        """
+        is_overdue = time.monotonic() - self._last_save > _AUTOSAVE_SECONDS
+        should_stop, should_save = processes.any_process(self._stop.is_set(), is_overdue)
+        if not should_stop and not should_save:
+            return True
+        # The checkpoint will contain the steps in progress, so their seconds are counted first.
+        if has_trained and not np.isfinite(self._wait_for_losses(self._epoch_means)).all():
+            return False
+        states = self._setup.parallel_runs.split(self._states)
+        for slot, run in self.active_runs.items():
+            run.save(states[slot])
+        if should_stop:
+            self._raise_interrupted()
+        self._last_save = time.monotonic()
+        return True
+
+    def _wait_for_losses(self, means: Means) -> np.ndarray:
+        """Return the loss of each run when it is computed, and add the seconds to its epoch."""
+        losses = np.asarray(means["loss"])[list(self.active_runs)]
+        now = time.monotonic()
+        for run in self.active_runs.values():
+            run.epoch_seconds += now - self._seconds_counted_until
+        self._seconds_counted_until = now
+        return losses
+
+    def _end_epochs(self) -> Iterator[Outcome]:
+        """End the epochs that are over, and free the slots of runs that have ended."""
+        with self._progress.during(TRAINING):
+            states = self._setup.parallel_runs.split(self._states)
+            means = jax.device_get(self._epoch_means)
+        for slot, run in self.active_runs.items():
+            trained = {name: float(values[slot]) for name, values in means.items()}
+            if outcome := self._end_epoch(run, states[slot], trained):
+                self._slots[slot] = None
+                yield outcome
+
+    def _end_epoch(self, run: Run, state: TrainState, trained: dict[str, float]) -> Outcome | None:
+        """End a run's epoch if it is over; return an outcome if the run fails or is finished."""
+        try:
+            run.require_finite("training", trained["loss"])
+            if run.epoch_over:
+                with self._progress.evaluating(VALIDATING, len(self._setup.val.labels)):
+                    row = run.end_epoch(state, trained)
+                run.observers.epoch(row)
+        except (RunError, UsageError) as error:  # a UsageError if a user's metric fails
+            return self._fail(run, error)
+        return self._finish(run, state) if run.is_trained else None
+
+    def _finish(self, run: Run, state: TrainState) -> Outcome:
+        images = TEST_PASSES * len(self._setup.dataset.test.labels)
+        try:
+            with self._progress.evaluating(TESTING, images):
+                result = run.finish(state)
+        except (RunError, UsageError) as error:
+            return self._fail(run, error)
+        run.observers.finished(result)
+        run.close()
+        return Outcome(run.task, result)
+
+    def _fail(self, run: Run, error: RunError | UsageError) -> Outcome:
+        run.close(error)
+        self._progress.skip_failed_run(run, self._setup)
+        return Outcome(run.task, error=error)
+
+    def _fail_active_runs(self, error: OutOfMemoryError) -> Iterator[Outcome]:
+        failed_runs = self.active_runs.values()  # their states are lost
+        self._slots = [None] * len(self._slots)
+        self._states = self._hps = None
+        for run in failed_runs:
+            # A new error, because the traceback of the first one keeps arrays alive.
+            yield self._fail(run, OutOfMemoryError(str(error)))
+
+    def _raise_interrupted(self) -> None:
+        runs = self.active_runs.values()
+        for run in runs:
+            run.wait()
+        if not any(run.step for run in runs):
+            raise Interrupted("stopped before the first step; the same command starts again")
+        folder = os.path.commonpath([run.task.path for run in runs])
+        raise Interrupted(f"stopped; everything is saved in {folder}: the same command resumes it")
