@@ -38,11 +38,11 @@ def check_training(
         _check_small_images(config, program, hp, examples)
     if not config.sources:
         return
-    named = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
-    with explain_user_code_errors(*named):
-        _check_rule(config, together.program, hp)
-        _check_augmentation(config, together.program, hp)
-        together.traced(hp, examples.images, examples.labels)
+    user_code = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
+    with explain_user_code_errors(*user_code):
+        _check_rule(config, program, hp)
+        _check_augmentation(config, program, hp)
+        parallel_runs.trace(hp, examples.images, examples.labels)
 
 
 def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:

@@ -82,8 +82,8 @@ def _explain_errors(config: Config) -> Iterator[None]:
         except Exception as error:
             if registry.is_user_code(config.arch) or not config.arch_args:
                 raise
-            given = " ".join(f"{name}={option_text(value)}" for name, value in config.arch_args)
-            why = f"{type(error).__name__}: {first_line(error)}"
+            arguments = " ".join(f"{name}={option_text(value)}" for name, value in config.arch_args)
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise UsageError(
                 f"--arch-args {arguments}: {config.arch} can't be created with these arguments "
                 f"({reason})"
@@ -105,10 +105,11 @@ def _check_argument(
     defaults: Mapping[str, Any],
     set_by_us: Mapping[str, Any],
 ) -> None:
-    said = f"--arch-args {name}={option_text(value)}"
-    if name in given:
-        how = "with --" + name if name in ("dropout", "dtype") else "from the data and the devices"
-        raise UsageError(f"{said}: is set {how}")
+    option = f"--arch-args {name}={option_text(value)}"
+    if name in ("dropout", "dtype") and name in set_by_us:
+        raise UsageError(f"{option}: is set with --{name}")
+    if name in set_by_us:
+        raise UsageError(f"{option}: is set from the data and the devices; leave it out")
     if name not in defaults:
         title = registry.entry("arch", config.arch).title
         known = [known for known in defaults if known not in set_by_us]
@@ -123,7 +124,7 @@ def _check_argument(
     fits = isinstance(value, accepted) and isinstance(value, bool) == (kind is bool)
     if kind in (bool, int, float, str, tuple) and not fits:
         shown = option_text(default)
-        raise UsageError(f"{said}: must be of the kind of {shown}, which is its default")
+        raise UsageError(f"{option}: must be of the kind of {shown}, which is its default")
 
 
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:

@@ -181,7 +181,7 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
     factories = find_factories(options.observers)
     part, parts = options.shard
     tasks_of_shard = [
-        dataclasses.replace(task, metrics=metrics, observers=create_observers(factories))
+        dataclasses.replace(task, user_metrics=metrics, observers=create_observers(factories))
         for task in tasks[part - 1 :: parts]
     ]
     devices = first_devices(options.devices)

@@ -41,7 +41,8 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError("RUN: name two runs or more, such as those of a study: DIR/*/seed0")
     for path in paths:
         if not (path / "config.json").is_file():
-            raise UsageError(f"{path}: no run (the folder has no config.json){run_inside(path)}")
+            hint = nested_run_hint(path)
+            raise UsageError(f"{path}: no run (the folder has no config.json){hint}")
     console = screen()
     line_printer(console)(f"reading {pluralize(len(paths), 'run')}")
 
@@ -140,12 +141,12 @@ def _results(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
     """Return all metrics but accuracy, on validation and test images, by title."""
-    from jaxcifar.runs.metric_fields import metrics_of, spelled
+    from jaxcifar.runs.metric_fields import format_value, measured_metrics
 
     results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
     selected: list[dict[str, Any]] = [{**run.selected} if run.history else {} for run in runs]
     rows: dict[str, list[str]] = {}
-    for metric in metrics_of(results, selected):
+    for metric in measured_metrics(results, selected):
         if metric["name"] == "accuracy":
             continue
         for split, word, figures in (("val", "validation", selected), ("test", "test", results)):
@@ -155,7 +156,7 @@ def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
             title = printable(f"{word} {metric['title']}")
             if title in (*rows, "test with flips"):
                 title = f"{title} ({metric['name']})"
-            rows[title] = ["-" if v is None else spelled(v, metric["unit"]) for v in values]
+            rows[title] = ["-" if v is None else format_value(v, metric["unit"]) for v in values]
     return rows
 
 

@@ -142,11 +142,11 @@ def save(
     Returns:
       all evaluations on the test images so far.
     """
-    from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, record
+    from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, save_evaluation
     from jaxcifar.runs.folder import RunFolder
 
     try:
-        looks = record(folder, evaluation, look)
+        looks = save_evaluation(folder, evaluation, look)
         written = read_evaluation(RunFolder(folder)) or {"sets": {}}
         for name, figures in evaluation["sets"].items():
             images = written["sets"][name]["images"]

@@ -30,7 +30,7 @@ from jaxcifar.machine.terminal import PrintLine, line_printer, show_activity
 
 if TYPE_CHECKING:
     from jaxcifar.build.user_metrics import UserMetric
-    from jaxcifar.runs.saved import Result
+    from jaxcifar.runs.file_formats import Result
 
 EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN with our best settings: 91% on CIFAR-10"),
@@ -153,17 +153,17 @@ def train(
             processes.require_same_settings({"the SHA-256 of the images": dataset.sha256})
         return dataset
 
-    observers = only_by_the_first(lambda: create_observers(find_factories(options.observers)))
+    observers = call_in_first_process(lambda: create_observers(find_factories(options.observers)))
     task = Task(
         config,
         path,
         overwrite=options.overwrite,
         keep_best=options.keep == "best",
         observers=observers or (),
-        metrics=metrics,
+        user_metrics=metrics,
     )
     # Every process stops at its own Ctrl-C and reports that on its own screen.
-    with own_task(task) as task:
+    with task_of_process(task) as task:
         result = fit(task, load, console, devices, lambda _: stop_signal(console_of_this_process))
     show(print_line, result, path)
     for metric in metrics:
@@ -209,7 +209,7 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
         print_line(f"weights         converted from {file}, not trained here")
         print_line(f"files           result.json, weights.safetensors, model.png in {path}/")
         return
-    label = only_answer(np.asarray(result["confusion_matrix"]))
+    label = only_predicted_class(np.asarray(result["confusion_matrix"]))
     if label is not None:
         name = class_names(result)[label]
         print_line(f"collapsed       every image is classified as {name}: nothing was learnt")
@@ -231,8 +231,8 @@ def show_metric(
     print_line: PrintLine, result: "Result", user_metric: "UserMetric", path: Path
 ) -> None:
     """Print the value of a user's metric on the test images."""
-    from jaxcifar.runs.metric_fields import spelled
-    from jaxcifar.runs.saved import number
+    from jaxcifar.runs.file_formats import number
+    from jaxcifar.runs.metric_fields import format_value
 
     metric = user_metric.metric
     measured = [(line["name"], line.get("sha256")) for line in result.get("metrics", [])]
@@ -244,5 +244,5 @@ def show_metric(
     elif f"test_{metric.name}" not in result:
         value = "not a finite number"
     else:
-        value = spelled(number(result, f"test_{metric.name}"), metric.unit)
+        value = format_value(number(result, f"test_{metric.name}"), metric.unit)
     print_line(f"{metric.title:15} {value}")

@@ -153,20 +153,20 @@ def conduct(
     # Count all runs of the table, not only those left: the program must not depend on what is left.
     runs_of_program = Counter(task.config.shared_part() for task in tasks)
     with TrainProgress(console) as progress:
-        progress.runs(len(tasks) - len(left), len(tasks))
-        replay_runs([task for task in tasks if task not in left], progress.say)
+        progress.show_runs(len(tasks) - len(left), len(tasks))
+        replay_runs([task for task in tasks if task not in left], progress.print_line)
         for config, group in _by_shared_part(left).items():
             # Check all rows before the first one trains for hours.
-            if config.sources or config.alters_network or group[0].metrics:
+            if config.sources or config.alters_network or group[0].user_metrics:
                 # If memory runs out here, the error is reported when the row starts.
                 with suppress(OutOfMemoryError), progress.during(STARTING):
-                    dataset = load(config, data_dir, progress.say)
+                    dataset = load(config, data_dir, progress.print_line)
                     _check_row(group[0], dataset, devices)
                     del dataset
         while left:
             for config, group in _by_shared_part(left).items():
                 together = min(at_once or sensible_at_once(devices), runs_of_program[config])
-                load_images = partial(load, config, data_dir, progress.say)
+                load_images = partial(load, config, data_dir, progress.print_line)
                 stopping = stopper(console)
                 for outcome in _fit_group(
                     group, load_images, together, devices, progress, stopping
@@ -178,8 +178,8 @@ def conduct(
                         outcomes.append(outcome)
                     progress.show_runs(len(tasks) - len(left) - len(held), len(tasks))
             if held:
-                left, held, ended = wait_for_others(held, progress.say)
-                replay_runs(ended, progress.say)
+                left, held, ended = wait_for_others(held, progress.print_line)
+                replay_runs(ended, progress.print_line)
                 outcomes += _earlier_failures(ended)
         if any(outcome.result for outcome in outcomes):
             progress.print_times()
@@ -208,7 +208,7 @@ def _fit_group(
     try:
         with progress.during(STARTING):
             config = first.config.shared_part()
-            setup = Setup.create(config, load_images(), at_once, devices, first.metrics)
+            setup = Setup.create(config, load_images(), at_once, devices, first.user_metrics)
     except OutOfMemoryError as error:
         reason = str(error)  # the error itself refers to arrays that must be freed
         yield from (Outcome(task, error=OutOfMemoryError(reason)) for task in tasks)

@@ -84,7 +84,7 @@ def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False)
         _require_same_code(path, config, folder.sources)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)
-        return _make_classifier(folder.weights, config, {**card, **result}, arrays)
+        return _make_classifier(folder.weights_file, config, {**card, **result}, arrays)
     return _from_checkpoint(folder, config, result, data_dir)
 
 
@@ -108,7 +108,7 @@ def _make_classifier(
     """
     statistics = _statistics(description)
     program, hp = _make_program(config, len(description["class_names"]), statistics)
-    variables = fitted(arrays, _abstract_state(program, hp).variables, path)
+    variables = arrange_arrays(arrays, _abstract_state(program, hp).variables, path)
     return Classifier.create(config, description, program, hp, variables)
 
 

@@ -118,7 +118,7 @@ def _metrics(rows: RunFigures) -> Table:
     for run, figures in rows:
         values = {metric["name"]: metric["value"] for metric in figures.get("metrics", [])}
         cells = [
-            spelled(values[name], metric["unit"]) if name in values else ""
+            format_value(values[name], metric["unit"]) if name in values else ""
             for name, metric in metrics.items()
         ]
         _add_row(table, run, figures, *cells)
@@ -188,7 +188,7 @@ def _slips(evaluations: Evaluations) -> Table:
     return table
 
 
-def _corruptions(run: str, corruptions: Corrupted) -> Table:
+def _corruptions(run: str, corruptions: Corruptions) -> Table:
     strengths = [str(level) for level in range(1, LEVELS + 1)]
     title = f"Accuracy on corrupted test images, by strength: {run}"
     table = _table(title, ("corruption",), ("none", *strengths, "mean"))
