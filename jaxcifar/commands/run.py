@@ -20,6 +20,7 @@ from jaxcifar.commands.shared.common_options import (
     data_folder,
     ordinal,
 )
+from jaxcifar.commands.shared.default_network import require_chosen_network
 from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
 from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser, program
@@ -43,9 +44,7 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    parser = Parser(
-        "run", "Train one network. The same command resumes a run that was stopped.", EXAMPLES
-    )
+    parser = Parser("run", "Train a network. The same command resumes a stopped run.", EXAMPLES)
     add_config_options(parser)
     files = parser.add_argument_group("files")
     add_data_dir(files)
@@ -102,6 +101,8 @@ def main(argv: Sequence[str]) -> None:
     environment.use_cpu_cores(config.batch_size, options.devices)
     with report_lost_processes():
         start_jax()
+        if not is_finished:
+            require_chosen_network(settings, config)
         metrics = load_metrics(options.metric)
         require_same_start(config, is_auto, options.devices, metrics)
         train(config, is_auto, options, metrics)

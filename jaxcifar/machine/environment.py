@@ -62,7 +62,7 @@ def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
 def _default_cpu_devices(batch_size: int) -> int:
     if jax.distributed.is_initialized():
         return 1
-    limit = min(_cpu_cores(), _MAX_CPU_DEVICES)
+    limit = min(cpu_cores(), _MAX_CPU_DEVICES)
     divisors = [count for count in range(1, limit + 1) if batch_size % count == 0]
     return max(divisors)
 
@@ -131,11 +131,11 @@ def describe_devices(devices: Sequence[jax.Device]) -> str:
     processes = jax.process_count()
     suffix = f", {processes} processes" if processes > 1 else ""
     if devices[0].platform == "cpu":
-        return f"cpu ({_cpu_name()}, {pluralize(_cpu_cores(), 'core')}){suffix}"
+        return f"cpu ({_cpu_name()}, {pluralize(cpu_cores(), 'core')}){suffix}"
     return f"{len(devices)}x {devices[0].device_kind}{suffix}"
 
 
-def _cpu_cores() -> int:
+def cpu_cores() -> int:
     """Return the number of CPU cores that this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on every platform
     return len(affinity(0)) if affinity else os.cpu_count() or 1

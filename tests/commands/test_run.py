@@ -1,11 +1,15 @@
 """The commands as a user meets them."""
 
 import json
+import shutil
 import signal
 import time
 
 import pytest
 from conftest import assert_one_line_error, command, ended, finish, obeyed, start
+
+from jaxcifar.commands.shared.default_network import require_chosen_network
+from jaxcifar.config.experiment import Config
 
 COMMON = ("--arch", "cnn", "--val-fraction", "0.01", "--optimizer", "sgd")
 SMALL = (*COMMON, "--dataset", "shapes10", "--train-examples", "256", "--batch-size", "32")
@@ -51,6 +55,23 @@ def test_tfds_data_dir_is_honoured(shapes_dir):
     assert done.returncode == 0, done.stderr
     assert f"ready in {shapes_dir}: 10,000 train, 2,000 test" in " ".join(done.stdout.split())
     assert "Preparing" not in done.stdout
+
+
+def test_the_bare_command_does_not_begin_hours_of_training_on_a_cpu(tmp_path):
+    done = obeyed("run", "--run-dir", str(tmp_path / "run"))
+    assert_one_line_error(done, 2, "resnet18", " h on this CPU", "--arch cnn", "--arch resnet18")
+    assert not (tmp_path / "run").exists()
+    require_chosen_network({"arch": "resnet18"}, Config.create("resnet18"))
+    require_chosen_network({}, Config.create("resnet18", epochs=1, train_examples=500))
+
+
+def test_a_finished_runs_checkpoints_are_deleted_only_if_asked(whole, tmp_path):
+    path = shutil.copytree(whole[0], tmp_path / "run")
+    assert obeyed("run", *PLAIN, "--run-dir", str(path)).returncode == 0
+    assert any((path / "checkpoints").iterdir())
+    assert obeyed("run", *PLAIN, "--run-dir", str(path), "--keep", "best").returncode == 0
+    assert not (path / "checkpoints").exists()
+    assert (path / "weights.safetensors").exists()
 
 
 def test_a_run_names_its_data_and_result(whole):
