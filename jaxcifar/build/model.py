@@ -124,7 +124,7 @@ def _check_argument(
     fits = isinstance(value, accepted) and isinstance(value, bool) == (kind is bool)
     if kind in (bool, int, float, str, tuple) and not fits:
         shown = option_text(default)
-        raise UsageError(f"{option}: must be of the kind of {shown}, which is its default")
+        raise UsageError(f"{option}: must be of the same kind as {shown}, the default")
 
 
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:

@@ -135,7 +135,7 @@ def test_where_nothing_is(photo, tmp_path, capsys):
     with pytest.raises(UsageError, match="no run here"):
         run(capsys, tmp_path / "a.png", "--run", tmp_path)
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
-    with pytest.raises(RunError, match="no file of safetensors"):
+    with pytest.raises(RunError, match="is not a safetensors file"):
         run(capsys, tmp_path / "a.png", "--run", tmp_path / "w.safetensors")
 
 

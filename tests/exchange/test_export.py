@@ -251,9 +251,9 @@ def test_a_senseless_export_gives_a_one_line_error(own, tmp_path, tmp_path_facto
     (in_a_run / "config.json").write_text("{}")
     for code, words, arguments in (
         (2, ".onnx", (own, "--to", "onnx", tmp_path / "x.pth")),
-        (2, "imported", (own, "--to", "pytorch", tmp_path / "a-b.pth")),
-        (2, "imported", (own, "--to", "pytorch", tmp_path / "class.pth")),
-        (2, "in the way", (own, "--to", "pytorch", tmp_path / "torch.pth")),
+        (2, "could not import the module", (own, "--to", "pytorch", tmp_path / "a-b.pth")),
+        (2, "could not import the module", (own, "--to", "pytorch", tmp_path / "class.pth")),
+        (2, "would hide another module", (own, "--to", "pytorch", tmp_path / "torch.pth")),
         (2, "folder of a run", (own, "--to", "onnx", in_a_run / "x.onnx")),
         (2, "--half", (own, "--half", "--to", "onnx", tmp_path / "x.onnx")),
         (2, "no run here", (tmp_path, "--to", "onnx", tmp_path / "x.onnx")),

@@ -80,7 +80,7 @@ def test_a_module_without_a_file_is_refused(module):
         ("gives_number", "net.py", {}, ["returns int"]),
         ("Net", "net.py", {"arch_args": {"widht": 3}}, ["widht", "did you mean width?"]),
         ("Net", "net.py", {"arch_args": {"num_classes": 3}}, ["num_classes"]),
-        ("Net", "net.py", {"arch_args": {"width": "wide"}}, ["width=wide", "of the kind of 4"]),
+        ("Net", "net.py", {"arch_args": {"width": "wide"}}, ["width=wide", "of the same kind as 4"]),
         ("Net", "net.py", {"dropout": 0.5}, ["--dropout 0.5", "--arch-args"]),
         ("Net", "net.py", {"dtype": "bfloat16"}, ["--dtype bfloat16", "no field `dtype`"]),
     ],
@@ -99,7 +99,7 @@ def test_mistakes_in_a_users_network_are_explained_in_one_line(files, name, file
     [
         ("Infinite", "logits are not finite before the first step"),
         ("InfiniteInTraining", "loss of the first training step is not finite"),
-        ("InfiniteGradient", "weights that are not finite"),
+        ("InfiniteGradient", "the weights are not finite"),
     ],
 )
 def test_values_that_are_not_finite_at_the_start_are_explained_and_leave_no_run(
