@@ -592,7 +592,11 @@ def without(*keys):
             without("confusion_matrix"),
             "result.json: Object missing required field `confusion_matrix`",
         ),
-        ("result.json", without("class_accuracy", "cat"), "confusion_matrix must have image counts for 9 classes"),
+        (
+            "result.json",
+            without("class_accuracy", "cat"),
+            "confusion_matrix must have image counts for 9 classes",
+        ),
     ],
 )
 def test_a_run_that_can_not_be_read_is_left_out_and_named(tmp_path, name, damage, reason):

@@ -80,7 +80,12 @@ def test_a_module_without_a_file_is_refused(module):
         ("gives_number", "net.py", {}, ["returns int"]),
         ("Net", "net.py", {"arch_args": {"widht": 3}}, ["widht", "did you mean width?"]),
         ("Net", "net.py", {"arch_args": {"num_classes": 3}}, ["num_classes"]),
-        ("Net", "net.py", {"arch_args": {"width": "wide"}}, ["width=wide", "of the same kind as 4"]),
+        (
+            "Net",
+            "net.py",
+            {"arch_args": {"width": "wide"}},
+            ["width=wide", "of the same kind as 4"],
+        ),
         ("Net", "net.py", {"dropout": 0.5}, ["--dropout 0.5", "--arch-args"]),
         ("Net", "net.py", {"dtype": "bfloat16"}, ["--dtype bfloat16", "no field `dtype`"]),
     ],
