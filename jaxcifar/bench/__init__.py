@@ -1,4 +1,4 @@
-"""Measuring the speed of training and evaluation, of this package and of plain Flax and PyTorch."""
+"""Speed measurements of training and evaluation in this package, plain Flax and PyTorch."""
 
 import dataclasses
 import tempfile
@@ -31,12 +31,12 @@ def measure(
       peer: "torch" to measure PyTorch too, in float32 and in bfloat16.
       rounds: number of times that each implementation is measured; the medians are returned.
       progress: shows the current activity and the time left.
-      estimate_rest: called with the entrant of this package; returns the seconds that the command
-        needs after this measurement.
+      estimate_rest: called with the measured rates of this package; returns the seconds that the
+        command needs after this measurement.
 
     Returns:
-      `rows` (those of this package first), `ratio` and `peak_flops_per_second`, as described in
-      `docs/performance.md`.
+      a dict with `rows` (this package's rows first), `ratio` and `peak_flops_per_second`, as
+      described in `docs/performance.md`.
 
     Raises:
       RunError: this package failed to train or evaluate the network.
@@ -50,9 +50,9 @@ def measure(
 
 
 def _specs(work: Work, peer: str | None) -> list[EntrantSpec]:
-    """Return the contestants, beginning with this package.
+    """Return the contestants: this package, plain Flax, and PyTorch if `peer` is "torch".
 
-    PyTorch takes part in float32 before bfloat16, which some processors emulate slowly.
+    PyTorch in bfloat16 is the last, because some processors emulate bfloat16 slowly.
     """
     specs = [_spec("jaxcifar", work), _spec("plain flax", work)]
     if peer:
@@ -73,8 +73,8 @@ def measure_programs(
     """Measure the training speed of each compiled program that a study's runs need.
 
     Most runs share a program, because hyper-parameters such as `shift` and `cutout` are inputs of
-    the program. They are computed even if a run does not use them, so they cost all runs the same.
-    Only `small_part` is an input that changes the speed, so it is measured for each of its values.
+    the program. Only the input `small_part` (fraction of the training that uses smaller images)
+    changes the speed, so each of its values is measured.
 
     Args:
       runs: name -> settings of the study's runs.
@@ -83,8 +83,8 @@ def measure_programs(
       progress: shows the current activity and the time left.
 
     Returns:
-      one dict for each program: the names of its `runs`, `batch_size`, `dtype`, and the results of
-      `Entrant.summary`.
+      one dict for each program: the names of its `runs`, `batch_size`, `dtype`, and the measured
+      speed as `Entrant.summary` describes it.
 
     Raises:
       RunError: the first program can't be measured.
@@ -125,9 +125,9 @@ def seconds_of_remaining_measurements(at_once: Sequence[int], rounds: int, ours:
     """Return the seconds that `measure_startup` and `measure_parallel_runs` will take.
 
     Args:
-      at_once: numbers of runs that will be trained together.
-      rounds: number of times that each of them will be measured.
-      ours: the entrant of this package, measured.
+      at_once: for each later measurement, the number of runs that are trained together.
+      rounds: number of times that each measurement is repeated.
+      ours: the measured rates of this package.
     """
     starting, a_round = ours.seconds_to_get_ready, ours.seconds_of_a_round([TRAIN])
     startup = 2 * starting + 2 * a_round
@@ -136,7 +136,7 @@ def seconds_of_remaining_measurements(at_once: Sequence[int], rounds: int, ours:
 
 
 def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) -> dict[str, Any]:
-    """Measure the time until the first training step, and the time of a run beyond its steps.
+    """Measure the seconds to the end of the first step, and those of a run outside its steps.
 
     Args:
       work: the network to measure.
@@ -144,7 +144,7 @@ def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) ->
       progress: shows the current activity.
 
     Returns:
-      `ours` as described in `docs/performance.md`, without `at_once` and `peak_flops_per_second`.
+      the dict `ours` of `docs/performance.md`, without `at_once` and `peak_flops_per_second`.
 
     Raises:
       RunError: training failed.
@@ -181,14 +181,14 @@ def measure_parallel_runs(
     """Measure how fast several runs train together.
 
     Args:
-      work: work of a single run.
-      numbers: numbers of runs to train together, one measurement for each.
-      rounds: number of times that each is measured; the medians are returned.
+      work: the network and the batch size of a single run.
+      numbers: for each measurement, the number of runs that are trained together.
+      rounds: number of times that each measurement is repeated; the medians are returned.
       progress: shows the current activity and the time left.
 
     Returns:
-      one dict for each number: `runs` (the number), and the results of `Entrant.summary` for all
-      runs together.
+      one dict for each measurement: `runs` (number of runs trained together), and their common
+      speed as `Entrant.summary` describes it.
 
     Raises:
       RunError: the first measurement failed.
@@ -206,6 +206,6 @@ def measure_parallel_runs(
 def _compete_in_training(
     specs: Sequence[EntrantSpec], rounds: int, progress: BenchProgress
 ) -> list[Entrant]:
-    """Return the entrants, measured in training; their processes have ended."""
+    """Measure the training of contestants, end their processes, and return their rates."""
     with compete(specs, [TRAIN], rounds, progress) as entrants:
         return entrants

@@ -1,4 +1,4 @@
-"""Progress of the bench on the screen: the current contestant and round, and the time left."""
+"""Progress of the benchmark on the screen: current contestant and round, and the time left."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from jaxcifar.machine.terminal import duration, line_printer
 
 
 class BenchProgress:
-    """Shows the progress of the bench, inside a `with` statement.
+    """Shows the progress of the benchmark, inside a `with` statement.
 
     On a terminal and in a notebook it is a status line. Elsewhere, as in a log, a line is printed
     after a long silence.
@@ -27,7 +27,7 @@ class BenchProgress:
 
         Args:
           console: where to show the progress.
-          title: the subject of the bench, such as a network; begins each line.
+          title: what is measured, such as a network's name; begins each line.
           clock: returns the time in seconds.
         """
         self._console, self._title, self._clock = console, printable(title), clock
@@ -52,7 +52,7 @@ class BenchProgress:
         self._print(f"{self._title}: {line}")
 
     def doing(self, activity: str) -> None:
-        """Set the current activity."""
+        """Set the text of the current activity, which has just begun."""
         self._activity, self._activity_began = printable(activity), self._clock()
 
     def expect(self, seconds: float, afterwards: float = 0.0) -> None:
@@ -66,14 +66,14 @@ class BenchProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds until the bench is finished; None before the first estimate."""
+        """Estimated seconds until the benchmark ends; None before the first estimate."""
         if self._seconds is None:
             return None
         spent = self._clock() - self._expected_at
         return max(0.0, self._seconds - spent) + self._afterwards
 
     def status(self) -> Status:
-        """Return the current activity, its time so far, and the estimated time left."""
+        """Return the activity, the time since it began, and the estimated time left."""
         now, left = self._clock(), self.seconds_left
         before = [
             (1, self._title),

@@ -1,4 +1,4 @@
-"""Rows of the bench's results, and ratios of their speeds."""
+"""Rows in the benchmark's table of results, and ratios of their speeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +8,15 @@ from jaxcifar.bench.work import PHASES, TRAIN
 
 
 def result_rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]]:
-    """Return the results of an entrant, one dict for each phase.
+    """Return a contestant's rows in the table of results, one for training and one for evaluation.
 
     Args:
-      entrant: the entrant, measured.
+      entrant: the contestant and its measured rates.
       macs: multiply-accumulates of the forward pass of one image.
       peak: multiplications and additions per second of a large matrix product.
 
     Returns:
-      the dicts, in which values are None if nothing was measured.
+      the rows; a value is None if it was not measured.
     """
     work = entrant.spec.work
     rows = []
@@ -49,8 +49,8 @@ def result_rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]
 def speed_ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return how many times as fast this package is as PyTorch, for each phase.
 
-    The fastest row of each is compared. A phase is missing if this package or PyTorch in float32
-    was not measured.
+    The fastest row of this package is compared with the fastest row of PyTorch. A phase ("train" or
+    "eval") is missing if this package or PyTorch in float32 was not measured.
 
     Returns:
       phase -> `float32`, the ratio to PyTorch in float32, and `any`, to PyTorch in any precision.

@@ -32,10 +32,10 @@ class _Plan:
     """The measurements of a contest.
 
     Attributes:
-      phases: phases to measure, from `work.PHASES`.
-      rounds: number of times that each entrant is measured.
-      estimate_rest: called with the first entrant; returns the seconds that the command needs
-        after the contest.
+      phases: phases to measure: "train", "eval" or both.
+      rounds: number of times that each contestant is measured.
+      estimate_rest: called with the measured rates of the first contestant; returns the seconds
+        that the command needs after the contest.
     """
 
     phases: Sequence[str]
@@ -54,16 +54,16 @@ def compete(
     """Measure contestants in turn, and leave out those that hold up the others.
 
     Args:
-      specs: the contestants. The first one is never left out, and the time that the others may
-        take depends on it. It should be fast.
-      phases: phases to measure, from `work.PHASES`.
+      specs: the contestants. The first one should be fast: it is never left out, and its speed
+        sets the time limit of the others.
+      phases: phases to measure: "train", "eval" or both.
       rounds: number of times that each contestant is measured.
       progress: shows the current activity and the time left.
-      estimate_rest: called with the first entrant; returns the seconds that the command needs
-        after the contest.
+      estimate_rest: called with the measured rates of the first contestant; returns the seconds
+        that the command needs after the contest.
 
     Yields:
-      the entrants, all measured. The process of an entrant that was not left out is still running.
+      the measured contestants. The processes of contestants not left out are still running.
 
     Raises:
       RunError: the first contestant failed.
@@ -92,13 +92,13 @@ def compete(
 def _expect_first_steps(
     ready: Sequence[Entrant], total: int, plan: _Plan, progress: BenchProgress
 ) -> None:
-    """Set the estimate of the time left before the first steps of the next entrant.
+    """Estimate the time left, before the next contestant starts.
 
-    Entrants that are not ready yet are expected to take as long as those that are.
+    Each further contestant is expected to take as long as those that are ready.
 
     Args:
-      ready: the entrants that are ready.
-      total: number of all entrants.
+      ready: the contestants that have compiled and taken first steps.
+      total: number of all contestants.
       plan: the measurements of the contest.
       progress: gets the estimate.
     """
@@ -112,7 +112,7 @@ def _expect_first_steps(
 
 
 def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str]) -> None:
-    """Let an entrant compile and take first steps; leave it out if that takes too long."""
+    """Let a contestant compile and take first steps; leave it out if it fails or is too slow."""
     deadline = None
     if others:
         deadline = Deadline(seconds_allowed_to_get_ready(entrant.spec.work, others[0]))
@@ -130,7 +130,7 @@ def _get_ready(entrant: Entrant, others: Sequence[Entrant], phases: Sequence[str
 
 
 def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> float:
-    """Return the images per second, measured for two seconds or for a whole round if shorter."""
+    """Measure for two seconds, or for a round if that is shorter; return the images per second."""
     work, iterations = entrant.spec.work, 1
     while True:
         timing = entrant.measure(phase, iterations, deadline)
@@ -142,7 +142,7 @@ def _first_rate(entrant: Entrant, phase: str, deadline: Deadline | None) -> floa
 def _leave_out_slow_entrants(
     entrants: Sequence[Entrant], phases: Sequence[str], progress: BenchProgress
 ) -> None:
-    """Leave out entrants that are much slower than the best of all, which may have come last."""
+    """Leave out contestants much slower than the fastest, once the first rates of all are known."""
     for entrant in remaining_entrants(entrants[1:]):
         reasons = [reason_if_slow(entrant, entrants, phase) for phase in phases]
         first_reason = next(filter(None, reasons), "")
@@ -163,7 +163,7 @@ def _status_message(entrant: Entrant, phases: Sequence[str]) -> str:
 def _do_round(
     entrants: Sequence[Entrant], number: int, plan: _Plan, progress: BenchProgress
 ) -> None:
-    """Measure the remaining entrants one after another, so that none disturbs another."""
+    """Do round `number`: measure each remaining contestant alone, so that none slows another."""
     remaining = remaining_entrants(entrants)
     rounds_after = plan.rounds - number
     for position, entrant in enumerate(remaining):
@@ -186,10 +186,10 @@ def _do_round(
 
 
 def _leave_out_failed(entrant: Entrant, when: str, error: ContestantError, is_first: bool) -> None:
-    """Leave out an entrant that failed.
+    """Leave out a contestant that failed; `when` names its activity then, such as "round 2".
 
     Raises:
-      RunError: it is the first entrant, without which nothing is measured.
+      RunError: the first contestant failed; without it nothing is measured.
     """
     if is_first:
         raise RunError(f"{entrant.spec.label}, {when}: {error.reason}") from error

@@ -1,4 +1,4 @@
-"""Contestants of the bench, each in its own process, so that none affects another."""
+"""Contestants of the benchmark, each in its own process, so that none affects another."""
 
 import contextlib
 import multiprocessing
@@ -30,7 +30,7 @@ _SECONDS_TO_END = 30.0  # time for a process to end before it is killed
 
 
 class ContestantError(RunError):
-    """A contestant failed, its process ended, or it took too long.
+    """A benchmark contestant failed or took too long, or its process ended.
 
     Attributes:
       reason: the message without the contestant's name.
@@ -45,7 +45,7 @@ class Deadline:
     """A time limit that begins when the object is created.
 
     Attributes:
-      seconds: the whole time limit.
+      seconds: length of the time limit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -96,13 +96,13 @@ class Contestant:
             self.kill()
 
     def close(self) -> None:
-        """Let the process end; kill it if it does not."""
+        """Ask the contestant's process to end; kill the process if it does not."""
         self._connection.close()
         self._process.join(timeout=_SECONDS_TO_END)
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once, with all processes that it started, such as compilers."""
+        """Kill the contestant's process and all processes that it started, such as compilers."""
         if self._process.is_alive():
             assert self._process.pid is not None  # the process has been started
             for descendant in _descendants(self._process.pid):
@@ -138,7 +138,7 @@ class Contestant:
         return value
 
     def _describe_end(self) -> str:
-        """Return how the process ended, such as "its process ended (exit code 1)"."""
+        """Return how the contestant's process ended, such as "its process ended (exit code 1)"."""
         self._process.join(timeout=_SECONDS_TO_END)
         code = self._process.exitcode
         if code is not None and code < 0:
@@ -148,7 +148,7 @@ class Contestant:
         return f"its process ended (exit code {code})"
 
     def seconds_to_first_step(self) -> float:
-        """Train one step, and return the seconds from the start of the process to its end."""
+        """Train one step; return the seconds from the process's start to the end of the step."""
         self.ask("train", 1)
         return time.perf_counter() - self._began
 
@@ -161,11 +161,11 @@ def _descendants(process: int) -> list[psutil.Process]:
 
 @contextlib.contextmanager
 def _children_ignore_interrupts() -> Iterator[None]:
-    """Start processes in this block so that they ignore Ctrl-C from their first moment on.
+    """Make processes that the block starts ignore Ctrl-C from their first moment on.
 
-    A terminal sends SIGINT to all processes of the bench. Only the main process may react, and it
-    kills the others. So SIGINT is blocked here, and new processes inherit that. The main process
-    receives a SIGINT of this time when the block ends.
+    A terminal sends SIGINT to all processes of the benchmark. Only the main process may react, and
+    it kills the others. So SIGINT is blocked here, and new processes inherit that. A SIGINT during
+    the block reaches the main process when the block ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
@@ -179,10 +179,10 @@ def _children_ignore_interrupts() -> Iterator[None]:
 
 
 def _start_resource_tracker() -> None:
-    """Start Python's resource tracker, which cleans up after contestants, without its warnings.
+    """Start Python's resource tracker with its warnings turned off.
 
     A contestant that is killed leaves semaphores of PyTorch's compiler behind. The tracker removes
-    them, and would print a warning for each when the bench ends.
+    them when the benchmark ends, and would print a warning for each.
     """
     options_before = list(sys.warnoptions)
     # The tracker inherits this option.
@@ -194,7 +194,7 @@ def _start_resource_tracker() -> None:
 
 
 def _serve(connection: Connection, name: str, work: Work, environment: dict[str, str]) -> None:
-    """Run in a contestant's process: answer calls of methods until the connection is closed."""
+    """In a contestant's process, answer method calls until the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, SIGINT is not blocked yet
     threading.Thread(target=_end_with_the_bench, daemon=True).start()
     os.environ |= environment
@@ -221,7 +221,7 @@ def _serve(connection: Connection, name: str, work: Work, environment: dict[str,
 
 
 def _end_with_the_bench() -> None:
-    """End this process when the main process ends, even in the middle of a step."""
+    """End a contestant's process when the main process ends, even in the middle of a step."""
     bench = multiprocessing.parent_process()
     assert bench is not None  # this process was started by `Contestant`
     bench.join()
@@ -229,7 +229,7 @@ def _end_with_the_bench() -> None:
 
 
 def _create(name: str, work: Work) -> Any:
-    """Return the object whose methods do the work; import its framework only now."""
+    """Return the object that trains and evaluates; import PyTorch or JAX only now."""
     if name in _TORCH_FORMS:
         from jaxcifar.bench.torch_peer import TorchPeer
 

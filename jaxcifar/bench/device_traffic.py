@@ -39,7 +39,7 @@ class Collective:
 
 
 def find_collectives(program: str) -> list[Collective]:
-    """Return all exchanges in the text of a compiled program, in the order of the text.
+    """Return the data exchanges between devices in a compiled program's text, in text order.
 
     An exchange in the body of a loop is counted once.
     """
@@ -77,7 +77,7 @@ class Machine:
     torus: int | None = None
 
     def all_reduce_seconds(self, size: int, chips: int) -> float:
-        """Return the seconds of an all-reduce, which sums an array over all chips.
+        """Estimate the seconds of an all-reduce, which sums an array over all chips.
 
         Args:
           size: bytes of the array on each chip.
@@ -113,12 +113,12 @@ UTILISATION = 0.4  # fraction of a chip's published peak that training reaches
 def step_seconds(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int
 ) -> float:
-    """Return the seconds of a training step, by the model in this module's docstring.
+    """Estimate the seconds of a training step: computation, then all exchanges one by one.
 
     Args:
       machine: the kind of chips and their links.
       flops: multiplications and additions of one chip in the step.
-      exchanged: exchanges in the step.
+      exchanged: data exchanges between chips in the step.
       chips: number of chips.
     """
     computing = flops / (UTILISATION * machine.flops)
@@ -128,12 +128,12 @@ def step_seconds(
 def scaling_efficiency(
     machine: Machine, flops: float, exchanged: Sequence[Collective], chips: int, batch: str
 ) -> float:
-    """Return the speed of training on many chips, relative to `chips` times the speed of one chip.
+    """Estimate the training speed of `chips` chips, divided by `chips` times the speed of one chip.
 
     Args:
       machine: the kind of chips and their links.
       flops: multiplications and additions of a step on one chip.
-      exchanged: exchanges in a step.
+      exchanged: data exchanges between chips in a step.
       chips: number of chips.
       batch: "same" if the chips share one batch of constant size, "growing" if the batch grows
         with the number of chips.

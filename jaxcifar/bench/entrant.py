@@ -1,4 +1,4 @@
-"""Entrants of a contest: their measured rates, and the rules for leaving an entrant out."""
+"""Contestants with their measured rates, and the rules for leaving out a slow contestant."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ VERBS = {"train": "trains", "eval": "evaluates"}
 
 @dataclasses.dataclass(frozen=True)
 class EntrantSpec:
-    """A contestant that is to be started.
+    """A benchmark contestant that is to be started.
 
     Attributes:
-      label: its name on the screen.
+      label: the contestant's name on the screen.
       implementation: one of `contestant.IMPLEMENTATIONS`.
       work: the network to measure.
     """
@@ -35,16 +35,16 @@ class EntrantSpec:
 
 @dataclasses.dataclass
 class Entrant:
-    """A contestant and the rates that were measured.
+    """A benchmark contestant and its measured rates, in images per second.
 
     Attributes:
       spec: name, implementation and work of the contestant.
-      contestant: process of the contestant.
-      seconds_to_get_ready: seconds from the start until the contestant was ready for rounds.
+      contestant: connection to the contestant's process.
+      seconds_to_get_ready: seconds that the contestant took to compile and take first steps.
       first_rates: phase -> images per second of the first steps.
       rates: phase -> images per second of each round.
       left_out: reason why the contestant takes part in no more rounds; empty if it takes part.
-      peak_memory: maximum bytes of memory; None if the process could not report it.
+      peak_memory: maximum bytes of memory in use; None if the process could not report it.
     """
 
     spec: EntrantSpec
@@ -59,7 +59,7 @@ class Entrant:
         """Let the contestant train some steps or evaluate some batches, and return the time.
 
         Args:
-          phase: one of `work.PHASES`.
+          phase: "train" or "eval".
           iterations: number of training steps or evaluated batches.
           deadline: time limit, after which the process is killed; None to wait for ever.
 
@@ -73,7 +73,7 @@ class Entrant:
         """Return the seconds that the next round will take at the latest rates.
 
         Args:
-          phases: phases of the round, from `work.PHASES`.
+          phases: phases of the round: "train", "eval" or both.
         """
         seconds = 0.0
         for phase in phases:
@@ -83,7 +83,7 @@ class Entrant:
         return seconds
 
     def summary(self, phase: str) -> dict[str, Any]:
-        """Return the results of a phase, for the JSON file.
+        """Return the results of a phase ("train" or "eval"), for the JSON file.
 
         Returns:
           `images_per_second`: median of the rounds, or the rate of the first steps if there were no
@@ -124,28 +124,28 @@ class Entrant:
 
 
 def remaining_entrants(entrants: Sequence[Entrant]) -> list[Entrant]:
-    """Return the entrants that are not left out."""
+    """Return the contestants that were not left out of the contest."""
     return [entrant for entrant in entrants if not entrant.left_out]
 
 
 def seconds_allowed(seconds: float) -> float:
-    """Return the seconds after which an entrant is stopped.
+    """Return the seconds after which a contestant is stopped.
 
     Args:
-      seconds: seconds that the entrant is expected to take.
+      seconds: seconds that the contestant is expected to take.
     """
     return _EXTRA_SECONDS + _MAX_TIMES_EXPECTED * seconds
 
 
 def seconds_allowed_to_get_ready(work: Work, first: Entrant) -> float:
-    """Return the seconds after which an entrant is stopped that is getting ready.
+    """Return the seconds that a contestant may take to compile and take first steps.
 
-    An entrant is expected to take as long as the first one, or longer in proportion if its steps
+    A contestant is expected to take as long as the first one, or longer in proportion if its steps
     have more images.
 
     Args:
-      work: work of the entrant.
-      first: the first entrant of the contest.
+      work: the network that the contestant trains, and its images in a step.
+      first: the first contestant.
     """
     first_work = first.spec.work
     times_larger = max(1.0, work.images_per_step / first_work.images_per_step)
@@ -153,12 +153,12 @@ def seconds_allowed_to_get_ready(work: Work, first: Entrant) -> float:
 
 
 def reason_if_slow(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
-    """Return a message if an entrant is too slow, or an empty text if it is fast enough.
+    """Return a message if a contestant is too slow, or an empty text if it is fast enough.
 
     Args:
-      entrant: the entrant to check.
-      others: entrants to compare with; those with other work are ignored.
-      phase: one of `work.PHASES`.
+      entrant: the contestant to check.
+      others: contestants to compare with; those that measure another network are ignored.
+      phase: "train" or "eval".
     """
     key = entrant.spec.work.comparison_key
     comparable = [other for other in others if other.spec.work.comparison_key == key]

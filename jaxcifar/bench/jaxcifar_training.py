@@ -1,4 +1,4 @@
-"""The training of this package, as a contestant of the bench."""
+"""The training of this package, as a contestant of the benchmark."""
 
 import dataclasses
 import time
@@ -24,7 +24,7 @@ from jaxcifar.training import predicting
 
 
 class JaxcifarTraining:
-    """The training that `experiments.run` does, including augmentation and metrics."""
+    """The training that `jaxcifar run` does, including augmentation and metrics."""
 
     def __init__(self, work: Work) -> None:
         use_cpu_cores(work.batch_size)
@@ -49,7 +49,7 @@ class JaxcifarTraining:
         self._train_steps = self._setup.train_steps
 
     def train(self, steps: int) -> Timing:
-        """Return the time of the first `steps` training steps of all runs."""
+        """Train all runs for `steps` steps; return the number of images and the seconds."""
         step = self._states.step
         first_step = jax.device_put(np.zeros_like(step), step.sharding)
         self._states = self._states.replace(step=first_step)
@@ -67,7 +67,7 @@ class JaxcifarTraining:
         return self._train_steps.as_text() or ""
 
     def evaluate(self, batches: int) -> Timing:
-        """Return the time of predicting all test images.
+        """Predict all test images; return their number and the seconds.
 
         `batches` is ignored, because the compiled program always takes all test images.
         """

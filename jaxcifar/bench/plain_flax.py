@@ -1,4 +1,4 @@
-"""Training in plain Flax, as its examples do it: a contestant of the bench, and its networks."""
+"""A contestant of the benchmark: training in plain Flax, as in Flax's examples."""
 
 import time
 from functools import partial
@@ -18,7 +18,7 @@ from jaxcifar.training import network
 
 
 class PlainFlaxTraining:
-    """Training with `nn.Conv`, where each step is one dispatch and gets its batch from the host."""
+    """Training with Flax's layers; each step is one program call with a batch from host memory."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -32,7 +32,7 @@ class PlainFlaxTraining:
         self._predict = jax.jit(partial(self._model.apply, train=False))
 
     def train(self, steps: int) -> Timing:
-        """Return the time of `steps` training steps."""
+        """Train for `steps` steps; return the number of images and the seconds."""
         began = time.perf_counter()
         for step in range(steps):
             start = step * self._work.batch_size
@@ -43,7 +43,7 @@ class PlainFlaxTraining:
         return Timing(steps * self._work.batch_size, time.perf_counter() - began)
 
     def evaluate(self, batches: int) -> Timing:
-        """Return the time of predicting the first `batches` batches of test images."""
+        """Predict `batches` batches of test images; return the number of images and the seconds."""
         began = time.perf_counter()
         test = self._test.images[: batches * self._work.eval_batch]
         for start in range(0, len(test), self._work.eval_batch):
@@ -58,7 +58,7 @@ class PlainFlaxTraining:
 
 
 def _plain_model(work: Work) -> nn.Module:
-    """Return the same network in plain Flax layers, or a user's network unchanged."""
+    """Return a built-in network, made of plain Flax layers, or a user's network unchanged."""
     dtype = jnp.dtype(work.dtype)
     plain_networks = {"cnn": _PlainCNN, "resnet18": _PlainResNet, "fastnet": _PlainFastNet}
     if work.arch in plain_networks:
@@ -78,7 +78,7 @@ def _plain_step(
     labels: jax.Array,
     step: int,
 ) -> tuple[tuple[Any, Any], jax.Array]:
-    """Return the state (variables and optimizer state) after one step, and the loss."""
+    """Do one training step; return the new (variables, optimizer state), and the loss."""
     variables, opt_state = state
 
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:

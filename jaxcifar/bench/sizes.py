@@ -1,4 +1,4 @@
-"""The size of a network, and the number of training steps that the bench measures for it."""
+"""The size of a network, and the number of training steps that the benchmark measures for it."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ _LARGE = 1e8  # multiply-accumulates of the forward pass of one image
 
 
 def model_and_macs(config: Config) -> tuple[Any, int]:
-    """Return a config's network, and the multiply-accumulates of the forward pass of one image.
+    """Return a config's network, and its multiply-accumulates in the forward pass of one image.
 
     Raises:
-      UsageError: the network can't be made or called.
+      UsageError: the network can't be created or called.
     """
     model = create_model(config, CLASSES, compute_dtype(config, first_devices(None)[0]))
     check_model(config, model, CLASSES)
@@ -32,7 +32,7 @@ def is_large(macs: int) -> bool:
 
 
 def steps_per_round(macs: int, on_cpu: bool) -> int:
-    """Return the number of training steps, with 128 images each, that take a few seconds.
+    """Return a number of training steps, with 128 images each, that takes a few seconds.
 
     Args:
       macs: multiply-accumulates of the forward pass of one image.

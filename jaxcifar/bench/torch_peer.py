@@ -1,4 +1,4 @@
-"""The peer: the same training in PyTorch, its images on the device as ours are."""
+"""A contestant of the benchmark: the same training in PyTorch, with all images on the device."""
 
 import time
 from contextlib import AbstractContextManager
@@ -13,9 +13,9 @@ from jaxcifar.exchange.torch_modules import torch_network
 
 
 class TorchPeer:
-    """PyTorch, eager or compiled, on NCHW or channels_last tensors.
+    """Training in PyTorch, eager or compiled, on NCHW or channels_last tensors.
 
-    A step gathers, normalises, trains and sums the loss; it spares itself the augmentation.
+    A step gathers a batch, normalises it, trains on it and sums the loss; it does not augment.
     """
 
     def __init__(self, work: Work, form: str) -> None:
@@ -39,7 +39,7 @@ class TorchPeer:
         self._network: Any = torch.compile(network) if form == "compiled" else network
 
     def train(self, steps: int) -> Timing:
-        """Time `steps` training steps."""
+        """Train for `steps` steps; return the number of images and the seconds."""
         self._network.train()
         began = time.perf_counter()
         total = torch.zeros((), device=self._device)
@@ -59,7 +59,7 @@ class TorchPeer:
 
     @torch.no_grad()
     def evaluate(self, batches: int) -> Timing:
-        """Time predicting the first `batches` of the test images."""
+        """Predict `batches` batches of test images; return the number of images and the seconds."""
         self._network.eval()
         began = time.perf_counter()
         correct = torch.zeros((), device=self._device)
@@ -73,7 +73,7 @@ class TorchPeer:
         return Timing(len(test), time.perf_counter() - began)
 
     def peak_memory(self) -> int | None:
-        """Bytes used on an accelerator at most; None on a CPU."""
+        """Return the maximum bytes used on an accelerator so far; None on a CPU."""
         if self._device.type == "cpu":
             return None
         return torch.cuda.max_memory_allocated()

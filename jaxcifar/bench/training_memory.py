@@ -1,4 +1,4 @@
-"""The memory that training takes, as XLA reports it for the compiled program."""
+"""The memory that training takes, as XLA reports it for the compiled training program."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -35,16 +35,16 @@ class TrainingMemory:
 
 
 def training_memory(config: Config, device: jax.Device) -> TrainingMemory | None:
-    """Return the memory of a config's training program on one device.
+    """Return the memory that training with a config takes on one device.
 
-    The program is compiled but not run.
+    The training program is compiled but not run.
 
     Args:
       config: settings of the run.
       device: device to compile for.
 
     Returns:
-      None if XLA does not report the memory for this kind of device.
+      the memory, or None if XLA does not report it for this kind of device.
 
     Raises:
       UsageError: the config's network or update rule can't be loaded.

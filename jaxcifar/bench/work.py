@@ -1,4 +1,4 @@
-"""The work that all contestants of the bench do: one network to train and evaluate."""
+"""The work that all contestants of the benchmark do: one network to train and evaluate."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ PHASES = (TRAIN, EVAL)
 
 
 class Timing(NamedTuple):
-    """The number of images that were trained on or evaluated, and the seconds that it took."""
+    """Number of images that were trained on or evaluated, and the seconds of this work."""
 
     images: int
     seconds: float
@@ -30,7 +30,7 @@ class Timing(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """A network to train and evaluate, and how much of both makes a timed round.
+    """A network to train and evaluate, and the numbers of steps and images in a timed round.
 
     Attributes:
       arch: name of the network.
@@ -41,7 +41,7 @@ class Work:
       eval_batch: images that are evaluated at a time.
       at_once: number of runs that are trained together.
       arch_args: the network's own arguments, as (name, value).
-      run: settings to train with instead of plain SGD, with the same network and batch size.
+      run: a run's settings for this network and batch size; None to train with plain SGD.
     """
 
     arch: str
@@ -56,9 +56,9 @@ class Work:
 
     @classmethod
     def for_run(cls, run: Config, dtype: str, steps: int) -> Self:
-        """Return the work of training with a run's settings, where one epoch makes a round.
+        """Return the work of training a network with a run's settings, without evaluation.
 
-        Only training is measured. `config` has a single epoch, whatever `run` has.
+        The returned work trains for one epoch, whatever number of epochs `run` has.
 
         Args:
           run: settings of the run.
@@ -87,18 +87,18 @@ class Work:
         return self.at_once * self.batch_size
 
     def iterations(self, phase: str) -> int:
-        """Return the number of training steps or evaluated batches in a round."""
+        """Return the training steps in a round, or its evaluated batches if `phase` is "eval"."""
         if phase == TRAIN:
             return self.steps
         return math.ceil(self.test_images / self.eval_batch)
 
     def images(self, phase: str) -> int:
-        """Return the number of images in a round."""
+        """Return the number of images in a round of a phase, "train" or "eval"."""
         return self.steps * self.images_per_step if phase == TRAIN else self.test_images
 
     @property
     def config(self) -> Config:
-        """The settings `run`, or settings that train two rounds of this work as two epochs."""
+        """The settings to train with: `run`, or plain SGD for two epochs of one round each."""
         return self.run or Config.create(
             self.arch,
             arch_args=self.arch_args,
