@@ -1,1 +1,1 @@
-"""The machine below the experiments: devices, joined processes, files, signals, compilation."""
+"""Access to the machine: devices, processes, files, terminals, signals and compilation."""

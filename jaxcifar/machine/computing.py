@@ -15,14 +15,14 @@ _STACK_LEVELS = 4  # frames of `contextlib` and of this file between the caller 
 
 @contextmanager
 def with_package_settings() -> Iterator[None]:
-    """Compute with this package's JAX settings, whatever the calling program has set.
+    """Compute with this package's JAX settings, whatever settings the calling program has.
 
     Use it as a decorator of public functions. A warning names each setting that is overridden.
 
     Raises:
       UsageError: the package can't compute with a JAX setting, or XLA does not know a flag in
         `XLA_FLAGS`.
-      RunError: memory is short, or a result is not finite and JAX is set to stop at it.
+      RunError: memory is short, or a result is not finite and JAX is set to raise an error then.
     """
     with package_settings() as messages:
         warn_about_settings(messages, _STACK_LEVELS)

@@ -1,4 +1,4 @@
-"""The environment of a result: devices, package versions, Git commit and source code."""
+"""The environment that computes a result: devices, package versions, source code and its commit."""
 
 import contextlib
 import hashlib
@@ -34,7 +34,7 @@ _PROGRAM_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
     """Split the CPU into several JAX devices, so that the cores share each batch.
 
-    XLA leaves part of a second core idle within one device. Two devices on two cores train the CNN
+    With one device, XLA leaves part of a second core idle. Two devices on two cores train the CNN
     1.4 times as fast as one device. Call this function before JAX computes anything; later calls
     have no effect. A number of devices set by the user (`JAX_NUM_CPU_DEVICES`, `XLA_FLAGS`) stays.
 
@@ -88,7 +88,7 @@ def first_devices(count: int | None) -> list[jax.Device]:
     """Return the first `count` devices of each process, or all devices if `count` is None.
 
     Raises:
-      UsageError: this machine has fewer devices, or none of the kind that JAX is set to use.
+      UsageError: this machine has too few devices, or none of the kind that JAX is set to use.
       RunError: JAX finds no device at all.
     """
     devices = _devices()
@@ -149,7 +149,7 @@ def _cpu_name() -> str:
 
 
 def package_versions() -> dict[str, str | None]:
-    """Return the versions of Python and of the packages that can change a result.
+    """Return the versions of Python and of the packages that can change a run's result.
 
     Returns:
       package name -> version, or None if the package is not installed.
@@ -189,10 +189,10 @@ def _version(package: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """Return the Git commit of this code, with "-dirty" if tracked files differ from it.
+    """Return the Git commit of this package, with "-dirty" if tracked files have been changed.
 
     Returns:
-      None if the code is not in a Git checkout of its own.
+      the commit, or None if the code is not in a Git checkout of its own.
     """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
@@ -205,7 +205,7 @@ def git_commit() -> str | None:
 
 
 def _git(root: Path, *command: str) -> str | None:
-    """Return the output of a Git command, or None if it fails."""
+    """Return the output of a Git command run in the folder `root`, or None if it fails."""
     try:
         finished = subprocess.run(
             ["git", "-C", str(root), *command], capture_output=True, text=True, timeout=10

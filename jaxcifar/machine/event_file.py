@@ -21,7 +21,7 @@ _PNG_HEADER_BYTES = 24  # signature, chunk header, width and height
 
 
 def message_types() -> ModuleType:
-    """Return tensorboardX's package of message types, with the modules that are used here.
+    """Return tensorboardX's package of message types, with its needed modules imported.
 
     Raises:
       RunError: tensorboardX can't be imported; the message says how to install it.
@@ -32,14 +32,14 @@ def message_types() -> ModuleType:
 
 
 class EventFile:
-    """An event file. Each event is appended at once, so TensorBoard can read it during the run."""
+    """A TensorBoard event file. Each event is written at once, so TensorBoard can show it."""
 
     def __init__(self, path: Path, wall_time: float) -> None:
         """Create the file.
 
         Args:
           path: where to create the file; nothing may exist there yet.
-          wall_time: seconds since 1970, as in all events.
+          wall_time: current time, in seconds since 1970.
 
         Raises:
           OSError: the file can't be written.
@@ -55,7 +55,7 @@ class EventFile:
             file.write(encode_tf_record(start))
 
     def write(self, values: Sequence[Value], step: int, wall_time: float) -> None:
-        """Append one event with all values of a step; without values, append nothing.
+        """Append the event of a step, unless `values` is empty; `wall_time` is seconds since 1970.
 
         Raises:
           RunError: the file has been replaced by a link.
@@ -70,7 +70,7 @@ class EventFile:
 
 
 def encode_tf_record(event: Any) -> bytes:
-    """Return an event in the TFRecord format.
+    """Return a TensorBoard event in the TFRecord format.
 
     The format is the content's length, a checksum of the length, the content, and a checksum of the
     content.
@@ -84,7 +84,7 @@ def encode_tf_record(event: Any) -> bytes:
 
 
 def scalar_value(tag: str, value: float) -> Value:
-    """Return a number for TensorBoard, which stores it as float32."""
+    """Return a number, titled `tag`, for TensorBoard, which stores numbers as float32."""
     return message_types().summary_pb2.Summary.Value(tag=tag, simple_value=value)
 
 
@@ -109,7 +109,7 @@ def image_value(tag: str, png: bytes) -> Value:
 def hyperparameters_value(values: Mapping[str, bool | int | float | str], began: float) -> Value:
     """Return a run's row in TensorBoard's table of hyper-parameters.
 
-    TensorBoard makes one column for each name that any of its runs has.
+    TensorBoard makes one column for each name that occurs in any run.
 
     Args:
       values: name -> value of the hyper-parameters.
@@ -128,7 +128,7 @@ def hyperparameters_value(values: Mapping[str, bool | int | float | str], began:
 
 
 def finished_value(ended: float) -> Value:
-    """Return the mark of a finished run in TensorBoard's table of hyper-parameters.
+    """Return the value that marks a run as finished in TensorBoard's hyper-parameter table.
 
     Args:
       ended: end of the run, seconds since 1970.

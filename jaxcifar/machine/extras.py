@@ -10,7 +10,7 @@ def import_extra(module: str) -> ModuleType:
     """Import a module of an optional package and return it.
 
     Args:
-      module: its dotted name. The first part must be the package's name for pip.
+      module: dotted name of the module. Its first part must be the package's name for pip.
 
     Raises:
       RunError: the module can't be imported; the message says how to install the package.

@@ -26,7 +26,7 @@ def memory_shortage(error: BaseException) -> str | None:
       error: any exception.
 
     Returns:
-      None if the exception has another cause.
+      the description, or None if the exception has another cause.
     """
     text = str(error)
     raised_by_xla = isinstance(error, RuntimeError) and _SHORTAGES.search(text)
@@ -45,7 +45,7 @@ def as_one_line_error(error: BaseException) -> OneLineError | None:
       error: any exception.
 
     Returns:
-      None if the exception has another cause.
+      the one-line error, or None if the exception has another cause.
     """
     if shortage := memory_shortage(error):
         remedy = "close other programs, or use a machine with more memory"
@@ -64,7 +64,7 @@ def as_one_line_error(error: BaseException) -> OneLineError | None:
 
 
 def _non_finite_value(error: BaseException) -> str | None:
-    """Return "nan" or "inf" if JAX stopped at such a number, as it was set to do; else None."""
+    """Return "nan" or "inf" if JAX raised `error` because of such a number; else None."""
     if type(error).__name__ not in _NON_FINITE_ERRORS:
         return None
     match = _NON_FINITE.search(str(error))

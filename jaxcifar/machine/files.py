@@ -1,4 +1,4 @@
-"""Writing files without leaving half of one, and locking folders against other processes."""
+"""Writing files completely or not at all, and locking folders against other processes."""
 
 import contextlib
 import errno
@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_to_file(path: Path, content: bytes) -> None:
-    """Append to a file, which is created if it is missing. A link at `path` is not followed.
+    """Append bytes to a file; create the file if it is missing. Links are not followed.
 
     Raises:
       RunError: a link, pipe, device or folder is at `path`.
@@ -60,10 +60,10 @@ def append_to_file(path: Path, content: bytes) -> None:
 
 
 def delete_path(path: Path) -> None:
-    """Delete a file, or a folder with its content, if it exists. Of a link, delete only the link.
+    """Delete a file, or a folder with its content, if it exists. A link's target is not deleted.
 
     Raises:
-      OSError: it can't be deleted.
+      OSError: the file or folder can't be deleted.
     """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -72,7 +72,7 @@ def delete_path(path: Path) -> None:
 
 
 def require_readable(*paths: Path) -> None:
-    """Check that this process may read the files and folders among the paths that exist.
+    """Check that this process may read all files and folders that exist at the paths.
 
     Raises:
       OSError: a path can't be read, or is a pipe or device, at which reading might wait for ever.
@@ -88,7 +88,7 @@ def require_readable(*paths: Path) -> None:
 
 
 def unused_path(path: Path) -> Path:
-    """Return `path`, or a path with a number added, such as `name-1`, if something is there."""
+    """Return `path` if nothing exists there, or else an unused path such as `name-1`."""
     unused, number = path, 0
     while os.path.lexists(unused):
         number += 1
@@ -118,13 +118,13 @@ def lock_folder(
     """Lock a folder for this process until the block ends; create the folder if it is missing.
 
     The system releases the lock of a process that dies. Temporary files of killed processes are
-    deleted. At the end, folders that were created here and stayed empty are deleted. If the block
-    fails, the lock file is deleted too, unless it existed before.
+    deleted. At the end, folders that this function created and that are empty are deleted. If the
+    block fails, the lock file is deleted too, unless it existed before.
 
     Args:
       folder: the folder to lock.
       wait: wait for another process that has locked the folder.
-      check: called once the folder is locked. If it raises an error, the folder is left as it was.
+      check: called once the folder is locked. If it raises an error, the folder stays as it was.
 
     Raises:
       BusyError: another process has locked the folder, and `wait` is false.
@@ -153,7 +153,7 @@ def lock_folder(
 
 
 def _acquire(folder: Path, wait: bool) -> int:
-    """Return the descriptor of the folder's lock file, once this process has locked it."""
+    """Lock the lock file in a folder, creating both if missing; return the file's descriptor."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -172,7 +172,7 @@ def _acquire(folder: Path, wait: bool) -> int:
 
 
 def _open_plain(path: Path, flags: int) -> int:
-    """Return the descriptor of a file, created if missing; refuse links, pipes and folders."""
+    """Open a file and return its descriptor; create a missing file, refuse links and folders."""
     try:
         return open_descriptor(path, flags | os.O_CREAT)
     except ValueError:
@@ -181,7 +181,7 @@ def _open_plain(path: Path, flags: int) -> int:
 
 
 def _is_file_at(path: Path, descriptor: int) -> bool:
-    """Return whether an open file still exists at `path`, not deleted or replaced."""
+    """Return whether an open file is still the file at `path`, not deleted or replaced."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -189,11 +189,11 @@ def _is_file_at(path: Path, descriptor: int) -> bool:
 
 
 def _release(descriptor: int, delete: Callable[[], None]) -> None:
-    """Delete files by calling `delete`, then close the lock's descriptor.
+    """Delete files by calling `delete`, then release the lock by closing the lock file.
 
     The lock is held while files are deleted, so that no file of another process is deleted. Windows
-    can't delete an open file. There the descriptor is closed first. A file that another process has
-    opened since then stays, for the same reason.
+    can't delete an open file, so there the lock file is closed first. If another process opens a
+    file in the meantime, Windows does not delete that file either.
     """
     must_close_first = False
     try:
@@ -214,7 +214,7 @@ def _clean_up(folder: Path, created: Sequence[Path], keep_lock_file: bool) -> No
 
     Args:
       folder: the locked folder.
-      created: folders that were created for the lock, the innermost first.
+      created: folders that `lock_folder` created, the innermost first.
       keep_lock_file: keep the lock file if the folder holds other files.
     """
     is_empty = [path.name for path in folder.iterdir()] == [_LOCK]

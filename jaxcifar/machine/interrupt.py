@@ -25,17 +25,17 @@ class Interrupted(OneLineError):
 
 
 class InterruptGuard:
-    """A context that always ends with a `KeyboardInterrupt` after SIGINT.
+    """A context manager that always raises `KeyboardInterrupt` if SIGINT (Ctrl-C) came.
 
     Python drops a `KeyboardInterrupt` that is raised in a destructor or in a callback of the
     garbage collector, and some libraries turn it into another error. So this class remembers the
-    signal. It raises `KeyboardInterrupt` again if Python dropped it, and at the end of the context.
+    signal and raises `KeyboardInterrupt` again, at the latest at the end of the `with` block.
 
     During an import the process ends at once, with exit code 130, because a C++ library may crash
     if its import is interrupted.
 
     Args:
-      farewell: line to print when the process ends at once.
+      farewell: line to print if the process ends during an import.
 
     Raises:
       KeyboardInterrupt: SIGINT came.
@@ -98,7 +98,7 @@ def _interrupt_main_thread() -> None:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Return whether a frame, or a frame that called it, is importing a module."""
+    """Return whether a stack frame or one of its callers is importing a module."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -107,12 +107,12 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def block_interrupts() -> None:
-    """Block SIGINT; it stays blocked after `os.execv`."""
+    """Block SIGINT (Ctrl-C), also for a program that `os.execv` starts."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def unblock_interrupts() -> None:
-    """Unblock SIGINT; a pending SIGINT is delivered now."""
+    """Unblock SIGINT (Ctrl-C); a SIGINT that came while it was blocked is delivered now."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -121,8 +121,8 @@ def unblock_interrupts() -> None:
 def stop_signal(console: Console) -> Iterator[threading.Event]:
     """Yield an event that the first SIGINT or SIGTERM sets. A second signal interrupts at once.
 
-    An exception could arrive while a step takes over the arrays of the training state, which would
-    then be lost. So training checks the event between steps instead.
+    An exception in the middle of a training step could destroy the arrays of the training state. So
+    training checks the event between steps instead.
 
     Args:
       console: where to print that the signal has been received.

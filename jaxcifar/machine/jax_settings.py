@@ -69,7 +69,7 @@ _COMPILER_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
 
 def use_package_settings() -> list[str]:
-    """Override the settings that this package can't compute with, in the whole process.
+    """Override JAX settings that this package can't compute with, in the whole process.
 
     Returns:
       one message for each overridden setting.
@@ -88,7 +88,7 @@ def use_package_settings() -> list[str]:
 
 @contextmanager
 def package_settings() -> Iterator[list[str]]:
-    """Override the same settings as `use_package_settings`, in this thread until the block ends.
+    """Override JAX settings that this package can't use, in this thread until the block ends.
 
     Yields:
       one message for each overridden setting.
@@ -108,10 +108,10 @@ def package_settings() -> Iterator[list[str]]:
 
 
 def warn_about_settings(messages: list[str], stack_level: int) -> None:
-    """Issue a Python warning for each overridden setting.
+    """Issue a Python warning for each overridden JAX setting.
 
     Args:
-      messages: one for each setting.
+      messages: one message for each overridden setting.
       stack_level: number of stack frames from the caller of this function to the user's program.
     """
     for message in messages:
@@ -119,7 +119,7 @@ def warn_about_settings(messages: list[str], stack_level: int) -> None:
 
 
 def compiler_settings() -> dict[str, str]:
-    """Return the compiler settings that the user has changed: environment variable -> value."""
+    """Return XLA compiler settings that the user has changed: environment variable -> value."""
     changed = {}
     for variable in _COMPILER_VARIABLES:
         if value := os.environ.get(variable):
@@ -131,14 +131,14 @@ def compiler_settings() -> dict[str, str]:
 
 
 def value_of_setting(name: str) -> Any:
-    """Return the value of a JAX setting in this thread; an enumeration member as its text."""
+    """Return the value of a JAX setting in this thread, with enumeration members as text."""
     process_value = jax.config.values[name]
     value = getattr(jax.config, name, process_value)  # some settings exist only process-wide
     return getattr(value, "value", value)
 
 
 def _override_message(name: str) -> str | None:
-    """Return a message if a setting has a value that must be overridden; else None."""
+    """Return a message if a JAX setting has a value that must be overridden; else None."""
     if name not in jax.config.values or (value := value_of_setting(name)) in _ACCEPTED[name]:
         return None
     variable, new_value = name.upper(), _ACCEPTED[name][0]
@@ -154,7 +154,7 @@ def _context_manager_of(name: str) -> Callable[[Any], AbstractContextManager]:
 
 
 def _require_usable_settings() -> None:
-    """Raise a `UsageError` if a setting has a value that can't be overridden."""
+    """Raise a `UsageError` if a JAX setting has an unsuitable value that can't be overridden."""
     if not jax.sharding.get_abstract_mesh().empty:
         raise UsageError(
             "jax.set_mesh: jaxcifar makes its own mesh; call jaxcifar outside of jax.set_mesh"

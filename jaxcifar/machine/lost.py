@@ -25,7 +25,7 @@ _handlers: list[Callable] = []  # keeps handlers alive, because C code calls the
 
 
 def lost_process_error(error: Exception) -> RunError | None:
-    """Return a one-line error if `error` was caused by the loss of another process; else None."""
+    """Return a one-line error if `error` came from the loss of another process; else None."""
     line = first_line(error)
     # `process_count()` raises where JAX finds no device, so call it last.
     if any(sign in line for sign in _SIGNS_OF_A_LOST_PROCESS) and jax.process_count() > 1:
@@ -60,7 +60,7 @@ def hold_back_cpp_messages() -> Callable[[], None]:
     still prints to the user's standard error.
 
     Returns:
-      a function that undoes this.
+      a function that connects C++ code to the user's standard error again.
     """
     if WINDOWS or sys.stderr is None:
         return lambda: None  # JAX's own messages stay

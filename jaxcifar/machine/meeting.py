@@ -64,14 +64,14 @@ def meet(
     wait: float = WAIT_SECONDS,
     silence: float = SILENCE_SECONDS,
 ) -> None:
-    """Wait until all processes are present at the coordinator's address.
+    """Wait until all processes of a run have met at the address of process 0.
 
     Args:
       coordinator: "HOST:PORT" of process 0.
       member: this process.
       print_line: prints a line that names the missing processes.
       wait: maximum seconds to wait.
-      silence: seconds between two such lines.
+      silence: seconds between two lines about missing processes.
 
     Raises:
       UsageError: the address is wrong, or the processes have different settings.
@@ -92,7 +92,7 @@ def meet(
 
 
 class _Guest:
-    """A process that connects to process 0 and waits for its answer."""
+    """A process that connects to process 0 of its run and waits for the answer of process 0."""
 
     def __init__(self, member: Member, coordinator: str, host: str, port: int) -> None:
         self._member = member
@@ -101,14 +101,14 @@ class _Guest:
         self._problem: str | None = "no answer"  # why process 0 can't be reached; None if it can
 
     def missing(self) -> str:
-        """Return text for messages that names the missing processes."""
+        """Return the missing processes as text, for messages."""
         if self._problem is None:
             return f"processes other than process 0 (at {self._coordinator})"
         hint = "was one started with --process-id 0?"
         return f"process 0 at {self._coordinator} ({self._problem}; {hint})"
 
     async def attend(self, wait: float) -> _Answer:
-        """Take part in the meeting for up to `wait` seconds, and return the answer that ends it.
+        """Return the answer of process 0, or an error answer after `wait` seconds.
 
         Raises:
           UsageError: the coordinator's address is wrong.
@@ -122,7 +122,7 @@ class _Guest:
             )
 
     async def _visit(self) -> _Answer:
-        """Connect to process 0, again and again until it answers."""
+        """Connect to process 0, again and again until it answers; return the answer."""
         while True:
             try:
                 reader, writer = await asyncio.open_connection(self._host, self._port)
@@ -155,13 +155,13 @@ class _Host(_Guest):
         self._answer: asyncio.Future[_Answer]
 
     def missing(self) -> str:
-        """Return text for messages that names the missing processes."""
+        """Return the missing processes as text, for messages."""
         numbers = range(self._member.count)
         absent = [str(number) for number in numbers if number not in self._present]
         return f"process {', '.join(absent)} of {self._member.count} at {self._coordinator}"
 
     async def attend(self, wait: float) -> _Answer:
-        """Hold the meeting for up to `wait` seconds, and return the answer when all have read it.
+        """Wait up to `wait` seconds for all processes; send them the answer, then return it.
 
         Raises:
           UsageError: the coordinator's address is wrong.
@@ -186,7 +186,7 @@ class _Host(_Guest):
         return answer
 
     def _open_socket(self) -> socket.socket:
-        """Return a socket that listens at the port, which no other process may use.
+        """Return a socket that listens at the coordinator's port, for this process alone.
 
         JAX's own socket would share the port with another process.
         """
@@ -208,12 +208,12 @@ class _Host(_Guest):
         )
 
     def _set_answer(self, answer: _Answer) -> None:
-        """Set the answer that ends the meeting, unless it is set already."""
+        """Set the answer for all processes, unless an answer is set already."""
         if not self._answer.done():
             self._answer.set_result(answer)
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one process until it leaves or has read the answer."""
+        """Serve one connected process until it has read the answer or closes the connection."""
         visit = asyncio.current_task()
         assert visit is not None  # asyncio runs this method as a task
         self._visits.add(visit)
@@ -240,7 +240,7 @@ class _Host(_Guest):
                 self._present.discard(member.number)
 
     def _conflict(self, member: Member) -> str | None:
-        """Return a message if a process can't join those that are present; else None."""
+        """Return a message if `member` can't train with the processes present; else None."""
         number, last = member.number, self._member.count - 1
         differing = differences(self._member.all_settings, member.all_settings, number)
         if differing is None and number in self._present:

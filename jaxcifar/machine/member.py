@@ -1,4 +1,4 @@
-"""Members of a group of processes that train one run together, and their differing settings."""
+"""Processes that train one run together, and messages about settings that differ."""
 
 from collections.abc import Mapping
 
@@ -22,12 +22,12 @@ class Member(msgspec.Struct, frozen=True):
 
     @property
     def all_settings(self) -> dict[str, str]:
-        """The settings, with the number of processes as the option `--processes`."""
+        """The `settings`, and the number of processes under the name `--processes`."""
         return {"--processes": str(self.count), **self.settings}
 
 
 def differences(first: Mapping[str, str], other: Mapping[str, str], number: int) -> str | None:
-    """Return a message that names settings in which another process differs from process 0.
+    """Return a message that names settings that differ between process 0 and another process.
 
     Args:
       first: settings of process 0.
@@ -35,7 +35,7 @@ def differences(first: Mapping[str, str], other: Mapping[str, str], number: int)
       number: number of the other process.
 
     Returns:
-      None if all settings are the same.
+      the message, or None if all settings are the same.
     """
     differing = [name for name in {**first, **other} if first.get(name) != other.get(name)]
     if not differing:

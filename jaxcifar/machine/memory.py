@@ -34,13 +34,13 @@ def report_memory_shortage(activity: str, remedy: str) -> Iterator[None]:
 
 
 def program_bytes(compiled: Any) -> int | None:
-    """Return the bytes that a program needs on each device, in addition to its arguments.
+    """Return the bytes that a compiled program needs on each device, besides its arguments.
 
     Args:
       compiled: the program, from JAX's `lower().compile()`.
 
     Returns:
-      None if XLA does not report the size.
+      the bytes, or None if XLA does not report them.
     """
     sizes = compiled.memory_analysis()
     if sizes is None:
@@ -59,7 +59,7 @@ def check_memory(
     it is only a warning, because other programs may free memory and the system may swap.
 
     Args:
-      compiled: the program; its arguments must be on the devices already.
+      compiled: the compiled program; its arguments must be on the devices already.
       devices: the devices of this process.
       program: the program's name; begins the message.
       print_line: prints the warning.

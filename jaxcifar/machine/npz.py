@@ -24,7 +24,7 @@ class ArrayForm(NamedTuple):
     shape: tuple[int, ...] = ()
 
     def fits(self, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
-        """Return whether an array with this dtype and shape has the declared form."""
+        """Return whether an array of this dtype and shape has the required dtype and shape."""
         if isinstance(self.dtype, str):
             dtype_fits = dtype == np.dtype(self.dtype)
         else:
@@ -119,7 +119,7 @@ def read_header(file: IO[bytes], name: str) -> ArrayHeader:
     """Read the header of an array in the `.npy` format.
 
     Args:
-      file: the array's file, at its beginning; afterwards at the array's content.
+      file: a file, positioned at the header; afterwards positioned at the array's content.
       name: name of the array, for the message.
 
     Raises:
@@ -138,7 +138,7 @@ def read_header(file: IO[bytes], name: str) -> ArrayHeader:
 
 
 def read_content(file: IO[bytes], name: str, header: ArrayHeader) -> np.ndarray:
-    """Read the array whose header has been read; memory is allocated for existing content only.
+    """Return the array after a header. Memory is allocated only for content that exists.
 
     Raises:
       ValueError: the content is shorter than the header says.

@@ -1,4 +1,4 @@
-"""Reaching any folder by a path without characters that libraries interpret."""
+"""Paths without characters to which libraries give a meaning."""
 
 import contextlib
 import os
@@ -17,10 +17,10 @@ _PLAIN = re.compile(r"[\w./+=,@~ :\\-]*" if WINDOWS else r"[\w./+=,@~ -]*")
 
 @contextlib.contextmanager
 def plain_path(folder: Path) -> Iterator[Path]:
-    """Yield an absolute path to a folder that has only characters that no library interprets.
+    """Yield an absolute path to a folder, without special characters such as `*` and `[`.
 
-    If the folder's own path has other characters, the yielded path is a link in a temporary folder.
-    It is valid until the block ends.
+    If the folder's own path has special characters, the yielded path is a link in a temporary
+    folder. The link is deleted when the block ends.
 
     Args:
       folder: any folder; it need not exist.

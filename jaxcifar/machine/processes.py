@@ -1,4 +1,4 @@
-"""Several processes that train one run together: all do the same, and process 0 writes files.
+"""Several processes that train one run together; only process 0 writes files.
 
 Each process has its own devices, on this machine or on others. JAX makes one mesh of all devices.
 All processes must take the same decisions. So a decision that depends on one process's clock or
@@ -31,7 +31,7 @@ def join_processes(
     process_id: int | None,
     print_line: PrintLine = print,
 ) -> None:
-    """Connect this process with the others; to be called before JAX computes anything.
+    """Connect this process with the others of its run; call it before JAX computes anything.
 
     Args:
       coordinator: "HOST:PORT" of process 0. None means the address that the cluster gives, if JAX
@@ -79,7 +79,7 @@ def join_processes(
 
 
 def _jax_settings() -> dict[str, str]:
-    """Return the versions and settings that must be equal before JAX can connect processes."""
+    """Return the versions and settings that must be equal in all processes of a run."""
     return {
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
@@ -88,19 +88,19 @@ def _jax_settings() -> dict[str, str]:
 
 
 def is_first_process() -> bool:
-    """Return whether this is process 0, which writes files and prints."""
+    """Return whether this is the run's process 0, which writes files and prints."""
     return jax.process_index() == 0
 
 
 def is_only_process() -> bool:
-    """Return whether this process trains without others."""
+    """Return whether this process is the only process of its run."""
     return jax.process_count() == 1
 
 
 def any_process(*conditions: bool) -> list[bool]:
-    """Return for each condition whether it is true in any process.
+    """Return, for each truth value, whether it is true in at least one process of the run.
 
-    All processes must call this function, with the same number of conditions.
+    All processes must call this function, with the same number of truth values.
     """
     if is_only_process():
         return list(conditions)
@@ -109,13 +109,13 @@ def any_process(*conditions: bool) -> list[bool]:
 
 
 def wait_for_all(name: str) -> None:
-    """Wait until all processes have called this function with the same name."""
+    """Wait until all processes of the run have called this function with the same name."""
     if not is_only_process():
         multihost_utils.sync_global_devices(name)
 
 
 def gather_texts(text: str) -> list[str]:
-    """Return the texts that all processes pass, in the order of the processes' numbers."""
+    """Return the texts that all processes of the run pass, in the order of process numbers."""
     if is_only_process():
         return [text]
     content = np.frombuffer(text.encode(), np.uint8)
@@ -127,10 +127,10 @@ def gather_texts(text: str) -> list[str]:
 
 
 def require_same_settings(settings: Mapping[str, object]) -> None:
-    """Check that all processes have the same settings.
+    """Check that all processes of the run have the same settings.
 
     Args:
-      settings: name -> value; values are compared as text.
+      settings: name -> value in this process; values are compared as text.
 
     Raises:
       UsageError: the settings differ. All processes raise the same message.
@@ -143,10 +143,10 @@ def require_same_settings(settings: Mapping[str, object]) -> None:
 
 
 def require_equal_devices() -> None:
-    """Check that all processes have the same number of devices.
+    """Check that all processes of the run have the same number of devices.
 
     Raises:
-      UsageError: the numbers differ.
+      UsageError: the numbers of devices differ.
     """
     counts = Counter(device.process_index for device in jax.devices())
     for number, count in sorted(counts.items()):

@@ -117,7 +117,7 @@ def _text(path: Path, max_bytes: int, follow: bool) -> str:
 def read_json(
     path: Path, structure: type[T], remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bool = False
 ) -> T:
-    """Return the value in a JSON file; the arguments are those of `read_text`, and `structure`.
+    """Return the value in a JSON file, of the type `structure`; see `read_text` for the rest.
 
     Raises:
       RunError, UsageError: the file can't be read, is not JSON, or has another structure.
@@ -128,7 +128,7 @@ def read_json(
 
 
 def read_json_lines(path: Path, structure: type[T], remedy: Remedy) -> list[T]:
-    """Return the values of a file that has one JSON value in each line.
+    """Return the values in a file with one JSON value in each line.
 
     Args:
       path: the file.
@@ -154,7 +154,7 @@ def _parse_line(line: str, structure: type[T], number: int) -> T:
 
 
 def read_toml(path: Path, structure: type[T], remedy: Remedy) -> T:
-    """Return the value of a TOML file of up to 128 KiB. A symbolic link is followed.
+    """Return a TOML file's value, of the type `structure`, from up to 128 KiB; follow links.
 
     Raises:
       RunError, UsageError: the file can't be read, is not TOML, or has another structure.
@@ -168,7 +168,7 @@ def read_toml(path: Path, structure: type[T], remedy: Remedy) -> T:
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of JSON text.
+    """Return the value that JSON text describes.
 
     Raises:
       ValueError: the text is not JSON, has too many values, or is nested too deeply.
@@ -198,7 +198,7 @@ def _parse(text: str, parse: Callable[[str], Any]) -> Any:
 
 
 def _require_bounded(value: Any) -> None:
-    """Check that a value is not nested too deeply and has no integers of more than 64 bits.
+    """Check that a JSON or TOML value is not nested deeply and has no integers above 64 bits.
 
     The loop goes through the value level by level, because recursion might overflow the stack.
 
@@ -222,7 +222,7 @@ def _require_bounded(value: Any) -> None:
 
 
 def convert_checked(value: Any, structure: type[T], where: str = "") -> T:
-    """Return a value as the declared type. Only whole numbers are converted, to floats.
+    """Return a value after checking its type. An integer becomes a float where one is declared.
 
     Args:
       value: a value from a JSON or TOML file.

@@ -22,7 +22,7 @@ def place_on_devices(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
     """Return arrays placed on the devices of all processes.
 
     Args:
-      tree: arrays, with the same values in all processes; keys of random numbers are allowed.
+      tree: arrays, with the same values in all processes; random keys are allowed.
       sharding: the devices, and how they share each array.
     """
 
@@ -36,12 +36,12 @@ def place_on_devices(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
 
 
 def device_count(axis: str | None) -> int:
-    """Return the number of devices that share a batch."""
+    """Return the number of devices on the mapped axis `axis`, which share a batch; 1 for None."""
     return lax.axis_size(axis) if axis else 1
 
 
 def batch_positions(count: int, axis: str | None) -> jax.Array:
-    """Return the positions in the whole batch of this device's examples, `[count] int32`.
+    """Return this device's positions in a batch that devices share, `[count] int32`.
 
     Args:
       count: number of examples on each device.
@@ -52,12 +52,12 @@ def batch_positions(count: int, axis: str | None) -> jax.Array:
 
 
 def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
-    """Return a random key for each of this device's `count` examples, `[count]`."""
+    """Return a random key for each of this device's `count` examples of a shared batch."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch_positions(count, axis))
 
 
 def device_key(key: jax.Array, axis: str | None) -> jax.Array:
-    """Return a random key that is different on each device.
+    """Return a random key that is different on each device of the mapped axis.
 
     Random numbers drawn with it depend on the number of devices.
     """
@@ -65,7 +65,7 @@ def device_key(key: jax.Array, axis: str | None) -> jax.Array:
 
 
 def sum_over_devices(tree: PyTree, axis: str | None) -> PyTree:
-    """Return the sum of each array over the devices, with one exchange for all arrays."""
+    """Return the sum of each array over the devices on a mapped axis, in one exchange."""
     if axis is None:
         return tree
     flat, unflatten = ravel_pytree(tree)
@@ -75,7 +75,7 @@ def sum_over_devices(tree: PyTree, axis: str | None) -> PyTree:
 def sum_and_mean_over_devices(
     summed: PyTree, averaged: PyTree, axis: str | None
 ) -> tuple[PyTree, PyTree]:
-    """Return sums of some arrays and means of others over the devices, with one exchange.
+    """Return sums of some arrays and means of others over the devices, in one exchange.
 
     Args:
       summed: arrays to sum.

@@ -35,7 +35,7 @@ class Status(NamedTuple):
     done: float
 
     def line(self, width: int) -> str:
-        """Return the texts as one line, without a bar."""
+        """Return the texts as one line of up to `width` columns, without a bar."""
         return "  ".join(texts_that_fit([*self.before, *self.after], width))
 
     def line_with_bar(self, width: int) -> Table:
@@ -53,7 +53,7 @@ class Status(NamedTuple):
 def show_status(
     console: Console, print_line: PrintLine, status: Callable[[], Status]
 ) -> Iterator[PrintLine]:
-    """Show a status that changes, until the block ends.
+    """Show a status line that changes, until the block ends.
 
     A terminal shows a progress bar. A notebook shows one line that is replaced. Elsewhere, as in a
     log, the status is printed after a long time without other lines.

@@ -1,4 +1,4 @@
-"""Repairing closed standard streams, and one-line errors when output can't be written."""
+"""Replacements for closed standard streams, and one-line errors if writing output fails."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def _stream(number: int) -> TextIO:
 
 @contextlib.contextmanager
 def checked_output() -> Iterator[None]:
-    """Let standard output take any text, and name standard output in errors of writing.
+    """In a block, let standard output print any text, and raise a one-line error if that fails.
 
     Raises:
       RunError: standard output can't be written; an `OSError` would not name the file.

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def open_descriptor(path: Path, flags: int, follow: bool = False) -> int:
-    """Open a regular file and return its descriptor; never wait for a pipe or device.
+    """Open a regular file and return its descriptor, without waiting for pipes or devices.
 
     Windows can't open a file without following links. There, a link that replaces the file during
     this call is followed.
@@ -60,7 +60,7 @@ def lock_file(descriptor: int, wait: bool) -> bool:
       wait: wait for another process that has locked the file.
 
     Returns:
-      True if this process has locked the file, False if another process has.
+      True if the file is now locked; False if another process has locked it.
 
     Raises:
       OSError: the file can't be locked.
@@ -119,7 +119,7 @@ def available_memory() -> int:
 def left_by_containers(
     names: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
-    """Yield the bytes that are left in each control group of this process that has a limit.
+    """Yield the free bytes of each control group (container) that limits this process's memory.
 
     Args:
       names: the file in which Linux names the control group of this process.

@@ -25,7 +25,7 @@ def line_printer(console: Console, fold: bool = True) -> PrintLine:
     In a notebook it uses Python's `print`, because rich would make a separate output of each line.
 
     Args:
-      console: where to print. It is as wide as the terminal, or 80 columns for a file.
+      console: where to print. A console is as wide as its terminal, or 80 columns for a file.
       fold: wrap a long line between words. Error messages are not wrapped in a file.
     """
 
@@ -42,7 +42,7 @@ def line_printer(console: Console, fold: bool = True) -> PrintLine:
 
 
 def wrap_line(line: str, width: int) -> list[str]:
-    """Return a line wrapped between words; a word longer than the width, such as a path, is kept.
+    """Return the parts of a line that is wrapped between words. Longer words are not divided.
 
     Continuation lines are indented by 2 columns. If the line begins with a label and its value in
     column 16, continuation lines are indented to the value.
@@ -121,7 +121,7 @@ def report_in_silence(
     Args:
       print_line: prints a line.
       status: returns the status as text; called in another thread.
-      seconds: seconds without a line after which the status is printed.
+      seconds: time without a printed line after which the status is printed.
 
     Yields:
       the function that the block must use to print lines.
@@ -153,7 +153,7 @@ def report_in_silence(
 
 @contextmanager
 def notebook_line(status: Callable[[], str], seconds: float = REFRESH_SECONDS) -> Iterator[None]:
-    """Show the status as one line in a notebook until the block ends, and update it if it changes.
+    """Show the status as one line in a notebook until the block ends; keep it up to date.
 
     Args:
       status: returns the text to show; called in another thread.
@@ -211,9 +211,9 @@ def show_activity(activity: str) -> Iterator[None]:
 def report_elapsed_time(
     console: Console, print_line: PrintLine, activity: str
 ) -> Iterator[PrintLine]:
-    """Print the time since the start whenever nothing else has been printed for a long time.
+    """Print how long an activity has lasted whenever nothing else was printed for a long time.
 
-    It is for activities whose end can't be estimated. On a terminal it prints nothing.
+    Use it for activities whose end can't be estimated. On a terminal nothing is printed.
 
     Args:
       console: the console that `print_line` prints to.

@@ -19,7 +19,7 @@ from jaxcifar.errors import UsageError
 
 
 def known_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the compiler options whose names the installed jaxlib knows."""
+    """Return the compiler options in `options` that the installed jaxlib knows."""
     return {name: value for name, value in options.items() if is_known(name)}
 
 
@@ -28,7 +28,7 @@ def is_known(flag: str) -> bool:
     """Return whether the installed jaxlib has a flag of this name, such as "xla_cpu_max_isa".
 
     The function searches the library's file, where the names of flags are C strings. It finds a
-    known name in about 10 ms. For a missing name it takes 0.2 s, once in a process.
+    known name in about 10 ms. A missing name takes 0.2 s, once in each process.
     """
     library = _library()
     if library is None:
@@ -74,7 +74,7 @@ def _words(flags: str) -> list[str]:
 
 
 def _is_accepted(flag: str) -> bool:
-    """Return whether a text is "--name" or "--name=value" with a known name."""
+    """Return whether a text is "--name" or "--name=value", and XLA has a flag of that name."""
     match = re.fullmatch(r"--(\w+)(=.*)?", flag, re.DOTALL)
     return match is not None and is_known(match[1])
 
@@ -96,7 +96,7 @@ def _has_word(content: mmap.mmap, word: str) -> bool:
 
 @functools.cache
 def _library() -> Path | None:
-    """Return jaxlib's library file that contains XLA; None if no file has the expected name."""
+    """Return the path of jaxlib's library that contains XLA; None if it is not found."""
     jaxlib = importlib.util.find_spec("jaxlib")
     folders = (jaxlib.submodule_search_locations or ()) if jaxlib else ()
     files = [file for folder in folders for file in Path(folder).glob("*jax_common.*")]
