@@ -1,1 +1,1 @@
-"""The networks, one file for each paper, and their layers."""
+"""The built-in networks, one file for each paper, and their layers."""

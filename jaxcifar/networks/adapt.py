@@ -1,4 +1,4 @@
-"""Make Flax's own layers fit for this package's training, without changes to the user's network.
+"""Adapt Flax's own layers to this package's training; the user's network stays unchanged.
 
 Inside `adapted`, batch normalisation uses the batch of all devices, and convolutions on a CPU use
 this package's matrix products, which are faster.
@@ -26,13 +26,13 @@ _FLAX_CONVOLUTION_FIELDS = ("conv_general_dilated", "conv_general_dilated_cls")
 
 @contextlib.contextmanager
 def adapted(axis: str | None, operands: Dtype | None = None) -> Iterator[None]:
-    """Change the layers that are called inside the `with` block.
+    """Adapt Flax's layers to several devices and fast CPU convolutions, in a `with` block.
 
     Args:
-      axis: mapped axis of the devices that share a batch, or None; a layer that has an axis keeps
-        it.
-      operands: dtype of the operands of matrix products, see `conv2d`; a layer that has such a
-        dtype keeps it.
+      axis: mapped axis of the devices that share a batch, or None; a layer with its own axis keeps
+        that axis.
+      operands: dtype of the operands of matrix products, see `conv2d`; a layer with its own
+        `operands` keeps them.
     """
 
     def intercept(
@@ -46,7 +46,7 @@ def adapted(axis: str | None, operands: Dtype | None = None) -> Iterator[None]:
 
 
 def _changes(module: nn.Module, axis: str | None, operands: Dtype | None) -> dict[str, Any]:
-    """Return field -> value for the fields of a layer that must change during its call."""
+    """Return name -> value of the layer fields that must change while the layer is called."""
     if isinstance(module, _BATCH_LAYERS) and module.axis_name is None:
         return {"axis_name": axis}
     if isinstance(module, Conv):
@@ -83,7 +83,7 @@ def convolve(
     feature_group_count: int = 1,
     **options: Any,
 ) -> Float[Array, "batch *out_pixels features"]:
-    """Compute `lax.conv_general_dilated`, if possible by matrix products on a CPU.
+    """Compute `lax.conv_general_dilated`; on a CPU use matrix products where possible.
 
     Args:
       x: images, or arrays with any number of spatial axes.
@@ -122,7 +122,7 @@ def convolve(
 
 
 def _is_simple(x: Array, options: dict[str, Any]) -> bool:
-    """Return True for images of at most 32 bits, without dilation and without a set precision."""
+    """Return True for a convolution of images, up to 32 bits, without dilation or set precision."""
     dilations = (*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ()))
     fits_float32 = jnp.promote_types(x.dtype, jnp.float32) == jnp.float32
     is_undilated = set(dilations) <= {1}
@@ -130,7 +130,7 @@ def _is_simple(x: Array, options: dict[str, Any]) -> bool:
 
 
 def _are_patches(x: Array, size: Pair, strides: Pair, padding: Paddings) -> bool:
-    """Return True if the kernel's positions divide the image into patches without overlap."""
+    """Return True if the kernel's positions divide the images into patches without overlap."""
     has_remainder = x.shape[1] % size[0] or x.shape[2] % size[1]
     return size == strides and not has_remainder and padding == ((0, 0), (0, 0))
 

@@ -42,7 +42,7 @@ def whitening_kernel(
 
     Page, "How to train your ResNet", part 8. The kernel has the eigenvectors of the covariance of
     patches, each divided by the standard deviation in its direction. It also has their negatives,
-    so that the activation that follows loses no sign.
+    so that the following activation loses no sign.
 
     Args:
       images: images, normalised as in training.
@@ -59,7 +59,7 @@ def mirrored_whitening_kernel(
 
     Over images and mirror images, the sum and the difference of a patch's two columns are
     uncorrelated, so each is whitened separately. The first half of the outputs are the same for the
-    mirror image. The others change their sign, so each output's partner is its negative.
+    mirror image. The other outputs change their sign, so the partner of each is its negative.
 
     Args:
       images: images, normalised as in training.
@@ -83,7 +83,7 @@ def _patch_pixels(images: Array) -> list[Array]:
 
 
 def _whitening(values: Array) -> Array:
-    """Return a matrix `[F, F]`; values `[..., F]` times it are uncorrelated with variance one."""
+    """Return a matrix `[F, F]`; `values @ matrix` are uncorrelated and have variance one."""
     values = values.reshape(-1, values.shape[-1])
     centred = values - values.mean(0)
     # An accelerator's default precision would lose small eigenvalues.
@@ -97,10 +97,10 @@ def _with_negatives(kernel: Array) -> Array:
 
 
 def identity_first(fan_in: int) -> nn.initializers.Initializer:
-    """Return an initializer for odd kernels whose first outputs are copies of the inputs.
+    """Return an initializer for kernels of odd size, whose first outputs copy the inputs.
 
-    Other outputs have `torch_uniform` weights. So the whitened images reach the last layers from
-    the first step on (Jordan 2024).
+    Other outputs have `torch_uniform` weights. So the last layers get the whitened images from the
+    first step on (Jordan 2024).
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -117,7 +117,7 @@ class Whitening(nn.Module):
 
     Its kernel is computed from the images given to `init`, and is a variable of the collection
     "whitening". It is not trained, because the first, large steps would destroy it. Its bias is a
-    parameter, as in airbench; mirrored partners share it.
+    parameter, as in airbench; mirrored partners share the bias.
     """
 
     mirrored: bool = False
@@ -140,10 +140,10 @@ class Whitening(nn.Module):
 class ConvGroup(nn.Module):
     """3x3 convolutions, with a 2x2 pool directly after the first.
 
-    The pool is before the normalisation, which then has a quarter of the pixels. With three or more
+    The pool precedes the normalisation, which then has a quarter of the pixels. With three or more
     convolutions, the first one's output is added to the last one's, as in airbench96, because deep
     networks learn faster with a skip connection. A smooth activation generalises better (Page, part
-    8); GELU is that of hlb-CIFAR10. The normalisations have no scale, because Page found that it
+    8); hlb-CIFAR10 chose GELU. The normalisations have no scale, because Page found that a scale
     changes little.
     """
 
@@ -198,10 +198,10 @@ class FastNet(nn.Module):
     """A whitening convolution, groups of convolutions, a pool and a linear layer (Jordan 2024).
 
     Attributes:
-      widths: features of each group.
-      depths: convolutions of each group; two each by default.
+      widths: number of features of each group.
+      depths: number of convolutions in each group; two each by default.
       mirrored: give the same logits for an image and its mirror image (see `networks/mirrored.py`).
-        The widths must be even, and the linear layer's input is the sum of partners.
+        The widths must be even. The linear layer's input is the sum of mirrored partners.
       blurred: pool by `MaxBlurPool`; the last pool is the mean of the maxima over 2x2 pixels, not
         the maximum.
     """
@@ -219,7 +219,7 @@ class FastNet(nn.Module):
         """The number of convolutions of each group.
 
         Raises:
-          ValueError: `depths` has not one number, at least 1, for each group.
+          ValueError: `depths` does not have one number, at least 1, for each group.
         """
         depths = self.depths or (2,) * len(self.widths)
         if len(depths) != len(self.widths) or min(depths) < 1:

@@ -1,4 +1,4 @@
-"""The layers of the networks; each computes the same as PyTorch's layer of that name.
+"""The layers of the networks; each computes the same as PyTorch's layer of the same name.
 
 Parameters and statistics are float32. A layer computes in `dtype`, and its result has this dtype.
 Weights and biases begin as in PyTorch, uniform in ±1/sqrt(fan_in), where fan_in is the number of
@@ -38,7 +38,7 @@ class Conv(nn.Module):
     """Convolution with a square kernel.
 
     The padding on every side is `padding` zeros, or `kernel_size // 2` if `padding` is None. With
-    stride 2 this differs from "SAME", which pads only on the right. `operands` is that of `conv2d`.
+    stride 2 this differs from "SAME", which pads only on the right. For `operands` see `conv2d`.
     """
 
     features: int
@@ -54,7 +54,7 @@ class Conv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
-        """Convolve; with an odd kernel and default padding, out_height is ceil(height / stride)."""
+        """Convolve; by default, out_height is ceil(height / stride) if the kernel's size is odd."""
         kernel = self.weights(x.shape[-1], self.features)
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
         bias = None
@@ -67,7 +67,7 @@ class Conv(nn.Module):
     def weights(
         self, channels: int, features: int
     ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
-        """Return the kernel, a parameter."""
+        """Return the kernel, a parameter of the layer."""
         shape = (self.kernel_size, self.kernel_size, channels)
         return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
 
@@ -94,7 +94,7 @@ class BatchNorm(nn.Module):
     """Normalisation over all axes except the last (Ioffe and Szegedy 2015), as in PyTorch.
 
     In training the batch is normalised by its biased variance, and the running variance is updated
-    with the unbiased variance. Flax's BatchNorm updates it with the biased variance, which gives
+    with the unbiased variance. Flax's BatchNorm uses the biased variance for both, which gives
     other numbers in evaluation. With a mapped axis `axis_name`, the batch is that of all devices.
     The channels are `copies` equal groups; channels at the same place in each group share
     parameters and statistics.
@@ -145,7 +145,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
-        """Drop activations if `train`; uses the random stream `EXAMPLES`, or else "dropout"."""
+        """Drop activations if `train`; draw from the stream `EXAMPLES` if given, else "dropout"."""
         if not train or self.rate == 0:
             return x
         stream = EXAMPLES if self.has_rng(EXAMPLES) else "dropout"
@@ -155,7 +155,7 @@ class Dropout(nn.Module):
 
 
 class ReLU(nn.Module):
-    """`relu` as a module, so that the layer table lists it."""
+    """The activation max(x, 0) as a module, so that the table of a network's layers lists it."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -163,7 +163,7 @@ class ReLU(nn.Module):
 
 
 class GELU(nn.Module):
-    """`gelu` as a module, so that the layer table lists it."""
+    """The activation GELU as a module, so that the table of a network's layers lists it."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -174,10 +174,10 @@ class MaxPool(nn.Module):
     """Maximum over square windows side by side; pixels after the last window are dropped.
 
     With `mirrored`, no column is dropped: if the width is not a multiple of `window`, windows are
-    wider by the remainder and overlap by it. So a mirrored input gives a mirrored output.
+    widened by the remainder, and overlap. So a mirrored input gives a mirrored output.
 
     A CPU uses `max_pool`, which moves the least memory there. A TPU would move a quarter more with
-    `max_pool` than with a reduction.
+    `max_pool` than with a reduction over axes.
     """
 
     window: int = 2
@@ -227,7 +227,7 @@ class MaxBlurPool(nn.Module):
 def mean_of_windows(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch height//2 width//2 channels"]:
-    """Compute `MaxBlurPool` by XLA's window reductions."""
+    """Compute the layer `MaxBlurPool` by XLA's window reductions."""
     strides = tuple(2 - extent % 2 for extent in x.shape[1:3])
     sides = tuple(3 - stride for stride in strides)
     return nn.avg_pool(nn.max_pool(x, (2, 2), strides), sides, sides)

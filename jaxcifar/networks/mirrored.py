@@ -17,12 +17,12 @@ from jaxcifar.networks.layers import Conv
 def with_partners(
     kernel: Float[Array, "rows columns inputs features"], unpaired: int
 ) -> Float[Array, "rows columns inputs 2*features"]:
-    """Return a kernel followed by the kernels of the mirrored partners, along the last axis.
+    """Return a kernel, followed along the last axis by the kernel of its mirrored partners.
 
     Args:
       kernel: learnt weights.
-      unpaired: number of inputs, at the beginning, that are their own partners. The other inputs
-        are pairs: the second half are the partners of the first half.
+      unpaired: number of inputs that are their own partners; they come first. The other inputs are
+        pairs: the second half are the partners of the first half.
     """
     mirrored = kernel[:, ::-1]
     halves = mirrored[:, :, unpaired:]
@@ -32,9 +32,9 @@ def with_partners(
 
 
 class MirroredConv(Conv):
-    """A convolution; the second half of its features are the mirrored partners of the first half.
+    """A convolution whose second half of features are mirrored partners of the first half.
 
-    `unpaired` inputs, at the beginning, are their own partners; see `with_partners`.
+    The first `unpaired` inputs are their own partners; see `with_partners`.
     """
 
     unpaired: int = 0
@@ -42,7 +42,7 @@ class MirroredConv(Conv):
     def weights(
         self, channels: int, features: int
     ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
-        """Return the kernel; half of it are parameters.
+        """Return the kernel: half of it is learnt, and the other half is mirrored copies.
 
         Raises:
           ValueError: the number of features is odd.

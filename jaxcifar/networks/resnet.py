@@ -15,7 +15,7 @@ from jaxcifar.networks.layers import BatchNorm, Conv, Dense, Dtype, ReLU
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions and a skip connection, which is projected if the shape changes."""
+    """Two 3x3 convolutions and a skip connection; the skip is projected if the shape changes."""
 
     features: int
     stride: int = 1
@@ -26,7 +26,7 @@ class ResBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
-        """Apply the block; height and width are divided by the stride, rounded up."""
+        """Apply the block; out_height is ceil(height / stride), and out_width likewise."""
         norm = partial(BatchNorm, dtype=self.dtype, axis_name=self.axis_name)
         skip = x
         y = Conv(self.features, stride=self.stride, dtype=self.dtype)(x)
@@ -40,7 +40,7 @@ class ResBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 convolution and stages of residual blocks; each later stage begins with stride 2."""
+    """A 3x3 convolution and stages of residual blocks; all but the first begin with stride 2."""
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
     blocks: tuple[int, ...] = (2, 2, 2, 2)
