@@ -27,16 +27,16 @@ def conv2d(
     padding: Padding | None = None,
     operands: Dtype | None = None,
 ) -> Float[Array, "batch out_height out_width features"]:
-    """Convolve with a square kernel; all arrays have the same dtype.
+    """Convolve images with a square kernel; all arrays have the same dtype.
 
     Args:
       x: images.
       kernel: weights of the inputs in the square around each output.
       stride: 1 or 2, along both axes.
       bias: added to every output; None for zeros.
-      padding: zeros before and after, the same along both axes; None for `size // 2` on each side.
-      operands: dtype to which a CPU rounds the operands of Winograd's products; None for float32,
-        even if the arrays have another dtype.
+      padding: zeros (before, after) along both axes; None for `size // 2` on each side.
+      operands: dtype to which a CPU rounds the operands of matrix products in Winograd's method;
+        None for float32, even if the arrays have another dtype.
 
     Returns:
       the outputs; out_height is ceil(height / stride) if an odd kernel has the default padding.
@@ -54,7 +54,7 @@ def conv2d(
 def has_products(
     shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
-    """Return True if `conv2d` uses matrix products on a CPU for images of `shape`."""
+    """Return True if `conv2d` uses matrix products on a CPU for images of this shape."""
     size = kernel_shape[:2]
     if size == (1, 1):
         return padding == (0, 0)
@@ -66,7 +66,7 @@ def has_products(
 
 
 def _extents(shape: tuple[int, ...], size: Extents, stride: int, padding: Padding) -> Extents:
-    """Return the height and width of the output."""
+    """Return the height and width of a convolution's output."""
     height, width = (
         (given + sum(padding) - part) // stride + 1
         for given, part in zip(shape[1:3], size, strict=True)
@@ -99,7 +99,7 @@ def _by_products(
 
 
 def _blocks(x: Array) -> Array:
-    """Return blocks of 2x2 pixels, each as one pixel: `[B, ceil(H / 2), ceil(W / 2), 4 C]`."""
+    """Return images with each 2x2 block as one pixel: `[B, ceil(H / 2), ceil(W / 2), 4 C]`."""
     height, width = (-(-extent // 2) for extent in x.shape[1:3])
     x = padded(x, 0, (2 * height, 2 * width))
     x = x.reshape(-1, height, 2, width, 2, x.shape[-1]).swapaxes(2, 3)
@@ -107,7 +107,7 @@ def _blocks(x: Array) -> Array:
 
 
 def _kernel_of_blocks(kernel: Array, first: int) -> Array:
-    """Return the 2x2 kernel on blocks, `[2, 2, 4 C, K]`, that equals a 3x3 kernel at stride 2.
+    """Return a 2x2 kernel for 2x2 blocks, `[2, 2, 4 C, K]`, equal to a 3x3 kernel at stride 2.
 
     `first` is the number of zeros before the image, 0 or 1.
     """
@@ -119,7 +119,7 @@ def _kernel_of_blocks(kernel: Array, first: int) -> Array:
 
 
 def _unrolled(x: Array, kernel: Array, bias: Array, before: int, extents: Extents) -> Array:
-    """Convolve by one matrix product; the bias is the weight of an additional constant input 1."""
+    """Convolve by one matrix product, where the bias is the weight of an added constant input 1."""
     size, features = len(kernel), kernel.shape[-1]
     batch, (height, width) = len(x), extents
     # With pixels last, the product for the kernel's gradient needs no transposed copies.

@@ -23,12 +23,12 @@ def depthwise(
     kernel: Float[Array, "rows columns channels"],
     padding: Paddings,
 ) -> Float[Array, "batch out_height out_width channels"]:
-    """Convolve each channel with its kernel, at stride 1; sums are computed in float32.
+    """Convolve each channel with its own kernel, at stride 1; sums are computed in float32.
 
     Args:
       x: images.
       kernel: the weights of each channel, of the dtype of `x`.
-      padding: zeros around the images; on each side fewer than the kernel has pixels.
+      padding: zeros (above, below) and (left, right); each is less than the kernel's size.
     """
     weights = kernel.astype(jnp.float32)
     shifted = _shifted(x, kernel.shape[:2], padding)
@@ -37,7 +37,7 @@ def depthwise(
 
 
 def _shifted(x: Array, size: tuple[int, ...], padding: Paddings) -> dict[tuple[int, int], Array]:
-    """Return place in the kernel -> the pixels under it for all outputs, `[B, H', W', C]`."""
+    """Return (row, column) in the kernel -> its input pixels for all outputs, `[B, H', W', C]`."""
     padded = jnp.pad(x.astype(jnp.float32), ((0, 0), *padding, (0, 0)))
     height, width = (
         extent - part + 1 for extent, part in zip(padded.shape[1:3], size, strict=True)

@@ -1,4 +1,4 @@
-"""Operations of layers, with derivatives that are cheaper than those that JAX derives."""
+"""Operations of layers, whose derivatives are cheaper than JAX's automatic derivatives."""
 
 import math
 from functools import partial
@@ -26,14 +26,14 @@ def batch_norm(
 ) -> tuple[
     Float32[Array, "*others channels"], Float32[Array, "channels"], Float32[Array, "channels"]
 ]:
-    """Normalise a batch with one sum over devices; only `x` is kept for the derivative.
+    """Normalise a batch with one exchange between devices; the derivative needs only `x`.
 
     Args:
       x: the batch.
       scale: factor of each normalised channel.
       bias: number added to each normalised and scaled channel.
-      about: an estimate of the mean. Second moments are computed about it, so that rounding loses
-        few digits.
+      about: an estimate of the mean. Deviations from this estimate are squared, so that rounding
+        loses few digits.
       epsilon: number added to the variance.
       axis_name: mapped axis of the devices that share the batch, or None.
       copies: number of equal groups of channels. Channels at the same place in each group share
@@ -54,7 +54,7 @@ def batch_norm(
 
 
 def _over_all(values: Array, axis_name: str | None, copies: int) -> Array:
-    """Return the mean of `[n, C]` over devices, and over the copies of each channel."""
+    """Return the means of values `[n, C]` over devices and over the copies of each channel."""
     mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
     return mean if copies == 1 else tiled(mean.reshape(len(mean), copies, -1).mean(1), copies)
 
@@ -64,8 +64,8 @@ def tiled(
 ) -> Float[Array, "*others {copies}*channels"]:
     """Repeat the channels `copies` times.
 
-    A matrix product does it, because XLA does not fuse a product into the elementwise operations
-    that follow. With a fused concatenation they would take twice the time on a CPU.
+    This is a matrix product, because XLA does not fuse a product into the elementwise operations
+    that follow. On a CPU, a fused concatenation would double the time of these operations.
     """
     if copies == 1:
         return values
@@ -103,10 +103,10 @@ batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
 def pointwise(
     x: Float[Array, "batch height width channels"], kernel: Float[Array, "channels features"]
 ) -> Float[Array, "batch height width features"]:
-    """Return the product over channels, a convolution with a 1x1 kernel.
+    """Convolve with a 1x1 kernel, as a matrix product over the channels.
 
     For the kernel's gradient a CPU would reorder all pixels, which costs a tenth of a step's time.
-    As a sum over a few parts of the batch the gradient needs no reordering.
+    Computed as a sum over a few parts of the batch, the gradient needs no reordering.
     """
     return x @ kernel
 
@@ -123,7 +123,7 @@ pointwise.defvjp(lambda x, kernel: (pointwise(x, kernel), (x, kernel)), _pointwi
 
 @jax.custom_vjp
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Return `max(x, 0)`; the derivative needs only the result, which the next layer keeps."""
+    """Return `max(x, 0)`; the derivative is computed from the result, so `x` need not be kept."""
     return jnp.maximum(x, 0)
 
 
@@ -134,8 +134,8 @@ relu.defvjp(lambda x: (relu(x),) * 2, lambda y, grad: (jnp.where(y > 0, grad, 0)
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return `x P(X <= x)` for a normal X (Hendrycks and Gimpel 2016), by PyTorch's exact formula.
 
-    On a CPU, it and its derivative take a third of the time of `jax.nn.gelu`. It is computed in
-    float32, because for negative x `1 + erf` has few correct digits.
+    On a CPU, value and derivative take a third of the time of `jax.nn.gelu`. The value is computed
+    in float32, because for negative x `1 + erf` has few correct digits.
     """
     value = x.astype(jnp.float32)
     return (value * _normal_cdf(value)).astype(x.dtype)

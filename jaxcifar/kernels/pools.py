@@ -1,4 +1,4 @@
-"""Pools whose derivatives are cheaper than those that JAX derives."""
+"""Max pools, whose derivatives are cheaper than JAX's automatic derivatives."""
 
 from collections.abc import Iterator
 from functools import partial, reduce
@@ -15,9 +15,9 @@ from jaxcifar.array_types import Float
 def max_pool(
     x: Float[Array, "batch rows columns channels"], size: int, width: int
 ) -> Float[Array, "batch rows//{size} (columns-{width})//{size}+1 channels"]:
-    """Return the maximum of each window, computed in a way that is fast on a CPU.
+    """Return the maximum of each window of pixels, computed in a way that is fast on a CPU.
 
-    If several pixels are the maximum, the first of them gets the gradient, as in PyTorch.
+    If several pixels equal the maximum, the first of them gets the gradient, as in PyTorch.
 
     Args:
       x: feature maps; the result has the same dtype.
@@ -39,7 +39,7 @@ def _max_pool_bwd(size: int, width: int, arrays: tuple[Array, Array], grad: Arra
     columns = -(-x.shape[2] // size)
 
     def column_gradient(i: int, j: int) -> Array:
-        """Sum the gradients of a column that is in one window, or in several that overlap."""
+        """Return the gradient at place (i, j) of all windows, summed where windows overlap."""
         parts = []
         for number, column in enumerate(range(j, width, size)):
             ends = (number, columns - number - windows)
@@ -59,7 +59,7 @@ max_pool.defvjp(
 
 
 def _window_pixels(x: Array, size: int, width: int) -> Iterator[tuple[tuple[int, int], Array]]:
-    """Yield each place (row, column) in a window, and the pixels there of all windows."""
+    """Yield each place (row, column) in a window, and the pixels at this place in all windows."""
     last_row, last_column = x.shape[1] - size, x.shape[2] - width
     for i, j in product(range(size), range(width)):
         yield (i, j), x[:, i : i + last_row + 1 : size, j : j + last_column + 1 : size]
@@ -73,7 +73,7 @@ def pair_maxima(x: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."],
 
     Args:
       x: feature maps, with at least two pixels along the axis.
-      axis: number of the axis.
+      axis: number of the axis along which pixels form pairs.
 
     Returns:
       the maxima of pixels 0 and 1, of 2 and 3, and so on. If the number of pixels is odd, a second
@@ -107,7 +107,7 @@ pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)
 
 
 def _pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
-    """Return the (first, second) pixels of all pairs; a second tuple has the pairs from pixel 1."""
+    """Return the (first, second) pixels of pairs 0-1, 2-3, ...; if odd, also of 1-2, 3-4, ..."""
     count, odd = divmod(x.shape[axis], 2)
     pixels = [
         lax.slice_in_dim(x, start, start + 2 * count - 1, 2, axis) for start in range(2 + odd)

@@ -48,7 +48,7 @@ def winograd(
     extents: Extents,
     operands: Dtype,
 ) -> Float32[Array, "batch {extents[0]} {extents[1]} features"]:
-    """Convolve with a kernel of 2 x 2 or 3 x 3, at stride 1.
+    """Convolve images with a kernel of 2 x 2 or 3 x 3, at stride 1, by Winograd's method.
 
     Args:
       x: images.
@@ -109,14 +109,14 @@ def _kernel_grad(x: Array, grad: Array, before: int, size: int, operands: Dtype)
 
 
 class _Tiling:
-    """The tiles that cover an output, of the size that needs the fewest multiplications.
+    """The square tiles that cover an output; their size needs the fewest multiplications.
 
     Attributes:
       size: height and width r of the kernel.
       extents: height and width of the output.
       tile: height and width m of a tile.
       counts: number of tiles along each axis.
-      covered: height and width of all tiles together, at least those of the output.
+      covered: height and width of all tiles together; not less than those of the output.
     """
 
     def __init__(self, size: int, extents: Extents) -> None:
@@ -139,7 +139,7 @@ class _Tiling:
 def padded(
     x: Float[Array, "batch height width channels"], before: int, extents: Sequence[int]
 ) -> Float[Array, "batch {extents[0]} {extents[1]} channels"]:
-    """Return images padded by zeros, or cropped at their end, to the height and width `extents`."""
+    """Pad images by zeros, `before` of them first, or crop their end, to the size `extents`."""
     zeros_after = (e - before - given for e, given in zip(extents, x.shape[1:3], strict=True))
     pads = [(before, after, 0) for after in zeros_after]
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
@@ -148,8 +148,8 @@ def padded(
 def _in_chunks(x: Array, weights: Array, tiling: _Tiling) -> Array:
     """Divide images into chunks: `[B, ...]` -> `[chunks, images, ...]`.
 
-    A chunk fits a core's cache. It is at least as large as the weights, because each chunk has to
-    read all weights.
+    A chunk fits a core's cache. But a chunk is at least as large as the weights, because the
+    computation of each chunk reads all weights.
     """
     batch, (_, channels, features) = len(x), weights.shape
     tiles_of_image = math.prod(tiling.counts)
@@ -160,7 +160,7 @@ def _in_chunks(x: Array, weights: Array, tiling: _Tiling) -> Array:
 
 
 def _transform_kernel(kernel: Array, tiling: _Tiling) -> Array:
-    """Transform `[r, r, C, K]` to `[n * n, C, K]`, column by column, with n = m + r - 1."""
+    """Transform a kernel `[r, r, C, K]` to `[n * n, C, K]`, column by column; n = m + r - 1."""
     from_kernel = tiling.matrices.from_kernel
     by_column = kernel.swapaxes(0, 1).reshape(-1, *kernel.shape[2:])
     return _apply(np.kron(from_kernel, from_kernel), by_column)
@@ -177,8 +177,8 @@ def _transform_tiles(x: Array, matrix: np.ndarray, tiling: _Tiling) -> Array:
 
     Args:
       x: images, `[B, H, W, C]`.
-      matrix: `[n, p]`, where p is the height and width of a tile in `x`.
-      tiling: a tile begins every m pixels.
+      matrix: `[n, p]`, where p is the height and width of a tile of `x`.
+      tiling: places of the tiles, one every m pixels.
 
     Returns:
       the products, `[n * n, tiles, C]`, column by column.
@@ -210,7 +210,7 @@ def _apply(matrix: np.ndarray, x: Array) -> Array:
 
 
 def _combine(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
-    """Multiply a matrix `[p, q]` by q arrays; its zeros cost nothing. Returns p arrays."""
+    """Multiply a matrix `[p, q]` by q arrays; return p arrays. Zeros in the matrix cost nothing."""
     rows = [
         [factor * array for factor, array in zip(row, arrays, strict=True) if factor]
         for row in matrix
@@ -219,7 +219,7 @@ def _combine(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
 
 
 class _Matrices(NamedTuple):
-    """The matrices of Winograd's F(m, r): `[m, n]`, `[n, r]` and `[n, n]` with n = m + r - 1."""
+    """Matrices of Winograd's F(m, r), `[m, n]`, `[n, r]` and `[n, n]`, where n = m + r - 1."""
 
     to_output: np.ndarray
     from_kernel: np.ndarray
@@ -228,10 +228,10 @@ class _Matrices(NamedTuple):
 
 @cache
 def _matrices(tile: int, size: int) -> _Matrices:
-    """Return the matrices for tiles of m and kernels of r pixels.
+    """Return Winograd's matrices for output tiles of m x m and kernels of r x r pixels.
 
-    The method is the transpose of multiplying two polynomials by their values at n points. The last
-    point is infinity.
+    Polynomials can be multiplied by their values at n points, the last of which is infinity. This
+    method is the transpose of that multiplication.
     """
     points = _POINTS[tile + size - 2]
     powers = [[point**k for k in range(len(points) + 1)] for point in points]
