@@ -1,6 +1,6 @@
-"""The commands in a checkout: `python -m experiments.NAME` is `jaxcifar NAME`.
+"""Commands in a source checkout: `python -m experiments.NAME` runs `jaxcifar NAME`.
 
-Beside them are studies and networks to copy from.
+The subfolders hold example studies and networks to copy.
 """
 
 import jaxcifar.commands  # noqa: F401 - prepares this process for a command

@@ -1,4 +1,4 @@
-"""Measure training and evaluation here: `python -m experiments.bench --peer torch`."""
+"""Measure the speed of training on this machine: `python -m experiments.bench --peer torch`."""
 
 from jaxcifar.commands.bench import main
 from jaxcifar.commands.shared.cli import run_as_program

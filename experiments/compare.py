@@ -1,4 +1,4 @@
-"""Lay runs side by side: `python -m experiments.compare RUN RUN... [--plot FILE]`."""
+"""Compare trained runs in a table: `python -m experiments.compare RUN RUN... [--plot FILE]`."""
 
 from jaxcifar.commands.compare import main
 from jaxcifar.commands.shared.cli import run_as_program

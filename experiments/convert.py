@@ -1,4 +1,4 @@
-"""Make a run of a PyTorch network: `python -m experiments.convert FILE.pth --run-dir RUN`."""
+"""Convert a PyTorch network to a run: `python -m experiments.convert FILE.pth --run-dir RUN`."""
 
 from jaxcifar.commands.convert import main
 from jaxcifar.commands.shared.cli import run_as_program

@@ -1,4 +1,4 @@
-"""Copy a study or a network that comes with the package: `python -m experiments.copy ablation`."""
+"""Copy an example study or network of the package: `python -m experiments.copy ablation`."""
 
 from jaxcifar.commands.copy import main
 from jaxcifar.commands.shared.cli import run_as_program

@@ -1,4 +1,4 @@
-"""Hand a trained network on: `python -m experiments.export RUN --to onnx FILE`."""
+"""Export a trained network: `python -m experiments.export RUN --to onnx FILE`."""
 
 from jaxcifar.commands.export import main
 from jaxcifar.commands.shared.cli import run_as_program

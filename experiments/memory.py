@@ -1,4 +1,4 @@
-"""Tell how much memory training takes: `python -m experiments.memory --arch resnet18`."""
+"""Show how much memory training takes: `python -m experiments.memory --arch resnet18`."""
 
 from jaxcifar.commands.memory import main
 from jaxcifar.commands.shared.cli import run_as_program

@@ -1,4 +1,4 @@
-"""Say what is in images: `python -m experiments.predict cat.jpg`."""
+"""Predict the classes of images: `python -m experiments.predict cat.jpg`."""
 
 from jaxcifar.commands.predict import main
 from jaxcifar.commands.shared.cli import run_as_program

@@ -1,4 +1,4 @@
-"""What a step sends between devices, and how that scales: `python -m experiments.scaling`."""
+"""Show the data that devices exchange in a training step: `python -m experiments.scaling`."""
 
 from jaxcifar.commands.scaling import main
 from jaxcifar.commands.shared.cli import run_as_program

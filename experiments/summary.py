@@ -1,4 +1,4 @@
-"""Show what a network is made of: `python -m experiments.summary --arch resnet18`."""
+"""Show the layers of a network: `python -m experiments.summary --arch resnet18`."""
 
 from jaxcifar.commands.shared.cli import run_as_program
 from jaxcifar.commands.summary import main

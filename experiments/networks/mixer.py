@@ -5,22 +5,22 @@ from flax import linen as nn
 
 
 class MLP(nn.Module):
-    """Two layers along the last axis, which keeps its size."""
+    """Two dense layers along the last axis; the output has the input's shape."""
 
     hidden: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[..., F]` -> `[..., F]`."""
+        """Return features `[..., F]` for inputs `[..., F]`."""
         y = nn.gelu(nn.Dense(self.hidden)(x))
         return nn.Dense(x.shape[-1])(y)
 
 
 class Mixer(nn.Module):
-    """`depth` blocks that mix between the patches of an image, then within each patch.
+    """A network of `depth` blocks; each mixes between the patches of an image, then within them.
 
-    As in the paper the hidden layers have half and four times as many units as a patch has
-    features: `width` / 2 and 4 `width`.
+    A patch has `width` features. As in the paper, the hidden layers have `width` / 2 units between
+    patches and 4 `width` units within a patch.
     """
 
     depth: int = 8
@@ -30,7 +30,7 @@ class Mixer(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        """`[B, 32, 32, 3]` -> logits `[B, num_classes]`; `train` makes no difference."""
+        """Return logits `[B, num_classes]` of images `[B, 32, 32, 3]`; `train` has no effect."""
         x = nn.Conv(self.width, (self.patch, self.patch), self.patch)(images)
         x = x.reshape(len(x), -1, self.width)
         for _ in range(self.depth):

@@ -7,14 +7,14 @@ from flax import linen as nn
 
 
 class Block(nn.Module):
-    """Normalise, activate, convolve, twice, around a skip that is projected where it must be."""
+    """Normalise, activate and convolve, twice; the skip is projected if the shape changes."""
 
     features: int
     stride: int
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """`[B, H, W, C]` -> `[B, H / stride, W / stride, features]`."""
+        """Return `[B, H / stride, W / stride, features]` for inputs `[B, H, W, C]`."""
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
         conv = partial(nn.Conv, use_bias=False, kernel_init=nn.initializers.he_normal())
         y = nn.relu(norm()(x))
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """WRN-`depth`-`width`: three stages of (depth - 4) / 6 blocks, 16 `width` channels and more."""
+    """Three stages of (`depth` - 4) / 6 blocks; they have 16, 32 and 64 times `width` channels."""
 
     depth: int = 16
     width: int = 4
@@ -35,7 +35,7 @@ class WideResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        """`[B, 32, 32, 3]` -> logits `[B, num_classes]`."""
+        """Return logits `[B, num_classes]` of images `[B, 32, 32, 3]`."""
         x = nn.Conv(16, (3, 3), use_bias=False, kernel_init=nn.initializers.he_normal())(images)
         for stage in range(3):
             for block in range((self.depth - 4) // 6):
