@@ -73,8 +73,8 @@ def measure_programs(
     """Measure the training speed of each compiled program that a study's runs need.
 
     Most runs share a program, because hyper-parameters such as `shift` and `cutout` are inputs of
-    the program. Only the input `small_part` (fraction of the training that uses smaller images)
-    changes the speed, so each of its values is measured.
+    the program. Only the input `small_part` (fraction of the steps that use smaller images) changes
+    the speed, so each of its values is measured.
 
     Args:
       runs: name -> settings of the study's runs.

@@ -42,11 +42,7 @@ class ContestantError(RunError):
 
 
 class Deadline:
-    """A time limit that begins when the object is created.
-
-    Attributes:
-      seconds: length of the time limit.
-    """
+    """A time limit of `seconds` that begins when the object is created."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -99,7 +99,7 @@ def unused_path(path: Path) -> Path:
 def delete_partial_files(folder: Path) -> None:
     """Delete temporary files of `atomic_write` that killed processes left in a folder.
 
-    This process must hold the folder's lock.
+    This process must have locked the folder by `lock_folder`.
     """
     with contextlib.suppress(OSError):  # files that can't be deleted do no harm: nothing reads them
         for entry in list(os.scandir(folder)):

@@ -24,7 +24,7 @@ class ArrayForm(NamedTuple):
     shape: tuple[int, ...] = ()
 
     def fits(self, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
-        """Return whether an array of this dtype and shape has the required dtype and shape."""
+        """Return whether an array with this dtype and shape is allowed in the file."""
         if isinstance(self.dtype, str):
             dtype_fits = dtype == np.dtype(self.dtype)
         else:

@@ -95,6 +95,7 @@ def read_text(path: Path, remedy: Remedy, max_bytes: int = MAX_BYTES, follow: bo
       remedy: the advice and type of the error if the file can't be read.
       max_bytes: maximum size of the file.
       follow: follow a symbolic link at `path`.
+      follow: follow a symbolic link at `path`.
 
     Raises:
       RunError, UsageError: the file can't be read, is too large or is not UTF-8.

@@ -41,7 +41,7 @@ def device_count(axis: str | None) -> int:
 
 
 def batch_positions(count: int, axis: str | None) -> jax.Array:
-    """Return this device's positions in a batch that devices share, `[count] int32`.
+    """Return positions of this device's examples in the batch of all devices, `[count] int32`.
 
     Args:
       count: number of examples on each device.
