@@ -1,7 +1,7 @@
-"""TensorBoard event files, written with tensorboardX's messages and without TensorFlow.
+"""TensorBoard event files, written by tensorboardX and without TensorFlow.
 
-tensorboardX's own writer begins a new file for each session. A run that was stopped and resumed
-would then appear twice in TensorBoard. So this module writes the records itself.
+tensorboardX's `SummaryWriter` writes in a thread, where an error such as a full disk is lost. So
+this module calls its writer of records directly.
 """
 
 import struct
@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 from jaxcifar.machine.extras import import_extra
-from jaxcifar.machine.files import append_to_file
 
 Value = Any  # tensorboardX's `Summary.Value`: a number, image or table row with its tag
 _MODULES = ("event_pb2", "plugin_hparams_pb2", "summary_pb2")
@@ -21,7 +20,7 @@ _PNG_HEADER_BYTES = 24  # signature, chunk header, width and height
 
 
 def message_types() -> ModuleType:
-    """Return tensorboardX's package of message types, with its needed modules imported.
+    """Return tensorboardX's package of message types, with the modules that are used here.
 
     Raises:
       RunError: tensorboardX can't be imported; the message says how to install it.
@@ -32,59 +31,43 @@ def message_types() -> ModuleType:
 
 
 class EventFile:
-    """A TensorBoard event file. Each event is written at once, so TensorBoard can show it."""
+    """An event file. Each event is written at once, so TensorBoard can read it during the run."""
 
     def __init__(self, path: Path, wall_time: float) -> None:
-        """Create the file.
+        """Create the file, or empty it.
 
         Args:
-          path: where to create the file; nothing may exist there yet.
-          wall_time: current time, in seconds since 1970.
+          path: where to create the file.
+          wall_time: seconds since 1970, as in all events.
 
         Raises:
           OSError: the file can't be written.
         """
-        self._path = path
         events = message_types().event_pb2
-        version = events.Event(wall_time=wall_time, file_version="brain.Event:2")
+        self._records = import_extra("tensorboardX.record_writer").RecordWriter(str(path))
+        self._append(events.Event(wall_time=wall_time, file_version="brain.Event:2"))
         # The start of a session makes TensorBoard forget an earlier file of this run.
         session = events.SessionLog(status=events.SessionLog.START)
-        start = events.Event(wall_time=wall_time, session_log=session)
-        with path.open("xb") as file:
-            file.write(encode_tf_record(version))
-            file.write(encode_tf_record(start))
+        self._append(events.Event(wall_time=wall_time, session_log=session))
 
     def write(self, values: Sequence[Value], step: int, wall_time: float) -> None:
-        """Append the event of a step, unless `values` is empty; `wall_time` is seconds since 1970.
+        """Append one event with all values of a step; without values, append nothing.
 
         Raises:
-          RunError: the file has been replaced by a link.
           OSError: the file can't be written.
         """
-        if not values:
-            return
-        messages = message_types()
-        summary = messages.summary_pb2.Summary(value=values)
-        event = messages.event_pb2.Event(wall_time=wall_time, step=step, summary=summary)
-        append_to_file(self._path, encode_tf_record(event))
+        if values:
+            messages = message_types()
+            summary = messages.summary_pb2.Summary(value=values)
+            self._append(messages.event_pb2.Event(wall_time=wall_time, step=step, summary=summary))
 
-
-def encode_tf_record(event: Any) -> bytes:
-    """Return a TensorBoard event in the TFRecord format.
-
-    The format is the content's length, a checksum of the length, the content, and a checksum of the
-    content.
-    """
-    masked_crc32c = import_extra("tensorboardX.record_writer").masked_crc32c
-    content = event.SerializeToString()
-    length = struct.pack("<Q", len(content))
-    length_checksum = struct.pack("<I", masked_crc32c(length))
-    content_checksum = struct.pack("<I", masked_crc32c(content))
-    return length + length_checksum + content + content_checksum
+    def _append(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
+        self._records.flush()
 
 
 def scalar_value(tag: str, value: float) -> Value:
-    """Return a number, titled `tag`, for TensorBoard, which stores numbers as float32."""
+    """Return a number for TensorBoard, which stores it as float32."""
     return message_types().summary_pb2.Summary.Value(tag=tag, simple_value=value)
 
 
@@ -109,7 +92,7 @@ def image_value(tag: str, png: bytes) -> Value:
 def hyperparameters_value(values: Mapping[str, bool | int | float | str], began: float) -> Value:
     """Return a run's row in TensorBoard's table of hyper-parameters.
 
-    TensorBoard makes one column for each name that occurs in any run.
+    TensorBoard makes one column for each name that any of its runs has.
 
     Args:
       values: name -> value of the hyper-parameters.
@@ -128,7 +111,7 @@ def hyperparameters_value(values: Mapping[str, bool | int | float | str], began:
 
 
 def finished_value(ended: float) -> Value:
-    """Return the value that marks a run as finished in TensorBoard's hyper-parameter table.
+    """Return the mark of a finished run in TensorBoard's table of hyper-parameters.
 
     Args:
       ended: end of the run, seconds since 1970.
