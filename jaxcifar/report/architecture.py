@@ -1,6 +1,9 @@
 """The network of a run, as described in its folder; the user's code is never imported."""
 
+import functools
 from typing import Any
+
+from flax import linen as nn
 
 from jaxcifar.build.model import create_model
 from jaxcifar.config import registry
@@ -37,10 +40,16 @@ def read_architecture(run: FinishedRun) -> Summary:
     if _size(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
         raise RunError(f"the run's folder has no {file.name}, and its network is too large")
     try:
-        return summarize(create_model(run.config, len(run.class_names)))
+        return _summarize(create_model(run.config, len(run.class_names)))
     except Exception as error:  # Flax and JAX raise anything on arguments that make no sense
         reason = printable(first_line(error), 200)
         raise RunError(f"the network can't be built from config.json ({reason})") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _summarize(network: nn.Module) -> Summary:
+    """Return the summary of a network, which is traced once for all runs that have it."""
+    return summarize(network)
 
 
 def _size(argument: Any) -> int:
