@@ -58,7 +58,7 @@ def test_again_it_only_writes_the_report(whole, shapes_dir):
 
 def test_many_seeds_of_fastnet_are_one_program(shapes_dir, tmp_path):
     """What a GPU is to do with 25 seeds, at a tiny size."""
-    small = ["--arch-args", "mirrored=true", "blurred=true", "widths=8,8,8", "depths=2,2,3"]
+    small = ["--arch-args", "mirrored=true", "blurred=true", "widths=8,8,8", "depths=1,1,1"]
     small += ["--dataset", "shapes10", "--train-examples", "128", "--batch-size", "32"]
     words = ["--study", "fastnet_seeds", "--seeds", "0", "1", "2", "--at-once", "2", *small]
     words += ["--epochs", "2", "--data-dir", shapes_dir, "--out", str(tmp_path / "out")]

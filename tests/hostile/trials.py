@@ -224,7 +224,7 @@ TRIALS = {
     "weights": Trial(
         st.tuples(st.lists(inputs.byte_damages, max_size=2), changes), try_weights, 40
     ),
-    "options": Trial(option_cases, try_options, 40),
+    "options": Trial(option_cases, try_options, 25),
 }
 
 
