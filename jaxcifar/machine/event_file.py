@@ -20,7 +20,7 @@ _PNG_HEADER_BYTES = 24  # signature, chunk header, width and height
 
 
 def message_types() -> ModuleType:
-    """Return tensorboardX's package of message types, with the modules that are used here.
+    """Return tensorboardX's package of message types, with its needed modules imported.
 
     Raises:
       RunError: tensorboardX can't be imported; the message says how to install it.
@@ -31,14 +31,14 @@ def message_types() -> ModuleType:
 
 
 class EventFile:
-    """An event file. Each event is written at once, so TensorBoard can read it during the run."""
+    """A TensorBoard event file. Each event is written at once, so TensorBoard can show it."""
 
     def __init__(self, path: Path, wall_time: float) -> None:
         """Create the file, or empty it.
 
         Args:
           path: where to create the file.
-          wall_time: seconds since 1970, as in all events.
+          wall_time: current time, in seconds since 1970.
 
         Raises:
           OSError: the file can't be written.
@@ -51,7 +51,7 @@ class EventFile:
         self._append(events.Event(wall_time=wall_time, session_log=session))
 
     def write(self, values: Sequence[Value], step: int, wall_time: float) -> None:
-        """Append one event with all values of a step; without values, append nothing.
+        """Append the event of a step, unless `values` is empty; `wall_time` is seconds since 1970.
 
         Raises:
           OSError: the file can't be written.
