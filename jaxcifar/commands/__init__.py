@@ -12,14 +12,14 @@ _REQUIRED_PACKAGES = ("rich", "jax", "flax", "optax")
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
-    """End the process at Ctrl-C, because an interrupted import would print a traceback."""
+    """Handle Ctrl-C: end the process at once, because a stopped import prints a traceback."""
     with contextlib.suppress(OSError):  # standard error is closed
         os.write(2, b"interrupted before anything was done\n")
     os._exit(130)
 
 
 def _is_command() -> bool:
-    """Return whether this process was started as a command, not as a program that imports this."""
+    """Return whether this process runs a jaxcifar command, not a program that imports jaxcifar."""
     return sys.argv[0] == "-m" or Path(sys.argv[0]).stem == "jaxcifar"
 
 

@@ -19,7 +19,7 @@ COMMANDS = (
     "prepare", "run", "ablation", "compare", "report", "predict", "evaluate", "export", "convert",
     "summary", "memory", "bench", "scaling", "copy",
 )  # fmt: skip
-# Names of such commands in other programs.
+# Names that other programs give to these commands.
 _COMMANDS_ELSEWHERE = {
     "classify": "predict", "download": "prepare", "eval": "evaluate", "fit": "run",
     "plot": "report", "study": "ablation", "test": "evaluate", "train": "run",
@@ -36,10 +36,10 @@ def main() -> None:
 
 
 def show(name: str) -> None:
-    """Print a line for each command after `--help`, or the version after `--version`.
+    """Print the list of commands if `name` is `--help`, or the version if it is `--version`.
 
     Raises:
-      UsageError: `name`, the first argument of the command line, is another word.
+      UsageError: `name`, the first word of the command line, is neither of these.
     """
     if name == "--version":
         return print(f"jaxcifar {metadata.version('jaxcifar')}")

@@ -41,7 +41,7 @@ EXAMPLES = (
 
 
 class Shard(NamedTuple):
-    """The part of a study's runs that this command trains: number `part`, from 1, of `parts`."""
+    """The share of a study's runs that one command trains: number `part`, from 1, of `parts`."""
 
     part: int
     parts: int
@@ -108,7 +108,7 @@ def parser() -> Parser:
 
 
 def study_file(text: str) -> Path:
-    """Return an option's value as a study file; the value may name a study of the package."""
+    """Return the path of a study file, given this path or the name of a study of the package."""
     path = location(text)
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path
@@ -119,7 +119,7 @@ def study_file(text: str) -> Path:
 
 
 def shard(text: str) -> Shard:
-    """Return an option's value `I/N` with I from 1 to N."""
+    """Parse an option's value `I/N`, such as `2/4`: share I, from 1, of the N shares of a study."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match:
         part, parts = map(int, match.groups())
@@ -149,7 +149,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _read_study(path: Path, settings: dict[str, Any]) -> Study:
-    """Return a study with settings from the command line in place of its shared settings."""
+    """Read a study. `settings`, from the command line, replace the settings that all rows share."""
     study = Study.read(path)
     if "arch_args" in settings:  # network arguments are replaced one by one
         settings["arch_args"] = {**study.config.get("arch_args", {}), **settings["arch_args"]}
@@ -157,10 +157,10 @@ def _read_study(path: Path, settings: dict[str, Any]) -> Study:
 
 
 def _train_and_report(study: Study, out: Path, options: Namespace, console: Console) -> None:
-    """Train the unfinished runs of this command's shard, and report all runs in the folder.
+    """Train the unfinished runs of the shard in `options`, and write a report of all runs in `out`.
 
     Raises:
-      RunError: a run has failed, or its files can't be read; the report is written before.
+      RunError: a run has failed, or its files can't be read. The report is written first.
     """
     from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.machine.compilations import count_compilations

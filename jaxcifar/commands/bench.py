@@ -39,7 +39,7 @@ COMPARABLE = f"PyTorch can be compared only for {', '.join(KNOWN)}, and without 
 
 
 def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
-    """Return whether there is a PyTorch network to compare with ours."""
+    """Return whether the same network is available in PyTorch, to compare its speed."""
     return arch in KNOWN and not arch_args
 
 
@@ -95,7 +95,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measure networks or a study, print tables, and write the figures with `--json`."""
+    """Measure the speed of networks or of a study, print tables, and write the file of `--json`."""
     options = parser().parse_args(argv)
     # Wrong options are reported before JAX is imported, which takes seconds.
     study = read_study(options) if options.study else None
@@ -136,7 +136,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def check_networks(options: Namespace) -> None:
-    """Raise a `UsageError` if a network does not exist, or PyTorch can't be measured."""
+    """Raise a `UsageError` if a network in `options` is unknown, or PyTorch can't be measured."""
     arch_args = getattr(options, "arch_args", {})
     for arch in options.arch or ():
         Config.create(arch, arch_args=arch_args)
@@ -151,10 +151,10 @@ def check_networks(options: Namespace) -> None:
 
 
 def read_study(options: Namespace) -> Study:
-    """Return the study to measure.
+    """Return the study that the option `--study` names.
 
     Raises:
-      UsageError: the study can't be read, or an option would change its rows.
+      UsageError: the study can't be read, or another option can't be used with `--study`.
     """
     for name in ("arch", "arch_args", "batch_size", "peer", "at_once", "steps"):
         if getattr(options, name, None) is not None:
@@ -169,7 +169,7 @@ def read_study(options: Namespace) -> Study:
 def measure_study(
     study: Study, rounds: int, on_cpu: bool, progress: BenchProgress
 ) -> list[dict[str, Any]]:
-    """Return the training speed of each program of a study, as `measure_programs` does."""
+    """Measure each compiled program of a study, and return the result of `measure_programs`."""
     from jaxcifar.bench import measure_programs
     from jaxcifar.bench.sizes import model_and_macs, steps_per_round
 
@@ -183,7 +183,7 @@ def measure_study(
 def measure_network(
     arch: str, options: Namespace, on_cpu: bool, figures: dict[str, Any], progress: BenchProgress
 ) -> None:
-    """Add the figures of one network to `figures`, and write the file after each measurement."""
+    """Measure one network. Add each result to `figures`, and write them to the file of `--json`."""
     from jaxcifar.bench import (
         measure,
         measure_parallel_runs,
@@ -231,7 +231,7 @@ def measure_network(
 
 
 def time_ablation(options: list[str]) -> dict[str, Any]:
-    """Return the seconds of a whole study in a new process, from its start to its report.
+    """Run the command `ablation` in a new process, and return its options and its seconds.
 
     Raises:
       RunError: the study failed.

@@ -68,7 +68,7 @@ def _read(path: Path) -> "RunRecord":
 
 
 def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) -> None:
-    """Print a table with a column for each run; a wide table continues in another one below."""
+    """Print a table with a column for each run; columns that do not fit go to a table below."""
     print_line = line_printer(console)
     for number, name in enumerate(names, start=1):
         print_line(f"({number}) {name}")
@@ -98,7 +98,7 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
 
 
 def _columns_that_fit(widths: Sequence[int], room: int) -> Iterator[range]:
-    """Yield ranges of columns, each as wide as `room` allows and at least one column wide."""
+    """Yield ranges of columns that fit into `room` characters; each range has at least one."""
     first, used = 0, 0
     for column, width in enumerate(widths):
         needed = len(_COLUMN_GAP) + width
@@ -110,7 +110,7 @@ def _columns_that_fit(widths: Sequence[int], room: int) -> Iterator[range]:
 
 
 def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return the settings in which the runs differ, by title, with a cell for each run."""
+    """Return table rows of the settings that differ: title of the setting -> cell for each run."""
     from jaxcifar.config.settings import effective_settings, readable_text
     from jaxcifar.report.wording import field_title
 
@@ -125,7 +125,7 @@ def _differences(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 
 def _results(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return what the runs have reached, by title; an unfinished run has "-" for some cells."""
+    """Return table rows of results: title -> cell for each run, "-" if a run lacks the result."""
     return {
         "epochs trained": [f"{len(r.history)} of {r.config.epochs}" for r in runs],
         "best epoch": [str(r.selected["epoch"]) if r.history else "-" for r in runs],
@@ -140,7 +140,7 @@ def _results(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
 
 
 def _other_metrics(runs: Sequence["RunRecord"]) -> dict[str, list[str]]:
-    """Return all metrics but accuracy, on validation and test images, by title."""
+    """Return table rows of all metrics except accuracy: title -> cell for each run."""
     from jaxcifar.runs.metric_fields import format_value, measured_metrics
 
     results: list[dict[str, Any]] = [{**run.result} if run.result else {} for run in runs]
@@ -175,7 +175,7 @@ def draw(names: Sequence[str], runs: Sequence["RunRecord"], file: Any, form: str
 
     Args:
       names: names of the runs.
-      runs: the runs.
+      runs: records of the same runs.
       file: where to write the picture.
       form: format of the picture, such as "png".
     """

@@ -22,7 +22,7 @@ EXAMPLES = (
 
 
 def finite(text: str) -> float:
-    """Return an option's value as a finite number."""
+    """Parse an option's value as a number between -1,000,000 and 1,000,000."""
     try:
         value = float(text)
     except ValueError:

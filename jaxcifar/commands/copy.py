@@ -39,10 +39,10 @@ def _files() -> dict[str, Path]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Write the copy, and print how to use it.
+    """Copy a study or a network to a new file, and print how to use the copy.
 
     Raises:
-      UsageError: nothing has this name, or the file exists.
+      UsageError: no study or network has this name, or the new file exists already.
     """
     options = parser().parse_args(argv)
     files = _files()
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:
-    """Copy a study, and the networks that it names from the package, into one folder."""
+    """Copy a study file, and the files of the package's networks in it, into one folder."""
     text = source.read_text()
     for name in dict.fromkeys(re.findall(r"\.\./networks/(\w+)\.py", text)):
         network = copy.with_name(f"{name}.py")
@@ -82,7 +82,7 @@ def _copy_study(source: Path, copy: Path, print_line: PrintLine) -> None:
 
 
 def _network_in(source: Path) -> str:
-    """Return the name of the network in a file: its last class."""
+    """Return the name of the network in a Python file: the file's last class."""
     classes = [
         node for node in ast.parse(source.read_text()).body if isinstance(node, ast.ClassDef)
     ]

@@ -68,7 +68,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Evaluate runs, print tables, and write the figures to the folders of the runs."""
+    """Evaluate runs, print tables, and write the results to the folders of the runs."""
     options = parser().parse_args(argv)
     options.data_dir = data_folder(options.data_dir)
     for run in options.runs:
@@ -140,7 +140,7 @@ def save(
     """Write an evaluation to the folder of its run; if that fails, only print a line.
 
     Returns:
-      all evaluations on the test images so far.
+      the records of all earlier evaluations on test images, and `look`, the record of this one.
     """
     from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, save_evaluation
     from jaxcifar.runs.folder import RunFolder
@@ -163,7 +163,7 @@ def save(
 
 
 def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResult") -> None:
-    """Draw the reliability diagram and the mistakes of a run, one picture of each for each set."""
+    """For each set of images, draw a run's reliability diagram and mistakes, as `prefix*.png`."""
     from jaxcifar.report.evaluation_section import plot_reliability
     from jaxcifar.runs.plots import plot_mistakes
 
@@ -179,7 +179,7 @@ def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResu
 
 
 def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None:
-    """Draw the accuracy by strength of corruption, all runs in one picture."""
+    """Draw the accuracy of all runs on corrupted images into one picture, `corruptions.png`."""
     from jaxcifar.report.evaluation_section import plot_corruptions
 
     corruptions = {
@@ -195,6 +195,6 @@ def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None
 
 
 def draw_picture(path: Path, plot: Callable[..., None], *arguments: Any) -> None:
-    """Call `plot` with the arguments and the picture's file."""
+    """Open the file of a picture, and call `plot(*arguments, file)` to draw the picture."""
     with explain_write_errors(str(path)), atomic_write(path) as file:
         plot(*arguments, file)

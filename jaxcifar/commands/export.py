@@ -84,13 +84,13 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _importable(name: str) -> bool:
-    """Return whether a module can have this name without hiding another module."""
+    """Return whether Python can import a module of this name, and it hides no other module."""
     is_taken = keyword.iskeyword(name) or name in sys.stdlib_module_names or name == "torch"
     return name.isidentifier() and not is_taken
 
 
 def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
-    """Write a network in the format `kind`, and return the line to print.
+    """Write a network in the format `kind` (`half`: as float16), and return a line to print.
 
     Raises:
       OSError: the file can't be written.

@@ -96,7 +96,7 @@ def as_json_values(
 def table(
     images: Sequence[str], class_names: Sequence[str], predictions: "Predictions", top: int
 ) -> Iterator[str]:
-    """Yield a line for each image with its `top` likeliest classes, the likeliest first."""
+    """Yield a line for each image: its name and its `top` likeliest classes in descending order."""
     shown = [printable(image, _MAX_NAME_LENGTH) for image in images]
     name_width = max(map(len, shown))
     class_width = max(map(len, class_names)) + len(" 100.0%")

@@ -73,7 +73,7 @@ def parser() -> Parser:
 
 
 def parse(argv: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
-    """Return the settings of the `Config` on a command line, and the other options."""
+    """Parse a command line into the settings for `Config`, and a namespace of the other options."""
     options = parser().parse_args(argv)
     return split_settings(options), options
 
@@ -115,13 +115,13 @@ def _run_folder(options: argparse.Namespace, config: Config) -> Path:
 def train(
     config: Config, is_auto: bool, options: argparse.Namespace, metrics: "tuple[UserMetric, ...]"
 ) -> None:
-    """Train a network. Every process of a joint run calls this; only the first one prints.
+    """Train a network. If several processes train together, all call this and the first prints.
 
     Args:
       config: settings of the run.
       is_auto: train on the drawn images of shapes10 if CIFAR-10 can't be loaded.
       options: the options that are not settings of the config.
-      metrics: the user's metrics.
+      metrics: metrics of the user, measured in addition to the built-in ones.
     """
     from jaxcifar.data import Dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes
@@ -172,7 +172,7 @@ def train(
 
 
 def _choose_dataset(data_dir: Path, print_line: PrintLine) -> str:
-    """Return "cifar10", or "shapes10" if CIFAR-10 can't be loaded in one of the processes."""
+    """Return "cifar10", or "shapes10" if any of the training processes can't load CIFAR-10."""
     from jaxcifar.data import choose_dataset
     from jaxcifar.machine import processes
 
@@ -186,7 +186,7 @@ def _choose_dataset(data_dir: Path, print_line: PrintLine) -> str:
 
 
 def not_cifar10(title: str) -> Panel:
-    """Return the notice that a run does not train on CIFAR-10."""
+    """Return a red notice that the images of the data set with this title are not CIFAR-10."""
     return Panel(
         f"NOT CIFAR-10: the images are {title.partition(' (')[0]}, drawn by a program.",
         style="bold red",
@@ -195,7 +195,7 @@ def not_cifar10(title: str) -> Panel:
 
 
 def show(print_line: PrintLine, result: "Result", path: Path) -> None:
-    """Print a result; `path` is the folder of the run."""
+    """Print the result of a run, such as its test accuracy; `path` is the folder of the run."""
     import numpy as np
 
     from jaxcifar.runs.file_formats import class_names
@@ -231,7 +231,7 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
 def show_metric(
     print_line: PrintLine, result: "Result", user_metric: "UserMetric", path: Path
 ) -> None:
-    """Print the value of a user's metric on the test images."""
+    """Print the value of a user's metric on the test images, or why there is none."""
     from jaxcifar.runs.file_formats import number
     from jaxcifar.runs.metric_fields import format_value
 

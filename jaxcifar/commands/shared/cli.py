@@ -24,26 +24,26 @@ _INTERRUPTED = "interrupted; what was saved before is kept"
 
 
 def use_huge_pages_for(command: str) -> None:
-    """Call `use_huge_pages` for a command that holds large arrays."""
+    """Use large pages of memory if the command, such as "run", has large arrays."""
     if command in _WITH_LARGE_ARRAYS:
         use_huge_pages()
 
 
 def use_huge_pages() -> None:
-    """Use large pages of memory for large arrays on Linux, which starts the process again.
+    """On Linux, restart the process with large pages of memory for large arrays.
 
-    On a CPU, XLA allocates the memory of each step again: tens of thousands of small pages, a fifth
-    of the CNN's time. glibc reads the setting `glibc.malloc.hugetlb` only when a process starts.
-    If the user has set GLIBC_TUNABLES, nothing is changed.
+    On a CPU, XLA allocates the memory of each training step again. With tens of thousands of small
+    pages, this takes a fifth of the CNN's time. The C library glibc reads its setting for large
+    pages only when a process starts. If the user has set GLIBC_TUNABLES, nothing is changed.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         _start_again_with("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 
 def use_utf8() -> None:
-    """Read file names as UTF-8 even in a C locale, which starts the process again.
+    """On Linux, restart the process if Python would not read file names as UTF-8.
 
-    Python reads the setting only when a process starts. Only Linux has other encodings.
+    Python reads this setting only when a process starts. Only Linux uses other encodings.
     """
     reads_utf8 = sys.getfilesystemencoding().lower() == "utf-8"
     if sys.platform == "linux" and not reads_utf8 and os.environ.get("PYTHONUTF8") != "1":
@@ -51,14 +51,14 @@ def use_utf8() -> None:
 
 
 def _start_again_with(variable: str, value: str) -> NoReturn:
-    """Replace this process by the same command with an environment variable set."""
+    """Restart this process with the same command line, and an environment variable set."""
     os.environ[variable] = value
     block_interrupts()  # until the new process can handle interrupts
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def start_jax() -> None:
-    """Prepare JAX: settings, the cache of compiled programs, and devices.
+    """Prepare JAX: apply settings, enable the cache of compiled programs, and find the devices.
 
     Raises:
       UsageError: jaxcifar can't work with the user's settings of JAX.
@@ -81,14 +81,14 @@ def run_as_program(main: Callable[[Sequence[str]], None]) -> NoReturn:
 
 
 def run_command(command: Callable[[], None]) -> NoReturn:
-    """Run a command, and end the process with the exit code that `exit_code_of` returns."""
+    """Run a command, and end the process with the command's exit code (see `exit_code_of`)."""
     use_utf8()
     code = exit_code_of(command)
     if code == 0:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C now ends the process silently
         sys.exit(0)
-    # `sys.exit` would wait for threads. Those of orbax wait for minutes after a failed save. Those
-    # of JAX wait for other processes, which may hang or be dead.
+    # `sys.exit` would wait for threads. After a failed save, orbax's threads wait for minutes.
+    # JAX's threads wait for other processes, which may hang or be dead.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
@@ -99,7 +99,7 @@ def exit_code_of(command: Callable[[], None]) -> int:
     """Run a command, and print its failure as one line.
 
     Returns:
-      0, or 1 for a failure, 2 for wrong usage, 130 for an interruption.
+      0 for success, 1 for a failure, 2 for wrong usage, 130 for an interruption.
     """
     os.environ["MPLBACKEND"] = "agg"  # pictures are written to files, never shown
     # TFDS and orbax log hints, and tracebacks of errors that they also raise.
@@ -135,7 +135,7 @@ def exit_code_of(command: Callable[[], None]) -> int:
 
 
 def _run(command: Callable[[], None]) -> int:
-    """Run a command and return its exit code; argparse exits by itself after `--help`."""
+    """Run a command and return its exit code, also if argparse ends the command after `--help`."""
     try:
         command()
     except SystemExit as end:
@@ -146,13 +146,13 @@ def _run(command: Callable[[], None]) -> int:
 
 
 def _failed(line: str, code: int) -> int:
-    """Print an error message, wrapped only on a terminal, and return the exit code."""
+    """Print the error message `line`, wrapped only on a terminal, and return `code`."""
     with contextlib.suppress(OSError):  # standard error can't be written
         line_printer(Console(stderr=True), fold=sys.stderr.isatty())(line)
     return code
 
 
 def _print_unraisable_error(unraisable: Any) -> None:
-    """Print an error that Python can't raise, except for orbax's threads after a failed save."""
+    """Print an error that Python can't raise; skip those of orbax's threads after a failed save."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

@@ -13,21 +13,21 @@ _PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def count(text: str) -> int:
-    """Return an option's value as a number of things: 1 or more, and below 2**31 as in int32."""
+    """Parse an option's value as a whole number, at least 1 and below 2**31 as in int32."""
     if not text.isdecimal() or not 1 <= len(text) <= 10 or not 1 <= int(text) < 2**31:
         raise ArgumentTypeError(f"{text}: must be at least 1, below 2**31")
     return int(text)
 
 
 def ordinal(text: str) -> int:
-    """Return an option's value as a number that counts from 0, such as a seed; below 2**32."""
+    """Parse an option's value as a whole number, at least 0 and below 2**32, such as a seed."""
     if not text.isdecimal() or len(text) > 10 or int(text) >= 2**32:
         raise ArgumentTypeError(f"{text:.20}: must be at least 0, below 2**32")
     return int(text)
 
 
 def location(text: str) -> Path:
-    """Return an option's value as the path of a file or folder, which need not exist."""
+    """Parse an option's value as the path of a file or folder, which need not exist."""
     try:
         os.lstat(text)
     except OSError as error:
@@ -37,7 +37,7 @@ def location(text: str) -> Path:
 
 
 def picture(text: str) -> Path:
-    """Return an option's value as the path of a picture to write, in a folder that exists."""
+    """Parse an option's value as the path of a picture to write, in a folder that exists."""
     path = location(text)
     if path.suffix not in _PICTURE_SUFFIXES or path.is_dir():
         suffixes = ", ".join(_PICTURE_SUFFIXES)
@@ -48,7 +48,7 @@ def picture(text: str) -> Path:
 
 
 def add_picture(parser: OptionHolder, option: str, content: str) -> None:
-    """Add an option for a picture to draw, such as `--plot`; `content` is what it shows."""
+    """Add an option such as `--plot` for the file of a picture; `content` says what is drawn."""
     parser.add_argument(
         option,
         type=picture,
@@ -64,7 +64,7 @@ def add_json_file(parser: OptionHolder) -> None:
 
 
 def add_data_dir(parser: OptionHolder) -> None:
-    """Add `--data-dir`; the default is TFDS's (`default_data_dir`)."""
+    """Add `--data-dir`, the folder of data sets; the default is that of TensorFlow Datasets."""
     parser.add_argument(
         "--data-dir",
         type=location,
@@ -74,7 +74,7 @@ def add_data_dir(parser: OptionHolder) -> None:
 
 
 def data_folder(given: Path | None) -> Path:
-    """Return the folder for the value of `--data-dir`.
+    """Return the folder of data sets: `given`, the value of `--data-dir`, or the default folder.
 
     Raises:
       UsageError: there is no such folder.
@@ -90,7 +90,7 @@ def data_folder(given: Path | None) -> Path:
 
 
 def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
-    """Add `--run-dir` and `--overwrite`; `--run-dir` is required if no default is described."""
+    """Add `--overwrite` and `--run-dir`, which is required if `default` describes no default."""
     parser.add_argument(
         "--run-dir",
         type=location,

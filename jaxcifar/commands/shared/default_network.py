@@ -1,4 +1,4 @@
-"""The check that nobody starts hours of training on a CPU without having chosen the network."""
+"""A check against starting hours of training on a CPU without having chosen the network."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -22,7 +22,7 @@ RunFigures = Sequence[tuple[str, Figures]]  # (name of the run, its figures on o
 
 
 def short_names(runs: Iterable[Path]) -> dict[Path, str]:
-    """Return names for runs in tables: the last two or more parts of their paths, all different."""
+    """Return a unique short name for the path of each run: two or more last parts of the path."""
     runs = list(dict.fromkeys(runs))
     for length in range(2, max(len(run.parts) for run in runs) + 1):
         names = {run: printable(Path(*run.parts[-length:])) for run in runs}
@@ -37,7 +37,7 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
     Args:
       console: where to print.
       evaluations: content of `evaluation.json` for each run.
-      looks: all earlier evaluations on the test images, for each run.
+      looks: for each run, the records of all its evaluations on the test images.
     """
     print_line = line_printer(console)
     rows = [
@@ -81,7 +81,7 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
 
 
 def _only_answer(figures: Figures) -> str | None:
-    """Return the class that the network predicts for every image; None if there are several."""
+    """Return the class if the network predicts the same class for every image; otherwise None."""
     accuracies = figures["class_accuracy"]
     right = [name for name, accuracy in accuracies.items() if accuracy > 0]
     only = len(accuracies) > 1 and len(right) == 1 and accuracies[right[0]] == 1
@@ -109,7 +109,7 @@ def _accuracies(rows: RunFigures) -> Table:
 
 
 def _metrics(rows: RunFigures) -> Table:
-    """Return a table of all metrics except accuracy and loss, which other tables have."""
+    """Return a table of all metrics except accuracy and loss, which have their own tables."""
     metrics = {metric["name"]: metric for _, f in rows for metric in f.get("metrics", [])}
     for name in ("accuracy", "loss"):
         metrics.pop(name, None)
@@ -163,7 +163,7 @@ def _classes(rows: RunFigures) -> Table:
 
 
 def _mistakes(run: str, figures: Figures) -> list[str]:
-    """Return lines with the most confident mistakes on a set of images."""
+    """Return lines that list a run's most confident mistakes on one set of images."""
     lines = [
         f"  image {mistake['index']:,} is {mistake['label']}, classified as "
         f"{mistake['predicted']} ({mistake['confidence']:.2%})"

@@ -17,13 +17,13 @@ from jaxcifar.trained.load import load
 
 
 class LoadedRun(NamedTuple):
-    """A run to evaluate.
+    """A finished run to evaluate, with its network and the images.
 
     Attributes:
       name: name of the run in tables.
       folder: folder of the run; None for a file of weights outside of a run.
       classifier: the trained network.
-      sets: images to evaluate the network on.
+      sets: the sets of images to evaluate the network on.
       val: the run's validation images; None if they can't be loaded.
     """
 
@@ -35,7 +35,7 @@ class LoadedRun(NamedTuple):
 
 
 def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -> LoadedRun:
-    """Return a run with its network and its images.
+    """Load the network of a run or of a file of weights, and the images that `--on` names.
 
     Raises:
       UsageError: the run or a set of images can't be used.
@@ -56,7 +56,7 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
 def _load_dataset(
     run: Path, classifier: Classifier, options: Namespace, print_line: PrintLine
 ) -> Dataset | None:
-    """Return the data set of a run; None if it can't be loaded and `--on` does not need it."""
+    """Return the data set of a run; None if it can't be loaded and no set in `--on` needs it."""
     try:
         return load_run_dataset(
             classifier.config, classifier.class_names, options.data_dir, print_line
@@ -74,10 +74,10 @@ def _load_dataset(
 def _load_sets(
     dataset: Dataset | None, class_names: Sequence[str], options: Namespace, print_line: PrintLine
 ) -> list[ImageSet]:
-    """Return the sets of images that `--on` names.
+    """Load the sets of images that the option `--on` names; `dataset` is that of the run.
 
     Raises:
-      UsageError: a set can't be used, or two sets have the same name.
+      UsageError: a set of images can't be used, or two sets have the same name.
     """
 
     def dataset_of_run() -> Dataset:

@@ -6,16 +6,16 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def examples_folder() -> Path:
-    """Return the folder that holds `studies/` and `networks/`: installed, or in a checkout."""
+    """Return the folder that has the package's `studies/` and `networks/`, also in a checkout."""
     installed = _PACKAGE / "examples"
     return installed if installed.is_dir() else _PACKAGE.parent / "experiments"
 
 
 def study_files() -> dict[str, Path]:
-    """Return the files of all studies that come with the package, by name."""
+    """Return name -> file of each study that comes with the package."""
     return {file.stem: file for file in sorted((examples_folder() / "studies").glob("*.toml"))}
 
 
 def network_files() -> dict[str, Path]:
-    """Return the files of all networks to copy from, by name."""
+    """Return name -> file of each example network that comes with the package."""
     return {file.stem: file for file in sorted((examples_folder() / "networks").glob("*.py"))}

@@ -38,7 +38,7 @@ _DEFAULTS_IN_WORDS = {
 
 
 def reference_default(name: str) -> str:
-    """Return the default of a field by each network's first recipe, as text for the help."""
+    """Return help text about the default of a `Config` field, which may depend on the network."""
     if name in _DEFAULTS_IN_WORDS:
         return _DEFAULTS_IN_WORDS[name]
     values = {arch: readable_text(default_settings(arch)[name]) for arch in registry.KINDS["arch"]}
@@ -50,13 +50,13 @@ def reference_default(name: str) -> str:
 
 
 def _possible_names(kind: str) -> str:
-    """Return the values of an option that names an entry or user code, as text for the help."""
+    """Return help text that lists the values of the option `kind`, such as "optimizer"."""
     your_own = "the path of your own images" if kind == "dataset" else "your own as FILE.py:NAME"
     return ", ".join((*registry.KINDS[kind], f"or {your_own}"))
 
 
 def _restriction(name: str) -> str:
-    """Return " (NAMES only)" for a field that only some entries take, or ""."""
+    """Return " (NAMES only)" if only some networks, update rules and so on use a field, or ""."""
     for entries in registry.KINDS.values():
         takers = [known for known, entry in entries.items() if name in entry.takes]
         if 0 < len(takers) < len(entries):
@@ -70,7 +70,7 @@ def add_config_options(
     only: Collection[str] = (),
     default_of: Callable[[str], str | None] = reference_default,
 ) -> None:
-    """Add an option for each field of `Config`; `split_settings` returns the options in use.
+    """Add an option for each field of `Config`; `split_settings` returns the parsed values.
 
     Args:
       parser: the parser to add the options to.
@@ -91,7 +91,7 @@ def add_config_options(
 
 
 def _with_unlisted_fields(members: Iterable[str]) -> Iterator[str]:
-    """Yield the fields of a group. Unlisted fields follow the field whose entries take them."""
+    """Yield each field, followed by fields outside `GROUPS` that only some of its choices use."""
     listed = {name for names in GROUPS.values() for name in names}
     for name in members:
         yield name
@@ -120,7 +120,7 @@ def _add_option(group: Any, field: dataclasses.Field, default: str | None) -> No
 
 
 class _NetworkArguments(argparse.Action):
-    """Converts words such as `width=64 widths=16,32 norm=layer` to a dict of Python values."""
+    """An argparse action that converts words such as `width=64 widths=16,32` to a dict."""
 
     def __call__(
         self,
@@ -139,7 +139,7 @@ class _NetworkArguments(argparse.Action):
 
 
 def split_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Remove the fields of `Config` from parsed options and return them by name."""
+    """Remove the values of `Config` fields from parsed options, and return them as a dict."""
     fields = Config.__dataclass_fields__
     settings = {name: value for name, value in vars(options).items() if name in fields}
     for name in settings:
@@ -159,7 +159,7 @@ def add_archs(parser: OptionHolder) -> None:
 
 
 def add_observers(parser: OptionHolder) -> None:
-    """Add `--observer` and options for the built-in observers. All add to the list `observers`."""
+    """Add `--observer` and an option for each built-in observer; all fill the list `observers`."""
     for name, entry in registry.KINDS["observer"].items():
         parser.add_argument(
             f"--{name}",

@@ -14,11 +14,11 @@ from rich.text import Text
 from jaxcifar.errors import RunError, printable
 from jaxcifar.machine.files import write_text
 
-_MIN_WIDTH = 6  # characters of a number column that may be wrapped
+_MIN_WIDTH = 6  # characters of a number column with wrapped texts
 
 
 def screen() -> Console:
-    """Return standard output as a console that shows text as it is written."""
+    """Return a console on standard output that neither highlights text nor replaces emoji codes."""
     return Console(emoji=False, highlight=False)
 
 
@@ -57,7 +57,7 @@ def make_table(
 
 @contextmanager
 def explain_write_errors(name: str) -> Iterator[None]:
-    """Turn an `OSError` into a `RunError` about a file that can't be written.
+    """Turn an `OSError` in the `with` block into a `RunError`: a file can't be written.
 
     Args:
       name: name of the file in the message, such as "--json FILE".
@@ -69,7 +69,7 @@ def explain_write_errors(name: str) -> Iterator[None]:
 
 
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
-    """Write the file of `--json`; without the option, write nothing."""
+    """Write `content` to the file of the option `--json`; if `path` is None, write nothing."""
     if path is not None:
         with explain_write_errors(f"--json {path}"):
             write_text(path, json.dumps(content, indent=1) + "\n")

@@ -11,8 +11,8 @@ from jaxcifar.errors import UsageError
 
 OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # options can be added to both
 
-# Options of other programs, and the options of ours that their users may mean. The first one that a
-# command has is suggested.
+# Options of other programs, and the options of jaxcifar that their users may mean. The first of
+# them that the command has is suggested.
 _OPTIONS_ELSEWHERE = {
     "a": "arch", "b": "batch-size", "bs": "batch-size", "batch": "batch-size",
     "checkpoint": "run init run-dir", "ckpt": "run init run-dir", "d": "dataset",
@@ -28,7 +28,7 @@ _WORKER_OPTIONS = ("j", "num-workers", "workers")  # of data loaders in other pr
 
 
 def program(command: str = "") -> str:
-    """Return how the user calls a command: `jaxcifar NAME` or `python -m experiments.NAME`."""
+    """Return the words that start a command: `jaxcifar NAME` or `python -m experiments.NAME`."""
     if Path(sys.argv[0]).stem == "jaxcifar":
         return f"jaxcifar {command}".rstrip()
     return f"python -m experiments.{command}".rstrip(".")
@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def format_usage(self) -> str:
-        """Return one line with the required arguments; the help lists the options."""
+        """Return the usage line, which shows the required arguments but not the options."""
         words = []
         for action in self._actions:
             if not action.option_strings:
@@ -74,11 +74,11 @@ class Parser(argparse.ArgumentParser):
         return f"{self.format_usage()}\n{after_usage}"
 
     def error(self, message: str) -> NoReturn:
-        """Raise a `UsageError`."""
+        """Raise a `UsageError` with this message."""
         raise UsageError(f"{message.removeprefix('argument ')} (see --help)")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Report unknown options first, before missing ones, and parse the arguments."""
+        """Parse the arguments, and report unknown options before missing ones."""
         words = list(sys.argv[1:] if args is None else args)
         unknown = []
         for word in words:
@@ -94,12 +94,12 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def _options_that_take_the_rest(self) -> set[str]:
-        """Return the options whose values are all words that follow."""
+        """Return the names of options that take all words after them as values."""
         rest = [action for action in self._actions if action.nargs == argparse.REMAINDER]
         return {option for action in rest for option in action.option_strings}
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse the arguments, and suggest `--arch` before a network's name that stands alone."""
+        """Parse the arguments; for a network's name without an option, suggest `--arch`."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             is_network = "--arch" in self._option_string_actions and rest[0] in KINDS["arch"]
@@ -108,7 +108,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def _suggestion(self, option: str) -> str:
-        """Return what an unknown option may mean, as the end of a sentence."""
+        """Return the end of an error message, such as "; did you mean --arch?", or ""."""
         if option == "--version":
             return f"; use {program()} --version"
         known = [name for name in self._option_string_actions if name.startswith("--")]
@@ -125,14 +125,14 @@ class Parser(argparse.ArgumentParser):
         return f"; {meant}" if meant else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Raise an error that suggests the nearest choice."""
+        """If `value` is not an allowed choice, raise an error that suggests the nearest choice."""
         if action.choices is not None and value not in action.choices:
             meant = did_you_mean(str(value), action.choices)
             one_of = ", ".join(map(str, action.choices))
             raise argparse.ArgumentError(action, f"{value}: {meant}choose one of {one_of}")
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
-        """Convert a value; the error says "a whole number" instead of "int"."""
+        """Convert the text of an option; errors say "a whole number" instead of "int"."""
         kinds: dict[Any, str] = {int: "a whole number", float: "a number"}
         try:
             return super()._get_value(action, text)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(console: Console, records: "Records") -> None:
-    """Print a table of the rows of each network, in the study's order, and name the best row.
+    """Print a table of each network's rows, in the study's order, and name the best row.
 
     Args:
       console: where to print.
@@ -41,7 +41,7 @@ def show(console: Console, records: "Records") -> None:
 def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
     numbers = ("seeds", "validation", "test", "time")
     table = make_table(network.title, ("row",), numbers)
-    table.add_column("")  # for the mark
+    table.add_column("")  # for the mark of the best row
     mark = "<- first" if ties else "<- best"
     for variation in network.variations:
         table.add_row(
@@ -68,7 +68,7 @@ def _on_all_table(records: "Records") -> Table:
 
 
 def _percent(variation: "Variation", split: str) -> str:
-    """Return an accuracy as reports write it; "" if it was not measured, as for converted runs."""
+    """Return the "val" or "test" accuracy as text; "" if it was not measured."""
     from jaxcifar.report.wording import accuracy
 
     key = f"{split}_accuracy"
@@ -76,7 +76,7 @@ def _percent(variation: "Variation", split: str) -> str:
 
 
 def _ties_with_first(network: "StudiedNetwork") -> list[str]:
-    """Return the rows whose validation accuracy is not significantly below the first row's."""
+    """Return names of rows that are not significantly below the best row in validation accuracy."""
     from jaxcifar.report.choice import validation_lead
 
     first, *others = network.by_validation
@@ -86,7 +86,7 @@ def _ties_with_first(network: "StudiedNetwork") -> list[str]:
 
 
 def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
-    """Return a sentence that names the best row, or the first row and its ties."""
+    """Return a sentence that names the row with the best validation accuracy, and its ties."""
     from jaxcifar.report.wording import join_names
 
     best, *others = network.by_validation

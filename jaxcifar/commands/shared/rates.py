@@ -13,7 +13,7 @@ from jaxcifar.machine.terminal import PrintLine, line_printer
 
 
 def show(console: Console, figures: dict[str, Any]) -> None:
-    """Print the figures, with one table for each network. A table fits into 80 columns."""
+    """Print the results of a benchmark, with a table for each network, 80 characters wide."""
     print_line = line_printer(console)
     print_line(f"{figures['device']}, jax {figures['versions']['jax']}")
     for arch in dict.fromkeys(row["arch"] for row in figures["rows"]):
@@ -48,10 +48,10 @@ def show(console: Console, figures: dict[str, Any]) -> None:
 
 
 def _print_left_out(contestants: list[tuple[str, dict[str, Any]]], print_line: PrintLine) -> None:
-    """Print a line with the reason for each contestant that was left out of the rounds.
+    """Print why contestants, that is, timed implementations, were left out of the rounds.
 
     Args:
-      contestants: (name, figures) of all contestants.
+      contestants: (name, measured results) of all contestants.
       print_line: prints a line.
     """
     reasons = {name: figures["left_out"] for name, figures in contestants if "left_out" in figures}
@@ -63,9 +63,9 @@ def _print_left_out(contestants: list[tuple[str, dict[str, Any]]], print_line: P
 
 
 def _rate(figures: dict[str, Any]) -> str:
-    """Return images per second as text.
+    """Return the images per second in `figures` as text.
 
-    It begins with "~" if only the first steps were measured. It is "-" if nothing was measured.
+    The text begins with "~" if only the first steps were measured; "-" means no measurement.
     """
     mark = "" if figures["rounds"] else "~"
     return _text_or_dash(figures["images_per_second"], lambda rate: f"{mark}{rate:,.0f}")
@@ -89,7 +89,7 @@ def _gigabytes(memory: float) -> str:
 
 
 def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
-    """Return the table of one network. The range of the rounds is only in the file of `--json`."""
+    """Return the table of one network's speeds, with a line for each measurement."""
     texts = ("phase", "implementation", "precision")
     numbers = ("images/s", "ms a\nbatch", "TFLOP/s", "of\npeak", "peak\nGB")
     table = make_table(arch, texts, numbers, wrap_text=False)
@@ -108,7 +108,7 @@ def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def _programs(programs: list[dict[str, Any]]) -> Table:
-    """Return a table with a line for each program, and the study's rows that use the program."""
+    """Return a table of the speed of each compiled program, with the study rows that use it."""
     numbers = ("batch", "precision", "images/s", "from-to")
     table = make_table("", ("rows",), numbers)
     for program in programs:
