@@ -1,1 +1,1 @@
-"""One experiment, whole: fields, recipes, registry and user code become a checked `Config`."""
+"""The settings of an experiment: fields, recipes, registry and user code, in a checked `Config`."""

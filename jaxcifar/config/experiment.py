@@ -50,7 +50,7 @@ class Config(Fields):
         """Return a config with the settings of a recipe, except for `overrides`.
 
         Args:
-          arch: the network.
+          arch: name of the network.
           **overrides: fields by name. `recipe` is the recipe's name; the default is the network's
             first recipe.
 
@@ -93,7 +93,7 @@ class Config(Fields):
             reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as JSON values."""
+        """Return the config as a dict of JSON values, which `from_dict` can read."""
         values = dataclasses.asdict(self)
         tables = {name: dict(values[name] or ()) for name in TABLES}
         return json.loads(json.dumps(values | tables))  # makes lists of tuples
@@ -135,7 +135,7 @@ class Config(Fields):
         return values | network | digests
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
-        """Return the settings in which two configs differ, with (our value, their value)."""
+        """Return setting -> (value in this config, value in `other`) for settings that differ."""
         ours, theirs = self.settings(), other.settings()
         return {
             name: (ours.get(name), theirs.get(name))
@@ -225,7 +225,7 @@ class Config(Fields):
 
 
 def init_file(init: str) -> Path:
-    """Return the file of weights for `--init`, which names the file or the folder of its run."""
+    """Return the file of weights for `init`, the path of the file itself or of its run's folder."""
     path = Path(init)
     return path / WEIGHTS if path.is_dir() else path
 

@@ -32,7 +32,7 @@ _COUNT = Rule(lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2*
 
 
 def _option(help: str, rule: Rule | None = None, **metadata: Any) -> Any:
-    """Return a field that the command line offers.
+    """Return a dataclass field that is also a command-line option.
 
     Args:
       help: text for the option's help.
@@ -47,7 +47,7 @@ def _option(help: str, rule: Rule | None = None, **metadata: Any) -> Any:
 
 
 def _derived(**metadata: Any) -> Any:
-    """Return a field that is computed from other fields when the config is made."""
+    """Return a dataclass field that is not an option; it is computed from other fields."""
     return dataclasses.field(default=None, metadata=metadata)
 
 
@@ -181,7 +181,7 @@ class Fields:
     data_sha256: str | None = _derived()
 
     def require_in_range(self) -> None:
-        """Check each value by itself.
+        """Check that the value of each field is in its allowed range.
 
         Raises:
           UsageError: a value is not allowed; the message names the option.

@@ -67,7 +67,7 @@ _NOUNS = {"arch": "network", "dataset": "data set"}
 
 
 def is_user_code(name: str) -> bool:
-    """Return whether a name is `FILE.py:NAME` or `package.module:NAME`, not an entry's name."""
+    """Return whether a name is that of user code: `FILE.py:NAME` or `package.module:NAME`."""
     return ":" in name
 
 
@@ -88,10 +88,10 @@ def _exists(name: str) -> bool:
 
 
 def entry(kind: str, name: str) -> Entry:
-    """Return the entry for a name, without importing the code that it names.
+    """Return the registry entry of a network, data set and so on, without importing its code.
 
     Args:
-      kind: the field of `Config`, or "metric" or "observer".
+      kind: the field of `Config` that contains the name, or "metric" or "observer".
       name: an entry's name, the name of user code, or the path of a data set.
 
     Raises:
@@ -114,12 +114,12 @@ def entry(kind: str, name: str) -> Entry:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question with the known name that is most like an unknown one; "" if none is."""
+    """Return "did you mean NAME? " with the most similar known name, or "" if none is similar."""
     original_spelling = {entry.lower(): entry for entry in known}
     near = difflib.get_close_matches(name[:100].lower(), original_spelling, n=1)
     return f"did you mean {original_spelling[near[0]]}? " if near else ""
 
 
 def settings_of_some_entries(kind: str) -> set[str]:
-    """Return the fields of `Config` that some entries of a kind take and others do not."""
+    """Return the `Config` fields that only some entries of a kind, such as "optimizer", use."""
     return {name for known in KINDS[kind].values() for name in known.takes}

@@ -26,7 +26,7 @@ _MAX_INTEGER = 2**63
 
 
 class _Switch(NamedTuple):
-    """A value of one setting that makes other settings ineffective; `reason` is for messages."""
+    """A setting, and the value that makes other settings ineffective; `reason` is for messages."""
 
     setting: str
     value: Any
@@ -44,7 +44,7 @@ _SWITCHES = (
 def effective_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return only the settings that have an effect, given the other settings and the recipe.
 
-    A setting that another one makes ineffective is kept if its value is the default.
+    A setting that another setting makes ineffective is kept if its value is the default.
     """
     all_settings = {"arch": DEFAULT_ARCH, **settings}
     recipe_settings = default_settings(all_settings["arch"], all_settings.get("recipe"))
@@ -67,12 +67,12 @@ def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _settings_not_taken(kind: str, name: str) -> set[str]:
-    """Return the settings that other entries of a kind take, but not the entry `name`."""
+    """Return the settings that `name` does not use, but other entries of its kind do."""
     return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)
 
 
 def why_ineffective(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the reason why a setting is not among the `effective_settings`, for a message."""
+    """Return the end of an error message: the reason why the setting `name` has no effect."""
     for kind in USER_CODE_FIELDS:
         owner = settings[kind]
         if name in _settings_not_taken(kind, owner):
@@ -182,10 +182,10 @@ def recipe_names(arch: str) -> list[str]:
 
 
 def default_settings(arch: str, recipe: str | None = None) -> dict[str, Any]:
-    """Return all settings of a network by a recipe.
+    """Return the values of all settings that a recipe chooses for a network.
 
     Args:
-      arch: the network.
+      arch: name of the network.
       recipe: name of the recipe, or None for the network's first recipe.
 
     Raises:

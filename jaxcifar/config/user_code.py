@@ -30,7 +30,7 @@ def load(config: Config, kind: str) -> Any:
 
 
 def digests(config: Config, kind: str) -> tuple[str, ...]:
-    """Load the user code that a field names and return the SHA-256 (hex) of it and its imports.
+    """Load the user code of the field `kind`; return the SHA-256 (hex) of it and of its imports.
 
     Return an empty tuple if the field does not name user code.
     """
@@ -42,7 +42,7 @@ def digests(config: Config, kind: str) -> tuple[str, ...]:
 
 
 def is_loaded(config: Config) -> bool:
-    """Return whether the user code in this process's memory is the code that a config records."""
+    """Return whether the user code in this process's memory has the digests in a config."""
     for kind, sha256 in config.sources or ():
         if not user_reference.is_read(kind, getattr(config, kind), sha256):
             return False
@@ -50,7 +50,7 @@ def is_loaded(config: Config) -> bool:
 
 
 def with_imports(config: Config) -> Config:
-    """Load the user code of a config and return the config with the digests of its imports.
+    """Load a config's user code; return the config with the SHA-256 of files that the code imports.
 
     Raises:
       UsageError: the code can't be loaded, or has been edited since the config was made. The
@@ -64,10 +64,10 @@ def with_imports(config: Config) -> Config:
 
 
 def with_imports_on_disk(config: Config, recorded: Config) -> Config:
-    """Return a config with the digests that the files imported by its user code have now.
+    """Return a config with the present SHA-256 of the files that its user code imports.
 
-    The user code is not loaded: the paths of the files come from another config. So the two configs
-    can be compared before any user code runs.
+    The user code is not loaded: the paths of the files come from `recorded`. So the two configs can
+    be compared before any user code runs.
 
     Args:
       config: the config.
@@ -117,10 +117,10 @@ def refusing_late_imports(config: Config) -> Iterator[None]:
 
 
 def copies(config: Config) -> dict[str, bytes]:
-    """Return the contents of the files of a config's user code.
+    """Return the contents of all files of a config's user code.
 
     Returns:
-      Contents by the paths of the copies in a run's folder `sources`.
+      path of the copy in a run's folder `sources` -> content.
     """
     contents: dict[str, bytes] = {}
     for kind, sha256 in config.sources or ():

@@ -17,8 +17,8 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
     """Turn any exception in user code into a `UsageError` of one line, with file and line.
 
     Args:
-      named: (kind, name) of the code that may have failed, such as ("arch", "net.py:Net"). Without
-        user code among it, exceptions are not changed.
+      named: (kind, name) of the code that may fail, such as ("arch", "net.py:Net"). If none of it
+        is user code, exceptions are not changed.
 
     Raises:
       UsageError: the user code has raised an exception.
@@ -37,10 +37,10 @@ def explain_user_code_errors(*named: tuple[str, str]) -> Iterator[None]:
 
 
 def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """Return which of several pieces of user code failed: the one whose file was entered first.
+    """Return (kind, name) of the user code that failed: the code whose file was entered first.
 
-    If several of them are in that file, the name of the called function decides. If no file was
-    entered, return the first piece whose folder appears in the traceback.
+    If that file has several of them, the name of the called function decides. If no file was
+    entered, return the first piece of user code whose folder appears in the traceback.
     """
     for frame in source_frames(error):
         file = Path(frame.filename).resolve()
@@ -53,14 +53,14 @@ def _entered_first(error: BaseException, user_code: Sequence[tuple[str, str]]) -
 
 
 def _place_of(error: BaseException, name: str) -> str:
-    """Return `FILE:LINE: ` of the innermost frame in the folder of user code, or ""."""
+    """Return the place `FILE:LINE: ` where user code failed, or "" if it is not known."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
     return innermost_line(error, _main_file(name).parent)
 
 
 def innermost_line(error: BaseException, folder: Path) -> str:
-    """Return `FILE:LINE: ` of the innermost frame whose file is in a folder, or "" without one."""
+    """Return `FILE:LINE: ` of the innermost traceback frame with a file in `folder`, or ""."""
     for frame in reversed(source_frames(error)):
         if Path(frame.filename).resolve().parent == folder:
             return f"{frame.filename}:{frame.lineno}: "
@@ -68,12 +68,12 @@ def innermost_line(error: BaseException, folder: Path) -> str:
 
 
 def _main_file(name: str) -> Path:
-    """Return the file that user code is named by, `FILE.py:NAME`."""
+    """Return the absolute path of the file in a name of user code, `FILE.py:NAME`."""
     source = name.rpartition(":")[0]
     return main_files.get(source, Path(source)).resolve()
 
 
 def source_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Return the frames of an exception, the outermost first, without generated code."""
+    """Return the traceback frames of an exception, outermost first, without generated code."""
     frames = traceback.extract_tb(error.__traceback__)
     return [frame for frame in frames if not frame.filename.startswith(("<string>", "<frozen"))]

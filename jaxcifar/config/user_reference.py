@@ -36,8 +36,8 @@ def load(kind: str, name: str, sha256: str | None = None) -> Any:
       sha256: the `digest` of the user code to load; None for the code on the disk.
 
     Raises:
-      UsageError: the code is not found, fails, or has another digest. The message is one line; for
-        code that fails it says where, with file and line.
+      UsageError: the code is not found, fails, or has another digest. The message is one line. If
+        the code fails, the message says in which file and line.
     """
     constructor = entry(kind, name).constructor
     source, _, attribute = constructor.rpartition(":")
@@ -56,7 +56,7 @@ def load(kind: str, name: str, sha256: str | None = None) -> Any:
 
 
 def _defined_names(module: ModuleType) -> list[str]:
-    """Return the names of the classes and functions that a module defines itself."""
+    """Return the names of the classes and functions that a module defines and does not import."""
     return [
         name
         for name, value in vars(module).items()
@@ -70,7 +70,7 @@ def sources(kind: str, name: str) -> dict[str, bytes]:
     These are the files that `digest` covers.
 
     Returns:
-      Contents by paths relative to the folder of the user's file. The user's file comes first.
+      path relative to the folder of the user's file -> content; the user's file comes first.
 
     Raises:
       UsageError: a file can't be read or is too large, or there are too many files.
@@ -119,7 +119,7 @@ def _read(kind: str, name: str, path: Path) -> bytes:
 
 
 def _find_file(kind: str, name: str) -> Path | None:
-    """Return the user's file, or None if the code is defined in a notebook's cell."""
+    """Return the file of user code, or None if the code is defined in a notebook's cell."""
     source = name.rpartition(":")[0]
     if source.endswith(".py"):
         return Path(source)
@@ -142,7 +142,7 @@ def _find_file(kind: str, name: str) -> Path | None:
 def digest(kind: str, name: str) -> str:
     """Read user code from the disk and return its SHA-256 (hex).
 
-    For a single file this is the file's SHA-256. For several files, see `sources`, it is the
+    For a single file this is the file's SHA-256. For several files (see `sources`), it is the
     SHA-256 of a list of their digests and paths. `load` can then find this code by its digest.
     """
     source, _, attribute = name.rpartition(":")
@@ -176,7 +176,7 @@ def _user_code(kind: str, name: str, sha256: str | None) -> UserCode:
 
 
 def is_read(kind: str, name: str, sha256: str) -> bool:
-    """Return whether this process has read the user code with a digest."""
+    """Return whether this process has read user code of this name with this SHA-256."""
     return (name.rpartition(":")[0], sha256) in _known_code
 
 
@@ -184,7 +184,7 @@ def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
     """Load user code and return the SHA-256 (hex) of imported files that `digest` does not cover.
 
     Returns:
-      SHA-256 by path; paths are relative to the folder of the user's file.
+      path relative to the folder of the user's file -> SHA-256.
 
     Raises:
       UsageError: the code can't be loaded, or its digest is not `sha256`.
@@ -195,7 +195,7 @@ def imports(kind: str, name: str, sha256: str) -> dict[str, str]:
 
 
 def imports_on_disk(kind: str, name: str, files: Iterable[str]) -> dict[str, str | None]:
-    """Return the digests that imported files have now. The user code is not loaded.
+    """Return the present SHA-256 of files that user code imports, without loading the code.
 
     Args:
       kind: the field of `Config` that contains the name.
@@ -203,7 +203,7 @@ def imports_on_disk(kind: str, name: str, files: Iterable[str]) -> dict[str, str
       files: paths as `imports` returns them.
 
     Returns:
-      The SHA-256 (hex) by path; None for a file that can't be read.
+      path -> SHA-256 (hex); None for a file that can't be read.
     """
     main = _find_file(kind, name)
     folder = os.path.realpath(main.parent) if main else os.path.realpath(".")
@@ -219,7 +219,7 @@ def copies(kind: str, name: str, sha256: str) -> dict[str, bytes]:
     """Return the contents of all files that user code was loaded from.
 
     Returns:
-      Contents by the paths of the files in a folder for copies, see `_path_in_copies`.
+      path of the copy in a folder for copies (see `_path_in_copies`) -> content.
     """
     code = _user_code(kind, name, sha256)
     contents = dict(code.files)
@@ -232,7 +232,7 @@ def copies(kind: str, name: str, sha256: str) -> dict[str, bytes]:
 def _path_in_copies(file: str) -> str:
     """Return the path of a file's copy, such as `(up)/lib/x.py` for `../lib/x.py`.
 
-    So the copy of a file outside of the user's folder stays inside of the folder for copies.
+    So the copy of a file outside the user's folder stays inside the folder for copies.
     """
     parts = PurePath(file).relative_to(PurePath(file).anchor).parts
     return "/".join("(up)" if part == ".." else part for part in parts)

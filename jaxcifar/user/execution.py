@@ -1,4 +1,4 @@
-"""Notice of files of user code that run without an import statement.
+"""Detect files of user code that run without an import statement.
 
 `spec_from_file_location`, `runpy.run_path` and `exec` run a file without Python's module finders.
 Python announces each of these runs as the audit event "exec".
@@ -29,7 +29,7 @@ _watchers: list[_Watcher] = []  # the innermost comes last
 def watch_executed_files(notify: Callable[[str], object]) -> Iterator[None]:
     """Call `notify` with the path of each file of user code that this thread is about to run.
 
-    With several such blocks inside each other, only the innermost one's function is called. If it
+    In nested `with` blocks, only the function of the innermost block is called. If the function
     raises an exception, the file does not run.
     """
     _add_audit_hook()
@@ -43,7 +43,7 @@ def watch_executed_files(notify: Callable[[str], object]) -> Iterator[None]:
 
 @functools.cache
 def _add_audit_hook() -> None:
-    """Add the audit hook, once in a process: Python offers no way to remove it."""
+    """Add the audit hook that calls `notify`; once in a process, as Python can't remove hooks."""
     sys.addaudithook(_on_audit_event)
 
 

@@ -33,19 +33,19 @@ class FileContents:
         self._imported: dict[str, bytes] = {}
 
     def get(self, file: str) -> bytes:
-        """Return the content of a file as it was read; b"" if the file was not read yet."""
+        """Return the content of a file that was read earlier; b"" if the file was not read yet."""
         real_path = os.path.realpath(file)
         return self._hashed.get(real_path) or self._imported.get(real_path, b"")
 
     def add(self, file: str, module: ModuleType | None = None) -> bytes:
-        """Return the content of an imported file, which is read at the first call for it.
+        """Return the content of an imported file; the first call for a file reads the file.
 
         Args:
           file: the file's path.
           module: the file's module if it is already imported.
 
         Raises:
-          UsageError: the file is new, and the code is complete or imports too many files.
+          UsageError: the file is new, and `is_complete` is True or there are too many files.
         """
         real_path = os.path.realpath(file)
         if real_path in self._hashed:
@@ -69,10 +69,10 @@ class FileContents:
         self._imported.clear()
 
     def imported(self) -> dict[str, bytes]:
-        """Return the contents of the imported files that the digest does not cover.
+        """Return the contents of the imported files that the constructor was not given.
 
         Returns:
-          Contents by paths relative to the main file's folder; by full paths for files on another
+          path -> content; paths are relative to the main file's folder, except for files on another
           drive.
         """
         contents = {}

@@ -58,7 +58,7 @@ class UserCode:
         self._builtins = {**vars(builtins), "__import__": self._import}
 
     def module(self) -> ModuleType:
-        """Return the module. The first call executes it."""
+        """Return the user's module; the first call executes it."""
         if not self._contents.is_complete:
             with _LOCK:
                 self._load()
@@ -69,7 +69,7 @@ class UserCode:
         """Load the code and return the contents of imported files that are not in `files`.
 
         Returns:
-          Contents by paths relative to the main file's folder.
+          path relative to the main file's folder -> content.
         """
         self.module()
         return self._contents.imported()
@@ -79,7 +79,7 @@ class UserCode:
         return self._contents.has_changed()
 
     def _load(self) -> None:
-        """Execute the main module unless the program has, and read all files that it may import."""
+        """Execute the main module if it is not imported yet, and read all files it may import."""
         if self._module is not None:
             spec = self._module.__spec__
             self._packages[os.path.realpath(self.main)] = package_of(spec)
@@ -130,7 +130,7 @@ class UserCode:
                     waiting.append((os.path.realpath(imported), package_of(spec)))
 
     def _names_in(self, file: str, package: str) -> list[str]:
-        """Return the names of modules that a file may use, each after the packages around it."""
+        """Return the modules that a file may import, each after its packages: `a`, then `a.b`."""
         if not file.endswith(".py"):
             return []
         content = self._contents.get(file)
@@ -160,9 +160,9 @@ class UserCode:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module; Python calls this for each import statement of this code.
+        """Return the spec of a module; Python calls this for import statements in the user code.
 
-        Modules in the main file's folder come first. User code is loaded from the bytes kept here.
+        Modules in the main file's folder come first. User code is loaded from the hashed bytes.
         """
         if threading.get_ident() != self._thread:
             return None
@@ -194,13 +194,13 @@ class UserCode:
         return None
 
     def _folders(self) -> list[str]:
-        """Return the folders in which modules are looked for before Python's search path."""
+        """Return the folders that are searched for modules before Python's search path."""
         return [str(self.main.resolve().parent)] if self.name.endswith(".py") else []
 
     def _find_shadowed_names(self) -> set[str]:
-        """Return names of the program's modules that also exist in the main file's folder.
+        """Return names of already imported modules that also exist in the main file's folder.
 
-        An import statement of this code means the module in the main file's folder.
+        An import statement in the user code means the module in the main file's folder.
         """
         shadowed = set()
         for name, module in list(sys.modules.items()):
@@ -212,13 +212,13 @@ class UserCode:
         return shadowed
 
     def _import(self, *arguments: Any, **options: Any) -> Any:
-        """Import a module for this code; its modules call this function as `__import__`."""
+        """Import a module for the user code, whose modules call this function as `__import__`."""
         with self._modules_active():
             return builtins.__import__(*arguments, **options)
 
     @contextmanager
     def _modules_active(self) -> Iterator[None]:
-        """Put this code's modules into `sys.modules`, in place of others of the same names."""
+        """In the `with` block, replace modules in `sys.modules` by user code of the same names."""
         with _LOCK:
             if _active and _active[-1] is self:
                 yield

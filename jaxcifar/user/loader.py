@@ -20,7 +20,7 @@ class HashedLoader(SourceFileLoader):
         self._content, self._builtin_names = content, builtin_names
 
     def get_code(self, fullname: str) -> CodeType:
-        """Return the compiled module."""
+        """Return the given content as a compiled module."""
         return self.source_to_code(self._content, self.path)
 
     def get_data(self, path: str) -> bytes:
@@ -28,7 +28,6 @@ class HashedLoader(SourceFileLoader):
         return self._content if path == self.path else super().get_data(path)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute the module."""
         vars(module)["__builtins__"] = self._builtin_names
         super().exec_module(module)
 

@@ -32,10 +32,10 @@ def file_of(spec: ModuleSpec) -> str | None:
 def file_on_path(module: str) -> str | None:
     """Return the file of a module that is not imported yet.
 
-    Return None if the module does not exist or has no file. The packages around it are imported.
+    Return None if the module does not exist or has no file. Its parent packages are imported.
 
     Raises:
-      Exception: any exception that such a package raises.
+      Exception: any exception that a parent package raises.
     """
     try:
         spec = importlib.util.find_spec(module)
@@ -48,7 +48,7 @@ def file_on_path(module: str) -> str | None:
 
 
 def package_of(spec: ModuleSpec | None) -> str:
-    """Return the package that a module's relative imports start from."""
+    """Return the package that relative imports in a module start from; "" if it has none."""
     return (spec.parent or "") if spec else ""
 
 
@@ -85,7 +85,7 @@ def module_and_parents(name: str) -> list[str]:
 
 @cache
 def _is_installed(file: str) -> bool:
-    """Return whether a file lies in a folder of Python or of installed packages."""
+    """Return whether a file is in a folder of Python itself or of installed packages."""
     path = Path(os.path.realpath(file))
     if _PACKAGE_FOLDERS.intersection(path.parts):
         return True
@@ -117,7 +117,7 @@ def _installed_in(folder: Path) -> set[str]:
 
 
 def imported_names(content: bytes, package: str = "") -> Iterator[str]:
-    """Yield the absolute names of the modules that a source may import, in functions too.
+    """Yield the absolute names of the modules that Python source may import, in functions too.
 
     For `from a import b` these are `a` and `a.b`, since `b` may be a module.
 
@@ -137,9 +137,9 @@ def imported_names(content: bytes, package: str = "") -> Iterator[str]:
 
 
 def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
-    """Return the files next to a file that it imports by absolute import statements.
+    """Return the files that a Python file imports absolutely from its own folder.
 
-    If it imports a package, all files of the package are returned. The digests in the configs of
+    If the file imports a package, all the package's files are returned. The digests in configs of
     all versions rely on these rules, so the rules must not change.
 
     Args:
@@ -163,7 +163,7 @@ def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
 
 
 def _statements(content: bytes) -> Iterator[ast.AST]:
-    """Return an iterator over all nodes of a source's syntax tree."""
+    """Iterate over all nodes of the syntax tree of Python source; over none if it is invalid."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError):

@@ -18,7 +18,7 @@ _CLOCK_SECONDS = 2.0  # by which the times of a file and of the process's start 
 
 
 class _Source(NamedTuple):
-    """The source of a module. A module that is reloaded gets another spec, so `spec` tells."""
+    """The source of a module, valid until the module is reloaded and gets another `spec`."""
 
     spec: Any
     content: bytes
@@ -87,7 +87,7 @@ def cell_source(value: Any) -> str:
 
 
 def _class_definition(source: str, name: str) -> str | None:
-    """Return the text of a class in a source, with its decorators; None if it is not there."""
+    """Return the text of the class `name` in a source, with its decorators; None if not found."""
     with suppress(SyntaxError):
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ClassDef) and node.name == name:
@@ -100,7 +100,7 @@ def _class_definition(source: str, name: str) -> str | None:
 def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of the modules that a notebook's cell uses.
 
-    A module counts if the cell uses a name for the module, or for a class or function of it.
+    A cell uses a module if it has a name for the module, or for one of its classes or functions.
 
     Args:
       source: the text of the cell, or of a class or function in it.
@@ -119,7 +119,7 @@ def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _identity(module: ModuleType) -> Any:
-    """Return an object that is replaced when the module is reloaded."""
+    """Return an object that identifies a module until the module is reloaded."""
     return module.__spec__ or module
 
 
@@ -131,7 +131,7 @@ def _written_since_start(path: Path) -> bool:
 
 
 def _comes_from(module: ModuleType, content: bytes) -> bool:
-    """Return whether the functions and constants of an imported module are those of a source."""
+    """Return whether a module has the functions and constants in the source `content`."""
     try:
         codes = set(_codes_in(compile(content, module.__file__ or "", "exec")))
     except (SyntaxError, ValueError):
@@ -141,9 +141,9 @@ def _comes_from(module: ModuleType, content: bytes) -> bool:
 
 
 def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
-    """Return whether a module and its classes have the constants that a source assigns.
+    """Return whether a module and its classes have the constants that a syntax tree assigns.
 
-    A module's constant that the source assigns more than once is not compared: it may have changed
+    A module's constant that is assigned more than once is not compared: its value may have changed
     while the module ran.
     """
     assigned_names = Counter(node.id for node in ast.walk(tree) if _is_assigned(node))
@@ -161,7 +161,7 @@ def _has_constants_of(module: ModuleType, tree: ast.Module) -> bool:
 
 
 def _has_constant(holder: ModuleType | type, name: str, value: Any) -> bool:
-    """Return whether a module's or class's constant has a value, or does not exist at all."""
+    """Return True if the constant `name` of a module or class equals `value` or does not exist."""
     return name not in vars(holder) or vars(holder)[name] == value
 
 
