@@ -5,7 +5,7 @@ For scripts and notebooks; each name is imported when it is first used:
 - `Config`, `Config.create(arch, **settings)`: all settings of one experiment.
 - `Dataset`, `Dataset.from_arrays(...)`, `load_dataset(config, data_dir)`: images to train on.
 - `train(network, dataset, **settings)`: trains a network and returns a classifier.
-- `Metric(name, title, unit, higher_is_better, per_image=f)`: a metric for `train` to measure too.
+- `Metric(name, title, unit, higher_is_better, per_image=f)`: a further metric for `train`.
 - `load(run_dir)`: the classifier of a finished run; `predict(images)` returns probabilities and
   labels. `load()`: the classifier that comes with the package.
 - `summarize(network)`: the layers, parameters and FLOPs of a network; `table()` returns text.

@@ -58,10 +58,10 @@ def train(
       network: a name such as "cnn" or "net.py:Net", a Flax module, its class, or a function that
         returns a module. The class or function must be defined at the top level of a file or in a
         notebook's cell.
-      dataset: images, or the value of `--dataset`: a name or path.
+      dataset: images, or the name or path of a data set, as for the option `--dataset`.
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
       overwrite: delete an earlier run in the folder.
-      data_dir: TFDS folder, or None for TFDS's default.
+      data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       metrics: metrics in addition to the built-in ones. Each is a `Metric`, a function of logits
         and labels or of the confusion matrix, or a name such as "my_metrics.py:mean_rank".
       observers: observers of the run, classes or functions that return an observer, or values of
@@ -113,7 +113,7 @@ def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summ
     Args:
       network: as for `train`.
       num_classes: number of classes.
-      **arch_args: arguments of the network; by default, the recipe's.
+      **arch_args: arguments of the network; by default, those of the network's first recipe.
 
     Raises:
       UsageError: the network can't be made or called.
@@ -175,7 +175,7 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
 
 
 def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
-    """Return a value of `metrics` with the name and the digest of its code.
+    """Return a metric that was passed to `train`, with the name and SHA-256 of its code.
 
     Raises:
       UsageError: the value is not a metric, or its code can't be found.
@@ -188,7 +188,7 @@ def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
 
 
 def _name_of_metric(metric: Metric) -> str:
-    """Return the name of a `Metric` in the module of its function, else the function's name."""
+    """Return `module:NAME` for a `Metric`; NAME is its variable, or else its function."""
     name = code_name(metric.per_image or metric.of_confusion)
     module = name.partition(":")[0]
     for variable, value in vars(sys.modules[module]).items():
@@ -198,7 +198,7 @@ def _name_of_metric(metric: Metric) -> str:
 
 
 def code_name(code: Any) -> str:
-    """Return the name of a class or function in a config: `module:NAME`.
+    """Return the name by which a config refers to a class or function: `module:NAME`.
 
     Raises:
       UsageError: the code has no name, such as the result of `functools.partial`.

@@ -24,7 +24,7 @@ class RunError(OneLineError):
 
 
 class BusyError(RunError):
-    """Another process is using the folder."""
+    """Another process is using the folder of the run, study or data set."""
 
 
 class OutOfMemoryError(RunError):
@@ -42,7 +42,7 @@ def first_line(error: BaseException) -> str:
 
 
 def last_cause(error: BaseException) -> str:
-    """Return the innermost reason of an error, such as "No space left on device".
+    """Return the innermost cause of an error, such as "No space left on device".
 
     TensorStore's messages are a chain of causes separated by colons. The last one comes from the
     operating system.

@@ -11,10 +11,10 @@ Settings = dict[str, Any]
 
 
 def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
-    """Return settings with the path of each file of user code that is in the study's folder.
+    """Return settings that name user code in the study's folder by the path of its file.
 
-    The path is relative to the current folder if the file is below it. The name of any other file
-    does not change, so it is looked for in the current folder.
+    The path is relative to the current folder if the file is below that folder. The name of any
+    other file does not change, so the file is looked for in the current folder.
 
     Args:
       folder: the folder of the study's file.
@@ -24,17 +24,17 @@ def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
 
 
 def without_folders(settings: Settings) -> Settings:
-    """Return settings whose user code is named without the folder of its file.
+    """Return settings that name user code without the folder of its file.
 
-    So a study compares equal if it is started in another folder. The contents of the files are
-    compared by the SHA-256 in each run's config.
+    So a study compares equal to itself when it is started in another folder. The contents of the
+    files are compared by the SHA-256 in each run's config.
     """
     files = _user_files(settings)
     return settings | {kind: re.sub(r".*[/\\]", "", name) for kind, name in files.items()}
 
 
 def _user_files(settings: Settings) -> dict[str, str]:
-    """Return the settings that name user code in a file."""
+    """Return field -> `FILE.py:NAME` for the settings that name user code in a file."""
     named = {kind: settings[kind] for kind in USER_CODE_FIELDS if kind in settings}
     return {kind: name for kind, name in named.items() if name.rpartition(":")[0].endswith(".py")}
 

@@ -49,7 +49,7 @@ def plan(
       rows: names of the rows to run, or None for all rows.
       seeds: seeds of each row.
       out: folder of the study; the folder of a run is `out/ROW/seedN`.
-      force: rows to train again.
+      force: names of the rows to train again from the start.
       keep_best: delete the checkpoints of finished runs.
 
     Raises:
@@ -91,9 +91,9 @@ def record(study: Study, out: Path) -> None:
 
 
 def _require_same_study(study: Study, out: Path) -> None:
-    """Raise a `UsageError` if the runs in a folder have other settings than the study.
+    """Raise a `UsageError` if the runs in the folder `out` have other settings than the study.
 
-    The folder may lack rows of the study, and titles and references may differ.
+    The folder may lack rows of the study. Titles and published accuracies may differ.
     """
     file = out / STUDY_FILE
     if not file.exists():
@@ -123,7 +123,7 @@ def conduct(
     load: Callable[..., Dataset] = load_dataset,
     stopper: Stopper = stop_signal,
 ) -> list[Outcome]:
-    """Train the unfinished tasks; tasks with the same program share its compilation.
+    """Train the unfinished runs of a study; runs with the same program compile it only once.
 
     Wait for runs that other processes are training, and take over a run if its process ends early.
     When this returns, every task has a result or an error.
@@ -135,7 +135,7 @@ def conduct(
       devices: devices to train on.
       console: where to show the progress.
       load: loads a data set, as `load_dataset` does.
-      stopper: returns the context manager of the event that asks to stop.
+      stopper: returns a context manager that gives an event; once set, the event stops training.
 
     Returns:
       the outcomes of tasks that ended now, and of tasks that failed earlier or in other processes.
@@ -202,7 +202,7 @@ def _fit_group(
 ) -> Iterator[Outcome]:
     """Train one or more tasks that share a program, and yield their outcomes in any order.
 
-    The images and the program are freed at the end. `stopping` returns the event that asks to stop.
+    The images and the program are freed at the end. `stopping` gives an event to stop training.
     """
     first = tasks[0]
     try:
@@ -240,8 +240,8 @@ def _by_shared_part(tasks: Sequence[Task]) -> dict[Config, list[Task]]:
 
 
 def sensible_at_once(devices: Sequence[jax.Device]) -> int:
-    """Return how many runs to train together, by the measurements in docs/performance.md.
+    """Return the number of runs to train together, from measurements in docs/performance.md.
 
-    A CPU is fastest if its cores share one run, an accelerator with one run per device.
+    A CPU is fastest if all cores train one run. Accelerators are fastest with one run each.
     """
     return 1 if devices[0].platform == "cpu" else len(devices)

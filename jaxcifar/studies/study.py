@@ -35,7 +35,7 @@ _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", Us
 
 
 class Reference(msgspec.Struct, forbid_unknown_fields=True):
-    """The table `[reference]` of a study file: how the rows' reference figures were measured."""
+    """The table `[reference]` of a study file: how published accuracies of the rows were measured."""
 
     name: Line | UnsetType = UNSET
     arch: Line | UnsetType = UNSET
@@ -55,7 +55,7 @@ class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclasses.dataclass(frozen=True)
 class StudyRow:
-    """One variation.
+    """One row of a study: changes to the settings that all rows share.
 
     Attributes:
       name: name of the row and of its folder.
@@ -76,8 +76,8 @@ class Study:
       title: the study's title in reports.
       config: fields of `Config` that all rows share. Some rows may ignore a field.
       rows: the variations, in the order in which they are trained and reported.
-      reference: the fields of `Reference` that the file sets. A report groups rows by the fields
-        named in `sets` and says which group comes nearest to its reference figures.
+      reference: the table `[reference]` of the file. A report groups rows by the settings in its
+        list `sets`, and says which group comes nearest to its published accuracies.
     """
 
     title: str
@@ -87,7 +87,7 @@ class Study:
 
     @classmethod
     def read(cls, path: Path, remedy: Remedy = _LIKE_THE_EXAMPLE) -> Self:
-        """Read a study from a TOML file, as in `experiments/studies`, or a JSON file by `to_json`.
+        """Read a study from a TOML file, as in `experiments/studies`, or from `to_json`'s JSON.
 
         User code that a TOML file names is first looked for in the folder of the file, then in the
         current folder.
@@ -113,10 +113,10 @@ class Study:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Return the study in the content of a file.
+        """Return the study that the parsed content of a study file describes.
 
         Raises:
-          UsageError: an unknown key, or a value of the wrong type.
+          UsageError: the content has an unknown key, or a value of the wrong type.
         """
         try:
             study = convert_checked(dict(content), StudyFile)
@@ -152,7 +152,7 @@ class Study:
                 raise UsageError(f"[reference] sets: {name} is not a setting of any row; remove it")
 
     def with_settings(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Self:
-        """Return the study with `change` applied to the shared settings and to each row's."""
+        """Return a copy with `change` applied to the shared settings and to those of each row."""
         rows = [dataclasses.replace(row, changes=change(row.changes)) for row in self.rows]
         return dataclasses.replace(self, config=change(self.config), rows=tuple(rows))
 
@@ -178,10 +178,10 @@ class Study:
             raise UsageError(f"row {row.name}: {error}") from None
 
     def _settings_of(self, row: StudyRow) -> dict[str, Any]:
-        """Return the shared settings, overridden by the row's.
+        """Return the settings of a row: the shared settings with the row's changes.
 
-        Network arguments are overridden one by one. A row with another network does not get the
-        shared ones.
+        Network arguments are changed one by one. A row with another network does not get the
+        shared arguments.
         """
         settings = {**self.config, **row.changes}
         if "arch_args" not in settings:
@@ -193,7 +193,7 @@ class Study:
         return settings
 
     def select(self, names: list[str] | None) -> tuple[StudyRow, ...]:
-        """Return the rows with these names in the study's order, or all rows for None.
+        """Return the rows with these names, in the study's order; None means all rows.
 
         Raises:
           UsageError: there is no such row.
@@ -202,7 +202,7 @@ class Study:
         return tuple(row for row in self.rows if names is None or row.name in names)
 
     def require_rows(self, names: list[str] | None) -> None:
-        """Check that the study has a row of each name.
+        """Check that the study has a row with each of these names.
 
         Raises:
           UsageError: the study has no such row.

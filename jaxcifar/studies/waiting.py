@@ -20,9 +20,9 @@ def is_unfinished(task: Task) -> bool:
 
 
 def earlier_failure(task: Task) -> DivergedError | None:
-    """Return the error that an earlier attempt of the task ended with; None if there is no error.
+    """Return the error that ended an earlier attempt at a task; None if there was no error.
 
-    The same error would end the task again, unless the task overwrites the earlier attempt.
+    If the task overwrites the attempt, return None; otherwise the error would only repeat.
     """
     failure = None if task.overwrite else RunFolder(task.path).read_failure()
     return None if failure is None else DivergedError(failure)
@@ -43,7 +43,7 @@ class AfterWaiting(NamedTuple):
 
 
 def wait_for_others(tasks: Sequence[Task], print_line: PrintLine) -> AfterWaiting:
-    """Wait until all runs have ended, or another process has released an unfinished run."""
+    """Wait until other processes have ended all these runs or released an unfinished one."""
     print_line(f"waiting for other processes: {', '.join(task.name for task in tasks)}")
     # Another process is already retraining these runs, so do not overwrite them a second time.
     left = [dataclasses.replace(task, overwrite=False) for task in tasks]

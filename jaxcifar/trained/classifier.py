@@ -23,14 +23,14 @@ from jaxcifar.training.state import Hyperparameters
 
 
 class Predictions(NamedTuple):
-    """Probabilities `[N, classes] float32` of N images, and the name of each likeliest class."""
+    """Predictions for N images: probabilities `[N, classes] float32`, and the likeliest classes."""
 
     probabilities: np.ndarray
     labels: list[str]
 
     @classmethod
     def of(cls, probabilities: np.ndarray, class_names: Sequence[str]) -> Self:
-        """Return the predictions of probabilities `[N, classes]`; class names are by label."""
+        """Return the predictions for probabilities `[N, classes]` and the class names by label."""
         likeliest = probabilities.argmax(-1)
         return cls(probabilities, [class_names[label] for label in likeliest])
 
@@ -65,7 +65,7 @@ class Classifier:
         hp: Hyperparameters,
         variables: Variables,
     ) -> Self:
-        """Return the classifier of a program and its variables.
+        """Return a classifier that runs a compiled network with the given variables.
 
         Args:
           config: settings of the training.
@@ -145,9 +145,9 @@ class Classifier:
 
 
 def _padded_count(count: int) -> int:
-    """Return `count` rounded up, so that few programs are compiled.
+    """Return a number of images rounded up, so that few programs are compiled.
 
-    It is rounded to a power of two, or to a multiple of the evaluation batch if it is larger.
+    The result is a power of two, or a multiple of `EVAL_BATCH` if `count` is larger than that.
     """
     if count > EVAL_BATCH:
         batches = math.ceil(count / EVAL_BATCH)
@@ -179,7 +179,7 @@ class Ensemble:
 
     @classmethod
     def of(cls, members: Sequence[Classifier]) -> Self:
-        """Return the ensemble of classifiers.
+        """Return an ensemble of these classifiers.
 
         Raises:
           UsageError: the classifiers have different classes.
@@ -206,6 +206,6 @@ class Ensemble:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities `[N, classes]` of logits `[N, classes]`."""
+    """Return the softmax of logits `[N, classes]`: probabilities of the same shape."""
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     return exponentials / exponentials.sum(-1, keepdims=True)

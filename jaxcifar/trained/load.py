@@ -66,7 +66,7 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
 def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
     """Return the classifier of a run that this process has just trained or opened.
 
-    It uses the user code that is already loaded, even if the files have been edited since.
+    User code that is already loaded is used, even if its files were edited after loading.
     """
     return _load(path, data_dir, code_is_loaded=True)
 
@@ -113,14 +113,14 @@ def _make_classifier(
 
 
 def _statistics(description: Mapping[str, Any]) -> Statistics:
-    """Return the mean and deviation by which the network's images are normalised."""
+    """Return the channels' mean and deviation that normalise images, from a run's description."""
     return SimpleNamespace(mean=description["channel_mean"], std=description["channel_std"])
 
 
 def _from_checkpoint(
     folder: RunFolder, config: Config, result: Result, data_dir: str | Path | None
 ) -> Classifier:
-    """Return the classifier of a run by an older version, which wrote no file of weights."""
+    """Return the classifier of a run without a file of weights, which an older version trained."""
     from jaxcifar.data import load_dataset  # takes a second to import, as orbax does
     from jaxcifar.runs.checkpoint import Checkpoints
 
@@ -161,7 +161,7 @@ def _abstract_state(program: Program, hp: Hyperparameters) -> TrainState:
 
 
 def _require_same_code(path: Path, config: Config, copies: Path | None = None) -> None:
-    """Raise if user code has changed since training.
+    """Raise an error if user code has changed since training.
 
     Args:
       path: path of the run, or of the file of weights.
@@ -190,7 +190,7 @@ def _require_same_code(path: Path, config: Config, copies: Path | None = None) -
 
 
 def _remedy(copies: Path | None, kind: str) -> str:
-    """Return what a user can do about user code of a kind that is missing or has changed."""
+    """Return advice for an error message about user code that is missing or has changed."""
     if copies is None:
         return "get that file from the person who trained the network, or train again"
     return (
@@ -200,7 +200,7 @@ def _remedy(copies: Path | None, kind: str) -> str:
 
 
 def _require_same_imports(path: Path, config: Config, copies: Path | None) -> None:
-    """Raise if a file that the user code imports has changed since training.
+    """Raise an error if a file that the user code imports has changed since training.
 
     Args:
       path: path of the run, or of the file of weights.
@@ -212,7 +212,7 @@ def _require_same_imports(path: Path, config: Config, copies: Path | None) -> No
     """
     if not config.imports:
         return
-    # The run's config is both arguments: it is the one to update, and it lists the files to read.
+    # The run's config is both arguments: the config to update, and the list of files to read.
     current = user_code.with_imports_on_disk(config, config)
     changed = set(config.imports) ^ set(current.imports or ())
     for key, _ in sorted(changed):

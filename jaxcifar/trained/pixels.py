@@ -16,7 +16,7 @@ def as_pixels(images: Any) -> np.ndarray:
     """Return images as pixels, `[N, 32, 32, 3] uint8`.
 
     Args:
-      images: as for `Classifier.predict`.
+      images: an array, a Pillow image, the path of an image file, or a list of these.
 
     Raises:
       UsageError: an image can't be read, or there is no image.
@@ -37,7 +37,7 @@ def as_pixels(images: Any) -> np.ndarray:
 
 
 def _pixels_of_one(image: Any, number: int) -> np.ndarray:
-    """Return one image as pixels, `[32, 32, 3] uint8`; `number` names it in an error."""
+    """Return one image as pixels, `[32, 32, 3] uint8`; errors mention its place, `number`."""
     try:
         if isinstance(image, str | Path):
             return read_image(os.path.realpath(image))[0]
