@@ -39,7 +39,7 @@ __all__ = [
 
 
 class Examples(NamedTuple):
-    """Images and their labels, counted from 0."""
+    """Images, and the label of each image: the number of its class, counted from 0."""
 
     images: UInt8[np.ndarray, "images 32 32 3"]
     labels: Int32[np.ndarray, "images"]
@@ -106,7 +106,8 @@ class Dataset:
           class_names: names of the classes, by label; None for the numbers of the labels.
           name: name of the data set.
           val_fraction: fraction of the training images of each class that is kept for validation.
-          train_examples: largest number of the other training images to use, or None for all.
+          train_examples: largest number of images to train on, without those for validation; None
+            for all.
 
         Raises:
           UsageError: an array has a wrong shape, type or value; the message names the array.
@@ -135,7 +136,7 @@ class Dataset:
         title: str,
         names: Sequence[str],
     ) -> Self:
-        """Return a data set of sorted records (split -> records)."""
+        """Return a data set of sorted records; `records` and `fingerprints` are by split."""
         labels = rec.labels(records["train"])
         train, val = train_val_indices(labels, val_fraction, train_examples)
         train_records = records["train"][train]
@@ -164,7 +165,7 @@ class Dataset:
 
     @cached_property
     def fingerprints(self) -> Mapping[str, str]:
-        """SHA-256 of the sorted records of "train" and "test"; "train" includes validation."""
+        """"train" and "test" -> SHA-256 of its images and labels; "train" includes validation."""
         if self._verified is not None:
             return self._verified
         parts = {"train": (self.train, self.val), "test": (self.test,)}
@@ -174,7 +175,7 @@ class Dataset:
     def sha256(self) -> str:
         """SHA-256 of all images, labels and class names."""
         content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}
-        if self._verified is None:  # the caller may have split otherwise
+        if self._verified is None:  # the caller may have chosen other images
             content["val"] = self._digest(self.val)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -37,7 +37,7 @@ class ArchiveForm:
 
     @property
     def splits(self) -> dict[str, str]:
-        """Batch name -> split, in the order of reading."""
+        """Name of each batch -> its split, "train" or "test", in the order of reading."""
         return {batch: split for split, names in self.batches.items() for batch in names}
 
 
@@ -60,7 +60,7 @@ CIFAR100_FORM = ArchiveForm(
 
 
 def read_archive(path: Path, form: ArchiveForm) -> dict[str, Records]:
-    """Read the records of both splits, in the order of the archive.
+    """Read images and labels as records (see `records`), in the order of the archive.
 
     The number and content of the records are not checked.
 
@@ -70,7 +70,7 @@ def read_archive(path: Path, form: ArchiveForm) -> dict[str, Records]:
       form: layout of the data set's archives.
 
     Returns:
-      split -> records.
+      "train" and "test" -> records.
 
     Raises:
       UsageError: there is no such file or folder.
@@ -100,7 +100,7 @@ def read_archive(path: Path, form: ArchiveForm) -> dict[str, Records]:
 
 
 def check_archive(path: Path) -> None:
-    """Check that an archive exists, before anything else is done.
+    """Check that an archive, packed or unpacked, exists.
 
     Raises:
       UsageError: there is no such file or folder.
@@ -113,7 +113,7 @@ def check_archive(path: Path) -> None:
 
 
 def _batches_in_folder(path: Path, form: ArchiveForm) -> Iterator[tuple[str, bytes]]:
-    """Yield the file name and content of each batch; the archive's top folder may be in `path`."""
+    """Yield the file name and content of each batch in a folder, or in its subfolder of batches."""
     subfolders = [path / name for name in form.folders]
     folder = next((subfolder for subfolder in subfolders if subfolder.is_dir()), path)
     for batch in form.splits:
@@ -132,7 +132,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _batches_in_tar(path: Path, form: ArchiveForm) -> Iterator[tuple[str, bytes]]:
-    """Yield the file name and content of each batch in a tar file, in the order of the file."""
+    """Yield the file name and content of each batch in a tar file, in the order of the tar file."""
     batches = set()
     with open_regular_file(path, follow=True) as file:
         for member in tar.files_in_tar(file):

@@ -32,7 +32,7 @@ class ImageBlocks:
 
     @classmethod
     def of(cls, array: Any) -> Self:
-        """Return the blocks of an array in memory."""
+        """Return an array in memory as blocks of images."""
         array = np.asarray(array)
         step = block_length(array.shape, array.dtype)
         return cls(
@@ -43,7 +43,7 @@ class ImageBlocks:
 
 
 def block_length(shape: Sequence[int], dtype: np.dtype) -> int:
-    """Return the number of images in a block of at most `BLOCK_BYTES`; at least 1.
+    """Return the number of images that fit into a block of `BLOCK_BYTES`, but at least 1.
 
     Args:
       shape: shape of the array of all images.
@@ -67,7 +67,7 @@ def records_of(
       class_names: names of the classes, by label; None for the numbers of the labels.
 
     Returns:
-      split -> sorted records, and the class names.
+      "train" and "test" -> sorted records; and the class names.
 
     Raises:
       UsageError: an array has a wrong shape, type or value; the message names the array.
@@ -131,7 +131,7 @@ def _check_images(name: str, images: ImageBlocks) -> None:
 
 
 def _flat_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return labels `[N]` or `[N, 1]` as `[N] int64`, after checking them."""
+    """Check labels `[N]` or `[N, 1]` of `count` images, and return them as `[N] int64`."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape not in ((count,), (count, 1)):
         raise UsageError(

@@ -22,14 +22,14 @@ from jaxcifar.errors import RunError, first_line
 
 
 class _ListWriter(tfds.core.ExampleWriter):
-    """A writer that gives TFDS a list, because its parquet writer skips examples of iterators."""
+    """A writer that gives TFDS a list: TFDS's parquet writer skips examples of an iterator."""
 
     def write(self, path: Any, examples: Iterable[Any]) -> Any:
         return super().write(path, list(examples))
 
 
 class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
-    """A builder that reads the user's archive, or downloads one, into TFDS examples."""
+    """A TFDS builder that makes examples from the user's archive, or from a downloaded archive."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Do not register the class, because TFDS has registered its own builder of that name."""
@@ -43,7 +43,7 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
 
     @property
     def download_url(self) -> str:
-        """Address of the archive."""
+        """Web address of the data set's archive."""
         return self._cifar_info.url
 
     def _download(self, dl_manager: tfds.download.DownloadManager) -> Path:

@@ -55,7 +55,7 @@ class KnownDataset:
 
     @property
     def verified(self) -> str:
-        """A phrase about what `check_content` has compared."""
+        """"content verified" or "counts verified", by what `check_content` compares."""
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 
@@ -67,7 +67,7 @@ def check_content(records: Mapping[str, rec.Records], entry: KnownDataset, sourc
     Args:
       records: split -> sorted records.
       entry: the data set.
-      source: where the records come from; begins the message.
+      source: where the records come from; the error message begins with it.
 
     Raises:
       RunError: a split has other images or labels.
@@ -89,7 +89,7 @@ def _is_expected(records: np.ndarray, entry: KnownDataset, split: str) -> bool:
 
 
 def cache_folder(entry: KnownDataset, data_dir: Path) -> Path:
-    """Return the folder of a data set's cached records."""
+    """Return the folder inside `data_dir` for a data set's cached records."""
     return data_dir / entry.name / f"{entry.version}-jaxcifar"
 
 

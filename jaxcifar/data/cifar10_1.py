@@ -23,7 +23,7 @@ _DOWNLOAD_AGAIN = Remedy(f"get the file again from {_HOME}")
 
 
 class Cifar101(NamedTuple):
-    """A version of CIFAR-10.1, "v6" or "v4", and its images with CIFAR-10's labels."""
+    """CIFAR-10.1: its version, "v6" or "v4", and its images with CIFAR-10's labels."""
 
     version: str
     examples: Examples

@@ -60,7 +60,7 @@ def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""
 
 
 def _blur_weights(deviation: Array, side: int) -> Array:
-    """Return the weights `[side, side]` of the input pixels in each output pixel."""
+    """Return the weights `[side, side]` of the input pixels in each blurred pixel, on one axis."""
     offsets = jnp.arange(-side, side + 1)
     within = jnp.abs(offsets) <= jnp.floor(_BLUR_REACH * deviation + 0.5)
     weights = jnp.where(within, jnp.exp(-0.5 * (offsets / deviation) ** 2), 0)
@@ -144,7 +144,7 @@ def corrupted(
 
     Args:
       kind: a key of `CORRUPTIONS`.
-      level: 1 to `STRENGTHS`.
+      level: strength of the corruption, 1 to `STRENGTHS`.
       images: the images.
     """
     corruption = CORRUPTIONS[kind]

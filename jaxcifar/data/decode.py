@@ -72,7 +72,7 @@ def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Rec
 
 
 class _Decoded(NamedTuple):
-    """The records of files, and messages about files that are damaged or have several frames."""
+    """Records of images, messages about damaged files, and the names of files with many frames."""
 
     records: np.ndarray
     problems: list[str]
@@ -103,7 +103,7 @@ def _decode(files: Sequence[ImageFile], classes: int) -> _Decoded:
 
 
 def _split_off_test(path: Path, records: np.ndarray) -> dict[str, rec.Records]:
-    """Split sorted records; their order, and so the choice, depends on the images only."""
+    """Split sorted records into "train" and "test", which gets a sixth of every class."""
     train, test = stratified(rec.labels(records), _TEST_FRACTION)
     if not len(test):
         raise RunError(

@@ -55,7 +55,7 @@ class ImageFolder:
 
     @classmethod
     def scan(cls, path: Path) -> Self:
-        """List `train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`.
+        """List the images `train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`, in a folder.
 
         Raises:
           RunError: the folder can't be listed, has too many files, has something else than class
@@ -83,7 +83,7 @@ class ImageFolder:
 
 
 def raise_problems(root: Path, problems: Sequence[str]) -> None:
-    """Raise an error that shows the first of several problems in a folder.
+    """Raise an error about the first of the problems found in a folder, if there are any.
 
     Raises:
       RunError: there is at least one problem.
@@ -94,7 +94,7 @@ def raise_problems(root: Path, problems: Sequence[str]) -> None:
 
 
 class _Scanner:
-    """Lists a folder, and collects what is wrong with it in `problems`."""
+    """Lists the images in a folder, and collects messages about unusable files in `problems`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -104,7 +104,7 @@ class _Scanner:
         self._byte_count = 0
 
     def split_folders(self) -> dict[str, Path]:
-        """Return split -> the folder with its classes."""
+        """Return "train" and, if the folder has it, "test" -> folder that contains the classes."""
         entries = _entries(self.root)
         names = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
         if names.issuperset(rec.SPLITS):
@@ -120,7 +120,7 @@ class _Scanner:
         return {"train": self.root}
 
     def class_names(self, split_folders: Mapping[str, Path]) -> list[str]:
-        """Return the names of the class folders, sorted."""
+        """Check the class folders, and return the class names in sorted order."""
         names = {split: self._subfolders(folder) for split, folder in split_folders.items()}
         train = names["train"]
         untrained = [name for name in names.get("test", []) if name not in train]
@@ -141,7 +141,7 @@ class _Scanner:
         return train
 
     def files(self, folder: Path, class_names: Sequence[str]) -> Iterator[ImageFile]:
-        """Yield the files of all classes in the folder of a split."""
+        """Yield the images of all classes in the folder of a split, such as "train"."""
         for label, class_name in enumerate(class_names):
             if (folder / class_name).exists():
                 for entry in self._visible_entries(folder / class_name):
@@ -159,7 +159,7 @@ class _Scanner:
         return sorted(names)
 
     def _image_file(self, entry: os.DirEntry, label: int) -> ImageFile | None:
-        """Return an entry of a class folder, or note a problem and return None."""
+        """Return a file in a class folder; if it is unusable, add to `problems` and return None."""
         name = self._shown(entry)
         path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         try:

@@ -51,12 +51,12 @@ class Manifest:
     def of(
         cls, records: Mapping[str, rec.Records], class_names: Sequence[str], source: str = ""
     ) -> Self:
-        """Return the description of sorted records."""
+        """Return the description of sorted records, with their fingerprints."""
         fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
         return cls(tuple(class_names), fingerprints, source)
 
     def write(self, folder: Path) -> None:
-        """Write the manifest atomically; call this last, because it makes the cache valid.
+        """Write the description atomically. Call this last, because it makes the cache valid.
 
         Raises:
           OSError: the folder can't be written.
@@ -68,7 +68,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Return the manifest in a folder, or None if it is missing or damaged."""
+        """Return the description in a folder, or None if the file is missing or damaged."""
         try:
             content = read_json(folder / _NAME, _Content, _PREPARE)
         except RunError:

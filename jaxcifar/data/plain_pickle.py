@@ -61,7 +61,7 @@ class PickledArray:
     state: Any = None
 
     def to_numpy(self) -> Shaped[np.ndarray, "..."]:
-        """Return the array.
+        """Return the pickled array as a NumPy array with two axes, of uint8.
 
         Raises:
           ValueError: the array has another type than uint8, or not two axes.
@@ -79,7 +79,7 @@ class PickledArray:
 
 
 class _BatchUnpickler(pickle._Unpickler):
-    """Python's own unpickler, without imports and with keys and states checked."""
+    """Python's own unpickler, without imports; it checks dict keys and object states."""
 
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
@@ -102,7 +102,7 @@ class _BatchUnpickler(pickle._Unpickler):
         return replacements[module, name]
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """Return bytes that Python 3 wrote as text, because protocol 2 has no bytes."""
+        """Return the bytes that Python 3 has pickled as text, because protocol 2 has no bytes."""
         self._max_encoded -= len(text)
         if self._max_encoded < 0:
             raise ValueError("the pickle encodes the same text too often")

@@ -28,7 +28,7 @@ _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
 
 
 def default_data_dir() -> Path:
-    """Return the folder of data sets by TFDS's own rule: `TFDS_DATA_DIR`, else one in the home.
+    """Return TFDS's folder of data sets: `TFDS_DATA_DIR`, or else a folder in the user's home.
 
     Raises:
       UsageError: there is no such home folder.
@@ -45,7 +45,7 @@ def default_data_dir() -> Path:
 
 @contextlib.contextmanager
 def report_unwritable(data_dir: Path) -> Iterator[None]:
-    """Turn an `OSError` in the block into an error about the folder of data sets.
+    """Turn an `OSError` in the `with` block into an error about the folder of data sets.
 
     Raises:
       RunError: the block raised an `OSError`.
@@ -142,7 +142,7 @@ def _draw(entry: KnownDataset, draw: Draw) -> dict[str, rec.Records]:
 def _prepare(
     builder: Any, entry: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> None:
-    """Have TFDS write a data set to its folder."""
+    """Let TFDS download a data set or read `archive`, and write the data set to `data_dir`."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
@@ -159,7 +159,7 @@ def _prepare(
 
 
 def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
-    """Read a prepared data set through `tfds.data_source`."""
+    """Return split -> sorted records of a data set that TFDS has prepared."""
     file_format = builder.info.file_format.value
     if file_format == "array_record" and not find_spec("array_record"):
         raise RunError(
@@ -195,7 +195,7 @@ def _require_source(entry: KnownDataset, data_dir: Path) -> None:
 
 
 def _require_network(url: str) -> None:
-    """Raise an error if the server does not answer within `_NETWORK_SECONDS`."""
+    """Raise an error if the server of `url` does not answer within `_NETWORK_SECONDS`."""
     import requests
 
     problem: list[str] = ["no answer"]

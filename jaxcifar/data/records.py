@@ -82,7 +82,7 @@ def sort(
 
 
 def fingerprint(sorted_records: Records) -> str:
-    """Return the SHA-256 of records, in hexadecimal; they must be in canonical order."""
+    """Return the SHA-256 (hex) of records, which must be in canonical order."""
     return hashlib.sha256(np.ascontiguousarray(sorted_records).data).hexdigest()
 
 
@@ -91,7 +91,7 @@ def channel_statistics(
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
     """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
-    They are exact except for the last rounding, because they are computed from the number of pixels
+    Both are exact except for the last rounding, because they are computed from the number of pixels
     of each value.
     """
     values = np.arange(256, dtype=np.float64)
@@ -122,7 +122,7 @@ def write_cache(folder: Path, records: Mapping[str, Records]) -> None:
 
 
 def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Records] | None:
-    """Return the memory-mapped records of every split, or None if one is missing or has changed.
+    """Return the memory-mapped records of every split; None if a file is missing or has changed.
 
     Args:
       folder: folder that `write_cache` wrote.

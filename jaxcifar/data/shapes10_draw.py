@@ -67,22 +67,22 @@ CLASS_NAMES: tuple[str, ...] = tuple(SHAPES)
 
 
 class _RandomNumbers:
-    """The columns of a table of random numbers, `[n, NUMBERS] float64`, one after the other."""
+    """Takes random numbers from a table, `[n, NUMBERS] float64`, one column after the other."""
 
     def __init__(self, table: np.ndarray) -> None:
         self._columns = iter(table.T[:, :, None, None])
 
     def between(self, low: float, high: float) -> np.ndarray:
-        """Return a number for each image, `[n, 1, 1] float64` in [low, high)."""
+        """Return a random number for each image, `[n, 1, 1] float64` in [low, high)."""
         return low + (high - low) * next(self._columns)
 
     def colour(self) -> np.ndarray:
-        """Return three numbers for each image, `[n, 3, 1, 1] float64` in [0, 1)."""
+        """Return a random colour for each image, `[n, 3, 1, 1] float64` in [0, 1)."""
         return np.stack([next(self._columns) for _ in range(3)], axis=1)
 
 
 def _centre(numbers: _RandomNumbers, spread: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels' coordinates in a shifted and rotated system, two `[n, 32, 32] float64`."""
+    """Return pixel coordinates u and v `[n, 32, 32]`, rotated and shifted by at most `spread`."""
     x = COLUMN - spread * numbers.between(-1, 1)
     y = ROW - spread * numbers.between(-1, 1)
     t = numbers.between(-0.6, 0.6)  # tangent of half the angle: cos and sin are fractions of it
@@ -92,13 +92,13 @@ def _centre(numbers: _RandomNumbers, spread: np.ndarray | float) -> tuple[np.nda
 
 
 def _paint(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None:
-    """Colour the canvas `[n, 3, 32, 32]` where the distance in pixels `[n, 32, 32]` is negative."""
+    """Colour the inside of a shape, where `distance` `[n, 32, 32]`, in pixels, is negative."""
     cover = np.clip(0.5 - distance, 0, 1)[:, None]  # a ramp one pixel wide smooths the edge
     canvas += cover * (colour - canvas)
 
 
 def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) -> None:
-    """Paint a line with round ends, or a dot, whose half width is at most `widest` pixels."""
+    """Paint a random line with round ends, or a dot, of a half width of at most `widest` pixels."""
     u, v = _centre(numbers, SIDE / 2)
     half_length = np.maximum(numbers.between(-3, 6), 0)  # a third of the strokes are dots
     past_the_end = np.maximum(np.abs(u) - half_length, 0)
@@ -106,7 +106,7 @@ def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) ->
 
 
 def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Draw a shape for each label; `table` has random numbers, `[n, NUMBERS + 3072] float64`."""
+    """Draw an image for each label; `table` has random numbers, `[n, NUMBERS + 3072] float64`."""
     numbers = _RandomNumbers(table[:, :NUMBERS])
     noise = table[:, NUMBERS:].reshape(-1, 3, SIDE, SIDE)
 

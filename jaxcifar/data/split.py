@@ -11,7 +11,7 @@ _SPLIT_SEED = 2009  # the year of CIFAR-10; never the run's seed, so that all ru
 def stratified(
     labels: Integer[np.ndarray, "images"], fraction: float
 ) -> tuple[Int64[np.ndarray, "rest"], Int64[np.ndarray, "images-rest"]]:
-    """Choose the same fraction of every class.
+    """Choose images by a fixed random choice, the same fraction of every class.
 
     Args:
       labels: labels in the canonical order of the records.

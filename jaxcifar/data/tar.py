@@ -1,4 +1,4 @@
-"""Read a tar file from outside with `tarfile`, within bounds on time and memory.
+"""Read an untrusted tar file with `tarfile`, within limits of time and memory.
 
 `tarfile` trusts what a file says about itself. For example, it reads a member's name into memory
 whatever its length. Here it reads from a stream that limits each read, and all reads together.
@@ -29,12 +29,12 @@ class RefusedTarError(Exception):
 
 
 class TarMember(NamedTuple):
-    """A file in a tar file.
+    """A file inside a tar archive.
 
     Attributes:
       name: path of the file inside the archive.
       size: number of bytes.
-      read: returns the content; call it before the next member is asked for.
+      read: returns the content; call it before the iterator moves to the next file.
     """
 
     name: str

@@ -20,7 +20,7 @@ from jaxcifar.machine.terminal import PrintLine
 
 
 class PreparedImages(NamedTuple):
-    """Sorted records of both splits, and their description."""
+    """Sorted records of "train" and "test", and the description of the records."""
 
     records: dict[str, rec.Records]
     manifest: Manifest

@@ -35,7 +35,7 @@ def read_npz(path: Path, print_line: PrintLine) -> tuple[dict[str, rec.Records],
       print_line: prints a line about arrays that are ignored.
 
     Returns:
-      split -> sorted records, and the class names.
+      "train" and "test" -> sorted records; and the class names.
 
     Raises:
       RunError: the file is damaged, lacks an array, or an array has a wrong shape, type or value.
@@ -131,7 +131,7 @@ def _read_small_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.nda
 
 
 def _read_checked_header(file: IO[bytes], info: zipfile.ZipInfo) -> ArrayHeader:
-    """Read the header of an array, and compare it with the size in the zip file's list."""
+    """Read the header of an array, and check it against the size in the zip file's list."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UsageError(
             f"array {info.filename} has another compression than np.savez uses; save it again"

@@ -35,7 +35,7 @@ _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", Us
 
 
 class Reference(msgspec.Struct, forbid_unknown_fields=True):
-    """The table `[reference]` of a study file: how published accuracies of the rows were measured."""
+    """The table `[reference]` of a study file: how the published accuracies were measured."""
 
     name: Line | UnsetType = UNSET
     arch: Line | UnsetType = UNSET

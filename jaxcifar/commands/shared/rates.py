@@ -13,7 +13,7 @@ from jaxcifar.machine.terminal import PrintLine, line_printer
 
 
 def show(console: Console, figures: dict[str, Any]) -> None:
-    """Print the results of a benchmark, with a table for each network, 80 characters wide."""
+    """Print benchmark results in a table for each network, at most 80 characters wide."""
     print_line = line_printer(console)
     print_line(f"{figures['device']}, jax {figures['versions']['jax']}")
     for arch in dict.fromkeys(row["arch"] for row in figures["rows"]):
