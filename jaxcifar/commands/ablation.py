@@ -108,7 +108,7 @@ def parser() -> Parser:
 
 
 def study_file(text: str) -> Path:
-    """Return the path of a study file, given this path or the name of a study of the package."""
+    """Return the path of a study file, given the path or the name of a study of the package."""
     path = location(text)
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path

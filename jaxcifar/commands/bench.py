@@ -183,7 +183,7 @@ def measure_study(
 def measure_network(
     arch: str, options: Namespace, on_cpu: bool, figures: dict[str, Any], progress: BenchProgress
 ) -> None:
-    """Measure one network. Add each result to `figures`, and write them to the file of `--json`."""
+    """Measure one network; add the results to `figures`, and write the file of `--json`."""
     from jaxcifar.bench import (
         measure,
         measure_parallel_runs,
@@ -231,7 +231,7 @@ def measure_network(
 
 
 def time_ablation(options: list[str]) -> dict[str, Any]:
-    """Run the command `ablation` in a new process, and return its options and its seconds.
+    """Run the command `ablation` in a new process; return the options and the time in seconds.
 
     Raises:
       RunError: the study failed.

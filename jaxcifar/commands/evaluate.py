@@ -140,7 +140,7 @@ def save(
     """Write an evaluation to the folder of its run; if that fails, only print a line.
 
     Returns:
-      the records of all earlier evaluations on test images, and `look`, the record of this one.
+      all recorded evaluations on the test images; `look` is the record of this evaluation.
     """
     from jaxcifar.runs.evaluation_file import read_evaluation, read_looks, save_evaluation
     from jaxcifar.runs.folder import RunFolder

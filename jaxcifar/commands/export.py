@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _importable(name: str) -> bool:
-    """Return whether Python can import a module of this name, and it hides no other module."""
+    """Return whether Python can import a module of this name without hiding another module."""
     is_taken = keyword.iskeyword(name) or name in sys.stdlib_module_names or name == "torch"
     return name.isidentifier() and not is_taken
 

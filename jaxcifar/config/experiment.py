@@ -161,7 +161,7 @@ class Config(Fields):
 
     @property
     def alters_network(self) -> bool:
-        """Whether the network's arguments differ from the recipe's."""
+        """True if the network's arguments differ from those of the recipe."""
         return self.arch_args != default_settings(self.arch, self.recipe)["arch_args"]
 
     @property

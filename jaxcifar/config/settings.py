@@ -67,7 +67,7 @@ def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _settings_not_taken(kind: str, name: str) -> set[str]:
-    """Return the settings that `name` does not use, but other entries of its kind do."""
+    """Return the settings that the choice `name` does not use, but other choices of `kind` do."""
     return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)
 
 

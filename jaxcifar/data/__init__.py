@@ -106,8 +106,7 @@ class Dataset:
           class_names: names of the classes, by label; None for the numbers of the labels.
           name: name of the data set.
           val_fraction: fraction of the training images of each class that is kept for validation.
-          train_examples: largest number of images to train on, without those for validation; None
-            for all.
+          train_examples: largest number of images to train on, or None for all that are left.
 
         Raises:
           UsageError: an array has a wrong shape, type or value; the message names the array.
@@ -136,7 +135,7 @@ class Dataset:
         title: str,
         names: Sequence[str],
     ) -> Self:
-        """Return a data set of sorted records; `records` and `fingerprints` are by split."""
+        """Return a data set of sorted records; `records` and `fingerprints` are keyed by split."""
         labels = rec.labels(records["train"])
         train, val = train_val_indices(labels, val_fraction, train_examples)
         train_records = records["train"][train]
@@ -165,7 +164,7 @@ class Dataset:
 
     @cached_property
     def fingerprints(self) -> Mapping[str, str]:
-        """"train" and "test" -> SHA-256 of its images and labels; "train" includes validation."""
+        """Split -> SHA-256 of its images and labels; "train" includes the validation images."""
         if self._verified is not None:
             return self._verified
         parts = {"train": (self.train, self.val), "test": (self.test,)}
@@ -214,7 +213,7 @@ def load_dataset(
 
     Args:
       config: settings; `dataset`, `val_fraction` and `train_examples` are used.
-      data_dir: TFDS folder, or None for TFDS's default.
+      data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       print_line: prints a line about each slow step.
 
     Raises:

@@ -60,7 +60,7 @@ CIFAR100_FORM = ArchiveForm(
 
 
 def read_archive(path: Path, form: ArchiveForm) -> dict[str, Records]:
-    """Read images and labels as records (see `records`), in the order of the archive.
+    """Read images and labels as records of label and pixel bytes, in the order of the archive.
 
     The number and content of the records are not checked.
 

@@ -58,7 +58,7 @@ def records_of(
     labels: Mapping[str, Shaped[np.ndarray, "..."]],
     class_names: Iterable[Any] | None,
 ) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
-    """Check images and labels, and convert them to sorted records.
+    """Check images and labels, and convert them to sorted records of label and pixel bytes.
 
     Args:
       images: split -> images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`; `to_rgb32`

@@ -55,7 +55,7 @@ class KnownDataset:
 
     @property
     def verified(self) -> str:
-        """"content verified" or "counts verified", by what `check_content` compares."""
+        """The words "content verified" or "counts verified", by what `check_content` compares."""
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 

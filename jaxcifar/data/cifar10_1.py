@@ -35,7 +35,7 @@ def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
     Args:
       folder: folder with `cifar10.1_VERSION_data.npy` and `cifar10.1_VERSION_labels.npy`; None to
         use TFDS.
-      data_dir: TFDS's folder.
+      data_dir: folder of TensorFlow Datasets (TFDS).
 
     Raises:
       UsageError: the files are missing, or TFDS has not prepared them.

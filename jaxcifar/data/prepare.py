@@ -69,7 +69,7 @@ def load_records(
 
     Args:
       entry: the data set.
-      data_dir: TFDS's folder; a data set that TFDS itself prepared there is used.
+      data_dir: folder of TensorFlow Datasets (TFDS); data sets that TFDS prepared are used.
       archive: archive with the images, read if they are not prepared yet; None to download it, or
         for a data set whose images are drawn.
       print_line: prints a line about each slow step.
@@ -79,8 +79,8 @@ def load_records(
 
     Raises:
       UsageError: there is no such archive.
-      RunError: there is no network, the images are damaged or those of another data set, they are
-        prepared in a format that needs another package, or `data_dir` can't be written.
+      RunError: there is no network, the images are damaged or belong to another data set, their
+        format needs another package, or `data_dir` can't be written.
     """
     if archive is not None:
         check_archive(archive)

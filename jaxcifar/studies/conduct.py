@@ -130,7 +130,7 @@ def conduct(
 
     Args:
       tasks: the runs of the study; finished ones are skipped, and interrupted ones are resumed.
-      data_dir: TFDS folder.
+      data_dir: folder of TensorFlow Datasets (TFDS).
       at_once: number of runs to train together; None for the number that suits the devices.
       devices: devices to train on.
       console: where to show the progress.
@@ -223,7 +223,7 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
     """Check the user code and the network arguments of a run.
 
     Raises:
-      UsageError: the run can't be trained with them; the message names the run.
+      UsageError: the run can't be trained with this code or these arguments; the message names it.
     """
     try:
         Setup.check(task.config, dataset, at_once=1, devices=devices)

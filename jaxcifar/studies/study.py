@@ -130,7 +130,7 @@ class Study:
         """Check that all settings are in range and have an effect.
 
         Raises:
-          UsageError: a value is out of range, a setting of a row has no effect on it, a shared
+          UsageError: a value is out of range, a row's setting has no effect on the row, a shared
             setting has no effect on any row, or `sets` names an unknown setting.
         """
         for row in self.rows:

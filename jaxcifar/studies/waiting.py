@@ -22,7 +22,7 @@ def is_unfinished(task: Task) -> bool:
 def earlier_failure(task: Task) -> DivergedError | None:
     """Return the error that ended an earlier attempt at a task; None if there was no error.
 
-    If the task overwrites the attempt, return None; otherwise the error would only repeat.
+    Return None also if the task overwrites that attempt, because training then starts anew.
     """
     failure = None if task.overwrite else RunFolder(task.path).read_failure()
     return None if failure is None else DivergedError(failure)

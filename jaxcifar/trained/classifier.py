@@ -90,7 +90,7 @@ class Classifier:
         """Return the network's outputs before the softmax, `[N, classes] float32`.
 
         Args:
-          images: as for `predict`.
+          images: an array, a Pillow image, the path of an image file, or a list of these.
 
         Raises:
           UsageError: an image can't be read.

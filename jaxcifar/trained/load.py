@@ -52,7 +52,8 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
       *runs: folders of runs, or files of weights. An ensemble predicts the mean of its members'
         probabilities. Without an argument, the CNN that comes with this package is loaded
         (`shipped/cnn.md` describes its training, its accuracy and its limits).
-      data_dir: TFDS folder, or None for TFDS's default. Only runs of older versions need it.
+      data_dir: folder of TensorFlow Datasets, or None for its default. Only runs of older
+        versions need the folder.
 
     Raises:
       UsageError: a run is missing or not finished, the file of its network is missing or has

@@ -43,7 +43,7 @@ def watch_executed_files(notify: Callable[[str], object]) -> Iterator[None]:
 
 @functools.cache
 def _add_audit_hook() -> None:
-    """Add the audit hook that calls `notify`; once in a process, as Python can't remove hooks."""
+    """Add the audit hook that reports executed files; once, because Python can't remove hooks."""
     sys.addaudithook(_on_audit_event)
 
 

@@ -66,7 +66,7 @@ class UserCode:
         return self._module
 
     def imports(self) -> dict[str, bytes]:
-        """Load the code and return the contents of imported files that are not in `files`.
+        """Load the code; return contents of imported files that the constructor was not given.
 
         Returns:
           path relative to the main file's folder -> content.

@@ -100,7 +100,7 @@ def _class_definition(source: str, name: str) -> str | None:
 def modules_used(source: bytes, namespace: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of the modules that a notebook's cell uses.
 
-    A cell uses a module if it has a name for the module, or for one of its classes or functions.
+    A module counts if the cell has a name for the module, or for a class or function in it.
 
     Args:
       source: the text of the cell, or of a class or function in it.

@@ -43,7 +43,7 @@ def use_huge_pages() -> None:
 def use_utf8() -> None:
     """On Linux, restart the process if Python would not read file names as UTF-8.
 
-    Python reads this setting only when a process starts. Only Linux uses other encodings.
+    Python chooses the encoding only when a process starts. Only Linux uses other encodings.
     """
     reads_utf8 = sys.getfilesystemencoding().lower() == "utf-8"
     if sys.platform == "linux" and not reads_utf8 and os.environ.get("PYTHONUTF8") != "1":
@@ -51,7 +51,7 @@ def use_utf8() -> None:
 
 
 def _start_again_with(variable: str, value: str) -> NoReturn:
-    """Restart this process with the same command line, and an environment variable set."""
+    """Set an environment variable, and restart this process with the same command line."""
     os.environ[variable] = value
     block_interrupts()  # until the new process can handle interrupts
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -153,6 +153,6 @@ def _failed(line: str, code: int) -> int:
 
 
 def _print_unraisable_error(unraisable: Any) -> None:
-    """Print an error that Python can't raise; skip those of orbax's threads after a failed save."""
+    """Print an error that Python can't raise, unless it is orbax's error after a failed save."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

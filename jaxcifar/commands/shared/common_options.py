@@ -90,7 +90,7 @@ def data_folder(given: Path | None) -> Path:
 
 
 def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
-    """Add `--overwrite` and `--run-dir`, which is required if `default` describes no default."""
+    """Add `--overwrite` and `--run-dir`; `--run-dir` is required if no default is described."""
     parser.add_argument(
         "--run-dir",
         type=location,

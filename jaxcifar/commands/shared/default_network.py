@@ -16,8 +16,8 @@ _LONGEST_SECONDS = 3600
 def require_chosen_network(settings: Mapping[str, Any], config: Config) -> None:
     """Check that `--arch` was given if training takes more than an hour on a CPU.
 
-    A beginner's first command is `run` without options. On a CPU it would train the default network
-    for about a day.
+    A beginner's first command is `run` without options. On a CPU, this command would train the
+    default network for about a day.
 
     Args:
       settings: the settings on the command line.

@@ -91,7 +91,7 @@ def add_config_options(
 
 
 def _with_unlisted_fields(members: Iterable[str]) -> Iterator[str]:
-    """Yield each field, followed by fields outside `GROUPS` that only some of its choices use."""
+    """Yield each field, such as "optimizer", then fields of its choices that `GROUPS` lacks."""
     listed = {name for names in GROUPS.values() for name in names}
     for name in members:
         yield name

@@ -86,7 +86,7 @@ def _ties_with_first(network: "StudiedNetwork") -> list[str]:
 
 
 def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
-    """Return a sentence that names the row with the best validation accuracy, and its ties."""
+    """Return a sentence that names the row with the best validation accuracy, and `ties`."""
     from jaxcifar.report.wording import join_names
 
     best, *others = network.by_validation

@@ -48,7 +48,7 @@ def show(console: Console, figures: dict[str, Any]) -> None:
 
 
 def _print_left_out(contestants: list[tuple[str, dict[str, Any]]], print_line: PrintLine) -> None:
-    """Print why contestants, that is, timed implementations, were left out of the rounds.
+    """Print why some contestants, that is, implementations, were left out of the timed rounds.
 
     Args:
       contestants: (name, measured results) of all contestants.
