@@ -1,4 +1,4 @@
-"""Reports from run folders: `REPORT.md`, its pictures, and the same text as one HTML page."""
+"""Write reports about run folders: `REPORT.md` with pictures, and the same text as HTML."""
 
 import itertools
 import re
@@ -24,17 +24,17 @@ from jaxcifar.report.wording import escape_markdown, join_names
 from jaxcifar.runs.epoch_selection import SELECTION_RULE
 from jaxcifar.runs.folder import RunFolder
 
-_MAX_LINES = 8  # printed about runs that are left out
+_MAX_LINES = 8  # most lines that are printed about left-out runs
 
 
 def write_report(folder: Path, print_line: PrintLine | None = None) -> Path:
-    """Write `REPORT.md`, `report.html` and their pictures from the runs in and below `folder`.
+    """Write `REPORT.md`, `report.html` and their pictures into `folder`, from the runs in it.
 
-    The user's code is never imported, and no data set is needed. Unreadable runs and studies are
-    left out and listed in the report.
+    The user's code is never imported, and no data set is needed. The report lists the runs and
+    studies that it leaves out because their files can't be read.
 
     Args:
-      folder: folder of the runs.
+      folder: the folder; runs in its subfolders belong to the report too.
       print_line: prints a line about a run that is left out; None prints nothing.
 
     Returns:
@@ -47,7 +47,7 @@ def write_report(folder: Path, print_line: PrintLine | None = None) -> Path:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
     try:
-        with lock_folder(folder):  # reading too: of several writers the last one sees all runs
+        with lock_folder(folder):  # also while reading, so the last writer sees all runs
             records = read_records(folder)
             pictures = Pictures(folder)
             context = _context(records, folder, pictures)
@@ -94,7 +94,7 @@ def _progress(run: RunRecord) -> str:
 
 
 def _unfinished(records: Records, folder: Path) -> list[str]:
-    """Return a line for each unfinished run and each row of a study without any run."""
+    """Return a line of text for each unfinished run, and for each study row that has no run."""
     lines = [f"{_relative(run.path, folder)}: {_progress(run)}" for run in records.unfinished]
     for study in records.studies:
         lines += [f"{_relative(study.path / row, folder)}: not begun" for row in study.not_begun]
@@ -106,7 +106,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, Any]:
-    """Draw all pictures and return the values for the template."""
+    """Draw the report's pictures, and return the values that the template `report.md.j2` needs."""
     sections, figures = itertools.count(1), itertools.count(1)
     networks = [network_context(network, pictures) for network in records.networks]
     studies = [

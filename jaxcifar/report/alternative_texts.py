@@ -1,4 +1,4 @@
-"""Alternative texts of the report's pictures: the values that a picture shows, in words."""
+"""Alternative texts for the report's pictures; each text says the picture's values in words."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,9 +11,9 @@ _MAX_VALUES = 40
 
 
 def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
-    """Return first and last values of training and validation, and values at the chosen epochs.
+    """Return a text on learning curves: their mean first and last values, and the best epochs.
 
-    The curves are means over the runs. `quantity` is "accuracy" or "loss".
+    `name` names the runs in the text. `quantity` is "accuracy" or "loss".
     """
     parts = []
     for split, title in (("train", "training"), ("val", "validation")):
@@ -39,7 +39,7 @@ def _value(value: float, quantity: str) -> str:
 
 
 def test_accuracies(variations: Sequence[Variation]) -> str:
-    """Return the test accuracy of each row, and its reference accuracy if there is one."""
+    """Return a text with the test accuracy and any reference accuracy of each variation."""
     parts = []
     for v in variations:
         part = f"{escape_markdown(v.name)} {percent(v.values('test_accuracy').mean())}"
@@ -50,7 +50,7 @@ def test_accuracies(variations: Sequence[Variation]) -> str:
 
 
 def validation_accuracies(variations: Sequence[Variation]) -> str:
-    """Return the validation accuracy of each row at its chosen epochs, best first."""
+    """Return a text with the best validation accuracy of each variation, best variation first."""
     ordered = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
     return "Validation accuracy by epoch; at the chosen epoch: " + _join(
         f"{escape_markdown(v.name)} {percent(v.values('val_accuracy').mean())}" for v in ordered
@@ -58,7 +58,7 @@ def validation_accuracies(variations: Sequence[Variation]) -> str:
 
 
 def class_accuracies(run: FinishedRun) -> str:
-    """Return the test accuracy of each class, worst first."""
+    """Return a text with the test accuracy of each class, worst class first."""
     return "Test accuracy by class: " + _join(
         f"{escape_markdown(run.class_names[i])} {percent(run.class_accuracy[i])}"
         for i in classes_by_accuracy(run)
@@ -66,7 +66,7 @@ def class_accuracies(run: FinishedRun) -> str:
 
 
 def confusion_diagonal(run: FinishedRun) -> str:
-    """Return the number of correctly classified images of each class."""
+    """Return a text with the number of correctly classified test images of each class."""
     counts = run.confusion.sum(1)
     return "Confusion matrix; right answers: " + _join(
         f"{escape_markdown(name)} {run.confusion[i, i]:,} of {counts[i]:,}"

@@ -1,4 +1,4 @@
-"""The network of a run, as described in its folder; the user's code is never imported."""
+"""Read the description of a network from a run folder, without importing the user's code."""
 
 import functools
 from typing import Any
@@ -15,16 +15,16 @@ from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.file_formats import DELETE_IT_AND_RESULT
 from jaxcifar.runs.folder import RunFolder
 
-_MAX_SIZE = 5_000  # layers and channels of a traced network; the built-in ones have hundreds
+_MAX_SIZE = 5_000  # most layers and channels of a traced network; built-in ones have hundreds
 
 
 def read_architecture(run: FinishedRun) -> Summary:
-    """Read the description of a run's network.
+    """Read the summary of a run's network from the run folder.
 
-    Older folders have no description; a built-in network is then traced again.
+    Older run folders have no summary. For a built-in network, the summary is then computed again.
 
     Raises:
-      RunError: the description is missing or damaged.
+      RunError: the summary is damaged, or it is missing and can't be computed again.
     """
     file = RunFolder(run.path).network_file
     if file.exists():
@@ -53,7 +53,7 @@ def _summarize(network: nn.Module) -> Summary:
 
 
 def _size(argument: Any) -> int:
-    """Return an upper bound of the layers and channels that an argument of a network asks for."""
+    """Return an upper bound on the layers and channels that a network gets from one argument."""
     if isinstance(argument, tuple):
         return len(argument) + sum(map(_size, argument))
     return argument if isinstance(argument, int) else 0

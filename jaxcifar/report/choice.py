@@ -1,4 +1,4 @@
-"""The choice of the best variation: which one won, by how much, and how sure that is."""
+"""Report which variation of a network won on the validation images, and how certain that is."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ from jaxcifar.training.metrics import only_predicted_class
 
 
 def choice_text(network: StudiedNetwork) -> str:
-    """Return which variation won, by how much, and which variations are as good."""
+    """Return sentences on the variation with the best validation accuracy: its lead and ties."""
     winner, *others = network.by_validation
     if not others:
         return "Nothing else was tried, so there was nothing to choose between."
@@ -43,7 +43,7 @@ def choice_text(network: StudiedNetwork) -> str:
 
 
 def validation_lead(winner: Variation, other: Variation) -> Difference:
-    """Return the validation accuracy of `winner` minus that of `other`."""
+    """Return the validation accuracy of `winner` minus the validation accuracy of `other`."""
     samples = (Sample.of(v, "val_accuracy", "val") for v in (other, winner))
     return Difference.between(*samples)
 
@@ -79,7 +79,7 @@ def _candidates(network: StudiedNetwork) -> str:
 
 
 def _certainty(leads: dict[str, Difference], has_ties: bool) -> list[str]:
-    """Return a sentence on whether the winner's leads are significant; none if all others tie."""
+    """Return at most one sentence, on whether the winner's leads over others are significant."""
     others = {name: lead for name, lead in leads.items() if not lead.is_tie}
     alike = [name for name, lead in others.items() if not lead.is_significant]
     if alike:
@@ -91,7 +91,7 @@ def _certainty(leads: dict[str, Difference], has_ties: bool) -> list[str]:
 
 
 def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
-    """Return the cells of a variation in the table of candidates."""
+    """Return a variation's cells, by column, in the table that compares it with the winner."""
     lead = validation_lead(winner, variation)
     compared = variation is not winner and not lead.is_tie
     points = unsigned_points(lead) if compared else "a tie"
@@ -108,9 +108,9 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
 
 
 def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> list[str]:
-    """Return a sentence for each run that is no better than guessing.
+    """Return a sentence for each run whose test accuracy is no better than guessing.
 
-    `quote` puts the name of a row or class in quotes; the default is for Markdown.
+    `quote` puts the name of a variation or class in quotes; by default it also escapes Markdown.
     """
     sentences = []
     for variation in network.variations:

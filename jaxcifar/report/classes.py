@@ -1,4 +1,4 @@
-"""Mistakes of a run, class by class, for two classes as well as for a hundred."""
+"""Pictures, sentences and a table about the test images that a run classifies wrongly."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,17 @@ from jaxcifar.report.wording import escape_markdown, join_names, percent, quoted
 from jaxcifar.runs.plots import TEST, figure_with_axes, format_as_percent, shortened
 from jaxcifar.training.metrics import only_predicted_class
 
-MANY_CLASSES = 20  # with more, pictures are simplified and there is a table of confusions
-_MAX_NAMES = 40  # with more, the matrix has class numbers instead of names
-_CLASSES_AT_EACH_END = 10  # bars of the worst and the best of many classes
+MANY_CLASSES = 20  # with more classes, pictures are simpler and confusions get a table
+_MAX_NAMES = 40  # with more classes, the matrix shows class numbers instead of names
+_CLASSES_AT_EACH_END = 10  # number of worst classes and of best classes drawn
 _MAX_CONFUSIONS = 10  # lines of the table of confusions
 _DIGIT_WIDTH = 0.62  # as a fraction of the font size
 
 
 def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
-    """Draw the confusion matrix on the test images, coloured by the share of the true class.
+    """Draw the confusion matrix; a cell's colour shows its share of the true class's test images.
 
-    Counts are written where they fit. With more than `MANY_CLASSES`, zeros are left out.
+    Cells contain their counts if these fit. With more than `MANY_CLASSES`, zeros are left out.
     """
     matrix, classes = run.confusion, len(run.class_names)
     has_many = classes > MANY_CLASSES
@@ -54,9 +54,9 @@ def plot_confusion(run: FinishedRun, title: str, path: Path) -> None:
 
 
 def plot_per_class(run: FinishedRun, title: str, path: Path) -> None:
-    """Draw the test accuracy of each class, worst at the bottom.
+    """Draw a bar chart of the test accuracy of each class, with the worst class at the bottom.
 
-    With more than `MANY_CLASSES`, only the worst and the best are drawn.
+    With more than `MANY_CLASSES` classes, only the worst and the best classes are drawn.
     """
     accuracy, order = run.class_accuracy, classes_by_accuracy(run)
     shown, ends = order, _CLASSES_AT_EACH_END
@@ -85,7 +85,7 @@ def classes_by_accuracy(run: FinishedRun) -> list[int]:
 
 
 def mistakes_text(run: FinishedRun, variation_name: str) -> str:
-    """Return the hardest and the easiest class of a run, and its most frequent confusion."""
+    """Return sentences on a run's hardest and easiest class and its most frequent confusion."""
     names, accuracy = [escape_markdown(name) for name in run.class_names], run.class_accuracy
     subject = f"Of {quoted(variation_name)}, seed {run.config.seed}."
     answer = only_predicted_class(run.confusion)
@@ -107,7 +107,7 @@ def mistakes_text(run: FinishedRun, variation_name: str) -> str:
 
 
 def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
-    """Return the two classes that are most often confused, counted in both directions."""
+    """Return a sentence on the two classes that the network most often mistakes for each other."""
     both = np.triu(matrix + matrix.T, 1)
     first, second = np.unravel_index(both.argmax(), both.shape)
     mistakes = matrix.sum() - np.trace(matrix)
@@ -120,9 +120,9 @@ def _confusion_sentence(matrix: np.ndarray, names: list[str]) -> str:
 
 
 def worst_confusions(run: FinishedRun) -> list[dict[str, str]]:
-    """Return the lines of the table of the most frequent mistakes.
+    """Return the most frequent pairs of true and predicted class, with their counts, as table rows.
 
-    With `MANY_CLASSES` or fewer the table is empty, because the picture shows all counts.
+    The list is empty for `MANY_CLASSES` or fewer: the confusion matrix then shows all counts.
     """
     matrix, names = run.confusion, [escape_markdown(name) for name in run.class_names]
     if len(names) <= MANY_CLASSES:

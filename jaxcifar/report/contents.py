@@ -13,7 +13,7 @@ PLACEHOLDER = "\n<<contents>>\n"  # in no other line, because "<" in names is es
 
 
 class Heading(NamedTuple):
-    """A heading: its token, its text in Markdown, and its id."""
+    """A heading of a Markdown report: its opening token, its Markdown text and its link id."""
 
     token: Token
     text: str
@@ -21,15 +21,15 @@ class Heading(NamedTuple):
 
 
 def parser() -> MarkdownIt:
-    """Return the parser of a report: CommonMark with tables and without HTML."""
+    """Return the parser for reports. It reads CommonMark with tables, and HTML as plain text."""
     return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 def headings(tokens: Sequence[Token]) -> Iterator[Heading]:
-    """Yield each heading with its id by GitHub's rule.
+    """Yield each heading of a parsed report with the id that GitHub gives it.
 
-    The id is the text in lower case, without punctuation, with dashes for spaces, and with a number
-    if an earlier heading has the same id.
+    The id is the heading in lower case, without punctuation and with dashes for spaces. A number is
+    appended if an earlier heading has the same id.
     """
     counts: dict[str, int] = {}
     for token, inline in pairwise(tokens):
@@ -43,7 +43,7 @@ def headings(tokens: Sequence[Token]) -> Iterator[Heading]:
 
 
 def add_contents(markdown: str) -> str:
-    """Return the report with a list of its sections in place of `PLACEHOLDER`."""
+    """Return a Markdown report with its table of contents in place of the text `PLACEHOLDER`."""
     indents = {"h2": "", "h3": "  "}
     lines = [
         f"{indents[heading.token.tag]}- [{heading.text}](#{heading.id})"

@@ -1,4 +1,4 @@
-"""Time and cost of the runs, their environment, and the commands that repeat them."""
+"""Report the time and cost of runs, their environment, and the commands that repeat the runs."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ _MAX_COMMAND = 5000  # characters
 
 
 def _petaflop(variation: Variation) -> float | None:
-    """Return the arithmetic of training, or None if an old result lacks the FLOPs.
+    """Return the operations in PFLOP that train all runs of a variation; None if unknown.
 
     A multiply-accumulate counts as two operations. Each image takes three passes: one forward, and
     two backward, to the inputs and to the weights. An epoch has only whole batches.
@@ -38,14 +38,14 @@ def _seconds(value: float) -> str:
 
 
 def _compiling(variation: Variation) -> str:
-    """Return the longest compile time of the runs, because later runs reuse the program."""
+    """Return the longest compile time of a variation's runs; later runs reuse the program."""
     measured = [run.result.get("compile_seconds") for run in variation.runs]
     seconds = [value for value in measured if value is not None]
     return _seconds(max(seconds)) if seconds else "–"
 
 
 def times(records: Records) -> list[dict[str, Any]]:
-    """Return the lines of the table of times, one per variation."""
+    """Return the rows of the table of times, one per trained variation, with cells by column."""
     lines = []
     for v in records.trained:
         petaflop = _petaflop(v)
@@ -64,7 +64,7 @@ def times(records: Records) -> list[dict[str, Any]]:
 
 
 def time_sentence(records: Records) -> str:
-    """Return the total time of all runs, their devices and the speed of the arithmetic."""
+    """Return a sentence with the total time of all trained runs, their devices and their FLOP/s."""
     if not records.trained:
         return ""
     seconds = _device_seconds(records.trained)
@@ -81,7 +81,7 @@ def time_sentence(records: Records) -> str:
 
 
 def commands(records: Records) -> list[str]:
-    """Return the shell commands that train the variations outside studies."""
+    """Return the shell commands that train the variations which belong to no study."""
     return [
         printable(f"python -m experiments.run {shlex.join(v.config.options())}", _MAX_COMMAND)
         for v in (*records.outside_studies, *records.without_validation)
@@ -90,7 +90,7 @@ def commands(records: Records) -> list[str]:
 
 
 def conversions(records: Records) -> list[str]:
-    """Return the shell commands that repeat the conversions of weights."""
+    """Return the shell commands that repeat the conversions of weights from PyTorch files."""
     lines = []
     for run in (run for variation in records.outside_studies for run in variation.runs):
         if run.converted is None:
@@ -105,7 +105,7 @@ def conversions(records: Records) -> list[str]:
 
 
 def facts(records: Records) -> list[tuple[str, str]]:
-    """Return names and values of the runs' data, devices and versions; each value appears once."""
+    """Return (name, values) pairs about the runs' data, devices and package versions."""
     results = [run.result for run in records.runs]
     data = {run.data.identity: run.data for run in records.runs}
     packages = dict.fromkeys(name for result in results for name in result["versions"])

@@ -1,4 +1,4 @@
-"""The section on a run's evaluation: calibration, other images, corrupted images, mistakes."""
+"""The report's section on the evaluation of a trained network, with its pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,15 +29,15 @@ from jaxcifar.runs.plots import TEST, figure_with_axes, format_as_percent, short
 
 _TEMPERED_COLOR = "#d55e00"
 _MARKERS = "os^Dv"
-_MAX_SETS = 20  # lines of the table
+_MAX_SETS = 20  # most sets of images in the table
 _FEW_IMAGES = 10  # the accuracy of fewer images is too uncertain to draw
 _SMALL_ECE = 0.01  # a smaller expected calibration error is not worth correcting
 
 
 def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any] | None:
-    """Draw the section's pictures and return its values for the template.
+    """Draw the pictures of a run's evaluation, and return the values for the report's template.
 
-    Return None if the run was not evaluated. If the file can't be read, `missing` has the reason.
+    Return None if the run was not evaluated. If results can't be read, `missing` says why.
     """
     folder = RunFolder(run.path)
     try:
@@ -90,7 +90,7 @@ def _line(figures: Figures) -> dict[str, str]:
 
 
 def _metric_sentences(sets: Mapping[str, Figures]) -> list[str]:
-    """Return a sentence per set with the metrics that the table does not show."""
+    """Return a sentence for each set of images, with all metrics except accuracy and loss."""
     sentences = []
     for figures in sets.values():
         metrics: list[Value] = figures.get("metrics", [])
@@ -107,7 +107,7 @@ def _metric_sentences(sets: Mapping[str, Figures]) -> list[str]:
 
 
 def mean_confidence(calibration: Calibration) -> float:
-    """Return the mean probability that a network gives its predictions, from 0 to 1."""
+    """Return the mean probability, from 0 to 1, that a network gives to its predicted classes."""
     bins = calibration["bins"]
     images = sum(part["images"] for part in bins)
     return sum(part["images"] * part["confidence"] for part in bins) / max(images, 1)
@@ -140,7 +140,7 @@ def _calibration_text(figures: Figures, evaluation: Evaluation) -> str:
 
 
 def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
-    """Return the change in accuracy on other images, compared with the test images."""
+    """Return sentences that compare the accuracy on new image sets with the test accuracy."""
     test = sets.get("test")
     if test is None:
         return []
@@ -169,7 +169,7 @@ def _slip_lines(slips: Slips) -> list[tuple[str, str]]:
 
 
 def _corruption_text(corrupted: Corruptions) -> str:
-    """Return the mean accuracy, and which corruptions harm most and least (mean of strengths)."""
+    """Return sentences on the mean accuracy and on the most and the least harmful corruption."""
     clean = corrupted["clean"]
     losses = {
         escape_markdown(kind): clean - float(np.mean(values))
@@ -185,10 +185,10 @@ def _corruption_text(corrupted: Corruptions) -> str:
 
 
 def plot_reliability(figures: Figures, temperature: float | None, title: str, path: Path) -> None:
-    """Draw a reliability diagram: accuracy and share of the images by confidence.
+    """Draw a reliability diagram of one set of images: accuracy and share of images by confidence.
 
-    Bins of fewer than `_FEW_IMAGES` images are left out, unless all bins are that small. The legend
-    shows the `temperature`, by which the logits of `figures["tempered"]` are divided.
+    Bins of fewer than `_FEW_IMAGES` images are left out, unless all bins are that small. The logits
+    of the results `figures["tempered"]` were divided by `temperature`.
     """
     figure, axes = figure_with_axes(WIDTH, 4.6, title)
     middles = (np.arange(BINS) + 0.5) / BINS
@@ -215,9 +215,9 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
 
 
 def plot_corruptions(runs: Mapping[str, Corruptions], title: str, path: Path) -> None:
-    """Draw accuracy by strength of the corruption, a panel per kind; strength 0 is none.
+    """Draw one panel per kind of corruption, with the accuracy by strength; 0 is no corruption.
 
-    `runs` are results by the run's name. All of them have the same kinds of corruption.
+    `runs` maps names of runs to their results. All runs have the same kinds of corruption.
     """
     kinds = list(next(iter(runs.values()))["accuracy"])
     figure, panels = panel_grid(len(kinds), title, heights=(2.1, 1.0))

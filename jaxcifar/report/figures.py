@@ -1,4 +1,4 @@
-"""Pictures of several runs or variations. Each title names the data set; none shows a time."""
+"""Pictures that compare several runs or variations, such as learning curves and bar charts."""
 
 import functools
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ PANEL_COLUMNS = 4
 def draw_curves(
     draw: DrawPicture, runs: Sequence[FinishedRun], title: str, prefix: str = ""
 ) -> dict[str, str]:
-    """Draw the curves of runs that differ only in seed, as two pictures side by side.
+    """Draw the learning curves of runs that differ only in seed, as two pictures.
 
     Returns:
-      the paths of the pictures by "accuracy" and "loss".
+      the paths of the two pictures; the keys are "accuracy" and "loss".
     """
     plot = functools.partial(plot_curves, size=_HALF_SIZE)
     histories = [run.history for run in runs]
@@ -53,7 +53,7 @@ def draw_curves(
 
 
 def plot_all_validation(variations: Sequence[Variation], title: str, path: Path) -> None:
-    """Draw the validation accuracy of all variations by epoch, best first in the legend."""
+    """Draw the validation accuracy of each variation by epoch; the best is first in the legend."""
     title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
     ranked = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
     if len(variations) > _MAX_LINES:
@@ -77,9 +77,9 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
 def panel_grid(
     count: int, title: str, heights: tuple[float, float]
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure and its `count` panels, in rows of `PANEL_COLUMNS`.
+    """Return a figure and its `count` panels, which stand in rows of `PANEL_COLUMNS`.
 
-    `heights` are the height of a row of panels and the height of everything else, in inches.
+    `heights` has two heights in inches: that of one row of panels, and that of the rest.
     """
     rows = -(-count // PANEL_COLUMNS)
     panel_height, other_height = heights
@@ -94,7 +94,7 @@ def panel_grid(
 
 
 def _plot_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
-    """Draw a panel per variation; the grey band spans the means of all variations."""
+    """Draw a panel per variation: its validation accuracy, on a band that spans all variations."""
     figure, panels = panel_grid(len(variations), title, heights=(1.7, 0.9))
     means = _padded([v.curve("val_accuracy").mean(0) for v in variations])
     lowest, highest = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
@@ -128,15 +128,15 @@ def _draw_panel(panel: Axes, variation: Variation) -> None:
 
 
 def _label(variation: Variation, letters: int) -> str:
-    """Return name and mean validation accuracy; the name is cut to `letters`."""
+    """Return a variation's name, cut to `letters` characters, and its mean validation accuracy."""
     name = shortened(variation.name, letters)
     return f"{name}  {percent(variation.values('val_accuracy').mean())}"
 
 
 def plot_bars(variations: Sequence[Variation], reference: str, title: str, path: Path) -> None:
-    """Draw test accuracy and reference accuracy of each variation, with a mark per seed.
+    """Draw bars for each variation's test accuracy and reference accuracy, with a mark per seed.
 
-    `reference` is the name of the reference for the legend.
+    `reference` names the source of the reference accuracies in the legend.
     """
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
     figure, axes = figure_with_axes(WIDTH, 1.4 + 0.4 * len(variations), title)
@@ -164,7 +164,7 @@ def plot_bars(variations: Sequence[Variation], reference: str, title: str, path:
 
 
 def add_legend(figure: Figure, font_size: int = 10) -> None:
-    """Add a legend below the axes; "$" in a name starts no formula."""
+    """Add a legend below the axes; a "$" in its texts is shown as "$" and starts no formula."""
     legend = figure.legend(loc="outside lower center", ncols=2, fontsize=font_size)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -1,4 +1,4 @@
-"""Findings of a study, computed from its runs: a sentence or a table's line each."""
+"""Findings about a study, computed from its runs, as sentences and table cells."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,7 @@ from jaxcifar.training.metrics import only_predicted_class
 
 
 def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
-    """Return what a row changes compared with the most similar earlier row, and the effect."""
+    """Return sentences that compare a variation with the most similar earlier variation."""
     collapsed = _collapse_sentence(variation)
     if not earlier:
         return f"The first row: {accuracy(variation)} test accuracy.{collapsed}"
@@ -54,7 +54,7 @@ def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
 
 
 def _collapse_sentence(variation: Variation) -> str:
-    """Return the number of collapsed runs after a space, or ""."""
+    """Return " " and a sentence on runs that predict only one class; "" if there are none."""
     runs = variation.runs
     collapsed = [run for run in runs if only_predicted_class(run.confusion) is not None]
     if not collapsed:
@@ -64,7 +64,7 @@ def _collapse_sentence(variation: Variation) -> str:
 
 
 def _lead_sentence(variation: Variation, earlier: Sequence[Variation]) -> str:
-    """Return which row has the best validation accuracy so far; the earlier one of equal rows."""
+    """Return a sentence on whether a variation beats the earlier ones' validation accuracy."""
     leader = best(earlier)
     lead = variation.values("val_accuracy").mean() - leader.values("val_accuracy").mean()
     if abs(lead) < ROUNDING_ERROR:
@@ -75,7 +75,7 @@ def _lead_sentence(variation: Variation, earlier: Sequence[Variation]) -> str:
 
 
 def best(variations: Sequence[Variation]) -> Variation:
-    """Return the variation with the best validation accuracy, the first of equal ones."""
+    """Return the first variation with the best mean validation accuracy."""
     return max(variations, key=lambda v: v.values("val_accuracy").mean())
 
 
@@ -84,7 +84,7 @@ def _test_difference(first: Variation, second: Variation) -> Difference:
 
 
 def change_cells(change: SingleChange) -> dict[str, str]:
-    """Return the cells of one line of the table of single changes."""
+    """Return the table cells, by column, on the effect of a change of one setting."""
     difference = _test_difference(change.first, change.second)
     return {
         "change": changes({change.setting: (change.before, change.after)}),
@@ -98,9 +98,9 @@ def change_cells(change: SingleChange) -> dict[str, str]:
 
 
 def learning(variation: Variation) -> dict[str, Any]:
-    """Return last accuracies, overfitting gap and speed of learning, from the mean curves.
+    """Return a variation's mean last accuracies, overfitting gap and speed of learning.
 
-    `epochs` is the first of all (`of`) epochs with 90% of the last validation accuracy.
+    `epochs` is the first epoch with 90% of the last validation accuracy. `of` counts all epochs.
     """
     train, val = (variation.curve(f"{split}_accuracy").mean(0) for split in ("train", "val"))
     return {
@@ -114,7 +114,7 @@ def learning(variation: Variation) -> dict[str, Any]:
 
 
 def learning_sentence(lines: Sequence[dict[str, Any]]) -> str:
-    """Return which of the rows overfit most and least, and which learn fastest and slowest."""
+    """Return sentences on which rows overfit most and least, and learn fastest and slowest."""
     gaps = [line["gap"] for line in lines]
     epochs = [line["epochs"] for line in lines]
     widest, narrowest = max(gaps), min(gaps)

@@ -12,9 +12,9 @@ from jaxcifar.training.metrics import PERCENT
 
 
 def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
-    """Return the column titles and, for each variation, its name and cells.
+    """Return `titles`, the metrics in the columns, and `lines`, a name and cells per variation.
 
-    A cell is "–" if a run of the variation lacks the metric.
+    A cell is "–" if a run of the variation has no value of the metric.
     """
     results = [run.result for v in variations for run in v.runs]
     metrics = [metric for metric in measured_metrics(results) if metric["name"] != "accuracy"]
@@ -32,7 +32,7 @@ def _title(metric: MetricDeclaration) -> str:
 
 
 def _cell(variation: Variation, metric: MetricDeclaration) -> str:
-    """Return the mean over the runs, and of several runs the standard deviation (n - 1)."""
+    """Return a metric's mean over runs, with the standard deviation (n - 1) of several runs."""
     key = f"test_{metric['name']}"
     if not all(key in run.result for run in variation.runs):
         return "–"

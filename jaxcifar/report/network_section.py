@@ -1,4 +1,4 @@
-"""The sections on one network: its layers, its training, its choice and its mistakes."""
+"""The report's sections on one network: layers, training, best variation and mistakes."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from jaxcifar.runs.plots import plot_mistakes
 
 
 def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, Any]:
-    """Draw a network's pictures and return its values for the template."""
+    """Draw the pictures of a network's runs, and return the values for the report's template."""
     winner, best = network.winner, network.winner.best_run
     draw = pictures.section(winner.config.arch, network.data.name)
     title = f"{winner.name}\n{network.title}"
@@ -51,7 +51,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
 
 
 def _origin(source: Source) -> str:
-    """Return the sentence on the file that a network's weights were converted from."""
+    """Return a sentence on the file from which a network's weights were converted."""
     return (
         f"Its weights were converted from {escape_markdown(source['file'])} (SHA-256 "
         f"`{source['sha256']}`), not trained here: there are no epochs to show, and it is compared "
@@ -60,7 +60,7 @@ def _origin(source: Source) -> str:
 
 
 def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, Any]:
-    """Return the description of a run's network, or the reason why it is `missing`."""
+    """Return the layers and drawing of a run's network; if there are none, `missing` says why."""
     try:
         summary = read_architecture(run)
     except RunError as error:
@@ -79,7 +79,7 @@ def _architecture(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, 
 
 
 def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
-    """Return the picture of the most confident mistakes, or the reason why it is `missing`."""
+    """Return the picture of the most confident mistakes; if there is none, `missing` says why."""
     file = RunFolder(run.path).mistakes_file
     if not file.exists():
         return {"missing": f"The run's folder has no {file.name}."}

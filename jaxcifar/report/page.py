@@ -1,4 +1,4 @@
-"""A Markdown report as one HTML page that contains its pictures."""
+"""Convert a Markdown report to one HTML page that contains its pictures."""
 
 import base64
 import html
@@ -17,11 +17,11 @@ _TABLE_REGION = (
 
 
 def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
-    """Return an HTML page that needs no other file.
+    """Convert a Markdown report to an HTML page that needs no other file.
 
     Args:
-      markdown: CommonMark with tables. A paragraph that has only pictures becomes a figure. A
-        paragraph in italics after it becomes the caption.
+      markdown: CommonMark with tables. A paragraph that has only pictures becomes a figure. If a
+        paragraph in italics follows, that paragraph becomes the figure's caption.
       title: title of the page.
       pictures: content of SVG and PNG files by path. Any other path in `markdown` is replaced by
         the alternative text, so that the page never contains other files.
@@ -58,7 +58,7 @@ def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -
 
 
 def _mark_header_cells(tokens: Sequence[Token]) -> None:
-    """Make the first cell of each row a header cell, and give all header cells their scope."""
+    """Turn the first cell of each table row into a header, and set the `scope` of all headers."""
     for place, token in enumerate(tokens):
         if token.type == "th_open":
             token.attrSet("scope", "col")
@@ -70,7 +70,7 @@ def _mark_header_cells(tokens: Sequence[Token]) -> None:
 
 
 def _with_figures(tokens: Sequence[Token]) -> list[Token]:
-    """Return the tokens with paragraphs of pictures as figures that contain their captions."""
+    """Return Markdown tokens in which paragraphs of pictures are HTML figures with captions."""
     result: list[Token] = []
     for place, token in enumerate(tokens):
         if token.type == "inline" and tokens[place - 1].type == "paragraph_open":

@@ -1,4 +1,4 @@
-"""The report's pictures: file names, formats and sizes."""
+"""Draw the report's pictures: choose their file names and formats, and limit their sizes."""
 
 import io
 import re
@@ -26,14 +26,14 @@ _DIGITS = re.compile(rb"(\.\d\d)\d+")
 
 
 class Pictures:
-    """The pictures of one report, drawn into its folder.
+    """The pictures of one report, in a subfolder of the report's folder.
 
     Attributes:
       drawn: content of each SVG or PNG file by its path, relative to the report.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Make the subfolder for pictures.
+        """Make the subfolder for pictures in the report's `folder`.
 
         Raises:
           RunError: the subfolder is a link, so pictures would replace files elsewhere.
@@ -47,7 +47,7 @@ class Pictures:
         (folder / FOLDER).mkdir(exist_ok=True)
 
     def section(self, *names: str) -> DrawPicture:
-        """Return the function that draws one section's pictures; file names begin with `names`.
+        """Return a function that draws one section's pictures; the file names begin with `names`.
 
         The function is `draw(name, plot, *arguments, photos=False)`. It calls
         `plot(*arguments, file)` and returns the picture's path relative to the report. A picture is
@@ -73,14 +73,14 @@ class Pictures:
         return draw
 
     def delete_others(self) -> None:
-        """Delete the pictures of an earlier report."""
+        """Delete the picture files in the subfolder that this report did not draw."""
         for extension in ("png", "svg"):
             for picture in (self._folder / FOLDER).glob(f"*.{extension}"):
                 if f"{FOLDER}/{picture.name}" not in self.drawn:
                     picture.unlink()
 
     def _unused(self, name: str) -> str:
-        """Return `name`, with a number appended if another picture has this name."""
+        """Return `name`, with a number appended if another picture already has this name."""
         number, unused = 1, name
         while unused.lower() in self._used_names:
             number += 1
@@ -97,11 +97,11 @@ def _draw(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
 
 
 def _shortened(svg: bytes) -> bytes:
-    """Return an SVG without its invisible parts, its coordinates with two decimals."""
+    """Return an SVG without its invisible parts, and with coordinates rounded to two decimals."""
     visible = _INVISIBLE.sub(b"", svg)
     return _SVG_PATH.sub(lambda path: _DIGITS.sub(rb"\1", path[0]), visible)
 
 
 def _slug(name: str) -> str:
-    """Return a name for use in a file name; special characters become dashes."""
+    """Return a name that is safe in a file name: special characters become dashes."""
     return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII)[-_MAX_NAME:].strip("-.") or "unnamed"

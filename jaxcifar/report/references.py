@@ -1,4 +1,4 @@
-"""Comparison of our runs with reference accuracies that a study's file lists."""
+"""Compare a study's test accuracies with the reference accuracies listed in its file."""
 
 import itertools
 import shlex
@@ -27,9 +27,9 @@ _MAX_COMMAND = 2000  # characters
 
 
 def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
-    """Group rows into sets; return each set's name and distance from the reference, nearest first.
+    """Group a study's rows, and return (name, distance from the reference) for each group.
 
-    The rows of a set agree in the settings that the study's reference lists as `sets`.
+    Rows of a group agree in the settings that the study's file lists. The nearest group is first.
     """
     fields = study.reference.get("sets", [])
     sets: dict[str, list[Variation]] = {}
@@ -48,7 +48,7 @@ def reference_sets(study: StudyRecord) -> list[tuple[str, Distance]]:
 
 
 def nearest_set_text(sets: Sequence[tuple[str, Distance]]) -> str:
-    """Return which set of `reference_sets` is nearest to the reference, and how sure that is."""
+    """Return a sentence on the result of `reference_sets`: the nearest group and its certainty."""
     (name, nearest), *others = sets
     sentence = f"{name} comes nearest, by the root mean square of its rows' differences"
     if not others:
@@ -63,10 +63,10 @@ def nearest_set_text(sets: Sequence[tuple[str, Distance]]) -> str:
 
 
 def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
-    """Return each run's test accuracy on images normalised the opposite way to training.
+    """Return each run's test accuracy on images normalised differently than in training.
 
-    The values come from old results or from `experiments.evaluate --on slips`. If a run lacks the
-    value, the tuple is empty.
+    The images are normalised if training used no normalisation, and not normalised otherwise.
+    `experiments.evaluate --on slips` measures the accuracies. If one is missing, return ().
     """
     values = [_mismatched_accuracy(run) for run in variation.runs]
     known = tuple(value for value in values if value is not None)
@@ -87,10 +87,10 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
 
 
 def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
-    """Return the lines of the table of wrongly normalised test images.
+    """Return table rows with accuracies of a study's variations on wrongly normalised test images.
 
-    It has the rows that were trained without normalisation, have a reference accuracy, and were
-    measured on normalised test images.
+    The variations were trained without normalisation, have a reference accuracy, and were also
+    tested on normalised images.
     """
     return [
         {
@@ -105,7 +105,7 @@ def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
 
 
 def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
-    """Return the shell commands that measure the rows missing in `mismatches`.
+    """Return the shell commands that measure the accuracies which `mismatches` lacks.
 
     `folder` is the study's folder relative to the report.
     """
@@ -125,9 +125,9 @@ def _not_normalised(study: StudyRecord) -> list[Variation]:
 
 
 def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
-    """Return whether wrongly normalised test images explain the low reference accuracies.
+    """Return a sentence on whether wrongly normalised test images explain low reference accuracies.
 
-    They explain a line of `mismatches` if accuracy on them falls about as low as the reference.
+    They explain a reference accuracy if the network's accuracy on them is about as low.
     """
     low = [line for line in lines if line["test"] - line["reference"] > 0.02]
     if not low:
@@ -164,7 +164,7 @@ def _verdict(shares: Sequence[float], all_explained: bool) -> str:
 
 
 def setting_note(study: StudyRecord) -> str:
-    """Return how network, data set or epochs differ from the reference's, or ""."""
+    """Return how a study's network, data set or epochs differ from the reference's, or ""."""
     reference = dict(study.reference)
     if entry := registry.KINDS["arch"].get(reference.get("arch", "")):
         reference["arch"] = entry.title

@@ -1,4 +1,4 @@
-"""Reading and checking of run folders; damaged ones are left out and listed with the reason."""
+"""Read and check run folders; damaged folders are listed with the reason."""
 
 import dataclasses
 import os
@@ -44,7 +44,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def _reason(error: Exception, folder: Path) -> str:
-    """Return an error's message without the folder's path, which may differ for other readers."""
+    """Return an error's message without the folder's path, which may differ on other machines."""
     if isinstance(error, OSError):
         return f"{Path(str(error.filename)).name}: {error.strerror}"
     return str(error).removeprefix(f"{folder}{os.sep}")
@@ -107,7 +107,7 @@ def read_records(folder: Path) -> Records:
 def _read_all(
     paths: Iterable[Path], read: Callable[[Path], T], unreadable: dict[Path, str]
 ) -> list[T]:
-    """Return `read(path)` for each path, sorted; errors are added to `unreadable` instead."""
+    """Return `read(path)` for each path in sorted order; add messages of errors to `unreadable`."""
     records = []
     for path in sorted(paths):
         try:
@@ -118,7 +118,7 @@ def _read_all(
 
 
 def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
-    """Read a study without making configs of its rows, which would read the user's files.
+    """Read a study file without the user's files; its finished runs are taken from `comparable`.
 
     Raises:
       RunError: the file is damaged. The message is one line and does not repeat its folder.
@@ -156,7 +156,7 @@ def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
 def _variations_by(
     name: Callable[[FinishedRun], str], runs: Iterable[FinishedRun]
 ) -> list[Variation]:
-    """Group runs into variations, each with the name of its first run."""
+    """Group runs that differ only in seed; `name` of a group's first run names the variation."""
     return _with_unique_names([Variation(name(group[0]), group) for group in _group_seeds(runs)])
 
 
@@ -166,13 +166,13 @@ def _name(run: FinishedRun) -> str:
 
 
 def _row_name(run: FinishedRun) -> str:
-    """Return the row's name if the run belongs to a study, else `_name`."""
+    """Return the name of the run's study row; outside of a study, return `_name(run)`."""
     row = run.path.parent
     return row.name if (row.parent / STUDY_FILE).exists() else _name(run)
 
 
 def _group_seeds(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
-    """Group runs that differ only in seed; each run with converted weights is its own group."""
+    """Group runs that differ only in seed; each run with converted weights forms its own group."""
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
         config = dataclasses.replace(run.config, seed=0).to_json()
@@ -182,7 +182,7 @@ def _group_seeds(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
 
 
 def _with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
-    """Append " (2)", " (3)" and so on to repeated names."""
+    """Return the variations with " (2)", " (3)" and so on appended to repeated names."""
     unique: list[Variation] = []
     for variation in variations:
         name = variation.name
@@ -196,7 +196,7 @@ def _with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
 def _networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
     """Group variations by architecture and by the content of the data set.
 
-    Converted weights form their own network, because their training is unknown.
+    Each run with converted weights forms its own network, because its training is unknown.
     """
     groups: dict[Any, list[Variation]] = {}
     for variation in variations:
@@ -219,7 +219,7 @@ def _sort_key(group: list[Variation]) -> tuple[str, str, bool]:
 
 
 def _title(group: list[Variation]) -> str:
-    """Return the title of a network and its data; arguments that vary are left out."""
+    """Return the title of a group's network and data set, without arguments if they vary."""
     network_titles = list(dict.fromkeys(v.config.network_title for v in group))
     network = network_titles[0]
     if len(network_titles) > 1:

@@ -1,4 +1,4 @@
-"""Records of run folders: runs, variations (runs that differ only in seed), networks, studies."""
+"""Contents of run folders: runs, variations (runs that differ only in seed), networks, studies."""
 
 import dataclasses
 from functools import cached_property
@@ -12,14 +12,14 @@ from jaxcifar.runs.epoch_selection import best_epoch, best_row
 from jaxcifar.runs.file_formats import Result, Row, Source, class_names, number
 
 SYNTHETIC = "shapes10"
-# Settings that name files. A changed file name implies a changed checksum, which is not listed too.
+# Settings that name files. If a file name changes, the change of its checksum is not listed too.
 _NAMING_FILES = {"arch", "dataset", "optimizer", "schedule", "augmentation"}
 _CHECKSUMS = ("data_sha256", "SHA-256 of ")
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The data set of a run: name on the command line, title in reports, SHA-256 of each split."""
+    """A data set: its name as an option, its title in reports, and (split, SHA-256) pairs."""
 
     name: str
     title: str
@@ -27,16 +27,16 @@ class Data:
 
     @property
     def identity(self) -> Any:
-        """A key that is equal for the same images and labels, whatever the data set's name."""
+        """A key that is equal for data sets with equal images and labels, even if names differ."""
         return tuple(sorted(self.fingerprints)) or self.title
 
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """One run folder.
+    """The content of one run folder, whether the run is finished or not.
 
     Attributes:
-      history: rows of `metrics.jsonl`.
+      history: rows of `metrics.jsonl`, one per epoch.
       result: content of `result.json`, or None if the run is not finished (see `FinishedRun`).
       failure: reason why the run failed, or None.
     """
@@ -49,24 +49,24 @@ class RunRecord:
 
     @property
     def selected(self) -> Row:
-        """The row of `metrics.jsonl` of the epoch with the best validation accuracy."""
+        """The metrics of the epoch with the best validation accuracy."""
         return self.history[best_epoch(self.history) - 1]
 
     @property
     def converted(self) -> Source | None:
-        """The file that the weights were converted from, or None if they were trained here."""
+        """The file from which the weights were converted; None if jaxcifar trained the weights."""
         return None if self.result is None else self.result.get("converted")
 
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun(RunRecord):
-    """A run folder with a result."""
+    """The content of the run folder of a finished run, which has a `result.json`."""
 
     result: Result
 
     @property
     def lacks_validation(self) -> bool:
-        """True if the run was trained on all training images, with no validation images."""
+        """True if training used all training images, so no validation accuracy was measured."""
         return "val_accuracy" not in self.result and not self.converted
 
     @property
@@ -96,7 +96,7 @@ class Variation:
     """Finished runs of one config on the same data that differ only in seed.
 
     Attributes:
-      name: name of the study's row, or of the run outside a study.
+      name: name of the row in its study; outside of a study, a name made from the config.
       runs: at least one run, in the order of the seeds.
       reference: test accuracies published elsewhere, as fractions.
     """
@@ -107,7 +107,7 @@ class Variation:
 
     @property
     def config(self) -> Config:
-        """The config of the first seed."""
+        """The config of the run with the lowest seed."""
         return self.runs[0].config
 
     @property
@@ -116,22 +116,22 @@ class Variation:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings without the seed, with the arguments of the network."""
+        """The settings by name, including the network's arguments and without the seed."""
         return {k: value for k, value in self.config.settings().items() if k != "seed"}
 
     def values(self, key: str) -> np.ndarray:
-        """Return the number `key` of each run's `result.json`, `[runs]`."""
+        """Return the number in field `key` of each run's `result.json`, as `[runs]`."""
         return np.asarray([number(run.result, key) for run in self.runs], np.float64)
 
     def curve(self, key: str) -> np.ndarray:
-        """Return the number `key` of each row of `metrics.jsonl`, `[runs, epochs]`."""
+        """Return the metric `key` of each run and epoch, as `[runs, epochs]`."""
         numbers = [[number(row, key) for row in run.history] for run in self.runs]
         return np.asarray(numbers, np.float64)
 
     def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ, each with its value here and in `other`.
+        """Return the settings that differ, each with its value in this variation and in `other`.
 
-        A value is None where the setting does not exist.
+        A value is None in a variation that lacks the setting.
         """
         differing = self.config.differences(other.config)
         differing.pop("seed", None)
@@ -141,7 +141,7 @@ class Variation:
 
     @property
     def best_run(self) -> FinishedRun:
-        """The run with the best validation accuracy; of converted weights the first run."""
+        """The run with the best validation accuracy; the first run for converted weights."""
         if self.runs[0].converted:
             return self.runs[0]
         return self.runs[best_row([run.selected for run in self.runs])]
@@ -149,7 +149,7 @@ class Variation:
 
 @dataclasses.dataclass(frozen=True)
 class StudiedNetwork:
-    """The variations of one architecture on one data set; the title is unique in a report."""
+    """The variations of one architecture on one data set, with a title unique in the report."""
 
     title: str
     variations: tuple[Variation, ...]
@@ -160,7 +160,7 @@ class StudiedNetwork:
 
     @property
     def converted(self) -> Source | None:
-        """The file that the weights were converted from, or None if they were trained here."""
+        """The file from which the weights were converted; None if jaxcifar trained the weights."""
         return self.variations[0].runs[0].converted
 
     @property
@@ -170,7 +170,7 @@ class StudiedNetwork:
 
     @property
     def by_validation(self) -> list[Variation]:
-        """Variations, best first: by mean validation accuracy, then by mean validation loss."""
+        """The variations by mean validation accuracy, best first; equal ones by validation loss."""
         if self.converted:
             return list(self.variations)
 
@@ -183,13 +183,13 @@ class StudiedNetwork:
 
 @dataclasses.dataclass(frozen=True)
 class StudyRecord:
-    """The folder of a study.
+    """The content of a study's folder. Each row of a study is a variation to train.
 
     Attributes:
       reference: network, data set and epochs of the reference accuracies (`studies.study`).
-      variations: the rows with a finished run.
+      variations: variations of the rows that have a finished run.
       rows: number of rows in `study.json`.
-      not_begun: names of the rows without any run.
+      not_begun: names of the rows that have no run.
       notes: Markdown text of the user's `NOTES.md`, or "" (see `user_notes`).
     """
 
@@ -204,15 +204,15 @@ class StudyRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """The runs and studies below one folder.
+    """The runs and studies in one folder and its subfolders.
 
     Attributes:
-      networks: sorted by architecture and data set.
-      studies: sorted by path.
+      networks: networks, sorted by architecture and data set.
+      studies: studies, sorted by path.
       outside_studies: variations that belong to no study.
-      without_validation: variations trained on all images; no validation accuracy ranks them.
+      without_validation: variations trained on all images, so without a validation accuracy.
       unfinished: runs without a result.
-      unreadable: damaged runs and studies by path, each with the reason.
+      unreadable: the reason why a run or study can't be read, by its path.
     """
 
     networks: tuple[StudiedNetwork, ...]
@@ -224,12 +224,12 @@ class Records:
 
     @property
     def variations(self) -> list[Variation]:
-        """Variations with a validation accuracy or converted weights, by network."""
+        """All variations of `networks`; those without validation images are not among them."""
         return [v for network in self.networks for v in network.variations]
 
     @property
     def trained(self) -> list[Variation]:
-        """Variations with weights that were trained here."""
+        """All variations whose weights were trained by jaxcifar, not converted from a file."""
         return [v for v in self._all if not v.runs[0].converted]
 
     @property

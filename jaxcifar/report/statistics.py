@@ -1,4 +1,4 @@
-"""Uncertainty of accuracies: spread between seeds, differences of means and significance tests."""
+"""Statistics of accuracies: spread between seeds, differences of means, significance tests."""
 
 import dataclasses
 import math
@@ -16,11 +16,11 @@ ROUNDING_ERROR = 2e-7  # older results hold float32 accuracies; closer means cou
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Accuracies of a variation's runs.
+    """The accuracies of runs that differ only in seed.
 
     Attributes:
       values: one accuracy per seed, each a fraction from 0 to 1.
-      images: number of images that each accuracy was measured on.
+      images: number of images on which each accuracy was measured.
     """
 
     values: tuple[float, ...]
@@ -28,7 +28,7 @@ class Sample:
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
-        """Return the accuracies in field `key` of `result.json`, measured on the split `split`."""
+        """Return the runs' accuracies from field `key` of `result.json`, measured on `split`."""
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
         return cls(tuple(variation.values(key).tolist()), examples[split])
 
@@ -38,7 +38,7 @@ class Sample:
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation between seeds (n - 1), or None for a single seed."""
+        """The standard deviation (n - 1) of the accuracies, or None for a single seed."""
         if len(self.values) == 1:
             return None
         # Without this, rounding would give equal values a tiny deviation.
@@ -52,10 +52,10 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A difference of two figures that are computed from samples.
+    """A difference of two numbers, such as mean accuracies, that are computed from samples.
 
     Attributes:
-      value: second figure minus first figure, as a fraction.
+      value: second number minus first number, as a fraction.
       error: standard error of `value`.
       freedom: degrees of freedom of the t distribution that `value / error` follows under the null
         hypothesis of no difference. Infinity means the normal distribution.
@@ -70,7 +70,7 @@ class Difference:
 
     @classmethod
     def between(cls, first: Sample, second: Sample) -> "Difference":
-        """Return the difference of two means, for Welch's t-test if both have several seeds.
+        """Return the mean of `second` minus the mean of `first`, with an error for Welch's t-test.
 
         B. L. Welch, "The generalization of 'Student's' problem when several different population
         variances are involved", Biometrika 34 (1947).
@@ -79,12 +79,12 @@ class Difference:
 
     @property
     def is_tie(self) -> bool:
-        """True if the two figures are equal, apart from rounding."""
+        """True if the difference is 0, apart from rounding."""
         return abs(self.value) < ROUNDING_ERROR
 
     @property
     def p_value(self) -> float:
-        """The two-sided p-value: the probability of such a difference under the null hypothesis."""
+        """The two-sided p-value: how likely such a difference is if the true difference is 0."""
         if self.is_tie:
             return 1.0
         if self.error == 0:
@@ -111,7 +111,7 @@ def _difference(value: float, samples: Sequence[Sample], weights: Sequence[float
 
     Args:
       value: the difference.
-      samples: the independent samples that it is computed from.
+      samples: the independent samples from which the difference is computed.
       weights: derivative of `value` with respect to each sample's mean.
     """
     if all(sample.deviation is not None for sample in samples):
@@ -142,7 +142,7 @@ class Distance:
 
     @property
     def differences(self) -> np.ndarray:
-        """Each sample's mean minus its target, `[samples]`."""
+        """The mean of each sample minus the sample's target, as `[samples]`."""
         return np.asarray([sample.mean for sample in self.samples]) - self.targets
 
     @property
@@ -170,7 +170,7 @@ class Distance:
 
 
 def guessing_accuracy(run: FinishedRun) -> float:
-    """Return the test accuracy of always answering the most frequent class."""
+    """Return the test accuracy of a classifier that always predicts the most frequent class."""
     counts = run.confusion.sum(1)
     return float(counts.max() / counts.sum())
 
@@ -187,7 +187,7 @@ def is_guessing(run: FinishedRun) -> bool:
 
 
 class SingleChange(NamedTuple):
-    """Two variations that differ in one setting only."""
+    """Two variations that differ in one setting only; the setting goes from `before` to `after`."""
 
     setting: str
     before: Any
@@ -197,7 +197,7 @@ class SingleChange(NamedTuple):
 
 
 def single_changes(variations: Sequence[Variation]) -> list[SingleChange]:
-    """Return all pairs of variations that differ in one setting only."""
+    """Return all pairs of variations that differ in exactly one setting other than the seed."""
     changes = []
     for i, first in enumerate(variations):
         for second in variations[i + 1 :]:
@@ -209,5 +209,5 @@ def single_changes(variations: Sequence[Variation]) -> list[SingleChange]:
 
 
 def epochs_to_share(curve: Sequence[float] | np.ndarray, share: float) -> int:
-    """Return the first epoch (from 1) whose value is at least `share` of the last value."""
+    """Return the first epoch, from 1, in which the curve reaches `share` times its last value."""
     return next(i for i, value in enumerate(curve, 1) if value >= share * curve[-1])

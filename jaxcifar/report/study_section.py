@@ -1,4 +1,4 @@
-"""The section on one study: each row, all rows together, and what they show."""
+"""The report's section on one study: its variations, their comparison and the findings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,9 @@ from jaxcifar.report.wording import escape_markdown, mean_and_deviation, varied_
 def study_context(
     study: StudyRecord, records: Records, folder: str, pictures: Pictures
 ) -> dict[str, Any]:
-    """Draw a study's pictures and return its values for the template.
+    """Draw the pictures of a study, and return the values for the report's template.
 
-    `folder` is the study's folder relative to the report, "." if it is the same.
+    `folder` is the study's folder relative to the report; "." if the report is in that folder.
     """
     variations = study.variations
     networks = {v.name: _network_of(v, records) for v in variations}
@@ -59,7 +59,7 @@ def study_context(
 
 
 def _mismatched(variations: Sequence[Variation]) -> dict[str, str]:
-    """Return the accuracy on wrongly normalised images by row; empty if no row has it."""
+    """Return the accuracy on wrongly normalised images by variation; {} if never measured."""
     accuracies = {v.name: references.mismatched_accuracies(v) for v in variations}
     if not any(accuracies.values()):
         return {}

@@ -1,4 +1,4 @@
-"""The user's `NOTES.md` as text for a report."""
+"""Read a user's `NOTES.md` as Markdown that is safe to put into a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ _MARKS = {
 
 
 def read_notes(folder: Path) -> str:
-    """Return the notes in a folder as Markdown, or "" if there are none.
+    """Return the text of `NOTES.md` in a folder as Markdown, or "" if there is no such file.
 
     Headings, lists, code, italics and bold are kept. All other markup, such as pictures, links and
     HTML, is shown as plain text.
@@ -39,7 +39,7 @@ def read_notes(folder: Path) -> str:
 
 
 def _markdown(tokens: Sequence[Token]) -> str:
-    """Return parsed blocks as Markdown again, each line with the marker of its list item."""
+    """Convert tokens of a parsed text back to Markdown, with only the allowed markup."""
     lines: list[str] = []
     list_markers: list[str] = []  # of the open lists, outermost first
     item_marker = ""  # of the list item that has just begun

@@ -1,4 +1,4 @@
-"""Text of figures, settings and names in a report's sentences and table cells."""
+"""Format numbers, settings and names for a report's sentences and table cells."""
 
 import math
 import re
@@ -30,12 +30,12 @@ _MAX_TEXT = 500  # characters of a name that users choose
 
 
 def escape_markdown(text: str) -> str:
-    """Return text as one printable line of Markdown, without any markup."""
+    """Return any text as one printable line of Markdown in which no character acts as markup."""
     return escape_line(printable(" ".join(text.split()), _MAX_TEXT))
 
 
 def escape_line(line: str) -> str:
-    """Return a printable line of Markdown in which no character is markup."""
+    """Escape Markdown's special characters in a line that is already printable."""
     return _LIST_NUMBER.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", line))
 
 
@@ -45,7 +45,7 @@ def quoted(name: str) -> str:
 
 
 def join_names(names: Iterable[str]) -> str:
-    """Return names as "a, b and c"; of many names only the first and the number of the others."""
+    """Return names as "a, b and c"; a long list is cut and ends with the number of other names."""
     names = list(names)
     if len(names) > _MAX_NAMES:
         others = len(names) - _MAX_NAMES + 1
@@ -66,31 +66,31 @@ def points(value: float) -> str:
 
 
 def mean_and_deviation(sample: Sample) -> str:
-    """Return the mean and standard deviation over seeds, "88.41 ± 0.21%"; one seed has no "±"."""
+    """Return mean and standard deviation over seeds, "88.41 ± 0.21%"; without "±" for one seed."""
     if sample.deviation is None:
         return percent(sample.mean)
     return f"{100 * sample.mean:.2f} ± {100 * sample.deviation:.2f}%"
 
 
 def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
-    """Return `mean_and_deviation` of the accuracy `key` of `result.json`."""
+    """Return mean and deviation over seeds of the accuracy in field `key` of `result.json`."""
     return mean_and_deviation(Sample.of(variation, key, split))
 
 
 def accuracy_with_flips(variation: Variation) -> str:
-    """Return the accuracy averaged over images and mirror images; "–" if an old run lacks it."""
+    """Return the accuracy of predictions averaged over an image and its mirror; "–" if unknown."""
     key = "test_accuracy_flip"
     return accuracy(variation, key) if all(key in run.result for run in variation.runs) else "–"
 
 
 def reference(variation: Variation) -> str:
-    """Return the reference accuracies of a row, "92.17 / 92.48%"."""
+    """Return a variation's published reference accuracies, such as "92.17 / 92.48%"."""
     figures = " / ".join(f"{100 * value:.2f}" for value in variation.reference)
     return f"{figures}%" if figures else "–"
 
 
 def reference_difference(variation: Variation) -> str:
-    """Return test accuracy minus mean reference accuracy, in points."""
+    """Return the test accuracy minus the mean reference accuracy, in percentage points."""
     if not variation.reference:
         return "–"
     reference_mean = sum(variation.reference) / len(variation.reference)
@@ -98,12 +98,12 @@ def reference_difference(variation: Variation) -> str:
 
 
 def field_title(field: str) -> str:
-    """Return the name of a setting in a report, such as "learning rate"."""
+    """Return the readable name of a config field, such as "learning rate"."""
     return _FIELD_TITLES.get(field, escape_markdown(field.replace("_", " ")))
 
 
 def field_value(value: Any) -> str:
-    """Return the value of a setting; checksums are shortened and None is "–"."""
+    """Return the text for the value of a setting; checksums are shortened, and None is "–"."""
     return escape_markdown(_CHECKSUM.sub(r"\1…", readable_text(value)))
 
 
@@ -124,7 +124,7 @@ def changes_in_words(differing: dict[str, tuple[Any, Any]]) -> str:
 
 
 def new_values(differing: dict[str, tuple[Any, Any]]) -> str:
-    """Return changed settings with their new values, "learning rate 0.1, schedule step"."""
+    """Return changed settings with their new values: "learning rate 0.1, schedule step"."""
     return ", ".join(f"{field_title(name)} {_value(new)}" for name, (_, new) in differing.items())
 
 
@@ -133,9 +133,9 @@ def _value(value: Any) -> str:
 
 
 def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> str:
-    """Return the settings of a variation that are rare among `variations`, "learning rate 0.1".
+    """Return a variation's settings that few `variations` share, such as "learning rate 0.1".
 
-    A variation with only common values gets all settings in which the variations differ.
+    If all its values are common, return all settings in which the variations differ.
     """
 
     def value(name: str, row: Variation) -> str:
@@ -153,7 +153,7 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
-    """Return the names of the settings in which variations differ, without the seed."""
+    """Return the names of all settings, other than the seed, in which variations differ."""
     names = dict.fromkeys([*_FIELD_TITLES, *(name for v in variations for name in v.settings)])
     varied = {name for v in variations for name in variations[0].changes_to(v)}
     return [name for name in names if name in varied]
@@ -173,40 +173,40 @@ def seed_count(variations: Sequence[Variation]) -> str:
 
 
 def p_value(difference: Difference) -> str:
-    """Return "p = 0.031", rounded down, so that 0.0499 is not written as 0.050."""
+    """Return the p-value as "p = 0.031", rounded down so that 0.0499 does not become 0.050."""
     thousandths = math.floor(1000 * difference.p_value)
     return f"p = {thousandths / 1000:.3f}" if thousandths else "p < 0.001"
 
 
 def p_cell(difference: Difference) -> str:
-    """Return `p_value` without "p =", for a column with the title p."""
+    """Return the p-value of a difference as a table cell, such as "0.031"."""
     return p_value(difference).removeprefix("p ").removeprefix("= ")
 
 
 def interval(difference: Difference) -> str:
-    """Return the 95% confidence interval in points, "-0.21 to +1.43"."""
+    """Return the 95% confidence interval in percentage points, such as "-0.21 to +1.43"."""
     low, high = difference.interval
     return f"{points(low)} to {points(high)}"
 
 
 def basis(difference: Difference) -> str:
-    """Return what the standard error of a difference comes from: "seeds" or "images"."""
+    """Return the source of a difference's standard error: "seeds" or "images"."""
     return "seeds" if difference.by_seeds else "images"
 
 
 def significance(difference: Difference) -> str:
-    """Return interval, p-value and basis of a difference, for parentheses in a sentence."""
+    """Return a difference's 95% interval, p-value, and source of its standard error."""
     return f"95% interval {interval(difference)}, {p_value(difference)}, by {basis(difference)}"
 
 
 def unsigned_points(difference: Difference) -> str:
-    """Return a difference in points without its sign; a tiny difference is not written as 0.00."""
+    """Return a difference in percentage points without its sign, or "less than 0.01"."""
     rounded = f"{100 * abs(difference.value):.2f}"
     return "less than 0.01" if rounded == "0.00" and not difference.is_tie else rounded
 
 
 def verdict(difference: Difference) -> str:
-    """Return whether the second of two figures is better, worse, or neither."""
+    """Return "better", "worse", "a tie" or "can't be told apart" for second minus first."""
     if difference.is_tie:
         return "a tie"
     if not difference.is_significant:
