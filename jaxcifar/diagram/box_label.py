@@ -9,7 +9,7 @@ Kind = Literal[
 
 
 class Label(NamedTuple):
-    """A box's kind, which decides its colour, its name, such as "3×3 conv, 64", and a note."""
+    """A box's label: a kind (it decides the colour), a name such as "3×3 conv, 64", and a note."""
 
     kind: Kind
     name: str

@@ -1,4 +1,4 @@
-"""The boxes of a network's drawing: each holds one node, or several that follow each other."""
+"""The boxes of a network's drawing; a box holds one node of the graph, or several in sequence."""
 
 import dataclasses
 from collections import defaultdict
@@ -20,12 +20,12 @@ _MOST_PANELS = 3  # drawn inside each other
 
 @dataclasses.dataclass
 class Box:
-    """A box of the drawing; an operator is drawn as a small circle.
+    """A box in a network's drawing; a box for an operator such as "+" is a small circle.
 
     Attributes:
-      nodes: the nodes in the box; the first one decides its colour.
-      sources: indices of the boxes that it reads.
-      is_side_box: True if it stands to the right of its column, as the only box on its branch.
+      nodes: the graph nodes in the box; the first node decides the box's colour.
+      sources: indices of the boxes whose outputs this box reads.
+      is_side_box: True if the box is alone on its branch and stands to the right of the column.
     """
 
     nodes: list[Node]
@@ -34,22 +34,22 @@ class Box:
 
     @property
     def kind(self) -> str:
-        """The kind of the first node, or "shortcut" for a side box."""
+        """The kind of the box's first node; "shortcut" for a side box, alone on its branch."""
         return "shortcut" if self.is_side_box else self.nodes[0].kind
 
     @property
     def output_shape(self) -> Shape:
-        """The output shape of the last node."""
+        """The output shape of the box's last node."""
         return self.nodes[-1].output_shape
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Names of the panels around the box, outermost first."""
+        """Names of the panels (frames around modules) that contain the box, outermost first."""
         return self.nodes[0].path[:_MOST_PANELS]
 
     @property
     def lowers_resolution(self) -> bool:
-        """True if the output of the first node has fewer pixels than its input."""
+        """True if the first node's output has fewer pixels than the first node's input."""
         first = self.nodes[0]
         if first.kind not in _MAY_LOWER_RESOLUTION:
             return False
@@ -59,7 +59,7 @@ class Box:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of text in the box, its name first."""
+        """The lines of text in the box; the name of the first node comes first."""
         first, *following = self.nodes
         following_names = [node.name for node in following]
         params = sum(node.params for node in self.nodes)
@@ -76,7 +76,7 @@ class Box:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height in points."""
+        """The width and height of the box in points."""
         if self.kind == "operator":
             return 2 * OPERATOR_RADIUS, 2 * OPERATOR_RADIUS
         width = SIDE_BOX_WIDTH if self.is_side_box else BOX_WIDTH
@@ -89,7 +89,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def _shapes_text(node: Node, output_shape: Shape) -> str:
-    """Return the text of a box's shapes: "64×32×32", or "64×32×32 → 64×16×16" if they differ."""
+    """Return a box's output shape, or "64×32×32 → 64×16×16" if the input has another shape."""
     if node.kind in ("data", "conv") or node.input_shape == output_shape:
         return shape_text(output_shape)
     shapes = (node.input_shape, output_shape)
@@ -97,7 +97,7 @@ def _shapes_text(node: Node, output_shape: Shape) -> str:
 
 
 def make_boxes(graph: Sequence[Node]) -> list[Box]:
-    """Return the boxes of a graph in the order in which they are drawn and computed."""
+    """Group the nodes of a graph into boxes, and return the boxes in the order of drawing."""
     readers = _readers([node.sources for node in graph])
     boxes: list[Box] = []
     box_of_node: list[int] = []
@@ -114,16 +114,16 @@ def make_boxes(graph: Sequence[Node]) -> list[Box]:
 
 
 def _fits_into(node: Node, box: Box) -> bool:
-    """Return whether a node, such as an activation, may be written into the box before it."""
+    """Return whether a node, such as an activation, may share `box` with the nodes before it."""
     takes_following = box.nodes[0].kind not in _WITHOUT_FOLLOWING
     return node.kind in _FOLLOWING and takes_following and node.path == box.nodes[-1].path
 
 
 def _readers(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """Return the readers of each node or box, by index.
+    """Return, by the index of a node, the indices of the nodes that read its output.
 
     Args:
-      sources: for each node or box, the indices of those that it reads.
+      sources: for each node, the indices of the nodes whose outputs it reads.
     """
     readers: dict[int, list[int]] = defaultdict(list)
     for index, read in enumerate(sources):
@@ -133,11 +133,10 @@ def _readers(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
 
 
 def _with_side_boxes(boxes: list[Box]) -> list[Box]:
-    """Mark side boxes, and return all boxes in their new order.
+    """Find the side boxes, which stand beside a column, and return all boxes in their new order.
 
-    A box is a side box if it is the only box between a fork and a join, and another path from the
-    fork to the join stays in the column. An example is the projection of a residual block. Side
-    boxes are moved to just before their joins.
+    A side box is the only box on one of two paths from a fork to a join, such as the projection of
+    a residual block. The other path stays in the column. Side boxes move to just before their join.
     """
     readers = _readers([box.sources for box in boxes])
     main = list(range(len(boxes)))  # boxes that stay in their column

@@ -1,4 +1,4 @@
-"""The module calls of a trace: which are drawn as boxes, and which as panels around boxes."""
+"""Decide which module calls of a trace are drawn as boxes, and which as panels around boxes."""
 
 import re
 from collections import Counter, defaultdict
@@ -13,10 +13,10 @@ from jaxcifar.diagram.trace import Call, Trace
 
 
 class _LayerStyle(NamedTuple):
-    """The box that is drawn for layers of a kind.
+    """The style of the boxes of one kind of layer.
 
     Attributes:
-      prefix: the beginning of the kind's name in torchsummary.
+      prefix: the beginning of the layer's name in torchsummary, such as "Conv".
       kind: the kind of box.
       name: the box's name; "" for a name such as "3×3 conv, 64", made from the layer's kernel.
     """
@@ -38,7 +38,7 @@ _LAYER_STYLES = tuple(_LayerStyle(*style) for style in (
 
 
 class ModuleCalls:
-    """The module calls of a trace, found by number."""
+    """The module calls of a trace by number, with the boxes and panels that are drawn for them."""
 
     def __init__(self, trace: Trace) -> None:
         self._calls = {call.number: call for call in trace.calls}
@@ -53,7 +53,7 @@ class ModuleCalls:
     def box(self, number: int | None) -> Call | None:
         """Return the module call whose box contains an operation; None if no box does.
 
-        If several calls around the operation could be drawn as boxes, the outermost one is.
+        If several calls around the operation may be boxes, only the outermost one becomes a box.
 
         Args:
           number: the number of the innermost module call around the operation.
@@ -62,7 +62,7 @@ class ModuleCalls:
         return boxes[-1] if boxes else None
 
     def panels(self, number: int | None) -> tuple[str, ...]:
-        """Return the names of the panels of a module call and the calls around it.
+        """Return the names of the panels of module call `number` and of the calls around it.
 
         The outermost panel comes first. The network itself has no panel.
         """
@@ -94,7 +94,7 @@ class ModuleCalls:
         return Label(style.kind, computed.name, computed.note)
 
     def _enclosing(self, number: int | None) -> list[Call]:
-        """Return a module call and the calls around it, innermost first."""
+        """Return module call `number` and the calls around it, innermost first."""
         calls = []
         while number in self._calls:
             calls.append(self._calls[number])
@@ -104,7 +104,7 @@ class ModuleCalls:
     def _is_box(self, call: Call) -> bool:
         """Return whether a module call may be drawn as one box.
 
-        Layers may. Other modules may if they call no module and compute at most one product.
+        This holds for layers, and for modules that call no module and compute at most one product.
         """
         if not call.path:  # the network itself
             return False
@@ -113,7 +113,7 @@ class ModuleCalls:
         return call.number not in self._parents and len(self._products(call)) < 2
 
     def _products(self, call: Call) -> list[Operation]:
-        """Return the matrix products and convolutions of a call that depend on the image."""
+        """Return a call's matrix products and convolutions that depend on the input image."""
         operations = self._operations[call.number]
         return [op for op in operations if op.depends_on_image and op.macs > 0]
 
@@ -138,7 +138,7 @@ class ModuleCalls:
         return names
 
     def _repeats(self, number: int | None) -> int:
-        """Return how often loops repeat a module call; 1 if it lies in an uncounted branch."""
+        """Return how often loops repeat module call `number`; 1 in a branch that is not counted."""
         operations = () if number is None else self._operations.get(number, ())
         return min((op.repeats for op in operations if op.repeats), default=1)
 

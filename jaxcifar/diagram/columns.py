@@ -1,4 +1,4 @@
-"""The columns of a drawn network: which boxes stand below each other."""
+"""Divide the boxes of a drawn network into columns."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,15 +7,15 @@ from jaxcifar.diagram.boxes import BOX_WIDTH, Box
 
 _GAP = 15  # points between boxes
 _PANEL_EDGES = 6  # points that the edges of a panel add to the height of a box
-_LEAST_HEIGHT = 620  # points that a column may have at least
+_LEAST_HEIGHT = 620  # columns up to this height in points are always allowed
 _ASPECT = 1.5  # desired ratio of the drawing's width to its height
 
 
 def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
-    """Yield the indices of the boxes of each column.
+    """Yield, for each column of the drawing, the indices of its boxes.
 
-    A column ends where one array alone is passed on: where the resolution changes, or where the
-    column has become too high.
+    A column ends only where a single array is passed on. It ends there if the resolution changes or
+    the column is too high.
     """
     last_readers: dict[int, int] = {}
     for index, box in enumerate(boxes):
@@ -50,7 +50,7 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
 
 
 def _may_end(boxes: Sequence[Box], column: Sequence[int], waiting: set[int], box: Box) -> bool:
-    """Return whether a column may end before a box: only the column's last box is still read."""
+    """Return whether a column may end before `box`: later boxes read only the column's last box."""
     last = column[-1]
     beside_side_box = box.is_side_box or boxes[last].is_side_box
     return waiting == {last} and not beside_side_box
@@ -59,8 +59,8 @@ def _may_end(boxes: Sequence[Box], column: Sequence[int], waiting: set[int], box
 def _best_cut(boxes: Sequence[Box], column: Sequence[int], cuts: set[int], following: Box) -> int:
     """Return how many boxes of a column to keep; the others move to the next column.
 
-    Up to three boxes move if a panel begins with them and would be divided otherwise. The column
-    may end at the places `cuts`. `following` is the first box after it.
+    Up to three boxes move if a panel begins with them and would be divided otherwise. `cuts` has
+    the allowed numbers of boxes. `following` is the first box after the column.
     """
     shared_at_end = count_shared(boxes[column[-1]].path, following.path)
     for cut in range(len(column) - 1, max(len(column) - 4, 1), -1):
@@ -71,12 +71,12 @@ def _best_cut(boxes: Sequence[Box], column: Sequence[int], cuts: set[int], follo
 
 
 def _height(box: Box) -> float:
-    """Return the height that a box and its surroundings take in a column."""
+    """Return the height in points that a box, its gap and its panels' edges take in a column."""
     return box.size[1] + _GAP + _PANEL_EDGES * len(box.path)
 
 
 def count_shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return how many panels two boxes share, given the panels around each, outermost first."""
+    """Return how many panels contain both of two boxes, given each box's panels from outside in."""
     shared = 0
     while shared < min(len(first), len(second)) and first[shared] == second[shared]:
         shared += 1

@@ -1,7 +1,7 @@
-"""The inputs of a traced loop, split into constants, carried values and stacked arrays.
+"""Split the inputs of a traced loop into constants, carried values and stacked arrays.
 
-The kinds are found by shapes and counts, because the parameters in which JAX keeps these numbers
-have other names in other versions.
+Shapes and counts tell the kind of an input. JAX's own parameters do too, but their names differ
+between versions of JAX.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 
 class ScanInputs(NamedTuple):
-    """Constants, the carried values before the first step, and arrays with one slice per step."""
+    """A scan's inputs: constants, first carried values, and arrays with one slice per step."""
 
     constants: Sequence[int]
     carried: Sequence[int]
@@ -19,7 +19,7 @@ class ScanInputs(NamedTuple):
 
 
 class WhileInputs(NamedTuple):
-    """Constants of the condition and of the body, and the carried values before the first step."""
+    """A while loop's inputs: constants of its condition and body, and first carried values."""
 
     condition_constants: Sequence[int]
     body_constants: Sequence[int]
@@ -27,10 +27,10 @@ class WhileInputs(NamedTuple):
 
 
 def split_scan(equation: JaxprEqn, inputs: Sequence[int]) -> ScanInputs:
-    """Return a scan's inputs by kind.
+    """Split a scan's inputs into constants, carried values and arrays with one slice per step.
 
     The body takes one slice of each stacked input and returns one slice of each stacked result. So
-    these have fewer axes inside than outside, while constants and carried values have the same.
+    stacked arrays have fewer axes inside the body than outside; other values have as many.
     """
     body = without_constants(equation.params["jaxpr"])
     stacked_inputs = _count_rank_changes(equation.invars, body.invars)
@@ -46,9 +46,9 @@ def split_scan(equation: JaxprEqn, inputs: Sequence[int]) -> ScanInputs:
 
 
 def split_while(equation: JaxprEqn, inputs: Sequence[int]) -> WhileInputs:
-    """Return a while loop's inputs by kind.
+    """Split a while loop's inputs into constants and carried values.
 
-    The loop returns all carried values, and its condition takes them after its constants.
+    The loop returns all carried values. Its condition takes its own constants before these values.
     """
     condition = without_constants(equation.params["cond_jaxpr"])
     carried = len(equation.outvars)
@@ -62,12 +62,12 @@ def split_while(equation: JaxprEqn, inputs: Sequence[int]) -> WhileInputs:
 
 
 def _count_rank_changes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
-    """Return how many variables have another number of axes in a loop's body than outside of it."""
+    """Return how many variables have different numbers of axes outside and inside a loop's body."""
     pairs = zip(outside, inside, strict=True)
     changed = [pair for pair in pairs if len(pair[0].aval.shape) != len(pair[1].aval.shape)]
     return len(changed)
 
 
 def without_constants(value: Any) -> Any:
-    """Return the program of a `ClosedJaxpr`; anything else unchanged."""
+    """Return the program inside a `ClosedJaxpr`; return any other value unchanged."""
     return value.jaxpr if isinstance(value, ClosedJaxpr) else value

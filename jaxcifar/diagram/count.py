@@ -7,16 +7,16 @@ from jax.extend.core import JaxprEqn
 
 
 def shape_of(variable: Any) -> tuple[int, ...]:
-    """Return the shape of an equation's input or output; JAX gives these variables no type."""
+    """Return the shape of a variable that a traced equation reads or computes."""
     return variable.aval.shape
 
 
 def multiply_accumulates(equation: JaxprEqn) -> int:
-    """Return the number of multiply-accumulates of a matrix product or convolution, else 0.
+    """Return an equation's multiply-accumulates; 0 if it is no matrix product or convolution.
 
-    A convolution needs as many for each output as one of its kernels has weights. Like thop, this
-    also counts multiplications by the zeros of the padding, and by the zeros that the stride of a
-    transposed convolution puts between the inputs.
+    Each output of a convolution needs one multiply-accumulate per weight of a kernel. As in thop,
+    multiplications by zeros count too: by the padding, and by the zeros that a transposed
+    convolution puts between its inputs.
     """
     output = math.prod(shape_of(equation.outvars[0])) if equation.outvars else 0
     if equation.primitive.name == "dot_general":

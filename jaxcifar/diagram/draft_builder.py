@@ -1,4 +1,4 @@
-"""Drafts of a graph's nodes, made from the operations of a trace."""
+"""Build drafts of a graph's nodes from the operations of a traced network."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ ParameterPath = tuple[str, ...]
 
 
 class _DrawnOperation(NamedTuple):
-    """An operation that is drawn as a box of its own, and the key of its draft."""
+    """An operation that is a graph node of its own, and the key of that node's draft."""
 
     operation: Operation
     draft: int
 
 
 class DraftBuilder:
-    """Makes drafts of nodes from operations, which are added in the order in which they run."""
+    """Builds drafts of a graph's nodes from operations, added in the order in which they run."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
@@ -42,7 +42,7 @@ class DraftBuilder:
         self._from_ones: dict[int, Operation] = {}  # value computed from ones -> operation
 
     def add(self, operation: Operation) -> None:
-        """Add the next operation: to the draft of its layer or function, or as a new draft."""
+        """Add the next operation to the draft of its layer or function, or else as a new draft."""
         parameters: set[ParameterPath] = set()
         for value in operation.inputs:
             parameters |= self._parameters.get(value, set())
@@ -61,7 +61,7 @@ class DraftBuilder:
             self._add_single(operation, parameters)
 
     def finish(self) -> dict[int, Draft]:
-        """Return the drafts by key in the order of the operations, with the logits at the end."""
+        """Add a draft for the logits, and return all drafts by key in the order of computation."""
         source = self._draft_of.get(self._trace.logits)
         if source is None:  # the logits do not depend on the image
             self._append(Draft(Label("data", "logits"), (), ()))
@@ -76,7 +76,7 @@ class DraftBuilder:
         return key
 
     def _connect(self, key: int, operation: Operation) -> None:
-        """Record that a draft reads an operation's inputs and computes its outputs."""
+        """Record that draft `key` reads an operation's inputs and computes its outputs."""
         sources = self._drafts[key].sources
         for value in operation.inputs:
             source = self._draft_of.get(value)
@@ -134,17 +134,17 @@ class DraftBuilder:
         )
 
     def _count(self, parameters: Iterable[ParameterPath]) -> int:
-        """Return the total size of the parameters not counted yet, and mark them as counted."""
+        """Return the total size of the parameters that no earlier call of this method counted."""
         new = set(parameters) - self._counted
         self._counted |= new
         return sum(self._trace.params[path].size for path in new)
 
     def _depends_on_image(self, operation: Operation) -> list[bool]:
-        """Return for each input whether it depends on the image."""
+        """Return for each input of an operation whether it depends on the network's input image."""
         return [value in self._draft_of for value in operation.inputs]
 
     def _skip(self, operation: Operation) -> None:
-        """Leave an operation out of the drawing. Its readers then read the draft before it."""
+        """Leave an operation out of the drawing. Its outputs then belong to the draft before it."""
         value = next(value for value in operation.inputs if value in self._draft_of)
         self._draft_of |= dict.fromkeys(operation.outputs, self._draft_of[value])
         drawn = self._drawn_operations.get(value)
@@ -159,10 +159,10 @@ class DraftBuilder:
             self._drafts[drawn.draft].output_shape = operation.output_shape
 
     def _rename_to_average(self, operation: Operation) -> bool:
-        """Rename a drawn sum to an average if the operation divides it by the number of summands.
+        """Rename a sum's box to "average" if an operation divides the sum by its number of terms.
 
         Returns:
-          True if it does; the operation then needs no box.
+          True if the box was renamed; the dividing operation then needs no box.
         """
         depends_on_image = self._depends_on_image(operation)
         if operation.name not in ("div", "mul") or all(depends_on_image):
@@ -182,7 +182,7 @@ class DraftBuilder:
         return True
 
     def _label(self, operation: Operation, parameters: set[ParameterPath]) -> Label | None:
-        """Return the label of an operation's box; None if the operation is not drawn."""
+        """Return the label of an operation's box; None if the operation gets no box."""
         name = operation.name
         depends_on_image = self._depends_on_image(operation)
         parameter_names = " ".join(sorted(path[-1] for path in parameters))

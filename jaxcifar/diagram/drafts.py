@@ -1,4 +1,4 @@
-"""Drafts of a graph's nodes: removal of unused ones, and merging of groups into known functions."""
+"""Drafts of a graph's nodes: delete unused drafts, and merge groups that form known functions."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from jaxcifar.diagram.operation import Shape
 
 @dataclasses.dataclass
 class Draft:
-    """A node of the graph while the graph is being built; drafts are kept in a dict by key.
+    """A node of a network's graph while the graph is being built. Each draft has a key in a dict.
 
     Attributes:
-      label: the kind, name and note of its box.
-      input_shape: the shape of its first input for one image.
-      output_shape: the shape of its output for one image.
-      path: names of the panels that it lies in, outermost first.
-      params: the number of parameters that it is the first to use.
-      sources: keys of the drafts that it reads.
-      operations: names of its operations; empty if it may not become part of a group.
-      factor: the constant it multiplies by; NaN if unknown, None if it does not multiply by one.
-      has_several_outputs: True if it returns several arrays; its readers may read different ones.
+      label: the kind, name and note of the node's box.
+      input_shape: the shape of the node's first input for one image.
+      output_shape: the shape of the node's output for one image.
+      path: names of the panels around the node, outermost first.
+      params: the number of parameters that the node uses and no earlier node does.
+      sources: keys of the drafts whose outputs the node reads.
+      operations: names of the node's operations; empty if it can't be merged into a function.
+      factor: the constant of a multiplication; NaN if unknown, None if there is no constant.
+      has_several_outputs: True if the node returns several arrays.
     """
 
     label: Label
@@ -37,7 +37,7 @@ class Draft:
 
 
 def drop_unused(drafts: dict[int, Draft]) -> None:
-    """Delete the drafts that do not lead to the logits. The first draft is the image and stays."""
+    """Delete the drafts on which the logits do not depend, except the input image with key 0."""
     logits = max(drafts)
     used = {0, logits}
     for key in sorted(drafts, reverse=True):
@@ -48,7 +48,7 @@ def drop_unused(drafts: dict[int, Draft]) -> None:
 
 
 def merge_groups(drafts: dict[int, Draft]) -> None:
-    """Merge operations that compute a known function together, such as a softmax."""
+    """Replace drafts that together compute a known function, such as a softmax, by one draft."""
     readers: dict[int, set[int]] = {key: set() for key in drafts}
     for key, draft in drafts.items():
         for source in draft.sources:
@@ -65,9 +65,9 @@ class _Group(NamedTuple):
 
     Attributes:
       name: the function's name; "" if the network would compute the same without the function.
-      members: keys of the drafts.
+      members: keys of the drafts in the group.
       last: the key of the member whose output is the function's result.
-      source: the key of the one draft that they read.
+      source: the key of the only draft outside of the group that the members read.
     """
 
     name: str
@@ -77,9 +77,9 @@ class _Group(NamedTuple):
 
 
 def _find_group(last: int, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> _Group | None:
-    """Return the smallest group that ends at the draft `last` and computes a known function.
+    """Return the smallest group that computes a known function and ends with the draft `last`.
 
-    Drafts are given by key, and for each of them the keys of its readers.
+    `last` is the draft's key. `readers` has, by key, the keys of the drafts that read a draft.
     """
     members = {last}
     while True:
@@ -114,7 +114,7 @@ def _is_groupable(draft: Draft) -> bool:
 def _merge(group: _Group, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> None:
     """Replace the drafts of a group by one draft for its function.
 
-    If the function has no name, delete the group; its readers then read the group's source.
+    If the function has no name, delete the group. Its readers then read what the group reads.
     """
     last, source = group.last, group.source
     for member in group.members - {last}:

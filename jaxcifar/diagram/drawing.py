@@ -1,4 +1,4 @@
-"""The drawing of a network: layers, functions between them, branches and joins."""
+"""Draw a network: its layers, the functions between them, its branches and joins."""
 
 import math
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ def _style(box: Box) -> str:
 
 
 def _draw_header(axes: Axes, header: Header) -> None:
-    """Draw the head of a column: the resolution and a cuboid for the array that leaves it."""
+    """Draw a column's heading: the output's resolution, and a cuboid for the output array."""
     x, shape = header.x, header.shape
     resolution = "×".join(map(str, shape[:-1]))
     if len(shape) == 3:
@@ -170,7 +170,7 @@ def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
 
 
 def _fit(text: str, size: float, width: float) -> tuple[str, float]:
-    """Return a text and a font size that fit into a width.
+    """Return a text and a font size that fit into a width in points.
 
     The font gets smaller if necessary. A text that is too long for the smallest font is cut.
     """
@@ -211,7 +211,7 @@ def _draw_arrow(axes: Axes, arrow: Arrow) -> None:
 
 
 def _write(axes: Axes, centre: Point, text: str, size: float = _NOTE_SIZE, **style: Any) -> None:
-    """Write a text around a point; by default in bold if it is larger than a note."""
+    """Write a text centred at a point; sizes above `_NOTE_SIZE` are bold by default."""
     weight = "bold" if size > _NOTE_SIZE else "normal"
     style = {"ha": "center", "va": "center", "color": _INK, "weight": weight, **style}
     # Names come from users: a dollar sign in them must not start a formula.
@@ -219,7 +219,7 @@ def _write(axes: Axes, centre: Point, text: str, size: float = _NOTE_SIZE, **sty
 
 
 def _write_on_arrow(axes: Axes, centre: Point, text: str, panels: Sequence[Panel]) -> None:
-    """Write a text that covers the arrow behind it with the colour of the panel around it."""
+    """Write a text over an arrow, on a background in the colour of the panel at that point."""
     x, y = centre
     around = [p for p in panels if p.left < x < p.right and p.top < y < p.bottom]
     background = _PANEL_FILLS[len(around) - 1] if around else "white"
@@ -227,7 +227,7 @@ def _write_on_arrow(axes: Axes, centre: Point, text: str, panels: Sequence[Panel
 
 
 def _legend_entries(boxes: Sequence[Box]) -> list[patches.Patch]:
-    """Return an entry for each style of the boxes, and one if boxes lower the resolution."""
+    """Return a legend entry for each style of box, and one for boxes that lower the resolution."""
     used = {_style(box) for box in boxes}
     entries = [
         patches.Patch(facecolor=fill, label=name, **_PLAIN)

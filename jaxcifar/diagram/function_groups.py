@@ -1,4 +1,4 @@
-"""Known functions that a program computes with a group of operations, such as a softmax."""
+"""Recognise known functions, such as a softmax, in groups of operations."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -20,14 +20,14 @@ _MOMENTS = {
 
 
 class _Pattern(NamedTuple):
-    """A known function: its name, the operations it must have and those it may have besides.
+    """A known function, and the operations by which it is recognised in a group.
 
     Attributes:
       name: the function's name; "" if a network computes the same without the function.
-      required: names of operations.
-      optional: names of operations.
-      least_factor, most_factor: limits of the size of the constants that it multiplies by. A
-        constant outside of them makes it another function.
+      required: names of operations that the group must have.
+      optional: names of operations that the group may have besides.
+      least_factor, most_factor: limits for the absolute values of constant factors. With a factor
+        outside of these limits, the group computes another function.
     """
 
     name: str
@@ -52,11 +52,11 @@ _PATTERNS = (
 
 
 def group_name(operations: Collection[str], factors: Collection[float]) -> str | None:
-    """Return the known function that operations compute together from one array.
+    """Return the name of the known function that a group of operations computes from an array.
 
     Args:
       operations: names of the operations.
-      factors: constants that they multiply by.
+      factors: constants by which the operations multiply.
 
     Returns:
       The function's name; "" if the network computes the same without the function; None if the

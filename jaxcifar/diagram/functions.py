@@ -1,4 +1,4 @@
-"""Names for single operations of a traced program."""
+"""Names and labels for single operations of a traced program."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -34,15 +34,15 @@ _REDUCTIONS = ("sum", "max", "min")
 
 
 def named_kind(name: str) -> Kind:
-    """Return the kind of box of a function, by its name in the drawing."""
+    """Return the kind of box for a function, given the function's name in the drawing."""
     return "function" if name == "resize" else "activation"
 
 
 def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> float | None:
     """Return the constant by which an operation multiplies the activations.
 
-    It is NaN if its value is unknown, and None if the operation does not multiply by a constant.
-    `depends_on_image` tells for each input whether it depends on the image.
+    Return NaN if the constant is unknown, and None if the operation multiplies by no constant.
+    `depends_on_image` tells for each input whether it depends on the input image.
     """
     if operation.name == "neg":
         return -1
@@ -60,10 +60,10 @@ def scale_factor(operation: Operation, depends_on_image: Sequence[bool]) -> floa
 def arithmetic_name(
     operation: Operation, depends_on_image: Sequence[bool], parameters: str
 ) -> str | None:
-    """Return a name for arithmetic with one array, such as "× 2" or "1 − x".
+    """Return a name for arithmetic with a constant or parameter, such as "× 2" or "1 − x".
 
-    It is None if the operation changes nothing, such as an addition of 0. `parameters` are the
-    names of the parameters in the other input.
+    Return None if the operation changes nothing, such as an addition of 0. `parameters` names the
+    parameters from which the second operand is computed; "" if there are none.
     """
     name = operation.name
     if name == "neg":
@@ -81,12 +81,12 @@ def arithmetic_name(
 def is_average(
     sums: Operation, scaling: Operation, constant: int, counts: Operation | None
 ) -> bool:
-    """Return whether scaling sums by a constant makes averages of them.
+    """Return whether two operations, a sum and its scaling by a constant, compute an average.
 
     Args:
-      sums: the operation that may compute sums.
-      scaling: a multiplication or division of its result.
-      constant: which of the inputs of `scaling` is the constant, 0 or 1.
+      sums: the operation that may be a sum.
+      scaling: the multiplication or division of the result of `sums`.
+      constant: the index, 0 or 1, of the constant among the inputs of `scaling`.
       counts: the operation that computes the constant from ones; None if there is none.
     """
     params = sums.equation.params
@@ -139,7 +139,7 @@ def conv_label(operation: Operation) -> Label:
 def linear_label(operation: Operation, kernel: int) -> Label:
     """Return a dense layer's label, such as "linear, 10".
 
-    `kernel` is 0 or 1: which input of the matrix product is the kernel.
+    `kernel` is the index, 0 or 1, of the kernel among the inputs of the matrix product.
     """
     contracted, batch = operation.equation.params["dimension_numbers"]
     shape = shape_of(operation.equation.invars[kernel])
@@ -171,14 +171,14 @@ def reduction_label(operation: Operation) -> Label | None:
 
 
 def is_flattening(operation: Operation) -> bool:
-    """Return whether a reshape makes a vector of an array with several axes longer than 1."""
+    """Return whether a reshape turns an array with several axes longer than 1 into a vector."""
     input_sizes = [operation.traced_input_shape[axis] for axis in operation.input_image_axes]
     long_axes = [size for size in input_sizes if size > 1]
     return len(operation.output_image_axes) == 1 and len(long_axes) > 1
 
 
 def is_ineffective_limit(operation: Operation) -> bool:
-    """Return whether an operation changes nothing: a maximum with -inf or a minimum with +inf."""
+    """Return whether an operation has no effect: a maximum with -inf or a minimum with +inf."""
     if operation.name == "max":
         return -math.inf in operation.constants
     return operation.name == "min" and math.inf in operation.constants
@@ -201,6 +201,6 @@ def other_label(operation: Operation) -> Label:
 
 
 def _each_size(sizes: Collection[int]) -> str:
-    """Return "2" if all sizes are 2, else all of them, such as "2×3"."""
+    """Return sizes along axes as text: "2" if all sizes are 2, else each size, as in "2×3"."""
     different = set(sizes)
     return str(different.pop()) if len(different) == 1 else "×".join(map(str, sizes))

@@ -19,17 +19,17 @@ from jaxcifar.diagram.trace import Trace
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A layer or function of a network. Shapes are those for one image, channels last.
+    """A layer or function in a network's graph. Shapes are for one image, with channels last.
 
     Attributes:
-      kind: the kind of box.
-      name: a name such as "3×3 conv, 64"; for an "operator" its sign, such as "+".
-      note: more about it, such as "stride 2", or "".
-      input_shape: the shape of its first input array.
-      output_shape: the shape of its output.
-      params: the number of parameters that it is the first to use.
-      path: the modules around it that hold other nodes too, outermost first.
-      sources: indices in the graph of the nodes that it reads; all are smaller than its own index.
+      kind: the kind of box in the drawing.
+      name: a name such as "3×3 conv, 64"; the sign, such as "+", if the kind is "operator".
+      note: a detail such as "stride 2", or "".
+      input_shape: the shape of the node's first input array.
+      output_shape: the shape of the node's output.
+      params: the number of parameters that the node uses and no earlier node does.
+      path: names of the modules around the node that also contain other nodes, outermost first.
+      sources: indices of the nodes whose outputs the node reads; they come earlier in the graph.
     """
 
     kind: Kind
@@ -43,7 +43,7 @@ class Node:
 
 
 def build_graph(trace: Trace) -> tuple[Node, ...]:
-    """Return the nodes from the image to the logits, in the order in which they are computed."""
+    """Return a network's graph: its nodes in the order of computation, from image to logits."""
     builder = DraftBuilder(trace)
     for operation in trace.operations:
         builder.add(operation)

@@ -1,4 +1,4 @@
-"""Names for the kinds of layers, as torchsummary prints them."""
+"""Names for the kinds of layers, in the form that torchsummary prints."""
 
 from flax import linen as nn
 
@@ -27,7 +27,8 @@ COUNTED_NORMS = ("BatchNorm", "InstanceNorm", "LayerNorm")
 def kind_of(module: nn.Module, output_shape: tuple[int, ...]) -> str:
     """Return torchsummary's name for a module, such as "Conv2d", or else its class name.
 
-    A subclass has the name of its base class. The output's shape gives the number of dimensions.
+    A subclass of a known layer has that layer's name. The number of dimensions of a normalisation,
+    such as in "BatchNorm2d", comes from `output_shape`.
     """
     classes = type(module).__mro__
     known = next((cls for cls in classes if cls in _NAMES), None)

@@ -1,8 +1,8 @@
 """The places of the boxes of a drawn network, and the arrows between them.
 
-Boxes stand in columns in the order in which they are computed. An arrow joins a box to the next one
-if that one reads it. Every other edge runs through a lane at the right of its column. A new column
-begins only where one array alone is passed on. Lengths are in points; y grows downwards.
+Boxes stand in columns, in the order of computation. An arrow joins a box to the next box if
+the next box reads its output. Other edges run through lanes, vertical strips right of a column. A
+new column begins only where a single array is passed on. Lengths are in points; y grows downwards.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,14 +29,14 @@ _PANEL_NAME_HEIGHT = 16
 
 
 class _Exit(NamedTuple):
-    """The last box of a column, and the point at its lower edge where its arrow begins."""
+    """A column's last box, and the point where the arrow from it to the next column begins."""
 
     box: int
     point: Point
 
 
 def lay_out(boxes: Sequence[Box]) -> Layout:
-    """Return the places of all boxes, arrows and panels."""
+    """Return the positions of all boxes, arrows and panels of a network's drawing."""
     layout = Layout()
     left = 0.0
     entry: _Exit | None = None
@@ -50,10 +50,10 @@ def lay_out(boxes: Sequence[Box]) -> Layout:
 
 
 class _Column:
-    """A column that adds its boxes, arrows and panels to a layout.
+    """One column of a drawing, which adds its boxes, arrows and panels to a layout.
 
     Attributes:
-      right: x of its right edge, once it is laid out.
+      right: x of the column's right edge, once `lay_out` has run.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class _Column:
         self._panels: list[Panel] = []
 
     def lay_out(self, entry: _Exit | None) -> _Exit:
-        """Place everything in the column and return its end; `entry` is the end of the last one."""
+        """Lay out the column and return its exit; `entry` is the previous column's exit, if any."""
         source = entry.box if entry else None
         for index in self._main:
             self._lay_out_box(index, source)
@@ -87,7 +87,7 @@ class _Column:
         return _Exit(last, (self._x, self._bottom(last)))
 
     def _lay_out_box(self, index: int, source: int | None) -> None:
-        """Place a box below the one before it, with the panels and the fork between the two."""
+        """Place box `index` below box `source`, with the panel edges and the fork between them."""
         box, path = self._boxes[index], self._boxes[index].path
         targets = self._branch_targets(source, index)
         if source in self._main:
@@ -110,7 +110,7 @@ class _Column:
             self._layout.arrows.append(Arrow([start, (self._x, top)], bend=0))
 
     def _branch_targets(self, source: int | None, following: int) -> list[int]:
-        """Return the readers of `source` in this column, except the box `following` just below."""
+        """Return the boxes of this column that read box `source`, except box `following`."""
         column = (*self._main, *self._side)
         readers = [index for index in column if source in self._boxes[index].sources]
         return [index for index in readers if index != following]
@@ -122,7 +122,7 @@ class _Column:
         self._y += _PANEL_NAME_HEIGHT
 
     def _close_panels(self, depth: int) -> None:
-        """Close the open panels except for the outer `depth` panels."""
+        """Set the lower edges of all open panels, except for the `depth` outermost panels."""
         while len(self._open_panels) > depth:
             self._y += PADDING
             self._open_panels.pop().bottom = self._y
@@ -131,7 +131,7 @@ class _Column:
         return self._layout.centres[index][1] + self._boxes[index].size[1] / 2
 
     def _lay_out_lanes(self) -> None:
-        """Place all branches in lanes, with their side boxes, and the right edges of panels."""
+        """Give each branch a lane to the right of the boxes, and set the panels' right edges."""
         branches = sorted(self._branches(), key=lambda b: (b.bottom - b.top, b.top))
         for number, branch in enumerate(branches):
             placed = branches[:number]
@@ -155,7 +155,7 @@ class _Column:
         self.right = max([edges[-1] + PADDING * 0.6, *(panel.right for panel in self._panels)])
 
     def _branches(self) -> Iterator[Branch]:
-        """Yield the branches that leave the column at its forks."""
+        """Yield the branches, which leave the column at a fork and come back further down."""
         for source, fork in self._forks.items():
             in_column = source in self._main
             following = self._main[self._main.index(source) + 1 if in_column else 0]
@@ -174,7 +174,7 @@ class _Column:
                     yield Branch(start, fork, bottom, [join], side_box)
 
     def _draw_branch(self, branch: Branch, lane: float) -> None:
-        """Add a branch with its side box or name; `lane` is the middle of its lane."""
+        """Add a branch's arrows and its side box or name; `lane` is x of the middle of its lane."""
         layout = self._layout
         fork = (self._x, branch.top)
         starts_at_fork = branch.start == branch.top
@@ -196,7 +196,7 @@ class _Column:
             layout.identities.append(middle)
 
     def _draw_entry(self, entry: _Exit) -> None:
-        """Add the arrow from the column before this one, which runs up through the gutter."""
+        """Add the arrow from the previous column, which runs up between the two columns."""
         layout, first = self._layout, self._main[0]
         start_x, start_y = entry.point
         panels_to_leave = len(self._boxes[entry.box].path)

@@ -1,4 +1,4 @@
-"""The parts of a drawn network's layout: panels, arrows, branches and the heads of columns.
+"""The parts of a drawn network's layout: panels, arrows, branches and column headings.
 
 Lengths are in points; y grows downwards.
 """
@@ -16,7 +16,7 @@ LANE_WIDTH, _NAMED_LANE_WIDTH, _BOX_LANE_WIDTH = 16, 52, SIDE_BOX_WIDTH + 2 * PA
 
 @dataclasses.dataclass
 class Panel:
-    """A panel around the boxes of a module; `depth` is the number of panels around it."""
+    """A frame around the boxes of one module; `depth` is the number of panels that contain it."""
 
     name: str
     depth: int
@@ -28,17 +28,17 @@ class Panel:
 
 @dataclasses.dataclass
 class Branch:
-    """A way of an array from a fork in the column through a lane to the boxes that read it.
+    """The path of an array from a fork in a column, through a lane beside it, to its readers.
 
     Attributes:
-      start: y where its arrows begin: at the box above the fork, or at the fork itself if an arrow
-        to the box below passes there.
-      top: y of the fork, where it leaves the column.
-      bottom: y of its last reader.
-      targets: indices of the boxes that read it.
-      side_box: the index of the box in its lane, if there is one.
-      is_identity: whether it is a skip connection that changes nothing, and is named so.
-      lane: the number of its lane, from left to right.
+      start: y where the branch's arrows begin: at the box above the fork, or at the fork itself if
+        an arrow to the box below passes there.
+      top: y of the fork, where the branch leaves the column.
+      bottom: y of the last box that reads the array.
+      targets: indices of the boxes that read the array.
+      side_box: the index of the box in the branch's lane, if there is one.
+      is_identity: True if the branch is a plain skip connection, drawn with the word "identity".
+      lane: the number of the branch's lane, from left to right.
     """
 
     start: float
@@ -51,21 +51,21 @@ class Branch:
 
     @property
     def width(self) -> float:
-        """The width of the lane that it needs."""
+        """The width of the lane that the branch needs."""
         if self.side_box is not None:
             return _BOX_LANE_WIDTH
         return _NAMED_LANE_WIDTH if self.is_identity else LANE_WIDTH
 
 
 class Arrow(NamedTuple):
-    """An arrow along points. It starts to turn at most `bend` before each corner."""
+    """An arrow through points, with rounded corners; `bend` limits the size of the rounding."""
 
     points: list[Point]
     bend: float
 
 
 class Header(NamedTuple):
-    """The head of a column: the shape of the array that leaves it, and x of its middle."""
+    """A column's heading: the shape of the column's output, and x of the column's middle."""
 
     shape: Shape
     x: float
@@ -73,15 +73,15 @@ class Header(NamedTuple):
 
 @dataclasses.dataclass
 class Layout:
-    """The places of everything that is drawn.
+    """The positions of everything in a network's drawing.
 
     Attributes:
-      centres: the centre of each box, by its index.
+      centres: the centre of each box, by the box's index.
       arrows: the arrows between boxes.
-      forks: points where an arrow leaves another one.
-      identities: points at which a skip connection is named "identity".
+      forks: points where an arrow branches off from another arrow.
+      identities: points where the word "identity" is written on a skip connection.
       panels: the panels around boxes.
-      headers: the heads of the columns.
+      headers: the headings of the columns.
       width, height: the size of the drawing.
     """
 

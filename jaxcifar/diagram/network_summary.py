@@ -37,15 +37,15 @@ _MIB = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One call of a module. Shapes are of the first array, for one image, with channels last.
+    """One call of a module, with shapes of its first arrays, for one image, channels last.
 
     Attributes:
       kind: torchsummary's name for the module, such as "Conv2d", or else its class name.
-      path: names of the module and those around it, outermost first.
-      input_shape: the input's shape.
-      output_shape: the output's shape.
-      params: the number of the module's parameters. Parameters of modules that it calls do not
-        count. It is 0 for second and later calls of the same module.
+      path: names of the modules around the called module, outermost first, then its own name.
+      input_shape: the shape of the first input array.
+      output_shape: the shape of the first output array.
+      params: the number of the module's own parameters, without those of modules that it calls; 0
+        for the second and later calls of the same module.
     """
 
     kind: Text
@@ -75,7 +75,7 @@ class Summary:
     graph: Annotated[tuple[Node, ...], Meta(max_length=MOST_NODES)]
 
     def table(self) -> str:
-        """Return the table in torchsummary's form, with totals, sizes and FLOPs below it."""
+        """Return the layers as a text table in torchsummary's form, with totals and FLOPs below."""
         names = [f"{layer.kind}-{number}" for number, layer in enumerate(self.layers, start=1)]
         width = max([20, *map(len, names)])
         rule = "-" * (width + 44)
@@ -113,7 +113,7 @@ class Summary:
 
     @classmethod
     def from_json(cls, text: str) -> "Summary":
-        """Return the summary that `to_json` wrote, after checking every value of it.
+        """Return the summary in text written by `to_json`, after checking all its values.
 
         Raises:
           ValueError: the text is not JSON, or a value in it is missing, invalid or too large.
@@ -181,7 +181,7 @@ def _layers(traced: Trace) -> tuple[Layer, ...]:
 
 
 def _params_by_module(traced: Trace) -> Counter[tuple[str, ...]]:
-    """Return the number of parameters of each called module, by its path.
+    """Return the number of parameters of each called module, by the path of the module.
 
     Parameters of a module that is not called count for the nearest called module around it.
     """
@@ -196,7 +196,7 @@ def _params_by_module(traced: Trace) -> Counter[tuple[str, ...]]:
 
 
 def _normalized_elements(traced: Trace) -> int:
-    """Return the number of output elements of the normalisations that thop counts."""
+    """Return the total number of outputs of those normalisations whose operations thop counts."""
     norms = {call.number for call in traced.calls if _is_counted_norm(call)}
     largest: dict[int, int] = Counter()
     for operation in traced.operations:

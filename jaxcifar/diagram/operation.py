@@ -1,4 +1,4 @@
-"""One operation of a traced program."""
+"""The steps of a traced program: operations, and calls of functions."""
 
 import dataclasses
 import operator
@@ -50,7 +50,7 @@ class TracedStep:
         return _other_axes(self.traced_output_shape, self.output_batch_axes)
 
     def with_batch_axes(self, larger: Self) -> Self:
-        """Return a copy whose batch axes are the axes that are longer in a larger batch's trace."""
+        """Return a copy whose batch axes are those longer in `larger`, the step for more images."""
         return dataclasses.replace(
             self,
             input_batch_axes=_differing_axes(self.traced_input_shape, larger.traced_input_shape),
@@ -59,7 +59,7 @@ class TracedStep:
 
 
 class FunctionCall(NamedTuple):
-    """One call of a jitted function, with a number that no other call has."""
+    """One call of a jitted function: the function's name, and a number unique to this call."""
 
     name: str
     number: int
@@ -69,8 +69,8 @@ class FunctionCall(NamedTuple):
 class Operation(TracedStep):
     """An equation of the traced program; each value in the program has a number.
 
-    A loop or a conditional is an operation too. It follows the operations of its body or branches
-    and reads their results. Results that do not depend on the image are not among its outputs.
+    A loop or a conditional is an operation too. It comes after the operations of its body or
+    branches and reads their results. Its outputs include only results that depend on the image.
 
     The inherited shapes are of the first input that depends on the image and of the first output.
 
@@ -106,7 +106,7 @@ class Operation(TracedStep):
 def _shape_of_one_image(shape: Shape, batch_axes: Sequence[int]) -> Shape:
     """Return a shape without its batch axes.
 
-    A batch axis longer than 1 stays: in the trace of one image it holds several pieces of it.
+    A batch axis longer than 1 stays: for one image, it holds several pieces of that image.
     """
     return tuple(size for axis, size in enumerate(shape) if axis not in batch_axes or size > 1)
 
@@ -121,9 +121,9 @@ def _differing_axes(shape: Shape, other: Shape) -> tuple[int, ...]:
 
 
 def constant_result(primitive: str, inputs: Sequence[float | None]) -> float | None:
-    """Return the number that fills an operation's result, given the numbers that fill its inputs.
+    """Return the number that every element of an operation's result equals; None if unknown.
 
-    A number is None if it is unknown.
+    `inputs` has, for each input array, the number that all its elements equal; None if unknown.
     """
     if not inputs or None in inputs:
         return None

@@ -1,7 +1,7 @@
 """A network's evaluation of one image as a flat list of operations, each with its module call.
 
-Nothing is computed: the network is traced to a jaxpr. The scope of each equation in it names the
-module call that the equation belongs to.
+Nothing is computed: the network is traced to a jaxpr. The name scope of each equation in the jaxpr
+contains the number of the equation's module call.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ _Step = TypeVar("_Step", bound=TracedStep)
 class Call(TracedStep):
     """A call of a module.
 
-    The inherited shapes are of its first input array and its first output array, channels last.
+    The inherited shapes are of the call's first input and first output array, channels last.
 
     Attributes:
       number: the call's number; calls are numbered in the order in which they begin.
@@ -38,12 +38,12 @@ class Call(TracedStep):
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Names of the module and those around it, outermost first; empty for the network."""
+        """Names of the modules around the called module, then its own name; () for the network."""
         return self.module.path
 
 
 class Parameter(NamedTuple):
-    """A trainable parameter: the number of its value in the trace, and its number of elements."""
+    """A trainable parameter: its number as a value of the trace, and its size in elements."""
 
     value: int
     size: int
@@ -51,14 +51,14 @@ class Parameter(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """A traced evaluation of one image.
+    """A network's traced evaluation of one image. Each value in the trace has a number.
 
     Attributes:
       calls: module calls in the order in which they finish; the network itself is the last.
       operations: operations in the order in which they are computed.
       params: the trainable parameters by their paths.
-      image: the number of the image's value.
-      logits: the number of the logits' value.
+      image: the number of the value that is the input image.
+      logits: the number of the value that is the logits.
       image_shape: `(height, width, channels)`.
     """
 
@@ -103,13 +103,13 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
 
 
 def _with_batch_axes(steps: list[_Step], larger: list[_Step]) -> list[_Step]:
-    """Return steps whose batch axes are found by comparing with a trace of a larger batch."""
+    """Return `steps` with their batch axes, found from `larger`, the steps for a larger batch."""
     pairs = zip(steps, larger, strict=True)
     return [step.with_batch_axes(larger_step) for step, larger_step in pairs]
 
 
 class _Evaluation(NamedTuple):
-    """A traced evaluation: its module calls and operations, and the numbers of some values."""
+    """A traced evaluation; `variables`, `image` and `logits` are numbers of values in the trace."""
 
     calls: list[Call]
     operations: list[Operation]
@@ -135,7 +135,7 @@ def _evaluate(model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct) ->
 
 
 class _Recorder:
-    """An interceptor of Flax methods that records module calls and names their equations' scope."""
+    """A Flax method interceptor that records module calls and puts their numbers into scopes."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -174,7 +174,7 @@ class _Recorder:
 
 
 def _first_shape(values: Any) -> Shape:
-    """Return the shape of the first array in a tree; () if there is none."""
+    """Return the shape of the first array in a pytree; () if there is no array."""
     shapes = (leaf.shape for leaf in jax.tree.leaves(values) if hasattr(leaf, "shape"))
     return next(shapes, ())
 

@@ -19,7 +19,7 @@ SCOPE = "module-call-"
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """The loops, module call and functions around an equation; see `Operation`."""
+    """The loops' repeats, the module call and the functions around an equation; see `Operation`."""
 
     repeats: int = 1
     call: int | None = None
@@ -43,11 +43,11 @@ class TracedProgram:
         self._numbers = itertools.count()
 
     def new_value(self) -> int:
-        """Return the number of a new value."""
+        """Return a number that no value has yet."""
         return next(self._numbers)
 
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
-        """Append all operations of a program, and return the numbers of its results."""
+        """Append a program's operations, given its inputs' numbers; return its results' numbers."""
         jaxpr = without_constants(jaxpr)
         known = {variable: self.new_value() for variable in jaxpr.constvars}
         known |= dict(zip(jaxpr.invars, inputs, strict=True))
@@ -66,7 +66,7 @@ class TracedProgram:
         return number
 
     def _append(self, equation: JaxprEqn, inputs: list[int], scope: Scope) -> Sequence[int]:
-        """Append an equation, or the program that it calls, and return its outputs."""
+        """Append an equation, or the program that it calls; return the numbers of its outputs."""
         calls = re.findall(rf"{SCOPE}(\d+)", str(equation.source_info.name_stack))
         if calls:
             scope = dataclasses.replace(scope, call=int(calls[-1]))
@@ -88,7 +88,7 @@ class TracedProgram:
     def _append_plain(
         self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope
     ) -> Sequence[int]:
-        """Append an equation that calls no other program."""
+        """Append an equation that calls no other program; return the numbers of its outputs."""
         name = equation.primitive.name
         outputs = tuple(self.new_value() for _ in equation.outvars)
         depends_on_image = not self.image_dependent.isdisjoint(inputs)
@@ -173,7 +173,7 @@ class TracedProgram:
     def _without_known_constants(self, values: Sequence[int]) -> list[int]:
         """Return the values, with a new unknown value in place of each known constant.
 
-        A later iteration of a loop, or another branch, may have another number in its place.
+        In a later iteration of a loop, or in another branch, the constant may be another one.
         """
         return [self.new_value() if value in self._constants else value for value in values]
 
@@ -188,8 +188,8 @@ class TracedProgram:
 
         Args:
           equation: the loop or conditional.
-          conditions: values that decide whether the loop ends, or which branch runs.
-          alternatives: lists of results; at run time the equation returns one of them.
+          conditions: numbers of values that decide if the loop ends, or which branch runs.
+          alternatives: lists of results; at run time the equation returns one of these lists.
           scope: the scope of the equation.
         """
         condition_depends = not self.image_dependent.isdisjoint(conditions)
@@ -215,12 +215,12 @@ class TracedProgram:
 
 
 def _uncounted(scope: Scope) -> Scope:
-    """Return a scope whose operations do not count, as in a branch that is not taken."""
+    """Return a copy of a scope whose operations count as 0, as in a branch that does not run."""
     return dataclasses.replace(scope, repeats=0)
 
 
 def _cost(jaxpr: ClosedJaxpr) -> int:
-    """Return the multiply-accumulates of a program."""
+    """Return the number of multiply-accumulates in a program, loops included."""
     program = TracedProgram()
     inputs = [program.new_value() for _ in without_constants(jaxpr).invars]
     program.inline(jaxpr, inputs, Scope())
