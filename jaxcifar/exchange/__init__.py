@@ -1,1 +1,1 @@
-"""PyTorch, ONNX, StableHLO and safetensors: trained networks out and in."""
+"""Export networks to PyTorch, ONNX and StableHLO, and convert weights from PyTorch."""

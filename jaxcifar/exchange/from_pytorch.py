@@ -1,4 +1,4 @@
-"""Conversion of a PyTorch state dict to a run folder, with an evaluation on the test images."""
+"""Convert a PyTorch state dict to a run folder, and evaluate it on the test images."""
 
 import dataclasses
 import time
@@ -32,14 +32,15 @@ from jaxcifar.training.metrics import decimal
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """The request to convert a state dict to a run folder.
+    """The arguments for converting a PyTorch state dict to a run folder.
 
     Attributes:
       weights: file of the state dict (see `read_state_dict`).
       config: config that names the network and the data set; its other settings are unused.
-      path: folder of the run.
-      mean, std: `[3]`, normalisation of pixels from 0 to 1; None for the data set's.
-      overwrite: delete an earlier run in the folder.
+      path: the run folder to make.
+      mean, std: `[3]`, mean and deviation that normalise pixels from 0 to 1; None for those of the
+        data set.
+      overwrite: True to delete an earlier run in the folder.
     """
 
     weights: Path
@@ -56,13 +57,13 @@ def convert(
     """Make a run folder from a state dict, and evaluate the network once on the test images.
 
     Args:
-      conversion: the request.
-      load: returns the data set; a `RunError` means that it is not available.
+      conversion: the state dict, the network and the run folder.
+      load: returns the data set, or raises a `RunError` if the data set is not available.
       print_line: prints a line about the progress.
 
     Returns:
-      the content of `result.json`, or None if the data set is not available. The folder then has
-      the weights only.
+      the content of `result.json`. If the data set is not available, return None; the folder then
+      contains the weights but no result.
 
     Raises:
       UsageError: the network has no PyTorch module, or the folder belongs to another run.
@@ -116,7 +117,7 @@ def convert(
 def _dataset(
     conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Dataset | None:
-    """Return the data set; None if it is not available and nothing else about it is needed."""
+    """Return the data set; None if it is not available and the conversion can do without it."""
     try:
         return load()
     except RunError as error:
@@ -131,7 +132,7 @@ def _dataset(
 
 
 def _card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
-    """Return what prediction needs besides the weights."""
+    """Return what prediction needs besides weights: config, class names and normalisation."""
     data = CATALOG[config.dataset] if dataset is None else dataset
     mean, std = conversion.mean, conversion.std
     if dataset is not None:
@@ -148,10 +149,10 @@ def _card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Ca
 
 
 def _finished(folder: RunFolder, source: Source) -> Result | None:
-    """Return the result if the folder already has this conversion.
+    """Return the folder's result if the folder was made from the same `source`, or else None.
 
     Raises:
-      UsageError: the folder has another run.
+      UsageError: the folder belongs to another run.
     """
     result = folder.finished_result()
     if result and result.get("converted") == source:

@@ -1,4 +1,4 @@
-"""Conversion between the weights of a mirrored FastNet and of the same network without mirroring.
+"""Convert weights between a mirrored FastNet and the same network without mirroring.
 
 In a mirrored network, pairs of filters share their weights. Without mirroring, both filters of a
 pair have their own copy. Both networks compute the same, except for pools of odd width.
@@ -28,7 +28,7 @@ def config_without_mirroring(config: Config) -> Config:
 
 
 def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Return the arrays of the network without mirroring, given the mirrored network's arrays."""
+    """Convert a mirrored network's arrays to the arrays of the network without mirroring."""
     # Two thirds of the whitening's biases belong to filters that have no partner.
     unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
     return {name.replace(_PREFIX, ""): _expanded(name, arrays[name], unpaired) for name in arrays}
@@ -45,7 +45,7 @@ def _expanded(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
 
 
 def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """Return the arrays of the mirrored network; the inverse of `expand`.
+    """Convert a network's arrays to those of a mirrored network, as the inverse of `expand`.
 
     Raises:
       ValueError: the filters of a pair have different weights.

@@ -1,4 +1,4 @@
-"""Export of a trained network as an ONNX file, written with the package `onnx`.
+"""Export a trained network as an ONNX file, with the package `onnx`.
 
 In evaluation, batch normalisation scales and shifts each channel. It is folded into the convolution
 or dense layer before it (Jacob et al., "Quantization and training of neural networks for efficient
@@ -57,22 +57,22 @@ class Graph:
         return f"{layer}/kernel" in self._arrays
 
     def add(self, operation: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Add a node and return its name; without a `name` it is named by its number."""
+        """Add a node and return its name; by default, the name is `operation` and a number."""
         output = name or f"{operation}_{len(self.nodes)}"
         node = self._helper.make_node(operation, inputs, [output], output, **attributes)
         self.nodes.append(node)
         return output
 
     def constant(self, name: str, values: Any) -> str:
-        """Add a weight and return its name."""
+        """Add a constant array, converted to float32, and return its name."""
         self.weights[name] = np.asarray(values, np.float32)
         return name
 
     def conv(self, x: str, layer: str, norm: str = "", stride: int = 1) -> str:
-        """Add a convolution, folded with the normalisation `norm`; 3x3 kernels are padded.
+        """Add a convolution of the node `x` and return its name; 3x3 kernels get a padding of 1.
 
-        A max pool may come between the two layers, because it commutes with a normalisation that
-        has no negative scale.
+        The batch normalisation `norm` is folded into the convolution. A max pool may come between
+        the two, because it commutes with a normalisation that has no negative scale.
         """
         kernel = self._arrays[f"{layer}/kernel"].transpose(3, 2, 0, 1)
         padding = 1 if kernel.shape[-1] == 3 else 0
@@ -80,14 +80,14 @@ class Graph:
         return self.add("Conv", x, *weights, strides=[stride] * 2, pads=[padding] * 4)
 
     def dense(self, x: str, layer: str, norm: str = "", scale: float = 1.0, name: str = "") -> str:
-        """Add a dense layer whose outputs are scaled, folded with the normalisation `norm`."""
+        """Add a dense layer that includes the batch normalisation `norm`, with outputs scaled."""
         kernel = self._arrays[f"{layer}/kernel"].T
         return self.add("Gemm", x, *self._folded(kernel, layer, norm, scale), transB=1, name=name)
 
     def _folded(
         self, kernel: np.ndarray, layer: str, norm: str, scale: float = 1.0
     ) -> tuple[str, ...]:
-        """Add the scaled and folded kernel `[K, ...]` and bias `[K]`, if any; return the names."""
+        """Add kernel `[K, ...]` and any bias `[K]`, with `norm` and `scale`; return their names."""
         bias = self._arrays.get(f"{layer}/bias")
         kernel = kernel * scale
         bias = None if bias is None else bias * scale
@@ -103,14 +103,14 @@ class Graph:
         return tuple(names)
 
     def gelu(self, x: str) -> str:
-        """Add the exact GELU, `x (1 + erf(x / sqrt(2))) / 2`; a `Gelu` node needs a newer opset."""
+        """Add `x (1 + erf(x / sqrt(2))) / 2`, the exact GELU; `Gelu` nodes need a newer opset."""
         scaled = self.add("Div", x, self.constant("sqrt_2", math.sqrt(2)))
         above = self.add("Add", self.add("Erf", scaled), self.constant("one", 1))
         return self.add("Mul", x, self.add("Mul", above, self.constant("half", 0.5)))
 
 
 def _pixels(graph: Graph, classifier: Classifier) -> str:
-    """Add the conversion of uint8 images to normalised floats, channels first."""
+    """Add the conversion of uint8 images to normalised floats with channels first."""
     x = graph.add("Transpose", _INPUT, perm=[0, 3, 1, 2])
     x = graph.add("Cast", x, to=1)  # TensorProto.FLOAT
     x = graph.add("Div", x, graph.constant("pixel_maximum", 255))
@@ -171,7 +171,7 @@ def _fastnet(graph: Graph, x: str) -> None:
 
 
 def _fastnet_pool(graph: Graph, x: str) -> str:
-    """Add the pool of a group; its windows differ in mirrored and in blurred networks."""
+    """Add the pooling of a FastNet group; mirrored and blurred networks use other windows."""
     if graph.model.blurred:  # the mean of overlapping maxima
         x = graph.add("MaxPool", x, kernel_shape=[2, 2])
         return graph.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
@@ -190,8 +190,8 @@ _NETWORKS: dict[str, Callable[[Graph, str], None]] = {
 def onnx_model(classifier: Classifier) -> Any:
     """Return an `onnx.ModelProto` of a trained network.
 
-    Its input is `images`, `[batch, 32, 32, 3] uint8`. Its output is `logits`, `[batch, classes]`.
-    Its metadata has `class_names`, a JSON list.
+    The input is `images`, `[batch, 32, 32, 3] uint8`. The output is `logits`, `[batch, classes]`.
+    The metadata entry `class_names` is a JSON list.
 
     Raises:
       UsageError: the network can't be exported to ONNX.
@@ -225,7 +225,7 @@ def onnx_model(classifier: Classifier) -> Any:
 
 
 def write_onnx(classifier: Classifier, path: Path) -> None:
-    """Write `onnx_model` to a file.
+    """Write a trained network to an ONNX file.
 
     Raises:
       UsageError, RunError: as `onnx_model`.

@@ -1,4 +1,4 @@
-"""Map the names and layouts of our networks' arrays to PyTorch's, and back.
+"""Convert the names and layouts of networks' arrays between jaxcifar and PyTorch.
 
 PyTorch's names are read from the modules in `torch_modules`.
 """
@@ -20,30 +20,30 @@ from jaxcifar.machine.extras import import_extra
 
 COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm stores this number; we set it to 0
 
-_PYTORCH_NAMES = {  # the last part of our name -> the last part of PyTorch's name
+_PYTORCH_NAMES = {  # last part of jaxcifar's name -> last part of PyTorch's name
     "kernel": "weight",
     "scale": "weight",
     "bias": "bias",
     "mean": "running_mean",
     "var": "running_var",
 }
-_CONV, _DENSE = (3, 2, 0, 1), (1, 0)  # our axes of a kernel, in PyTorch's order
+_CONV, _DENSE = (3, 2, 0, 1), (1, 0)  # jaxcifar's axes of a kernel, in PyTorch's order
 
 ImageShape = tuple[int, int, int]  # height, width and channels
 
 
 @dataclasses.dataclass(frozen=True)
 class ArrayMapping:
-    """The names and layouts of one array, in JAX and in PyTorch.
+    """The names and layouts of one array of a network, in jaxcifar and in PyTorch.
 
     Attributes:
-      ours: name of our array, such as `params/Conv_0/kernel`.
-      theirs: name of PyTorch's array, such as `conv1.weight`.
-      shape: shape of our array.
-      axes: axes of our array, in PyTorch's order.
-      image_shape: height, width and channels of the feature map that a dense layer gets flattened;
-        None for other layers. We flatten height, width, channels; PyTorch flattens channels,
-        height, width.
+      ours: the array's name in jaxcifar, such as `params/Conv_0/kernel`.
+      theirs: the array's name in PyTorch, such as `conv1.weight`.
+      shape: the array's shape in jaxcifar.
+      axes: jaxcifar's axes, in the order that PyTorch uses.
+      image_shape: height, width and channels of the feature map that is flattened for a dense
+        layer; None for other layers. jaxcifar flattens in this order; PyTorch flattens channels
+        first.
     """
 
     ours: str
@@ -58,13 +58,13 @@ class ArrayMapping:
         return tuple(self.shape[axis] for axis in self.axes)
 
     def to_theirs(self, array: np.ndarray) -> np.ndarray:
-        """Return our array in PyTorch's layout."""
+        """Convert an array from jaxcifar's layout to PyTorch's layout."""
         if self.image_shape:
             array = array.reshape(*self.image_shape, -1).transpose(2, 0, 1, 3).reshape(self.shape)
         return np.array(array.transpose(self.axes), order="C")
 
     def to_ours(self, array: np.ndarray) -> np.ndarray:
-        """Return PyTorch's array in our layout, the inverse of `to_theirs`."""
+        """Convert an array from PyTorch's layout to jaxcifar's layout."""
         array = array.transpose(np.argsort(self.axes))
         if self.image_shape:
             height, width, channels = self.image_shape
@@ -73,7 +73,7 @@ class ArrayMapping:
 
 
 def array_mappings(config: Config, classes: int, arrays: Mapping[str, Any]) -> list[ArrayMapping]:
-    """Return the mapping of each array of a network.
+    """Return the names and layouts, in jaxcifar and in PyTorch, of each array of a network.
 
     Args:
       config: the config that names the network.
@@ -102,7 +102,7 @@ class _TorchLayer:
 
     Attributes:
       name: the layer's name, such as `layer1.0.conv1`.
-      image_shape: see `ArrayMapping`.
+      image_shape: height, width and channels of the feature map that is flattened for the layer.
     """
 
     name: str
@@ -111,7 +111,7 @@ class _TorchLayer:
 
 @cache
 def _layers(config: Config, classes: int) -> dict[str, _TorchLayer]:
-    """Return PyTorch's layers that have arrays, by our names such as `ResBlock_0/Conv_1`."""
+    """Return the PyTorch layers with weights, by jaxcifar's names such as `ResBlock_0/Conv_1`."""
     require_known(config.arch)
     torch = import_extra("torch")
     model = create_model(config, classes)
@@ -136,10 +136,10 @@ def _layers(config: Config, classes: int) -> dict[str, _TorchLayer]:
 def to_pytorch(
     config: Config, classes: int, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Return a network's arrays by PyTorch's names, in PyTorch's layouts.
+    """Convert a network's arrays to PyTorch's names and layouts.
 
-    The PyTorch module can have more arrays than our network, and these are added. A normalisation
-    without a scale gets a scale of ones. An array that two mirrored layers share is written twice.
+    Arrays that only the PyTorch module has are added: a normalisation without a scale gets a scale
+    of ones. In a mirrored network, weights that two filters share are written twice.
 
     Raises:
       UsageError: the network has no PyTorch module.
@@ -160,7 +160,7 @@ def to_pytorch(
 
 
 def scales_of_one(mappings: Sequence[ArrayMapping]) -> set[str]:
-    """Return PyTorch's names of scales that our normalisations lack; they must be all ones."""
+    """Return PyTorch's names of the scales that jaxcifar lacks; these must be all ones."""
     names = {mapping.theirs for mapping in mappings}
     norms = (name.removesuffix("running_var") for name in names if name.endswith("running_var"))
     return {f"{norm}weight" for norm in norms} - names

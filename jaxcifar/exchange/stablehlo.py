@@ -1,4 +1,4 @@
-"""Export of a trained network as one compiled function for any device: StableHLO."""
+"""Export a trained network as a StableHLO function that any device can compile."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def exported(classifier: Classifier) -> export.Exported:
-    """Return the function from `[N, 32, 32, 3] uint8` images to `[N, classes] float32` logits.
+    """Return a function from `[N, 32, 32, 3] uint8` images to `[N, classes] float32` logits.
 
-    N may be any number. The weights are constants of the function, and it computes in float32 on
-    every device. The network gets one image at a time: the user's code may need the batch size as a
-    number, for example in `len`, but N is unknown when the function is traced.
+    N may be any number. The function contains the weights and computes in float32 on every device.
+    The network gets one image at a time, because user code may need the batch size as a number, for
+    example in `len`, but N is unknown during tracing.
     """
     model = create_model(classifier.config, len(classifier.class_names))
     variables = jax.device_get(classifier.variables)
@@ -37,7 +37,7 @@ def exported(classifier: Classifier) -> export.Exported:
 
 
 def write_stablehlo(classifier: Classifier, path: Path) -> None:
-    """Write the function of `exported` to a file for `jax.export.deserialize`.
+    """Write a trained network as StableHLO to a file that `jax.export.deserialize` can read.
 
     Raises:
       OSError: the file can't be written.

@@ -1,4 +1,4 @@
-"""Reading of PyTorch state dicts from files that are not trusted."""
+"""Read PyTorch state dicts from files that are not trusted."""
 
 import hashlib
 import os
@@ -31,14 +31,14 @@ _MAX_SHOWN, _MAX_NAME = 3, 80  # array names in a message, characters of a name
 
 
 class StateDict(NamedTuple):
-    """The float32 arrays of a network by their names in PyTorch, and the SHA-256 of the file."""
+    """A network's float32 arrays by their PyTorch names, and the SHA-256 of their file."""
 
     arrays: dict[str, np.ndarray]
     sha256: str
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Read a file written by `torch.save`, or a `.safetensors` file.
+    """Read a state dict from a file written by `torch.save`, or from a `.safetensors` file.
 
     In a checkpoint, the state dict may be the entry `net`, `state_dict`, `model_state_dict` or
     `model`. Prefixes of PyTorch's wrappers are removed from all names.
@@ -113,17 +113,17 @@ def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
 
 
 def _reason(error: Exception) -> str:
-    """Return PyTorch's reason without its advice, which is to execute the file."""
+    """Return the reason in a PyTorch error, without PyTorch's advice to execute the file."""
     _, _, reason = str(error).rpartition("WeightsUnpickler error: ")
     reason = re.split(r"\.\s|\n", reason.strip(), maxsplit=1)[0]
     return _shown("PyTorch does not read it" if "trust" in reason else reason)
 
 
 def _check_archive(file: BufferedReader) -> None:
-    """Check that the content of an archive is no larger than the file.
+    """Check that a PyTorch file is an archive whose content is no larger than the file.
 
     Raises:
-      ValueError: it is larger or compressed, or the file is not of PyTorch's current format.
+      ValueError: the content is larger or compressed, or the file is no such archive.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -140,14 +140,14 @@ def _check_archive(file: BufferedReader) -> None:
 def from_state_dict(
     config: Config, classes: int, like: Mapping[str, Any], state: StateDict, path: Path
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of a state dict by our names, in our layouts.
+    """Convert the arrays of a state dict to jaxcifar's names and layouts.
 
     Args:
       config: the config that names the network.
       classes: number of classes.
-      like: our arrays by name; only their shapes are used.
+      like: the network's arrays by jaxcifar's names; only their shapes are used.
       state: the state dict.
-      path: its file, for messages.
+      path: the state dict's file, for error messages.
 
     Raises:
       UsageError: the network has no PyTorch module.

@@ -1,4 +1,4 @@
-"""Export of a trained network to PyTorch: a state dict, and a module that needs only PyTorch."""
+"""Export a trained network to PyTorch: a state dict, and a Python module that defines it."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from jaxcifar.training.metrics import decimal
 
 
 def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
-    """Return the network's arrays with PyTorch's names and layouts.
+    """Return a trained network's arrays with PyTorch's names and layouts.
 
     Raises:
       UsageError: the network has no PyTorch module.
@@ -29,14 +29,14 @@ def state_dict(classifier: Classifier) -> dict[str, np.ndarray]:
 
 
 def write_pytorch(classifier: Classifier, path: Path) -> Path:
-    """Write a state dict `NAME.pth`, and a module `NAME.py` that defines and loads the network.
+    """Write a state dict `NAME.pth`, and a Python module `NAME.py` that defines the network.
 
     Args:
       classifier: the trained network.
-      path: file of the state dict.
+      path: the file to write the state dict to.
 
     Returns:
-      the path of the module.
+      the path of the Python module.
 
     Raises:
       UsageError: the network has no PyTorch module, or another file has the module's name.
@@ -56,7 +56,7 @@ def write_pytorch(classifier: Classifier, path: Path) -> Path:
 
 
 def module_text(classifier: Classifier) -> str:
-    """Return the text of the module, with the network's arguments, classes and normalisation.
+    """Return the code of a PyTorch module with a network's arguments, classes and normalisation.
 
     Raises:
       UsageError: the network has no PyTorch module.
@@ -80,7 +80,7 @@ def _replace_constant(text: str, name: str, value: Any) -> str:
 
 
 def _check_overwriting(module: Path, text: str) -> None:
-    """Raise a `UsageError` if a file exists whose first line is not that of the module."""
+    """Raise a `UsageError` if the file `module` exists and its first line is not that of `text`."""
     try:
         with module.open("rb") as file:
             first_line = file.readline(1000)
