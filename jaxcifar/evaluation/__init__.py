@@ -1,1 +1,1 @@
-"""Evaluation of trained networks: accuracy, calibration, and behaviour on other images."""
+"""Evaluate trained networks: accuracy, calibration, and accuracy on new or changed images."""

@@ -1,4 +1,4 @@
-"""Calibration: whether a network's probabilities agree with its accuracy.
+"""Measure calibration, the agreement between a network's probabilities and its accuracy.
 
 Guo et al., "On calibration of modern neural networks", 2017.
 """
@@ -22,8 +22,8 @@ def interval(correct: int, images: int) -> tuple[float, float]:
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
 
     Args:
-      correct: number of right answers.
-      images: number of all answers, at least 1.
+      correct: number of correctly classified images.
+      images: number of all images, at least 1.
     """
     z = norm.ppf((1 + _LEVEL) / 2)
     share, weight = correct / images, z**2 / images
@@ -36,7 +36,7 @@ def interval(correct: int, images: int) -> tuple[float, float]:
 def log_probabilities(
     logits: Float[np.ndarray, "images classes"],
 ) -> Float64[np.ndarray, "images classes"]:
-    """Return the logarithms of the softmax of logits."""
+    """Return the log-softmax of each image's logits: the logarithms of class probabilities."""
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -47,15 +47,15 @@ def calibration(
     labels: Integer[np.ndarray, "images"],
     temperature: float = 1.0,
 ) -> Calibration:
-    """Return the loss, the expected calibration error and its bins (Guo et al. 2017).
+    """Return the cross-entropy loss, the expected calibration error and its bins (Guo et al. 2017).
 
-    An image is in the bin of its confidence, the probability of its predicted class. The error is
-    the distance between a bin's mean confidence and its accuracy, averaged over images.
+    Bins collect images of similar confidence, that is, probability of the predicted class. The
+    error is the distance between mean confidence and accuracy of a bin, averaged over images.
 
     Args:
-      logits: logits of images.
-      labels: right class of each image.
-      temperature: number that divides the logits.
+      logits: the network's logits.
+      labels: true class of each image.
+      temperature: number by which the logits are divided.
     """
     logs = log_probabilities(np.asarray(logits, np.float64) / temperature)
     right = logs.argmax(-1) == labels
@@ -85,14 +85,14 @@ def calibration(
 def fitted_temperature(
     logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
 ) -> float:
-    """Return the temperature with the lowest loss, from `COLDEST` to `HOTTEST` (Guo et al. 2017).
+    """Return the temperature, a divisor of the logits, with the lowest loss (Guo et al. 2017).
 
-    The loss is convex in the inverse temperature. Its derivative is the mean over images of the
-    expected logit minus the right class's logit, and the function finds the derivative's root.
+    The result lies between `COLDEST` and `HOTTEST`. The loss is convex in the inverse temperature.
+    Its derivative, whose root is found, is the mean of expected logit minus true-class logit.
 
     Args:
-      logits: logits of images that the network was not trained on.
-      labels: right class of each image.
+      logits: logits of images that were not used for training.
+      labels: true class of each image.
     """
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)

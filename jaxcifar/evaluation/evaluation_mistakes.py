@@ -1,4 +1,4 @@
-"""Common mistakes in evaluating a network, which make a good network look bad."""
+"""Common mistakes in evaluation code, which make a good network look bad."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,9 +21,9 @@ _BATCH_SIZES = (1, 512)
 
 
 def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
-    """Return mistake -> the network's logits if the evaluating code makes this mistake.
+    """Return functions that compute a network's logits with a mistake, by the mistake's name.
 
-    - Images are normalised although training did without, or the other way round.
+    - Images are normalised although training images were not, or the other way round.
     - Images are scaled to [-1, 1] by a mean and deviation of 0.5, as many examples do.
     - Pixels go from 0 to 255, but are normalised with a mean and deviation for 0 to 1.
     - Red and blue are swapped, as OpenCV reads images.
@@ -57,7 +57,7 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
 def shifted_and_flipped(
     images: UInt8[np.ndarray, "images height width 3"],
 ) -> UInt8[np.ndarray, "images height width 3"]:
-    """Return images with the reference's augmentation, by the same random numbers each time."""
+    """Return randomly shifted and flipped images, with the same random numbers on every call."""
     keys = jax.random.split(jax.random.key(_SEED), len(images))
     augmenting = augment.AugmentationSettings(
         enabled=jnp.asarray(True),
@@ -76,8 +76,8 @@ def training_mode_logits(
 ) -> Float32[np.ndarray, "images classes"]:
     """Return the logits of a network in training mode.
 
-    The images are shuffled into batches, because they may be sorted by class. The last batch is
-    filled up with images of the batch before.
+    The images are shuffled into batches, because they may be sorted by class. If images are missing
+    in the last batch, images of the previous batch are added.
 
     Args:
       classifier: the network.

@@ -30,13 +30,13 @@ _CHOICES = (
 
 
 class ImageSet(NamedTuple):
-    """Images to evaluate on.
+    """A named set of labelled images on which networks are evaluated.
 
     Attributes:
       name: unique name in `evaluation.json`.
       title: name in tables and plots.
-      examples: images and labels, numbered as the run numbers its classes.
-      indices: positions of the images in the whole set, `[N]` integers; None for the whole set.
+      examples: images and labels; class numbers are those of the run.
+      indices: `[N]`, positions of a subset's images in the whole set; None for a whole set.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ImageSet(NamedTuple):
     def subset(self, max_images: int | None) -> "ImageSet":
         """Return about `max_images` of the images, with the same fraction of every class.
 
-        The choice is the same each time. None returns the whole set.
+        Each call chooses the same images. For None, return the whole set.
 
         Raises:
           UsageError: the subset would be empty.
@@ -67,7 +67,7 @@ class ImageSet(NamedTuple):
 def load_run_dataset(
     config: Config, class_names: Sequence[str], data_dir: Path, print_line: PrintLine = print
 ) -> Dataset:
-    """Load the data set of a run again, with its validation and test images.
+    """Load the data set of a run again, with the same validation and test images.
 
     Args:
       config: settings of the run.
@@ -76,7 +76,7 @@ def load_run_dataset(
       print_line: prints a line about each slow step.
 
     Raises:
-      UsageError: the data set is not there, or has changed.
+      UsageError: the data set does not exist, or differs from the one used in the run.
       RunError: the images can't be read.
     """
     try:
@@ -96,10 +96,10 @@ def load_run_dataset(
 
 
 def check_set_name(name: str) -> None:
-    """Check that a name can mean a set of images, before anything slow begins.
+    """Check that `name` stands for a set of images, without loading the images.
 
     Raises:
-      UsageError: the name is neither a set's name nor an existing folder or file.
+      UsageError: `name` is neither a known set nor an existing folder or file.
     """
     if name.partition(":")[0] not in _NAMES and not expand_home(name).exists():
         raise _unknown_set(name)
@@ -112,10 +112,10 @@ def load_set(
     data_dir: Path,
     print_line: PrintLine = print,
 ) -> ImageSet:
-    """Load a set of images.
+    """Load a set of images for evaluating a run.
 
     Args:
-      name: one of the names that the option `--on` takes.
+      name: a name that the option `--on` accepts.
       get_dataset: returns the run's data set; called for "val" and the test images.
       class_names: names of the run's classes, by label; the set can't have others.
       data_dir: TFDS's folder.
@@ -143,7 +143,7 @@ def load_set(
 
 
 def _load_user_images(name: str, class_names: Sequence[str], print_line: PrintLine) -> ImageSet:
-    """Load the test images of a folder or file; all images of a folder without test images."""
+    """Load a folder's or file's test images; if a folder has none, load all its images."""
     path = expand_home(name)
     if path.is_dir():
         folder = ImageFolder.scan(path)
@@ -166,7 +166,7 @@ def _unknown_set(name: str) -> UsageError:
 def _renumber(
     title: str, labels: np.ndarray, set_classes: Sequence[str], run_classes: Sequence[str]
 ) -> np.ndarray:
-    """Return the labels of a set, `[N]`, numbered as the run numbers its classes."""
+    """Convert labels, `[N]`, from the class numbers of a set to those of a run."""
     unknown = [name for name in set_classes if name not in run_classes]
     if unknown:
         raise UsageError(

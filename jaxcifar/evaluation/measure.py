@@ -1,4 +1,4 @@
-"""Evaluate a trained network on sets of images, without files, clocks or prints."""
+"""Evaluate a trained network on sets of images, without reading files or printing."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,14 +23,14 @@ from jaxcifar.training.predicting import both_sides
 
 
 class SetResult(NamedTuple):
-    """The figures of one set of images, and its most confident mistakes."""
+    """Results on one set of images: its numbers, and its most confident mistakes as arrays."""
 
     figures: Figures
     mistakes: dict[str, Shaped[np.ndarray, "mistakes ..."]]
 
 
 class EvaluationResult(NamedTuple):
-    """The content of `evaluation.json`, and set name -> most confident mistakes."""
+    """The content of `evaluation.json`, and the most confident mistakes by the set's name."""
 
     evaluation: Evaluation
     mistakes: dict[str, dict[str, Shaped[np.ndarray, "mistakes ..."]]]
@@ -50,19 +50,19 @@ def evaluate_sets(
     """Evaluate a network on sets of images.
 
     Args:
-      predict: returns the network's logits.
-      sets: the set with the name `CORRUPTIONS` is corrupted here, and the set with the name
-        `EVALUATION_MISTAKES` is evaluated with each mistake.
-      mistakes: result of `evaluation_mistakes`.
+      predict: returns the network's logits for images.
+      sets: the sets of images. A set with the name `CORRUPTIONS` is evaluated with corruptions, and
+        a set with the name `EVALUATION_MISTAKES` is evaluated with the mistakes.
+      mistakes: functions that return logits with a mistake, by the mistake's name.
       class_names: names of the classes, by label.
-      val: validation images, to which a temperature is fitted; None for no temperature.
+      val: validation images, to which a softmax temperature is fitted; None for no temperature.
       date: date and time of the evaluation.
       begin: called with a description of each step before it begins.
-      user_metrics: metrics of the user.
+      user_metrics: metrics that the user defined.
 
     Raises:
       RunError: a logit is not finite.
-      UsageError: a metric of the user fails.
+      UsageError: a metric that the user defined fails.
     """
     metrics, confident = MetricSet.create(len(class_names), user_metrics), {}
     evaluation: Evaluation = {"sets": {}}
@@ -93,7 +93,7 @@ def evaluate_sets(
 def finite_logits(
     predict: Predict, images: UInt8[np.ndarray, "images height width 3"], name: str
 ) -> Float[np.ndarray, "images classes"]:
-    """Return the network's logits; `name` is the name of the images in the message.
+    """Return the network's logits; `name` names the images in the error message.
 
     Raises:
       RunError: a logit is not finite.
@@ -107,7 +107,7 @@ def finite_logits(
 def accuracy_of(
     logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
 ) -> float:
-    """Return the fraction of images whose largest logit is that of the right class."""
+    """Return the fraction of images whose largest logit is that of the true class."""
     return float((logits.argmax(-1) == labels).mean())
 
 
@@ -119,19 +119,19 @@ def evaluate(
     date: str,
     metrics: MetricSet | None = None,
 ) -> SetResult:
-    """Compute accuracy, calibration and mistakes on one set of images.
+    """Compute accuracy, calibration, metrics and most confident mistakes on a set of images.
 
     Args:
-      predict: returns the network's logits.
-      image_set: at least one image.
+      predict: returns the network's logits for images.
+      image_set: a set with at least one image.
       class_names: names of the classes, by label.
-      temperature: result of `fitted_temperature`, or None to leave its figures out.
+      temperature: divisor of the logits for a second calibration; None for no second calibration.
       date: date and time of the evaluation.
       metrics: metrics to compute; None for all built-in metrics that suit the number of classes.
 
     Raises:
       RunError: a logit is not finite.
-      UsageError: a metric of the user fails.
+      UsageError: a metric that the user defined fails.
     """
     images, labels = image_set.examples
     finite = partial(finite_logits, predict, name=image_set.title)
@@ -179,7 +179,7 @@ def _mistake_entries(
 
 
 def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
-    """Return all metrics whose values are finite, with these values."""
+    """Return the declaration and value of each metric whose value is finite."""
     values = metrics.measure(logits, labels).values
     return [
         {**line, "value": values[line["name"]]}
@@ -194,9 +194,9 @@ def evaluate_corrupted(
     date: str,
     begin: Callable[[str], None] = lambda step: None,
 ) -> Corruptions:
-    """Compute the accuracy on each kind and strength of corruption.
+    """Compute the accuracy on images with each kind and strength of corruption.
 
-    `examples` has at least one image. For the other arguments see `evaluate_sets`.
+    `examples` has at least one image. For the other arguments, see `evaluate_sets`.
 
     Raises:
       RunError: a logit is not finite.
@@ -226,11 +226,10 @@ def evaluate_with_mistakes(
     date: str,
     begin: Callable[[str], None] = lambda step: None,
 ) -> Slips:
-    """Compute the accuracy that each mistake in evaluating would give.
+    """Compute the accuracy that would be measured with each of the given evaluation mistakes.
 
-    An image whose logits are not numbers counts as classified wrongly.
-
-    `examples` has at least one image. For the other arguments see `evaluate_sets`.
+    An image whose logits are not numbers counts as classified wrongly. `examples` has at least one
+    image. For the other arguments, see `evaluate_sets`.
 
     Raises:
       RunError: a logit is not finite although no mistake was made.
