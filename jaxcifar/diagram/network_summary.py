@@ -134,7 +134,7 @@ def _check_printable(place: str, *texts: str) -> None:
 
 
 def _check_graph(graph: tuple[Node, ...]) -> None:
-    """Check that a graph leads from an image to logits and that nodes read only earlier nodes."""
+    """Check that a graph leads from an image to logits, and that nodes read only earlier nodes."""
     if len(graph) < 2 or graph[0].kind != "data" or graph[-1].kind != "data":
         raise ValueError('graph: the first and the last node must be of kind "data"')
     for index, node in enumerate(graph):

@@ -41,12 +41,12 @@ class TracedStep:
 
     @property
     def input_image_axes(self) -> tuple[int, ...]:
-        """Axes of the input array that are not batch axes."""
+        """The axes of the traced input array that are not batch axes."""
         return _other_axes(self.traced_input_shape, self.input_batch_axes)
 
     @property
     def output_image_axes(self) -> tuple[int, ...]:
-        """Axes of the output array that are not batch axes."""
+        """The axes of the traced output array that are not batch axes."""
         return _other_axes(self.traced_output_shape, self.output_batch_axes)
 
     def with_batch_axes(self, larger: Self) -> Self:
@@ -79,9 +79,9 @@ class Operation(TracedStep):
       inputs: numbers of the values that the operation reads.
       constants: for each input, the one number that fills the whole array; None if unknown.
       outputs: numbers of the values that the operation computes.
-      repeats: how often loops repeat it; 0 inside a branch or condition that is not counted.
-      call: the number of the innermost module call that contains it; None if there is none.
-      functions: calls of jitted functions that contain it, outermost first.
+      repeats: how often loops repeat the operation; 0 in a branch or condition that is not counted.
+      call: the number of the innermost module call around the operation; None outside of calls.
+      functions: calls of jitted functions around the operation, outermost first.
       depends_on_image: True if any input depends on the image.
       macs: multiply-accumulates of one repetition. Products with a matrix of zeros and ones that
         is computed from indices count 0, because they only pick values.

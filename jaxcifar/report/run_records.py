@@ -224,12 +224,12 @@ class Records:
 
     @property
     def variations(self) -> list[Variation]:
-        """All variations of `networks`; those without validation images are not among them."""
+        """The variations of all `networks`, without the variations in `without_validation`."""
         return [v for network in self.networks for v in network.variations]
 
     @property
     def trained(self) -> list[Variation]:
-        """All variations whose weights were trained by jaxcifar, not converted from a file."""
+        """The variations whose weights were trained by jaxcifar, not converted from a file."""
         return [v for v in self._all if not v.runs[0].converted]
 
     @property

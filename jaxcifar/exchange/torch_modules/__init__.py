@@ -1,9 +1,9 @@
 """The built-in networks in PyTorch, one file per network with the name from the registry.
 
-A file needs only PyTorch. It is exported to users with other values for its constants, measured by
-the bench, and compared with our networks in tests. It defines a class `Network` whose layers are in
-the order of our layer table. The arguments of `Network` have the names of the Flax module's fields,
-and the default of each is a constant of that name.
+Each file needs only PyTorch and is exported to users with new values for its constants. The bench
+measures it, and tests compare it with the Flax network. Its class `Network` has its layers in the
+order of the Flax network's layer table. The arguments of `Network` have the names of the Flax
+module's fields, and the default of each argument is a constant of that name.
 """
 
 import importlib
@@ -35,7 +35,7 @@ def source(arch: str) -> str:
 
 
 def arguments(arch: str, model: Any) -> dict[str, Any]:
-    """Return the arguments that make `Network` the same network as a Flax module of ours."""
+    """Return the arguments that make PyTorch's `Network` the same network as the Flax `model`."""
     constants = re.findall(r"^([A-Z]+) = ", source(arch), re.M)
     fields = [constant.lower() for constant in constants if hasattr(model, constant.lower())]
     return {field: getattr(model, _COMPUTED_FIELDS.get(field, field)) for field in fields}
@@ -49,8 +49,8 @@ def torch_network(
     Args:
       arch: the network's name, one of `KNOWN`.
       model: the Flax module, which has the network's arguments.
-      mean: `[3]`, subtracted from pixels from 0 to 1.
-      std: `[3]`, by which the result is then divided.
+      mean: `[3]`, subtracted from pixels that range from 0 to 1.
+      std: `[3]`, by which the difference is divided.
 
     Raises:
       UsageError: the network has no PyTorch module.

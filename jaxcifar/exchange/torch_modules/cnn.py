@@ -19,7 +19,7 @@ WEIGHTS = Path(__file__).with_suffix(".pth")
 
 
 class Network(nn.Module):
-    """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
+    """A small CNN, which maps pixels `[B, 3, 32, 32]` from 0 to 1 to logits `[B, classes]`."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -34,7 +34,7 @@ class Network(nn.Module):
         std: Sequence[float] = STD,
     ) -> None:
         super().__init__()
-        for name, values in (("mean", mean), ("std", std)):  # in no state dict
+        for name, values in (("mean", mean), ("std", std)):  # not part of the state dict
             numbers = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
         layers, inputs = [], 3
@@ -56,12 +56,12 @@ class Network(nn.Module):
         )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the logits `[B, classes]`."""
+        """Return the logits `[B, classes]` of pixels `[B, 3, 32, 32]` from 0 to 1."""
         return self.classifier(self.features((pixels - self.mean) / self.std))
 
 
 def load(path: str | Path = WEIGHTS) -> Network:
-    """Return the network in evaluation mode, with the weights in a file."""
+    """Return the network in evaluation mode, with weights from the state dict in a file."""
     network = Network()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()

@@ -40,7 +40,7 @@ def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
 
 
 class Group(nn.Module):
-    """3x3 convolutions with a pool after the first, and a skip connection if there are over two."""
+    """3x3 convolutions with a pool after the first; three or more also get a skip connection."""
 
     def __init__(self, inputs: int, width: int, depth: int, mirrored: bool, blurred: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Group(nn.Module):
             inputs = width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`[B, C, H, W]` -> `[B, width, H // 2, W // 2]`."""
+        """Return the features `[B, width, H // 2, W // 2]` of an input `[B, C, H, W]`."""
         conv, norm = self.get_submodule("conv1"), self.get_submodule("bn1")
         skip = F.gelu(norm(_pool(conv(x), self.mirrored, self.blurred)))
         x = skip
@@ -65,7 +65,7 @@ class Group(nn.Module):
 
 
 class Network(nn.Module):
-    """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
+    """FastNet, which maps pixels `[B, 3, 32, 32]` from 0 to 1 to logits `[B, classes]`."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -81,7 +81,7 @@ class Network(nn.Module):
         std: Sequence[float] = STD,
     ) -> None:
         super().__init__()
-        for name, values in (("mean", mean), ("std", std)):  # in no state dict
+        for name, values in (("mean", mean), ("std", std)):  # not part of the state dict
             numbers = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
         self.groups, self.blurred = len(widths), blurred
@@ -94,7 +94,7 @@ class Network(nn.Module):
         self.linear = nn.Linear(inputs, classes, bias=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the logits `[B, classes]`."""
+        """Return the logits `[B, classes]` of pixels `[B, 3, 32, 32]` from 0 to 1."""
         x = F.gelu(self.whitening((pixels - self.mean) / self.std))
         for number in range(1, self.groups + 1):
             x = self.get_submodule(f"layer{number}")(x)
@@ -103,7 +103,7 @@ class Network(nn.Module):
 
 
 def load(path: str | Path = WEIGHTS) -> Network:
-    """Return the network in evaluation mode, with the weights in a file."""
+    """Return the network in evaluation mode, with weights from the state dict in a file."""
     network = Network()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()

@@ -21,7 +21,7 @@ WEIGHTS = Path(__file__).with_suffix(".pth")
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a skip connection, projected where the shape changes."""
+    """Two 3x3 convolutions and a skip connection, which is projected if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`[B, C, H, W]` -> `[B, outputs, H / stride, W / stride]`."""
+        """Return the features `[B, outputs, H / stride, W / stride]` of an input `[B, C, H, W]`."""
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 class Network(nn.Module):
-    """Pixels `[B, 3, 32, 32]` from 0 to 1 -> logits `[B, classes]`."""
+    """ResNet-18, which maps pixels `[B, 3, 32, 32]` from 0 to 1 to logits `[B, classes]`."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -55,7 +55,7 @@ class Network(nn.Module):
         std: Sequence[float] = STD,
     ) -> None:
         super().__init__()
-        for name, values in (("mean", mean), ("std", std)):  # in no state dict
+        for name, values in (("mean", mean), ("std", std)):  # not part of the state dict
             numbers = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, numbers.view(3, 1, 1), persistent=False)
         self.stages = len(widths)
@@ -70,7 +70,7 @@ class Network(nn.Module):
         self.linear = nn.Linear(inputs, classes)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the logits `[B, classes]`."""
+        """Return the logits `[B, classes]` of pixels `[B, 3, 32, 32]` from 0 to 1."""
         x = F.relu(self.bn1(self.conv1((pixels - self.mean) / self.std)))
         for stage in range(self.stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
@@ -78,7 +78,7 @@ class Network(nn.Module):
 
 
 def load(path: str | Path = WEIGHTS) -> Network:
-    """Return the network in evaluation mode, with the weights in a file."""
+    """Return the network in evaluation mode, with weights from the state dict in a file."""
     network = Network()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval()
