@@ -3,21 +3,20 @@
 The modules are listed in reading order. Each module imports only modules below it in the list:
 
 - `fit`: trains one run, from its folder to its result.
-- `training_loop`, `dispatches`: train several runs at a time. This is the only loop with side
-  effects.
+- `training_loop`, `dispatches`: train several runs at a time. This loop alone has side effects.
 - `training_progress`, `pace`: the progress bar, the epoch lines and the estimate of the time left.
 - `run`: one run in the loop. It begins or resumes, ends epochs, saves and finishes.
 - `initial_weights`: loads the weights of another run (`--init`).
 - `checkpoint_schedule`, `checkpoint`, `checkpoint_metadata`: when and how checkpoints are written,
   and the metadata file of a checkpoint.
-- `evaluation_file`, `result`, `result_pictures`: the figures, tables and pictures of a run.
+- `evaluation_file`, `result`, `result_pictures`: the metrics, tables and plots of a run.
 - `epoch_selection`: the choice of the epoch whose weights are kept.
-- `joint_run`: what several processes must agree on when they train one run together.
-- `replay`, `tensorboard`, `weights_and_biases`: the replay of finished runs for their observers,
-  and the built-in observers.
+- `joint_run`: checks that several processes agree when they train one run together.
+- `replay`, `tensorboard`, `weights_and_biases`: calls for runs that have ended already, and the
+  built-in observers.
 - `plots`: plots of loss and accuracy by epoch.
 - `folder`, `sources`, `weights`, `array_trees`: the files of a run, and the names of
   arrays in them.
-- `task`, `observers`: a config to train in a folder, and the observers of the run.
+- `task`, `observers`: a config to train and its folder, and the observers of a run.
 - `file_formats`, `metric_fields`: the fields of the files, checked when they are read.
 """

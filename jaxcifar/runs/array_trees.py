@@ -1,4 +1,4 @@
-"""Trees of arrays: the names of their arrays, and how two trees differ."""
+"""Pytrees of arrays: name their arrays, and describe how two pytrees differ."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ import numpy as np
 
 from jaxcifar.machine.sharing import PyTree
 
-_MAX_SHOWN = 3  # differences in a message: another network differs in every layer
+_MAX_SHOWN = 3  # differences in a message; two networks may differ in every layer
 
 
 def named_arrays(tree: PyTree) -> dict[str, Any]:
-    """Return the arrays of a tree by path, such as `params/Conv_0/kernel`, in the tree's order."""
+    """Return a pytree's arrays, in its order, by path, such as `params/Conv_0/kernel`."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     name = jax.tree_util.keystr
     return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def describe_differences(found: PyTree, expected: PyTree, any_float: bool = False) -> str:
-    """Return text that names the first arrays in which two trees differ; "" if none differ.
+    """Return text that names up to three arrays whose shape or dtype differs; "" if none does.
 
     Args:
-      found: a tree whose leaves have a shape and a dtype, such as arrays or orbax's metadata.
-      expected: a tree of the same kind.
-      any_float: True if floating-point types count as equal.
+      found: a pytree whose leaves have a shape and a dtype, such as arrays or orbax's metadata.
+      expected: the pytree that `found` is compared with.
+      any_float: True if all floating-point dtypes count as equal.
     """
     found_arrays, expected_arrays = named_arrays(found), named_arrays(expected)
     differences = []

@@ -1,4 +1,4 @@
-"""Checkpoints, by orbax: written in the background; those that are not needed are deleted."""
+"""Write and read a run's checkpoints with orbax, and delete old checkpoints."""
 
 import contextlib
 import shutil
@@ -26,14 +26,14 @@ from jaxcifar.training.state import TrainState
 
 
 class Checkpoint(NamedTuple):
-    """The content of a checkpoint: a training state, and the run's history up to it."""
+    """The content of a checkpoint: a training state, and the run's history up to that state."""
 
     state: TrainState
     notes: Notes
 
 
 class _NewestTwoAnd(PreservationPolicy):
-    """Tells orbax to keep the newest two checkpoints and those whose steps are in `others`."""
+    """A rule for orbax: keep the newest two checkpoints and those of the steps in `others`."""
 
     others: Collection[int] = ()
 
@@ -43,11 +43,11 @@ class _NewestTwoAnd(PreservationPolicy):
 
 
 class Checkpoints:
-    """The checkpoints of one run, numbered by step.
+    """The checkpoints of one run, numbered by training step.
 
-    A checkpoint gets its number only when it is complete. So a kill at any moment leaves the
-    checkpoints before it. A checkpoint contains the run's config and a checksum of its content. The
-    folder is created if it is missing. RunError is raised if it can't be read or written.
+    A checkpoint gets its number only when it is complete. So a process killed at any moment leaves
+    the earlier checkpoints intact. A checkpoint contains the run's config and a checksum of its
+    content. A missing folder is created. RunError is raised if the folder can't be read or written.
     """
 
     def __init__(self, folder: Path, config: Config, steps_per_epoch: int) -> None:
@@ -70,7 +70,7 @@ class Checkpoints:
             ) from error
 
     def _require_readable(self) -> None:
-        """Raise OSError for a file without read permission; orbax would call it damaged."""
+        """Raise OSError if a file has no read permission; orbax would call the file damaged."""
         if self._folder.exists():
             require_readable(self._folder)
             for path in self._folder.iterdir():
@@ -78,10 +78,10 @@ class Checkpoints:
                     require_readable(path, *path.rglob("*"))
 
     def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
-        """Save a training state in the background.
+        """Save a training state, and the run's history in `notes`, in the background.
 
-        The caller must not donate the state until it is on disk. The newest two checkpoints and
-        those of the steps in `keep` are kept; all others are deleted.
+        The caller must not donate the state's arrays until they are on disk. Of the earlier
+        checkpoints, only the newest and those of the steps in `keep` are kept.
         """
         self._require_space(state)
         self._policy.others = frozenset(keep)
@@ -108,7 +108,7 @@ class Checkpoints:
         processes.wait_for_all("all is saved")
 
     def _require_space(self, state: TrainState) -> None:
-        """Raise RunError if the disk is too full; orbax's threads would print many tracebacks."""
+        """Raise RunError if a state does not fit the disk; orbax would print many tracebacks."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < needed:
@@ -123,11 +123,11 @@ class Checkpoints:
     def newest(self, like: TrainState, print_line: PrintLine) -> Checkpoint | None:
         """Return the newest checkpoint that is not damaged, or None if there is none.
 
-        Damaged checkpoints are renamed, and a line names each of them. `like` is a state of the
-        same shapes and placement.
+        Damaged checkpoints are renamed, and a printed line names each of them. `like` is a
+        training state with the expected shapes and the device placement of the result.
 
         Raises:
-          RunError: the checkpoint has other arrays than `like`, or belongs to another config.
+          RunError: a checkpoint has other arrays than `like`, or belongs to another config.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             checkpoint, reason = None, "another process can't read it"
@@ -147,7 +147,7 @@ class Checkpoints:
         return None
 
     def load(self, step: int, like: TrainState) -> Checkpoint:
-        """Return the checkpoint of a step; `like` is a state of the same shapes and placement.
+        """Return the checkpoint of a step, with the shapes and device placement of `like`.
 
         Raises:
           RunError: the checkpoint is missing or damaged, has other arrays than `like`, or belongs
@@ -165,7 +165,7 @@ class Checkpoints:
 
     @report_lost_processes()
     def _read(self, step: int, like: TrainState) -> Checkpoint:
-        """Return a checkpoint as NumPy arrays, so that no error of a device looks like damage."""
+        """Return a checkpoint as NumPy arrays; a device's error would look like a damaged file."""
         self._require_same_arrays(step, like)
         arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         restored = self._manager.restore(
@@ -187,7 +187,7 @@ class Checkpoints:
         return Checkpoint(state, notes)
 
     def _require_same_arrays(self, step: int, like: TrainState) -> None:
-        """Raise RunError for other arrays; orbax's error would be the same as for damage."""
+        """Raise RunError if a checkpoint has other arrays than `like`; orbax reports damage."""
         saved = self._manager.item_metadata(step).get("state")
         if saved is None:
             raise ValueError("it has no training state")

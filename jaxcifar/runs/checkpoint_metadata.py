@@ -1,4 +1,4 @@
-"""The metadata file of a checkpoint: notes, config, and one checksum over both and the state."""
+"""The metadata file of a checkpoint: notes, config, and a checksum over them and the state."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ class Notes:
     Attributes:
       history: a row of `metrics.jsonl` for each finished epoch.
       epoch_seconds: seconds of training in the unfinished epoch.
-      wall_seconds: wall-clock seconds of the run so far, in all its commands.
+      wall_seconds: wall-clock seconds of all commands that have trained the run.
     """
 
     history: list[Row]
@@ -33,10 +33,10 @@ class Notes:
 
     @classmethod
     def read(cls, values: Any, epochs: int) -> Self:
-        """Return the notes of a checkpoint after this number of epochs, from JSON values.
+        """Return a checkpoint's notes from JSON values; `epochs` epochs must be finished.
 
         Raises:
-          ValueError: the values have another structure, or rows of other epochs.
+          ValueError: the values have a wrong structure, or not one row for each epoch.
         """
         field_names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or values.keys() != field_names:
@@ -53,7 +53,7 @@ class Notes:
 
 
 def make_metadata(notes: Notes, config: Config, state: TrainState) -> dict[str, Any]:
-    """Return the metadata of a checkpoint, with the checksum of notes, config and state."""
+    """Return the metadata of a checkpoint, with one SHA-256 over notes, config and state."""
     metadata = {**dataclasses.asdict(notes), "config": config.to_dict()}
     return {**metadata, "sha256": _sha256(metadata, state)}
 
@@ -63,10 +63,10 @@ def read_metadata(
 ) -> tuple[Notes, Config | None]:
     """Check the metadata of a checkpoint with `epochs` finished epochs; return notes and config.
 
-    Older versions wrote no config, and a CRC-32 of the state instead of the SHA-256.
+    Older versions wrote no config (None is returned), and a CRC-32 of the state instead of SHA-256.
 
     Raises:
-      ValueError: the checksum is wrong, or the notes have another structure.
+      ValueError: the checksum is wrong, or the notes have a wrong structure.
       RunError: this version can't read the config.
     """
     values, config = dict(metadata), None
@@ -85,7 +85,7 @@ def read_metadata(
 
 
 def _sha256(values: Mapping[str, Any], state: TrainState) -> str:
-    """Return the checksum of JSON values and of all arrays, in the order of the tree."""
+    """Return the SHA-256 over JSON values and all arrays of a training state."""
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for leaf in jax.tree.leaves(state):
         digest.update(_bytes(leaf).data)
@@ -93,7 +93,7 @@ def _sha256(values: Mapping[str, Any], state: TrainState) -> str:
 
 
 def _crc32(state: TrainState) -> int:
-    """Return the checksum of all arrays, in the order of the tree."""
+    """Return the CRC-32 of all arrays of a training state."""
     checksum = 0
     for leaf in jax.tree.leaves(state):
         checksum = zlib.crc32(_bytes(leaf).data, checksum)
@@ -101,5 +101,5 @@ def _crc32(state: TrainState) -> int:
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
-    """Return the bytes of an array, `[N] uint8`; hashes can't read arrays of bfloat16."""
+    """Return the bytes of an array, `[N] uint8`; hash functions can't read bfloat16 arrays."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

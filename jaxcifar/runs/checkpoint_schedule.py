@@ -1,4 +1,4 @@
-"""When a run's checkpoints are written, and which of them are kept."""
+"""Decide when a run's checkpoints are written, and which of them are kept."""
 
 import time
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ _MAX_TIME_SHARE = 0.02
 
 
 class CheckpointSchedule:
-    """Holds training states in memory until it is time to write them.
+    """Hold training states in memory until it is time to write them as checkpoints.
 
-    At most two states are held: the newest, and that of the epoch with the best validation.
+    At most two states are held: the newest state, and the state with the best validation.
     """
 
     def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int) -> None:
@@ -29,17 +29,17 @@ class CheckpointSchedule:
         self._next_write = 0.0
 
     def resume(self, step: int, history: Sequence[Row]) -> None:
-        """Continue after the checkpoint of a step."""
+        """Continue after the checkpoint of a step; `history` has the rows of the epochs so far."""
         self._written_step, self._best_when_written = step, self._best_step(history)
 
     def _best_step(self, history: Sequence[Row]) -> set[int]:
-        """Return the last step of the best epoch; empty before the end of the first epoch."""
+        """Return the last step of the best epoch, or an empty set if no epoch is finished."""
         return {best_epoch(history) * self._steps_per_epoch} if history else set()
 
     def hold(self, step: int, state: TrainState, notes: Notes) -> None:
-        """Hold a new state, which the caller must not donate.
+        """Hold the state after a step; the caller must not donate its arrays.
 
-        Of the states held so far, only that of the best epoch is still held.
+        Of the states held before, only the state of the best epoch stays in memory.
         """
         best = self._best_step(notes.history)
         self._held = {number: held for number, held in self._held.items() if number in best}
@@ -47,7 +47,7 @@ class CheckpointSchedule:
             self._held[step] = Checkpoint(state, notes)
 
     def is_due(self) -> bool:
-        """Return True if checkpoints have taken a small part of the time; all processes agree."""
+        """Return True if checkpoints may be written now; all processes get the same answer."""
         [due] = processes.any_process(time.monotonic() >= self._next_write)
         return due
 

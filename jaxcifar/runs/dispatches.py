@@ -1,15 +1,15 @@
-"""The sizes of dispatches: how many steps are handed to the devices at a time."""
+"""Choose how many training steps are sent to the devices at a time (a dispatch)."""
 
 from jaxcifar.training.program import Program
 
-_CPU_IMAGES = 512  # images of a dispatch on a CPU; they take one or two seconds, ResNet-18 seven
+_CPU_IMAGES = 512  # images per dispatch on a CPU: one or two seconds, seven for ResNet-18
 
 
 def dispatch_sizes(steps: int, program: Program) -> list[int]:
-    """Return the number of steps of each dispatch; they add up to `steps`.
+    """Return the number of steps of each dispatch (one call to the devices), `steps` in total.
 
     On an accelerator one dispatch is a whole epoch. On a CPU dispatches are short, so that progress
-    is shown every few seconds. A program without loops trains one step a dispatch.
+    is shown every few seconds. A program without loops trains one step per dispatch.
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     if not program.has_loops:

@@ -1,4 +1,4 @@
-"""The choice of the epoch whose weights are kept: early stopping by validation accuracy."""
+"""Choose the epoch whose weights are kept, by validation accuracy (early stopping)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _ROUNDING = 2e-7
 
 
 def best_epoch(history: Sequence[Row]) -> int:
-    """Return the epoch that `SELECTION_RULE` chooses; without validation, the last epoch.
+    """Return the epoch, from 1, with the best validation, or the last epoch without validation.
 
     Args:
       history: at least one row of `metrics.jsonl`.
@@ -22,10 +22,10 @@ def best_epoch(history: Sequence[Row]) -> int:
 
 
 def best_row(rows: Sequence[Row]) -> int:
-    """Return the index of the row that `SELECTION_RULE` chooses; of equal rows the first.
+    """Return the index of the row with the highest accuracy, then lowest loss, then lowest index.
 
     Args:
-      rows: at least one row; all have `val_accuracy` and `val_loss`.
+      rows: rows of epochs, at least one; all have `val_accuracy` and `val_loss`.
     """
     highest = max(row["val_accuracy"] for row in rows)
     equal = [i for i, row in enumerate(rows) if highest - row["val_accuracy"] < _ROUNDING]

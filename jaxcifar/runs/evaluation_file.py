@@ -37,7 +37,7 @@ Temperature = Annotated[float, Meta(gt=0, le=1000)]
 
 
 class Bin(TypedDict):
-    """The images whose predictions have a probability in one range: number, means, accuracy."""
+    """Images whose predicted probability is in one range: number, mean probability, accuracy."""
 
     images: ImageCount
     confidence: Fraction
@@ -45,7 +45,7 @@ class Bin(TypedDict):
 
 
 class Calibration(TypedDict):
-    """Cross-entropy in nats, expected calibration error, and the bins of its computation."""
+    """Calibration on a set of images: cross-entropy (nats), expected calibration error, bins."""
 
     loss: Single
     ece: Fraction
@@ -53,7 +53,7 @@ class Calibration(TypedDict):
 
 
 class Mistake(TypedDict):
-    """A wrong prediction: index of the image in its set, class names, predicted probability."""
+    """A wrong prediction: image index, true and predicted class name, predicted probability."""
 
     index: ImageCount
     label: Line
@@ -62,18 +62,18 @@ class Mistake(TypedDict):
 
 
 class Value(MetricDeclaration):
-    """A metric and its value on a set of images."""
+    """The declaration of a metric, and its value on one set of images."""
 
     value: Annotated[float, Meta(ge=-_MAX_FINITE, le=_MAX_FINITE)]
 
 
 class Figures(TypedDict):
-    """The figures of a run on one set of images.
+    """The results of a run on one set of images, such as the test images.
 
     `interval` is the 95% confidence interval of `accuracy`. `accuracy_flip` is the accuracy with
     the mean of the logits of an image and of its mirror image. `class_accuracy` has only classes
-    that are in the set. `plain` is the calibration, and `tempered` the calibration with the logits
-    divided by the temperature. `metrics` has only finite values; older versions wrote none.
+    of these images. `plain` is the calibration, `tempered` the calibration with the logits divided
+    by a temperature. `metrics` has only finite values; older versions wrote no `metrics`.
     """
 
     title: Line
@@ -90,7 +90,7 @@ class Figures(TypedDict):
 
 
 class Corruptions(TypedDict):
-    """Accuracy on corrupted test images by kind of corruption, the weakest strength first."""
+    """Accuracy on `clean` and on corrupted test images; each kind from weak to strong."""
 
     date: Line
     images: Count
@@ -101,12 +101,12 @@ class Corruptions(TypedDict):
     ]
 
 
-# Slips: the images are normalised differently than in training. A network has one of the two.
+# Slips: mistakes in the normalisation of test images. Only one of them is possible for a network.
 NOT_NORMALISED, NORMALISED = "not normalised", "normalised all the same"
 
 
 class Slips(TypedDict):
-    """Accuracy on test images that are prepared wrongly, by name of the mistake."""
+    """Accuracy on test images prepared correctly (`clean`) and wrongly, by name of the mistake."""
 
     date: Line
     images: Count
@@ -117,8 +117,8 @@ class Slips(TypedDict):
 class Evaluation(TypedDict):
     """The content of `evaluation.json`.
 
-    `temperature` is the temperature that fits the validation images best. `sets` has the figures by
-    name of the set.
+    `temperature` is the divisor of the logits that fits the validation images best. `sets` has the
+    results on each set of images, by name of the set.
     """
 
     temperature: NotRequired[Temperature]
@@ -128,14 +128,14 @@ class Evaluation(TypedDict):
 
 
 class Look(TypedDict):
-    """A line of `test_looks.jsonl`: a later use of the test images, with its date and purpose."""
+    """A look, that is, one use of the test images after the end of a run: date and purpose."""
 
     date: Line
     purpose: Line
 
 
 def read_evaluation(folder: RunFolder) -> Evaluation | None:
-    """Return the content of `evaluation.json`, or None if there is no such file.
+    """Return the content of a run's `evaluation.json`, or None if there is no such file.
 
     Raises:
       RunError: the file can't be read.
@@ -145,7 +145,7 @@ def read_evaluation(folder: RunFolder) -> Evaluation | None:
 
 
 def read_looks(folder: RunFolder) -> list[Look]:
-    """Return all uses of the test images after the end of the run.
+    """Return the content of a run's `test_looks.jsonl`; empty if there is no such file.
 
     Raises:
       RunError: the file can't be read.
@@ -157,8 +157,8 @@ def read_looks(folder: RunFolder) -> list[Look]:
 def save_evaluation(path: Path, new: Evaluation, look: Look | None) -> list[Look]:
     """Add an evaluation to the earlier evaluations in a run's folder.
 
-    The new figures of a set replace the earlier ones, unless the earlier ones are of more images.
-    `look` is None if the evaluation did not use the test images.
+    New results on a set of images replace earlier results, unless those are from more images.
+    `look` describes the use of the test images; None if they were not used.
 
     Returns:
       all uses of the test images after the end of the run.
@@ -181,7 +181,7 @@ def save_evaluation(path: Path, new: Evaluation, look: Look | None) -> list[Look
 
 
 def _with_enough_images(new: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the new figures that are of at least as many images as the earlier ones."""
+    """Return the `new` results that are from at least as many images as the `earlier` results."""
 
     def count(figures: Any) -> int:
         return figures.get("images", 0) if isinstance(figures, Mapping) else 0

@@ -41,9 +41,9 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Validation(TypedDict):
-    """The validation fields of a row; empty if the run has no validation images.
+    """The validation fields of a row of `metrics.jsonl`; empty without validation images.
 
-    Each other metric has a field `val_NAME` too (`metric_fields`).
+    Each other metric NAME has a field `val_NAME` too.
     """
 
     val_loss: NotRequired[Single]
@@ -51,7 +51,7 @@ class Validation(TypedDict):
 
 
 class Row(Validation):
-    """A line of `metrics.jsonl`: one epoch, counted from 1."""
+    """A line of `metrics.jsonl`: the numbers of one epoch; `epoch` is counted from 1."""
 
     epoch: Count
     learning_rate: Single
@@ -62,7 +62,7 @@ class Row(Validation):
 
 
 class SplitSizes(TypedDict):
-    """The number of images in each split."""
+    """The number of training, validation and test images."""
 
     train: Annotated[int, Meta(ge=1, le=2**40)]
     val: Annotated[int, Meta(ge=0, le=2**40)]
@@ -70,7 +70,7 @@ class SplitSizes(TypedDict):
 
 
 class LastEpoch(TypedDict):
-    """The test figures of the last epoch's weights."""
+    """The last epoch, and the test accuracy and loss (nats) of its weights."""
 
     epoch: Count
     test_accuracy: Accuracy
@@ -85,11 +85,11 @@ class Source(TypedDict):
 
 
 class TestFigures(TypedDict):
-    """The test figures of the best epoch's weights.
+    """The test results of the best epoch's weights.
 
-    Each other metric of `metrics` has a field `test_NAME` too (`metric_fields`). Older versions
-    wrote no `metrics`. They wrote `test_accuracy_mismatched`: the accuracy on images that are
-    normalised although the run's are not, or the other way round.
+    Each other metric NAME in `metrics` has a field `test_NAME` too. Older versions wrote no
+    `metrics`. They wrote `test_accuracy_mismatched`: the accuracy if the test images are normalised
+    and the training images were not, or the other way round.
     """
 
     test_accuracy: Accuracy
@@ -102,7 +102,7 @@ class TestFigures(TypedDict):
 
 
 class TrainingFigures(TypedDict):
-    """The figures of a training; all are missing if the weights were `converted`."""
+    """The results of training; all are missing for weights converted from another format."""
 
     selected_epoch: NotRequired[Count]
     selection_rule: NotRequired[Line]
@@ -128,7 +128,7 @@ class RunDescription(TypedDict):
 
 
 class Environment(TypedDict):
-    """The device, the type and the compiler settings that a network was computed with."""
+    """The device, dtype and changed compiler settings with which a network was tested."""
 
     compiler_settings: NotRequired[dict[str, Line]]  # only settings that the user has changed
     device: Line
@@ -136,10 +136,10 @@ class Environment(TypedDict):
 
 
 class Measured(TestFigures, TrainingFigures, RunDescription, Environment):
-    """The fields of a result that are known when the test images have been measured."""
+    """The fields of `result.json` that are known as soon as the network has been tested."""
 
     at_once: Count
-    compile_seconds: NotRequired[Amount]  # of the last training program, which runs may share
+    compile_seconds: NotRequired[Amount]  # of the last training program; runs may share a program
 
 
 class Result(Measured):
@@ -151,7 +151,7 @@ class Result(Measured):
     weights_sha256: NotRequired[Digest]
 
 
-# The arrays of `mistakes.npz`, all of one length; `index` and `label` are those of test images.
+# The arrays of `mistakes.npz`, all of one length: index and label of test images, and so on.
 MISTAKES = {
     "index": ArrayForm("int32"),
     "label": ArrayForm("int32"),
@@ -173,10 +173,10 @@ DELETE_FAILURE = Remedy("delete it to have the run tried again")
 
 
 def check_rows(values: Sequence[dict[str, Any]]) -> list[Row]:
-    """Return the rows of `metrics.jsonl`, checked; `values` are JSON values.
+    """Check the JSON values of the lines of `metrics.jsonl`, and return them as rows.
 
     Raises:
-      ValueError: a value is no row, or the rows are not the epochs from 1 on.
+      ValueError: a value is not a valid row, or the epochs are not 1, 2, 3 and so on.
     """
     history: list[Row] = []
     for epoch, value in enumerate(values, start=1):
@@ -194,7 +194,7 @@ def check_rows(values: Sequence[dict[str, Any]]) -> list[Row]:
 def read_result(path: Path) -> Result:
     """Return the content of a `result.json`.
 
-    A symbolic link is followed: when several processes train a run, the others have a link.
+    Symbolic links are followed: if several processes train a run, all but the first have a link.
 
     Raises:
       RunError: the file can't be read, or its fields contradict each other.
@@ -222,16 +222,16 @@ def result_to_json(result: Result) -> str:
 
 
 def number(figures: Mapping[str, Any], name: str) -> float:
-    """Return a number of a result or of an epoch's row; `name` may be a variable."""
+    """Return the number in a field of a result or row; unlike a TypedDict key, `name` may vary."""
     return figures[name]
 
 
 def class_names(result: Result) -> list[str]:
-    """Return the class names by label, from older versions' results too."""
+    """Return the class names in the order of the labels; works for older versions' results too."""
     return list(result.get("class_names") or result["class_accuracy"])
 
 
 def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return text for the result of `Config.differences`: "seed 0 there, 7 asked for"."""
+    """Return text such as "seed 0 there, 7 asked for", from old and new value by name."""
     changes = [f"{name} {old} there, {new} asked for" for name, (old, new) in differences.items()]
     return ", ".join(changes)

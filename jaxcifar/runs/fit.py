@@ -1,5 +1,3 @@
-"""Train one run, from its folder to its result."""
-
 from collections.abc import Callable, Sequence
 
 import jax
@@ -26,11 +24,12 @@ def fit(
     """Train a run, or resume it if an earlier call was stopped.
 
     Args:
-      task: the run.
+      task: the run's settings and folder.
       load: returns the images; not called if the run is finished.
       console: shows the progress.
       devices: the devices to train on; None for all devices.
-      stopper: context manager of an event that asks to stop; by default SIGINT and SIGTERM set it.
+      stopper: returns a context manager that yields an event; setting the event stops the run. By
+        default SIGINT and SIGTERM set the event.
 
     Returns:
       the content of `result.json`.

@@ -1,4 +1,4 @@
-"""The folder of a run: its files, who may write them, and functions that read and write them."""
+"""The folder of a run: lock it, and read and write its files."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -29,12 +29,13 @@ class RunFolder:
       config_file: `config.json`, the run's settings.
       metrics_file: `metrics.jsonl`, one row per epoch.
       result_file: `result.json`; exists when the run is finished.
-      failure_file: the reason why the run can't be finished, in one line.
-      mistakes_file: the test images that the network classified wrongly with most confidence.
-      weights_file: `weights.safetensors`, the weights of the best epoch, and their card.
-      evaluation_file, test_looks_file: later evaluations of the run (`evaluation_file.py`).
+      failure_file: `failure.txt`, the reason why the run can't be finished, in one line.
+      mistakes_file: `mistakes.npz`, wrongly classified test images with the highest probability.
+      weights_file: `weights.safetensors`, the best epoch's weights, and a card that describes them.
+      evaluation_file, test_looks_file: later evaluations, and their uses of the test images.
       network_file: `network.json`, the network's layers, for reports.
-      summary_file, model_plot, accuracy_plot, loss_plot: table and pictures for people.
+      summary_file, model_plot: table and picture of the network.
+      accuracy_plot, loss_plot: curves by epoch.
       sources: folder with copies of the user code.
       checkpoints: folder of the checkpoints.
       tensorboard: folder of TensorBoard's event files, if the user asked for them.
@@ -64,10 +65,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self, config: Config) -> Iterator[Self]:
-        """Lock the folder for this process; it is created if it is missing.
-
-        Yields:
-          this folder.
+        """Lock the folder for this process; a missing folder is created.
 
         Raises:
           UsageError: the folder belongs to another config, or has files but no run.
@@ -82,13 +80,13 @@ class RunFolder:
 
     @property
     def has_begun(self) -> bool:
-        """True if an earlier command began this run here."""
+        """True if an earlier command began a run in this folder, and `overwrite` is False."""
         return self.config_file.exists() and not self.overwrite
 
     def begin(self, config: Config) -> None:
         """Write the config and copies of the user code, once it is known that the run can start.
 
-        The config must have the digests of the images and of all user code.
+        The config must have the SHA-256 digests of the images and of all user code.
 
         Raises:
           OSError: a file can't be written.
@@ -103,7 +101,7 @@ class RunFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn an OSError of the block into a RunError of one line.
+        """Turn an OSError in the `with` block into a RunError of one line.
 
         Raises:
           RunError: a file can't be written.
@@ -138,9 +136,9 @@ class RunFolder:
             self._require_no_differences(differences)
 
     def require_same(self, config: Config) -> None:
-        """Check that the run has begun with the same images and imports of its user code.
+        """Check that the run in the folder was begun with this config.
 
-        The config must have the digests of the images and of all user code.
+        The config must have the SHA-256 digests of the images and of all user code.
 
         Raises:
           UsageError: the config in the folder is different.
@@ -169,10 +167,10 @@ class RunFolder:
                     f"({error.strerror or error}); delete it yourself, or choose another folder"
                 ) from error
 
-    # All functions that read raise a RunError if a file can't be read.
+    # All functions that read a file raise a RunError if the file can't be read.
 
     def read_config(self, remedy: Remedy = START_AGAIN) -> Config:
-        """Return the content of `config.json`; `remedy` is the advice if it can't be read."""
+        """Return the content of `config.json`; `remedy` is the advice in an error message."""
         values = read_json(self.config_file, dict[str, Any], remedy, file_formats.MAX_CONFIG_BYTES)
         with report_errors(self.config_file, remedy):
             return Config.from_dict(values)
@@ -184,7 +182,7 @@ class RunFolder:
         return file_formats.read_result(self.result_file)
 
     def read_history(self) -> list[Row]:
-        """Return the rows of `metrics.jsonl`; empty if there is no such file."""
+        """Return the rows of `metrics.jsonl`, one per epoch; empty if there is no such file."""
         if not self.metrics_file.exists():
             return []
         rows = read_json_lines(self.metrics_file, dict[str, Any], DELETE_IT_AND_RESULT)
@@ -192,7 +190,7 @@ class RunFolder:
             return file_formats.check_rows(rows)
 
     def read_failure(self) -> str | None:
-        """Return the content of `failure.txt`, or None if the run can be finished."""
+        """Return the reason why the run can't be finished, or None without `failure.txt`."""
         if not self.failure_file.exists():
             return None
         remedy, max_bytes = file_formats.DELETE_FAILURE, file_formats.MAX_FAILURE_BYTES
@@ -203,7 +201,7 @@ class RunFolder:
         files.write_text(self.failure_file, f"{error}\n")
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the arrays of `mistakes.npz`; their labels must be less than `classes`."""
+        """Return the arrays of `mistakes.npz`; `classes` is the number of classes."""
         mistakes = read_arrays(
             self.mistakes_file,
             file_formats.MISTAKES,
@@ -218,7 +216,7 @@ class RunFolder:
         return mistakes
 
     def write_history(self, history: Sequence[Row]) -> None:
-        """Replace `metrics.jsonl` by the rows of the checkpoint that is resumed."""
+        """Replace the content of `metrics.jsonl` by these rows, one per finished epoch."""
         files.write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in history))
 
     def append_row(self, row: Row) -> None:
@@ -226,7 +224,7 @@ class RunFolder:
         files.append_to_file(self.metrics_file, f"{json.dumps(row)}\n".encode())
 
     def finish(self, result: Result, mistakes: dict[str, np.ndarray], variables: PyTree) -> None:
-        """Write mistakes, weights and then `result.json`, which marks the run as finished."""
+        """Write mistakes, weights, and last `result.json`, which marks the run as finished."""
         with files.atomic_write(self.mistakes_file) as file:
             arrays: dict[str, Any] = {**mistakes}
             np.savez_compressed(file, **arrays)
@@ -235,11 +233,11 @@ class RunFolder:
         files.write_text(self.result_file, file_formats.result_to_json(result))
 
     def read_weights(self, result: Result) -> tuple[dict[str, np.ndarray], Card]:
-        """Return arrays and card of the weights file, which must be the one of this result."""
+        """Return the arrays and the card of the weights file; `result` has its SHA-256."""
         remedy, sha256 = file_formats.GET_WEIGHTS_AGAIN, result.get("weights_sha256")
         return read_weights(self.weights_file, remedy, sha256)
 
     def tidy(self, keep_best: bool) -> None:
-        """Delete a finished run's checkpoints if only the best weights are to be kept."""
+        """Delete the checkpoints if the run is finished and `keep_best` is True."""
         if keep_best and self.result_file.exists() and self.weights_file.exists():
             files.delete_path(self.checkpoints)

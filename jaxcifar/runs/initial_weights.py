@@ -1,4 +1,4 @@
-"""The weights of another run, from which training starts (`--init`)."""
+"""Start training from the weights of another run (`--init`)."""
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from jaxcifar.training.state import Hyperparameters, TrainState
 def load_initial_weights(
     state: TrainState, setup: Setup, hp: Hyperparameters, config: Config, print_line: PrintLine
 ) -> TrainState:
-    """Return a state before the first step, with the weights that `--init` names.
+    """Return the training state before the first step, with the weights that `--init` names.
 
-    If the images have other classes, the layer whose shape depends on the number of classes (the
-    last layer) keeps the new weights of `state`. A line is printed if the weights were trained with
-    another normalisation.
+    If those weights are for other classes, the last layer (the layer whose shape depends on the
+    number of classes) keeps the new weights of `state`. A line is printed if the weights were
+    trained with another normalisation of the images.
 
     Raises:
       RunError: the weights can't be read, have changed since the run began, or belong to another
@@ -49,7 +49,7 @@ def load_initial_weights(
 
 
 def _head_arrays(config: Config, classes: int) -> list[str]:
-    """Return the names of the arrays whose shape depends on the number of classes."""
+    """Return the names of a network's arrays whose shape depends on the number of classes."""
 
     def shapes(classes: int) -> dict[str, tuple[int, ...]]:
         variables = network.shapes(create_model(config, classes))

@@ -1,4 +1,4 @@
-"""A run that several processes train together: their folders, and what they must agree on."""
+"""Train one run in several processes: the folder of each process, and common decisions."""
 
 import dataclasses
 import tempfile
@@ -30,10 +30,11 @@ def require_same_start(
 ) -> None:
     """Check that all processes were started with the same options, files and versions.
 
-    With `chooses_dataset` the processes may have chosen different data sets by their files.
+    `devices` is the number of devices that was asked for. `chooses_dataset` is True if each process
+    chose a data set by the files that it has; these choices are not compared.
 
     Raises:
-      UsageError: a process was started with something else.
+      UsageError: a process was started with other options, files or versions.
     """
     if processes.is_only_process():
         return
@@ -52,10 +53,10 @@ def require_same_start(
 
 @contextmanager
 def task_of_process(task: Task) -> Iterator[Task]:
-    """Yield the task of this process, with the folder that this process writes to.
+    """Yield a task with the folder that this process writes to.
 
-    The first process writes to the run's folder. Each other process writes to a temporary folder,
-    whose `checkpoints` is a link to the run's: all processes write checkpoints together.
+    The first process writes to the run's folder. Each other process writes to a temporary folder
+    with a link to the run's `checkpoints`, because all processes write checkpoints together.
 
     Raises:
       UsageError: the processes have different run folders.
@@ -97,7 +98,7 @@ def call_in_first_process(function: Callable[[], T]) -> T | None:
 def has_begun(folder: RunFolder, config: Config) -> bool:
     """Return True if an earlier command began this run; all processes get the same answer.
 
-    Only the first process has the run's folder. The config must have all digests.
+    Only the first process reads `folder`. The config must have the digests of images and code.
 
     Raises:
       UsageError: the run was begun with other images or other imports of its user code, or the
@@ -135,7 +136,7 @@ def require_same_folder(task: Task) -> None:
 
 
 def _modification_second(path: Path) -> int:
-    """Return the second in which a file was written; 0 if there is no such file."""
+    """Return the time of a file's last change, in whole seconds; 0 if there is no such file."""
     try:
         return int(path.stat().st_mtime)
     except FileNotFoundError:

@@ -22,7 +22,7 @@ _Text = Annotated[str, Meta(max_length=MAX_LETTERS)]
 
 
 class MetricDeclaration(TypedDict):
-    """A metric in the list of a result; only a user's metric has `code` and `sha256`."""
+    """A metric in the `metrics` of a result; only a user's metric has `code` and `sha256`."""
 
     name: Annotated[str, Meta(pattern=rf"^{NAME_PATTERN}\Z")]
     title: _Text
@@ -33,7 +33,7 @@ class MetricDeclaration(TypedDict):
 
 
 def declare_metrics(metrics: MetricSet) -> list[MetricDeclaration]:
-    """Return the list of metrics for a result."""
+    """Return the list `metrics` of a `result.json`, without values."""
     user_metrics = {user.metric.name: user for user in metrics.user_metrics}
     declarations: list[MetricDeclaration] = []
     for metric in metrics.all:
@@ -53,11 +53,11 @@ def declare_metrics(metrics: MetricSet) -> list[MetricDeclaration]:
 def measured_metrics(
     results: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]] = ()
 ) -> list[MetricDeclaration]:
-    """Return the metrics that appear in several results or rows, built-in metrics first.
+    """Return the metrics that appear in any of the results or rows, built-in metrics first.
 
-    Results of older versions have no list; they contain built-in metrics only. The rows of an
-    unfinished run may have metrics without a declaration; their title is their name. If runs
-    declare different metrics under one name, the title says so.
+    Results of older versions have no list `metrics`; they contain built-in metrics only. A metric
+    that appears only in rows, that is, of an unfinished run, has its name as title. If runs declare
+    different metrics under one name, the title says so.
     """
     built_in = declare_metrics(MetricSet(training_metrics.METRICS))
     by_name = {declaration["name"]: declaration for declaration in built_in}
@@ -79,7 +79,7 @@ def measured_metrics(
 
 
 def _differ(first: MetricDeclaration, other: MetricDeclaration) -> bool:
-    """Return True if two declarations of one name are of different metrics."""
+    """Return True if two declarations with the same name describe different metrics."""
     if first["title"].endswith(_DIFFERS):
         return False  # the title says so already
     keys = ("title", "unit", "higher_is_better", "sha256")
@@ -87,12 +87,12 @@ def _differ(first: MetricDeclaration, other: MetricDeclaration) -> bool:
 
 
 def finite_fields(split: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Return the field `SPLIT_NAME` for each finite value; JSON has no other numbers."""
+    """Return a field `SPLIT_NAME` for each finite value; JSON has only finite numbers."""
     return {f"{split}_{name}": value for name, value in values.items() if math.isfinite(value)}
 
 
 def check_validation_fields(row: Mapping[str, Any], known: Iterable[str]) -> dict[str, float]:
-    """Return the fields of metrics in a row of a file, without the fields in `known`.
+    """Return the fields `val_NAME` of a row of `metrics.jsonl`, without the fields in `known`.
 
     Raises:
       ValueError: a field is not a finite number, or there are too many fields.
@@ -104,7 +104,7 @@ def check_validation_fields(row: Mapping[str, Any], known: Iterable[str]) -> dic
 def check_test_fields(
     result: Mapping[str, Any], metrics: Sequence[MetricDeclaration], known: Iterable[str]
 ) -> dict[str, float]:
-    """Return the fields of the declared metrics in a result, without the fields in `known`.
+    """Return a result's fields `test_NAME` of these metrics, without the fields in `known`.
 
     Raises:
       ValueError: a field is not a finite number.
@@ -130,5 +130,5 @@ def format_value(value: float, unit: str) -> str:
 
 
 def validation_metric_names(row: Mapping[str, Any]) -> list[str]:
-    """Return the names of the metrics that have a field in an epoch's row."""
+    """Return the NAME of each field `val_NAME` in an epoch's row."""
     return [name.removeprefix("val_") for name in row if _VALIDATION_FIELD.fullmatch(name)]

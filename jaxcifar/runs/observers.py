@@ -29,7 +29,7 @@ _DROPPED = "this observer is not called again, the run is not affected"
 
 @dataclasses.dataclass(frozen=True)
 class ObservedRun:
-    """The description of a run that its observers get when the run begins.
+    """The description of a run, which its observers get when the run begins.
 
     Attributes:
       name: the run's name in lines on the screen, such as "base seed 0"; "" for a single run.
@@ -49,12 +49,12 @@ class ObservedRun:
 
     @property
     def title(self) -> str:
-        """The title of pictures, such as "CNN on CIFAR-10, seed 0"."""
+        """The title of the run's pictures, such as "CNN on CIFAR-10, seed 0"."""
         return f"{self.config.network_title} on {self.dataset}, seed {self.config.seed}"
 
     @property
     def settings(self) -> dict[str, bool | int | float | str]:
-        """The settings that have an effect, by name. Digests are left out; lists become text."""
+        """The settings that have an effect, by name, without digests; lists become text."""
         return {
             name: value if isinstance(value, int | float) else option_text(value)
             for name, value in effective_settings(self.config.settings()).items()
@@ -70,16 +70,16 @@ class Observer(Protocol):
     """
 
     def began(self, run: ObservedRun) -> None:
-        """The run begins, is resumed, or had ended before this command."""
+        """Called when the run begins, is resumed, or had ended before this command."""
 
     def epoch(self, row: "Row") -> None:
-        """An epoch is over, and its row is in `metrics.jsonl`."""
+        """Called at the end of an epoch; `row` is the epoch's row of `metrics.jsonl`."""
 
     def finished(self, result: "Result") -> None:
-        """The run is finished; `result` is the content of `result.json`."""
+        """Called when the run is finished; `result` is the content of `result.json`."""
 
     def failed(self, error: Exception) -> None:
-        """The run ended without a result: by an error, or `Interrupted` if the user stopped it."""
+        """Called when a run ends by an error, or by `Interrupted` if the user stopped the run."""
 
 
 class NamedObserver(NamedTuple):
@@ -100,11 +100,11 @@ def find_factories(observers: Iterable[Any]) -> list[ObserverFactory]:
     """Return a factory for each observer.
 
     Args:
-      observers: names as `--observer` takes them. From Python also observers, and classes or
-        functions that return an observer.
+      observers: names as `--observer` takes them, observers, and classes or functions that return
+        an observer.
 
     Raises:
-      UsageError: there is no such observer, or its file fails; in one line.
+      UsageError: an observer is unknown, or its file fails; the message is one line.
     """
     if isinstance(observers, str) or not isinstance(observers, Iterable):
         raise UsageError(f"observers {observers!r:.80}: must be a list")
@@ -142,7 +142,7 @@ def create_observers(factories: Iterable[ObserverFactory]) -> tuple[NamedObserve
     """Create the observers of one run.
 
     Raises:
-      UsageError: a factory fails, or returns something that is not an observer; in one line.
+      UsageError: a factory fails, or returns no observer; the message is one line.
     """
     return tuple(NamedObserver(factory.label, _create(factory)) for factory in factories)
 
@@ -210,7 +210,7 @@ class Observers:
         self._call("finished", lambda: copy.deepcopy(result))
 
     def failed(self, error: BaseException | None) -> None:
-        """Call each observer's `failed`, if there is an error and the run has begun and not ended.
+        """Call each observer's `failed`, if there is an error and the run has begun but not ended.
 
         A second Ctrl-C stops the process at once, and no observer is called.
         """

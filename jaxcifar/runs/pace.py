@@ -9,24 +9,24 @@ from jaxcifar.machine.compilations import compile_seconds
 STARTING, COMPILING = "starting", "compiling"
 TRAINING, VALIDATING, TESTING = "training", "validating", "testing"
 PHASES = (COMPILING, TRAINING, VALIDATING, TESTING, STARTING)
-# Time of a forward pass, and of compiling it, as a part of a training step's. The gradient takes
-# two more parts. Used until a forward pass is measured.
+# Time of a forward pass, or of compiling it, as a fraction of a training step: the gradient takes
+# the other two thirds. Used until a forward pass is measured.
 _FORWARD = 1 / 3
-TEST_PASSES = 3  # over the test images: best weights, last weights, mirrored images
+TEST_PASSES = 3  # passes over the test images: best weights, last weights, mirrored images
 
 
 class Pace:
-    """Seconds spent by phase, and images still to be trained and evaluated.
+    """The time spent in each phase of a command, and an estimate of the time left.
 
-    Compilation within another phase counts as compiling. Speeds are measured anew after each call
-    of `expect`, because another program has another speed.
+    Compilation within another phase counts as compiling. Each call of `expect` begins to measure
+    speeds from zero, because another program has another speed.
 
     Attributes:
       phase: the current phase.
-      phase_began: time at which the current phase began.
+      phase_began: time at which the current phase began, by the argument `clock`.
       seconds: seconds spent in each phase so far.
-      to_train, to_evaluate: images still to be trained and evaluated.
-      trained: images trained since the last call of `expect`.
+      to_train, to_evaluate: number of images still to be trained on and to be evaluated.
+      trained: number of images trained on since the last call of `expect`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Pace:
         self._is_compiled = {VALIDATING: False, TESTING: False}
 
     def expect(self, train: int, validate: int, test: int) -> None:
-        """Set the work that begins now.
+        """Set the number of images that the work that begins now will process.
 
         Args:
           train: training images of all runs and epochs.
@@ -60,7 +60,7 @@ class Pace:
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """Count the time of the block as time of a phase."""
+        """Count the time of the `with` block as time of a phase, such as "training"."""
         outer_phase, self.phase, self.phase_began = self.phase, phase, self._clock()
         compiled_before = self._compiled()
         try:
@@ -77,39 +77,39 @@ class Pace:
             self.phase, self.phase_began = outer_phase, self._clock()
 
     def count_trained(self, images: int) -> None:
-        """Move images from `to_train` to `trained`."""
+        """Add a number of images to `trained`, and subtract it from `to_train`."""
         self.trained += images
         self.to_train -= images
 
     def count_evaluated(self, images: int) -> None:
-        """Subtract images that were validated or tested from `to_evaluate`."""
+        """Subtract the number of images that were validated or tested from `to_evaluate`."""
         self._evaluated += images
         self.to_evaluate -= images
 
     def skip(self, train: int, evaluate: int) -> None:
-        """Remove images that an earlier command has done, or that no command will do."""
+        """Subtract images that an earlier command has processed, or that none will process."""
         self.to_train -= train
         self.to_evaluate -= evaluate
 
     @property
     def _work_left(self) -> float:
-        """The work left, in training steps of one image."""
+        """The work left, as a number of images to train on; an evaluated image counts 1/3."""
         return self.to_train + _FORWARD * self.to_evaluate
 
     @property
     def done(self) -> float:
-        """The part of the work that is done, from 0 to 1."""
+        """The fraction of the work that is done, from 0 to 1."""
         if self._total_work == 0:
             return 0.0
         return min(1.0, max(0.0, 1 - self._work_left / self._total_work))
 
     def _seconds_in(self, *phases: str) -> float:
-        """Return the seconds spent in phases since the last call of `expect`."""
+        """Return the seconds spent in these phases since the last call of `expect`."""
         return sum(self.seconds[phase] - self._earlier_seconds[phase] for phase in phases)
 
     @property
     def training_seconds(self) -> float:
-        """Seconds spent on the images in `trained`, including the phase still running."""
+        """Seconds of training since the last call of `expect`, until now."""
         running = self._clock() - self.phase_began if self.phase == TRAINING else 0.0
         return self._seconds_in(TRAINING) + running
 
@@ -130,7 +130,7 @@ class Pace:
         return max(0.0, training + evaluating + compiling - running)
 
     def seconds_by_phase(self) -> dict[str, float]:
-        """Return the seconds of each phase in the order of `PHASES`, and the rest of the time."""
+        """Return the seconds spent in each phase and in "the rest", without times under 0.05 s."""
         spent = {phase: self.seconds[phase] for phase in PHASES}
         spent["the rest"] = self._clock() - self._began - sum(spent.values())
         return {phase: seconds for phase, seconds in spent.items() if seconds >= 0.05}

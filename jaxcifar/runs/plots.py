@@ -1,8 +1,8 @@
-"""Plots by matplotlib that runs and reports share: curves by epoch, and images with mistakes.
+"""Plots by matplotlib, for runs and reports: curves by epoch, and wrongly classified images.
 
-Each split has its own colour in all plots: orange, dark blue and green. Colour-blind people can
-distinguish them (after Okabe and Ito, https://jfly.uni-koeln.de/color/). Training and validation
-also differ in lightness (L* 62 and 28), line and marker, so that they differ in grey prints.
+Each split has one colour in all plots: orange, dark blue or green. Colour-blind people can
+distinguish these colours (after Okabe and Ito, https://jfly.uni-koeln.de/color/). Training and
+validation also differ in lightness (L* 62 and 28), line and marker, even in grey prints.
 """
 
 import textwrap
@@ -18,8 +18,8 @@ from matplotlib.ticker import FuncFormatter
 
 from jaxcifar.errors import printable
 
-TEST = "#009e73"  # colour of figures on test images
-# Split -> its name in the legend, and matplotlib's style of its curves.
+TEST = "#009e73"  # colour of results on test images
+# Split -> name in the legend, and matplotlib's style of the curves.
 SPLITS = {
     "train": (
         "training (mean over the epoch)",
@@ -42,14 +42,14 @@ def plot_curves(
     file: BinaryIO,
     size: tuple[float, float] = (7.0, 4.2),
 ) -> None:
-    """Plot training and validation by epoch: the mean over runs, and the range of the runs.
+    """Plot curves of training and validation: the mean of all runs, and a band for their range.
 
     Args:
       histories: for each run the rows of its `metrics.jsonl`; all have the same number of epochs.
-      chosen: for each run the epoch whose weights are kept, from 1; marked on the validation curve.
+      chosen: for each run the epoch, from 1, whose weights are kept; marked on the curve.
       quantity: "accuracy" or "loss".
-      title: title with network and data set.
-      file: file that the picture is written to.
+      title: network and data set, for the plot's title.
+      file: open file that the picture is written to.
       size: width and height in inches.
     """
     figure, axes = figure_with_axes(*size, f"{quantity.capitalize()} by epoch: {title}")
@@ -69,7 +69,7 @@ def plot_curves(
 
 
 def draw_chosen_epochs(axes: Axes, curves: np.ndarray, chosen: Sequence[int], color: str) -> None:
-    """Mark the chosen epoch of each run, counted from 1, on its curve `[runs, epochs]`."""
+    """Mark on each curve `[runs, epochs]` the epoch, from 1, whose weights the run keeps."""
     label = "chosen epoch" if len(set(chosen)) > 1 else f"chosen epoch: {chosen[0]}"
     values = [curve[epoch - 1] for curve, epoch in zip(curves, chosen, strict=True)]
     style: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 1.8, "markersize": 9}
@@ -82,9 +82,9 @@ def format_as_percent(axis: Axis) -> None:
 
 
 def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """Return an empty picture of this width and height in inches, with a wrapped title.
+    """Return a figure of this size in inches with a wrapped title, and the figure's axes.
 
-    A "$" in the title is printed as it is, because names given by users are no formulas.
+    A "$" in the title is printed as "$", because names given by users are not formulas.
     """
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
@@ -97,13 +97,13 @@ def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, A
 
 
 def safe_title(title: str) -> str:
-    """Return a title with at most 4 lines of 300 letters, in which all characters are printable."""
+    """Return a title cut to 4 lines of 300 letters, in which all characters are printable."""
     lines = title.splitlines()[:_MAX_TITLE_LINES]
     return "\n".join(printable(line, _MAX_TITLE_LETTERS) for line in lines)
 
 
 def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
-    """Draw the mean of curves `[runs, epochs]`, with a band from the lowest to the highest."""
+    """Draw the mean of curves `[runs, epochs]`, with a band from lowest to highest value."""
     epochs = np.arange(1, curves.shape[1] + 1)
     every = -(-len(epochs) // _MARKERS)  # rounded up
     style = {"markersize": 3.5, "markevery": every, **style}
@@ -111,11 +111,11 @@ def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
     if len(curves) > 1:
         color = style["color"]
         axes.fill_between(epochs, curves.min(0), curves.max(0), color=color, alpha=0.15, lw=0)
-    axes.set_xticks(epoch_ticks(round(axes.dataLim.xmax)))  # of the longest curve so far
+    axes.set_xticks(epoch_ticks(round(axes.dataLim.xmax)))  # the longest curve so far
 
 
 def epoch_ticks(epochs: int, most: int = 8) -> list[int]:
-    """Return the first epoch, the last epoch and round numbers between them, about `most`."""
+    """Return about `most` epochs as ticks of an axis: the first, the last and round numbers."""
     sizes = (size * 10**power for power in range(10) for size in (1, 2, 5))
     step = next(size for size in sizes if epochs <= size * most)
     between = [n for n in range(step, epochs, step) if n > 1 and epochs - n > step / 2]
@@ -125,7 +125,7 @@ def epoch_ticks(epochs: int, most: int = 8) -> list[int]:
 def plot_mistakes(
     class_names: Sequence[str], mistakes: dict[str, np.ndarray], title: str, file: BinaryIO | Path
 ) -> None:
-    """Draw the images of `mistakes.npz` as a PNG, with predicted and true class."""
+    """Draw the wrongly classified images of `mistakes.npz` as a PNG, with both classes."""
     names, columns = [shortened(name, _PANEL_LETTERS) for name in class_names], 4
     rows = max(1, -(-len(mistakes["image"]) // columns))
     figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
@@ -142,7 +142,7 @@ def plot_mistakes(
 
 
 def shortened(name: str, letters: int) -> str:
-    """Return a name for a picture; a long name loses its middle."""
+    """Return a name of at most `letters` letters; "…" replaces the middle of a long name."""
     name = printable(name)
     if len(name) <= letters:
         return name

@@ -15,7 +15,7 @@ from jaxcifar.runs.task import Task
 
 
 def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
-    """Call the observers of runs that are over, except runs that another process has locked."""
+    """Call the observers of runs that have ended; skip runs that another process has locked."""
     for task in tasks:
         folder, print_named_line = RunFolder(task.path), task.with_name(print_line)
         if not task.observers or not folder.config_file.exists():
@@ -30,7 +30,7 @@ def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
 
 
 def replay_run(task: Task, folder: RunFolder, print_line: PrintLine) -> None:
-    """Call the observers of a task whose run is over. For an unfinished run, do nothing.
+    """Call the observers of a run that has ended. For an unfinished run, do nothing.
 
     This process must have locked the folder.
 

@@ -1,4 +1,4 @@
-"""The figures of a run: validation in each epoch, and at the end, once, the test images."""
+"""Evaluate a run: on the validation images after each epoch, on the test images at the end."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -63,9 +63,9 @@ def measure_run(
     last: TrainState,
     best: TrainState,
 ) -> tuple[Measured, Mistakes]:
-    """Test a trained network.
+    """Evaluate a trained network on the test images.
 
-    `last` is the training state after the last epoch, and `best` that after the best epoch.
+    `last` is the training state after the last epoch, and `best` the state after the best epoch.
 
     Returns:
       the content of `result.json` without times, and the content of `mistakes.npz`.
@@ -96,7 +96,7 @@ def measure_run(
 def measure_weights(
     config: Config, program: Program, variables: Variables, hp: Hyperparameters, dataset: Dataset
 ) -> tuple[Measured, Mistakes]:
-    """Test weights that were converted from another format; of `hp`, only mean and std are used.
+    """Evaluate converted weights on the test images; of `hp`, only mean and std are used.
 
     Returns:
       the content of `result.json` without times and without the fields of a training, and the
@@ -122,7 +122,7 @@ def _test(
     dataset: Dataset,
     metric_set: MetricSet,
 ) -> tuple[TestFigures, Mistakes]:
-    """Evaluate weights on the test images; `test` holds these images on the devices."""
+    """Evaluate weights on the test images of `dataset`; `test` has these images on the devices."""
     predict = partial(predicting.predict, program, variables, hp)
     logits = np.asarray(predict(test.images))
     measurement = metric_set.measure(logits, test.labels)
@@ -144,7 +144,7 @@ def _test(
 
 
 def _training_figures(history: Sequence[Row], last_values: Mapping[str, float]) -> TrainingFigures:
-    """Return the figures of a training; `last_values` are the last epoch's test metrics."""
+    """Return a result's training fields; `last_values` has the last epoch's test metrics."""
     epoch = best_epoch(history)
     best_row = history[epoch - 1]
     choice: TrainingFigures = {"selection_rule": WITHOUT_VALIDATION}

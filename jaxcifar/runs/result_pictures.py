@@ -1,4 +1,4 @@
-"""The files of a run that people read: the network's table and picture, and the curves."""
+"""Write tables and pictures of a run: the network, and curves by epoch."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,9 @@ from jaxcifar.runs.plots import plot_curves
 
 
 def write_network(folder: RunFolder, title: str, summary: Summary, print_line: PrintLine) -> None:
-    """Write the network's table and picture, once, in the first process.
+    """Write the network's table, picture and `network.json`, once and in the first process only.
 
-    If the picture fails, a line says so.
+    If drawing the picture fails, a printed line says so.
 
     Raises:
       OSError: a file other than the picture can't be written.
@@ -34,7 +34,7 @@ def write_network(folder: RunFolder, title: str, summary: Summary, print_line: P
 
 
 def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
-    """Draw accuracy and loss by epoch, in the first process.
+    """Draw the curves of accuracy and loss by epoch, in the first process only.
 
     Raises:
       OSError: a picture can't be written.

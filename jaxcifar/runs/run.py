@@ -1,5 +1,3 @@
-"""One run in the training loop: it begins or resumes, ends epochs, saves and finishes."""
-
 import math
 import time
 from contextlib import ExitStack
@@ -27,9 +25,9 @@ from jaxcifar.training.state import TrainState
 
 
 class Run:
-    """A task in progress: opened, started, trained epoch by epoch, finished.
+    """A run in the training loop: it is opened, started, trained epoch by epoch, and finished.
 
-    The caller, the training loop, holds the training state. This class writes the files. A method
+    The training loop holds the training state, and this class writes the files. A method
     raises RunError if a file can't be read or written, and BusyError if another process has locked
     the folder. It raises UsageError if the folder belongs to another run, or if user code fails.
 
@@ -37,10 +35,10 @@ class Run:
       result: content of `result.json` if the run was finished before it was opened.
       setup: the program and the images, once the run is started.
       hp: the run's hyper-parameters, on the devices.
-      state: the first training state: the newest checkpoint, or new weights. The caller takes it.
+      state: the training state from which training starts; the caller deletes this attribute.
       step: number of steps trained so far.
       epoch_seconds: seconds of training in the current epoch, including earlier commands.
-      observers: the run's observers; the caller calls `epoch` and `finished`.
+      observers: the run's observers; the caller calls their `epoch` and `finished`.
     """
 
     def __init__(self, task: Task, print_line: PrintLine, observers: Observers) -> None:
@@ -53,7 +51,7 @@ class Run:
         self._is_open, self._exit = False, ExitStack()
 
     def open(self) -> None:
-        """Lock the task's folder, if this process has not locked it yet."""
+        """Lock the run's folder, once. For a finished run, set `result` and call the observers."""
         if self._is_open:
             return
         self._exit.enter_context(self._folder.locked(self.task.config))
@@ -140,10 +138,10 @@ class Run:
         return epoch * self.setup.program.steps_per_epoch
 
     def require_finite(self, name: str, loss: float) -> None:
-        """Raise if the loss is not finite; the last good checkpoint is written first.
+        """Raise an error if the loss is not finite, after writing the last good checkpoint.
 
         Raises:
-          DivergedError: the loss is not finite.
+          DivergedError: the loss, called `name` ("training" or "validation"), is not finite.
           RunError: a file can't be written.
         """
         if math.isfinite(loss):
@@ -160,7 +158,9 @@ class Run:
         raise error
 
     def end_epoch(self, state: TrainState, trained: dict[str, float]) -> Row:
-        """Validate, append a row to `metrics.jsonl`, save a checkpoint if due, return the row.
+        """Validate, append the epoch's row to `metrics.jsonl`, and return the row.
+
+        A checkpoint is saved if one is due. `trained` has the mean training metrics by name.
 
         Raises:
           DivergedError: the training or validation loss is not finite.
@@ -206,7 +206,7 @@ class Run:
         self._checkpoints.wait()
 
     def finish(self, last: TrainState) -> Result:
-        """Test the weights of the best epoch, and return the content of `result.json`."""
+        """Test the best weights, write and return `result.json`; `last` is the last state."""
         self.wait()
         config, setup, history = self.task.config, self.setup, self._history
         best, epoch = last, best_epoch(history)

@@ -9,11 +9,11 @@ from jaxcifar.machine.files import atomic_write
 
 
 def write_sources(folder: Path, config: Config) -> None:
-    """Write the copies that are missing.
+    """Copy the user code of a run to the run's folder, except copies that exist.
 
     Args:
       folder: the folder `sources`; created if missing.
-      config: config of the run.
+      config: config of the run, which names the user code.
 
     Raises:
       RunError: the folder or one of its subfolders is a symbolic link, which could lead anywhere.
@@ -31,6 +31,6 @@ def write_sources(folder: Path, config: Config) -> None:
 
 
 def require_no_link(folder: Path) -> None:
-    """Raise RunError if a folder is a symbolic link, because files could be written anywhere."""
+    """Raise RunError if a folder is a symbolic link: a file written there could be anywhere."""
     if folder.is_symlink():
         raise RunError(f"{folder}: is a symbolic link; delete it, then run the same command")

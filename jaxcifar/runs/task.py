@@ -29,7 +29,7 @@ class Task:
       name: name of the run in lines on the screen; "" if there is only one run.
       overwrite: True to delete an earlier run in the folder.
       keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
-      observers: observers of the run; the screen is not in the list.
+      observers: observers of the run, without the observer that prints epoch lines.
       scratch: folder to which this process writes instead of `path`; None in the first process.
       user_metrics: metrics of the user, which are measured in addition to the built-in metrics.
     """
@@ -44,13 +44,13 @@ class Task:
     user_metrics: "tuple[UserMetric, ...]" = ()
 
     def with_name(self, print_line: PrintLine) -> PrintLine:
-        """Return a function that prints a line with the task's name before it."""
+        """Return a function that calls `print_line` with the task's name before the line."""
         return lambda line: print_line(f"{self.name}: {line}" if self.name else line)
 
     def observed(
         self, config: Config, dataset: str, history: "Sequence[Row]", already_over: bool = False
     ) -> ObservedRun:
-        """Return the description for observers; `config` is the config in the run's folder."""
+        """Return the run's description for observers; `config` is from the run's folder."""
         return ObservedRun(self.name, self.path, config, dataset, tuple(history), already_over)
 
 
@@ -83,7 +83,7 @@ def require_trained(path: Path) -> None:
 
 
 def is_untested(path: Path) -> bool:
-    """Return True if a run was converted without test images, so that it has no result."""
+    """Return True if a folder has converted weights, but no result for lack of test images."""
     is_finished, is_trained = (path / "result.json").exists(), (path / "metrics.jsonl").exists()
     return (path / WEIGHTS).exists() and not is_finished and not is_trained
 

@@ -1,4 +1,4 @@
-"""An observer that writes a run's figures to event files for TensorBoard (`--tensorboard`).
+"""An observer that writes event files for TensorBoard (`--tensorboard`).
 
 All events are derived from the run's other files. So a kill while an event is being written does no
 harm: all events are written again when the run is resumed, or when its command is repeated.
@@ -30,7 +30,7 @@ TAGS = {
     "learning_rate": "training/learning_rate",
     "images_per_second": "training/images_per_second",
 }
-# Field of `result.json` -> tag. The step of these events is the chosen epoch.
+# Field of `result.json` -> tag. The step of these events is the best epoch.
 TEST_TAGS = {"test_accuracy_flip": "accuracy/test_flip"}
 _EVENT_FILES = "events.out.tfevents.*.jaxcifar"  # only our event files: the folder may hold others
 _MAX_PICTURE_BYTES = 16 * MEGABYTE
@@ -39,7 +39,7 @@ _MAX_PICTURE_BYTES = 16 * MEGABYTE
 class TensorBoard:
     """An observer that writes a run's event file.
 
-    The time of an event is the start of the run plus the seconds of training so far. So pauses
+    The time of an event is the start of the run plus the seconds of training before it. So pauses
     between commands do not count, and a file that is written later has the same times.
 
     Raises:
@@ -73,14 +73,14 @@ class TensorBoard:
             self.epoch(row)
 
     def epoch(self, row: Row) -> None:
-        """Write the figures of an epoch."""
+        """Write the numbers in an epoch's row of `metrics.jsonl`."""
         self._time += row["seconds"]
         self._epoch = row["epoch"]
         metric_tags = _metric_tags("val", validation_metric_names(row))
         self._write(_scalars(row, {**TAGS, **metric_tags}))
 
     def finished(self, result: Result) -> None:
-        """Write test metrics, pictures and the end mark."""
+        """Write test metrics, pictures and the event that marks a run as finished."""
         self._epoch = result.get("selected_epoch", 0)  # a run converted from PyTorch has no epochs
         metric_tags = _metric_tags(
             "test", [metric["name"] for metric in measured_metrics([result])]
@@ -92,13 +92,13 @@ class TensorBoard:
         self._write([event_file.finished_value(self._time)])
 
     def _picture(self, path: Path) -> list[event_file.Value]:
-        """Return the event of a picture file, or no event if the file is missing or damaged."""
+        """Return a list with a picture's event; empty if the file is missing or damaged."""
         with contextlib.suppress(OSError, ValueError), open_regular_file(path) as file:
             return [event_file.image_value(path.stem, file.read(_MAX_PICTURE_BYTES))]
         return []
 
     def _mistakes(self, result: Result) -> list[event_file.Value]:
-        """Return a picture of the most confident mistakes, if the folder has their file."""
+        """Return a list with a picture of wrong predictions; empty without `mistakes.npz`."""
         names = class_names(result)
         try:
             mistakes = self._folder.read_mistakes(len(names))
@@ -113,7 +113,7 @@ class TensorBoard:
 
 
 def _metric_tags(split: str, metric_names: Iterable[str]) -> dict[str, str]:
-    """Return TensorBoard's tag for each field of the metrics."""
+    """Return the tag, such as "loss/val", by field of a metric, such as `val_loss`."""
     return {f"{split}_{name}": f"{name}/{split}" for name in metric_names}
 
 

@@ -20,18 +20,18 @@ from jaxcifar.runs.task import Outcome
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training.state import Hyperparameters, TrainState
 
-Means = dict[str, jax.Array]  # training loss and accuracy since the epoch began, of all slots
+Means = dict[str, jax.Array]  # mean training loss and accuracy since the epoch began, by slot
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 
 
 def fit_all(
     runs: Iterable[Run], setup: Setup, progress: TrainProgress, stop: Event
 ) -> Iterator[Outcome]:
-    """Train runs that share a setup, as many at a time as the setup has slots.
+    """Train runs that share one compiled program, several at a time.
 
     Args:
-      runs: runs, open already or not; each is taken when a slot is free.
-      setup: the program and images of all runs.
+      runs: the runs, opened or not; the next run starts when another run ends.
+      setup: the program and images of all runs, and the number of runs at a time.
       progress: shows the progress.
       stop: the caller sets this event to save all runs and stop.
 
@@ -51,7 +51,7 @@ def fit_all(
 
 
 class _TrainingLoop:
-    """The runs in training. Each run has a slot in the arrays of `ParallelRuns`."""
+    """The runs in training. A slot is a run's index on the first axis of the stacked arrays."""
 
     def __init__(
         self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop: Event
@@ -66,7 +66,7 @@ class _TrainingLoop:
 
     @property
     def active_runs(self) -> dict[int, Run]:
-        """The runs in training, by slot."""
+        """The runs in training, by slot (index in the stacked arrays)."""
         return {slot: run for slot, run in enumerate(self._slots) if run}
 
     def train_all(self) -> Iterator[Outcome]:
@@ -81,7 +81,7 @@ class _TrainingLoop:
                 yield from self._fail_active_runs(error)
 
     def _fill_free_slots(self) -> Iterator[Outcome]:
-        """Start runs in the free slots; yield the outcomes of runs that need no training."""
+        """Start waiting runs in free slots; yield the outcomes of runs that have already ended."""
         started: dict[int, Run] = {}
         free_slots = [slot for slot, run in enumerate(self._slots) if run is None]
         for slot in free_slots:
@@ -110,7 +110,7 @@ class _TrainingLoop:
         return self._finish(run, run.state) if run.is_trained else None
 
     def _load_states(self, started: dict[int, Run]) -> None:
-        """Put the states and hyper-parameters of new runs into their slots."""
+        """Put states and hyper-parameters of new runs (by slot) into the stacked arrays."""
         parallel_runs = self._setup.parallel_runs
         with self._progress.during(STARTING):
             if self._states is None:  # free slots train a copy of the first run, which is not used
@@ -124,7 +124,7 @@ class _TrainingLoop:
             self._states, self._hps = parallel_runs.join(trees)
 
     def _train_until_epoch_end(self) -> None:
-        """Train all slots until the first run ends its epoch, or until a loss is not finite."""
+        """Train all runs until one of them ends an epoch, or until a loss is not finite."""
         program = self._setup.program
         with self._progress.during(COMPILING):
             first_run = next(iter(self.active_runs.values()))
@@ -132,7 +132,7 @@ class _TrainingLoop:
             examples = len(self._setup.train.labels)
             orders = [program.epoch_order(run.hp, np.int32(run.step), examples) for run in runs]
             stacked_orders = self._setup.parallel_runs.join(orders)
-            train_steps = self._setup.train_steps  # waits, so that no epoch's time has compiling
+            train_steps = self._setup.train_steps  # waits here: compiling is not training time
         with self._progress.during(TRAINING):
             for steps, means in self._dispatch(train_steps, stacked_orders):
                 losses = self._wait_for_losses(means)
@@ -142,10 +142,10 @@ class _TrainingLoop:
                     return
 
     def _dispatch(self, train_steps: Compiled, orders: jax.Array) -> Iterator[tuple[int, Means]]:
-        """Hand the steps up to the next end of an epoch to the devices.
+        """Train up to the next end of an epoch, in several dispatches (calls to the devices).
 
-        Yields the number of steps and the means of each dispatch, when the next dispatch has been
-        handed over. So the devices always have work while the caller waits.
+        Yields the number of steps of each dispatch, and the means of loss and accuracy after it,
+        when the next dispatch has begun. So the devices always have work while the caller waits.
         """
         self._seconds_counted_until = self._last_save = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
@@ -165,7 +165,7 @@ class _TrainingLoop:
         yield latest_steps, self._epoch_means
 
     def _save_if_due(self, has_trained: bool) -> bool:
-        """Save all runs if they were last saved long ago, or if the user wants to stop.
+        """Save all runs if the last save is 5 minutes ago, or if the user wants to stop.
 
         Return False if a loss is not finite. Raise `Interrupted` if the user wants to stop.
         """
@@ -185,7 +185,7 @@ class _TrainingLoop:
         return True
 
     def _wait_for_losses(self, means: Means) -> np.ndarray:
-        """Return the loss of each run when it is computed, and add the seconds to its epoch."""
+        """Wait for the loss of each run, count the time as training time, return the losses."""
         losses = np.asarray(means["loss"])[list(self.active_runs)]
         now = time.monotonic()
         for run in self.active_runs.values():
@@ -194,7 +194,7 @@ class _TrainingLoop:
         return losses
 
     def _end_epochs(self) -> Iterator[Outcome]:
-        """End the epochs that are over, and free the slots of runs that have ended."""
+        """End the epochs that are over; yield the outcomes of ended runs and free their slots."""
         with self._progress.during(TRAINING):
             states = self._setup.parallel_runs.split(self._states)
             means = jax.device_get(self._epoch_means)

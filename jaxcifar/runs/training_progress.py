@@ -31,8 +31,8 @@ _SUGGESTED_EPOCHS = (1, 2, 5, 10, 20, 50)
 class TrainProgress:
     """The progress of all runs of a command.
 
-    A terminal shows a bar, a notebook a line that is replaced. A log gets a line if no other line
-    was printed for a long time.
+    A terminal shows a bar, and a notebook a line that is replaced. A log gets a line if no other
+    line was printed for a long time.
 
     Attributes:
       print_line: prints a line.
@@ -61,7 +61,7 @@ class TrainProgress:
         self._exit.__exit__(kind, error, trace)
 
     def expect(self, setup: Setup, epochs: int, runs: int = 1) -> None:
-        """Set the work that begins now: a number of runs with this number of epochs each."""
+        """Set the work that begins now: `runs` runs with `epochs` epochs each."""
         program, dataset = setup.program, setup.dataset
         name = type(program.model).__name__
         self._work = f" {name} with --batch-size {program.batch_size}"
@@ -74,12 +74,12 @@ class TrainProgress:
         self._warns_about_time = program.mesh.devices.flat[0].platform == "cpu"
 
     def show_runs(self, done: int, total: int) -> None:
-        """Show the number of runs that are over."""
+        """Show that `done` of `total` runs have ended."""
         self._runs_done, self._runs_total = done, total
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """Show a phase of `pace.PHASES` while the block runs, and count its time.
+        """Show a phase, such as "training", while the `with` block runs, and count its seconds.
 
         Raises:
           OutOfMemoryError: memory is short; the message names the phase.
@@ -91,19 +91,19 @@ class TrainProgress:
 
     @contextmanager
     def evaluating(self, phase: str, images: int) -> Iterator[None]:
-        """Show validation or test of this number of images, as `during` does."""
+        """Show "validating" or "testing" while the `with` block evaluates this many images."""
         with self.during(phase):
             yield
         self.pace.count_evaluated(images)
 
     def skip_finished_epochs(self, run: Run) -> None:
-        """Remove from the work what earlier commands have done of a run."""
+        """Subtract the part of a run that earlier commands have done from the work left."""
         program, val_images = run.setup.program, len(run.setup.val.labels)
         epochs = run.step // program.steps_per_epoch
         self.pace.skip(run.step * program.batch_size, epochs * val_images)
 
     def skip_failed_run(self, run: Run, setup: Setup) -> None:
-        """Remove from the work what is left of a run that has failed."""
+        """Subtract the remaining part of a run that has failed from the work left."""
         program, dataset, epochs = setup.program, setup.dataset, run.task.config.epochs
         steps_left = epochs * program.steps_per_epoch - run.step
         epochs_left = epochs - run.step // program.steps_per_epoch
@@ -112,7 +112,7 @@ class TrainProgress:
         self.pace.skip(steps_left * program.batch_size, to_validate + to_test)
 
     def show(self, runs: Sequence[Run], images: int, losses: np.ndarray) -> None:
-        """Count the images that each run was trained on, and show the losses of the runs."""
+        """Count `images` trained images for each run, and show the loss of the first run."""
         self.pace.count_trained(len(runs) * images)
         first, others = runs[0], len(runs) - 1
         epoch = first.epoch - 1 if first.epoch_over else first.epoch
@@ -163,7 +163,7 @@ class TrainProgress:
         return Status(before, after, pace.done)
 
     def observers_of(self, task: Task) -> Observers:
-        """Return the observers of a run: the printer of epoch lines, and the task's observers."""
+        """Return the observers of a run: one that prints epoch lines, and the task's observers."""
         lines = EpochLines(self.print_line, self._console, task.user_metrics)
         named_lines = NamedObserver("the line of an epoch", lines)
         return Observers([named_lines, *task.observers], task.with_name(self.print_line))
@@ -179,11 +179,11 @@ class EpochLines:
         self._user_metrics = [user.metric for user in user_metrics]
 
     def began(self, run: ObservedRun) -> None:
-        """Remember the run, whose name and number of epochs are in the lines."""
+        """Store the run: the lines contain its name and number of epochs."""
         self._run = run
 
     def epoch(self, row: Row) -> None:
-        """Print the line of an epoch; the least important texts are left out if it is too long."""
+        """Print the line of an epoch; a line that is too long loses its least important parts."""
         epochs, validated = self._run.config.epochs, ""
         if "val_loss" in row:
             validated = f"val {row['val_loss']:.3f} {row['val_accuracy']:6.2%}"
@@ -204,7 +204,7 @@ class EpochLines:
 
 
 def _metric_texts(metrics: Iterable[Metric], row: Mapping[str, Any]) -> list[str]:
-    """Return title and value of each metric, with a dash for a value that is not finite.
+    """Return a text with title and validation value of each metric; "-" if not finite.
 
     The list is empty if the run has no validation images.
     """

@@ -1,6 +1,6 @@
-"""The file of a run's weights, with a card: all that is needed to predict with these weights.
+"""Read and write files of weights: a network's arrays, and a card that describes the network.
 
-The format is Hugging Face's safetensors: arrays and a JSON header. Nothing in it can be executed.
+The format is Hugging Face's safetensors: arrays and a JSON header. A file contains no code.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ Channels = Annotated[
 
 
 class Card(TypedDict):
-    """The fields of a result that are stored with the weights: what predicting needs, and more."""
+    """The description of a network in its weights file: settings, classes, images, results."""
 
     config: dict[str, Any]
     class_names: Annotated[list[Line], Meta(min_length=1, max_length=2**16)]
@@ -65,12 +65,12 @@ class Card(TypedDict):
 
 
 def make_card(result: Mapping[str, Any]) -> Card:
-    """Return the card of a run with this result; another card may take the place of the result."""
+    """Return the card (description) for a weights file, from a run's result or another card."""
     return cast(Card, {name: result[name] for name in Card.__annotations__ if name in result})
 
 
 def write_weights(path: Path, variables: PyTree, card: Card, half: bool = False) -> str:
-    """Write a file of weights, and return its SHA-256.
+    """Write a weights file, and return the file's SHA-256.
 
     The name of an array is its path in the variables, such as `params/Conv_0/kernel`. With `half`,
     floats are rounded to float16.
@@ -102,9 +102,9 @@ def _rounded_to_half(name: str, array: np.ndarray) -> np.ndarray:
 def read_weights(
     path: Path, remedy: Remedy = _CHOOSE_ANOTHER, digest: str | None = None
 ) -> tuple[dict[str, np.ndarray], Card]:
-    """Return the arrays by name and the card of a file of weights, which may be hostile.
+    """Return the arrays by name, and the card (description), of a weights file from any source.
 
-    The file must be a regular file, and must have the SHA-256 `digest` if it is known.
+    The file must be a regular file, and its SHA-256 must be `digest`, unless that is None.
 
     Raises:
       RunError, UsageError: the file can't be read.
@@ -133,7 +133,7 @@ def _read_bytes(path: Path, remedy: Remedy) -> bytes:
 
 
 def _parse_card(content: bytes) -> Any:
-    """Return the JSON value of the card; a file begins with the header's length and the header."""
+    """Return the card's JSON value from the file's header, which follows 8 bytes of length."""
     length = int.from_bytes(content[:8], "little")
     if not 2 <= length <= min(_MAX_HEADER_BYTES, len(content) - 8):
         raise ValueError("is not a safetensors file, or is damaged")
@@ -162,10 +162,10 @@ def _require_numbers(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def arrange_arrays(arrays: dict[str, np.ndarray], like: PyTree, place: Path) -> PyTree:
-    """Return named arrays as the variables of a network, with the structure of `like`.
+    """Return named arrays as a network's variables, with the structure and dtypes of `like`.
 
     Raises:
-      RunError: the arrays belong to another network.
+      RunError: the arrays belong to another network; the message names the file `place`.
     """
     if differences := describe_differences(arrays, like, any_float=True):
         raise RunError(f"{place}: the weights are not those of this network ({differences})")

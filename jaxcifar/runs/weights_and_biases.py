@@ -29,12 +29,12 @@ _STATE_FILE = "jaxcifar.json"
 _DELETE_STATE = Remedy("delete it; the run then becomes a new run of Weights & Biases")
 _MAX_STATE_BYTES = MEGABYTE // 16
 _ONLINE = ("online", "shared")  # modes in which W&B uploads during the run
-# W&B's runs of this process by id. A second Ctrl-C leaves its run here without an end.
+# W&B's runs of this process by id. A run that a second Ctrl-C interrupts stays here, unfinished.
 _unfinished: dict[str, Any] = {}
 
 
 class UploadState(TypedDict):
-    """The content of `wandb/jaxcifar.json`.
+    """The content of `wandb/jaxcifar.json`: which parts of a run W&B has.
 
     Attributes:
       id: id of W&B's run.
@@ -59,7 +59,7 @@ class WeightsAndBiases:
         _log_in()
 
     def began(self, run: ObservedRun) -> None:
-        """Begin or resume W&B's run, and log the epochs that it lacks.
+        """Begin or resume W&B's run, and log the epochs that W&B lacks.
 
         Raises:
           RunError: the folder `wandb` is a symbolic link, or its `jaxcifar.json` can't be read.
@@ -110,7 +110,7 @@ class WeightsAndBiases:
             self._end(0)
 
     def failed(self, error: Exception) -> None:
-        """End W&B's run as failed; it continues if this run is resumed."""
+        """End W&B's run as failed; resuming the training run continues W&B's run."""
         if self._run is not None:
             self._end(1)
 
@@ -130,7 +130,7 @@ class WeightsAndBiases:
 
 
 def _package() -> ModuleType:
-    """Import the package wandb; a folder called `wandb`, with W&B's files, does not count.
+    """Return the package wandb; a folder `wandb` with W&B's files does not count as installed.
 
     Raises:
       RunError: the package is not installed.
@@ -140,7 +140,7 @@ def _package() -> ModuleType:
 
 
 def _mode() -> str:
-    """Return W&B's mode, from `WANDB_MODE` or W&B's settings; older names become `offline`."""
+    """Return W&B's mode, from `WANDB_MODE` or W&B's settings; old names become new names."""
     return _package().setup().settings.mode
 
 
