@@ -50,10 +50,10 @@ def shift_and_flip(
     settings: AugmentationSettings,
     alternate_flips: Bool[Array, "batch"],
 ) -> Shaped[Array, "batch height width channels"]:
-    """Return images shifted at random, of which about half are mirrored left to right.
+    """Shift images at random, flip about half of them left to right, and return them.
 
-    Each image has its own random key. If flips alternate, `alternate_flips` decides which images
-    are mirrored (`alternating_flips`).
+    Each image has its own random key. With `settings.alternate`, the images that are flipped are
+    not random, but those for which `alternate_flips` is True.
     """
 
     def draw(key: Array) -> tuple[Array, Array]:
@@ -73,11 +73,11 @@ def shift_and_flip(
 def alternating_flips(
     key: Key[Array, ""], index: Int[Array, "batch"], epoch: Int[Array, ""] | int
 ) -> Bool[Array, "batch"]:
-    """Return True for each image that is flipped in an epoch; `index` numbers the images.
+    """Return True for each image that is flipped in an epoch, counted from 0.
 
-    A random half of the images is flipped in even epochs, the other half in odd epochs. So two
-    epochs show every image from both sides. With random flips, only half of the images are seen
-    from both sides (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
+    `index` has the images' positions in the training set. A random half of the images is flipped in
+    even epochs, the other half in odd epochs. So two epochs show all images from both sides, not
+    only half of them (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
     """
     flipped_first = jax.vmap(lambda i: jax.random.bernoulli(jax.random.fold_in(key, i)))(index)
     return flipped_first ^ (epoch % 2 == 1)
@@ -89,7 +89,7 @@ def crop(
     padding: int,
     reflect: Bool[Array, ""] | bool = False,
 ) -> Shaped[Array, "batch height width channels"]:
-    """Return windows of the padded images, as large as the images.
+    """Pad images, and return a window of each padded image, as large as the original image.
 
     Args:
       images: images of any dtype.
@@ -113,7 +113,7 @@ def cut_out(keys: Key[Array, "batch"], images: Pixels, settings: AugmentationSet
 
     The centre of the square can be any pixel, so a part of the square may be outside the image
     (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
-    2017). The keys given to `shift_and_flip` may be used again.
+    2017). The keys that `shift_and_flip` gets may be used here too.
     """
     height, width = images.shape[1:3]
 
@@ -132,9 +132,9 @@ def cut_out(keys: Key[Array, "batch"], images: Pixels, settings: AugmentationSet
 
 
 def user_augmentation_key(keys: Key[Array, "batch"]) -> Key[Array, ""]:
-    """Return the random key for the user's augmentation of a batch.
+    """Return the random key for the user's augmentation, from the keys of a batch's images.
 
-    Its random numbers are independent of those of shifts, flips and cutout.
+    The key is independent of the random numbers of shifts, flips and cutout.
     """
     return jax.random.fold_in(keys[0], _USER_AUGMENTATION)
 
@@ -142,7 +142,7 @@ def user_augmentation_key(keys: Key[Array, "batch"]) -> Key[Array, ""]:
 def resize(
     images: UInt8[Array, "batch height width channels"], size: int
 ) -> UInt8[Array, "batch {size} {size} channels"]:
-    """Return images with fewer pixels, by linear interpolation with antialiasing.
+    """Return images reduced to `size` x `size` pixels, by linear interpolation with antialiasing.
 
     Each new pixel is a mean of the old pixels around it. The weights fall linearly with distance,
     to 0 at the centres of the neighbouring new pixels. Training first on small images costs less
@@ -154,7 +154,7 @@ def resize(
 
 
 def pixels(images: UInt8[Array, "*shape"]) -> Float32[Array, "*shape"]:
-    """Return bytes as floats in [0, 1]."""
+    """Return pixel values from 0 to 255 as floats in [0, 1]."""
     return images.astype(jnp.float32) / 255
 
 

@@ -40,7 +40,7 @@ class Metric:
       title: title in tables.
       unit: "%" for fractions that are shown in percent, another unit, or "" for none.
       higher_is_better: True if a higher value is better.
-      least_classes: smallest number of classes of data sets that the metric is for.
+      least_classes: the metric is for data sets with at least this number of classes.
 
     Raises:
       ValueError: the name, title or unit can't be used, or there is not exactly one function.
@@ -76,7 +76,7 @@ class Measurement(NamedTuple):
     """The metrics and the confusion matrix of a network on a set of images.
 
     Attributes:
-      values: values by name of the metric; they may be infinite or NaN.
+      values: the value of each metric, by name; a value may be infinite or NaN.
       confusion: number of images by true class (row) and predicted class (column).
     """
 
@@ -87,7 +87,7 @@ class Measurement(NamedTuple):
 def is_right(
     logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
 ) -> Bool[Array, "images"]:
-    """Return True for each image whose label has the largest logit, the first of equal ones."""
+    """Return True for each image whose label has the largest logit, the first of equal logits."""
     return logits.argmax(-1) == labels
 
 
@@ -96,8 +96,7 @@ def is_among_first_five(
 ) -> Bool[Array, "images"]:
     """Return True for each image whose label has one of the five largest logits.
 
-    As in `is_right`, the first of equal logits counts as larger, and NaN as larger than all
-    numbers.
+    The first of equal logits counts as larger, and NaN as larger than all numbers.
     """
     classes = jnp.arange(logits.shape[-1])
     logits = jnp.where(jnp.isnan(logits), jnp.inf, logits)
@@ -108,7 +107,7 @@ def is_among_first_five(
 
 
 def macro_f1(confusion: Int64[np.ndarray, "classes classes"]) -> float:
-    """Return the mean F1 score of the classes that occur or are predicted.
+    """Return the mean F1 score of the classes, from image counts by true and predicted class.
 
     A class's F1 score is the harmonic mean of its precision and recall. It is 0 for a class that
     occurs but is never predicted correctly. A class that neither occurs nor is predicted does not
@@ -121,7 +120,7 @@ def macro_f1(confusion: Int64[np.ndarray, "classes classes"]) -> float:
 
 
 def balanced_accuracy(confusion: Int64[np.ndarray, "classes classes"]) -> float:
-    """Return the mean accuracy of the classes that occur."""
+    """Return the mean of the accuracies of all classes (rows) that have images."""
     right, images = np.diag(confusion), confusion.sum(1)
     occurs = images > 0
     return float(np.mean(right[occurs] / images[occurs]))
@@ -177,8 +176,8 @@ def measure(
 ) -> Measurement:
     """Return the metrics of a network on a set of images, and its confusion matrix.
 
-    The mean of booleans or integers is exact, a quotient in float64. Floats are averaged in float32
-    on the device.
+    If a metric's values per image are booleans or integers, their mean is exact, in float64.
+    Float values are averaged in float32 on the device.
 
     Args:
       metrics: the metrics to measure.
@@ -209,9 +208,9 @@ def decimal(value: Any) -> float:
 def _values_per_image(
     metrics: tuple[Metric, ...], logits: Array, labels: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Return the values of each metric, and the confusion matrix.
+    """Return the values of each metric by name, and the confusion matrix.
 
-    Integers and booleans are returned for each image. Floats are averaged over the images.
+    Integer and boolean metrics have a value for each image, float metrics only their mean.
     """
     classes = logits.shape[-1]
     confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
@@ -227,7 +226,7 @@ def _values_per_image(
 
 
 def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:
-    """Return a metric of a confusion matrix; NaN if the function divides by zero."""
+    """Return the value of `function` for a confusion matrix; NaN if it divides by zero."""
     try:
         value = np.asarray(function(confusion.copy()))  # the function may change its argument
     except ArithmeticError:

@@ -1,9 +1,9 @@
 """Functions that initialise and apply a network: a built-in network or any Flax module.
 
 A network is called as `model(images, train)`, and maps normalised images to logits. Besides
-parameters it may have other variables, which it changes in each step, such as `batch_stats`. They
-are called `carried`, and form one tree: the entries of `batch_stats`, and each other collection
-under its name with a colon in front.
+parameters a network may have other variables, which change in each step, such as `batch_stats`.
+These variables are called `carried`, and form one tree: the entries of `batch_stats`, and each
+other collection under its name with a colon in front.
 """
 
 from collections.abc import Callable
@@ -27,14 +27,14 @@ _COLON = ":"  # no module name can contain it
 
 
 def variables(params: PyTree, carried: PyTree) -> Variables:
-    """Return the variables of a network by collection, as `model.apply` takes them."""
+    """Return parameters and other variables (`carried`) of a network as Flax collections."""
     others = {name[1:]: tree for name, tree in carried.items() if name.startswith(_COLON)}
     stats = {name: tree for name, tree in carried.items() if not name.startswith(_COLON)}
     return {"params": params, _STATS: stats, **others}
 
 
 def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
-    """Return the parameters and the carried variables; the inverse of `variables`."""
+    """Return a network's parameters, and its other variables as one tree; inverts `variables`."""
     others = {name: tree for name, tree in all_variables.items() if name != "params"}
     return all_variables["params"], _carried(others)
 
@@ -48,10 +48,10 @@ def _carried(collections: Variables) -> PyTree:
 def init(
     model: nn.Module, key: Key[Array, ""], images: Float[AnyArray, "images height width channels"]
 ) -> tuple[PyTree, PyTree]:
-    """Return new parameters and carried variables.
+    """Return new parameters, and the network's other variables (such as statistics) as one tree.
 
-    A network may compute them from the images, which are normalised training images. Collections
-    that grow with each call (made by Flax's `sow`) are left out.
+    A network may compute both from `images`, which are normalised training images. Collections that
+    grow with each call (made by Flax's `sow`) are left out.
     """
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
@@ -79,7 +79,7 @@ def init(
 
 
 def shapes(model: nn.Module) -> Variables:
-    """Return the shapes and types of a network's variables; nothing is computed."""
+    """Return the shapes and dtypes of a network's variables; no values are computed."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     model = for_one_device(model)
     params, carried = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), images)
@@ -96,10 +96,11 @@ def forward(
 ) -> tuple[Float32[Array, "batch classes"], PyTree]:
     """Apply a network in training mode to this device's part of the batch.
 
-    `axis` is the mapped axis of devices that share the batch; for `operands` see `adapted`.
+    `axis` is the mapped axis of the devices that share the batch, or None. `operands` is the dtype
+    to which operands of matrix products are converted, or None.
 
     Returns:
-      this device's logits, and the carried variables after the step.
+      the logits of these images, and the variables other than parameters after the step.
     """
     collections = [name for name in all_variables if name != "params"]
     with adapted(axis, operands):
@@ -111,7 +112,7 @@ def forward(
 
 
 def _random_streams(key: Array, axis: str | None) -> dict[str, Array]:
-    """Return Flax's random keys by stream; Flax uses "params" for streams that have no key."""
+    """Return Flax's random keys by stream; streams that are not listed use the key of "params"."""
     device_key = sharing.device_key(key, axis)
     return {EXAMPLES: key, "dropout": device_key, "params": device_key}
 
@@ -122,26 +123,26 @@ def predict(
     images: Float[Array, "batch height width channels"],
     operands: Dtype | None = None,
 ) -> Float32[Array, "batch classes"]:
-    """Return the logits in evaluation mode; for `operands` see `adapted`."""
+    """Return a network's logits in evaluation mode; `operands` may be a dtype for products."""
     with adapted(None, operands):
         logits: Any = model.apply(all_variables, images, train=False)
         return logits.astype(jnp.float32)
 
 
 def for_one_device(model: nn.Module) -> nn.Module:
-    """Return the network for a device that computes whole batches by itself."""
+    """Return a network's version for a device that computes whole batches by itself."""
     return model.clone(axis_name=None) if hasattr(model, "axis_name") else model
 
 
 def dtype(model: nn.Module) -> jnp.dtype:
-    """Return the `dtype` field of a network, or float32, the type of the images."""
+    """Return the `dtype` of a network, or float32 (the dtype of the images) if it has none."""
     return jnp.dtype(getattr(model, "dtype", None) or jnp.float32)
 
 
 def has_convolution(model: nn.Module, platform: str) -> bool:
     """Return True if a network's program for a platform, such as "cpu", contains a convolution.
 
-    The lowered program is searched, so a convolution is found however the network is written.
+    JAX's lowered program is searched, so a convolution is found however the network is written.
     """
     model, key = for_one_device(model), jax.random.key(0)
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)

@@ -37,14 +37,14 @@ def sgd(
 
     For a parameter p with gradient g and velocity v, a step is
     `g += weight_decay * p; v = momentum * v + g; p -= learning_rate * v`.
-    With Nesterov's momentum it ends with `p -= learning_rate * (g + momentum * v)`. Sutskever et
-    al., "On the importance of initialization and momentum in deep learning", 2013.
+    With Nesterov's momentum the step ends with `p -= learning_rate * (g + momentum * v)`.
+    Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
 
     Args:
       learning_rate: the learning rate.
       momentum: decay of the velocity, in [0, 1).
       weight_decay: factor of the parameters that is added to the gradients.
-      bias_decay: False to leave biases out of weight decay.
+      bias_decay: False to leave biases (parameters with one axis) out of weight decay.
       nesterov: True for Nesterov's momentum.
     """
     return optax.chain(
@@ -97,15 +97,15 @@ def muon(
     bias_decay: Switch = True,
     sgd_rate: Scalar = 1.0,
 ) -> optax.GradientTransformation:
-    """Return Muon for the kernels of convolutions, and `sgd` with Nesterov's momentum for the rest.
+    """Return Muon for kernels of convolutions, and Nesterov's momentum for other parameters.
 
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
 
     Muon makes the momentum of a kernel orthogonal, by Newton-Schulz iterations. For this, a kernel
     `[height, width, C, K]` is a matrix with K columns. After each step the kernel is scaled to the
     norm sqrt(K), as in Jordan's CIFAR-10 trainer. The scale has no effect if BatchNorm follows, and
-    makes weight decay unnecessary. The learning rate of the rest is multiplied by `sgd_rate`; the
-    other arguments are those of `sgd`.
+    makes weight decay unnecessary. The learning rate of the other parameters is multiplied by
+    `sgd_rate`; the other arguments are those of `sgd`.
     """
     kernels = optax.chain(
         optax.contrib.scale_by_muon(
@@ -128,7 +128,7 @@ def _as_matrices(params: PyTree) -> PyTree:
 
 
 def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
-    """Return updates that give each kernel with K features the norm sqrt(K)."""
+    """Return updates after which each kernel of `params` with K features has the norm sqrt(K)."""
 
     def corrected(update: Array, param: Array) -> Array:
         moved = param + update
@@ -138,7 +138,7 @@ def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
 
 
 def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
-    """Return gradients scaled down so that their global norm is at most `max_norm`; 0 is no limit.
+    """Return gradients scaled down to a global norm of at most `max_norm`, where 0 means no limit.
 
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
@@ -148,7 +148,7 @@ def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
 
 
 def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
-    """Return updates in which the updates of biases are multiplied by `factor`.
+    """Return updates; those of biases (parameters with one axis) are multiplied by `factor`.
 
     Page, "How to train your ResNet 6: weight decay", 2018.
     """
@@ -158,7 +158,8 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
 def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
     """Return weight decay: `weight_decay * p` is added to the gradient of a parameter p.
 
-    It may leave out biases, as in He et al., "Bag of tricks for image classification", 2019.
+    If `bias_decay` is 0, biases are left out (He et al., "Bag of tricks for image classification",
+    2019).
     """
     bias_weight_decay = weight_decay * jnp.asarray(bias_decay, jnp.float32)
 
@@ -173,7 +174,7 @@ def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransforma
 
 
 def _momentum(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
-    """Return `optax.trace` with a traced switch for Nesterov's momentum."""
+    """Return `optax.trace`, with `nesterov` as a switch that may be a traced array."""
 
     def update(
         grads: PyTree, state: optax.TraceState, params: PyTree | None = None

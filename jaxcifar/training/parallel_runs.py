@@ -29,7 +29,7 @@ class ParallelRuns:
 
     Attributes:
       program: the program of each run.
-      at_once: number of runs R.
+      at_once: number of runs.
     """
 
     program: Program
@@ -37,7 +37,7 @@ class ParallelRuns:
 
     @property
     def sharding(self) -> NamedSharding:
-        """The placement of arrays whose leading axis is the axis of runs."""
+        """The device placement of stacked arrays, whose first axis is the axis of runs."""
         if self.at_once == 1:
             return self.program.replicated
         devices = self.program.mesh.devices
@@ -46,7 +46,7 @@ class ParallelRuns:
 
     @property
     def replicated(self) -> NamedSharding:
-        """The placement of the images, which all runs read."""
+        """The device placement of arrays that all runs read, such as images."""
         return NamedSharding(self.sharding.mesh, PartitionSpec())
 
     def join(self, trees: Sequence[PyTree]) -> PyTree:
@@ -67,7 +67,7 @@ class ParallelRuns:
         images: UInt8[WithShape, "images height width 3"],
         labels: Integer[WithShape, "images"],
     ) -> jax.stages.Traced:
-        """Return `train_steps`, traced for arrays of these shapes; their values are not used."""
+        """Return `train_steps`, traced for arrays of these shapes; array values are not used."""
         program = self.program
         state = program.init.eval_shape(program, hp, images)
         order = program.epoch_order.eval_shape(program, hp, np.int32(0), len(labels))
@@ -90,10 +90,10 @@ class ParallelRuns:
         orders: Int32[Array, "runs images"],
         count: Int[Array, ""],
     ) -> tuple[TrainState, dict[str, Float32[Array, "runs"]]]:
-        """Call `Program.train_steps` for each run, in one compiled function.
+        """Train each run for `count` steps; return the new states, and mean loss and accuracy.
 
-        The arguments are those of `Program.train_steps`. All but `images`, `labels` and `count` are
-        stacked. `states` are donated.
+        The arguments are those of `Program.train_steps`; `states`, `hps` and `orders` are stacked
+        along a first axis of runs. `states` are donated.
         """
         # A single run uses all devices; of several runs, each is trained by one device.
         program = self.program if self.at_once == 1 else self.program.for_one_device
@@ -125,10 +125,10 @@ class ParallelRuns:
 
 
 def _map_runs(function: Callable[..., PyTree], count: int, use_vmap: bool) -> Callable[..., PyTree]:
-    """Return the function mapped over a leading axis of length `count`.
+    """Return `function` mapped over a leading axis of length `count`, the axis of runs.
 
-    Without `vmap` it is called once per run. On a CPU `vmap` would turn XLA's convolutions into
-    grouped convolutions, which are the slowest kind.
+    Without `use_vmap` the function is called once per run. On a CPU `vmap` would turn convolutions
+    into grouped convolutions, which are the slowest kind in XLA.
     """
     if use_vmap and count > 1:
         return jax.vmap(function)

@@ -1,4 +1,4 @@
-"""Evaluation mode: the logits of any number of images, in chunks."""
+"""Compute the logits of any number of images in evaluation mode, in chunks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +28,7 @@ def predict(
     hp: Hyperparameters,
     images: UInt8[AnyArray, "images height width 3"],
 ) -> Float32[Array, "images classes"]:
-    """Return the logits of at least one image; of `hp`, only mean and std are used."""
+    """Return the logits of at least one image; of `hp`, only `mean` and `std` are used."""
     devices = program.mesh.size
     images_per_device = -(-min(EVAL_BATCH, len(images)) // devices)  # rounded up
     size = images_per_device * devices
@@ -48,7 +48,7 @@ def both_sides(
     images: Shaped[AnyArray, "images height width channels"],
     logits: Float[AnyArray, "images classes"],
 ) -> Float[AnyArray, "images classes"]:
-    """Return the mean of the logits of images and of their mirror images.
+    """Return the mean of the images' `logits` and of the logits of their mirror images.
 
     Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
     """
@@ -80,7 +80,7 @@ def _from_start(
     start: Array,
     size: int,
 ) -> Array:
-    """Return the logits of the chunk that begins at `start`; the last image may be repeated."""
+    """Return the logits of `size` images from index `start`; the last image may be repeated."""
     chosen = jnp.minimum(start + jnp.arange(size), len(images) - 1)
     return _of_chunk(program, variables, hp, images[chosen])
 
@@ -91,7 +91,7 @@ def _concatenate(program: Program, chunks: list[Array], count: int) -> Array:
 
 
 def _of_chunk(program: Program, variables: Variables, hp: Hyperparameters, images: Array) -> Array:
-    """Return the logits of a chunk; each device computes a part of them."""
+    """Return the logits of a chunk of images; each device computes some of the logits."""
 
     def logits(variables: Variables, hp: Hyperparameters, images: Array) -> Array:
         images = augment.normalize(augment.pixels(images), hp.mean, hp.std)

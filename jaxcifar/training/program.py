@@ -31,7 +31,7 @@ _INIT_IMAGES = 5000  # images from which a network may compute its first weights
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """One network, one update rule and the devices, as a static argument of compiled functions.
+    """A network, an update rule and the devices, as a static argument of compiled functions.
 
     Attributes:
       model: the network; it maps normalised images to logits. A network with a field `axis_name`
@@ -40,14 +40,14 @@ class Program:
       augmentation: the augmentation after shifts and flips (see `augment`).
       batch_size: number of training images in a step, over all devices.
       steps_per_epoch: number of full batches in the training set. Images that do not fill a batch
-        are left out of an epoch; each epoch leaves out others.
+        are left out of an epoch; each epoch leaves out other images.
       mesh: the devices, along the axis `sharing.AXIS`.
       averages: True to keep a moving average of the weights, which is used in evaluation.
       small_size: width of the images in the first steps (`Hyperparameters.small_steps`), or None if
         all steps train on full images.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
-      operands: dtype of the operands of products, or None (see `adapted`).
-      identity: a hashable value that tells networks apart; by default the network itself.
+      operands: dtype to which operands of matrix products are converted, or None.
+      identity: a hashable value that is equal for equal networks; by default the network.
     """
 
     model: nn.Module = dataclasses.field(compare=False)
@@ -73,7 +73,7 @@ class Program:
 
     @property
     def replicated(self) -> NamedSharding:
-        """The placement of an array that every device has whole."""
+        """The device placement of arrays of which every device has a full copy."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
@@ -83,29 +83,29 @@ class Program:
 
     @property
     def for_one_device(self) -> "Program":
-        """The program of a device that trains by itself."""
+        """The program for a single device that trains whole batches by itself."""
         return dataclasses.replace(self, model=network.for_one_device(self.model), axis=None)
 
     @property
     def has_loops(self) -> bool:
-        """True if several steps, or chunks of images, are a loop in one dispatch.
+        """True if compiled functions loop over several steps, or over several chunks of images.
 
         On a CPU, XLA's convolutions are ten times slower inside a loop.
         """
         return _has_loops(self)
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """Inside a compiled function, return arrays that every device has whole."""
+        """Return arrays with a full copy on every device; for use inside compiled functions."""
         return jax.lax.with_sharding_constraint(tree, self.replicated)
 
-    # It runs only once, so it is compiled with fewer optimisations, which saves seconds.
+    # `init` runs only once, so it is compiled with fewer optimisations, which saves seconds.
     @partial(jax.jit, static_argnums=0, compiler_options=SINGLE_CALL_OPTIONS)
     def init(
         self, hp: Hyperparameters, images: UInt8[Array, "images height width 3"]
     ) -> TrainState:
         """Return the state before the first step, with new weights.
 
-        The training images are moved to the devices only if the network uses them.
+        The training images are moved to the devices only if they affect the first weights.
         """
         first_images = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
         return self._first_state(hp, *network.init(self.model, hp.init_key, first_images))
@@ -130,7 +130,7 @@ class Program:
     def epoch_order(
         self, hp: Hyperparameters, step: Int[Array, ""], examples: int
     ) -> Int32[Array, "{examples}"]:
-        """Return the order of the training examples in the epoch of a step."""
+        """Return the order of all `examples` training images in the epoch of a step."""
         epoch = step // self.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(hp.order_key, epoch), examples)
         return self.replicate(order)
@@ -147,7 +147,7 @@ class Program:
         """Train for `count` steps within an epoch.
 
         If devices share batches, this function must be called inside a map over `axis`. Each device
-        trains on its part of every batch, and all get the same state.
+        trains on its part of every batch, and all devices get the same state.
 
         Args:
           state: state before the steps.
@@ -188,8 +188,8 @@ class Program:
     ) -> TrainState:
         """Train on this device's part of a batch, and return the new state.
 
-        `index` has the indices of the images in the training set. The images are resized to `size`
-        pixels after shifts and flips, unless it is None.
+        `index` has the indices of the images in the training set. After shifts and flips, the
+        images are reduced to `size` x `size` pixels, unless `size` is None.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hp.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)

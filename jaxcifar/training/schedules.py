@@ -8,7 +8,7 @@ import math
 
 
 def constant(step: int, steps_per_epoch: int, total_steps: int) -> float:
-    """Return 1 at every step."""
+    """Return 1 at every step: the learning rate is constant."""
     return 1.0
 
 
@@ -41,8 +41,9 @@ def linear(step: int, steps_per_epoch: int, total_steps: int) -> float:
 
 
 def warmup(steps: int) -> list[float]:
-    """Return the fractions of the first steps, which rise linearly; the step after them has 1.
+    """Return the learning rate of each warm-up step, as a fraction of the highest learning rate.
 
-    Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017.
+    The fractions rise linearly, to 1 at the step after the warm-up. Goyal et al., "Accurate, large
+    minibatch SGD: training ImageNet in 1 hour", 2017.
     """
     return [(step + 1) / (steps + 1) for step in range(steps)]

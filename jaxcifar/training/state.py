@@ -29,7 +29,7 @@ class Hyperparameters:
       augment: settings of shifts, flips and cutout.
       augmentation: scalars by name: the arguments of `Program.augmentation` other than key and
         images.
-      small_steps: number of first steps that train on smaller images.
+      small_steps: number of steps, from the first, that train on reduced images.
     """
 
     key: Key[Array, ""]
@@ -47,28 +47,28 @@ class Hyperparameters:
 
     @property
     def init_key(self) -> Key[Array, ""]:
-        """The random key of the first weights."""
+        """The random key for the weights before the first step."""
         return jax.random.fold_in(self.key, 0)
 
     @property
     def order_key(self) -> Key[Array, ""]:
-        """The random key of the order of the images."""
+        """The random key for the order of the training images."""
         return jax.random.fold_in(self.key, 1)
 
     @property
     def step_key(self) -> Key[Array, ""]:
-        """The random key of augmentation and dropout."""
+        """The random key for augmentation and dropout."""
         return jax.random.fold_in(self.key, 2)
 
     @property
     def flip_key(self) -> Key[Array, ""]:
-        """The random key that decides which images are flipped first."""
+        """The random key that decides which images alternating flips flip in even epochs."""
         return jax.random.fold_in(self.key, 3)
 
 
 @struct.dataclass
 class TrainingSums:
-    """Sums over training images: the loss (nats), correct predictions, and images."""
+    """Sums over training images: loss (nats), number of correct predictions, number of images."""
 
     loss_sum: Float32[Array, ""]
     correct: Int32[Array, ""]
@@ -92,7 +92,7 @@ class TrainingSums:
         return jax.tree.map(jnp.add, self, other)
 
     def accuracy(self) -> float:
-        """Return the accuracy (0 to 1), a quotient in float64; not inside a compiled function."""
+        """Return the accuracy (0 to 1), in float64; not for use inside a compiled function."""
         return int(self.correct) / max(int(self.count), 1)
 
     def means(self) -> dict[str, Float32[Array, ""]]:
@@ -108,10 +108,10 @@ class TrainState:
     Attributes:
       step: number of steps so far.
       params: parameters of the network.
-      batch_stats: all other variables of the network (see `network`).
+      batch_stats: all variables of the network that are not parameters.
       opt_state: state of the update rule.
       sums: sums over the training images since the epoch began.
-      average: moving average of `(params, batch_stats)`, or None if the run has none.
+      average: moving average of `(params, batch_stats)`, or None if the run keeps no average.
     """
 
     step: Int32[Array, ""]
@@ -123,11 +123,11 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """The variables for evaluation: the average, if there is one."""
+        """The network's variables for evaluation: the moving average, if the run keeps one."""
         return network.variables(*(self.average or (self.params, self.batch_stats)))
 
     def to_dict(self) -> dict[str, PyTree]:
-        """Return the content of a checkpoint, in which the sums are called `metrics`."""
+        """Return the state as a checkpoint's content, in which `sums` is called `metrics`."""
         content = {
             "step": self.step,
             "params": self.params,
@@ -139,7 +139,7 @@ class TrainState:
 
     @classmethod
     def from_dict(cls, content: dict[str, PyTree]) -> "TrainState":
-        """Return the state that `to_dict` was called on."""
+        """Return the training state from a checkpoint's content; the inverse of `to_dict`."""
         fields = {name: part for name, part in content.items() if name != "metrics"}
         return cls(sums=content["metrics"], **fields)
 
@@ -152,7 +152,7 @@ def averaged(
 ) -> tuple[PyTree, PyTree]:
     """Return the moving average `decay * average + (1 - decay) * new`, with a decay in [0, 1).
 
-    It includes weights and statistics. Arrays that are not floats are taken from `new`.
+    The average is over parameters and other variables. Integer arrays are those of `new`.
 
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
     exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017. In the
