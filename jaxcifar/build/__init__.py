@@ -1,1 +1,1 @@
-"""Build the program and the hyper-parameters of a `Config` and a `Dataset`, and check them."""
+"""Build and check the training program and hyper-parameters for a `Config` and a `Dataset`."""

@@ -1,4 +1,4 @@
-"""Checks of user code and of small images before anything is trained."""
+"""Check user code and training on small images before anything is trained."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def check_training(
     config: Config, parallel_runs: ParallelRuns, hp: Hyperparameters, examples: Examples
 ) -> None:
-    """Check small images and user code by tracing the training program; nothing is computed.
+    """Check user code, and training on reduced images, by tracing; nothing is computed.
 
     Raises:
-      UsageError: user code fails or returns a wrong value, or the network can't take small images;
-        in one line, with file and line of the user code.
+      UsageError: user code fails or returns a wrong value, or the network can't take small images.
+        The message is one line, with file and line of the user code.
     """
     program = parallel_runs.program
     if program.small_size:
@@ -85,7 +85,7 @@ def _check_augmentation(config: Config, program: Program, hp: Hyperparameters) -
 def require_finite_start(
     setup: "Setup", config: Config, state: TrainState, hp: Hyperparameters
 ) -> None:
-    """Check that a run with user code has finite logits, and a finite first training step.
+    """Check that a run with user code has finite logits, loss and weights in the first step.
 
     Raises:
       UsageError: a logit, the loss or a weight is not finite.

@@ -1,5 +1,3 @@
-"""The hyper-parameters of a config, as arrays."""
-
 from typing import Protocol, cast
 
 import jax
@@ -15,7 +13,7 @@ from jaxcifar.training.state import Hyperparameters
 
 
 class Statistics(Protocol):
-    """Mean and standard deviation of each channel of the training images, `[3]`, in [0, 1]."""
+    """Mean and standard deviation of each channel (`[3]`) of images with pixels in [0, 1]."""
 
     @property
     def mean(self) -> ArrayLike: ...
@@ -62,11 +60,11 @@ def make_hyperparameters(
 
 
 def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
-    """Return the settings of the chosen update rule or augmentation, by name."""
+    """Return the settings that a config's optimizer or augmentation (`kind`) takes, by name."""
     takes = registry.entry(kind, getattr(config, kind)).takes
     return {name: on_host(np.float32(getattr(config, name))) for name in takes}
 
 
 def on_host(array: np.ndarray | np.generic) -> jax.Array:
-    """Return the NumPy array itself, with the type that it has inside a compiled function."""
+    """Return the NumPy array itself; only for type checkers it becomes a JAX array."""
     return cast(jax.Array, array)

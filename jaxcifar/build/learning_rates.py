@@ -1,5 +1,3 @@
-"""The learning rate at each step of a run, as an array."""
-
 from collections.abc import Callable
 
 import numpy as np
@@ -18,13 +16,13 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     """Return the learning rate at each step of a run, `[T] float32`.
 
     The rate is the product of `--learning-rate`, the warm-up or the schedule, and a factor for the
-    batch size. In the warm-up, the part `--warmup` of all steps, the rate rises linearly (see
-    `warmup`). The schedule is for the steps after it.
+    batch size. The warm-up is the first part of the run, the fraction `--warmup` of all steps; the
+    rate rises linearly (see `warmup`). The schedule is for the steps after the warm-up.
 
-    The factor for the batch size depends on k, the batch size divided by the recipe's. With
-    `--lr-scale linear` it is k (Goyal et al., "Accurate, large minibatch SGD", 2017), with `sqrt`
-    it is sqrt(k) (Krizhevsky, "One weird trick for parallelizing convolutional neural networks",
-    2014). A factor above 1 rises linearly from 1 in 5 epochs, or in half the run if that is less.
+    The factor for the batch size depends on k, the batch size divided by the recipe's batch size.
+    With `--lr-scale linear` the factor is k (Goyal et al., "Accurate, large minibatch SGD", 2017),
+    with `sqrt` it is sqrt(k) (Krizhevsky, "One weird trick for parallelizing convolutional neural
+    networks", 2014). A factor above 1 rises linearly from 1 in 5 epochs, or at most half the run.
 
     Raises:
       UsageError: the run has too many steps, or a user's schedule fails or returns a value that is

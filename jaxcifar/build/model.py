@@ -35,10 +35,10 @@ def create_model(
 
     The network gets the arguments `num_classes`, `dtype` and `axis_name` if it has fields of these
     names, the settings that its entry in the registry takes, and the config's `arch_args`.
-    `axis_name` is the mapped axis of devices that share a batch.
+    `axis_name` is the name of the mapped axis of devices that share a batch.
 
     Raises:
-      UsageError: there is no such network, or it does not have these arguments; in one line.
+      UsageError: the network is unknown, or has other arguments; the message is one line.
     """
     constructor = user_code.load(config, "arch")
     if not callable(constructor):
@@ -66,14 +66,14 @@ def create_model(
 
 
 def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
-    """Return the dtype that the network computes in; "auto" depends on the kind of device."""
+    """Return the dtype a network computes in; "auto" is float32 on a CPU, bfloat16 elsewhere."""
     auto = "float32" if device.platform == "cpu" else "bfloat16"
     return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
 
 
 @contextmanager
 def _explain_errors(config: Config) -> Iterator[None]:
-    """Turn an error of a user's network, or of the user's `--arch-args`, into a UsageError."""
+    """Turn an error of a user's network or of `--arch-args` in the block into a UsageError."""
     with explain_user_code_errors(("arch", config.arch)):
         try:
             yield
@@ -91,7 +91,7 @@ def _explain_errors(config: Config) -> Iterator[None]:
 
 
 def _argument_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
-    """Return the default value of each argument of a network, by name."""
+    """Return the default value of each argument of a network's constructor, by name."""
     if dataclasses.is_dataclass(constructor):
         fields = (field for field in dataclasses.fields(constructor) if field.init)
         return {field.name: field.default for field in fields if field.name not in _FLAX_FIELDS}
@@ -128,12 +128,12 @@ def _check_argument(
 
 
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
-    """Check a network by tracing it; nothing is computed.
+    """Check a network by tracing it for training and evaluation; nothing is computed.
 
     Raises:
       UsageError: the network can't be called as `model(images, train)`, fails, does not return
-        logits `[B, num_classes]`, or is too large for this machine; in one line, with file and line
-        if it is the user's.
+        logits `[B, num_classes]`, or is too large for this machine. The message is one line, with
+        file and line of the user's code.
     """
     option = f"--arch {config.arch}:"
     parameters = inspect.signature(type(model).__call__).parameters

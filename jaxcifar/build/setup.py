@@ -1,4 +1,4 @@
-"""The setup of a run: its program, its images on the devices, and its metrics."""
+"""The setup of runs: a training program, images on the devices, and metrics."""
 
 import dataclasses
 import time
@@ -37,7 +37,7 @@ from jaxcifar.training.state import Hyperparameters
 def make_program(
     config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
 ) -> Program:
-    """Return the program of a config on these devices.
+    """Return a config's training program for `train_examples` training images on devices.
 
     Raises:
       UsageError: the batch size does not fit the images or devices, or user code can't be loaded.
@@ -105,7 +105,7 @@ class Setup:
         devices: Sequence[jax.Device] | None = None,
         user_metrics: Sequence[UserMetric] = (),
     ) -> Self:
-        """Return the setup for a config, and for configs with other hyper-parameters.
+        """Return a setup for a config, and for configs that differ in hyper-parameters only.
 
         The setup trains `at_once` runs at a time, on all devices if `devices` is None.
 
@@ -128,7 +128,7 @@ class Setup:
     def check(
         config: Config, dataset: Dataset, at_once: int, devices: Sequence[jax.Device] | None = None
     ) -> ParallelRuns:
-        """Check a config, its images and its user code; return the training program.
+        """Check a config, its images and its user code; return the program for `at_once` runs.
 
         Nothing is compiled, and no image is moved to a device.
 
@@ -158,16 +158,16 @@ class Setup:
         return self.parallel_runs.program
 
     def config_of(self, config: Config) -> Config:
-        """Return a config with the digests of these images and of all its user code."""
+        """Return `config` with the SHA-256 of the setup's images and of all its user code."""
         digest = None if self.dataset.is_known else self.dataset.sha256
         return dataclasses.replace(user_code.with_imports(config), data_sha256=digest)
 
     def title(self, config: Config) -> str:
-        """Return the title of pictures, such as "CNN on CIFAR-10"."""
+        """Return the title of a run's pictures, such as "CNN on CIFAR-10"."""
         return f"{config.network_title} on {self.dataset.title}"
 
     def hyperparameters(self, config: Config) -> Hyperparameters:
-        """Return the hyper-parameters of a run on these images, on the host.
+        """Return the hyper-parameters of a run on the setup's images, as arrays on the host.
 
         Raises:
           UsageError: a user's update rule has no parameter for a setting.
@@ -209,7 +209,7 @@ class Setup:
 
     @property
     def seconds_to_compile(self) -> float:
-        """Seconds of tracing and compiling; few if the program is in JAX's compilation cache."""
+        """Seconds of tracing and compiling; few if JAX's compilation cache has the program."""
         assert self._compiling is not None
         return self._compiling.result()[1]
 

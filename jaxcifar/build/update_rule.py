@@ -26,9 +26,9 @@ class UserRule:
 
     Attributes:
       rule: the user's function.
-      by_position: what the function takes by position: the learning rate, if it comes first, and
+      by_position: names of the values passed by position: the learning rate, if it comes first, and
         settings.
-      by_name: what the function takes by name: settings, and the learning rate otherwise.
+      by_name: names of the values passed by name: settings, and the learning rate otherwise.
     """
 
     rule: UpdateRule
@@ -37,13 +37,13 @@ class UserRule:
 
     @property
     def takes(self) -> set[str]:
-        """The settings that have an effect."""
+        """Names of the settings that the user's function takes."""
         return {*self.by_position, *self.by_name} - {_RATE}
 
     def __call__(
         self, learning_rate: jax.Array, **settings: jax.Array
     ) -> optax.GradientTransformation:
-        """Return the optax rule for these values; settings without a parameter are ignored."""
+        """Return the optax rule for these values; settings that it does not take are ignored."""
         values = {_RATE: learning_rate, **settings}
         positional_values = [values[name] for name in self.by_position]
         values_by_name = {name: values[name] for name in self.by_name}
@@ -69,10 +69,10 @@ def update_rule(config: Config) -> UpdateRule:
 
 
 def require_effect(config: Config, rule: UpdateRule) -> None:
-    """Raise if a setting was changed from the recipe but has no effect on a user's rule.
+    """Check that all settings that differ from the recipe have an effect on a user's rule.
 
     Raises:
-      UsageError: the user's rule has no parameter for a setting that differs from the recipe's.
+      UsageError: the user's rule has no parameter for a setting that differs from the recipe.
     """
     if not isinstance(rule, UserRule):
         return
@@ -84,7 +84,7 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
 
 
 def _adapted(rule: UpdateRule, takes: Sequence[str]) -> UserRule:
-    """Return a user's rule, to be called in the way that its parameters require.
+    """Return a user's rule, wrapped so that settings are passed as its parameters require.
 
     Args:
       rule: the user's function. Its first parameter is the learning rate, unless another has the
@@ -106,10 +106,10 @@ def _adapted(rule: UpdateRule, takes: Sequence[str]) -> UserRule:
 
 
 def _in_order(signature: inspect.Signature, takes: Sequence[str]) -> bool:
-    """Return True if the settings can be passed by position.
+    """Return True if the settings in `takes` can be passed by position, after the learning rate.
 
-    They can if there are enough parameters, and each parameter with the name of a setting gets that
-    setting.
+    This is possible if there are enough parameters, and each parameter with the name of a setting
+    gets that setting.
     """
     # The names of the settings stand in for their values: this shows which parameter gets which.
     try:
@@ -121,7 +121,7 @@ def _in_order(signature: inspect.Signature, takes: Sequence[str]) -> bool:
 
 
 def _named(parameters: Mapping[str, inspect.Parameter], takes: Sequence[str]) -> tuple[str, ...]:
-    """Return the settings that a function takes by name."""
+    """Return those names in `takes` that a function with these parameters takes by name."""
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return tuple(takes)
     return tuple(name for name in takes if name in parameters)

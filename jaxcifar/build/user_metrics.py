@@ -26,7 +26,7 @@ _MAX_NUMBERS = 2**22  # largest number of made-up logits
 
 @dataclasses.dataclass(frozen=True)
 class UserMetric:
-    """A metric of the user, and its code.
+    """A metric of the user, and where its code is.
 
     Attributes:
       metric: the metric itself.
@@ -40,7 +40,7 @@ class UserMetric:
 
 
 def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
-    """Return the metrics with these names, `FILE.py:NAME`.
+    """Return the user's metrics with these names, such as `FILE.py:NAME`.
 
     Raises:
       UsageError: a metric can't be loaded, is neither a `Metric` nor a suitable function, or has
@@ -56,7 +56,7 @@ def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
 
 
 def metric_of(value: Any, code: str) -> Metric:
-    """Return the metric that a user's code defines.
+    """Return the metric that a user's code defines; `code` is its place, such as `FILE.py:NAME`.
 
     A function becomes a metric with the function's name and no unit; higher values are better. A
     function with two parameters gets logits and labels. A function with one parameter gets the
@@ -88,7 +88,7 @@ def metric_of(value: Any, code: str) -> Metric:
 
 
 def _required_parameters(function: Callable[..., Any], code: str) -> int:
-    """Return the number of positional parameters without a default value."""
+    """Return the number of a function's positional parameters without a default value."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -99,7 +99,7 @@ def _required_parameters(function: Callable[..., Any], code: str) -> int:
 
 
 def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]:
-    """Return the metrics without duplicates.
+    """Return the metrics without duplicates, after checking that their names are distinct.
 
     Raises:
       UsageError: a metric has the name of another, or of a built-in metric.
@@ -117,7 +117,7 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
 
 @dataclasses.dataclass(frozen=True)
 class MetricSet:
-    """The metrics of one data set.
+    """The metrics that are measured on one data set.
 
     Attributes:
       built_in: the built-in metrics that apply to the number of classes.
@@ -129,7 +129,7 @@ class MetricSet:
 
     @classmethod
     def create(cls, classes: int, user_metrics: Sequence[UserMetric] = ()) -> Self:
-        """Return the metrics for a number of classes, after trying the user's metrics.
+        """Return the metrics for this number of classes, after trying the user's metrics.
 
         Raises:
           UsageError: a user's metric needs more classes, fails, or returns something other than
@@ -161,10 +161,10 @@ class MetricSet:
 
 
 def _try(user_metrics: Sequence[UserMetric], classes: int) -> None:
-    """Call metrics with made-up logits, in which each class occurs and is predicted.
+    """Check metrics on made-up logits of images, in which each class occurs and is predicted.
 
-    For thousands of classes these would be too many numbers. Then some classes are missing, and
-    values that are not finite are allowed.
+    With thousands of classes, this would need too many numbers. Then some classes are missing, and
+    metrics need not be finite.
     """
     images = max(_MIN_IMAGES, min(3 * classes, _MAX_NUMBERS // classes))
     labels = jnp.arange(images, dtype=jnp.int32) % classes
