@@ -66,5 +66,5 @@ def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
 
 
 def on_host(array: np.ndarray | np.generic) -> jax.Array:
-    """Return the NumPy array itself; only for type checkers it becomes a JAX array."""
+    """Return the NumPy array itself; type checkers take the result for a JAX array."""
     return cast(jax.Array, array)

@@ -16,13 +16,13 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     """Return the learning rate at each step of a run, `[T] float32`.
 
     The rate is the product of `--learning-rate`, the warm-up or the schedule, and a factor for the
-    batch size. The warm-up is the first part of the run, the fraction `--warmup` of all steps; the
-    rate rises linearly (see `warmup`). The schedule is for the steps after the warm-up.
+    batch size. The warm-up is the first part of the run, a fraction `--warmup` of all steps, in
+    which the rate rises linearly (see `warmup`). The schedule is for the steps after the warm-up.
 
     The factor for the batch size depends on k, the batch size divided by the recipe's batch size.
     With `--lr-scale linear` the factor is k (Goyal et al., "Accurate, large minibatch SGD", 2017),
     with `sqrt` it is sqrt(k) (Krizhevsky, "One weird trick for parallelizing convolutional neural
-    networks", 2014). A factor above 1 rises linearly from 1 in 5 epochs, or at most half the run.
+    networks", 2014). A factor above 1 rises linearly from 1, in 5 epochs but at most half the run.
 
     Raises:
       UsageError: the run has too many steps, or a user's schedule fails or returns a value that is

@@ -73,7 +73,7 @@ def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
 
 @contextmanager
 def _explain_errors(config: Config) -> Iterator[None]:
-    """Turn an error of a user's network or of `--arch-args` in the block into a UsageError."""
+    """Turn errors of a user's network or `--arch-args`, in the `with` block, into UsageError."""
     with explain_user_code_errors(("arch", config.arch)):
         try:
             yield

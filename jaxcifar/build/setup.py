@@ -37,7 +37,7 @@ from jaxcifar.training.state import Hyperparameters
 def make_program(
     config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
 ) -> Program:
-    """Return a config's training program for `train_examples` training images on devices.
+    """Return a config's program for training with `train_examples` images on these devices.
 
     Raises:
       UsageError: the batch size does not fit the images or devices, or user code can't be loaded.
@@ -154,11 +154,11 @@ class Setup:
 
     @property
     def program(self) -> Program:
-        """The program of one run."""
+        """The training program of one run."""
         return self.parallel_runs.program
 
     def config_of(self, config: Config) -> Config:
-        """Return `config` with the SHA-256 of the setup's images and of all its user code."""
+        """Return `config` with the SHA-256 of the setup's images and of the config's user code."""
         digest = None if self.dataset.is_known else self.dataset.sha256
         return dataclasses.replace(user_code.with_imports(config), data_sha256=digest)
 

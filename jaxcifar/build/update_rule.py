@@ -21,7 +21,7 @@ _RATE = "learning_rate"
 class UserRule:
     """A user's update rule, called with only the settings that it has parameters for.
 
-    Two rules are equal if they wrap the same function with the same arguments. Equal rules share
+    Two rules are equal if they call the same function with the same arguments. Equal rules share
     compiled programs.
 
     Attributes:
@@ -43,7 +43,7 @@ class UserRule:
     def __call__(
         self, learning_rate: jax.Array, **settings: jax.Array
     ) -> optax.GradientTransformation:
-        """Return the optax rule for these values; settings that it does not take are ignored."""
+        """Return the optax rule for these values; settings that are not in `takes` are ignored."""
         values = {_RATE: learning_rate, **settings}
         positional_values = [values[name] for name in self.by_position]
         values_by_name = {name: values[name] for name in self.by_name}

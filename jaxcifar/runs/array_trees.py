@@ -11,14 +11,14 @@ _MAX_SHOWN = 3  # differences in a message; two networks may differ in every lay
 
 
 def named_arrays(tree: PyTree) -> dict[str, Any]:
-    """Return a pytree's arrays, in its order, by path, such as `params/Conv_0/kernel`."""
+    """Return a pytree's arrays by path, such as `params/Conv_0/kernel`, in the pytree's order."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     name = jax.tree_util.keystr
     return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def describe_differences(found: PyTree, expected: PyTree, any_float: bool = False) -> str:
-    """Return text that names up to three arrays whose shape or dtype differs; "" if none does.
+    """Return text about up to three arrays that are missing or differ; "" if all are alike.
 
     Args:
       found: a pytree whose leaves have a shape and a dtype, such as arrays or orbax's metadata.

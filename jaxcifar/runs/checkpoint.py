@@ -78,10 +78,10 @@ class Checkpoints:
                     require_readable(path, *path.rglob("*"))
 
     def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
-        """Save a training state, and the run's history in `notes`, in the background.
+        """Save the state after a step, and the run's history (`notes`), in the background.
 
-        The caller must not donate the state's arrays until they are on disk. Of the earlier
-        checkpoints, only the newest and those of the steps in `keep` are kept.
+        JAX must not reuse the memory of the state's arrays (donation) until they are on disk. Of
+        the earlier checkpoints, only the newest and those of the steps in `keep` are kept.
         """
         self._require_space(state)
         self._policy.others = frozenset(keep)
@@ -165,7 +165,7 @@ class Checkpoints:
 
     @report_lost_processes()
     def _read(self, step: int, like: TrainState) -> Checkpoint:
-        """Return a checkpoint as NumPy arrays; a device's error would look like a damaged file."""
+        """Return a checkpoint as NumPy arrays, so that no device error is mistaken for damage."""
         self._require_same_arrays(step, like)
         arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         restored = self._manager.restore(
@@ -187,7 +187,7 @@ class Checkpoints:
         return Checkpoint(state, notes)
 
     def _require_same_arrays(self, step: int, like: TrainState) -> None:
-        """Raise RunError if a checkpoint has other arrays than `like`; orbax reports damage."""
+        """Raise RunError for arrays other than those of `like`; orbax would report damage."""
         saved = self._manager.item_metadata(step).get("state")
         if saved is None:
             raise ValueError("it has no training state")

@@ -33,7 +33,7 @@ class Notes:
 
     @classmethod
     def read(cls, values: Any, epochs: int) -> Self:
-        """Return a checkpoint's notes from JSON values; `epochs` epochs must be finished.
+        """Return the notes from a checkpoint's JSON values, which must have `epochs` rows.
 
         Raises:
           ValueError: the values have a wrong structure, or not one row for each epoch.
@@ -63,7 +63,7 @@ def read_metadata(
 ) -> tuple[Notes, Config | None]:
     """Check the metadata of a checkpoint with `epochs` finished epochs; return notes and config.
 
-    Older versions wrote no config (None is returned), and a CRC-32 of the state instead of SHA-256.
+    Older versions wrote a CRC-32 of the state instead of the SHA-256, and no config (then None).
 
     Raises:
       ValueError: the checksum is wrong, or the notes have a wrong structure.

@@ -18,7 +18,7 @@ _MAX_TIME_SHARE = 0.02
 class CheckpointSchedule:
     """Hold training states in memory until it is time to write them as checkpoints.
 
-    At most two states are held: the newest state, and the state with the best validation.
+    At most two states are held: the newest, and the state with the best validation accuracy.
     """
 
     def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int) -> None:
@@ -37,7 +37,7 @@ class CheckpointSchedule:
         return {best_epoch(history) * self._steps_per_epoch} if history else set()
 
     def hold(self, step: int, state: TrainState, notes: Notes) -> None:
-        """Hold the state after a step; the caller must not donate its arrays.
+        """Hold the training state after a step; JAX must not reuse the memory of its arrays.
 
         Of the states held before, only the state of the best epoch stays in memory.
         """
@@ -47,7 +47,7 @@ class CheckpointSchedule:
             self._held[step] = Checkpoint(state, notes)
 
     def is_due(self) -> bool:
-        """Return True if checkpoints may be written now; all processes get the same answer."""
+        """Return True if it is time to write checkpoints; all processes get the same answer."""
         [due] = processes.any_process(time.monotonic() >= self._next_write)
         return due
 

@@ -9,7 +9,7 @@ def dispatch_sizes(steps: int, program: Program) -> list[int]:
     """Return the number of steps of each dispatch (one call to the devices), `steps` in total.
 
     On an accelerator one dispatch is a whole epoch. On a CPU dispatches are short, so that progress
-    is shown every few seconds. A program without loops trains one step per dispatch.
+    is shown every few seconds. A program without loops on the device trains one step per dispatch.
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     if not program.has_loops:

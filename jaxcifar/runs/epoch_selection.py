@@ -11,7 +11,7 @@ _ROUNDING = 2e-7
 
 
 def best_epoch(history: Sequence[Row]) -> int:
-    """Return the epoch, from 1, with the best validation, or the last epoch without validation.
+    """Return the epoch, from 1, with the best validation accuracy; without any, the last epoch.
 
     Args:
       history: at least one row of `metrics.jsonl`.

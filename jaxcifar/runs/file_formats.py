@@ -128,7 +128,7 @@ class RunDescription(TypedDict):
 
 
 class Environment(TypedDict):
-    """The device, dtype and changed compiler settings with which a network was tested."""
+    """The device, the dtype and the user's compiler settings with which a network was tested."""
 
     compiler_settings: NotRequired[dict[str, Line]]  # only settings that the user has changed
     device: Line
@@ -222,7 +222,7 @@ def result_to_json(result: Result) -> str:
 
 
 def number(figures: Mapping[str, Any], name: str) -> float:
-    """Return the number in a field of a result or row; unlike a TypedDict key, `name` may vary."""
+    """Return the number in the field `name` of a result or row; type checkers allow any name."""
     return figures[name]
 
 
@@ -232,6 +232,6 @@ def class_names(result: Result) -> list[str]:
 
 
 def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return text such as "seed 0 there, 7 asked for", from old and new value by name."""
+    """Return text such as "seed 0 there, 7 asked for", from (old value, new value) by name."""
     changes = [f"{name} {old} there, {new} asked for" for name, (old, new) in differences.items()]
     return ", ".join(changes)

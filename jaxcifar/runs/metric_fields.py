@@ -22,7 +22,7 @@ _Text = Annotated[str, Meta(max_length=MAX_LETTERS)]
 
 
 class MetricDeclaration(TypedDict):
-    """A metric in the `metrics` of a result; only a user's metric has `code` and `sha256`."""
+    """An entry of the list `metrics` of a result; only users' metrics have `code` and `sha256`."""
 
     name: Annotated[str, Meta(pattern=rf"^{NAME_PATTERN}\Z")]
     title: _Text
@@ -33,7 +33,7 @@ class MetricDeclaration(TypedDict):
 
 
 def declare_metrics(metrics: MetricSet) -> list[MetricDeclaration]:
-    """Return the list `metrics` of a `result.json`, without values."""
+    """Return name, title, unit and direction of each metric, as `result.json` lists them."""
     user_metrics = {user.metric.name: user for user in metrics.user_metrics}
     declarations: list[MetricDeclaration] = []
     for metric in metrics.all:
@@ -56,7 +56,7 @@ def measured_metrics(
     """Return the metrics that appear in any of the results or rows, built-in metrics first.
 
     Results of older versions have no list `metrics`; they contain built-in metrics only. A metric
-    that appears only in rows, that is, of an unfinished run, has its name as title. If runs declare
+    of an unfinished run, which appears only in rows, has its name as title. If runs declare
     different metrics under one name, the title says so.
     """
     built_in = declare_metrics(MetricSet(training_metrics.METRICS))

@@ -97,7 +97,7 @@ class ObserverFactory(NamedTuple):
 
 
 def find_factories(observers: Iterable[Any]) -> list[ObserverFactory]:
-    """Return a factory for each observer.
+    """Return a factory, that is, a function that creates the observer, for each observer.
 
     Args:
       observers: names as `--observer` takes them, observers, and classes or functions that return
@@ -139,7 +139,7 @@ def _has_observer_method(observer: Any) -> bool:
 
 
 def create_observers(factories: Iterable[ObserverFactory]) -> tuple[NamedObserver, ...]:
-    """Create the observers of one run.
+    """Create an observer from each factory, for one run.
 
     Raises:
       UsageError: a factory fails, or returns no observer; the message is one line.

@@ -87,7 +87,7 @@ class Pace:
         self.to_evaluate -= images
 
     def skip(self, train: int, evaluate: int) -> None:
-        """Subtract images that an earlier command has processed, or that none will process."""
+        """Subtract images that need no more work from `to_train` and from `to_evaluate`."""
         self.to_train -= train
         self.to_evaluate -= evaluate
 

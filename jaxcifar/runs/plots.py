@@ -125,7 +125,7 @@ def epoch_ticks(epochs: int, most: int = 8) -> list[int]:
 def plot_mistakes(
     class_names: Sequence[str], mistakes: dict[str, np.ndarray], title: str, file: BinaryIO | Path
 ) -> None:
-    """Draw the wrongly classified images of `mistakes.npz` as a PNG, with both classes."""
+    """Draw wrongly classified images (`mistakes.npz`) as a PNG, with predicted and true class."""
     names, columns = [shortened(name, _PANEL_LETTERS) for name in class_names], 4
     rows = max(1, -(-len(mistakes["image"]) // columns))
     figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")

@@ -1,6 +1,6 @@
 """Call the observers of runs that ended before this command.
 
-`began` gets all epochs; then `finished` or `failed` is called.
+An observer's `began` gets the rows of all epochs; then `finished` or `failed` is called.
 """
 
 from collections.abc import Iterable

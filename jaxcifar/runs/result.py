@@ -99,8 +99,8 @@ def measure_weights(
     """Evaluate converted weights on the test images; of `hp`, only mean and std are used.
 
     Returns:
-      the content of `result.json` without times and without the fields of a training, and the
-      content of `mistakes.npz`.
+      the content of `result.json` without times and training results, and the content of
+      `mistakes.npz`.
     """
     test = place_on_devices(dataset.test, program.replicated)
     metric_set = MetricSet.create(dataset.num_classes)

@@ -27,9 +27,9 @@ from jaxcifar.training.state import TrainState
 class Run:
     """A run in the training loop: it is opened, started, trained epoch by epoch, and finished.
 
-    The training loop holds the training state, and this class writes the files. A method
-    raises RunError if a file can't be read or written, and BusyError if another process has locked
-    the folder. It raises UsageError if the folder belongs to another run, or if user code fails.
+    The training loop holds the training state, and this class writes the files. A method raises
+    RunError if a file can't be read or written, and BusyError if another process has locked the
+    folder. A method raises UsageError if the folder belongs to another run, or if user code fails.
 
     Attributes:
       result: content of `result.json` if the run was finished before it was opened.
@@ -189,7 +189,7 @@ class Run:
         return row
 
     def save(self, state: TrainState) -> None:
-        """Start to write a checkpoint in the background; the caller must not donate `state`."""
+        """Start to write a checkpoint in the background; JAX must not reuse `state`'s memory."""
         self._hold(state)
         self._schedule.write()
 
@@ -206,7 +206,7 @@ class Run:
         self._checkpoints.wait()
 
     def finish(self, last: TrainState) -> Result:
-        """Test the best weights, write and return `result.json`; `last` is the last state."""
+        """Test the best epoch's weights; write and return the results. `last` is the last state."""
         self.wait()
         config, setup, history = self.task.config, self.setup, self._history
         best, epoch = last, best_epoch(history)

@@ -9,7 +9,7 @@ from jaxcifar.machine.files import atomic_write
 
 
 def write_sources(folder: Path, config: Config) -> None:
-    """Copy the user code of a run to the run's folder, except copies that exist.
+    """Copy a run's user code to the folder `sources`; files that exist there are kept.
 
     Args:
       folder: the folder `sources`; created if missing.

@@ -55,7 +55,7 @@ class Task:
 
 
 class Outcome(NamedTuple):
-    """The end of a task: the content of its `result.json`, or an error."""
+    """The outcome of a task: the content of its `result.json`, or an error."""
 
     task: Task
     result: "Result | None" = None
@@ -83,7 +83,7 @@ def require_trained(path: Path) -> None:
 
 
 def is_untested(path: Path) -> bool:
-    """Return True if a folder has converted weights, but no result for lack of test images."""
+    """Return True if a folder has converted weights that were never tested, and so no result."""
     is_finished, is_trained = (path / "result.json").exists(), (path / "metrics.jsonl").exists()
     return (path / WEIGHTS).exists() and not is_finished and not is_trained
 

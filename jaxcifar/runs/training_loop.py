@@ -51,7 +51,7 @@ def fit_all(
 
 
 class _TrainingLoop:
-    """The runs in training. A slot is a run's index on the first axis of the stacked arrays."""
+    """The runs in training. A slot is a run's index in the stacked arrays of all runs."""
 
     def __init__(
         self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop: Event

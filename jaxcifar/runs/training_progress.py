@@ -97,13 +97,13 @@ class TrainProgress:
         self.pace.count_evaluated(images)
 
     def skip_finished_epochs(self, run: Run) -> None:
-        """Subtract the part of a run that earlier commands have done from the work left."""
+        """From the work left, subtract the steps and epochs of a run that are already done."""
         program, val_images = run.setup.program, len(run.setup.val.labels)
         epochs = run.step // program.steps_per_epoch
         self.pace.skip(run.step * program.batch_size, epochs * val_images)
 
     def skip_failed_run(self, run: Run, setup: Setup) -> None:
-        """Subtract the remaining part of a run that has failed from the work left."""
+        """From the work left, subtract the remaining steps and epochs of a run that failed."""
         program, dataset, epochs = setup.program, setup.dataset, run.task.config.epochs
         steps_left = epochs * program.steps_per_epoch - run.step
         epochs_left = epochs - run.step // program.steps_per_epoch
@@ -112,7 +112,7 @@ class TrainProgress:
         self.pace.skip(steps_left * program.batch_size, to_validate + to_test)
 
     def show(self, runs: Sequence[Run], images: int, losses: np.ndarray) -> None:
-        """Count `images` trained images for each run, and show the loss of the first run."""
+        """Count `images` images as trained for each run, and show the loss of the first run."""
         self.pace.count_trained(len(runs) * images)
         first, others = runs[0], len(runs) - 1
         epoch = first.epoch - 1 if first.epoch_over else first.epoch
@@ -204,7 +204,7 @@ class EpochLines:
 
 
 def _metric_texts(metrics: Iterable[Metric], row: Mapping[str, Any]) -> list[str]:
-    """Return a text with title and validation value of each metric; "-" if not finite.
+    """Return a text for each metric: title and validation value, or "-" if it is not finite.
 
     The list is empty if the run has no validation images.
     """

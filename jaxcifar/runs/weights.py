@@ -102,9 +102,9 @@ def _rounded_to_half(name: str, array: np.ndarray) -> np.ndarray:
 def read_weights(
     path: Path, remedy: Remedy = _CHOOSE_ANOTHER, digest: str | None = None
 ) -> tuple[dict[str, np.ndarray], Card]:
-    """Return the arrays by name, and the card (description), of a weights file from any source.
+    """Return the arrays by name, and the card (description), of an untrusted weights file.
 
-    The file must be a regular file, and its SHA-256 must be `digest`, unless that is None.
+    The file must be a regular file, and its SHA-256 must be `digest`, unless `digest` is None.
 
     Raises:
       RunError, UsageError: the file can't be read.
@@ -133,8 +133,8 @@ def _read_bytes(path: Path, remedy: Remedy) -> bytes:
 
 
 def _parse_card(content: bytes) -> Any:
-    """Return the card's JSON value from the file's header, which follows 8 bytes of length."""
-    length = int.from_bytes(content[:8], "little")
+    """Return the JSON value of the card (description) in the header of a weights file."""
+    length = int.from_bytes(content[:8], "little")  # of the header, which comes next
     if not 2 <= length <= min(_MAX_HEADER_BYTES, len(content) - 8):
         raise ValueError("is not a safetensors file, or is damaged")
     try:

@@ -130,7 +130,7 @@ class WeightsAndBiases:
 
 
 def _package() -> ModuleType:
-    """Return the package wandb; a folder `wandb` with W&B's files does not count as installed.
+    """Return the package wandb; a folder `wandb` with W&B's files does not count as the package.
 
     Raises:
       RunError: the package is not installed.
@@ -140,7 +140,7 @@ def _package() -> ModuleType:
 
 
 def _mode() -> str:
-    """Return W&B's mode, from `WANDB_MODE` or W&B's settings; old names become new names."""
+    """Return W&B's mode (in today's words) from `WANDB_MODE` or W&B's settings."""
     return _package().setup().settings.mode
 
 

@@ -52,8 +52,8 @@ def shift_and_flip(
 ) -> Shaped[Array, "batch height width channels"]:
     """Shift images at random, flip about half of them left to right, and return them.
 
-    Each image has its own random key. With `settings.alternate`, the images that are flipped are
-    not random, but those for which `alternate_flips` is True.
+    Each image has its own random key. With `settings.alternate`, the flipped images are those for
+    which `alternate_flips` is True, instead of a random half.
     """
 
     def draw(key: Array) -> tuple[Array, Array]:

@@ -87,7 +87,7 @@ class Measurement(NamedTuple):
 def is_right(
     logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
 ) -> Bool[Array, "images"]:
-    """Return True for each image whose label has the largest logit, the first of equal logits."""
+    """Return True for each image that is classified correctly; of equal logits the first counts."""
     return logits.argmax(-1) == labels
 
 
@@ -226,7 +226,7 @@ def _values_per_image(
 
 
 def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:
-    """Return the value of `function` for a confusion matrix; NaN if it divides by zero."""
+    """Return the value of `function` for a confusion matrix; NaN after a division by zero."""
     try:
         value = np.asarray(function(confusion.copy()))  # the function may change its argument
     except ArithmeticError:

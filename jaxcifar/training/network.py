@@ -34,7 +34,7 @@ def variables(params: PyTree, carried: PyTree) -> Variables:
 
 
 def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
-    """Return a network's parameters, and its other variables as one tree; inverts `variables`."""
+    """Return parameters and other variables (as one tree); the inverse of `variables`."""
     others = {name: tree for name, tree in all_variables.items() if name != "params"}
     return all_variables["params"], _carried(others)
 

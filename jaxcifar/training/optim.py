@@ -158,8 +158,8 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
 def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
     """Return weight decay: `weight_decay * p` is added to the gradient of a parameter p.
 
-    If `bias_decay` is 0, biases are left out (He et al., "Bag of tricks for image classification",
-    2019).
+    If `bias_decay` is 0, biases (parameters with one axis) are left out. He et al., "Bag of tricks
+    for image classification", 2019.
     """
     bias_weight_decay = weight_decay * jnp.asarray(bias_decay, jnp.float32)
 

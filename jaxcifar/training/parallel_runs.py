@@ -93,7 +93,7 @@ class ParallelRuns:
         """Train each run for `count` steps; return the new states, and mean loss and accuracy.
 
         The arguments are those of `Program.train_steps`; `states`, `hps` and `orders` are stacked
-        along a first axis of runs. `states` are donated.
+        along a first axis of runs. JAX reuses the memory of `states`.
         """
         # A single run uses all devices; of several runs, each is trained by one device.
         program = self.program if self.at_once == 1 else self.program.for_one_device

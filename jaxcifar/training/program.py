@@ -103,7 +103,7 @@ class Program:
     def init(
         self, hp: Hyperparameters, images: UInt8[Array, "images height width 3"]
     ) -> TrainState:
-        """Return the state before the first step, with new weights.
+        """Return the training state before the first step, with new weights.
 
         The training images are moved to the devices only if they affect the first weights.
         """
@@ -112,7 +112,7 @@ class Program:
 
     @partial(jax.jit, static_argnums=0)
     def init_from(self, hp: Hyperparameters, variables: Variables) -> TrainState:
-        """Return the state before the first step, with the weights of `variables`."""
+        """Return the training state before the first step, with the weights of `variables`."""
         return self._first_state(hp, *network.split(variables))
 
     def _first_state(self, hp: Hyperparameters, params: PyTree, carried: PyTree) -> TrainState:

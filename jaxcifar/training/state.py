@@ -62,7 +62,7 @@ class Hyperparameters:
 
     @property
     def flip_key(self) -> Key[Array, ""]:
-        """The random key that decides which images alternating flips flip in even epochs."""
+        """The random key that chooses the images flipped in even epochs, if flips alternate."""
         return jax.random.fold_in(self.key, 3)
 
 
