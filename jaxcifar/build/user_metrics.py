@@ -92,7 +92,9 @@ def _required_parameters(function: Callable[..., Any], code: str) -> int:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        raise UsageError(f"--{KIND} {code}: its parameters are unknown; write a `def`") from None
+        raise UsageError(
+            f"--{KIND} {code}: Python can't tell which parameters it takes; write it with `def`"
+        ) from None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [p for p in parameters if p.kind in positional and p.default is p.empty]
     return len(required)

@@ -67,7 +67,7 @@ class _LimitedReader(io.BufferedReader):
         has_limit = size is not None and 0 <= size <= self.max_read
         content = super().read(size if has_limit else self.max_read + 1)
         if len(content) > self.max_read:
-            raise ValueError("the file lists far more than a few arrays")
+            raise ValueError("the file has too many arrays; save only those that are read")
         return content
 
 

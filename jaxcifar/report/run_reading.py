@@ -59,7 +59,8 @@ def _check_consistency(run: FinishedRun) -> None:
     if run.converted:
         if run.history:
             raise RunError(
-                f"metrics.jsonl has epochs, but result.json is of converted weights; {_REMEDY}"
+                "metrics.jsonl has epochs of training, but result.json says that the weights were "
+                f"converted, not trained; {_REMEDY}"
             )
         return
     epochs = run.config.epochs

@@ -66,12 +66,13 @@ def start_jax() -> None:
     """
     from jaxcifar.machine import environment, jax_settings, processes
 
-    lines = jax_settings.use_package_settings()
+    notices = jax_settings.use_package_settings()
     environment.use_compilation_cache()
-    environment.first_devices(None)
+    environment.first_devices(None)  # raises if JAX finds no device
     if processes.is_first_process():
-        for line in lines:
-            line_printer(Console(stderr=True))(line)
+        print_line = line_printer(Console(stderr=True))
+        for notice in notices:
+            print_line(notice)
 
 
 def run_as_program(main: Callable[[Sequence[str]], None]) -> NoReturn:
