@@ -455,7 +455,7 @@ def test_hostile_npz(tmp_path, monkeypatch):
         with pytest.raises(RunError, match="more than 100 times its size"):
             load(path, tmp_path)
     write_npz(tmp_path / "many.npz", **{f"a member of some name {i}": b"" for i in range(20_000)})
-    with pytest.raises(RunError, match="lists far more than"):
+    with pytest.raises(RunError, match="has too many arrays"):
         load(tmp_path / "many.npz", tmp_path)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(RunError, match="can't be read"):
