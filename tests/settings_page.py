@@ -42,7 +42,7 @@ def page():
     """Return the text of the page."""
     sections = [_INTRODUCTION]
     for group in parser()._action_groups:
-        actions = [action for action in group._group_actions if action.dest != "help"]
+        actions = [action for action in group._group_actions if not _is_general(action)]
         if actions:
             lines = [f"## {group.title.capitalize()}", ""]
             lines += ["option | meaning | default | range", "---|---|---|---"]
@@ -51,6 +51,10 @@ def page():
     sections.append(_RECIPES)
     sections.append("\n".join(_recipe_lines()) + "\n")
     return "\n".join(sections)
+
+
+def _is_general(action):
+    return bool({"--help", "--help-all", "--version"}.intersection(action.option_strings))
 
 
 def _row(action):

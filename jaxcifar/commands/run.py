@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.panel import Panel
 
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import (
@@ -22,7 +21,7 @@ from jaxcifar.commands.shared.common_options import (
 )
 from jaxcifar.commands.shared.default_network import require_chosen_network
 from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
-from jaxcifar.commands.shared.output import screen
+from jaxcifar.commands.shared.output import not_cifar10, screen
 from jaxcifar.commands.shared.parser import Parser, program
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
@@ -41,10 +40,15 @@ EXAMPLES = (
     ),
     ("--arch resnet18", "the best run of the reference report; hours on a CPU, so use a GPU"),
 )
+COMMON_OPTIONS = (
+    *("--arch", "--recipe", "--dataset", "--train-examples", "--epochs", "--batch-size"),
+    *("--learning-rate", "--augment", "--dtype", "--seed", "--run-dir", "--overwrite"),
+)
 
 
 def parser() -> Parser:
-    parser = Parser("run", "Train a network. The same command resumes a stopped run.", EXAMPLES)
+    description = "Train a network. The same command resumes a stopped run."
+    parser = Parser("run", description, EXAMPLES, COMMON_OPTIONS)
     add_config_options(parser)
     files = parser.add_argument_group("files")
     add_data_dir(files)
@@ -183,15 +187,6 @@ def _choose_dataset(data_dir: Path, print_line: PrintLine) -> str:
         print_line("CIFAR-10 can't be loaded in another process")
         return "shapes10"
     return dataset
-
-
-def not_cifar10(title: str) -> Panel:
-    """Return a red notice that the images of the data set with this title are not CIFAR-10."""
-    return Panel(
-        f"NOT CIFAR-10: the images are {title.partition(' (')[0]}, drawn by a program.",
-        style="bold red",
-        expand=False,
-    )
 
 
 def show(print_line: PrintLine, result: "Result", path: Path) -> None:

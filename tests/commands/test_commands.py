@@ -10,6 +10,7 @@ from conftest import ROOT, assert_one_line_error, command, obeyed
 from PIL import Image
 
 import jaxcifar
+from jaxcifar.commands import run
 from jaxcifar.commands.__main__ import COMMANDS
 from jaxcifar.studies.study import Study
 
@@ -20,6 +21,33 @@ def test_an_unknown_option_exits_2_and_help_exits_0(name):
     done = obeyed(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_shows_the_version(name):
+    done = obeyed(name, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"jaxcifar {jaxcifar.__version__}\n",
+        "",
+    )
+
+
+def test_help_of_a_run_shows_the_common_options_and_help_all_every_option():
+    options = {name for action in run.parser()._actions for name in action.option_strings}
+    shown = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", obeyed("run", "--help").stdout, re.M))
+    assert shown == {*run.COMMON_OPTIONS, "--help", "--help-all", "--version"}
+    assert len(run.COMMON_OPTIONS) == 12
+    everything = obeyed("run", "--help-all").stdout
+    assert options <= set(re.findall(r"-[a-z-]+", everything))
+
+
+@pytest.mark.parametrize(
+    ("option", "advice"),
+    [("--resume", "the same command resumes"), ("--gpu", "JAX_PLATFORMS=cpu")],
+)
+def test_options_of_other_programs_get_advice(option, advice):
+    assert_one_line_error(obeyed("run", option), 2, f"there is no option {option}", advice)
 
 
 def test_the_list_of_commands_exits_0_and_another_name_2():

@@ -269,6 +269,7 @@ def test_a_collapsed_run_is_named_at_its_end():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_examples_that_parse(name):
     parser = importlib.import_module(f"jaxcifar.commands.{name}").parser()
+    parser.show_all_options()
     text = parser.format_help()
     assert fits(text)
     assert not re.search(r"default: *(True|False|None)?\)", " ".join(text.split()))
@@ -297,7 +298,9 @@ def test_an_option_that_only_an_entry_takes_needs_no_place_in_a_group(monkeypatc
         for title, group in GROUPS.items()
     }
     monkeypatch.setattr(options_module, "GROUPS", unlisted)
-    named = re.findall(r"^  --(?:\[no-\])?([a-z-]+)", run.parser().format_help(), re.M)
+    parser = run.parser()
+    parser.show_all_options()
+    named = re.findall(r"^  --(?:\[no-\])?([a-z-]+)", parser.format_help(), re.M)
     place = named.index("augmentation")
     assert named[place : place + 2] == ["augmentation", "clip-norm"]
     assert named.count("clip-norm") == 1
@@ -318,7 +321,7 @@ def test_an_option_that_only_an_entry_takes_needs_no_place_in_a_group(monkeypatc
         ("export", "a --to onxx b", "did you mean onnx?"),
         ("run", "-j 4", "none is needed"),
         ("run", "cnn", "did you mean --arch cnn?"),
-        ("run", "--version", "use python -m experiments --version"),
+        ("run", "--resume", "the same command resumes a stopped run"),
         ("run", "--lr 1 --wd 1", "--learning-rate? there is no option --wd; did you mean --weight"),
         ("ablation", "--study recipe_cnn", "did you mean recipes_cnn?"),
         ("run", "--data-dir /nowhere", "/nowhere: there is no such folder"),

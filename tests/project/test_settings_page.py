@@ -14,7 +14,7 @@ def test_every_option_of_a_run_is_on_the_page():
     page = settings_page.page().partition("## What each recipe sets")[0]
     listed = set(re.findall(r"`(--[a-z-]+)", page))
     options = {name for action in settings_page.parser()._actions for name in action.option_strings}
-    assert listed >= options - {"-h", "--help"}
+    assert listed >= options - {"-h", "--help", "--help-all", "--version"}
     for name in ("--epochs", "--batch-size", "--seed", "--no-bias-decay", "--run-dir"):
         assert name in listed
 

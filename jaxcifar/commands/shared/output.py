@@ -1,4 +1,4 @@
-"""Tables on the screen, and files that commands write."""
+"""Notices and tables on the screen, and files that commands write."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,15 @@ _MIN_WIDTH = 6  # characters of a number column with wrapped texts
 def screen() -> Console:
     """Return a console on standard output that neither highlights text nor replaces emoji codes."""
     return Console(emoji=False, highlight=False)
+
+
+def not_cifar10(title: str) -> Panel:
+    """Return a red notice that the images of the data set with this title are not CIFAR-10."""
+    return Panel(
+        f"NOT CIFAR-10: the images are {title.partition(' (')[0]}, drawn by a program.",
+        style="bold red",
+        expand=False,
+    )
 
 
 def make_table(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxcifar import __version__
 from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
 
+_GENERAL = ("--help", "--help-all", "--version")
 OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # options can be added to both
 
 # Options of other programs, and the options of jaxcifar that their users may mean. The first of
@@ -21,9 +23,18 @@ _OPTIONS_ELSEWHERE = {
     "lr": "learning-rate", "m": "arch momentum", "model": "arch run",
     "n": "epochs rounds images top", "net": "arch", "network": "arch", "o": "out run-dir json",
     "output": "out run-dir json", "output-dir": "out run-dir", "opt": "optimizer",
-    "precision": "dtype", "pretrained": "init run", "resume": "run-dir", "s": "seed seeds study",
+    "precision": "dtype", "pretrained": "init run", "s": "seed seeds study",
     "save-dir": "run-dir out", "scheduler": "schedule", "wd": "weight-decay",
 }  # fmt: skip
+# Words that are options of other programs, and what to do here instead.
+_ADVICE = {
+    "resume": "the same command resumes a stopped run",
+    "continue": "the same command resumes a stopped run",
+    **dict.fromkeys(
+        ("gpu", "cuda", "cpu", "device"),
+        "a GPU is used if JAX finds one; JAX_PLATFORMS=cpu before the command chooses the CPU",
+    ),
+}
 _WORKER_OPTIONS = ("j", "num-workers", "workers")  # of data loaders in other programs
 
 
@@ -41,10 +52,16 @@ class Parser(argparse.ArgumentParser):
       command: name of the command.
       description: what the command does, in a sentence.
       examples: (arguments, explanation) of example calls; shown below the options.
+      common: the options that `--help` shows, such as "--arch"; `--help-all` shows all options. By
+        default `--help` shows all options.
     """
 
     def __init__(
-        self, command: str, description: str, examples: Sequence[tuple[str, str]] = ()
+        self,
+        command: str,
+        description: str,
+        examples: Sequence[tuple[str, str]] = (),
+        common: Sequence[str] = (),
     ) -> None:
         prog = program(command)
         epilog = "examples:"
@@ -57,6 +74,14 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self._common = common
+        self.add_argument("--version", action="version", version=f"jaxcifar {__version__}")
+        if common:
+            self.add_argument("--help-all", action=_ShowAllHelp, help="show all options and exit")
+
+    def show_all_options(self) -> None:
+        """Make the help show all options, not only the common ones."""
+        self._common = ()
 
     def format_usage(self) -> str:
         """Return the usage line, which shows the required arguments but not the options."""
@@ -70,7 +95,13 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Return the usage line, the options in groups, and the examples."""
+        help_texts = [action.help for action in self._actions]
+        for action in self._actions:
+            if self._common and not {*self._common, *_GENERAL}.intersection(action.option_strings):
+                action.help = argparse.SUPPRESS
         _, _, after_usage = super().format_help().partition("\n\n")
+        for action, text in zip(self._actions, help_texts, strict=True):
+            action.help = text
         return f"{self.format_usage()}\n{after_usage}"
 
     def error(self, message: str) -> NoReturn:
@@ -109,10 +140,10 @@ class Parser(argparse.ArgumentParser):
 
     def _suggestion(self, option: str) -> str:
         """Return the end of an error message, such as "; did you mean --arch?", or ""."""
-        if option == "--version":
-            return f"; use {program()} --version"
         known = [name for name in self._option_string_actions if name.startswith("--")]
         bare = option.lstrip("-").lower().replace("_", "-")
+        if bare in _ADVICE:
+            return f"; {_ADVICE[bare]}"
         elsewhere = [f"--{name}" for name in _OPTIONS_ELSEWHERE.get(bare, "").split()]
         candidates = [name for name in elsewhere if name in known]
         if len(bare) > 1:
@@ -141,6 +172,20 @@ class Parser(argparse.ArgumentParser):
                 raise
             message = f"{text}: must be {kinds[action.type]}"
             raise argparse.ArgumentError(action, message) from None
+
+
+class _ShowAllHelp(argparse.Action):
+    """The option `--help-all`: print all options and end the program."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print the whole help, and end the program with exit code 0."""
+        assert isinstance(parser, Parser)
+        parser.show_all_options()
+        parser.print_help()
+        parser.exit()
 
 
 def _is_number(word: str) -> bool:
