@@ -153,7 +153,7 @@ def seconds_allowed_to_get_ready(work: Work, first: Entrant) -> float:
 
 
 def reason_if_slow(entrant: Entrant, others: Sequence[Entrant], phase: str) -> str:
-    """Return a message if a contestant is too slow, or an empty text if it is fast enough.
+    """Return a message if a contestant is far slower than the fastest one, otherwise "".
 
     Args:
       entrant: the contestant to check.

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def check_training(
     config: Config, parallel_runs: ParallelRuns, hp: Hyperparameters, examples: Examples
 ) -> None:
-    """Check user code, and training on reduced images, by tracing; nothing is computed.
+    """Trace the training program, which finds errors in user code before anything is computed.
+
+    If the first steps use smaller images, check that the network takes them.
 
     Raises:
       UsageError: user code fails or returns a wrong value, or the network can't take small images.

@@ -163,10 +163,10 @@ class MetricSet:
 
 
 def _try(user_metrics: Sequence[UserMetric], classes: int) -> None:
-    """Check metrics on made-up logits of images, in which each class occurs and is predicted.
+    """Check metrics on made-up logits and labels; each class is some image's label, and predicted.
 
-    With thousands of classes, this would need too many numbers. Then some classes are missing, and
-    metrics need not be finite.
+    With thousands of classes these logits would take too much memory. Then some classes are left
+    out, and metrics need not be finite.
     """
     images = max(_MIN_IMAGES, min(3 * classes, _MAX_NUMBERS // classes))
     labels = jnp.arange(images, dtype=jnp.int32) % classes

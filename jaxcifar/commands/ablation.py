@@ -108,7 +108,7 @@ def parser() -> Parser:
 
 
 def study_file(text: str) -> Path:
-    """Return the path of a study file, given the path or the name of a study of the package."""
+    """Return the path of a study file; `text` is a path, or the name of a built-in study."""
     path = location(text)
     if path.suffix or path.exists() or len(path.parts) > 1:
         return path
@@ -125,7 +125,7 @@ def shard(text: str) -> Shard:
         part, parts = map(int, match.groups())
         if 1 <= part <= parts:
             return Shard(part, parts)
-    raise ArgumentTypeError("must be I/N with I from 1 to N, such as 2/4")
+    raise ArgumentTypeError(f"{text}: must be I/N with I from 1 to N, such as 2/4")
 
 
 def main(argv: Sequence[str]) -> None:

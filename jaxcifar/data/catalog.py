@@ -62,7 +62,8 @@ class KnownDataset:
 def check_content(records: Mapping[str, rec.Records], entry: KnownDataset, source: object) -> None:
     """Check that sorted records are the images and labels of a data set.
 
-    Without fingerprints, only the number of images of each class is checked.
+    The data set's entry has a checksum of each split. If it has none, only the number of images of
+    each class is checked.
 
     Args:
       records: split -> sorted records.

@@ -70,7 +70,10 @@ def _blur_weights(deviation: Array, side: int) -> Array:
 
 
 def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""]) -> Images:
-    """Move images to the right and down by whole pixels; the border is filled with reflections."""
+    """Move images to the right and down by `pixels`, rounded down; reflections fill the border.
+
+    `keys` is not used: all images move by the same distance.
+    """
 
     def weights(side: int) -> Array:
         return jax.nn.one_hot(jnp.abs(jnp.arange(side) - pixels.astype(int)), side)

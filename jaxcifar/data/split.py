@@ -14,7 +14,7 @@ def stratified(
     """Choose images by a fixed random choice, the same fraction of every class.
 
     Args:
-      labels: labels in the canonical order of the records.
+      labels: the label of each image; the choice depends on the order of the images.
       fraction: fraction of each class to choose, 0 to 1.
 
     Returns:
@@ -37,7 +37,7 @@ def train_val_indices(
     """Choose validation images, the same fraction of every class.
 
     Args:
-      labels: labels in the canonical order of the records.
+      labels: the label of each image; the choice depends on the order of the images.
       val_fraction: fraction of each class used for validation; 0 for no validation images.
       train_examples: largest number of training images, or None for all. The first images in a
         fixed random order are kept.

@@ -49,7 +49,7 @@ class Box:
 
     @property
     def lowers_resolution(self) -> bool:
-        """True if the first node's output has fewer pixels than the first node's input."""
+        """True if the first operation in the box returns fewer pixels than it takes."""
         first = self.nodes[0]
         if first.kind not in _MAY_LOWER_RESOLUTION:
             return False

@@ -18,8 +18,8 @@ def exported(classifier: Classifier) -> export.Exported:
     """Return a function from `[N, 32, 32, 3] uint8` images to `[N, classes] float32` logits.
 
     N may be any number. The function contains the weights and computes in float32 on every device.
-    The network gets one image at a time, because user code may need the batch size as a number, for
-    example in `len`, but N is unknown during tracing.
+    The network gets one image at a time. Otherwise user code that asks for the batch size, for
+    example with `len`, would fail: N is unknown during tracing.
     """
     model = create_model(classifier.config, len(classifier.class_names))
     variables = jax.device_get(classifier.variables)

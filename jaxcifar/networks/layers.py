@@ -227,7 +227,7 @@ class MaxBlurPool(nn.Module):
 def mean_of_windows(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch height//2 width//2 channels"]:
-    """Compute the layer `MaxBlurPool` by XLA's window reductions."""
+    """Return the mean of the maxima of overlapping 2x2 windows, by XLA's window reductions."""
     strides = tuple(2 - extent % 2 for extent in x.shape[1:3])
     sides = tuple(3 - stride for stride in strides)
     return nn.avg_pool(nn.max_pool(x, (2, 2), strides), sides, sides)

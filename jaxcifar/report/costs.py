@@ -45,7 +45,7 @@ def _compiling(variation: Variation) -> str:
 
 
 def times(records: Records) -> list[dict[str, Any]]:
-    """Return the rows of the table of times, one per trained variation, with cells by column."""
+    """Return the table of training times: one row, column -> cell, for each row of the study."""
     lines = []
     for v in records.trained:
         petaflop = _petaflop(v)

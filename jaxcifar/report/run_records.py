@@ -141,7 +141,10 @@ class Variation:
 
     @property
     def best_run(self) -> FinishedRun:
-        """The run with the best validation accuracy; the first run for converted weights."""
+        """The run with the best validation accuracy.
+
+        Converted weights have no validation accuracy; then it is the first run.
+        """
         if self.runs[0].converted:
             return self.runs[0]
         return self.runs[best_row([run.selected for run in self.runs])]

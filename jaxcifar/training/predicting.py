@@ -80,7 +80,10 @@ def _from_start(
     start: Array,
     size: int,
 ) -> Array:
-    """Return the logits of `size` images from index `start`; the last image may be repeated."""
+    """Return the logits of `size` images from index `start`.
+
+    If fewer images are left, the last image is repeated.
+    """
     chosen = jnp.minimum(start + jnp.arange(size), len(images) - 1)
     return _of_chunk(program, variables, hp, images[chosen])
 

@@ -69,7 +69,7 @@ class FileContents:
         self._imported.clear()
 
     def imported(self) -> dict[str, bytes]:
-        """Return the contents of the imported files that the constructor was not given.
+        """Return the contents of the user's files that the main file imports.
 
         Returns:
           path -> content; paths are relative to the main file's folder, except for files on another

@@ -139,8 +139,8 @@ def imported_names(content: bytes, package: str = "") -> Iterator[str]:
 def imported_from_same_folder(path: Path, content: bytes) -> list[Path]:
     """Return the files that a Python file imports absolutely from its own folder.
 
-    If the file imports a package, all the package's files are returned. The digests in configs of
-    all versions rely on these rules, so the rules must not change.
+    If the file imports a package, all the package's files are returned. These rules must never
+    change: old configs contain checksums of the files that these rules return.
 
     Args:
       path: the file.

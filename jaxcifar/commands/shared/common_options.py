@@ -74,7 +74,7 @@ def add_data_dir(parser: OptionHolder) -> None:
 
 
 def data_folder(given: Path | None) -> Path:
-    """Return the folder of data sets: `given`, the value of `--data-dir`, or the default folder.
+    """Return the folder of data sets: the value of `--data-dir`, or without one the default.
 
     Raises:
       UsageError: there is no such folder.

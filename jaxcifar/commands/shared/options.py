@@ -91,7 +91,10 @@ def add_config_options(
 
 
 def _with_unlisted_fields(members: Iterable[str]) -> Iterator[str]:
-    """Yield each field, such as "optimizer", then fields of its choices that `GROUPS` lacks."""
+    """Yield the fields, each followed by the settings of its choices that are in no group.
+
+    For example, "optimizer" is followed by a setting that only one optimiser takes.
+    """
     listed = {name for names in GROUPS.values() for name in names}
     for name in members:
         yield name
