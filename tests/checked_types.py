@@ -16,10 +16,7 @@ import jaxtyping
 import numpy as np
 from beartype import BeartypeConf, beartype
 
-PACKAGES = (
-    "kernels", "networks", "training", "data",
-    "evaluation.calibration", "evaluation.measure", "evaluation.evaluation_mistakes",
-)  # fmt: skip
+PACKAGES = ("kernels", "networks", "training", "data", "evaluation")
 # Parsers call a function for every few bytes: checking each call would take minutes.
 PARSERS = ("jaxcifar.data.plain_pickle", "jaxcifar.data.tar")
 _by_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))  # accepts an int for a float

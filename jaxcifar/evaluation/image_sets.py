@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcifar.array_types import Int32, Int64, Integer
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples, load_dataset
@@ -36,13 +37,13 @@ class ImageSet(NamedTuple):
       name: unique name in `evaluation.json`.
       title: name in tables and plots.
       examples: images and labels; class numbers are those of the run.
-      indices: `[N]`, positions of a subset's images in the whole set; None for a whole set.
+      indices: positions of a subset's images in the whole set; None for a whole set.
     """
 
     name: str
     title: str
     examples: Examples
-    indices: np.ndarray | None = None
+    indices: Int64[np.ndarray, "images"] | None = None
 
     def subset(self, max_images: int | None) -> "ImageSet":
         """Return about `max_images` of the images, with the same fraction of every class.
@@ -164,9 +165,12 @@ def _unknown_set(name: str) -> UsageError:
 
 
 def _renumber(
-    title: str, labels: np.ndarray, set_classes: Sequence[str], run_classes: Sequence[str]
-) -> np.ndarray:
-    """Convert labels, `[N]`, from the class numbers of a set to those of a run."""
+    title: str,
+    labels: Integer[np.ndarray, "images"],
+    set_classes: Sequence[str],
+    run_classes: Sequence[str],
+) -> Int32[np.ndarray, "images"]:
+    """Convert labels from the class numbers of a set to the class numbers of a run."""
     unknown = [name for name in set_classes if name not in run_classes]
     if unknown:
         raise UsageError(

@@ -68,6 +68,7 @@ def sum_over_devices(tree: PyTree, axis: str | None) -> PyTree:
     """Return the sum of each array over the devices on a mapped axis, in one exchange."""
     if axis is None:
         return tree
+    # One array of one dtype: counts travel as floats, which are exact for fewer than 2**24 images.
     flat, unflatten = ravel_pytree(tree)
     return unflatten(lax.psum(flat, axis))
 

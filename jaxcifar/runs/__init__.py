@@ -5,15 +5,14 @@ The modules are listed in reading order. Each module imports only modules below 
 - `fit`: trains one run, from its folder to its result.
 - `training_loop`, `dispatches`: train several runs at a time. This loop alone has side effects.
 - `training_progress`, `pace`: the progress bar, the epoch lines and the estimate of the time left.
-- `run`: one run in the loop. It begins or resumes, ends epochs, saves and finishes.
+- `run`: one run in the loop, which calls `Run.open`, `start`, `end_epoch`, `finish` and `close`.
 - `initial_weights`: loads the weights of another run (`--init`).
 - `checkpoint_schedule`, `checkpoint`, `checkpoint_metadata`: when and how checkpoints are written,
   and the metadata file of a checkpoint.
 - `evaluation_file`, `result`, `result_pictures`: the metrics, tables and plots of a run.
 - `epoch_selection`: the choice of the epoch whose weights are kept.
 - `joint_run`: checks that several processes agree when they train one run together.
-- `replay`, `tensorboard`, `weights_and_biases`: calls for runs that have ended already, and the
-  built-in observers.
+- `replay`: calls the observers of runs that have ended already.
 - `plots`: plots of loss and accuracy by epoch.
 - `folder`, `sources`, `weights`, `array_trees`: the files of a run, and the names of
   arrays in them.

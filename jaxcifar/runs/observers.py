@@ -1,7 +1,8 @@
 """Observers of a run: objects that are called when it begins, after each epoch and when it ends.
 
-TensorBoard, Weights & Biases and the epoch line on the screen are observers. A user's class can be
-an observer too. Observers change no numbers, so they are not part of a `Config`.
+TensorBoard, Weights & Biases and the epoch line on the screen are observers. The progress bar is
+not, because it shows steps. A user's class can be an observer too. Observers change no numbers, so
+they are not part of a `Config`.
 """
 
 import copy
