@@ -161,6 +161,27 @@ def test_a_studys_rows_are_measured_as_they_are(tmp_path):
         assert program["rounds"] == 1
 
 
+def test_rows_of_a_study_share_a_rate_only_if_they_cost_the_same(monkeypatch):
+    """Rows with other fractions of small images have the same program, but not the same speed."""
+
+    class Measured:
+        def summary(self, phase):
+            return {"phase": phase}
+
+    def compete(specs, rounds, progress):
+        return [Measured() for _ in specs]
+
+    monkeypatch.setattr(bench, "_compete_in_training", compete)
+    settings = {"arch_args": SMALL, "small_size": 24}
+    runs = {
+        "few small": Config.create("cnn", small_part=0.2, **settings),
+        "many small": Config.create("cnn", small_part=0.5, **settings),
+        "few, slower": Config.create("cnn", small_part=0.2, learning_rate=0.01, **settings),
+    }
+    rows = bench.measure_programs(runs, images=256, rounds=1, progress=None)
+    assert [row["runs"] for row in rows] == [["few small", "few, slower"], ["many small"]]
+
+
 def test_a_contestant_has_its_own_settings_of_jax():
     """JAX reads them when it is imported, which PyTorch's contestants never do."""
     code = "import sys, jaxcifar.bench.contestant; sys.exit('jax' in sys.modules)"
