@@ -17,6 +17,7 @@ from jaxcifar.commands import predict
 from jaxcifar.data import CATALOG
 from jaxcifar.data.images import to_rgb32
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.trained.photos import read_photos
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,17 @@ def by_hand(images):
 def run(capsys, *arguments):
     predict.main([str(argument) for argument in arguments])
     return capsys.readouterr()
+
+
+def test_a_folders_images_come_in_order_without_hidden_files_and_folders(photo, tmp_path):
+    names = ["b/1.png", "a/2.png", "a/deeper/1.png", "c.png"]
+    for name in [*names, ".thumbnails/1.png", "a/.hidden.png"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        photo.save(tmp_path / name)
+    photos = read_photos([tmp_path])
+    expected = ["c.png", "a/2.png", "a/deeper/1.png", "b/1.png"]
+    assert photos.names == [str(tmp_path / name) for name in expected]
+    assert len(photos.pixels) == len(expected)
 
 
 def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys, monkeypatch):

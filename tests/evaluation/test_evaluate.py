@@ -577,6 +577,20 @@ def test_mistakes_in_training_mode_take_one_image_or_512_at_once():
         np.testing.assert_array_equal(answers, np.full((600, 2), count))
 
 
+@pytest.mark.parametrize("count", [1100, 512, 3])
+def test_each_image_gets_its_own_answer_in_training_mode_also_in_the_last_batch(count):
+    """By a network that answers with the first pixel of each image."""
+    images = np.zeros((count, 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(count), 256)
+
+    def training_logits(batch, key):
+        return batch[:, 0, 0, :2].astype(np.float32)
+
+    classifier = SimpleNamespace(training_logits=training_logits)
+    answers = training_mode_logits(classifier, 512, images)
+    np.testing.assert_array_equal(answers @ np.array([256, 1]), np.arange(count))
+
+
 def test_the_accuracy_of_a_mistake_is_the_share_of_right_answers():
     """Answers that are no numbers are wrong ones, also those that name the first class."""
     images, labels = some_images(50)

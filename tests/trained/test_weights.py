@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 import struct
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.weights import arrange_arrays, read_weights, write_weights
+from jaxcifar.trained.classifier import Ensemble
 from jaxcifar.training import predicting
 
 LONGEST_SUM = 16 * 16 * 4  # that of the first dense layer
@@ -356,3 +358,12 @@ def test_a_run_of_another_version_is_not_to_be_deleted(run):
     reason = "there is no setting new_setting.*; use the version of jaxcifar that wrote it"
     with pytest.raises(RunError, match=reason):
         jaxcifar.load(run)
+
+
+def test_an_ensemble_needs_classes_in_the_same_order():
+    cats_first, dogs_first = (
+        SimpleNamespace(class_names=names) for names in (("cat", "dog"), ("dog", "cat"))
+    )
+    assert Ensemble.of([cats_first, cats_first]).class_names == ("cat", "dog")
+    with pytest.raises(UsageError, match="the runs have different classes"):
+        Ensemble.of([cats_first, dogs_first])
