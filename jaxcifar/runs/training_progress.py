@@ -17,7 +17,15 @@ from jaxcifar.machine.terminal import PrintLine, duration, line_printer, texts_t
 from jaxcifar.runs.file_formats import Row
 from jaxcifar.runs.metric_fields import format_value
 from jaxcifar.runs.observers import NamedObserver, ObservedRun, Observers
-from jaxcifar.runs.pace import STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING, Pace
+from jaxcifar.runs.pace import (
+    COMPILING,
+    STARTING,
+    TEST_PASSES,
+    TESTING,
+    TRAINING,
+    VALIDATING,
+    Pace,
+)
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
 from jaxcifar.training import metrics as training_metrics
@@ -158,6 +166,8 @@ class TrainProgress:
             after += [(4, self._loss), (3, self._rate)]
         else:
             before.append((0, f"{pace.phase} {duration(time.monotonic() - pace.phase_began)}"))
+        if pace.phase == COMPILING:
+            before.append((5, "once, then kept for later runs"))
         seconds_left = pace.seconds_left()
         after.append((0, "" if seconds_left is None else f"{duration(seconds_left)} left"))
         return Status(before, after, pace.done)

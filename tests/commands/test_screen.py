@@ -242,6 +242,14 @@ def test_time_left_does_not_take_compiling_for_slow_training():
     }  # fmt: skip
 
 
+def test_while_a_program_is_compiled_the_status_says_that_this_happens_once():
+    progress = TrainProgress(Console(file=io.StringIO()))
+    with progress.pace.during(COMPILING):
+        wide, narrow = progress._status().line(80), progress._status().line(20)
+    assert "compiling 0 s  once, then kept for later runs" in wide
+    assert narrow.strip() == "compiling 0 s"
+
+
 def test_a_collapsed_run_is_named_at_its_end():
     said = []
     confusion = np.zeros((3, 3), int)
