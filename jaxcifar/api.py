@@ -37,12 +37,12 @@ from jaxcifar.trained.load import load_just_trained
 from jaxcifar.training.metrics import Metric
 
 _FIELDS_SET_BY_JAXCIFAR = ("parent", "name", "num_classes", "dtype", "axis_name")
-Network = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
+NetworkLike = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
 
 
 @with_package_settings()
 def train(
-    network: Network,
+    network: NetworkLike,
     dataset: Dataset | str = "cifar10",
     *,
     run_dir: str | Path | None = None,
@@ -107,7 +107,7 @@ def train(
 
 
 @with_package_settings()
-def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summary:
+def summarize(network: NetworkLike, num_classes: int = 10, **arch_args: Any) -> Summary:
     """Return a network's layers, parameters and FLOPs; `table()` returns them as text.
 
     Args:
@@ -125,7 +125,7 @@ def summarize(network: Network, num_classes: int = 10, **arch_args: Any) -> Summ
     return summarize_model(model)
 
 
-def _network_settings(network: Network, settings: dict[str, Any]) -> dict[str, Any]:
+def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that name a network and its arguments.
 
     Args:

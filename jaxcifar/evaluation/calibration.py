@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from jaxcifar.array_types import Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
+from jaxcifar.training.metrics import is_right
 
 COLDEST, HOTTEST = 0.01, 100.0  # if every answer is right, no temperature would be too low
 _LEVEL = 0.95
@@ -58,7 +59,7 @@ def calibration(
       temperature: number by which the logits are divided.
     """
     logs = log_probabilities(np.asarray(logits, np.float64) / temperature)
-    right = logs.argmax(-1) == labels
+    right = is_right(logs, labels)
     confidence = np.minimum(np.exp(logs.max(-1)), 1.0)
     bin_numbers = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     counts = np.bincount(bin_numbers, minlength=BINS)

@@ -19,6 +19,7 @@ from jaxcifar.evaluation.image_sets import ImageSet
 from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Mistake, Slips, Value
 from jaxcifar.runs.metric_fields import declare_metrics
 from jaxcifar.runs.result import confident_mistakes
+from jaxcifar.training.metrics import is_right
 from jaxcifar.training.predicting import both_sides
 
 
@@ -108,7 +109,7 @@ def accuracy_of(
     logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
 ) -> float:
     """Return the fraction of images whose largest logit is that of the true class."""
-    return float((logits.argmax(-1) == labels).mean())
+    return float(is_right(logits, labels).mean())
 
 
 def evaluate(
@@ -136,7 +137,7 @@ def evaluate(
     images, labels = image_set.examples
     finite = partial(finite_logits, predict, name=image_set.title)
     logits = finite(images)
-    right = logits.argmax(-1) == labels
+    right = is_right(logits, labels)
     counts = np.bincount(labels, minlength=len(class_names))
     right_counts = np.bincount(labels, right, minlength=len(class_names))
     mistakes = confident_mistakes(logits, image_set.examples)

@@ -21,7 +21,7 @@ from jaxcifar.kernels.pools import max_pool, pair_maxima
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
 
-EXAMPLES = "examples"  # a random stream that is the same on all devices
+EXAMPLE_STREAM = "examples"  # a random stream that is the same on all devices
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
@@ -145,10 +145,10 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
-        """Drop activations if `train`; draw from the stream `EXAMPLES` if given, else "dropout"."""
+        """Drop activations if `train`; draw from `EXAMPLE_STREAM` if it exists, else "dropout"."""
         if not train or self.rate == 0:
             return x
-        stream = EXAMPLES if self.has_rng(EXAMPLES) else "dropout"
+        stream = EXAMPLE_STREAM if self.has_rng(EXAMPLE_STREAM) else "dropout"
         keys = sharing.example_keys(self.make_rng(stream), len(x), self.axis_name)
         draw = partial(jax.random.bernoulli, p=1 - self.rate, shape=x.shape[1:])
         return jnp.where(jax.vmap(draw)(keys), x / (1 - self.rate), 0)

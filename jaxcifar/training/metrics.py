@@ -85,8 +85,8 @@ class Measurement(NamedTuple):
 
 
 def is_right(
-    logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
-) -> Bool[Array, "images"]:
+    logits: Float[AnyArray, "images classes"], labels: Integer[AnyArray, "images"]
+) -> Bool[AnyArray, "images"]:
     """Return True for each image that is classified correctly; of equal logits the first counts."""
     return logits.argmax(-1) == labels
 

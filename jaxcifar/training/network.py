@@ -19,7 +19,7 @@ from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import AnyArray, PyTree
 from jaxcifar.networks.adapt import adapted
-from jaxcifar.networks.layers import EXAMPLES
+from jaxcifar.networks.layers import EXAMPLE_STREAM
 
 Variables = dict[str, PyTree]
 _STATS = "batch_stats"
@@ -114,7 +114,7 @@ def forward(
 def _random_streams(key: Array, axis: str | None) -> dict[str, Array]:
     """Return Flax's random keys by stream; streams that are not listed use the key of "params"."""
     device_key = sharing.device_key(key, axis)
-    return {EXAMPLES: key, "dropout": device_key, "params": device_key}
+    return {EXAMPLE_STREAM: key, "dropout": device_key, "params": device_key}
 
 
 def predict(

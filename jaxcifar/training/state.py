@@ -10,6 +10,7 @@ from jaxcifar.array_types import Float32, Int32, Integer, Key, Shaped
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import network
 from jaxcifar.training.augment import AugmentationSettings
+from jaxcifar.training.metrics import is_right
 from jaxcifar.training.network import Variables
 
 
@@ -85,7 +86,7 @@ class TrainingSums:
     ) -> "TrainingSums":
         """Return the sums over images with these logits and labels."""
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        correct = logits.argmax(-1) == labels
+        correct = is_right(logits, labels)
         return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))
 
     def __add__(self, other: "TrainingSums") -> "TrainingSums":
