@@ -3,11 +3,11 @@
 import ast
 import importlib
 import sys
-from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
 
+from jaxcifar import __version__
 from jaxcifar.commands.shared.cli import run_command, use_huge_pages_for
 from jaxcifar.commands.shared.parser import program
 from jaxcifar.config.registry import did_you_mean
@@ -42,7 +42,7 @@ def show(name: str) -> None:
       UsageError: `name`, the first word of the command line, is neither of these.
     """
     if name == "--version":
-        return print(f"jaxcifar {metadata.version('jaxcifar')}")
+        return print(f"jaxcifar {__version__}")
     if name not in ("-h", "--help", "help"):
         other = _COMMANDS_ELSEWHERE.get(name)
         meant = f"did you mean {other}? " if other else did_you_mean(name, COMMANDS)

@@ -26,16 +26,18 @@ _OPTIONS_ELSEWHERE = {
     "precision": "dtype", "pretrained": "init run", "s": "seed seeds study",
     "save-dir": "run-dir out", "scheduler": "schedule", "wd": "weight-decay",
 }  # fmt: skip
-# Words that are options of other programs, and what to do here instead.
+# Options of other programs that no option here replaces, and what to do instead.
 _ADVICE = {
-    "resume": "the same command resumes a stopped run",
-    "continue": "the same command resumes a stopped run",
+    **dict.fromkeys(("resume", "continue"), "the same command resumes a stopped run"),
     **dict.fromkeys(
-        ("gpu", "cuda", "cpu", "device"),
+        ("gpu", "cuda", "cpu"),
         "a GPU is used if JAX finds one; JAX_PLATFORMS=cpu before the command chooses the CPU",
     ),
+    **dict.fromkeys(
+        ("j", "num-workers", "workers"),
+        "none is needed, because images are prepared on the device",
+    ),
 }
-_WORKER_OPTIONS = ("j", "num-workers", "workers")  # of data loaders in other programs
 
 
 def program(command: str = "") -> str:
@@ -142,16 +144,14 @@ class Parser(argparse.ArgumentParser):
         """Return the end of an error message, such as "; did you mean --arch?", or ""."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
         bare = option.lstrip("-").lower().replace("_", "-")
-        if bare in _ADVICE:
-            return f"; {_ADVICE[bare]}"
         elsewhere = [f"--{name}" for name in _OPTIONS_ELSEWHERE.get(bare, "").split()]
         candidates = [name for name in elsewhere if name in known]
         if len(bare) > 1:
             candidates += [name for name in known if name.startswith(f"--{bare}")]
         if candidates:
             return f"; did you mean {candidates[0]}?"
-        if bare in _WORKER_OPTIONS:
-            return "; none is needed, because images are prepared on the device"
+        if bare in _ADVICE:
+            return f"; {_ADVICE[bare]}"
         meant = did_you_mean(f"--{bare}", known).strip()
         return f"; {meant}" if meant else ""
 
