@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 
 import invented
 import numpy as np
@@ -31,6 +32,11 @@ def test_each_command_shows_the_version(name):
         f"jaxcifar {jaxcifar.__version__}\n",
         "",
     )
+
+
+def test_the_version_is_that_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert jaxcifar.__version__ == project["version"]
 
 
 def test_help_of_a_run_shows_the_common_options_and_help_all_every_option():
