@@ -1,7 +1,10 @@
 """Fixtures that the tests of several folders share."""
 
 import contextlib
+import hashlib
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +22,34 @@ from small import easy_dataset, entry_of, random_records
 from jaxcifar.machine.xla_flags import is_known
 from jaxcifar.runs import dispatches
 
-# Programs are compiled once for all tests and all the commands that they start, data sets prepared
-# once for all workers: they inherit what the first process sets.
+ROOT = Path(__file__).resolve().parent.parent
+_PROGRAMS = ROOT / ".pytest_cache" / "programs"
+_MOST_BYTES_OF_PROGRAMS = 2 * 2**30
+
+
+def _instructions():
+    """Return a digest of the processor's instruction sets, which compiled programs depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(f"{platform.machine()} {flags}".encode()).hexdigest()[:12]
+
+
+def _programs_folder():
+    """Return the folder of compiled programs, which is emptied when it has grown too large."""
+    folder = _PROGRAMS / _instructions()
+    size = sum(file.stat().st_size for file in folder.glob("*"))
+    if size > _MOST_BYTES_OF_PROGRAMS:
+        shutil.rmtree(folder)
+    return folder
+
+
+# A program is compiled once for all tests and all commands that they start, also for the next call
+# of pytest: most of the tests' time is compiling. JAX finds a program by its content, its flags and
+# the version of XLA. Data sets are prepared once for all workers, which inherit these variables.
 _SHARED = tempfile.TemporaryDirectory()
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(_SHARED.name) / "programs"))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_programs_folder())
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Most of the tests' time is XLA's compiling, a fifth of it optimising what runs for a moment. Its
 # older way of writing a CPU's loops compiles a training program in three fifths of the time.
@@ -42,8 +69,6 @@ if CALLERS_FLAGS not in os.environ:  # the processes that tests start inherit bo
     os.environ[CALLERS_FLAGS] = os.environ.get("XLA_FLAGS", "").strip()
     os.environ["XLA_FLAGS"] = with_quick_compilation(os.environ[CALLERS_FLAGS])
 os.environ.setdefault("JAXCIFAR_TEST_DATA", str(Path(_SHARED.name) / "tfds"))
-
-ROOT = Path(__file__).resolve().parent.parent
 
 # Files that take half a minute or more, the longest first: begun late, one of them would keep a
 # single worker busy at the end.

@@ -1,8 +1,8 @@
 """Plant faults in copies of the checkout and see which of them no test notices: `make faults`.
 
-`make faults ARGS="--only NAME"` tries one, `ARGS=--list` shows all. Results are kept: a fault is
-tried again only after it, its file, the files of its tests or their helpers have changed. So a run
-that was stopped or killed goes on where it was.
+`make faults ARGS="--only NAME"` tries one, `ARGS=--list` shows all. Results are kept, and belong to
+the repository: a fault is tried again only after it, its file, the files of its tests or their
+helpers have changed. So a run that was stopped or killed goes on where it was, on any machine.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from planted_faults import page
 from planted_faults.catalog import read_catalog
 from planted_faults.copies import CopyFolder
 from planted_faults.ledger import Ledger
-from planted_faults.trials import INVALID, NOTICED, SURVIVED, Outcome, try_fault, without_faults
+from planted_faults.trials import INVALID, NOTICED, SURVIVED, Outcome, passes, try_fault
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -37,72 +37,39 @@ class Session:
         self._conditions = _date_machine_and_commit(copies.root)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        self._passing: dict[str, bool] = {}  # test -> whether it passes without a fault
 
     def go(self, faults):
-        """Run the tests of each fault and store each result.
+        """Run the tests of each fault, and store each result as soon as it is known.
 
         Raises:
           KeyboardInterrupt: on Ctrl-C; the results so far are stored.
         """
-        files = sorted({file for fault in faults for file in fault.test_files})
-        self._run_in_parallel("tests without faults", self._run_tests_without_faults, files, faults)
-        self._run_in_parallel("faults", self._run_tests_with_fault, faults)
-
-    def _run_in_parallel(self, title, work, items, *more):
-        """Call `work` for several items at a time; print a line for each, with the time left."""
         began, done = time.monotonic(), 0
         with concurrent.futures.ThreadPoolExecutor(self._options.jobs) as pool:
-            tasks = [pool.submit(self._skip_if_stopping, work, item, *more) for item in items]
+            tasks = [pool.submit(self._try_unless_stopping, fault) for fault in faults]
             try:
                 for task in concurrent.futures.as_completed(tasks):
                     done += 1
-                    left = (time.monotonic() - began) / done * (len(items) - done)
-                    print(
-                        f"[{done} of {len(items)} {title}, {_minutes(left)}] {task.result()}",
-                        flush=True,
-                    )
+                    left = (time.monotonic() - began) / done * (len(faults) - done)
+                    line = f"[{done} of {len(faults)} faults, {_minutes(left)}] {task.result()}"
+                    print(line, flush=True)
             except BaseException:
                 self._stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._copies.end_all()
                 raise
 
-    def _skip_if_stopping(self, work, *arguments):
-        return "" if self._stopping.is_set() else work(*arguments)
-
-    def _run_tests_without_faults(self, file, faults):
-        tests = sorted(
-            {test for fault in faults for test in fault.tests if test.partition("::")[0] == file}
-        )
-        tests = [file] if file in tests else tests
-        key = self._key_without(file)
-        row = self._ledger.get(key)
-        if row is None or not row["cases"] or not set(tests) <= set(row["tests"]):
-            with self._copies.copy() as copy:
-                cases = without_faults(copy, tests, self._options.limit)
-                self._copies.keep_programs(copy)
-            if self._stopping.is_set():
-                return file
-            with self._lock:
-                row = self._ledger.add(key, tests=tests, cases=cases)
-        failing = [case for case, verdict in row["cases"].items() if verdict != "passed"]
-        return f"{file}: {len(row['cases'])} tests" + "".join(
-            f"\n    {row['cases'][case]}: {case}" for case in failing
-        )
-
-    def _key_without(self, file):
-        return f"{self._copies.digest} {file}"
-
-    def _run_tests_with_fault(self, fault):
+    def _try_unless_stopping(self, fault):
+        """Try a fault, and return a line about the result; "" if the command is stopping."""
+        if self._stopping.is_set():
+            return ""
         began = time.monotonic()
-        cases = {}
-        for file in fault.test_files:
-            cases |= self._ledger.get(self._key_without(file))["cases"]
         if problems := fault.problems(self._copies.original):
             outcome = Outcome(INVALID, "; ".join(problems))
         else:
             with self._copies.copy() as copy:
-                outcome = try_fault(copy, fault, cases, self._options.limit)
+                outcome = try_fault(copy, fault, self._passes_without_fault, self._options.limit)
         if self._stopping.is_set():  # its processes were ended
             return fault.name
         seconds = time.monotonic() - began
@@ -112,6 +79,13 @@ class Session:
                 fault.key(self._copies.original), name=fault.name, **values, **self._conditions
             )
         return _line(fault, values)
+
+    def _passes_without_fault(self, test):
+        """Return whether a test passes without a fault; it is run once for all faults."""
+        if test not in self._passing:
+            with self._copies.copy() as copy:
+                self._passing[test] = passes(copy, [test], self._options.limit)
+        return self._passing[test]
 
 
 def _minutes(seconds):
@@ -178,9 +152,10 @@ def main(argv):
     """Run the command, and return its exit code: 1 unless all chosen faults were noticed."""
     options = _options(argv)
     root = options.root.resolve()
-    ledger = Ledger(root / ".faults" / "results.jsonl")
+    folder = root / "tests" / "planted_faults"
+    ledger = Ledger(folder / "results.jsonl")
     try:
-        faults = read_catalog(root / "tests" / "planted_faults")
+        faults = read_catalog(folder)
         chosen = _chosen(faults, options.only)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -216,8 +191,10 @@ def _try(root, faults, ledger, options):
 
 def _show(root, faults, chosen, ledger, options):
     """Print the results, and return the exit code."""
-    rows = {fault.name: row for fault in faults if (row := ledger.get(fault.key(root)))}
+    keys = {fault.name: fault.key(root) for fault in faults}
+    rows = {name: row for name, key in keys.items() if (row := ledger.get(key))}
     if options.write_docs and rows:
+        ledger.keep_only(set(keys.values()))
         page.write(root, page.as_markdown(faults, rows))
     counts = dict.fromkeys((NOTICED, SURVIVED, INVALID), 0)
     for fault in chosen:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from planted_faults import import_check
+
 # Variables of a pytest that runs this, which must not reach the pytest of a copy.
 _NOT_INHERITED = ("PYTEST_", "COV_")
 
@@ -71,10 +73,12 @@ class CopyFolder:
         shutil.copytree(self.programs, copy.programs, copy_function=os.link)
         try:
             yield copy
+            if copy.ended_normally:  # else a program may be written in part
+                self._keep_programs(copy)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def keep_programs(self, copy):
+    def _keep_programs(self, copy):
         """Let later copies begin with the programs that this one compiled."""
         for program in copy.programs.iterdir():
             with contextlib.suppress(FileExistsError):
@@ -124,13 +128,17 @@ class Copy:
         self.root = folder / "checkout"
         self.temporary = folder / "t"
         self.programs = folder / "programs"
+        self.ended_normally = True
+        self._plugins = folder / "plugins"
+        self._plugins.mkdir()
+        shutil.copy(import_check.__file__, self._plugins)
         self._processes = processes
 
     def plant(self, fault):
         (self.root / fault.file).write_text(fault.planted(self.root))
 
-    def python(self, arguments, limit):
-        """Run Python in the copy.
+    def python(self, arguments, limit, variables=None):
+        """Run Python in the copy, with more `variables` of the environment.
 
         Returns:
           the exit code, None if it did not end within `limit` seconds; and what it printed.
@@ -139,7 +147,7 @@ class Copy:
             process = self._processes.start(
                 [sys.executable, *arguments],
                 cwd=self.root,
-                env=self._environment(),
+                env={**self._environment(), **(variables or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -151,6 +159,8 @@ class Copy:
                 code = None
             finally:
                 self._processes.end(process)
+            if code not in (0, 1):
+                self.ended_normally = False
             output.seek(0)
             return code, output.read().decode(errors="replace")
 
@@ -162,7 +172,7 @@ class Copy:
         }
         return {
             **inherited,
-            "PYTHONPATH": str(self.root),
+            "PYTHONPATH": os.pathsep.join([str(self.root), str(self._plugins)]),
             "TMPDIR": str(self.temporary),
             "JAX_COMPILATION_CACHE_DIR": str(self.programs),
         }

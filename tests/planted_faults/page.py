@@ -28,10 +28,13 @@ def as_markdown(faults, rows):
     older = (
         ""
         if len(commits) == 1
-        else (" Some were tried at earlier commits; they and their tests have not changed since.")
+        else " Some were tried at earlier commits; they and their tests have not changed since."
     )
+    count = len(faults) - len(tried)
+    untried = f" {count} of {len(faults)} faults have not been tried since their files changed."
     lines = [
-        f"{newest['date'][:10]}, commit {newest['commit']}, {newest['machine']}.{older}",
+        f"{newest['date'][:10]}, commit {newest['commit']}, {newest['machine']}.{older}"
+        f"{untried if count else ''}",
         "",
         f"| package | faults | {' | '.join(_COLUMNS)} |",
         "| --- | --: | --: | --: | --: |",

@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
-import xml.etree.ElementTree
 
 import pytest
 
+from planted_faults import import_check
+
 NOTICED, SURVIVED, INVALID = "noticed", "survived", "invalid"
-_PYTEST = ("-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider")
-_IMPORT_SECONDS = 120.0
+_PYTEST = ("-m", "pytest", "-n", "0", "-q", "-x", "--no-header", "-p", "no:cacheprovider")
+_IMPORT_CHECK = ("-p", "import_check")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,81 +27,72 @@ class Outcome:
     by: str = ""
 
 
-def without_faults(copy, tests, limit):
-    """Run tests of one file in a copy without faults.
-
-    Returns:
-      a dict from each test case, such as "tests/test_x.py::test_y[1]", to "passed", "failed" or
-      "skipped"; empty if the tests could not be collected or did not end in time.
-    """
-    report = copy.temporary / "report.xml"
-    options = (f"--junitxml={report}", "-o", "junit_family=xunit1")
-    code, _ = copy.python((*_PYTEST, *options, *tests), limit)
-    if code is None or not report.exists():
-        return {}
-    cases = {}
-    for case in xml.etree.ElementTree.parse(report).iter("testcase"):
-        kinds = {child.tag for child in case}
-        if case.get("file") is None:  # a file that could not be collected
-            continue
-        verdict = "failed" if kinds & {"failure", "error"} else "passed"
-        verdict = "skipped" if "skipped" in kinds else verdict
-        cases[_node(case)] = verdict
-    return cases
+def passes(copy, tests, limit):
+    """Return whether tests pass in a copy without faults, within `limit` seconds."""
+    code, output = copy.python((*_PYTEST, *tests), limit)
+    return code == pytest.ExitCode.OK and _some_passed(output)
 
 
-def _node(case):
-    """Return the node id of a test case in a report of pytest."""
-    module = case.get("file").removesuffix(".py").replace("/", ".")
-    group = case.get("classname").removeprefix(module).strip(".")
-    parts = [case.get("file"), *group.split("."), case.get("name")]
-    return "::".join(part for part in parts if part)
-
-
-def try_fault(copy, fault, cases, limit):
+def try_fault(copy, fault, passes_without_fault, limit):
     """Plant a fault in a copy and run its tests.
 
     Args:
       copy: a copy of the checkout.
       fault: the `Fault`.
-      cases: what `without_faults` returned for the files of its tests.
+      passes_without_fault: a function from a test to True if it passes in a copy without faults.
       limit: the seconds after which the tests count as hanging.
     """
-    named = {
-        case: verdict
-        for case, verdict in cases.items()
-        if any(case == test or case.startswith((f"{test}::", f"{test}[")) for test in fault.tests)
-    }
-    if "passed" not in named.values():
-        found = ", ".join(sorted(set(named.values()))) or "not run"
-        return Outcome(INVALID, f"without the fault, its tests are {found}")
     copy.plant(fault)
-    if broken := _import_error(copy, fault):
-        return Outcome(INVALID, f"the file cannot be imported with the fault: {broken}")
-    # A test that also fails without the fault is not evidence, so skip it.
-    failing = [f"--deselect={case}" for case, verdict in named.items() if verdict == "failed"]
-    remark = f"{len(failing)} of its tests also fail without the fault" if failing else ""
-    code, output = copy.python((*_PYTEST, "-x", "--no-header", *failing, *fault.tests), limit)
-    if code is None:
-        return Outcome(NOTICED, f"its tests did not end within {limit:.0f} s")
-    if code == pytest.ExitCode.OK:
-        return Outcome(SURVIVED, remark)
-    noticed_by = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
-    if code != pytest.ExitCode.TESTS_FAILED or not noticed_by:  # nothing says that a test failed
-        ended = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return Outcome(
-            INVALID, f"with the fault, pytest itself ended by {ended}: {_last_line(output)}"
-        )
-    return Outcome(NOTICED, remark, noticed_by[0])
+    failing_anyway = []
+    while True:
+        deselected = [f"--deselect={test}" for test in failing_anyway]
+        code, output = _run_with_fault(copy, fault, deselected, limit)
+        if code is None:
+            return _outcome_of_hanging(fault, passes_without_fault, limit)
+        remark = f"{len(failing_anyway)} of its tests also fail without the fault"
+        if code == pytest.ExitCode.OK and _some_passed(output):
+            return Outcome(SURVIVED, remark if failing_anyway else "")
+        if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            tests = ", ".join(failing_anyway)
+            reason = (
+                f"its tests also fail without it: {tests}" if tests else "its tests are skipped"
+            )
+            return Outcome(INVALID, reason)
+        if code == import_check.EXIT_CODE:
+            error = _last_line(output)
+            return Outcome(INVALID, f"the file cannot be imported with the fault: {error}")
+        failures = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
+        if code != pytest.ExitCode.TESTS_FAILED or not failures:  # nothing says that a test failed
+            ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+            return Outcome(
+                INVALID, f"with the fault, pytest itself ended by {ended}: {_last_line(output)}"
+            )
+        failed = failures[0]
+        if passes_without_fault(failed):
+            return Outcome(NOTICED, remark if failing_anyway else "", failed)
+        if failed in failing_anyway:
+            return Outcome(INVALID, f"{failed} can't be left out, and fails without the fault too")
+        failing_anyway.append(failed)
 
 
-def _import_error(copy, fault):
-    """Return why the file with the fault cannot be imported; None if it can be, or is no module."""
+def _run_with_fault(copy, fault, options, limit):
+    """Run the tests of a planted fault; first import its file, if that is a module."""
     if not fault.file.endswith(".py"):
-        return None
+        return copy.python((*_PYTEST, *options, *fault.tests), limit)
     module = fault.file.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
-    code, output = copy.python(("-c", f"import {module}"), _IMPORT_SECONDS)
-    return None if code == 0 else _last_line(output)
+    arguments = (*_PYTEST, *_IMPORT_CHECK, *options, *fault.tests)
+    return copy.python(arguments, limit, {import_check.MODULE: module})
+
+
+def _outcome_of_hanging(fault, passes_without_fault, limit):
+    """Return the outcome of a fault whose tests did not end in time."""
+    if all(passes_without_fault(test) for test in fault.tests):
+        return Outcome(NOTICED, f"its tests did not end within {limit:.0f} s")
+    return Outcome(INVALID, f"its tests did not end within {limit:.0f} s or fail without it too")
+
+
+def _some_passed(output):
+    return re.search(r"\b[1-9]\d* passed", _last_line(output)) is not None
 
 
 def _last_line(output):

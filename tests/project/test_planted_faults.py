@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 from planted_faults.catalog import read_catalog
 from planted_faults.helpers import files_with_helpers
+from planted_faults.ledger import Ledger
 
 LISTS = ROOT / "tests" / "planted_faults"
 FAULTS = read_catalog(LISTS)
@@ -107,7 +108,7 @@ def script(toy, *arguments):
 
 
 def rows_of(toy):
-    lines = (toy / ".faults" / "results.jsonl").read_text().split("\n")
+    lines = (toy / "tests" / "planted_faults" / "results.jsonl").read_text().split("\n")
     return [row for line in lines if line and "verdict" in (row := json.loads(line))]
 
 
@@ -130,7 +131,7 @@ def test_output_separates_survivors_from_invalid_faults(toy):
     assert "noticed: subtracts by test_toy.py::test_sums" in output
     assert "NameError" in output
     assert "its text stands 0 times in toy.py" in output
-    assert "failed: tests/test_toy.py::test_that_fails" in output
+    assert "its tests also fail without it: tests/test_toy.py::test_that_fails" in output
     assert "5 faults: 1 noticed, 1 survived, 3 invalid" in output
     assert (toy / "toy.py").read_text() == ADD
 
@@ -222,3 +223,17 @@ def test_an_incomplete_entry_is_refused(toy):
     code, output = script(toy)
     assert code == 2
     assert "toy.toml, entry 1: missing or unknown fields: effect, file" in output
+
+
+def test_results_survive_a_line_cut_by_a_kill_and_only_those_of_present_faults_are_kept(tmp_path):
+    path = tmp_path / "results.jsonl"
+    first = Ledger(path)
+    first.add("a", name="zebra", verdict="noticed")
+    with path.open("a") as file:
+        file.write('{"key": "b", "na')
+    again = Ledger(path)
+    again.add("c", name="ant", verdict="survived")
+    assert Ledger(path).get("a")["verdict"] == "noticed"
+    assert Ledger(path).get("b") is None
+    again.keep_only({"a", "c"})
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["ant", "zebra"]
