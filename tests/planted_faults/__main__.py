@@ -84,7 +84,7 @@ class Session:
         """Return whether a test passes without a fault; it is run once for all faults."""
         if test not in self._passing:
             with self._copies.copy() as copy:
-                self._passing[test] = passes(copy, [test], self._options.limit)
+                self._passing[test] = passes(copy, [test], 4 * self._options.limit)
         return self._passing[test]
 
 
