@@ -5,6 +5,7 @@ For scripts and notebooks; each name is imported when it is first used:
 - `Config`, `Config.create(arch, **settings)`: all settings of one experiment.
 - `Dataset`, `Dataset.from_arrays(...)`, `load_dataset(config, data_dir)`: images to train on.
 - `train(network, dataset, **settings)`: trains a network and returns a classifier.
+- `LiveCurves`: an observer for `train` that draws the curves in a notebook after each epoch.
 - `Metric(name, title, unit, higher_is_better, per_image=f)`: a further metric for `train`.
 - `load(run_dir)`: the classifier of a finished run; `predict(images)` returns probabilities and
   labels. `load()`: the classifier that comes with the package.
@@ -21,6 +22,7 @@ _MODULE_OF = {
     "Config": "jaxcifar.config.experiment",
     "Dataset": "jaxcifar.data",
     "Interrupted": "jaxcifar.machine.interrupt",
+    "LiveCurves": "jaxcifar.runs.live_curves",
     "Metric": "jaxcifar.training.metrics",
     "RunError": "jaxcifar.errors",
     "UsageError": "jaxcifar.errors",

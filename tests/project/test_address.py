@@ -13,8 +13,9 @@ def test_readme_and_notebook_name_the_address_that_pyproject_has():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     address = project.get("urls", {}).get("Repository")
     cells = json.loads(NOTEBOOK.read_text())["cells"]
-    texts = [(ROOT / "README.md").read_text(), "".join("".join(c["source"]) for c in cells)]
-    for text in texts:
+    notebook = "".join("".join(cell["source"]) + "\n" for cell in cells)
+    assert re.findall(r'(?m)^ADDRESS = "(.*?)"', notebook) == [address or ""]
+    for text in ((ROOT / "README.md").read_text(), notebook):
         cloned = re.findall(r"git clone (?:-\S+ )*(\S+)", text)
         badges = re.findall(r"colab\.research\.google\.com/(?:github/)?([\w-]+/[\w-]+)", text)
         if address is None:

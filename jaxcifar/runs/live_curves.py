@@ -1,0 +1,144 @@
+"""An observer that draws the curves of a run in a notebook while the run trains."""
+
+import base64
+import io
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxcifar.errors import UsageError
+from jaxcifar.runs.file_formats import Result, Row
+from jaxcifar.runs.observers import ObservedRun
+from jaxcifar.runs.plots import (
+    SPLITS,
+    draw_chosen_epochs,
+    draw_mean,
+    epoch_ticks,
+    format_as_percent,
+    shortened,
+)
+
+_WIDTH, _HEIGHT, _DOTS_PER_INCH = 9.0, 3.6, 100  # 900 pixels: a notebook shows all of the picture
+_TITLE_LETTERS = 110  # fit into a line
+_MARGINS = {"left": 0.07, "right": 0.985, "bottom": 0.14, "top": 0.83, "wspace": 0.16}
+_SECONDS_BETWEEN_PICTURES = 2.0  # training waits while a picture is drawn, a quarter of a second
+
+
+class LiveCurves:
+    """An observer that shows accuracy and loss by epoch in a notebook, in one picture.
+
+    Each epoch replaces the picture; of epochs shorter than two seconds, not every one does. A
+    resumed run begins with the curves of its earlier epochs. A finished run shows all its epochs.
+    Use it as `jaxcifar.train("cnn", observers=[jaxcifar.LiveCurves])`.
+
+    Raises:
+      UsageError: the program does not run in a notebook.
+    """
+
+    def __init__(self) -> None:
+        if not _runs_in_ipython():
+            raise UsageError(
+                "draws in a notebook only; elsewhere observers=['tensorboard'] shows curves while "
+                "a run trains, and the run's folder gets accuracy.png and loss.png"
+            )
+
+    def began(self, run: ObservedRun) -> None:
+        """Show the axes, and the curves of the epochs that are finished."""
+        self._title, self._epochs = run.title, run.config.epochs
+        self._rows = {row["epoch"]: row for row in run.history}
+        self._output: Any = None
+        self._show()
+
+    def epoch(self, row: Row) -> None:
+        """Replace the picture by one with a further epoch."""
+        self._rows[row["epoch"]] = row
+        if time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_PICTURES:
+            self._show()
+
+    def finished(self, result: Result) -> None:
+        """Mark the epoch whose weights the run keeps."""
+        self._show(result.get("selected_epoch"))
+
+    def failed(self, error: Exception) -> None:
+        """Show all epochs up to the error, or until the user stopped the run."""
+        self._show()
+
+    def _show(self, chosen_epoch: int | None = None) -> None:
+        from IPython.display import display  # every notebook has IPython, other Pythons may not
+
+        rows = [self._rows[epoch] for epoch in sorted(self._rows)]
+        figure = draw_curves(rows, self._epochs, self._title, chosen_epoch)
+        content = {"image/png": _png_text(figure), "text/plain": _caption(rows, self._epochs)}
+        if self._output is None:
+            self._output = display(content, raw=True, display_id=True)
+        else:
+            self._output.update(content, raw=True)
+        self._shown_at = time.monotonic()
+
+
+def draw_curves(
+    rows: Sequence[Row], epochs: int, title: str, chosen_epoch: int | None = None
+) -> Figure:
+    """Return a figure with accuracy on the left and loss on the right, by epoch.
+
+    Args:
+      rows: rows of `metrics.jsonl`, from epoch 1 on; may be empty.
+      epochs: planned number of epochs, where the horizontal axes end.
+      title: network, data set and seed.
+      chosen_epoch: the epoch, from 1, whose weights are kept; None if it is not known yet.
+    """
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DOTS_PER_INCH)
+    figure.suptitle(shortened(title, _TITLE_LETTERS), fontsize=10, parse_math=False)
+    accuracy_axes, loss_axes = figure.subplots(1, 2, gridspec_kw=_MARGINS)
+    for axes, quantity in ((accuracy_axes, "accuracy"), (loss_axes, "loss")):
+        _draw_quantity(axes, rows, quantity, chosen_epoch)
+        margin = max(0.04 * (epochs - 1), 0.5)
+        axes.set(xlabel="epoch", xlim=(1 - margin, epochs + margin))
+        axes.set_title(quantity, fontsize=10)
+        axes.set_xticks(epoch_ticks(epochs))
+        axes.grid(alpha=0.3)
+        if rows:
+            axes.legend(fontsize=8)
+    format_as_percent(accuracy_axes.yaxis)
+    return figure
+
+
+def _draw_quantity(
+    axes: Axes, rows: Sequence[Row], quantity: str, chosen_epoch: int | None
+) -> None:
+    for split, (label, style) in SPLITS.items():
+        field = f"{split}_{quantity}"
+        if not rows or field not in rows[0]:  # a run without validation images
+            continue
+        curve = np.array([[dict(row)[field] for row in rows]], np.float64)
+        draw_mean(axes, curve, label, **style)
+        if split == "val" and chosen_epoch is not None:
+            draw_chosen_epochs(axes, curve, [chosen_epoch], style["color"])
+
+
+def _caption(rows: Sequence[Row], epochs: int) -> str:
+    """Return the picture's content as text, for programs that show no pictures."""
+    if not rows:
+        return f"curves: no epoch of {epochs} yet"
+    last = rows[-1]
+    texts = [f"training accuracy {last['train_accuracy']:.2%}"]
+    if "val_accuracy" in last:
+        texts.append(f"validation accuracy {last['val_accuracy']:.2%}")
+    return f"curves: epoch {last['epoch']} of {epochs}, {', '.join(texts)}"
+
+
+def _png_text(figure: Figure) -> str:
+    """Return the figure as PNG in base64, the form of pictures in notebooks."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return base64.b64encode(png.getvalue()).decode("ascii")
+
+
+def _runs_in_ipython() -> bool:
+    ipython = sys.modules.get("IPython")  # a notebook has imported it already
+    return ipython is not None and ipython.get_ipython() is not None
