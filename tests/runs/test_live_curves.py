@@ -18,7 +18,7 @@ from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs import live_curves
 from jaxcifar.runs.fit import fit
 from jaxcifar.runs.live_curves import LiveCurves, draw_curves
-from jaxcifar.runs.observers import create_observers, find_factories
+from jaxcifar.runs.observers import ObservedRun, create_observers, find_factories
 from jaxcifar.runs.task import Task
 
 pytest.importorskip("IPython.display", reason="IPython shows pictures in notebooks")
@@ -75,10 +75,25 @@ def caption(row):
     )
 
 
-def test_each_epoch_replaces_the_picture(notebook, hours, tmp_path, easy_dataset):
-    train(tmp_path, easy_dataset)
+ROWS = [
+    {"epoch": 1, "train_accuracy": 0.25, "train_loss": 2.0, "val_accuracy": 0.3, "val_loss": 1.5},
+    {"epoch": 2, "train_accuracy": 0.5, "train_loss": 1.0, "val_accuracy": 0.45, "val_loss": 1.75},
+]
+
+
+def show(path, shown_rows, chosen_epoch):
+    """Call an observer as a new run of three epochs does."""
+    observer = LiveCurves()
+    observer.began(ObservedRun("", path, CONFIG, "shapes10"))
+    for row in shown_rows:
+        observer.epoch(row)
+    observer.finished({"selected_epoch": chosen_epoch})
+
+
+def test_each_epoch_replaces_the_picture(notebook, hours, tmp_path):
+    show(tmp_path, ROWS, chosen_epoch=1)
     assert len(notebook.shown) == 1
-    captions = [caption(row) for row in rows(tmp_path)]
+    captions = [caption(row) for row in ROWS]
     assert notebook.captions == ["curves: no epoch of 3 yet", *captions, captions[-1]]
     pictures = [content["image/png"] for content in (*notebook.shown, *notebook.replaced)]
     assert len(set(pictures)) == len(pictures)  # the last one marks the chosen epoch
@@ -87,10 +102,10 @@ def test_each_epoch_replaces_the_picture(notebook, hours, tmp_path, easy_dataset
         assert (image.format, image.size) == ("PNG", (900, 360))
 
 
-def test_short_epochs_cost_no_pictures(notebook, monkeypatch, tmp_path, easy_dataset):
+def test_short_epochs_cost_no_pictures(notebook, monkeypatch, tmp_path):
     monkeypatch.setattr(live_curves, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    train(tmp_path, easy_dataset)
-    assert notebook.captions == ["curves: no epoch of 3 yet", caption(rows(tmp_path)[-1])]
+    show(tmp_path, ROWS, chosen_epoch=1)
+    assert notebook.captions == ["curves: no epoch of 3 yet", caption(ROWS[-1])]
 
 
 def test_a_resumed_run_and_a_finished_one_begin_with_earlier_epochs(
@@ -108,12 +123,6 @@ def test_a_resumed_run_and_a_finished_one_begin_with_earlier_epochs(
     notebook.__init__()
     train(tmp_path, easy_dataset)
     assert notebook.captions == [captions[-1]] * 2
-
-
-ROWS = [
-    {"epoch": 1, "train_accuracy": 0.25, "train_loss": 2.0, "val_accuracy": 0.3, "val_loss": 1.5},
-    {"epoch": 2, "train_accuracy": 0.5, "train_loss": 1.0, "val_accuracy": 0.45, "val_loss": 1.75},
-]
 
 
 def points(axes):
