@@ -13,6 +13,7 @@ The modules are listed in reading order. Each module imports only modules below 
 - `epoch_selection`: the choice of the epoch whose weights are kept.
 - `joint_run`: checks that several processes agree when they train one run together.
 - `replay`: calls the observers of runs that have ended already.
+- `live_curves`: the observer that draws curves in a notebook while a run trains.
 - `plots`: plots of loss and accuracy by epoch.
 - `folder`, `sources`, `weights`, `array_trees`: the files of a run, and the names of
   arrays in them.
