@@ -31,6 +31,8 @@ class _ListWriter(tfds.core.ExampleWriter):
 class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
     """A TFDS builder that makes examples from the user's archive, or from a downloaded archive."""
 
+    _cifar_info: Any  # of TFDS's own builder, the other base of each subclass
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Do not register the class, because TFDS has registered its own builder of that name."""
         super().__init_subclass__(skip_registration=True, **options)
@@ -73,6 +75,7 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
         return {"label": int(label)}
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
+        assert self.info.file_format is not None  # `tfds_options` name one
         return _ListWriter(self.info.file_format)
 
 

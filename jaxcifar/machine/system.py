@@ -96,8 +96,8 @@ def is_running(process: int) -> bool:
 
 def peak_memory() -> int:
     """Return the largest number of bytes of memory that this process has used so far."""
-    if WINDOWS:
-        return psutil.Process().memory_info().peak_wset
+    if WINDOWS:  # where alone psutil's result has this field
+        return psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
     import resource  # not on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024

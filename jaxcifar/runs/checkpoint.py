@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import PreservationPolicy
+from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationPolicy
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line, last_cause
@@ -37,7 +37,9 @@ class _NewestTwoAnd(PreservationPolicy):
 
     others: Collection[int] = ()
 
-    def should_preserve(self, checkpoints: Sequence[Any], **_: Any) -> Sequence[bool]:
+    def should_preserve(
+        self, checkpoints: Sequence[PolicyCheckpointInfo], **_: Any
+    ) -> Sequence[bool]:
         newest = sorted(checkpoint.step for checkpoint in checkpoints)[-2:]
         return [c.step in newest or c.step in self.others for c in checkpoints]
 
@@ -174,8 +176,8 @@ class Checkpoints:
                 state=ocp.args.StandardRestore(arrays.to_dict()), notes=ocp.args.JsonRestore()
             ),
         )
-        state = TrainState.from_dict(restored.state)
-        notes, config = read_metadata(restored.notes, state, step // self._steps_per_epoch)
+        state = TrainState.from_dict(restored["state"])
+        notes, config = read_metadata(restored["notes"], state, step // self._steps_per_epoch)
         if state.step != step:
             raise ValueError(f"it contains step {state.step}")
         differing = config.differences(self._config) if config is not None else {}

@@ -6,6 +6,7 @@ one axis, so BatchNorm's scale is a bias too.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def sgd(
     return optax.chain(
         _decay(weight_decay, bias_decay),
         _momentum(momentum, nesterov),
-        optax.scale_by_learning_rate(learning_rate),
+        _scale_by_rate(learning_rate),
     )
 
 
@@ -68,7 +69,7 @@ def adam(
     return optax.chain(
         _decay(weight_decay, bias_decay),
         optax.scale_by_adam(b1=momentum),
-        optax.scale_by_learning_rate(learning_rate),
+        _scale_by_rate(learning_rate),
     )
 
 
@@ -86,7 +87,7 @@ def adamw(
     return optax.chain(
         optax.scale_by_adam(b1=momentum),
         _decay(weight_decay, bias_decay),
-        optax.scale_by_learning_rate(learning_rate),
+        _scale_by_rate(learning_rate),
     )
 
 
@@ -111,7 +112,7 @@ def muon(
         optax.contrib.scale_by_muon(
             ns_steps=_NEWTON_SCHULZ_STEPS, beta=momentum, weight_dimension_numbers=_as_matrices
         ),
-        optax.scale_by_learning_rate(learning_rate),
+        _scale_by_rate(learning_rate),
         optax.stateless(_keep_norm),
     )
     rest = sgd(learning_rate * sgd_rate, momentum, weight_decay, bias_decay, nesterov=True)
@@ -173,17 +174,25 @@ def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransforma
     return optax.stateless(add)
 
 
+def _scale_by_rate(learning_rate: Scalar) -> optax.GradientTransformation:
+    """Return `optax.scale_by_learning_rate`, which also takes NumPy's numbers."""
+    # optax multiplies by anything that is not callable; its type leaves out what NumPy has.
+    return optax.scale_by_learning_rate(cast(Array | float, learning_rate))
+
+
 def _momentum(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
     """Return `optax.trace`, with `nesterov` as a switch that may be a traced array."""
 
+    # optax calls the gradients `updates`, as part of the type of such a function.
     def update(
-        grads: PyTree, state: optax.TraceState, params: PyTree | None = None
+        updates: PyTree, state: PyTree, params: PyTree | None = None
     ) -> tuple[PyTree, optax.TraceState]:
         del params
+        grads = updates
         velocity = jax.tree.map(lambda grad, v: grad + momentum * v, grads, state.trace)
-        updates = jax.tree.map(
+        steps = jax.tree.map(
             lambda grad, v: jnp.where(nesterov, grad + momentum * v, v), grads, velocity
         )
-        return updates, optax.TraceState(velocity)
+        return steps, optax.TraceState(velocity)
 
     return optax.GradientTransformation(optax.trace(0.0).init, update)
