@@ -20,7 +20,7 @@ from jaxcifar.commands.shared.common_options import (
     location,
     ordinal,
 )
-from jaxcifar.commands.shared.examples import study_files
+from jaxcifar.commands.shared.example_files import study_files
 from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
 from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser
@@ -33,7 +33,7 @@ from jaxcifar.studies.study import Study
 SHIPPED = study_files()
 ABLATION = SHIPPED["ablation"]
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("--arch cnn --epochs 2 --out rows", "ten rows with the CNN, in a quarter of an hour"),
     ("", "the ten rows of the reference report: minutes on a GPU, days on a CPU"),
     ("--study recipes_cnn --seeds 0 1 2", "another study of the package, with three seeds a row"),
@@ -52,7 +52,7 @@ def parser() -> Parser:
         "ablation",
         "Train the rows of a study, a table of variations, and write a report. A setting\n"
         "given as an option replaces the study's for all rows that do not set it.",
-        EXAMPLES,
+        HELP_EXAMPLES,
     )
     study = parser.add_argument_group("the study")
     study.add_argument(

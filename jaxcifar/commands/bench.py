@@ -28,7 +28,7 @@ from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import line_printer
 from jaxcifar.studies.study import Study
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("--arch cnn --rounds 3", "measure the CNN, in a minute or two"),
     ("--arch cnn resnet18 --peer torch", "compare two networks with PyTorch"),
     ("--arch cnn --at-once 2 4", "measure 2 and 4 runs that train together"),
@@ -44,7 +44,7 @@ def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
 
 
 def parser() -> Parser:
-    parser = Parser("bench", "Measure how fast networks train and predict here.", EXAMPLES)
+    parser = Parser("bench", "Measure how fast networks train and predict here.", HELP_EXAMPLES)
     parser.add_argument(
         "--arch",
         nargs="+",

@@ -16,7 +16,7 @@ from jaxcifar.runs.task import nested_run_hint
 if TYPE_CHECKING:
     from jaxcifar.report.run_records import RunRecord
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("first rows/norm/seed0", "print the settings that differ, accuracies and times"),
     ("rows/*/seed0 --plot runs.png", "compare the rows of a study, and draw their curves"),
 )
@@ -26,7 +26,7 @@ _COLUMN_GAP = "  "
 
 
 def parser() -> Parser:
-    parser = Parser("compare", "Compare runs side by side, finished or not.", EXAMPLES)
+    parser = Parser("compare", "Compare runs side by side, finished or not.", HELP_EXAMPLES)
     parser.add_argument(
         "runs", nargs="+", type=location, metavar="RUN", help="folders of two or more runs"
     )

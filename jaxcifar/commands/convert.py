@@ -15,7 +15,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.machine.paths import require_existing
 from jaxcifar.machine.terminal import line_printer
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("first.pth --arch cnn --run-dir again", "a state dict that torch.save has written"),
     ("first.safetensors --arch cnn --run-dir again", "the same weights as safetensors"),
 )
@@ -33,7 +33,7 @@ def finite(text: str) -> float:
 
 
 def parser() -> Parser:
-    parser = Parser("convert", "Convert PyTorch weights to a run, and test it.", EXAMPLES)
+    parser = Parser("convert", "Convert PyTorch weights to a run, and test it.", HELP_EXAMPLES)
     parser.add_argument(
         "weights",
         metavar="FILE",

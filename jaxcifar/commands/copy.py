@@ -8,21 +8,21 @@ from pathlib import Path
 from rich.console import Console
 
 from jaxcifar.commands.shared.common_options import location
-from jaxcifar.commands.shared.examples import network_files, study_files
+from jaxcifar.commands.shared.example_files import network_files, study_files
 from jaxcifar.commands.shared.parser import Parser, program
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.terminal import PrintLine, line_printer
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("ablation", "the reference's ten rows, as ablation.toml"),
     ("mixer networks/mixer.py", "a network, under a name of your choice"),
 )
 
 
 def parser() -> Parser:
-    parser = Parser("copy", "Copy a study or a network that comes with the package.", EXAMPLES)
+    parser = Parser("copy", "Copy a study or a network that comes with the package.", HELP_EXAMPLES)
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(_files())}")
     parser.add_argument(
         "to",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxcifar.evaluation.measure import EvaluationResult
     from jaxcifar.runs.evaluation_file import Evaluation, Look
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("first", "accuracy and calibration of the run `first` on the test images"),
     ("first --on corruptions", "accuracy on corrupted test images"),
     ("first --metric my_metrics.py:mean_rank", "also by a metric of your own"),
@@ -39,7 +39,7 @@ _MAX_PURPOSE_LENGTH = 1000  # characters
 
 
 def parser() -> Parser:
-    parser = Parser("evaluate", "Measure how far a trained network can be trusted.", EXAMPLES)
+    parser = Parser("evaluate", "Measure how far a trained network can be trusted.", HELP_EXAMPLES)
     parser.add_argument(
         "runs", nargs="+", type=location, metavar="RUN", help="finished run, or file of its weights"
     )

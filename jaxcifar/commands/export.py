@@ -27,7 +27,7 @@ _SUFFIXES = {
 }
 
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("first --to onnx first.onnx", "for ONNX Runtime"),
     ("first --to pytorch first.pth", "a state dict, and a Python module that loads it"),
     ("first --to safetensors half.safetensors --half", "only the weights, in half the bytes"),
@@ -35,7 +35,9 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    parser = Parser("export", "Export a trained network to a format of other programs.", EXAMPLES)
+    parser = Parser(
+        "export", "Export a trained network to a format of other programs.", HELP_EXAMPLES
+    )
     parser.add_argument(
         "run", metavar="RUN", type=location, help="finished run, or file of its weights"
     )

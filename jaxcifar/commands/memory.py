@@ -16,14 +16,16 @@ BATCH_SIZES = (128, 512, 2048)
 # Widths of the columns batch size, precision, data and weights, one step, total.
 _WIDTHS = (12, 11, 18, 10, 10)
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("--arch cnn --batch-size 128 4096", "one network at two batch sizes"),
     ("", "all networks of the package; compiling takes minutes on a CPU"),
 )
 
 
 def parser() -> Parser:
-    parser = Parser("memory", "Print the memory that training takes, without training.", EXAMPLES)
+    parser = Parser(
+        "memory", "Print the memory that training takes, without training.", HELP_EXAMPLES
+    )
     add_archs(parser)
     parser.add_argument(
         "--batch-size",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MAX_NAME_LENGTH = 40  # characters of a file name in the table
 
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("photo.jpg", "classify one image with the CNN that comes with the package"),
     ("photos/ --run first --top 5", "classify a folder of images with your own run"),
     ("photos/ --sheet sheet.png", "draw the images with their classes"),
@@ -28,7 +28,7 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    parser = Parser("predict", "Classify image files.", EXAMPLES)
+    parser = Parser("predict", "Classify image files.", HELP_EXAMPLES)
     parser.add_argument(
         "images", nargs="+", type=location, metavar="IMAGE", help="image file, or folder of images"
     )

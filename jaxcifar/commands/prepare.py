@@ -10,7 +10,7 @@ from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import line_printer, report_elapsed_time
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("", "download CIFAR-10"),
     ("--archive cifar-10-python.tar.gz", "prepare CIFAR-10 from an archive"),
     ("--dataset path/to/images", "prepare your own images, in folders by class"),
@@ -18,7 +18,9 @@ EXAMPLES = (
 
 
 def parser() -> Parser:
-    parser = Parser("prepare", "Prepare a data set once, by download or from an archive.", EXAMPLES)
+    parser = Parser(
+        "prepare", "Prepare a data set once, by download or from an archive.", HELP_EXAMPLES
+    )
     parser.add_argument(
         "--dataset",
         metavar="NAME",

@@ -9,12 +9,14 @@ from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import line_printer
 
-EXAMPLES = (("checkpoints", "report all runs"), ("rows", "report one study"))
+HELP_EXAMPLES = (("checkpoints", "report all runs"), ("rows", "report one study"))
 
 
 def parser() -> Parser:
     parser = Parser(
-        "report", "Write a report of the runs in a folder: report.html and REPORT.md.", EXAMPLES
+        "report",
+        "Write a report of the runs in a folder: report.html and REPORT.md.",
+        HELP_EXAMPLES,
     )
     parser.add_argument(
         "folder",

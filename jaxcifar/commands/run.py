@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jaxcifar.build.user_metrics import UserMetric
     from jaxcifar.runs.file_formats import Result
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("--arch cnn --recipe strong", "the CNN with our best settings: 91% on CIFAR-10"),
     (
         "--arch cnn --dataset auto --epochs 2 --run-dir first",
@@ -48,7 +48,7 @@ COMMON_OPTIONS = (
 
 def parser() -> Parser:
     description = "Train a network. The same command resumes a stopped run."
-    parser = Parser("run", description, EXAMPLES, COMMON_OPTIONS)
+    parser = Parser("run", description, HELP_EXAMPLES, COMMON_OPTIONS)
     add_config_options(parser)
     files = parser.add_argument_group("files")
     add_data_dir(files)

@@ -14,14 +14,14 @@ from jaxcifar.machine.terminal import line_printer
 CHIPS = (8, 64, 1024)
 
 
-EXAMPLES = (("--arch resnet18", "one network"), ("", "all networks of the package"))
+HELP_EXAMPLES = (("--arch resnet18", "one network"), ("", "all networks of the package"))
 
 
 def parser() -> Parser:
     parser = Parser(
         "scaling",
         "Estimate how training scales to many devices, from the bytes sent in a step.",
-        EXAMPLES,
+        HELP_EXAMPLES,
     )
     add_archs(parser)
     return parser

@@ -10,14 +10,14 @@ from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.terminal import show_activity
 
-EXAMPLES = (
+HELP_EXAMPLES = (
     ("--arch resnet18", "print the layers of ResNet-18"),
     ("--arch cnn --plot cnn.png", "print the layers of the CNN and draw them"),
 )
 
 
 def parser() -> Parser:
-    parser = Parser("summary", "Show the layers, sizes and FLOPs of a network.", EXAMPLES)
+    parser = Parser("summary", "Show the layers, sizes and FLOPs of a network.", HELP_EXAMPLES)
     add_config_options(parser, only=("arch", "arch_args"))
     parser.add_argument(
         "--classes", type=count, default=10, metavar="N", help="number of classes (default: 10)"
