@@ -4,7 +4,7 @@ The modules are listed in reading order. Each module imports only modules below 
 
 - `fit`: trains one run, from its folder to its result.
 - `training_loop`, `dispatches`: train several runs at a time. This loop alone has side effects.
-- `training_progress`, `pace`: the progress bar, the epoch lines and the estimate of the time left.
+- `training_progress`, `pace`, `epoch_lines`: the progress bar, the time left and the epoch lines.
 - `run`: one run in the loop, which calls `Run.open`, `start`, `end_epoch`, `finish` and `close`.
 - `initial_weights`: loads the weights of another run (`--init`).
 - `checkpoint_schedule`, `checkpoint`, `checkpoint_metadata`: when and how checkpoints are written,

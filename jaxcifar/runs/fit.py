@@ -7,7 +7,7 @@ from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.runs.file_formats import Result
-from jaxcifar.runs.pace import STARTING
+from jaxcifar.runs.pace import STARTING, PlannedRuns
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
 from jaxcifar.runs.training_loop import fit_all
@@ -51,7 +51,7 @@ def fit(
                 setup = Setup.create(
                     task.config, load(), devices=devices, user_metrics=task.user_metrics
                 )
-            progress.expect(setup, task.config.epochs)
+            progress.expect(setup, PlannedRuns(task.config.epochs))
             [outcome] = fit_all([run], setup, progress, stop)
             if outcome.result:
                 progress.print_times()

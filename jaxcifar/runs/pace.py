@@ -1,8 +1,11 @@
 """The time that runs have spent in each phase, and an estimate of the time left."""
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from jaxcifar.machine.compilations import compile_seconds
 
@@ -13,13 +16,41 @@ PHASES = (COMPILING, TRAINING, VALIDATING, TESTING, STARTING)
 # the other two thirds. Used until a forward pass is measured.
 _FORWARD = 1 / 3
 TEST_PASSES = 3  # passes over the test images: best weights, last weights, mirrored images
+_ENOUGH_SECONDS = 10.0  # of measured training before a time left is shown
+
+
+class _Mark(NamedTuple):
+    """The training at the end of a dispatch: images and seconds since the last call of `expect`."""
+
+    images: int
+    seconds: float
+
+
+class PlannedRuns(NamedTuple):
+    """A number of runs of one program that a command will train, some of them together."""
+
+    epochs: int
+    runs: int = 1
+    at_once: int = 1
+
+    @property
+    def epochs_in_a_row(self) -> int:
+        """The epochs that are trained one after the other; runs trained together count once."""
+        return math.ceil(self.runs / self.at_once) * self.epochs
 
 
 class Pace:
     """The time spent in each phase of a command, and an estimate of the time left.
 
-    Compilation within another phase counts as compiling. Each call of `expect` begins to measure
-    speeds from zero, because another program has another speed.
+    Compilation within another phase counts as compiling. Images to train on are counted along one
+    of the runs that are trained together, because a step takes as long for all of them.
+
+    The speed of training is that of the last half of the measured time. It is taken at the ends of
+    dispatches (calls to the devices), and without the first dispatch, which is often slow. So a
+    slow start is soon forgotten, and one slow moment changes a long measurement little.
+
+    Each call of `expect` begins to measure speeds from zero, because another program has another
+    speed. Until the new speed is known, the earlier one stands for it.
 
     Attributes:
       phase: the current phase.
@@ -37,32 +68,41 @@ class Pace:
         self._clock, self._compiled = clock, compiled
         self._began = clock()
         self.phase, self.phase_began = STARTING, self._began
+        self._compiled_before_phase = 0.0
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self.to_train = self.to_evaluate = 0.0
-        self.trained = self._evaluated = 0
-        self._total_work = 0.0
-        self._earlier_seconds = dict(self.seconds)  # before the last call of `expect`
+        self._work_done = 0.0
+        self._per_trained_image: float | None = None  # seconds
+        self._begin_to_measure()
+
+    def _begin_to_measure(self) -> None:
+        """Forget the measured images, but not the latest speed of training."""
+        self.trained = 0
+        self._first_mark: _Mark | None = None
+        self._marks: deque[_Mark] = deque()  # of the last half of the measured time
+        self._last_mark_at = self._clock()
+        self._evaluation_costs: list[float] = []  # seconds per image, in ascending order
+        self._earlier_seconds = dict(self.seconds)
+        self._evaluation_seconds = 0.0
         self._is_compiled = {VALIDATING: False, TESTING: False}
 
     def expect(self, train: int, validate: int, test: int) -> None:
-        """Set the number of images that the work that begins now will process.
+        """Set the number of images that the command will process from now on.
 
         Args:
-          train: training images of all runs and epochs.
+          train: training images of all epochs, of runs that are trained one after the other.
           validate: validation images of all runs and epochs.
           test: test images of all runs.
         """
         self.to_train, self.to_evaluate = float(train), float(validate + TEST_PASSES * test)
-        self._total_work = self._work_left
-        self.trained = self._evaluated = 0
-        self._earlier_seconds = dict(self.seconds)
-        self._is_compiled = {VALIDATING: validate == 0, TESTING: False}
+        self._begin_to_measure()
+        self._is_compiled[VALIDATING] = validate == 0
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
         """Count the time of the `with` block as time of a phase, such as "training"."""
         outer_phase, self.phase, self.phase_began = self.phase, phase, self._clock()
-        compiled_before = self._compiled()
+        compiled_before = self._compiled_before_phase = self._compiled()
         try:
             yield
         finally:
@@ -77,57 +117,81 @@ class Pace:
             self.phase, self.phase_began = outer_phase, self._clock()
 
     def count_trained(self, images: int) -> None:
-        """Add a number of images to `trained`, and subtract it from `to_train`."""
+        """Count the images of a dispatch that has just ended, and measure the speed of training."""
+        if images == 0:
+            return
         self.trained += images
-        self.to_train -= images
+        self._count_as_done(images, 0)
+        self._last_mark_at = self._clock()
+        compiling = self._compiled() - self._compiled_before_phase
+        in_this_phase = self._last_mark_at - self.phase_began - compiling
+        latest = _Mark(self.trained, self._seconds_in(TRAINING) + in_this_phase)
+        self._marks.append(latest)
+        if self._first_mark is None:
+            self._first_mark = latest
+        measured = latest.seconds - self._first_mark.seconds
+        while len(self._marks) > 1 and latest.seconds - self._marks[1].seconds >= measured / 2:
+            self._marks.popleft()
+        if measured >= _ENOUGH_SECONDS:
+            begin = self._marks[0]
+            seconds, images = latest.seconds - begin.seconds, latest.images - begin.images
+            self._per_trained_image = seconds / images
 
     def count_evaluated(self, images: int) -> None:
-        """Subtract the number of images that were validated or tested from `to_evaluate`."""
-        self._evaluated += images
-        self.to_evaluate -= images
+        """Count the images that were just validated or tested, and measure the time they took."""
+        self._count_as_done(0, images)
+        seconds_before = self._evaluation_seconds
+        self._evaluation_seconds = self._seconds_in(VALIDATING, TESTING)
+        if images:
+            cost = (self._evaluation_seconds - seconds_before) / images
+            self._evaluation_costs = sorted([*self._evaluation_costs, cost])
 
-    def skip(self, train: int, evaluate: int) -> None:
-        """Subtract images that need no more work from `to_train` and from `to_evaluate`."""
-        self.to_train -= train
-        self.to_evaluate -= evaluate
+    def skip(self, train: float, evaluate: float) -> None:
+        """Count images that need no more work as done, without a measurement."""
+        self._count_as_done(train, evaluate)
 
-    @property
-    def _work_left(self) -> float:
-        """The work left, as a number of images to train on; an evaluated image counts 1/3."""
-        return self.to_train + _FORWARD * self.to_evaluate
+    def _count_as_done(self, train: float, evaluate: float) -> None:
+        self.to_train = max(0.0, self.to_train - train)
+        self.to_evaluate = max(0.0, self.to_evaluate - evaluate)
+        self._work_done += train + _FORWARD * evaluate
 
     @property
     def done(self) -> float:
-        """The fraction of the work that is done, from 0 to 1."""
-        if self._total_work == 0:
-            return 0.0
-        return min(1.0, max(0.0, 1 - self._work_left / self._total_work))
+        """The fraction of the command's work that is done, from 0 to 1."""
+        work_left = self.to_train + _FORWARD * self.to_evaluate
+        work = self._work_done + work_left
+        return self._work_done / work if work else 0.0
 
     def _seconds_in(self, *phases: str) -> float:
         """Return the seconds spent in these phases since the last call of `expect`."""
         return sum(self.seconds[phase] - self._earlier_seconds[phase] for phase in phases)
 
-    @property
-    def training_seconds(self) -> float:
-        """Seconds of training since the last call of `expect`, until now."""
-        running = self._clock() - self.phase_began if self.phase == TRAINING else 0.0
-        return self._seconds_in(TRAINING) + running
+    def _per_evaluated_image(self, per_trained_image: float) -> float:
+        """Return the usual seconds to evaluate an image.
+
+        The first evaluation also traces its program, so by itself it is taken to be at most as slow
+        as training.
+        """
+        costs = self._evaluation_costs
+        if not costs:
+            return _FORWARD * per_trained_image
+        if len(costs) == 1:
+            return min(costs[0], per_trained_image)
+        return costs[(len(costs) - 1) // 2]  # the median
 
     def seconds_left(self) -> float | None:
-        """Return the estimated time left, in seconds; None before a training step is measured."""
-        if self.trained == 0 or self.training_seconds == 0:
+        """Return the estimated time left, in seconds; None until the speed of training is known."""
+        per_trained_image = self._per_trained_image
+        if per_trained_image is None:
             return None
-        per_trained_image = self.training_seconds / self.trained
-        per_evaluated_image = _FORWARD * per_trained_image
-        if self._evaluated:
-            per_evaluated_image = self._seconds_in(VALIDATING, TESTING) / self._evaluated
+        training = self.to_train * per_trained_image
+        evaluating = self.to_evaluate * self._per_evaluated_image(per_trained_image)
         programs_left = list(self._is_compiled.values()).count(False)
         compiling = programs_left * _FORWARD * self._seconds_in(COMPILING) / 2
-        is_evaluating = self.phase in self._is_compiled
-        running = self._clock() - self.phase_began if is_evaluating else 0.0
-        training = self.to_train * per_trained_image
-        evaluating = self.to_evaluate * per_evaluated_image
-        return max(0.0, training + evaluating + compiling - running)
+        not_counted_yet = 0.0  # time since the images were counted
+        if self.phase in (TRAINING, VALIDATING, TESTING):
+            not_counted_yet = self._clock() - max(self.phase_began, self._last_mark_at)
+        return max(0.0, training + evaluating + compiling - not_counted_yet)
 
     def seconds_by_phase(self) -> dict[str, float]:
         """Return the seconds spent in each phase and in "the rest", without times under 0.05 s."""

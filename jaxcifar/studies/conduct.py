@@ -20,7 +20,7 @@ from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.pace import STARTING
+from jaxcifar.runs.pace import STARTING, PlannedRuns
 from jaxcifar.runs.replay import replay_runs
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
@@ -28,7 +28,7 @@ from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.studies.code_files import without_folders
 from jaxcifar.studies.study import Study
-from jaxcifar.studies.waiting import earlier_failure, is_unfinished, wait_for_others
+from jaxcifar.studies.waiting import earlier_failures, is_unfinished, wait_for_others
 
 STUDY_FILE = "study.json"
 REWRITE_STUDY_FILE = Remedy("delete it, and experiments.ablation writes it again")
@@ -146,7 +146,7 @@ def conduct(
       RunError: the data can't be loaded.
       UsageError: a row can't be trained because of its user code or arguments.
     """
-    outcomes = _earlier_failures(tasks)
+    outcomes = earlier_failures(tasks)
     failed = {outcome.task for outcome in outcomes}
     left = [task for task in tasks if task not in failed and is_unfinished(task)]
     held: list[Task] = []  # by other processes
@@ -164,12 +164,16 @@ def conduct(
                     _check_row(group[0], dataset, devices)
                     del dataset
         while left:
-            for config, group in _by_shared_part(left).items():
-                together = min(at_once or sensible_at_once(devices), runs_of_program[config])
+            groups = _by_shared_part(left)
+            most = at_once or sensible_at_once(devices)
+            planned = [
+                PlannedRuns(config.epochs, len(group), at_once=min(most, runs_of_program[config]))
+                for config, group in groups.items()
+            ]
+            for number, (config, group) in enumerate(groups.items()):
                 load_images = partial(load, config, data_dir, progress.print_line)
-                stopping = stopper(console)
                 for outcome in _fit_group(
-                    group, load_images, together, devices, progress, stopping
+                    group, planned[number:], load_images, devices, progress, stopper(console)
                 ):
                     left.remove(outcome.task)
                     if isinstance(outcome.error, BusyError):
@@ -180,31 +184,26 @@ def conduct(
             if held:
                 left, held, ended = wait_for_others(held, progress.print_line)
                 replay_runs(ended, progress.print_line)
-                outcomes += _earlier_failures(ended)
+                outcomes += earlier_failures(ended)
         if any(outcome.result for outcome in outcomes):
             progress.print_times()
     return outcomes
 
 
-def _earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:
-    """Return the outcomes of the tasks that have failed earlier or in other processes."""
-    failures = [(task, earlier_failure(task)) for task in tasks]
-    return [Outcome(task, error=error) for task, error in failures if error]
-
-
 def _fit_group(
     tasks: Sequence[Task],
+    planned: Sequence[PlannedRuns],
     load_images: Callable[[], Dataset],
-    at_once: int,
     devices: Sequence[jax.Device],
     progress: TrainProgress,
     stopping: AbstractContextManager[Event],
 ) -> Iterator[Outcome]:
     """Train one or more tasks that share a program, and yield their outcomes in any order.
 
-    The images and the program are freed at the end. `stopping` gives an event to stop training.
+    The images and the program are freed at the end. `planned` describes these runs, and after them
+    the runs with other programs. `stopping` gives an event to stop training.
     """
-    first = tasks[0]
+    first, at_once = tasks[0], planned[0].at_once
     try:
         with progress.during(STARTING):
             config = first.config.shared_part()
@@ -213,7 +212,7 @@ def _fit_group(
         reason = str(error)  # the error itself refers to arrays that must be freed
         yield from (Outcome(task, error=OutOfMemoryError(reason)) for task in tasks)
         return
-    progress.expect(setup, first.config.epochs, len(tasks))
+    progress.expect(setup, planned[0], planned[1:])
     with stopping as stop:
         runs = [Run(task, progress.print_line, progress.observers_of(task)) for task in tasks]
         yield from fit_all(runs, setup, progress, stop)

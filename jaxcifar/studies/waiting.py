@@ -9,7 +9,7 @@ from jaxcifar.errors import BusyError, DivergedError, RunError
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.task import Task
+from jaxcifar.runs.task import Outcome, Task
 
 _POLL_SECONDS = 1.0  # between two checks of the runs of other processes
 
@@ -26,6 +26,12 @@ def earlier_failure(task: Task) -> DivergedError | None:
     """
     failure = None if task.overwrite else RunFolder(task.path).read_failure()
     return None if failure is None else DivergedError(failure)
+
+
+def earlier_failures(tasks: Sequence[Task]) -> list[Outcome]:
+    """Return the outcomes of the tasks that have failed earlier or in other processes."""
+    failures = [(task, earlier_failure(task)) for task in tasks]
+    return [Outcome(task, error=error) for task, error in failures if error]
 
 
 class AfterWaiting(NamedTuple):

@@ -414,7 +414,8 @@ def test_each_epoch_is_shown_with_the_figures_of_its_row(run):
     for epoch, (line, row) in enumerate(zip(lines, run.rows, strict=True), start=1):
         assert line.startswith(f"{epoch}/5  train loss ")
         said = re.fullmatch(
-            r".* loss (\S+) +(\S+)%  val (\S+) +(\S+)%  lr (\S+)  (\S+) images/s"
+            r"./5  train loss (\S+) accuracy +(\S+)%  val loss (\S+) accuracy +(\S+)%"
+            r"  lr (\S+)  (\S+) images/s"
             r"  macro-F1 (\S+)%  balanced accuracy (\S+)%",
             line,
         )
