@@ -80,6 +80,7 @@ BARE = (
 EXTRAS = {
     "onnx": (Check("jaxcifar export first --to onnx net.onnx"),),
     "tensorboard": (Check(f"jaxcifar run {SMALL} {TINY} --tensorboard --run-dir logged"),),
+    "completion": (Check("register-python-argcomplete jaxcifar", says="jaxcifar"),),
     "wandb": (Check(f"jaxcifar run {SMALL} {TINY} --wandb --run-dir recorded"),),
     "peer": (
         Check("jaxcifar export first --to pytorch net.pth"),

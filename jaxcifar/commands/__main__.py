@@ -9,6 +9,7 @@ from rich.console import Console
 
 from jaxcifar import __version__
 from jaxcifar.commands.shared.cli import run_command, use_huge_pages_for
+from jaxcifar.commands.shared.completion import complete, is_completing
 from jaxcifar.commands.shared.parser import program
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
@@ -28,6 +29,8 @@ _COMMANDS_ELSEWHERE = {
 
 def main() -> None:
     """List the commands, or run the command that the first argument names."""
+    if is_completing():
+        complete(COMMANDS)
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in COMMANDS:
         use_huge_pages_for(name)

@@ -23,7 +23,7 @@ from jaxcifar.commands.shared.common_options import (
 from jaxcifar.commands.shared.example_files import study_files
 from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
 from jaxcifar.commands.shared.output import screen
-from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.commands.shared.ranking import show
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import RunError
@@ -55,7 +55,7 @@ def parser() -> Parser:
         HELP_EXAMPLES,
     )
     study = parser.add_argument_group("the study")
-    study.add_argument(
+    study_option = study.add_argument(
         "--study",
         type=study_file,
         default=ABLATION,
@@ -63,6 +63,7 @@ def parser() -> Parser:
         help=f"TOML file of rows, or a study of the package: {', '.join(SHIPPED)} (default: "
         "ablation, the ten rows of the reference report)",
     )
+    suggest(study_option, SHIPPED)
     study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows (default: all)")
     study.add_argument(
         "--seeds",

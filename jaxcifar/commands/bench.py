@@ -13,15 +13,16 @@ from importlib.util import find_spec
 from typing import Any
 
 from jaxcifar.bench.bench_progress import BenchProgress
-from jaxcifar.commands.ablation import study_file
+from jaxcifar.commands.ablation import SHIPPED, study_file
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import add_json_file, count
 from jaxcifar.commands.shared.options import add_config_options
 from jaxcifar.commands.shared.output import screen, write_json
-from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.commands.shared.rates import show
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.option_names import option_name
+from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.torch_modules import KNOWN
 from jaxcifar.machine.paths import require_folder_of
@@ -45,12 +46,13 @@ def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
 
 def parser() -> Parser:
     parser = Parser("bench", "Measure how fast networks train and predict here.", HELP_EXAMPLES)
-    parser.add_argument(
+    arch = parser.add_argument(
         "--arch",
         nargs="+",
         metavar="NAME",
         help="networks, your own as FILE.py:NAME (default: all networks of the package)",
     )
+    suggest(arch, KINDS["arch"])
     add_config_options(parser, only=("arch_args",), default_of=lambda _: "the network's own")
     parser.add_argument(
         "--batch-size", type=count, metavar="N", help="training images a step (default: 128)"
@@ -72,12 +74,13 @@ def parser() -> Parser:
         metavar="N",
         help="also measure N runs that train together (default: one run alone)",
     )
-    parser.add_argument(
+    study = parser.add_argument(
         "--study",
         type=study_file,
         metavar="FILE",
         help="measure the training of the rows of a study instead, such as recipes_cnn",
     )
+    suggest(study, SHIPPED)
     parser.add_argument(
         "--rounds", type=count, default=5, metavar="N", help="rounds to measure (default: 5)"
     )
@@ -89,7 +92,7 @@ def parser() -> Parser:
         "--ablation",
         nargs=REMAINDER,
         metavar="OPTION",
-        help="time a whole experiments.ablation too; it gets all options that follow",
+        help="time the command `ablation` too; it gets all options that follow",
     )
     return parser
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jaxcifar.commands.shared.common_options import location
 from jaxcifar.commands.shared.example_files import network_files, study_files
-from jaxcifar.commands.shared.parser import Parser, program
+from jaxcifar.commands.shared.parser import Parser, program, suggest
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.files import write_text
@@ -23,7 +23,8 @@ HELP_EXAMPLES = (
 
 def parser() -> Parser:
     parser = Parser("copy", "Copy a study or a network that comes with the package.", HELP_EXAMPLES)
-    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(_files())}")
+    name = parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(_files())}")
+    suggest(name, _files())
     parser.add_argument(
         "to",
         nargs="?",

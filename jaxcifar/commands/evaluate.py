@@ -15,9 +15,9 @@ from jaxcifar.commands.shared.common_options import (
     location,
 )
 from jaxcifar.commands.shared.output import explain_write_errors, screen, write_json
-from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.errors import BusyError
-from jaxcifar.evaluation.image_sets import TEST_SETS, check_set_name
+from jaxcifar.evaluation.image_sets import SET_NAMES, TEST_SETS, check_set_name
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
@@ -43,7 +43,7 @@ def parser() -> Parser:
     parser.add_argument(
         "runs", nargs="+", type=location, metavar="RUN", help="finished run, or file of its weights"
     )
-    parser.add_argument(
+    sets = parser.add_argument(
         "--on",
         nargs="+",
         default=["test"],
@@ -52,6 +52,7 @@ def parser() -> Parser:
         "images with mistakes in evaluating); cifar10.1 (from TFDS) or cifar10.1:FOLDER (from its "
         ".npy files); or a folder of images by class (default: test)",
     )
+    suggest(sets, SET_NAMES)
     parser.add_argument(
         "--images",
         type=count,

@@ -71,6 +71,10 @@ def main(argv: Sequence[str]) -> None:
     else:
         for line in table(photos.names, class_names, predictions, options.top):
             print(line)
+        print_remark(
+            f"The network can only answer with one of its {len(class_names):,} classes, whatever "
+            "an image shows."
+        )
     if options.sheet:
         draw_sheet(options.sheet, photos, predictions)
 

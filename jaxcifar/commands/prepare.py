@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from jaxcifar.commands.shared.common_options import add_data_dir, location
-from jaxcifar.commands.shared.parser import Parser
-from jaxcifar.data.prepare import default_data_dir
+from jaxcifar.commands.shared.parser import Parser, suggest
+from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.terminal import line_printer, report_elapsed_time
 
@@ -18,16 +18,15 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
-    parser = Parser(
-        "prepare", "Prepare a data set once, by download or from an archive.", HELP_EXAMPLES
-    )
-    parser.add_argument(
+    parser = Parser("prepare", "Prepare a data set once, by download or from an archive.", HELP_EXAMPLES)
+    dataset = parser.add_argument(
         "--dataset",
         metavar="NAME",
         default="cifar10",
         help="cifar10, cifar100, shapes10, or the path of a folder of images by class or of an "
         ".npz file (default: cifar10)",
     )
+    suggest(dataset, KINDS["dataset"])
     parser.add_argument(
         "--archive",
         type=location,
@@ -41,12 +40,12 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
-    data_dir = options.data_dir or default_data_dir()
 
     from jaxcifar.data import CATALOG, dataset_title
-    from jaxcifar.data.prepare import load_records
+    from jaxcifar.data.prepare import default_data_dir, load_records
     from jaxcifar.data.user_data import load_user_data
 
+    data_dir = options.data_dir or default_data_dir()
     console = Console()
     print_line = line_printer(console)
     title = dataset_title(options.dataset)

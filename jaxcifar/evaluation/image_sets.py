@@ -24,7 +24,7 @@ from jaxcifar.machine.terminal import PrintLine
 CORRUPTIONS = "corruptions"
 EVALUATION_MISTAKES = "slips"
 TEST_SETS = ("test", CORRUPTIONS, EVALUATION_MISTAKES)  # made from the run's test images
-_NAMES = ("val", "test", "cifar10.1", CORRUPTIONS, EVALUATION_MISTAKES)
+SET_NAMES = ("val", "test", "cifar10.1", CORRUPTIONS, EVALUATION_MISTAKES)
 _CHOICES = (
     "val, test, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, or a folder of images by class"
 )
@@ -102,7 +102,7 @@ def check_set_name(name: str) -> None:
     Raises:
       UsageError: `name` is neither a known set nor an existing folder or file.
     """
-    if name.partition(":")[0] not in _NAMES and not expand_home(name).exists():
+    if name.partition(":")[0] not in SET_NAMES and not expand_home(name).exists():
         raise _unknown_set(name)
 
 
@@ -160,7 +160,7 @@ def _load_user_images(name: str, class_names: Sequence[str], print_line: PrintLi
 
 
 def _unknown_set(name: str) -> UsageError:
-    hint = registry.did_you_mean(name, _NAMES)
+    hint = registry.did_you_mean(name, SET_NAMES)
     return UsageError(f"--on {name}: no such set; {hint}choose {_CHOICES}")
 
 

@@ -83,7 +83,7 @@ def test_a_study_fits_80_columns_and_ends_with_its_best_row(study):
     accuracy = r"accuracy +[\d.]+%"
     assert re.search(rf"base seed 0  epoch 2/2  train {accuracy}  val {accuracy}", output)
     long_name = "a-tenth-of-the-learning-rate seed 0"
-    assert re.search(rf"{long_name}  epoch 2/2  val loss \d+\.\d{{3}} {accuracy}$", output, re.M)
+    assert re.search(rf"{long_name}  epoch 2/2  val {accuracy}$", output, re.M)
     assert "time spent" in output
     [(name, word)] = re.findall(r"^ *(\S+) .*<- (best|first)", output, re.M)
     assert f"{word}: {name}, " in output

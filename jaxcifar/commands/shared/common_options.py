@@ -6,7 +6,6 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 
 from jaxcifar.commands.shared.parser import OptionHolder, program
-from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
 
 _PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
@@ -80,6 +79,8 @@ def data_folder(given: Path | None) -> Path:
       UsageError: there is no such folder.
     """
     if given is None:
+        from jaxcifar.data.prepare import default_data_dir  # imports NumPy, which help needs not
+
         return default_data_dir()
     if not given.is_dir():
         raise UsageError(

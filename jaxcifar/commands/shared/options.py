@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
-from jaxcifar.commands.shared.parser import OptionHolder
+from jaxcifar.commands.shared.parser import OptionHolder, suggest
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.option_names import option_name
+from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value, readable_text
 
 # The fields of `Config`, in the order of their options in the help. A field that only some entries
@@ -29,6 +30,7 @@ GROUPS = {
     ),
     "precision and seed": ("dtype", "seed"),
 }  # fmt: skip
+_AUTO_DATASET = "auto takes cifar10 or, if it can't be loaded, the drawn images of shapes10"
 _DEFAULTS_IN_WORDS = {
     "arch": DEFAULT_ARCH,
     "arch_args": "those of the recipe or the network",
@@ -69,6 +71,7 @@ def add_config_options(
     without: Collection[str] = (),
     only: Collection[str] = (),
     default_of: Callable[[str], str | None] = reference_default,
+    auto_dataset: bool = False,
 ) -> None:
     """Add an option for each field of `Config`; `split_settings` returns the parsed values.
 
@@ -77,6 +80,7 @@ def add_config_options(
       without: fields that get no option.
       only: if not empty, only these fields get an option.
       default_of: returns the text about a field's default, or None for no text.
+      auto_dataset: the command knows `--dataset auto`, so the help describes it.
     """
     fields = {field.name: field for field in dataclasses.fields(Config)}
     for title, members in GROUPS.items():
@@ -87,7 +91,8 @@ def add_config_options(
         if names:
             group = parser.add_argument_group(title)
         for name in names:
-            _add_option(group, fields[name], default_of(name))
+            is_auto = name == "dataset" and auto_dataset
+            _add_option(group, fields[name], default_of(name), is_auto)
 
 
 def _with_unlisted_fields(members: Iterable[str]) -> Iterator[str]:
@@ -102,11 +107,12 @@ def _with_unlisted_fields(members: Iterable[str]) -> Iterator[str]:
             yield from sorted(registry.settings_of_some_entries(name) - listed)
 
 
-def _add_option(group: Any, field: dataclasses.Field, default: str | None) -> None:
+def _add_option(group: Any, field: dataclasses.Field, default: str | None, is_auto: bool) -> None:
     options = {k: v for k, v in field.metadata.items() if k in ("help", "choices", "type")}
     options["default"] = argparse.SUPPRESS
     if field.name in registry.KINDS:
         options["help"] += f": {_possible_names(field.name)}"
+    options["help"] += f"; {_AUTO_DATASET}" if is_auto else ""
     options["help"] += _restriction(field.name)
     if default:
         options["help"] += f" (default: {default})"
@@ -119,7 +125,10 @@ def _add_option(group: Any, field: dataclasses.Field, default: str | None) -> No
         options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
     if field.name == "init":
         options["metavar"] = "RUN"
-    group.add_argument(f"--{option_name(field.name)}", **options)
+    action = group.add_argument(f"--{option_name(field.name)}", **options)
+    known: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
+    names = known.get(field.name, ())
+    suggest(action, [*names, "auto"] if is_auto else names)
 
 
 class _NetworkArguments(argparse.Action):
@@ -152,13 +161,14 @@ def split_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def add_archs(parser: OptionHolder) -> None:
     """Add `--arch` for several networks; the default is all networks of the package."""
-    parser.add_argument(
+    action = parser.add_argument(
         "--arch",
         nargs="+",
         metavar="NAME",
         default=ARCHS,
         help=f"{_possible_names('arch')} (default: all networks of the package)",
     )
+    suggest(action, registry.KINDS["arch"])
 
 
 def add_observers(parser: OptionHolder) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,6 +11,7 @@ from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
 
 _GENERAL = ("--help", "--help-all", "--version")
+_SUGGESTIONS = "suggested_names"  # the attribute of an argparse action
 OptionHolder = argparse.ArgumentParser | argparse._ArgumentGroup  # options can be added to both
 
 # Options of other programs, and the options of jaxcifar that their users may mean. The first of
@@ -38,6 +39,17 @@ _ADVICE = {
         "none is needed, because images are prepared on the device",
     ),
 }
+
+
+def suggest(action: argparse.Action, names: Iterable[str]) -> None:
+    """Let the shell complete an option's value with these names; other values are allowed too."""
+    setattr(action, _SUGGESTIONS, tuple(names))
+
+
+def suggested_names(action: argparse.Action) -> tuple[str, ...]:
+    """Return the names that `suggest` was given for an option."""
+    names: tuple[str, ...] = getattr(action, _SUGGESTIONS, ())
+    return names
 
 
 def program(command: str = "") -> str:

@@ -1,0 +1,78 @@
+"""Completion of a command line in the shell, by the optional package argcomplete.
+
+The shell starts `jaxcifar` with the words typed so far in environment variables, and reads the
+possible next words. Nothing here imports JAX.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from jaxcifar.commands.shared.parser import suggested_names
+
+_VARIABLE = "_ARGCOMPLETE"  # set by the shell's completion function
+
+
+def is_completing() -> bool:
+    """Return whether the shell has started this process to complete a command line."""
+    return _VARIABLE in os.environ
+
+
+def complete(commands: Sequence[str]) -> NoReturn:
+    """Write the words that can follow on the shell's command line, and end the process.
+
+    Without argcomplete, nothing is written.
+
+    Args:
+      commands: names of the commands.
+    """
+    try:
+        import argcomplete
+    except ImportError:
+        sys.exit(1)
+    typed = os.environ.get("COMP_LINE", "").split()
+    named = next((word for word in typed[1:] if word in commands), None)
+    parser = _parser_of_all(commands, named)
+    argcomplete.autocomplete(parser, always_complete_options="long")
+    sys.exit(1)  # only if the shell did not follow argcomplete's protocol
+
+
+def _parser_of_all(commands: Sequence[str], named: str | None) -> argparse.ArgumentParser:
+    """Return a parser with all commands, of which only the one that is `named` has its options."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--version", action="store_true")
+
+    def parser_of_command(**settings: Any) -> argparse.ArgumentParser:
+        name = settings["prog"].split()[-1]
+        if name != named:
+            return argparse.ArgumentParser(add_help=False)
+        module = importlib.import_module(f"jaxcifar.commands.{name}")
+        command_parser: argparse.ArgumentParser = module.parser()
+        _add_completers(command_parser)
+        return command_parser
+
+    # argparse calls `parser_class`, which need not be a class, for the parser of each command.
+    commands_of_parser = parser.add_subparsers(
+        parser_class=parser_of_command  # type: ignore[call-overload]
+    )
+    for command in commands:
+        commands_of_parser.add_parser(command)
+    return parser
+
+
+def _add_completers(parser: argparse.ArgumentParser) -> None:
+    """Let argcomplete complete the values of options with the names that `suggest` was given.
+
+    Where no name fits, the shell completes names of files: most of these options take them too.
+    """
+    for action in parser._actions:
+        if names := suggested_names(action):
+            setattr(action, "completer", _completer_of(names))  # noqa: B010
+
+
+def _completer_of(names: Sequence[str]) -> Callable[..., list[str]]:
+    """Return a function that argcomplete calls for the words that an option can have."""
+    return lambda prefix, **_: [name for name in names if name.startswith(prefix)]
