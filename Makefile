@@ -31,8 +31,8 @@ NUMERIC := $(addprefix tests/, networks/test_adapt.py training/test_augment.py k
 .PHONY: run help docs test test-core test-avx2 test-oldest test-installed soak faults mutants clean
 
 run: $(VENV)/installed  ## install and train; make run ARGS="--arch resnet18" passes options on
-	@echo "==> python -m experiments.run $(ARGS)"
-	@$(BIN)/python -m experiments.run $(ARGS)
+	@echo "==> jaxcifar run $(ARGS)"
+	@$(BIN)/jaxcifar run $(ARGS)
 	@echo "Next, the same on all images: make run ARGS=\"$(RECIPE)\""
 	@echo "or the reference on a GPU:    make run ARGS=\"--arch resnet18\"   (all options: ARGS=--help)"
 

@@ -24,7 +24,7 @@ _INTRODUCTION = """\
 
 <!-- Written by `make docs`; do not edit. -->
 
-Each setting is an option of `python -m experiments.run`, a key in a [study](studies.md) and an
+Each setting is an option of `jaxcifar run`, a key in a [study](studies.md) and an
 argument of `jaxcifar.train` (there with `_` for `-`). `[0, 1)` means: from 0, and below 1. Options
 that do not apply are an error: `--gamma` without `--schedule step`.
 """

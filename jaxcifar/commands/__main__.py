@@ -10,9 +10,9 @@ from rich.console import Console
 from jaxcifar import __version__
 from jaxcifar.commands.shared.cli import run_command, use_huge_pages_for
 from jaxcifar.commands.shared.completion import complete, is_completing
-from jaxcifar.commands.shared.parser import program
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.command_line import program
 from jaxcifar.machine.terminal import line_printer
 
 # In the order in which most users need them.

@@ -1,4 +1,4 @@
-"""Run a study, the ten-row ablation by default: `python -m experiments.ablation`."""
+"""Run a study, the ten-row ablation by default: `jaxcifar ablation`."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Measure how fast networks train and predict: `python -m experiments.bench --peer torch`."""
+"""Measure how fast networks train and predict: `jaxcifar bench --peer torch`."""
 
 import dataclasses
 import os
@@ -22,7 +22,6 @@ from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.commands.shared.rates import show
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.option_names import option_name
-from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.torch_modules import KNOWN
 from jaxcifar.machine.paths import require_folder_of
@@ -52,7 +51,7 @@ def parser() -> Parser:
         metavar="NAME",
         help="networks, your own as FILE.py:NAME (default: all networks of the package)",
     )
-    suggest(arch, KINDS["arch"])
+    suggest(arch, ARCHS)
     add_config_options(parser, only=("arch_args",), default_of=lambda _: "the network's own")
     parser.add_argument(
         "--batch-size", type=count, metavar="N", help="training images a step (default: 128)"

@@ -1,4 +1,4 @@
-"""Compare runs side by side: `python -m experiments.compare RUN RUN... [--plot FILE]`."""
+"""Compare runs side by side: `jaxcifar compare RUN RUN... [--plot FILE]`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Convert PyTorch weights to a run: `python -m experiments.convert FILE.pth --run-dir RUN`."""
+"""Convert PyTorch weights to a run: `jaxcifar convert FILE.pth --run-dir RUN`."""
 
 import math
 from argparse import ArgumentTypeError

@@ -1,4 +1,4 @@
-"""Copy a study or a network that comes with the package, to change it: `copy ablation`."""
+"""Copy a study or a network that comes with the package, to change it: `jaxcifar copy ablation`."""
 
 import ast
 import re
@@ -9,9 +9,10 @@ from rich.console import Console
 
 from jaxcifar.commands.shared.common_options import location
 from jaxcifar.commands.shared.example_files import network_files, study_files
-from jaxcifar.commands.shared.parser import Parser, program, suggest
+from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.command_line import program
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.terminal import PrintLine, line_printer
 

@@ -1,4 +1,4 @@
-"""Evaluate finished runs: `python -m experiments.evaluate RUN... [--on SET...]`."""
+"""Evaluate finished runs: `jaxcifar evaluate RUN... [--on SET...]`."""
 
 import datetime
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Export a trained network: `python -m experiments.export RUN --to onnx FILE`."""
+"""Export a trained network: `jaxcifar export RUN --to onnx FILE`."""
 
 import keyword
 import sys

@@ -1,4 +1,4 @@
-"""Print the memory that training takes: `python -m experiments.memory --arch resnet18`."""
+"""Print the memory that training takes: `jaxcifar memory --arch resnet18`."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Classify image files: `python -m experiments.predict cat.jpg`."""
+"""Classify image files: `jaxcifar predict cat.jpg`."""
 
 import json
 from collections.abc import Iterator, Sequence

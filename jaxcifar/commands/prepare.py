@@ -1,4 +1,4 @@
-"""Prepare a data set once: `python -m experiments.prepare [--dataset NAME] [--archive PATH]`."""
+"""Prepare a data set once: `jaxcifar prepare [--dataset NAME] [--archive PATH]`."""
 
 from collections.abc import Sequence
 

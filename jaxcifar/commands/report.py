@@ -1,4 +1,4 @@
-"""Write the report of the runs in a folder: `python -m experiments.report DIR`."""
+"""Write the report of the runs in a folder: `jaxcifar report DIR`."""
 
 from collections.abc import Sequence
 

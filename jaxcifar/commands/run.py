@@ -1,4 +1,4 @@
-"""Train one network: `python -m experiments.run --arch resnet18`."""
+"""Train one network: `jaxcifar run --arch resnet18`."""
 
 import argparse
 import dataclasses
@@ -22,9 +22,10 @@ from jaxcifar.commands.shared.common_options import (
 from jaxcifar.commands.shared.default_network import require_chosen_network
 from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
 from jaxcifar.commands.shared.output import not_cifar10, screen
-from jaxcifar.commands.shared.parser import Parser, program
+from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
+from jaxcifar.machine.command_line import program
 from jaxcifar.machine.paths import require_image_path
 from jaxcifar.machine.terminal import PrintLine, line_printer, show_activity
 

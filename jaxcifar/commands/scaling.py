@@ -1,4 +1,4 @@
-"""Estimate how training scales to many devices: `python -m experiments.scaling`."""
+"""Estimate how training scales to many devices: `jaxcifar scaling`."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Show the layers of a network: `python -m experiments.summary --arch resnet18`."""
+"""Show the layers of a network: `jaxcifar summary --arch resnet18`."""
 
 from collections.abc import Sequence
 

@@ -12,9 +12,10 @@ from jaxcifar.data import cifar100, shapes10_draw
 from jaxcifar.data import records as rec
 from jaxcifar.data.archive import CIFAR10_FORM, CIFAR100_FORM, ArchiveForm
 from jaxcifar.errors import RunError
+from jaxcifar.machine.command_line import program
 
 WAYS_OUT = (  # advice if a data set can't be downloaded
-    "give an archive you have with `python -m experiments.prepare --archive PATH` (for CIFAR-100, "
+    f"give an archive you have with `{program('prepare')} --archive PATH` (for CIFAR-100, "
     "add --dataset cifar100), or use the embedded images with --dataset shapes10"
 )
 

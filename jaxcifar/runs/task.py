@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.command_line import program
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.observers import NamedObserver, ObservedRun
 
@@ -93,7 +94,7 @@ def _require_weights(path: Path) -> None:
         raise UsageError(f"{path}: does not exist; give a finished run, or a file of weights")
     if path.suffix != _WEIGHTS_SUFFIX:
         is_pytorch = path.suffix in PYTORCH_SUFFIXES
-        hint = "; experiments.convert makes a run of it" if is_pytorch else ""
+        hint = f"; {program('convert')} makes a run of it" if is_pytorch else ""
         raise UsageError(
             f"{path}: is neither a run nor a file of weights ({_WEIGHTS_SUFFIX}){hint}"
         )

@@ -16,6 +16,7 @@ from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
+from jaxcifar.machine.command_line import program
 from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
 from jaxcifar.machine.reading import Remedy
@@ -31,7 +32,7 @@ from jaxcifar.studies.study import Study
 from jaxcifar.studies.waiting import earlier_failures, is_unfinished, wait_for_others
 
 STUDY_FILE = "study.json"
-REWRITE_STUDY_FILE = Remedy("delete it, and experiments.ablation writes it again")
+REWRITE_STUDY_FILE = Remedy(f"delete it, and {program('ablation')} writes it again")
 
 
 def plan(

@@ -251,7 +251,7 @@ def test_help_has_examples_that_parse(name):
     text = parser.format_help()
     assert fits(text)
     assert not re.search(r"default: *(True|False|None)?\)", " ".join(text.split()))
-    lead = f"python -m experiments.{name}"
+    lead = f"jaxcifar {name}"
     examples = re.findall(rf"^  {re.escape(lead)}(.*)$", text.partition("examples:")[2], re.M)
     assert len(examples) >= 2
     for words in examples:

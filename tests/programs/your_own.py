@@ -61,7 +61,7 @@ def main(docs, folder, data_dir):
         Path(name).write_text(snippet)
     runpy.run_path("pack.py")
     for line in "".join(blocks(text, "")).splitlines():
-        command, *arguments = shlex.split(line.removeprefix("python -m experiments."))
+        command, *arguments = shlex.split(line.removeprefix("jaxcifar "))
         arguments = smaller(command, arguments, data_dir)
         if arguments is not None:
             importlib.import_module(f"jaxcifar.commands.{command}").main(arguments)

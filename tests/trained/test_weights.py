@@ -338,7 +338,7 @@ def test_where_no_run_is_it_is_said_what_is_there(run, tmp_path):
         run: "is not a finished run",
         tmp_path / "empty": "no run here",
         tmp_path / "nowhere": "does not exist",
-        tmp_path / "net.pth": "experiments.convert",
+        tmp_path / "net.pth": "jaxcifar convert makes a run of it",
     }.items():
         with pytest.raises(UsageError, match=said):
             jaxcifar.load(path)

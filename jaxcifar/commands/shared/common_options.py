@@ -5,8 +5,9 @@ import os
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-from jaxcifar.commands.shared.parser import OptionHolder, program
+from jaxcifar.commands.shared.parser import OptionHolder
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.command_line import program
 
 _PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxcifar.commands.shared.parser import program
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.command_line import program
 from jaxcifar.machine.terminal import duration
 
 _IMAGES_PER_SECOND = 28  # training rate of ResNet-18 on one core of an AMD EPYC, in float32

@@ -1,4 +1,4 @@
-"""The tables that `experiments.evaluate` prints."""
+"""The tables that `jaxcifar evaluate` prints."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

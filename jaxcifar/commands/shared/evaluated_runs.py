@@ -1,4 +1,4 @@
-"""Load the runs that `experiments.evaluate` evaluates, with their images."""
+"""Load the runs that `jaxcifar evaluate` evaluates, with their images."""
 
 from argparse import Namespace
 from collections.abc import Sequence

@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxcifar import __version__
 from jaxcifar.config.registry import KINDS, did_you_mean
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.command_line import program
 
 _GENERAL = ("--help", "--help-all", "--version")
 _SUGGESTIONS = "suggested_names"  # the attribute of an argparse action
@@ -50,13 +50,6 @@ def suggested_names(action: argparse.Action) -> tuple[str, ...]:
     """Return the names that `suggest` was given for an option."""
     names: tuple[str, ...] = getattr(action, _SUGGESTIONS, ())
     return names
-
-
-def program(command: str = "") -> str:
-    """Return the words that start a command: `jaxcifar NAME` or `python -m experiments.NAME`."""
-    if Path(sys.argv[0]).stem == "jaxcifar":
-        return f"jaxcifar {command}".rstrip()
-    return f"python -m experiments.{command}".rstrip(".")
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,4 +1,4 @@
-"""The tables that `experiments.ablation` prints: all rows of a study, and the best row."""
+"""The tables that `jaxcifar ablation` prints: all rows of a study, and the best row."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The tables of speeds that `experiments.bench` prints."""
+"""The tables of speeds that `jaxcifar bench` prints."""
 
 from collections.abc import Callable
 from typing import Any

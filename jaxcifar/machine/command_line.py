@@ -1,0 +1,23 @@
+"""How the user starts commands, for the commands that messages name."""
+
+import sys
+from pathlib import Path
+
+
+def program(command: str = "") -> str:
+    """Return the words that start a command, in the form that the user has used.
+
+    Returns:
+      `python -m experiments.NAME` in a process that was started so, else `jaxcifar NAME`. Without
+      `command`, the words that list all commands.
+    """
+    if _is_started_in_checkout():
+        return f"python -m experiments.{command}".rstrip(".")
+    return f"jaxcifar {command}".rstrip()
+
+
+def _is_started_in_checkout() -> bool:
+    """Return whether this process runs a module of `experiments`, as in a checkout."""
+    if sys.argv[0] == "-m":  # Python has not found the file of the module yet
+        return any(word.partition(".")[0] == "experiments" for word in sys.orig_argv)
+    return Path(sys.argv[0]).parent.name == "experiments"
