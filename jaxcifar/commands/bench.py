@@ -16,7 +16,7 @@ from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.commands.ablation import SHIPPED, study_file
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import add_json_file, count
-from jaxcifar.commands.shared.options import add_config_options
+from jaxcifar.commands.shared.options import add_archs, add_config_options
 from jaxcifar.commands.shared.output import screen, write_json
 from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.commands.shared.rates import show
@@ -45,13 +45,7 @@ def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
 
 def parser() -> Parser:
     parser = Parser("bench", "Measure how fast networks train and predict here.", HELP_EXAMPLES)
-    arch = parser.add_argument(
-        "--arch",
-        nargs="+",
-        metavar="NAME",
-        help="networks, your own as FILE.py:NAME (default: all networks of the package)",
-    )
-    suggest(arch, ARCHS)
+    add_archs(parser, default=None)
     add_config_options(parser, only=("arch_args",), default_of=lambda _: "the network's own")
     parser.add_argument(
         "--batch-size", type=count, metavar="N", help="training images a step (default: 128)"

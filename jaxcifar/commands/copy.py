@@ -1,4 +1,4 @@
-"""Copy a study or a network that comes with the package, to change it: `jaxcifar copy ablation`."""
+"""Copy a study or a network that comes with the package: `jaxcifar copy ablation`."""
 
 import ast
 import re

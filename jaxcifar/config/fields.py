@@ -65,14 +65,14 @@ class Fields:
       data_sha256: SHA-256 of the images, if the data set's name does not identify them.
     """
 
-    arch: str = _option("network to train")
+    arch: str = _option("network")
     arch_args: tuple[tuple[str, Any], ...] = _option(
         "arguments of the network, such as width=64, instead of the recipe's", default=()
     )
     recipe: str = _option(
         f"settings to start from: {', '.join(RECIPES)}; not every network has all of them"
     )
-    dataset: str = _option("images to train on", default="cifar10")
+    dataset: str = _option("data set", default="cifar10")
     epochs: int = _option("passes over the training images")
     batch_size: int = _option("training images a step, on all devices together")
     optimizer: str = _option("update rule")

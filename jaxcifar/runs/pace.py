@@ -194,7 +194,7 @@ class Pace:
         return max(0.0, training + evaluating + compiling - not_counted_yet)
 
     def seconds_by_phase(self) -> dict[str, float]:
-        """Return the seconds spent in each phase and in "the rest", without times under 0.05 s."""
+        """Return the seconds spent in each phase and in "the rest", except short ones."""
         spent = {phase: self.seconds[phase] for phase in PHASES}
         spent["the rest"] = self._clock() - self._began - sum(spent.values())
-        return {phase: seconds for phase, seconds in spent.items() if seconds >= 0.05}
+        return {phase: seconds for phase, seconds in spent.items() if seconds >= 0.5}

@@ -159,7 +159,8 @@ class TrainProgress:
         """Print the time that each phase has taken."""
         spent = self.pace.seconds_by_phase()
         times = [f"{phase} {duration(seconds)}" for phase, seconds in spent.items()]
-        self.print_line(f"time spent      {', '.join(times)}")
+        if times:
+            self.print_line(f"time spent      {', '.join(times)}")
 
     def _status(self) -> Status:
         pace = self.pace

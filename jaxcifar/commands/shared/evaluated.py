@@ -53,6 +53,7 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
                     f"{run}, {figures['title']}: collapsed, every image is classified as {name}"
                 )
         console.print(_accuracies(rows))
+        print_line("flips: accuracy if an image and its mirror image are classified together.")
         console.print(_metrics(rows))
         console.print(_calibrations(rows))
         print_line(

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from jaxcifar.commands.shared.parser import OptionHolder, suggest
@@ -159,13 +159,13 @@ def split_settings(options: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def add_archs(parser: OptionHolder) -> None:
-    """Add `--arch` for several networks; the default is all networks of the package."""
+def add_archs(parser: OptionHolder, default: Sequence[str] | None = ARCHS) -> None:
+    """Add `--arch` for several networks; `default` must stand for all networks of the package."""
     action = parser.add_argument(
         "--arch",
         nargs="+",
         metavar="NAME",
-        default=ARCHS,
+        default=default,
         help=f"{_possible_names('arch')} (default: all networks of the package)",
     )
     suggest(action, registry.KINDS["arch"])

@@ -82,7 +82,11 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self._common = common
-        self.add_argument("--version", action="version", version=f"jaxcifar {__version__}")
+        self._positionals.title = "arguments"
+        version = f"jaxcifar {__version__}"
+        self.add_argument(
+            "--version", action="version", version=version, help="show the version and exit"
+        )
         if common:
             self.add_argument("--help-all", action=_ShowAllHelp, help="show all options and exit")
 
@@ -95,7 +99,8 @@ class Parser(argparse.ArgumentParser):
         words = []
         for action in self._actions:
             if not action.option_strings:
-                words.append(f"{action.metavar}{' ...' if action.nargs == '+' else ''}")
+                forms = {"+": "{} ...", "?": "[{}]"}
+                words.append(forms.get(str(action.nargs), "{}").format(action.metavar))
             elif action.required:
                 words.append(f"{action.option_strings[0]} {action.metavar}")
         return " ".join(["usage:", self.prog, *words, "[options]\n"])
