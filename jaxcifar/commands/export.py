@@ -113,4 +113,4 @@ def write(classifier: "Classifier", kind: str, path: Path, half: bool) -> str:
         from jaxcifar.runs.weights import make_card, write_weights
 
         write_weights(path, classifier.variables, make_card(classifier.result), half)
-    return str(path)
+    return f"written: {path}"

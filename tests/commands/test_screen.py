@@ -159,7 +159,7 @@ def test_an_epochs_line_is_as_wide_as_the_screen(width):
     out = io.StringIO()
     task = Task(Config.create("cnn", epochs=100, dataset="shapes10"), Path("x"))
     lines = TrainProgress(Console(file=out, width=width)).observers_of(task)
-    row = {"epoch": 7, "train_loss": 12.3456, "train_accuracy": 1.0, "learning_rate": 0.00095}
+    row = {"epoch": 7, "train_loss": 2.3456, "train_accuracy": 1.0, "learning_rate": 0.00095}
     row |= {"val_loss": 2.5, "val_accuracy": 0.9012, "images_per_second": 123456.7}
     lines.began(task.observed(task.config, "shapes10", []))
     lines.epoch(row)
@@ -167,7 +167,7 @@ def test_an_epochs_line_is_as_wide_as_the_screen(width):
     assert len(line) <= width
     assert line.startswith("epoch   7/100  ")
     assert "accuracy 90.12%" in line
-    assert ("train loss 12.346 accuracy 100.00%  val loss 2.500 acc" in line) == (width >= 80)
+    assert ("train loss 2.346 accuracy 100.00%  val loss 2.500 acc" in line) == (width >= 80)
     assert ("123,457 images/s" in line) == (width == 140)
 
 
