@@ -1,4 +1,4 @@
-"""The commands that users run: `python -m experiments.NAME`, or `jaxcifar NAME`."""
+"""The commands that users run: `jaxcifar NAME`, or `python -m experiments.NAME` in a checkout."""
 
 import contextlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""List all commands, or run one: `python -m experiments`, or `jaxcifar` if it is installed."""
+"""List all commands, or run one: `jaxcifar`, or `python -m experiments` in a checkout."""
 
 import ast
 import importlib

@@ -18,7 +18,9 @@ HELP_EXAMPLES = (
 
 
 def parser() -> Parser:
-    parser = Parser("prepare", "Prepare a data set once, by download or from an archive.", HELP_EXAMPLES)
+    parser = Parser(
+        "prepare", "Prepare a data set once, by download or from an archive.", HELP_EXAMPLES
+    )
     dataset = parser.add_argument(
         "--dataset",
         metavar="NAME",
