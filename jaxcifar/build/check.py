@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def check_training(
-    config: Config, parallel_runs: ParallelRuns, hp: Hyperparameters, examples: Examples
+    config: Config, parallel_runs: ParallelRuns, hyper: Hyperparameters, examples: Examples
 ) -> None:
     """Trace the training program, which finds errors in user code before anything is computed.
 
@@ -37,19 +37,19 @@ def check_training(
     """
     program = parallel_runs.program
     if program.small_size:
-        _check_small_images(config, program, hp, examples)
+        _check_small_images(config, program, hyper, examples)
     if not config.sources:
         return
     user_code = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
     with explain_user_code_errors(*user_code):
-        _check_rule(config, program, hp)
-        _check_augmentation(config, program, hp)
-        parallel_runs.trace(hp, examples.images, examples.labels)
+        _check_rule(config, program, hyper)
+        _check_augmentation(config, program, hyper)
+        parallel_runs.trace(hyper, examples.images, examples.labels)
 
 
-def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:
+def _check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None:
     require_effect(config, program.optimizer)
-    rule = program.optimizer(hp.learning_rate[0], **hp.rule)
+    rule = program.optimizer(hyper.learning_rate[0], **hyper.rule)
     if not isinstance(rule, optax.GradientTransformation):
         raise UsageError(
             f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax rule"
@@ -57,9 +57,9 @@ def _check_rule(config: Config, program: Program, hp: Hyperparameters) -> None:
 
 
 def _check_small_images(
-    config: Config, program: Program, hp: Hyperparameters, examples: Examples
+    config: Config, program: Program, hyper: Hyperparameters, examples: Examples
 ) -> None:
-    size, state = config.small_size, program.init.eval_shape(program, hp, examples.images)
+    size, state = config.small_size, program.init.eval_shape(program, hyper, examples.images)
     images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)
     model = network.for_one_device(program.model)
     try:
@@ -71,10 +71,10 @@ def _check_small_images(
         ) from error
 
 
-def _check_augmentation(config: Config, program: Program, hp: Hyperparameters) -> None:
+def _check_augmentation(config: Config, program: Program, hyper: Hyperparameters) -> None:
     images_per_device = program.batch_size // program.mesh.size
     images = jax.ShapeDtypeStruct((images_per_device, 32, 32, 3), jnp.float32)
-    augment = partial(program.augmentation, **hp.augmentation)
+    augment = partial(program.augmentation, **hyper.augmentation)
     augmented = jax.eval_shape(augment, jax.random.key(0), images)
     shape = getattr(augmented, "shape", type(augmented).__name__)
     if shape != images.shape:
@@ -85,7 +85,7 @@ def _check_augmentation(config: Config, program: Program, hp: Hyperparameters) -
 
 
 def require_finite_start(
-    setup: "Setup", config: Config, state: TrainState, hp: Hyperparameters
+    setup: "Setup", config: Config, state: TrainState, hyper: Hyperparameters
 ) -> None:
     """Check that a run with user code has finite logits, loss and weights in the first step.
 
@@ -97,11 +97,11 @@ def require_finite_start(
     options = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
     program, parallel_runs = setup.program, setup.parallel_runs
     first_images = setup.train.images[: program.mesh.size]
-    if not _are_finite(predicting.predict(program, state.variables, hp, first_images)):
+    if not _are_finite(predicting.predict(program, state.variables, hyper, first_images)):
         raise UsageError(f"{options}: the logits are not finite before the first step")
-    order = program.epoch_order(hp, np.int32(0), len(setup.train.labels))
-    states, hps, orders = parallel_runs.join([(state, hp, order)] * parallel_runs.at_once)
-    new_states, means = setup.train_steps(states, hps, *setup.train, orders, np.int32(1))
+    order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
+    states, hypers, orders = parallel_runs.join([(state, hyper, order)] * parallel_runs.run_count)
+    new_states, means = setup.train_steps(states, hypers, *setup.train, orders, np.int32(1))
     if not _are_finite(means["loss"]):
         raise UsageError(f"{options}: the loss of the first training step is not finite")
     if not _are_finite(new_states.params):

@@ -64,7 +64,7 @@ def make_program(
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
         axis=AXIS,
-        operands=dtype if products_only else None,
+        product_dtype=dtype if products_only else None,
         identity=(
             config.arch,
             config.arch_args,
@@ -101,18 +101,18 @@ class Setup:
         cls,
         config: Config,
         dataset: Dataset,
-        at_once: int = 1,
+        run_count: int = 1,
         devices: Sequence[jax.Device] | None = None,
         user_metrics: Sequence[UserMetric] = (),
     ) -> Self:
         """Return a setup for a config, and for configs that differ in hyper-parameters only.
 
-        The setup trains `at_once` runs at a time, on all devices if `devices` is None.
+        The setup trains `run_count` runs at a time, on all devices if `devices` is None.
 
         Raises:
           UsageError: the batch size does not fit the images or devices, or user code fails.
         """
-        parallel_runs = cls.check(config, dataset, at_once, devices)
+        parallel_runs = cls.check(config, dataset, run_count, devices)
         program = parallel_runs.program
         metric_set = MetricSet.create(dataset.num_classes, user_metrics)
         return cls(
@@ -126,9 +126,12 @@ class Setup:
 
     @staticmethod
     def check(
-        config: Config, dataset: Dataset, at_once: int, devices: Sequence[jax.Device] | None = None
+        config: Config,
+        dataset: Dataset,
+        run_count: int,
+        devices: Sequence[jax.Device] | None = None,
     ) -> ParallelRuns:
-        """Check a config, its images and its user code; return the program for `at_once` runs.
+        """Check a config, its images and its user code; return the program for `run_count` runs.
 
         Nothing is compiled, and no image is moved to a device.
 
@@ -147,9 +150,9 @@ class Setup:
             # Built-in networks without changes need no check, which takes seconds.
             if config.sources or config.alters_network:
                 check_model(config, network.for_one_device(program.model), classes)
-            parallel_runs = ParallelRuns(program, at_once)
-            hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
-            check_training(config, parallel_runs, hp, dataset.train)
+            parallel_runs = ParallelRuns(program, run_count)
+            hyper = make_hyperparameters(config, dataset, program.steps_per_epoch)
+            check_training(config, parallel_runs, hyper, dataset.train)
         return parallel_runs
 
     @property
@@ -175,21 +178,23 @@ class Setup:
         require_effect(config, self.program.optimizer)
         return make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
 
-    def place(self, hp: Hyperparameters) -> Hyperparameters:
+    def place(self, hyper: Hyperparameters) -> Hyperparameters:
         """Return hyper-parameters placed on the devices of one run."""
-        return place_on_devices(hp, self.program.replicated)
+        return place_on_devices(hyper, self.program.replicated)
 
-    def compile_ahead(self, hp: Hyperparameters, print_line: PrintLine = lambda line: None) -> None:
+    def compile_ahead(
+        self, hyper: Hyperparameters, print_line: PrintLine = lambda line: None
+    ) -> None:
         """Start to compile the training program in a thread, which may print a memory warning."""
         if self._compiling is None:
             thread = ThreadPoolExecutor(max_workers=1)
-            self._compiling = thread.submit(self._compile, hp, print_line)
+            self._compiling = thread.submit(self._compile, hyper, print_line)
             thread.shutdown(wait=False)  # the thread ends after this work
 
-    def _compile(self, hp: Hyperparameters, print_line: PrintLine) -> tuple[Compiled, float]:
+    def _compile(self, hyper: Hyperparameters, print_line: PrintLine) -> tuple[Compiled, float]:
         start = time.monotonic()
         with package_settings():  # JAX's settings in another thread may not hold in this one
-            traced = self.parallel_runs.trace(hp, self.train.images, self.train.labels)
+            traced = self.parallel_runs.trace(hyper, self.train.images, self.train.labels)
             compiled = traced.lower().compile()
         seconds = time.monotonic() - start
         devices = self.parallel_runs.sharding.mesh.local_devices

@@ -12,7 +12,8 @@ from jax import Array, lax
 
 from jaxcifar.array_types import Float
 from jaxcifar.kernels.gradients import pointwise
-from jaxcifar.kernels.winograd import Dtype, Extents, padded, winograd
+from jaxcifar.kernels.winograd import Dtype, padded, winograd
+from jaxcifar.kernels.winograd_tiling import Extents
 
 _FEW_CHANNELS = 8  # with so few channels, products over channels only are inefficient
 
@@ -25,7 +26,7 @@ def conv2d(
     stride: int = 1,
     bias: Float[Array, "features"] | None = None,
     padding: Padding | None = None,
-    operands: Dtype | None = None,
+    product_dtype: Dtype | None = None,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolve images with a square kernel; all arrays have the same dtype.
 
@@ -35,23 +36,27 @@ def conv2d(
       stride: 1 or 2, along both axes.
       bias: added to every output; None for zeros.
       padding: zeros (before, after) along both axes; None for `size // 2` on each side.
-      operands: dtype to which a CPU rounds the operands of matrix products in Winograd's method;
-        None for float32, even if the arrays have another dtype.
+      product_dtype: dtype to which a CPU rounds the operands of matrix products in Winograd's
+        method; None for float32, even if the arrays have another dtype.
 
     Returns:
       the outputs; out_height is ceil(height / stride) if an odd kernel has the default padding.
     """
-    bias = jnp.zeros(kernel.shape[-1], x.dtype) if bias is None else bias
-    padding = padding or (len(kernel) // 2,) * 2
-    by_xla = partial(_by_xla, stride=stride, padding=padding)
-    if not has_products(x.shape, kernel.shape, stride, padding):
+    if bias is None:
+        bias = jnp.zeros(kernel.shape[-1], x.dtype)
+    if padding is None:
+        padding = (len(kernel) // 2, len(kernel) // 2)
+    by_xla = partial(_convolve_by_xla, stride=stride, padding=padding)
+    if not uses_matrix_products(x.shape, kernel.shape, stride, padding):
         return by_xla(x, kernel, bias)
-    operands = jnp.dtype(operands or jnp.float32)
-    by_products = partial(_by_products, stride=stride, padding=padding, operands=operands)
+    product_dtype = jnp.dtype(product_dtype or jnp.float32)
+    by_products = partial(
+        _convolve_by_products, stride=stride, padding=padding, product_dtype=product_dtype
+    )
     return lax.platform_dependent(x, kernel, bias, cpu=by_products, default=by_xla)
 
 
-def has_products(
+def uses_matrix_products(
     shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> bool:
     """Return True if `conv2d` uses matrix products on a CPU for images of this shape."""
@@ -62,71 +67,89 @@ def has_products(
         is_supported = size in [(2, 2), (3, 3)]
     else:
         is_supported = stride == 2 and size == (3, 3) and padding[0] in (0, 1)
-    return is_supported and min(_extents(shape, size, stride, padding)) > 0
+    return is_supported and min(_output_extents(shape, size, stride, padding)) > 0
 
 
-def _extents(shape: tuple[int, ...], size: Extents, stride: int, padding: Padding) -> Extents:
+def _output_extents(
+    shape: tuple[int, ...], size: Extents, stride: int, padding: Padding
+) -> Extents:
     """Return the height and width of a convolution's output."""
-    height, width = (
-        (given + sum(padding) - part) // stride + 1
-        for given, part in zip(shape[1:3], size, strict=True)
-    )
+    image_height, image_width = shape[1:3]
+    kernel_height, kernel_width = size
+    zeros = sum(padding)
+    height = (image_height + zeros - kernel_height) // stride + 1
+    width = (image_width + zeros - kernel_width) // stride + 1
     return height, width
 
 
-def _by_xla(x: Array, kernel: Array, bias: Array, stride: int, padding: Padding) -> Array:
-    pads, layout = (padding, padding), ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (stride,) * 2, pads, None, None, layout) + bias
+def _convolve_by_xla(x: Array, kernel: Array, bias: Array, stride: int, padding: Padding) -> Array:
+    outputs = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=(padding, padding),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return outputs + bias
 
 
-def _by_products(
+def _convolve_by_products(
     x: Array,
     kernel: Array,
     bias: Array,
     stride: int,
     padding: Padding,
-    operands: Dtype,
+    product_dtype: Dtype,
 ) -> Array:
     if len(kernel) == 1:
         return pointwise(x[:, ::stride, ::stride], kernel[0, 0]) + bias
-    before, extents = padding[0], _extents(x.shape, kernel.shape[:2], stride, padding)
+    zeros_before = padding[0]
+    extents = _output_extents(x.shape, kernel.shape[:2], stride, padding)
     if stride == 2:  # equal to a 2x2 kernel at stride 1 on blocks of 2x2 pixels
-        x, kernel = _blocks(x), _kernel_of_blocks(kernel, before)
+        x = _space_to_depth(x)
+        kernel = _space_to_depth_kernel(kernel, zeros_before)
     if x.shape[-1] <= _FEW_CHANNELS:
-        return _unrolled(x, kernel, bias, before, extents)
+        return _convolve_by_im2col(x, kernel, bias, zeros_before, extents)
     float32_arrays = (array.astype(jnp.float32) for array in (x, kernel, bias))
-    return winograd(*float32_arrays, before, extents, operands).astype(x.dtype)
+    return winograd(*float32_arrays, zeros_before, extents, product_dtype).astype(x.dtype)
 
 
-def _blocks(x: Array) -> Array:
+def _space_to_depth(x: Array) -> Array:
     """Return images with each 2x2 block as one pixel: `[B, ceil(H / 2), ceil(W / 2), 4 C]`."""
-    height, width = (-(-extent // 2) for extent in x.shape[1:3])
-    x = padded(x, 0, (2 * height, 2 * width))
-    x = x.reshape(-1, height, 2, width, 2, x.shape[-1]).swapaxes(2, 3)
-    return x.reshape(-1, height, width, 4 * x.shape[-1])
+    channels = x.shape[-1]
+    block_rows, block_columns = (-(-extent // 2) for extent in x.shape[1:3])  # rounded up
+    x = padded(x, 0, (2 * block_rows, 2 * block_columns))
+    blocks = x.reshape(-1, block_rows, 2, block_columns, 2, channels).swapaxes(2, 3)
+    return blocks.reshape(-1, block_rows, block_columns, 4 * channels)
 
 
-def _kernel_of_blocks(kernel: Array, first: int) -> Array:
+def _space_to_depth_kernel(kernel: Array, zeros_before: int) -> Array:
     """Return a 2x2 kernel for 2x2 blocks, `[2, 2, 4 C, K]`, equal to a 3x3 kernel at stride 2.
 
-    `first` is the number of zeros before the image, 0 or 1.
+    `zeros_before` is the number of zeros before the image, 0 or 1.
     """
     _, _, channels, features = kernel.shape
-    pad = (first, 1 - first)
-    kernel = jnp.pad(kernel, (pad, pad, (0, 0), (0, 0)))
-    kernel = kernel.reshape(2, 2, 2, 2, channels, features).swapaxes(1, 2)
-    return kernel.reshape(2, 2, 4 * channels, features)
+    pads = (zeros_before, 1 - zeros_before)
+    kernel = jnp.pad(kernel, (pads, pads, (0, 0), (0, 0)))  # 4x4
+    blocks = kernel.reshape(2, 2, 2, 2, channels, features).swapaxes(1, 2)
+    return blocks.reshape(2, 2, 4 * channels, features)
 
 
-def _unrolled(x: Array, kernel: Array, bias: Array, before: int, extents: Extents) -> Array:
+def _convolve_by_im2col(
+    x: Array, kernel: Array, bias: Array, zeros_before: int, extents: Extents
+) -> Array:
     """Convolve by one matrix product, where the bias is the weight of an added constant input 1."""
     size, features = len(kernel), kernel.shape[-1]
-    batch, (height, width) = len(x), extents
+    batch = len(x)
+    height, width = extents
     # With pixels last, the product for the kernel's gradient needs no transposed copies.
-    x = padded(x, before, [extent + size - 1 for extent in extents]).transpose(3, 0, 1, 2)
-    places = product(range(size), repeat=2)
-    shifted = [x[:, :, i : i + height, j : j + width] for i, j in places]
+    padded_extents = [extent + size - 1 for extent in extents]
+    channels_first = padded(x, zeros_before, padded_extents).transpose(3, 0, 1, 2)
+    inputs = [  # for each row and column of the kernel: the inputs of all outputs
+        channels_first[:, :, row : row + height, column : column + width]
+        for row, column in product(range(size), repeat=2)
+    ]
     ones = jnp.ones((1, batch, height, width), x.dtype)
-    pixels = jnp.concatenate([*shifted, ones]).reshape(-1, batch * height * width)
+    input_matrix = jnp.concatenate([*inputs, ones]).reshape(-1, batch * height * width)
     weights = jnp.concatenate([kernel.reshape(-1, features), bias[None]])
-    return (pixels.T @ weights).reshape(batch, height, width, features)
+    return (input_matrix.T @ weights).reshape(batch, height, width, features)

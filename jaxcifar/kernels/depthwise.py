@@ -31,37 +31,44 @@ def depthwise(
       padding: zeros (above, below) and (left, right); each is less than the kernel's size.
     """
     weights = kernel.astype(jnp.float32)
-    shifted = _shifted(x, kernel.shape[:2], padding)
-    products = (shifted[i, j] * weights[i, j] for i, j in shifted)
+    pixels = _input_pixels(x, kernel.shape[:2], padding)
+    products = (pixels[position] * weights[position] for position in pixels)
     return reduce(jnp.add, products).astype(x.dtype)
 
 
-def _shifted(x: Array, size: tuple[int, ...], padding: Paddings) -> dict[tuple[int, int], Array]:
+def _input_pixels(
+    x: Array, size: tuple[int, ...], padding: Paddings
+) -> dict[tuple[int, int], Array]:
     """Return (row, column) in the kernel -> its input pixels for all outputs, `[B, H', W', C]`."""
     padded = jnp.pad(x.astype(jnp.float32), ((0, 0), *padding, (0, 0)))
-    height, width = (
-        extent - part + 1 for extent, part in zip(padded.shape[1:3], size, strict=True)
-    )
-    places = product(range(size[0]), range(size[1]))
-    return {(i, j): padded[:, i : i + height, j : j + width] for i, j in places}
+    kernel_height, kernel_width = size
+    height = padded.shape[1] - kernel_height + 1
+    width = padded.shape[2] - kernel_width + 1
+    return {
+        (row, column): padded[:, row : row + height, column : column + width]
+        for row, column in product(range(kernel_height), range(kernel_width))
+    }
 
 
-def _fwd(x: Array, kernel: Array, padding: Paddings) -> tuple[Array, tuple[Array, Array]]:
+def _depthwise_fwd(x: Array, kernel: Array, padding: Paddings) -> tuple[Array, tuple[Array, Array]]:
     return depthwise(x, kernel, padding), (x, kernel)
 
 
-def _bwd(padding: Paddings, inputs: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+def _depthwise_bwd(
+    padding: Paddings, inputs: tuple[Array, Array], grad: Array
+) -> tuple[Array, Array]:
     x, kernel = inputs
     size = kernel.shape[:2]
     gradient_padding = tuple(
-        (part - 1 - before, part - 1 - after)
-        for part, (before, after) in zip(size, padding, strict=True)
+        (length - 1 - zeros_before, length - 1 - zeros_after)
+        for length, (zeros_before, zeros_after) in zip(size, padding, strict=True)
     )
-    grads = grad.astype(jnp.float32)
-    pixels = _shifted(x, size, padding).values()
-    sums = jnp.stack([(shifted * grads).sum((0, 1, 2)) for shifted in pixels])
+    float32_grad = grad.astype(jnp.float32)
+    pixels_by_position = _input_pixels(x, size, padding).values()
+    sums = jnp.stack([(pixels * float32_grad).sum((0, 1, 2)) for pixels in pixels_by_position])
     kernel_grad = sums.reshape(kernel.shape).astype(kernel.dtype)
-    return depthwise(grad, kernel[::-1, ::-1], gradient_padding), kernel_grad
+    flipped_kernel = kernel[::-1, ::-1]
+    return depthwise(grad, flipped_kernel, gradient_padding), kernel_grad
 
 
-depthwise.defvjp(_fwd, _bwd)
+depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)

@@ -11,7 +11,7 @@ from jax import Array, lax
 from jaxcifar.array_types import Float, Float32
 from jaxcifar.machine import sharing
 
-_MAX_PARTS = 8  # of a batch
+_MAX_BATCH_PARTS = 8
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -19,7 +19,7 @@ def batch_norm(
     x: Float[Array, "*others channels"],
     scale: Float[Array, "channels"],
     bias: Float[Array, "channels"],
-    about: Float[Array, "channels"],
+    mean_estimate: Float[Array, "channels"],
     epsilon: float,
     axis_name: str | None,
     copies: int = 1,
@@ -32,8 +32,8 @@ def batch_norm(
       x: the batch.
       scale: factor of each normalised channel.
       bias: number added to each normalised and scaled channel.
-      about: an estimate of the mean. Deviations from this estimate are squared, so that rounding
-        loses few digits.
+      mean_estimate: an estimate of the mean. Deviations from this estimate are squared, so that
+        rounding loses few digits.
       epsilon: number added to the variance.
       axis_name: mapped axis of the devices that share the batch, or None.
       copies: number of equal groups of channels. Channels at the same place in each group share
@@ -42,21 +42,25 @@ def batch_norm(
     Returns:
       the normalised batch, its mean and its biased variance. Only the batch has a gradient.
     """
-    values = x.astype(jnp.float32)
-    axes = tuple(range(x.ndim - 1))
-    mean, var = values.mean(axes), values.var(axes)
+    float32_x = x.astype(jnp.float32)
+    axes = tuple(range(x.ndim - 1))  # all but the channels
+    mean, var = float32_x.mean(axes), float32_x.var(axes)
     if axis_name is not None or copies > 1:
-        moments = jnp.stack([mean - about, var + (mean - about) ** 2])
-        offset, square = _over_all(moments, axis_name, copies)
-        mean, var = about + offset, square - offset**2
-    y = (values - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
+        # Of the deviations from the estimate: their mean, and the mean of their squares.
+        moments = jnp.stack([mean - mean_estimate, var + (mean - mean_estimate) ** 2])
+        deviation, square = _mean_over_devices_and_copies(moments, axis_name, copies)
+        mean, var = mean_estimate + deviation, square - deviation**2
+    y = (float32_x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
     return y, mean, var
 
 
-def _over_all(values: Array, axis_name: str | None, copies: int) -> Array:
+def _mean_over_devices_and_copies(values: Array, axis_name: str | None, copies: int) -> Array:
     """Return the means of values `[n, C]` over devices and over the copies of each channel."""
-    mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
-    return mean if copies == 1 else tiled(mean.reshape(len(mean), copies, -1).mean(1), copies)
+    device_mean = sharing.sum_over_devices(values, axis_name) / sharing.device_count(axis_name)
+    if copies == 1:
+        return device_mean
+    copy_mean = device_mean.reshape(len(device_mean), copies, -1).mean(1)
+    return tiled(copy_mean, copies)
 
 
 def tiled(
@@ -77,9 +81,9 @@ _Arrays = tuple[Array, ...]
 
 
 def _batch_norm_fwd(
-    x: Array, scale: Array, *others: Any
+    x: Array, scale: Array, *other_arguments: Any
 ) -> tuple[tuple[Array, Array, Array], _Arrays]:
-    y, mean, var = batch_norm(x, scale, *others)
+    y, mean, var = batch_norm(x, scale, *other_arguments)
     return (y, mean, var), (x, scale, mean, var)
 
 
@@ -87,13 +91,18 @@ def _batch_norm_bwd(
     epsilon: float, axis_name: str | None, copies: int, residuals: _Arrays, grads: _Arrays
 ) -> _Arrays:
     x, scale, mean, var = residuals
-    inverse = lax.rsqrt(var + epsilon)
-    grad, axes = grads[0], tuple(range(x.ndim - 1))
-    normalized = (x.astype(jnp.float32) - mean) * inverse
+    grad = grads[0]  # mean and variance have no gradient
+    axes = tuple(range(x.ndim - 1))  # all but the channels
+    inverse_std = lax.rsqrt(var + epsilon)
+    normalized = (x.astype(jnp.float32) - mean) * inverse_std
     sums = jnp.stack([grad.sum(axes), (grad * normalized).sum(axes)])
-    by_mean, by_var = _over_all(sums, axis_name, copies) / (x.size // x.shape[-1])
-    x_grad = (grad - by_mean - normalized * by_var) * (inverse * scale)
-    return x_grad.astype(x.dtype), sums[1], sums[0], jnp.zeros_like(mean)
+    values_per_channel = x.size // x.shape[-1]
+    means = _mean_over_devices_and_copies(sums, axis_name, copies) / values_per_channel
+    grad_mean, grad_times_normalized_mean = means
+    x_grad = grad - grad_mean - normalized * grad_times_normalized_mean
+    x_grad = x_grad * (inverse_std * scale)
+    scale_grad, bias_grad = sums[1], sums[0]
+    return x_grad.astype(x.dtype), scale_grad, bias_grad, jnp.zeros_like(mean)
 
 
 batch_norm.defvjp(_batch_norm_fwd, _batch_norm_bwd)
@@ -113,9 +122,11 @@ def pointwise(
 
 def _pointwise_bwd(arrays: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, kernel = arrays
-    parts = math.gcd(len(x), _MAX_PARTS)
-    x_parts, grad_parts = (array.reshape(parts, -1, array.shape[-1]) for array in (x, grad))
-    return grad @ kernel.T, jnp.einsum("npc,npk->nck", x_parts, grad_parts).sum(0)
+    part_count = math.gcd(len(x), _MAX_BATCH_PARTS)
+    x_parts = x.reshape(part_count, -1, x.shape[-1])
+    grad_parts = grad.reshape(part_count, -1, grad.shape[-1])
+    kernel_grad = jnp.einsum("npc,npk->nck", x_parts, grad_parts).sum(0)
+    return grad @ kernel.T, kernel_grad
 
 
 pointwise.defvjp(lambda x, kernel: (pointwise(x, kernel), (x, kernel)), _pointwise_bwd)
@@ -137,14 +148,15 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     On a CPU, value and derivative take a third of the time of `jax.nn.gelu`. The value is computed
     in float32, because for negative x `1 + erf` has few correct digits.
     """
-    value = x.astype(jnp.float32)
-    return (value * _normal_cdf(value)).astype(x.dtype)
+    float32_x = x.astype(jnp.float32)
+    return (float32_x * _normal_cdf(float32_x)).astype(x.dtype)
 
 
 def _gelu_bwd(x: Array, grad: Array) -> tuple[Array]:
-    value = x.astype(jnp.float32)
-    density = jnp.exp(-0.5 * value * value) * (2 * math.pi) ** -0.5
-    return ((grad * (_normal_cdf(value) + value * density)).astype(x.dtype),)
+    float32_x = x.astype(jnp.float32)
+    density = jnp.exp(-0.5 * float32_x * float32_x) * (2 * math.pi) ** -0.5
+    derivative = _normal_cdf(float32_x) + float32_x * density
+    return ((grad * derivative).astype(x.dtype),)
 
 
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_bwd)

@@ -30,26 +30,34 @@ def max_pool(
 def _max_pool_bwd(size: int, width: int, arrays: tuple[Array, Array], grad: Array) -> tuple[Array]:
     x, maxima = arrays
     has_gradient = jnp.zeros(maxima.shape, bool)
-    gradients = {}  # place in a window -> gradient of that pixel in every window
-    for place, pixel in _window_pixels(x, size, width):
+    gradients = {}  # (row, column) in a window -> gradient of that pixel in every window
+    for position, pixel in _window_pixels(x, size, width):
         is_first_maximum = (pixel == maxima) & ~has_gradient
         has_gradient |= is_first_maximum
-        gradients[place] = jnp.where(is_first_maximum, grad, 0)
-    windows = maxima.shape[2]  # in a row
-    columns = -(-x.shape[2] // size)
+        gradients[position] = jnp.where(is_first_maximum, grad, 0)
+    window_rows, windows_in_row = maxima.shape[1:3]
+    strides_in_row = -(-x.shape[2] // size)  # rounded up
 
-    def column_gradient(i: int, j: int) -> Array:
-        """Return the gradient at place (i, j) of all windows, summed where windows overlap."""
-        parts = []
-        for number, column in enumerate(range(j, width, size)):
-            ends = (number, columns - number - windows)
-            parts.append(jnp.pad(gradients[i, column], ((0, 0), (0, 0), ends, (0, 0))))
-        return reduce(jnp.add, parts)
+    def strided_gradient(row: int, column: int) -> Array:
+        """Return the gradient of every `size`-th pixel, from a row and a column of the image.
 
-    rows = [jnp.stack([column_gradient(i, j) for j in range(size)], 3) for i in range(size)]
-    x_grad = jnp.stack(rows, 2).reshape(len(x), maxima.shape[1] * size, columns * size, -1)
+        Where windows overlap, a pixel's gradients in all its windows are added.
+        """
+        window_gradients = []
+        for offset, window_column in enumerate(range(column, width, size)):
+            zeros = (offset, strides_in_row - offset - windows_in_row)
+            gradient = gradients[row, window_column]
+            window_gradients.append(jnp.pad(gradient, ((0, 0), (0, 0), zeros, (0, 0))))
+        return reduce(jnp.add, window_gradients)
+
+    rows = []
+    for row in range(size):
+        columns = [strided_gradient(row, column) for column in range(size)]
+        rows.append(jnp.stack(columns, 3))
+    x_grad = jnp.stack(rows, 2).reshape(len(x), window_rows * size, strides_in_row * size, -1)
     x_grad = x_grad[:, :, : x.shape[2]]
-    return (jnp.pad(x_grad, ((0, 0), (0, x.shape[1] - x_grad.shape[1]), (0, 0), (0, 0))),)
+    dropped_rows = x.shape[1] - x_grad.shape[1]
+    return (jnp.pad(x_grad, ((0, 0), (0, dropped_rows), (0, 0), (0, 0))),)
 
 
 max_pool.defvjp(
@@ -59,10 +67,12 @@ max_pool.defvjp(
 
 
 def _window_pixels(x: Array, size: int, width: int) -> Iterator[tuple[tuple[int, int], Array]]:
-    """Yield each place (row, column) in a window, and the pixels at this place in all windows."""
+    """Yield each (row, column) in a window, and the pixels in this position of all windows."""
     last_row, last_column = x.shape[1] - size, x.shape[2] - width
-    for i, j in product(range(size), range(width)):
-        yield (i, j), x[:, i : i + last_row + 1 : size, j : j + last_column + 1 : size]
+    for row, column in product(range(size), range(width)):
+        rows = slice(row, row + last_row + 1, size)
+        columns = slice(column, column + last_column + 1, size)
+        yield (row, column), x[:, rows, columns]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -88,19 +98,19 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
         for (first, second), grad in zip(_pairs(x, axis), grads, strict=True)
     ]
     evens, odds = pair_grads[0]  # gradients of pixels 0, 2, ... and of pixels 1, 3, ...
-    last: list[Array] = []  # gradient of the last pixel, if the number of pixels is odd
+    last_grad: list[Array] = []  # of the last pixel, if the number of pixels is odd
     if len(pair_grads) == 2:
         more_odds, later_evens = pair_grads[1]  # of pixels 1, 3, ... and of pixels 2, 4, ...
-        part, count = partial(lax.slice_in_dim, axis=axis), later_evens.shape[axis]
-        sums = part(evens, 1, count) + part(later_evens, 0, count - 1)
+        take_slice, count = partial(lax.slice_in_dim, axis=axis), later_evens.shape[axis]
+        sums = take_slice(evens, 1, count) + take_slice(later_evens, 0, count - 1)
         # On a CPU, a sum of padded arrays would take twice the time.
-        evens = jnp.concatenate([part(evens, 0, 1), sums], axis)
+        evens = jnp.concatenate([take_slice(evens, 0, 1), sums], axis)
         odds = odds + more_odds
-        last = [part(later_evens, count - 1, count)]
-    shape = [*x.shape]
-    shape[axis] -= len(last)
-    interleaved = jnp.stack([evens, odds], axis + 1).reshape(shape)
-    return (jnp.concatenate([interleaved, *last], axis),)
+        last_grad = [take_slice(later_evens, count - 1, count)]
+    interleaved_shape = [*x.shape]
+    interleaved_shape[axis] -= len(last_grad)
+    interleaved = jnp.stack([evens, odds], axis + 1).reshape(interleaved_shape)
+    return (jnp.concatenate([interleaved, *last_grad], axis),)
 
 
 pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)
@@ -108,8 +118,9 @@ pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)
 
 def _pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
     """Return the (first, second) pixels of pairs 0-1, 2-3, ...; if odd, also of 1-2, 3-4, ..."""
-    count, odd = divmod(x.shape[axis], 2)
-    pixels = [
-        lax.slice_in_dim(x, start, start + 2 * count - 1, 2, axis) for start in range(2 + odd)
+    pair_count, remainder = divmod(x.shape[axis], 2)
+    starts = (0, 1) if remainder == 0 else (0, 1, 2)
+    alternate_pixels = [
+        lax.slice_in_dim(x, start, start + 2 * pair_count - 1, 2, axis) for start in starts
     ]
-    return list(pairwise(pixels))
+    return list(pairwise(alternate_pixels))

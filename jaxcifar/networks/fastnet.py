@@ -48,7 +48,7 @@ def whitening_kernel(
       images: images, normalised as in training.
     """
     patches = jnp.concatenate(_patch_pixels(images), -1)
-    directions = _whitening(patches)
+    directions = _whitening_matrix(patches)
     return _with_negatives(directions.reshape(_PATCH, _PATCH, images.shape[-1], -1))
 
 
@@ -69,7 +69,7 @@ def mirrored_whitening_kernel(
     right_column = jnp.concatenate((top_right, bottom_right), -1)
     halves = []
     for sign in (1, -1):
-        directions = _whitening((left_column + sign * right_column) / 2**0.5) / 2**0.5
+        directions = _whitening_matrix((left_column + sign * right_column) / 2**0.5) / 2**0.5
         rows = directions.reshape(_PATCH, images.shape[-1], -1)
         halves.append(_with_negatives(jnp.stack([rows, sign * rows], 1)))
     return jnp.concatenate(halves, -1)
@@ -78,11 +78,11 @@ def mirrored_whitening_kernel(
 def _patch_pixels(images: Array) -> list[Array]:
     """Return the pixels `[B, H - 1, W - 1, C]` at each place of all patches, row by row."""
     height, width = (extent - _PATCH + 1 for extent in images.shape[1:3])
-    places = product(range(_PATCH), repeat=2)
-    return [images[:, i : i + height, j : j + width] for i, j in places]
+    positions = product(range(_PATCH), repeat=2)
+    return [images[:, row : row + height, col : col + width] for row, col in positions]
 
 
-def _whitening(values: Array) -> Array:
+def _whitening_matrix(values: Array) -> Array:
     """Return a matrix `[F, F]`; `values @ matrix` are uncorrelated and have variance one."""
     values = values.reshape(-1, values.shape[-1])
     centred = values - values.mean(0)
@@ -105,9 +105,9 @@ def identity_first(fan_in: int) -> nn.initializers.Initializer:
 
     def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
         height, width, inputs, outputs = shape
-        copied = jnp.arange(min(inputs, outputs))
-        kernel = torch_uniform(fan_in)(key, shape, dtype).at[..., : len(copied)].set(0)
-        return kernel.at[height // 2, width // 2, copied, copied].set(1)
+        copied_channels = jnp.arange(min(inputs, outputs))
+        kernel = torch_uniform(fan_in)(key, shape, dtype).at[..., : len(copied_channels)].set(0)
+        return kernel.at[height // 2, width // 2, copied_channels, copied_channels].set(1)
 
     return init
 
@@ -130,9 +130,9 @@ class Whitening(nn.Module):
         compute_kernel = mirrored_whitening_kernel if self.mirrored else whitening_kernel
         kernel = self.variable("whitening", "kernel", compute_kernel, x).value
         outputs = kernel.shape[-1]
-        shared = outputs // 4 if self.mirrored else 0
-        bias = self.param("bias", nn.initializers.zeros, (outputs - shared,))
-        bias = jnp.concatenate([bias, bias[len(bias) - shared :]])
+        shared_biases = outputs // 4 if self.mirrored else 0
+        bias = self.param("bias", nn.initializers.zeros, (outputs - shared_biases,))
+        bias = jnp.concatenate([bias, bias[len(bias) - shared_biases :]])
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
         return conv2d(*arrays, bias=bias.astype(self.dtype), padding=(0, 0))
 
@@ -189,8 +189,8 @@ def mean_of_maxima(
     """Return the mean of the maxima over all windows of 2x2 pixels, at stride 1."""
     for axis, extent in ((1, x.shape[1]), (2, x.shape[2])):
         if extent > 1:
-            pixels = partial(lax.slice_in_dim, x, axis=axis)
-            x = jnp.maximum(pixels(0, extent - 1), pixels(1, extent))
+            take_pixels = partial(lax.slice_in_dim, x, axis=axis)
+            x = jnp.maximum(take_pixels(0, extent - 1), take_pixels(1, extent))
     return x.mean((1, 2))
 
 
@@ -235,11 +235,11 @@ class FastNet(nn.Module):
         Call `init` with training images, because the whitening kernel is computed from them (Page,
         part 8). If `train`, the collection "batch_stats" must be mutable.
         """
-        shared: dict[str, Any] = {"dtype": self.dtype, "axis_name": self.axis_name}
+        options: dict[str, Any] = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = GELU()(Whitening(self.mirrored, self.dtype)(x))
         unpaired = x.shape[-1] // 2  # half of the whitened features are their own partners
         for width, depth in zip(self.widths, self.group_depths, strict=True):
-            x = ConvGroup(width, depth, self.mirrored, unpaired, self.blurred, **shared)(x, train)
+            x = ConvGroup(width, depth, self.mirrored, unpaired, self.blurred, **options)(x, train)
             unpaired = 0
         # Three pools have left 3x3 of 31x31 pixels.
         x = mean_of_maxima(x) if self.blurred else x.max((1, 2))

@@ -38,7 +38,8 @@ class Conv(nn.Module):
     """Convolution with a square kernel.
 
     The padding on every side is `padding` zeros, or `kernel_size // 2` if `padding` is None. With
-    stride 2 this differs from "SAME", which pads only on the right. For `operands` see `conv2d`.
+    stride 2 this differs from "SAME", which pads only on the right. `conv2d` explains
+    `product_dtype`.
     """
 
     features: int
@@ -48,7 +49,7 @@ class Conv(nn.Module):
     padding: int | None = None
     kernel_init: Callable[[int], nn.initializers.Initializer] = torch_uniform  # of the fan_in
     dtype: Dtype = jnp.float32
-    operands: Dtype | None = None
+    product_dtype: Dtype | None = None
 
     @nn.compact
     def __call__(
@@ -62,7 +63,7 @@ class Conv(nn.Module):
             init = torch_uniform(kernel[..., 0].size)
             bias = self.param("bias", init, (self.features,)).astype(self.dtype)
         padding = self.kernel_size // 2 if self.padding is None else self.padding
-        return conv2d(*arrays, self.stride, bias, (padding, padding), self.operands)
+        return conv2d(*arrays, self.stride, bias, (padding, padding), self.product_dtype)
 
     def weights(
         self, channels: int, features: int
@@ -113,7 +114,7 @@ class BatchNorm(nn.Module):
     ) -> Float[Array, "*others channels"]:
         """Normalise a batch; updates the collection `batch_stats` if `train`."""
         features = x.shape[-1] // self.copies
-        whole = partial(tiled, copies=self.copies)
+        repeated = partial(tiled, copies=self.copies)
         ones = nn.initializers.ones
         scale = self.param("scale", ones, (features,)) if self.use_scale else jnp.ones(features)
         bias = self.param("bias", nn.initializers.zeros, (features,))
@@ -121,16 +122,17 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
         if not train:
             inverse = lax.rsqrt(running_var.value + self.epsilon)
-            x = x.astype(jnp.float32) - whole(running_mean.value)
-            return (x * whole(inverse * scale) + whole(bias)).astype(self.dtype)
-        arrays = map(whole, (scale, bias, running_mean.value))
+            x = x.astype(jnp.float32) - repeated(running_mean.value)
+            return (x * repeated(inverse * scale) + repeated(bias)).astype(self.dtype)
+        arrays = map(repeated, (scale, bias, running_mean.value))
         y, mean, var = batch_norm(x, *arrays, self.epsilon, self.axis_name, self.copies)
-        count = x.size // features * sharing.device_count(self.axis_name)
-        self._update(running_mean, mean[:features])
-        self._update(running_var, var[:features] * (count / max(count - 1, 1)))
+        values_per_channel = x.size // features * sharing.device_count(self.axis_name)
+        unbiased_factor = values_per_channel / max(values_per_channel - 1, 1)
+        self._update_running(running_mean, mean[:features])
+        self._update_running(running_var, var[:features] * unbiased_factor)
         return y.astype(self.dtype)
 
-    def _update(self, running: nn.Variable, batch: Array) -> None:
+    def _update_running(self, running: nn.Variable, batch: Array) -> None:
         running.value = self.momentum * running.value + (1 - self.momentum) * batch
 
 
@@ -187,15 +189,17 @@ class MaxPool(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height//{self.window} width//{self.window} channels"]:
-        size, rest = self.window, x.shape[2] % self.window
-        width = size + rest if self.mirrored else size
-        on_cpu, elsewhere = partial(max_pool, size=size, width=width), partial(_reduced, size=size)
+        size = self.window
+        columns_left_over = x.shape[2] % size
+        width = size + columns_left_over if self.mirrored else size
+        pool_on_cpu = partial(max_pool, size=size, width=width)
+        pool_elsewhere = partial(_max_pool_by_reshaping, size=size)
         if width > size:
-            elsewhere = partial(nn.max_pool, window_shape=(size, width), strides=(size, size))
-        return lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
+            pool_elsewhere = partial(nn.max_pool, window_shape=(size, width), strides=(size, size))
+        return lax.platform_dependent(x, cpu=pool_on_cpu, default=pool_elsewhere)
 
 
-def _reduced(x: Array, size: int) -> Array:
+def _max_pool_by_reshaping(x: Array, size: int) -> Array:
     channels = x.shape[-1]
     height, width = (extent // size for extent in x.shape[1:3])
     x = x[:, : height * size, : width * size]
@@ -228,11 +232,14 @@ def mean_of_windows(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch height//2 width//2 channels"]:
     """Return the mean of the maxima of overlapping 2x2 windows, by XLA's window reductions."""
-    strides = tuple(2 - extent % 2 for extent in x.shape[1:3])
-    sides = tuple(3 - stride for stride in strides)
-    return nn.avg_pool(nn.max_pool(x, (2, 2), strides), sides, sides)
+    max_strides = tuple(1 if extent % 2 else 2 for extent in x.shape[1:3])
+    mean_windows = tuple(2 if stride == 1 else 1 for stride in max_strides)
+    maxima = nn.max_pool(x, (2, 2), max_strides)
+    return nn.avg_pool(maxima, mean_windows, mean_windows)
 
 
 def _mean_of_pairs(x: Array) -> Array:
-    maxima = [most for rows in pair_maxima(x, 1) for most in pair_maxima(rows, 2)]
+    maxima: list[Array] = []
+    for row_maxima in pair_maxima(x, 1):
+        maxima += pair_maxima(row_maxima, 2)
     return reduce(jnp.add, maxima) / len(maxima)

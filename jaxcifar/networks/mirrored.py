@@ -25,9 +25,9 @@ def with_partners(
         pairs: the second half are the partners of the first half.
     """
     mirrored = kernel[:, ::-1]
-    halves = mirrored[:, :, unpaired:]
-    swapped = jnp.roll(halves, halves.shape[2] // 2, 2)
-    partners = jnp.concatenate([mirrored[:, :, :unpaired], swapped], 2)
+    paired_inputs = mirrored[:, :, unpaired:]
+    swapped_inputs = jnp.roll(paired_inputs, paired_inputs.shape[2] // 2, 2)
+    partners = jnp.concatenate([mirrored[:, :, :unpaired], swapped_inputs], 2)
     return jnp.concatenate([kernel, partners], -1)
 
 

@@ -12,7 +12,7 @@ def dispatch_sizes(steps: int, program: Program) -> list[int]:
     is shown every few seconds. A program without loops on the device trains one step per dispatch.
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
-    if not program.has_loops:
+    if not program.compiles_loops:
         largest = 1
     elif on_cpu:
         largest = max(1, _CPU_IMAGES // program.batch_size)

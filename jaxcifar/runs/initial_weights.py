@@ -15,7 +15,7 @@ from jaxcifar.training.state import Hyperparameters, TrainState
 
 
 def load_initial_weights(
-    state: TrainState, setup: Setup, hp: Hyperparameters, config: Config, print_line: PrintLine
+    state: TrainState, setup: Setup, hyper: Hyperparameters, config: Config, print_line: PrintLine
 ) -> TrainState:
     """Return the training state before the first step, with the weights that `--init` names.
 
@@ -35,7 +35,7 @@ def load_initial_weights(
         for name in _head_arrays(config, len(class_names)):
             arrays[name] = np.asarray(new_arrays[name])
     weights_statistics = [*card["channel_mean"], *card["channel_std"]]
-    run_statistics = np.concatenate([hp.mean, hp.std])
+    run_statistics = np.concatenate([hyper.mean, hyper.std])
     if not np.allclose(weights_statistics, run_statistics, atol=0.005):
         print_line(
             f"{path} was trained on images of mean and deviation {weights_statistics}; here they "
@@ -45,7 +45,7 @@ def load_initial_weights(
         variables = arrange_arrays(arrays, state.variables, path)
     except RunError as error:
         raise RunError(f"{error}; use the --arch and --arch-args of these weights") from error
-    return setup.program.init_from(hp, place_on_devices(variables, setup.program.replicated))
+    return setup.program.init_from(hyper, place_on_devices(variables, setup.program.replicated))
 
 
 def _head_arrays(config: Config, classes: int) -> list[str]:

@@ -88,7 +88,7 @@ def measure_run(
         **_training_figures(history, last_values),
         **_describe_run(setup.config_of(config), setup.dataset, setup.summary),
         **_environment(setup.program),
-        "at_once": setup.parallel_runs.at_once,
+        "at_once": setup.parallel_runs.run_count,
     }
     return measured, mistakes
 

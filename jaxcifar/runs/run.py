@@ -34,7 +34,7 @@ class Run:
     Attributes:
       result: content of `result.json` if the run was finished before it was opened.
       setup: the program and the images, once the run is started.
-      hp: the run's hyper-parameters, on the devices.
+      hyper: the run's hyper-parameters, on the devices.
       state: the training state from which training starts; the caller deletes this attribute.
       step: number of steps trained so far.
       epoch_seconds: seconds of training in the current epoch, including earlier commands.
@@ -75,14 +75,16 @@ class Run:
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
         is_resumed = has_begun(self._folder, config)
-        hp = setup.hyperparameters(config)
-        self._rates, self.hp = hp.learning_rate, setup.place(hp)
-        setup.compile_ahead(self.hp, self._print_line)
-        self.state: TrainState = program.init(self.hp, setup.dataset.train.images)
+        hyper = setup.hyperparameters(config)
+        self._rates, self.hyper = hyper.learning_rate, setup.place(hyper)
+        setup.compile_ahead(self.hyper, self._print_line)
+        self.state: TrainState = program.init(self.hyper, setup.dataset.train.images)
         if config.init:
-            self.state = load_initial_weights(self.state, setup, self.hp, config, self._print_line)
+            self.state = load_initial_weights(
+                self.state, setup, self.hyper, config, self._print_line
+            )
         if not is_resumed:  # a failed start must leave no config.json: the next command may differ
-            require_finite_start(setup, config, self.state, self.hp)
+            require_finite_start(setup, config, self.state, self.hyper)
         with self._folder.writing():
             self._folder.begin(config)
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)
@@ -174,7 +176,7 @@ class Run:
             "learning_rate": decimal(self._rates[self._last_step(epoch - 1)]),
             "train_loss": decimal(trained["loss"]),
             "train_accuracy": state.sums.accuracy(),
-            **validation_metrics(self.setup, state.variables, self.hp),
+            **validation_metrics(self.setup, state.variables, self.hyper),
             "seconds": self.epoch_seconds,
             "images_per_second": self.images_per_second,
         }
@@ -212,7 +214,7 @@ class Run:
         best, epoch = last, best_epoch(history)
         if epoch != len(history):
             best = self._checkpoints.load(self._last_step(epoch), last).state
-        measured, mistakes = measure_run(config, setup, self.hp, history, last=last, best=best)
+        measured, mistakes = measure_run(config, setup, self.hyper, history, last=last, best=best)
         if self.step > self._first_step:  # else an earlier command compiled and trained
             measured["compile_seconds"] = setup.seconds_to_compile
         result: Result = {

@@ -58,9 +58,9 @@ class _TrainingLoop:
     ) -> None:
         self._waiting_runs, self._setup = runs, setup
         self._progress, self._stop = progress, stop
-        self._slots: list[Run | None] = [None] * setup.parallel_runs.at_once
+        self._slots: list[Run | None] = [None] * setup.parallel_runs.run_count
         self._states: TrainState | None = None  # of all slots
-        self._hps: Hyperparameters | None = None
+        self._hypers: Hyperparameters | None = None
         self._epoch_means: Means = {}
         self._seconds_counted_until = self._last_save = 0.0
 
@@ -115,13 +115,13 @@ class _TrainingLoop:
         with self._progress.during(STARTING):
             if self._states is None:  # free slots train a copy of the first run, which is not used
                 first_run = next(iter(started.values()))
-                trees = [(first_run.state, first_run.hp)] * parallel_runs.at_once
+                trees = [(first_run.state, first_run.hyper)] * parallel_runs.run_count
             else:
-                trees = parallel_runs.split((self._states, self._hps))
+                trees = parallel_runs.split((self._states, self._hypers))
             for slot, run in started.items():
-                trees[slot] = (run.state, run.hp)
+                trees[slot] = (run.state, run.hyper)
                 del run.state  # else a second copy would stay in memory
-            self._states, self._hps = parallel_runs.join(trees)
+            self._states, self._hypers = parallel_runs.join(trees)
 
     def _train_until_epoch_end(self) -> None:
         """Train all runs until one of them ends an epoch, or until a loss is not finite."""
@@ -130,7 +130,7 @@ class _TrainingLoop:
             first_run = next(iter(self.active_runs.values()))
             runs = [run or first_run for run in self._slots]
             examples = len(self._setup.train.labels)
-            orders = [program.epoch_order(run.hp, np.int32(run.step), examples) for run in runs]
+            orders = [program.epoch_order(run.hyper, np.int32(run.step), examples) for run in runs]
             stacked_orders = self._setup.parallel_runs.join(orders)
             train_steps = self._setup.train_steps  # waits here: compiling is not training time
         with self._progress.during(TRAINING):
@@ -155,7 +155,7 @@ class _TrainingLoop:
                 break
             latest_means = self._epoch_means
             self._states, self._epoch_means = train_steps(
-                self._states, self._hps, *self._setup.train, orders, np.int32(steps)
+                self._states, self._hypers, *self._setup.train, orders, np.int32(steps)
             )
             for run in runs:
                 run.step += steps
@@ -235,7 +235,7 @@ class _TrainingLoop:
     def _fail_active_runs(self, error: OutOfMemoryError) -> Iterator[Outcome]:
         failed_runs = self.active_runs.values()  # their states are lost
         self._slots = [None] * len(self._slots)
-        self._states = self._hps = None
+        self._states = self._hypers = None
         for run in failed_runs:
             # A new error, because the traceback of the first one keeps arrays alive.
             yield self._fail(run, OutOfMemoryError(str(error)))

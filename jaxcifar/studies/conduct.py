@@ -226,7 +226,7 @@ def _check_row(task: Task, dataset: Dataset, devices: Sequence[jax.Device]) -> N
       UsageError: the run can't be trained with this code or these arguments; the message names it.
     """
     try:
-        Setup.check(task.config, dataset, at_once=1, devices=devices)
+        Setup.check(task.config, dataset, run_count=1, devices=devices)
         MetricSet.create(dataset.num_classes, task.user_metrics)
     except UsageError as error:
         raise UsageError(f"{task.name}: {error}") from error

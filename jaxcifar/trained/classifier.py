@@ -54,7 +54,7 @@ class Classifier:
     std: np.ndarray
     variables: Variables
     _program: Program
-    _hp: Hyperparameters
+    _hyper: Hyperparameters
 
     @classmethod
     def create(
@@ -62,7 +62,7 @@ class Classifier:
         config: Config,
         result: Mapping[str, Any],
         program: Program,
-        hp: Hyperparameters,
+        hyper: Hyperparameters,
         variables: Variables,
     ) -> Self:
         """Return a classifier that runs a compiled network with the given variables.
@@ -71,18 +71,18 @@ class Classifier:
           config: settings of the training.
           result: description of the network; it must have `class_names`.
           program: the compiled program of the network, for one device.
-          hp: hyper-parameters; only the mean and deviation of images are used.
+          hyper: hyper-parameters; only the mean and deviation of images are used.
           variables: the network's arrays by collection.
         """
         return cls(
             config=config,
             result=dict(result),
             class_names=tuple(result["class_names"]),
-            mean=np.asarray(hp.mean),
-            std=np.asarray(hp.std),
+            mean=np.asarray(hyper.mean),
+            std=np.asarray(hyper.std),
             variables=jax.device_put(variables, program.replicated),
             _program=program,
-            _hp=hp,
+            _hyper=hyper,
         )
 
     @with_package_settings()
@@ -101,14 +101,14 @@ class Classifier:
             padded = np.zeros((_padded_count(count), *pixels.shape[1:]), np.uint8)
             padded[:count] = pixels
             placed = jax.device_put(padded, self._program.replicated)
-            logits = predicting.predict(self._program, self.variables, self._hp, placed)
+            logits = predicting.predict(self._program, self.variables, self._hyper, placed)
             return np.asarray(logits)[:count]
 
     def with_normalization(self, mean: np.ndarray, std: np.ndarray) -> Self:
         """Return the same network with another mean and deviation of each channel, `[3]`."""
         mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        hp = dataclasses.replace(self._hp, mean=on_host(mean), std=on_host(std))
-        return dataclasses.replace(self, mean=mean, std=std, _hp=hp)
+        hyper = dataclasses.replace(self._hyper, mean=on_host(mean), std=on_host(std))
+        return dataclasses.replace(self, mean=mean, std=std, _hyper=hyper)
 
     @with_package_settings()
     def training_logits(self, pixels: np.ndarray, key: jax.Array) -> np.ndarray:
@@ -120,7 +120,7 @@ class Classifier:
           pixels: one batch of images, `[N, 32, 32, 3] uint8`.
           key: random key for dropout.
         """
-        return np.asarray(_training_logits(self._program, self.variables, self._hp, pixels, key))
+        return np.asarray(_training_logits(self._program, self.variables, self._hyper, pixels, key))
 
     @with_package_settings()
     def predict(self, images: Any) -> Predictions:
@@ -157,11 +157,15 @@ def _padded_count(count: int) -> int:
 
 @partial(jax.jit, static_argnums=0)
 def _training_logits(
-    program: Program, variables: Variables, hp: Hyperparameters, pixels: jax.Array, key: jax.Array
+    program: Program,
+    variables: Variables,
+    hyper: Hyperparameters,
+    pixels: jax.Array,
+    key: jax.Array,
 ) -> jax.Array:
-    images = augment.normalize(augment.pixels(pixels), hp.mean, hp.std)
+    images = augment.normalize(augment.pixels(pixels), hyper.mean, hyper.std)
     model = network.for_one_device(program.model)
-    logits, _ = network.forward(model, variables, images, key, None, program.operands)
+    logits, _ = network.forward(model, variables, images, key, None, program.product_dtype)
     return logits
 
 

@@ -108,9 +108,9 @@ def _make_classifier(
       arrays: the network's arrays, by name.
     """
     statistics = _statistics(description)
-    program, hp = _make_program(config, len(description["class_names"]), statistics)
-    variables = arrange_arrays(arrays, _abstract_state(program, hp).variables, path)
-    return Classifier.create(config, description, program, hp, variables)
+    program, hyper = _make_program(config, len(description["class_names"]), statistics)
+    variables = arrange_arrays(arrays, _abstract_state(program, hyper).variables, path)
+    return Classifier.create(config, description, program, hyper, variables)
 
 
 def _statistics(description: Mapping[str, Any]) -> Statistics:
@@ -133,11 +133,11 @@ def _from_checkpoint(
         description["class_names"] = list(dataset.class_names)
     classes = len(description["class_names"])
     train_examples = result["examples"]["train"]
-    program, hp = _make_program(config, classes, _statistics(description), train_examples)
+    program, hyper = _make_program(config, classes, _statistics(description), train_examples)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         step = result["selected_epoch"] * program.steps_per_epoch
-        state: TrainState = checkpoints.load(step, _abstract_state(program, hp)).state
-    return Classifier.create(config, description, program, hp, state.variables)
+        state: TrainState = checkpoints.load(step, _abstract_state(program, hyper)).state
+    return Classifier.create(config, description, program, hyper, state.variables)
 
 
 def _make_program(
@@ -146,14 +146,14 @@ def _make_program(
     # The number of training images does not matter for runs with a file of weights.
     examples = train_examples or config.batch_size
     program = make_program(config, classes, examples, first_devices(None)[:1])
-    hp = make_hyperparameters(config, statistics, program.steps_per_epoch)
-    return program, place_on_devices(hp, program.replicated)
+    hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
+    return program, place_on_devices(hyper, program.replicated)
 
 
-def _abstract_state(program: Program, hp: Hyperparameters) -> TrainState:
+def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
     """Return a training state without values: shapes, types and the program's devices."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
-    shapes = program.init.eval_shape(program, hp, images)
+    shapes = program.init.eval_shape(program, hyper, images)
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated)

@@ -23,6 +23,6 @@ def smoothed_cross_entropy(
       labels: true class of each image.
       smoothing: amount of smoothing, in [0, 1).
     """
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    of_all = jax.nn.logsumexp(logits, -1) - jnp.mean(logits, -1)
-    return (1 - smoothing) * losses + smoothing * of_all
+    true_class_loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    mean_loss_of_classes = jax.nn.logsumexp(logits, -1) - jnp.mean(logits, -1)
+    return (1 - smoothing) * true_class_loss + smoothing * mean_loss_of_classes

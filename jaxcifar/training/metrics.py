@@ -113,17 +113,18 @@ def macro_f1(confusion: Int64[np.ndarray, "classes classes"]) -> float:
     occurs but is never predicted correctly. A class that neither occurs nor is predicted does not
     count.
     """
-    right = np.diag(confusion)
+    correct = np.diag(confusion)
     occurring_and_predicted = confusion.sum(1) + confusion.sum(0)
-    counts = occurring_and_predicted > 0
-    return float(np.mean(2 * right[counts] / occurring_and_predicted[counts]))
+    has_f1 = occurring_and_predicted > 0
+    f1_scores = 2 * correct[has_f1] / occurring_and_predicted[has_f1]
+    return float(np.mean(f1_scores))
 
 
 def balanced_accuracy(confusion: Int64[np.ndarray, "classes classes"]) -> float:
     """Return the mean of the accuracies of all classes (rows) that have images."""
-    right, images = np.diag(confusion), confusion.sum(1)
-    occurs = images > 0
-    return float(np.mean(right[occurs] / images[occurs]))
+    correct, images = np.diag(confusion), confusion.sum(1)
+    has_images = images > 0
+    return float(np.mean(correct[has_images] / images[has_images]))
 
 
 LOSS = Metric(
@@ -185,18 +186,19 @@ def measure(
       labels: true class of each image.
     """
     per_image = tuple(metric for metric in metrics if metric.per_image is not None)
-    found, counts = jax.device_get(_values_per_image(per_image, logits, labels))
+    values_by_metric, counts = jax.device_get(_values_per_image(per_image, logits, labels))
     confusion = counts.astype(np.int64)
-    values: dict[str, float] = {}
+    means: dict[str, float] = {}
     for metric in metrics:
         if metric.of_confusion is not None:
-            values[metric.name] = _value_of_confusion(metric.of_confusion, confusion)
-        elif np.issubdtype(found[metric.name].dtype, np.floating):
-            values[metric.name] = decimal(found[metric.name])
+            means[metric.name] = _value_of_confusion(metric.of_confusion, confusion)
+            continue
+        values = values_by_metric[metric.name]
+        if np.issubdtype(values.dtype, np.floating):
+            means[metric.name] = decimal(values)  # the device has averaged it
         else:
-            total = int(found[metric.name].sum(dtype=np.int64))
-            values[metric.name] = total / len(labels)
-    return Measurement(values, confusion)
+            means[metric.name] = int(values.sum(dtype=np.int64)) / len(labels)
+    return Measurement(means, confusion)
 
 
 def decimal(value: Any) -> float:
@@ -214,15 +216,14 @@ def _values_per_image(
     """
     classes = logits.shape[-1]
     confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
-    found = {}
+    values_by_metric = {}
     for metric in metrics:
         assert metric.per_image is not None
         values = jnp.asarray(metric.per_image(logits, labels))
         if jnp.issubdtype(values.dtype, jnp.floating):
-            found[metric.name] = values.sum(dtype=jnp.float32) / jnp.int32(len(labels))
-        else:
-            found[metric.name] = values
-    return found, confusion
+            values = values.sum(dtype=jnp.float32) / jnp.int32(len(labels))
+        values_by_metric[metric.name] = values
+    return values_by_metric, confusion
 
 
 def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:

@@ -28,21 +28,27 @@ _COLON = ":"  # no module name can contain it
 
 def variables(params: PyTree, carried: PyTree) -> Variables:
     """Return parameters and other variables (`carried`) of a network as Flax collections."""
-    others = {name[1:]: tree for name, tree in carried.items() if name.startswith(_COLON)}
-    stats = {name: tree for name, tree in carried.items() if not name.startswith(_COLON)}
-    return {"params": params, _STATS: stats, **others}
+    stats, other_collections = {}, {}
+    for name, tree in carried.items():
+        if name.startswith(_COLON):
+            other_collections[name.removeprefix(_COLON)] = tree
+        else:
+            stats[name] = tree
+    return {"params": params, _STATS: stats, **other_collections}
 
 
 def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
     """Return parameters and other variables (as one tree); the inverse of `variables`."""
-    others = {name: tree for name, tree in all_variables.items() if name != "params"}
-    return all_variables["params"], _carried(others)
+    collections = {name: tree for name, tree in all_variables.items() if name != "params"}
+    return all_variables["params"], _carried(collections)
 
 
 def _carried(collections: Variables) -> PyTree:
     stats = collections.get(_STATS, {})
-    others = {_COLON + name: tree for name, tree in collections.items() if name != _STATS}
-    return {**stats, **others}
+    other_collections = {
+        _COLON + name: tree for name, tree in collections.items() if name != _STATS
+    }
+    return {**stats, **other_collections}
 
 
 def init(
@@ -58,7 +64,7 @@ def init(
     if set(collections) <= {_STATS}:
         return params, _carried(collections)
 
-    def step() -> Variables:
+    def collections_after_one_step() -> Variables:
         _, updated = for_one_device(model).apply(
             {"params": params, **collections},
             images,
@@ -68,14 +74,14 @@ def init(
         )
         return dict(updated)
 
-    after = jax.eval_shape(step)
+    updated_collections = jax.eval_shape(collections_after_one_step)
     structure: Callable[[Any], Any] = jax.tree.structure
-    unchanged = {
+    not_growing = {
         name: tree
         for name, tree in collections.items()
-        if structure(tree) == structure(after.get(name))
+        if structure(tree) == structure(updated_collections.get(name))
     }
-    return params, _carried(unchanged)
+    return params, _carried(not_growing)
 
 
 def shapes(model: nn.Module) -> Variables:
@@ -92,18 +98,18 @@ def forward(
     images: Float[Array, "batch height width channels"],
     key: Key[Array, ""],
     axis: str | None,
-    operands: Dtype | None = None,
+    product_dtype: Dtype | None = None,
 ) -> tuple[Float32[Array, "batch classes"], PyTree]:
     """Apply a network in training mode to this device's part of the batch.
 
-    `axis` is the mapped axis of the devices that share the batch, or None. `operands` is the dtype
-    to which operands of matrix products are converted, or None.
+    `axis` is the mapped axis of the devices that share the batch, or None. `product_dtype` is the
+    dtype to which operands of matrix products are converted, or None.
 
     Returns:
       the logits of these images, and the variables other than parameters after the step.
     """
     collections = [name for name in all_variables if name != "params"]
-    with adapted(axis, operands):
+    with adapted(axis, product_dtype):
         logits, updated = model.apply(
             all_variables, images, train=True, mutable=collections, rngs=_random_streams(key, axis)
         )
@@ -121,10 +127,10 @@ def predict(
     model: nn.Module,
     all_variables: Variables,
     images: Float[Array, "batch height width channels"],
-    operands: Dtype | None = None,
+    product_dtype: Dtype | None = None,
 ) -> Float32[Array, "batch classes"]:
-    """Return a network's logits in evaluation mode; `operands` may be a dtype for products."""
-    with adapted(None, operands):
+    """Return a network's logits in evaluation mode; `product_dtype` may be a dtype for products."""
+    with adapted(None, product_dtype):
         logits: Any = model.apply(all_variables, images, train=False)
         return logits.astype(jnp.float32)
 
@@ -152,5 +158,5 @@ def has_convolution(model: nn.Module, platform: str) -> bool:
     def logits(all_variables: Variables, images: Array) -> Array:
         return forward(model, all_variables, images, key, None)[0]
 
-    text = logits.trace(all_variables, images).lower(lowering_platforms=(platform,)).as_text()
-    return "stablehlo.convolution" in text
+    lowered = logits.trace(all_variables, images).lower(lowering_platforms=(platform,))
+    return "stablehlo.convolution" in lowered.as_text()

@@ -115,25 +115,28 @@ def muon(
         _scale_by_rate(learning_rate),
         optax.stateless(_keep_norm),
     )
-    rest = sgd(learning_rate * sgd_rate, momentum, weight_decay, bias_decay, nesterov=True)
+    other_parameters = sgd(
+        learning_rate * sgd_rate, momentum, weight_decay, bias_decay, nesterov=True
+    )
 
-    def kind(params: PyTree) -> PyTree:
+    def group_names(params: PyTree) -> PyTree:
         return jax.tree.map(lambda p: "kernel" if p.ndim == _KERNEL_AXES else "rest", params)
 
-    return optax.partition({"kernel": kernels, "rest": rest}, kind)
+    return optax.partition({"kernel": kernels, "rest": other_parameters}, group_names)
 
 
 def _as_matrices(params: PyTree) -> PyTree:
-    numbers = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
-    return jax.tree.map(lambda _: numbers, params)
+    matrix_axes = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+    return jax.tree.map(lambda _: matrix_axes, params)
 
 
 def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
     """Return updates after which each kernel of `params` with K features has the norm sqrt(K)."""
 
     def corrected(update: Array, param: Array) -> Array:
-        moved = param + update
-        return moved * (param.shape[-1] ** 0.5 / jnp.linalg.norm(moved.ravel())) - param
+        new_param = param + update
+        factor = param.shape[-1] ** 0.5 / jnp.linalg.norm(new_param.ravel())
+        return new_param * factor - param
 
     return jax.tree.map(corrected, updates, params)
 
@@ -144,7 +147,8 @@ def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
     norm = optax.tree.norm(grads)
-    factor = jnp.where((max_norm > 0) & (norm > max_norm), max_norm / norm, 1.0)
+    is_too_large = (max_norm > 0) & (norm > max_norm)
+    factor = jnp.where(is_too_large, max_norm / norm, 1.0)
     return jax.tree.map(lambda grad: grad * factor, grads)
 
 
@@ -153,7 +157,11 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
 
     Page, "How to train your ResNet 6: weight decay", 2018.
     """
-    return jax.tree.map(lambda update: update * factor if update.ndim == 1 else update, updates)
+
+    def scale_if_bias(update: Array) -> Array:
+        return update * factor if update.ndim == 1 else update
+
+    return jax.tree.map(scale_if_bias, updates)
 
 
 def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
@@ -164,14 +172,14 @@ def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransforma
     """
     bias_weight_decay = weight_decay * jnp.asarray(bias_decay, jnp.float32)
 
-    def add(grads: PyTree, params: PyTree) -> PyTree:
+    def add_decay(grads: PyTree, params: PyTree) -> PyTree:
         def with_decay(grad: Array, param: Array) -> Array:
             factor = bias_weight_decay if param.ndim == 1 else weight_decay
             return grad + factor * param
 
         return jax.tree.map(with_decay, grads, params)
 
-    return optax.stateless(add)
+    return optax.stateless(add_decay)
 
 
 def _scale_by_rate(learning_rate: Scalar) -> optax.GradientTransformation:

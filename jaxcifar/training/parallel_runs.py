@@ -29,20 +29,21 @@ class ParallelRuns:
 
     Attributes:
       program: the program of each run.
-      at_once: number of runs.
+      run_count: number of runs.
     """
 
     program: Program
-    at_once: int
+    run_count: int
 
     @property
     def sharding(self) -> NamedSharding:
         """The device placement of stacked arrays, whose first axis is the axis of runs."""
-        if self.at_once == 1:
+        if self.run_count == 1:
             return self.program.replicated
         devices = self.program.mesh.devices
-        count = max(n for n in range(1, len(devices) + 1) if self.at_once % n == 0)
-        return NamedSharding(Mesh(devices[:count], (AXIS,)), PartitionSpec(AXIS))
+        possible_counts = range(1, len(devices) + 1)
+        device_count = max(count for count in possible_counts if self.run_count % count == 0)
+        return NamedSharding(Mesh(devices[:device_count], (AXIS,)), PartitionSpec(AXIS))
 
     @property
     def replicated(self) -> NamedSharding:
@@ -52,39 +53,40 @@ class ParallelRuns:
     def join(self, trees: Sequence[PyTree]) -> PyTree:
         """Return the arrays of several runs stacked along a leading axis of runs."""
         stacked = _stack(list(trees), self.program.replicated)
-        return stacked if self.at_once == 1 else jax.device_put(stacked, self.sharding)
+        return stacked if self.run_count == 1 else jax.device_put(stacked, self.sharding)
 
     def split(self, stacked: PyTree) -> list[PyTree]:
         """Return the arrays of each run, on the devices of its program; the inverse of `join`."""
         replicated = self.program.replicated
-        if self.at_once > 1:
+        if self.run_count > 1:
             stacked = jax.device_put(stacked, replicated)
-        return _unstack(stacked, self.at_once, replicated)
+        return _unstack(stacked, self.run_count, replicated)
 
     def trace(
         self,
-        hp: Hyperparameters,
+        hyper: Hyperparameters,
         images: UInt8[WithShape, "images height width 3"],
         labels: Integer[WithShape, "images"],
     ) -> jax.stages.Traced:
         """Return `train_steps`, traced for arrays of these shapes; array values are not used."""
         program = self.program
-        state = program.init.eval_shape(program, hp, images)
-        order = program.epoch_order.eval_shape(program, hp, np.int32(0), len(labels))
-        states, hps, orders = jax.tree.map(
-            lambda array: jax.ShapeDtypeStruct(
-                (self.at_once, *array.shape), array.dtype, sharding=self.sharding
-            ),
-            (state, hp, order),
+        state = program.init.eval_shape(program, hyper, images)
+        order = program.epoch_order.eval_shape(program, hyper, np.int32(0), len(labels))
+
+        def stacked(array: WithShape) -> jax.ShapeDtypeStruct:
+            shape = (self.run_count, *array.shape)
+            return jax.ShapeDtypeStruct(shape, array.dtype, sharding=self.sharding)
+
+        states, hypers, orders = jax.tree.map(stacked, (state, hyper, order))
+        return ParallelRuns.train_steps.trace(
+            self, states, hypers, images, labels, orders, np.int32(1)
         )
-        arrays = states, hps, images, labels, orders, np.int32(1)
-        return ParallelRuns.train_steps.trace(self, *arrays)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=CPU_OPTIONS)
     def train_steps(
         self,
         states: TrainState,
-        hps: Hyperparameters,
+        hypers: Hyperparameters,
         images: UInt8[Array, "images height width 3"],
         labels: Int32[Array, "images"],
         orders: Int32[Array, "runs images"],
@@ -92,55 +94,62 @@ class ParallelRuns:
     ) -> tuple[TrainState, dict[str, Float32[Array, "runs"]]]:
         """Train each run for `count` steps; return the new states, and mean loss and accuracy.
 
-        The arguments are those of `Program.train_steps`; `states`, `hps` and `orders` are stacked
-        along a first axis of runs. JAX reuses the memory of `states`.
+        The arguments are those of `Program.train_steps`; `states`, `hypers` and `orders` are
+        stacked along a first axis of runs. JAX reuses the memory of `states`.
         """
         # A single run uses all devices; of several runs, each is trained by one device.
-        program = self.program if self.at_once == 1 else self.program.for_one_device
-        has_loops = program.has_loops  # found here, because nothing can be lowered in `shard_map`
+        program = self.program if self.run_count == 1 else self.program.for_one_device
+        compiles_loops = (
+            program.compiles_loops
+        )  # found here, because nothing can be lowered in `shard_map`
 
         def train_on_device(
             states: TrainState,
-            hps: Hyperparameters,
+            hypers: Hyperparameters,
             orders: Array,
             images: Array,
             labels: Array,
             count: Array,
         ) -> tuple[TrainState, dict[str, Array]]:
             def train(
-                state: TrainState, hp: Hyperparameters, order: Array
+                state: TrainState, hyper: Hyperparameters, order: Array
             ) -> tuple[TrainState, dict[str, Array]]:
-                return program.train_steps(state, hp, images, labels, order, count)
+                return program.train_steps(state, hyper, images, labels, order, count)
 
-            return _map_runs(train, len(orders), has_loops)(states, hps, orders)
+            return _map_runs(train, len(orders), compiles_loops)(states, hypers, orders)
 
-        by_run, replicated = self.sharding.spec, PartitionSpec()
+        split_by_run, replicated = self.sharding.spec, PartitionSpec()
         return jax.shard_map(
             train_on_device,
             mesh=self.sharding.mesh,
-            in_specs=(by_run, by_run, by_run, replicated, replicated, replicated),
-            out_specs=by_run,
+            in_specs=(
+                *(split_by_run, split_by_run, split_by_run),  # states, hypers and orders
+                *(replicated, replicated, replicated),  # images, labels and count
+            ),
+            out_specs=split_by_run,
             check_vma=False,
-        )(states, hps, orders, images, labels, count)
+        )(states, hypers, orders, images, labels, count)
 
 
-def _map_runs(function: Callable[..., PyTree], count: int, use_vmap: bool) -> Callable[..., PyTree]:
-    """Return `function` mapped over a leading axis of length `count`, the axis of runs.
+def _map_runs(
+    function: Callable[..., PyTree], run_count: int, use_vmap: bool
+) -> Callable[..., PyTree]:
+    """Return `function` mapped over a leading axis of length `run_count`, the axis of runs.
 
     Without `use_vmap` the function is called once per run. On a CPU `vmap` would turn convolutions
     into grouped convolutions, which are the slowest kind in XLA.
     """
-    if use_vmap and count > 1:
+    if use_vmap and run_count > 1:
         return jax.vmap(function)
 
-    def one_by_one(*stacked: PyTree) -> PyTree:
-        results = [function(*_take(stacked, run)) for run in range(count)]
+    def call_for_each_run(*stacked: PyTree) -> PyTree:
+        results = [function(*_arrays_of_run(stacked, run)) for run in range(run_count)]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
-    return one_by_one
+    return call_for_each_run
 
 
-def _take(stacked: PyTree, run: int) -> PyTree:
+def _arrays_of_run(stacked: PyTree, run: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[run], stacked)
 
 
@@ -152,5 +161,5 @@ def _stack(trees: list[PyTree], placement: NamedSharding) -> PyTree:
 
 @partial(jax.jit, static_argnums=(1, 2))
 def _unstack(stacked: PyTree, count: int, placement: NamedSharding) -> list[PyTree]:
-    trees = [_take(stacked, run) for run in range(count)]
+    trees = [_arrays_of_run(stacked, run) for run in range(count)]
     return jax.lax.with_sharding_constraint(trees, placement)

@@ -25,22 +25,24 @@ EVAL_BATCH = 500  # images in a chunk, over all devices; divides CIFAR-10's spli
 def predict(
     program: Program,
     variables: Variables,
-    hp: Hyperparameters,
+    hyper: Hyperparameters,
     images: UInt8[AnyArray, "images height width 3"],
 ) -> Float32[Array, "images classes"]:
-    """Return the logits of at least one image; of `hp`, only `mean` and `std` are used."""
+    """Return the logits of at least one image; of `hyper`, only `mean` and `std` are used."""
     devices = program.mesh.size
     images_per_device = -(-min(EVAL_BATCH, len(images)) // devices)  # rounded up
-    size = images_per_device * devices
-    if program.has_loops:
-        is_few = size <= _FEW_IMAGES and len(images) <= _FEW_IMAGES
-        in_loop = _few_in_loop if is_few else _many_in_loop
-        return in_loop(program, variables, hp, images, size)
+    chunk_size = images_per_device * devices
+    if program.compiles_loops:
+        are_few = chunk_size <= _FEW_IMAGES and len(images) <= _FEW_IMAGES
+        compute_logits = _logits_of_few_images if are_few else _logits_of_many_images
+        return compute_logits(program, variables, hyper, images, chunk_size)
     images = jax.device_put(images, program.replicated)
-    starts = [np.int32(start) for start in range(0, len(images), size)]
+    starts = [np.int32(start) for start in range(0, len(images), chunk_size)]
     starts = jax.device_put(starts, program.replicated)
-    chunks = [_from_start(program, variables, hp, images, start, size) for start in starts]
-    return _concatenate(program, chunks, len(images))
+    logits = [
+        _logits_from_start(program, variables, hyper, images, start, chunk_size) for start in starts
+    ]
+    return _concatenate(program, logits, len(images))
 
 
 def both_sides(
@@ -55,27 +57,31 @@ def both_sides(
     return (logits + predict(images[:, :, ::-1])) / 2
 
 
-def _in_loop(
-    program: Program, variables: Variables, hp: Hyperparameters, images: Array, size: int
+def _logits_in_loop(
+    program: Program, variables: Variables, hyper: Hyperparameters, images: Array, size: int
 ) -> Array:
     """Return the logits of images, in a compiled loop over chunks of `size` images."""
-    missing = -len(images) % size
-    padded = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    missing_images = -len(images) % size  # until the last chunk is full
+    padded = jnp.pad(images, ((0, missing_images), (0, 0), (0, 0), (0, 0)))
     chunks = padded.reshape(-1, size, *images.shape[1:])
-    logits = jax.lax.map(partial(_of_chunk, program, variables, hp), chunks)
+    logits = jax.lax.map(partial(_logits_of_chunk, program, variables, hyper), chunks)
     return program.replicate(logits.reshape(len(padded), -1)[: len(images)])
 
 
-_many_in_loop = jax.jit(_in_loop, static_argnums=(0, 4), compiler_options=CPU_OPTIONS)
+_logits_of_many_images = jax.jit(
+    _logits_in_loop, static_argnums=(0, 4), compiler_options=CPU_OPTIONS
+)
 # For few images, compiling faster by a second is worth more than running faster.
-_few_in_loop = jax.jit(_in_loop, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS)
+_logits_of_few_images = jax.jit(
+    _logits_in_loop, static_argnums=(0, 4), compiler_options=FAST_COMPILE_OPTIONS
+)
 
 
 @partial(jax.jit, static_argnums=(0, 5), compiler_options=CPU_OPTIONS)
-def _from_start(
+def _logits_from_start(
     program: Program,
     variables: Variables,
-    hp: Hyperparameters,
+    hyper: Hyperparameters,
     images: Array,
     start: Array,
     size: int,
@@ -84,8 +90,8 @@ def _from_start(
 
     If fewer images are left, the last image is repeated.
     """
-    chosen = jnp.minimum(start + jnp.arange(size), len(images) - 1)
-    return _of_chunk(program, variables, hp, images[chosen])
+    indices = jnp.minimum(start + jnp.arange(size), len(images) - 1)
+    return _logits_of_chunk(program, variables, hyper, images[indices])
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -93,12 +99,14 @@ def _concatenate(program: Program, chunks: list[Array], count: int) -> Array:
     return program.replicate(jnp.concatenate(chunks)[:count])
 
 
-def _of_chunk(program: Program, variables: Variables, hp: Hyperparameters, images: Array) -> Array:
+def _logits_of_chunk(
+    program: Program, variables: Variables, hyper: Hyperparameters, images: Array
+) -> Array:
     """Return the logits of a chunk of images; each device computes some of the logits."""
 
-    def logits(variables: Variables, hp: Hyperparameters, images: Array) -> Array:
-        images = augment.normalize(augment.pixels(images), hp.mean, hp.std)
-        return network.predict(program.model, variables, images, program.operands)
+    def logits(variables: Variables, hyper: Hyperparameters, images: Array) -> Array:
+        images = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)
+        return network.predict(program.model, variables, images, program.product_dtype)
 
     replicated, sharded = PartitionSpec(), PartitionSpec(sharing.AXIS)
     return jax.shard_map(
@@ -107,4 +115,4 @@ def _of_chunk(program: Program, variables: Variables, hp: Hyperparameters, image
         in_specs=(replicated, replicated, sharded),
         out_specs=sharded,
         check_vma=False,
-    )(variables, hp, images)
+    )(variables, hyper, images)

@@ -39,14 +39,13 @@ class Program:
       optimizer: the update rule (see `optim`).
       augmentation: the augmentation after shifts and flips (see `augment`).
       batch_size: number of training images in a step, over all devices.
-      steps_per_epoch: number of full batches in the training set. Images that do not fill a batch
-        are left out of an epoch; each epoch leaves out other images.
+      steps_per_epoch: number of full batches in the training set; an epoch leaves the rest out.
       mesh: the devices, along the axis `sharing.AXIS`.
       averages: True to keep a moving average of the weights, which is used in evaluation.
       small_size: width of the images in the first steps (`Hyperparameters.small_steps`), or None if
         all steps train on full images.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
-      operands: dtype to which operands of matrix products are converted, or None.
+      product_dtype: dtype to which operands of matrix products are converted, or None.
       identity: a hashable value that is equal for equal networks; by default the network.
     """
 
@@ -59,7 +58,7 @@ class Program:
     averages: bool = False
     small_size: int | None = None
     axis: str | None = None
-    operands: Dtype | None = None
+    product_dtype: Dtype | None = None
     identity: Hashable = None
 
     def __post_init__(self) -> None:
@@ -79,7 +78,7 @@ class Program:
     @property
     def dtype(self) -> jnp.dtype:
         """The dtype that the network computes in."""
-        return jnp.dtype(self.operands or network.dtype(self.model))
+        return jnp.dtype(self.product_dtype or network.dtype(self.model))
 
     @property
     def for_one_device(self) -> "Program":
@@ -87,12 +86,12 @@ class Program:
         return dataclasses.replace(self, model=network.for_one_device(self.model), axis=None)
 
     @property
-    def has_loops(self) -> bool:
+    def compiles_loops(self) -> bool:
         """True if compiled functions loop over several steps, or over several chunks of images.
 
         On a CPU, XLA's convolutions are ten times slower inside a loop.
         """
-        return _has_loops(self)
+        return _compiles_loops(self)
 
     def replicate(self, tree: PyTree) -> PyTree:
         """Return arrays with a full copy on every device; for use inside compiled functions."""
@@ -101,26 +100,27 @@ class Program:
     # `init` runs only once, so it is compiled with fewer optimisations, which saves seconds.
     @partial(jax.jit, static_argnums=0, compiler_options=SINGLE_CALL_OPTIONS)
     def init(
-        self, hp: Hyperparameters, images: UInt8[Array, "images height width 3"]
+        self, hyper: Hyperparameters, images: UInt8[Array, "images height width 3"]
     ) -> TrainState:
         """Return the training state before the first step, with new weights.
 
         The training images are moved to the devices only if they affect the first weights.
         """
-        first_images = augment.normalize(augment.pixels(images[:_INIT_IMAGES]), hp.mean, hp.std)
-        return self._first_state(hp, *network.init(self.model, hp.init_key, first_images))
+        pixels = augment.pixels(images[:_INIT_IMAGES])
+        first_images = augment.normalize(pixels, hyper.mean, hyper.std)
+        return self._first_state(hyper, *network.init(self.model, hyper.init_key, first_images))
 
     @partial(jax.jit, static_argnums=0)
-    def init_from(self, hp: Hyperparameters, variables: Variables) -> TrainState:
+    def init_from(self, hyper: Hyperparameters, variables: Variables) -> TrainState:
         """Return the training state before the first step, with the weights of `variables`."""
-        return self._first_state(hp, *network.split(variables))
+        return self._first_state(hyper, *network.split(variables))
 
-    def _first_state(self, hp: Hyperparameters, params: PyTree, carried: PyTree) -> TrainState:
+    def _first_state(self, hyper: Hyperparameters, params: PyTree, carried: PyTree) -> TrainState:
         state = TrainState(
             step=jnp.int32(0),
             params=params,
             batch_stats=carried,
-            opt_state=self._update_rule(hp, 0).init(params),
+            opt_state=self._update_rule(hyper, 0).init(params),
             sums=TrainingSums.zero(),
             average=(params, carried) if self.averages else None,
         )
@@ -128,17 +128,17 @@ class Program:
 
     @partial(jax.jit, static_argnums=(0, 3))
     def epoch_order(
-        self, hp: Hyperparameters, step: Int[Array, ""], examples: int
+        self, hyper: Hyperparameters, step: Int[Array, ""], examples: int
     ) -> Int32[Array, "{examples}"]:
         """Return the order of all `examples` training images in the epoch of a step."""
         epoch = step // self.steps_per_epoch
-        order = jax.random.permutation(jax.random.fold_in(hp.order_key, epoch), examples)
+        order = jax.random.permutation(jax.random.fold_in(hyper.order_key, epoch), examples)
         return self.replicate(order)
 
     def train_steps(
         self,
         state: TrainState,
-        hp: Hyperparameters,
+        hyper: Hyperparameters,
         images: UInt8[Array, "images height width 3"],
         labels: Int32[Array, "images"],
         order: Int32[Array, "images"],
@@ -146,12 +146,12 @@ class Program:
     ) -> tuple[TrainState, dict[str, Float32[Array, ""]]]:
         """Train for `count` steps within an epoch.
 
-        If devices share batches, this function must be called inside a map over `axis`. Each device
-        trains on its part of every batch, and all devices get the same state.
+        If devices share batches, call this inside a map over `axis`. Each device trains on its part
+        of every batch, and all devices get the same state.
 
         Args:
           state: state before the steps.
-          hp: the run's hyper-parameters.
+          hyper: the run's hyper-parameters.
           images: all training images.
           labels: labels of these images.
           order: order of the images in this epoch, from `epoch_order`.
@@ -161,69 +161,74 @@ class Program:
           the new state, and the mean loss and accuracy since the epoch began.
         """
 
-        def step(state: TrainState) -> TrainState:
+        def train_next_batch(state: TrainState) -> TrainState:
             images_per_device = self.batch_size // sharing.device_count(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            chosen = order[start + sharing.batch_positions(images_per_device, self.axis)]
-            batch = hp, images[chosen], labels[chosen], chosen
+            indices = order[start + sharing.batch_positions(images_per_device, self.axis)]
+            batch = hyper, images[indices], labels[indices], indices
             if self.small_size is None:
                 return self.train_step(state, *batch)
-            small = partial(self.train_step, size=self.small_size)
-            return jax.lax.cond(state.step < hp.small_steps, small, self.train_step, state, *batch)
+            is_small_step = state.step < hyper.small_steps
+            train_small = partial(self.train_step, size=self.small_size)
+            return jax.lax.cond(is_small_step, train_small, self.train_step, state, *batch)
 
-        if self.has_loops:
-            state = jax.lax.fori_loop(0, count, lambda _, state: step(state), state)
+        if self.compiles_loops:
+            state = jax.lax.fori_loop(0, count, lambda _, state: train_next_batch(state), state)
         else:
-            state = step(state)
+            state = train_next_batch(state)
         return state, state.sums.means()
 
     def train_step(
         self,
         state: TrainState,
-        hp: Hyperparameters,
+        hyper: Hyperparameters,
         images: UInt8[Array, "batch height width 3"],
         labels: Int32[Array, "batch"],
-        index: Int32[Array, "batch"],
+        indices: Int32[Array, "batch"],
         size: int | None = None,
     ) -> TrainState:
         """Train on this device's part of a batch, and return the new state.
 
-        `index` has the indices of the images in the training set. After shifts and flips, the
-        images are reduced to `size` x `size` pixels, unless `size` is None.
+        `indices` has the images' positions in the training set. If `size` is not None, images are
+        reduced to `size` x `size` pixels after shifts and flips.
         """
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(hp.step_key, state.step))
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
-        flips = augment.alternating_flips(hp.flip_key, index, state.step // self.steps_per_epoch)
-        images = augment.shift_and_flip(keys, images, hp.augment, flips)
+        epoch = state.step // self.steps_per_epoch
+        flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
+        images = augment.shift_and_flip(keys, images, hyper.augment, flips)
         images = augment.resize(images, size) if size else images
         user_key = augment.user_augmentation_key(keys)
-        pixels = self.augmentation(user_key, augment.pixels(images), **hp.augmentation)
-        images = augment.normalize(pixels, hp.mean, hp.std)
-        images = augment.cut_out(keys, images, hp.augment)
+        pixels = self.augmentation(user_key, augment.pixels(images), **hyper.augmentation)
+        images = augment.normalize(pixels, hyper.mean, hyper.std)
+        images = augment.cut_out(keys, images, hyper.augment)
 
         def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Variables]]:
-            given = network.variables(params, state.batch_stats), images, dropout_key
-            logits, carried = network.forward(self.model, *given, self.axis, self.operands)
-            losses = smoothed_cross_entropy(logits, labels, hp.label_smoothing)
+            variables = network.variables(params, state.batch_stats)
+            logits, carried = network.forward(
+                self.model, variables, images, dropout_key, self.axis, self.product_dtype
+            )
+            losses = smoothed_cross_entropy(logits, labels, hyper.label_smoothing)
             return losses.sum() / self.batch_size, (logits, carried)
 
         grads, (logits, carried) = jax.grad(loss_fn, has_aux=True)(state.params)
-        of_device = grads, TrainingSums.of(logits, labels)
+        device_sums = grads, TrainingSums.of(logits, labels)
         if hasattr(self.model, "axis_name"):
-            grads, batch_sums = sharing.sum_over_devices(of_device, self.axis)
+            grads, batch_sums = sharing.sum_over_devices(device_sums, self.axis)
         else:
             (grads, batch_sums), carried = sharing.sum_and_mean_over_devices(
-                of_device, carried, self.axis
+                device_sums, carried, self.axis
             )
-        rule, grads = self._update_rule(hp, state.step), optim.clip(grads, hp.clip_norm)
+        rule = self._update_rule(hyper, state.step)
+        grads = optim.clip(grads, hyper.clip_norm)
         updates, opt_state = rule.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, optim.scale_biases(updates, hp.bias_rate))
+        updates = optim.scale_biases(updates, hyper.bias_rate)
+        params = optax.apply_updates(state.params, updates)
         average = state.average
-        if self.averages:
-            assert average is not None  # `_first_state` has begun it
-            average = averaged(average, (params, carried), hp.average, state.step)
-        first = state.step % self.steps_per_epoch == 0
-        epoch_sums = jax.tree.map(lambda total: jnp.where(first, 0, total), state.sums)
+        if average is not None:
+            average = averaged(average, (params, carried), hyper.average, state.step)
+        begins_epoch = state.step % self.steps_per_epoch == 0
+        epoch_sums = jax.tree.map(lambda total: jnp.where(begins_epoch, 0, total), state.sums)
         return TrainState(
             step=state.step + 1,
             params=params,
@@ -233,11 +238,13 @@ class Program:
             average=average,
         )
 
-    def _update_rule(self, hp: Hyperparameters, step: Array | int) -> optax.GradientTransformation:
-        return self.optimizer(hp.learning_rate[step], **hp.rule)
+    def _update_rule(
+        self, hyper: Hyperparameters, step: Array | int
+    ) -> optax.GradientTransformation:
+        return self.optimizer(hyper.learning_rate[step], **hyper.rule)
 
 
 @cache
-def _has_loops(program: Program) -> bool:
+def _compiles_loops(program: Program) -> bool:
     platform = program.mesh.devices.flat[0].platform
     return platform != "cpu" or not network.has_convolution(program.model, platform)

@@ -141,7 +141,7 @@ class TrainState:
     @classmethod
     def from_dict(cls, content: dict[str, PyTree]) -> "TrainState":
         """Return the training state from a checkpoint's content; the inverse of `to_dict`."""
-        fields = {name: part for name, part in content.items() if name != "metrics"}
+        fields = {name: tree for name, tree in content.items() if name != "metrics"}
         return cls(sums=content["metrics"], **fields)
 
 
@@ -163,7 +163,8 @@ def averaged(
     decay = jnp.minimum(decay, (step + 1) / (step + 10))
 
     def mean(old: Array, new: Array) -> Array:
-        is_float = jnp.issubdtype(new.dtype, jnp.floating)
-        return (new + decay * (old - new)).astype(new.dtype) if is_float else new
+        if not jnp.issubdtype(new.dtype, jnp.floating):
+            return new
+        return (new + decay * (old - new)).astype(new.dtype)
 
     return jax.tree.map(mean, average, new)

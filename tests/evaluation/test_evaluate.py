@@ -252,7 +252,7 @@ def test_what_a_result_says_of_the_test_images_by_their_arrays(
     dataset = dataclasses.replace(easy_dataset, test=test)
     monkeypatch.setattr(predicting, "EVAL_BATCH", 9)
     result, mistakes = measure_weights(
-        config, classifier._program, classifier.variables, classifier._hp, dataset
+        config, classifier._program, classifier.variables, classifier._hyper, dataset
     )
 
     flipped = right_way + logits(images[:, :, ::-1], normalised)
@@ -660,7 +660,7 @@ def test_training_mode_takes_the_batchs_statistics():
 
     # Their brightness differs, or their variance would be lost in rounding.
     images = some_images(5).images // np.arange(1, 6).reshape(5, 1, 1, 1).astype(np.uint8)
-    program = SimpleNamespace(model=Centred(), operands=None)
+    program = SimpleNamespace(model=Centred(), product_dtype=None)
     x = images.mean((1, 2)) / 255
     variables = Centred().init(jax.random.key(0), np.float32(images), train=False)
     hp = SimpleNamespace(mean=np.zeros(3, np.float32), std=np.ones(3, np.float32))

@@ -181,7 +181,7 @@ def test_the_memory_of_training_is_what_xla_says_of_the_training_program(monkeyp
     lowered = SimpleNamespace(compile=lambda compiler_options: program)
     traced = SimpleNamespace(lower=lambda: lowered)
     parallel_runs = SimpleNamespace(trace=lambda *arguments: traced)
-    monkeypatch.setattr(bench_memory, "ParallelRuns", lambda program, at_once: parallel_runs)
+    monkeypatch.setattr(bench_memory, "ParallelRuns", lambda program, run_count: parallel_runs)
     config = Config.create("cnn", batch_size=32, arch_args=SMALL, dtype="bfloat16")
     need = bench_memory.training_memory(config, first_devices(None)[0])
     assert need == bench_memory.TrainingMemory(20_000, 2_000 + 700 + 50, "bfloat16")

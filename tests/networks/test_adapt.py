@@ -143,7 +143,7 @@ def test_a_convolution_left_to_xla_is_not_looped(kernel):
     """The text of the program tells; one step is trained as well then, and predicted in chunks."""
     model = Plain(kernel, norm=False)
     program = program_of(model, one_device())
-    assert program.has_loops == (kernel == 3)
+    assert program.compiles_loops == (kernel == 3)
     assert dispatch_sizes(4, program) == ([4] if kernel == 3 else [1] * 4)
     assert network.has_convolution(model, "cuda")
     images = examples()[0][:10]
@@ -305,6 +305,6 @@ def test_convolutions_are_what_flax_computes(size, strides, padding, groups, by_
 
 @pytest.mark.parametrize("layer", [nn.Conv(12, (3, 3)), Conv(12)])
 def test_operands_of_products_are_rounded(layer):
-    with adapted(axis=None, operands=jnp.bfloat16):
+    with adapted(axis=None, product_dtype=jnp.bfloat16):
         text = jax.jit(layer.init_with_output).lower(jax.random.key(0), jnp.ones((1, 8, 8, 12)))
     assert "bf16" in text.as_text()

@@ -61,7 +61,7 @@ def test_mixers_have_the_published_sizes(depth, width, patch, millions):
 def test_a_step_of_theirs_may_be_looped(model):
     """Every convolution is computed by products, and the state keeps its form."""
     program, hp = program_of(model, one_device()), hyperparameters()
-    assert program.has_loops
+    assert program.compiles_loops
     images, labels = (array[:BATCH] for array in examples())
     state = program.init.eval_shape(program, hp, images)
     after = jax.eval_shape(program.for_one_device.train_step, state, hp, images, labels, labels)

@@ -127,7 +127,7 @@ def trained(dataset, tmp_path_factory):
         watch(patch, recording, clock, compiling)
         screen = io.StringIO()
         progress = TrainProgress(Console(file=screen, width=140))
-        program = Setup.create(configs[0], dataset, at_once=2, devices=jax.devices()[:1])
+        program = Setup.create(configs[0], dataset, run_count=2, devices=jax.devices()[:1])
         runs = [Run(task, print, progress.observers_of(task)) for task in tasks]
         outcomes = list(fit_all(runs, program, progress, Event()))
     assert [outcome.error for outcome in outcomes] == [None, None]

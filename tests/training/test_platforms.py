@@ -25,7 +25,7 @@ def test_they_lower_for_tpu_and_gpu(arch, easy_dataset):
     texts = lowered(program, config, easy_dataset, ["cpu"])
     # A CPU's network is of float32 but for products; an accelerator has it in bfloat16.
     model = program.model.clone(dtype=jnp.bfloat16)
-    program = dataclasses.replace(program, model=model, operands=None)
+    program = dataclasses.replace(program, model=model, product_dtype=None)
     texts |= lowered(program, config, easy_dataset, ["tpu", "cuda"])
     for platform, text in texts.items():
         assert "bf16" in text

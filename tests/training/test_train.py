@@ -346,7 +346,7 @@ class OneConvolution(nn.Module):
 def test_chunks_of_a_network_without_loops_are_put_together_in_order(monkeypatch, watched):
     monkeypatch.setattr(predicting, "EVAL_BATCH", 16)  # four chunks of the 50 images
     program = dataclasses.replace(watched.program, model=OneConvolution(), identity=None)
-    assert not program.has_loops
+    assert not program.compiles_loops
     config = Config.create("cnn", batch_size=16, optimizer="sgd")
     mean, std = np.float32([0.3, 0.5, 0.4]), np.float32([0.2, 0.3, 0.25])
     hp = make_hyperparameters(config, SimpleNamespace(mean=mean, std=std), 3)

@@ -1,0 +1,84 @@
+"""The tiles of an output that Winograd's convolution computes, and the method's matrices.
+
+See `kernels/winograd.py` for the method and its sources.
+"""
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+Extents = tuple[int, ...]  # height and width, as a slice of a shape
+
+_TILE_SIZES = (4, 3, 2)  # possible values of m, the height and width of a tile of outputs
+# Number of finite points, n - 1 = m + r - 2 -> the points; one more point is at infinity.
+_POINTS = {
+    5: (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
+    4: (0.5, -0.5, 1.25, -1.25),
+    3: (0.0, 1.0, -1.0),
+    2: (0.0, 1.0),
+}
+
+
+class Matrices(NamedTuple):
+    """Matrices of Winograd's F(m, r), `[m, n]`, `[n, r]` and `[n, n]`, where n = m + r - 1."""
+
+    to_output: np.ndarray
+    from_kernel: np.ndarray
+    from_input: np.ndarray
+
+
+class Tiling:
+    """The square tiles that cover an output; their size needs the fewest multiplications.
+
+    Attributes:
+      kernel_size: height and width r of the kernel.
+      extents: height and width of the output.
+      tile_size: height and width m of a tile.
+      tile_counts: number of tiles along each axis.
+      covered_extents: height and width of all tiles together; not less than those of the output.
+    """
+
+    def __init__(self, kernel_size: int, extents: Extents) -> None:
+        self.kernel_size, self.extents = kernel_size, extents
+        self.tile_size = min(_TILE_SIZES, key=self._multiplications)
+        self.tile_counts = self._counts(self.tile_size)
+        self.covered_extents = tuple(count * self.tile_size for count in self.tile_counts)
+
+    def _counts(self, tile_size: int) -> tuple[int, ...]:
+        return tuple(-(-extent // tile_size) for extent in self.extents)
+
+    def _multiplications(self, tile_size: int) -> int:
+        return math.prod(self._counts(tile_size)) * (tile_size + self.kernel_size - 1) ** 2
+
+    @property
+    def matrices(self) -> Matrices:
+        return _matrices(self.tile_size, self.kernel_size)
+
+
+@cache
+def _matrices(tile_size: int, kernel_size: int) -> Matrices:
+    """Return Winograd's matrices for output tiles of m x m and kernels of r x r pixels.
+
+    Polynomials can be multiplied by their values at n points, the last of which is infinity. This
+    method is the transpose of that multiplication.
+    """
+    points = _POINTS[tile_size + kernel_size - 2]
+    rows = [[point**power for power in range(len(points) + 1)] for point in points]
+    row_at_infinity = [0.0] * len(points) + [1.0]
+    vandermonde = np.asarray([*rows, row_at_infinity])
+    from_input = np.linalg.inv(vandermonde).T
+    from_input[np.abs(from_input) < 1e-12] = 0
+
+    def values_at_points(coefficients: int) -> np.ndarray:
+        """Return the matrix from a polynomial's coefficients to its values at all points."""
+        at_infinity = np.eye(coefficients)[-1:]
+        matrix = np.concatenate([vandermonde[:-1, :coefficients], at_infinity])
+        return matrix.astype(np.float32)
+
+    return Matrices(
+        to_output=values_at_points(tile_size).T,
+        from_kernel=values_at_points(kernel_size),
+        from_input=from_input.astype(np.float32),
+    )
