@@ -126,8 +126,8 @@ def _readers(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
       sources: for each node, the indices of the nodes whose outputs it reads.
     """
     readers: dict[int, list[int]] = defaultdict(list)
-    for index, read in enumerate(sources):
-        for source in read:
+    for index, sources_of_node in enumerate(sources):
+        for source in sources_of_node:
             readers[source].append(index)
     return readers
 
@@ -139,8 +139,8 @@ def _with_side_boxes(boxes: list[Box]) -> list[Box]:
     a residual block. The other path stays in the column. Side boxes move to just before their join.
     """
     readers = _readers([box.sources for box in boxes])
-    main = list(range(len(boxes)))  # boxes that stay in their column
-    side: dict[int, list[int]] = defaultdict(list)  # join -> boxes put aside before it
+    column_boxes = list(range(len(boxes)))  # boxes that stay in their column
+    side_boxes: dict[int, list[int]] = defaultdict(list)  # join -> side boxes before it
     for index, box in enumerate(boxes):
         if len(box.sources) != 1 or len(readers[index]) != 1 or box.kind == "operator":
             continue
@@ -148,15 +148,17 @@ def _with_side_boxes(boxes: list[Box]) -> list[Box]:
         is_join = len(boxes[reader].sources) > 1
         if not is_join:
             continue
-        place = main.index(index)
-        before, after = main[place - 1], main[place + 1]
-        is_on_main_way = box.sources == [before] and reader == after
-        if before in boxes[after].sources and not is_on_main_way:
-            main.remove(index)
+        position = column_boxes.index(index)
+        previous_box, next_box = column_boxes[position - 1], column_boxes[position + 1]
+        is_link_of_column = box.sources == [previous_box] and reader == next_box
+        if previous_box in boxes[next_box].sources and not is_link_of_column:
+            column_boxes.remove(index)
             box.is_side_box = True
-            side[reader].append(index)
-    order = [number for index in main for number in (*side[index], index)]
+            side_boxes[reader].append(index)
+    order: list[int] = []
+    for index in column_boxes:
+        order += [*side_boxes[index], index]
     new_index = {old: new for new, old in enumerate(order)}
     for box in boxes:
         box.sources = [new_index[source] for source in box.sources]
-    return [boxes[number] for number in order]
+    return [boxes[index] for index in order]

@@ -72,26 +72,23 @@ class ModuleCalls:
     def label(self, call: Call) -> Label:
         """Return the label of the box of a module call."""
         layer_kind = kind_of(call.module, call.output_shape)
-        style = next((s for s in _LAYER_STYLES if layer_kind.startswith(s.prefix)), None)
-        if style is None:
-            kind: Kind = "norm" if "Norm" in layer_kind else "module"
-            style = _LayerStyle(layer_kind, kind, layer_kind)
+        style = _style_of(layer_kind)
         if style.kind == "attention":
             return Label(style.kind, f"attention, {call.module.num_heads} heads")
         products = self._products(call)
         if len(products) != 1:
             return Label(style.kind, style.name or layer_kind)
         [product] = products
-        computed = _product_label(product)
+        product_label = _product_label(product)
         if style.name or not is_layer(call.module):
-            note = " · ".join(filter(None, (computed.name, computed.note)))
+            note = " · ".join(filter(None, (product_label.name, product_label.note)))
             return Label(style.kind, style.name or layer_kind, note)
         module_name = call.path[-1]
-        has_users_name = not re.search(r"_\d+$", module_name)  # Flax's names end in a number
-        if product.name == "dot_general" and has_users_name:
+        is_named_by_user = not re.search(r"_\d+$", module_name)  # Flax's names end in a number
+        if product.name == "dot_general" and is_named_by_user:
             # The name shows what a layer is for: "query" and "key" look alike otherwise.
-            return Label(style.kind, computed.name, module_name)
-        return Label(style.kind, computed.name, computed.note)
+            return Label(style.kind, product_label.name, module_name)
+        return Label(style.kind, product_label.name, product_label.note)
 
     def _enclosing(self, number: int | None) -> list[Call]:
         """Return module call `number` and the calls around it, innermost first."""
@@ -141,6 +138,15 @@ class ModuleCalls:
         """Return how often loops repeat module call `number`; 1 in a branch that is not counted."""
         operations = () if number is None else self._operations.get(number, ())
         return min((op.repeats for op in operations if op.repeats), default=1)
+
+
+def _style_of(layer_kind: str) -> _LayerStyle:
+    """Return the style for the boxes of a layer with this name in torchsummary."""
+    for style in _LAYER_STYLES:
+        if layer_kind.startswith(style.prefix):
+            return style
+    box_kind: Kind = "norm" if "Norm" in layer_kind else "module"
+    return _LayerStyle(layer_kind, box_kind, layer_kind)
 
 
 def _product_label(product: Operation) -> Label:

@@ -24,48 +24,56 @@ def split_columns(boxes: Sequence[Box]) -> Iterator[list[int]]:
     best_height = math.sqrt(total_height * (BOX_WIDTH + 80) / _ASPECT)
     column: list[int] = []
     column_height = 0.0
-    waiting: set[int] = set()  # boxes with readers that are still to come
-    cuts: set[int] = set()  # places in the column where it could have ended
+    awaiting_readers: set[int] = set()  # boxes with readers that are still to come
+    possible_cuts: set[int] = set()  # places in the column where it could have ended
     for index, box in enumerate(boxes):
-        if column and _may_end(boxes, column, waiting, box):
-            last = boxes[column[-1]]
+        if column and _may_end(boxes, column, awaiting_readers, box):
+            last_box = boxes[column[-1]]
             # A column may be higher if its end would divide panels.
-            shared_panels = count_shared(last.path, box.path)
+            shared_panels = count_shared(last_box.path, box.path)
             most_height = max(_LEAST_HEIGHT, best_height) * (1 + 0.3 * shared_panels)
-            same_resolution = last.output_shape[:-1] == box.output_shape[:-1] or box.kind == "data"
-            if column_height > most_height or (not same_resolution and len(column) > 1):
-                cut = _best_cut(boxes, column, cuts, box)
+            same_resolution = last_box.output_shape[:-1] == box.output_shape[:-1]
+            changes_resolution = not same_resolution and box.kind != "data"
+            if column_height > most_height or (changes_resolution and len(column) > 1):
+                cut = _best_cut(boxes, column, possible_cuts, box)
                 yield column[:cut]
                 column = column[cut:]
-                cuts = set()
+                possible_cuts = set()
                 column_height = sum(_height(boxes[index]) for index in column)
             else:
-                cuts.add(len(column))
+                possible_cuts.add(len(column))
         column.append(index)
         if not box.is_side_box:
             column_height += _height(box)
-        waiting.add(index)
-        waiting = {source for source in waiting if last_readers.get(source, 0) > index}
+        awaiting_readers.add(index)
+        awaiting_readers = {
+            source for source in awaiting_readers if last_readers.get(source, 0) > index
+        }
     yield column
 
 
-def _may_end(boxes: Sequence[Box], column: Sequence[int], waiting: set[int], box: Box) -> bool:
+def _may_end(
+    boxes: Sequence[Box], column: Sequence[int], awaiting_readers: set[int], box: Box
+) -> bool:
     """Return whether a column may end before `box`: later boxes read only the column's last box."""
-    last = column[-1]
-    beside_side_box = box.is_side_box or boxes[last].is_side_box
-    return waiting == {last} and not beside_side_box
+    last_box = column[-1]
+    touches_side_box = box.is_side_box or boxes[last_box].is_side_box
+    return awaiting_readers == {last_box} and not touches_side_box
 
 
-def _best_cut(boxes: Sequence[Box], column: Sequence[int], cuts: set[int], following: Box) -> int:
+def _best_cut(
+    boxes: Sequence[Box], column: Sequence[int], possible_cuts: set[int], following: Box
+) -> int:
     """Return how many boxes of a column to keep; the others move to the next column.
 
-    Up to three boxes move if a panel begins with them and would be divided otherwise. `cuts` has
-    the allowed numbers of boxes. `following` is the first box after the column.
+    Up to three boxes move if a panel begins with them and would be divided otherwise.
+    `possible_cuts` has the allowed numbers of boxes. `following` is the first box after the column.
     """
     shared_at_end = count_shared(boxes[column[-1]].path, following.path)
-    for cut in range(len(column) - 1, max(len(column) - 4, 1), -1):
+    lowest_cut = max(len(column) - 3, 2)
+    for cut in range(len(column) - 1, lowest_cut - 1, -1):
         shared_at_cut = count_shared(boxes[column[cut - 1]].path, boxes[column[cut]].path)
-        if cut in cuts and shared_at_cut < shared_at_end:
+        if cut in possible_cuts and shared_at_cut < shared_at_end:
             return cut
     return len(column)
 
@@ -77,7 +85,9 @@ def _height(box: Box) -> float:
 
 def count_shared(first: Sequence[str], second: Sequence[str]) -> int:
     """Return how many panels contain both of two boxes, given each box's panels from outside in."""
-    shared = 0
-    while shared < min(len(first), len(second)) and first[shared] == second[shared]:
-        shared += 1
-    return shared
+    shared_count = 0
+    for first_panel, second_panel in zip(first, second, strict=False):
+        if first_panel != second_panel:
+            break
+        shared_count += 1
+    return shared_count

@@ -33,11 +33,11 @@ def split_scan(equation: JaxprEqn, inputs: Sequence[int]) -> ScanInputs:
     stacked arrays have fewer axes inside the body than outside; other values have as many.
     """
     body = without_constants(equation.params["jaxpr"])
-    stacked_inputs = _count_rank_changes(equation.invars, body.invars)
-    stacked_results = _count_rank_changes(equation.outvars, body.outvars)
-    carried = len(equation.outvars) - stacked_results
-    first_stacked = len(inputs) - stacked_inputs
-    first_carried = first_stacked - carried
+    stacked_input_count = _count_rank_changes(equation.invars, body.invars)
+    stacked_result_count = _count_rank_changes(equation.outvars, body.outvars)
+    carried_count = len(equation.outvars) - stacked_result_count
+    first_stacked = len(inputs) - stacked_input_count
+    first_carried = first_stacked - carried_count
     return ScanInputs(
         constants=inputs[:first_carried],
         carried=inputs[first_carried:first_stacked],
@@ -51,23 +51,25 @@ def split_while(equation: JaxprEqn, inputs: Sequence[int]) -> WhileInputs:
     The loop returns all carried values. Its condition takes its own constants before these values.
     """
     condition = without_constants(equation.params["cond_jaxpr"])
-    carried = len(equation.outvars)
-    first_of_body = len(condition.invars) - carried
-    first_carried = len(inputs) - carried
+    carried_count = len(equation.outvars)
+    first_body_constant = len(condition.invars) - carried_count
+    first_carried = len(inputs) - carried_count
     return WhileInputs(
-        condition_constants=inputs[:first_of_body],
-        body_constants=inputs[first_of_body:first_carried],
+        condition_constants=inputs[:first_body_constant],
+        body_constants=inputs[first_body_constant:first_carried],
         carried=inputs[first_carried:],
     )
 
 
 def _count_rank_changes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
     """Return how many variables have different numbers of axes outside and inside a loop's body."""
-    pairs = zip(outside, inside, strict=True)
-    changed = [pair for pair in pairs if len(pair[0].aval.shape) != len(pair[1].aval.shape)]
-    return len(changed)
+    changes = 0
+    for outer_variable, inner_variable in zip(outside, inside, strict=True):
+        if len(outer_variable.aval.shape) != len(inner_variable.aval.shape):
+            changes += 1
+    return changes
 
 
-def without_constants(value: Any) -> Any:
-    """Return the program inside a `ClosedJaxpr`; return any other value unchanged."""
-    return value.jaxpr if isinstance(value, ClosedJaxpr) else value
+def without_constants(parameter: Any) -> Any:
+    """Return the program inside a `ClosedJaxpr`; return anything else unchanged."""
+    return parameter.jaxpr if isinstance(parameter, ClosedJaxpr) else parameter

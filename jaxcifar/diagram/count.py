@@ -18,13 +18,14 @@ def multiply_accumulates(equation: JaxprEqn) -> int:
     multiplications by zeros count too: by the padding, and by the zeros that a transposed
     convolution puts between its inputs.
     """
-    output = math.prod(shape_of(equation.outvars[0])) if equation.outvars else 0
+    output_size = math.prod(shape_of(equation.outvars[0])) if equation.outvars else 0
     if equation.primitive.name == "dot_general":
         (contracted_axes, _), _ = equation.params["dimension_numbers"]
-        shape = shape_of(equation.invars[0])
-        return output * math.prod(shape[axis] for axis in contracted_axes)
+        first_shape = shape_of(equation.invars[0])
+        return output_size * math.prod(first_shape[axis] for axis in contracted_axes)
     if equation.primitive.name == "conv_general_dilated":
-        kernel = shape_of(equation.invars[1])
-        features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-        return output * (math.prod(kernel) // features)
+        kernel_shape = shape_of(equation.invars[1])
+        feature_axis = equation.params["dimension_numbers"].rhs_spec[0]
+        weights_per_feature = math.prod(kernel_shape) // kernel_shape[feature_axis]
+        return output_size * weights_per_feature
     return 0

@@ -30,26 +30,28 @@ class DraftBuilder:
         image = Draft(Label("data", "input image"), trace.image_shape, trace.image_shape)
         self._drafts = {0: image}
         # Value that depends on the image -> key of the draft that computes it.
-        self._draft_of = {trace.image: 0}
+        self._draft_of_value = {trace.image: 0}
         # Value that does not depend on the image -> the parameters from which it is computed.
-        self._parameters = {parameter.value: {path} for path, parameter in trace.params.items()}
-        self._counted: set[ParameterPath] = set()
+        self._parameters_of_value = {
+            parameter.value: {path} for path, parameter in trace.params.items()
+        }
+        self._counted_parameters: set[ParameterPath] = set()
         self._layer_drafts: dict[int, int] = {}  # number of the layer's call -> draft
         self._function_drafts: dict[FunctionCall, int] = {}
         self._read_counts = Counter(value for op in trace.operations for value in op.inputs)
         # Value -> the operation that computes it, perhaps followed by moves of data.
         self._drawn_operations: dict[int, _DrawnOperation] = {}
-        self._from_ones: dict[int, Operation] = {}  # value computed from ones -> operation
+        self._computed_from_ones: dict[int, Operation] = {}  # value computed from ones -> operation
 
     def add(self, operation: Operation) -> None:
         """Add the next operation to the draft of its layer or function, or else as a new draft."""
         parameters: set[ParameterPath] = set()
         for value in operation.inputs:
-            parameters |= self._parameters.get(value, set())
+            parameters |= self._parameters_of_value.get(value, set())
         if not operation.depends_on_image:
-            self._parameters |= dict.fromkeys(operation.outputs, parameters)
+            self._parameters_of_value |= dict.fromkeys(operation.outputs, parameters)
             if operation.constants[:1] == (1,):
-                self._from_ones |= dict.fromkeys(operation.outputs, operation)
+                self._computed_from_ones |= dict.fromkeys(operation.outputs, operation)
             return
         layer = self._calls.box(operation.call)
         function = next((f for f in operation.functions if f.name in functions.NAMED), None)
@@ -62,7 +64,7 @@ class DraftBuilder:
 
     def finish(self) -> dict[int, Draft]:
         """Add a draft for the logits, and return all drafts by key in the order of computation."""
-        source = self._draft_of.get(self._trace.logits)
+        source = self._draft_of_value.get(self._trace.logits)
         if source is None:  # the logits do not depend on the image
             self._append(Draft(Label("data", "logits"), (), ()))
         else:
@@ -79,10 +81,10 @@ class DraftBuilder:
         """Record that draft `key` reads an operation's inputs and computes its outputs."""
         sources = self._drafts[key].sources
         for value in operation.inputs:
-            source = self._draft_of.get(value)
+            source = self._draft_of_value.get(value)
             if source is not None and source != key and source not in sources:
                 sources.append(source)
-        self._draft_of |= dict.fromkeys(operation.outputs, key)
+        self._draft_of_value |= dict.fromkeys(operation.outputs, key)
 
     def _add_to_layer(
         self, layer: Call, operation: Operation, parameters: set[ParameterPath]
@@ -91,12 +93,14 @@ class DraftBuilder:
             draft = Draft(self._calls.label(layer), layer.input_shape, layer.output_shape)
             draft.path = self._calls.panels(layer.parent)
             depth = len(layer.path)
-            draft.params = self._count(p for p in self._trace.params if p[:depth] == layer.path)
+            draft.params = self._count_new_parameters(
+                p for p in self._trace.params if p[:depth] == layer.path
+            )
             self._layer_drafts[layer.number] = self._append(draft)
         key = self._layer_drafts[layer.number]
         self._connect(key, operation)
         # A layer may compute with a parameter of another layer that was passed to it.
-        self._drafts[key].params += self._count(parameters)
+        self._drafts[key].params += self._count_new_parameters(parameters)
 
     def _add_to_function(self, function: FunctionCall, operation: Operation) -> None:
         if function not in self._function_drafts:
@@ -117,7 +121,7 @@ class DraftBuilder:
             self._skip(operation)
             return
         draft = self._operation_draft(operation, label)
-        draft.params = self._count(parameters)
+        draft.params = self._count_new_parameters(parameters)
         key = self._append(draft)
         self._connect(key, operation)
         self._drawn_operations |= dict.fromkeys(operation.outputs, _DrawnOperation(operation, key))
@@ -133,30 +137,32 @@ class DraftBuilder:
             has_several_outputs=len(operation.outputs) > 1,
         )
 
-    def _count(self, parameters: Iterable[ParameterPath]) -> int:
+    def _count_new_parameters(self, parameters: Iterable[ParameterPath]) -> int:
         """Return the total size of the parameters that no earlier call of this method counted."""
-        new = set(parameters) - self._counted
-        self._counted |= new
-        return sum(self._trace.params[path].size for path in new)
+        new_parameters = set(parameters) - self._counted_parameters
+        self._counted_parameters |= new_parameters
+        return sum(self._trace.params[path].size for path in new_parameters)
 
     def _depends_on_image(self, operation: Operation) -> list[bool]:
         """Return for each input of an operation whether it depends on the network's input image."""
-        return [value in self._draft_of for value in operation.inputs]
+        return [value in self._draft_of_value for value in operation.inputs]
 
     def _skip(self, operation: Operation) -> None:
         """Leave an operation out of the drawing. Its outputs then belong to the draft before it."""
-        value = next(value for value in operation.inputs if value in self._draft_of)
-        self._draft_of |= dict.fromkeys(operation.outputs, self._draft_of[value])
-        drawn = self._drawn_operations.get(value)
-        if drawn is None or self._read_counts[value] > 1:
+        read_value = next(value for value in operation.inputs if value in self._draft_of_value)
+        draft = self._draft_of_value[read_value]
+        self._draft_of_value |= dict.fromkeys(operation.outputs, draft)
+        source = self._drawn_operations.get(read_value)
+        if source is None or self._read_counts[read_value] > 1:
             return
         if operation.name in functions.MOVES:
-            self._drawn_operations |= dict.fromkeys(operation.outputs, drawn)
+            self._drawn_operations |= dict.fromkeys(operation.outputs, source)
         # `einsum` computes a product with axes in another order and then transposes it.
-        is_product = drawn.operation.name == "dot_general" and value in drawn.operation.outputs
-        same_call = operation.functions == drawn.operation.functions
-        if is_product and same_call and operation.name == "transpose":
-            self._drafts[drawn.draft].output_shape = operation.output_shape
+        is_product = source.operation.name == "dot_general"
+        is_direct_result = read_value in source.operation.outputs
+        same_call = operation.functions == source.operation.functions
+        if is_product and is_direct_result and same_call and operation.name == "transpose":
+            self._drafts[source.draft].output_shape = operation.output_shape
 
     def _rename_to_average(self, operation: Operation) -> bool:
         """Rename a sum's box to "average" if an operation divides the sum by its number of terms.
@@ -167,17 +173,18 @@ class DraftBuilder:
         depends_on_image = self._depends_on_image(operation)
         if operation.name not in ("div", "mul") or all(depends_on_image):
             return False
-        array = depends_on_image.index(True)
-        constant = 1 - array
-        if operation.name == "div" and array == 1:  # a constant divided by sums
+        sums_index = depends_on_image.index(True)
+        constant_index = 1 - sums_index
+        if operation.name == "div" and sums_index == 1:  # a constant divided by sums
             return False
-        sums = self._drawn_operations.get(operation.inputs[array])
-        if sums is None or self._read_counts[operation.inputs[array]] > 1:
+        sums = operation.inputs[sums_index]
+        sum_operation = self._drawn_operations.get(sums)
+        if sum_operation is None or self._read_counts[sums] > 1:
             return False
-        counts = self._from_ones.get(operation.inputs[constant])
-        if not functions.is_average(sums.operation, operation, constant, counts):
+        counts = self._computed_from_ones.get(operation.inputs[constant_index])
+        if not functions.is_average(sum_operation.operation, operation, constant_index, counts):
             return False
-        draft = self._drafts[sums.draft]
+        draft = self._drafts[sum_operation.draft]
         draft.label = draft.label._replace(name=draft.label.name.replace("sum", "average"))
         return True
 
@@ -197,8 +204,8 @@ class DraftBuilder:
         if name in functions.MOVES or functions.is_ineffective_limit(operation):
             return None
         if name in functions.ARITHMETIC and depends_on_image.count(True) == 1:
-            text = functions.arithmetic_name(operation, depends_on_image, parameter_names)
-            return Label("function", text) if text else None
+            label_name = functions.arithmetic_name(operation, depends_on_image, parameter_names)
+            return Label("function", label_name) if label_name else None
         if name in functions.SYMBOLS:
             return Label("operator", functions.SYMBOLS[name])
         if name in ("concatenate", "stack"):

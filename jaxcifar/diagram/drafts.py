@@ -83,15 +83,21 @@ def _find_group(last: int, drafts: dict[int, Draft], readers: dict[int, set[int]
     """
     members = {last}
     while True:
-        read = {source for member in members for source in drafts[member].sources}
-        sources = read - members
+        sources: set[int] = set()
+        for member in members:
+            sources.update(drafts[member].sources)
+        sources -= members
         if len(members) > 1 and len(sources) == 1:
             name = _function_name(drafts[member] for member in members)
             if name is not None:
                 [source] = sources
                 is_one_array = not drafts[source].has_several_outputs
                 return _Group(name, members, last, source) if is_one_array else None
-        mergeable = [s for s in sources if _is_groupable(drafts[s]) and readers[s] <= members]
+        mergeable = [
+            source
+            for source in sources
+            if _is_groupable(drafts[source]) and readers[source] <= members
+        ]
         if not mergeable:
             return None
         members.add(max(mergeable))

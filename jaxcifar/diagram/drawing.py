@@ -81,14 +81,14 @@ def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None 
     for index, centre in layout.centres.items():
         _draw_box(axes, boxes[index], centre)
     width = max(layout.width, _LEAST_WIDTH)
-    entries = _legend_entries(boxes)
-    entries_in_row = min(len(entries), int(width // _LEGEND_ENTRY_WIDTH))
-    height = layout.height + _LEGEND_HEIGHT + 14 * (len(entries) - 1) // entries_in_row
+    legend_entries = _legend_entries(boxes)
+    entries_in_row = min(len(legend_entries), int(width // _LEGEND_ENTRY_WIDTH))
+    height = layout.height + _LEGEND_HEIGHT + 14 * (len(legend_entries) - 1) // entries_in_row
     heading = f"{printable(title, 200)}: {summary.params:,} parameters"
     _write(axes, (width / 2, 16), heading, 13)
     _write(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
     axes.legend(
-        handles=entries,
+        handles=legend_entries,
         ncols=entries_in_row,
         fontsize=8.5,
         frameon=False,
@@ -221,18 +221,20 @@ def _write(axes: Axes, centre: Point, text: str, size: float = _NOTE_SIZE, **sty
 def _write_on_arrow(axes: Axes, centre: Point, text: str, panels: Sequence[Panel]) -> None:
     """Write a text over an arrow, on a background in the colour of the panel at that point."""
     x, y = centre
-    around = [p for p in panels if p.left < x < p.right and p.top < y < p.bottom]
-    background = _PANEL_FILLS[len(around) - 1] if around else "white"
+    enclosing_panels = [
+        panel for panel in panels if panel.left < x < panel.right and panel.top < y < panel.bottom
+    ]
+    background = _PANEL_FILLS[len(enclosing_panels) - 1] if enclosing_panels else "white"
     _write(axes, centre, text, backgroundcolor=background)
 
 
 def _legend_entries(boxes: Sequence[Box]) -> list[patches.Patch]:
     """Return a legend entry for each style of box, and one for boxes that lower the resolution."""
-    used = {_style(box) for box in boxes}
+    used_styles = {_style(box) for box in boxes}
     entries = [
         patches.Patch(facecolor=fill, label=name, **_PLAIN)
         for style, (name, fill) in _STYLES.items()
-        if style in used
+        if style in used_styles
     ]
     if any(box.lowers_resolution for box in boxes):
         text = "lowers the resolution"

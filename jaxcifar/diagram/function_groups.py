@@ -64,8 +64,10 @@ def group_name(operations: Collection[str], factors: Collection[float]) -> str |
     """
     names = set(operations)
     for pattern in _PATTERNS:
-        if pattern.required <= names <= pattern.required | pattern.optional:
+        has_all_required = names >= pattern.required
+        has_only_allowed = names <= pattern.required | pattern.optional
+        if has_all_required and has_only_allowed:
             least, most = pattern.least_factor, pattern.most_factor
-            fits = all(least <= abs(factor) <= most for factor in factors)
-            return pattern.name if fits else None
+            factors_fit = all(least <= abs(factor) <= most for factor in factors)
+            return pattern.name if factors_fit else None
     return None

@@ -72,10 +72,10 @@ def arithmetic_name(
     activations_first = depends_on_image[0] or name in _COMMUTATIVE
     if activations_first and constant is not None and constant == _NEUTRAL[name]:
         return None
-    number = "a constant" if constant is None else f"{constant:.3g}".replace("-", "−")
-    other = parameters or number
+    constant_text = "a constant" if constant is None else f"{constant:.3g}".replace("-", "−")
+    operand = parameters or constant_text
     sign = SYMBOLS[name]
-    return f"{sign} {other}" if activations_first else f"{other} {sign} x"
+    return f"{sign} {operand}" if activations_first else f"{operand} {sign} x"
 
 
 def is_average(
@@ -100,7 +100,7 @@ def is_average(
     if counts is not None:  # an average pool that counts the pixels inside of the image
         same_windows = counts.name == sums.name and counts.equation.params == params
         return same_windows and scaling.name == "div"
-    depends_on_image = [number != constant for number in range(2)]
+    depends_on_image = [index != constant for index in range(2)]
     factor = scale_factor(scaling, depends_on_image)
     return math.isclose(factor * count, 1, rel_tol=1e-5)
 
@@ -114,26 +114,29 @@ def has_weights(operation: Operation, depends_on_image: Collection[bool]) -> boo
 def conv_label(operation: Operation) -> Label:
     """Return a convolution's label, such as "3×3 conv, 64" with the note "stride 2"."""
     params = operation.equation.params
-    image, kernel = (shape_of(variable) for variable in operation.equation.invars)
+    image_shape, kernel_shape = (shape_of(variable) for variable in operation.equation.invars)
     axes = params["dimension_numbers"]
     feature_axis, _, *spatial_axes = axes.rhs_spec
-    image_channels = image[axes.lhs_spec[1]]
+    image_channels = image_shape[axes.lhs_spec[1]]
     groups, strides = params["feature_group_count"], params["window_strides"]
     dilation = params["rhs_dilation"]
     name = "conv"
     if max(params["lhs_dilation"], default=1) > 1:
-        name, strides = "transposed conv", params["lhs_dilation"]
+        name = "transposed conv"
+        strides = params["lhs_dilation"]
     elif groups > 1 and groups == image_channels:
-        name, groups = "depthwise conv", 1
+        name = "depthwise conv"
+        groups = 1
     notes = []
     if max(strides, default=1) > 1:
-        notes.append(f"stride {_each_size(strides)}")
+        notes.append(f"stride {_sizes_text(strides)}")
     if max(dilation, default=1) > 1:
-        notes.append(f"dilation {_each_size(dilation)}")
+        notes.append(f"dilation {_sizes_text(dilation)}")
     if groups > 1:
         notes.append(f"{groups} groups")
-    size = "×".join(str(kernel[axis]) for axis in spatial_axes)
-    return Label("conv", f"{size} {name}, {kernel[feature_axis]}", " · ".join(notes))
+    kernel_size = "×".join(str(kernel_shape[axis]) for axis in spatial_axes)
+    features = kernel_shape[feature_axis]
+    return Label("conv", f"{kernel_size} {name}, {features}", " · ".join(notes))
 
 
 def linear_label(operation: Operation, kernel: int) -> Label:
@@ -160,13 +163,14 @@ def reduction_label(operation: Operation) -> Label | None:
         strides = [params["window_strides"][axis] for axis in spatial_axes]
         note = "×".join(map(str, window))
         if max(strides, default=1) > 1:
-            note += f" · stride {_each_size(strides)}"
+            note += f" · stride {_sizes_text(strides)}"
         return Label("pool", f"{reduction} pool", note)
     if prefix == "reduce":
         axes = tuple(params["axes"])
         if axes and axes == spatial_axes:
             return Label("pool", f"global {reduction} pool")
-        return Label("pool", f"{reduction} over {'axes' if len(axes) > 1 else 'an axis'}")
+        reduced = "axes" if len(axes) > 1 else "an axis"
+        return Label("pool", f"{reduction} over {reduced}")
     return None
 
 
@@ -200,7 +204,9 @@ def other_label(operation: Operation) -> Label:
     return Label(kind, _NAMES.get(name, name.replace("_", " ")), note)
 
 
-def _each_size(sizes: Collection[int]) -> str:
+def _sizes_text(sizes: Collection[int]) -> str:
     """Return sizes along axes as text: "2" if all sizes are 2, else each size, as in "2×3"."""
-    different = set(sizes)
-    return str(different.pop()) if len(different) == 1 else "×".join(map(str, sizes))
+    distinct_sizes = set(sizes)
+    if len(distinct_sizes) == 1:
+        return str(distinct_sizes.pop())
+    return "×".join(map(str, sizes))

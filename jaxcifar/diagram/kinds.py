@@ -31,13 +31,15 @@ def kind_of(module: nn.Module, output_shape: tuple[int, ...]) -> str:
     such as in "BatchNorm2d", comes from `output_shape`.
     """
     classes = type(module).__mro__
-    known = next((cls for cls in classes if cls in _NAMES), None)
-    name = _NAMES[known] if known else classes[0].__name__
+    known_class = next((cls for cls in classes if cls in _NAMES), None)
+    name = _NAMES[known_class] if known_class else classes[0].__name__
     if name in ("Conv", "ConvTranspose"):
         size = module.kernel_size
-        return f"{name}{1 if isinstance(size, int) else len(size)}d"
+        dimensions = 1 if isinstance(size, int) else len(size)
+        return f"{name}{dimensions}d"
     if name in ("BatchNorm", "InstanceNorm"):
-        return f"{name}{max(len(output_shape) - 1, 1)}d"
+        dimensions = max(len(output_shape) - 1, 1)
+        return f"{name}{dimensions}d"
     return name
 
 

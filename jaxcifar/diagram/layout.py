@@ -28,7 +28,7 @@ _FORK_HEIGHT = 13  # room for a fork above the next box
 _PANEL_NAME_HEIGHT = 16
 
 
-class _Exit(NamedTuple):
+class _ColumnEnd(NamedTuple):
     """A column's last box, and the point where the arrow from it to the next column begins."""
 
     box: int
@@ -39,10 +39,10 @@ def lay_out(boxes: Sequence[Box]) -> Layout:
     """Return the positions of all boxes, arrows and panels of a network's drawing."""
     layout = Layout()
     left = 0.0
-    entry: _Exit | None = None
+    previous_end: _ColumnEnd | None = None
     for indices in split_columns(boxes):
         column = _Column(boxes, indices, layout, left)
-        entry = column.lay_out(entry)
+        previous_end = column.lay_out(previous_end)
         left = column.right + GUTTER
     layout.width = left
     layout.height += 2 * _GAP
@@ -61,8 +61,8 @@ class _Column:
     ) -> None:
         self.right = left
         self._boxes, self._layout, self._left = boxes, layout, left
-        self._main = [index for index in column if not boxes[index].is_side_box]
-        self._side = [index for index in column if boxes[index].is_side_box]
+        self._main_boxes = [index for index in column if not boxes[index].is_side_box]
+        self._side_boxes = [index for index in column if boxes[index].is_side_box]
         self._depth = max(len(boxes[index].path) for index in column)
         self._x = left + PADDING * (self._depth + 1) + BOX_WIDTH / 2  # middle of the main boxes
         self._y = float(_TOP)  # lower end of what is placed so far
@@ -70,33 +70,33 @@ class _Column:
         self._open_panels: list[Panel] = []
         self._panels: list[Panel] = []
 
-    def lay_out(self, entry: _Exit | None) -> _Exit:
-        """Lay out the column and return its exit; `entry` is the previous column's exit, if any."""
-        source = entry.box if entry else None
-        for index in self._main:
+    def lay_out(self, previous_end: _ColumnEnd | None) -> _ColumnEnd:
+        """Lay out the column and return its end; `previous_end` is that of the column before it."""
+        source = previous_end.box if previous_end else None
+        for index in self._main_boxes:
             self._lay_out_box(index, source)
             source = index
         self._close_panels(0)
         self._lay_out_lanes()
         self._layout.panels += self._panels
-        last = self._main[-1]
-        self._layout.headers.append(Header(self._boxes[last].output_shape, self._x))
+        last_box = self._main_boxes[-1]
+        self._layout.headers.append(Header(self._boxes[last_box].output_shape, self._x))
         self._layout.height = max(self._layout.height, self._y)
-        if entry:
-            self._draw_entry(entry)
-        return _Exit(last, (self._x, self._bottom(last)))
+        if previous_end:
+            self._draw_arrow_from_previous_column(previous_end)
+        return _ColumnEnd(last_box, (self._x, self._bottom(last_box)))
 
     def _lay_out_box(self, index: int, source: int | None) -> None:
         """Place box `index` below box `source`, with the panel edges and the fork between them."""
         box, path = self._boxes[index], self._boxes[index].path
-        targets = self._branch_targets(source, index)
-        if source in self._main:
+        branch_readers = self._branch_readers(source, index)
+        if source in self._main_boxes:
             self._close_panels(count_shared(self._boxes[source].path, path))
-            self._y += _GAP if path or not targets else _GAP / 2
-        shared_panels = [count_shared(path, self._boxes[target].path) for target in targets]
+            self._y += _GAP if path or not branch_readers else _GAP / 2
+        shared_panels = [count_shared(path, self._boxes[reader].path) for reader in branch_readers]
         fork_depth = max(min(shared_panels, default=0), len(self._open_panels))
         for depth in range(len(self._open_panels), len(path) + 1):
-            if source is not None and targets and depth == fork_depth:
+            if source is not None and branch_readers and depth == fork_depth:
                 inside_open_panel = depth == len(self._open_panels)
                 self._forks[source] = self._y + (_FORK_HEIGHT / 2 if inside_open_panel else 0)
                 self._y += _FORK_HEIGHT * 1.3
@@ -105,13 +105,13 @@ class _Column:
         top = self._y
         self._y += box.size[1]
         self._layout.centres[index] = (self._x, top + box.size[1] / 2)
-        if source in self._main and source in box.sources:
+        if source in self._main_boxes and source in box.sources:
             start = (self._x, self._bottom(source))
             self._layout.arrows.append(Arrow([start, (self._x, top)], bend=0))
 
-    def _branch_targets(self, source: int | None, following: int) -> list[int]:
+    def _branch_readers(self, source: int | None, following: int) -> list[int]:
         """Return the boxes of this column that read box `source`, except box `following`."""
-        column = (*self._main, *self._side)
+        column = (*self._main_boxes, *self._side_boxes)
         readers = [index for index in column if source in self._boxes[index].sources]
         return [index for index in readers if index != following]
 
@@ -132,24 +132,30 @@ class _Column:
 
     def _lay_out_lanes(self) -> None:
         """Give each branch a lane to the right of the boxes, and set the panels' right edges."""
-        branches = sorted(self._branches(), key=lambda b: (b.bottom - b.top, b.top))
+        branches = sorted(
+            self._branches(), key=lambda branch: (branch.bottom - branch.top, branch.top)
+        )
         for number, branch in enumerate(branches):
             placed = branches[:number]
-            overlapping = [b for b in placed if b.top < branch.bottom and branch.top < b.bottom]
-            branch.lane = max((b.lane for b in overlapping), default=-1) + 1
+            taken_lanes = [other.lane for other in placed if other.overlaps(branch)]
+            branch.lane = max(taken_lanes, default=-1) + 1
         lane_count = max((branch.lane for branch in branches), default=-1) + 1
         left = self._x + BOX_WIDTH / 2 + PADDING * (self._depth + 1)
         edges = [left - PADDING * 0.6]  # of the lanes, from left to right
         for lane in range(lane_count):
-            edges.append(edges[-1] + max(b.width for b in branches if b.lane == lane))
+            lane_width = max(branch.width for branch in branches if branch.lane == lane)
+            edges.append(edges[-1] + lane_width)
         for branch in branches:
             self._draw_branch(branch, (edges[branch.lane] + edges[branch.lane + 1]) / 2)
         for panel in self._panels:
-            inside = [b for b in branches if panel.top <= b.top and b.bottom <= panel.bottom]
+            lanes_inside = [
+                branch.lane
+                for branch in branches
+                if panel.top <= branch.top and branch.bottom <= panel.bottom
+            ]
             inner_panels = self._depth - panel.depth
-            if inside:
-                last_lane = max(b.lane for b in inside)
-                panel.right = edges[last_lane + 1] + PADDING / 3 * inner_panels
+            if lanes_inside:
+                panel.right = edges[max(lanes_inside) + 1] + PADDING / 3 * inner_panels
             else:
                 panel.right = self._x + BOX_WIDTH / 2 + PADDING * inner_panels
         self.right = max([edges[-1] + PADDING * 0.6, *(panel.right for panel in self._panels)])
@@ -157,19 +163,24 @@ class _Column:
     def _branches(self) -> Iterator[Branch]:
         """Yield the branches, which leave the column at a fork and come back further down."""
         for source, fork in self._forks.items():
-            in_column = source in self._main
-            following = self._main[self._main.index(source) + 1 if in_column else 0]
-            arrow_passes_fork = source in self._boxes[following].sources or not in_column
+            is_in_column = source in self._main_boxes
+            next_position = self._main_boxes.index(source) + 1 if is_in_column else 0
+            next_box = self._main_boxes[next_position]
+            arrow_passes_fork = source in self._boxes[next_box].sources or not is_in_column
             start = fork if arrow_passes_fork else self._bottom(source)
-            targets = self._branch_targets(source, following)
-            direct = [index for index in targets if not self._boxes[index].is_side_box]
-            if direct:
-                bottom = max(self._layout.centres[index][1] for index in direct)
-                is_identity = all(self._boxes[index].nodes[0].name == "+" for index in direct)
-                yield Branch(start, fork, bottom, direct, is_identity=is_identity)
-            for side_box in targets:
+            readers = self._branch_readers(source, next_box)
+            main_readers = [index for index in readers if not self._boxes[index].is_side_box]
+            if main_readers:
+                bottom = max(self._layout.centres[index][1] for index in main_readers)
+                is_identity = all(self._boxes[index].nodes[0].name == "+" for index in main_readers)
+                yield Branch(start, fork, bottom, main_readers, is_identity=is_identity)
+            for side_box in readers:
                 if self._boxes[side_box].is_side_box:
-                    join = next(i for i in self._main if side_box in self._boxes[i].sources)
+                    join = next(
+                        index
+                        for index in self._main_boxes
+                        if side_box in self._boxes[index].sources
+                    )
                     bottom = self._layout.centres[join][1]
                     yield Branch(start, fork, bottom, [join], side_box)
 
@@ -195,15 +206,15 @@ class _Column:
         elif branch.is_identity:
             layout.identities.append(middle)
 
-    def _draw_entry(self, entry: _Exit) -> None:
+    def _draw_arrow_from_previous_column(self, previous_end: _ColumnEnd) -> None:
         """Add the arrow from the previous column, which runs up between the two columns."""
-        layout, first = self._layout, self._main[0]
-        start_x, start_y = entry.point
-        panels_to_leave = len(self._boxes[entry.box].path)
+        layout, first_box = self._layout, self._main_boxes[0]
+        start_x, start_y = previous_end.point
+        panels_to_leave = len(self._boxes[previous_end.box].path)
         low = start_y + 1.5 * _GAP + panels_to_leave * PADDING
         high = _TOP - 0.9 * _GAP
         gutter = self._left - GUTTER / 2
-        end = layout.centres[first][1] - self._boxes[first].size[1] / 2
+        end = layout.centres[first_box][1] - self._boxes[first_box].size[1] / 2
         corners = [(start_x, low), (gutter, low), (gutter, high), (self._x, high)]
-        layout.arrows.append(Arrow([entry.point, *corners, (self._x, end)], bend=7))
+        layout.arrows.append(Arrow([previous_end.point, *corners, (self._x, end)], bend=7))
         layout.height = max(layout.height, low)

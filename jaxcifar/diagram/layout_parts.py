@@ -49,6 +49,10 @@ class Branch:
     is_identity: bool = False
     lane: int = 0
 
+    def overlaps(self, other: "Branch") -> bool:
+        """Return whether two branches have a height y in common, so that they need two lanes."""
+        return self.top < other.bottom and other.top < self.bottom
+
     @property
     def width(self) -> float:
         """The width of the lane that the branch needs."""

@@ -102,14 +102,14 @@ class Summary:
 
     def to_json(self) -> str:
         """Return the summary as JSON text, with one line for each layer and each node."""
-        parts = []
+        fields = []
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, tuple):
                 rows = ",\n".join(json.dumps(row) for row in value)
-                parts.append(f'"{name}": [\n{rows}\n]')
+                fields.append(f'"{name}": [\n{rows}\n]')
             else:
-                parts.append(f'"{name}": {json.dumps(value)}')
-        return "{" + ",\n".join(parts) + "}\n"
+                fields.append(f'"{name}": {json.dumps(value)}')
+        return "{" + ",\n".join(fields) + "}\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Summary":
@@ -127,10 +127,10 @@ class Summary:
         return summary
 
 
-def _check_printable(place: str, *texts: str) -> None:
+def _check_printable(field: str, *texts: str) -> None:
     for text in texts:
         if not text.isprintable():
-            raise ValueError(f"{place}: the text {text!r} has characters that are not printable")
+            raise ValueError(f"{field}: the text {text!r} has characters that are not printable")
 
 
 def _check_graph(graph: tuple[Node, ...]) -> None:
@@ -185,27 +185,27 @@ def _params_by_module(traced: Trace) -> Counter[tuple[str, ...]]:
 
     Parameters of a module that is not called count for the nearest called module around it.
     """
-    called = {call.path for call in traced.calls}
+    called_paths = {call.path for call in traced.calls}
     params: Counter[tuple[str, ...]] = Counter()
     for path, parameter in traced.params.items():
-        module = path[:-1]
-        while module and module not in called:
-            module = module[:-1]
-        params[module] += parameter.size
+        module_path = path[:-1]
+        while module_path and module_path not in called_paths:
+            module_path = module_path[:-1]
+        params[module_path] += parameter.size
     return params
 
 
 def _normalized_elements(traced: Trace) -> int:
     """Return the total number of outputs of those normalisations whose operations thop counts."""
     norms = {call.number for call in traced.calls if _is_counted_norm(call)}
-    largest: dict[int, int] = Counter()
+    output_sizes: dict[int, int] = Counter()
     for operation in traced.operations:
         if operation.call in norms and operation.depends_on_image:
             # A normalisation's largest array is as large as its output, mapped axes included.
-            size = max(math.prod(shape_of(var)) for var in operation.equation.outvars)
+            size = max(math.prod(shape_of(variable)) for variable in operation.equation.outvars)
             repeated_size = operation.repeats * size
-            largest[operation.call] = max(largest[operation.call], repeated_size)
-    return sum(largest.values())
+            output_sizes[operation.call] = max(output_sizes[operation.call], repeated_size)
+    return sum(output_sizes.values())
 
 
 def _is_counted_norm(call: Call) -> bool:

@@ -42,12 +42,12 @@ class TracedStep:
     @property
     def input_image_axes(self) -> tuple[int, ...]:
         """The axes of the traced input array that are not batch axes."""
-        return _other_axes(self.traced_input_shape, self.input_batch_axes)
+        return _image_axes(self.traced_input_shape, self.input_batch_axes)
 
     @property
     def output_image_axes(self) -> tuple[int, ...]:
         """The axes of the traced output array that are not batch axes."""
-        return _other_axes(self.traced_output_shape, self.output_batch_axes)
+        return _image_axes(self.traced_output_shape, self.output_batch_axes)
 
     def with_batch_axes(self, larger: Self) -> Self:
         """Return a copy whose batch axes are those longer in `larger`, the step for more images."""
@@ -111,13 +111,16 @@ def _shape_of_one_image(shape: Shape, batch_axes: Sequence[int]) -> Shape:
     return tuple(size for axis, size in enumerate(shape) if axis not in batch_axes or size > 1)
 
 
-def _other_axes(shape: Shape, batch_axes: Sequence[int]) -> tuple[int, ...]:
+def _image_axes(shape: Shape, batch_axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(axis for axis in range(len(shape)) if axis not in batch_axes)
 
 
-def _differing_axes(shape: Shape, other: Shape) -> tuple[int, ...]:
-    sizes = zip(shape, other, strict=True)
-    return tuple(axis for axis, (size, other_size) in enumerate(sizes) if size != other_size)
+def _differing_axes(shape: Shape, other_shape: Shape) -> tuple[int, ...]:
+    axes = []
+    for axis, (size, other_size) in enumerate(zip(shape, other_shape, strict=True)):
+        if size != other_size:
+            axes.append(axis)
+    return tuple(axes)
 
 
 def constant_result(primitive: str, inputs: Sequence[float | None]) -> float | None:

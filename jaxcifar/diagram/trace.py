@@ -79,19 +79,19 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
     calls, operations = evaluation.calls, evaluation.operations
     try:
         two_images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-        of_two = _evaluate(model, variables, two_images)
-        calls = _with_batch_axes(calls, of_two.calls)
-        operations = _with_batch_axes(operations, of_two.operations)
+        two_image_evaluation = _evaluate(model, variables, two_images)
+        calls = _with_batch_axes(calls, two_image_evaluation.calls)
+        operations = _with_batch_axes(operations, two_image_evaluation.operations)
     except Exception:
         # A network may be made for a single image. With two it may raise any exception, or compute
         # something else. Then the first axis of each array is taken for the batch axis.
         pass
-    paths, _ = jax.tree_util.tree_flatten_with_path(variables)
-    params = {
-        tuple(key.key for key in path[1:]): Parameter(value, leaf.size)
-        for (path, leaf), value in zip(paths, evaluation.variables, strict=True)
-        if path[0].key == "params"
-    }
+    paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
+    params = {}
+    for (path, leaf), value in zip(paths_and_leaves, evaluation.variables, strict=True):
+        collection, *names = (key.key for key in path)
+        if collection == "params":
+            params[tuple(names)] = Parameter(value, leaf.size)
     return Trace(
         _computed_calls(calls, operations),
         tuple(operations),
@@ -186,18 +186,18 @@ def _computed_calls(calls: Sequence[Call], operations: Sequence[Operation]) -> t
     If some calls of a module depend on the image, its other calls are left out.
     """
     parents = {call.number: call.parent for call in calls}
-    present, image_dependent = set(), set()
+    in_program, image_dependent = set(), set()
     for operation in operations:
         number = operation.call
         while number is not None:
-            present.add(number)
+            in_program.add(number)
             if operation.depends_on_image:
                 image_dependent.add(number)
             number = parents[number]
     dependent_paths = {call.path for call in calls if call.number in image_dependent}
     computed = []
     for call in calls:
-        only_constant = call.number in present and call.path not in dependent_paths
-        if call.number in image_dependent or only_constant:
+        is_constant = call.number in in_program and call.path not in dependent_paths
+        if call.number in image_dependent or is_constant:
             computed.append(call)
     return tuple(computed)

@@ -38,8 +38,10 @@ class TracedProgram:
         self.operations: list[Operation] = []
         self.image_dependent: set[int] = set()
         self._constants: dict[int, float] = {}  # value -> the number that fills it
-        self._platform: set[int] = set()  # values that say which kind of device computes
-        self._patterns: set[int] = set()  # values computed from indices and not from the image
+        self._platform_values: set[int] = set()  # values that say which kind of device computes
+        self._index_patterns: set[int] = (
+            set()
+        )  # values computed from indices and not from the image
         self._numbers = itertools.count()
 
     def new_value(self) -> int:
@@ -49,18 +51,21 @@ class TracedProgram:
     def inline(self, jaxpr: ClosedJaxpr | Jaxpr, inputs: Sequence[int], scope: Scope) -> list[int]:
         """Append a program's operations, given its inputs' numbers; return its results' numbers."""
         jaxpr = without_constants(jaxpr)
-        known = {variable: self.new_value() for variable in jaxpr.constvars}
-        known |= dict(zip(jaxpr.invars, inputs, strict=True))
+        number_of_variable = {variable: self.new_value() for variable in jaxpr.constvars}
+        number_of_variable |= dict(zip(jaxpr.invars, inputs, strict=True))
 
-        def numbers_of(variables: Sequence[Any]) -> list[int]:
-            return [self._literal(v) if isinstance(v, Literal) else known[v] for v in variables]
+        def number_of(variable: Any) -> int:
+            if isinstance(variable, Literal):
+                return self._add_literal(variable)
+            return number_of_variable[variable]
 
         for equation in jaxpr.eqns:
-            outputs = self._append(equation, numbers_of(equation.invars), scope)
-            known |= dict(zip(equation.outvars, outputs, strict=True))
-        return numbers_of(jaxpr.outvars)
+            equation_inputs = [number_of(variable) for variable in equation.invars]
+            outputs = self._append(equation, equation_inputs, scope)
+            number_of_variable |= dict(zip(equation.outvars, outputs, strict=True))
+        return [number_of(variable) for variable in jaxpr.outvars]
 
-    def _literal(self, literal: Literal) -> int:
+    def _add_literal(self, literal: Literal) -> int:
         number = self.new_value()
         self._constants[number] = np.asarray(literal.val).item()
         return number
@@ -96,12 +101,12 @@ class TracedProgram:
             self.image_dependent.update(outputs)
         variable_inputs = set(inputs) - self._constants.keys()
         # JAX clamps and converts the platform's index before a conditional reads it.
-        from_platform = bool(variable_inputs) and variable_inputs <= self._platform
+        from_platform = bool(variable_inputs) and variable_inputs <= self._platform_values
         if name == "platform_index" or from_platform:
-            self._platform.update(outputs)
-        reads_pattern = not self._patterns.isdisjoint(variable_inputs)
+            self._platform_values.update(outputs)
+        reads_pattern = not self._index_patterns.isdisjoint(variable_inputs)
         if name == "iota" or (reads_pattern and not depends_on_image):
-            self._patterns.update(outputs)
+            self._index_patterns.update(outputs)
         constant = constant_result(name, [self._constants.get(value) for value in inputs])
         if constant is not None:
             self._constants |= dict.fromkeys(outputs, constant)
@@ -141,33 +146,33 @@ class TracedProgram:
 
     def _append_scan(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
         params = equation.params
-        in_loop = dataclasses.replace(scope, repeats=scope.repeats * params["length"])
-        parts = split_scan(equation, inputs)
-        carried = self._without_known_constants(parts.carried)
-        results = self.inline(
-            params["jaxpr"], [*parts.constants, *carried, *parts.stacked], in_loop
-        )
+        body_scope = dataclasses.replace(scope, repeats=scope.repeats * params["length"])
+        scan_inputs = split_scan(equation, inputs)
+        carried = self._without_known_constants(scan_inputs.carried)
+        body_inputs = [*scan_inputs.constants, *carried, *scan_inputs.stacked]
+        results = self.inline(params["jaxpr"], body_inputs, body_scope)
         return self._append_control(equation, [], [results], scope)
 
     def _append_while(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
         params = equation.params
-        parts = split_while(equation, inputs)
-        carried = self._without_known_constants(parts.carried)
-        condition_inputs = [*parts.condition_constants, *carried]
+        while_inputs = split_while(equation, inputs)
+        carried = self._without_known_constants(while_inputs.carried)
+        condition_inputs = [*while_inputs.condition_constants, *carried]
         conditions = self.inline(params["cond_jaxpr"], condition_inputs, _uncounted(scope))
-        results = self.inline(params["body_jaxpr"], [*parts.body_constants, *carried], scope)
+        body_inputs = [*while_inputs.body_constants, *carried]
+        results = self.inline(params["body_jaxpr"], body_inputs, scope)
         return self._append_control(equation, conditions, [carried, results], scope)
 
     def _append_cond(self, equation: JaxprEqn, inputs: Sequence[int], scope: Scope) -> list[int]:
         index, *branch_inputs = inputs
         branches = equation.params["branches"]
-        if index in self._platform:  # `lax.platform_dependent` puts its default last
+        if index in self._platform_values:  # `lax.platform_dependent` puts its default last
             return self.inline(branches[-1], branch_inputs, scope)
         costs = [_cost(branch) for branch in branches]
-        counted = costs.index(max(costs))  # the first of the most expensive branches
-        others = [branch for number, branch in enumerate(branches) if number != counted]
+        most_expensive = costs.index(max(costs))  # the first of the most expensive branches
+        others = [branch for number, branch in enumerate(branches) if number != most_expensive]
         results = [self.inline(branch, branch_inputs, _uncounted(scope)) for branch in others]
-        results.append(self.inline(branches[counted], branch_inputs, scope))
+        results.append(self.inline(branches[most_expensive], branch_inputs, scope))
         return self._append_control(equation, [index], results, scope)
 
     def _without_known_constants(self, values: Sequence[int]) -> list[int]:
@@ -193,18 +198,20 @@ class TracedProgram:
           scope: the scope of the equation.
         """
         condition_depends = not self.image_dependent.isdisjoint(conditions)
-        changed = [  # places of the results that depend on the image
-            place
-            for place, candidates in enumerate(zip(*alternatives, strict=True))
+        dependent_indices = [  # indices of the results that depend on the image
+            index
+            for index, candidates in enumerate(zip(*alternatives, strict=True))
             if condition_depends or not self.image_dependent.isdisjoint(candidates)
         ]
         results = self._without_known_constants(alternatives[-1])
-        for place in changed:
-            results[place] = self.new_value()
-        outputs = [results[place] for place in changed]
+        for index in dependent_indices:
+            results[index] = self.new_value()
+        outputs = [results[index] for index in dependent_indices]
         if outputs:
-            inputs = [values[place] for values in alternatives for place in changed]
-            shapes = [shape_of(equation.outvars[place]) for place in changed]
+            inputs: list[int] = []
+            for alternative in alternatives:
+                inputs += [alternative[index] for index in dependent_indices]
+            shapes = [shape_of(equation.outvars[index]) for index in dependent_indices]
             input_shapes = shapes * len(alternatives)
             for condition in conditions:
                 inputs.append(condition)
