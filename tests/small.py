@@ -10,8 +10,7 @@ import sys
 import numpy as np
 
 from jaxcifar import data
-from jaxcifar.data import Dataset, Examples, catalog
-from jaxcifar.data import records as rec
+from jaxcifar.data import Dataset, Examples, binary_records, catalog
 
 # Arguments of the CNN, where the network does not matter: compiles in a moment.
 SMALL = {"widths": (4,), "hidden": 8}
@@ -43,14 +42,14 @@ def easy_dataset():
 def random_records(count, seed):
     """Sorted records with every class equally often."""
     rng = np.random.RandomState(seed)
-    records = rng.randint(0, 256, (count, rec.RECORD_BYTES)).astype(np.uint8)
+    records = rng.randint(0, 256, (count, binary_records.RECORD_BYTES)).astype(np.uint8)
     records[:, 0] = np.arange(count) % 10
-    return rec.sort(records)
+    return binary_records.sort(records)
 
 
 def entry_of(records):
     """A catalogue entry under which these records pass for CIFAR-10."""
-    fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
+    fingerprints = {split: binary_records.fingerprint(array) for split, array in records.items()}
     return dataclasses.replace(catalog.CIFAR10, fingerprints=fingerprints)
 
 

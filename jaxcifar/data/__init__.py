@@ -13,7 +13,7 @@ import numpy as np
 from jaxcifar.array_types import Float32, Int32, UInt8
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records
 from jaxcifar.data.arrays import ImageBlocks, records_of
 from jaxcifar.data.catalog import CATALOG, KnownDataset
 from jaxcifar.data.prepare import default_data_dir, load_records
@@ -118,7 +118,9 @@ class Dataset:
         images = {"train": ImageBlocks.of(x_train), "test": ImageBlocks.of(x_test)}
         labels = {"train": np.asarray(y_train), "test": np.asarray(y_test)}
         records, names = records_of(images, labels, class_names)
-        fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
+        fingerprints = {
+            split: binary_records.fingerprint(array) for split, array in records.items()
+        }
         return cls._from_records(
             records, fingerprints, val_fraction, train_examples, name=name, title=name, names=names
         )
@@ -126,7 +128,7 @@ class Dataset:
     @classmethod
     def _from_records(
         cls,
-        records: Mapping[str, rec.Records],
+        records: Mapping[str, binary_records.Records],
         fingerprints: Mapping[str, str],
         val_fraction: float,
         train_examples: int | None,
@@ -136,17 +138,17 @@ class Dataset:
         names: Sequence[str],
     ) -> Self:
         """Return a data set of sorted records; `records` and `fingerprints` are keyed by split."""
-        labels = rec.labels(records["train"])
-        train, val = train_val_indices(labels, val_fraction, train_examples)
-        train_records = records["train"][train]
-        mean, std = rec.channel_statistics(train_records)
+        labels = binary_records.labels(records["train"])
+        train_indices, val_indices = train_val_indices(labels, val_fraction, train_examples)
+        train_records = records["train"][train_indices]
+        mean, std = binary_records.channel_statistics(train_records)
         dataset = cls(
             name=name,
             title=title,
             class_names=tuple(names),
-            train=Examples(*rec.unpack(train_records)),
-            val=Examples(*rec.unpack(records["train"][val])),
-            test=Examples(*rec.unpack(records["test"])),
+            train=Examples(*binary_records.unpack(train_records)),
+            val=Examples(*binary_records.unpack(records["train"][val_indices])),
+            test=Examples(*binary_records.unpack(records["test"])),
             mean=mean,
             std=std,
         )
@@ -167,8 +169,8 @@ class Dataset:
         """Split -> SHA-256 of its images and labels; "train" includes the validation images."""
         if self._verified is not None:
             return self._verified
-        parts = {"train": (self.train, self.val), "test": (self.test,)}
-        return {split: self._digest(*examples) for split, examples in parts.items()}
+        examples_of_split = {"train": (self.train, self.val), "test": (self.test,)}
+        return {split: self._digest(*parts) for split, parts in examples_of_split.items()}
 
     @cached_property
     def sha256(self) -> str:
@@ -179,8 +181,10 @@ class Dataset:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _digest(self, *parts: Examples) -> str:
-        packed = [rec.pack(part.images, part.labels, self.num_classes) for part in parts]
-        return rec.fingerprint(rec.sort(np.concatenate(packed)))
+        records = [
+            binary_records.pack(part.images, part.labels, self.num_classes) for part in parts
+        ]
+        return binary_records.fingerprint(binary_records.sort(np.concatenate(records)))
 
 
 def choose_dataset(data_dir: Path, print_line: PrintLine = print) -> str:
@@ -221,21 +225,24 @@ def load_dataset(
       UsageError: there is no such data set, or the split leaves a part without images.
     """
     name, title = config.dataset, dataset_title(config.dataset)
-    split = config.val_fraction, config.train_examples
+    split_settings = config.val_fraction, config.train_examples
     data_dir = Path(data_dir or default_data_dir())
     if name not in CATALOG:
         records, manifest = load_user_data(name, data_dir, print_line)
         return Dataset._from_records(
             records,
             manifest.fingerprints,
-            *split,
+            *split_settings,
             name=user_data_name(name),
             title=title,
             names=manifest.class_names,
         )
-    entry = CATALOG[name]
-    records = load_records(entry, data_dir, print_line=print_line)
-    fingerprints = entry.fingerprints or {s: rec.fingerprint(r) for s, r in records.items()}
+    known_dataset = CATALOG[name]
+    records = load_records(known_dataset, data_dir, print_line=print_line)
+    fingerprints = known_dataset.fingerprints or {
+        split: binary_records.fingerprint(array) for split, array in records.items()
+    }
+    class_names = known_dataset.class_names
     return Dataset._from_records(
-        records, fingerprints, *split, name=name, title=title, names=entry.class_names
+        records, fingerprints, *split_settings, name=name, title=title, names=class_names
     )

@@ -7,11 +7,12 @@ read into memory by name, with a limit on their size, and `plain_pickle` reads p
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from jaxcifar.data import plain_pickle, tar
-from jaxcifar.data.records import PIXEL_BYTES, Records
+from jaxcifar.data.binary_records import PIXEL_BYTES, Records
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
 
@@ -38,7 +39,10 @@ class ArchiveForm:
     @property
     def splits(self) -> dict[str, str]:
         """Name of each batch -> its split, "train" or "test", in the order of reading."""
-        return {batch: split for split, names in self.batches.items() for batch in names}
+        split_of_batch: dict[str, str] = {}
+        for split, batches in self.batches.items():
+            split_of_batch |= dict.fromkeys(batches, split)
+        return split_of_batch
 
 
 CIFAR10_FORM = ArchiveForm(
@@ -136,10 +140,10 @@ def _batches_in_tar(path: Path, form: ArchiveForm) -> Iterator[tuple[str, bytes]
     batches = set()
     with open_regular_file(path, follow=True) as file:
         for member in tar.files_in_tar(file):
-            parts = PurePosixPath(member.name).parts
-            if member.name.startswith("/") or ".." in parts:
+            path_parts = PurePosixPath(member.name).parts
+            if member.name.startswith("/") or ".." in path_parts:
                 raise tar.RefusedTarError(f"the archive has a path that leaves it: {member.name!a}")
-            name = parts[-1] if parts else ""
+            name = path_parts[-1] if path_parts else ""
             batch = name.removesuffix(".bin")
             if batch not in form.splits:
                 continue
@@ -155,20 +159,24 @@ def _parse_binary(content: bytes, form: ArchiveForm) -> np.ndarray:
     size = form.label_bytes + PIXEL_BYTES
     if not content or len(content) % size:
         raise ValueError(f"{len(content)} bytes are not a multiple of {size}, the size of a record")
-    return np.frombuffer(content, np.uint8).reshape(-1, size)[:, form.label_bytes - 1 :]
+    archive_records = np.frombuffer(content, np.uint8).reshape(-1, size)
+    return archive_records[:, form.label_bytes - 1 :]  # only the last label byte, and the pixels
 
 
 def _parse_pickle(content: bytes, form: ArchiveForm) -> np.ndarray:
     batch = plain_pickle.load(content)
     if not isinstance(batch, dict):
         raise ValueError("the pickle is not a dictionary")
-    batch = {k.decode() if isinstance(k, bytes) else k: v for k, v in batch.items()}
-    pixels, labels = batch.get("data"), batch.get(form.label_key)
-    if not isinstance(pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
+    values: dict[Any, Any] = {}
+    for key, value in batch.items():
+        values[key.decode() if isinstance(key, bytes) else key] = value
+    pickled_pixels, labels = values.get("data"), values.get(form.label_key)
+    if not isinstance(pickled_pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
         raise ValueError(f"the array 'data' or the list '{form.label_key}' is missing")
-    data = pixels.to_numpy()
-    if data.shape != (len(labels), PIXEL_BYTES):
-        raise ValueError(f"'data' has shape {data.shape}, but there are {len(labels)} labels")
+    pixels = pickled_pixels.to_numpy()
+    if pixels.shape != (len(labels), PIXEL_BYTES):
+        raise ValueError(f"'data' has shape {pixels.shape}, but there are {len(labels)} labels")
     if not all(type(label) is int and 0 <= label <= 255 for label in labels):
         raise ValueError(f"'{form.label_key}' has values that are not integers from 0 to 255")
-    return np.concatenate([np.array(labels, np.uint8)[:, None], data], axis=1)
+    label_bytes = np.array(labels, np.uint8)[:, None]
+    return np.concatenate([label_bytes, pixels], axis=1)

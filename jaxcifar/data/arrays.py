@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcifar.array_types import Shaped
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records
 from jaxcifar.data.images import SIDE, check_pixels, to_rgb32
 from jaxcifar.errors import UsageError
 
@@ -38,7 +38,7 @@ class ImageBlocks:
         return cls(
             array.shape,
             array.dtype,
-            lambda: (array[first : first + step] for first in range(0, len(array), step)),
+            lambda: (array[start : start + step] for start in range(0, len(array), step)),
         )
 
 
@@ -57,7 +57,7 @@ def records_of(
     images: Mapping[str, ImageBlocks],
     labels: Mapping[str, Shaped[np.ndarray, "..."]],
     class_names: Iterable[Any] | None,
-) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
+) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Check images and labels, and convert them to sorted records of label and pixel bytes.
 
     Args:
@@ -72,34 +72,35 @@ def records_of(
     Raises:
       UsageError: an array has a wrong shape, type or value; the message names the array.
     """
-    for split in rec.SPLITS:
+    for split in binary_records.SPLITS:
         _check_images(f"x_{split}", images[split])
-    flat = {
+    flat_labels = {
         split: _flat_labels(f"y_{split}", labels[split], images[split].shape[0])
-        for split in rec.SPLITS
+        for split in binary_records.SPLITS
     }
     if class_names is None:
-        class_names = range(int(flat["train"].max()) + 1)
+        class_names = range(int(flat_labels["train"].max()) + 1)
     names = tuple(str(name) for name in class_names)
     _check_class_names(names)
-    _check_labels(flat, names)
+    _check_labels(flat_labels, names)
     records = {}
-    for split in rec.SPLITS:
-        array = rec.empty(len(flat[split]), len(names))
-        first = 0
+    for split in binary_records.SPLITS:
+        split_labels = flat_labels[split]
+        split_records = binary_records.empty(len(split_labels), len(names))
+        start = 0
         for block in images[split].blocks():
-            rows = slice(first, first + len(block))
-            rec.fill(array[rows], _to_rgb32(block), flat[split][rows])
-            first = rows.stop
-        records[split] = rec.sort(array)
+            rows = slice(start, start + len(block))
+            binary_records.fill(split_records[rows], _to_rgb32(block), split_labels[rows])
+            start = rows.stop
+        records[split] = binary_records.sort(split_records)
     return records, names
 
 
 def _check_class_names(names: Sequence[str]) -> None:
-    if not 2 <= len(names) <= rec.MAX_CLASSES:
+    if not 2 <= len(names) <= binary_records.MAX_CLASSES:
         raise UsageError(
             f"the number of classes is {len(names):,}, but must be from 2 to "
-            f"{rec.MAX_CLASSES:,}; add or remove classes"
+            f"{binary_records.MAX_CLASSES:,}; add or remove classes"
         )
     for name in names:
         if not name.isprintable() or not name.strip():
@@ -139,18 +140,19 @@ def _flat_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
             f"for each of the {count:,} images"
         )
     labels = labels.reshape(-1)
-    if labels.min() < 0 or labels.max() >= rec.MAX_CLASSES:
-        wrong = labels.min() if labels.min() < 0 else labels.max()
+    lowest, highest = labels.min(), labels.max()
+    if lowest < 0 or highest >= binary_records.MAX_CLASSES:
+        wrong_label = lowest if lowest < 0 else highest
         raise UsageError(
-            f"{name} has the label {wrong}, which is out of range; count classes from 0, to at "
-            f"most {rec.MAX_CLASSES - 1:,}"
+            f"{name} has the label {wrong_label}, which is out of range; count classes from 0, to "
+            f"at most {binary_records.MAX_CLASSES - 1:,}"
         )
     return labels.astype(np.int64)
 
 
 def _check_labels(labels: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
     """Check that every label has a class name, and every class has training images."""
-    largest = {split: int(labels[split].max()) for split in rec.SPLITS}
+    largest = {split: int(labels[split].max()) for split in binary_records.SPLITS}
     if largest["train"] >= len(names):
         raise UsageError(
             f"y_train has the label {largest['train']}, but there are only {len(names)} "

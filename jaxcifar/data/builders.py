@@ -14,8 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxcifar.data import cifar100
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records, cifar100
 from jaxcifar.data.archive import read_archive
 from jaxcifar.data.catalog import WAYS_OUT, KnownDataset, check_content
 from jaxcifar.errors import RunError, first_line
@@ -38,9 +37,9 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
         super().__init_subclass__(skip_registration=True, **options)
 
     def __init__(
-        self, entry: KnownDataset, archive: Path | None = None, **tfds_options: Any
+        self, known_dataset: KnownDataset, archive: Path | None = None, **tfds_options: Any
     ) -> None:
-        self.entry, self.archive = entry, archive
+        self.known_dataset, self.archive = known_dataset, archive
         super().__init__(**tfds_options)
 
     @property
@@ -57,19 +56,20 @@ class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
             ) from error
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        assert self.entry.form is not None  # data sets without archives have no builder
+        assert self.known_dataset.form is not None  # data sets without archives have no builder
         archive = self.archive or self._download(dl_manager)
-        splits = read_archive(archive, self.entry.form)
-        records = {split: rec.sort(array) for split, array in splits.items()}
-        check_content(records, self.entry, source=self.archive or self.name)
-        self.info.features["label"].names = list(self.entry.class_names)
+        unsorted_records = read_archive(archive, self.known_dataset.form)
+        records = {split: binary_records.sort(array) for split, array in unsorted_records.items()}
+        check_content(records, self.known_dataset, source=self.archive or self.name)
+        self.info.features["label"].names = list(self.known_dataset.class_names)
         return {split: self._generate_examples(split, array) for split, array in records.items()}
 
     def _generate_examples(self, split: str, records: np.ndarray) -> Iterator[tuple[int, dict]]:
-        images, labels = rec.unpack(records)
-        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            example_id = f"{split}_{i:05d}"
-            yield i, {"id": example_id, "image": Image.fromarray(image), **self._labels(label)}
+        images, labels = binary_records.unpack(records)
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            example_id = f"{split}_{index:05d}"
+            example = {"id": example_id, "image": Image.fromarray(image), **self._labels(label)}
+            yield index, example
 
     def _labels(self, label: np.integer) -> dict[str, int]:
         return {"label": int(label)}

@@ -8,8 +8,7 @@ import numpy as np
 
 from jaxcifar.array_types import Integer, UInt8
 from jaxcifar.config import registry
-from jaxcifar.data import cifar100, shapes10_draw
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records, cifar100, shapes10_draw
 from jaxcifar.data.archive import CIFAR10_FORM, CIFAR100_FORM, ArchiveForm
 from jaxcifar.errors import RunError
 from jaxcifar.machine.command_line import program
@@ -34,7 +33,7 @@ class KnownDataset:
       name: name in options.
       version: version of the TFDS builder.
       class_names: names of the classes, by label.
-      fingerprints: split -> SHA-256 of its sorted records (see `records`); None if not known.
+      fingerprints: split -> SHA-256 of its sorted records (see `binary_records`), if known.
       class_counts: split -> images of each class; needed without fingerprints, and to draw images.
       form: layout of the archives; None if the images are drawn.
       draw: a function that takes a number of images and a seed, and returns images
@@ -60,39 +59,42 @@ class KnownDataset:
         return "content verified" if self.fingerprints is not None else "counts verified"
 
 
-def check_content(records: Mapping[str, rec.Records], entry: KnownDataset, source: object) -> None:
+def check_content(
+    records: Mapping[str, binary_records.Records], dataset: KnownDataset, source: object
+) -> None:
     """Check that sorted records are the images and labels of a data set.
 
-    The data set's entry has a checksum of each split. If it has none, only the number of images of
-    each class is checked.
+    The catalogue has a checksum of each split. If it has none, only the number of images of each
+    class is checked.
 
     Args:
       records: split -> sorted records.
-      entry: the data set.
+      dataset: the data set.
       source: where the records come from; the error message begins with it.
 
     Raises:
       RunError: a split has other images or labels.
     """
     problems = [
-        f"the {split} split ({len(array):,} images) is not that of {entry.title}"
+        f"the {split} split ({len(array):,} images) is not that of {dataset.title}"
         for split, array in records.items()
-        if not _is_expected(array, entry, split)
+        if not _is_expected(array, dataset, split)
     ]
     if problems:
         raise RunError(f"{source}: {' and '.join(problems)}; get a new copy of the data set")
 
 
-def _is_expected(records: np.ndarray, entry: KnownDataset, split: str) -> bool:
-    if entry.fingerprints is not None:
-        return rec.fingerprint(records) == entry.fingerprints[split]
-    expected = np.full(len(entry.class_names), entry.class_counts[split])
-    return np.array_equal(np.bincount(rec.labels(records), minlength=len(expected)), expected)
+def _is_expected(records: np.ndarray, dataset: KnownDataset, split: str) -> bool:
+    if dataset.fingerprints is not None:
+        return binary_records.fingerprint(records) == dataset.fingerprints[split]
+    expected_counts = np.full(len(dataset.class_names), dataset.class_counts[split])
+    counts = np.bincount(binary_records.labels(records), minlength=len(expected_counts))
+    return np.array_equal(counts, expected_counts)
 
 
-def cache_folder(entry: KnownDataset, data_dir: Path) -> Path:
+def cache_folder(dataset: KnownDataset, data_dir: Path) -> Path:
     """Return the folder inside `data_dir` for a data set's cached records."""
-    return data_dir / entry.name / f"{entry.version}-jaxcifar"
+    return data_dir / dataset.name / f"{dataset.version}-jaxcifar"
 
 
 CIFAR10 = KnownDataset(
@@ -129,4 +131,4 @@ SHAPES10 = KnownDataset(
     draw=shapes10_draw.draw,
 )
 
-CATALOG = {entry.name: entry for entry in (CIFAR10, CIFAR100, SHAPES10)}
+CATALOG = {dataset.name: dataset for dataset in (CIFAR10, CIFAR100, SHAPES10)}

@@ -45,8 +45,8 @@ def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
     images, labels = loaded.examples
     expected_count, classes = VERSIONS[loaded.version], len(CIFAR10.class_names)
     counts = {len(images), len(labels)}
-    in_range = not len(labels) or (labels.min() >= 0 and labels.max() < classes)
-    if counts != {expected_count} or not in_range:
+    are_in_range = not len(labels) or (labels.min() >= 0 and labels.max() < classes)
+    if counts != {expected_count} or not are_in_range:
         raise RunError(
             f"{folder or data_dir}: the files are not CIFAR-10.1 {loaded.version}, which has "
             f"{expected_count:,} images of {classes} classes; get them again from {_HOME}"
@@ -56,11 +56,11 @@ def load_cifar10_1(folder: Path | None, data_dir: Path) -> Cifar101:
 
 def _load_files(folder: Path) -> Cifar101:
     for version in VERSIONS:
-        paths = {kind: folder / f"cifar10.1_{version}_{kind}.npy" for kind in _FORMS}
+        paths = {name: folder / f"cifar10.1_{version}_{name}.npy" for name in _FORMS}
         if paths["data"].exists():
             images, labels = (
-                read_array(path, _FORMS[kind], _DOWNLOAD_AGAIN, _MAX_BYTES)
-                for kind, path in paths.items()
+                read_array(path, _FORMS[name], _DOWNLOAD_AGAIN, _MAX_BYTES)
+                for name, path in paths.items()
             )
             return Cifar101(version, Examples(images, labels))
     raise UsageError(

@@ -47,7 +47,8 @@ def noise(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, "
 
     `deviation` is the standard deviation of the noise.
     """
-    return images + deviation * jax.vmap(lambda k: jax.random.normal(k, images.shape[1:]))(keys)
+    draw = partial(jax.random.normal, shape=images.shape[1:])
+    return images + deviation * jax.vmap(draw)(keys)
 
 
 def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""]) -> Images:
@@ -62,11 +63,12 @@ def blur(keys: Key[Array, "batch"], images: Images, deviation: Float32[Array, ""
 def _blur_weights(deviation: Array, side: int) -> Array:
     """Return the weights `[side, side]` of the input pixels in each blurred pixel, on one axis."""
     offsets = jnp.arange(-side, side + 1)
-    within = jnp.abs(offsets) <= jnp.floor(_BLUR_REACH * deviation + 0.5)
-    weights = jnp.where(within, jnp.exp(-0.5 * (offsets / deviation) ** 2), 0)
-    sources = jnp.clip(jnp.arange(side)[:, None] + offsets, 0, side - 1)
-    rows = jnp.arange(side)[:, None]
-    return jnp.zeros((side, side)).at[rows, sources].add(weights / weights.sum())
+    reach = jnp.floor(_BLUR_REACH * deviation + 0.5)
+    gaussian = jnp.exp(-0.5 * (offsets / deviation) ** 2)
+    weights = jnp.where(jnp.abs(offsets) <= reach, gaussian, 0)
+    blurred_pixels = jnp.arange(side)[:, None]
+    input_pixels = jnp.clip(blurred_pixels + offsets, 0, side - 1)
+    return jnp.zeros((side, side)).at[blurred_pixels, input_pixels].add(weights / weights.sum())
 
 
 def shift(keys: Key[Array, "batch"], images: Images, pixels: Float32[Array, ""]) -> Images:
@@ -116,9 +118,10 @@ def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, 
 
     `added` is added to each pixel's largest channel, which is the V of HSV.
     """
-    value = images.max(-1, keepdims=True)
-    brighter = jnp.minimum(value + added, 1)
-    return jnp.where(value > 0, images * brighter / jnp.maximum(value, 1e-6), brighter)
+    largest_channel = images.max(-1, keepdims=True)
+    brighter = jnp.minimum(largest_channel + added, 1)
+    scaled = images * brighter / jnp.maximum(largest_channel, 1e-6)
+    return jnp.where(largest_channel > 0, scaled, brighter)
 
 
 def contrast(keys: Key[Array, "batch"], images: Images, factor: Float32[Array, ""]) -> Images:
@@ -156,17 +159,18 @@ def corrupted(
         return np.stack([jpeg(image, int(strength)) for image in images])
     key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(kind))
     blocks = []
-    for first in range(0, len(images), _BLOCK):
-        block = images[first : first + _BLOCK]
-        blocks.append(_apply(corruption.apply, key, np.int32(first), block, np.float32(strength)))
+    for start in range(0, len(images), _BLOCK):
+        block = images[start : start + _BLOCK]
+        blocks.append(_apply(corruption.apply, key, np.int32(start), block, np.float32(strength)))
     return np.concatenate(blocks)
 
 
 @partial(jax.jit, static_argnums=0)
 def _apply(
-    apply: Callable[..., Array], key: Array, first: Array, images: Array, strength: Array
+    apply: Callable[..., Array], key: Array, start: Array, images: Array, strength: Array
 ) -> Array:
-    keys = jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(len(images)))
+    indices = start + jnp.arange(len(images))
+    keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
     changed = apply(keys, images.astype(jnp.float32) / 255, strength)
     return jnp.round(255 * jnp.clip(changed, 0, 1)).astype(jnp.uint8)
 
@@ -175,6 +179,6 @@ def jpeg(
     image: UInt8[np.ndarray, "height width 3"], quality: int
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Return an image after Pillow has compressed it as JPEG of a quality from 1 to 95."""
-    packed = io.BytesIO()
-    Image.fromarray(image).save(packed, "JPEG", quality=quality)
-    return np.asarray(Image.open(packed))
+    jpeg_file = io.BytesIO()
+    Image.fromarray(image).save(jpeg_file, "JPEG", quality=quality)
+    return np.asarray(Image.open(jpeg_file))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records
 from jaxcifar.data.image_folder import ImageFile, ImageFolder, raise_problems
 from jaxcifar.data.images import read_image
 from jaxcifar.data.split import stratified
@@ -21,7 +21,7 @@ _MAX_THREADS = 8  # each may hold an image of 64 megapixels
 _BLOCK = 64  # images that a thread decodes at a time
 
 
-def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Records]:
+def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_records.Records]:
     """Read the training and test images of a folder.
 
     A folder without test images is split: a sixth of every class is for testing. The choice depends
@@ -41,7 +41,7 @@ def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Rec
     return records if "test" in records else _split_off_test(folder.path, records["train"])
 
 
-def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Records]:
+def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_records.Records]:
     """Read the images of each split that a folder has.
 
     Args:
@@ -54,59 +54,67 @@ def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, rec.Rec
     Raises:
       RunError: an image can't be read.
     """
-    if folder.hidden:
-        print_line(f"{folder.path}: {folder.hidden:,} hidden files and the like are ignored.")
+    if folder.hidden_count:
+        print_line(f"{folder.path}: {folder.hidden_count:,} hidden files and the like are ignored.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
-        decoded = {
-            split: _decode(files, len(folder.class_names)) for split, files in folder.splits.items()
+        decoded_splits = {
+            split: _decode(files, class_count=len(folder.class_names))
+            for split, files in folder.splits.items()
         }
-    raise_problems(folder.path, [problem for part in decoded.values() for problem in part.problems])
-    animated = [name for part in decoded.values() for name in part.animated]
-    if animated:
+    problems: list[str] = []
+    animated_files: list[str] = []
+    for decoded in decoded_splits.values():
+        problems += decoded.problems
+        animated_files += decoded.animated_files
+    raise_problems(folder.path, problems)
+    if animated_files:
         print_line(
-            f"{folder.path}: {len(animated):,} files hold several frames; only the first frame is "
-            f"used ({animated[0]})."
+            f"{folder.path}: {len(animated_files):,} files hold several frames; only the first "
+            f"frame is used ({animated_files[0]})."
         )
-    return {split: rec.sort(part.records) for split, part in decoded.items()}
+    return {
+        split: binary_records.sort(decoded.records) for split, decoded in decoded_splits.items()
+    }
 
 
-class _Decoded(NamedTuple):
+class _DecodedImages(NamedTuple):
     """Records of images, messages about damaged files, and the names of files with many frames."""
 
     records: np.ndarray
     problems: list[str]
-    animated: list[str]
+    animated_files: list[str]
 
 
-def _decode(files: Sequence[ImageFile], classes: int) -> _Decoded:
-    records = rec.empty(len(files), classes)
+def _decode(files: Sequence[ImageFile], class_count: int) -> _DecodedImages:
+    records = binary_records.empty(len(files), class_count)
     problems: list[str] = []
-    animated: list[str] = []
+    animated_files: list[str] = []
 
-    def decode_block(first: int) -> None:
-        for number in range(first, min(first + _BLOCK, len(files))):
-            file = files[number]
+    def decode_block(start: int) -> None:
+        for index in range(start, min(start + _BLOCK, len(files))):
+            file = files[index]
             try:
                 image, has_more_frames = read_image(file.path)
             except ValueError as error:
                 problems.append(f"{file.name}: {first_line(error)}")
                 continue
-            rec.fill(records[number : number + 1], image[None], np.asarray([file.label]))
+            binary_records.fill(records[index : index + 1], image[None], np.asarray([file.label]))
             if has_more_frames:
-                animated.append(file.name)
+                animated_files.append(file.name)
 
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as threads:
         # If this is interrupted, `map` cancels the blocks that have not begun.
         list(threads.map(decode_block, range(0, len(files), _BLOCK)))
-    return _Decoded(records, sorted(problems), sorted(animated))
+    return _DecodedImages(records, sorted(problems), sorted(animated_files))
 
 
-def _split_off_test(path: Path, records: np.ndarray) -> dict[str, rec.Records]:
+def _split_off_test(path: Path, records: np.ndarray) -> dict[str, binary_records.Records]:
     """Split sorted records into "train" and "test", which gets a sixth of every class."""
-    train, test = stratified(rec.labels(records), _TEST_FRACTION)
-    if not len(test):
+    labels = binary_records.labels(records)
+    train_indices, test_indices = stratified(labels, _TEST_FRACTION)
+    if not len(test_indices):
         raise RunError(
             f"{path}: too few images to take a sixth for testing; add images, or folders test/CLASS"
         )
-    return {"train": records[np.sort(train)], "test": records[np.sort(test)]}
+    return {"train": records[np.sort(train_indices)], "test": records[np.sort(test_indices)]}

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records
 from jaxcifar.data.arrays import MAX_IMAGES
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import pluralize
@@ -27,14 +27,14 @@ class ImageFile(NamedTuple):
       name: path inside the folder, printable.
       label: number of the class.
       size: number of bytes.
-      changed: time of the last change, in nanoseconds.
+      modified_ns: time of the last change, in nanoseconds.
     """
 
     path: str
     name: str
     label: int
     size: int
-    changed: int
+    modified_ns: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,13 @@ class ImageFolder:
       path: absolute path of the folder.
       class_names: names of the classes, by label.
       splits: "train" and, if the folder has it, "test" -> files.
-      hidden: number of ignored files, such as hidden files.
+      hidden_count: number of ignored files, such as hidden files.
     """
 
     path: Path
     class_names: tuple[str, ...]
     splits: Mapping[str, Sequence[ImageFile]]
-    hidden: int
+    hidden_count: int
 
     @classmethod
     def scan(cls, path: Path) -> Self:
@@ -70,7 +70,7 @@ class ImageFolder:
         }
         raise_problems(scanner.root, scanner.problems)
         _check_counts(scanner.root, class_names, splits)
-        return cls(scanner.root, tuple(class_names), splits, scanner.hidden)
+        return cls(scanner.root, tuple(class_names), splits, scanner.hidden_count)
 
     @property
     def digest(self) -> str:
@@ -78,7 +78,7 @@ class ImageFolder:
         digest = hashlib.sha256()
         for split, files in self.splits.items():
             for file in files:
-                digest.update(repr((split, file.name, file.size, file.changed)).encode())
+                digest.update(repr((split, file.name, file.size, file.modified_ns)).encode())
         return digest.hexdigest()
 
 
@@ -89,8 +89,10 @@ def raise_problems(root: Path, problems: Sequence[str]) -> None:
       RunError: there is at least one problem.
     """
     if problems:
-        others = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
-        raise RunError(f"{root}: {problems[0]}{others}; correct it, or move it out of this folder")
+        count_text = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+        raise RunError(
+            f"{root}: {problems[0]}{count_text}; correct it, or move it out of this folder"
+        )
 
 
 class _Scanner:
@@ -99,20 +101,24 @@ class _Scanner:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.problems: list[str] = []
-        self.hidden = 0
+        self.hidden_count = 0
         self._file_count = 0
         self._byte_count = 0
 
     def split_folders(self) -> dict[str, Path]:
         """Return "train" and, if the folder has it, "test" -> folder that contains the classes."""
-        entries = _entries(self.root)
-        names = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
-        if names.issuperset(rec.SPLITS):
-            extra = [name for name in self._subfolders(self.root) if name not in rec.SPLITS]
+        entries = _list_folder(self.root)
+        subfolders = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        if subfolders.issuperset(binary_records.SPLITS):
+            extra = [
+                name for name in self._subfolders(self.root) if name not in binary_records.SPLITS
+            ]
             self.problems += [f"{name} is an extra folder beside train and test" for name in extra]
-            return {split: self.root / split for split in rec.SPLITS}
-        for split in rec.SPLITS:
-            if split in names and any(e.is_dir() for e in _entries(self.root / split)):
+            return {split: self.root / split for split in binary_records.SPLITS}
+        for split in binary_records.SPLITS:
+            if split not in subfolders:
+                continue
+            if any(entry.is_dir() for entry in _list_folder(self.root / split)):
                 raise RunError(
                     f"{self.root}: has {split} but not both of train and test; add the other, or "
                     f"give {self.root / split} to have a sixth of every class taken for testing"
@@ -121,24 +127,24 @@ class _Scanner:
 
     def class_names(self, split_folders: Mapping[str, Path]) -> list[str]:
         """Check the class folders, and return the class names in sorted order."""
-        names = {split: self._subfolders(folder) for split, folder in split_folders.items()}
-        train = names["train"]
-        untrained = [name for name in names.get("test", []) if name not in train]
+        classes = {split: self._subfolders(folder) for split, folder in split_folders.items()}
+        train_classes, test_classes = classes["train"], classes.get("test", [])
+        untrained = [name for name in test_classes if name not in train_classes]
         if untrained:
             raise RunError(
                 f"{self.root}: test/{untrained[0]} is a class without training images; add some to "
                 f"train/{untrained[0]}, or remove it"
             )
-        if not 2 <= len(train) <= rec.MAX_CLASSES:
+        if not 2 <= len(train_classes) <= binary_records.MAX_CLASSES:
             raise RunError(
-                f"{split_folders['train']}: has {pluralize(len(train), 'class folder')}; make a "
-                f"folder for each class, from 2 to {rec.MAX_CLASSES:,} folders"
+                f"{split_folders['train']}: has {pluralize(len(train_classes), 'class folder')}; "
+                f"make a folder for each class, from 2 to {binary_records.MAX_CLASSES:,} folders"
             )
-        for name in train:
+        for name in train_classes:
             if not name.isprintable() or not name.strip():
                 raise RunError(f"{self.root}: class {name!a} can't be printed; rename its folder")
         raise_problems(self.root, self.problems)
-        return train
+        return train_classes
 
     def files(self, folder: Path, class_names: Sequence[str]) -> Iterator[ImageFile]:
         """Yield the images of all classes in the folder of a split, such as "train"."""
@@ -155,12 +161,14 @@ class _Scanner:
             if entry.is_dir(follow_symlinks=False):
                 names.append(entry.name)
             else:
-                self.problems.append(f"{self._shown(entry)} is not in the folder of a class")
+                self.problems.append(
+                    f"{self._printable_name(entry)} is not in the folder of a class"
+                )
         return sorted(names)
 
     def _image_file(self, entry: os.DirEntry, label: int) -> ImageFile | None:
         """Return a file in a class folder; if it is unusable, add to `problems` and return None."""
-        name = self._shown(entry)
+        name = self._printable_name(entry)
         path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         try:
             status = Path(path).lstat()
@@ -186,18 +194,18 @@ class _Scanner:
         return ImageFile(path, name, label, status.st_size, status.st_mtime_ns)
 
     def _visible_entries(self, folder: Path) -> Iterator[os.DirEntry]:
-        for entry in _entries(folder):
+        for entry in _list_folder(folder):
             if entry.name.startswith(".") or entry.name in _IGNORED_NAMES:
-                self.hidden += 1
+                self.hidden_count += 1
             else:
                 yield entry
 
-    def _shown(self, entry: os.DirEntry) -> str:
+    def _printable_name(self, entry: os.DirEntry) -> str:
         name = os.path.relpath(entry.path, self.root)
         return name if name.isprintable() else ascii(name)
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
+def _list_folder(folder: Path) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: os.fsencode(entry.name))

@@ -31,7 +31,8 @@ def to_rgb32(image: Image.Image) -> UInt8[np.ndarray, "32 32 3"]:
     check_pixels(*image.size)
     image = ImageOps.exif_transpose(image)
     side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    left = (image.width - side) // 2
+    top = (image.height - side) // 2
     square = _to_rgb(image.crop((left, top, left + side, top + side)))
     return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypedDict, get_args
 
 from msgspec import Meta
 
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records
 from jaxcifar.errors import RunError
 from jaxcifar.machine.files import write_text
 from jaxcifar.machine.reading import Remedy, read_json
@@ -27,7 +27,7 @@ class _Fingerprints(TypedDict):
 
 class _Content(TypedDict):
     format: _Format
-    class_names: Annotated[list[str], Meta(min_length=1, max_length=rec.MAX_CLASSES)]
+    class_names: Annotated[list[str], Meta(min_length=1, max_length=binary_records.MAX_CLASSES)]
     fingerprints: _Fingerprints
     source: str
 
@@ -49,10 +49,15 @@ class Manifest:
 
     @classmethod
     def of(
-        cls, records: Mapping[str, rec.Records], class_names: Sequence[str], source: str = ""
+        cls,
+        records: Mapping[str, binary_records.Records],
+        class_names: Sequence[str],
+        source: str = "",
     ) -> Self:
         """Return the description of sorted records, with their fingerprints."""
-        fingerprints = {split: rec.fingerprint(array) for split, array in records.items()}
+        fingerprints = {
+            split: binary_records.fingerprint(array) for split, array in records.items()
+        }
         return cls(tuple(class_names), fingerprints, source)
 
     def write(self, folder: Path) -> None:

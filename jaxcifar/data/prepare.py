@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records
 from jaxcifar.data.archive import check_archive
 from jaxcifar.data.catalog import WAYS_OUT, Draw, KnownDataset, cache_folder, check_content
 from jaxcifar.data.manifest import Manifest
@@ -60,15 +60,15 @@ def report_unwritable(data_dir: Path) -> Iterator[None]:
 
 
 def load_records(
-    entry: KnownDataset,
+    dataset: KnownDataset,
     data_dir: Path,
     archive: Path | None = None,
     print_line: PrintLine = print,
-) -> dict[str, rec.Records]:
+) -> dict[str, binary_records.Records]:
     """Load the sorted records of a data set, and prepare them first if necessary.
 
     Args:
-      entry: the data set.
+      dataset: the data set.
       data_dir: folder of TensorFlow Datasets (TFDS); data sets that TFDS prepared are used.
       archive: archive with the images, read if they are not prepared yet; None to download it, or
         for a data set whose images are drawn.
@@ -84,81 +84,81 @@ def load_records(
     """
     if archive is not None:
         check_archive(archive)
-    cache = cache_folder(entry, data_dir)
-    if (cached := _read_cache(cache, entry)) is not None:
+    cache = cache_folder(dataset, data_dir)
+    if (cached := _read_cache(cache, dataset)) is not None:
         if archive is not None:
-            print_line(f"{entry.title} was prepared before; {archive} is not read.")
+            print_line(f"{dataset.title} was prepared before; {archive} is not read.")
         return cached
-    if archive is None and entry.draw is None:
-        _require_source(entry, data_dir)  # before any folder is made
-    with report_unwritable(data_dir), lock_folder(data_dir / entry.name):
-        if (cached := _read_cache(cache, entry)) is not None:
+    if archive is None and dataset.draw is None:
+        _require_source(dataset, data_dir)  # before any folder is made
+    with report_unwritable(data_dir), lock_folder(data_dir / dataset.name):
+        if (cached := _read_cache(cache, dataset)) is not None:
             return cached  # another process was faster
-        if entry.draw is not None:
-            print_line(f"Drawing {entry.title}, once; this takes some seconds.")
-            records = _draw(entry, entry.draw)
+        if dataset.draw is not None:
+            print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
+            records = _draw(dataset, dataset.draw)
         else:
-            with plain_path(data_dir) as plain:  # TFDS needs paths in UTF-8
-                builder = _builder(entry, plain, archive)
+            with plain_path(data_dir) as utf8_data_dir:  # TFDS needs paths in UTF-8
+                builder = _builder(dataset, utf8_data_dir, archive)
                 if not builder.is_prepared():
-                    _prepare(builder, entry, data_dir, archive, print_line)
-                print_line(f"Decoding {entry.title}, once.")
-                records = _decode(builder, entry)
+                    _prepare(builder, dataset, data_dir, archive, print_line)
+                print_line(f"Decoding {dataset.title}, once.")
+                records = _decode(builder, dataset)
         try:
-            rec.write_cache(cache, records)
-            if entry.fingerprints is None:
-                Manifest.of(records, entry.class_names).write(cache)
+            binary_records.write_cache(cache, records)
+            if dataset.fingerprints is None:
+                Manifest.of(records, dataset.class_names).write(cache)
         except OSError as error:
             reason = error.strerror or error
             print_line(f"{cache}: no cache written ({reason}); the next start decodes again.")
         return records
 
 
-def _read_cache(cache: Path, entry: KnownDataset) -> dict[str, rec.Records] | None:
-    fingerprints = entry.fingerprints
+def _read_cache(cache: Path, dataset: KnownDataset) -> dict[str, binary_records.Records] | None:
+    fingerprints = dataset.fingerprints
     if fingerprints is None:  # then they were computed when the data set was prepared
         manifest = Manifest.read(cache)
-        if manifest is None or manifest.class_names != entry.class_names:
+        if manifest is None or manifest.class_names != dataset.class_names:
             return None
         fingerprints = manifest.fingerprints
-    return rec.read_cache(cache, fingerprints)
+    return binary_records.read_cache(cache, fingerprints)
 
 
-def _builder(entry: KnownDataset, data_dir: Path, archive: Path | None) -> Any:
+def _builder(dataset: KnownDataset, data_dir: Path, archive: Path | None) -> Any:
     from jaxcifar.data.builders import BUILDERS  # TFDS takes a second to import
 
-    return BUILDERS[entry.name](entry, archive, data_dir=data_dir)
+    return BUILDERS[dataset.name](dataset, archive, data_dir=data_dir)
 
 
-def _draw(entry: KnownDataset, draw: Draw) -> dict[str, rec.Records]:
+def _draw(dataset: KnownDataset, draw: Draw) -> dict[str, binary_records.Records]:
     records = {}
-    for seed, (split, images_per_class) in enumerate(entry.class_counts.items()):
-        images, labels = draw(images_per_class * len(entry.class_names), seed)
-        records[split] = rec.sort(rec.pack(images, labels))
-    check_content(records, entry, source=entry.title)
+    for seed, (split, images_per_class) in enumerate(dataset.class_counts.items()):
+        images, labels = draw(images_per_class * len(dataset.class_names), seed)
+        records[split] = binary_records.sort(binary_records.pack(images, labels))
+    check_content(records, dataset, source=dataset.title)
     return records
 
 
 def _prepare(
-    builder: Any, entry: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
+    builder: Any, dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> None:
     """Let TFDS download a data set or read `archive`, and write the data set to `data_dir`."""
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()  # it would fill a log file with incomplete lines
-    for leftover in (data_dir / entry.name).glob("incomplete.*"):  # of a killed process
+    for leftover in (data_dir / dataset.name).glob("incomplete.*"):  # of a killed process
         shutil.rmtree(leftover, ignore_errors=True)
     if archive is None:
         url = builder.download_url
         megabytes = builder.url_infos[url].size / 1e6
-        print_line(f"Downloading {entry.title} ({megabytes:.0f} MB) from {url}")
-    print_line(f"Preparing {entry.title} in {data_dir}, once; this takes about half a minute.")
+        print_line(f"Downloading {dataset.title} ({megabytes:.0f} MB) from {url}")
+    print_line(f"Preparing {dataset.title} in {data_dir}, once; this takes about half a minute.")
     with contextlib.redirect_stdout(io.StringIO()):  # hides TFDS's own messages
         builder.download_and_prepare(file_format="parquet")
 
 
-def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
+def _decode(builder: Any, dataset: KnownDataset) -> dict[str, binary_records.Records]:
     """Return split -> sorted records of a data set that TFDS has prepared."""
     file_format = builder.info.file_format.value
     if file_format == "array_record" and not find_spec("array_record"):
@@ -174,22 +174,23 @@ def _decode(builder: Any, entry: KnownDataset) -> dict[str, rec.Records]:
             "reads; choose another folder with --data-dir, or remove this one"
         ) from None
     records = {}
-    for split in rec.SPLITS:
+    for split in binary_records.SPLITS:
         images = np.empty((len(sources[split]), 32, 32, 3), np.uint8)
         labels = np.empty(len(images), np.uint8)
-        for first in range(0, len(images), _BLOCK):
-            numbers = range(first, min(first + _BLOCK, len(images)))
-            for i, example in zip(numbers, sources[split].__getitems__(numbers), strict=True):
-                images[i], labels[i] = example["image"], example["label"]
-        records[split] = rec.sort(rec.pack(images, labels))
-    check_content(records, entry, source=builder.data_dir)
+        for start in range(0, len(images), _BLOCK):
+            indices = range(start, min(start + _BLOCK, len(images)))
+            examples = sources[split].__getitems__(indices)
+            for index, example in zip(indices, examples, strict=True):
+                images[index], labels[index] = example["image"], example["label"]
+        records[split] = binary_records.sort(binary_records.pack(images, labels))
+    check_content(records, dataset, source=builder.data_dir)
     return records
 
 
-def _require_source(entry: KnownDataset, data_dir: Path) -> None:
+def _require_source(dataset: KnownDataset, data_dir: Path) -> None:
     """Raise an error if a data set is not prepared and can't be downloaded."""
-    with plain_path(data_dir) as plain:
-        builder = _builder(entry, plain, None)
+    with plain_path(data_dir) as utf8_data_dir:
+        builder = _builder(dataset, utf8_data_dir, None)
         if not builder.is_prepared():
             _require_network(builder.download_url)
 
@@ -198,18 +199,19 @@ def _require_network(url: str) -> None:
     """Raise an error if the server of `url` does not answer within `_NETWORK_SECONDS`."""
     import requests
 
-    problem: list[str] = ["no answer"]
+    problems = ["no answer"]
 
-    def ask() -> None:
+    def request_head() -> None:
         try:
-            requests.head(url, timeout=_NETWORK_SECONDS, allow_redirects=True).raise_for_status()
-            problem.clear()
+            response = requests.head(url, timeout=_NETWORK_SECONDS, allow_redirects=True)
+            response.raise_for_status()
+            problems.clear()
         except requests.RequestException as error:
-            problem[:] = [type(error).__name__]
+            problems[:] = [type(error).__name__]
 
     # A thread, because nothing else limits the time of a name look-up.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(_NETWORK_SECONDS)
-    if problem:
-        raise RunError(f"no network: {url} can't be reached ({problem[0]}); {WAYS_OUT}")
+    thread = threading.Thread(target=request_head, daemon=True)
+    thread.start()
+    thread.join(_NETWORK_SECONDS)
+    if problems:
+        raise RunError(f"no network: {url} can't be reached ({problems[0]}); {WAYS_OUT}")

@@ -81,13 +81,15 @@ class _RandomNumbers:
         return np.stack([next(self._columns) for _ in range(3)], axis=1)
 
 
-def _centre(numbers: _RandomNumbers, spread: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def _random_coordinates(
+    numbers: _RandomNumbers, spread: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return pixel coordinates u and v `[n, 32, 32]`, rotated and shifted by at most `spread`."""
     x = COLUMN - spread * numbers.between(-1, 1)
     y = ROW - spread * numbers.between(-1, 1)
-    t = numbers.between(-0.6, 0.6)  # tangent of half the angle: cos and sin are fractions of it
-    cos = (1 - t * t) / (1 + t * t)
-    sin = 2 * t / (1 + t * t)
+    tangent = numbers.between(-0.6, 0.6)  # of half the angle: cos and sin are fractions of it
+    cos = (1 - tangent * tangent) / (1 + tangent * tangent)
+    sin = 2 * tangent / (1 + tangent * tangent)
     return cos * x + sin * y, cos * y - sin * x
 
 
@@ -99,7 +101,7 @@ def _paint(canvas: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None
 
 def _paint_stroke(canvas: np.ndarray, numbers: _RandomNumbers, widest: float) -> None:
     """Paint a random line with round ends, or a dot, of a half width of at most `widest` pixels."""
-    u, v = _centre(numbers, SIDE / 2)
+    u, v = _random_coordinates(numbers, SIDE / 2)
     half_length = np.maximum(numbers.between(-3, 6), 0)  # a third of the strokes are dots
     past_the_end = np.maximum(np.abs(u) - half_length, 0)
     _paint(canvas, _radius(past_the_end, v) - numbers.between(0.3, widest), numbers.colour())
@@ -117,12 +119,12 @@ def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
         _paint_stroke(canvas, numbers, widest=1.6)
 
     size = numbers.between(8, 13)
-    u, v = _centre(numbers, 14 - size)
+    u, v = _random_coordinates(numbers, 14 - size)
     u, v = u / size, v / (size * numbers.between(0.9, 1.1))
     distance = np.empty_like(u)
     for label, shape in enumerate(SHAPES.values()):
-        rows = labels == label
-        distance[rows] = shape(u[rows], v[rows])
+        has_label = labels == label
+        distance[has_label] = shape(u[has_label], v[has_label])
     # The shape's colour differs from the background by 0.2 to 0.8 modulo 1. So it is as evenly
     # distributed as the background's colour.
     shade = background + 0.2 + 0.6 * numbers.colour()

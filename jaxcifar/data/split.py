@@ -22,13 +22,15 @@ def stratified(
     """
     rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
     order = rng.permutation(len(labels))
-    by_class = order[np.argsort(labels[order], kind="stable")]
-    counts = np.bincount(labels)
-    chosen = np.zeros(len(labels), bool)
-    for end, count in zip(np.cumsum(counts), counts, strict=True):
-        indices_of_class = by_class[end - count : end]
-        chosen[indices_of_class[: round(count * fraction)]] = True
-    return order[~chosen[order]], order[chosen[order]]
+    order_by_class = order[np.argsort(labels[order], kind="stable")]
+    class_counts = np.bincount(labels)
+    class_ends = np.cumsum(class_counts)
+    is_chosen = np.zeros(len(labels), bool)
+    for end, count in zip(class_ends, class_counts, strict=True):
+        indices_of_class = order_by_class[end - count : end]
+        chosen_count = round(count * fraction)
+        is_chosen[indices_of_class[:chosen_count]] = True
+    return order[~is_chosen[order]], order[is_chosen[order]]
 
 
 def train_val_indices(

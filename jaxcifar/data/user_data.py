@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_folder
 from jaxcifar.data.image_folder import ImageFolder
@@ -22,7 +22,7 @@ from jaxcifar.machine.terminal import PrintLine
 class PreparedImages(NamedTuple):
     """Sorted records of "train" and "test", and the description of the records."""
 
-    records: dict[str, rec.Records]
+    records: dict[str, binary_records.Records]
     manifest: Manifest
 
 
@@ -43,8 +43,10 @@ def user_data_name(path: str) -> str:
 
 def is_catalog_name(name: str) -> bool:
     """Return True if a name could be mistaken for a data set of the catalogue."""
-    names = {_letters(text) for entry in CATALOG.values() for text in (entry.name, entry.title)}
-    return _letters(name) in names
+    catalog_names: set[str] = set()
+    for dataset in CATALOG.values():
+        catalog_names |= {_letters_and_digits(dataset.name), _letters_and_digits(dataset.title)}
+    return _letters_and_digits(name) in catalog_names
 
 
 def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> PreparedImages:
@@ -81,7 +83,7 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
         else:
             records, class_names = read_npz(path.resolve(), print_line)
         manifest = Manifest.of(records, class_names, source)
-        rec.write_cache(cache, records)
+        binary_records.write_cache(cache, records)
         manifest.write(cache)
         return PreparedImages(records, manifest)
 
@@ -90,7 +92,7 @@ def _read_cache(cache: Path, source: str) -> PreparedImages | None:
     manifest = Manifest.read(cache)
     if manifest is None or manifest.source != source:
         return None
-    records = rec.read_cache(cache, manifest.fingerprints)
+    records = binary_records.read_cache(cache, manifest.fingerprints)
     return None if records is None else PreparedImages(records, manifest)
 
 
@@ -107,5 +109,5 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _letters(text: str) -> str:
+def _letters_and_digits(text: str) -> str:
     return re.sub("[^a-z0-9]", "", text.lower())

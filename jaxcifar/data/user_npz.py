@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records
 from jaxcifar.data.arrays import ImageBlocks, block_length, records_of
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.npz import ArrayHeader, read_content, read_header
@@ -24,10 +24,12 @@ _MAX_BYTES = 2**34  # of all arrays together, unpacked
 _MAX_RATIO = 100  # unpacked to packed bytes; files up to `_ALWAYS_BYTES` may have any ratio
 _ALWAYS_BYTES = 2**28
 _MAX_SMALL_BYTES = 2**26  # of labels, or of class names
-_REQUIRED = [f"{kind}_{split}" for split in rec.SPLITS for kind in "xy"]
+_REQUIRED = ["x_train", "y_train", "x_test", "y_test"]
 
 
-def read_npz(path: Path, print_line: PrintLine) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
+def read_npz(
+    path: Path, print_line: PrintLine
+) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read the arrays `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `class_names`.
 
     Args:
@@ -71,13 +73,13 @@ class _LimitedReader(io.BufferedReader):
         return content
 
 
-def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
-    unpacked = sum(info.file_size for info in archive.infolist())
-    if unpacked > _MAX_BYTES:
+def _check_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
+    unpacked_bytes = sum(member.file_size for member in archive.infolist())
+    if unpacked_bytes > _MAX_BYTES:
         raise UsageError(
             f"the file unpacks to more than {_MAX_BYTES // 2**30} GiB; make the images smaller"
         )
-    if unpacked > max(_MAX_RATIO * packed, _ALWAYS_BYTES):
+    if unpacked_bytes > max(_MAX_RATIO * packed_bytes, _ALWAYS_BYTES):
         raise UsageError(
             f"the file unpacks to more than {_MAX_RATIO} times its size, unlike images"
         )
@@ -85,8 +87,8 @@ def _check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
 
 def _read(
     archive: zipfile.ZipFile, path: Path, print_line: PrintLine
-) -> tuple[dict[str, rec.Records], tuple[str, ...]]:
-    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
+    members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
     if missing := [name for name in _REQUIRED if name not in members]:
         raise UsageError(f"the file lacks {', '.join(missing)}; save {', '.join(_REQUIRED)} in it")
     if ignored := sorted(members.keys() - {*_REQUIRED, "class_names"}):
@@ -98,47 +100,52 @@ def _read(
             raise UsageError("class_names is not a list of strings; give the name of each class")
         if class_names.dtype.kind == "S":
             class_names = np.char.decode(class_names, "utf-8")
-    images = {split: _image_blocks(archive, members[f"x_{split}"]) for split in rec.SPLITS}
-    labels = {split: _read_small_array(archive, members[f"y_{split}"]) for split in rec.SPLITS}
+    images = {
+        split: _image_blocks(archive, members[f"x_{split}"]) for split in binary_records.SPLITS
+    }
+    labels = {
+        split: _read_small_array(archive, members[f"y_{split}"]) for split in binary_records.SPLITS
+    }
     return records_of(images, labels, class_names)
 
 
-def _image_blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ImageBlocks:
-    with archive.open(info) as file:
-        header = _read_checked_header(file, info)
+def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlocks:
+    with archive.open(member) as file:
+        header = _read_checked_header(file, member)
 
     def blocks() -> Iterator[np.ndarray]:
-        images, *image_shape = header.shape
+        image_count, *image_shape = header.shape
         step = block_length(header.shape, header.dtype)
-        with archive.open(info) as file:
-            _read_checked_header(file, info)
-            for first in range(0, images, step):
-                count = min(step, images - first)
+        with archive.open(member) as file:
+            _read_checked_header(file, member)
+            for start in range(0, image_count, step):
+                count = min(step, image_count - start)
                 block = ArrayHeader((count, *image_shape), header.dtype)
-                yield read_content(file, info.filename, block)
+                yield read_content(file, member.filename, block)
 
     return ImageBlocks(header.shape, header.dtype, blocks)
 
 
-def _read_small_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(info) as file:
-        header = _read_checked_header(file, info)
+def _read_small_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        header = _read_checked_header(file, member)
         if header.size > _MAX_SMALL_BYTES:
             raise UsageError(
-                f"array {info.filename} has {header.size:,} bytes, far too many for labels or names"
+                f"array {member.filename} has {header.size:,} bytes, far too many for labels or "
+                "names"
             )
-        return read_content(file, info.filename, header)
+        return read_content(file, member.filename, header)
 
 
-def _read_checked_header(file: IO[bytes], info: zipfile.ZipInfo) -> ArrayHeader:
+def _read_checked_header(file: IO[bytes], member: zipfile.ZipInfo) -> ArrayHeader:
     """Read the header of an array, and check it against the size in the zip file's list."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UsageError(
-            f"array {info.filename} has another compression than np.savez uses; save it again"
+            f"array {member.filename} has another compression than np.savez uses; save it again"
         )
-    header = read_header(file, info.filename)
-    if header.size != info.file_size - file.tell():
+    header = read_header(file, member.filename)
+    if header.size != member.file_size - file.tell():
         raise UsageError(
-            f"array {info.filename} is damaged: its header does not agree with its size"
+            f"array {member.filename} is damaged: its header does not agree with its size"
         )
     return header

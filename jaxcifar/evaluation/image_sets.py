@@ -9,8 +9,7 @@ import numpy as np
 from jaxcifar.array_types import Int32, Int64, Integer
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import CATALOG, Dataset, Examples, load_dataset
-from jaxcifar.data import records as rec
+from jaxcifar.data import CATALOG, Dataset, Examples, binary_records, load_dataset
 from jaxcifar.data.cifar10_1 import load_cifar10_1
 from jaxcifar.data.decode import read_splits
 from jaxcifar.data.image_folder import ImageFolder
@@ -153,7 +152,7 @@ def _load_user_images(name: str, class_names: Sequence[str], print_line: PrintLi
         splits, user_classes = read_npz(path.resolve(), print_line)
     else:
         raise _unknown_set(name)
-    images, labels = rec.unpack(splits.get("test", splits["train"]))
+    images, labels = binary_records.unpack(splits.get("test", splits["train"]))
     title = user_data_title(name)
     labels = _renumber(title, labels, user_classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(images, labels))

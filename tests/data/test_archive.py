@@ -10,8 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from jaxcifar.data import archive
-from jaxcifar.data import records as rec
+from jaxcifar.data import archive, binary_records
 from jaxcifar.data.archive import CIFAR10_FORM, read_archive
 from jaxcifar.errors import RunError, UsageError
 
@@ -60,7 +59,7 @@ def write_folder(path, members):
 def assert_holds(path, records, form=CIFAR10_FORM):
     read = read_archive(path, form)
     for split, expected in records.items():
-        np.testing.assert_array_equal(rec.sort(read[split]), expected)
+        np.testing.assert_array_equal(binary_records.sort(read[split]), expected)
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])

@@ -9,8 +9,7 @@ import pytest
 from data.test_archive import assert_holds, write_folder, write_tar
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import catalog, cifar100, load_dataset
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records, catalog, cifar100, load_dataset
 from jaxcifar.data.archive import CIFAR100_FORM, read_archive
 from jaxcifar.data.prepare import load_records
 from jaxcifar.errors import RunError
@@ -24,9 +23,9 @@ def quiet(line):
 
 def some_records(each, seed):
     rng = np.random.RandomState(seed)
-    records = rng.randint(0, 256, (100 * each, rec.RECORD_BYTES)).astype(np.uint8)
+    records = rng.randint(0, 256, (100 * each, binary_records.RECORD_BYTES)).astype(np.uint8)
     records[:, 0] = np.arange(len(records)) % 100
-    return rec.sort(records)
+    return binary_records.sort(records)
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +118,12 @@ def test_prepared_loaded_and_held_against_what_was_prepared(tmp_path, records, e
     for _ in range(2):  # from the cache, then, it being damaged, through TFDS
         dataset = load_dataset(config, data_dir, said.append)
         assert (dataset.title, dataset.num_classes, dataset.is_known) == ("CIFAR-100", 100, True)
-        images, labels = rec.unpack(records["test"])
+        images, labels = binary_records.unpack(records["test"])
         np.testing.assert_array_equal(dataset.test.images, images)
         np.testing.assert_array_equal(dataset.test.labels, labels)
-        assert dataset.fingerprints == {s: rec.fingerprint(r) for s, r in records.items()}
+        assert dataset.fingerprints == {
+            s: binary_records.fingerprint(r) for s, r in records.items()
+        }
         cache = catalog.cache_folder(entry, data_dir) / "train.npy"
         content = bytearray(cache.read_bytes())
         content[-1] ^= 1

@@ -18,8 +18,7 @@ from data.test_archive import binary_members, write_tar
 from PIL import Image
 from small import entry_of, some_records
 
-from jaxcifar.data import catalog, shapes10_draw
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records, catalog, shapes10_draw
 from jaxcifar.data.prepare import load_records
 from jaxcifar.data.split import train_val_indices
 from jaxcifar.errors import RunError, UsageError
@@ -38,23 +37,25 @@ def test_pack_and_unpack_are_inverse():
     rng = np.random.RandomState(0)
     images = rng.randint(0, 256, (5, 32, 32, 3)).astype(np.uint8)
     labels = np.arange(5)
-    records = rec.pack(images, labels)
+    records = binary_records.pack(images, labels)
     assert records[2, 0] == 2
     assert records[3, 1 + 1024 * 1 + 32 * 4 + 5] == images[3, 4, 5, 1]  # channel-major
-    unpacked = rec.unpack(records)
+    unpacked = binary_records.unpack(records)
     np.testing.assert_array_equal(unpacked[0], images)
     np.testing.assert_array_equal(unpacked[1], labels)
 
 
 def test_canonical_order_is_that_of_byte_strings():
-    records = np.random.RandomState(0).randint(0, 3, (50, rec.RECORD_BYTES)).astype(np.uint8)
+    records = (
+        np.random.RandomState(0).randint(0, 3, (50, binary_records.RECORD_BYTES)).astype(np.uint8)
+    )
     expected = sorted(bytes(record) for record in records)
-    assert [bytes(record) for record in rec.sort(records)] == expected
+    assert [bytes(record) for record in binary_records.sort(records)] == expected
 
 
 def test_channel_statistics(tiny_records):
-    images, _ = rec.unpack(tiny_records["train"])
-    mean, std = rec.channel_statistics(tiny_records["train"])
+    images, _ = binary_records.unpack(tiny_records["train"])
+    mean, std = binary_records.channel_statistics(tiny_records["train"])
     np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-6)
 
@@ -107,7 +108,7 @@ def test_more_examples_than_tfds_writes_at_once(tmp_path):
     [test] = tmp_path.glob("cifar10/3.0.2/*-test.parquet-00000-of-00001")
     column = pq.read_table(test)["data"]
     images = {np.asarray(Image.open(io.BytesIO(png))).tobytes() for png in map(_png, column)}
-    assert images == {image.tobytes() for image in rec.unpack(records["test"])[0]}
+    assert images == {image.tobytes() for image in binary_records.unpack(records["test"])[0]}
 
 
 def _png(example):
@@ -280,7 +281,7 @@ def test_shapes10_are_what_they_were():
     for seed, (split, size) in enumerate({"train": 10_000, "test": 2_000}.items()):
         images, labels = shapes10_draw.draw(size, seed)
         assert np.bincount(labels).tolist() == [size // 10] * 10
-        records[split] = rec.sort(rec.pack(images, labels))
+        records[split] = binary_records.sort(binary_records.pack(images, labels))
     catalog.check_content(records, catalog.SHAPES10, "shapes10")
     assert len(np.unique(records["train"], axis=0)) == 10_000
 

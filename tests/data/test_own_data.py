@@ -12,8 +12,7 @@ from conftest import assert_one_line_error, finish, obeyed, start
 from PIL import Image
 
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import Dataset, dataset_title, load_dataset, user_data, user_npz
-from jaxcifar.data import records as rec
+from jaxcifar.data import Dataset, binary_records, dataset_title, load_dataset, user_data, user_npz
 from jaxcifar.data.images import to_rgb32
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.user_data import load_user_data
@@ -480,7 +479,7 @@ def test_commands(pets, tmp_path):
     assert result["class_names"] == ["cat", "dog"]
     assert np.sum(result["confusion_matrix"], axis=1).tolist() == [3, 3]
     [train] = (tmp_path / "data").rglob("train.npy")
-    assert result["dataset_fingerprint"]["train"] == rec.fingerprint(np.load(train))
+    assert result["dataset_fingerprint"]["train"] == binary_records.fingerprint(np.load(train))
     assert list(result["class_accuracy"]) == ["cat", "dog"]
 
 

@@ -10,8 +10,7 @@ from conftest import ROOT, finish, prepared, start
 
 import jaxcifar
 from jaxcifar.config.experiment import Config
-from jaxcifar.data import catalog, load_dataset
-from jaxcifar.data import records as rec
+from jaxcifar.data import binary_records, catalog, load_dataset
 from jaxcifar.data.archive import read_archive
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.trained.load import SHIPPED
@@ -26,7 +25,7 @@ def real_archive():
 def real_data_dir():
     """A folder with the real CIFAR-10 prepared: the user's own, or made from the archive."""
     cache = catalog.cache_folder(catalog.CIFAR10, default_data_dir())
-    if rec.read_cache(cache, catalog.CIFAR10.fingerprints) is not None:
+    if binary_records.read_cache(cache, catalog.CIFAR10.fingerprints) is not None:
         return default_data_dir()
     if (archive := real_archive()) is None:
         pytest.skip("CIFAR-10 is neither prepared in the TFDS folder nor at hand as an archive")
@@ -37,9 +36,10 @@ def test_the_archive_has_the_published_statistics():
     if (path := real_archive()) is None:
         pytest.skip("the real archive is not at hand")
     records = {
-        split: rec.sort(array) for split, array in read_archive(path, catalog.CIFAR10.form).items()
+        split: binary_records.sort(array)
+        for split, array in read_archive(path, catalog.CIFAR10.form).items()
     }
-    mean, std = rec.channel_statistics(records["train"])
+    mean, std = binary_records.channel_statistics(records["train"])
     np.testing.assert_allclose(mean, [0.49139968, 0.48215841, 0.44653091], atol=1e-7)
     np.testing.assert_allclose(std, [0.24703223, 0.24348513, 0.26158784], atol=1e-7)
     assert np.bincount(records["train"][:, 0]).tolist() == [5000] * 10

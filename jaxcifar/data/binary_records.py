@@ -35,10 +35,13 @@ def fill(
     images: UInt8[np.ndarray, "images 32 32 3"],
     labels: Integer[np.ndarray, "images"],
 ) -> None:
+    """Write images and labels into existing records."""
     labels = np.asarray(labels)
-    records[:, -PIXEL_BYTES - 1] = labels & 255
-    if records.shape[1] > RECORD_BYTES:
-        records[:, 0] = labels >> 8
+    low_bytes, high_bytes = labels & 255, labels >> 8
+    records[:, -PIXEL_BYTES - 1] = low_bytes
+    has_two_label_bytes = records.shape[1] > RECORD_BYTES
+    if has_two_label_bytes:
+        records[:, 0] = high_bytes
     records[:, -PIXEL_BYTES:] = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
 
 
@@ -47,6 +50,7 @@ def pack(
     labels: Integer[np.ndarray, "images"],
     classes: int = 256,
 ) -> UInt8[np.ndarray, "images record_bytes"]:
+    """Return the records of images and labels, in the given order."""
     records = empty(len(images), classes)
     fill(records, images, labels)
     return records
@@ -55,6 +59,7 @@ def pack(
 def unpack(
     records: UInt8[np.ndarray, "images record_bytes"],
 ) -> tuple[UInt8[np.ndarray, "images 32 32 3"], Int32[np.ndarray, "images"]]:
+    """Return the images and labels of records; the inverse of `pack`."""
     images = pixels(records).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels(records)
 
@@ -94,12 +99,12 @@ def channel_statistics(
     Both are exact except for the last rounding, because they are computed from the number of pixels
     of each value.
     """
-    values = np.arange(256, dtype=np.float64)
+    pixel_values = np.arange(256, dtype=np.float64)
     means, stds = [], []
     for channel in np.split(pixels(records), 3, axis=1):
         counts = np.bincount(channel.reshape(-1), minlength=256)
-        mean = (counts * values).sum() / counts.sum()
-        mean_square = (counts * values**2).sum() / counts.sum()
+        mean = (counts * pixel_values).sum() / counts.sum()
+        mean_square = (counts * pixel_values**2).sum() / counts.sum()
         means.append(mean / 255)
         stds.append(np.sqrt(mean_square - mean**2) / 255)
     return np.asarray(means, np.float32), np.asarray(stds, np.float32)
@@ -130,10 +135,12 @@ def read_cache(folder: Path, fingerprints: Mapping[str, str]) -> dict[str, Recor
     """
     records: dict[str, Records] = {}
     for split, expected in fingerprints.items():
+        path = folder / f"{split}.npy"
         with contextlib.suppress(Exception):  # a damaged file can raise anything
-            with open_regular_file(folder / f"{split}.npy"):
+            with open_regular_file(path):
                 pass  # refuses a pipe, which `open_memmap` would wait for
-            array = np.lib.format.open_memmap(folder / f"{split}.npy", mode="r")
-            if array.ndim == 2 and array.dtype == np.uint8 and fingerprint(array) == expected:
+            array = np.lib.format.open_memmap(path, mode="r")
+            are_records = array.ndim == 2 and array.dtype == np.uint8
+            if are_records and fingerprint(array) == expected:
                 records[split] = array
     return records if records.keys() == fingerprints.keys() else None
