@@ -13,11 +13,14 @@ from jaxcifar.array_types import Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
 from jaxcifar.training.metrics import is_right
 
-COLDEST, HOTTEST = 0.01, 100.0  # if every answer is right, no temperature would be too low
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = (
+    0.01,
+    100.0,
+)  # if every answer is right, no temperature would be too low
 _LEVEL = 0.95
 
 
-def interval(correct: int, images: int) -> tuple[float, float]:
+def wilson_interval(correct: int, images: int) -> tuple[float, float]:
     """Return Wilson's 95% confidence interval of an accuracy, as fractions from 0 to 1.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
@@ -27,10 +30,11 @@ def interval(correct: int, images: int) -> tuple[float, float]:
       images: number of all images, at least 1.
     """
     z = norm.ppf((1 + _LEVEL) / 2)
-    share, weight = correct / images, z**2 / images
-    middle = share + weight / 2
-    half = np.sqrt(share * (1 - share) * weight + weight**2 / 4)
-    low, high = (middle - half) / (1 + weight), (middle + half) / (1 + weight)
+    accuracy, weight = correct / images, z**2 / images
+    middle = accuracy + weight / 2
+    half_width = np.sqrt(accuracy * (1 - accuracy) * weight + weight**2 / 4)
+    low = (middle - half_width) / (1 + weight)
+    high = (middle + half_width) / (1 + weight)
     return max(0.0, float(low)), min(1.0, float(high))
 
 
@@ -59,28 +63,26 @@ def calibration(
       temperature: number by which the logits are divided.
     """
     logs = log_probabilities(np.asarray(logits, np.float64) / temperature)
-    right = is_right(logs, labels)
+    are_correct = is_right(logs, labels)
     confidence = np.minimum(np.exp(logs.max(-1)), 1.0)
     bin_numbers = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     counts = np.bincount(bin_numbers, minlength=BINS)
     confidence_sums = np.bincount(bin_numbers, confidence, minlength=BINS)
-    right_counts = np.bincount(bin_numbers, right, minlength=BINS)
-    bins: list[Any] = [
-        {
-            "images": int(count),
-            "confidence": min(1.0, float(confidence_sum / max(count, 1))),
-            "accuracy": float(right_count / max(count, 1)),
-        }
-        for count, confidence_sum, right_count in zip(
-            counts, confidence_sums, right_counts, strict=True
+    correct_counts = np.bincount(bin_numbers, are_correct, minlength=BINS)
+    bins: list[Any] = []
+    for number in range(BINS):
+        divisor = max(counts[number], 1)  # the bin may be empty
+        mean_confidence = float(confidence_sums[number] / divisor)
+        bins.append(
+            {
+                "images": int(counts[number]),
+                "confidence": min(1.0, mean_confidence),
+                "accuracy": float(correct_counts[number] / divisor),
+            }
         )
-    ]
-    error = float(np.abs(confidence_sums - right_counts).sum() / len(labels))
-    return {
-        "loss": float(-logs[np.arange(len(labels)), labels].mean()),
-        "ece": min(1.0, error),
-        "bins": bins,
-    }
+    error = float(np.abs(confidence_sums - correct_counts).sum() / len(labels))
+    true_class_logs = logs[np.arange(len(labels)), labels]
+    return {"loss": float(-true_class_logs.mean()), "ece": min(1.0, error), "bins": bins}
 
 
 def fitted_temperature(
@@ -88,8 +90,9 @@ def fitted_temperature(
 ) -> float:
     """Return the temperature, a divisor of the logits, with the lowest loss (Guo et al. 2017).
 
-    The result lies between `COLDEST` and `HOTTEST`. The loss is convex in the inverse temperature.
-    Its derivative, whose root is found, is the mean of expected logit minus true-class logit.
+    The result lies between `LOWEST_TEMPERATURE` and `HIGHEST_TEMPERATURE`. The loss is convex in
+    the inverse temperature. Its derivative, whose root is found, is the mean of expected logit
+    minus true-class logit.
 
     Args:
       logits: logits of images that were not used for training.
@@ -97,16 +100,16 @@ def fitted_temperature(
     """
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
-    right_logits = logits[np.arange(len(labels)), labels]
+    true_class_logits = logits[np.arange(len(labels)), labels]
 
     def derivative(log_inverse: float) -> float:
         probabilities = np.exp(log_probabilities(np.exp(log_inverse) * logits))
         expected_logits = (probabilities * logits).sum(-1)
-        return float((expected_logits - right_logits).mean())
+        return float((expected_logits - true_class_logits).mean())
 
-    low, high = np.log(1 / HOTTEST), np.log(1 / COLDEST)
+    low, high = np.log(1 / HIGHEST_TEMPERATURE), np.log(1 / LOWEST_TEMPERATURE)
     if derivative(low) >= 0:
-        return HOTTEST
+        return HIGHEST_TEMPERATURE
     if derivative(high) <= 0:
-        return COLDEST
+        return LOWEST_TEMPERATURE
     return float(np.exp(-brentq(derivative, low, high, xtol=1e-10)))

@@ -59,7 +59,7 @@ def shifted_and_flipped(
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """Return randomly shifted and flipped images, with the same random numbers on every call."""
     keys = jax.random.split(jax.random.key(_SEED), len(images))
-    augmenting = augment.AugmentationSettings(
+    settings = augment.AugmentationSettings(
         enabled=jnp.asarray(True),
         shift=jnp.int32(_SHIFT),
         reflect=jnp.asarray(False),
@@ -67,8 +67,9 @@ def shifted_and_flipped(
         cutout=jnp.int32(0),
         max_shift=_SHIFT,
     )
-    turns = jnp.zeros(len(images), bool)
-    return np.asarray(jax.jit(augment.shift_and_flip)(keys, images, augmenting, turns))
+    alternate_flips = jnp.zeros(len(images), bool)  # not used: flips are random
+    shift_and_flip = jax.jit(augment.shift_and_flip)
+    return np.asarray(shift_and_flip(keys, images, settings, alternate_flips))
 
 
 def training_mode_logits(
@@ -88,9 +89,11 @@ def training_mode_logits(
     shuffled = images[order]
     batch_size = min(batch_size, len(images))
     logits = []
-    for first in range(0, len(images), batch_size):
-        begin = min(first, len(images) - batch_size)
-        key = jax.random.fold_in(jax.random.key(_SEED), first)
-        batch_logits = classifier.training_logits(shuffled[begin : begin + batch_size], key)
-        logits.append(batch_logits[first - begin :])
-    return np.concatenate(logits)[np.argsort(order)]
+    for first_new in range(0, len(images), batch_size):
+        start = min(first_new, len(images) - batch_size)
+        batch = shuffled[start : start + batch_size]
+        key = jax.random.fold_in(jax.random.key(_SEED), first_new)
+        batch_logits = classifier.training_logits(batch, key)
+        logits.append(batch_logits[first_new - start :])
+    original_order = np.argsort(order)
+    return np.concatenate(logits)[original_order]

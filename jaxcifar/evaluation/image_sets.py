@@ -55,13 +55,13 @@ class ImageSet(NamedTuple):
         images, labels = self.examples
         if max_images is None or max_images >= len(labels):
             return self
-        _, chosen = stratified(labels, max_images / len(labels))
-        if not len(chosen):
+        _, indices = stratified(labels, max_images / len(labels))
+        if not len(indices):
             raise UsageError(
                 f"--images {max_images} is too few for an image of each class; give more"
             )
-        chosen = np.sort(chosen)
-        return self._replace(examples=Examples(images[chosen], labels[chosen]), indices=chosen)
+        indices = np.sort(indices)
+        return self._replace(examples=Examples(images[indices], labels[indices]), indices=indices)
 
 
 def load_run_dataset(
@@ -125,8 +125,8 @@ def load_set(
       UsageError: there is no such set, it has no images, or it has a class that the run lacks.
       RunError: the images can't be read.
     """
-    kind, _, folder = name.partition(":")
-    if kind == "cifar10.1":
+    set_name, _, folder = name.partition(":")
+    if set_name == "cifar10.1":
         version, examples = load_cifar10_1(Path(folder) if folder else None, data_dir)
         title = f"CIFAR-10.1 {version}"
         labels = _renumber(title, examples.labels, CATALOG["cifar10"].class_names, class_names)
@@ -176,5 +176,5 @@ def _renumber(
             f"{title}: class {unknown[0]!r} is not a class of the run; remove it, or rename it to "
             f"one of {', '.join(run_classes)}"
         )
-    numbers = np.asarray([run_classes.index(name) for name in set_classes], np.int32)
-    return numbers[labels]
+    run_labels = np.asarray([run_classes.index(name) for name in set_classes], np.int32)
+    return run_labels[labels]

@@ -13,7 +13,7 @@ from jaxcifar.data import Examples
 from jaxcifar.data.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from jaxcifar.errors import RunError
 from jaxcifar.evaluation import image_sets
-from jaxcifar.evaluation.calibration import calibration, fitted_temperature, interval
+from jaxcifar.evaluation.calibration import calibration, fitted_temperature, wilson_interval
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ImageSet
 from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Mistake, Slips, Value
@@ -68,7 +68,7 @@ def evaluate_sets(
     metrics, confident = MetricSet.create(len(class_names), user_metrics), {}
     evaluation: Evaluation = {"sets": {}}
     without_temperature = {image_sets.CORRUPTIONS, image_sets.EVALUATION_MISTAKES}
-    needs_temperature = not without_temperature.issuperset(s.name for s in sets)
+    needs_temperature = any(image_set.name not in without_temperature for image_set in sets)
     if needs_temperature and val is not None and len(val.labels):
         begin("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
@@ -135,11 +135,12 @@ def evaluate(
       UsageError: a metric that the user defined fails.
     """
     images, labels = image_set.examples
-    finite = partial(finite_logits, predict, name=image_set.title)
-    logits = finite(images)
-    right = is_right(logits, labels)
+    predict_finite = partial(finite_logits, predict, name=image_set.title)
+    logits = predict_finite(images)
+    flip_logits = np.asarray(both_sides(predict_finite, images, logits))
+    are_correct = is_right(logits, labels)
     counts = np.bincount(labels, minlength=len(class_names))
-    right_counts = np.bincount(labels, right, minlength=len(class_names))
+    correct_counts = np.bincount(labels, are_correct, minlength=len(class_names))
     mistakes = confident_mistakes(logits, image_set.examples)
     if image_set.indices is not None:
         mistakes["index"] = image_set.indices[mistakes["index"]]
@@ -147,16 +148,16 @@ def evaluate(
         "title": image_set.title,
         "date": date,
         "images": len(labels),
-        "accuracy": float(right.mean()),
-        "interval": list(interval(int(right.sum()), len(labels))),
-        "accuracy_flip": accuracy_of(np.asarray(both_sides(finite, images, logits)), labels),
+        "accuracy": float(are_correct.mean()),
+        "interval": list(wilson_interval(int(are_correct.sum()), len(labels))),
+        "accuracy_flip": accuracy_of(flip_logits, labels),
         "class_accuracy": {
-            name: float(right_counts[label] / counts[label])
+            name: float(correct_counts[label] / counts[label])
             for label, name in enumerate(class_names)
             if counts[label]
         },
         "plain": calibration(logits, labels),
-        "mistakes": _mistake_entries(mistakes, class_names),
+        "mistakes": _mistake_list(mistakes, class_names),
         "metrics": _values(metrics or MetricSet.create(len(class_names)), logits, labels),
     }
     if temperature is not None:
@@ -164,10 +165,8 @@ def evaluate(
     return SetResult(figures, mistakes)
 
 
-def _mistake_entries(
-    mistakes: Mapping[str, np.ndarray], class_names: Sequence[str]
-) -> list[Mistake]:
-    columns = (mistakes[name] for name in ("index", "label", "predicted", "confidence"))
+def _mistake_list(arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) -> list[Mistake]:
+    columns = (arrays[name] for name in ("index", "label", "predicted", "confidence"))
     return [
         {
             "index": int(index),
@@ -183,9 +182,9 @@ def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[
     """Return the declaration and value of each metric whose value is finite."""
     values = metrics.measure(logits, labels).values
     return [
-        {**line, "value": values[line["name"]]}
-        for line in declare_metrics(metrics)
-        if math.isfinite(values[line["name"]])
+        {**declaration, "value": values[declaration["name"]]}
+        for declaration in declare_metrics(metrics)
+        if math.isfinite(values[declaration["name"]])
     ]
 
 
@@ -205,13 +204,13 @@ def evaluate_corrupted(
     images, labels = examples
     accuracy: dict[str, list[float]] = {}
     clean_logits = finite_logits(predict, images, "clean images")
-    for kind in CORRUPTIONS:
-        begin(kind)
-        accuracy[kind] = []
+    for corruption in CORRUPTIONS:
+        begin(corruption)
+        accuracy[corruption] = []
         for level in range(1, STRENGTHS + 1):
-            changed = corrupted(kind, level, images)
-            logits = finite_logits(predict, changed, f"{kind}, strength {level}")
-            accuracy[kind].append(accuracy_of(logits, labels))
+            corrupted_images = corrupted(corruption, level, images)
+            logits = finite_logits(predict, corrupted_images, f"{corruption}, strength {level}")
+            accuracy[corruption].append(accuracy_of(logits, labels))
     return {
         "date": date,
         "images": len(labels),
@@ -240,8 +239,8 @@ def evaluate_with_mistakes(
     for name, predict_with_mistake in mistakes.items():
         begin(name)
         logits = np.nan_to_num(predict_with_mistake(images), nan=-np.inf)
-        right = (logits.argmax(-1) == labels) & np.isfinite(logits).any(-1)
-        accuracy[name] = float(right.mean())
+        are_correct = is_right(logits, labels) & np.isfinite(logits).any(-1)
+        accuracy[name] = float(are_correct.mean())
     return {
         "date": date,
         "images": len(labels),

@@ -73,19 +73,21 @@ def convert(
     start = time.monotonic()
     require_known(conversion.config.arch)
     import_extra("torch")
-    state = read_state_dict(conversion.weights)
-    source: Source = {"file": conversion.weights.name, "sha256": state.sha256}
+    state_dict = read_state_dict(conversion.weights)
+    source: Source = {"file": conversion.weights.name, "sha256": state_dict.sha256}
     dataset = _dataset(conversion, load, print_line)
     config = user_code.with_imports(conversion.config)
     if dataset is not None and not dataset.is_known:
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
     card = _card(conversion, config, dataset)
     classes = len(card["class_names"])
-    like = network.shapes(create_model(config, classes))
-    arrays = from_state_dict(config, classes, named_arrays(like), state, conversion.weights)
-    variables = arrange_arrays(arrays, like, conversion.weights)
+    abstract_variables = network.shapes(create_model(config, classes))
+    arrays = from_state_dict(
+        config, classes, named_arrays(abstract_variables), state_dict, conversion.weights
+    )
+    variables = arrange_arrays(arrays, abstract_variables, conversion.weights)
     with RunFolder(conversion.path, conversion.overwrite).locked(config) as folder:
-        if result := _finished(folder, source):
+        if result := _finished_conversion(folder, source):
             print_line("This is converted already; use --overwrite to convert it again.")
             return result
         device = environment.first_devices(None)[:1]
@@ -133,7 +135,7 @@ def _dataset(
 
 def _card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
     """Return what prediction needs besides weights: config, class names and normalisation."""
-    data = CATALOG[config.dataset] if dataset is None else dataset
+    described_dataset = CATALOG[config.dataset] if dataset is None else dataset
     mean, std = conversion.mean, conversion.std
     if dataset is not None:
         mean = dataset.mean.tolist() if mean is None else mean
@@ -141,14 +143,14 @@ def _card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Ca
     assert mean is not None and std is not None  # `_dataset` requires both without a data set
     return {
         "config": config.to_dict(),
-        "class_names": list(data.class_names),
+        "class_names": list(described_dataset.class_names),
         "channel_mean": [decimal(value) for value in mean],
         "channel_std": [decimal(value) for value in std],
-        "dataset": data.title,
+        "dataset": described_dataset.title,
     }
 
 
-def _finished(folder: RunFolder, source: Source) -> Result | None:
+def _finished_conversion(folder: RunFolder, source: Source) -> Result | None:
     """Return the folder's result if the folder was made from the same `source`, or else None.
 
     Raises:

@@ -31,16 +31,23 @@ def expand(arrays: Mapping[str, np.ndarray]) -> Arrays:
     """Convert a mirrored network's arrays to the arrays of the network without mirroring."""
     # Two thirds of the whitening's biases belong to filters that have no partner.
     unpaired = len(arrays["params/Whitening_0/bias"]) * 2 // 3
-    return {name.replace(_PREFIX, ""): _expanded(name, arrays[name], unpaired) for name in arrays}
+    return {
+        name.replace(_PREFIX, ""): _expand_array(name, array, unpaired)
+        for name, array in arrays.items()
+    }
 
 
-def _expanded(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
+def _expand_array(name: str, array: np.ndarray, unpaired: int) -> np.ndarray:
     *_, layer, leaf = name.split("/")
+    if layer == "Whitening_0" and leaf == "bias":
+        paired_biases = array[unpaired:]
+        return np.concatenate([array, paired_biases])
     if layer == "Whitening_0":
-        return np.concatenate([array, array[unpaired:]]) if leaf == "bias" else array
+        return array
     if layer.startswith(_PREFIX):
         reads_whitening = name.endswith("ConvGroup_0/MirroredConv_0/kernel")
-        return np.asarray(with_partners(jnp.asarray(array), unpaired if reads_whitening else 0))
+        unpaired_inputs = unpaired if reads_whitening else 0
+        return np.asarray(with_partners(jnp.asarray(array), unpaired_inputs))
     return np.concatenate([array, array])  # a normalisation, or the kernel of the last layer
 
 
@@ -57,8 +64,8 @@ def collapse(arrays: Mapping[str, np.ndarray]) -> Arrays:
         elif name.endswith("Dense_0/kernel"):
             mirrored[name] = array[: len(array) // 2]
         elif "ConvGroup" in name:
-            half = array[..., : array.shape[-1] // 2]
-            mirrored[name.replace("/Conv_", f"/{_PREFIX}Conv_")] = half
+            first_half = array[..., : array.shape[-1] // 2]
+            mirrored[name.replace("/Conv_", f"/{_PREFIX}Conv_")] = first_half
         else:
             mirrored[name] = array
     for name, array in expand(mirrored).items():

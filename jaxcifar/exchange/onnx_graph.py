@@ -53,7 +53,7 @@ class Graph:
         self.nodes: list[Any] = []
         self.weights: dict[str, np.ndarray] = {}
 
-    def has(self, layer: str) -> bool:
+    def has_layer(self, layer: str) -> bool:
         return f"{layer}/kernel" in self._arrays
 
     def add(self, operation: str, *inputs: str, name: str = "", **attributes: Any) -> str:
@@ -72,19 +72,21 @@ class Graph:
         """Add a convolution of the node `x` and return its name; 3x3 kernels get a padding of 1.
 
         The batch normalisation `norm` is folded into the convolution. A max pool may come between
-        the two, because it commutes with a normalisation that has no negative scale.
+        the two, because it commutes with a normalisation that has_layer no negative scale.
         """
         kernel = self._arrays[f"{layer}/kernel"].transpose(3, 2, 0, 1)
         padding = 1 if kernel.shape[-1] == 3 else 0
-        weights = self._folded(kernel, layer, norm)
+        weights = self._add_folded_weights(kernel, layer, norm)
         return self.add("Conv", x, *weights, strides=[stride] * 2, pads=[padding] * 4)
 
     def dense(self, x: str, layer: str, norm: str = "", scale: float = 1.0, name: str = "") -> str:
         """Add a dense layer that includes the batch normalisation `norm`, with outputs scaled."""
         kernel = self._arrays[f"{layer}/kernel"].T
-        return self.add("Gemm", x, *self._folded(kernel, layer, norm, scale), transB=1, name=name)
+        return self.add(
+            "Gemm", x, *self._add_folded_weights(kernel, layer, norm, scale), transB=1, name=name
+        )
 
-    def _folded(
+    def _add_folded_weights(
         self, kernel: np.ndarray, layer: str, norm: str, scale: float = 1.0
     ) -> tuple[str, ...]:
         """Add kernel `[K, ...]` and any bias `[K]`, with `norm` and `scale`; return their names."""
@@ -105,11 +107,12 @@ class Graph:
     def gelu(self, x: str) -> str:
         """Add `x (1 + erf(x / sqrt(2))) / 2`, the exact GELU; `Gelu` nodes need a newer opset."""
         scaled = self.add("Div", x, self.constant("sqrt_2", math.sqrt(2)))
-        above = self.add("Add", self.add("Erf", scaled), self.constant("one", 1))
-        return self.add("Mul", x, self.add("Mul", above, self.constant("half", 0.5)))
+        one_plus_erf = self.add("Add", self.add("Erf", scaled), self.constant("one", 1))
+        normal_cdf = self.add("Mul", one_plus_erf, self.constant("half", 0.5))
+        return self.add("Mul", x, normal_cdf)
 
 
-def _pixels(graph: Graph, classifier: Classifier) -> str:
+def _add_normalization(graph: Graph, classifier: Classifier) -> str:
     """Add the conversion of uint8 images to normalised floats with channels first."""
     x = graph.add("Transpose", _INPUT, perm=[0, 3, 1, 2])
     x = graph.add("Cast", x, to=1)  # TensorProto.FLOAT
@@ -119,45 +122,46 @@ def _pixels(graph: Graph, classifier: Classifier) -> str:
     return graph.add("Div", graph.add("Sub", x, mean), std)
 
 
-def _cnn(graph: Graph, x: str) -> None:
-    convs = 2 * len(graph.model.widths)
-    for number in range(convs):
+def _add_cnn(graph: Graph, x: str) -> None:
+    conv_count = 2 * len(graph.model.widths)
+    for number in range(conv_count):
         x = graph.add("Relu", graph.conv(x, f"Conv_{number}", f"BatchNorm_{number}"))
-        if number % 2:
+        is_second_of_stage = number % 2 == 1
+        if is_second_of_stage:
             x = graph.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
     x = graph.add("Transpose", x, perm=[0, 2, 3, 1])  # channels last, in the order of Dense_0
-    hidden = graph.dense(graph.add("Flatten", x), "Dense_0", f"BatchNorm_{convs}")
+    hidden = graph.dense(graph.add("Flatten", x), "Dense_0", f"BatchNorm_{conv_count}")
     graph.dense(graph.add("Relu", hidden), "Dense_1", name=_OUTPUT)
 
 
-def _resnet18(graph: Graph, x: str) -> None:
+def _add_resnet18(graph: Graph, x: str) -> None:
     x = graph.add("Relu", graph.conv(x, "Conv_0", "BatchNorm_0"))
     number = 0
     for stage, blocks in enumerate(graph.model.blocks):
         for block in range(blocks):
             stride = 2 if stage > 0 and block == 0 else 1
-            x = _block(graph, x, f"ResBlock_{number}", stride)
+            x = _add_residual_block(graph, x, f"ResBlock_{number}", stride)
             number += 1
     x = graph.add("Flatten", graph.add("GlobalAveragePool", x))
     graph.dense(x, "Dense_0", name=_OUTPUT)
 
 
-def _block(graph: Graph, x: str, block: str, stride: int) -> str:
+def _add_residual_block(graph: Graph, x: str, block: str, stride: int) -> str:
     y = graph.add("Relu", graph.conv(x, f"{block}/Conv_0", f"{block}/BatchNorm_0", stride))
     y = graph.conv(y, f"{block}/Conv_1", f"{block}/BatchNorm_1")
-    if graph.has(f"{block}/shortcut"):
+    if graph.has_layer(f"{block}/shortcut"):
         x = graph.conv(x, f"{block}/shortcut", f"{block}/shortcut_norm", stride)
     return graph.add("Relu", graph.add("Add", y, x))
 
 
-def _fastnet(graph: Graph, x: str) -> None:
+def _add_fastnet(graph: Graph, x: str) -> None:
     x = graph.gelu(graph.conv(x, "Whitening_0"))
     for group, depth in enumerate(graph.model.group_depths):
         layers = [
             (f"ConvGroup_{group}/Conv_{number}", f"ConvGroup_{group}/BatchNorm_{number}")
             for number in range(depth)
         ]
-        skip = graph.gelu(_fastnet_pool(graph, graph.conv(x, *layers[0])))
+        skip = graph.gelu(_add_fastnet_pool(graph, graph.conv(x, *layers[0])))
         x = skip
         for number, layer in enumerate(layers[1:], start=2):
             x = graph.conv(x, *layer)
@@ -170,20 +174,20 @@ def _fastnet(graph: Graph, x: str) -> None:
     graph.dense(graph.add("Flatten", x), "Dense_0", scale=LOGIT_SCALE, name=_OUTPUT)
 
 
-def _fastnet_pool(graph: Graph, x: str) -> str:
+def _add_fastnet_pool(graph: Graph, x: str) -> str:
     """Add the pooling of a FastNet group; mirrored and blurred networks use other windows."""
     if graph.model.blurred:  # the mean of overlapping maxima
         x = graph.add("MaxPool", x, kernel_shape=[2, 2])
         return graph.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
-    # A mirrored network has odd widths; a wider window keeps the pool symmetric.
+    # A mirrored network has_layer odd widths; a wider window keeps the pool symmetric.
     width = 3 if graph.model.mirrored else 2
     return graph.add("MaxPool", x, kernel_shape=[2, width], strides=[2, 2])
 
 
-_NETWORKS: dict[str, Callable[[Graph, str], None]] = {
-    "cnn": _cnn,
-    "resnet18": _resnet18,
-    "fastnet": _fastnet,
+_ADD_NETWORK: dict[str, Callable[[Graph, str], None]] = {
+    "cnn": _add_cnn,
+    "resnet18": _add_resnet18,
+    "fastnet": _add_fastnet,
 }
 
 
@@ -198,9 +202,9 @@ def onnx_model(classifier: Classifier) -> Any:
       RunError: the package onnx is not installed.
     """
     arch, classes = classifier.config.arch, list(classifier.class_names)
-    if arch not in _NETWORKS:
+    if arch not in _ADD_NETWORK:
         raise UsageError(
-            f"--arch {arch}: only {', '.join(_NETWORKS)} can be exported to ONNX; use --to "
+            f"--arch {arch}: only {', '.join(_ADD_NETWORK)} can be exported to ONNX; use --to "
             "stablehlo or --to safetensors, which take any network"
         )
     onnx = import_extra("onnx")
@@ -209,7 +213,7 @@ def onnx_model(classifier: Classifier) -> Any:
     if is_mirrored(classifier.config):
         arrays = expand(arrays)
     graph = Graph(helper, arrays, create_model(classifier.config, len(classes)))
-    _NETWORKS[arch](graph, _pixels(graph, classifier))
+    _ADD_NETWORK[arch](graph, _add_normalization(graph, classifier))
     images = helper.make_tensor_value_info(_INPUT, types.UINT8, [_BATCH, 32, 32, 3])
     logits = helper.make_tensor_value_info(_OUTPUT, types.FLOAT, [_BATCH, len(classes)])
     weights = [onnx.numpy_helper.from_array(array, name) for name, array in graph.weights.items()]

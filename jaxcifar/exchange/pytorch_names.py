@@ -27,7 +27,8 @@ _PYTORCH_NAMES = {  # last part of jaxcifar's name -> last part of PyTorch's nam
     "mean": "running_mean",
     "var": "running_var",
 }
-_CONV, _DENSE = (3, 2, 0, 1), (1, 0)  # jaxcifar's axes of a kernel, in PyTorch's order
+# jaxcifar's axes of a kernel, in PyTorch's order.
+_CONV_AXES, _DENSE_AXES = (3, 2, 0, 1), (1, 0)
 
 ImageShape = tuple[int, int, int]  # height, width and channels
 
@@ -37,8 +38,8 @@ class ArrayMapping:
     """The names and layouts of one array of a network, in jaxcifar and in PyTorch.
 
     Attributes:
-      ours: the array's name in jaxcifar, such as `params/Conv_0/kernel`.
-      theirs: the array's name in PyTorch, such as `conv1.weight`.
+      jaxcifar_name: the array's name in jaxcifar, such as `params/Conv_0/kernel`.
+      pytorch_name: the array's name in PyTorch, such as `conv1.weight`.
       shape: the array's shape in jaxcifar.
       axes: jaxcifar's axes, in the order that PyTorch uses.
       image_shape: height, width and channels of the feature map that is flattened for a dense
@@ -46,29 +47,31 @@ class ArrayMapping:
         first.
     """
 
-    ours: str
-    theirs: str
+    jaxcifar_name: str
+    pytorch_name: str
     shape: tuple[int, ...]
     axes: tuple[int, ...]
     image_shape: ImageShape | None = None
 
     @property
-    def their_shape(self) -> tuple[int, ...]:
+    def pytorch_shape(self) -> tuple[int, ...]:
         """The shape of the array in PyTorch."""
         return tuple(self.shape[axis] for axis in self.axes)
 
-    def to_theirs(self, array: np.ndarray) -> np.ndarray:
+    def to_pytorch_layout(self, array: np.ndarray) -> np.ndarray:
         """Convert an array from jaxcifar's layout to PyTorch's layout."""
         if self.image_shape:
-            array = array.reshape(*self.image_shape, -1).transpose(2, 0, 1, 3).reshape(self.shape)
+            channels_last = array.reshape(*self.image_shape, -1)
+            array = channels_last.transpose(2, 0, 1, 3).reshape(self.shape)
         return np.array(array.transpose(self.axes), order="C")
 
-    def to_ours(self, array: np.ndarray) -> np.ndarray:
+    def to_jaxcifar_layout(self, array: np.ndarray) -> np.ndarray:
         """Convert an array from PyTorch's layout to jaxcifar's layout."""
         array = array.transpose(np.argsort(self.axes))
         if self.image_shape:
             height, width, channels = self.image_shape
-            array = array.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
+            channels_first = array.reshape(channels, height, width, -1)
+            array = channels_first.transpose(1, 2, 0, 3)
         return np.array(array.reshape(self.shape), order="C")
 
 
@@ -86,13 +89,14 @@ def array_mappings(config: Config, classes: int, arrays: Mapping[str, Any]) -> l
     """
     layers = _layers(config, classes)
     mappings = []
-    for ours, array in arrays.items():
-        _, *path, leaf = ours.split("/")
-        layer = layers["/".join(path)]
-        axes = {4: _CONV, 2: _DENSE}.get(len(array.shape), (0,))
+    for jaxcifar_name, array in arrays.items():
+        _, *layer_path, leaf = jaxcifar_name.split("/")
+        layer = layers["/".join(layer_path)]
+        axes = {4: _CONV_AXES, 2: _DENSE_AXES}.get(len(array.shape), (0,))
         image_shape = layer.image_shape if leaf == "kernel" else None
-        theirs = f"{layer.name}.{_PYTORCH_NAMES[leaf]}"
-        mappings.append(ArrayMapping(ours, theirs, array.shape, axes, image_shape))
+        pytorch_name = f"{layer.name}.{_PYTORCH_NAMES[leaf]}"
+        mapping = ArrayMapping(jaxcifar_name, pytorch_name, array.shape, axes, image_shape)
+        mappings.append(mapping)
     return mappings
 
 
@@ -115,22 +119,24 @@ def _layers(config: Config, classes: int) -> dict[str, _TorchLayer]:
     require_known(config.arch)
     torch = import_extra("torch")
     model = create_model(config, classes)
-    ours = [layer for layer in summarize(model).layers if layer.params]
+    jaxcifar_layers = [layer for layer in summarize(model).layers if layer.params]
     with torch.device("meta"):  # only names are needed, so no memory for weights
         network = torch_network(config.arch, model)
-    theirs = [name for name, module in network.named_modules() if name and module._parameters]
-    layers, channels = {}, 3
+    pytorch_names = [
+        name for name, module in network.named_modules() if name and module._parameters
+    ]
+    pytorch_layers, channels = {}, 3
     # Names and types of layers differ between the two frameworks, so layers are paired by order:
     # each PyTorch module is written with its layers in the order of our layer table.
-    for layer, name in zip(ours, theirs, strict=True):
+    for layer, pytorch_name in zip(jaxcifar_layers, pytorch_names, strict=True):
         image_shape = None
         if layer.kind == "Linear" and layer.input_shape[-1] > channels:
             # More inputs than channels: the layer gets a flattened, square feature map.
             side = math.isqrt(layer.input_shape[-1] // channels)
             image_shape = (side, side, channels)
-        layers["/".join(layer.path)] = _TorchLayer(name, image_shape)
+        pytorch_layers["/".join(layer.path)] = _TorchLayer(pytorch_name, image_shape)
         channels = layer.output_shape[-1]
-    return layers
+    return pytorch_layers
 
 
 def to_pytorch(
@@ -148,19 +154,24 @@ def to_pytorch(
     if is_mirrored(config):
         config, arrays = config_without_mirroring(config), expand(arrays)
     mappings = array_mappings(config, classes, arrays)
-    state = {
-        mapping.theirs: mapping.to_theirs(np.asarray(arrays[mapping.ours])) for mapping in mappings
-    }
+    state_dict: dict[str, np.ndarray] = {}
     for mapping in mappings:
-        if mapping.theirs.endswith("running_var"):
-            norm = mapping.theirs.removesuffix("running_var")
-            state[norm + COUNTER] = np.zeros((), np.int64)
-            state.setdefault(f"{norm}weight", np.ones(mapping.shape, np.float32))
-    return state
+        array = np.asarray(arrays[mapping.jaxcifar_name])
+        state_dict[mapping.pytorch_name] = mapping.to_pytorch_layout(array)
+    for mapping in mappings:
+        if mapping.pytorch_name.endswith("running_var"):
+            prefix = mapping.pytorch_name.removesuffix("running_var")
+            state_dict[prefix + COUNTER] = np.zeros((), np.int64)
+            state_dict.setdefault(f"{prefix}weight", np.ones(mapping.shape, np.float32))
+    return state_dict
 
 
 def scales_of_one(mappings: Sequence[ArrayMapping]) -> set[str]:
     """Return PyTorch's names of the scales that jaxcifar lacks; these must be all ones."""
-    names = {mapping.theirs for mapping in mappings}
-    norms = (name.removesuffix("running_var") for name in names if name.endswith("running_var"))
-    return {f"{norm}weight" for norm in norms} - names
+    names = {mapping.pytorch_name for mapping in mappings}
+    norm_scales = {
+        name.removesuffix("running_var") + "weight"
+        for name in names
+        if name.endswith("running_var")
+    }
+    return norm_scales - names

@@ -14,7 +14,7 @@ from jaxcifar.training import augment, network
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def exported(classifier: Classifier) -> export.Exported:
+def export_logits(classifier: Classifier) -> export.Exported:
     """Return a function from `[N, 32, 32, 3] uint8` images to `[N, classes] float32` logits.
 
     N may be any number. The function contains the weights and computes in float32 on every device.
@@ -42,6 +42,6 @@ def write_stablehlo(classifier: Classifier, path: Path) -> None:
     Raises:
       OSError: the file can't be written.
     """
-    content = exported(classifier).serialize()
+    content = export_logits(classifier).serialize()
     with atomic_write(path) as file:
         file.write(content)

@@ -55,7 +55,9 @@ def read_state_dict(path: Path) -> StateDict:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         content = _read_safetensors(file) if is_safetensors else _read_torch(file)
-        arrays = {k: a for k, a in content.items() if k.rpartition(".")[2] != COUNTER}
+        arrays = {
+            name: array for name, array in content.items() if name.rpartition(".")[2] != COUNTER
+        }
         if not arrays:
             raise ValueError("the file has no tensors")
         if all(map(_WRAPPER_PREFIX.match, arrays)):
@@ -63,12 +65,12 @@ def read_state_dict(path: Path) -> StateDict:
         for name, array in arrays.items():
             if array.dtype.kind != "f" or not np.isfinite(array).all():
                 raise ValueError(
-                    f"the tensor {_shown(name)} has values that are not finite numbers"
+                    f"the tensor {_printable_name(name)} has values that are not finite numbers"
                 )
         return StateDict({name: array.astype(np.float32) for name, array in arrays.items()}, digest)
 
 
-def _shown(name: object) -> str:
+def _printable_name(name: object) -> str:
     return printable(name, _MAX_NAME)
 
 
@@ -92,23 +94,29 @@ def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
             f"the file is damaged or has something other than tensors ({_reason(error)})"
         ) from error
     if isinstance(content, Mapping):
-        inner = [content[k] for k in _CHECKPOINT_KEYS if isinstance(content.get(k), Mapping)]
-        content = inner[0] if inner else content
+        for key in _CHECKPOINT_KEYS:
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
     if not isinstance(content, Mapping):
         raise ValueError(f"the file has a {type(content).__name__} instead of a state dict")
     arrays = {}
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"the entry {_shown(name)} is no tensor")
+            raise ValueError(f"the entry {_printable_name(name)} is no tensor")
         is_dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
         if not is_dense or tensor.is_quantized:
-            raise ValueError(f"{_shown(name)} is a sparse or quantised tensor, not a plain one")
+            raise ValueError(
+                f"{_printable_name(name)} is a sparse or quantised tensor, not a plain one"
+            )
         # A view can be far larger than the memory that it shows.
         bytes_left -= tensor.nbytes
         if bytes_left < 0:
             raise ValueError("tensors in the file share their memory")
         tensor = tensor.detach()
-        arrays[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        arrays[name] = tensor.numpy()
     return arrays
 
 
@@ -116,7 +124,7 @@ def _reason(error: Exception) -> str:
     """Return the reason in a PyTorch error, without PyTorch's advice to execute the file."""
     _, _, reason = str(error).rpartition("WeightsUnpickler error: ")
     reason = re.split(r"\.\s|\n", reason.strip(), maxsplit=1)[0]
-    return _shown("PyTorch does not read it" if "trust" in reason else reason)
+    return _printable_name("PyTorch does not read it" if "trust" in reason else reason)
 
 
 def _check_archive(file: BufferedReader) -> None:
@@ -131,21 +139,22 @@ def _check_archive(file: BufferedReader) -> None:
     except Exception as error:  # a hostile archive can raise anything
         raise ValueError("the file is not in the format of torch.save since PyTorch 1.6") from error
     is_compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    size = sum(member.file_size for member in members)
-    if is_compressed or len(members) > _MAX_FILES or size > os.fstat(file.fileno()).st_size:
+    content_size = sum(member.file_size for member in members)
+    is_too_large = content_size > os.fstat(file.fileno()).st_size
+    if is_compressed or len(members) > _MAX_FILES or is_too_large:
         raise ValueError("the file is not packed as torch.save packs files")
     file.seek(0)
 
 
 def from_state_dict(
-    config: Config, classes: int, like: Mapping[str, Any], state: StateDict, path: Path
+    config: Config, classes: int, arrays_like: Mapping[str, Any], state: StateDict, path: Path
 ) -> dict[str, np.ndarray]:
     """Convert the arrays of a state dict to jaxcifar's names and layouts.
 
     Args:
       config: the config that names the network.
       classes: number of classes.
-      like: the network's arrays by jaxcifar's names; only their shapes are used.
+      arrays_like: the network's arrays by jaxcifar's names; only their shapes are used.
       state: the state dict.
       path: the state dict's file, for error messages.
 
@@ -155,10 +164,10 @@ def from_state_dict(
     """
     if is_mirrored(config):
         config = config_without_mirroring(config)
-        whole = named_arrays(network.shapes(create_model(config, classes)))
+        plain_arrays = named_arrays(network.shapes(create_model(config, classes)))
         with report_errors(path, Remedy("give --arch-args without mirrored=true")):
-            return collapse(from_state_dict(config, classes, whole, state, path))
-    mappings, arrays = array_mappings(config, classes, like), state.arrays
+            return collapse(from_state_dict(config, classes, plain_arrays, state, path))
+    mappings, arrays = array_mappings(config, classes, arrays_like), state.arrays
     scales = scales_of_one(mappings)
     for name in scales & arrays.keys():
         if not (arrays[name] == 1).all():
@@ -167,24 +176,27 @@ def from_state_dict(
                 "scales; convert a network whose normalisations have none"
             )
     # Weights first: their shapes say more about the network than the shapes of statistics.
-    ordered = sorted(mappings, key=lambda mapping: "running_" in mapping.theirs)
-    expected = {mapping.theirs: mapping.their_shape for mapping in ordered}
+    weights_first = sorted(mappings, key=lambda mapping: "running_" in mapping.pytorch_name)
+    expected = {mapping.pytorch_name: mapping.pytorch_shape for mapping in weights_first}
     actual = {name: array.shape for name, array in arrays.items() if name not in scales}
     names = dict.fromkeys([*expected, *actual])
-    different = [name for name in names if expected.get(name) != actual.get(name)]
-    if different:
-        lines = [
-            f"{_shown(name)}: {_shape_text(actual.get(name))} in the file, "
+    differing_names = [name for name in names if expected.get(name) != actual.get(name)]
+    if differing_names:
+        differences = [
+            f"{_printable_name(name)}: {_shape_text(actual.get(name))} in the file, "
             f"{_shape_text(expected.get(name))} expected"
-            for name in different[:_MAX_SHOWN]
+            for name in differing_names[:_MAX_SHOWN]
         ]
-        if len(different) > _MAX_SHOWN:
-            lines.append(f"and {len(different) - _MAX_SHOWN} more")
+        if len(differing_names) > _MAX_SHOWN:
+            differences.append(f"and {len(differing_names) - _MAX_SHOWN} more")
         raise RunError(
             f"{path}: its tensors are not those of {config.network_title} for {classes} classes "
-            f"({'; '.join(lines)}); choose its --arch, --arch-args and --dataset"
+            f"({'; '.join(differences)}); choose its --arch, --arch-args and --dataset"
         )
-    return {mapping.ours: mapping.to_ours(arrays[mapping.theirs]) for mapping in mappings}
+    return {
+        mapping.jaxcifar_name: mapping.to_jaxcifar_layout(arrays[mapping.pytorch_name])
+        for mapping in mappings
+    }
 
 
 def _shape_text(shape: tuple[int, ...] | None) -> str:

@@ -68,15 +68,15 @@ def module_text(classifier: Classifier) -> str:
     constants["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
     constants["MEAN"] = tuple(map(decimal, classifier.mean))
     constants["STD"] = tuple(map(decimal, classifier.std))
-    text = source(arch)
+    code = source(arch)
     for name, value in constants.items():
-        text = _replace_constant(text, name, value)
-    return text
+        code = _replace_constant(code, name, value)
+    return code
 
 
-def _replace_constant(text: str, name: str, value: Any) -> str:
+def _replace_constant(code: str, name: str, value: Any) -> str:
     line = f"{name} = {value!r}"
-    return re.sub(rf"^{name} = .*$", lambda _: line, text, count=1, flags=re.M)
+    return re.sub(rf"^{name} = .*$", lambda _: line, code, count=1, flags=re.M)
 
 
 def _check_overwriting(module: Path, text: str) -> None:

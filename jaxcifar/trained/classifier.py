@@ -100,8 +100,8 @@ class Classifier:
         with report_memory_shortage(f"predicting {count:,} images", "predict fewer at a time"):
             padded = np.zeros((_padded_count(count), *pixels.shape[1:]), np.uint8)
             padded[:count] = pixels
-            placed = jax.device_put(padded, self._program.replicated)
-            logits = predicting.predict(self._program, self.variables, self._hyper, placed)
+            device_pixels = jax.device_put(padded, self._program.replicated)
+            logits = predicting.predict(self._program, self.variables, self._hyper, device_pixels)
             return np.asarray(logits)[:count]
 
     def with_normalization(self, mean: np.ndarray, std: np.ndarray) -> Self:
@@ -152,7 +152,7 @@ def _padded_count(count: int) -> int:
     if count > EVAL_BATCH:
         batches = math.ceil(count / EVAL_BATCH)
         return batches * EVAL_BATCH
-    return 1 << (count - 1).bit_length()
+    return 2 ** (count - 1).bit_length()
 
 
 @partial(jax.jit, static_argnums=0)
@@ -188,13 +188,14 @@ class Ensemble:
         Raises:
           UsageError: the classifiers have different classes.
         """
-        first = members[0].class_names
-        if other := next((m for m in members if m.class_names != first), None):
-            raise UsageError(
-                f"the runs have different classes: {', '.join(first[:3])}... and "
-                f"{', '.join(other.class_names[:3])}...; give runs on one data set"
-            )
-        return cls(tuple(members), first)
+        class_names = members[0].class_names
+        for member in members:
+            if member.class_names != class_names:
+                raise UsageError(
+                    f"the runs have different classes: {', '.join(class_names[:3])}... and "
+                    f"{', '.join(member.class_names[:3])}...; give runs on one data set"
+                )
+        return cls(tuple(members), class_names)
 
     @with_package_settings()
     def predict(self, images: Any) -> Predictions:

@@ -153,12 +153,12 @@ def _make_program(
 def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
     """Return a training state without values: shapes, types and the program's devices."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
-    shapes = program.init.eval_shape(program, hyper, images)
+    state = program.init.eval_shape(program, hyper, images)
 
-    def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    def with_devices(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=program.replicated)
 
-    return jax.tree.map(placed, shapes)
+    return jax.tree.map(with_devices, state)
 
 
 def _require_same_code(path: Path, config: Config, copies: Path | None = None) -> None:
@@ -214,9 +214,9 @@ def _require_same_imports(path: Path, config: Config, copies: Path | None) -> No
     if not config.imports:
         return
     # The run's config is both arguments: the config to update, and the list of files to read.
-    current = user_code.with_imports_on_disk(config, config)
-    changed = set(config.imports) ^ set(current.imports or ())
-    for key, _ in sorted(changed):
+    current_config = user_code.with_imports_on_disk(config, config)
+    changed_imports = set(config.imports) ^ set(current_config.imports or ())
+    for key, _ in sorted(changed_imports):
         kind, _, file = key.partition(": ")
         raise UsageError(
             f"{path}: {file}, which {getattr(config, kind)} imports, is missing or has been edited "

@@ -93,7 +93,7 @@ def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:
     from matplotlib.figure import Figure
 
     count = min(len(photos.names), MAX_ON_SHEET)
-    rows = -(-count // _COLUMNS)
+    rows = -(-count // _COLUMNS)  # rounded up
     figure = Figure(figsize=(2 * _COLUMNS, 2.4 * rows), layout="constrained")
     all_axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes in all_axes:

@@ -28,8 +28,10 @@ def as_pixels(images: Any) -> np.ndarray:
     elif isinstance(images, str | Path | Image.Image | np.ndarray):
         images = [images]
     elif not isinstance(images, Iterable):
-        kind = type(images).__name__
-        raise UsageError(f"images: a {kind} can't be read; give arrays, Pillow images or paths")
+        type_name = type(images).__name__
+        raise UsageError(
+            f"images: a {type_name} can't be read; give arrays, Pillow images or paths"
+        )
     pixels = [_pixels_of_one(image, number) for number, image in enumerate(images)]
     if not pixels:
         raise UsageError("images: there is no image to classify; give at least one")

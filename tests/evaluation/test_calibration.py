@@ -7,12 +7,12 @@ import pytest
 from scipy import optimize, stats
 
 from jaxcifar.evaluation.calibration import (
-    COLDEST,
-    HOTTEST,
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
     calibration,
     fitted_temperature,
-    interval,
     log_probabilities,
+    wilson_interval,
 )
 from jaxcifar.runs.evaluation_file import BINS
 
@@ -31,18 +31,20 @@ def guesses(count=400, classes=10, scale=3.0, seed=0):
 )
 def test_the_interval_is_scipys(correct, images):
     expected = stats.binomtest(correct, images).proportion_ci(0.95, method="wilson")
-    assert interval(correct, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert wilson_interval(correct, images) == pytest.approx(
+        (expected.low, expected.high), abs=1e-12
+    )
 
 
 def test_the_interval_stays_within_0_and_1():
     for images in range(1, 300):
-        assert interval(images, images)[1] <= 1.0
-        assert interval(0, images)[0] >= 0.0
+        assert wilson_interval(images, images)[1] <= 1.0
+        assert wilson_interval(0, images)[0] >= 0.0
 
 
 def test_the_interval_in_closed_form():
     """Its ends are those shares from which the observed one is 1.96 deviations away."""
-    for end in interval(37, 50):
+    for end in wilson_interval(37, 50):
         assert abs(37 / 50 - end) / math.sqrt(end * (1 - end) / 50) == pytest.approx(1.959964)
 
 
@@ -100,7 +102,9 @@ def test_a_temperature_near_the_bounds_is_found(factor):
     assert fitted_temperature(factor * logits, labels) == pytest.approx(factor, rel=0.1)
 
 
-@pytest.mark.parametrize(("factor", "bound"), [(0.007, COLDEST), (150.0, HOTTEST)])
+@pytest.mark.parametrize(
+    ("factor", "bound"), [(0.007, LOWEST_TEMPERATURE), (150.0, HIGHEST_TEMPERATURE)]
+)
 def test_a_temperature_beyond_the_bounds_is_the_bound(factor, bound):
     logits, labels = guesses(4000)
     assert fitted_temperature(factor * logits, labels) == bound
@@ -108,6 +112,9 @@ def test_a_temperature_beyond_the_bounds_is_the_bound(factor, bound):
 
 def test_the_temperature_stays_finite():
     logits = np.eye(3, dtype=np.float32)
-    assert fitted_temperature(logits, np.arange(3)) == COLDEST
-    assert fitted_temperature(logits, (np.arange(3) + 1) % 3) == HOTTEST
-    assert fitted_temperature(np.zeros((3, 3)), np.arange(3)) in (COLDEST, HOTTEST)
+    assert fitted_temperature(logits, np.arange(3)) == LOWEST_TEMPERATURE
+    assert fitted_temperature(logits, (np.arange(3) + 1) % 3) == HIGHEST_TEMPERATURE
+    assert fitted_temperature(np.zeros((3, 3)), np.arange(3)) in (
+        LOWEST_TEMPERATURE,
+        HIGHEST_TEMPERATURE,
+    )

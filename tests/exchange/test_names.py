@@ -70,7 +70,9 @@ def expected_name(layers, ours):
 
 
 def test_the_cnns_layers_are_the_numbers_of_a_sequential():
-    found = {place.ours: place.theirs for place in array_mappings(CNN, 10, CNN_ARRAYS)}
+    found = {
+        place.jaxcifar_name: place.pytorch_name for place in array_mappings(CNN, 10, CNN_ARRAYS)
+    }
     assert found == {ours: expected_name(CNN_LAYERS, ours) for ours in CNN_ARRAYS}
 
 
@@ -119,13 +121,13 @@ def test_a_norm_without_a_scale_gets_ones():
 
 
 @pytest.mark.parametrize("image_shape", [None, (2, 3, 4)])
-def test_to_ours_inverts_to_theirs(image_shape):
+def test_to_jaxcifar_layout_inverts_to_pytorch_layout(image_shape):
     shape, axes = ((24, 5), (1, 0)) if image_shape else ((3, 5, 2, 7), (3, 2, 0, 1))
     mapping = ArrayMapping("a", "b", shape, axes, image_shape)
     array = np.arange(np.prod(shape)).reshape(shape)
-    theirs = mapping.to_theirs(array)
-    assert theirs.shape == mapping.their_shape == tuple(shape[axis] for axis in axes)
-    back = mapping.to_ours(theirs)
+    theirs = mapping.to_pytorch_layout(array)
+    assert theirs.shape == mapping.pytorch_shape == tuple(shape[axis] for axis in axes)
+    back = mapping.to_jaxcifar_layout(theirs)
     np.testing.assert_array_equal(back, array)
     assert back.flags.c_contiguous
 
@@ -148,7 +150,7 @@ def test_a_resnets_layers_are_by_stage_and_block():
             layers[f"ResBlock_{number}/{ours}"] = shape
             expected[f"ResBlock_{number}/{ours}"] = f"layer{block}.{theirs}"
     found = array_mappings(config, 10, arrays_of(layers))
-    assert {p.ours: p.theirs for p in found} == {
+    assert {p.jaxcifar_name: p.pytorch_name for p in found} == {
         ours: expected_name(expected, ours) for ours in arrays_of(layers)
     }
     assert all(mapping.image_shape is None for mapping in found)  # no feature map is flattened
@@ -166,7 +168,7 @@ def test_fastnets_layers_are_by_group():
             expected[f"ConvGroup_{group}/Conv_{layer}"] = f"layer{group + 1}.conv{layer + 1}"
             expected[f"ConvGroup_{group}/BatchNorm_{layer}"] = f"layer{group + 1}.bn{layer + 1}"
     found = array_mappings(config, 10, arrays_of(layers))
-    assert {p.ours: p.theirs for p in found} == {
+    assert {p.jaxcifar_name: p.pytorch_name for p in found} == {
         ours: expected_name(expected, ours) for ours in arrays_of(layers)
     }
 
