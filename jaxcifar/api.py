@@ -12,7 +12,7 @@ from rich.console import Console
 
 from jaxcifar.build.model import check_model, create_model
 from jaxcifar.build.user_metrics import (
-    KIND,
+    METRIC_OPTION,
     UserMetric,
     load_metrics,
     metric_of,
@@ -184,7 +184,7 @@ def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:
         [loaded] = load_metrics([metric])
         return loaded
     name = _name_of_metric(metric) if isinstance(metric, Metric) else code_name(metric)
-    return UserMetric(metric_of(metric, name), name, user_reference.digest(KIND, name))
+    return UserMetric(metric_of(metric, name), name, user_reference.digest(METRIC_OPTION, name))
 
 
 def _name_of_metric(metric: Metric) -> str:

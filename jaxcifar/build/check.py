@@ -59,7 +59,8 @@ def _check_rule(config: Config, program: Program, hyper: Hyperparameters) -> Non
 def _check_small_images(
     config: Config, program: Program, hyper: Hyperparameters, examples: Examples
 ) -> None:
-    size, state = config.small_size, program.init.eval_shape(program, hyper, examples.images)
+    size = config.small_size
+    state = program.init.eval_shape(program, hyper, examples.images)
     images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)
     model = network.for_one_device(program.model)
     try:
@@ -100,7 +101,8 @@ def require_finite_start(
     if not _are_finite(predicting.predict(program, state.variables, hyper, first_images)):
         raise UsageError(f"{options}: the logits are not finite before the first step")
     order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
-    states, hypers, orders = parallel_runs.join([(state, hyper, order)] * parallel_runs.run_count)
+    same_runs = [(state, hyper, order)] * parallel_runs.run_count
+    states, hypers, orders = parallel_runs.join(same_runs)
     new_states, means = setup.train_steps(states, hypers, *setup.train, orders, np.int32(1))
     if not _are_finite(means["loss"]):
         raise UsageError(f"{options}: the loss of the first training step is not finite")

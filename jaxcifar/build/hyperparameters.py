@@ -61,8 +61,8 @@ def make_hyperparameters(
 
 def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
     """Return the settings that a config's optimizer or augmentation (`kind`) takes, by name."""
-    takes = registry.entry(kind, getattr(config, kind)).takes
-    return {name: on_host(np.float32(getattr(config, name))) for name in takes}
+    setting_names = registry.entry(kind, getattr(config, kind)).takes
+    return {name: on_host(np.float32(getattr(config, name))) for name in setting_names}
 
 
 def on_host(array: np.ndarray | np.generic) -> jax.Array:

@@ -28,12 +28,13 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
       UsageError: the run has too many steps, or a user's schedule fails or returns a value that is
         not a finite number of at least 0.
     """
-    total = config.epochs * steps_per_epoch
-    if total > _MAX_STEPS:
+    total_steps = config.epochs * steps_per_epoch
+    if total_steps > _MAX_STEPS:
         raise UsageError(
-            f"--epochs {config.epochs}: has {total:,} steps; at most {_MAX_STEPS:,} are allowed"
+            f"--epochs {config.epochs}: has {total_steps:,} steps; at most {_MAX_STEPS:,} are "
+            "allowed"
         )
-    factors = np.asarray(_schedule_factors(config, steps_per_epoch, total))
+    factors = np.asarray(_schedule_factors(config, steps_per_epoch, total_steps))
     rates = config.learning_rate * factors * _batch_factors(config, steps_per_epoch)
     is_valid = (rates >= 0) & (rates <= np.finfo(np.float32).max)
     invalid_steps = np.flatnonzero(~is_valid)
@@ -46,22 +47,28 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     return rates.astype(np.float32)
 
 
-def _schedule_factors(config: Config, steps_per_epoch: int, total: int) -> list[float]:
-    takes = registry.entry("schedule", config.schedule).takes
-    options = {name: getattr(config, name) for name in takes}
+def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) -> list[float]:
+    setting_names = registry.entry("schedule", config.schedule).takes
+    settings = {name: getattr(config, name) for name in setting_names}
     schedule: Callable[..., float] = user_code.load(config, "schedule")
-    warmup_factors = warmup(round(config.warmup * total))
-    left = total - len(warmup_factors)
+    warmup_factors = warmup(round(config.warmup * total_steps))
+    remaining_steps = total_steps - len(warmup_factors)
     with explain_user_code_errors(("schedule", config.schedule)):
-        after = [float(schedule(step, steps_per_epoch, left, **options)) for step in range(left)]
-    return warmup_factors + after
+        remaining_factors = [
+            float(schedule(step, steps_per_epoch, remaining_steps, **settings))
+            for step in range(remaining_steps)
+        ]
+    return warmup_factors + remaining_factors
 
 
 def _batch_factors(config: Config, steps_per_epoch: int) -> np.ndarray:
     ratio = config.batch_size / (config.base_batch_size or config.batch_size)
     factor = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[config.lr_scale]
     steps = np.arange(config.epochs * steps_per_epoch)
-    rising_epochs = min(_BATCH_WARMUP_EPOCHS, config.epochs / 2) if factor > 1 else 0
-    rising_steps = round(rising_epochs * steps_per_epoch)
-    progress = np.minimum(steps / rising_steps, 1.0) if rising_steps else np.ones(len(steps))
+    progress = np.ones(len(steps))
+    if factor > 1:
+        rising_epochs = min(_BATCH_WARMUP_EPOCHS, config.epochs / 2)
+        rising_steps = round(rising_epochs * steps_per_epoch)
+        if rising_steps > 0:
+            progress = np.minimum(steps / rising_steps, 1.0)
     return 1 + (factor - 1) * progress

@@ -22,6 +22,7 @@ from jaxcifar.kernels.winograd import Dtype
 
 IMAGE_SHAPE = (32, 32, 3)
 _FLAX_FIELDS = {"parent", "name"}
+_FLOAT_BYTES = 4
 _COPIES = 4  # copies of the parameters during training: weights, gradients, momentum, new weights
 
 
@@ -46,11 +47,13 @@ def create_model(
             f"--arch {config.arch}: is no Flax module, nor a function that returns one"
         )
     defaults = _argument_defaults(constructor)
-    set_by_us = {"num_classes": num_classes, "dtype": dtype, "axis_name": axis_name}
-    set_by_us |= {name: getattr(config, name) for name in registry.entry("arch", config.arch).takes}
+    set_by_package = {"num_classes": num_classes, "dtype": dtype, "axis_name": axis_name}
+    set_by_package |= {
+        name: getattr(config, name) for name in registry.entry("arch", config.arch).takes
+    }
     for name, value in config.arch_args:
-        _check_argument(config, name, value, defaults, set_by_us)
-    arguments = {name: value for name, value in set_by_us.items() if name in defaults}
+        _check_argument(config, name, value, defaults, set_by_package)
+    arguments = {name: value for name, value in set_by_package.items() if name in defaults}
     with _explain_errors(config):
         model = constructor(**arguments, **dict(config.arch_args))
     if not isinstance(model, nn.Module):
@@ -95,7 +98,8 @@ def _argument_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
     if dataclasses.is_dataclass(constructor):
         fields = (field for field in dataclasses.fields(constructor) if field.init)
         return {field.name: field.default for field in fields if field.name not in _FLAX_FIELDS}
-    return {p.name: p.default for p in inspect.signature(constructor).parameters.values()}
+    parameters = inspect.signature(constructor).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
 
 
 def _check_argument(
@@ -103,28 +107,36 @@ def _check_argument(
     name: str,
     value: Any,
     defaults: Mapping[str, Any],
-    set_by_us: Mapping[str, Any],
+    set_by_package: Mapping[str, Any],
 ) -> None:
     option = f"--arch-args {name}={option_text(value)}"
-    if name in ("dropout", "dtype") and name in set_by_us:
+    if name in ("dropout", "dtype") and name in set_by_package:
         raise UsageError(f"{option}: is set with --{name}")
-    if name in set_by_us:
+    if name in set_by_package:
         raise UsageError(f"{option}: is set from the data and the devices; leave it out")
     if name not in defaults:
         title = registry.entry("arch", config.arch).title
-        known = [known for known in defaults if known not in set_by_us]
+        allowed_names = [name for name in defaults if name not in set_by_package]
         raise UsageError(
-            f"{option}: {title} has no such argument; {registry.did_you_mean(name, known)}"
-            f"it takes {', '.join(known) or 'none'}"
+            f"{option}: {title} has no such argument; {registry.did_you_mean(name, allowed_names)}"
+            f"it takes {', '.join(allowed_names) or 'none'}"
         )
     default = defaults[name]
-    kind = type(default)
-    accepted = (int, float) if kind is float else kind
-    # To Python a bool is an int, but here a flag is no number.
-    fits = isinstance(value, accepted) and isinstance(value, bool) == (kind is bool)
-    if kind in (bool, int, float, str, tuple) and not fits:
-        shown = option_text(default)
-        raise UsageError(f"{option}: must be of the same kind as {shown}, the default")
+    default_type = type(default)
+    is_checked = default_type in (bool, int, float, str, tuple)
+    if is_checked and not _has_type(value, default_type):
+        default_text = option_text(default)
+        raise UsageError(f"{option}: must be of the same kind as {default_text}, the default")
+
+
+def _has_type(value: Any, expected: type) -> bool:
+    """Return whether a value can replace a default of type `expected`; an int can replace a float.
+
+    To Python a bool is an int, but here a flag is no number.
+    """
+    if isinstance(value, bool):
+        return expected is bool
+    return isinstance(value, (int, float) if expected is float else expected)
 
 
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
@@ -137,12 +149,14 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
     """
     option = f"--arch {config.arch}:"
     parameters = inspect.signature(type(model).__call__).parameters
-    takes_any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    takes_any_name = any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
     if "train" not in parameters and not takes_any_name:
         raise UsageError(f"{option} its __call__ takes no `train`: write __call__(self, x, train)")
     images = jax.ShapeDtypeStruct((2, *IMAGE_SHAPE), jnp.float32)
 
-    def run(images: jax.Array, train: bool) -> tuple[Any, Any]:
+    def variables_and_logits(images: jax.Array, train: bool) -> tuple[Any, Any]:
         rngs = {name: jax.random.key(0) for name in ("params", "dropout")}
         variables = model.init(rngs, images, train=False)
         if not train:
@@ -152,12 +166,13 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         return variables, logits
 
     with _explain_errors(config):
-        variables, evaluated = jax.eval_shape(partial(run, train=False), images)
+        evaluate, train = (partial(variables_and_logits, train=train) for train in (False, True))
+        variables, evaluation_logits = jax.eval_shape(evaluate, images)
         size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
-        if 4 * _COPIES * size > psutil.virtual_memory().total:
+        if _FLOAT_BYTES * _COPIES * size > psutil.virtual_memory().total:
             raise UsageError(f"{option} its {size:,} parameters are too many for this memory")
-        _, trained = jax.eval_shape(partial(run, train=True), images)
-    for logits in (evaluated, trained):
+        _, training_logits = jax.eval_shape(train, images)
+    for logits in (evaluation_logits, training_logits):
         if not hasattr(logits, "shape"):
             raise UsageError(f"{option} returns {type(logits).__name__}, not an array of logits")
         if logits.shape != (2, num_classes):

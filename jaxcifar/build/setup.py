@@ -54,8 +54,9 @@ def make_program(
     dtype = compute_dtype(config, devices[0])
     # On a CPU, products of bfloat16 are fast, but all other operations are slow.
     products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
+    model_dtype = jnp.float32 if products_only else dtype
     return Program(
-        model=create_model(config, num_classes, jnp.float32 if products_only else dtype, AXIS),
+        model=create_model(config, num_classes, model_dtype, AXIS),
         optimizer=update_rule(config),
         augmentation=user_code.load(config, "augmentation"),
         averages=config.average > 0,

@@ -64,8 +64,8 @@ def update_rule(config: Config) -> UpdateRule:
             f"--optimizer {config.optimizer}: is {type(rule).__name__}, not a function that "
             "returns an optax rule"
         )
-    takes = registry.entry("optimizer", config.optimizer).takes
-    return _adapted(rule, takes)
+    setting_names = registry.entry("optimizer", config.optimizer).takes
+    return _make_user_rule(rule, setting_names)
 
 
 def require_effect(config: Config, rule: UpdateRule) -> None:
@@ -79,49 +79,52 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
     recipe = default_settings(config.arch, config.recipe)
     for name in registry.entry("optimizer", config.optimizer).takes:
         value = getattr(config, name)
-        if name not in rule.takes and value != recipe[name]:
+        has_effect = name in rule.takes
+        if not has_effect and value != recipe[name]:
             reject(name, value, f"--optimizer {config.optimizer} has no parameter {name}")
 
 
-def _adapted(rule: UpdateRule, takes: Sequence[str]) -> UserRule:
+def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
     """Return a user's rule, wrapped so that settings are passed as its parameters require.
 
     Args:
       rule: the user's function. Its first parameter is the learning rate, unless another has the
         name `learning_rate`.
-      takes: names of the settings that the function may have parameters for. A function whose
+      setting_names: names of the settings that the function may have parameters for. A function whose
         parameters have other names is called with all settings, in this order.
     """
     try:
         signature = inspect.signature(rule)
     except (TypeError, ValueError):  # a compiled function may have no readable signature
-        return UserRule(rule, (_RATE, *takes), ())
-    if _in_order(signature, takes):
-        return UserRule(rule, (_RATE, *takes), ())
-    names = _named(signature.parameters, takes)
+        return UserRule(rule, (_RATE, *setting_names), ())
+    if _can_be_passed_in_order(signature, setting_names):
+        return UserRule(rule, (_RATE, *setting_names), ())
+    names = _taken_by_name(signature.parameters, setting_names)
     first = next(iter(signature.parameters), None)
     if _RATE in signature.parameters and first != _RATE:
         return UserRule(rule, (), (_RATE, *names))
     return UserRule(rule, (_RATE,), names)
 
 
-def _in_order(signature: inspect.Signature, takes: Sequence[str]) -> bool:
-    """Return True if the settings in `takes` can be passed by position, after the learning rate.
+def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
+    """Return True if the settings in `setting_names` can be passed by position, after the learning rate.
 
     This is possible if there are enough parameters, and each parameter with the name of a setting
     gets that setting.
     """
     # The names of the settings stand in for their values: this shows which parameter gets which.
     try:
-        setting_of_parameter = signature.bind(_RATE, *takes).arguments
+        setting_of_parameter = signature.bind(_RATE, *setting_names).arguments
     except TypeError:
         return False
-    named_like_settings = [name for name in signature.parameters if name in (_RATE, *takes)]
+    named_like_settings = [name for name in signature.parameters if name in (_RATE, *setting_names)]
     return all(setting_of_parameter.get(name) == name for name in named_like_settings)
 
 
-def _named(parameters: Mapping[str, inspect.Parameter], takes: Sequence[str]) -> tuple[str, ...]:
-    """Return those names in `takes` that a function with these parameters takes by name."""
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return tuple(takes)
-    return tuple(name for name in takes if name in parameters)
+def _taken_by_name(
+    parameters: Mapping[str, inspect.Parameter], setting_names: Sequence[str]
+) -> tuple[str, ...]:
+    """Return those names in `setting_names` that a function with these parameters takes by name."""
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return tuple(setting_names)
+    return tuple(name for name in setting_names if name in parameters)

@@ -16,7 +16,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.training.metrics import METRICS, Measurement, Metric, measure, metrics_for
 
-KIND = "metric"
+METRIC_OPTION = "metric"  # name of the option, and of this kind of user code
 # Names that a user's metric can't have: built-in metrics, and other fields `test_NAME` of a result
 # (`test_accuracy_mismatched` was written by older versions).
 _RESERVED_NAMES = {*(metric.name for metric in METRICS), "accuracy_flip", "accuracy_mismatched"}
@@ -48,10 +48,10 @@ def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
     """
     user_metrics = []
     for name in names:
-        registry.entry(KIND, name)  # raises if the name is malformed
-        sha256 = user_reference.digest(KIND, name)
-        value = user_reference.load(KIND, name, sha256)
-        user_metrics.append(UserMetric(metric_of(value, name), name, sha256))
+        registry.entry(METRIC_OPTION, name)  # raises if the name is malformed
+        sha256 = user_reference.digest(METRIC_OPTION, name)
+        loaded = user_reference.load(METRIC_OPTION, name, sha256)
+        user_metrics.append(UserMetric(metric_of(loaded, name), name, sha256))
     return with_distinct_names(user_metrics)
 
 
@@ -65,38 +65,44 @@ def metric_of(value: Any, code: str) -> Metric:
     Raises:
       UsageError: the value is neither a metric nor a suitable function.
     """
-    with explain_user_code_errors((KIND, code)):
+    with explain_user_code_errors((METRIC_OPTION, code)):
         hash(value)  # JAX needs a hash to look up the compiled function
     if isinstance(value, Metric):
         return value
     if not callable(value):
         raise UsageError(
-            f"--{KIND} {code}: is {type(value).__name__}; it must be a Metric or a function"
+            f"--{METRIC_OPTION} {code}: is {type(value).__name__}; it must be a Metric or a "
+            "function"
         )
     name = getattr(value, "__name__", type(value).__name__)
-    parameters = _required_parameters(value, code)
-    with explain_user_code_errors((KIND, code)):
+    parameter_count = _count_required_parameters(value, code)
+    with explain_user_code_errors((METRIC_OPTION, code)):
         title = name.replace("_", " ")
-        if parameters == 2:
+        if parameter_count == 2:
             return Metric(name, title, "", higher_is_better=True, per_image=value)
-        if parameters == 1:
+        if parameter_count == 1:
             return Metric(name, title, "", higher_is_better=True, of_confusion=value)
     raise UsageError(
-        f"--{KIND} {code}: takes {parameters} parameters; it must take logits and labels, or the "
-        "confusion matrix alone"
+        f"--{METRIC_OPTION} {code}: takes {parameter_count} parameters; it must take logits and "
+        "labels, or the confusion matrix alone"
     )
 
 
-def _required_parameters(function: Callable[..., Any], code: str) -> int:
+def _count_required_parameters(function: Callable[..., Any], code: str) -> int:
     """Return the number of a function's positional parameters without a default value."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         raise UsageError(
-            f"--{KIND} {code}: Python can't tell which parameters it takes; write it with `def`"
+            f"--{METRIC_OPTION} {code}: Python can't tell which parameters it takes; write it with "
+            "`def`"
         ) from None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    required = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in positional and parameter.default is parameter.empty
+    ]
     return len(required)
 
 
@@ -107,13 +113,15 @@ def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]
       UsageError: a metric has the name of another, or of a built-in metric.
     """
     metrics = tuple(dict.fromkeys(metrics))
-    names = set(_RESERVED_NAMES)
-    for user in metrics:
-        if user.metric.name in names:
+    taken_names = set(_RESERVED_NAMES)
+    for user_metric in metrics:
+        name = user_metric.metric.name
+        if name in taken_names:
             raise UsageError(
-                f"--{KIND} {user.code}: the name {user.metric.name} is taken; choose another name"
+                f"--{METRIC_OPTION} {user_metric.code}: the name {name} is taken; choose another "
+                "name"
             )
-        names.add(user.metric.name)
+        taken_names.add(name)
     return metrics
 
 
@@ -137,20 +145,21 @@ class MetricSet:
           UsageError: a user's metric needs more classes, fails, or returns something other than
             finite numbers.
         """
-        for user in user_metrics:
-            if user.metric.least_classes > classes:
+        for user_metric in user_metrics:
+            least_classes = user_metric.metric.least_classes
+            if least_classes > classes:
                 raise UsageError(
-                    f"--{KIND} {user.code}: needs {user.metric.least_classes} classes, and the "
+                    f"--{METRIC_OPTION} {user_metric.code}: needs {least_classes} classes, and the "
                     f"images have {classes}; leave it out"
                 )
         if user_metrics:
-            _try(user_metrics, classes)
+            _try_on_made_up_images(user_metrics, classes)
         return cls(metrics_for(classes), tuple(user_metrics))
 
     @property
     def all(self) -> tuple[Metric, ...]:
         """All metrics, built-in metrics first."""
-        return *self.built_in, *(user.metric for user in self.user_metrics)
+        return *self.built_in, *(user_metric.metric for user_metric in self.user_metrics)
 
     def measure(self, logits: AnyArray, labels: AnyArray) -> Measurement:
         """Return the metrics of a network on a set of images, and its confusion matrix.
@@ -158,11 +167,12 @@ class MetricSet:
         Raises:
           UsageError: a user's metric fails.
         """
-        with explain_user_code_errors(*((KIND, user.code) for user in self.user_metrics)):
+        options = [(METRIC_OPTION, user_metric.code) for user_metric in self.user_metrics]
+        with explain_user_code_errors(*options):
             return measure(self.all, logits, labels)
 
 
-def _try(user_metrics: Sequence[UserMetric], classes: int) -> None:
+def _try_on_made_up_images(user_metrics: Sequence[UserMetric], classes: int) -> None:
     """Check metrics on made-up logits and labels; each class is some image's label, and predicted.
 
     With thousands of classes these logits would take too much memory. Then some classes are left
@@ -173,43 +183,45 @@ def _try(user_metrics: Sequence[UserMetric], classes: int) -> None:
     noise = jax.random.normal(jax.random.key(0), (images, classes), jnp.float32)
     logits = noise + 2.0 * jax.nn.one_hot(labels, classes)
     logits = logits.at[:classes].add(8.0 * jax.nn.one_hot(labels[:classes], classes))
-    for user in user_metrics:
-        with explain_user_code_errors((KIND, user.code)):
-            if user.metric.per_image is not None:
-                _check_per_image(user, logits, labels)
+    for user_metric in user_metrics:
+        with explain_user_code_errors((METRIC_OPTION, user_metric.code)):
+            if user_metric.metric.per_image is not None:
+                _check_per_image(user_metric, logits, labels)
             else:
-                _check_of_confusion(user, measure((), logits, labels).confusion)
-            [value] = measure((user.metric,), logits, labels).values.values()
+                _check_of_confusion(user_metric, measure((), logits, labels).confusion)
+            [value] = measure((user_metric.metric,), logits, labels).values.values()
         if not math.isfinite(value) and images >= classes:
             raise UsageError(
-                f"--{KIND} {user.code}: returns {value} for {images} images with made-up logits; "
-                "it must return finite numbers"
+                f"--{METRIC_OPTION} {user_metric.code}: returns {value} for {images} images with "
+                "made-up logits; it must return finite numbers"
             )
 
 
-def _check_per_image(user: UserMetric, logits: jax.Array, labels: jax.Array) -> None:
-    assert user.metric.per_image is not None
-    values = jax.eval_shape(user.metric.per_image, logits, labels)
+def _check_per_image(user_metric: UserMetric, logits: jax.Array, labels: jax.Array) -> None:
+    assert user_metric.metric.per_image is not None
+    values = jax.eval_shape(user_metric.metric.per_image, logits, labels)
     shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
-    kinds = (jnp.bool_, jnp.integer, jnp.floating)
-    is_number = dtype is not None and any(jnp.issubdtype(dtype, kind) for kind in kinds)
-    if shape != labels.shape or not is_number:
+    number_types = (jnp.bool_, jnp.integer, jnp.floating)
+    are_numbers = dtype is not None and any(
+        jnp.issubdtype(dtype, number_type) for number_type in number_types
+    )
+    if shape != labels.shape or not are_numbers:
         description = type(values).__name__ if shape is None else f"{dtype}{list(shape)}"
         raise UsageError(
-            f"--{KIND} {user.code}: returns {description} for logits {list(logits.shape)} and "
-            f"labels {list(labels.shape)}; it must return one number per image, "
-            f"{list(labels.shape)}"
+            f"--{METRIC_OPTION} {user_metric.code}: returns {description} for logits "
+            f"{list(logits.shape)} and labels {list(labels.shape)}; it must return one number per "
+            f"image, {list(labels.shape)}"
         )
 
 
-def _check_of_confusion(user: UserMetric, confusion: np.ndarray) -> None:
-    assert user.metric.of_confusion is not None
+def _check_of_confusion(user_metric: UserMetric, confusion: np.ndarray) -> None:
+    assert user_metric.metric.of_confusion is not None
     try:
-        value = np.asarray(user.metric.of_confusion(confusion.copy()))
+        value = np.asarray(user_metric.metric.of_confusion(confusion.copy()))
     except ArithmeticError:  # such as a division by zero; `measure` returns NaN for it
         return
     if value.ndim or value.dtype.kind not in "biuf":
         raise UsageError(
-            f"--{KIND} {user.code}: returns {value.dtype}{list(value.shape)} for the confusion "
-            f"matrix {list(confusion.shape)}; it must return one number"
+            f"--{METRIC_OPTION} {user_metric.code}: returns {value.dtype}{list(value.shape)} for "
+            f"the confusion matrix {list(confusion.shape)}; it must return one number"
         )
