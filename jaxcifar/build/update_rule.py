@@ -90,8 +90,8 @@ def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
     Args:
       rule: the user's function. Its first parameter is the learning rate, unless another has the
         name `learning_rate`.
-      setting_names: names of the settings that the function may have parameters for. A function whose
-        parameters have other names is called with all settings, in this order.
+      setting_names: names of the settings that the function may have parameters for. A function
+        whose parameters have other names is called with all settings, in this order.
     """
     try:
         signature = inspect.signature(rule)
@@ -107,7 +107,7 @@ def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
 
 
 def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
-    """Return True if the settings in `setting_names` can be passed by position, after the learning rate.
+    """Return True if these settings can be passed by position, after the learning rate.
 
     This is possible if there are enough parameters, and each parameter with the name of a setting
     gets that setting.

@@ -12,9 +12,11 @@ _MAX_SHOWN = 3  # differences in a message; two networks may differ in every lay
 
 def named_arrays(tree: PyTree) -> dict[str, Any]:
     """Return a pytree's arrays by path, such as `params/Conv_0/kernel`, in the pytree's order."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    name = jax.tree_util.keystr
-    return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in paths_and_leaves
+    }
 
 
 def describe_differences(found: PyTree, expected: PyTree, any_float: bool = False) -> str:
@@ -34,19 +36,23 @@ def describe_differences(found: PyTree, expected: PyTree, any_float: bool = Fals
         elif expected_array is None:
             differences.append(f"{name} is not expected")
         elif not _are_alike(array, expected_array, any_float):
-            differences.append(f"{name} is {_described(array)}, not {_described(expected_array)}")
-    differences.sort(key=lambda line: not line.startswith("params/"))  # the others follow from them
-    shown = differences[:_MAX_SHOWN]
+            differences.append(
+                f"{name} is {_dtype_and_shape(array)}, not {_dtype_and_shape(expected_array)}"
+            )
+    # Parameters first: other differences follow from them.
+    differences.sort(key=lambda difference: not difference.startswith("params/"))
+    shown_differences = differences[:_MAX_SHOWN]
     if len(differences) > _MAX_SHOWN:
-        shown.append(f"and {len(differences) - _MAX_SHOWN} more")
-    return "; ".join(shown)
+        shown_differences.append(f"and {len(differences) - _MAX_SHOWN} more")
+    return "; ".join(shown_differences)
 
 
 def _are_alike(array: Any, expected: Any, any_float: bool) -> bool:
-    kinds = {np.dtype(array.dtype).kind, np.dtype(expected.dtype).kind}
-    same_dtype = array.dtype == expected.dtype or (any_float and kinds == {"f"})
+    dtype_kinds = {np.dtype(array.dtype).kind, np.dtype(expected.dtype).kind}
+    are_both_floats = dtype_kinds == {"f"}
+    same_dtype = array.dtype == expected.dtype or (any_float and are_both_floats)
     return same_dtype and tuple(array.shape) == tuple(expected.shape)
 
 
-def _described(array: Any) -> str:
+def _dtype_and_shape(array: Any) -> str:
     return f"{array.dtype}{list(array.shape)}"

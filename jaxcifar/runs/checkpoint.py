@@ -32,16 +32,17 @@ class Checkpoint(NamedTuple):
     notes: Notes
 
 
-class _NewestTwoAnd(PreservationPolicy):
-    """A rule for orbax: keep the newest two checkpoints and those of the steps in `others`."""
+class _KeepNewestTwoAndSteps(PreservationPolicy):
+    """A rule for orbax: keep the newest two checkpoints and those of the steps in `kept_steps`."""
 
-    others: Collection[int] = ()
+    kept_steps: Collection[int] = ()
 
     def should_preserve(
         self, checkpoints: Sequence[PolicyCheckpointInfo], **_: Any
     ) -> Sequence[bool]:
-        newest = sorted(checkpoint.step for checkpoint in checkpoints)[-2:]
-        return [c.step in newest or c.step in self.others for c in checkpoints]
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        newest_steps = sorted(steps)[-2:]
+        return [step in newest_steps or step in self.kept_steps for step in steps]
 
 
 class Checkpoints:
@@ -55,7 +56,7 @@ class Checkpoints:
     def __init__(self, folder: Path, config: Config, steps_per_epoch: int) -> None:
         self._config, self._steps_per_epoch = config, steps_per_epoch
         self._folder, self._exit = folder.resolve(), contextlib.ExitStack()
-        self._policy = _NewestTwoAnd()
+        self._policy = _KeepNewestTwoAndSteps()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy, cleanup_tmp_directories=True
         )
@@ -86,7 +87,7 @@ class Checkpoints:
         the earlier checkpoints, only the newest and those of the steps in `keep` are kept.
         """
         self._require_space(state)
-        self._policy.others = frozenset(keep)
+        self._policy.kept_steps = frozenset(keep)
         # NumPy arrays, because of arrays on several devices orbax would save a slice from each
         # device, and XLA would compile a program for each slice.
         arrays = jax.device_get(state)
@@ -111,10 +112,12 @@ class Checkpoints:
 
     def _require_space(self, state: TrainState) -> None:
         """Raise RunError if a state does not fit the disk; orbax would print many tracebacks."""
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        free = shutil.disk_usage(self._folder).free
-        if free < needed:
-            raise self._unwritable(f"it needs {needed:,} bytes, and {free:,} bytes are free")
+        needed_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free_bytes = shutil.disk_usage(self._folder).free
+        if free_bytes < needed_bytes:
+            raise self._unwritable(
+                f"it needs {needed_bytes:,} bytes, and {free_bytes:,} bytes are free"
+            )
 
     def _unwritable(self, reason: str) -> RunError:
         return RunError(
@@ -122,41 +125,41 @@ class Checkpoints:
             "room, then run the same command to go on"
         )
 
-    def newest(self, like: TrainState, print_line: PrintLine) -> Checkpoint | None:
+    def newest(self, state_like: TrainState, print_line: PrintLine) -> Checkpoint | None:
         """Return the newest checkpoint that is not damaged, or None if there is none.
 
-        Damaged checkpoints are renamed, and a printed line names each of them. `like` is a
+        Damaged checkpoints are renamed, and a printed line names each of them. `state_like` is a
         training state with the expected shapes and the device placement of the result.
 
         Raises:
-          RunError: a checkpoint has other arrays than `like`, or belongs to another config.
+          RunError: a checkpoint has other arrays than `state_like`, or belongs to another config.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             checkpoint, reason = None, "another process can't read it"
             try:
-                checkpoint = self._read(step, like)
+                checkpoint = self._read(step, state_like)
             except RunError:
                 raise
             except Exception as error:  # its type depends on the place of the damage
                 reason = first_line(error)[:120]
             [is_damaged] = processes.any_process(checkpoint is None)
             if checkpoint is not None and not is_damaged:
-                return _placed(checkpoint, like)
+                return _place_like(checkpoint, state_like)
             print_line(
                 f"checkpoint {step} is damaged ({reason}): set aside, trying the one before."
             )
             self._set_aside(step)
         return None
 
-    def load(self, step: int, like: TrainState) -> Checkpoint:
-        """Return the checkpoint of a step, with the shapes and device placement of `like`.
+    def load(self, step: int, state_like: TrainState) -> Checkpoint:
+        """Return the checkpoint of a step, with the shapes and device placement of `state_like`.
 
         Raises:
-          RunError: the checkpoint is missing or damaged, has other arrays than `like`, or belongs
-            to another config.
+          RunError: the checkpoint is missing or damaged, has other arrays than `state_like`, or
+            belongs to another config.
         """
         try:
-            return _placed(self._read(step, like), like)
+            return _place_like(self._read(step, state_like), state_like)
         except RunError:
             raise
         except Exception as error:
@@ -166,10 +169,10 @@ class Checkpoints:
             ) from error
 
     @report_lost_processes()
-    def _read(self, step: int, like: TrainState) -> Checkpoint:
+    def _read(self, step: int, state_like: TrainState) -> Checkpoint:
         """Return a checkpoint as NumPy arrays, so that no device error is mistaken for damage."""
-        self._require_same_arrays(step, like)
-        arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+        self._require_same_arrays(step, state_like)
+        arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -180,20 +183,20 @@ class Checkpoints:
         notes, config = read_metadata(restored["notes"], state, step // self._steps_per_epoch)
         if state.step != step:
             raise ValueError(f"it contains step {state.step}")
-        differing = config.differences(self._config) if config is not None else {}
-        if differing:
+        differences = config.differences(self._config) if config is not None else {}
+        if differences:
             raise RunError(
                 f"{self._folder}: checkpoint {step} belongs to another config "
-                f"({describe_config_differences(differing)}); {START_AGAIN.advice}"
+                f"({describe_config_differences(differences)}); {START_AGAIN.advice}"
             )
         return Checkpoint(state, notes)
 
-    def _require_same_arrays(self, step: int, like: TrainState) -> None:
-        """Raise RunError for arrays other than those of `like`; orbax would report damage."""
+    def _require_same_arrays(self, step: int, state_like: TrainState) -> None:
+        """Raise RunError for arrays other than those of `state_like`; orbax would report damage."""
         saved = self._manager.item_metadata(step).get("state")
         if saved is None:
             raise ValueError("it has no training state")
-        if differences := describe_differences(saved.tree, like.to_dict()):
+        if differences := describe_differences(saved.tree, state_like.to_dict()):
             raise RunError(
                 f"{self._folder}: checkpoint {step} holds another state than this run trains "
                 f"({differences}); go on with the network, optimizer and version of jaxcifar that "
@@ -214,15 +217,15 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         # After a failed save, closing raises the same error again; the first one is enough.
-        ignored = (Exception,) if kind else ()
-        with self._exit, contextlib.suppress(*ignored):
+        ignored_errors = (Exception,) if error_type else ()
+        with self._exit, contextlib.suppress(*ignored_errors):
             self._manager.close()
 
 
-def _placed(checkpoint: Checkpoint, like: TrainState) -> Checkpoint:
+def _place_like(checkpoint: Checkpoint, state_like: TrainState) -> Checkpoint:
     state = jax.tree.map(
-        lambda array, leaf: place_on_devices(array, leaf.sharding), checkpoint.state, like
+        lambda array, leaf: place_on_devices(array, leaf.sharding), checkpoint.state, state_like
     )
     return checkpoint._replace(state=state)

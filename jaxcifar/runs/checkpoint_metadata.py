@@ -88,7 +88,7 @@ def _sha256(values: Mapping[str, Any], state: TrainState) -> str:
     """Return the SHA-256 over JSON values and all arrays of a training state."""
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for leaf in jax.tree.leaves(state):
-        digest.update(_bytes(leaf).data)
+        digest.update(_as_bytes(leaf).data)
     return digest.hexdigest()
 
 
@@ -96,10 +96,10 @@ def _crc32(state: TrainState) -> int:
     """Return the CRC-32 of all arrays of a training state."""
     checksum = 0
     for leaf in jax.tree.leaves(state):
-        checksum = zlib.crc32(_bytes(leaf).data, checksum)
+        checksum = zlib.crc32(_as_bytes(leaf).data, checksum)
     return checksum
 
 
-def _bytes(array: np.ndarray) -> np.ndarray:
+def _as_bytes(array: np.ndarray) -> np.ndarray:
     """Return the bytes of an array, `[N] uint8`; hash functions can't read bfloat16 arrays."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

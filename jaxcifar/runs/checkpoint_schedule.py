@@ -23,7 +23,7 @@ class CheckpointSchedule:
 
     def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int) -> None:
         self._checkpoints, self._steps_per_epoch = checkpoints, steps_per_epoch
-        self._held: dict[int, Checkpoint] = {}  # by step, not written yet
+        self._unwritten: dict[int, Checkpoint] = {}  # by step, not written yet
         self._written_step = 0
         self._best_when_written: set[int] = set()  # best step according to the newest checkpoint
         self._next_write = 0.0
@@ -41,15 +41,19 @@ class CheckpointSchedule:
 
         Of the states held before, only the state of the best epoch stays in memory.
         """
-        best = self._best_step(notes.history)
-        self._held = {number: held for number, held in self._held.items() if number in best}
+        best_step = self._best_step(notes.history)
+        self._unwritten = {
+            unwritten_step: checkpoint
+            for unwritten_step, checkpoint in self._unwritten.items()
+            if unwritten_step in best_step
+        }
         if step > self._written_step:
-            self._held[step] = Checkpoint(state, notes)
+            self._unwritten[step] = Checkpoint(state, notes)
 
     def is_due(self) -> bool:
         """Return True if it is time to write checkpoints; all processes get the same answer."""
-        [due] = processes.any_process(time.monotonic() >= self._next_write)
-        return due
+        [is_due_anywhere] = processes.any_process(time.monotonic() >= self._next_write)
+        return is_due_anywhere
 
     def write(self) -> None:
         """Start to write the held states in the background.
@@ -58,11 +62,12 @@ class CheckpointSchedule:
           RunError: a state can't be written.
         """
         start = time.monotonic()
-        for step, (state, notes) in self._held.items():
+        for step, (state, notes) in self._unwritten.items():
             # If this checkpoint is damaged later, the best step of the one before counts.
-            best = self._best_step(notes.history)
-            self._checkpoints.save(step, state, notes, best | self._best_when_written)
-            self._written_step, self._best_when_written = step, best
-        self._held = {}
+            best_step = self._best_step(notes.history)
+            self._checkpoints.save(step, state, notes, best_step | self._best_when_written)
+            self._written_step, self._best_when_written = step, best_step
+        self._unwritten = {}
         end = time.monotonic()
-        self._next_write = end + (end - start) / _MAX_TIME_SHARE
+        writing_seconds = end - start
+        self._next_write = end + writing_seconds / _MAX_TIME_SHARE

@@ -13,9 +13,9 @@ def dispatch_sizes(steps: int, program: Program) -> list[int]:
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     if not program.compiles_loops:
-        largest = 1
+        largest_size = 1
     elif on_cpu:
-        largest = max(1, _CPU_IMAGES // program.batch_size)
+        largest_size = max(1, _CPU_IMAGES // program.batch_size)
     else:
-        largest = max(1, steps)
-    return [min(largest, steps - first) for first in range(0, steps, largest)]
+        largest_size = max(1, steps)
+    return [min(largest_size, steps - start) for start in range(0, steps, largest_size)]

@@ -28,5 +28,7 @@ def best_row(rows: Sequence[Row]) -> int:
       rows: rows of epochs, at least one; all have `val_accuracy` and `val_loss`.
     """
     highest = max(row["val_accuracy"] for row in rows)
-    equal = [i for i, row in enumerate(rows) if highest - row["val_accuracy"] < _ROUNDING]
-    return min(equal, key=lambda i: rows[i]["val_loss"])
+    best_indices = [
+        index for index, row in enumerate(rows) if highest - row["val_accuracy"] < _ROUNDING
+    ]
+    return min(best_indices, key=lambda index: rows[index]["val_loss"])

@@ -184,7 +184,11 @@ def save_evaluation(path: Path, new: Evaluation, look: Look | None) -> list[Look
 def _with_enough_images(new: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `new` results that are from at least as many images as the `earlier` results."""
 
-    def count(figures: Any) -> int:
+    def image_count(figures: Any) -> int:
         return figures.get("images", 0) if isinstance(figures, Mapping) else 0
 
-    return {name: value for name, value in new.items() if count(value) >= count(earlier.get(name))}
+    return {
+        name: figures
+        for name, figures in new.items()
+        if image_count(figures) >= image_count(earlier.get(name))
+    }

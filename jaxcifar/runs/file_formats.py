@@ -210,15 +210,21 @@ def read_result(path: Path) -> Result:
                 raise ValueError(f"must have either {name} or converted, not both")
         classes, matrix = len(class_names(result)), result["confusion_matrix"]
         is_square = len(matrix) == classes and all(len(row) == classes for row in matrix)
-        if not is_square or not any(any(row) for row in matrix):
+        has_images = any(any(row) for row in matrix)
+        if not is_square or not has_images:
             raise ValueError(f"confusion_matrix must have image counts for {classes} classes")
     return result
 
 
 def result_to_json(result: Result) -> str:
     """Return the text of `result.json`, with each row of the confusion matrix on one line."""
+
+    def on_one_line(match: re.Match[str]) -> str:
+        numbers = " ".join(match[1].split())
+        return f"[{numbers}]"
+
     text = json.dumps(result, indent=2)
-    return _INDENTED_NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
+    return _INDENTED_NUMBERS.sub(on_one_line, text) + "\n"
 
 
 def number(figures: Mapping[str, Any], name: str) -> float:

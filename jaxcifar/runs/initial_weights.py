@@ -37,9 +37,10 @@ def load_initial_weights(
     weights_statistics = [*card["channel_mean"], *card["channel_std"]]
     run_statistics = np.concatenate([hyper.mean, hyper.std])
     if not np.allclose(weights_statistics, run_statistics, atol=0.005):
+        rounded_statistics = [round(float(number), 4) for number in run_statistics]
         print_line(
             f"{path} was trained on images of mean and deviation {weights_statistics}; here they "
-            f"are {[round(float(value), 4) for value in run_statistics]}."
+            f"are {rounded_statistics}."
         )
     try:
         variables = arrange_arrays(arrays, state.variables, path)
@@ -55,5 +56,9 @@ def _head_arrays(config: Config, classes: int) -> list[str]:
         variables = network.shapes(create_model(config, classes))
         return {name: leaf.shape for name, leaf in named_arrays(variables).items()}
 
-    with_one_more = shapes(classes + 1)
-    return [name for name, shape in shapes(classes).items() if with_one_more.get(name) != shape]
+    shapes_with_another_class = shapes(classes + 1)
+    return [
+        name
+        for name, shape in shapes(classes).items()
+        if shape != shapes_with_another_class.get(name)
+    ]

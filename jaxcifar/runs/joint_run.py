@@ -45,7 +45,7 @@ def require_same_start(
         "devices": devices,
         **environment.program_versions(),
         "SHA-256 of jaxcifar's code": environment.code_sha256(),
-        "metric": ", ".join(f"{user.code} ({user.sha256})" for user in user_metrics),
+        "metric": ", ".join(f"{metric.code} ({metric.sha256})" for metric in user_metrics),
     }
     del settings["init"]  # paths may differ between machines; its digest is compared
     processes.require_same_settings(settings)
@@ -113,8 +113,9 @@ def has_begun(folder: RunFolder, config: Config) -> bool:
             folder.require_same(config)
         return folder.has_begun
 
-    [begun] = processes.any_process(bool(call_in_first_process(has_begun_here)))
-    return begun
+    first_process_has_begun = bool(call_in_first_process(has_begun_here))
+    [has_begun_anywhere] = processes.any_process(first_process_has_begun)
+    return has_begun_anywhere
 
 
 def require_same_folder(task: Task) -> None:

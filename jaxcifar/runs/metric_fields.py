@@ -34,7 +34,7 @@ class MetricDeclaration(TypedDict):
 
 def declare_metrics(metrics: MetricSet) -> list[MetricDeclaration]:
     """Return name, title, unit and direction of each metric, as `result.json` lists them."""
-    user_metrics = {user.metric.name: user for user in metrics.user_metrics}
+    user_metrics = {user_metric.metric.name: user_metric for user_metric in metrics.user_metrics}
     declarations: list[MetricDeclaration] = []
     for metric in metrics.all:
         declaration: MetricDeclaration = {
@@ -65,9 +65,9 @@ def measured_metrics(
     for result in results:
         for declaration in result.get("metrics", []):
             name = declaration["name"]
-            first = by_name.setdefault(name, declaration)
-            if _differ(first, declaration):
-                by_name[name] = {**first, "title": f"{first['title']}{_DIFFERS}"}
+            earlier = by_name.setdefault(name, declaration)
+            if _describe_different_metrics(earlier, declaration):
+                by_name[name] = {**earlier, "title": f"{earlier['title']}{_DIFFERS}"}
         measured |= {name for name in by_name if f"test_{name}" in result}
     for row in rows:
         for name in validation_metric_names(row):
@@ -78,7 +78,7 @@ def measured_metrics(
     return [declaration for name, declaration in by_name.items() if name in measured]
 
 
-def _differ(first: MetricDeclaration, other: MetricDeclaration) -> bool:
+def _describe_different_metrics(first: MetricDeclaration, other: MetricDeclaration) -> bool:
     """Return True if two declarations with the same name describe different metrics."""
     if first["title"].endswith(_DIFFERS):
         return False  # the title says so already
@@ -91,26 +91,29 @@ def finite_fields(split: str, values: Mapping[str, float]) -> dict[str, float]:
     return {f"{split}_{name}": value for name, value in values.items() if math.isfinite(value)}
 
 
-def check_validation_fields(row: Mapping[str, Any], known: Iterable[str]) -> dict[str, float]:
-    """Return the fields `val_NAME` of a row of `metrics.jsonl`, without the fields in `known`.
+def check_validation_fields(
+    row: Mapping[str, Any], known_fields: Iterable[str]
+) -> dict[str, float]:
+    """Return the fields `val_NAME` of a row of `metrics.jsonl`, without the `known_fields`.
 
     Raises:
       ValueError: a field is not a finite number, or there are too many fields.
     """
-    names = [name for name in row if name not in known and _VALIDATION_FIELD.fullmatch(name)]
+    names = [name for name in row if name not in known_fields and _VALIDATION_FIELD.fullmatch(name)]
     return _check_numbers(row, names)
 
 
 def check_test_fields(
-    result: Mapping[str, Any], metrics: Sequence[MetricDeclaration], known: Iterable[str]
+    result: Mapping[str, Any], metrics: Sequence[MetricDeclaration], known_fields: Iterable[str]
 ) -> dict[str, float]:
-    """Return a result's fields `test_NAME` of these metrics, without the fields in `known`.
+    """Return a result's fields `test_NAME` of these metrics, without the fields in `known_fields`.
 
     Raises:
       ValueError: a field is not a finite number.
     """
     names = [f"test_{metric['name']}" for metric in metrics]
-    return _check_numbers(result, [name for name in names if name in result and name not in known])
+    present_names = [name for name in names if name in result and name not in known_fields]
+    return _check_numbers(result, present_names)
 
 
 def _check_numbers(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:

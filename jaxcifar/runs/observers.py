@@ -110,10 +110,13 @@ def find_factories(observers: Iterable[Any]) -> list[ObserverFactory]:
     if isinstance(observers, str) or not isinstance(observers, Iterable):
         raise UsageError(f"observers {observers!r:.80}: must be a list")
     # Repeated observers are dropped: two TensorBoard observers would write to the same folder.
-    distinct = {each if isinstance(each, str) else id(each): each for each in observers}
+    distinct: dict[str | int, Any] = {}
+    for observer in observers:
+        key = observer if isinstance(observer, str) else id(observer)
+        distinct[key] = observer
     return [
-        _factory_by_name(each) if isinstance(each, str) else _factory_of_object(each)
-        for each in distinct.values()
+        _factory_by_name(observer) if isinstance(observer, str) else _factory_of_object(observer)
+        for observer in distinct.values()
     ]
 
 
@@ -125,14 +128,15 @@ def _factory_by_name(name: str) -> ObserverFactory:
     return ObserverFactory(label, factory)
 
 
-def _factory_of_object(item: Any) -> ObserverFactory:
+def _factory_of_object(candidate: Any) -> ObserverFactory:
     """Return a factory for an observer, or for a class or a function that returns an observer."""
-    has_name = inspect.isclass(item) or inspect.isroutine(item)
-    label = f"observer {(item if has_name else type(item)).__qualname__}"
-    is_observer = not inspect.isclass(item) and _has_observer_method(item)
-    if is_observer or not callable(item):
-        return ObserverFactory(label, lambda: item)
-    return ObserverFactory(label, item)
+    has_name = inspect.isclass(candidate) or inspect.isroutine(candidate)
+    name = candidate.__qualname__ if has_name else type(candidate).__qualname__
+    label = f"observer {name}"
+    is_observer = not inspect.isclass(candidate) and _has_observer_method(candidate)
+    if is_observer or not callable(candidate):
+        return ObserverFactory(label, lambda: candidate)
+    return ObserverFactory(label, candidate)
 
 
 def _has_observer_method(observer: Any) -> bool:
@@ -157,10 +161,10 @@ def _create(factory: ObserverFactory) -> Any:
     except (Exception, SystemExit) as error:
         raise UsageError(f"{factory.label}: {_reason(error)}") from error
     if not is_observer:
-        kind = type(observer).__name__
+        type_name = type(observer).__name__
         raise UsageError(
-            f"{factory.label}: returned {kind}, which is not an observer; define at least one of "
-            f"the methods {', '.join(METHODS)}"
+            f"{factory.label}: returned {type_name}, which is not an observer; define at least one "
+            f"of the methods {', '.join(METHODS)}"
         )
     return observer
 

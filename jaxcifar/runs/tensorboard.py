@@ -62,8 +62,8 @@ class TensorBoard:
         folder = self._folder.tensorboard
         require_no_link(folder)
         folder.mkdir(exist_ok=True)
-        for old in folder.glob(_EVENT_FILES):
-            old.unlink()
+        for old_file in folder.glob(_EVENT_FILES):
+            old_file.unlink()
         self._time, self._epoch = self._folder.config_file.stat().st_mtime, 0
         name = _EVENT_FILES.replace("*", f"{time.time():017.6f}")
         self._file = EventFile(folder / name, self._time)
@@ -86,7 +86,7 @@ class TensorBoard:
             "test", [metric["name"] for metric in measured_metrics([result])]
         )
         self._write(_scalars(result, {**metric_tags, **TEST_TAGS}))
-        self._write(self._mistakes(result))
+        self._write(self._mistakes_picture(result))
         self._write(self._picture(self._folder.accuracy_plot))
         self._write(self._picture(self._folder.loss_plot))
         self._write([event_file.finished_value(self._time)])
@@ -97,16 +97,17 @@ class TensorBoard:
             return [event_file.image_value(path.stem, file.read(_MAX_PICTURE_BYTES))]
         return []
 
-    def _mistakes(self, result: Result) -> list[event_file.Value]:
+    def _mistakes_picture(self, result: Result) -> list[event_file.Value]:
         """Return a list with a picture of wrong predictions; empty without `mistakes.npz`."""
         names = class_names(result)
         try:
             mistakes = self._folder.read_mistakes(len(names))
         except RunError:
             return []
-        png, title = io.BytesIO(), f"Confident mistakes on test images: {result['dataset']}"
-        plot_mistakes(names, mistakes, title, png)
-        return [event_file.image_value("mistakes", png.getvalue())]
+        png_file = io.BytesIO()
+        title = f"Confident mistakes on test images: {result['dataset']}"
+        plot_mistakes(names, mistakes, title, png_file)
+        return [event_file.image_value("mistakes", png_file.getvalue())]
 
     def _write(self, values: Sequence[event_file.Value]) -> None:
         self._file.write(values, self._epoch, self._time)

@@ -56,7 +56,7 @@ class _TrainingLoop:
     def __init__(
         self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop: Event
     ) -> None:
-        self._waiting_runs, self._setup = runs, setup
+        self._runs_to_start, self._setup = runs, setup
         self._progress, self._stop = progress, stop
         self._slots: list[Run | None] = [None] * setup.parallel_runs.run_count
         self._states: TrainState | None = None  # of all slots
@@ -85,8 +85,8 @@ class _TrainingLoop:
         started: dict[int, Run] = {}
         free_slots = [slot for slot, run in enumerate(self._slots) if run is None]
         for slot in free_slots:
-            for run in self._waiting_runs:
-                if outcome := self._start(run):
+            for run in self._runs_to_start:
+                if outcome := self._open_and_start(run):
                     yield outcome
                 else:
                     self._slots[slot] = started[slot] = run
@@ -94,7 +94,7 @@ class _TrainingLoop:
         if started:
             self._load_states(started)
 
-    def _start(self, run: Run) -> Outcome | None:
+    def _open_and_start(self, run: Run) -> Outcome | None:
         """Open and start a run; return its outcome if it fails or needs no training."""
         try:
             with self._progress.during(STARTING):
@@ -103,11 +103,11 @@ class _TrainingLoop:
                     run.start(self._setup)
                     self._progress.skip_finished_epochs(run)
         except (RunError, UsageError) as error:
-            return self._fail(run, error)
+            return self._close_failed(run, error)
         if run.result is not None:
             run.close()
             return Outcome(run.task, run.result)
-        return self._finish(run, run.state) if run.is_trained else None
+        return self._test_and_close(run, run.state) if run.is_trained else None
 
     def _load_states(self, started: dict[int, Run]) -> None:
         """Put states and hyper-parameters of new runs (by slot) into the stacked arrays."""
@@ -213,21 +213,21 @@ class _TrainingLoop:
                     row = run.end_epoch(state, trained)
                 run.observers.epoch(row)
         except (RunError, UsageError) as error:  # a UsageError if a user's metric fails
-            return self._fail(run, error)
-        return self._finish(run, state) if run.is_trained else None
+            return self._close_failed(run, error)
+        return self._test_and_close(run, state) if run.is_trained else None
 
-    def _finish(self, run: Run, state: TrainState) -> Outcome:
+    def _test_and_close(self, run: Run, state: TrainState) -> Outcome:
         images = TEST_PASSES * len(self._setup.dataset.test.labels)
         try:
             with self._progress.evaluating(TESTING, images):
                 result = run.finish(state)
         except (RunError, UsageError) as error:
-            return self._fail(run, error)
+            return self._close_failed(run, error)
         run.observers.finished(result)
         run.close()
         return Outcome(run.task, result)
 
-    def _fail(self, run: Run, error: RunError | UsageError) -> Outcome:
+    def _close_failed(self, run: Run, error: RunError | UsageError) -> Outcome:
         run.close(error)
         self._progress.skip_failed_run(run, self._setup)
         return Outcome(run.task, error=error)
@@ -238,7 +238,7 @@ class _TrainingLoop:
         self._states = self._hypers = None
         for run in failed_runs:
             # A new error, because the traceback of the first one keeps arrays alive.
-            yield self._fail(run, OutOfMemoryError(str(error)))
+            yield self._close_failed(run, OutOfMemoryError(str(error)))
 
     def _raise_interrupted(self) -> None:
         runs = self.active_runs.values()

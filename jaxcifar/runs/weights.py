@@ -37,7 +37,7 @@ from jaxcifar.runs.task import PYTORCH_SUFFIXES
 _CHOOSE_ANOTHER = Remedy("choose another file of weights")
 _MAX_BYTES = 2**32
 _MAX_HEADER_BYTES = 4 * MEGABYTE  # a line for each of about 10,000 arrays
-_CARD = "jaxcifar"  # the card's name in the header
+_CARD_KEY = "jaxcifar"  # the card's name in the header
 
 Channels = Annotated[
     list[Annotated[float, Meta(ge=-1e6, le=1e6)]], Meta(min_length=3, max_length=3)
@@ -70,34 +70,35 @@ def make_card(result: Mapping[str, Any]) -> Card:
     return cast(Card, {name: result[name] for name in Card.__annotations__ if name in result})
 
 
-def write_weights(path: Path, variables: PyTree, card: Card, half: bool = False) -> str:
+def write_weights(path: Path, variables: PyTree, card: Card, as_float16: bool = False) -> str:
     """Write a weights file, and return the file's SHA-256.
 
-    The name of an array is its path in the variables, such as `params/Conv_0/kernel`. With `half`,
-    floats are rounded to float16.
+    The name of an array is its path in the variables, such as `params/Conv_0/kernel`. With
+    `as_float16`, floats are rounded to float16.
 
     Raises:
       RunError: a number is too large for float16.
       OSError: the file can't be written.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(variables).items()}
-    if half:
-        arrays = {name: _rounded_to_half(name, array) for name, array in arrays.items()}
-    content = safetensors.numpy.save(arrays, {_CARD: json.dumps(card)})
+    if as_float16:
+        arrays = {name: _rounded_to_float16(name, array) for name, array in arrays.items()}
+    content = safetensors.numpy.save(arrays, {_CARD_KEY: json.dumps(card)})
     with atomic_write(path) as file:
         file.write(content)
     return hashlib.sha256(content).hexdigest()
 
 
-def _rounded_to_half(name: str, array: np.ndarray) -> np.ndarray:
+def _rounded_to_float16(name: str, array: np.ndarray) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         return array
     with np.errstate(over="ignore"):
-        half = array.astype(np.float16)
-    if (np.isfinite(array) & ~np.isfinite(half)).any():
+        rounded = array.astype(np.float16)
+    has_overflow = (np.isfinite(array) & ~np.isfinite(rounded)).any()
+    if has_overflow:
         largest = f"{np.finfo(np.float16).max:,.0f}"
         raise RunError(f"{name}: has numbers larger than float16's {largest}; leave out --half")
-    return half
+    return rounded
 
 
 def read_weights(
@@ -143,7 +144,7 @@ def _parse_card(content: bytes) -> Any:
     except UnicodeDecodeError:
         raise ValueError("is not a safetensors file, or is damaged") from None
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    card = metadata.get(_CARD) if isinstance(metadata, dict) else None
+    card = metadata.get(_CARD_KEY) if isinstance(metadata, dict) else None
     if not isinstance(card, str):
         raise ValueError("has no card of jaxcifar, which would name the network")
     return parse_json(card)
@@ -162,13 +163,15 @@ def _require_numbers(arrays: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"{name} has NaN or infinite values")
 
 
-def arrange_arrays(arrays: dict[str, np.ndarray], like: PyTree, place: Path) -> PyTree:
-    """Return named arrays as a network's variables, with the structure and dtypes of `like`.
+def arrange_arrays(arrays: dict[str, np.ndarray], variables_like: PyTree, path: Path) -> PyTree:
+    """Return arrays as a network's variables, with the structure and dtypes of `variables_like`.
 
     Raises:
-      RunError: the arrays belong to another network; the message names the file `place`.
+      RunError: the arrays belong to another network; the message names the file `path`.
     """
-    if differences := describe_differences(arrays, like, any_float=True):
-        raise RunError(f"{place}: the weights are not those of this network ({differences})")
-    leaves = [arrays[name].astype(leaf.dtype) for name, leaf in named_arrays(like).items()]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    if differences := describe_differences(arrays, variables_like, any_float=True):
+        raise RunError(f"{path}: the weights are not those of this network ({differences})")
+    leaves = [
+        arrays[name].astype(leaf.dtype) for name, leaf in named_arrays(variables_like).items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(variables_like), leaves)

@@ -55,7 +55,7 @@ class WeightsAndBiases:
     """
 
     def __init__(self) -> None:
-        self._wandb = _package()
+        self._wandb = _wandb_package()
         _log_in()
 
     def began(self, run: ObservedRun) -> None:
@@ -80,8 +80,8 @@ class WeightsAndBiases:
         self._write(0, result=False)
         if interrupted := _unfinished.pop(self._id, None):
             interrupted.finish(exit_code=1)
-        for old in folder.wandb.glob(f"offline-run-*-{self._id}"):
-            delete_path(old)
+        for old_copy in folder.wandb.glob(f"offline-run-*-{self._id}"):
+            delete_path(old_copy)
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             id=self._id,
@@ -105,7 +105,9 @@ class WeightsAndBiases:
     def finished(self, result: Result) -> None:
         """Write the numbers of the result to the summary of W&B's run, and end that run."""
         if self._run is not None:
-            numbers = {name: n for name, n in result.items() if isinstance(n, int | float)}
+            numbers = {
+                name: value for name, value in result.items() if isinstance(value, int | float)
+            }
             self._run.summary.update(numbers)
             self._end(0)
 
@@ -129,7 +131,7 @@ class WeightsAndBiases:
         write_text(self._state, json.dumps(uploaded))
 
 
-def _package() -> ModuleType:
+def _wandb_package() -> ModuleType:
     """Return the package wandb; a folder `wandb` with W&B's files does not count as the package.
 
     Raises:
@@ -141,7 +143,7 @@ def _package() -> ModuleType:
 
 def _mode() -> str:
     """Return W&B's mode (in today's words) from `WANDB_MODE` or W&B's settings."""
-    return _package().setup().settings.mode
+    return _wandb_package().setup().settings.mode
 
 
 @functools.cache
@@ -154,7 +156,7 @@ def _log_in() -> None:
     if _mode() not in _ONLINE:
         return
     try:
-        _package().login()
+        _wandb_package().login()
     except Exception as error:  # W&B's versions raise different exceptions
         raise RunError(
             f"can't log in to Weights & Biases ({first_line(error)}); run `wandb login` first, or "

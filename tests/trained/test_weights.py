@@ -348,7 +348,7 @@ def test_halves_hold_no_large_numbers(tmp_path):
     """Beyond 65,504 they would be infinite."""
     variables = {"params": {"a": np.float32([1.0, 65_000.0]), "b": np.float32([1e6])}}
     with pytest.raises(RunError, match=r"params/b: .*65,504"):
-        write_weights(tmp_path / "w.safetensors", variables, {}, half=True)
+        write_weights(tmp_path / "w.safetensors", variables, {}, as_float16=True)
     assert not (tmp_path / "w.safetensors").exists()
 
 
