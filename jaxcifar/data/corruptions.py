@@ -161,12 +161,15 @@ def corrupted(
     blocks = []
     for start in range(0, len(images), _BLOCK):
         block = images[start : start + _BLOCK]
-        blocks.append(_apply(corruption.apply, key, np.int32(start), block, np.float32(strength)))
+        corrupted_block = _corrupt_block(
+            corruption.apply, key, np.int32(start), block, np.float32(strength)
+        )
+        blocks.append(corrupted_block)
     return np.concatenate(blocks)
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply(
+def _corrupt_block(
     apply: Callable[..., Array], key: Array, start: Array, images: Array, strength: Array
 ) -> Array:
     indices = start + jnp.arange(len(images))

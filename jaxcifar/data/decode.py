@@ -38,7 +38,7 @@ def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
       RunError: an image can't be read, or there are too few images for the split.
     """
     records = read_splits(folder, print_line)
-    return records if "test" in records else _split_off_test(folder.path, records["train"])
+    return records if "test" in records else _split_off_test_images(folder.path, records["train"])
 
 
 def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_records.Records]:
@@ -59,7 +59,7 @@ def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
         decoded_splits = {
-            split: _decode(files, class_count=len(folder.class_names))
+            split: _decode_files(files, class_count=len(folder.class_names))
             for split, files in folder.splits.items()
         }
     problems: list[str] = []
@@ -86,7 +86,7 @@ class _DecodedImages(NamedTuple):
     animated_files: list[str]
 
 
-def _decode(files: Sequence[ImageFile], class_count: int) -> _DecodedImages:
+def _decode_files(files: Sequence[ImageFile], class_count: int) -> _DecodedImages:
     records = binary_records.empty(len(files), class_count)
     problems: list[str] = []
     animated_files: list[str] = []
@@ -109,7 +109,7 @@ def _decode(files: Sequence[ImageFile], class_count: int) -> _DecodedImages:
     return _DecodedImages(records, sorted(problems), sorted(animated_files))
 
 
-def _split_off_test(path: Path, records: np.ndarray) -> dict[str, binary_records.Records]:
+def _split_off_test_images(path: Path, records: np.ndarray) -> dict[str, binary_records.Records]:
     """Split sorted records into "train" and "test", which gets a sixth of every class."""
     labels = binary_records.labels(records)
     train_indices, test_indices = stratified(labels, _TEST_FRACTION)

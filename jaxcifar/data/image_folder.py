@@ -61,7 +61,7 @@ class ImageFolder:
           RunError: the folder can't be listed, has too many files, has something else than class
             folders with files, or has a class without training images.
         """
-        scanner = _Scanner(path.resolve())
+        scanner = _FolderScanner(path.resolve())
         split_folders = scanner.split_folders()
         class_names = scanner.class_names(split_folders)
         splits = {
@@ -95,7 +95,7 @@ def raise_problems(root: Path, problems: Sequence[str]) -> None:
         )
 
 
-class _Scanner:
+class _FolderScanner:
     """Lists the images in a folder, and collects messages about unusable files in `problems`."""
 
     def __init__(self, root: Path) -> None:

@@ -96,14 +96,14 @@ def load_records(
             return cached  # another process was faster
         if dataset.draw is not None:
             print_line(f"Drawing {dataset.title}, once; this takes some seconds.")
-            records = _draw(dataset, dataset.draw)
+            records = _draw_records(dataset, dataset.draw)
         else:
             with plain_path(data_dir) as utf8_data_dir:  # TFDS needs paths in UTF-8
-                builder = _builder(dataset, utf8_data_dir, archive)
+                builder = _make_builder(dataset, utf8_data_dir, archive)
                 if not builder.is_prepared():
-                    _prepare(builder, dataset, data_dir, archive, print_line)
+                    _prepare_with_tfds(builder, dataset, data_dir, archive, print_line)
                 print_line(f"Decoding {dataset.title}, once.")
-                records = _decode(builder, dataset)
+                records = _decode_records(builder, dataset)
         try:
             binary_records.write_cache(cache, records)
             if dataset.fingerprints is None:
@@ -124,13 +124,13 @@ def _read_cache(cache: Path, dataset: KnownDataset) -> dict[str, binary_records.
     return binary_records.read_cache(cache, fingerprints)
 
 
-def _builder(dataset: KnownDataset, data_dir: Path, archive: Path | None) -> Any:
+def _make_builder(dataset: KnownDataset, data_dir: Path, archive: Path | None) -> Any:
     from jaxcifar.data.builders import BUILDERS  # TFDS takes a second to import
 
     return BUILDERS[dataset.name](dataset, archive, data_dir=data_dir)
 
 
-def _draw(dataset: KnownDataset, draw: Draw) -> dict[str, binary_records.Records]:
+def _draw_records(dataset: KnownDataset, draw: Draw) -> dict[str, binary_records.Records]:
     records = {}
     for seed, (split, images_per_class) in enumerate(dataset.class_counts.items()):
         images, labels = draw(images_per_class * len(dataset.class_names), seed)
@@ -139,7 +139,7 @@ def _draw(dataset: KnownDataset, draw: Draw) -> dict[str, binary_records.Records
     return records
 
 
-def _prepare(
+def _prepare_with_tfds(
     builder: Any, dataset: KnownDataset, data_dir: Path, archive: Path | None, print_line: PrintLine
 ) -> None:
     """Let TFDS download a data set or read `archive`, and write the data set to `data_dir`."""
@@ -158,7 +158,7 @@ def _prepare(
         builder.download_and_prepare(file_format="parquet")
 
 
-def _decode(builder: Any, dataset: KnownDataset) -> dict[str, binary_records.Records]:
+def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_records.Records]:
     """Return split -> sorted records of a data set that TFDS has prepared."""
     file_format = builder.info.file_format.value
     if file_format == "array_record" and not find_spec("array_record"):
@@ -190,7 +190,7 @@ def _decode(builder: Any, dataset: KnownDataset) -> dict[str, binary_records.Rec
 def _require_source(dataset: KnownDataset, data_dir: Path) -> None:
     """Raise an error if a data set is not prepared and can't be downloaded."""
     with plain_path(data_dir) as utf8_data_dir:
-        builder = _builder(dataset, utf8_data_dir, None)
+        builder = _make_builder(dataset, utf8_data_dir, None)
         if not builder.is_prepared():
             _require_network(builder.download_url)
 

@@ -31,7 +31,7 @@ def user_data_title(path: str) -> str:
 
     A name that also means a data set of the catalogue gets the addition "(own images)".
     """
-    title = _absolute(path).name or "images"
+    title = _absolute_path(path).name or "images"
     return f"{title} (own images)" if is_catalog_name(title.removesuffix(".npz")) else title
 
 
@@ -62,7 +62,7 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
       UsageError: there is no such folder or file.
       RunError: the images can't be read, or `data_dir` can't be written.
     """
-    path = _absolute(name)
+    path = _absolute_path(name)
     require_image_path(name)
     if path.is_dir() and data_dir.resolve().is_relative_to(path.resolve()):
         raise UsageError(f"--data-dir {data_dir}: lies inside the images; choose another folder")
@@ -96,7 +96,7 @@ def _read_cache(cache: Path, source: str) -> PreparedImages | None:
     return None if records is None else PreparedImages(records, manifest)
 
 
-def _absolute(path: str) -> Path:
+def _absolute_path(path: str) -> Path:
     return Path(os.path.abspath(expand_home(path)))  # noqa: PTH100 (follows no links)
 
 

@@ -50,7 +50,7 @@ def read_npz(
         ):
             limited.max_read = _MAX_BYTES
             _check_sizes(archive, os.fstat(file.fileno()).st_size)
-            return _read(archive, path, print_line)
+            return _read_arrays(archive, path, print_line)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
     except Exception as error:  # a hostile or damaged file can raise anything
@@ -85,7 +85,7 @@ def _check_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
         )
 
 
-def _read(
+def _read_arrays(
     archive: zipfile.ZipFile, path: Path, print_line: PrintLine
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}

@@ -66,13 +66,13 @@ class DraftBuilder:
         """Add a draft for the logits, and return all drafts by key in the order of computation."""
         source = self._draft_of_value.get(self._trace.logits)
         if source is None:  # the logits do not depend on the image
-            self._append(Draft(Label("data", "logits"), (), ()))
+            self._append_draft(Draft(Label("data", "logits"), (), ()))
         else:
             shape = self._drafts[source].output_shape
-            self._append(Draft(Label("data", "logits"), shape, shape, sources=[source]))
+            self._append_draft(Draft(Label("data", "logits"), shape, shape, sources=[source]))
         return self._drafts
 
-    def _append(self, draft: Draft) -> int:
+    def _append_draft(self, draft: Draft) -> int:
         key = len(self._drafts)
         self._drafts[key] = draft
         return key
@@ -96,7 +96,7 @@ class DraftBuilder:
             draft.params = self._count_new_parameters(
                 p for p in self._trace.params if p[:depth] == layer.path
             )
-            self._layer_drafts[layer.number] = self._append(draft)
+            self._layer_drafts[layer.number] = self._append_draft(draft)
         key = self._layer_drafts[layer.number]
         self._connect(key, operation)
         # A layer may compute with a parameter of another layer that was passed to it.
@@ -107,7 +107,7 @@ class DraftBuilder:
             name = functions.NAMED[function.name]
             draft = self._operation_draft(operation, Label(functions.named_kind(name), name))
             draft.operations = set()  # the function is complete, so it becomes part of no group
-            self._function_drafts[function] = self._append(draft)
+            self._function_drafts[function] = self._append_draft(draft)
         key = self._function_drafts[function]
         self._connect(key, operation)
         self._drafts[key].output_shape = operation.output_shape
@@ -116,13 +116,13 @@ class DraftBuilder:
         """Add an operation that lies outside of all layers and named functions."""
         label = None
         if not self._rename_to_average(operation):
-            label = self._label(operation, parameters)
+            label = self._operation_label(operation, parameters)
         if label is None:
-            self._skip(operation)
+            self._skip_operation(operation)
             return
         draft = self._operation_draft(operation, label)
         draft.params = self._count_new_parameters(parameters)
-        key = self._append(draft)
+        key = self._append_draft(draft)
         self._connect(key, operation)
         self._drawn_operations |= dict.fromkeys(operation.outputs, _DrawnOperation(operation, key))
 
@@ -147,7 +147,7 @@ class DraftBuilder:
         """Return for each input of an operation whether it depends on the network's input image."""
         return [value in self._draft_of_value for value in operation.inputs]
 
-    def _skip(self, operation: Operation) -> None:
+    def _skip_operation(self, operation: Operation) -> None:
         """Leave an operation out of the drawing. Its outputs then belong to the draft before it."""
         read_value = next(value for value in operation.inputs if value in self._draft_of_value)
         draft = self._draft_of_value[read_value]
@@ -188,7 +188,9 @@ class DraftBuilder:
         draft.label = draft.label._replace(name=draft.label.name.replace("sum", "average"))
         return True
 
-    def _label(self, operation: Operation, parameters: set[ParameterPath]) -> Label | None:
+    def _operation_label(
+        self, operation: Operation, parameters: set[ParameterPath]
+    ) -> Label | None:
         """Return the label of an operation's box; None if the operation gets no box."""
         name = operation.name
         depends_on_image = self._depends_on_image(operation)

@@ -60,7 +60,7 @@ def merge_groups(drafts: dict[int, Draft]) -> None:
                 _merge(group, drafts, readers)
 
 
-class _Group(NamedTuple):
+class _DraftGroup(NamedTuple):
     """Drafts that compute a known function together.
 
     Attributes:
@@ -76,7 +76,9 @@ class _Group(NamedTuple):
     source: int
 
 
-def _find_group(last: int, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> _Group | None:
+def _find_group(
+    last: int, drafts: dict[int, Draft], readers: dict[int, set[int]]
+) -> _DraftGroup | None:
     """Return the smallest group that computes a known function and ends with the draft `last`.
 
     `last` is the draft's key. `readers` has, by key, the keys of the drafts that read a draft.
@@ -92,7 +94,7 @@ def _find_group(last: int, drafts: dict[int, Draft], readers: dict[int, set[int]
             if name is not None:
                 [source] = sources
                 is_one_array = not drafts[source].has_several_outputs
-                return _Group(name, members, last, source) if is_one_array else None
+                return _DraftGroup(name, members, last, source) if is_one_array else None
         mergeable = [
             source
             for source in sources
@@ -117,7 +119,7 @@ def _is_groupable(draft: Draft) -> bool:
     return bool(draft.operations) and draft.operations <= GROUPABLE and not draft.params
 
 
-def _merge(group: _Group, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> None:
+def _merge(group: _DraftGroup, drafts: dict[int, Draft], readers: dict[int, set[int]]) -> None:
     """Replace the drafts of a group by one draft for its function.
 
     If the function has no name, delete the group. Its readers then read what the group reads.

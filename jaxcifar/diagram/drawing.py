@@ -85,8 +85,8 @@ def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None 
     entries_in_row = min(len(legend_entries), int(width // _LEGEND_ENTRY_WIDTH))
     height = layout.height + _LEGEND_HEIGHT + 14 * (len(legend_entries) - 1) // entries_in_row
     heading = f"{printable(title, 200)}: {summary.params:,} parameters"
-    _write(axes, (width / 2, 16), heading, 13)
-    _write(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
+    _write_text(axes, (width / 2, 16), heading, 13)
+    _write_text(axes, (width / 2, height - 12), _NOTE, color=_FAINT)
     axes.legend(
         handles=legend_entries,
         ncols=entries_in_row,
@@ -102,7 +102,7 @@ def plot_network(summary: Summary, title: str, file: BinaryIO, form: str | None 
     figure.savefig(file, dpi=dpi, format=form)
 
 
-def _style(box: Box) -> str:
+def _style_of(box: Box) -> str:
     """Return the key of a box's style in `_STYLES`."""
     return _SHARED_STYLES.get(box.kind, box.kind)
 
@@ -118,9 +118,9 @@ def _draw_header(axes: Axes, header: Header) -> None:
         text = f"{resolution} positions"
     else:
         text = "vectors"
-    _write(axes, (x, _HEADER_TOP + 62), text, 11)
+    _write_text(axes, (x, _HEADER_TOP + 62), text, 11)
     if resolution:
-        _write(axes, (x, _HEADER_TOP + 74), f"{shape[-1]} channels", color=_FAINT)
+        _write_text(axes, (x, _HEADER_TOP + 74), f"{shape[-1]} channels", color=_FAINT)
 
 
 def _draw_cuboid(axes: Axes, centre: Point, height: int, width: int, channels: int) -> None:
@@ -148,28 +148,28 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     size = panel.right - panel.left, panel.bottom - panel.top
     fill = _PANEL_FILLS[panel.depth]
     _draw_rounded_box(axes, centre, size, facecolor=fill, linewidth=0, zorder=0)
-    name, _ = _fit(panel.name, _NOTE_SIZE, size[0])
-    _write(axes, (panel.left + 6, panel.top + 9), name, color=_FAINT, ha="left")
+    name, _ = _fit_text(panel.name, _NOTE_SIZE, size[0])
+    _write_text(axes, (panel.left + 6, panel.top + 9), name, color=_FAINT, ha="left")
 
 
 def _draw_box(axes: Axes, box: Box, centre: Point) -> None:
     if box.kind == "operator":
         circle = patches.Circle(centre, OPERATOR_RADIUS, facecolor="white", **_PLAIN, zorder=3)
         axes.add_patch(circle)
-        _write(axes, centre, box.nodes[0].name[:1], 11, va="center_baseline")
+        _write_text(axes, centre, box.nodes[0].name[:1], 11, va="center_baseline")
         return
-    _, fill = _STYLES[_style(box)]
+    _, fill = _STYLES[_style_of(box)]
     edge = _LOWERS_RESOLUTION if box.lowers_resolution else _PLAIN
     _draw_rounded_box(axes, centre, box.size, facecolor=fill, **edge, zorder=3)
     lines = box.lines
     for number, line in enumerate(lines):
         y = centre[1] + 12 * (number - (len(lines) - 1) / 2)
         is_name = number == 0
-        text, size = _fit(line, _NAME_SIZE if is_name else _NOTE_SIZE, box.size[0] - 6)
-        _write(axes, (centre[0], y), text, size, weight="bold" if is_name else "normal")
+        text, size = _fit_text(line, _NAME_SIZE if is_name else _NOTE_SIZE, box.size[0] - 6)
+        _write_text(axes, (centre[0], y), text, size, weight="bold" if is_name else "normal")
 
 
-def _fit(text: str, size: float, width: float) -> tuple[str, float]:
+def _fit_text(text: str, size: float, width: float) -> tuple[str, float]:
     """Return a text and a font size that fit into a width in points.
 
     The font gets smaller if necessary. A text that is too long for the smallest font is cut.
@@ -210,7 +210,9 @@ def _draw_arrow(axes: Axes, arrow: Arrow) -> None:
     axes.add_patch(patch)
 
 
-def _write(axes: Axes, centre: Point, text: str, size: float = _NOTE_SIZE, **style: Any) -> None:
+def _write_text(
+    axes: Axes, centre: Point, text: str, size: float = _NOTE_SIZE, **style: Any
+) -> None:
     """Write a text centred at a point; sizes above `_NOTE_SIZE` are bold by default."""
     weight = "bold" if size > _NOTE_SIZE else "normal"
     style = {"ha": "center", "va": "center", "color": _INK, "weight": weight, **style}
@@ -225,12 +227,12 @@ def _write_on_arrow(axes: Axes, centre: Point, text: str, panels: Sequence[Panel
         panel for panel in panels if panel.left < x < panel.right and panel.top < y < panel.bottom
     ]
     background = _PANEL_FILLS[len(enclosing_panels) - 1] if enclosing_panels else "white"
-    _write(axes, centre, text, backgroundcolor=background)
+    _write_text(axes, centre, text, backgroundcolor=background)
 
 
 def _legend_entries(boxes: Sequence[Box]) -> list[patches.Patch]:
     """Return a legend entry for each style of box, and one for boxes that lower the resolution."""
-    used_styles = {_style(box) for box in boxes}
+    used_styles = {_style_of(box) for box in boxes}
     entries = [
         patches.Patch(facecolor=fill, label=name, **_PLAIN)
         for style, (name, fill) in _STYLES.items()

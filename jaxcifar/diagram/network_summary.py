@@ -156,7 +156,7 @@ def summarize(model: nn.Module, image_shape: Shape = (32, 32, 3)) -> Summary:
     traced = trace(model, image_shape)
     macs = sum(op.repeats * op.macs for op in traced.operations)
     return Summary(
-        layers=_layers(traced),
+        layers=_table_layers(traced),
         params=sum(parameter.size for parameter in traced.params.values()),
         macs=macs,
         flops=macs + 4 * _normalized_elements(traced),
@@ -164,7 +164,7 @@ def summarize(model: nn.Module, image_shape: Shape = (32, 32, 3)) -> Summary:
     )
 
 
-def _layers(traced: Trace) -> tuple[Layer, ...]:
+def _table_layers(traced: Trace) -> tuple[Layer, ...]:
     params_of_module = _params_by_module(traced)
     first_calls: dict[tuple[str, ...], int] = {}  # module -> number of its first call
     for call in traced.calls:

@@ -75,11 +75,11 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     initial = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
     variables = nn.meta.unbox(initial)
-    evaluation = _evaluate(model, variables, image)
+    evaluation = _trace_evaluation(model, variables, image)
     calls, operations = evaluation.calls, evaluation.operations
     try:
         two_images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-        two_image_evaluation = _evaluate(model, variables, two_images)
+        two_image_evaluation = _trace_evaluation(model, variables, two_images)
         calls = _with_batch_axes(calls, two_image_evaluation.calls)
         operations = _with_batch_axes(operations, two_image_evaluation.operations)
     except Exception:
@@ -108,7 +108,7 @@ def _with_batch_axes(steps: list[_Step], larger: list[_Step]) -> list[_Step]:
     return [step.with_batch_axes(larger_step) for step, larger_step in pairs]
 
 
-class _Evaluation(NamedTuple):
+class _TracedEvaluation(NamedTuple):
     """A traced evaluation; `variables`, `image` and `logits` are numbers of values in the trace."""
 
     calls: list[Call]
@@ -118,8 +118,10 @@ class _Evaluation(NamedTuple):
     logits: int
 
 
-def _evaluate(model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct) -> _Evaluation:
-    recorder = _Recorder()
+def _trace_evaluation(
+    model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct
+) -> _TracedEvaluation:
+    recorder = _CallRecorder()
 
     def evaluate(variables: Any, images: jax.Array) -> Any:
         with nn.intercept_methods(recorder):
@@ -131,10 +133,10 @@ def _evaluate(model: nn.Module, variables: Any, images: jax.ShapeDtypeStruct) ->
     *variable_values, image = inputs
     program.image_dependent.add(image)
     (logits,) = program.inline(jaxpr, inputs, Scope())
-    return _Evaluation(recorder.calls, program.operations, variable_values, image, logits)
+    return _TracedEvaluation(recorder.calls, program.operations, variable_values, image, logits)
 
 
-class _Recorder:
+class _CallRecorder:
     """A Flax method interceptor that records module calls and puts their numbers into scopes."""
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ class TracedProgram:
 
         for equation in jaxpr.eqns:
             equation_inputs = [number_of(variable) for variable in equation.invars]
-            outputs = self._append(equation, equation_inputs, scope)
+            outputs = self._append_equation(equation, equation_inputs, scope)
             number_of_variable |= dict(zip(equation.outvars, outputs, strict=True))
         return [number_of(variable) for variable in jaxpr.outvars]
 
@@ -70,7 +70,9 @@ class TracedProgram:
         self._constants[number] = np.asarray(literal.val).item()
         return number
 
-    def _append(self, equation: JaxprEqn, inputs: list[int], scope: Scope) -> Sequence[int]:
+    def _append_equation(
+        self, equation: JaxprEqn, inputs: list[int], scope: Scope
+    ) -> Sequence[int]:
         """Append an equation, or the program that it calls; return the numbers of its outputs."""
         calls = re.findall(rf"{SCOPE}(\d+)", str(equation.source_info.name_stack))
         if calls:

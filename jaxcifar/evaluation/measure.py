@@ -158,7 +158,7 @@ def evaluate(
         },
         "plain": calibration(logits, labels),
         "mistakes": _mistake_list(mistakes, class_names),
-        "metrics": _values(metrics or MetricSet.create(len(class_names)), logits, labels),
+        "metrics": _finite_values(metrics or MetricSet.create(len(class_names)), logits, labels),
     }
     if temperature is not None:
         figures["tempered"] = calibration(logits, labels, temperature)
@@ -178,7 +178,7 @@ def _mistake_list(arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) 
     ]
 
 
-def _values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
+def _finite_values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
     """Return the declaration and value of each metric whose value is finite."""
     values = metrics.measure(logits, labels).values
     return [

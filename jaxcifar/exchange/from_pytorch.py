@@ -75,11 +75,11 @@ def convert(
     import_extra("torch")
     state_dict = read_state_dict(conversion.weights)
     source: Source = {"file": conversion.weights.name, "sha256": state_dict.sha256}
-    dataset = _dataset(conversion, load, print_line)
+    dataset = _load_dataset_if_available(conversion, load, print_line)
     config = user_code.with_imports(conversion.config)
     if dataset is not None and not dataset.is_known:
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
-    card = _card(conversion, config, dataset)
+    card = _make_card(conversion, config, dataset)
     classes = len(card["class_names"])
     abstract_variables = network.shapes(create_model(config, classes))
     arrays = from_state_dict(
@@ -116,7 +116,7 @@ def convert(
     return result
 
 
-def _dataset(
+def _load_dataset_if_available(
     conversion: Conversion, load: Callable[[], Dataset], print_line: PrintLine
 ) -> Dataset | None:
     """Return the data set; None if it is not available and the conversion can do without it."""
@@ -133,14 +133,16 @@ def _dataset(
         return None
 
 
-def _card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
+def _make_card(conversion: Conversion, config: Config, dataset: Dataset | None) -> Card:
     """Return what prediction needs besides weights: config, class names and normalisation."""
     described_dataset = CATALOG[config.dataset] if dataset is None else dataset
     mean, std = conversion.mean, conversion.std
     if dataset is not None:
         mean = dataset.mean.tolist() if mean is None else mean
         std = dataset.std.tolist() if std is None else std
-    assert mean is not None and std is not None  # `_dataset` requires both without a data set
+    assert (
+        mean is not None and std is not None
+    )  # `_load_dataset_if_available` requires both without a data set
     return {
         "config": config.to_dict(),
         "class_names": list(described_dataset.class_names),

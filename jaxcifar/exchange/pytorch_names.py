@@ -87,7 +87,7 @@ def array_mappings(config: Config, classes: int, arrays: Mapping[str, Any]) -> l
       UsageError: the network has no PyTorch module.
       RunError: PyTorch is not installed.
     """
-    layers = _layers(config, classes)
+    layers = _pytorch_layers_by_name(config, classes)
     mappings = []
     for jaxcifar_name, array in arrays.items():
         _, *layer_path, leaf = jaxcifar_name.split("/")
@@ -114,7 +114,7 @@ class _TorchLayer:
 
 
 @cache
-def _layers(config: Config, classes: int) -> dict[str, _TorchLayer]:
+def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLayer]:
     """Return the PyTorch layers with weights, by jaxcifar's names such as `ResBlock_0/Conv_1`."""
     require_known(config.arch)
     torch = import_extra("torch")

@@ -48,8 +48,8 @@ def batch_norm(
     if axis_name is not None or copies > 1:
         # Of the deviations from the estimate: their mean, and the mean of their squares.
         moments = jnp.stack([mean - mean_estimate, var + (mean - mean_estimate) ** 2])
-        deviation, square = _mean_over_devices_and_copies(moments, axis_name, copies)
-        mean, var = mean_estimate + deviation, square - deviation**2
+        deviation, mean_square = _mean_over_devices_and_copies(moments, axis_name, copies)
+        mean, var = mean_estimate + deviation, mean_square - deviation**2
     y = (float32_x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
     return y, mean, var
 

@@ -101,10 +101,10 @@ def _kernel_grad(
     to_output, from_kernel, _ = tiling.matrices
 
     def add_chunk(total: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:
-        x, grad = chunk
-        grad = padded(grad, 0, tiling.covered_extents)
-        x_tiles = _transform_input(x, zeros_before, tiling)
-        grad_tiles = _transform_tiles(grad, to_output.T, tiling)
+        x_chunk, grad_chunk = chunk
+        padded_grad = padded(grad_chunk, 0, tiling.covered_extents)
+        x_tiles = _transform_input(x_chunk, zeros_before, tiling)
+        grad_tiles = _transform_tiles(padded_grad, to_output.T, tiling)
         rounded_tiles = x_tiles.astype(product_dtype), grad_tiles.astype(product_dtype)
         return total + _einsum("ntc,ntk->nck", *rounded_tiles), None
 

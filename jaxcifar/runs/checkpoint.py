@@ -55,7 +55,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, config: Config, steps_per_epoch: int) -> None:
         self._config, self._steps_per_epoch = config, steps_per_epoch
-        self._folder, self._exit = folder.resolve(), contextlib.ExitStack()
+        self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
         self._policy = _KeepNewestTwoAndSteps()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy, cleanup_tmp_directories=True
@@ -64,7 +64,7 @@ class Checkpoints:
         try:
             self._require_readable()
             self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._exit.enter_context(plain_path(self._folder))
+            path = self._exit_stack.enter_context(plain_path(self._folder))
             self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
         except OSError as error:
             raise RunError(
@@ -137,7 +137,7 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             checkpoint, reason = None, "another process can't read it"
             try:
-                checkpoint = self._read(step, state_like)
+                checkpoint = self._read_as_numpy(step, state_like)
             except RunError:
                 raise
             except Exception as error:  # its type depends on the place of the damage
@@ -159,7 +159,7 @@ class Checkpoints:
             belongs to another config.
         """
         try:
-            return _place_like(self._read(step, state_like), state_like)
+            return _place_like(self._read_as_numpy(step, state_like), state_like)
         except RunError:
             raise
         except Exception as error:
@@ -169,7 +169,7 @@ class Checkpoints:
             ) from error
 
     @report_lost_processes()
-    def _read(self, step: int, state_like: TrainState) -> Checkpoint:
+    def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
         """Return a checkpoint as NumPy arrays, so that no device error is mistaken for damage."""
         self._require_same_arrays(step, state_like)
         arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)
@@ -220,7 +220,7 @@ class Checkpoints:
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         # After a failed save, closing raises the same error again; the first one is enough.
         ignored_errors = (Exception,) if error_type else ()
-        with self._exit, contextlib.suppress(*ignored_errors):
+        with self._exit_stack, contextlib.suppress(*ignored_errors):
             self._manager.close()
 
 

@@ -149,17 +149,17 @@ def create_observers(factories: Iterable[ObserverFactory]) -> tuple[NamedObserve
     Raises:
       UsageError: a factory fails, or returns no observer; the message is one line.
     """
-    return tuple(NamedObserver(factory.label, _create(factory)) for factory in factories)
+    return tuple(NamedObserver(factory.label, _create_observer(factory)) for factory in factories)
 
 
-def _create(factory: ObserverFactory) -> Any:
+def _create_observer(factory: ObserverFactory) -> Any:
     try:
         observer = factory.create()
         is_observer = _has_observer_method(observer)
     except Interrupted:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{factory.label}: {_reason(error)}") from error
+        raise UsageError(f"{factory.label}: {_describe_error(error)}") from error
     if not is_observer:
         type_name = type(observer).__name__
         raise UsageError(
@@ -169,7 +169,7 @@ def _create(factory: ObserverFactory) -> Any:
     return observer
 
 
-def _reason(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """Return one line that says what went wrong in an observer, with the user's file and line."""
     if isinstance(error, OneLineError):
         return str(error)
@@ -233,5 +233,5 @@ class Observers:
                 raise
             except BaseException as error:
                 self._observers.remove(named_observer)
-                reason = _reason(error)
+                reason = _describe_error(error)
                 self._print_line(f"{named_observer.label}: {reason}; {_DROPPED}")

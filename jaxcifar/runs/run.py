@@ -48,17 +48,17 @@ class Run:
         self._print_line = task.with_name(print_line)
         self._history: list[Row] = []
         self._folder = RunFolder(task.scratch or task.path, task.overwrite)
-        self._is_open, self._exit = False, ExitStack()
+        self._is_open, self._exit_stack = False, ExitStack()
 
     def open(self) -> None:
         """Lock the run's folder, once. For a finished run, set `result` and call the observers."""
         if self._is_open:
             return
-        self._exit.enter_context(self._folder.locked(self.task.config))
+        self._exit_stack.enter_context(self._folder.locked(self.task.config))
         self._is_open = True
         self._opened_at = time.monotonic()
         self._earlier_seconds = 0.0  # wall-clock seconds of earlier commands
-        self._commit = environment.git_commit()  # the checkout may change during a long run
+        self._git_commit = environment.git_commit()  # the checkout may change during a long run
         self.result = self._folder.finished_result()
         if self.result:
             with self._folder.writing():
@@ -68,7 +68,7 @@ class Run:
     def close(self, error: BaseException | None = None) -> None:
         """Unlock the folder; `error` is the exception that ended the run, if any."""
         self.observers.failed(error)
-        self._exit.__exit__(type(error) if error else None, error, None)
+        self._exit_stack.__exit__(type(error) if error else None, error, None)
 
     def start(self, setup: Setup) -> None:
         """Prepare to train from the newest checkpoint that can be read, or from new weights."""
@@ -76,7 +76,7 @@ class Run:
         config, program = setup.config_of(self.task.config), setup.program
         is_resumed = has_begun(self._folder, config)
         hyper = setup.hyperparameters(config)
-        self._rates, self.hyper = hyper.learning_rate, setup.place(hyper)
+        self._learning_rates, self.hyper = hyper.learning_rate, setup.place(hyper)
         setup.compile_ahead(self.hyper, self._print_line)
         self.state: TrainState = program.init(self.hyper, setup.dataset.train.images)
         if config.init:
@@ -90,7 +90,7 @@ class Run:
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)
         require_same_folder(self.task)
         checkpoints = Checkpoints(self._folder.checkpoints, config, program.steps_per_epoch)
-        self._checkpoints = self._exit.enter_context(checkpoints)
+        self._checkpoints = self._exit_stack.enter_context(checkpoints)
         self._schedule = CheckpointSchedule(checkpoints, program.steps_per_epoch)
         self._resume()
         self._first_step = self.step
@@ -173,7 +173,7 @@ class Run:
         epoch = len(self._history) + 1
         row: Row = {
             "epoch": epoch,
-            "learning_rate": decimal(self._rates[self._last_step(epoch - 1)]),
+            "learning_rate": decimal(self._learning_rates[self._last_step(epoch - 1)]),
             "train_loss": decimal(trained["loss"]),
             "train_accuracy": state.sums.accuracy(),
             **validation_metrics(self.setup, state.variables, self.hyper),
@@ -185,17 +185,17 @@ class Run:
         self.epoch_seconds = 0.0
         with self._folder.writing():
             self._folder.append_row(row)
-            self._hold(state)
+            self._hold_state(state)
             if self.is_trained or self._schedule.is_due():
                 self._schedule.write()
         return row
 
     def save(self, state: TrainState) -> None:
         """Start to write a checkpoint in the background; JAX must not reuse `state`'s memory."""
-        self._hold(state)
+        self._hold_state(state)
         self._schedule.write()
 
-    def _hold(self, state: TrainState) -> None:
+    def _hold_state(self, state: TrainState) -> None:
         notes = Notes(list(self._history), self.epoch_seconds, self._wall_seconds)
         self._schedule.hold(self.step, state, notes)
 
@@ -220,7 +220,7 @@ class Run:
         result: Result = {
             **measured,
             "wall_seconds": self._wall_seconds,
-            "git_commit": self._commit,
+            "git_commit": self._git_commit,
         }
         with self._folder.writing():
             write_curves(self._folder, f"{setup.title(config)}, seed {config.seed}", history)

@@ -64,71 +64,71 @@ class WeightsAndBiases:
         Raises:
           RunError: the folder `wandb` is a symbolic link, or its `jaxcifar.json` can't be read.
         """
-        self._run: Any = None  # stays None if there is nothing to log
-        if _mode() == "disabled":
+        self._wandb_run: Any = None  # stays None if there is nothing to log
+        if _wandb_mode() == "disabled":
             return
         folder = RunFolder(run.path)
         require_no_link(folder.wandb)
         folder.wandb.mkdir(exist_ok=True)
-        self._state, self._epoch = folder.wandb / _STATE_FILE, 0
-        uploaded = self._read()
+        self._state_file, self._epoch = folder.wandb / _STATE_FILE, 0
+        uploaded = self._read_upload_state()
         self._id = uploaded["id"]
         has_all_epochs = uploaded["epochs"] == len(run.history)
         has_result = uploaded["result"] == folder.result_file.exists()
         if run.already_over and has_all_epochs and has_result:
             return
-        self._write(0, result=False)
+        self._write_upload_state(0, result=False)
         if interrupted := _unfinished.pop(self._id, None):
             interrupted.finish(exit_code=1)
         for old_copy in folder.wandb.glob(f"offline-run-*-{self._id}"):
             delete_path(old_copy)
-        self._run = self._wandb.init(
+        self._wandb_run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             id=self._id,
             name=run.name or run.path.name,
             dir=str(run.path),
             config=run.settings,
-            resume="allow" if _mode() in _ONLINE else None,
+            resume="allow" if _wandb_mode() in _ONLINE else None,
             reinit="create_new",  # runs that train at the same time are separate
             settings=self._wandb.Settings(console="off", quiet=True),
         )
-        _unfinished[self._id] = self._run
+        _unfinished[self._id] = self._wandb_run
         for row in run.history:
             self.epoch(row)
 
     def epoch(self, row: Row) -> None:
         """Log the row of an epoch, unless W&B already has it."""
         self._epoch = row["epoch"]
-        if self._run is not None and self._epoch >= self._run.starting_step:
-            self._run.log(dict(row), step=self._epoch, commit=True)
+        if self._wandb_run is not None and self._epoch >= self._wandb_run.starting_step:
+            self._wandb_run.log(dict(row), step=self._epoch, commit=True)
 
     def finished(self, result: Result) -> None:
         """Write the numbers of the result to the summary of W&B's run, and end that run."""
-        if self._run is not None:
+        if self._wandb_run is not None:
             numbers = {
                 name: value for name, value in result.items() if isinstance(value, int | float)
             }
-            self._run.summary.update(numbers)
-            self._end(0)
+            self._wandb_run.summary.update(numbers)
+            self._end_wandb_run(0)
 
     def failed(self, error: Exception) -> None:
         """End W&B's run as failed; resuming the training run continues W&B's run."""
-        if self._run is not None:
-            self._end(1)
+        if self._wandb_run is not None:
+            self._end_wandb_run(1)
 
-    def _end(self, exit_code: int) -> None:
-        self._run.finish(exit_code=exit_code)  # returns when all data are written or uploaded
+    def _end_wandb_run(self, exit_code: int) -> None:
+        self._wandb_run.finish(exit_code=exit_code)  # returns when all data are written or uploaded
         del _unfinished[self._id]
-        self._write(self._epoch, result=exit_code == 0)
+        self._write_upload_state(self._epoch, result=exit_code == 0)
 
-    def _read(self) -> UploadState:
-        if not self._state.exists():
+    def _read_upload_state(self) -> UploadState:
+        if not self._state_file.exists():
             return {"id": secrets.token_hex(4), "epochs": 0, "result": False}
-        return read_json(self._state, UploadState, _DELETE_STATE, _MAX_STATE_BYTES)
+        return read_json(self._state_file, UploadState, _DELETE_STATE, _MAX_STATE_BYTES)
 
-    def _write(self, epochs: int, result: bool) -> None:
+    def _write_upload_state(self, epochs: int, result: bool) -> None:
         uploaded: UploadState = {"id": self._id, "epochs": epochs, "result": result}
-        write_text(self._state, json.dumps(uploaded))
+        write_text(self._state_file, json.dumps(uploaded))
 
 
 def _wandb_package() -> ModuleType:
@@ -141,7 +141,7 @@ def _wandb_package() -> ModuleType:
     return import_extra("wandb")
 
 
-def _mode() -> str:
+def _wandb_mode() -> str:
     """Return W&B's mode (in today's words) from `WANDB_MODE` or W&B's settings."""
     return _wandb_package().setup().settings.mode
 
@@ -153,7 +153,7 @@ def _log_in() -> None:
     Raises:
       RunError: the login failed.
     """
-    if _mode() not in _ONLINE:
+    if _wandb_mode() not in _ONLINE:
         return
     try:
         _wandb_package().login()

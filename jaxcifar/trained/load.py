@@ -60,7 +60,7 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
         changed, or the runs have different classes.
       RunError: a run can't be read, or the images of a run by an older version can't be read.
     """
-    members = [_load(Path(run), data_dir) for run in runs or (SHIPPED,)]
+    members = [_load_classifier(Path(run), data_dir) for run in runs or (SHIPPED,)]
     return members[0] if len(members) == 1 else Ensemble.of(members)
 
 
@@ -69,16 +69,18 @@ def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
 
     User code that is already loaded is used, even if its files were edited after loading.
     """
-    return _load(path, data_dir, code_is_loaded=True)
+    return _load_classifier(path, data_dir, code_is_loaded=True)
 
 
-def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False) -> Classifier:
+def _load_classifier(
+    path: Path, data_dir: str | Path | None, code_is_loaded: bool = False
+) -> Classifier:
     require_trained(path)
     folder = RunFolder(path)
     if not path.is_dir():
-        return _from_weights_file(Path(os.path.realpath(path)))
+        return _load_from_weights_file(Path(os.path.realpath(path)))
     if is_untested(path):
-        return _from_weights_file(folder.weights_file)
+        return _load_from_weights_file(folder.weights_file)
     result = read_result(folder.result_file)
     config = folder.read_config(_SAME_VERSION)
     if not (code_is_loaded and user_code.is_loaded(config)):
@@ -86,10 +88,10 @@ def _load(path: Path, data_dir: str | Path | None, code_is_loaded: bool = False)
     if "weights_sha256" in result:
         arrays, card = folder.read_weights(result)
         return _make_classifier(folder.weights_file, config, {**card, **result}, arrays)
-    return _from_checkpoint(folder, config, result, data_dir)
+    return _load_from_checkpoint(folder, config, result, data_dir)
 
 
-def _from_weights_file(path: Path) -> Classifier:
+def _load_from_weights_file(path: Path) -> Classifier:
     arrays, card = read_weights(path)
     config = Config.from_dict(card["config"])
     _require_same_code(path, config)
@@ -107,18 +109,18 @@ def _make_classifier(
       description: class names and image statistics of the network, among others.
       arrays: the network's arrays, by name.
     """
-    statistics = _statistics(description)
+    statistics = _image_statistics(description)
     program, hyper = _make_program(config, len(description["class_names"]), statistics)
     variables = arrange_arrays(arrays, _abstract_state(program, hyper).variables, path)
     return Classifier.create(config, description, program, hyper, variables)
 
 
-def _statistics(description: Mapping[str, Any]) -> Statistics:
+def _image_statistics(description: Mapping[str, Any]) -> Statistics:
     """Return the channels' mean and deviation that normalise images, from a run's description."""
     return SimpleNamespace(mean=description["channel_mean"], std=description["channel_std"])
 
 
-def _from_checkpoint(
+def _load_from_checkpoint(
     folder: RunFolder, config: Config, result: Result, data_dir: str | Path | None
 ) -> Classifier:
     """Return the classifier of a run without a file of weights, which an older version trained."""
@@ -133,7 +135,7 @@ def _from_checkpoint(
         description["class_names"] = list(dataset.class_names)
     classes = len(description["class_names"])
     train_examples = result["examples"]["train"]
-    program, hyper = _make_program(config, classes, _statistics(description), train_examples)
+    program, hyper = _make_program(config, classes, _image_statistics(description), train_examples)
     with Checkpoints(folder.checkpoints, config, program.steps_per_epoch) as checkpoints:
         step = result["selected_epoch"] * program.steps_per_epoch
         state: TrainState = checkpoints.load(step, _abstract_state(program, hyper)).state

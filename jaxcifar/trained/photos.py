@@ -49,7 +49,7 @@ def read_photos(paths: Sequence[Path]) -> Photos:
     remarks: list[str] = []
     for path in paths:
         is_folder = path.is_dir()
-        files = _files(path) if is_folder else [path]
+        files = _list_files(path) if is_folder else [path]
         count_before = len(names)
         for file in files:
             try:
@@ -68,7 +68,7 @@ def read_photos(paths: Sequence[Path]) -> Photos:
     return Photos(names, np.stack(pixels), remarks)
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     """Return the files in a folder and its subfolders, in order of their names."""
     files: list[Path] = []
     for parent, folders, names in os.walk(folder):  # follows no links

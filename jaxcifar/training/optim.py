@@ -49,8 +49,8 @@ def sgd(
       nesterov: True for Nesterov's momentum.
     """
     return optax.chain(
-        _decay(weight_decay, bias_decay),
-        _momentum(momentum, nesterov),
+        _weight_decay_rule(weight_decay, bias_decay),
+        _momentum_rule(momentum, nesterov),
         _scale_by_rate(learning_rate),
     )
 
@@ -67,7 +67,7 @@ def adam(
     and Ba, "Adam: a method for stochastic optimization", 2015.
     """
     return optax.chain(
-        _decay(weight_decay, bias_decay),
+        _weight_decay_rule(weight_decay, bias_decay),
         optax.scale_by_adam(b1=momentum),
         _scale_by_rate(learning_rate),
     )
@@ -86,7 +86,7 @@ def adamw(
     """
     return optax.chain(
         optax.scale_by_adam(b1=momentum),
-        _decay(weight_decay, bias_decay),
+        _weight_decay_rule(weight_decay, bias_decay),
         _scale_by_rate(learning_rate),
     )
 
@@ -110,7 +110,9 @@ def muon(
     """
     kernels = optax.chain(
         optax.contrib.scale_by_muon(
-            ns_steps=_NEWTON_SCHULZ_STEPS, beta=momentum, weight_dimension_numbers=_as_matrices
+            ns_steps=_NEWTON_SCHULZ_STEPS,
+            beta=momentum,
+            weight_dimension_numbers=_matrix_axes_of_kernels,
         ),
         _scale_by_rate(learning_rate),
         optax.stateless(_keep_norm),
@@ -125,7 +127,7 @@ def muon(
     return optax.partition({"kernel": kernels, "rest": other_parameters}, group_names)
 
 
-def _as_matrices(params: PyTree) -> PyTree:
+def _matrix_axes_of_kernels(params: PyTree) -> PyTree:
     matrix_axes = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
     return jax.tree.map(lambda _: matrix_axes, params)
 
@@ -164,7 +166,7 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
     return jax.tree.map(scale_if_bias, updates)
 
 
-def _decay(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
+def _weight_decay_rule(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
     """Return weight decay: `weight_decay * p` is added to the gradient of a parameter p.
 
     If `bias_decay` is 0, biases (parameters with one axis) are left out. He et al., "Bag of tricks
@@ -188,7 +190,7 @@ def _scale_by_rate(learning_rate: Scalar) -> optax.GradientTransformation:
     return optax.scale_by_learning_rate(cast(Array | float, learning_rate))
 
 
-def _momentum(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
+def _momentum_rule(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
     """Return `optax.trace`, with `nesterov` as a switch that may be a traced array."""
 
     # optax calls the gradients `updates`, as part of the type of such a function.

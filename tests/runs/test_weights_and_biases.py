@@ -141,7 +141,7 @@ def test_runs_at_once_are_runs_of_their_own_and_what_a_kill_leaves_is_replaced(t
 @needs
 def test_where_wandb_is_disabled_nothing_is_written(tmp_path, monkeypatch):
     [(_, observer)] = create_observers(find_factories(["wandb"]))
-    monkeypatch.setattr(weights_and_biases, "_mode", lambda: "disabled")
+    monkeypatch.setattr(weights_and_biases, "_wandb_mode", lambda: "disabled")
     observer.began(ObservedRun("", tmp_path, CONFIG, "shapes10", ({**ROW},)))
     observer.epoch({**ROW, "epoch": 2})
     observer.finished({"test_accuracy": 0.5})
