@@ -56,7 +56,7 @@ def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
 
 
 def metric_of(value: Any, code: str) -> Metric:
-    """Return the metric that a user's code defines; `code` is its place, such as `FILE.py:NAME`.
+    """Return the metric that user code defines; `code` says where, such as `FILE.py:NAME`.
 
     A function becomes a metric with the function's name and no unit; higher values are better. A
     function with two parameters gets logits and labels. A function with one parameter gets the

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     print_line = line_printer(console)
     title = dataset_title(options.dataset)
     entry = CATALOG.get(options.dataset)
-    if options.archive and (entry is None or entry.form is None):
+    if options.archive and (entry is None or entry.archive_layout is None):
         raise UsageError(f"--archive: {title} is not read from an archive; leave out --archive")
 
     with report_elapsed_time(console, print_line, f"preparing {title}") as print_line:

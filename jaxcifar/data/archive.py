@@ -21,7 +21,7 @@ _REMEDY = "give a CIFAR archive, or download it again"
 
 
 @dataclasses.dataclass(frozen=True)
-class ArchiveForm:
+class ArchiveLayout:
     """The layout of a data set's archives.
 
     Attributes:
@@ -45,7 +45,7 @@ class ArchiveForm:
         return split_of_batch
 
 
-CIFAR10_FORM = ArchiveForm(
+CIFAR10_LAYOUT = ArchiveLayout(
     folders=("cifar-10-batches-bin", "cifar-10-batches-py"),
     batches={
         "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
@@ -55,7 +55,7 @@ CIFAR10_FORM = ArchiveForm(
     label_key="labels",
 )
 
-CIFAR100_FORM = ArchiveForm(
+CIFAR100_LAYOUT = ArchiveLayout(
     folders=("cifar-100-binary", "cifar-100-python"),
     batches={"train": ("train",), "test": ("test",)},
     label_bytes=2,  # coarse and fine
@@ -63,7 +63,7 @@ CIFAR100_FORM = ArchiveForm(
 )
 
 
-def read_archive(path: Path, form: ArchiveForm) -> dict[str, Records]:
+def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
     """Read images and labels as records of label and pixel bytes, in the order of the archive.
 
     The number and content of the records are not checked.
@@ -71,7 +71,7 @@ def read_archive(path: Path, form: ArchiveForm) -> dict[str, Records]:
     Args:
       path: tar archive (packed or not), or the folder that it unpacks to; the binary or the Python
         version.
-      form: layout of the data set's archives.
+      layout: layout of the data set's archives.
 
     Returns:
       "train" and "test" -> records.
@@ -84,22 +84,22 @@ def read_archive(path: Path, form: ArchiveForm) -> dict[str, Records]:
     read_batches = _batches_in_folder if path.is_dir() else _batches_in_tar
     batches: dict[str, Records] = {}
     try:
-        for name, content in read_batches(path, form):
+        for name, content in read_batches(path, layout):
             parse = _parse_binary if name.endswith(".bin") else _parse_pickle
             try:
-                batches[name.removesuffix(".bin")] = parse(content, form)
+                batches[name.removesuffix(".bin")] = parse(content, layout)
             except Exception as error:  # a hostile or damaged pickle can raise anything
                 raise ValueError(f"{name} is damaged: {first_line(error)}") from error
     except tar.RefusedTarError as error:
         raise RunError(f"{path}: {error}; {_REMEDY}") from None
     except Exception as error:  # a hostile or damaged archive can raise anything
         raise RunError(f"{path}: {first_line(error)}; {_REMEDY}") from error
-    for batch, split in form.splits.items():
+    for batch, split in layout.splits.items():
         if batch not in batches:
             raise RunError(f"{path}: batch {batch} of the {split} split is missing; {_REMEDY}")
     return {
         split: np.concatenate([batches[batch] for batch in names])
-        for split, names in form.batches.items()
+        for split, names in layout.batches.items()
     }
 
 
@@ -116,11 +116,11 @@ def check_archive(path: Path) -> None:
         raise RunError(f"--archive {path}: neither a file nor a folder; give the archive itself")
 
 
-def _batches_in_folder(path: Path, form: ArchiveForm) -> Iterator[tuple[str, bytes]]:
+def _batches_in_folder(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and content of each batch in a folder, or in its subfolder of batches."""
-    subfolders = [path / name for name in form.folders]
+    subfolders = [path / name for name in layout.folders]
     folder = next((subfolder for subfolder in subfolders if subfolder.is_dir()), path)
-    for batch in form.splits:
+    for batch in layout.splits:
         files = [folder / f"{batch}.bin", folder / batch]
         file = next((file for file in files if file.is_file()), None)
         if file is not None:
@@ -135,9 +135,9 @@ def _read_file(path: Path) -> bytes:
     return content
 
 
-def _batches_in_tar(path: Path, form: ArchiveForm) -> Iterator[tuple[str, bytes]]:
+def _batches_in_tar(path: Path, layout: ArchiveLayout) -> Iterator[tuple[str, bytes]]:
     """Yield the file name and content of each batch in a tar file, in the order of the tar file."""
-    batches = set()
+    batches_read = set()
     with open_regular_file(path, follow=True) as file:
         for member in tar.files_in_tar(file):
             path_parts = PurePosixPath(member.name).parts
@@ -145,38 +145,38 @@ def _batches_in_tar(path: Path, form: ArchiveForm) -> Iterator[tuple[str, bytes]
                 raise tar.RefusedTarError(f"the archive has a path that leaves it: {member.name!a}")
             name = path_parts[-1] if path_parts else ""
             batch = name.removesuffix(".bin")
-            if batch not in form.splits:
+            if batch not in layout.splits:
                 continue
-            if batch in batches:
+            if batch in batches_read:
                 raise tar.RefusedTarError(f"batch {batch} is in the archive twice")
             if member.size > _MAX_BATCH_BYTES:
                 raise tar.RefusedTarError(f"batch {batch} is larger than any CIFAR batch")
-            batches.add(batch)
+            batches_read.add(batch)
             yield name, member.read()
 
 
-def _parse_binary(content: bytes, form: ArchiveForm) -> np.ndarray:
-    size = form.label_bytes + PIXEL_BYTES
+def _parse_binary(content: bytes, layout: ArchiveLayout) -> np.ndarray:
+    size = layout.label_bytes + PIXEL_BYTES
     if not content or len(content) % size:
         raise ValueError(f"{len(content)} bytes are not a multiple of {size}, the size of a record")
     archive_records = np.frombuffer(content, np.uint8).reshape(-1, size)
-    return archive_records[:, form.label_bytes - 1 :]  # only the last label byte, and the pixels
+    return archive_records[:, layout.label_bytes - 1 :]  # only the last label byte, and the pixels
 
 
-def _parse_pickle(content: bytes, form: ArchiveForm) -> np.ndarray:
+def _parse_pickle(content: bytes, layout: ArchiveLayout) -> np.ndarray:
     batch = plain_pickle.load(content)
     if not isinstance(batch, dict):
         raise ValueError("the pickle is not a dictionary")
     values: dict[Any, Any] = {}
     for key, value in batch.items():
         values[key.decode() if isinstance(key, bytes) else key] = value
-    pickled_pixels, labels = values.get("data"), values.get(form.label_key)
+    pickled_pixels, labels = values.get("data"), values.get(layout.label_key)
     if not isinstance(pickled_pixels, plain_pickle.PickledArray) or not isinstance(labels, list):
-        raise ValueError(f"the array 'data' or the list '{form.label_key}' is missing")
+        raise ValueError(f"the array 'data' or the list '{layout.label_key}' is missing")
     pixels = pickled_pixels.to_numpy()
     if pixels.shape != (len(labels), PIXEL_BYTES):
         raise ValueError(f"'data' has shape {pixels.shape}, but there are {len(labels)} labels")
     if not all(type(label) is int and 0 <= label <= 255 for label in labels):
-        raise ValueError(f"'{form.label_key}' has values that are not integers from 0 to 255")
+        raise ValueError(f"'{layout.label_key}' has values that are not integers from 0 to 255")
     label_bytes = np.array(labels, np.uint8)[:, None]
     return np.concatenate([label_bytes, pixels], axis=1)

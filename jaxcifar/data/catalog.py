@@ -9,7 +9,7 @@ import numpy as np
 from jaxcifar.array_types import Integer, UInt8
 from jaxcifar.config import registry
 from jaxcifar.data import binary_records, cifar100, shapes10_draw
-from jaxcifar.data.archive import CIFAR10_FORM, CIFAR100_FORM, ArchiveForm
+from jaxcifar.data.archive import CIFAR10_LAYOUT, CIFAR100_LAYOUT, ArchiveLayout
 from jaxcifar.errors import RunError
 from jaxcifar.machine.command_line import program
 
@@ -35,7 +35,7 @@ class KnownDataset:
       class_names: names of the classes, by label.
       fingerprints: split -> SHA-256 of its sorted records (see `binary_records`), if known.
       class_counts: split -> images of each class; needed without fingerprints, and to draw images.
-      form: layout of the archives; None if the images are drawn.
+      archive_layout: layout of the archives; None if the images are drawn.
       draw: a function that takes a number of images and a seed, and returns images
         `[N, 32, 32, 3] uint8` and labels `[N] uint8`; None if the data set has archives.
     """
@@ -45,7 +45,7 @@ class KnownDataset:
     class_names: tuple[str, ...]
     fingerprints: Mapping[str, str] | None
     class_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    form: ArchiveForm | None = None
+    archive_layout: ArchiveLayout | None = None
     draw: Draw | None = None
 
     @property
@@ -107,7 +107,7 @@ CIFAR10 = KnownDataset(
         "train": "72083841cd0fa633f09b24c0833cf6d6a1809caff400317117334e0aa6b0ed46",
         "test": "f1bbb931260cda782c84c1948c82d910e2c193cb1d56756293f445027090946b",
     },
-    form=CIFAR10_FORM,
+    archive_layout=CIFAR10_LAYOUT,
 )  # fmt: skip
 
 CIFAR100 = KnownDataset(
@@ -116,7 +116,7 @@ CIFAR100 = KnownDataset(
     class_names=cifar100.CLASS_NAMES,
     fingerprints=None,
     class_counts={"train": 500, "test": 100},
-    form=CIFAR100_FORM,
+    archive_layout=CIFAR100_LAYOUT,
 )
 
 SHAPES10 = KnownDataset(

@@ -106,11 +106,18 @@ def rotation(keys: Key[Array, "batch"], images: Images, degrees: Float32[Array, 
     middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
     down, right = rows - middle_row, columns - middle_column
     cos, sin = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
-    # The place in the original image that each pixel of the result comes from.
-    sources = (middle_row + cos * down + sin * right, middle_column - sin * down + cos * right)
-    sample = partial(jax.scipy.ndimage.map_coordinates, coordinates=sources, order=1, mode="mirror")
-    planes = jnp.moveaxis(images, -1, 1)
-    return jnp.moveaxis(jax.vmap(jax.vmap(sample))(planes), 1, -1)
+    # Where in the original image each pixel of the result comes from.
+    source_rows = middle_row + cos * down + sin * right
+    source_columns = middle_column - sin * down + cos * right
+    sample = partial(
+        jax.scipy.ndimage.map_coordinates,
+        coordinates=(source_rows, source_columns),
+        order=1,
+        mode="mirror",
+    )
+    channels_first = jnp.moveaxis(images, -1, 1)
+    rotated = jax.vmap(jax.vmap(sample))(channels_first)
+    return jnp.moveaxis(rotated, 1, -1)
 
 
 def brightness(keys: Key[Array, "batch"], images: Images, added: Float32[Array, ""]) -> Images:

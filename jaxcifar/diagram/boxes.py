@@ -50,12 +50,13 @@ class Box:
     @property
     def lowers_resolution(self) -> bool:
         """True if the first operation in the box returns fewer pixels than it takes."""
-        first = self.nodes[0]
-        if first.kind not in _MAY_LOWER_RESOLUTION:
+        first_node = self.nodes[0]
+        if first_node.kind not in _MAY_LOWER_RESOLUTION:
             return False
-        if len(first.input_shape) != 3 or len(first.output_shape) != 3:
+        input_shape, output_shape = first_node.input_shape, first_node.output_shape
+        if len(input_shape) != 3 or len(output_shape) != 3:
             return False
-        return first.input_shape[:2] > first.output_shape[:2]
+        return input_shape[:2] > output_shape[:2]
 
     @property
     def lines(self) -> list[str]:

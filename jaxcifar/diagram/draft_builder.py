@@ -38,7 +38,9 @@ class DraftBuilder:
         self._counted_parameters: set[ParameterPath] = set()
         self._layer_drafts: dict[int, int] = {}  # number of the layer's call -> draft
         self._function_drafts: dict[FunctionCall, int] = {}
-        self._read_counts = Counter(value for op in trace.operations for value in op.inputs)
+        self._read_counts: Counter[int] = Counter()
+        for operation in trace.operations:
+            self._read_counts.update(operation.inputs)
         # Value -> the operation that computes it, perhaps followed by moves of data.
         self._drawn_operations: dict[int, _DrawnOperation] = {}
         self._computed_from_ones: dict[int, Operation] = {}  # value computed from ones -> operation

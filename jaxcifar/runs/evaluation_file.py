@@ -171,12 +171,14 @@ def save_evaluation(path: Path, new: Evaluation, look: Look | None) -> list[Look
     """
     folder = RunFolder(path)
     with lock_folder(path, wait=False):
-        looks = read_looks(folder) + ([look] if look else [])
+        looks = read_looks(folder)
         earlier: Mapping = read_evaluation(folder) or {"sets": {}}
         sets = {**earlier["sets"], **_with_enough_images(new["sets"], earlier["sets"])}
         merged = {**earlier, **_with_enough_images(new, earlier), "sets": sets}
         if look:
-            write_text(folder.test_looks_file, "".join(json.dumps(line) + "\n" for line in looks))
+            looks.append(look)
+            lines = [json.dumps(each_look) + "\n" for each_look in looks]
+            write_text(folder.test_looks_file, "".join(lines))
         write_text(folder.evaluation_file, json.dumps(merged, indent=1) + "\n")
     return looks
 

@@ -2,8 +2,8 @@
 
 A network is called as `model(images, train)`, and maps normalised images to logits. Besides
 parameters a network may have other variables, which change in each step, such as `batch_stats`.
-These variables are called `carried`, and form one tree: the entries of `batch_stats`, and each
-other collection under its name with a colon in front.
+These `other_variables` form one tree: the entries of `batch_stats`, and each other collection
+under its name with a colon in front.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,10 @@ _STATS = "batch_stats"
 _COLON = ":"  # no module name can contain it
 
 
-def variables(params: PyTree, carried: PyTree) -> Variables:
-    """Return parameters and other variables (`carried`) of a network as Flax collections."""
+def variables(params: PyTree, other_variables: PyTree) -> Variables:
+    """Return a network's parameters and other variables as Flax collections."""
     stats, other_collections = {}, {}
-    for name, tree in carried.items():
+    for name, tree in other_variables.items():
         if name.startswith(_COLON):
             other_collections[name.removeprefix(_COLON)] = tree
         else:
@@ -40,10 +40,10 @@ def variables(params: PyTree, carried: PyTree) -> Variables:
 def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
     """Return parameters and other variables (as one tree); the inverse of `variables`."""
     collections = {name: tree for name, tree in all_variables.items() if name != "params"}
-    return all_variables["params"], _carried(collections)
+    return all_variables["params"], _as_one_tree(collections)
 
 
-def _carried(collections: Variables) -> PyTree:
+def _as_one_tree(collections: Variables) -> PyTree:
     stats = collections.get(_STATS, {})
     other_collections = {
         _COLON + name: tree for name, tree in collections.items() if name != _STATS
@@ -62,7 +62,7 @@ def init(
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
     if set(collections) <= {_STATS}:
-        return params, _carried(collections)
+        return params, _as_one_tree(collections)
 
     def collections_after_one_step() -> Variables:
         _, updated = for_one_device(model).apply(
@@ -81,15 +81,15 @@ def init(
         for name, tree in collections.items()
         if structure(tree) == structure(updated_collections.get(name))
     }
-    return params, _carried(not_growing)
+    return params, _as_one_tree(not_growing)
 
 
 def shapes(model: nn.Module) -> Variables:
     """Return the shapes and dtypes of a network's variables; no values are computed."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     model = for_one_device(model)
-    params, carried = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), images)
-    return variables(params, carried)
+    params, other_variables = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), images)
+    return variables(params, other_variables)
 
 
 def forward(
@@ -113,8 +113,8 @@ def forward(
         logits, updated = model.apply(
             all_variables, images, train=True, mutable=collections, rngs=_random_streams(key, axis)
         )
-    carried = _carried({name: updated.get(name, {}) for name in collections})
-    return logits.astype(jnp.float32), carried
+    other_variables = _as_one_tree({name: updated.get(name, {}) for name in collections})
+    return logits.astype(jnp.float32), other_variables
 
 
 def _random_streams(key: Array, axis: str | None) -> dict[str, Array]:

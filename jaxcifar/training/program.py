@@ -24,7 +24,7 @@ from jaxcifar.training import augment, network, optim
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import UpdateRule
-from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState, averaged
+from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState, update_average
 
 _INIT_IMAGES = 5000  # images from which a network may compute its first weights
 
@@ -42,8 +42,7 @@ class Program:
       steps_per_epoch: number of full batches in the training set; an epoch leaves the rest out.
       mesh: the devices, along the axis `sharing.AXIS`.
       averages: True to keep a moving average of the weights, which is used in evaluation.
-      small_size: width of the images in the first steps (`Hyperparameters.small_steps`), or None if
-        all steps train on full images.
+      small_size: width of images in the first `Hyperparameters.small_steps` steps, or None for 32.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
       product_dtype: dtype to which operands of matrix products are converted, or None.
       identity: a hashable value that is equal for equal networks; by default the network.
@@ -108,21 +107,22 @@ class Program:
         """
         pixels = augment.pixels(images[:_INIT_IMAGES])
         first_images = augment.normalize(pixels, hyper.mean, hyper.std)
-        return self._first_state(hyper, *network.init(self.model, hyper.init_key, first_images))
+        return self._first_state(hyper, network.init(self.model, hyper.init_key, first_images))
 
     @partial(jax.jit, static_argnums=0)
     def init_from(self, hyper: Hyperparameters, variables: Variables) -> TrainState:
         """Return the training state before the first step, with the weights of `variables`."""
-        return self._first_state(hyper, *network.split(variables))
+        return self._first_state(hyper, network.split(variables))
 
-    def _first_state(self, hyper: Hyperparameters, params: PyTree, carried: PyTree) -> TrainState:
+    def _first_state(self, hyper: Hyperparameters, variables: tuple[PyTree, PyTree]) -> TrainState:
+        params, other_variables = variables
         state = TrainState(
             step=jnp.int32(0),
             params=params,
-            batch_stats=carried,
+            batch_stats=other_variables,
             opt_state=self._update_rule(hyper, 0).init(params),
             sums=TrainingSums.zero(),
-            average=(params, carried) if self.averages else None,
+            average=(params, other_variables) if self.averages else None,
         )
         return self.replicate(state)
 
@@ -205,19 +205,19 @@ class Program:
 
         def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Variables]]:
             variables = network.variables(params, state.batch_stats)
-            logits, carried = network.forward(
+            logits, other_variables = network.forward(
                 self.model, variables, images, dropout_key, self.axis, self.product_dtype
             )
             losses = smoothed_cross_entropy(logits, labels, hyper.label_smoothing)
-            return losses.sum() / self.batch_size, (logits, carried)
+            return losses.sum() / self.batch_size, (logits, other_variables)
 
-        grads, (logits, carried) = jax.grad(loss_fn, has_aux=True)(state.params)
+        grads, (logits, other_variables) = jax.grad(loss_fn, has_aux=True)(state.params)
         device_sums = grads, TrainingSums.of(logits, labels)
         if hasattr(self.model, "axis_name"):
             grads, batch_sums = sharing.sum_over_devices(device_sums, self.axis)
         else:
-            (grads, batch_sums), carried = sharing.sum_and_mean_over_devices(
-                device_sums, carried, self.axis
+            (grads, batch_sums), other_variables = sharing.sum_and_mean_over_devices(
+                device_sums, other_variables, self.axis
             )
         rule = self._update_rule(hyper, state.step)
         grads = optim.clip(grads, hyper.clip_norm)
@@ -226,13 +226,13 @@ class Program:
         params = optax.apply_updates(state.params, updates)
         average = state.average
         if average is not None:
-            average = averaged(average, (params, carried), hyper.average, state.step)
+            average = update_average(average, (params, other_variables), hyper.average, state.step)
         begins_epoch = state.step % self.steps_per_epoch == 0
         epoch_sums = jax.tree.map(lambda total: jnp.where(begins_epoch, 0, total), state.sums)
         return TrainState(
             step=state.step + 1,
             params=params,
-            batch_stats=carried,
+            batch_stats=other_variables,
             opt_state=opt_state,
             sums=epoch_sums + batch_sums,
             average=average,

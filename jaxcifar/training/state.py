@@ -25,7 +25,7 @@ class Hyperparameters:
       bias_rate: factor of the updates of biases (`optim.scale_biases`).
       clip_norm: largest norm of the gradients (`optim.clip`).
       label_smoothing: amount of label smoothing (`smoothed_cross_entropy`).
-      average: decay of the moving average of the weights (`averaged`).
+      average: decay of the moving average of the weights (`update_average`).
       mean, std: mean and standard deviation of each channel, for pixels in [0, 1].
       augment: settings of shifts, flips and cutout.
       augmentation: scalars by name: the arguments of `Program.augmentation` other than key and
@@ -145,7 +145,7 @@ class TrainState:
         return cls(sums=content["metrics"], **fields)
 
 
-def averaged(
+def update_average(
     average: tuple[PyTree, PyTree],
     new: tuple[PyTree, PyTree],
     decay: Float32[Array, ""],

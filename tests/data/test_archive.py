@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcifar.data import archive, binary_records
-from jaxcifar.data.archive import CIFAR10_FORM, read_archive
+from jaxcifar.data.archive import CIFAR10_LAYOUT, read_archive
 from jaxcifar.errors import RunError, UsageError
 
 
@@ -56,7 +56,7 @@ def write_folder(path, members):
     return path
 
 
-def assert_holds(path, records, form=CIFAR10_FORM):
+def assert_holds(path, records, form=CIFAR10_LAYOUT):
     read = read_archive(path, form)
     for split, expected in records.items():
         np.testing.assert_array_equal(binary_records.sort(read[split]), expected)
@@ -103,18 +103,18 @@ def test_missing_batch_names_its_split(tmp_path, tiny_records):
     members = binary_members(tiny_records)
     del members["test_batch.bin"]
     with pytest.raises(RunError, match="test_batch of the test split is missing"):
-        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_LAYOUT)
     members = binary_members(tiny_records)
     del members["data_batch_3.bin"]
     with pytest.raises(RunError, match="data_batch_3 of the train split is missing"):
-        read_archive(write_folder(tmp_path / "folder", members), CIFAR10_FORM)
+        read_archive(write_folder(tmp_path / "folder", members), CIFAR10_LAYOUT)
 
 
 def test_cut_batch_names_its_split(tmp_path, tiny_records):
     members = binary_members(tiny_records)
     members["data_batch_2.bin"] = members["data_batch_2.bin"][:-7]
     with pytest.raises(RunError, match=r"data_batch_2.bin is damaged"):
-        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_LAYOUT)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.99])
@@ -123,27 +123,27 @@ def test_truncated_archive_is_refused(tmp_path, tiny_records, kept):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(RunError, match=r"cut off.*download it again"):
-        read_archive(path, CIFAR10_FORM)
+        read_archive(path, CIFAR10_LAYOUT)
 
 
 def test_foreign_sources_are_refused(tmp_path):
     with pytest.raises(RunError, match="data_batch_1 of the train split is missing"):
         read_archive(
             write_tar(tmp_path / "a.tgz", {"train.bin": b"x", "fine_label_names.txt": b""}),
-            CIFAR10_FORM,
+            CIFAR10_LAYOUT,
         )
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(RunError, match="not a tar archive"):
-        read_archive(tmp_path / "text", CIFAR10_FORM)
+        read_archive(tmp_path / "text", CIFAR10_LAYOUT)
     with pytest.raises(UsageError, match="no such file"):
-        read_archive(tmp_path / "absent", CIFAR10_FORM)
+        read_archive(tmp_path / "absent", CIFAR10_LAYOUT)
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/../../evil"])
 def test_members_that_would_land_outside_are_refused(tmp_path, tiny_records, name):
     members = {name: b"x"} | binary_members(tiny_records)
     with pytest.raises(RunError, match=r"a path that leaves it: '.*evil'; "):
-        read_archive(write_tar(tmp_path / "a.tgz", members, folder=""), CIFAR10_FORM)
+        read_archive(write_tar(tmp_path / "a.tgz", members, folder=""), CIFAR10_LAYOUT)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_complete_archive_with_a_link_or_device_is_refused(tmp_path, tiny_reco
         tar.addfile(info)
     reason = rf"a\.tar: the archive has a link or a device: 'cifar-10-batches-bin/{name}'; "
     with pytest.raises(RunError, match=reason):
-        read_archive(path, CIFAR10_FORM)
+        read_archive(path, CIFAR10_LAYOUT)
 
 
 def test_a_complete_archive_with_a_duplicate_batch_is_refused(tmp_path, tiny_records):
@@ -171,7 +171,7 @@ def test_a_complete_archive_with_a_duplicate_batch_is_refused(tmp_path, tiny_rec
         info.size = len(members["test_batch.bin"])
         tar.addfile(info, io.BytesIO(bytes(info.size)))
     with pytest.raises(RunError, match=r"batch test_batch is in the archive twice; "):
-        read_archive(path, CIFAR10_FORM)
+        read_archive(path, CIFAR10_LAYOUT)
 
 
 def test_a_batch_larger_than_any_is_not_read(tmp_path, tiny_records, monkeypatch):
@@ -181,10 +181,10 @@ def test_a_batch_larger_than_any_is_not_read(tmp_path, tiny_records, monkeypatch
     assert_holds(write_folder(tmp_path / "whole", members), tiny_records)
     members["test_batch.bin"] += bytes(3073)
     with pytest.raises(RunError, match=r"batch test_batch is larger than any CIFAR batch; "):
-        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_LAYOUT)
     reason = r"test_batch\.bin is larger than any CIFAR batch; give a CIFAR archive, or"
     with pytest.raises(RunError, match=reason):
-        read_archive(write_folder(tmp_path / "a", members), CIFAR10_FORM)
+        read_archive(write_folder(tmp_path / "a", members), CIFAR10_LAYOUT)
 
 
 class Evil:
@@ -202,7 +202,7 @@ def test_hostile_pickle_runs_nothing(tmp_path, tiny_records):
     members = python_members(tiny_records)
     members["data_batch_1"] = pickle.dumps({b"data": Evil(marker), b"labels": []})
     with pytest.raises(RunError, match=r"data_batch_1 is damaged: .*not allowed"):
-        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_LAYOUT)
     assert not marker.exists()
     pickle.loads(members["data_batch_1"])  # the threat is real
     assert marker.exists()
@@ -235,7 +235,7 @@ def test_pickles_of_another_shape_are_refused(tmp_path, tiny_records, content, r
     members = python_members(tiny_records)
     members["test_batch"] = pickle.dumps(content, protocol=2)
     with pytest.raises(RunError, match=f"test_batch is damaged: .*{reason}"):
-        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_FORM)
+        read_archive(write_tar(tmp_path / "a.tgz", members), CIFAR10_LAYOUT)
 
 
 # Each would take gigabytes or hours if it was believed.
@@ -267,7 +267,7 @@ def peak_of_refusing(path, reason):
     tracemalloc.start()
     try:
         with pytest.raises(RunError, match=reason):
-            read_archive(path, CIFAR10_FORM)
+            read_archive(path, CIFAR10_LAYOUT)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -313,9 +313,9 @@ def test_a_batch_that_is_a_pipe_is_not_waited_for(tmp_path, tiny_records):
     (folder / "test_batch.bin").unlink()
     os.mkfifo(folder / "test_batch.bin")
     with pytest.raises(RunError, match="test_batch of the test split is missing"):
-        read_archive(folder, CIFAR10_FORM)
+        read_archive(folder, CIFAR10_LAYOUT)
     with pytest.raises(RunError, match="neither a file nor a folder"):
-        read_archive(folder / "test_batch.bin", CIFAR10_FORM)
+        read_archive(folder / "test_batch.bin", CIFAR10_LAYOUT)
 
 
 def test_a_batch_in_fortran_order_is_the_same(tmp_path, tiny_records):

@@ -10,7 +10,7 @@ from data.test_archive import assert_holds, write_folder, write_tar
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import binary_records, catalog, cifar100, load_dataset
-from jaxcifar.data.archive import CIFAR100_FORM, read_archive
+from jaxcifar.data.archive import CIFAR100_LAYOUT, read_archive
 from jaxcifar.data.prepare import load_records
 from jaxcifar.errors import RunError
 
@@ -68,23 +68,23 @@ def python_members(records):
 def test_archives_in_both_forms(tmp_path, records):
     binary, python = binary_members(records), python_members(records)
     tar = write_tar(tmp_path / "b.tgz", binary, "cifar-100-binary")
-    assert_holds(tar, records, CIFAR100_FORM)
+    assert_holds(tar, records, CIFAR100_LAYOUT)
     tar = write_tar(tmp_path / "p.tgz", python, "cifar-100-python")
-    assert_holds(tar, records, CIFAR100_FORM)
+    assert_holds(tar, records, CIFAR100_LAYOUT)
     write_folder(tmp_path / "unpacked" / "cifar-100-binary", binary)
-    assert_holds(tmp_path / "unpacked", records, CIFAR100_FORM)
-    assert_holds(write_folder(tmp_path / "py", python), records, CIFAR100_FORM)
+    assert_holds(tmp_path / "unpacked", records, CIFAR100_LAYOUT)
+    assert_holds(write_folder(tmp_path / "py", python), records, CIFAR100_LAYOUT)
 
 
 def test_cut_and_foreign_archives_are_refused(tmp_path, records):
     members = binary_members(records)
     members["test.bin"] = members["test.bin"][:-1]
     with pytest.raises(RunError, match=r"test.bin is damaged: .* multiple of 3074"):
-        read_archive(write_folder(tmp_path / "cut", members), CIFAR100_FORM)
+        read_archive(write_folder(tmp_path / "cut", members), CIFAR100_LAYOUT)
     members = python_members(records)
     members["train"] = pickle.dumps({b"labels": [], b"data": np.zeros((0, 3072), np.uint8)})
     with pytest.raises(RunError, match=r"train is damaged: .*fine_labels"):
-        read_archive(write_folder(tmp_path / "foreign", members), CIFAR100_FORM)
+        read_archive(write_folder(tmp_path / "foreign", members), CIFAR100_LAYOUT)
 
 
 def test_names_and_superclasses_are_the_published_ones():

@@ -37,7 +37,7 @@ def test_the_archive_has_the_published_statistics():
         pytest.skip("the real archive is not at hand")
     records = {
         split: binary_records.sort(array)
-        for split, array in read_archive(path, catalog.CIFAR10.form).items()
+        for split, array in read_archive(path, catalog.CIFAR10.archive_layout).items()
     }
     mean, std = binary_records.channel_statistics(records["train"])
     np.testing.assert_allclose(mean, [0.49139968, 0.48215841, 0.44653091], atol=1e-7)

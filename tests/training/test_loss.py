@@ -6,7 +6,7 @@ import pytest
 from rounding import assert_near, error_by_condition
 
 from jaxcifar.training.loss import smoothed_cross_entropy
-from jaxcifar.training.state import averaged
+from jaxcifar.training.state import update_average
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -30,7 +30,7 @@ def test_the_average_of_weights():
     average = ({"w": jnp.float32(steps[0])}, {"count": jnp.int32(0)})
     for step, weights in enumerate(steps):
         new = ({"w": jnp.float32(weights)}, {"count": jnp.int32(step)})
-        average = averaged(average, new, jnp.float32(0.9), jnp.int32(step))
+        average = update_average(average, new, jnp.float32(0.9), jnp.int32(step))
     keeps = np.minimum(0.9, (np.arange(200) + 1) / (np.arange(200) + 10))
     shares = (1 - keeps) * np.r_[np.cumprod(keeps[::-1])[::-1][1:], 1]
 
