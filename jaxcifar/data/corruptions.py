@@ -149,22 +149,22 @@ CORRUPTIONS = {
 
 
 def corrupted(
-    kind: str, level: int, images: UInt8[np.ndarray, "images height width 3"]
+    name: str, level: int, images: UInt8[np.ndarray, "images height width 3"]
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """Return corrupted copies of images.
 
     Each result depends only on the image and its place among the images.
 
     Args:
-      kind: a key of `CORRUPTIONS`.
+      name: the corruption's key in `CORRUPTIONS`.
       level: strength of the corruption, 1 to `STRENGTHS`.
       images: the images.
     """
-    corruption = CORRUPTIONS[kind]
+    corruption = CORRUPTIONS[name]
     strength = corruption.strengths[level - 1]
     if corruption.apply is None:
         return np.stack([jpeg(image, int(strength)) for image in images])
-    key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(kind))
+    key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(name))
     blocks = []
     for start in range(0, len(images), _BLOCK):
         block = images[start : start + _BLOCK]

@@ -83,10 +83,10 @@ def _height(box: Box) -> float:
     return box.size[1] + _GAP + _PANEL_EDGES * len(box.path)
 
 
-def count_shared(first: Sequence[str], second: Sequence[str]) -> int:
+def count_shared(first_path: Sequence[str], second_path: Sequence[str]) -> int:
     """Return how many panels contain both of two boxes, given each box's panels from outside in."""
     shared_count = 0
-    for first_panel, second_panel in zip(first, second, strict=False):
+    for first_panel, second_panel in zip(first_path, second_path, strict=False):
         if first_panel != second_panel:
             break
         shared_count += 1

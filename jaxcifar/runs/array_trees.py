@@ -19,18 +19,18 @@ def named_arrays(tree: PyTree) -> dict[str, Any]:
     }
 
 
-def describe_differences(found: PyTree, expected: PyTree, any_float: bool = False) -> str:
+def describe_differences(actual: PyTree, expected: PyTree, any_float: bool = False) -> str:
     """Return text about up to three arrays that are missing or differ; "" if all are alike.
 
     Args:
-      found: a pytree whose leaves have a shape and a dtype, such as arrays or orbax's metadata.
-      expected: the pytree that `found` is compared with.
+      actual: a pytree whose leaves have a shape and a dtype, such as arrays or orbax's metadata.
+      expected: the pytree that `actual` is compared with.
       any_float: True if all floating-point dtypes count as equal.
     """
-    found_arrays, expected_arrays = named_arrays(found), named_arrays(expected)
+    actual_arrays, expected_arrays = named_arrays(actual), named_arrays(expected)
     differences = []
-    for name in {**expected_arrays, **found_arrays}:
-        array, expected_array = found_arrays.get(name), expected_arrays.get(name)
+    for name in {**expected_arrays, **actual_arrays}:
+        array, expected_array = actual_arrays.get(name), expected_arrays.get(name)
         if array is None:
             differences.append(f"{name} is missing")
         elif expected_array is None:

@@ -155,7 +155,7 @@ def read_looks(folder: RunFolder) -> list[Look]:
     return read_json_lines(path, Look, _MEND_LOOKS) if path.exists() else []
 
 
-def save_evaluation(path: Path, new: Evaluation, look: Look | None) -> list[Look]:
+def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> list[Look]:
     """Add an evaluation to the earlier evaluations in a run's folder.
 
     New results on a set of images replace earlier results, unless those are from more images.
@@ -173,8 +173,9 @@ def save_evaluation(path: Path, new: Evaluation, look: Look | None) -> list[Look
     with lock_folder(path, wait=False):
         looks = read_looks(folder)
         earlier: Mapping = read_evaluation(folder) or {"sets": {}}
-        sets = {**earlier["sets"], **_with_enough_images(new["sets"], earlier["sets"])}
-        merged = {**earlier, **_with_enough_images(new, earlier), "sets": sets}
+        new_sets = _with_enough_images(new_results["sets"], earlier["sets"])
+        sets = {**earlier["sets"], **new_sets}
+        merged = {**earlier, **_with_enough_images(new_results, earlier), "sets": sets}
         if look:
             looks.append(look)
             lines = [json.dumps(each_look) + "\n" for each_look in looks]
@@ -183,14 +184,16 @@ def save_evaluation(path: Path, new: Evaluation, look: Look | None) -> list[Look
     return looks
 
 
-def _with_enough_images(new: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `new` results that are from at least as many images as the `earlier` results."""
+def _with_enough_images(
+    new_results: Mapping[str, Any], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the new results that are from at least as many images as the earlier results."""
 
     def image_count(figures: Any) -> int:
         return figures.get("images", 0) if isinstance(figures, Mapping) else 0
 
     return {
         name: figures
-        for name, figures in new.items()
+        for name, figures in new_results.items()
         if image_count(figures) >= image_count(earlier.get(name))
     }

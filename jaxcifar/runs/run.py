@@ -207,14 +207,16 @@ class Run:
         """Wait until all saved checkpoints are on disk."""
         self._checkpoints.wait()
 
-    def finish(self, last: TrainState) -> Result:
-        """Test the best epoch's weights; write and return the results. `last` is the last state."""
+    def finish(self, last_state: TrainState) -> Result:
+        """Test the best epoch's weights, after the last step; write and return the results."""
         self.wait()
         config, setup, history = self.task.config, self.setup, self._history
-        best, epoch = last, best_epoch(history)
+        best_state, epoch = last_state, best_epoch(history)
         if epoch != len(history):
-            best = self._checkpoints.load(self._last_step(epoch), last).state
-        measured, mistakes = measure_run(config, setup, self.hyper, history, last=last, best=best)
+            best_state = self._checkpoints.load(self._last_step(epoch), last_state).state
+        measured, mistakes = measure_run(
+            config, setup, self.hyper, history, last=last_state, best=best_state
+        )
         if self.step > self._first_step:  # else an earlier command compiled and trained
             measured["compile_seconds"] = setup.seconds_to_compile
         result: Result = {
@@ -224,6 +226,6 @@ class Run:
         }
         with self._folder.writing():
             write_curves(self._folder, f"{setup.title(config)}, seed {config.seed}", history)
-            self._folder.finish(result, mistakes, best.variables)
+            self._folder.finish(result, mistakes, best_state.variables)
             self._folder.tidy(self.task.keep_best)
         return result

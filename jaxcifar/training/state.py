@@ -147,13 +147,14 @@ class TrainState:
 
 def update_average(
     average: tuple[PyTree, PyTree],
-    new: tuple[PyTree, PyTree],
+    new_variables: tuple[PyTree, PyTree],
     decay: Float32[Array, ""],
     step: Int32[Array, ""],
 ) -> tuple[PyTree, PyTree]:
-    """Return the moving average `decay * average + (1 - decay) * new`, with a decay in [0, 1).
+    """Return the moving average `decay * average + (1 - decay) * new_variables`.
 
-    The average is over parameters and other variables. Integer arrays are those of `new`.
+    The average is over parameters and other variables. Integer arrays are those of `new_variables`.
+    The decay is in [0, 1).
 
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
     exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017. In the
@@ -167,4 +168,4 @@ def update_average(
             return new
         return (new + decay * (old - new)).astype(new.dtype)
 
-    return jax.tree.map(mean, average, new)
+    return jax.tree.map(mean, average, new_variables)
