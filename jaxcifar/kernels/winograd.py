@@ -203,9 +203,9 @@ def _multiply_first_axis(matrix: np.ndarray, x: Array) -> Array:
 
 def _combine_arrays(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
     """Multiply a matrix `[p, q]` by q arrays; return p arrays. Zeros in the matrix cost nothing."""
-    sums = []
+    products_of_rows = []
     for row in matrix:
         factors_and_arrays = zip(row, arrays, strict=True)
         products = [factor * array for factor, array in factors_and_arrays if factor != 0]
-        sums.append(reduce(jnp.add, products))
-    return sums
+        products_of_rows.append(products)
+    return [reduce(jnp.add, products) for products in products_of_rows]

@@ -83,8 +83,9 @@ def alternating_flips(
     def is_flipped_in_even_epochs(index: Array) -> Array:
         return jax.random.bernoulli(jax.random.fold_in(key, index))
 
+    flips_in_even_epochs = jax.vmap(is_flipped_in_even_epochs)(indices)
     is_odd_epoch = epoch % 2 == 1
-    return jax.vmap(is_flipped_in_even_epochs)(indices) ^ is_odd_epoch
+    return flips_in_even_epochs ^ is_odd_epoch
 
 
 def crop(

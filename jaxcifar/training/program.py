@@ -194,8 +194,8 @@ class Program:
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
-        epoch = state.step // self.steps_per_epoch
-        flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
+        flip_key, epoch = hyper.flip_key, state.step // self.steps_per_epoch
+        flips = augment.alternating_flips(flip_key, indices, epoch)
         images = augment.shift_and_flip(keys, images, hyper.augment, flips)
         images = augment.resize(images, size) if size else images
         user_key = augment.user_augmentation_key(keys)
