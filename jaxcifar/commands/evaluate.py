@@ -116,7 +116,7 @@ def main(argv: Sequence[str]) -> None:
             class_names=classifier.class_names,
             val=run.val,
             date=date,
-            begin=print_activity,
+            report_step=print_activity,
             user_metrics=metrics,
         )
         evaluations[run.name] = evaluated.evaluation

@@ -45,7 +45,7 @@ def evaluate_sets(
     class_names: Sequence[str],
     val: Examples | None,
     date: str,
-    begin: Callable[[str], None] = lambda step: None,
+    report_step: Callable[[str], None] = lambda step: None,
     user_metrics: Sequence[UserMetric] = (),
 ) -> EvaluationResult:
     """Evaluate a network on sets of images.
@@ -58,7 +58,7 @@ def evaluate_sets(
       class_names: names of the classes, by label.
       val: validation images, to which a softmax temperature is fitted; None for no temperature.
       date: date and time of the evaluation.
-      begin: called with a description of each step before it begins.
+      report_step: called with a description of each step before it begins.
       user_metrics: metrics that the user defined.
 
     Raises:
@@ -70,21 +70,21 @@ def evaluate_sets(
     without_temperature = {image_sets.CORRUPTIONS, image_sets.EVALUATION_MISTAKES}
     needs_temperature = any(image_set.name not in without_temperature for image_set in sets)
     if needs_temperature and val is not None and len(val.labels):
-        begin("the temperature, on the validation images")
+        report_step("the temperature, on the validation images")
         logits = finite_logits(predict, val.images, "validation")
         evaluation["temperature"] = fitted_temperature(logits, val.labels)
     for image_set in sets:
         name, examples = image_set.name, image_set.examples
         if name == image_sets.CORRUPTIONS:
             evaluation["corruptions"] = evaluate_corrupted(
-                predict, examples, date, lambda kind: begin(f"corruptions: {kind}")
+                predict, examples, date, lambda kind: report_step(f"corruptions: {kind}")
             )
         elif name == image_sets.EVALUATION_MISTAKES:
             evaluation["slips"] = evaluate_with_mistakes(
-                predict, mistakes, examples, date, lambda mistake: begin(f"slips: {mistake}")
+                predict, mistakes, examples, date, lambda mistake: report_step(f"slips: {mistake}")
             )
         else:
-            begin(f"{image_set.title}, {len(examples.labels):,} images")
+            report_step(f"{image_set.title}, {len(examples.labels):,} images")
             evaluation["sets"][name], confident[name] = evaluate(
                 predict, image_set, class_names, evaluation.get("temperature"), date, metrics
             )
@@ -192,7 +192,7 @@ def evaluate_corrupted(
     predict: Predict,
     examples: Examples,
     date: str,
-    begin: Callable[[str], None] = lambda step: None,
+    report_step: Callable[[str], None] = lambda step: None,
 ) -> Corruptions:
     """Compute the accuracy on images with each kind and strength of corruption.
 
@@ -205,7 +205,7 @@ def evaluate_corrupted(
     accuracy: dict[str, list[float]] = {}
     clean_logits = finite_logits(predict, images, "clean images")
     for corruption in CORRUPTIONS:
-        begin(corruption)
+        report_step(corruption)
         accuracy[corruption] = []
         for level in range(1, STRENGTHS + 1):
             corrupted_images = corrupted(corruption, level, images)
@@ -224,7 +224,7 @@ def evaluate_with_mistakes(
     mistakes: Mapping[str, Predict],
     examples: Examples,
     date: str,
-    begin: Callable[[str], None] = lambda step: None,
+    report_step: Callable[[str], None] = lambda step: None,
 ) -> Slips:
     """Compute the accuracy that would be measured with each of the given evaluation mistakes.
 
@@ -237,7 +237,7 @@ def evaluate_with_mistakes(
     images, labels = (np.ascontiguousarray(array) for array in examples)
     accuracy: dict[str, float] = {}
     for name, predict_with_mistake in mistakes.items():
-        begin(name)
+        report_step(name)
         logits = np.nan_to_num(predict_with_mistake(images), nan=-np.inf)
         are_correct = is_right(logits, labels) & np.isfinite(logits).any(-1)
         accuracy[name] = float(are_correct.mean())

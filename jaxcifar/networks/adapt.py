@@ -38,7 +38,9 @@ def adapted(axis: str | None, product_dtype: Dtype | None = None) -> Iterator[No
     def intercept(
         call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        with _fields_changed(context.module, _needed_changes(context.module, axis, product_dtype)):
+        with _change_fields_temporarily(
+            context.module, _needed_changes(context.module, axis, product_dtype)
+        ):
             return call(*args, **kwargs)
 
     with nn.intercept_methods(intercept):
@@ -61,7 +63,7 @@ def _needed_changes(
 
 
 @contextlib.contextmanager
-def _fields_changed(module: nn.Module, changes: dict[str, Any]) -> Iterator[None]:
+def _change_fields_temporarily(module: nn.Module, changes: dict[str, Any]) -> Iterator[None]:
     # The module itself is changed, because a copy would be another child of its parent.
     original_fields = {name: getattr(module, name, None) for name in changes}
     try:

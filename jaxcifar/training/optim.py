@@ -160,7 +160,7 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
     Page, "How to train your ResNet 6: weight decay", 2018.
     """
 
-    def scale_if_bias(update: Array) -> Array:
+    def scale_if_bias(update: AnyArray) -> AnyArray:
         return update * factor if update.ndim == 1 else update
 
     return jax.tree.map(scale_if_bias, updates)

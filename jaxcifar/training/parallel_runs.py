@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,7 @@ class ParallelRuns:
         state = program.init.eval_shape(program, hyper, images)
         order = program.epoch_order.eval_shape(program, hyper, np.int32(0), len(labels))
 
-        def stacked(array: WithShape) -> jax.ShapeDtypeStruct:
+        def stacked(array: Any) -> jax.ShapeDtypeStruct:
             shape = (self.run_count, *array.shape)
             return jax.ShapeDtypeStruct(shape, array.dtype, sharding=self.sharding)
 
