@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcifar.array_types import Float32
+
 Extents = tuple[int, ...]  # height and width, as a slice of a shape
 
 _TILE_SIZES = (4, 3, 2)  # possible values of m, the height and width of a tile of outputs
@@ -24,9 +26,9 @@ _POINTS = {
 class Matrices(NamedTuple):
     """Matrices of Winograd's F(m, r), `[m, n]`, `[n, r]` and `[n, n]`, where n = m + r - 1."""
 
-    to_output: np.ndarray
-    from_kernel: np.ndarray
-    from_input: np.ndarray
+    to_output: Float32[np.ndarray, "outputs points"]
+    from_kernel: Float32[np.ndarray, "points weights"]
+    from_input: Float32[np.ndarray, "points points"]
 
 
 class Tiling:
