@@ -198,7 +198,7 @@ def test_online_only_the_epochs_that_the_server_lacks_are_logged(tmp_path, monke
     asked = []
     for starting_step, logged in ((0, [1, 2, 3, "end"]), (3, [3, "end"])):
         server = Online(starting_step)
-        monkeypatch.setattr(weights_and_biases, "_package", lambda server=server: server)
+        monkeypatch.setattr(weights_and_biases, "_wandb_package", lambda server=server: server)
         monkeypatch.setattr(weights_and_biases, "_log_in", lambda: None)
         history = tuple({**ROW, "epoch": epoch} for epoch in (1, 2))
         observer = weights_and_biases.WeightsAndBiases()
