@@ -6,7 +6,8 @@ from typing import Any
 
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, pluralize
-from jaxcifar.report.run_records import Records, Variation
+from jaxcifar.report.run_records import Variation
+from jaxcifar.report.study_records import Records
 from jaxcifar.report.wording import escape_markdown
 
 _MAX_COMMAND = 5000  # characters
@@ -125,7 +126,9 @@ def facts(records: Records) -> list[tuple[str, str]]:
         ("commit", _each(r.get("git_commit") or "not in a git checkout" for r in results)),
     ]
     for name in packages:
-        versions = _each(r["versions"].get(name) or "not installed" for r in results)
+        # Older versions did not know the version of a checkout that is not installed.
+        missing = "from a checkout, see commit" if name == "jaxcifar" else "not installed"
+        versions = _each(r["versions"].get(name) or missing for r in results)
         lines.append((escape_markdown(name), versions))
     return lines
 

@@ -6,7 +6,7 @@ from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.errors import RunError
 from jaxcifar.report import classes
 from jaxcifar.report.architecture import read_architecture
-from jaxcifar.report.choice import candidate, choice_text, collapses
+from jaxcifar.report.choice import candidate, choice_text, collapses, short_choice
 from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import DrawPicture, Pictures
@@ -39,6 +39,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
         "variations": network.variations,
         "converted": _origin(network.converted) if network.converted else "",
         "choice": "" if network.converted else choice_text(network),
+        "short_choice": "" if network.converted else short_choice(network),
         "collapses": collapses(network),
         "architecture": _architecture(best, network.title, draw),
         "candidates": candidates,

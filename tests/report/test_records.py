@@ -8,7 +8,8 @@ from scipy import stats
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.report import statistics
-from jaxcifar.report.run_records import FinishedRun, Records, RunRecord, StudiedNetwork, Variation
+from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, Variation
+from jaxcifar.report.study_records import Records
 
 MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
 

@@ -22,7 +22,7 @@ from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
 from jaxcifar.networks.cnn import CNN
 from jaxcifar.report import classes, wording, write_report
-from jaxcifar.report.figures import plot_all_validation
+from jaxcifar.report.study_figures import plot_all_validation
 from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.run_reading import read_records, read_run
 from jaxcifar.report.statistics import single_changes

@@ -10,7 +10,7 @@ import pytest
 from invented import BY_VALIDATION, CLASSES, COUNTS, RUNS, chosen, of_test
 from report.test_report import figures_of
 
-from jaxcifar.report.figures import plot_all_validation
+from jaxcifar.report.study_figures import plot_all_validation
 from jaxcifar.report.run_reading import read_records
 
 REFERENCES = {"plain": 0.31, "tester": 0.74, "winner": 0.73}  # the winner's is a mean of two
