@@ -38,8 +38,8 @@ def parser() -> MarkdownIt:
 
 def _fold(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
     """Add the token of a line of a part that folds away; return False for any other line."""
-    if state.level > 0 or state.parentType != "root":
-        return False  # inside of a list or quotation
+    if state.level > 0:  # inside of a list or quotation
+        return False
     line = state.src[state.bMarks[first_line] : state.eMarks[first_line]]
     summary = _SUMMARY.fullmatch(line)
     if summary is None and line not in ("<details>", "</details>"):

@@ -19,6 +19,7 @@ from jaxcifar.report.wording import (
     setting_text,
 )
 
+_MAX_CHANGES = 3  # of one setting, in its sentence
 _MAX_SENTENCES = 4  # on settings with an effect; the table of single changes has all of them
 
 
@@ -140,9 +141,12 @@ def effect_sentences(variations: Sequence[Variation]) -> list[str]:
 
 def _sentence(group: Sequence[Effect]) -> str:
     """Return a sentence on the measured effects of one setting."""
-    return (
-        _capitalized("; ".join(f"{_change(effect)} {_outcome(effect)}" for effect in group)) + "."
-    )
+    parts = [f"{_change(effect)} {_outcome(effect)}" for effect in group[:_MAX_CHANGES]]
+    others = group[_MAX_CHANGES:]
+    if others:
+        values = join_names(setting_text(effect.after) for effect in others)
+        parts.append(f"smaller effects: {values}")
+    return _capitalized("; ".join(parts)) + "."
 
 
 def _change(effect: Effect) -> str:

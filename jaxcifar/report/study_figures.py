@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,6 @@ from jaxcifar.runs.plots import (
     SPLITS,
     TEST,
     draw_mean,
-    epoch_ticks,
     figure_with_axes,
     format_as_percent,
     safe_title,
@@ -24,11 +23,12 @@ from jaxcifar.runs.plots import (
 )
 
 MANY_ROWS = len(COLORS)  # a study with more rows has simpler pictures
-ROWS_ON_A_PAGE = 24
+ROWS_ON_A_PAGE = 40
 _COLORED_ROWS = 10  # of many rows, the best ones are coloured
 _OTHER_COLOR = "#b8b8b8"
 _REFERENCE_COLOR = "#777777"
 _LINES, _MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v")
+_FRAME: dict[str, Any] = {"color": "#bbbbbb", "lw": 0.6}
 _OUTLIER = 3.0  # rows this many times the span of the middle rows below them are outside the axis
 _LEAST_SPAN = 0.004  # of the axis, as a fraction
 
@@ -80,37 +80,66 @@ def _percent_of(variation: Variation, key: str) -> str:
 def plot_row_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
     """Draw a small panel for each of at most `ROWS_ON_A_PAGE` variations: training and validation.
 
-    The panels share their axes. Their places are fixed, because fitting them takes long.
+    All panels have the same range. They are parts of one pair of axes, because matplotlib takes
+    seconds for many pairs of axes.
     """
     rows = -(-len(variations) // PANEL_COLUMNS)
-    height = 1.3 + 1.35 * rows
+    height = 0.8 + 1.05 * rows
     figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120)
-    figure.suptitle(safe_title(title), fontsize=10, parse_math=False, y=1 - 0.12 / height, va="top")
-    place = {"left": 0.08, "right": 0.99, "bottom": 0.5 / height, "top": 1 - 0.85 / height}
-    figure.subplots_adjust(**place, hspace=0.45, wspace=0.12)
-    options: dict[str, Any] = {"squeeze": False, "sharex": True, "sharey": True}
-    panels = figure.subplots(rows, PANEL_COLUMNS, **options).ravel()
-    for panel in panels[len(variations) :]:
-        panel.set_axis_off()
-    for panel, variation in zip(panels, variations, strict=False):
-        _draw_panel(panel, variation)
-    epochs = max(v.config.epochs for v in variations)
-    panels[0].set_xticks(epoch_ticks(epochs, most=4))  # the panels share their axes
-    format_as_percent(panels[0].yaxis)
-    figure.supxlabel("epoch", fontsize=9, y=0.05 / height, va="bottom")
+    figure.suptitle(safe_title(title), fontsize=10, parse_math=False, y=1 - 0.1 / height, va="top")
+    axes = figure.add_axes((0.01, 0.05 / height, 0.98, 1 - 0.6 / height))
+    axes.set_axis_off()
+    axes.set(xlim=(0, PANEL_COLUMNS), ylim=(rows, 0))
+    curves = [[v.curve(f"{split}_accuracy").mean(0) for split in SPLITS] for v in variations]
+    lowest = min(float(curve.min()) for pair in curves for curve in pair)
+    highest = max(float(curve.max()) for pair in curves for curve in pair)
+    epochs = max(len(curve) for pair in curves for curve in pair)
+    for number, (variation, pair) in enumerate(zip(variations, curves, strict=True)):
+        row, column = divmod(number, PANEL_COLUMNS)
+        panel = _Panel(column, row, epochs, lowest, highest)
+        panel.draw(axes, pair, variation)
     figure.savefig(path)
 
 
-def _draw_panel(panel: Axes, variation: Variation) -> None:
-    for split in ("train", "val"):
-        means = variation.curve(f"{split}_accuracy").mean(0)
-        style = SPLITS[split][1]
-        epochs = range(1, len(means) + 1)
-        panel.plot(epochs, means, color=style["color"], linestyle=style["linestyle"], lw=1.1)
-    name = f"{shortened(variation.name, 18)}  {_percent_of(variation, 'val_accuracy')}"
-    panel.set_title(name, fontsize=8, parse_math=False)
-    panel.tick_params(labelsize=7)
-    panel.grid(alpha=0.3)
+class _Panel(NamedTuple):
+    """A part of a pair of axes, one unit wide and high, with its own scale of epochs and accuracy.
+
+    Attributes:
+      left: the panel's left end.
+      top: the panel's upper end; the axis points downward.
+      epochs: the last epoch of the scale.
+      lowest: the lower end of the scale of accuracy.
+      highest: the upper end of the scale of accuracy.
+    """
+
+    left: float
+    top: float
+    epochs: int
+    lowest: float
+    highest: float
+
+    def draw(self, axes: Axes, curves: Sequence[np.ndarray], variation: Variation) -> None:
+        """Draw the curves of training and of validation, the frame, its scale and its title."""
+        left, right = self._x(1), self._x(self.epochs)
+        bottom, top = self._y(self.lowest), self._y(self.highest)
+        axes.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], **_FRAME)
+        for (_, style), curve in zip(SPLITS.values(), curves, strict=True):
+            line = {"color": style["color"], "linestyle": style["linestyle"], "lw": 1.0}
+            axes.plot(self._x(np.arange(1, len(curve) + 1)), self._y(curve), **line)
+        name = f"{shortened(variation.name, 20)}  {_percent_of(variation, 'val_accuracy')}"
+        text: dict[str, Any] = {"fontsize": 7, "parse_math": False}
+        axes.text((left + right) / 2, top - 0.04, name, ha="center", va="bottom", **text)
+        text |= {"fontsize": 6, "color": "#555555"}
+        axes.text(left - 0.01, top, f"{self.highest:.0%}", ha="right", va="top", **text)
+        axes.text(left - 0.01, bottom, f"{self.lowest:.0%}", ha="right", va="bottom", **text)
+        axes.text(right, bottom + 0.02, f"epoch {self.epochs}", ha="right", va="top", **text)
+
+    def _x(self, epoch: Any) -> Any:
+        return self.left + 0.14 + 0.84 * (epoch - 1) / max(self.epochs - 1, 1)
+
+    def _y(self, accuracy: Any) -> Any:
+        span = max(self.highest - self.lowest, _LEAST_SPAN)
+        return self.top + 0.85 - 0.65 * (accuracy - self.lowest) / span
 
 
 def plot_test_accuracies(
@@ -123,7 +152,8 @@ def plot_test_accuracies(
     accuracies in the legend.
     """
     title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
-    figure, axes = figure_with_axes(WIDTH, 1.7 + 0.3 * len(variations), title)
+    row_height = 0.3 if len(variations) <= MANY_ROWS else 0.18
+    figure, axes = figure_with_axes(WIDTH, 1.7 + row_height * len(variations), title)
     limits = _axis_limits([Sample.of(v, "test_accuracy") for v in variations])
     for row, variation in enumerate(variations):
         sample = Sample.of(variation, "test_accuracy")
@@ -137,7 +167,8 @@ def plot_test_accuracies(
             _draw_dot(axes, float(np.mean(variation.reference)), row, limits, style)
     axes.set(xlim=limits, xlabel="test accuracy", ylim=(len(variations) - 0.4, -0.6))
     names = [f"{shortened(v.name, 24)}  {_percent_of(v, 'test_accuracy')}" for v in variations]
-    axes.set_yticks(range(len(variations)), names, fontsize=9, parse_math=False)
+    font_size = 9 if len(variations) <= MANY_ROWS else 7.5
+    axes.set_yticks(range(len(variations)), names, fontsize=font_size, parse_math=False)
     format_as_percent(axes.xaxis)
     _add_key(figure, axes, variations, reference)
     figure.savefig(path)
