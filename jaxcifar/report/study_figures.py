@@ -124,8 +124,8 @@ class _Panel(NamedTuple):
         bottom, top = self._y(self.lowest), self._y(self.highest)
         axes.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], **_FRAME)
         for (_, style), curve in zip(SPLITS.values(), curves, strict=True):
-            line = {"color": style["color"], "linestyle": style["linestyle"], "lw": 1.0}
-            axes.plot(self._x(np.arange(1, len(curve) + 1)), self._y(curve), **line)
+            line: dict[str, Any] = {name: style[name] for name in ("color", "linestyle")}
+            axes.plot(self._x(np.arange(1, len(curve) + 1)), self._y(curve), lw=1.0, **line)
         name = f"{shortened(variation.name, 20)}  {_percent_of(variation, 'val_accuracy')}"
         text: dict[str, Any] = {"fontsize": 7, "parse_math": False}
         axes.text((left + right) / 2, top - 0.04, name, ha="center", va="bottom", **text)

@@ -30,7 +30,7 @@ def evaluate(run, slip, accuracy):
 
 
 def section(text):
-    return text.partition("### Images normalised at the wrong moment")[2].partition("\n## ")[0]
+    return text.partition(". Images normalised at the wrong moment\n")[2].partition("\n## ")[0]
 
 
 def test_the_report_says_how_to_measure_it(study):
@@ -60,7 +60,7 @@ def test_what_evaluating_found_is_reported(study):
     assert "has not been measured" not in text
     assert "That explains them" in section(text)
     assert "| raw | 71.00% | 21.00% | 20.00% |" in section(text)
-    rows = text.partition("### All rows")[2]
+    rows = text.partition(". All rows\n")[2]
     assert "| test | mismatched | reference |" in rows
     assert "| raw | 72.00 ± 1.41% | 71.00 ± 1.41% | 21.00 ± 1.41% |" in rows
     assert "| norm | 82.00 ± 1.00% | 81.00 ± 1.00% | – |" in rows  # of one seed of three
