@@ -289,7 +289,7 @@ def test_other_networks_and_data_sets_are_not_compared_with_the_reference(tmp_pa
     study = dataclasses.replace(STUDY, config={**STUDY.config, **change})
     text = report(write_study(tmp_path, THREE_SEEDS, study))
     assert word in text
-    for told in ("the report", "reference |", "difference |", "wrong moment", "mismatched"):
+    for told in ("the report", "test | reference", "difference |", "wrong moment", "mismatched"):
         assert told not in text.lower()
     assert ("These are not CIFAR-10 results" in text) == ("dataset" in change)
 
@@ -348,7 +348,7 @@ def test_a_checkout_that_is_not_installed_is_not_called_missing(tmp_path):
 
 def test_settings_without_effect_are_neither_in_headings_nor_in_tables(tmp_path):
     config = {"arch": "cnn", "recipe": "strong", "epochs": 4}
-    rows = {"strong": {}, "no-augment": {"augment": False}, "wider": {"shift": 3}}
+    rows = {"strong": {}, "no-augment": {"augment": False}, "wider": {"shift": 2}}
     study = Study.from_dict({"config": config, "rows": rows})
     text = report(write_study(tmp_path, {name: [(0.8, 0.8, 0.1)] for name in rows}, study))
     assert re.search(r"^### \d+\.2 no-augment: augmentation no$", text, re.M)
@@ -393,7 +393,7 @@ def test_text_columns_break_so_that_a_table_fits_the_page(tmp_path):
     assert 8 * (numbers + 2 * words) < 1100  # about 8 pixels a letter
     style = (tmp_path / "report.html").read_text().partition("</style>")[0]
     rules = dict(re.findall(r"^([^{}\n]+) \{([^}]*white-space: nowrap[^}]*)\}", style, re.M))
-    assert list(rules) == ['td[style*="right"]']
+    assert list(rules) == ['td.right, td[style*="right"]']
 
 
 def test_single_changes_pair_what_differs_in_one_field(three_seeds):
