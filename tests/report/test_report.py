@@ -27,8 +27,8 @@ from jaxcifar.report.page import markdown_to_page
 from jaxcifar.report.run_reading import read_records, read_run
 from jaxcifar.report.statistics import single_changes
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.mistakes import confident_mistakes
 from jaxcifar.runs.plots import SPLITS, epoch_ticks, plot_curves
-from jaxcifar.runs.result import confident_mistakes
 from jaxcifar.studies.study import Study
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
