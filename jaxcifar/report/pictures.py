@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -25,11 +25,19 @@ _SVG_PATH = re.compile(rb' d="[^"]*"')
 _DIGITS = re.compile(rb"(\.\d\d)\d+")
 
 
+class PlotCall(NamedTuple):
+    """The function that drew a picture, and its arguments without the file."""
+
+    plot: Callable[..., None]
+    arguments: tuple[Any, ...]
+
+
 class Pictures:
     """The pictures of one report, in a subfolder of the report's folder.
 
     Attributes:
       drawn: content of each SVG or PNG file by its path, relative to the report.
+      plot_calls: how each picture was drawn, by the same path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,6 +47,7 @@ class Pictures:
           RunError: the subfolder is a link, so pictures would replace files elsewhere.
         """
         self.drawn: dict[str, bytes] = {}
+        self.plot_calls: dict[str, PlotCall] = {}
         self._folder = folder
         self._used_names: set[str] = set()
         self._svg_bytes_left = _MOST_BYTES_OF_SVG
@@ -68,6 +77,7 @@ class Pictures:
             with atomic_write(self._folder / path) as file:
                 file.write(picture)
             self.drawn[path] = picture
+            self.plot_calls[path] = PlotCall(plot, arguments)
             return path
 
         return draw

@@ -7,7 +7,7 @@ from jax import Array
 
 from jaxcifar.array_types import Bool, Float32, Int, Int32, Key, UInt8
 from jaxcifar.machine import sharing
-from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
+from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 from jaxcifar.training import augment
 from jaxcifar.training.augment import Augmentation, Pixels
 from jaxcifar.training.state import Hyperparameters
@@ -40,8 +40,8 @@ def augmented_batch(
     return augment.cut_out(keys, inputs, hp.augment)
 
 
-# The function runs a few times per run, so it is compiled with fewer optimisations.
-@partial(jax.jit, static_argnums=0, compiler_options=SINGLE_CALL_OPTIONS)
+# The function runs a few times per run, so it is compiled with few optimisations.
+@partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILE_OPTIONS)
 def augmented_pixels(
     augmentation: Augmentation,
     hp: Hyperparameters,
