@@ -15,7 +15,7 @@ from jaxcifar.report.contents import PLACEHOLDER, add_contents
 from jaxcifar.report.metric_table import metric_table
 from jaxcifar.report.network_section import network_context
 from jaxcifar.report.page import markdown_to_page
-from jaxcifar.report.page_data import page_data
+from jaxcifar.report.page_data import make_page_data
 from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.run_reading import read_records
 from jaxcifar.report.run_records import SYNTHETIC, Records, RunRecord
@@ -56,7 +56,7 @@ def write_report(folder: Path, print_line: PrintLine | None = None) -> Path:
             markdown = add_contents(re.sub(r"\n{3,}", "\n\n", markdown))
             write_text(folder / "REPORT.md", markdown)
             page = folder / "report.html"
-            data = page_data(pictures.plot_calls)
+            data = make_page_data(pictures.plot_calls)
             write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn, data))
             pictures.delete_others()  # not earlier: the old report needs them until now
     except OSError as error:

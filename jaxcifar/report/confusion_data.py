@@ -103,5 +103,5 @@ def make_sprite(images: np.ndarray) -> bytes:
     grid = sheet.reshape(rows, SPRITE_COLUMNS, size, size, 3).transpose(0, 2, 1, 3, 4)
     picture = Image.fromarray(grid.reshape(rows * size, SPRITE_COLUMNS * size, 3))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
+    picture.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return file.getvalue()

@@ -40,7 +40,7 @@ class PageData(NamedTuple):
     ids: dict[str, str]
 
 
-def page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
+def make_page_data(plot_calls: Mapping[str, PlotCall]) -> PageData:
     """Return the data of the interactive parts that replace a report's pictures.
 
     Args:

@@ -41,8 +41,8 @@ def read_images(
     """
     arrays = read_arrays(path, forms, remedy, MAX_IMAGES_BYTES)
     with report_errors(path, remedy):
-        for name in arrays.keys() & {*_CLASS_NUMBERS}:
-            labels = arrays[name]
+        for name in _CLASS_NUMBERS:
+            labels = arrays.get(name, np.zeros(0))
             if not ((labels >= 0) & (labels < classes)).all():
                 raise ValueError(f"{name} is not of {classes} classes")
     return arrays

@@ -1,6 +1,9 @@
 document.querySelectorAll("table").forEach(makeSortable);
 document.body.append(dialog);
-const makers = { chart: makeChart, confusion: makeConfusion };
+const makers = {
+  chart: (image, part) => new Chart(image, part),
+  confusion: makeConfusion,
+};
 // Parts are made when they come near the screen, because a page may have a hundred charts.
 const watcher = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {

@@ -16,7 +16,9 @@ function sortKey(text) {
 
 /** Compare two sort keys; cells without a value are always last, whatever the direction. */
 function compare(first, second, direction) {
-  if (first === null || second === null) return (first === null) - (second === null);
+  if (first === null && second === null) return 0;
+  if (first === null) return 1;
+  if (second === null) return -1;
   const numbers = typeof first === "number" && typeof second === "number";
   return direction * (numbers ? first - second : collator.compare(first, second));
 }
