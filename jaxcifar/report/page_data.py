@@ -19,9 +19,9 @@ from jaxcifar.report.pictures import PlotCall
 from jaxcifar.report.run_records import Variation
 from jaxcifar.runs.plots import plot_curves, shortened
 
-_MAX_NUMBERS = 60_000  # in all curves of a page: about 450 kB
+_MAX_NUMBERS = 50_000  # in all curves of a page: about 350 kB
 _LEAST_POINTS = 12  # of a curve, however many curves there are
-_MAX_SPRITE_BYTES = 400_000  # of all images behind the cells of confusion matrices
+_MAX_SPRITE_BYTES = 300_000  # of all images behind the cells of confusion matrices
 _NAME_LETTERS = 60
 _QUANTITIES = ("accuracy", "loss")
 _SPLITS = ("train", "val")
@@ -134,8 +134,8 @@ def _curves(histories: Histories, chosen: Sequence[int], points: int) -> dict[st
 
 
 def _rounded(value: float) -> float | None:
-    """Return a number with five significant digits; None, that is `null`, if it is not finite."""
-    return float(f"{value:.5g}") if math.isfinite(value) else None
+    """Return a number with four significant digits; None, that is `null`, if it is not finite."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _run_chart(

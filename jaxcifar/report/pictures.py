@@ -14,8 +14,9 @@ from jaxcifar.machine.files import atomic_write
 FOLDER = "report"
 DrawPicture = Callable[..., str]
 _MAX_NAME = 60  # characters; a file's name has up to three names
-# The page stays below 3 MB: base64 makes four bytes of three, and the text comes on top.
-_MOST_BYTES_OF_SVG = 1_800_000
+# The page stays below 3 MB: base64 makes four bytes of three. The text comes on top, and up to
+# 800 kB for curves and images in `page_data`.
+_MOST_BYTES_OF_SVG = 1_200_000
 _SVG = {"savefig.format": "svg", "svg.fonttype": "path", "svg.hashsalt": "jaxcifar"}
 _PNG = {"savefig.format": "png", "savefig.dpi": 80}
 _PHOTO = {"savefig.format": "png", "savefig.dpi": 120}

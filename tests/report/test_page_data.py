@@ -96,9 +96,9 @@ def test_the_chart_of_all_rows_has_their_means_and_ranges(page):
             expected = [np.mean(values, 0)]
             if len(runs) > 1:
                 expected += [np.min(values, 0), np.max(values, 0)]
-            np.testing.assert_allclose(got[key], expected, rtol=5e-5)
+            np.testing.assert_allclose(got[key], expected, rtol=5e-4)
             at_choice = [row[run.chosen - 1] for row, run in zip(values, runs, strict=True)]
-            np.testing.assert_allclose(got[f"{key}_chosen"], at_choice, rtol=5e-5)
+            np.testing.assert_allclose(got[f"{key}_chosen"], at_choice, rtol=5e-4)
 
 
 def test_each_picture_of_curves_has_a_part_and_shares_its_curves(page):
@@ -123,7 +123,7 @@ def test_many_long_curves_are_thinned_but_keep_chosen_epochs():
         histories = [long_history(100, seed) for seed in (2 * row, 2 * row + 1)]
         calls[f"{row}.svg"] = PlotCall(plot_curves, (histories, [38, 77], "loss", "t"))
     data = make_page_data(calls)
-    assert len(data.json) < 700_000
+    assert len(data.json) < 450_000
     for curves in json.loads(data.json)["curves"]:
         assert {1, 38, 77, 100} <= set(curves["epochs"])
         assert 12 <= len(curves["epochs"]) < 100
@@ -261,4 +261,4 @@ def test_the_images_of_all_matrices_share_one_limit(folder, tmp_path, monkeypatc
     runs = [variation.best_run for variation in study.variations[:4]]
     plot = pages.plot_confusion
     make_page_data({f"{i}.svg": PlotCall(plot, (run, "t")) for i, run in enumerate(runs)})
-    assert limits == [100_000] * 4
+    assert limits == [75_000] * 4

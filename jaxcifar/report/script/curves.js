@@ -36,6 +36,7 @@ class Chart {
     this.position = null; // of the epoch whose values are shown
     this.makeElements(image);
     this.draw();
+    image.classList.add("still"); // hidden on the screen, now that the curves are drawn
     const fitWidth = () => this.plot.setSize({ width: this.box.clientWidth, height: this.plot.height });
     new ResizeObserver(fitWidth).observe(this.box);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -75,7 +76,6 @@ class Chart {
     const legend = element("div", { class: "lines", role: "group", "aria-label": "Lines shown" });
     legend.append(...this.lines.map((line) => this.makeLabel(line)));
     image.before(element("div", { class: "live chart" }, controls, this.box, this.spoken, legend));
-    image.classList.add("still");
   }
 
   makeMetricChoice() {
