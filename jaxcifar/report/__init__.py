@@ -16,6 +16,7 @@ from jaxcifar.report.heading import date_and_author, report_title
 from jaxcifar.report.metric_table import metric_table
 from jaxcifar.report.network_section import network_context
 from jaxcifar.report.page import markdown_to_page
+from jaxcifar.report.page_data import make_page_data
 from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.run_reading import read_records
 from jaxcifar.report.run_records import SYNTHETIC, RunRecord
@@ -62,7 +63,8 @@ def write_report(
             markdown = add_contents(re.sub(r"\n{3,}", "\n\n", markdown))
             write_text(folder / "REPORT.md", markdown)
             page = folder / "report.html"
-            write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn))
+            data = make_page_data(pictures.plot_calls)
+            write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn, data))
             pictures.delete_others()  # not earlier: the old report needs them until now
     except OSError as error:
         raise RunError(

@@ -84,7 +84,7 @@ def time_sentence(records: Records) -> str:
 def commands(records: Records) -> list[str]:
     """Return the shell commands that train the variations which belong to no study."""
     return [
-        printable(f"python -m experiments.run {shlex.join(v.config.options())}", _MAX_COMMAND)
+        printable(f"jaxcifar run {shlex.join(v.config.options())}", _MAX_COMMAND)
         for v in (*records.outside_studies, *records.without_validation)
         if not v.runs[0].converted
     ]
@@ -101,7 +101,7 @@ def conversions(records: Records) -> list[str]:
         for name, values in statistics.items():
             if values:
                 words += [f"--{name}", *map(str, values)]
-        lines.append(printable(f"python -m experiments.convert {shlex.join(words)}", _MAX_COMMAND))
+        lines.append(printable(f"jaxcifar convert {shlex.join(words)}", _MAX_COMMAND))
     return lines
 
 

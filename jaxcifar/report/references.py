@@ -66,7 +66,7 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     """Return each run's test accuracy on images normalised differently than in training.
 
     The images are normalised if training used no normalisation, and not normalised otherwise.
-    `experiments.evaluate --on slips` measures the accuracies. If one is missing, return ().
+    `jaxcifar evaluate --on slips` measures the accuracies. If one is missing, return ().
     """
     values = [_mismatched_accuracy(run) for run in variation.runs]
     known = tuple(value for value in values if value is not None)
@@ -115,7 +115,7 @@ def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
             continue
         paths = [f"{folder}/{run.path.relative_to(study.path).as_posix()}" for run in v.runs]
         runs = shlex.join(path.removeprefix("./") for path in paths)
-        command = f"python -m experiments.evaluate {runs} --on slips"
+        command = f"jaxcifar evaluate {runs} --on slips"
         commands.append(printable(command, _MAX_COMMAND))
     return commands
 

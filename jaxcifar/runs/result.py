@@ -25,14 +25,12 @@ from jaxcifar.runs.file_formats import (
     Validation,
 )
 from jaxcifar.runs.metric_fields import declare_metrics, finite_fields
+from jaxcifar.runs.mistakes import Mistakes, choose_mistakes
 from jaxcifar.training import predicting
 from jaxcifar.training.metrics import ACCURACY, decimal, measure
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
-
-MAX_MISTAKES = 20
-Mistakes = dict[str, np.ndarray]  # the content of `mistakes.npz`
 
 
 def validation_metrics(setup: Setup, variables: Variables, hp: Hyperparameters) -> Validation:
@@ -68,7 +66,7 @@ def measure_run(
     `last` is the training state after the last epoch, and `best` the state after the best epoch.
 
     Returns:
-      the content of `result.json` without times, and the content of `mistakes.npz`.
+      the content of `result.json` without times, and wrongly classified test images.
 
     Raises:
       UsageError: a user's metric fails.
@@ -99,8 +97,8 @@ def measure_weights(
     """Evaluate converted weights on the test images; of `hp`, only mean and std are used.
 
     Returns:
-      the content of `result.json` without times and training results, and the content of
-      `mistakes.npz`.
+      the content of `result.json` without times and training results, and wrongly classified test
+      images.
     """
     test = place_on_devices(dataset.test, program.replicated)
     metric_set = MetricSet.create(dataset.num_classes)
@@ -140,7 +138,7 @@ def _test(
         "confusion_matrix": confusion.tolist(),  # rows are true classes, columns predicted classes
     }
     figures = cast(TestFigures, {**finite_fields("test", values), **always})
-    return figures, confident_mistakes(logits, dataset.test)
+    return figures, choose_mistakes(logits, dataset.test)
 
 
 def _training_figures(history: Sequence[Row], last_values: Mapping[str, float]) -> TrainingFigures:
@@ -193,29 +191,4 @@ def _environment(program: Program) -> Environment:
         "compiler_settings": compiler_settings(),
         "device": environment.describe_devices(program.mesh.devices.tolist()),
         "compute_dtype": str(program.dtype),
-    }
-
-
-def confident_mistakes(logits: np.ndarray, examples: Examples) -> Mistakes:
-    """Return the wrong predictions with the highest probability, the highest first.
-
-    Args:
-      logits: logits of the examples, `[N, K]`.
-      examples: N images and their labels, on the host.
-
-    Returns:
-      up to `MAX_MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
-      probability of the prediction) and `image` (`[32, 32, 3] uint8`).
-    """
-    predicted = logits.argmax(-1)
-    odds = np.exp(logits - logits.max(-1, keepdims=True))
-    confidence = 1 / odds.sum(-1)
-    wrong = np.flatnonzero(predicted != examples.labels)
-    index = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
-    return {
-        "index": index.astype(np.int32),
-        "label": examples.labels[index].astype(np.int32),
-        "predicted": predicted[index].astype(np.int32),
-        "confidence": confidence[index].astype(np.float32),
-        "image": examples.images[index],
     }

@@ -21,6 +21,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network, optim
+from jaxcifar.training.augmented_batch import augmented_batch
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import UpdateRule
@@ -194,15 +195,10 @@ class Program:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hp.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
         flips = augment.alternating_flips(hp.flip_key, index, state.step // self.steps_per_epoch)
-        images = augment.shift_and_flip(keys, images, hp.augment, flips)
-        images = augment.resize(images, size) if size else images
-        user_key = augment.user_augmentation_key(keys)
-        pixels = self.augmentation(user_key, augment.pixels(images), **hp.augmentation)
-        images = augment.normalize(pixels, hp.mean, hp.std)
-        images = augment.cut_out(keys, images, hp.augment)
+        inputs = augmented_batch(self.augmentation, hp, keys, images, flips, size)
 
         def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Variables]]:
-            given = network.variables(params, state.batch_stats), images, dropout_key
+            given = network.variables(params, state.batch_stats), inputs, dropout_key
             logits, carried = network.forward(self.model, *given, self.axis, self.operands)
             losses = smoothed_cross_entropy(logits, labels, hp.label_smoothing)
             return losses.sum() / self.batch_size, (logits, carried)
