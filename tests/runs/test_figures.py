@@ -127,7 +127,7 @@ def trained(dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         watch(patch, recording, clock, compiling)
         screen = io.StringIO()
-        progress = TrainProgress(Console(file=screen, width=140))
+        progress = TrainProgress(Console(file=screen, width=170))
         program = Setup.create(configs[0], dataset, at_once=2, devices=jax.devices()[:1])
         runs = [Run(task, print, progress.observers_of(task)) for task in tasks]
         outcomes = list(fit_all(runs, program, progress, Event()))
