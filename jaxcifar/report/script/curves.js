@@ -6,7 +6,7 @@ const MEASURES = {
 };
 // uPlot's dashes, and the border style of the sample in the legend.
 const LINE_STYLES = [[[], "solid"], [[9, 4], "dashed"], [[2, 4], "dotted"], [[9, 4, 2, 4], "dashed"]];
-const COLORS = 7; // --row0 to --row6 in the style sheet
+const COLORS = 12; // --row0 to --row11 in the style sheet
 const MANY_LINES = 12; // with more lines, only the best are shown at first
 const LINES_AT_FIRST = 6;
 const SPOKEN_LINES = 8; // most values that a screen reader reads at each key press
