@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = sorted(path.stem for path in (ROOT / "experiments" / "studies").glob("*.toml"))
-NOT_TRIED = {"test", "cuda", "tpu"}  # extras for the checkout, and for other devices
+NOT_TRIED = {"test", "browser", "cuda", "tpu"}  # extras for the checkout, and for other devices
 PATIENCE = 900  # seconds a command may take on a busy machine
 
 

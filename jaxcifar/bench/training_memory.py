@@ -51,10 +51,10 @@ def training_memory(config: Config, device: jax.Device) -> TrainingMemory | None
     """
     examples = max(_EXAMPLES, config.batch_size)
     program = make_program(config, CLASSES, examples, [device])
-    hp = make_hyperparameters(config, _STATISTICS, program.steps_per_epoch)
+    hyper = make_hyperparameters(config, _STATISTICS, program.steps_per_epoch)
     images = jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
-    lowered = ParallelRuns(program, run_count=1).trace(hp, images, labels).lower()
+    lowered = ParallelRuns(program, run_count=1).trace(hyper, images, labels).lower()
     compiled = lowered.compile(
         compiler_options=FAST_COMPILE_OPTIONS  # which do not change the memory
     )

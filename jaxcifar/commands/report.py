@@ -24,6 +24,11 @@ def parser() -> Parser:
         type=location,
         help="folder of runs; its subfolders are searched too",
     )
+    parser.add_argument(
+        "--author",
+        metavar="NAME",
+        help="name below the report's title (default: the author in the study's file, if any)",
+    )
     return parser
 
 
@@ -36,4 +41,5 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.report import write_report
 
-    print_line(f"report: {write_report(options.folder, print_line)}, and the same in REPORT.md")
+    page = write_report(options.folder, print_line, options.author)
+    print_line(f"report: {page}, and the same in REPORT.md")

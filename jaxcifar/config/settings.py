@@ -66,6 +66,21 @@ def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
     return names
 
 
+def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
+    """Return the names of the settings that do nothing, given all settings of a run.
+
+    Two settings that switch each other off are one choice together: neither is among the names.
+    """
+    switched_off = ineffective_settings(settings)
+    names: set[str] = set()
+    for switch in _SWITCHES:
+        if settings[switch.setting] == switch.value and switch.setting not in switched_off:
+            names.update(switch.ineffective)
+    for kind in USER_CODE_FIELDS:
+        names |= _settings_not_taken(kind, settings[kind])
+    return names
+
+
 def _settings_not_taken(kind: str, name: str) -> set[str]:
     """Return the settings that the choice `name` does not use, but other choices of `kind` do."""
     return registry.settings_of_some_entries(kind).difference(registry.entry(kind, name).takes)

@@ -18,7 +18,7 @@ from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ImageSet
 from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Mistake, Slips, Value
 from jaxcifar.runs.metric_fields import declare_metrics
-from jaxcifar.runs.result import confident_mistakes
+from jaxcifar.runs.mistakes import confident_mistakes
 from jaxcifar.training.metrics import is_right
 from jaxcifar.training.predicting import both_sides
 

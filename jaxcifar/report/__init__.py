@@ -10,15 +10,19 @@ import jinja2
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.terminal import PrintLine, pluralize
-from jaxcifar.report import alternative_texts, costs, findings, wording
+from jaxcifar.report import alternative_texts, costs, wording
 from jaxcifar.report.contents import PLACEHOLDER, add_contents
+from jaxcifar.report.heading import date_and_author, report_title
 from jaxcifar.report.metric_table import metric_table
 from jaxcifar.report.network_section import network_context
 from jaxcifar.report.page import markdown_to_page
+from jaxcifar.report.page_data import make_page_data
 from jaxcifar.report.pictures import Pictures
 from jaxcifar.report.run_reading import read_records
-from jaxcifar.report.run_records import SYNTHETIC, Records, RunRecord
+from jaxcifar.report.run_records import SYNTHETIC, RunRecord
+from jaxcifar.report.settings_tables import settings_tables
 from jaxcifar.report.statistics import SIGNIFICANCE_LEVEL
+from jaxcifar.report.study_records import Records
 from jaxcifar.report.study_section import study_context
 from jaxcifar.report.wording import escape_markdown, join_names
 from jaxcifar.runs.epoch_selection import SELECTION_RULE
@@ -27,7 +31,9 @@ from jaxcifar.runs.folder import RunFolder
 _MAX_LINES = 8  # most lines that are printed about left-out runs
 
 
-def write_report(folder: Path, print_line: PrintLine | None = None) -> Path:
+def write_report(
+    folder: Path, print_line: PrintLine | None = None, author: str | None = None
+) -> Path:
     """Write `REPORT.md`, `report.html` and their pictures into `folder`, from the runs in it.
 
     The user's code is never imported, and no data set is needed. The report lists the runs and
@@ -36,6 +42,7 @@ def write_report(folder: Path, print_line: PrintLine | None = None) -> Path:
     Args:
       folder: the folder; runs in its subfolders belong to the report too.
       print_line: prints a line about a run that is left out; None prints nothing.
+      author: name below the title; None takes the authors that the study files name.
 
     Returns:
       the path of `report.html`.
@@ -51,11 +58,13 @@ def write_report(folder: Path, print_line: PrintLine | None = None) -> Path:
             records = read_records(folder)
             pictures = Pictures(folder)
             context = _context(records, folder, pictures)
+            context["date_and_author"] = date_and_author(records, author)
             markdown = _environment().get_template("report.md.j2").render(context)
             markdown = add_contents(re.sub(r"\n{3,}", "\n\n", markdown))
             write_text(folder / "REPORT.md", markdown)
             page = folder / "report.html"
-            write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn))
+            data = make_page_data(pictures.plot_calls)
+            write_text(page, markdown_to_page(markdown, context["title"], pictures.drawn, data))
             pictures.delete_others()  # not earlier: the old report needs them until now
     except OSError as error:
         raise RunError(
@@ -94,11 +103,8 @@ def _progress(run: RunRecord) -> str:
 
 
 def _unfinished(records: Records, folder: Path) -> list[str]:
-    """Return a line of text for each unfinished run, and for each study row that has no run."""
-    lines = [f"{_relative(run.path, folder)}: {_progress(run)}" for run in records.unfinished]
-    for study in records.studies:
-        lines += [f"{_relative(study.path / row, folder)}: not begun" for row in study.not_begun]
-    return lines
+    """Return a line of text for each unfinished run."""
+    return [f"{_relative(run.path, folder)}: {_progress(run)}" for run in records.unfinished]
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -124,7 +130,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
     unreadable = [f"{_relative(path, folder)}: {why}" for path, why in records.unreadable.items()]
     left_out = [line.partition(": ")[0] for line in [*unfinished, *unreadable]]
     return {
-        "title": f"Report: {', '.join(titles)}",
+        "title": report_title(records, folder, titles),
         "synthetic": [d.title for d in data.values() if d.name == SYNTHETIC],
         "networks": networks,
         "tested_again": any((network["evaluation"] or {}).get("looks") for network in networks),
@@ -135,6 +141,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "section": lambda: next(sections),
         "selection_rule": SELECTION_RULE,
         "significance_level": f"{SIGNIFICANCE_LEVEL:g}",
+        "has_comparisons": any(len(network.variations) > 1 for network in records.networks),
         "has_several_seeds": any(len(v.runs) > 1 for v in records.trained),
         "times": costs.times(records),
         "time_sentence": costs.time_sentence(records),
@@ -143,10 +150,9 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "metrics": metric_table([*records.variations, *records.without_validation]),
         "trained": records.trained,
         "facts": costs.facts(records),
+        "settings": settings_tables(records.trained),
         "unfinished": unfinished,
         "unreadable": unreadable,
         "left_out": join_names(escape_markdown(name) for name in left_out),
         "pluralize": pluralize,
-        "row_findings": findings.row_findings,
-        "best": findings.best,
     }

@@ -74,6 +74,12 @@ def confusion_diagonal(run: FinishedRun) -> str:
     )
 
 
+def training_images(class_names: Sequence[str], labels: Iterable[int]) -> str:
+    """Return a text on the picture of training images, with the class of each image."""
+    names = _join(escape_markdown(class_names[label]) for label in labels)
+    return f"Training images as stored, and three random augmentations of each: {names}"
+
+
 def _join(values: Iterable[str]) -> str:
     values = list(values)
     more = len(values) - _MAX_VALUES

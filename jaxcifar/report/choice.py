@@ -23,12 +23,17 @@ from jaxcifar.report.wording import (
 )
 from jaxcifar.training.metrics import only_predicted_class
 
+_MAX_EPOCHS = 5  # chosen epochs that a table cell lists
+
 
 def choice_text(network: StudiedNetwork) -> str:
-    """Return sentences on the variation with the best validation accuracy: its lead and ties."""
+    """Return sentences on the variation with the best validation accuracy: its lead and ties.
+
+    Return "" if there is no other variation.
+    """
     winner, *others = network.by_validation
     if not others:
-        return "Nothing else was tried, so there was nothing to choose between."
+        return ""
     leads = {quoted(other.name): validation_lead(winner, other) for other in others}
     ties = [name for name, lead in leads.items() if lead.is_tie]
     sentences = [
@@ -40,6 +45,20 @@ def choice_text(network: StudiedNetwork) -> str:
     if all(is_guessing(run) for v in network.variations for run in v.runs):
         sentences.append("None can be told apart from guessing: there is no best among them.")
     return " ".join(sentences)
+
+
+def short_choice(network: StudiedNetwork) -> str:
+    """Return how certain it is that the winner is the best, as the end of a sentence, or ""."""
+    winner, *others = network.by_validation
+    if not others:
+        return ""
+    if all(is_guessing(run) for v in network.variations for run in v.runs):
+        return ", which can't be told apart from guessing"
+    leads = [(other, validation_lead(winner, other)) for other in others]
+    near = [quoted(other.name) for other, lead in leads if not lead.is_significant]
+    if not near:
+        return "; on validation its lead over every other row is more than chance explains"
+    return f"; on validation it can't be told apart from {join_names(near)}"
 
 
 def validation_lead(winner: Variation, other: Variation) -> Difference:
@@ -95,7 +114,7 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
     lead = validation_lead(winner, variation)
     compared = variation is not winner and not lead.is_tie
     points = unsigned_points(lead) if compared else "a tie"
-    epochs = ", ".join(str(run.result["selected_epoch"]) for run in variation.runs)
+    epochs = _epochs([run.result["selected_epoch"] for run in variation.runs])
     return {
         "name": escape_markdown(variation.name),
         "accuracy": mean_and_deviation(Sample.of(variation, "val_accuracy", "val")),
@@ -105,6 +124,13 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
         "epochs": f"{epochs} of {variation.config.epochs}",
         "settings": new_values(winner.changes_to(variation)) or "–",
     }
+
+
+def _epochs(chosen: list[int]) -> str:
+    """Return chosen epochs as text: each of a few, or the range of many."""
+    if len(chosen) <= _MAX_EPOCHS:
+        return ", ".join(map(str, chosen))
+    return f"{min(chosen)} to {max(chosen)}"
 
 
 def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> list[str]:

@@ -1,15 +1,20 @@
-"""The table of contents of a Markdown report, with links to the ids that GitHub gives headings."""
+"""The Markdown of reports: its parser, its table of contents, and its parts that fold away."""
 
+import html
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 
 TITLE = "Contents"
 PLACEHOLDER = "\n<<contents>>\n"  # in no other line, because "<" in names is escaped
+# The only lines of HTML in a report. Text that users choose is never such a line, because its "<"
+# is escaped, and never in a summary.
+_SUMMARY = re.compile(r"<summary>([\w ,.()-]+)</summary>", re.ASCII)
 
 
 class Heading(NamedTuple):
@@ -21,8 +26,33 @@ class Heading(NamedTuple):
 
 
 def parser() -> MarkdownIt:
-    """Return the parser for reports. It reads CommonMark with tables, and HTML as plain text."""
-    return MarkdownIt("commonmark", {"html": False}).enable("table")
+    """Return the parser for reports: CommonMark with tables, and HTML as plain text.
+
+    Three lines are HTML all the same, and only if they are exactly like this: `<details>`,
+    `<summary>TEXT</summary>` and `</details>`. What stands between them folds away.
+    """
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.block.ruler.before("fence", "fold", _fold)
+    return markdown
+
+
+def _fold(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
+    """Add the token of a line of a part that folds away; return False for any other line."""
+    if state.level > 0:  # inside of a list or quotation
+        return False
+    line = state.src[state.bMarks[first_line] : state.eMarks[first_line]]
+    summary = _SUMMARY.fullmatch(line)
+    if summary is None and line not in ("<details>", "</details>"):
+        return False
+    if silent:
+        return True
+    token = state.push("html_block", "", 0)
+    token.content = f"{line}\n"
+    if summary is not None:
+        token.content = f"<summary>{html.escape(summary[1])}</summary>\n"
+    token.map = [first_line, first_line + 1]
+    state.line = first_line + 1
+    return True
 
 
 def headings(tokens: Sequence[Token]) -> Iterator[Heading]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, pluralize
-from jaxcifar.report.run_records import Records, Variation
+from jaxcifar.report.run_records import Variation
+from jaxcifar.report.study_records import Records
 from jaxcifar.report.wording import escape_markdown
 
 _MAX_COMMAND = 5000  # characters
@@ -83,7 +84,7 @@ def time_sentence(records: Records) -> str:
 def commands(records: Records) -> list[str]:
     """Return the shell commands that train the variations which belong to no study."""
     return [
-        printable(f"python -m experiments.run {shlex.join(v.config.options())}", _MAX_COMMAND)
+        printable(f"jaxcifar run {shlex.join(v.config.options())}", _MAX_COMMAND)
         for v in (*records.outside_studies, *records.without_validation)
         if not v.runs[0].converted
     ]
@@ -100,7 +101,7 @@ def conversions(records: Records) -> list[str]:
         for name, values in statistics.items():
             if values:
                 words += [f"--{name}", *map(str, values)]
-        lines.append(printable(f"python -m experiments.convert {shlex.join(words)}", _MAX_COMMAND))
+        lines.append(printable(f"jaxcifar convert {shlex.join(words)}", _MAX_COMMAND))
     return lines
 
 
@@ -125,7 +126,9 @@ def facts(records: Records) -> list[tuple[str, str]]:
         ("commit", _each(r.get("git_commit") or "not in a git checkout" for r in results)),
     ]
     for name in packages:
-        versions = _each(r["versions"].get(name) or "not installed" for r in results)
+        # Older versions did not know the version of a checkout that is not installed.
+        missing = "from a checkout, see commit" if name == "jaxcifar" else "not installed"
+        versions = _each(r["versions"].get(name) or missing for r in results)
         lines.append((escape_markdown(name), versions))
     return lines
 

@@ -29,13 +29,18 @@ from jaxcifar.report.wording import (
 from jaxcifar.training.metrics import only_predicted_class
 
 
+def compared_row(variation: Variation, earlier: Sequence[Variation]) -> Variation:
+    """Return the earlier row with which the report compares a row: the first most similar one."""
+    return min(earlier, key=lambda other: len(other.changes_to(variation)))
+
+
 def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
-    """Return sentences that compare a variation with the most similar earlier variation."""
+    """Return sentences that compare a variation with `compared_row`."""
     collapsed = _collapse_sentence(variation)
     if not earlier:
         return f"The first row: {accuracy(variation)} test accuracy.{collapsed}"
-    similar = min(earlier, key=lambda other: len(other.changes_to(variation)))
-    difference = _test_difference(similar, variation)
+    other = compared_row(variation, earlier)
+    difference = _test_difference(other, variation)
     if difference.is_tie:
         outcome = "Its test accuracy is the same: a tie"
     else:
@@ -46,11 +51,23 @@ def row_findings(variation: Variation, earlier: Sequence[Variation]) -> str:
         )
         if not difference.is_significant:
             outcome += ", so the two can't be told apart"
-    changed = changes_in_words(similar.changes_to(variation)) or "nothing"
-    return (
-        f"Changes {changed}, compared with {quoted(similar.name)}. {outcome}.{collapsed} "
-        f"{_lead_sentence(variation, earlier)}"
-    )
+    changed = changes_in_words(other.changes_to(variation)) or "nothing"
+    return f"Changes {changed}, compared with {quoted(other.name)}. {outcome}.{collapsed}"
+
+
+def row_cells(variation: Variation, earlier: Sequence[Variation]) -> dict[str, str]:
+    """Return the table cells, by column, that compare a variation with `compared_row`."""
+    cells = {"name": escape_markdown(variation.name), "accuracy": accuracy(variation)}
+    if not earlier:
+        columns = ("compared", "changes", "points", "interval", "p", "basis", "verdict")
+        return cells | dict.fromkeys(columns, "–")
+    other = compared_row(variation, earlier)
+    difference = _test_difference(other, variation)
+    return cells | {
+        "compared": escape_markdown(other.name),
+        "changes": changes(other.changes_to(variation)) or "–",
+        **_difference_cells(difference),
+    }
 
 
 def _collapse_sentence(variation: Variation) -> str:
@@ -63,22 +80,6 @@ def _collapse_sentence(variation: Variation) -> str:
     return f" **{subject} collapsed**: every test image is given the same class."
 
 
-def _lead_sentence(variation: Variation, earlier: Sequence[Variation]) -> str:
-    """Return a sentence on whether a variation beats the earlier ones' validation accuracy."""
-    leader = best(earlier)
-    lead = variation.values("val_accuracy").mean() - leader.values("val_accuracy").mean()
-    if abs(lead) < ROUNDING_ERROR:
-        return f"On validation it ties with {quoted(leader.name)}."
-    if lead > 0:
-        return "It now leads on validation."
-    return f"On validation {quoted(leader.name)} still leads."
-
-
-def best(variations: Sequence[Variation]) -> Variation:
-    """Return the first variation with the best mean validation accuracy."""
-    return max(variations, key=lambda v: v.values("val_accuracy").mean())
-
-
 def _test_difference(first: Variation, second: Variation) -> Difference:
     return Difference.between(Sample.of(first, "test_accuracy"), Sample.of(second, "test_accuracy"))
 
@@ -89,6 +90,12 @@ def change_cells(change: SingleChange) -> dict[str, str]:
     return {
         "change": changes({change.setting: (change.before, change.after)}),
         "rows": f"{escape_markdown(change.first.name)} → {escape_markdown(change.second.name)}",
+        **_difference_cells(difference),
+    }
+
+
+def _difference_cells(difference: Difference) -> dict[str, str]:
+    return {
         "points": points(difference.value),
         "interval": interval(difference),
         "p": p_cell(difference),

@@ -4,9 +4,9 @@ from typing import Any
 
 from jaxcifar.diagram.drawing import plot_network
 from jaxcifar.errors import RunError
-from jaxcifar.report import classes
+from jaxcifar.report import alternative_texts, classes
 from jaxcifar.report.architecture import read_architecture
-from jaxcifar.report.choice import candidate, choice_text, collapses
+from jaxcifar.report.choice import candidate, choice_text, collapses, short_choice
 from jaxcifar.report.evaluation_section import evaluation_context
 from jaxcifar.report.figures import draw_curves
 from jaxcifar.report.pictures import DrawPicture, Pictures
@@ -14,7 +14,7 @@ from jaxcifar.report.run_records import FinishedRun, StudiedNetwork
 from jaxcifar.report.wording import escape_markdown, unusual_settings
 from jaxcifar.runs.file_formats import Source
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.runs.plots import plot_mistakes
+from jaxcifar.runs.plots import plot_mistakes, plot_training_images
 
 
 def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
         "variations": network.variations,
         "converted": _origin(network.converted) if network.converted else "",
         "choice": "" if network.converted else choice_text(network),
+        "short_choice": "" if network.converted else short_choice(network),
         "collapses": collapses(network),
         "architecture": _architecture(best, network.title, draw),
         "candidates": candidates,
@@ -46,6 +47,7 @@ def network_context(network: StudiedNetwork, pictures: Pictures) -> dict[str, An
         "confusions": classes.worst_confusions(best),
         "evaluation": evaluation_context(best, title, draw),
         "mistakes": _mistakes(best, f"Confident mistakes of {title}", draw),
+        "training_images": _training_images(best, f"Training images of {title}", draw),
         "pictures": network_pictures,
     }
 
@@ -90,4 +92,24 @@ def _mistakes(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]
     return {
         "missing": "",
         "picture": draw("mistakes", plot_mistakes, run.class_names, mistakes, title, photos=True),
+    }
+
+
+def _training_images(run: FinishedRun, title: str, draw: DrawPicture) -> dict[str, str]:
+    """Return the picture of training images and its text; if a file is damaged, the reason.
+
+    The result is empty if the run stored no such images, as older versions did not.
+    """
+    folder = RunFolder(run.path)
+    if not folder.training_images_file.exists():
+        return {}
+    try:
+        sample = folder.read_training_images(len(run.class_names))
+    except RunError:
+        return {"missing": f"{folder.training_images_file.name} in the run's folder can't be read."}
+    text = alternative_texts.training_images(run.class_names, sample["label"])
+    arguments = (run.class_names, sample, title)
+    return {
+        "text": text,
+        "picture": draw("training-images", plot_training_images, *arguments, photos=True),
     }

@@ -1,6 +1,7 @@
 """Convert a Markdown report to one HTML page that contains its pictures."""
 
 import base64
+import hashlib
 import html
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -9,15 +10,24 @@ from typing import Any
 from markdown_it.token import Token
 
 from jaxcifar.report.contents import headings, parser
+from jaxcifar.report.page_data import PageData
 
 _MEDIA_TYPES = {"svg": "svg+xml", "png": "png"}
 _TABLE_REGION = (
     '<div class="wide" tabindex="0" role="region" aria-label="Table, may scroll sideways">'
 )
+_SCRIPT_FILES = ("elements", "tables", "curves", "confusion", "start")
+_ALIGNMENTS = {f"text-align:{side}": side for side in ("left", "center", "right")}
 
 
-def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -> str:
+def markdown_to_page(
+    markdown: str, title: str, pictures: Mapping[str, bytes], data: PageData | None = None
+) -> str:
     """Convert a Markdown report to an HTML page that needs no other file.
+
+    A script makes tables sortable, and replaces pictures by interactive parts. The page's content
+    security policy allows no other script and no request. Without scripts, the page shows the
+    pictures and tables.
 
     Args:
       markdown: CommonMark with tables. A paragraph that has only pictures becomes a figure. If a
@@ -25,7 +35,9 @@ def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -
       title: title of the page.
       pictures: content of SVG and PNG files by path. Any other path in `markdown` is replaced by
         the alternative text, so that the page never contains other files.
+      data: data of the interactive parts that replace pictures.
     """
+    part_ids = data.ids if data else {}
     renderer = parser()
 
     def image(self: Any, tokens: Sequence[Token], i: int, options: Any, env: Any) -> str:
@@ -37,7 +49,8 @@ def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -
         extension = path.rpartition(".")[2]
         data = base64.b64encode(picture).decode()
         source = f"data:image/{_MEDIA_TYPES[extension]};base64,{data}"
-        return f'<img class="{extension}" src="{source}" alt="{text}">'
+        part = f' data-part="{part_ids[path]}"' if path in part_ids else ""
+        return f'<img class="{extension}" src="{source}" alt="{text}"{part}>'
 
     renderer.add_render_rule("image", image)
     # Wide tables scroll by themselves, so that the text fits the width of a phone.
@@ -47,14 +60,57 @@ def markdown_to_page(markdown: str, title: str, pictures: Mapping[str, bytes]) -
     for heading in headings(tokens):
         heading.token.attrSet("id", heading.id)
     _mark_header_cells(tokens)
+    _replace_styles(tokens)
     body = renderer.renderer.render(_with_figures(tokens), renderer.options, {})
-    style = resources.files(__package__).joinpath("report.css").read_text()
+    style = f"\n{_file('report.css')}"
+    scripts = [_script()]
+    page_end = ""
+    if part_ids and data:
+        style += _file("uplot/uPlot.min.css")
+        scripts.insert(0, _file("uplot/uPlot.iife.min.js"))
+        page_end = f'<script type="application/json" id="report-data">{data.json}</script>\n'
+    page_end += "".join(f"<script>{script}</script>\n" for script in scripts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, scripts)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+        f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}</main>\n{page_end}</body>\n</html>\n"
     )
+
+
+def _file(name: str) -> str:
+    """Return the content of a text file in this folder."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """Return the page's own script: its files, joined into one function."""
+    content = "\n".join(_file(f"script/{name}.js") for name in _SCRIPT_FILES)
+    return f'(() => {{\n"use strict";\n{content}}})();\n'
+
+
+def _policy(style: str, scripts: Sequence[str]) -> str:
+    """Return a content security policy that allows this style, these scripts and no request."""
+    script_hashes = " ".join(map(_source_hash, scripts))
+    return (
+        f"default-src 'none'; img-src data:; style-src {_source_hash(style)}; "
+        f"script-src {script_hashes}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source_hash(content: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _replace_styles(tokens: Sequence[Token]) -> None:
+    """Give aligned table cells a class in place of a style, which the page's policy forbids."""
+    for token in tokens:
+        style = str(token.attrs.get("style", ""))
+        if style in _ALIGNMENTS:
+            del token.attrs["style"]
+            token.attrSet("class", _ALIGNMENTS[style])
 
 
 def _mark_header_cells(tokens: Sequence[Token]) -> None:

@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -14,8 +14,9 @@ from jaxcifar.machine.files import atomic_write
 FOLDER = "report"
 DrawPicture = Callable[..., str]
 _MAX_NAME = 60  # characters; a file's name has up to three names
-# The page stays below 3 MB: base64 makes four bytes of three, and the text comes on top.
-_MOST_BYTES_OF_SVG = 1_800_000
+# The page stays below 3 MB: base64 makes four bytes of three. The text comes on top, and up to
+# 800 kB for curves and images in `page_data`.
+_MOST_BYTES_OF_SVG = 1_200_000
 _SVG = {"savefig.format": "svg", "svg.fonttype": "path", "svg.hashsalt": "jaxcifar"}
 _PNG = {"savefig.format": "png", "savefig.dpi": 80}
 _PHOTO = {"savefig.format": "png", "savefig.dpi": 120}
@@ -25,11 +26,19 @@ _SVG_PATH = re.compile(rb' d="[^"]*"')
 _DIGITS = re.compile(rb"(\.\d\d)\d+")
 
 
+class PlotCall(NamedTuple):
+    """The function that drew a picture, and its arguments without the file."""
+
+    plot: Callable[..., None]
+    arguments: tuple[Any, ...]
+
+
 class Pictures:
     """The pictures of one report, in a subfolder of the report's folder.
 
     Attributes:
       drawn: content of each SVG or PNG file by its path, relative to the report.
+      plot_calls: how each picture was drawn, by the same path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,6 +48,7 @@ class Pictures:
           RunError: the subfolder is a link, so pictures would replace files elsewhere.
         """
         self.drawn: dict[str, bytes] = {}
+        self.plot_calls: dict[str, PlotCall] = {}
         self._folder = folder
         self._used_names: set[str] = set()
         self._svg_bytes_left = _MOST_BYTES_OF_SVG
@@ -68,6 +78,7 @@ class Pictures:
             with atomic_write(self._folder / path) as file:
                 file.write(picture)
             self.drawn[path] = picture
+            self.plot_calls[path] = PlotCall(plot, arguments)
             return path
 
         return draw

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxcifar.config import registry
 from jaxcifar.errors import RunError, printable
-from jaxcifar.report.run_records import FinishedRun, StudyRecord, Variation
+from jaxcifar.machine.terminal import pluralize
+from jaxcifar.report.run_records import FinishedRun, Variation
 from jaxcifar.report.statistics import Distance, Sample
+from jaxcifar.report.study_records import StudyRecord
 from jaxcifar.report.wording import (
     escape_markdown,
     field_title,
     field_value,
-    join_names,
     percent,
     significance,
     unsigned_points,
@@ -66,7 +66,7 @@ def mismatched_accuracies(variation: Variation) -> tuple[float, ...]:
     """Return each run's test accuracy on images normalised differently than in training.
 
     The images are normalised if training used no normalisation, and not normalised otherwise.
-    `experiments.evaluate --on slips` measures the accuracies. If one is missing, return ().
+    `jaxcifar evaluate --on slips` measures the accuracies. If one is missing, return ().
     """
     values = [_mismatched_accuracy(run) for run in variation.runs]
     known = tuple(value for value in values if value is not None)
@@ -115,7 +115,7 @@ def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
             continue
         paths = [f"{folder}/{run.path.relative_to(study.path).as_posix()}" for run in v.runs]
         runs = shlex.join(path.removeprefix("./") for path in paths)
-        command = f"python -m experiments.evaluate {runs} --on slips"
+        command = f"jaxcifar evaluate {runs} --on slips"
         commands.append(printable(command, _MAX_COMMAND))
     return commands
 
@@ -163,27 +163,14 @@ def _verdict(shares: Sequence[float], all_explained: bool) -> str:
     return f"That explains them in part: on such images our networks {fall}"
 
 
-def setting_note(study: StudyRecord) -> str:
-    """Return how a study's network, data set or epochs differ from the reference's, or ""."""
-    reference = dict(study.reference)
-    if entry := registry.KINDS["arch"].get(reference.get("arch", "")):
-        reference["arch"] = entry.title
-    configs = [v.config for v in study.variations]
-    ours: dict[str, tuple[str, list[Any]]] = {
-        "arch": ("network", [config.network_title for config in configs]),
-        "dataset": ("dataset", [v.data.name for v in study.variations]),
-        "epochs": ("epochs", [config.epochs for config in configs]),
-    }
-    parts = []
-    for key, (title, values) in ours.items():
-        there = reference.get(key)
-        different = [value for value in dict.fromkeys(values) if value != there]
-        if there is not None and different:
-            here = join_names(escape_markdown(str(value)) for value in different)
-            parts.append(f"{title} {escape_markdown(str(there))} there, {here} here")
-    if not parts:
+def epochs_note(study: StudyRecord) -> str:
+    """Return a sentence on epochs that differ from the reference's, or ""."""
+    there = study.reference.get("epochs")
+    epochs = sorted({v.config.epochs for v in study.variations if v.reference})
+    if there is None or not epochs or epochs == [there]:
         return ""
+    here = " to ".join(dict.fromkeys([str(epochs[0]), str(epochs[-1])]))
     return (
-        f"The reference was measured with other settings ({'; '.join(parts)}). So compare which "
-        "changes help, not by how much."
+        f"The reference was trained for {pluralize(there, 'epoch')}, these rows for {here}. So "
+        "compare which changes help, not by how much."
     )

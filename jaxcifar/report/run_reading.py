@@ -2,19 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.report.run_records import (
-    FinishedRun,
-    Records,
-    RunRecord,
-    StudiedNetwork,
-    StudyRecord,
-    Variation,
-)
+from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, Variation
+from jaxcifar.report.study_records import Records, StudyRecord
 from jaxcifar.report.user_notes import NOTES, read_notes
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.conduct import REWRITE_STUDY_FILE, STUDY_FILE
@@ -133,7 +127,10 @@ def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
     not_begun = []
     for row in study.rows:
         runs = [r for r in comparable if r.path.parent == folder / row.name and not r.converted]
-        variations += [Variation(row.name, group, row.reference) for group in _group_seeds(runs)]
+        for group in _group_seeds(runs):
+            comparable_here = _is_like_reference(group[0], study.reference)
+            reference = row.reference if comparable_here else ()
+            variations.append(Variation(row.name, group, reference))
         if not any((folder / row.name).glob("*/config.json")):
             not_begun.append(row.name)
     return StudyRecord(
@@ -143,7 +140,20 @@ def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
         variations=tuple(_with_unique_names(variations)),
         rows=len(study.rows),
         not_begun=tuple(not_begun),
+        author=study.author,
     )
+
+
+def _is_like_reference(run: FinishedRun, reference: Mapping[str, Any]) -> bool:
+    """Return whether a run has the network and the data set of a study's reference accuracies.
+
+    A network or data set that the study's file does not name counts as the same.
+    """
+    config = run.config
+    same_network = config.arch == reference.get("arch", config.arch)
+    if "arch" in reference and config.alters_network:
+        same_network = False
+    return same_network and run.data.name == reference.get("dataset", run.data.name)
 
 
 def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:

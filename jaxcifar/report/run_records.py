@@ -1,4 +1,4 @@
-"""Contents of run folders: runs, variations (runs that differ only in seed), networks, studies."""
+"""Contents of run folders: runs, variations (runs that differ only in seed), and networks."""
 
 import dataclasses
 from functools import cached_property
@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.settings import settings_without_effect
 from jaxcifar.runs.epoch_selection import best_epoch, best_row
 from jaxcifar.runs.file_formats import Result, Row, Source, class_names, number
 
 SYNTHETIC = "shapes10"
 # Settings that name files. If a file name changes, the change of its checksum is not listed too.
 _NAMING_FILES = {"arch", "dataset", "optimizer", "schedule", "augmentation"}
+_IDENTIFIED_BY_SHA256 = {"init"}  # the path of initial weights does not matter
 _CHECKSUMS = ("data_sha256", "SHA-256 of ")
 
 
@@ -114,10 +116,23 @@ class Variation:
     def data(self) -> Data:
         return self.runs[0].data
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
-        """The settings by name, including the network's arguments and without the seed."""
-        return {k: value for k, value in self.config.settings().items() if k != "seed"}
+        """The settings by name, without the seed and without settings that have no effect.
+
+        The network's arguments are among them.
+        """
+        left_out = {"seed", *self._without_effect}
+        return {k: value for k, value in self.config.settings().items() if k not in left_out}
+
+    def has_effect(self, setting: str) -> bool:
+        """Return whether a setting does something, given the variation's other settings."""
+        return setting not in self._without_effect
+
+    @cached_property
+    def _without_effect(self) -> set[str]:
+        """Names of the settings that do nothing, such as `shift` without augmentation."""
+        return settings_without_effect(vars(self.config))
 
     def values(self, key: str) -> np.ndarray:
         """Return the number in field `key` of each run's `result.json`, as `[runs]`."""
@@ -131,10 +146,16 @@ class Variation:
     def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ, each with its value in this variation and in `other`.
 
-        A value is None in a variation that lacks the setting.
+        A value is None in a variation that lacks the setting. Settings that have no effect in one
+        of the two are left out: what switches them off is among the settings that differ.
         """
-        differing = self.config.differences(other.config)
-        differing.pop("seed", None)
+        left_out = {*_IDENTIFIED_BY_SHA256, *self._without_effect, *other._without_effect}
+        ours, theirs = self.settings, other.settings
+        differing = {
+            name: (ours.get(name), theirs.get(name))
+            for name in ours | theirs
+            if name not in left_out and ours.get(name) != theirs.get(name)
+        }
         if differing.keys() & _NAMING_FILES:
             return {k: pair for k, pair in differing.items() if not k.startswith(_CHECKSUMS)}
         return differing
@@ -182,63 +203,3 @@ class StudiedNetwork:
             return -variation.values("val_accuracy").mean(), float(np.mean(losses))
 
         return sorted(self.variations, key=rank)
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyRecord:
-    """The content of a study's folder. Each row of a study is a variation to train.
-
-    Attributes:
-      reference: network, data set and epochs of the reference accuracies (`studies.study`).
-      variations: variations of the rows that have a finished run.
-      rows: number of rows in `study.json`.
-      not_begun: names of the rows that have no run.
-      notes: Markdown text of the user's `NOTES.md`, or "" (see `user_notes`).
-    """
-
-    path: Path
-    title: str
-    reference: dict[str, Any]
-    variations: tuple[Variation, ...]
-    rows: int
-    not_begun: tuple[str, ...] = ()
-    notes: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Records:
-    """The runs and studies in one folder and its subfolders.
-
-    Attributes:
-      networks: networks, sorted by architecture and data set.
-      studies: studies, sorted by path.
-      outside_studies: variations that belong to no study.
-      without_validation: variations trained on all images, so without a validation accuracy.
-      unfinished: runs without a result.
-      unreadable: the reason why a run or study can't be read, by its path.
-    """
-
-    networks: tuple[StudiedNetwork, ...]
-    studies: tuple[StudyRecord, ...]
-    outside_studies: tuple[Variation, ...]
-    without_validation: tuple[Variation, ...]
-    unfinished: tuple[RunRecord, ...]
-    unreadable: dict[Path, str]
-
-    @property
-    def variations(self) -> list[Variation]:
-        """The variations of all `networks`, without the variations in `without_validation`."""
-        return [v for network in self.networks for v in network.variations]
-
-    @property
-    def trained(self) -> list[Variation]:
-        """The variations whose weights were trained by jaxcifar, not converted from a file."""
-        return [v for v in self._all if not v.runs[0].converted]
-
-    @property
-    def runs(self) -> list[FinishedRun]:
-        return [run for v in self._all for run in v.runs]
-
-    @property
-    def _all(self) -> list[Variation]:
-        return [*self.variations, *self.without_validation]

@@ -49,6 +49,22 @@ class Sample:
         """The binomial standard error of the mean accuracy, from the number of images."""
         return math.sqrt(self.mean * (1 - self.mean) / self.images)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% confidence interval of the mean, by seeds (Student's t) or by images (Wilson).
+
+        As for `Difference`, it is by images for a single seed, or if all seeds agree exactly.
+        """
+        count, quantile = len(self.values), 1 - SIGNIFICANCE_LEVEL / 2
+        if self.deviation:
+            half = float(stats.t.ppf(quantile, count - 1)) * self.deviation / math.sqrt(count)
+            return self.mean - half, self.mean + half
+        z = float(stats.norm.ppf(quantile))
+        weight = z**2 / self.images
+        middle = (self.mean + weight / 2) / (1 + weight)
+        half = math.sqrt(weight * self.mean * (1 - self.mean) + weight**2 / 4) / (1 + weight)
+        return max(0.0, middle - half), min(1.0, middle + half)
+
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
@@ -76,6 +92,22 @@ class Difference:
         variances are involved", Biometrika 34 (1947).
         """
         return _difference(second.mean - first.mean, (first, second), (-1.0, 1.0))
+
+    @classmethod
+    def mean_of(cls, pairs: Sequence[tuple[Sample, Sample]]) -> "Difference":
+        """Return the mean of the differences, second minus first, of independent pairs."""
+        weight = 1 / len(pairs)
+        value = weight * sum(second.mean - first.mean for first, second in pairs)
+        samples = [sample for pair in pairs for sample in pair]
+        return _difference(value, samples, [-weight, weight] * len(pairs))
+
+    @classmethod
+    def between_changes(
+        cls, first: tuple[Sample, Sample], second: tuple[Sample, Sample]
+    ) -> "Difference":
+        """Return by how much the change of the second pair of samples exceeds that of the first."""
+        value = (second[1].mean - second[0].mean) - (first[1].mean - first[0].mean)
+        return _difference(value, (*first, *second), (1.0, -1.0, -1.0, 1.0))
 
     @property
     def is_tie(self) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.settings import readable_text
 from jaxcifar.errors import printable
 from jaxcifar.report.run_records import Variation
@@ -107,10 +108,15 @@ def field_value(value: Any) -> str:
     return escape_markdown(_CHECKSUM.sub(r"\1…", readable_text(value)))
 
 
+def setting_text(value: Any) -> str:
+    """Return the text for the value of a setting; None, which a row may have, is "not set"."""
+    return "not set" if value is None else field_value(value)
+
+
 def changes(differing: dict[str, tuple[Any, Any]]) -> str:
     """Return changed settings as "learning rate 0.01 → 0.1, schedule none → step"."""
     return ", ".join(
-        f"{field_title(field)} {_value(before)} → {_value(after)}"
+        f"{field_title(field)} {setting_text(before)} → {setting_text(after)}"
         for field, (before, after) in differing.items()
     )
 
@@ -118,18 +124,16 @@ def changes(differing: dict[str, tuple[Any, Any]]) -> str:
 def changes_in_words(differing: dict[str, tuple[Any, Any]]) -> str:
     """Return changed settings as "learning rate from 0.01 to 0.1 and schedule from none to ..."."""
     return join_names(
-        f"{field_title(field)} from {_value(before)} to {_value(after)}"
+        f"{field_title(field)} from {setting_text(before)} to {setting_text(after)}"
         for field, (before, after) in differing.items()
     )
 
 
 def new_values(differing: dict[str, tuple[Any, Any]]) -> str:
     """Return changed settings with their new values: "learning rate 0.1, schedule step"."""
-    return ", ".join(f"{field_title(name)} {_value(new)}" for name, (_, new) in differing.items())
-
-
-def _value(value: Any) -> str:
-    return "not set" if value is None else field_value(value)
+    return ", ".join(
+        f"{field_title(name)} {setting_text(new)}" for name, (_, new) in differing.items()
+    )
 
 
 def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> str:
@@ -139,23 +143,34 @@ def unusual_settings(variation: Variation, variations: Sequence[Variation]) -> s
     """
 
     def value(name: str, row: Variation) -> str:
-        return _value(row.settings.get(name))
+        return setting_text(row.settings.get(name))
 
     def is_common(name: str) -> bool:
         counts = Counter(value(name, row) for row in variations)
         [(most_common, _)] = counts.most_common(1)
         return value(name, variation) == most_common
 
-    fields = [name for name in varied_fields(variations) if name != "epochs"]
+    fields = [
+        name
+        for name in varied_fields(variations)
+        if name != "epochs" and variation.has_effect(name)
+    ]
     unusual = [name for name in fields if not is_common(name)]
     shown = (unusual or fields)[:_MAX_SETTINGS]
     return ", ".join(f"{field_title(name)} {value(name, variation)}" for name in shown)
 
 
 def varied_fields(variations: Sequence[Variation]) -> list[str]:
-    """Return the names of all settings, other than the seed, in which variations differ."""
+    """Return the names of all settings, other than the seed, in which variations differ.
+
+    A setting that only some variations use is among them if it differs between these.
+    """
     names = dict.fromkeys([*_FIELD_TITLES, *(name for v in variations for name in v.settings)])
     varied = {name for v in variations for name in variations[0].changes_to(v)}
+    for name in DEFAULTS:
+        users = [v for v in variations if v.has_effect(name)]
+        if any(name in users[0].changes_to(v) for v in users):
+            varied.add(name)
     return [name for name in names if name in varied]
 
 

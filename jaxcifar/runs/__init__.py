@@ -10,13 +10,15 @@ The modules are listed in reading order. Each module imports only modules below 
 - `checkpoint_schedule`, `checkpoint`, `checkpoint_metadata`: when and how checkpoints are written,
   and the metadata file of a checkpoint.
 - `evaluation_file`, `result`, `result_pictures`: the metrics, tables and plots of a run.
+- `training_images`: a few training images of a run, as they are and augmented.
 - `epoch_selection`: the choice of the epoch whose weights are kept.
 - `joint_run`: checks that several processes agree when they train one run together.
 - `replay`: calls the observers of runs that have ended already.
 - `live_curves`: the observer that draws curves in a notebook while a run trains.
 - `plots`: plots of loss and accuracy by epoch.
-- `folder`, `sources`, `weights`, `array_trees`: the files of a run, and the names of
+- `folder`, `sources`, `weights`, `array_trees`, `image_files`: the files of a run, and the names of
   arrays in them.
+- `mistakes`: the choice of the wrongly classified images that a run stores.
 - `task`, `observers`: a config to train and its folder, and the observers of a run.
 - `file_formats`, `metric_fields`: the fields of the files, checked when they are read.
 """

@@ -25,7 +25,7 @@ from jaxcifar.machine.reading import (
 from jaxcifar.runs.file_formats import Accuracy, ImageCount, Single
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import MAX_METRICS, MetricDeclaration
-from jaxcifar.runs.result import MAX_MISTAKES
+from jaxcifar.runs.mistakes import MAX_MISTAKES
 
 BINS = 15  # bins of confidence, all of one width
 _MAX_SETS = 1000

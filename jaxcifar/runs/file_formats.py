@@ -151,7 +151,8 @@ class Result(Measured):
     weights_sha256: NotRequired[Digest]
 
 
-# The arrays of `mistakes.npz`, all of one length: index and label of test images, and so on.
+# The arrays of `mistakes.npz` and `confusions.npz`, all of one length: index and label of test
+# images, and so on.
 MISTAKES = {
     "index": ArrayForm("int32"),
     "label": ArrayForm("int32"),
@@ -159,7 +160,14 @@ MISTAKES = {
     "confidence": ArrayForm("float32"),
     "image": ArrayForm("uint8", (32, 32, 3)),
 }
-MAX_MISTAKES_BYTES = 2 * MEGABYTE
+# The arrays of `training_images.npz`; each image has three augmented versions.
+TRAINING_IMAGES = {
+    "index": ArrayForm("int32"),
+    "label": ArrayForm("int32"),
+    "image": ArrayForm("uint8", (32, 32, 3)),
+    "augmented": ArrayForm("uint8", (3, 32, 32, 3)),
+}
+MAX_IMAGES_BYTES = 2 * MEGABYTE  # of a file of images
 MAX_CONFIG_BYTES = MEGABYTE
 MAX_FAILURE_BYTES = MEGABYTE // 16
 
@@ -168,6 +176,7 @@ START_AGAIN = Remedy(
 )
 DELETE_RESULT = Remedy("delete it, and the run's command writes it again")
 DELETE_IT_AND_RESULT = Remedy("delete it and result.json, and the run's command writes both again")
+DELETE_IMAGES = Remedy("delete it: only a picture in the report needs it")
 GET_WEIGHTS_AGAIN = Remedy("get that file again from where the run was made, or train the run anew")
 DELETE_FAILURE = Remedy("delete it to have the run tried again")
 

@@ -13,11 +13,12 @@ from jaxcifar.config import user_code
 from jaxcifar.config.experiment import WEIGHTS, Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import files
-from jaxcifar.machine.npz import read_arrays
 from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, report_errors
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import file_formats
-from jaxcifar.runs.file_formats import DELETE_IT_AND_RESULT, START_AGAIN, Result, Row
+from jaxcifar.runs.file_formats import DELETE_IMAGES, DELETE_IT_AND_RESULT, START_AGAIN, Result, Row
+from jaxcifar.runs.image_files import read_images, write_arrays
+from jaxcifar.runs.mistakes import Mistakes
 from jaxcifar.runs.sources import write_sources
 from jaxcifar.runs.weights import Card, make_card, read_weights, write_weights
 
@@ -31,6 +32,8 @@ class RunFolder:
       result_file: `result.json`; exists when the run is finished.
       failure_file: `failure.txt`, the reason why the run can't be finished, in one line.
       mistakes_file: `mistakes.npz`, wrongly classified test images with the highest probability.
+      confusions_file: `confusions.npz`, wrongly classified test images of each pair of classes.
+      training_images_file: `training_images.npz`, a few training images and augmented versions.
       weights_file: `weights.safetensors`, the best epoch's weights, and a card that describes them.
       evaluation_file, test_looks_file: later evaluations, and their uses of the test images.
       network_file: `network.json`, the network's layers, for reports.
@@ -50,6 +53,8 @@ class RunFolder:
         self.result_file = path / "result.json"
         self.failure_file = path / "failure.txt"
         self.mistakes_file = path / "mistakes.npz"
+        self.confusions_file = path / "confusions.npz"
+        self.training_images_file = path / "training_images.npz"
         self.weights_file = path / WEIGHTS
         self.evaluation_file = path / "evaluation.json"
         self.test_looks_file = path / "test_looks.jsonl"
@@ -202,18 +207,18 @@ class RunFolder:
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
         """Return the arrays of `mistakes.npz`; `classes` is the number of classes."""
-        mistakes = read_arrays(
-            self.mistakes_file,
-            file_formats.MISTAKES,
-            DELETE_IT_AND_RESULT,
-            file_formats.MAX_MISTAKES_BYTES,
-        )
-        with report_errors(self.mistakes_file, DELETE_IT_AND_RESULT):
-            for name in ("label", "predicted"):
-                labels = mistakes[name]
-                if not ((labels >= 0) & (labels < classes)).all():
-                    raise ValueError(f"{name} is not of {classes} classes")
-        return mistakes
+        form = file_formats.MISTAKES
+        return read_images(self.mistakes_file, form, classes, DELETE_IT_AND_RESULT)
+
+    def read_confusions(self, classes: int) -> dict[str, np.ndarray]:
+        """Return the arrays of `confusions.npz`; `classes` is the number of classes."""
+        form = file_formats.MISTAKES
+        return read_images(self.confusions_file, form, classes, DELETE_IT_AND_RESULT)
+
+    def read_training_images(self, classes: int) -> dict[str, np.ndarray]:
+        """Return the arrays of `training_images.npz`; `classes` is the number of classes."""
+        form = file_formats.TRAINING_IMAGES
+        return read_images(self.training_images_file, form, classes, DELETE_IMAGES)
 
     def write_history(self, history: Sequence[Row]) -> None:
         """Replace the content of `metrics.jsonl` by these rows, one per finished epoch."""
@@ -223,11 +228,10 @@ class RunFolder:
         """Add the row of an epoch to `metrics.jsonl`."""
         files.append_to_file(self.metrics_file, f"{json.dumps(row)}\n".encode())
 
-    def finish(self, result: Result, mistakes: dict[str, np.ndarray], variables: PyTree) -> None:
+    def finish(self, result: Result, mistakes: Mistakes, variables: PyTree) -> None:
         """Write mistakes, weights, and last `result.json`, which marks the run as finished."""
-        with files.atomic_write(self.mistakes_file) as file:
-            arrays: dict[str, Any] = {**mistakes}
-            np.savez_compressed(file, **arrays)
+        write_arrays(self.mistakes_file, mistakes.most_confident)
+        write_arrays(self.confusions_file, mistakes.by_cell)
         card = make_card(result)
         result["weights_sha256"] = write_weights(self.weights_file, variables, card)
         files.write_text(self.result_file, file_formats.result_to_json(result))

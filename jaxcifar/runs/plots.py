@@ -141,6 +141,30 @@ def plot_mistakes(
     figure.savefig(file, format="png")
 
 
+def plot_training_images(
+    class_names: Sequence[str], sample: dict[str, np.ndarray], title: str, file: BinaryIO | Path
+) -> None:
+    """Draw training images (`training_images.npz`) as a PNG: as stored, and augmented."""
+    names = [shortened(name, _PANEL_LETTERS) for name in class_names]
+    columns = max(1, len(sample["image"]))
+    versions = [sample["image"], *np.moveaxis(sample["augmented"], 1, 0)]
+    labels = ["as stored", *(f"augmented {number}" for number in range(1, len(versions)))]
+    size = (_SHEET_WIDTH, 0.7 + 0.95 * len(versions))
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    figure.suptitle(safe_title(title), fontsize=11, parse_math=False)
+    grid = figure.subplots(len(versions), columns, squeeze=False)
+    for row, (label, images) in enumerate(zip(labels, versions, strict=True)):
+        grid[row, 0].set_ylabel(label, fontsize=8)
+        for panel in grid[row]:
+            panel.set(xticks=[], yticks=[])
+            panel.set_frame_on(False)
+        for panel, image in zip(grid[row], images, strict=False):
+            panel.imshow(image, interpolation="nearest")
+    for panel, label in zip(grid[0], sample["label"], strict=False):
+        panel.set_title(names[label], fontsize=8, parse_math=False)
+    figure.savefig(file, format="png")
+
+
 def shortened(name: str, letters: int) -> str:
     """Return a name of at most `letters` letters; "…" replaces the middle of a long name."""
     name = printable(name)

@@ -25,17 +25,15 @@ from jaxcifar.runs.file_formats import (
     Validation,
 )
 from jaxcifar.runs.metric_fields import declare_metrics, finite_fields
+from jaxcifar.runs.mistakes import Mistakes, choose_mistakes
 from jaxcifar.training import predicting
 from jaxcifar.training.metrics import ACCURACY, decimal, measure
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
-MAX_MISTAKES = 20
-Mistakes = dict[str, np.ndarray]  # the content of `mistakes.npz`
 
-
-def validation_metrics(setup: Setup, variables: Variables, hp: Hyperparameters) -> Validation:
+def validation_metrics(setup: Setup, variables: Variables, hyper: Hyperparameters) -> Validation:
     """Evaluate the network on the validation images.
 
     Returns:
@@ -48,7 +46,7 @@ def validation_metrics(setup: Setup, variables: Variables, hp: Hyperparameters) 
     images, labels = setup.val.images, setup.val.labels
     if len(labels) == 0:
         return {}
-    logits = predicting.predict(setup.program, variables, hp, images)
+    logits = predicting.predict(setup.program, variables, hyper, images)
     values = setup.metric_set.measure(logits, labels).values
     always: Validation = {"val_loss": values["loss"], "val_accuracy": values["accuracy"]}
     return cast(Validation, {**finite_fields("val", values), **always})
@@ -57,7 +55,7 @@ def validation_metrics(setup: Setup, variables: Variables, hp: Hyperparameters) 
 def measure_run(
     config: Config,
     setup: Setup,
-    hp: Hyperparameters,
+    hyper: Hyperparameters,
     history: Sequence[Row],
     *,
     last: TrainState,
@@ -68,20 +66,20 @@ def measure_run(
     `last` is the training state after the last epoch, and `best` the state after the best epoch.
 
     Returns:
-      the content of `result.json` without times, and the content of `mistakes.npz`.
+      the content of `result.json` without times, and wrongly classified test images.
 
     Raises:
       UsageError: a user's metric fails.
     """
     figures, mistakes = _test(
-        setup.program, best.variables, hp, setup.test, setup.dataset, setup.metric_set
+        setup.program, best.variables, hyper, setup.test, setup.dataset, setup.metric_set
     )
     last_values: Mapping[str, float] = {
         "accuracy": figures["test_accuracy"],
         "loss": figures["test_loss"],
     }
     if best_epoch(history) != len(history):
-        logits = predicting.predict(setup.program, last.variables, hp, setup.test.images)
+        logits = predicting.predict(setup.program, last.variables, hyper, setup.test.images)
         last_values = setup.metric_set.measure(np.asarray(logits), setup.test.labels).values
     measured: Measured = {
         **figures,
@@ -94,17 +92,17 @@ def measure_run(
 
 
 def measure_weights(
-    config: Config, program: Program, variables: Variables, hp: Hyperparameters, dataset: Dataset
+    config: Config, program: Program, variables: Variables, hyper: Hyperparameters, dataset: Dataset
 ) -> tuple[Measured, Mistakes]:
-    """Evaluate converted weights on the test images; of `hp`, only mean and std are used.
+    """Evaluate converted weights on the test images; of `hyper`, only mean and std are used.
 
     Returns:
-      the content of `result.json` without times and training results, and the content of
-      `mistakes.npz`.
+      the content of `result.json` without times and training results, and wrongly classified test
+      images.
     """
     test = place_on_devices(dataset.test, program.replicated)
     metric_set = MetricSet.create(dataset.num_classes)
-    figures, mistakes = _test(program, variables, hp, test, dataset, metric_set)
+    figures, mistakes = _test(program, variables, hyper, test, dataset, metric_set)
     measured: Measured = {
         **figures,
         **_describe_run(config, dataset, summarize(program.model)),
@@ -117,13 +115,13 @@ def measure_weights(
 def _test(
     program: Program,
     variables: Variables,
-    hp: Hyperparameters,
+    hyper: Hyperparameters,
     test: Examples,
     dataset: Dataset,
     metric_set: MetricSet,
 ) -> tuple[TestFigures, Mistakes]:
     """Evaluate weights on the test images of `dataset`; `test` has these images on the devices."""
-    predict = partial(predicting.predict, program, variables, hp)
+    predict = partial(predicting.predict, program, variables, hyper)
     logits = np.asarray(predict(test.images))
     measurement = metric_set.measure(logits, test.labels)
     values, confusion = measurement.values, measurement.confusion
@@ -140,7 +138,7 @@ def _test(
         "confusion_matrix": confusion.tolist(),  # rows are true classes, columns predicted classes
     }
     figures = cast(TestFigures, {**finite_fields("test", values), **always})
-    return figures, confident_mistakes(logits, dataset.test)
+    return figures, choose_mistakes(logits, dataset.test)
 
 
 def _training_figures(history: Sequence[Row], last_values: Mapping[str, float]) -> TrainingFigures:
@@ -193,29 +191,4 @@ def _environment(program: Program) -> Environment:
         "compiler_settings": compiler_settings(),
         "device": environment.describe_devices(program.mesh.devices.tolist()),
         "compute_dtype": str(program.dtype),
-    }
-
-
-def confident_mistakes(logits: np.ndarray, examples: Examples) -> Mistakes:
-    """Return the wrong predictions with the highest probability, the highest first.
-
-    Args:
-      logits: logits of the examples, `[N, K]`.
-      examples: N images and their labels, on the host.
-
-    Returns:
-      up to `MAX_MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
-      probability of the prediction) and `image` (`[32, 32, 3] uint8`).
-    """
-    predicted = logits.argmax(-1)
-    odds = np.exp(logits - logits.max(-1, keepdims=True))
-    confidence = 1 / odds.sum(-1)
-    wrong = np.flatnonzero(predicted != examples.labels)
-    index = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
-    return {
-        "index": index.astype(np.int32),
-        "label": examples.labels[index].astype(np.int32),
-        "predicted": predicted[index].astype(np.int32),
-        "confidence": confidence[index].astype(np.float32),
-        "image": examples.images[index],
     }

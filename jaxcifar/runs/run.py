@@ -20,6 +20,7 @@ from jaxcifar.runs.replay import replay_run
 from jaxcifar.runs.result import measure_run, validation_metrics
 from jaxcifar.runs.result_pictures import write_curves, write_network
 from jaxcifar.runs.task import Task
+from jaxcifar.runs.training_images import write_training_images
 from jaxcifar.training.metrics import decimal
 from jaxcifar.training.state import TrainState
 
@@ -88,6 +89,7 @@ class Run:
         with self._folder.writing():
             self._folder.begin(config)
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)
+            write_training_images(self._folder, setup, hyper, self._print_line)
         require_same_folder(self.task)
         checkpoints = Checkpoints(self._folder.checkpoints, config, program.steps_per_epoch)
         self._checkpoints = self._exit_stack.enter_context(checkpoints)

@@ -49,6 +49,7 @@ class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
 
     rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=_MAX_ROWS)]
     title: Line = "Study"
+    author: Line | UnsetType = UNSET
     config: dict[str, Any] = {}
     reference: Reference = msgspec.field(default_factory=Reference)
 
@@ -78,12 +79,14 @@ class Study:
       rows: the variations, in the order in which they are trained and reported.
       reference: the table `[reference]` of the file. A report groups rows by the settings in its
         list `sets`, and says which group comes nearest to its published accuracies.
+      author: the name below the title of reports; may be empty.
     """
 
     title: str
     config: dict[str, Any]
     rows: tuple[StudyRow, ...]
     reference: dict[str, Any]
+    author: str = ""
 
     @classmethod
     def read(cls, path: Path, remedy: Remedy = _LIKE_THE_EXAMPLE) -> Self:
@@ -124,7 +127,8 @@ class Study:
         except ValueError as error:
             raise UsageError(str(error)) from None
         config = _settings("[config]", study.config)
-        return cls(study.title, config, rows, msgspec.to_builtins(study.reference))
+        author = "" if study.author is UNSET else study.author
+        return cls(study.title, config, rows, msgspec.to_builtins(study.reference), author)
 
     def check(self) -> None:
         """Check that all settings are in range and have an effect.
@@ -164,6 +168,8 @@ class Study:
             if row.reference:
                 rows[row.name]["reference"] = list(row.reference)
         content = {**dataclasses.asdict(self), "rows": rows}
+        if not self.author:
+            del content["author"]  # older versions refuse unknown keys
         return json.dumps(content, indent=2) + "\n"
 
     def config_of(self, row: StudyRow, seed: int) -> Config:

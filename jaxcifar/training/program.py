@@ -21,6 +21,7 @@ from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network, optim
+from jaxcifar.training.augmented_batch import augmented_batch
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import UpdateRule
@@ -194,19 +195,14 @@ class Program:
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
         keys = sharing.example_keys(augment_key, len(images), self.axis)
-        flip_key, epoch = hyper.flip_key, state.step // self.steps_per_epoch
-        flips = augment.alternating_flips(flip_key, indices, epoch)
-        images = augment.shift_and_flip(keys, images, hyper.augment, flips)
-        images = augment.resize(images, size) if size else images
-        user_key = augment.user_augmentation_key(keys)
-        pixels = self.augmentation(user_key, augment.pixels(images), **hyper.augmentation)
-        images = augment.normalize(pixels, hyper.mean, hyper.std)
-        images = augment.cut_out(keys, images, hyper.augment)
+        epoch = state.step // self.steps_per_epoch
+        flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
+        inputs = augmented_batch(self.augmentation, hyper, keys, images, flips, size)
 
         def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Variables]]:
             variables = network.variables(params, state.batch_stats)
             logits, other_variables = network.forward(
-                self.model, variables, images, dropout_key, self.axis, self.product_dtype
+                self.model, variables, inputs, dropout_key, self.axis, self.product_dtype
             )
             losses = smoothed_cross_entropy(logits, labels, hyper.label_smoothing)
             return losses.sum() / self.batch_size, (logits, other_variables)

@@ -66,6 +66,11 @@ class Hyperparameters:
         """The random key that chooses the images flipped in even epochs, if flips alternate."""
         return jax.random.fold_in(self.key, 3)
 
+    @property
+    def preview_key(self) -> Key[Array, ""]:
+        """The random key for augmented images to look at, on which nothing is trained."""
+        return jax.random.fold_in(self.key, 4)
+
 
 @struct.dataclass
 class TrainingSums:

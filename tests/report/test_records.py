@@ -8,7 +8,8 @@ from scipy import stats
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.report import statistics
-from jaxcifar.report.run_records import FinishedRun, Records, RunRecord, StudiedNetwork, Variation
+from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, Variation
+from jaxcifar.report.study_records import Records
 
 MATRIX = [[6, 2, 0], [0, 0, 0], [1, 0, 3]]  # no test image of the second class
 
@@ -166,12 +167,38 @@ def test_records_contain_each_finished_run_once():
 
 @pytest.mark.parametrize("name", ["data_sha256", "SHA-256 of net.py"])
 def test_a_changed_file_name_hides_the_change_of_its_checksum(name, monkeypatch):
-    one, two = made("one"), made("two")
     found = {"arch": ("a.py:Net", "b.py:Net"), name: ("1", "2"), "seed": (0, 1), "epochs": (3, 4)}
-    monkeypatch.setattr(Config, "differences", lambda *_: dict(found))
-    assert one.changes_to(two) == {"arch": found["arch"], "epochs": (3, 4)}
+
+    def changes():
+        """Of two variations whose configs say seed 0 and seed 1."""
+        one, two = made("one", seed=0), made("two", seed=1)
+        return one.changes_to(two)
+
+    monkeypatch.setattr(
+        Config, "settings", lambda config: {key: pair[config.seed] for key, pair in found.items()}
+    )
+    assert changes() == {"arch": found["arch"], "epochs": (3, 4)}
     del found["arch"]
-    assert one.changes_to(two) == {name: ("1", "2"), "epochs": (3, 4)}
+    assert changes() == {name: ("1", "2"), "epochs": (3, 4)}
+
+
+def test_settings_without_effect_are_neither_settings_nor_changes():
+    """Without augmentation nothing is shifted; a step of the schedule needs a schedule of steps."""
+    plain = made("plain", augment=False)
+    shifted = made("shifted", shift=2, flip="alternate")
+    assert plain.changes_to(shifted) == {"augment": (False, True)}
+    assert shifted.changes_to(plain) == {"augment": (True, False)}
+    assert not {"shift", "border", "flip", "cutout"} & plain.settings.keys()
+    assert {"shift", "border", "flip", "cutout"} <= shifted.settings.keys()
+    assert not plain.has_effect("shift") and shifted.has_effect("shift")
+    stepped = made("stepped", schedule="step", step_size=3)
+    assert "step_size" not in plain.settings and stepped.settings["step_size"] == 3
+    assert made("none").changes_to(stepped) == {"schedule": ("none", "step")}
+
+
+def test_two_settings_that_switch_each_other_off_are_still_changes():
+    small = made("small", small_size=24, small_part=0.5)
+    assert made("whole").changes_to(small) == {"small_size": (32, 24), "small_part": (0.0, 0.5)}
 
 
 def test_a_sample_has_the_number_of_images_of_its_split():

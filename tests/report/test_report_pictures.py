@@ -1,6 +1,7 @@
 """What a report's pictures draw and what their alternative texts say, by the raw numbers."""
 
 import dataclasses
+import itertools
 import json
 from statistics import mean
 
@@ -8,10 +9,18 @@ import invented
 import numpy as np
 import pytest
 from invented import BY_VALIDATION, CLASSES, COUNTS, RUNS, chosen, of_test
+from matplotlib.colors import to_rgb
+from report.test_records import made, made_run
 from report.test_report import figures_of
+from scipy import stats
 
-from jaxcifar.report.figures import plot_all_validation
 from jaxcifar.report.run_reading import read_records
+from jaxcifar.report.study_figures import (
+    MANY_ROWS,
+    plot_all_validation,
+    plot_row_panels,
+    plot_test_accuracies,
+)
 
 REFERENCES = {"plain": 0.31, "tester": 0.74, "winner": 0.73}  # the winner's is a mean of two
 
@@ -40,27 +49,105 @@ def test_in_the_fixture_a_mean_is_neither_the_first_seeds_figure_nor_the_highest
             assert mean(values) not in (values[0], max(values))
 
 
-def test_the_bars_are_means_and_have_a_mark_a_seed(figures):
+def test_each_row_is_a_dot_at_its_label_with_its_interval_and_a_mark_a_seed(figures):
     [figure] = figures["Test accuracy of all rows, each of its chosen epoch"]
     [axes] = figure.axes
-    ours, theirs = axes.containers
-    assert [bar.get_width() for bar in ours] == pytest.approx([mean(of_test(row)) for row in RUNS])
-    assert [bar.get_width() for bar in theirs] == pytest.approx(
-        [REFERENCES.get(row, 0) for row in RUNS]
-    )
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(RUNS)
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["ours", "reference: the book"]
-    marks = [line.get_xdata().tolist() for line in axes.get_lines()]
-    assert marks == [of_test(row) for row in RUNS if len(RUNS[row]) > 1]
-    said = {round(label.get_position()[1], 1): label.get_text() for label in axes.texts}
-    expected = {}
-    for number, row in enumerate(RUNS):
-        expected[round(number - 0.2, 1)] = f"{mean(of_test(row)):.2%}"
-        if row in REFERENCES:
-            expected[round(number + 0.2, 1)] = f"{REFERENCES[row]:.2%}"
-    assert said == expected
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == [f"{row}  {mean(of_test(row)):.2%}" for row in RUNS]
     assert axes.yaxis_inverted()  # the first row is at the top
+    drawn = {marker: [] for marker in ("o", "D", "<", "|", "None")}
+    for line in axes.get_lines():
+        if len(line.get_xdata()):
+            drawn[line.get_marker()].append(line.get_xydata())
+    dots = np.concatenate(drawn["o"])
+    np.testing.assert_allclose(dots[:, 0], [mean(of_test(row)) for row in RUNS])
+    np.testing.assert_array_equal(dots[:, 1], axes.get_yticks())
+    marks = [seeds[:, 0].tolist() for seeds in drawn["|"]]
+    assert marks == [of_test(row) for row in RUNS if len(RUNS[row]) > 1]
+    intervals = [ends[:, 0] for ends in drawn["None"]]
+    for row, (low, high) in zip(RUNS, intervals, strict=True):
+        values = of_test(row)
+        if len(values) > 1:
+            expected = stats.t.interval(0.95, len(values) - 1, mean(values), stats.sem(values))
+        else:
+            right = round(values[0] * invented.IMAGES["test"])
+            test = stats.binomtest(right, invented.IMAGES["test"])
+            expected = test.proportion_ci(method="wilson")
+        assert (low, high) == pytest.approx(tuple(expected))
+    low, high = axes.get_xlim()
+    inside = {row: value for row, value in REFERENCES.items() if low <= value <= high}
+    assert np.concatenate(drawn["D"])[:, 0] == pytest.approx(list(inside.values()))
+    assert list(REFERENCES.values()) != list(inside.values())
+    assert np.concatenate(drawn["<"]) == pytest.approx(np.array([[low, 0]]))  # the reference's 31%
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["mean, with its 95% interval", "one seed", "reference: the book"]
+
+
+def test_the_axis_of_test_accuracies_shows_where_the_rows_differ():
+    """Four rows within a point, and one that has collapsed: the axis leaves the latter out."""
+    values = [0.10, 0.900, 0.903, 0.906, 0.909]
+    rows = [made(f"row{i}", made_run(said={"test_accuracy": x})) for i, x in enumerate(values)]
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file: drawn.append(figure))
+        plot_test_accuracies(rows, "", "t", None)
+    [axes] = drawn[0].axes
+    low, high = axes.get_xlim()
+    assert 0.88 < low < 0.9 and 0.909 < high < 0.93
+    arrows = [line for line in axes.get_lines() if line.get_marker() == "<"]
+    assert [line.get_ydata().tolist() for line in arrows] == [[0]]
+    assert axes.get_yticklabels()[0].get_text() == "row0  10.00%"
+
+
+# Machado, Oliveira and Fernandes (2009): how linear RGB looks to people without one kind of cone.
+SIGHT = {
+    "usual": np.eye(3),
+    "no red": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "no blue": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+TO_XYZ = [
+    [0.4124564, 0.3575761, 0.1804375],
+    [0.2126729, 0.7151522, 0.0721750],
+    [0.0193339, 0.1191920, 0.9503041],
+]
+
+
+def lab(linear):
+    """CIE L*a*b* of linear RGB with white D65."""
+    xyz = np.clip(linear, 0, 1) @ np.transpose(TO_XYZ) / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_each_row_of_one_picture_has_a_colour_of_its_own(sight):
+    """A difference of 10 in CIE L*a*b* is plain to see; 2 is just noticed."""
+    rows = [made(f"row{i}", made_run(val=(0.1, 0.5 + i / 100, 0.2))) for i in range(MANY_ROWS)]
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file: drawn.append(figure))
+        plot_all_validation(rows, "t", None)
+    lines = drawn[0].axes[0].get_lines()
+    assert len(lines) == MANY_ROWS >= 10
+    rgb = np.array([to_rgb(line.get_color()) for line in lines])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = [lab(color @ np.transpose(SIGHT[sight])) for color in linear]
+    distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
+    assert min(distances) > 10
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == MANY_ROWS
 
 
 def test_the_curves_of_all_rows_are_means_and_named_with_the_chosen_epochs_mean(figures):
@@ -75,28 +162,32 @@ def test_the_curves_of_all_rows_are_means_and_named_with_the_chosen_epochs_mean(
     assert [text.get_text() for text in legend.get_texts()] == list(lines)
 
 
-def test_a_panel_of_many_rows_draws_its_rows_mean_chosen_epochs_and_the_span_of_all(folder):
-    """More than ten rows have a panel each; here the five rows stand there twice and thrice."""
+def test_a_panel_of_many_rows_draws_its_rows_means(folder):
     [study] = read_records(folder).studies
-    rows = (*study.variations, *study.variations, study.variations[0])
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file: drawn.append(figure))
-        plot_all_validation(rows, "t", None)
-    panels = {axes.get_title(): axes for axes in drawn[0].axes if axes.get_title()}
-    assert set(panels) == {f"{row}  {mean(chosen(row)):.2%}" for row in RUNS}
-    means = [np.mean([run.val for run in RUNS[row].values()], axis=0) for row in RUNS]
-    for row, curve in zip(RUNS, means, strict=True):
-        axes = panels[f"{row}  {mean(chosen(row)):.2%}"]
-        line, diamonds = axes.get_lines()
-        assert line.get_ydata() == pytest.approx(curve)
-        epochs = [run.chosen for run in RUNS[row].values()]
-        assert diamonds.get_xydata() == pytest.approx(np.transpose([epochs, chosen(row)]))
-        span = axes.collections[0].get_paths()[0].vertices
-        for epoch in range(1, 8):
-            heights = span[span[:, 0] == epoch][:, 1]
-            values = [other[epoch - 1] for other in means if len(other) >= epoch]
-            assert (min(heights), max(heights)) == pytest.approx((min(values), max(values)))
+        plot_row_panels(study.variations, "t", None)
+    [axes] = drawn[0].axes
+    curves = [line for line in axes.get_lines() if line.get_color() != "#bbbbbb"]
+    frames = [line for line in axes.get_lines() if line.get_color() == "#bbbbbb"]
+    means = {
+        row: [
+            np.mean([getattr(run, split) for run in runs.values()], 0) for split in ("train", "val")
+        ]
+        for row, runs in RUNS.items()
+    }
+    lowest = min(curve.min() for pair in means.values() for curve in pair)
+    highest = max(curve.max() for pair in means.values() for curve in pair)
+    for number, (row, frame) in enumerate(zip(RUNS, frames, strict=True)):
+        left, right = min(frame.get_xdata()), max(frame.get_xdata())
+        top, bottom = min(frame.get_ydata()), max(frame.get_ydata())
+        assert (int(left), int(top)) == (number % 4, number // 4)
+        for line, curve in zip(curves[2 * number : 2 * number + 2], means[row], strict=True):
+            shares = (bottom - line.get_ydata()) / (bottom - top)
+            assert lowest + shares * (highest - lowest) == pytest.approx(curve)
+            epochs = 1 + 6 * (line.get_xdata() - left) / (right - left)
+            assert epochs == pytest.approx(np.arange(1, len(curve) + 1))
 
 
 @pytest.mark.parametrize("quantity", ["accuracy", "loss"])

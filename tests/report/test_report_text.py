@@ -34,6 +34,9 @@ ATTACKS = [
     "$x_1$ $\\frac{1$ %s {{ 7 * 7 }} {% raw %}",
     "\x1b[31mred\x1b[0m\r\x00\x07\u202eright\u2028left\ud800".replace("\ud800", "\x9b"),
     "a" * 900,
+    "<details>\n<summary>x</summary>\n\n</details>",
+    "</details>",
+    "<summary>How to read the figures</summary>",
 ]
 
 
@@ -65,7 +68,8 @@ def write_named(folder, text):
             "raw": {"normalize": False, "reference": [0.2]},
             "norm": {"arch_args": {"hidden": 8}, "reference": [0.8]},
         },
-        "reference": {"name": text, "arch": text, "dataset": text, "epochs": 9, "sets": [text]},
+        "reference": {"name": text, "epochs": 9, "sets": [text]},
+        "author": text,
     }
     folder.mkdir()
     (folder / "study.json").write_text(json.dumps(said))
@@ -128,7 +132,8 @@ def test_markup_in_names_changes_no_structure(tmp_path, harmless, attack):
     assert cells(text) == cells(harmless[0])
     assert all(line.isprintable() for line in text.splitlines())
     assert base64.b64encode(SECRET).decode()[:20] not in page
-    assert not re.search(r"[^\\]!\[y|[^\\\w]<script|[^\\]://evil|www\.", text.split("```")[0])
+    without_paths = re.sub(r"\]\(report/[\w.+-]*\)", "]", text.split("```")[0])
+    assert not re.search(r"[^\\]!\[y|[^\\\w]<script|[^\\]://evil|www\.", without_paths)
 
 
 def test_markup_in_names_is_drawn_as_plain_text(tmp_path):
@@ -189,7 +194,50 @@ NOTES = """# Hard
 | --- | --- |
 
 <script>alert(1)</script>
+
+<details>
+<summary>x</summary>
+
+</details>
+
+    </details>
+
+`</details>`
 """
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        " <details>",
+        "<details >",
+        "<details> ",
+        "<DETAILS>",
+        "<details open>",
+        "<details onclick=x>",
+        "a <details>",
+        "- <details>",
+        "> </details>",
+        "<summary>a<b</summary>",
+        "<summary><b>a</b></summary>",
+        "<summary>&lt;</summary>",
+        "<summary></summary>",
+        "<summary>a</summary> b",
+        "`</details>`",
+        "\\</details>",
+        "a\n</details>",
+    ],
+)
+def test_only_the_three_lines_of_a_fold_are_html(line):
+    page = markdown_to_page(f"before\n\n{line}\n\nafter", "t", {})
+    assert not {"details", "summary", "b"} & set(Tags(page).found)
+
+
+def test_a_fold_becomes_the_elements_of_the_page():
+    text = "<details>\n<summary>The layers, one a line</summary>\n\n- **x**\n\n</details>\n\ny"
+    page = markdown_to_page(text, "t", {})
+    assert "<details>\n<summary>The layers, one a line</summary>\n<ul>" in page
+    assert "</ul>\n</details>\n<p>y</p>" in page
 
 
 def test_notes_keep_simple_markup_and_show_the_rest_as_text(tmp_path):
@@ -203,7 +251,7 @@ def test_notes_keep_simple_markup_and_show_the_rest_as_text(tmp_path):
         "<em>Slow</em>, <strong>very</strong> &lt;b&gt;slow&lt;/b&gt; ![x](../secret.txt)" in page
     )
     more = Counter(Tags(page).found) - Counter(before.found)
-    assert more == Counter(a=1, em=1, h2=1, h4=1, li=4, ol=1, p=more["p"], strong=1, ul=1)
+    assert more == Counter(a=1, code=1, em=1, h2=1, h4=1, li=4, ol=1, p=more["p"], strong=1, ul=1)
     assert set(Tags(page).links) <= set(Tags(page).ids)
 
 

@@ -30,17 +30,17 @@ def evaluate(run, slip, accuracy):
 
 
 def section(text):
-    return text.partition("### Images normalised at the wrong moment")[2].partition("\n## ")[0]
+    return text.partition(". Images normalised at the wrong moment\n")[2].partition("\n## ")[0]
 
 
 def test_the_report_says_how_to_measure_it(study):
     text = report(study.parent)
     told = section(text)
     assert "This has not been measured for all of these rows." in told
-    [command] = [line for line in told.splitlines() if line.startswith("python -m ")]
-    words = shlex.split(command)[2:]
+    [command] = [line for line in told.splitlines() if line.startswith("jaxcifar ")]
+    words = shlex.split(command)
     runs = ["the study/raw/seed0", "the study/raw/seed1"]  # not of rows trained with normalisation
-    assert words == ["experiments.evaluate", *runs, "--on", "slips"]
+    assert words == ["jaxcifar", "evaluate", *runs, "--on", "slips"]
     assert all((study.parent / run / "result.json").exists() for run in runs)
     assert "That explains" not in text and "| test | mismatched |" not in text
     assert "Were the test images of the reference normalised" not in text
@@ -49,7 +49,7 @@ def test_the_report_says_how_to_measure_it(study):
 def test_one_evaluated_seed_of_two_is_not_enough(study):
     evaluate(study / "raw" / "seed0", "normalised all the same", 0.22)
     assert "This has not been measured" in section(report(study))
-    assert "experiments.evaluate raw/seed0 raw/seed1 --on slips" in section(report(study))
+    assert "jaxcifar evaluate raw/seed0 raw/seed1 --on slips" in section(report(study))
 
 
 def test_what_evaluating_found_is_reported(study):
@@ -60,7 +60,7 @@ def test_what_evaluating_found_is_reported(study):
     assert "has not been measured" not in text
     assert "That explains them" in section(text)
     assert "| raw | 71.00% | 21.00% | 20.00% |" in section(text)
-    rows = text.partition("### All rows")[2]
+    rows = text.partition(". All rows\n")[2]
     assert "| test | mismatched | reference |" in rows
     assert "| raw | 72.00 ± 1.41% | 71.00 ± 1.41% | 21.00 ± 1.41% |" in rows
     assert "| norm | 82.00 ± 1.00% | 81.00 ± 1.00% | – |" in rows  # of one seed of three

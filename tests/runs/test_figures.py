@@ -31,6 +31,7 @@ from jaxcifar.data import Dataset
 from jaxcifar.runs import dispatches, training_loop
 from jaxcifar.runs import run as run_module
 from jaxcifar.runs.epoch_selection import best_epoch
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.result import mean_images_per_second
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
@@ -126,7 +127,7 @@ def trained(dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         watch(patch, recording, clock, compiling)
         screen = io.StringIO()
-        progress = TrainProgress(Console(file=screen, width=140))
+        progress = TrainProgress(Console(file=screen, width=170))
         program = Setup.create(configs[0], dataset, run_count=2, devices=jax.devices()[:1])
         runs = [Run(task, print, progress.observers_of(task)) for task in tasks]
         outcomes = list(fit_all(runs, program, progress, Event()))
@@ -593,6 +594,39 @@ def test_the_mistakes_are_those_that_the_network_was_surest_of(run):
         ):
             assert labels[index] == label != predicted == logits[index].argmax()
             np.testing.assert_array_equal(image, images[index])
+
+
+def test_the_confusions_are_the_surest_wrong_answers_of_each_pair_of_classes(run):
+    images, labels = run.test
+    order = by_records(images, labels)
+    images, labels = images[order], labels[order]
+    logits = np.float64(run.logits(run.chosen, images))
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    confidence, predicted = odds.max(-1) / odds.sum(-1), logits.argmax(-1)
+    expected = {}
+    for index in np.argsort(-confidence, kind="stable"):
+        if predicted[index] != labels[index]:
+            cell = int(labels[index]), int(predicted[index])
+            expected[cell] = [*expected.get(cell, []), confidence[index]][:4]
+    kept = RunFolder(run.path).read_confusions(10)
+    got = {}
+    for label, answer, chance in zip(
+        kept["label"], kept["predicted"], kept["confidence"], strict=True
+    ):
+        cell = int(label), int(answer)
+        got[cell] = [*got.get(cell, []), float(chance)]
+    assert got.keys() == expected.keys()
+    for cell, chances in expected.items():
+        np.testing.assert_allclose(got[cell], chances, rtol=1e-3)
+    for index, image in zip(kept["index"], kept["image"], strict=True):
+        np.testing.assert_array_equal(image, images[index])
+
+
+def test_a_run_stores_training_images(run):
+    kept = RunFolder(run.path).read_training_images(10)
+    assert not run.config.augment
+    np.testing.assert_array_equal(kept["augmented"], np.repeat(kept["image"][:, None], 3, axis=1))
+    assert kept["augmented"].shape == (8, 3, 32, 32, 3)
 
 
 def by_records(images, labels):

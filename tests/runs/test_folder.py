@@ -13,6 +13,7 @@ from jaxcifar.errors import BusyError, RunError, UsageError
 from jaxcifar.machine.files import atomic_write, lock_folder, write_text
 from jaxcifar.runs.file_formats import result_to_json
 from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.mistakes import Mistakes
 
 CONFIG = Config.create("cnn", dataset="shapes10")
 OTHER = Config.create("cnn", dataset="shapes10", seed=5)
@@ -26,7 +27,7 @@ def run_folder(tmp_path):
         folder.begin(CONFIG)
         (folder.checkpoints / "24").mkdir(parents=True)
         (folder.checkpoints / "24" / "weights").write_text("weights")
-        folder.finish({"seed": 0}, {}, {})
+        folder.finish({"seed": 0}, Mistakes({}, {}), {})
     return folder
 
 

@@ -192,6 +192,16 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(tmp_path):
     assert [task.config.seed for task in tasks] == [7, 7, 3, 3]
 
 
+def test_an_author_survives_the_json_and_is_left_out_without_one():
+    """Older versions refuse a key that they do not know."""
+    study = Study.from_dict({"author": "Ann Lee", "rows": {"one": {}}})
+    assert Study.from_dict(json.loads(study.to_json())).author == "Ann Lee"
+    nameless = Study.from_dict({"rows": {"one": {}}})
+    assert "author" not in json.loads(nameless.to_json())
+    with pytest.raises(UsageError, match="author"):
+        Study.from_dict({"author": 3, "rows": {"one": {}}})
+
+
 def test_a_row_changes_a_networks_arguments_one_by_one():
     study = Study.from_dict(TWO)
     arguments = {row.name: dict(study.config_of(row, 0).arch_args) for row in study.rows}

@@ -12,7 +12,8 @@ from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, line_printer
 
 if TYPE_CHECKING:
-    from jaxcifar.report.run_records import Records, StudiedNetwork, Variation
+    from jaxcifar.report.run_records import StudiedNetwork, Variation
+    from jaxcifar.report.study_records import Records
 
 
 def show(console: Console, records: "Records") -> None:

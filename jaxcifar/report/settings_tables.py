@@ -1,0 +1,34 @@
+"""Tables of the settings of all runs: the settings that all rows share, and those that differ."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxcifar.report.run_records import Variation
+from jaxcifar.report.wording import escape_markdown, field_title, field_value, varied_fields
+
+_NOTHING = (None, "", ())
+
+
+def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
+    """Return the settings of all variations for the template, without settings without effect.
+
+    `shared` has (title, value) pairs. `fields` has the titles of the settings that differ, and
+    `lines` a row's name, seeds and values of these settings.
+    """
+    if not variations:
+        return {"shared": [], "fields": [], "lines": []}
+    varied = varied_fields(variations)
+    shared = [
+        (field_title(name), field_value(value))
+        for name, value in variations[0].settings.items()
+        if name not in varied and value not in _NOTHING
+    ]
+    lines = [
+        {
+            "name": escape_markdown(v.name),
+            "seeds": ", ".join(str(run.config.seed) for run in v.runs),
+            "values": [field_value(v.settings.get(name)) for name in varied],
+        }
+        for v in variations
+    ]
+    return {"shared": shared, "fields": [field_title(name) for name in varied], "lines": lines}

@@ -1,0 +1,218 @@
+"""Pictures of all rows of a study: test accuracies, and curves of validation accuracy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxcifar.report.figures import COLORS, PANEL_COLUMNS, WIDTH, add_legend
+from jaxcifar.report.run_records import Variation
+from jaxcifar.report.statistics import Sample
+from jaxcifar.report.wording import percent
+from jaxcifar.runs.plots import (
+    SPLITS,
+    TEST,
+    draw_mean,
+    figure_with_axes,
+    format_as_percent,
+    safe_title,
+    shortened,
+)
+
+MANY_ROWS = len(COLORS)  # a study with more rows has simpler pictures
+ROWS_ON_A_PAGE = 40
+_COLORED_ROWS = 10  # of many rows, the best ones are coloured
+_OTHER_COLOR = "#b8b8b8"
+_REFERENCE_COLOR = "#777777"
+_LINES, _MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v")
+_FRAME: dict[str, Any] = {"color": "#bbbbbb", "lw": 0.6}
+_OUTLIER = 3.0  # rows this many times the span of the middle rows below them are outside the axis
+_LEAST_SPAN = 0.004  # of the axis, as a fraction
+
+
+def plot_all_validation(variations: Sequence[Variation], title: str, path: Path) -> None:
+    """Draw the validation accuracy of each variation by epoch; the best is first in the legend.
+
+    Each line has a colour of its own. Of more than `MANY_ROWS` rows, only the best are coloured.
+    """
+    title = f"Validation accuracy by epoch: all {len(variations)} rows\n{title}"
+    ranked = sorted(variations, key=lambda v: -v.values("val_accuracy").mean())
+    colored = list(variations)
+    if len(variations) > MANY_ROWS:
+        colored = ranked[:_COLORED_ROWS]
+    figure, axes = figure_with_axes(WIDTH, 4.6 + 0.1 * len(colored), title)
+    others = [v for v in ranked if not any(v is other for other in colored)]
+    for variation in others:
+        label = f"the other {len(others)} rows" if variation is others[0] else ""
+        curve = variation.curve("val_accuracy").mean(0, keepdims=True)
+        draw_mean(axes, curve, label, color=_OTHER_COLOR, linewidth=0.8)
+    for variation in ranked:
+        places = [place for place, other in enumerate(colored) if other is variation]
+        if places:
+            draw_mean(axes, variation.curve("val_accuracy"), _label(variation), **_style(places[0]))
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    format_as_percent(axes.yaxis)
+    add_legend(figure, font_size=9, title="of the chosen epoch")
+    figure.savefig(path)
+
+
+def _style(row: int) -> dict[str, Any]:
+    """Return the colour, line and marker of a row; rows below `MANY_ROWS` differ in colour."""
+    return {
+        "color": COLORS[row % len(COLORS)],
+        "linestyle": _LINES[row % len(_LINES)],
+        "marker": _MARKERS[row % len(_MARKERS)],
+    }
+
+
+def _label(variation: Variation) -> str:
+    """Return a variation's name, shortened, and its mean validation accuracy."""
+    return f"{shortened(variation.name, 40)}  {_percent_of(variation, 'val_accuracy')}"
+
+
+def _percent_of(variation: Variation, key: str) -> str:
+    return percent(float(variation.values(key).mean()))
+
+
+def plot_row_panels(variations: Sequence[Variation], title: str, path: Path) -> None:
+    """Draw a small panel for each of at most `ROWS_ON_A_PAGE` variations: training and validation.
+
+    All panels have the same range. They are parts of one pair of axes, because matplotlib takes
+    seconds for many pairs of axes.
+    """
+    rows = -(-len(variations) // PANEL_COLUMNS)
+    height = 0.8 + 1.05 * rows
+    figure = Figure(figsize=(1.4 * WIDTH, height), dpi=120)
+    figure.suptitle(safe_title(title), fontsize=10, parse_math=False, y=1 - 0.1 / height, va="top")
+    axes = figure.add_axes((0.01, 0.05 / height, 0.98, 1 - 0.6 / height))
+    axes.set_axis_off()
+    axes.set(xlim=(0, PANEL_COLUMNS), ylim=(rows, 0))
+    curves = [[v.curve(f"{split}_accuracy").mean(0) for split in SPLITS] for v in variations]
+    lowest = min(float(curve.min()) for pair in curves for curve in pair)
+    highest = max(float(curve.max()) for pair in curves for curve in pair)
+    epochs = max(len(curve) for pair in curves for curve in pair)
+    for number, (variation, pair) in enumerate(zip(variations, curves, strict=True)):
+        row, column = divmod(number, PANEL_COLUMNS)
+        panel = _Panel(column, row, epochs, lowest, highest)
+        panel.draw(axes, pair, variation)
+    figure.savefig(path)
+
+
+class _Panel(NamedTuple):
+    """A part of a pair of axes, one unit wide and high, with its own scale of epochs and accuracy.
+
+    Attributes:
+      left: the panel's left end.
+      top: the panel's upper end; the axis points downward.
+      epochs: the last epoch of the scale.
+      lowest: the lower end of the scale of accuracy.
+      highest: the upper end of the scale of accuracy.
+    """
+
+    left: float
+    top: float
+    epochs: int
+    lowest: float
+    highest: float
+
+    def draw(self, axes: Axes, curves: Sequence[np.ndarray], variation: Variation) -> None:
+        """Draw the curves of training and of validation, the frame, its scale and its title."""
+        left, right = self._x(1), self._x(self.epochs)
+        bottom, top = self._y(self.lowest), self._y(self.highest)
+        axes.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], **_FRAME)
+        for (_, style), curve in zip(SPLITS.values(), curves, strict=True):
+            line: dict[str, Any] = {name: style[name] for name in ("color", "linestyle")}
+            axes.plot(self._x(np.arange(1, len(curve) + 1)), self._y(curve), lw=1.0, **line)
+        name = f"{shortened(variation.name, 20)}  {_percent_of(variation, 'val_accuracy')}"
+        text: dict[str, Any] = {"fontsize": 7, "parse_math": False}
+        axes.text((left + right) / 2, top - 0.04, name, ha="center", va="bottom", **text)
+        text |= {"fontsize": 6, "color": "#555555"}
+        axes.text(left - 0.01, top, f"{self.highest:.0%}", ha="right", va="top", **text)
+        axes.text(left - 0.01, bottom, f"{self.lowest:.0%}", ha="right", va="bottom", **text)
+        axes.text(right, bottom + 0.02, f"epoch {self.epochs}", ha="right", va="top", **text)
+
+    def _x(self, epoch: Any) -> Any:
+        return self.left + 0.14 + 0.84 * (epoch - 1) / max(self.epochs - 1, 1)
+
+    def _y(self, accuracy: Any) -> Any:
+        span = max(self.highest - self.lowest, _LEAST_SPAN)
+        return self.top + 0.85 - 0.65 * (accuracy - self.lowest) / span
+
+
+def plot_test_accuracies(
+    variations: Sequence[Variation], reference: str, title: str, path: Path
+) -> None:
+    """Draw each variation's mean test accuracy as a dot, with its 95% interval and its seeds.
+
+    The axis shows the range in which the rows differ. An accuracy outside of it is an arrow at the
+    edge; the labels of the rows have all accuracies. `reference` names the source of reference
+    accuracies in the legend.
+    """
+    title = f"Test accuracy of all rows, each of its chosen epoch\n{title}"
+    row_height = 0.3 if len(variations) <= MANY_ROWS else 0.18
+    figure, axes = figure_with_axes(WIDTH, 1.7 + row_height * len(variations), title)
+    limits = _axis_limits([Sample.of(v, "test_accuracy") for v in variations])
+    for row, variation in enumerate(variations):
+        sample = Sample.of(variation, "test_accuracy")
+        axes.plot(sample.interval, [row, row], color=TEST, lw=2, alpha=0.6, zorder=2)
+        if len(sample.values) > 1:
+            axes.plot(sample.values, [row] * len(sample.values), "k|", markersize=7, zorder=3)
+        _draw_dot(axes, sample.mean, row, limits, {"color": TEST, "marker": "o", "markersize": 7})
+        if variation.reference:
+            style = {"color": _REFERENCE_COLOR, "marker": "D", "markersize": 5}
+            style["markerfacecolor"] = "none"
+            _draw_dot(axes, float(np.mean(variation.reference)), row, limits, style)
+    axes.set(xlim=limits, xlabel="test accuracy", ylim=(len(variations) - 0.4, -0.6))
+    names = [f"{shortened(v.name, 24)}  {_percent_of(v, 'test_accuracy')}" for v in variations]
+    font_size = 9 if len(variations) <= MANY_ROWS else 7.5
+    axes.set_yticks(range(len(variations)), names, fontsize=font_size, parse_math=False)
+    format_as_percent(axes.xaxis)
+    _add_key(figure, axes, variations, reference)
+    figure.savefig(path)
+
+
+def _axis_limits(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Return the range of accuracies to show: the seeds of all rows that are no outliers.
+
+    There is room for the intervals, up to the width of the range on each side.
+    """
+    means = [sample.mean for sample in samples]
+    low_quarter, high_quarter = np.quantile(means, [0.25, 0.75])
+    least = low_quarter - _OUTLIER * max(high_quarter - low_quarter, _LEAST_SPAN)
+    shown = [sample for sample in samples if sample.mean >= least]
+    values = [value for sample in shown for value in sample.values]
+    low, high = min(values), max(values)
+    room = max(high - low, _LEAST_SPAN)
+    low_end = max(min(sample.interval[0] for sample in shown), low - room)
+    high_end = min(max(sample.interval[1] for sample in shown), high + room)
+    margin = 0.08 * room
+    return max(0.0, min(low, low_end) - margin), min(1.0 + margin, max(high, high_end) + margin)
+
+
+def _draw_dot(
+    axes: Axes, value: float, row: int, limits: tuple[float, float], style: dict[str, Any]
+) -> None:
+    """Draw a mark at `value`, or an arrow at the edge of the axis if `value` lies outside."""
+    low, high = limits
+    if value < low:
+        style = {**style, "marker": "<"}
+    elif value > high:
+        style = {**style, "marker": ">"}
+    place = min(max(value, low), high)
+    axes.plot([place], [row], linestyle="none", clip_on=False, zorder=4, **style)
+
+
+def _add_key(figure: Figure, axes: Axes, variations: Sequence[Variation], reference: str) -> None:
+    """Add a legend of the kinds of marks."""
+    nothing: list[float] = []
+    axes.plot(nothing, nothing, "o-", color=TEST, lw=2, label="mean, with its 95% interval")
+    if any(len(v.runs) > 1 for v in variations):
+        axes.plot(nothing, nothing, "k|", markersize=7, label="one seed")
+    if any(v.reference for v in variations):
+        style: dict[str, Any] = {"color": _REFERENCE_COLOR, "markerfacecolor": "none"}
+        label = f"reference: {shortened(reference, 50)}"
+        axes.plot(nothing, nothing, "D", markersize=5, label=label, **style)
+    add_legend(figure, font_size=9)

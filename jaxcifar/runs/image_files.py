@@ -1,0 +1,48 @@
+"""Write and read the `.npz` files of a run folder that contain images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.machine import files
+from jaxcifar.machine.npz import ArrayForm, read_arrays
+from jaxcifar.machine.reading import Remedy, report_errors
+from jaxcifar.runs.file_formats import MAX_IMAGES_BYTES
+
+_CLASS_NUMBERS = ("label", "predicted")  # arrays of class numbers
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to an `.npz` file.
+
+    Raises:
+      OSError: the file can't be written.
+    """
+    named: dict[str, Any] = {**arrays}
+    with files.atomic_write(path) as file:
+        np.savez_compressed(file, **named)
+
+
+def read_images(
+    path: Path, forms: Mapping[str, ArrayForm], classes: int, remedy: Remedy
+) -> dict[str, np.ndarray]:
+    """Return the arrays of an `.npz` file with images of `classes` classes.
+
+    Args:
+      path: the file.
+      forms: name -> dtype and shape of the arrays that the file must have.
+      classes: number of classes.
+      remedy: the advice in the message if the file can't be used.
+
+    Raises:
+      RunError: the file can't be read, or a value in it is out of range.
+    """
+    arrays = read_arrays(path, forms, remedy, MAX_IMAGES_BYTES)
+    with report_errors(path, remedy):
+        for name in _CLASS_NUMBERS:
+            labels = arrays.get(name, np.zeros(0))
+            if not ((labels >= 0) & (labels < classes)).all():
+                raise ValueError(f"{name} is not of {classes} classes")
+    return arrays

@@ -1,0 +1,86 @@
+"""Store a few training images of a run, as they are and augmented, for the report."""
+
+import jax
+import numpy as np
+
+from jaxcifar.build.setup import Setup
+from jaxcifar.errors import first_line
+from jaxcifar.machine import processes
+from jaxcifar.machine.terminal import PrintLine
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.image_files import write_arrays
+from jaxcifar.training.augment import Augmentation
+from jaxcifar.training.augmented_batch import augmented_pixels
+from jaxcifar.training.state import Hyperparameters
+
+MAX_IMAGES = 8
+
+
+def write_training_images(
+    folder: RunFolder, setup: Setup, hyper: Hyperparameters, print_line: PrintLine
+) -> None:
+    """Write `training_images.npz`, once and in the first process only.
+
+    If the user's augmentation fails on so few images, a printed line says so. `hyper` are the run's
+    hyper-parameters on the host.
+
+    Raises:
+      OSError: the file can't be written.
+    """
+    if folder.training_images_file.exists() or not processes.is_first_process():
+        return
+    try:
+        arrays = sample_images(
+            setup.program.augmentation,
+            hyper,
+            setup.dataset.train.images,
+            setup.dataset.train.labels,
+        )
+    except Exception as error:  # a user's augmentation may fail anywhere
+        print_line(f"no picture of augmented training images ({first_line(error)})")
+        return
+    write_arrays(folder.training_images_file, arrays)
+
+
+def sample_images(
+    augmentation: Augmentation, hyper: Hyperparameters, images: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the content of `training_images.npz`.
+
+    Args:
+      augmentation: the augmentation after shifts and flips.
+      hyper: the run's hyper-parameters, on the host.
+      images: all training images, `[N, 32, 32, 3] uint8`.
+      labels: labels of these images.
+
+    Returns:
+      for each of up to `MAX_IMAGES` images: `index` and `label` (int32), `image`
+      (`[32, 32, 3] uint8`) and `augmented` (`[3, 32, 32, 3] uint8`: three augmented versions).
+    """
+    index = choose_images(labels).astype(np.int32)
+    stored = images[index]
+    # The same program computes each version, so that it is compiled once.
+    versions = [augmented_pixels(augmentation, hyper, stored, index, np.int32(i)) for i in range(3)]
+    augmented = np.stack([to_bytes(version) for version in versions], axis=1)
+    return {
+        "index": index,
+        "label": labels[index].astype(np.int32),
+        "image": stored,
+        "augmented": augmented,
+    }
+
+
+def choose_images(labels: np.ndarray) -> np.ndarray:
+    """Return the positions of up to `MAX_IMAGES` images.
+
+    The first image of each class is chosen; if there are fewer classes, the first other images too.
+    """
+    _, first_of_class = np.unique(labels, return_index=True)
+    others = np.setdiff1d(np.arange(len(labels)), first_of_class)
+    return np.concatenate([first_of_class, others])[:MAX_IMAGES]
+
+
+def to_bytes(pixels: jax.Array) -> np.ndarray:
+    """Return pixels in [0, 1] as whole numbers from 0 to 255; other values are clipped."""
+    finite = np.nan_to_num(np.asarray(pixels, np.float32))
+    return np.round(255 * np.clip(finite, 0, 1)).astype(np.uint8)
