@@ -20,7 +20,7 @@ JOBS ?= 2
 # What every supported version of Python and JAX must pass: what computes, traces and saves.
 CORE := $(addprefix tests/, training/test_optim.py runs/test_checkpoint.py runs/test_fit.py \
 	training/test_platforms.py machine/test_environment.py machine/test_xla_flags.py \
-	networks/test_models.py networks/test_networks.py diagram/test_summary.py \
+	networks/test_models.py networks/test_networks.py networks/test_nnx_network.py diagram/test_summary.py \
 	diagram/test_drawing_traced.py training/test_parallel_runs.py training/test_train.py)
 
 # What computes, apart from whole runs: these must give the same on every processor.

@@ -37,7 +37,7 @@ from jaxcifar.trained.load import load_just_trained
 from jaxcifar.training.metrics import Metric
 
 _FIELDS_SET_BY_JAXCIFAR = ("parent", "name", "num_classes", "dtype", "axis_name")
-NetworkLike = str | nn.Module | type[nn.Module] | Callable[..., nn.Module]
+NetworkLike = str | nn.Module | Callable[..., Any]
 
 
 @with_package_settings()
@@ -55,9 +55,9 @@ def train(
     """Train a network, or resume a run with the same settings.
 
     Args:
-      network: a name such as "cnn" or "net.py:Net", a Flax module, its class, or a function that
-        returns a module. The class or function must be defined at the top level of a file or in a
-        notebook's cell.
+      network: a name such as "cnn" or "net.py:Net", a Flax Linen module, the class of a Linen or
+        NNX module, or a function that returns a module. The class or function must be defined at
+        the top level of a file or in a notebook's cell.
       dataset: images, or the name or path of a data set, as for the option `--dataset`.
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
       overwrite: delete an earlier run in the folder.

@@ -1,7 +1,7 @@
 """Check user code and training on small images before anything is trained."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +10,24 @@ import optax
 
 from jaxcifar.build.update_rule import require_effect
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.registry import is_user_code
 from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
-from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import network, predicting
+from jaxcifar.machine.sharing import AnyArray, PyTree
+from jaxcifar.machine.terminal import PrintLine
+from jaxcifar.training import augment, network, predicting
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
 
 if TYPE_CHECKING:
     from jaxcifar.build.setup import Setup
+
+_FIRST_IMAGES = 4  # images for each device, to look at the first logits
+_ROUNDING = 0.01  # of sums of probabilities in bfloat16
+_LARGEST_PIXEL = 10.0  # noise and contrast leave the range from 0 to 1; pixels up to 255 are wrong
 
 
 def check_training(
@@ -40,20 +46,52 @@ def check_training(
         _check_small_images(config, program, hyper, examples)
     if not config.sources:
         return
+    require_effect(config, program.optimizer)
+    _check_rule(config, program, hyper)
+    with explain_user_code_errors(("augmentation", config.augmentation)):
+        _check_augmentation(config, program, hyper)
     user_code = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
     with explain_user_code_errors(*user_code):
-        _check_rule(config, program, hyper)
-        _check_augmentation(config, program, hyper)
         parallel_runs.trace(hyper, examples.images, examples.labels)
 
 
 def _check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None:
-    require_effect(config, program.optimizer)
-    rule = program.optimizer(hyper.learning_rate[0], **hyper.rule)
-    if not isinstance(rule, optax.GradientTransformation):
-        raise UsageError(
-            f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax rule"
-        )
+    """Trace one step of a user's update rule.
+
+    Raises:
+      UsageError: the code returns no rule, or the rule changes the shape of an array.
+    """
+    if not is_user_code(config.optimizer):
+        return
+    option = f"--optimizer {config.optimizer}:"
+    with explain_user_code_errors(("arch", config.arch)):
+        params = network.shapes(program.model)["params"]
+
+    def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+        rule = program.optimizer(rate, **settings)
+        state = rule.init(params)
+        updates, new_state = rule.update(params, state, params)
+        return state, updates, new_state
+
+    with explain_user_code_errors(("optimizer", config.optimizer)):
+        rule = program.optimizer(hyper.learning_rate[0], **hyper.rule)
+        if not isinstance(rule, optax.GradientTransformation):
+            raise UsageError(f"{option} returns {type(rule).__name__}, not an optax rule")
+        state, updates, new_state = jax.eval_shape(step, params, hyper.learning_rate[0], hyper.rule)
+    if _shapes(updates) != _shapes(params):
+        raise UsageError(f"{option} its updates have other shapes than the parameters")
+    if _shapes(new_state) != _shapes(state) or _dtypes(new_state) != _dtypes(state):
+        raise UsageError(f"{option} the shapes or dtypes of its state change in a step")
+
+
+def _shapes(tree: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
+    """Return the structure of a pytree, and the shapes of its arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [leaf.shape for leaf in leaves]
+
+
+def _dtypes(tree: PyTree) -> list[jnp.dtype]:
+    return [leaf.dtype for leaf in jax.tree.leaves(tree)]
 
 
 def _check_small_images(
@@ -73,33 +111,73 @@ def _check_small_images(
 
 
 def _check_augmentation(config: Config, program: Program, hyper: Hyperparameters) -> None:
+    if not is_user_code(config.augmentation):
+        return
     images_per_device = program.batch_size // program.mesh.size
     images = jax.ShapeDtypeStruct((images_per_device, 32, 32, 3), jnp.float32)
-    augment = partial(program.augmentation, **hyper.augmentation)
-    augmented = jax.eval_shape(augment, jax.random.key(0), images)
+    function = partial(program.augmentation, **hyper.augmentation)
+    augmented = jax.eval_shape(function, jax.random.key(0), images)
     shape = getattr(augmented, "shape", type(augmented).__name__)
     if shape != images.shape:
         raise UsageError(
             f"--augmentation {config.augmentation}: returns {shape} for images of shape "
             f"{images.shape}; it must return images of the same shape"
         )
+    if not jnp.issubdtype(augmented.dtype, jnp.floating):
+        raise UsageError(
+            f"--augmentation {config.augmentation}: returns {augmented.dtype}; it gets floats from "
+            "0 to 1 and must return such floats"
+        )
+
+
+def _require_pixels(
+    config: Config, program: Program, hyper: Hyperparameters, images: AnyArray
+) -> None:
+    """Check the values that a user's augmentation returns for some training images."""
+    if not is_user_code(config.augmentation):
+        return
+    lowest, highest = map(float, _augmented_range(program, hyper, images[: program.batch_size]))
+    if not (lowest >= -_LARGEST_PIXEL and highest <= _LARGEST_PIXEL):  # also for NaN
+        raise UsageError(
+            f"--augmentation {config.augmentation}: returns values from {lowest:.4g} to "
+            f"{highest:.4g}; it gets floats from 0 to 1 and must return such floats"
+        )
+
+
+@partial(jax.jit, static_argnums=0)
+def _augmented_range(
+    program: Program, hyper: Hyperparameters, images: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    part = images[: program.batch_size // program.mesh.size]
+    augmented = program.augmentation(hyper.step_key, augment.pixels(part), **hyper.augmentation)
+    return augmented.min(), augmented.max()
 
 
 def require_finite_start(
-    setup: "Setup", config: Config, state: TrainState, hyper: Hyperparameters
+    setup: "Setup", config: Config, state: TrainState, hyper: Hyperparameters, print_line: PrintLine
 ) -> None:
     """Check that a run with user code has finite logits, loss and weights in the first step.
 
+    A line is printed if the network seems to return probabilities instead of logits.
+
     Raises:
-      UsageError: a logit, the loss or a weight is not finite.
+      UsageError: a logit, the loss or a weight is not finite, or a user's augmentation returns
+        values that can't be pixels.
     """
     if not config.sources:
         return
     options = ", ".join(f"--{kind} {getattr(config, kind)}" for kind, _ in config.sources)
     program, parallel_runs = setup.program, setup.parallel_runs
-    first_images = setup.train.images[: program.mesh.size]
-    if not _are_finite(predicting.predict(program, state.variables, hyper, first_images)):
+    first_images = setup.train.images[: _FIRST_IMAGES * program.mesh.size]
+    logits = np.asarray(predicting.predict(program, state.variables, hyper, first_images))
+    if not _are_finite(logits):
         raise UsageError(f"{options}: the logits are not finite before the first step")
+    if _are_probabilities(logits):
+        print_line(
+            f"--arch {config.arch}: the outputs look like probabilities (they are positive and sum "
+            "to 1); return the logits, without softmax, because the loss contains it."
+        )
+    _require_pixels(config, program, hyper, setup.train.images)
     order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
     same_runs = [(state, hyper, order)] * parallel_runs.run_count
     states, hypers, orders = parallel_runs.join(same_runs)
@@ -115,3 +193,8 @@ def require_finite_start(
 
 def _are_finite(tree: PyTree) -> bool:
     return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree))
+
+
+def _are_probabilities(logits: np.ndarray) -> bool:
+    is_one = np.isclose(logits.sum(axis=1), 1.0, atol=_ROUNDING)
+    return bool((logits >= 0).all() and is_one.all())

@@ -13,14 +13,25 @@ import jax.numpy as jnp
 import psutil
 from flax import linen as nn
 
+from jaxcifar.build.nnx_model import (
+    RNGS,
+    constructor_parameters,
+    create_nnx_network,
+    is_nnx_class,
+    is_nnx_module,
+    makes_nnx_module,
+)
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import option_text
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError, first_line
 from jaxcifar.kernels.winograd import Dtype
+from jaxcifar.machine.sharing import PyTree
+from jaxcifar.networks.adapt import SequentialNetwork, adapted
 
 IMAGE_SHAPE = (32, 32, 3)
+_UNBOUND_AXIS = "unbound axis name"  # in JAX's message
 _FLAX_FIELDS = {"parent", "name"}
 _FLOAT_BYTES = 4
 _COPIES = 4  # copies of the parameters during training: weights, gradients, momentum, new weights
@@ -41,31 +52,52 @@ def create_model(
     Raises:
       UsageError: the network is unknown, or has other arguments; the message is one line.
     """
-    constructor = user_code.load(config, "arch")
+    option = f"--arch {config.arch}"
+    constructor: Any = user_code.load(config, "arch")
     if not callable(constructor):
-        raise UsageError(
-            f"--arch {config.arch}: is no Flax module, nor a function that returns one"
-        )
+        raise UsageError(f"{option}: is no Flax module, nor a function that returns one")
+    is_nnx = registry.is_user_code(config.arch) and makes_nnx_module(constructor, option)
     defaults = _argument_defaults(constructor)
-    set_by_package = {"num_classes": num_classes, "dtype": dtype, "axis_name": axis_name}
+    set_by_package: dict[str, Any] = {
+        "num_classes": num_classes,
+        "dtype": dtype,
+        "axis_name": axis_name,
+    }
+    if is_nnx:  # `adapted` sets the axis of NNX layers
+        set_by_package |= {"axis_name": None, RNGS: None}
     set_by_package |= {
         name: getattr(config, name) for name in registry.entry("arch", config.arch).takes
     }
     for name, value in config.arch_args:
         _check_argument(config, name, value, defaults, set_by_package)
     arguments = {name: value for name, value in set_by_package.items() if name in defaults}
+    arguments |= dict(config.arch_args)
     with _explain_errors(config):
-        model = constructor(**arguments, **dict(config.arch_args))
-    if not isinstance(model, nn.Module):
-        raise UsageError(
-            f"--arch {config.arch}: returns {type(model).__name__}, not a Flax module (flax.linen)"
-        )
-    if config.dtype == "bfloat16" and not hasattr(model, "dtype"):
+        if is_nnx:
+            del arguments[RNGS]
+            model: Any = create_nnx_network(constructor, arguments, option)
+        elif isinstance(constructor, nn.Module):
+            model = constructor.clone(**arguments)
+        else:
+            model = constructor(**arguments)
+    _check_type(model, option)
+    takes_dtype = "dtype" in defaults if is_nnx else hasattr(model, "dtype")
+    if config.dtype == "bfloat16" and not takes_dtype:
         raise UsageError(
             f"--dtype bfloat16: {config.network_title} has no field `dtype`; add one, or leave the "
             "option out"
         )
-    return model
+    return SequentialNetwork(model) if isinstance(model, nn.Sequential) else model
+
+
+def _check_type(model: Any, option: str) -> None:
+    if is_nnx_module(model):
+        raise UsageError(
+            f"{option}: returns a module of flax.nnx with weights already; give the function a "
+            f"parameter `{RNGS}` and pass it to the module, so that --seed decides the weights"
+        )
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{option}: returns {type(model).__name__}, not a Flax module")
 
 
 def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
@@ -82,6 +114,13 @@ def _explain_errors(config: Config) -> Iterator[None]:
             yield
         except UsageError:
             raise
+        except NameError as error:
+            if _UNBOUND_AXIS not in str(error):
+                raise
+            raise NameError(
+                f"{first_line(error)} Write a field `axis_name: str | None = None` and use it: the "
+                "name is None if no devices share a batch."
+            ).with_traceback(error.__traceback__) from error
         except Exception as error:
             if registry.is_user_code(config.arch) or not config.arch_args:
                 raise
@@ -94,12 +133,17 @@ def _explain_errors(config: Config) -> Iterator[None]:
 
 
 def _argument_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
-    """Return the default value of each argument of a network's constructor, by name."""
-    if dataclasses.is_dataclass(constructor):
+    """Return the default value of each argument of a network's constructor, by name.
+
+    If the user named a Linen module instead, its fields are the arguments of a copy.
+    """
+    if isinstance(constructor, nn.Module):
+        names = {field.name for field in dataclasses.fields(constructor) if field.init}
+        return {name: getattr(constructor, name) for name in sorted(names - _FLAX_FIELDS)}
+    if dataclasses.is_dataclass(constructor) and not is_nnx_class(constructor):
         fields = (field for field in dataclasses.fields(constructor) if field.init)
         return {field.name: field.default for field in fields if field.name not in _FLAX_FIELDS}
-    parameters = inspect.signature(constructor).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters}
+    return {name: p.default for name, p in constructor_parameters(constructor).items()}
 
 
 def _check_argument(
@@ -165,12 +209,13 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         logits, _ = model.apply(variables, images, train=True, rngs=rngs, mutable=mutable)
         return variables, logits
 
-    with _explain_errors(config):
+    with _explain_errors(config), adapted(None):
         evaluate, train = (partial(variables_and_logits, train=train) for train in (False, True))
         variables, evaluation_logits = jax.eval_shape(evaluate, images)
         size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
         if _FLOAT_BYTES * _COPIES * size > psutil.virtual_memory().total:
             raise UsageError(f"{option} its {size:,} parameters are too many for this memory")
+        _check_storable(option, variables)
         _, training_logits = jax.eval_shape(train, images)
     for logits in (evaluation_logits, training_logits):
         if not hasattr(logits, "shape"):
@@ -182,3 +227,14 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
             )
         if not jnp.issubdtype(logits.dtype, jnp.floating):
             raise UsageError(f"{option} returns {logits.dtype} for logits; they must be floats")
+
+
+def _check_storable(option: str, variables: PyTree) -> None:
+    """Check that a network keeps no random keys: files of weights hold numbers only."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise UsageError(
+                f"{option} its variable {name} is a random key, which files of weights can't hold; "
+                "draw a new key in each call, or keep jax.random.key_data(key)"
+            )

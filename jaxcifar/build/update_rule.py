@@ -47,7 +47,8 @@ class UserRule:
         values = {_RATE: learning_rate, **settings}
         positional_values = [values[name] for name in self.by_position]
         values_by_name = {name: values[name] for name in self.by_name}
-        return self.rule(*positional_values, **values_by_name)
+        rule = self.rule(*positional_values, **values_by_name)
+        return rule.gradient_transformation() if isinstance(rule, optax.MultiSteps) else rule
 
 
 def update_rule(config: Config) -> UpdateRule:

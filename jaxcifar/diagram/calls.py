@@ -84,7 +84,7 @@ class ModuleCalls:
             note = " · ".join(filter(None, (product_label.name, product_label.note)))
             return Label(style.kind, style.name or layer_kind, note)
         module_name = call.path[-1]
-        is_named_by_user = not re.search(r"_\d+$", module_name)  # Flax's names end in a number
+        is_named_by_user = not re.search(r"(^|_)\d+$", module_name)  # Flax's names end in a number
         if product.name == "dot_general" and is_named_by_user:
             # The name shows what a layer is for: "query" and "key" look alike otherwise.
             return Label(style.kind, product_label.name, module_name)
@@ -127,6 +127,8 @@ class ModuleCalls:
                 continue
             calls_of_path[call.path] += 1
             names[number] = call.path[-1]
+            if call.path[-1].isdecimal():  # in a list of Flax NNX, such as "blocks 0"
+                names[number] = " ".join(call.path[-2:])
             if calls_of_path[call.path] > 1:
                 names[number] += f", call {calls_of_path[call.path]}"
             repeats = self._repeats(number) // self._repeats(call.parent)

@@ -16,6 +16,8 @@ from jax import lax
 
 from jaxcifar.diagram.operation import Operation, Shape, TracedStep
 from jaxcifar.diagram.traced_program import SCOPE, Scope, TracedProgram
+from jaxcifar.networks.nnx_layers import LayerContext
+from jaxcifar.networks.nnx_network import NNXNetwork, intercepted
 
 _Step = TypeVar("_Step", bound=TracedStep)
 
@@ -29,17 +31,14 @@ class Call(TracedStep):
     Attributes:
       number: the call's number; calls are numbered in the order in which they begin.
       parent: the number of the call that made this call; None for the network itself.
-      module: the called module.
+      module: the called module, of Flax Linen or Flax NNX.
+      path: names of the modules around the called module, then its own name; () for the network.
     """
 
     number: int
     parent: int | None
-    module: nn.Module
-
-    @property
-    def path(self) -> tuple[str, ...]:
-        """Names of the modules around the called module, then its own name; () for the network."""
-        return self.module.path
+    module: Any
+    path: tuple[str, ...]
 
 
 class Parameter(NamedTuple):
@@ -149,12 +148,25 @@ class _CallRecorder:
         self, method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
         module = context.module
+        # A lifted module calls itself through a lambda.
+        if not context.method_name.isidentifier():
+            return method(*args, **kwargs)
+        if isinstance(module, NNXNetwork):
+            with intercepted(module, self._record_nnx):
+                return method(*args, **kwargs)
+        return self._record(method, args, kwargs, module, module.path)
+
+    def _record_nnx(self, method: Any, args: Any, kwargs: Any, context: LayerContext) -> Any:
+        return self._record(method, args, kwargs, context.module, context.path)
+
+    def _record(
+        self, method: Any, args: Any, kwargs: Any, module: Any, path: tuple[str, ...]
+    ) -> Any:
         parent, parent_path = self._active[-1]
-        # A module also calls its own methods, and a lifted module calls itself through a lambda.
-        if not context.method_name.isidentifier() or module.path == parent_path:
+        if path == parent_path:  # a module calls its own methods
             return method(*args, **kwargs)
         number = next(self._numbers)
-        self._active.append((number, module.path))
+        self._active.append((number, path))
         try:
             with jax.named_scope(f"{SCOPE}{number}"):
                 output = method(*args, **kwargs)
@@ -168,6 +180,7 @@ class _CallRecorder:
             number,
             parent,
             module,
+            path,
             traced_input_shape=_first_shape((args, kwargs)),
             traced_output_shape=_first_shape(output),
         )

@@ -28,7 +28,8 @@ def place_on_devices(tree: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
 
     def put(array: Any) -> jax.Array:
         if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(put(jax.random.key_data(array)))
+            kind = jax.random.key_impl(array)
+            return jax.random.wrap_key_data(put(jax.random.key_data(array)), impl=kind)
         array = np.asarray(array)
         return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
 

@@ -18,10 +18,13 @@ from jaxcifar.kernels.convolution import conv2d, uses_matrix_products
 from jaxcifar.kernels.depthwise import Paddings, depthwise
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.networks.layers import BatchNorm, Conv, Dropout
+from jaxcifar.networks.nnx_network import NNXNetwork
 
 HeightAndWidth = tuple[int, ...]
 _BATCH_LAYERS = (nn.BatchNorm, BatchNorm, Dropout)
 _FLAX_CONVOLUTION_FIELDS = ("conv_general_dilated", "conv_general_dilated_cls")
+# The fields that switch Flax's layers from training to evaluation.
+_MODE_FIELDS = {nn.BatchNorm: "use_running_average", nn.Dropout: "deterministic"}
 
 
 @contextlib.contextmanager
@@ -30,7 +33,7 @@ def adapted(axis: str | None, product_dtype: Dtype | None = None) -> Iterator[No
 
     Args:
       axis: mapped axis of the devices that share a batch, or None; a layer with its own axis keeps
-        that axis.
+        that axis, unless Flax's BatchNorm names an axis that does not exist.
       product_dtype: dtype of the operands of matrix products, see `conv2d`; a layer with its own
         `product_dtype` keeps them.
     """
@@ -53,6 +56,11 @@ def _needed_changes(
     """Return name -> value of the layer fields that must change while the layer is called."""
     if isinstance(module, _BATCH_LAYERS) and module.axis_name is None:
         return {"axis_name": axis}
+    if isinstance(module, nn.BatchNorm) and not _exists(module.axis_name):
+        # Code for `jax.pmap` names its axis of devices, such as "batch": that is `axis` here.
+        return {"axis_name": axis}
+    if isinstance(module, NNXNetwork):
+        return {"change_layer": partial(_change_nnx_layer, axis=axis, product_dtype=product_dtype)}
     if isinstance(module, Conv):
         return {"product_dtype": module.product_dtype or product_dtype}
     if isinstance(module, nn.Conv):
@@ -60,6 +68,24 @@ def _needed_changes(
         if user_functions == [None, None]:
             return {"conv_general_dilated": partial(convolve, product_dtype=product_dtype)}
     return {}
+
+
+def _change_nnx_layer(layer: Any, axis: str | None, product_dtype: Dtype | None) -> None:
+    """Adapt a layer of Flax NNX, as `adapted` does with layers of Flax Linen."""
+    from flax import nnx  # an import that takes time, and that other networks do not need
+
+    if isinstance(layer, nnx.BatchNorm) and not _exists(layer.axis_name):
+        layer.axis_name = axis
+    if isinstance(layer, nnx.Conv) and layer.conv_general_dilated is lax.conv_general_dilated:
+        layer.conv_general_dilated = partial(convolve, product_dtype=product_dtype)
+
+
+def _exists(axis: str | Sequence[str] | None) -> bool:
+    """Return True if a layer's `axis_name` names mapped axes of the program that is traced."""
+    try:
+        return axis is not None and lax.axis_size(axis) > 0
+    except NameError:  # raised by JAX
+        return False
 
 
 @contextlib.contextmanager
@@ -76,6 +102,31 @@ def _change_fields_temporarily(module: nn.Module, changes: dict[str, Any]) -> It
 def _set_fields(module: nn.Module, fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         object.__setattr__(module, name, value)  # Flax forbids ordinary assignment
+
+
+class SequentialNetwork(nn.Module):
+    """A `nn.Sequential` as a network that is called as `network(images, train)`.
+
+    Attributes:
+      network: the layers. BatchNorm and Dropout that were given no mode get it from `train`.
+    """
+
+    network: nn.Sequential
+
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch classes"]:
+        def set_mode(
+            call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+        ) -> Any:
+            for layer_class, name in _MODE_FIELDS.items():
+                layer = context.module
+                if isinstance(layer, layer_class) and getattr(layer, name) is None:
+                    kwargs = {name: not train, **kwargs}
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(set_mode):
+            return self.network(images)
 
 
 def convolve(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcifar.machine.sharing import PyTree
@@ -56,3 +57,34 @@ def _are_alike(array: Any, expected: Any, any_float: bool) -> bool:
 
 def _dtype_and_shape(array: Any) -> str:
     return f"{array.dtype}{list(array.shape)}"
+
+
+def without_keys(tree: PyTree) -> PyTree:
+    """Return a pytree in which each random key is a dict: kind of random generator -> key data.
+
+    Files hold numbers only. The kind, such as "threefry2x32", is part of the array's name, so that
+    a key of another kind is found to differ.
+    """
+
+    def converted(leaf: Any) -> Any:
+        if not _is_key(leaf):
+            return leaf
+        return {str(jax.random.key_impl(leaf)): jax.random.key_data(leaf)}
+
+    return jax.tree.map(converted, tree)
+
+
+def with_keys(tree: PyTree, like: PyTree) -> PyTree:
+    """Return a pytree with the random keys of `like`; the inverse of `without_keys`."""
+
+    def converted(like_leaf: Any, leaf: Any) -> Any:
+        if not _is_key(like_leaf):
+            return leaf
+        [data] = leaf.values()
+        return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(like_leaf))
+
+    return jax.tree.map(converted, like, tree)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

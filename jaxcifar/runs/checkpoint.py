@@ -19,7 +19,7 @@ from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import plain_path
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.array_trees import describe_differences
+from jaxcifar.runs.array_trees import describe_differences, with_keys, without_keys
 from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
 from jaxcifar.runs.file_formats import START_AGAIN, describe_config_differences
 from jaxcifar.training.state import TrainState
@@ -86,6 +86,7 @@ class Checkpoints:
         JAX must not reuse the memory of the state's arrays (donation) until they are on disk. Of
         the earlier checkpoints, only the newest and those of the steps in `keep` are kept.
         """
+        state = without_keys(state)
         self._require_space(state)
         self._policy.kept_steps = frozenset(keep)
         # NumPy arrays, because of arrays on several devices orbax would save a slice from each
@@ -171,6 +172,7 @@ class Checkpoints:
     @report_lost_processes()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
         """Return a checkpoint as NumPy arrays, so that no device error is mistaken for damage."""
+        state_like = without_keys(state_like)
         self._require_same_arrays(step, state_like)
         arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)
         restored = self._manager.restore(
@@ -226,6 +228,8 @@ class Checkpoints:
 
 def _place_like(checkpoint: Checkpoint, state_like: TrainState) -> Checkpoint:
     state = jax.tree.map(
-        lambda array, leaf: place_on_devices(array, leaf.sharding), checkpoint.state, state_like
+        lambda array, leaf: place_on_devices(array, leaf.sharding),
+        with_keys(checkpoint.state, state_like),
+        state_like,
     )
     return checkpoint._replace(state=state)

@@ -85,7 +85,7 @@ class Run:
                 self.state, setup, self.hyper, config, self._print_line
             )
         if not is_resumed:  # a failed start must leave no config.json: the next command may differ
-            require_finite_start(setup, config, self.state, self.hyper)
+            require_finite_start(setup, config, self.state, self.hyper, self._print_line)
         with self._folder.writing():
             self._folder.begin(config)
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)

@@ -308,3 +308,63 @@ def test_operands_of_products_are_rounded(layer):
     with adapted(axis=None, product_dtype=jnp.bfloat16):
         text = jax.jit(layer.init_with_output).lower(jax.random.key(0), jnp.ones((1, 8, 8, 12)))
     assert "bf16" in text.as_text()
+
+
+class NamesAnAxis(nn.Module):
+    """Code for `jax.pmap`, whose axis of devices has a name."""
+
+    axis: str | None = "batch"
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.BatchNorm(use_running_average=not train, axis_name=self.axis)(x.mean((1, 2)))
+
+
+class MapsCrops(nn.Module):
+    """Halves of images, normalised together."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        norm = nn.vmap(
+            nn.BatchNorm,
+            in_axes=1,
+            variable_axes={"params": None, "batch_stats": None},
+            split_rngs={"params": False},
+            axis_name="crops",
+        )
+        x = x.reshape(len(x), 2, -1, *x.shape[2:]).mean((2, 3))
+        x = norm(use_running_average=not train, axis_name="crops")(x)
+        return x.swapaxes(0, 1).reshape(x.shape[1], -1)
+
+
+def normalised(x):
+    x = np.asarray(x, np.float64)
+    axes = tuple(range(x.ndim - 1))
+    return (x - x.mean(axes)) / np.sqrt(x.var(axes) + 1e-5)
+
+
+@pytest.mark.parametrize("axis", [None, AXIS])
+def test_a_named_axis_that_does_not_exist_is_that_of_the_devices(axis):
+    """The batch is that of two devices, or of one."""
+    images = jax.random.normal(jax.random.key(0), (8, 4, 4, 3)) * 8
+    model, key = NamesAnAxis(), jax.random.key(1)
+    variables = network.variables(*network.init(model, key, images))
+
+    def step(images):
+        return network.forward(model, variables, images, key, axis)[0]
+
+    if axis is None:
+        outputs = step(images)
+    else:
+        outputs = jax.vmap(step, axis_name=axis)(images.reshape(2, 4, 4, 4, 3)).reshape(8, 3)
+    np.testing.assert_allclose(outputs, normalised(images.mean((1, 2))), atol=1e-3)
+
+
+def test_a_named_axis_of_the_network_itself_is_kept():
+    images = jax.random.normal(jax.random.key(0), (8, 4, 4, 3)) * 8
+    images = images.at[:, :2].add(5)  # the two halves differ
+    model, key = MapsCrops(), jax.random.key(1)
+    variables = network.variables(*network.init(model, key, images))
+    outputs, _ = network.forward(model, variables, images, key, None)
+    halves = images.reshape(8, 2, 2, 4, 3).mean((2, 3))
+    np.testing.assert_allclose(outputs, normalised(halves).reshape(8, 6), atol=1e-3)

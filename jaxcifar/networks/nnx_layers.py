@@ -1,0 +1,70 @@
+"""The modules in a network of Flax NNX, and interceptors of their calls.
+
+Flax has interceptors, `nn.intercept_methods`, for Linen modules only.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+Path = tuple[str, ...]
+
+
+def layers(network: Any) -> list[tuple[Path, Any]]:
+    """Return the NNX modules in a network and the network itself, with their paths."""
+    from flax import nnx
+
+    nodes = nnx.iter_graph(network)
+    return [
+        (tuple(str(part) for part in path), node)
+        for path, node in nodes
+        if isinstance(node, nnx.Module)
+    ]
+
+
+class LayerContext(NamedTuple):
+    """The context of an intercepted call of an NNX module: the module, and its path."""
+
+    path: Path
+    module: Any
+
+
+# The interceptors of NNX modules that are being traced, by the `id` of the module.
+_interceptors: dict[int, Callable[..., Any]] = {}
+
+
+@contextlib.contextmanager
+def interceptors_of_layers(network: Any, interceptor: Callable[..., Any] | None) -> Iterator[None]:
+    """Have an interceptor called instead of the modules in a network, in a `with` block."""
+    if interceptor is None:
+        yield
+        return
+    called = [(path, layer) for path, layer in layers(network) if callable(layer)]
+    try:
+        for path, layer in called:
+            context = LayerContext(path, layer)
+            _interceptors[id(layer)] = functools.partial(interceptor, context=context)
+            layer_class: Any = type(layer)  # the cache's type takes no classes
+            object.__setattr__(layer, "__class__", _intercepted_class(layer_class))
+        yield
+    finally:
+        for _, layer in called:
+            _interceptors.pop(id(layer), None)
+
+
+@functools.cache
+def _intercepted_class(layer_class: Any) -> type:
+    """Return a subclass of an NNX module's class whose calls go through their interceptors.
+
+    Python looks up `__call__` in the class, so it can't be replaced in a single module.
+    """
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        method = functools.partial(layer_class.__call__, self)
+        interceptor = _interceptors.get(id(self))  # a copy made by a transformation has none
+        return interceptor(method, args, kwargs) if interceptor else method(*args, **kwargs)
+
+    names = ("__module__", "__qualname__", "__doc__")
+    members = {name: getattr(layer_class, name) for name in names}
+    return type(layer_class)(layer_class.__name__, (layer_class,), {**members, "__call__": call})

@@ -1,0 +1,220 @@
+"""A network of Flax NNX as a Linen module, the form in which this package calls all networks.
+
+An NNX module holds its arrays; a Linen module gets them as collections. `NNXNetwork` keeps the
+structure of an NNX module, and puts the arrays of the collections into it for each call.
+
+`flax.nnx` is imported only where such a network is used: its import takes time.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+from jax import Array
+
+from jaxcifar.array_types import Float, Key
+from jaxcifar.kernels.winograd import Dtype
+from jaxcifar.networks.nnx_layers import Path, interceptors_of_layers, layers
+
+_PARAMS, _STATS, _ARRAYS = "params", "batch_stats", "arrays"
+
+
+class _Entry(NamedTuple):
+    """One variable of an NNX module: where it is, and the collection that stores its arrays.
+
+    Attributes:
+      path: attribute names and list indices from the network to the variable.
+      collection: name of the Linen collection; None for random state, which is not stored.
+      structure: the pytree of the variable; nearly always a single array.
+      arrays: shapes and dtypes of the variable's arrays.
+    """
+
+    path: tuple[Any, ...]
+    collection: str | None
+    structure: Any
+    arrays: tuple[Any, ...]
+
+    @property
+    def names(self) -> list[Path]:
+        """The paths of the variable's arrays in the collection."""
+        path = tuple(str(part) for part in self.path)
+        if len(self.arrays) == 1:
+            return [path]
+        return [(*path, str(number)) for number in range(len(self.arrays))]
+
+
+class _Structure:
+    """Everything of an NNX module but its arrays."""
+
+    def __init__(self, graph: Any, entries: list[_Entry]) -> None:
+        self.graph, self.entries = graph, entries
+
+    @property
+    def collections(self) -> set[str]:
+        """The names of the collections that store the arrays."""
+        return {entry.collection for entry in self.entries if entry.collection is not None}
+
+
+class NNXNetwork(nn.Module):
+    """An NNX network that is called as `network(images, train)`, as a Linen module.
+
+    Its `nnx.Param` variables are the collection "params", its `nnx.BatchStat` variables are
+    "batch_stats", other variables are collections with the names of their classes. In each training
+    step, all random streams of the network get new keys from the step's key for dropout.
+
+    Attributes:
+      construct: returns the NNX module, given `nnx.Rngs`.
+      structure: the structure of that module.
+      takes_train: True to pass `train` to the module.
+      takes_rngs: True to pass `rngs` to the module.
+      dtype: the dtype that the module computes in; None if it has no such argument.
+      change_layer: called with the network and each module in it, before the network is called.
+      interceptor: called instead of each module in the network, as by `nn.intercept_methods`.
+    """
+
+    construct: Callable[[Any], Any]
+    structure: _Structure
+    takes_train: bool = False
+    takes_rngs: bool = False
+    dtype: Dtype | None = None
+    change_layer: Callable[[Any], None] | None = None
+    interceptor: Callable[..., Any] | None = None
+
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], train: bool
+    ) -> Float[Array, "batch classes"]:
+        from flax import nnx
+
+        if self.is_initializing():
+            new_module = self.construct(nnx.Rngs(self.make_rng("params")))
+            _store(self, new_module, self.structure.collections)
+        key = self.make_rng("dropout") if self.has_rng("dropout") else jax.random.key(0)
+        rngs_key, streams_key = jax.random.split(key)
+        network = _filled(self, streams_key)
+        if train:
+            network.train()
+        else:
+            network.eval()
+        for _, layer in layers(network):
+            if self.change_layer is not None:
+                self.change_layer(layer)
+        options: dict[str, Any] = {"train": train} if self.takes_train else {}
+        if self.takes_rngs:
+            options["rngs"] = nnx.Rngs(rngs_key)
+        with interceptors_of_layers(network, self.interceptor):
+            logits = network(images, **options)
+        if not self.is_initializing():
+            changing = self.structure.collections - {_PARAMS}
+            _store(self, network, {c for c in changing if self.is_mutable_collection(c)})
+        return logits
+
+
+@contextlib.contextmanager
+def intercepted(network: NNXNetwork, interceptor: Callable[..., Any]) -> Iterator[None]:
+    """Call `interceptor(call, args, kwargs, context)` for calls of modules, in a `with` block.
+
+    `context` is a `LayerContext`.
+    """
+    object.__setattr__(network, "interceptor", interceptor)  # Flax forbids ordinary assignment
+    try:
+        yield
+    finally:
+        object.__setattr__(network, "interceptor", None)
+
+
+def _filled(network: NNXNetwork, key: Key[Array, ""]) -> Any:
+    """Return the NNX module with the arrays of the Linen module, and random streams from `key`."""
+    from flax import nnx
+
+    variables = network.variables
+    leaves = []
+    for number, entry in enumerate(network.structure.entries):
+        if entry.collection is None:
+            stream_key = jax.random.fold_in(key, number)
+            arrays = [_random_state(array, stream_key) for array in entry.arrays]
+        else:
+            arrays = [_item(variables[entry.collection], names) for names in entry.names]
+        leaves.append((entry.path, jax.tree.unflatten(entry.structure, arrays)))
+    return nnx.merge(network.structure.graph, nnx.from_flat_state(leaves))
+
+
+def _store(network: NNXNetwork, module: Any, collections: set[str]) -> None:
+    """Put the arrays of an NNX module into these collections of the Linen module."""
+    arrays = {entry.path: entry.arrays for entry in _split(module).entries}
+    stored: dict[str, dict[str, Any]] = {name: {} for name in collections}
+    for entry in network.structure.entries:
+        if entry.collection in stored:
+            for names, array in zip(entry.names, arrays[entry.path], strict=True):
+                _set_item(stored[entry.collection], names, array)
+    for collection, tree in stored.items():
+        for name, part in tree.items():
+            network.put_variable(collection, name, part)
+
+
+def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
+    """Return the network that `construct` makes from `nnx.Rngs`; no weights are computed.
+
+    `options` are other fields of `NNXNetwork`.
+    """
+    from flax import nnx
+
+    structures = []
+
+    def record(key: Key[Array, ""]) -> None:
+        structures.append(_split(construct(nnx.Rngs(key))))
+
+    jax.eval_shape(record, jax.random.key(0))
+    [structure] = structures
+    shapes = [
+        entry._replace(arrays=tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in entry.arrays))
+        for entry in structure.entries
+    ]
+    return NNXNetwork(construct, _Structure(structure.graph, shapes), **options)
+
+
+def _split(network: Any) -> _Structure:
+    """Return the structure of an NNX module; the entries have its arrays."""
+    from flax import nnx
+
+    graph, state = nnx.split(network)
+    entries = []
+    for path, leaf in nnx.to_flat_state(state):
+        arrays, structure = jax.tree.flatten(leaf)
+        entries.append(_Entry(path, _collection(leaf), structure, tuple(arrays)))
+    return _Structure(graph, entries)
+
+
+def _collection(leaf: Any) -> str | None:
+    """Return the name of the collection for a variable of an NNX module; None for random state."""
+    from flax import nnx
+
+    kind = getattr(leaf, "type", type(leaf))  # older versions wrap variables
+    if not (isinstance(kind, type) and issubclass(kind, nnx.Variable)):
+        return _ARRAYS
+    if issubclass(kind, nnx.RngState):
+        return None
+    if issubclass(kind, nnx.Param):
+        return _PARAMS
+    return _STATS if issubclass(kind, nnx.BatchStat) else kind.__name__
+
+
+def _random_state(array: Any, key: Key[Array, ""]) -> Array:
+    """Return new state of a random stream: its key or keys, or its count of drawn keys, 0."""
+    if not jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return jax.numpy.zeros(array.shape, array.dtype)
+    return jax.random.split(key, array.shape) if array.shape else key
+
+
+def _item(tree: Any, names: Path) -> Any:
+    for name in names:
+        tree = tree[name]
+    return tree
+
+
+def _set_item(tree: dict[str, Any], names: Path, value: Any) -> None:
+    *outer, last = names
+    for name in outer:
+        tree = tree.setdefault(name, {})
+    tree[last] = value
