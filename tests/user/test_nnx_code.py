@@ -11,7 +11,7 @@ from runs.test_fit import final_state, train, untimed
 from jaxcifar.build.model import check_model, create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
-from jaxcifar.exchange.stablehlo import exported
+from jaxcifar.exchange.stablehlo import export_logits
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report import write_report
 from jaxcifar.trained.load import load
@@ -64,7 +64,7 @@ def test_a_trained_network_predicts_and_is_exported(finished, easy_dataset):
     classifier = load(finished[0])
     images = easy_dataset.test.images[:8]
     prediction = classifier.predict(images)
-    logits = exported(classifier).call(images)
+    logits = export_logits(classifier).call(images)
     assert list(np.argmax(logits, axis=1)) == list(np.argmax(prediction.probabilities, axis=1))
 
 
