@@ -105,7 +105,9 @@ def read_parquet(
 
 
 def _by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Group parquet files by split. Files that name no split are all "train"."""
+    """Group parquet files by split. A single file, or files that name no split, are "train"."""
+    if path in files:
+        return {"train": [path]}
     splits: dict[str, list[Path]] = {}
     for file in files:
         splits.setdefault(_split_of(path, file) or "", []).append(file)
@@ -126,7 +128,7 @@ def _by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _split_of(path: Path, file: Path) -> str | None:
     """Return the split that the name of a file, or else of its folder inside `path`, says."""
-    names = [file.stem] if file.parent == path or file == path else [file.stem, file.parent.name]
+    names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
     for name in names:
         for word in re.split("[^a-z]+", name.lower()):
             if word in _SPLIT_WORDS:

@@ -134,6 +134,8 @@ def test_a_single_file(insects, tmp_path):
     images = load_set(str(file), lambda: None, NAMES, tmp_path)
     assert_holds(images.examples, (0, 15))
     assert images.title == file.name
+    test = load_set(str(insects / "data" / "test.parquet"), lambda: None, NAMES, tmp_path)
+    assert_holds(test.examples, (2, 6))  # whatever split the name of the file says
 
 
 def test_a_link_as_in_the_cache_of_hugging_face(insects, tmp_path):
