@@ -33,7 +33,7 @@ _MAX_IMAGE_BYTES = 2**26  # as stored, of one image
 _MAX_BYTES = 2**40  # of all columns, unpacked
 _MAX_RATIO = 1000  # unpacked to packed bytes; files up to `_ALWAYS_BYTES` may have any ratio
 _ALWAYS_BYTES = 2**28
-_MAX_LABEL_BYTES = 200  # of a label that is a string
+_MAX_LABEL = 200  # characters of a label that is a string
 _IMAGE_BATCH = 64  # images that are read at a time
 _LABEL_BATCH = 10_000
 _THREADS = 4
@@ -173,8 +173,8 @@ class _Table:
         for column in self._column_parts(name, _LABEL_BATCH):
             if column.null_count:
                 raise UsageError(f"column {name} has rows without a label")
-            if longest_string(column) > _MAX_LABEL_BYTES:
-                raise UsageError(f"column {name} has a label with over {_MAX_LABEL_BYTES} bytes")
+            if longest_string(column) > _MAX_LABEL:
+                raise UsageError(f"column {name} has a label of over {_MAX_LABEL} characters")
             parts.append(np.asarray(column.to_numpy(zero_copy_only=False)))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

@@ -47,21 +47,17 @@ class Columns:
     def image_bytes(self, column: Any) -> Any:
         """Return the encoded images of a part of the column of images."""
         import pyarrow as pa
-        import pyarrow.compute
 
-        if pa.types.is_struct(column.type):
-            return pa.compute.struct_field(column, "bytes")
-        return column
+        return column.field("bytes") if pa.types.is_struct(column.type) else column
 
 
 def longest_string(column: Any) -> int:
-    """Return the number of bytes of the longest string in a column; 0 for other columns."""
+    """Return the length of the longest string in a column; 0 for a column of integers."""
     import pyarrow as pa
-    import pyarrow.compute
 
     if pa.types.is_integer(column.type):
         return 0
-    return pa.compute.max(pa.compute.binary_length(column)).as_py() or 0
+    return max(map(len, column.to_pylist()), default=0)
 
 
 def find_columns(schema: "pa.Schema") -> Columns:

@@ -236,7 +236,7 @@ def missing_labels(folder):
 
 def long_labels(folder):
     write(folder / "a.parquet", image=image_column(pixels(2, 0)), label=["a" * 201, "b"])
-    return "column label has a label with over 200 bytes"
+    return "column label has a label of over 200 characters"
 
 
 def not_parquet(folder):
