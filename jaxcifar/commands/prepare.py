@@ -25,16 +25,16 @@ def parser() -> Parser:
         "--dataset",
         metavar="NAME",
         default="cifar10",
-        help="cifar10, cifar100, shapes10, or the path of a folder of images by class or of an "
-        ".npz file (default: cifar10)",
+        help="cifar10, cifar100, shapes10, or the path of your own images: a folder by class, an "
+        ".npz file, or parquet files (default: cifar10)",
     )
     suggest(dataset, KINDS["dataset"])
     parser.add_argument(
         "--archive",
         type=location,
         metavar="PATH",
-        help="archive of CIFAR-10 or CIFAR-100, binary or python version, packed or unpacked "
-        "(default: download)",
+        help="archive of CIFAR-10 or CIFAR-100, binary or python version, packed or unpacked, or "
+        "the folder of Hugging Face's parquet files (default: download)",
     )
     add_data_dir(parser)
     return parser

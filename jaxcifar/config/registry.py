@@ -74,10 +74,11 @@ def is_user_code(name: str) -> bool:
 def is_path(dataset: str) -> bool:
     """Return whether a data set's name is a path.
 
-    A path has a separator or the suffix .npz, or it exists.
+    A path has a separator or the suffix .npz or .parquet, or it exists.
     """
     separators = {os.sep, os.altsep or os.sep, "/"}
-    return bool(separators & set(dataset)) or dataset.endswith(".npz") or _exists(dataset)
+    has_suffix = dataset.endswith((".npz", ".parquet"))
+    return bool(separators & set(dataset)) or has_suffix or _exists(dataset)
 
 
 def _exists(name: str) -> bool:

@@ -1,18 +1,19 @@
-"""Read CIFAR-10 and CIFAR-100 from the archives that their authors publish.
+"""Read CIFAR-10 and CIFAR-100 from archives: their authors', or Hugging Face's parquet files.
 
 Archives can come from anywhere, so they are not trusted. Nothing is extracted to disk: members are
 read into memory by name, with a limit on their size, and `plain_pickle` reads pickles.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from jaxcifar.data import plain_pickle, tar
-from jaxcifar.data.binary_records import PIXEL_BYTES, Records
+from jaxcifar.data.binary_records import PIXEL_BYTES, SPLITS, Records
+from jaxcifar.data.parquet import find_parquet, read_parquet
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
 
@@ -70,7 +71,7 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
 
     Args:
       path: tar archive (packed or not), or the folder that it unpacks to; the binary or the Python
-        version.
+        version. Or the folder of the parquet files that Hugging Face publishes.
       layout: layout of the data set's archives.
 
     Returns:
@@ -81,6 +82,8 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
       RunError: the archive can't be read, or a batch is missing or damaged.
     """
     check_archive(path)
+    if parquet_files := find_parquet(path):
+        return _read_parquet(path, parquet_files)
     read_batches = _batches_in_folder if path.is_dir() else _batches_in_tar
     batches: dict[str, Records] = {}
     try:
@@ -101,6 +104,16 @@ def read_archive(path: Path, layout: ArchiveLayout) -> dict[str, Records]:
         split: np.concatenate([batches[batch] for batch in names])
         for split, names in layout.batches.items()
     }
+
+
+def _read_parquet(path: Path, files: Sequence[Path]) -> dict[str, Records]:
+    splits, class_names = read_parquet(path, files)
+    if splits.keys() != {*SPLITS} or len(class_names) > 256:
+        raise RunError(
+            f"{path}: the parquet files are not those of CIFAR; give the folder that has both the "
+            "training and the test file"
+        )
+    return splits
 
 
 def check_archive(path: Path) -> None:

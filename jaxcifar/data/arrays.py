@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from PIL import Image
@@ -10,6 +10,7 @@ from PIL import Image
 from jaxcifar.array_types import Shaped
 from jaxcifar.data import binary_records
 from jaxcifar.data.images import SIDE, check_pixels, to_rgb32
+from jaxcifar.data.user_labels import NamedLabels, number_classes
 from jaxcifar.errors import UsageError
 
 MAX_IMAGES = 10**6  # their records take 3 GB
@@ -41,6 +42,23 @@ class ImageBlocks:
             lambda: (array[start : start + step] for start in range(0, len(array), step)),
         )
 
+    @property
+    def is_channels_first(self) -> bool:
+        """True if the shape is `[N, 3, H, W]` or `[N, 1, H, W]`, and can't be channels last."""
+        has_channels_last = self.shape[3:] in ((1,), (3,))
+        return len(self.shape) == 4 and self.shape[1] in (1, 3) and not has_channels_last
+
+    def channels_last(self) -> "ImageBlocks":
+        """Return the images with channels last; images in other shapes stay as they are."""
+        if not self.is_channels_first:
+            return self
+        count, channels, height, width = self.shape
+        return ImageBlocks(
+            (count, height, width, channels),
+            self.dtype,
+            lambda: (block.transpose(0, 2, 3, 1) for block in self.blocks()),
+        )
+
 
 def block_length(shape: Sequence[int], dtype: np.dtype) -> int:
     """Return the number of images that fit into a block of `BLOCK_BYTES`, but at least 1.
@@ -53,63 +71,51 @@ def block_length(shape: Sequence[int], dtype: np.dtype) -> int:
     return max(1, BLOCK_BYTES // max(1, image_bytes))
 
 
+class SplitArrays(NamedTuple):
+    """The images and labels of a split, not checked yet, and the names of their arrays."""
+
+    images: ImageBlocks
+    labels: Shaped[np.ndarray, "..."]
+    image_name: str
+    label_name: str
+
+
 def records_of(
-    images: Mapping[str, ImageBlocks],
-    labels: Mapping[str, Shaped[np.ndarray, "..."]],
-    class_names: Iterable[Any] | None,
+    splits: Mapping[str, SplitArrays], class_names: Iterable[Any] | None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Check images and labels, and convert them to sorted records of label and pixel bytes.
 
     Args:
-      images: split -> images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`; `to_rgb32`
-        converts images of another size than 32x32.
-      labels: split -> labels `[N]` or `[N, 1]`, integers from 0.
-      class_names: names of the classes, by label; None for the numbers of the labels.
+      splits: "train" and other splits -> images and labels. Images are `[N, H, W, 3]`,
+        `[N, H, W, 1]` or `[N, H, W] uint8`, or channels first; `to_rgb32` converts images of
+        another size than 32x32. `number_classes` says what labels may be.
+      class_names: names of the classes, by label; None for the numbers of the labels, or for the
+        strings in sorted order.
 
     Returns:
-      "train" and "test" -> sorted records; and the class names.
+      split -> sorted records; and the class names.
 
     Raises:
       UsageError: an array has a wrong shape, type or value; the message names the array.
     """
-    for split in binary_records.SPLITS:
-        _check_images(f"x_{split}", images[split])
-    flat_labels = {
-        split: _flat_labels(f"y_{split}", labels[split], images[split].shape[0])
-        for split in binary_records.SPLITS
-    }
-    if class_names is None:
-        class_names = range(int(flat_labels["train"].max()) + 1)
-    names = tuple(str(name) for name in class_names)
-    _check_class_names(names)
-    _check_labels(flat_labels, names)
+    images = {split: arrays.images.channels_last() for split, arrays in splits.items()}
+    labels = {}
+    for split, arrays in splits.items():
+        _check_images(arrays.image_name, images[split])
+        count = images[split].shape[0]
+        labels[split] = NamedLabels(arrays.label_name, arrays.labels, count)
+    given_names = None if class_names is None else [str(name) for name in class_names]
+    numbers, names = number_classes(labels, given_names)
     records = {}
-    for split in binary_records.SPLITS:
-        split_labels = flat_labels[split]
-        split_records = binary_records.empty(len(split_labels), len(names))
-        start = 0
+    for split in splits:
+        array = binary_records.empty(len(numbers[split]), len(names))
+        first = 0
         for block in images[split].blocks():
-            rows = slice(start, start + len(block))
-            binary_records.fill(split_records[rows], _to_rgb32(block), split_labels[rows])
-            start = rows.stop
-        records[split] = binary_records.sort(split_records)
+            rows = slice(first, first + len(block))
+            binary_records.fill(array[rows], _to_rgb32(block), numbers[split][rows])
+            first = rows.stop
+        records[split] = binary_records.sort(array)
     return records, names
-
-
-def _check_class_names(names: Sequence[str]) -> None:
-    if not 2 <= len(names) <= binary_records.MAX_CLASSES:
-        raise UsageError(
-            f"the number of classes is {len(names):,}, but must be from 2 to "
-            f"{binary_records.MAX_CLASSES:,}; add or remove classes"
-        )
-    for name in names:
-        if not name.isprintable() or not name.strip():
-            raise UsageError(f"the class name {name!a} can't be printed; rename that class")
-    if len(set(names)) < len(names):
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise UsageError(
-            f"the class name {repeated!r} is given twice; give each class a different name"
-        )
 
 
 def _check_images(name: str, images: ImageBlocks) -> None:
@@ -120,9 +126,7 @@ def _check_images(name: str, images: ImageBlocks) -> None:
             advice += f"; if they go from 0 to 1, ({name} * 255).round().astype('uint8')"
         raise UsageError(f"{name} has {images.dtype} pixels; {advice}")
     if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
-        raise UsageError(
-            f"{name} has shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W], channels last"
-        )
+        raise UsageError(f"{name} has shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W]")
     if not 0 < shape[0] <= MAX_IMAGES:
         raise UsageError(f"{name} has {shape[0]:,} images; give 1 to {MAX_IMAGES:,} images")
     try:
@@ -131,51 +135,11 @@ def _check_images(name: str, images: ImageBlocks) -> None:
         raise UsageError(f"{name}: {error}") from None
 
 
-def _flat_labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
-    """Check labels `[N]` or `[N, 1]` of `count` images, and return them as `[N] int64`."""
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "iu" or labels.shape not in ((count,), (count, 1)):
-        raise UsageError(
-            f"{name} has shape {labels.shape} and dtype {labels.dtype}; give one integer from 0 "
-            f"for each of the {count:,} images"
-        )
-    labels = labels.reshape(-1)
-    lowest, highest = labels.min(), labels.max()
-    if lowest < 0 or highest >= binary_records.MAX_CLASSES:
-        wrong_label = lowest if lowest < 0 else highest
-        raise UsageError(
-            f"{name} has the label {wrong_label}, which is out of range; count classes from 0, to "
-            f"at most {binary_records.MAX_CLASSES - 1:,}"
-        )
-    return labels.astype(np.int64)
-
-
-def _check_labels(labels: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
-    """Check that every label has a class name, and every class has training images."""
-    largest = {split: int(labels[split].max()) for split in binary_records.SPLITS}
-    if largest["train"] >= len(names):
-        raise UsageError(
-            f"y_train has the label {largest['train']}, but there are only {len(names)} "
-            "class names; give one for each class"
-        )
-    if largest["test"] >= len(names):
-        raise UsageError(
-            f"y_test has the label {largest['test']}, but the training images have only "
-            f"{len(names)} classes; remove those test images, or add training images of that class"
-        )
-    counts = np.bincount(labels["train"], minlength=len(names))
-    if not counts.all():
-        label = int(np.argmin(counts))
-        raise UsageError(
-            f"class {names[label]!r} (label {label}) has no training images in y_train; number the "
-            "classes from 0 without gaps, each with images to train on"
-        )
-
-
 def _to_rgb32(block: np.ndarray) -> np.ndarray:
     """Return a block of checked images as `[n, 32, 32, 3] uint8`."""
     if block.ndim == 4 and block.shape[3] == 1:
         block = block[..., 0]
     if block.shape[1:3] != (SIDE, SIDE):
+        block = np.ascontiguousarray(block)
         return np.stack([to_rgb32(Image.fromarray(image)) for image in block])
     return block if block.ndim == 4 else np.repeat(block[..., None], 3, axis=3)

@@ -21,6 +21,7 @@ PIXEL_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + PIXEL_BYTES
 SPLITS = ("train", "test")
 MAX_CLASSES = 2**16
+STD_OF_CONSTANT = 1.0  # for channels without variation; the std of any other channel is at most 0.5
 
 Records = UInt8[np.ndarray, "_ record_bytes"]  # of any number of images
 
@@ -97,7 +98,8 @@ def channel_statistics(
     """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
     Both are exact except for the last rounding, because they are computed from the number of pixels
-    of each value.
+    of each value. Images are divided by the standard deviation, so it is `STD_OF_CONSTANT` for a
+    channel that has the same value in all pixels: normalisation then makes this channel 0.
     """
     pixel_values = np.arange(256, dtype=np.float64)
     means, stds = [], []
@@ -106,7 +108,8 @@ def channel_statistics(
         mean = (counts * pixel_values).sum() / counts.sum()
         mean_square = (counts * pixel_values**2).sum() / counts.sum()
         means.append(mean / 255)
-        stds.append(np.sqrt(mean_square - mean**2) / 255)
+        is_constant = np.count_nonzero(counts) == 1
+        stds.append(STD_OF_CONSTANT if is_constant else np.sqrt(mean_square - mean**2) / 255)
     return np.asarray(means, np.float32), np.asarray(stds, np.float32)
 
 

@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +11,10 @@ import numpy as np
 from jaxcifar.data import binary_records
 from jaxcifar.data.image_folder import ImageFile, ImageFolder, raise_problems
 from jaxcifar.data.images import read_image
-from jaxcifar.data.split import stratified
-from jaxcifar.errors import RunError, first_line
+from jaxcifar.data.split import split_off_test
+from jaxcifar.errors import first_line
 from jaxcifar.machine.terminal import PrintLine
 
-_TEST_FRACTION = 1 / 6  # as in CIFAR-10
 _MAX_THREADS = 8  # each may hold an image of 64 megapixels
 _BLOCK = 64  # images that a thread decodes at a time
 
@@ -38,7 +36,7 @@ def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
       RunError: an image can't be read, or there are too few images for the split.
     """
     records = read_splits(folder, print_line)
-    return records if "test" in records else _split_off_test_images(folder.path, records["train"])
+    return records if "test" in records else split_off_test(folder.path, records)
 
 
 def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_records.Records]:
@@ -107,14 +105,3 @@ def _decode_files(files: Sequence[ImageFile], class_count: int) -> _DecodedImage
         # If this is interrupted, `map` cancels the blocks that have not begun.
         list(threads.map(decode_block, range(0, len(files), _BLOCK)))
     return _DecodedImages(records, sorted(problems), sorted(animated_files))
-
-
-def _split_off_test_images(path: Path, records: np.ndarray) -> dict[str, binary_records.Records]:
-    """Split sorted records into "train" and "test", which gets a sixth of every class."""
-    labels = binary_records.labels(records)
-    train_indices, test_indices = stratified(labels, _TEST_FRACTION)
-    if not len(test_indices):
-        raise RunError(
-            f"{path}: too few images to take a sixth for testing; add images, or folders test/CLASS"
-        )
-    return {"train": records[np.sort(train_indices)], "test": records[np.sort(test_indices)]}

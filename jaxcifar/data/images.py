@@ -1,7 +1,10 @@
 """Read any image that Pillow reads, and convert it to 32x32 RGB pixels."""
 
+import contextlib
+import io
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -68,9 +71,27 @@ def read_image(path: str | Path) -> tuple[UInt8[np.ndarray, "32 32 3"], bool]:
     Raises:
       ValueError: the file can't be read.
     """
+    return _read(open_regular_file(Path(path)))
+
+
+def decode_image(content: bytes) -> UInt8[np.ndarray, "32 32 3"]:
+    """Return the image in the content of a file that is not trusted; see `read_image`.
+
+    Raises:
+      ValueError: the content can't be read.
+    """
+    image, _ = _read(io.BytesIO(content))
+    return image
+
+
+def _read(
+    source: contextlib.AbstractContextManager[IO[bytes]],
+) -> tuple[UInt8[np.ndarray, "32 32 3"], bool]:
     try:
-        with open_regular_file(Path(path)) as file:
-            if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
+        with source as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if size > _MAX_FILE_BYTES:
                 raise ValueError(
                     f"the file has more than {_MAX_FILE_BYTES // 2**20} MiB; make it smaller"
                 )

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypedDict, get_args
+from typing import Annotated, Literal, NotRequired, Self, TypedDict, get_args
 
 from msgspec import Meta
 
@@ -23,6 +23,7 @@ _Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 class _Fingerprints(TypedDict):
     train: _Digest
     test: _Digest
+    val: NotRequired[_Digest]
 
 
 class _Content(TypedDict):
@@ -80,4 +81,6 @@ class Manifest:
             return None
         digests = content["fingerprints"]
         fingerprints = {"train": digests["train"], "test": digests["test"]}
+        if "val" in digests:
+            fingerprints["val"] = digests["val"]
         return cls(tuple(content["class_names"]), fingerprints, content["source"])

@@ -1,10 +1,15 @@
 """Choose the validation images: a fixed random choice with the same fraction of every class."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 
 from jaxcifar.array_types import Int64, Integer
-from jaxcifar.errors import UsageError
+from jaxcifar.data import binary_records
+from jaxcifar.errors import RunError, UsageError
 
+_TEST_FRACTION = 1 / 6  # as in CIFAR-10
 _SPLIT_SEED = 2009  # the year of CIFAR-10; never the run's seed, so that all runs share the split
 
 
@@ -58,3 +63,26 @@ def train_val_indices(
             f"{len(val)} to validate on; choose another"
         )
     return train[:train_examples], val
+
+
+def split_off_test(
+    path: Path, splits: Mapping[str, binary_records.Records]
+) -> dict[str, binary_records.Records]:
+    """Return `splits` with a sixth of each class of the training images as test images.
+
+    The choice depends on the images only.
+
+    Args:
+      path: where the images come from; begins the error message.
+      splits: "train" and, optionally, "val" -> sorted records.
+
+    Raises:
+      RunError: there are too few images.
+    """
+    records = splits["train"]
+    train, test = stratified(binary_records.labels(records), _TEST_FRACTION)
+    if not len(test):
+        raise RunError(
+            f"{path}: too few images to take a sixth for testing; add images, or test images"
+        )
+    return {**splits, "train": records[np.sort(train)], "test": records[np.sort(test)]}

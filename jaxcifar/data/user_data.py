@@ -1,8 +1,9 @@
-"""The user's images, in a folder or an `.npz` file: prepared once, then read from a cache."""
+"""The user's images, in a folder or in files: prepared once, then read from a cache."""
 
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,10 @@ from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_folder
 from jaxcifar.data.image_folder import ImageFolder
 from jaxcifar.data.manifest import Manifest
+from jaxcifar.data.parquet import SUFFIX as PARQUET
+from jaxcifar.data.parquet import find_parquet, read_parquet
 from jaxcifar.data.prepare import report_unwritable
+from jaxcifar.data.split import split_off_test
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.files import lock_folder
@@ -20,7 +24,7 @@ from jaxcifar.machine.terminal import PrintLine
 
 
 class PreparedImages(NamedTuple):
-    """Sorted records of "train" and "test", and the description of the records."""
+    """Sorted records of "train", "test" and maybe "val", and the description of the records."""
 
     records: dict[str, binary_records.Records]
     manifest: Manifest
@@ -32,13 +36,17 @@ def user_data_title(path: str) -> str:
     A name that also means a data set of the catalogue gets the addition "(own images)".
     """
     title = _absolute_path(path).name or "images"
-    return f"{title} (own images)" if is_catalog_name(title.removesuffix(".npz")) else title
+    return f"{title} (own images)" if is_catalog_name(_without_suffix(title)) else title
 
 
 def user_data_name(path: str) -> str:
     """Return the title of the user's images in a form that suits file names."""
-    title = user_data_title(path).removesuffix(".npz")
+    title = _without_suffix(user_data_title(path))
     return re.sub(r"[^\w.-]+", "-", title, flags=re.ASCII).strip("-.")[:60] or "images"
+
+
+def _without_suffix(title: str) -> str:
+    return title.removesuffix(".npz").removesuffix(PARQUET)
 
 
 def is_catalog_name(name: str) -> bool:
@@ -53,8 +61,8 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
     """Load the user's images, and prepare them first if they are new or have changed.
 
     Args:
-      name: path of a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`), or of an `.npz`
-        file (`x_train`, `y_train`, `x_test`, `y_test`).
+      name: path of a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`), of an `.npz`
+        file (`x_train`, `y_train`, `x_test`, `y_test`), or of a parquet file or a folder of them.
       data_dir: folder for the cached records.
       print_line: prints a line about each slow step, and about files that are ignored.
 
@@ -66,8 +74,9 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
     require_image_path(name)
     if path.is_dir() and data_dir.resolve().is_relative_to(path.resolve()):
         raise UsageError(f"--data-dir {data_dir}: lies inside the images; choose another folder")
-    folder = ImageFolder.scan(path) if path.is_dir() else None
-    source = folder.digest if folder else _file_digest(path)
+    parquet_files = find_parquet(path)
+    folder = ImageFolder.scan(path) if path.is_dir() and not parquet_files else None
+    source = folder.digest if folder else _digest_of_files(path, parquet_files)
     path_digest = _digest(os.fsencode(path))[:12]
     cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}"
     if (cached := _read_cache(cache, source)) is not None:
@@ -80,8 +89,11 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
         )
         if folder:
             records, class_names = read_folder(folder, print_line), folder.class_names
+        elif parquet_files:
+            records, class_names = read_parquet(path, parquet_files)
         else:
             records, class_names = read_npz(path.resolve(), print_line)
+        records = _complete(records, path, print_line)
         manifest = Manifest.of(records, class_names, source)
         binary_records.write_cache(cache, records)
         manifest.write(cache)
@@ -96,8 +108,31 @@ def _read_cache(cache: Path, source: str) -> PreparedImages | None:
     return None if records is None else PreparedImages(records, manifest)
 
 
+def _complete(
+    records: dict[str, binary_records.Records], path: Path, print_line: PrintLine
+) -> dict[str, binary_records.Records]:
+    """Return records with test images, and print which images are for testing and validation."""
+    if "test" not in records:
+        print_line(f"{path.name}: no test images; a sixth of each class is kept for testing.")
+        records = split_off_test(path, records)
+    if "val" in records:
+        print_line(
+            f"{path.name}: has its own validation images, {len(records['val']):,}; --val-fraction "
+            "has no effect."
+        )
+    return records
+
+
 def _absolute_path(path: str) -> Path:
     return Path(os.path.abspath(expand_home(path)))  # noqa: PTH100 (follows no links)
+
+
+def _digest_of_files(path: Path, parquet_files: Sequence[Path]) -> str:
+    """Return a digest of the names, sizes and times of change of the file or files at `path`."""
+    if path.is_file():
+        return _file_digest(path)
+    files = [(os.fsencode(file.relative_to(path)), _file_digest(file)) for file in parquet_files]
+    return _digest(repr(files).encode())
 
 
 def _file_digest(path: Path) -> str:

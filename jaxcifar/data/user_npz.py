@@ -14,7 +14,8 @@ from typing import IO
 import numpy as np
 
 from jaxcifar.data import binary_records
-from jaxcifar.data.arrays import ImageBlocks, block_length, records_of
+from jaxcifar.data.array_names import recognise
+from jaxcifar.data.arrays import ImageBlocks, SplitArrays, block_length, records_of
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.npz import ArrayHeader, read_content, read_header
 from jaxcifar.machine.reading import open_regular_file
@@ -23,8 +24,7 @@ from jaxcifar.machine.terminal import PrintLine
 _MAX_BYTES = 2**34  # of all arrays together, unpacked
 _MAX_RATIO = 100  # unpacked to packed bytes; files up to `_ALWAYS_BYTES` may have any ratio
 _ALWAYS_BYTES = 2**28
-_MAX_SMALL_BYTES = 2**26  # of labels, or of class names
-_REQUIRED = ["x_train", "y_train", "x_test", "y_test"]
+_MAX_SMALL_BYTES = 2**28  # of labels, or of class names
 
 
 def read_npz(
@@ -32,12 +32,15 @@ def read_npz(
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read the arrays `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `class_names`.
 
+    `recognise` says which other names these arrays can have. Test images can be missing, and there
+    can be validation images.
+
     Args:
       path: a regular file; links are not followed.
-      print_line: prints a line about arrays that are ignored.
+      print_line: prints a line about arrays that are ignored, or read as channels first.
 
     Returns:
-      "train" and "test" -> sorted records; and the class names.
+      "train" and, if the file has them, "test" and "val" -> sorted records; and the class names.
 
     Raises:
       RunError: the file is damaged, lacks an array, or an array has a wrong shape, type or value.
@@ -88,25 +91,28 @@ def _check_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
 def _read_arrays(
     archive: zipfile.ZipFile, path: Path, print_line: PrintLine
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
-    members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-    if missing := [name for name in _REQUIRED if name not in members]:
-        raise UsageError(f"the file lacks {', '.join(missing)}; save {', '.join(_REQUIRED)} in it")
-    if ignored := sorted(members.keys() - {*_REQUIRED, "class_names"}):
-        print_line(f"{path.name}: {len(ignored):,} other arrays are ignored ({ignored[0]!a}).")
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    names = recognise(members)
+    if names.ignored:
+        ignored = names.ignored[0]
+        print_line(f"{path.name}: {len(names.ignored):,} other arrays are ignored ({ignored!a}).")
     class_names = None
-    if "class_names" in members:
-        class_names = _read_small_array(archive, members["class_names"])
+    if names.class_names is not None:
+        class_names = _read_small_array(archive, members[names.class_names])
         if class_names.ndim != 1 or class_names.dtype.kind not in "US":
-            raise UsageError("class_names is not a list of strings; give the name of each class")
+            raise UsageError(
+                f"{names.class_names} is not a list of strings; give the name of each class"
+            )
         if class_names.dtype.kind == "S":
             class_names = np.char.decode(class_names, "utf-8")
-    images = {
-        split: _image_blocks(archive, members[f"x_{split}"]) for split in binary_records.SPLITS
-    }
-    labels = {
-        split: _read_small_array(archive, members[f"y_{split}"]) for split in binary_records.SPLITS
-    }
-    return records_of(images, labels, class_names)
+    splits = {}
+    for split, (image_name, label_name) in names.splits.items():
+        images = _image_blocks(archive, members[image_name])
+        labels = _read_small_array(archive, members[label_name])
+        if images.is_channels_first:
+            print_line(f"{path.name}: {image_name} has channels first, {images.shape}.")
+        splits[split] = SplitArrays(images, labels, image_name, label_name)
+    return records_of(splits, class_names)
 
 
 def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlocks:

@@ -13,6 +13,7 @@ from jaxcifar.data import CATALOG, Dataset, Examples, binary_records, load_datas
 from jaxcifar.data.cifar10_1 import load_cifar10_1
 from jaxcifar.data.decode import read_splits
 from jaxcifar.data.image_folder import ImageFolder
+from jaxcifar.data.parquet import find_parquet, read_parquet
 from jaxcifar.data.split import stratified
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
@@ -145,7 +146,9 @@ def load_set(
 def _load_user_images(name: str, class_names: Sequence[str], print_line: PrintLine) -> ImageSet:
     """Load a folder's or file's test images; if a folder has none, load all its images."""
     path = expand_home(name)
-    if path.is_dir():
+    if parquet_files := find_parquet(path):
+        splits, user_classes = read_parquet(path, parquet_files)
+    elif path.is_dir():
         folder = ImageFolder.scan(path)
         splits, user_classes = read_splits(folder, print_line), folder.class_names
     elif path.suffix == ".npz" and path.is_file():

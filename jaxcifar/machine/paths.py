@@ -23,15 +23,19 @@ def require_image_path(dataset: str) -> None:
       dataset: a path, from the option `--dataset`.
 
     Raises:
-      UsageError: the path is neither a folder nor an .npz file.
+      UsageError: the path is neither a folder nor an .npz or .parquet file.
     """
     path = expand_home(dataset)
-    if path.is_dir() or (path.is_file() and path.suffix == ".npz"):
+    if path.is_dir() or (path.is_file() and path.suffix in (".npz", ".parquet")):
         return
-    problem = "neither a folder nor an .npz file" if path.exists() else "no such folder or file"
+    problem = (
+        "neither a folder nor an .npz or .parquet file"
+        if path.exists()
+        else "no such folder or file"
+    )
     raise UsageError(
-        f"--dataset {dataset}: {problem}; give a folder of images by class, or an .npz with "
-        "x_train, y_train, x_test and y_test"
+        f"--dataset {dataset}: {problem}; give a folder of images by class, an .npz with x_train, "
+        "y_train, x_test and y_test, or parquet files"
     )
 
 

@@ -9,6 +9,7 @@ from jaxcifar.machine.terminal import duration, pluralize
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.study_records import Records
 from jaxcifar.report.wording import escape_markdown
+from jaxcifar.runs.file_formats import Result
 
 _MAX_COMMAND = 5000  # characters
 
@@ -119,6 +120,7 @@ def facts(records: Records) -> list[tuple[str, str]]:
             lines.append((f"SHA-256 of {title}", f"`{digest}`"))
     lines += [
         ("images to train, validate, test", _each(counts)),
+        *_copied_examples(results),
         ("seeds", _each(sorted(run.config.seed for run in records.runs))),
         ("device", _each(r["device"] for r in results)),
         ("computed in", _each(r["compute_dtype"] for r in results)),
@@ -131,6 +133,15 @@ def facts(records: Records) -> list[tuple[str, str]]:
         versions = _each(r["versions"].get(name) or missing for r in results)
         lines.append((escape_markdown(name), versions))
     return lines
+
+
+def _copied_examples(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """Return a (name, values) pair on images that are in several splits; no pair without any."""
+    copies = [result["copied_examples"] for result in results if "copied_examples" in result]
+    if not copies:
+        return []
+    counts = [f"{c.get('val', 0):,} / {c.get('test', 0):,}" for c in copies]
+    return [("validation, test images that are exact copies of others", _each(counts))]
 
 
 def _each(values: Iterable[Any]) -> str:

@@ -13,6 +13,7 @@ from jaxcifar.runs.observers import ObservedRun
 from jaxcifar.training import metrics as training_metrics
 from jaxcifar.training.metrics import ACCURACY, LOSS, Metric
 
+_RATE_WIDTH = len("lr 0.00012")
 _RESULT_RANK = 2  # of the training results in an epoch's line; see `texts_that_fit`
 
 
@@ -40,7 +41,7 @@ class EpochLines:
         results = [text for rank, text in parts if rank <= _RESULT_RANK and text]
         if len("  ".join(results)) > width:
             parts = self._parts(row, with_losses=False)
-        self._print_line("  ".join(texts_that_fit(parts, width)))
+        self._print_line("  ".join(texts_that_fit(parts, width)).rstrip())
 
     def _parts(self, row: Row, with_losses: bool) -> list[tuple[int, str]]:
         """Return (rank, text) of the parts of an epoch's line; see `texts_that_fit` for ranks."""
@@ -56,7 +57,7 @@ class EpochLines:
             (_RESULT_RANK, trained),
             (0, validated),
             *((1, text) for text in _metric_texts(self._user_metrics, row)),
-            (3, f"lr {row['learning_rate']:.2g}"),
+            (3, f"lr {row['learning_rate']:.2g}".ljust(_RATE_WIDTH)),  # so all lines lose it or none
             (4, f"{row['images_per_second']:,.0f} images/s"),
             *((5, text) for text in _metric_texts(built_in, row)),
         ]

@@ -90,6 +90,8 @@ class TestFigures(TypedDict):
     Each other metric NAME in `metrics` has a field `test_NAME` too. Older versions wrote no
     `metrics`. They wrote `test_accuracy_mismatched`: the accuracy if the test images are normalised
     and the training images were not, or the other way round.
+
+    `class_accuracy` has only classes with test images; older versions wrote 0.0 for the others.
     """
 
     test_accuracy: Accuracy
@@ -121,6 +123,7 @@ class RunDescription(TypedDict):
     channel_mean: NotRequired[Annotated[list[float], Meta(min_length=3, max_length=3)]]
     channel_std: NotRequired[Annotated[list[float], Meta(min_length=3, max_length=3)]]
     examples: SplitSizes
+    copied_examples: NotRequired[dict[str, ImageCount]]  # "val", "test"; missing if there are none
     parameters: NotRequired[int]
     flops: NotRequired[Annotated[int, Meta(ge=0)] | None]
     versions: dict[str, Line | None]

@@ -48,8 +48,11 @@ def fit(
                 progress.print_line("This run is finished; --overwrite trains anew.")
                 return run.result
             with progress.during(STARTING):
+                dataset = load()
+                for line in dataset.doubts:
+                    progress.print_line(line)
                 setup = Setup.create(
-                    task.config, load(), devices=devices, user_metrics=task.user_metrics
+                    task.config, dataset, devices=devices, user_metrics=task.user_metrics
                 )
             progress.expect(setup, PlannedRuns(task.config.epochs))
             [outcome] = fit_all([run], setup, progress, stop)

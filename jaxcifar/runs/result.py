@@ -128,13 +128,13 @@ def _test(
     logits_flip = predicting.both_sides(predict, test.images, logits)
     accuracy_flip = measure((ACCURACY,), logits_flip, test.labels).values["accuracy"]
     class_accuracy = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
-    class_names = dataset.class_names
+    tested = [(i, name) for i, name in enumerate(dataset.class_names) if confusion[i].any()]
     always: TestFigures = {
         "test_accuracy": values["accuracy"],
         "test_loss": values["loss"],
         "test_accuracy_flip": accuracy_flip,
         "metrics": declare_metrics(metric_set),
-        "class_accuracy": dict(zip(class_names, class_accuracy.tolist(), strict=True)),
+        "class_accuracy": {name: float(class_accuracy[i]) for i, name in tested},
         "confusion_matrix": confusion.tolist(),  # rows are true classes, columns predicted classes
     }
     figures = cast(TestFigures, {**finite_fields("test", values), **always})
@@ -167,7 +167,7 @@ def mean_images_per_second(history: Sequence[Row]) -> float:
 
 
 def _describe_run(config: Config, dataset: Dataset, summary: Summary) -> RunDescription:
-    return {
+    description: RunDescription = {
         "dataset": dataset.title,
         "dataset_name": dataset.name,
         "dataset_fingerprint": dict(dataset.fingerprints),
@@ -184,6 +184,9 @@ def _describe_run(config: Config, dataset: Dataset, summary: Summary) -> RunDesc
         "versions": environment.package_versions(),
         "config": config.to_dict(),
     }
+    if dataset.copies:
+        description["copied_examples"] = dict(dataset.copies)
+    return description
 
 
 def _environment(program: Program) -> Environment:

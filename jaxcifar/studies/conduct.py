@@ -208,7 +208,10 @@ def _fit_group(
     try:
         with progress.during(STARTING):
             config = first.config.shared_part()
-            setup = Setup.create(config, load_images(), at_once, devices, first.user_metrics)
+            dataset = load_images()
+            for line in dataset.doubts:
+                progress.print_line(line)
+            setup = Setup.create(config, dataset, at_once, devices, first.user_metrics)
     except OutOfMemoryError as error:
         reason = str(error)  # the error itself refers to arrays that must be freed
         yield from (Outcome(task, error=OutOfMemoryError(reason)) for task in tasks)

@@ -348,11 +348,11 @@ def test_more_classes_than_a_byte_counts():
 WRONG = {
     "float pixels": ({"x_train": np.zeros((40, 28, 28))}, "x_train has float64 pixels; give uint8"),
     "wide pixels": ({"x_test": np.zeros((8, 28, 28), int)}, "x_test has int64 pixels; give uint8"),
-    "channels first": ({"x_test": pixels(8, 0, (3, 28, 28))}, r"x_test has shape \(8, 3, 28, 28\)"),
+    "two channels": ({"x_test": pixels(8, 0, (2, 28, 28))}, r"x_test has shape \(8, 2, 28, 28\)"),
     "no images": ({"x_test": pixels(0, 0), "y_test": []}, "x_test has 0 images"),
     "no pixels": ({"x_test": pixels(8, 0, (0, 5))}, "x_test: the image has 5x0 pixels"),
     "other number": ({"y_test": np.arange(7) % 4}, r"y_test has shape \(7,\).* 8 images"),
-    "one-hot": ({"y_test": np.eye(8, dtype=int)}, r"y_test has shape \(8, 8\)"),
+    "many-hot": ({"y_test": np.ones((8, 4), int)}, r"y_test has shape \(8, 4\), but row 0 is"),
     "float labels": ({"y_train": np.zeros(40)}, "y_train has shape .* dtype float64"),
     "negative": ({"y_train": np.arange(40) % 4 - 1}, "y_train has the label -1, which is out of"),
     "too large": ({"y_train": np.arange(40) + 65_500}, "y_train has the label 65539, which is"),

@@ -416,7 +416,7 @@ def test_each_epoch_is_shown_with_the_figures_of_its_row(run):
         assert line.startswith(f"{epoch}/5  train loss ")
         said = re.fullmatch(
             r"./5  train loss (\S+) accuracy +(\S+)%  val loss (\S+) accuracy +(\S+)%"
-            r"  lr (\S+)  (\S+) images/s"
+            r"  lr (\S+) +(\S+) images/s"
             r"  macro-F1 (\S+)%  balanced accuracy (\S+)%",
             line,
         )

@@ -88,7 +88,7 @@ def test_the_line_of_an_epoch_is_an_observers(finished):
     lines = [line for line in screen.splitlines() if line.startswith("epoch ")]
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     for line, row in zip(lines, rows(path), strict=True):
-        assert f"val {row['val_loss']:.3f}" in line
+        assert f"val loss {row['val_loss']:.3f}" in line
 
 
 def test_a_resumed_run_shows_the_epochs_that_are_over_and_then_the_others(

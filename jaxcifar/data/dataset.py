@@ -1,0 +1,236 @@
+"""The images, labels and statistics that a run uses."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from jaxcifar.array_types import Float32, Int32, UInt8
+from jaxcifar.config.experiment import Config
+from jaxcifar.data import binary_records
+from jaxcifar.data.arrays import ImageBlocks, SplitArrays, records_of
+from jaxcifar.data.catalog import CATALOG
+from jaxcifar.data.doubts import count_copies, describe_constant_channels, describe_copies
+from jaxcifar.data.split import train_val_indices
+from jaxcifar.data.user_data import is_catalog_name
+from jaxcifar.errors import UsageError
+
+DEFAULT_VAL_FRACTION: float = Config.__dataclass_fields__["val_fraction"].metadata["default"]
+
+
+class Examples(NamedTuple):
+    """Images, and the label of each image: the number of its class, counted from 0."""
+
+    images: UInt8[np.ndarray, "images 32 32 3"]
+    labels: Int32[np.ndarray, "images"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The training, validation and test images of a run, with names and statistics.
+
+    Attributes:
+      name: short name, usable in file names.
+      title: name in plots and reports.
+      class_names: names of the classes, by label.
+      train, val, test: images and labels of each split.
+      mean: mean of each channel of the training images, with pixels in [0, 1].
+      std: standard deviation of each channel of the training images.
+
+    Raises:
+      UsageError: a label is out of range.
+    """
+
+    name: str
+    title: str
+    class_names: tuple[str, ...]
+    train: Examples
+    val: Examples
+    test: Examples
+    mean: Float32[np.ndarray, "3"]
+    std: Float32[np.ndarray, "3"]
+    # The fingerprints, set by the functions here that make a Dataset. None if a caller made or
+    # changed the Dataset: then the fingerprints are computed from the images.
+    _verified: Mapping[str, str] | None = dataclasses.field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for split in ("train", "val", "test"):
+            labels = getattr(self, split).labels
+            if len(labels) and (labels.min() < 0 or labels.max() >= self.num_classes):
+                raise UsageError(
+                    f"{self.title}: {split} has labels from {labels.min()} to {labels.max()}, but "
+                    f"there are {self.num_classes} classes; count labels from 0"
+                )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any,
+        y_test: Any,
+        class_names: Iterable[Any] | None = None,
+        *,
+        x_val: Any = None,
+        y_val: Any = None,
+        name: str = "arrays",
+        val_fraction: float | None = None,
+        train_examples: int | None = None,
+    ) -> Self:
+        """Return a data set of arrays in memory.
+
+        Args:
+          x_train: training images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`, or channels
+            first. Images of another size than 32x32 are cropped to a square and resized.
+          y_train: labels of the training images, `[N]` or `[N, 1]`, integers from 0 or strings; or
+            one-hot, `[N, classes]`.
+          x_test: test images, in one of the same shapes.
+          y_test: labels of the test images.
+          class_names: names of the classes, by label; None for the numbers of the labels, or for
+            the strings in sorted order.
+          x_val: validation images; None to keep some of the training images for validation.
+          y_val: labels of the validation images.
+          name: name of the data set.
+          val_fraction: fraction of the training images of each class that is kept for validation;
+            None for 0.1. An error if there are validation images.
+          train_examples: largest number of images to train on, or None for all that are left.
+
+        Raises:
+          UsageError: an array has a wrong shape, type or value; the message names the array.
+        """
+        if is_catalog_name(name):
+            raise UsageError(
+                f"the name {name!r} is that of a built-in data set; choose another name"
+            )
+        if (x_val is None) != (y_val is None):
+            raise UsageError("x_val and y_val belong together; give both or neither")
+        if x_val is not None and val_fraction is not None:
+            raise UsageError("val_fraction has no effect with x_val; leave one of them out")
+        arrays = {"train": (x_train, y_train), "test": (x_test, y_test), "val": (x_val, y_val)}
+        splits = {
+            split: SplitArrays(ImageBlocks.of(x), np.asarray(y), f"x_{split}", f"y_{split}")
+            for split, (x, y) in arrays.items()
+            if x is not None
+        }
+        records, names = records_of(splits, class_names)
+        return cls.from_records(
+            records,
+            {split: binary_records.fingerprint(array) for split, array in records.items()},
+            DEFAULT_VAL_FRACTION if val_fraction is None else val_fraction,
+            train_examples,
+            name=name,
+            title=name,
+            names=names,
+        )
+
+    @classmethod
+    def from_records(
+        cls,
+        records: Mapping[str, binary_records.Records],
+        fingerprints: Mapping[str, str],
+        val_fraction: float,
+        train_examples: int | None,
+        *,
+        name: str,
+        title: str,
+        names: Sequence[str],
+    ) -> Self:
+        """Return a data set of sorted records.
+
+        Args:
+          records: "train", "test" and, optionally, "val" -> sorted records. Without "val", some
+            training images are kept for validation.
+          fingerprints: split -> SHA-256 of its records.
+          val_fraction: fraction of the training images of each class that is kept for validation.
+          train_examples: largest number of images to train on, or None for all that are left.
+          name: short name, usable in file names.
+          title: name in plots and reports.
+          names: names of the classes, by label.
+
+        Raises:
+          UsageError: the split leaves a part without images, or `val_fraction` is not the default
+            although there are validation images.
+        """
+        if "val" in records and val_fraction != DEFAULT_VAL_FRACTION:
+            raise UsageError(
+                f"--val-fraction {val_fraction}: {title} has its own validation images, so no "
+                "training images are kept for validation; leave out --val-fraction"
+            )
+        labels = binary_records.labels(records["train"])
+        fraction = 0.0 if "val" in records else val_fraction
+        train, val = train_val_indices(labels, fraction, train_examples)
+        train_records = records["train"][train]
+        val_records = records["val"] if "val" in records else records["train"][val]
+        mean, std = binary_records.channel_statistics(train_records)
+        dataset = cls(
+            name=name,
+            title=title,
+            class_names=tuple(names),
+            train=Examples(*binary_records.unpack(train_records)),
+            val=Examples(*binary_records.unpack(val_records)),
+            test=Examples(*binary_records.unpack(records["test"])),
+            mean=mean,
+            std=std,
+        )
+        object.__setattr__(dataset, "_verified", dict(fingerprints))
+        return dataset
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def is_known(self) -> bool:
+        """True if the data set is from the catalogue, so that its name identifies its images."""
+        return self._verified is not None and self.name in CATALOG
+
+    @cached_property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Split -> SHA-256 of its images and labels.
+
+        "train" includes the validation images, unless there is a split "val".
+        """
+        if self._verified is not None:
+            return self._verified
+        parts = {"train": (self.train, self.val), "test": (self.test,)}
+        return {split: self._digest(*examples) for split, examples in parts.items()}
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of all images, labels and class names."""
+        content = {"class_names": self.class_names, "fingerprints": dict(self.fingerprints)}
+        if self._verified is None:  # the caller may have chosen other images
+            content["val"] = self._digest(self.val)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def copies(self) -> Mapping[str, int]:
+        """The number of exact copies of earlier images, by split: "val" and "test".
+
+        Validation images are compared with training images, and test images with both. The mapping
+        is empty if there are no copies, or if the images are those of a data set of the catalogue.
+        """
+        if self.is_known:
+            return {}
+        copies = count_copies(self.train.images, self.val.images, self.test.images)
+        return copies if any(copies.values()) else {}
+
+    @cached_property
+    def doubts(self) -> tuple[str, ...]:
+        """Lines about what looks wrong in the images, for the user to read before training."""
+        if self.is_known:
+            return ()
+        constant = np.flatnonzero(self.std == binary_records.STD_OF_CONSTANT)
+        lines = [
+            *describe_constant_channels(self.train.images, constant),
+            *describe_copies(self.copies, len(self.val.labels), len(self.test.labels)),
+        ]
+        return tuple(f"{self.title}: {line}" for line in lines)
+
+    def _digest(self, *parts: Examples) -> str:
+        packed = [binary_records.pack(part.images, part.labels, self.num_classes) for part in parts]
+        return binary_records.fingerprint(binary_records.sort(np.concatenate(packed)))

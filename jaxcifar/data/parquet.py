@@ -1,0 +1,239 @@
+"""Read images and labels from parquet files as Hugging Face publishes them, without trusting them.
+
+Such a file has a column of images, each with the `bytes` of a PNG or JPEG file, and a column of
+labels. The name of the file, or of its folder, says the split.
+"""
+
+import contextlib
+import itertools
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxcifar.data import binary_records
+from jaxcifar.data.arrays import MAX_IMAGES, ImageBlocks, SplitArrays, records_of
+from jaxcifar.data.images import SIDE, decode_image
+from jaxcifar.data.parquet_schema import Columns, find_columns, longest_string
+from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.machine.reading import open_regular_file
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+SUFFIX = ".parquet"
+_SPLIT_WORDS = {"train": "train", "test": "test", "validation": "val", "valid": "val", "val": "val"}
+_MAX_FILES = 10_000
+_MAX_ENTRIES = 100  # of a subfolder that are looked at to find a parquet file
+_MAX_IMAGE_BYTES = 2**26  # as stored, of one image
+_MAX_BYTES = 2**40  # of all columns, unpacked
+_MAX_RATIO = 1000  # unpacked to packed bytes; files up to `_ALWAYS_BYTES` may have any ratio
+_ALWAYS_BYTES = 2**28
+_MAX_LABEL = 200  # characters of a label that is a string
+_IMAGE_BATCH = 64  # images that are read at a time
+_LABEL_BATCH = 10_000
+_THREADS = 4
+
+
+def find_parquet(path: Path) -> list[Path]:
+    """Return the parquet files at a path: the file itself, or the files in a folder.
+
+    In a folder, the files are in the folder itself or in its subfolders. The list is empty if there
+    are none.
+
+    Raises:
+      RunError: there are too many files.
+    """
+    if path.is_file():
+        return [path] if path.suffix == SUFFIX else []
+    try:
+        files = sorted(path.glob(f"*{SUFFIX}"))
+        if not files:
+            folders = _subfolders(path)
+            files = [file for folder in folders for file in sorted(folder.glob(f"*{SUFFIX}"))]
+    except OSError:
+        return []  # whoever lists the images reports the reason
+    if len(files) > _MAX_FILES:
+        raise RunError(f"{path}: has more than {_MAX_FILES:,} parquet files; give fewer")
+    return files
+
+
+def _subfolders(path: Path) -> list[Path]:
+    """Return the subfolders that seem to have parquet files, judging by a few of their entries."""
+    subfolders = []
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir() and not folder.name.startswith("."):
+            few_entries = itertools.islice(folder.iterdir(), _MAX_ENTRIES)
+            if any(entry.suffix == SUFFIX for entry in few_entries):
+                subfolders.append(folder)
+    return subfolders
+
+
+def read_parquet(
+    path: Path, files: Sequence[Path]
+) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
+    """Read the images and labels of parquet files.
+
+    Args:
+      path: the file or folder of the user; begins the error messages.
+      files: the parquet files at this path.
+
+    Returns:
+      "train" and, if there are such files, "test" and "val" -> sorted records; and the class names.
+
+    Raises:
+      RunError: a file is damaged, or has no images and labels that can be used.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise RunError(f"{path}: parquet files need pyarrow; pip install pyarrow") from None
+    try:
+        tables = {split: _Table(part) for split, part in _by_split(path, files).items()}
+        if "train" not in tables:
+            raise UsageError("there is no parquet file of the training images, train-*.parquet")
+        arrays = {split: table.arrays(split) for split, table in tables.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
+            return records_of(arrays, tables["train"].columns.class_names)
+    except UsageError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
+def _by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Group parquet files by split. A single file, or files that name no split, are "train"."""
+    if path in files:
+        return {"train": [path]}
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        splits.setdefault(_split_of(path, file) or "", []).append(file)
+    unnamed = splits.pop("", [])
+    if unnamed and splits:
+        raise UsageError(
+            f"{unnamed[0].name} names no split; begin the name of each file with train, test or "
+            "validation"
+        )
+    for parts in splits.values():
+        if len({file.parent for file in parts}) > 1:
+            raise UsageError(
+                f"{parts[0].parent.name} and {parts[-1].parent.name} have files of the same split; "
+                "give one of these folders"
+            )
+    return splits or {"train": unnamed}
+
+
+def _split_of(path: Path, file: Path) -> str | None:
+    """Return the split that the name of a file, or else of its folder inside `path`, says."""
+    names = [file.stem] if file.parent == path else [file.stem, file.parent.name]
+    for name in names:
+        for word in re.split("[^a-z]+", name.lower()):
+            if word in _SPLIT_WORDS:
+                return _SPLIT_WORDS[word]
+    return None
+
+
+class _Table:
+    """The parquet files of a split.
+
+    Attributes:
+      files: the files, in the order of their rows.
+      columns: the columns with images and labels, the same in all files.
+      counts: number of rows of each file.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+        with _opened(files[0]) as first:
+            self.columns: Columns = find_columns(first.schema_arrow)
+        self.counts = []
+        for file in files:
+            with _opened(file) as opened:
+                self.counts.append(_checked_count(file, opened))
+        if sum(self.counts) > MAX_IMAGES:
+            raise UsageError(f"{files[0].name}: has more than {MAX_IMAGES:,} images; give fewer")
+
+    def arrays(self, split: str) -> SplitArrays:
+        """Return the images, to be decoded block by block, and the labels."""
+        image_name, label_name = self.columns.image, self.columns.label
+        images = ImageBlocks((sum(self.counts), SIDE, SIDE, 3), np.dtype(np.uint8), self._blocks)
+        return SplitArrays(
+            images,
+            self._labels(),
+            f"column {image_name} ({split})",
+            f"column {label_name} ({split})",
+        )
+
+    def _labels(self) -> np.ndarray:
+        name = self.columns.label
+        parts = []
+        for column in self._column_parts(name, _LABEL_BATCH):
+            if column.null_count:
+                raise UsageError(f"column {name} has rows without a label")
+            if longest_string(column) > _MAX_LABEL:
+                raise UsageError(f"column {name} has a label of over {_MAX_LABEL} characters")
+            parts.append(np.asarray(column.to_numpy(zero_copy_only=False)))
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for column in self._column_parts(self.columns.image, _IMAGE_BATCH):
+                contents = self.columns.image_bytes(column)
+                if contents.null_count:
+                    raise UsageError(
+                        f"column {self.columns.image} has rows without the bytes of an image; save "
+                        "the images in the file, not only their paths"
+                    )
+                yield np.stack(list(threads.map(_decode, contents)))
+
+    def _column_parts(self, column: str, rows: int) -> Iterator[Any]:
+        """Yield a column of all files in parts of a few `rows`; check the number of all rows."""
+        for file, expected in zip(self.files, self.counts, strict=True):
+            count = 0
+            with _opened(file) as opened:
+                for batch in opened.iter_batches(rows, columns=[column], use_threads=False):
+                    count += len(batch)
+                    if count > expected:
+                        break
+                    yield batch.column(0)
+            if count != expected:
+                raise UsageError(f"{file.name} is damaged: it has {count:,} of {expected:,} rows")
+
+
+def _decode(content: Any) -> np.ndarray:
+    if content.as_buffer().size > _MAX_IMAGE_BYTES:
+        raise UsageError(f"an image has more than {_MAX_IMAGE_BYTES // 2**20} MiB; make it smaller")
+    try:
+        return decode_image(content.as_py())
+    except ValueError as error:
+        raise UsageError(f"an image can't be read: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> "Iterator[ParquetFile]":
+    """Yield an open parquet file; turn any error of the reader into one line."""
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        # Hugging Face's cache of downloads consists of symbolic links.
+        with open_regular_file(file, follow=True) as opened:
+            yield ParquetFile(opened, pre_buffer=False, buffer_size=2**20)
+    except UsageError:
+        raise
+    except Exception as error:  # a hostile or damaged file can raise anything
+        raise UsageError(
+            f"{file.name} can't be read ({first_line(error)}); download it again"
+        ) from error
+
+
+def _checked_count(file: Path, opened: "ParquetFile") -> int:
+    """Return the number of rows of a file, after checking how far the file unpacks."""
+    metadata = opened.metadata
+    packed = file.stat().st_size
+    unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if unpacked > min(_MAX_BYTES, max(_MAX_RATIO * packed, _ALWAYS_BYTES)):
+        raise UsageError(f"{file.name} unpacks to {unpacked:,} bytes, unlike images")
+    return metadata.num_rows
