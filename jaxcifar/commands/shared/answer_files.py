@@ -1,4 +1,4 @@
-"""The files that `experiments.predict` writes: tables of its answers, and features of images."""
+"""The files that `jaxcifar predict` writes: tables of its answers, and features of images."""
 
 import csv
 import io
