@@ -151,7 +151,7 @@ class Classifier:
         pixels = as_pixels(images)
         title = self.config.network_title
         with report_memory_shortage(f"features of {len(pixels):,} images", "give fewer at a time"):
-            blocks = list(last_features(self._program, self.variables, self._hp, pixels, title))
+            blocks = list(last_features(self._program, self.variables, self._hyper, pixels, title))
         return np.concatenate(blocks)
 
 

@@ -16,14 +16,14 @@ _TOLERANCE = 0.02  # relative; bfloat16 has 8 bits
 
 
 def last_features(
-    program: Program, variables: Variables, hp: Hyperparameters, pixels: np.ndarray, title: str
+    program: Program, variables: Variables, hyper: Hyperparameters, pixels: np.ndarray, title: str
 ) -> Iterator[np.ndarray]:
     """Yield the input of the last dense layer for all images, in batches `[n, D] float32`.
 
     Args:
       program: the compiled program of the network, for one device.
       variables: the network's arrays by collection.
-      hp: hyper-parameters; only the mean and deviation of images are used.
+      hyper: hyper-parameters; only the mean and deviation of images are used.
       pixels: images, `[N, 32, 32, 3] uint8`.
       title: name of the network, for messages.
 
@@ -36,7 +36,7 @@ def last_features(
         block = pixels[first : first + size]
         padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
         padded[: len(block)] = block
-        heads = dense_calls(program, variables, hp, jax.device_put(padded, program.replicated))
+        heads = dense_calls(program, variables, hyper, jax.device_put(padded, program.replicated))
         features = _input_of_last_layer(heads, title)[: len(block)]
         if not np.isfinite(features).all():
             raise RunError(f"{title}: some features are not finite numbers; train it again")

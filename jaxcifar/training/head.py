@@ -39,15 +39,15 @@ class Heads(NamedTuple):
 def dense_calls(
     program: Program,
     variables: Variables,
-    hp: Hyperparameters,
+    hyper: Hyperparameters,
     images: UInt8[Array, "batch height width 3"],
 ) -> Heads:
     """Apply a network in evaluation mode, and return the dense layers that may give its logits.
 
-    Dense layers are Flax's `nn.Dense` and this package's `Dense`. Of `hp`, only `mean` and `std`
+    Dense layers are Flax's `nn.Dense` and this package's `Dense`. Of `hyper`, only `mean` and `std`
     are used.
     """
-    normalized = augment.normalize(augment.pixels(images), hp.mean, hp.std)
+    normalized = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)
     model = network.for_one_device(program.model)
     names: list[str] = []  # of the recorded calls, in the order of the calls
 
@@ -64,7 +64,7 @@ def dense_calls(
             module.sow(_COLLECTION, names[-1], (inputs, outputs))
         return outputs
 
-    with adapted(None, program.operands), nn.intercept_methods(record):
+    with adapted(None, program.product_dtype), nn.intercept_methods(record):
         logits, recorded = model.apply(variables, normalized, train=False, mutable=[_COLLECTION])
     calls = {name: call for name, (call,) in _leaves_by_name(recorded.get(_COLLECTION, {}))}
     found = [DenseCall(*(a.astype(jnp.float32) for a in calls[n])) for n in names if n in calls]

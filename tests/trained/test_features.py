@@ -96,7 +96,7 @@ def test_a_network_without_a_last_dense_layer_has_no_features(network):
 def test_features_that_are_no_numbers_are_refused():
     classifier = classifier_of(Plain())
     broken = jax.tree.map(lambda leaf: leaf * np.inf, classifier.variables)
-    arguments = (classifier._program, broken, classifier._hp, IMAGES, "net")
+    arguments = (classifier._program, broken, classifier._hyper, IMAGES, "net")
     with pytest.raises(RunError, match=r"net: .*not finite"):
         list(last_features(*arguments))
 
