@@ -155,6 +155,6 @@ def pixels_of(name: str, images: Any) -> UInt8[np.ndarray, "images 32 32 3"]:
     Raises:
       UsageError: the array has a wrong shape, type or value.
     """
-    blocks = ImageBlocks.of(images)
+    blocks = ImageBlocks.of(images).channels_last()
     _check_images(name, blocks)
     return np.concatenate([_to_rgb32(block) for block in blocks.blocks()])

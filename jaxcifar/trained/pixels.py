@@ -15,7 +15,7 @@ from jaxcifar.errors import UsageError
 from jaxcifar.trained.photos import Photos, read_photos
 
 _KINDS_OF_PATHS = "OU"  # dtypes of arrays that may hold paths
-_CHANNELS = (1, 3)  # the last axis of one image: grey or RGB
+_CHANNELS = (1, 3)  # of grey and RGB images
 
 
 def as_photos(images: Any) -> Photos:
@@ -85,12 +85,13 @@ def _photos_of_one(image: Any, number: int) -> Photos:
         except (OSError, ValueError) as error:  # a Pillow image is read only now
             raise UsageError(f"{name}: {error}") from error
     array = np.asarray(image)
-    if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] not in _CHANNELS):
+    has_channels = array.ndim == 3 and bool({array.shape[0], array.shape[-1]} & set(_CHANNELS))
+    if array.ndim != 2 and not has_channels:
         raise UsageError(
             f"{name} has shape {array.shape}; in a list, give images of shape [H, W, 3], [H, W, 1] "
             "or [H, W]"
         )
-    return Photos([str(number)], _pixels_of_array(name, array), [])
+    return Photos([str(number)], pixels_of(name, array[None]), [])
 
 
 def _photos_at(path: Path) -> Photos:

@@ -277,10 +277,20 @@ def test_arrays_of_the_forms_of_training_are_classified_as_their_rgb(shape):
     np.testing.assert_allclose(again, expected, atol=1e-6)
 
 
+def test_channels_may_come_first():
+    images = np.random.RandomState(0).randint(0, 256, (2, 36, 40, 3)).astype(np.uint8)
+    classifier = jaxcifar.load()
+    expected = classifier.predict(images).probabilities
+    first = images.transpose(0, 3, 1, 2)
+    for given in (first, list(first)):
+        found = classifier.predict(given).probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        (np.zeros((2, 3, 32, 32), np.uint8), "channels last"),
+        (np.zeros((2, 4, 32, 32), np.uint8), r"shape \(2, 4, 32, 32\); give \[N, H, W, 3\]"),
         (np.zeros((2, 32, 32, 3)), r"float64 pixels.*\* 255"),
         (np.zeros((0, 32, 32, 3), np.uint8), "0 images"),
         ([np.zeros((4, 28, 28), np.uint8)], r"image number 0 .*\(4, 28, 28\)"),

@@ -121,7 +121,7 @@ def test_some_images_of_each_strength_and_lines_on_other_files(tmp_path):
         ("fog", np.zeros((58, 32, 32, 3), np.uint8), "58 images, which are not 5 strengths"),
         ("fog", np.zeros((55, 32, 32, 3), np.uint8), "has 60 labels, but fog.npy has 55"),
         ("fog", np.zeros((60, 32, 32, 3)), r"C/fog.npy has float64 pixels"),
-        ("fog", np.zeros((60, 3, 32, 32), np.uint8), "channels last"),
+        ("fog", np.zeros((60, 4, 32, 32), np.uint8), r"shape \(12, 4, 32, 32\); give"),
         ("fog", np.array(["x"], object), "pickled objects are not read"),
         ("fog", np.uint8(1), "no rows"),
         ("labels", LABELS + 1, "has the label 10; the 10 classes have the labels 0 to 9"),
