@@ -1,7 +1,7 @@
 """Evaluate finished runs: `jaxcifar evaluate RUN... [--on SET...]`."""
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,13 @@ from jaxcifar.commands.shared.common_options import (
 )
 from jaxcifar.commands.shared.output import explain_write_errors, screen, write_json
 from jaxcifar.commands.shared.parser import Parser, suggest
-from jaxcifar.errors import BusyError
-from jaxcifar.evaluation.image_sets import SET_NAMES, TEST_SETS, check_set_name
+from jaxcifar.errors import BusyError, UsageError
+from jaxcifar.evaluation.image_sets import (
+    SET_NAMES,
+    check_set_name,
+    is_corruption_set,
+    uses_test_images,
+)
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
@@ -33,6 +38,7 @@ HELP_EXAMPLES = (
     ("first --on corruptions", "accuracy on corrupted test images"),
     ("first --metric my_metrics.py:mean_rank", "also by a metric of your own"),
     ("first --on slips", "how mistakes in evaluating would change the accuracy"),
+    ("first --on CIFAR-10-C --base cnn", "robustness, relative to another run"),
     ("rows/*/seed0 --on val", "the rows of a study on the validation images"),
 )
 _MAX_PURPOSE_LENGTH = 1000  # characters
@@ -50,9 +56,17 @@ def parser() -> Parser:
         metavar="SET",
         help="images to evaluate on: val; test; corruptions (corrupted test images); slips (test "
         "images with mistakes in evaluating); cifar10.1 (from TFDS) or cifar10.1:FOLDER (from its "
-        ".npy files); or a folder of images by class (default: test)",
+        ".npy files); the folder of CIFAR-10-C or CIFAR-100-C; a folder of images by class; or "
+        "images in FILE.npy with labels.npy beside it (default: test)",
     )
     suggest(sets, SET_NAMES)
+    parser.add_argument(
+        "--base",
+        type=location,
+        metavar="RUN",
+        help="on CIFAR-10-C or CIFAR-100-C, divide the errors by those of this run: mean "
+        "corruption error (default: no division)",
+    )
     parser.add_argument(
         "--images",
         type=count,
@@ -72,10 +86,12 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate runs, print tables, and write the results to the folders of the runs."""
     options = parser().parse_args(argv)
     options.data_dir = data_folder(options.data_dir)
-    for run in options.runs:
+    for run in [*options.runs, *filter(None, [options.base])]:
         require_trained(run)
     for name in options.on:
         check_set_name(name)
+    if options.base and not any(is_corruption_set(name) for name in options.on):
+        raise UsageError("--base: is for --on FOLDER of CIFAR-10-C or CIFAR-100-C; give that too")
     require_folder_of("--json", options.json)
     console = screen()
     print_line = line_printer(console)
@@ -83,6 +99,7 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.commands.shared.evaluated import short_names, show
+    from jaxcifar.commands.shared.evaluated_corruptions import CorruptionEvaluator
     from jaxcifar.commands.shared.evaluated_runs import load_run
     from jaxcifar.evaluation.evaluation_mistakes import evaluation_mistakes
     from jaxcifar.evaluation.measure import evaluate_sets
@@ -96,9 +113,9 @@ def main(argv: Sequence[str]) -> None:
     # Load all runs before the first evaluation, so that errors are reported at once.
     runs = [load_run(path, name, options, print_line) for path, name in names.items()]
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    uses_test_images = any(name in TEST_SETS for name in options.on)
+    evaluator = CorruptionEvaluator(runs, options, date, print_line)
     look: Look | None = None
-    if uses_test_images:
+    if any(uses_test_images(name) for name in options.on):
         purpose = f"evaluate --on {' '.join(options.on)}"[:_MAX_PURPOSE_LENGTH]
         look = {"date": date, "purpose": purpose}
     evaluations: dict[str, Evaluation] = {}
@@ -119,6 +136,8 @@ def main(argv: Sequence[str]) -> None:
             report_step=print_activity,
             user_metrics=metrics,
         )
+        if run.corrupted:
+            evaluated.evaluation["corruption_sets"] = evaluator.evaluate(run)
         evaluations[run.name] = evaluated.evaluation
         looks[run.name] = []
         if run.folder:
@@ -148,13 +167,16 @@ def save(
 
     try:
         looks = save_evaluation(folder, evaluation, look)
-        written = read_evaluation(RunFolder(folder)) or {"sets": {}}
-        for name, figures in evaluation["sets"].items():
-            images = written["sets"][name]["images"]
-            if images > figures["images"]:
-                print_line(
-                    f"{folder}: evaluation.json keeps the figures of {images:,} images of {name}"
-                )
+        written: Mapping[str, Any] = read_evaluation(RunFolder(folder)) or {"sets": {}}
+        new: Mapping[str, Any] = evaluation
+        for part in ("sets", "corruption_sets"):
+            for name, figures in new.get(part, {}).items():
+                images = written[part][name]["images"]
+                if images > figures["images"]:
+                    print_line(
+                        f"{folder}: evaluation.json keeps the figures of {images:,} images of "
+                        f"{name}"
+                    )
         return looks
     except BusyError:
         print_line(f"{folder}: not written, because another process is using this folder")
@@ -171,7 +193,7 @@ def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResu
     temperature = evaluated.evaluation.get("temperature")
     class_names = run.classifier.class_names
     for name, figures in evaluated.evaluation["sets"].items():
-        file_name = "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-" for c in name)
+        file_name = _file_name(name)
         title = f"{run.name}\n{figures['title']}"
         path = folder / f"{prefix}{file_name}-reliability.png"
         draw_picture(path, plot_reliability, figures, temperature, title)
@@ -180,19 +202,27 @@ def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResu
 
 
 def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None:
-    """Draw the accuracy of all runs on corrupted images into one picture, `corruptions.png`."""
+    """Draw the accuracy of all runs on each set of corrupted images, as `corruptions*.png`."""
     from jaxcifar.report.evaluation_section import plot_corruptions
 
-    corruptions = {
-        run: evaluation["corruptions"]
-        for run, evaluation in evaluations.items()
-        if "corruptions" in evaluation
-    }
-    if corruptions:
-        title = "Accuracy on corrupted test images"
-        if len(corruptions) == 1:
-            title += f": {next(iter(corruptions))}"
-        draw_picture(folder / "corruptions.png", plot_corruptions, corruptions, title)
+    by_set: dict[str, dict[str, Any]] = {}  # title of the set -> run -> results
+    for run, evaluation in evaluations.items():
+        sets: dict[str, Any] = dict(evaluation.get("corruption_sets", {}))
+        if "corruptions" in evaluation:
+            sets[""] = evaluation["corruptions"]
+        for set_title, results in sets.items():
+            by_set.setdefault(set_title, {})[run] = results
+    for set_title, results in by_set.items():
+        title = f"Accuracy on {set_title or 'corrupted test images'}"
+        if len(results) == 1:
+            title += f": {next(iter(results))}"
+        ending = f"-{_file_name(set_title)}" if set_title else ""
+        draw_picture(folder / f"corruptions{ending}.png", plot_corruptions, results, title)
+
+
+def _file_name(text: str) -> str:
+    """Return a text with "-" in place of the characters that are unusual in file names."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-" for c in text)
 
 
 def draw_picture(path: Path, plot: Callable[..., None], *arguments: Any) -> None:

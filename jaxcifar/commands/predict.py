@@ -2,20 +2,27 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from jaxcifar.commands.shared.answer_files import (
+    add_answer_files,
+    check_answer_files,
+    check_ids,
+    write_answer_files,
+)
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import add_picture, count, location
 from jaxcifar.commands.shared.parser import Parser
-from jaxcifar.errors import printable
+from jaxcifar.errors import RunError, UsageError, printable
 from jaxcifar.machine.paths import require_existing
 from jaxcifar.machine.terminal import line_printer, show_activity
-from jaxcifar.runs.task import require_trained
+from jaxcifar.runs.task import is_run, require_trained
 
 if TYPE_CHECKING:
-    from jaxcifar.trained.classifier import Predictions
+    from jaxcifar.trained.predictions import Predictions
 
 _MAX_NAME_LENGTH = 40  # characters of a file name in the table
 
@@ -24,14 +31,16 @@ HELP_EXAMPLES = (
     ("photo.jpg", "classify one image with the CNN that comes with the package"),
     ("photos/ --run first --top 5", "classify a folder of images with your own run"),
     ("photos/ --sheet sheet.png", "draw the images with their classes"),
+    ("test/ --run first --submission answers.csv", "write Kaggle's id,label"),
 )
 
 
 def parser() -> Parser:
     parser = Parser("predict", "Classify image files.", HELP_EXAMPLES)
-    parser.add_argument(
+    images = parser.add_argument(
         "images", nargs="+", type=location, metavar="IMAGE", help="image file, or folder of images"
     )
+    images.required = False  # images after --run are found by `separate_images`
     parser.add_argument(
         "--run",
         nargs="+",
@@ -46,21 +55,42 @@ def parser() -> Parser:
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all classes")
     add_picture(parser, "--sheet", "the images with their classes")
+    parser.add_argument(
+        "--skip-damaged",
+        action="store_true",
+        help="exit with code 0 although files that can't be read are left out (default: 1)",
+    )
+    add_answer_files(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
-    options = parser().parse_args(argv)
-    require_existing(options.images)
-    for run in options.run:
+    """Classify images, print their classes, and write the files that the options name.
+
+    Raises:
+      UsageError: an option, an image or a run can't be used.
+      RunError: a file can't be read or written, or an image was left out.
+    """
+    options, more_images = parser().parse_known_args(argv)
+    images, runs = separate_images(options.images, options.run)
+    if more_images:  # images both before and after options
+        images += parser().parse_args(["--", *more_images]).images
+    positions = {Path(word): number for number, word in enumerate(argv)}
+    images.sort(key=lambda path: positions.get(path, 0))
+    if not images:
+        raise UsageError("no IMAGE is given; give image files, or folders of images (see --help)")
+    require_existing(images)
+    for run in runs:
         require_trained(run)
+    check_answer_files(options, runs)
     with show_activity("reading the images and the network"):
         from jaxcifar.trained.load import load
         from jaxcifar.trained.photos import draw_sheet, read_photos
 
-        photos = read_photos(options.images)
+        photos = read_photos(images)
+        check_ids(options.submission, photos.names)
         start_jax()
-        classifier = load(*options.run)
+        classifier = load(*runs)
         predictions = classifier.predict(photos.pixels)
     print_remark = line_printer(Console(stderr=True))
     for remark in photos.remarks:
@@ -77,6 +107,31 @@ def main(argv: Sequence[str]) -> None:
         )
     if options.sheet:
         draw_sheet(options.sheet, photos, predictions)
+    write_answer_files(options, classifier, photos, predictions)
+    if photos.left_out and not options.skip_damaged:
+        count_all = len(photos.names) + photos.left_out
+        raise RunError(
+            f"{photos.left_out:,} of {count_all:,} files were left out, see above; mend or remove "
+            "them, or accept it with --skip-damaged"
+        )
+
+
+def separate_images(
+    images: Sequence[Path] | None, runs: Sequence[Path]
+) -> tuple[list[Path], list[Path]]:
+    """Return the images and the runs of a command line such as `--run RUN cat.jpg`.
+
+    The option `--run` takes all words after it, also those that the user means as images. Its first
+    value is a run. Of the others, those that exist and are not runs are images.
+
+    Args:
+      images: values before the options; None if there are none.
+      runs: values of `--run`.
+    """
+    after_first = runs[1:]
+    meant_as_images = [path for path in after_first if path.exists() and not is_run(path)]
+    others = [path for path in after_first if path not in meant_as_images]
+    return [*(images or []), *meant_as_images], [*runs[:1], *others]
 
 
 def as_json_values(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from PIL import Image
 
-from jaxcifar.array_types import Shaped
+from jaxcifar.array_types import Shaped, UInt8
 from jaxcifar.data import binary_records
 from jaxcifar.data.images import SIDE, check_pixels, to_rgb32
 from jaxcifar.data.user_labels import NamedLabels, number_classes
@@ -143,3 +143,18 @@ def _to_rgb32(block: np.ndarray) -> np.ndarray:
         block = np.ascontiguousarray(block)
         return np.stack([to_rgb32(Image.fromarray(image)) for image in block])
     return block if block.ndim == 4 else np.repeat(block[..., None], 3, axis=3)
+
+
+def pixels_of(name: str, images: Any) -> UInt8[np.ndarray, "images 32 32 3"]:
+    """Check an array of images as for training, and return it as 32x32 RGB pixels.
+
+    Args:
+      name: name of the array, for messages.
+      images: an array of images in any form that training takes, at least one image.
+
+    Raises:
+      UsageError: the array has a wrong shape, type or value.
+    """
+    blocks = ImageBlocks.of(images).channels_last()
+    _check_images(name, blocks)
+    return np.concatenate([_to_rgb32(block) for block in blocks.blocks()])

@@ -15,7 +15,7 @@ from jaxcifar.data.split import split_off_test
 from jaxcifar.errors import first_line
 from jaxcifar.machine.terminal import PrintLine
 
-_MAX_THREADS = 8  # each may hold an image of 64 megapixels
+MAX_THREADS = 8  # each may hold an image of 64 megapixels
 _BLOCK = 64  # images that a thread decodes at a time
 
 
@@ -101,7 +101,7 @@ def _decode_files(files: Sequence[ImageFile], class_count: int) -> _DecodedImage
             if has_more_frames:
                 animated_files.append(file.name)
 
-    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads:
         # If this is interrupted, `map` cancels the blocks that have not begun.
         list(threads.map(decode_block, range(0, len(files), _BLOCK)))
     return _DecodedImages(records, sorted(problems), sorted(animated_files))

@@ -10,9 +10,11 @@ from jaxcifar.array_types import Int32, Int64, Integer
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples, binary_records, load_dataset
+from jaxcifar.data.arrays import pixels_of
 from jaxcifar.data.cifar10_1 import load_cifar10_1
 from jaxcifar.data.decode import read_splits
 from jaxcifar.data.image_folder import ImageFolder
+from jaxcifar.data.labelled_arrays import LABELS, map_images, read_labels
 from jaxcifar.data.parquet import find_parquet, read_parquet
 from jaxcifar.data.split import stratified
 from jaxcifar.data.user_data import user_data_title
@@ -26,8 +28,17 @@ EVALUATION_MISTAKES = "slips"
 TEST_SETS = ("test", CORRUPTIONS, EVALUATION_MISTAKES)  # made from the run's test images
 SET_NAMES = ("val", "test", "cifar10.1", CORRUPTIONS, EVALUATION_MISTAKES)
 _CHOICES = (
-    "val, test, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, or a folder of images by class"
+    "val, test, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, a folder of images by class, "
+    "or images in an .npy file with labels.npy beside it"
 )
+# The kinds of corruption of CIFAR-10-C; each is a file of images.
+STANDARD_KINDS = (
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur",
+    "zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate",
+    "jpeg_compression",
+)  # fmt: skip
+EXTRA_KINDS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # not in the means
+KINDS = (*STANDARD_KINDS, *EXTRA_KINDS)
 
 
 class ImageSet(NamedTuple):
@@ -106,6 +117,17 @@ def check_set_name(name: str) -> None:
         raise _unknown_set(name)
 
 
+def is_corruption_set(name: str) -> bool:
+    """Return True if the name of a set of images is a folder with a file `labels.npy`."""
+    return (expand_home(name) / LABELS).is_file()
+
+
+def uses_test_images(name: str) -> bool:
+    """Return True if a set of images is made from a data set's test images."""
+    is_corrupted = expand_home(name).stem in KINDS and expand_home(name).suffix == ".npy"
+    return name in TEST_SETS or is_corruption_set(name) or is_corrupted
+
+
 def load_set(
     name: str,
     get_dataset: Callable[[], Dataset],
@@ -130,7 +152,7 @@ def load_set(
     if set_name == "cifar10.1":
         version, examples = load_cifar10_1(Path(folder) if folder else None, data_dir)
         title = f"CIFAR-10.1 {version}"
-        labels = _renumber(title, examples.labels, CATALOG["cifar10"].class_names, class_names)
+        labels = renumber(title, examples.labels, CATALOG["cifar10"].class_names, class_names)
         return ImageSet(f"cifar10.1-{version}", title, examples._replace(labels=labels))
     if name in TEST_SETS:
         dataset = get_dataset()
@@ -151,14 +173,26 @@ def _load_user_images(name: str, class_names: Sequence[str], print_line: PrintLi
     elif path.is_dir():
         folder = ImageFolder.scan(path)
         splits, user_classes = read_splits(folder, print_line), folder.class_names
+    elif path.suffix == ".npy" and path.is_file():
+        return _load_array(path, class_names)
     elif path.suffix == ".npz" and path.is_file():
         splits, user_classes = read_npz(path.resolve(), print_line)
     else:
         raise _unknown_set(name)
     images, labels = binary_records.unpack(splits.get("test", splits["train"]))
     title = user_data_title(name)
-    labels = _renumber(title, labels, user_classes, class_names)
+    labels = renumber(title, labels, user_classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(images, labels))
+
+
+def _load_array(path: Path, class_names: Sequence[str]) -> ImageSet:
+    """Load the images in an `.npy` file, with the labels in `labels.npy` beside it."""
+    array = map_images(path)
+    labels, set_classes = read_labels(path, len(array), class_names)
+    pixels = pixels_of(str(path), array)
+    title = f"{path.absolute().parent.name}/{path.stem}"
+    labels = renumber(title, labels, set_classes, class_names)
+    return ImageSet(f"own:{title}", title, Examples(pixels, labels))
 
 
 def _unknown_set(name: str) -> UsageError:
@@ -166,13 +200,23 @@ def _unknown_set(name: str) -> UsageError:
     return UsageError(f"--on {name}: no such set; {hint}choose {_CHOICES}")
 
 
-def _renumber(
+def renumber(
     title: str,
     labels: Integer[np.ndarray, "images"],
     set_classes: Sequence[str],
     run_classes: Sequence[str],
 ) -> Int32[np.ndarray, "images"]:
-    """Convert labels from the class numbers of a set to the class numbers of a run."""
+    """Convert labels from the class numbers of a set to the class numbers of a run.
+
+    Args:
+      title: name of the set, for the message.
+      labels: labels of the set's images.
+      set_classes: names of the set's classes, by label.
+      run_classes: names of the run's classes, by label.
+
+    Raises:
+      UsageError: the run lacks a class of the set.
+    """
     unknown = [name for name in set_classes if name not in run_classes]
     if unknown:
         raise UsageError(

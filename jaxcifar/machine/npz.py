@@ -55,6 +55,29 @@ def read_array(path: Path, form: ArrayForm, remedy: Remedy, max_bytes: int) -> n
             raise ValueError(f"is damaged ({str(error) or type(error).__name__})") from error
 
 
+def map_array(path: Path, remedy: Remedy) -> np.ndarray:
+    """Return the array in an `.npy` file, mapped into memory read-only; its form is not checked.
+
+    Args:
+      path: the file; links are not followed.
+      remedy: the advice and type of the error if the file can't be used.
+
+    Raises:
+      RunError, UsageError: the file can't be read, or has no values.
+    """
+    with report_errors(path, remedy), open_regular_file(path) as file:
+        try:
+            header = read_header(file, "it")
+            begin = file.tell()
+            if header.size == 0 or not header.shape:
+                raise ValueError(f"it has shape {header.shape}, and so no rows")
+            if os.fstat(file.fileno()).st_size < begin + header.size:
+                raise ValueError("it ends too soon")
+            return np.memmap(file, header.dtype, "r", begin, header.shape)
+        except Exception as error:  # a damaged header can raise anything
+            raise ValueError(f"is damaged ({str(error) or type(error).__name__})") from error
+
+
 def read_arrays(
     path: Path, forms: Mapping[str, ArrayForm], remedy: Remedy, max_bytes: int
 ) -> dict[str, np.ndarray]:

@@ -9,11 +9,13 @@ import numpy as np
 from jaxcifar.errors import RunError
 from jaxcifar.report.figures import COLORS, PANEL_COLUMNS, WIDTH, add_legend, panel_grid
 from jaxcifar.report.pictures import DrawPicture
+from jaxcifar.report.published_corruptions import corruption_set_contexts
 from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.report.wording import escape_markdown, join_names, percent, points
 from jaxcifar.runs.evaluation_file import (
     BINS,
     LEVELS,
+    AnyCorruptions,
     Calibration,
     Corruptions,
     Evaluation,
@@ -60,6 +62,7 @@ def evaluation_context(run: FinishedRun, title: str, draw: DrawPicture) -> dict[
         pictures["corruptions"] = draw("corruptions", plot_corruptions, {"": corrupted}, headline)
     return {
         "missing": "",
+        "corruption_sets": corruption_set_contexts(evaluation, title, draw, plot_corruptions),
         "looks": len(looks),
         "sets": [_line(figures) for figures in sets.values()],
         "calibration": _calibration_text(calibrated, evaluation) if calibrated else "",
@@ -214,16 +217,18 @@ def plot_reliability(figures: Figures, temperature: float | None, title: str, pa
     figure.savefig(path)
 
 
-def plot_corruptions(runs: Mapping[str, Corruptions], title: str, path: Path) -> None:
+def plot_corruptions(runs: Mapping[str, AnyCorruptions], title: str, path: Path) -> None:
     """Draw one panel per kind of corruption, with the accuracy by strength; 0 is no corruption.
 
-    `runs` maps names of runs to their results. All runs have the same kinds of corruption.
+    `runs` maps names of runs to their results. All runs have the same kinds of corruption. Results
+    without an accuracy on `clean` images have no point at strength 0, because NaN is not drawn.
     """
     kinds = list(next(iter(runs.values()))["accuracy"])
     figure, panels = panel_grid(len(kinds), title, heights=(2.1, 1.0))
     for panel, kind in zip(panels, kinds, strict=True):
         for number, (name, corrupted) in enumerate(runs.items()):
-            values = [corrupted["clean"], *corrupted["accuracy"].get(kind, [])]
+            clean: Any = corrupted.get("clean", np.nan)
+            values = [clean, *corrupted["accuracy"].get(kind, [])]
             color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
             label = shortened(name, 40) if kind == kinds[0] else None
             strengths = range(len(values))

@@ -102,6 +102,32 @@ class Corruptions(TypedDict):
     ]
 
 
+CorruptionError = Annotated[float, Meta(ge=0, le=_MAX_FINITE)]
+
+
+class CorruptionSet(TypedDict):
+    """Results on corrupted images in files, such as CIFAR-10-C; each kind from weak to strong.
+
+    `images` is the number of images in each strength, and `mean` the mean accuracy over the
+    standard kinds. With a base network, `corruption_error` is each kind's sum of errors divided by
+    that of the network `base`, and `mean_corruption_error` the mean over the standard kinds.
+    """
+
+    title: Line
+    date: Line
+    images: Count
+    mean: Accuracy
+    accuracy: Annotated[
+        dict[Line, Annotated[list[Accuracy], Meta(min_length=LEVELS, max_length=LEVELS)]],
+        Meta(min_length=1, max_length=20),
+    ]
+    base: NotRequired[Line]
+    corruption_error: NotRequired[Annotated[dict[Line, CorruptionError], Meta(max_length=20)]]
+    mean_corruption_error: NotRequired[CorruptionError]
+
+
+AnyCorruptions = Corruptions | CorruptionSet
+
 # Slips: mistakes in the normalisation of test images. Only one of them is possible for a network.
 NOT_NORMALISED, NORMALISED = "not normalised", "normalised all the same"
 
@@ -119,12 +145,14 @@ class Evaluation(TypedDict):
     """The content of `evaluation.json`.
 
     `temperature` is the divisor of the logits that fits the validation images best. `sets` has the
-    results on each set of images, by name of the set.
+    results on each set of images, by name of the set. `corruption_sets` has the results on
+    corrupted images in files, by title.
     """
 
     temperature: NotRequired[Temperature]
     sets: Annotated[dict[Line, Figures], Meta(max_length=_MAX_SETS)]
     corruptions: NotRequired[Corruptions]
+    corruption_sets: NotRequired[Annotated[dict[Line, CorruptionSet], Meta(max_length=_MAX_SETS)]]
     slips: NotRequired[Slips]
 
 
@@ -173,9 +201,12 @@ def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> l
     with lock_folder(path, wait=False):
         looks = read_looks(folder)
         earlier: Mapping = read_evaluation(folder) or {"sets": {}}
-        new_sets = _with_enough_images(new_results["sets"], earlier["sets"])
-        sets = {**earlier["sets"], **new_sets}
-        merged = {**earlier, **_with_enough_images(new_results, earlier), "sets": sets}
+        merged = {**earlier, **_with_enough_images(new_results, earlier)}
+        for part in ("sets", "corruption_sets"):
+            earlier_part: Mapping = earlier.get(part, {})
+            new_part: Any = new_results.get(part, {})
+            if earlier_part or new_part or part == "sets":
+                merged[part] = {**earlier_part, **_with_enough_images(new_part, earlier_part)}
         if look:
             looks.append(look)
             lines = [json.dumps(each_look) + "\n" for each_look in looks]

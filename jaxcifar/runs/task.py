@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # they would import NumPy and JAX, which takes a moment
 
 PYTORCH_SUFFIXES = (".pth", ".pt")
 _WEIGHTS_SUFFIX = Path(WEIGHTS).suffix
+_RUN_FILES = ("config.json", "result.json", WEIGHTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,18 @@ def require_trained(path: Path) -> None:
         if (path / "config.json").exists():
             raise UsageError(f"{path}: is not a finished run; repeat its command to finish it")
         raise UsageError(f"{path}: there is no run here{nested_run_hint(path)}")
+
+
+def is_run(path: Path) -> bool:
+    """Return True if the name or content of a path says that it is meant as a run or as weights.
+
+    The run need not be finished, nor the file of weights be of this package. A folder that holds
+    runs counts too.
+    """
+    if not path.is_dir():
+        return path.suffix == _WEIGHTS_SUFFIX or path.suffix in PYTORCH_SUFFIXES
+    has_run_files = any((path / name).exists() for name in _RUN_FILES)
+    return has_run_files or nested_run_hint(path) != ""
 
 
 def is_untested(path: Path) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -14,25 +14,14 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.memory import report_memory_shortage
-from jaxcifar.trained.pixels import as_pixels
+from jaxcifar.trained.features import last_features
+from jaxcifar.trained.pixels import as_photos, as_pixels
+from jaxcifar.trained.predictions import Predictions
 from jaxcifar.training import augment, network, predicting
 from jaxcifar.training.network import Variables
 from jaxcifar.training.predicting import EVAL_BATCH
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
-
-
-class Predictions(NamedTuple):
-    """Predictions for N images: probabilities `[N, classes] float32`, and the likeliest classes."""
-
-    probabilities: np.ndarray
-    labels: list[str]
-
-    @classmethod
-    def of(cls, probabilities: np.ndarray, class_names: Sequence[str]) -> Self:
-        """Return the predictions for probabilities `[N, classes]` and the class names by label."""
-        likeliest = probabilities.argmax(-1)
-        return cls(probabilities, [class_names[label] for label in likeliest])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +79,10 @@ class Classifier:
         """Return the network's outputs before the softmax, `[N, classes] float32`.
 
         Args:
-          images: an array, a Pillow image, the path of an image file, or a list of these.
+          images: images, as for `predict`.
 
         Raises:
-          UsageError: an image can't be read.
+          UsageError: an image can't be read, or there is no image.
         """
         pixels = as_pixels(images)
         count = len(pixels)
@@ -126,22 +115,44 @@ class Classifier:
     def predict(self, images: Any) -> Predictions:
         """Classify images.
 
-        Images of other sizes than 32x32 are cropped to a square and resized.
+        Images of other sizes than 32x32 are cropped to a square and resized. Damaged files in a
+        folder are left out, with a Python warning for each.
 
         Args:
-          images: an array `[N, H, W, 3]` or `[H, W, 3] uint8`, a Pillow image, the path of an image
-            file, or a list of them.
+          images: an array `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`, an array of one
+            image, a Pillow image, the path of an image file or of a folder, or a list of these.
 
         Raises:
-          UsageError: an image can't be read.
+          UsageError: an image can't be read, or there is no image.
           RunError: a logit is not finite.
         """
-        logits = self.logits(images)
+        photos = as_photos(images)
+        logits = self.logits(photos.pixels)
         if not np.isfinite(logits).all():
             raise RunError(
                 f"{self.config.network_title}: the logits are not finite numbers; train it again"
             )
-        return Predictions.of(softmax(logits), self.class_names)
+        return Predictions.of(softmax(logits), self.class_names, photos.names)
+
+    @with_package_settings()
+    def features(self, images: Any) -> np.ndarray:
+        """Return what goes into the network's last dense layer, `[N, D] float32`.
+
+        These features describe an image for t-SNE, for a search of similar images, or for a linear
+        classifier.
+
+        Args:
+          images: images, as for `predict`.
+
+        Raises:
+          UsageError: an image can't be read, or no dense layer computes the network's logits.
+          RunError: a feature is not finite.
+        """
+        pixels = as_pixels(images)
+        title = self.config.network_title
+        with report_memory_shortage(f"features of {len(pixels):,} images", "give fewer at a time"):
+            blocks = list(last_features(self._program, self.variables, self._hyper, pixels, title))
+        return np.concatenate(blocks)
 
 
 def _padded_count(count: int) -> int:
@@ -205,9 +216,9 @@ class Ensemble:
           UsageError: an image can't be read.
           RunError: a logit is not finite.
         """
-        pixels = as_pixels(images)
-        probabilities = [member.predict(pixels).probabilities for member in self.members]
-        return Predictions.of(np.mean(probabilities, axis=0), self.class_names)
+        photos = as_photos(images)
+        probabilities = [member.predict(photos.pixels).probabilities for member in self.members]
+        return Predictions.of(np.mean(probabilities, axis=0), self.class_names, photos.names)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,71 +1,119 @@
 """Find image files, read them, and draw them with their predicted classes."""
 
 import os
+import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxcifar.data.images import read_image
+from jaxcifar.data.arrays import MAX_IMAGES
+from jaxcifar.data.decode import MAX_THREADS
+from jaxcifar.data.images import SIDE, read_image
 from jaxcifar.errors import UsageError, printable
 from jaxcifar.machine.files import atomic_write
-from jaxcifar.trained.classifier import Predictions
+from jaxcifar.trained.predictions import Predictions
 
-MAX_FILES = 100_000
+MAX_FILES = MAX_IMAGES
+_BLOCK = 64  # files that a thread reads at a time
 _COLUMNS = 5  # images in a row of the drawing
 MAX_ON_SHEET = 200
 
 
 class Photos(NamedTuple):
-    """Image files that were read.
+    """Images that were read.
 
     Attributes:
       names: paths of the files.
       pixels: the images as the network sees them, `[N, 32, 32, 3] uint8`.
       remarks: one line for each file that was left out or only read in part.
+      left_out: number of files that were left out because they can't be read.
     """
 
     names: list[str]
     pixels: np.ndarray
     remarks: list[str]
+    left_out: int = 0
 
 
 def read_photos(paths: Sequence[Path]) -> Photos:
     """Read image files, and all image files in folders and their subfolders.
 
-    Hidden files are ignored. A symbolic link is followed if it is one of `paths`, but not if it
-    lies in a folder.
+    Files that can't be read are left out. Hidden files are ignored. A symbolic link is followed if
+    it is one of `paths`, but not if it lies in a folder.
 
     Args:
       paths: image files and folders.
 
     Raises:
-      UsageError: a file in `paths` is not an image, a folder has no images, or there are more than
-        `MAX_FILES` files in a folder.
+      UsageError: a folder has no images, no file can be read, or there are more than `MAX_FILES`
+        files.
     """
-    names: list[str] = []
-    pixels: list[np.ndarray] = []
-    remarks: list[str] = []
+    files: list[Path] = []
+    from_folder: list[bool] = []
     for path in paths:
-        is_folder = path.is_dir()
-        files = _list_files(path) if is_folder else [path]
-        count_before = len(names)
-        for file in files:
+        found = _list_files(path) if path.is_dir() else [path]
+        if not found:
+            raise _no_images(path)
+        files += found
+        from_folder += [path.is_dir()] * len(found)
+        if len(files) > MAX_FILES:
+            raise UsageError(f"{path}: more than {MAX_FILES:,} files are given; give fewer")
+    pixels = np.empty((len(files), SIDE, SIDE, 3), np.uint8)
+    remarks: list[str | None] = [None] * len(files)
+    is_read = np.zeros(len(files), bool)
+
+    def read_block(first: int) -> None:
+        for number in range(first, min(first + _BLOCK, len(files))):
+            file, is_folder = files[number], from_folder[number]
             try:
                 image, has_more_frames = read_image(file if is_folder else os.path.realpath(file))
             except ValueError as error:
-                if not is_folder:
-                    raise UsageError(f"{file}: {error}") from error
-                remarks.append(f"left out: {file}: {error}")
+                remarks[number] = f"left out: {file}: {error}"
                 continue
-            names.append(str(file))
-            pixels.append(image)
+            pixels[number] = image
+            is_read[number] = True
             if has_more_frames:
-                remarks.append(f"{file}: has several frames; only the first is classified")
-        if len(names) == count_before:
-            raise UsageError(f"{path}: contains no images; give image files or folders of images")
-    return Photos(names, np.stack(pixels), remarks)
+                remarks[number] = f"{file}: has several frames; only the first is classified"
+
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads,
+    ):
+        warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
+        list(threads.map(read_block, range(0, len(files), _BLOCK)))
+    _require_images(paths, files, is_read, remarks)
+    names = [str(file) for file, was_read in zip(files, is_read, strict=True) if was_read]
+    left_out = len(files) - len(names)
+    return Photos(
+        names,
+        pixels[is_read] if left_out else pixels,
+        [remark for remark in remarks if remark is not None],
+        left_out,
+    )
+
+
+def _require_images(
+    paths: Sequence[Path],
+    files: Sequence[Path],
+    is_read: np.ndarray,
+    remarks: Sequence[str | None],
+) -> None:
+    """Raise an error if a folder has no image that can be read, or if there is no image at all."""
+    readable = [file for file, was_read in zip(files, is_read, strict=True) if was_read]
+    folders_with_images = {folder for file in readable for folder in file.parents}
+    for path in paths:
+        if path.is_dir() and path not in folders_with_images:
+            raise _no_images(path)
+    if not readable:
+        reason = next(remark for remark in remarks if remark is not None)
+        raise UsageError(reason.removeprefix("left out: "))
+
+
+def _no_images(folder: Path) -> UsageError:
+    return UsageError(f"{folder}: contains no images; give image files or folders of images")
 
 
 def _list_files(folder: Path) -> list[Path]:

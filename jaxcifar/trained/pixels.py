@@ -1,6 +1,7 @@
-"""Convert arrays, Pillow images and image files to the pixels that a network takes."""
+"""Convert arrays, Pillow images, image files and folders to the pixels that a network takes."""
 
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,47 +9,100 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxcifar.data.arrays import pixels_of
 from jaxcifar.data.images import read_image, to_rgb32
 from jaxcifar.errors import UsageError
+from jaxcifar.trained.photos import Photos, read_photos
+
+_KINDS_OF_PATHS = "OU"  # dtypes of arrays that may hold paths
+_CHANNELS = (1, 3)  # of grey and RGB images
 
 
-def as_pixels(images: Any) -> np.ndarray:
-    """Return images as pixels, `[N, 32, 32, 3] uint8`.
+def as_photos(images: Any) -> Photos:
+    """Return images with their names, as the network sees them.
+
+    Damaged files in a folder are left out, with a Python warning for each.
 
     Args:
-      images: an array, a Pillow image, the path of an image file, or a list of these.
+      images: an array of images in any form that training takes, an array of one image, a Pillow
+        image, the path of an image file or of a folder, or a list of these.
+
+    Returns:
+      the images; the name of a file is its path, and the name of another image its number from 0.
 
     Raises:
       UsageError: an image can't be read, or there is no image.
     """
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        is_ready = images.shape[1:] == (32, 32, 3) and images.dtype == np.uint8
-        if is_ready and len(images) > 0:
-            return images
-    elif isinstance(images, str | Path | Image.Image | np.ndarray):
+    if isinstance(images, str | Path | Image.Image):
         images = [images]
+    elif hasattr(images, "__array__"):  # an array of NumPy, JAX or PyTorch
+        array = np.asarray(images)
+        if array.dtype.kind not in _KINDS_OF_PATHS:
+            return _numbered(_pixels_of_array("images", array))
     elif not isinstance(images, Iterable):
         type_name = type(images).__name__
         raise UsageError(
             f"images: a {type_name} can't be read; give arrays, Pillow images or paths"
         )
-    pixels = [_pixels_of_one(image, number) for number, image in enumerate(images)]
-    if not pixels:
+    parts = [_photos_of_one(image, number) for number, image in enumerate(images)]
+    if not parts:
         raise UsageError("images: there is no image to classify; give at least one")
-    return np.stack(pixels)
+    names = [name for part in parts for name in part.names]
+    return Photos(names, np.concatenate([part.pixels for part in parts]), [])
 
 
-def _pixels_of_one(image: Any, number: int) -> np.ndarray:
-    """Return one image as pixels, `[32, 32, 3] uint8`; errors mention its place, `number`."""
-    try:
-        if isinstance(image, str | Path):
-            return read_image(os.path.realpath(image))[0]
-        if isinstance(image, Image.Image):
-            return to_rgb32(image)
-        array = np.asarray(image)
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
-            raise ValueError(f"has shape {array.shape} and type {array.dtype}, not [H, W, 3] uint8")
-        return to_rgb32(Image.fromarray(array))
-    except (OSError, ValueError) as error:  # also of a Pillow image, which is read only now
-        name = image if isinstance(image, str | Path) else f"image number {number} (from 0)"
-        raise UsageError(f"{name}: {error}") from error
+def as_pixels(images: Any) -> np.ndarray:
+    """Return images as pixels, `[N, 32, 32, 3] uint8`; see `as_photos`.
+
+    Raises:
+      UsageError: an image can't be read, or there is no image.
+    """
+    return as_photos(images).pixels
+
+
+def _numbered(pixels: np.ndarray) -> Photos:
+    return Photos([str(number) for number in range(len(pixels))], pixels, [])
+
+
+def _pixels_of_array(name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array of many images or of one image as pixels, `[N, 32, 32, 3] uint8`."""
+    is_ready = array.shape[1:] == (32, 32, 3) and array.dtype == np.uint8
+    if is_ready and len(array) > 0:
+        return array
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in _CHANNELS):
+        array = array[None]  # one image
+    return pixels_of(name, array)
+
+
+def _photos_of_one(image: Any, number: int) -> Photos:
+    """Return one element of a list of images; errors mention its place, `number`."""
+    if isinstance(image, str | Path):
+        return _photos_at(Path(image))
+    name = f"image number {number} (from 0)"
+    if isinstance(image, Image.Image):
+        try:
+            return Photos([str(number)], to_rgb32(image)[None], [])
+        except (OSError, ValueError) as error:  # a Pillow image is read only now
+            raise UsageError(f"{name}: {error}") from error
+    array = np.asarray(image)
+    has_channels = array.ndim == 3 and bool({array.shape[0], array.shape[-1]} & set(_CHANNELS))
+    if array.ndim != 2 and not has_channels:
+        raise UsageError(
+            f"{name} has shape {array.shape}; in a list, give images of shape [H, W, 3], [H, W, 1] "
+            "or [H, W]"
+        )
+    return Photos([str(number)], pixels_of(name, array[None]), [])
+
+
+def _photos_at(path: Path) -> Photos:
+    """Read an image file, or the image files in a folder; warn about files that are left out."""
+    if not path.is_dir():
+        try:
+            pixels, _ = read_image(os.path.realpath(path))
+        except ValueError as error:
+            raise UsageError(f"{path}: {error}") from error
+        return Photos([str(path)], pixels[None], [])
+    photos = read_photos([path])
+    for remark in photos.remarks:
+        warnings.warn(remark, stacklevel=2)
+    return photos

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zlib
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ from jaxcifar.commands import predict
 from jaxcifar.data import CATALOG
 from jaxcifar.data.images import to_rgb32
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.trained.load import SHIPPED as SHIPPED_WEIGHTS
 from jaxcifar.trained.photos import read_photos
 
 
@@ -67,7 +69,7 @@ def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys, 
     names = [str(paths[0]), str(tmp_path / "in" / "deeper" / "two.png")]
     expected, classes = by_hand([photo, photo.rotate(90)]), CATALOG["cifar10"].class_names
     assert expected[0].argmax() != expected[1].argmax()
-    told = run(capsys, *paths, "--json")
+    told = run(capsys, *paths, "--json", "--skip-damaged")
     assert told.err.count("left out:") == 2 and "notes.txt" in told.err and "a link" in told.err
     entries = json.loads(told.out)
     assert [entry["image"] for entry in entries] == names
@@ -78,7 +80,8 @@ def test_a_table_and_json_say_what_the_classifier_says(photo, tmp_path, capsys, 
         assert entry["label"] == classes[odds.argmax()]
 
     assert "classes" not in told.err
-    told = run(capsys, *paths, "--top", "2", "--sheet", tmp_path / "sheet.png")
+    sheet = tmp_path / "sheet.png"
+    told = run(capsys, *paths, "--top", "2", "--sheet", sheet, "--skip-damaged")
     lines = told.out.splitlines()
     assert told.err.count("can only answer with one of its 10 classes") == 1  # for two images
     for line, path, odds in zip(lines, names, expected, strict=True):
@@ -161,7 +164,7 @@ def test_exit_codes_say_whether_the_command_line_or_a_file_is_at_fault(photo, tm
     good, bad = str(tmp_path / "a.png"), str(tmp_path / "b.png")
     for code, words, arguments in (
         (2, "nowhere.png: no such file or folder", [str(tmp_path / "nowhere.png")]),
-        (2, "b.png: the file is not an image that Pillow reads", [good, bad]),
+        (2, "b.png: the file is not an image that Pillow reads", [bad]),
         (2, "no run here", [good, "--run", str(tmp_path)]),
         (1, "is not a safetensors file", [good, "--run", str(tmp_path / "w.safetensors")]),
     ):
@@ -192,3 +195,125 @@ def test_a_cut_image_of_pillows_is_refused(photo, tmp_path):
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match=r"image number 1 \(from 0\)"):
         jaxcifar.load().predict([photo, Image.open(tmp_path / "a.png")])
+
+
+@pytest.mark.parametrize("by_folder", [False, True], ids=["by name", "in a folder"])
+def test_a_damaged_file_is_left_out_and_told_by_the_exit_code(by_folder, photo, tmp_path):
+    for name in ("a.png", "c.png"):
+        photo.save(tmp_path / name)
+    (tmp_path / "b.jpg").write_text("a cat")
+    names = ["a.png", "b.jpg", "c.png"]
+    arguments = [str(tmp_path)] if by_folder else [str(tmp_path / name) for name in names]
+    for more, code in (([], 1), (["--skip-damaged"], 0)):
+        done = obeyed("predict", *arguments, "--json", *more)
+        assert done.returncode == code
+        images = [entry["image"] for entry in json.loads(done.stdout)]
+        assert images == [str(tmp_path / "a.png"), str(tmp_path / "c.png")]
+        told = " ".join(done.stderr.split())
+        assert told.count("left out:") == 1 and "b.jpg: the file is not an image" in told
+        assert ("1 of 3 files were left out" in told) == (code == 1)
+
+
+SHIPPED = str(SHIPPED_WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (["--run", SHIPPED, "b.png"], "b"),
+        (["--run", SHIPPED, "folder"], "c"),
+        (["--run", SHIPPED, SHIPPED, "b.png", "a.png"], "ba"),
+        (["b.png", "--run", SHIPPED, "a.png"], "ba"),
+        (["--run", SHIPPED, "b.png", "--top", "1", "a.png"], "ba"),
+        (["b.png", "--run", SHIPPED, "--top", "1", "a.png"], "ba"),
+        (["a.png", "--top", "1", "b.png", "folder"], "abc"),
+    ],
+)
+def test_images_stand_before_or_after_the_options(
+    words, order, photo, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("a.png", "b.png", "folder/c.png"):
+        photo.save(tmp_path / name)
+    said = json.loads(run(capsys, *words, "--json").out)
+    assert [Path(entry["image"]).stem for entry in said] == list(order)
+
+
+def test_a_run_that_is_no_run_is_not_taken_for_an_image(photo, tmp_path, capsys):
+    photo.save(tmp_path / "a.png")
+    for name in ("unfinished", "study/row/seed0"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    for words, said in (
+        (["--run", SHIPPED], "no IMAGE is given"),
+        ([], "no IMAGE is given"),
+        (["a.png", "--run", SHIPPED, "nowhere"], "nowhere: does not exist; give a finished run"),
+        (["a.png", "--run", SHIPPED, "unfinished"], "is not a finished run"),
+        (["a.png", "--run", SHIPPED, "study"], "there is no run here; .*seed0 is one"),
+        (["--run", "a.png", "a.png"], "neither a run nor a file of weights"),
+    ):
+        places = [word if word.startswith(("-", "/")) else tmp_path / word for word in words]
+        with pytest.raises(UsageError, match=said):
+            run(capsys, *places)
+
+
+@pytest.mark.parametrize(
+    "shape", [(28, 28), (28, 28, 1), (3, 28, 28), (3, 28, 28, 1), (3, 32, 32, 1), (3, 28, 30, 3)]
+)
+def test_arrays_of_the_forms_of_training_are_classified_as_their_rgb(shape):
+    array = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
+    one = len(shape) == 2 or shape[2:] == (1,)
+    several = array[None] if one else array
+    pictures = [image[..., 0] if image.shape[-1] == 1 else image for image in several]
+    rgb = [Image.fromarray(picture).convert("RGB") for picture in pictures]
+    classifier = jaxcifar.load()
+    expected = classifier.predict(rgb).probabilities
+    assert len(expected) == (1 if one else 3)
+    found = classifier.predict(array)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    assert found.names == [str(number) for number in range(len(expected))]
+    again = classifier.predict(list(several)).probabilities
+    np.testing.assert_allclose(again, expected, atol=1e-6)
+
+
+def test_channels_may_come_first():
+    images = np.random.RandomState(0).randint(0, 256, (2, 36, 40, 3)).astype(np.uint8)
+    classifier = jaxcifar.load()
+    expected = classifier.predict(images).probabilities
+    first = images.transpose(0, 3, 1, 2)
+    for given in (first, list(first)):
+        found = classifier.predict(given).probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (np.zeros((2, 4, 32, 32), np.uint8), r"shape \(2, 4, 32, 32\); give \[N, H, W, 3\]"),
+        (np.zeros((2, 32, 32, 3)), r"float64 pixels.*\* 255"),
+        (np.zeros((0, 32, 32, 3), np.uint8), "0 images"),
+        ([np.zeros((4, 28, 28), np.uint8)], r"image number 0 .*\(4, 28, 28\)"),
+        ([], "no image to classify"),
+        (7, "a int can't be read"),
+    ],
+)
+def test_arrays_of_other_forms_are_refused(images, said):
+    with pytest.raises(UsageError, match=said):
+        jaxcifar.load().predict(images)
+
+
+def test_a_folder_from_python_gives_what_the_command_gives(photo, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    photo.save(tmp_path / "in" / "b.png")
+    photo.rotate(90).save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "c.png").write_text("a cat")
+    said = json.loads(run(capsys, tmp_path / "in", "--json", "--skip-damaged").out)
+    with pytest.warns(UserWarning, match=r"left out: .*c\.png"):
+        found = jaxcifar.load().predict(str(tmp_path / "in"))
+    assert found.names == [entry["image"] for entry in said]
+    assert found.labels == [entry["label"] for entry in said]
+    probabilities, labels = found  # still the pair that it was
+    assert labels == found.labels
+    expected = [list(entry["probabilities"].values()) for entry in said]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)

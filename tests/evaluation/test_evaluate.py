@@ -369,6 +369,44 @@ def test_what_does_not_look_at_the_test_is_no_look(finished, at_hand, tmp_path, 
     assert read_evaluation(RunFolder(run))["sets"].keys() >= {"val", "test"}
 
 
+def test_published_corruptions_stay_in_the_runs_folder(finished, monkeypatch, tmp_path, capsys):
+    """They need no data set; less of them, or another set, replaces nothing."""
+
+    def gone(*_):
+        raise UsageError("no such folder")
+
+    monkeypatch.setattr(image_sets, "load_dataset", gone)
+    run, other = finished / "seed0", finished / "seed1"
+    examples = some_images(200)
+    for name in ("first-C", "second-C"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "labels.npy", examples.labels)
+        np.save(tmp_path / name / "fog.npy", examples.images)
+    looks = len(read_looks(RunFolder(run)))
+
+    def evaluate_on(*words):
+        evaluate_command.main([str(run), "--on", *words, "--base", str(other)])
+
+    evaluate_on(str(tmp_path / "first-C"))
+    first = read_evaluation(RunFolder(run))["corruption_sets"]["first-C"]
+    assert len(read_looks(RunFolder(run))) == looks + 1
+    accuracies = {}
+    for path in (run, other):
+        answers = load(path).logits(examples.images).argmax(-1)
+        accuracies[path] = (answers == examples.labels).reshape(5, 40).mean(1)
+    assert first["images"] == 40 and first["base"] == str(other)
+    assert first["accuracy"]["fog"] == pytest.approx(accuracies[run])
+    ratio = (1 - accuracies[run]).sum() / (1 - accuracies[other]).sum()
+    assert first["mean_corruption_error"] == pytest.approx(ratio)
+    evaluate_on(str(tmp_path / "first-C"), str(tmp_path / "second-C"), "--images", "20")
+    found = read_evaluation(RunFolder(run))
+    assert found["corruption_sets"]["first-C"] == first
+    assert 10 < found["corruption_sets"]["second-C"]["images"] < 40
+    said = " ".join(capsys.readouterr().out.split())
+    assert "evaluation.json keeps the figures of 40 images of first-C" in said
+    assert "temperature" not in said
+
+
 def test_a_file_of_weights_alone(finished, at_hand, tmp_path, capsys):
     (tmp_path / "net").mkdir()
     weights = tmp_path / "net" / "x.safetensors"

@@ -111,6 +111,42 @@ def test_the_results_of_evaluate_are_reported(study):
     assert all((folder / picture).exists() for picture in pictures)
 
 
+def test_published_corruptions_are_reported_with_their_errors(study):
+    folder, winner = study
+    accuracy = {"fog": [0.8, 0.7, 0.6, 0.5, 0.4], "snow": [0.9, 0.9, 0.8, 0.8, 0.7]}
+    results = {"title": "CIFAR-10-C", "date": DATE, "images": 10_000, "mean": 0.71}
+    results |= {"accuracy": accuracy, "base": "old *net*"}
+    errors = {"corruption_error": {"fog": 0.5, "snow": 0.25}, "mean_corruption_error": 0.375}
+    with_base, without = {**results, **errors}, {**results, "title": "my C"}
+    sets = {"CIFAR-10-C": with_base, "my C": without}
+    save_evaluation(winner, {"sets": {}, "corruption_sets": sets}, LOOK)
+    body = section(report(folder, pictures=True))
+    of_base, of_other = body.partition("### my C")[::2]
+    assert "### CIFAR-10-C\n" in of_base
+    assert "71.00% of 10,000 images are classified correctly" in of_base
+    assert "most harmful kind is fog (60.00%), the least harmful snow (82.00%)" in of_base
+    assert (
+        r"mean corruption error is 37.50%: that many errors for each 100 of old \*net\*" in of_base
+    )
+    table = [line for line in of_base.splitlines() if line.startswith("|")]
+    assert table == [
+        "| corruption | 1 | 2 | 3 | 4 | 5 | mean | corruption error |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| fog | 80.00% | 70.00% | 60.00% | 50.00% | 40.00% | 60.00% | 50.00% |",
+        "| snow | 90.00% | 90.00% | 80.00% | 80.00% | 70.00% | 82.00% | 25.00% |",
+    ]
+    table = [line for line in of_other.splitlines() if line.startswith("|")]
+    assert table == [
+        "| corruption | 1 | 2 | 3 | 4 | 5 | mean |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| fog | 80.00% | 70.00% | 60.00% | 50.00% | 40.00% | 60.00% |",
+        "| snow | 90.00% | 90.00% | 80.00% | 80.00% | 70.00% | 82.00% |",
+    ]
+    assert "mean corruption error" not in of_other
+    pictures = re.findall(r"\]\((report/.*?\.svg)\)", body)
+    assert len(pictures) == 2 and all((folder / picture).exists() for picture in pictures)
+
+
 def test_sentence_picture_and_alternative_text_use_the_test_images_in_any_order_of_sets(study):
     """Other images were evaluated first; the validation images are no other images."""
     sets = {

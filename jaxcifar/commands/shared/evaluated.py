@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxcifar.commands.shared.evaluated_corruptions import corruption_table
 from jaxcifar.commands.shared.output import make_table
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import line_printer
@@ -67,6 +68,9 @@ def show(console: Console, evaluations: Evaluations, looks: Mapping[str, list[Lo
     for run, evaluation in evaluations.items():
         if "corruptions" in evaluation:
             console.print(_corruptions(run, evaluation["corruptions"]))
+    for run, evaluation in evaluations.items():
+        for found in evaluation.get("corruption_sets", {}).values():
+            console.print(corruption_table(run, found))
     if any("slips" in evaluation for evaluation in evaluations.values()):
         console.print(_slips(evaluations))
     for run, evaluation in evaluations.items():

@@ -8,7 +8,14 @@ from typing import NamedTuple
 from jaxcifar.config.experiment import WEIGHTS
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.evaluation.image_sets import TEST_SETS, ImageSet, load_run_dataset, load_set
+from jaxcifar.evaluation.corruption_sets import CorruptedImages, open_corruption_set
+from jaxcifar.evaluation.image_sets import (
+    TEST_SETS,
+    ImageSet,
+    is_corruption_set,
+    load_run_dataset,
+    load_set,
+)
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.evaluation_file import read_evaluation, read_looks
 from jaxcifar.runs.folder import RunFolder
@@ -24,6 +31,7 @@ class LoadedRun(NamedTuple):
       folder: folder of the run; None for a file of weights outside of a run.
       classifier: the trained network.
       sets: the sets of images to evaluate the network on.
+      corrupted: the sets of corrupted images in files to evaluate the network on.
       val: the run's validation images; None if they can't be loaded.
     """
 
@@ -31,6 +39,7 @@ class LoadedRun(NamedTuple):
     folder: Path | None
     classifier: Classifier
     sets: list[ImageSet]
+    corrupted: list[CorruptedImages]
     val: Examples | None
 
 
@@ -48,9 +57,30 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     if folder:  # a damaged file is an error now, not after the evaluation
         read_evaluation(RunFolder(folder))
         read_looks(RunFolder(folder))
-    dataset = _load_dataset(path, classifier, options, print_line)
+    corrupted = open_corruption_sets(classifier.class_names, options, print_line)
+    needs_dataset = not all(is_corruption_set(name) for name in options.on)
+    dataset = _load_dataset(path, classifier, options, print_line) if needs_dataset else None
     sets = _load_sets(dataset, classifier.class_names, options, print_line)
-    return LoadedRun(name, folder, classifier, sets, dataset.val if dataset else None)
+    val = dataset.val if dataset else None
+    return LoadedRun(name, folder, classifier, sets, corrupted, val)
+
+
+def open_corruption_sets(
+    class_names: Sequence[str], options: Namespace, print_line: PrintLine
+) -> list[CorruptedImages]:
+    """Open the sets of corrupted images, such as CIFAR-10-C, that the option `--on` names.
+
+    Raises:
+      UsageError: a set can't be used, or two sets have the same name.
+      RunError: a file can't be read.
+    """
+    corrupted = [
+        open_corruption_set(name, class_names, options.images, print_line)
+        for name in dict.fromkeys(options.on)
+        if is_corruption_set(name)
+    ]
+    _require_different_names([images.title for images in corrupted])
+    return corrupted
 
 
 def _load_dataset(
@@ -86,8 +116,14 @@ def _load_sets(
 
     sets = []
     for name in dict.fromkeys(options.on):
+        if is_corruption_set(name):
+            continue
         images = load_set(name, dataset_of_run, class_names, options.data_dir, print_line)
         sets.append(images.subset(options.images))
-    if len({images.name for images in sets}) < len(sets):
-        raise UsageError("--on: two sets have the same name; evaluate them in separate commands")
+    _require_different_names([images.name for images in sets])
     return sets
+
+
+def _require_different_names(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise UsageError("--on: two sets have the same name; evaluate them in separate commands")

@@ -1,0 +1,70 @@
+"""Compute the input of the dense layer that computes a network's logits."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.training.head import Heads, dense_calls
+from jaxcifar.training.network import Variables
+from jaxcifar.training.predicting import EVAL_BATCH
+from jaxcifar.training.program import Program
+from jaxcifar.training.state import Hyperparameters
+
+_TOLERANCE = 0.02  # relative; bfloat16 has 8 bits
+
+
+def last_features(
+    program: Program, variables: Variables, hyper: Hyperparameters, pixels: np.ndarray, title: str
+) -> Iterator[np.ndarray]:
+    """Yield the input of the last dense layer for all images, in batches `[n, D] float32`.
+
+    Args:
+      program: the compiled program of the network, for one device.
+      variables: the network's arrays by collection.
+      hyper: hyper-parameters; only the mean and deviation of images are used.
+      pixels: images, `[N, 32, 32, 3] uint8`.
+      title: name of the network, for messages.
+
+    Raises:
+      UsageError: no dense layer computes the network's logits.
+      RunError: a feature or logit is not finite.
+    """
+    size = min(EVAL_BATCH, 1 << (len(pixels) - 1).bit_length())  # few programs are compiled
+    for first in range(0, len(pixels), size):
+        block = pixels[first : first + size]
+        padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
+        padded[: len(block)] = block
+        heads = dense_calls(program, variables, hyper, jax.device_put(padded, program.replicated))
+        features = _input_of_last_layer(heads, title)[: len(block)]
+        if not np.isfinite(features).all():
+            raise RunError(f"{title}: some features are not finite numbers; train it again")
+        yield features
+
+
+def _input_of_last_layer(heads: Heads, title: str) -> np.ndarray:
+    logits = np.asarray(heads.logits)
+    if not np.isfinite(logits).all():
+        raise RunError(f"{title}: the logits are not finite numbers; train it again")
+    for call in reversed(heads.calls):
+        if _are_proportional(np.asarray(call.outputs), logits):
+            return np.asarray(call.inputs)
+    raise UsageError(
+        f"{title}: has no features, because no dense layer (nn.Dense) computes its logits from one "
+        "vector for each image"
+    )
+
+
+def _are_proportional(outputs: np.ndarray, logits: np.ndarray) -> bool:
+    """Return True if the logits are the outputs times a number, plus a number for each image.
+
+    So the outputs may be scaled, and the logits may be the logarithms of probabilities.
+    """
+    outputs = outputs - outputs.mean(-1, keepdims=True, dtype=np.float64)
+    logits = logits - logits.mean(-1, keepdims=True, dtype=np.float64)
+    if not outputs.any():
+        return not logits.any()
+    factor = (outputs * logits).sum() / (outputs**2).sum()
+    error = np.linalg.norm(logits - factor * outputs)
+    return bool(factor != 0 and error <= _TOLERANCE * np.linalg.norm(logits))

@@ -1,0 +1,43 @@
+"""The predictions of a trained network for some images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+
+
+class _ProbabilitiesAndLabels(NamedTuple):
+    probabilities: np.ndarray
+    labels: list[str]
+
+
+class Predictions(_ProbabilitiesAndLabels):
+    """Predictions for N images, as the pair (probabilities, labels).
+
+    Attributes:
+      probabilities: `[N, classes] float32`.
+      labels: name of the likeliest class of each image.
+      names: path of each image's file; the number from 0 of an image without a file.
+    """
+
+    names: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: np.ndarray,
+        class_names: Sequence[str],
+        names: Sequence[str] | None = None,
+    ) -> Self:
+        """Return the predictions for probabilities `[N, classes]`.
+
+        Args:
+          probabilities: the probability of each class for each image.
+          class_names: names of the classes, by label.
+          names: names of the images; None for their numbers.
+        """
+        likeliest = probabilities.argmax(-1)
+        predictions = cls(probabilities, [class_names[label] for label in likeliest])
+        numbers = range(len(probabilities))
+        predictions.names = list(map(str, numbers)) if names is None else list(names)
+        return predictions
