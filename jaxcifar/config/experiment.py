@@ -135,13 +135,17 @@ class Config(Fields):
         return values | network | digests
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
-        """Return setting -> (value in this config, value in `other`) for settings that differ."""
+        """Return setting -> (value in this config, value in `other`) for settings that differ.
+
+        Equal SHA-256s identify initial weights and the user's images: then paths do not matter.
+        """
         ours, theirs = self.settings(), other.settings()
+        has_same_images = self.data_sha256 is not None and self.data_sha256 == other.data_sha256
+        ignored = {"init", "dataset"} if has_same_images else {"init"}
         return {
             name: (ours.get(name), theirs.get(name))
             for name in ours | theirs
-            # The SHA-256 of the initial weights identifies them; their path does not matter.
-            if name != "init" and ours.get(name) != theirs.get(name)
+            if name not in ignored and ours.get(name) != theirs.get(name)
         }
 
     def shared_part(self) -> "Config":

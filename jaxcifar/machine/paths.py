@@ -16,6 +16,12 @@ def expand_home(path: str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
+def is_same_path(path: str, other: str) -> bool:
+    """Return True if two paths lead to the same place, whatever links and `~` they contain."""
+    places = {os.path.realpath(expand_home(name)) for name in (path, other)}
+    return len(places) == 1
+
+
 def require_image_path(dataset: str) -> None:
     """Check that a path can be a user's data set, without reading it.
 

@@ -20,6 +20,7 @@ from jaxcifar.runs.file_formats import DELETE_IMAGES, DELETE_IT_AND_RESULT, STAR
 from jaxcifar.runs.image_files import read_images, write_arrays
 from jaxcifar.runs.mistakes import Mistakes
 from jaxcifar.runs.sources import write_sources
+from jaxcifar.runs.user_images import may_have_same_images
 from jaxcifar.runs.weights import Card, make_card, read_weights, write_weights
 
 
@@ -100,7 +101,7 @@ class RunFolder:
         if self.overwrite:
             self._delete_earlier_run()
             self.overwrite = False
-        if not self.has_begun:
+        if not self.has_begun or self.read_config().dataset != config.dataset:  # images moved
             files.write_text(self.config_file, config.to_json())
         write_sources(self.sources, config)
 
@@ -138,6 +139,8 @@ class RunFolder:
             differences = earlier.differences(user_code.with_imports_on_disk(config, earlier))
             if config.data_sha256 is None:  # the images are not loaded yet; see `require_same`
                 differences.pop("data_sha256", None)
+                if may_have_same_images(earlier, config, self.result_file.exists()):
+                    differences.pop("dataset", None)
             self._require_no_differences(differences)
 
     def require_same(self, config: Config) -> None:

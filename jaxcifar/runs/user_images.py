@@ -1,0 +1,19 @@
+"""The user's images of a run: their content counts, and their path may change."""
+
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.registry import KINDS
+from jaxcifar.machine.paths import is_same_path
+
+
+def may_have_same_images(earlier: Config, config: Config, is_finished: bool) -> bool:
+    """Return True if two configs name images of the user that may be the same.
+
+    Args:
+      earlier: config of a run that was begun; it has the SHA-256 of its images.
+      config: config without such a SHA-256, because the images are not loaded yet.
+      is_finished: True if the run is finished. Then its images are not loaded, so both paths must
+        lead to the same place. Otherwise the images are compared when the run starts.
+    """
+    if earlier.data_sha256 is None or config.dataset in KINDS["dataset"]:
+        return False
+    return not is_finished or is_same_path(earlier.dataset, config.dataset)
