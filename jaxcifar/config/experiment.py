@@ -27,6 +27,7 @@ from jaxcifar.config.settings import (
     why_ineffective,
 )
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.paths import short_dataset_name
 
 _MAX_NAME = 120
 _MAX_NAME_BYTES = 200  # file systems allow 255 bytes, and a letter may have up to 4
@@ -205,7 +206,7 @@ class Config(Fields):
         """Return a readable folder name: network, data set, changes to the recipe, and seed."""
         is_user_network = registry.is_user_code(self.arch)
         network = registry.entry("arch", self.arch).title if is_user_network else self.arch
-        parts = [network, Path(self.dataset).stem]
+        parts = [network, short_dataset_name(self.dataset)]
         usual_values = default_settings(self.arch, self.recipe)
         if not self.alters_network:
             usual_values |= dict(self.arch_args)

@@ -114,18 +114,21 @@ class FolderListing:
         return folders, others
 
     def files(self, folder: Folder) -> Iterator[FoundFile]:
-        """Yield the usable files in a folder and its subfolders, in order of their names.
+        """Yield the usable files in a folder, in order of their names, then in its subfolders.
 
         Raises:
           RunError: a folder can't be listed, or there are too many files or folders.
         """
+        folders: list[Folder] = []
         for entry in self._visible_entries(folder):
             if _is_folder(entry):
                 child = self._subfolder(folder, entry)
                 if child is not None:
-                    yield from self.files(child)
+                    folders.append(child)
             elif (file := self._file(folder, entry)) is not None:
                 yield file
+        for child in folders:
+            yield from self.files(child)
 
     def _subfolder(self, folder: Folder, entry: os.DirEntry) -> Folder | None:
         """Return a subfolder; None for a file, and for a link to a folder that contains it."""

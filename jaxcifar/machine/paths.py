@@ -41,6 +41,14 @@ def parse_table_name(dataset: str) -> TableName | None:
     return TableName(expand_home(match["path"]), match["column"])
 
 
+def short_dataset_name(dataset: str) -> str:
+    """Return the name of a data set without folders and suffix; for a table, that of its folder."""
+    table = parse_table_name(dataset)
+    if table is None:
+        return Path(dataset).stem
+    return table.path.absolute().parent.name or table.path.stem
+
+
 def is_same_path(path: str, other: str) -> bool:
     """Return True if two paths lead to the same place, whatever links and `~` they contain."""
     places = {os.path.realpath(expand_home(name)) for name in (path, other)}
