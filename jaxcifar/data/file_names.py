@@ -38,8 +38,12 @@ class FileNames:
           value: a file name with or without suffix, a number, or a path. The path may begin in any
             folder around or inside the user's folder.
         """
-        *folders, name = [part for part in value.replace("\\", "/").split("/") if part]
-        folders = [part for part in folders if part not in (".", "..")]
+        parts = [
+            part for part in value.replace("\\", "/").split("/") if part not in ("", ".", "..")
+        ]
+        if not parts:
+            return []
+        *folders, name = parts
         for index, key in zip(self._by_key, (name, name, _number(name)), strict=True):
             if key is None:
                 continue

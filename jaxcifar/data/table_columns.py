@@ -138,7 +138,7 @@ def _without_equivalents(rows: Sequence[Sequence[str]], columns: Sequence[int]) 
     for number in names_first:
         if not any(_are_equivalent(rows, number, other) for other in kept):
             kept.append(number)
-    return kept
+    return sorted(kept)
 
 
 def _are_equivalent(rows: Sequence[Sequence[str]], one: int, other: int) -> bool:

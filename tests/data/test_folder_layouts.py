@@ -1,6 +1,5 @@
 """Folders of images as people keep them: splits, wrappers, links, and names from a Mac."""
 
-import os
 import shutil
 import unicodedata
 
@@ -12,7 +11,6 @@ from jaxcifar.data.folder_listing import FolderListing
 from jaxcifar.data.user_data import load_user_data
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.image_sets import load_set
-from jaxcifar.trained.photos import read_photos
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -90,9 +88,6 @@ def test_links_to_class_folders(tmp_path):
     (tmp_path / "pets" / "cat").symlink_to(tmp_path / "elsewhere" / "cats")
     found, _ = load(tmp_path / "pets", tmp_path)
     assert sorted(found["train"] + found["test"]) == pairs(0, 6, 0) + pairs(1, 6, 20)
-    names = read_photos([tmp_path / "pets"]).names
-    assert names == [str(tmp_path / "pets" / c / f"{i:02}.png") for c in ("cat", "dog")
-                     for i in range(6)]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "../../.."])
@@ -194,7 +189,7 @@ def test_names_from_a_mac_are_the_same_classes(tmp_path):
 def test_two_forms_of_one_name_are_refused(tmp_path):
     for name in (NFC, NFD, "zoo"):
         write_images(tmp_path / "shops" / name, 3, 0)
-    if len(os.listdir(tmp_path / "shops")) < 3:
+    if len(list((tmp_path / "shops").iterdir())) < 3:
         pytest.skip("this file system takes the two forms for one name")
     with pytest.raises(RunError, match=r"caf\\xe9.* the same name, café, in two forms of Unicode"):
         load(tmp_path / "shops", tmp_path)
