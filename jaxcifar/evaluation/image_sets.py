@@ -184,5 +184,6 @@ def _renumber(
             f"{title}: class {unknown[0]!r} is not a class of the run; remove it, or rename it to "
             f"one of {', '.join(run_classes)}"
         )
-    run_labels = [numbers_of_run[normal_form(name)] for name in set_classes]
-    return np.asarray(run_labels, np.int32)[labels]
+    numbers = [numbers_of_run[normal_form(name)] for name in set_classes]
+    run_labels = np.asarray(numbers, np.int32)
+    return run_labels[labels]
