@@ -59,7 +59,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     settings = split_settings(options)
-    data_dir = data_folder(options.data_dir)
+    data_dir = data_folder(options.data_dir, settings.get("dataset", "cifar10"))
     if options.std and min(options.std) <= 0:
         parser().error("--std: must be above 0")
     require_existing([options.weights])

@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
     if is_auto:
         settings["dataset"] = "cifar10"
     config = Config.create(**settings)
-    options.data_dir = data_folder(options.data_dir)
+    options.data_dir = data_folder(options.data_dir, config.dataset)
     is_finished = (_run_folder(options, config) / "result.json").exists()
     if config.dataset not in KINDS["dataset"] and not is_finished:
         require_image_path(config.dataset)

@@ -27,6 +27,7 @@ from jaxcifar.config.settings import (
     why_ineffective,
 )
 from jaxcifar.errors import UsageError
+from jaxcifar.machine.paths import short_dataset_name
 
 _MAX_NAME = 120
 _MAX_NAME_BYTES = 200  # file systems allow 255 bytes, and a letter may have up to 4
@@ -135,13 +136,17 @@ class Config(Fields):
         return values | network | digests
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
-        """Return setting -> (value in this config, value in `other`) for settings that differ."""
+        """Return setting -> (value in this config, value in `other`) for settings that differ.
+
+        Equal SHA-256s identify initial weights and the user's images: then paths do not matter.
+        """
         ours, theirs = self.settings(), other.settings()
+        has_same_images = self.data_sha256 is not None and self.data_sha256 == other.data_sha256
+        ignored = {"init", "dataset"} if has_same_images else {"init"}
         return {
             name: (ours.get(name), theirs.get(name))
             for name in ours | theirs
-            # The SHA-256 of the initial weights identifies them; their path does not matter.
-            if name != "init" and ours.get(name) != theirs.get(name)
+            if name not in ignored and ours.get(name) != theirs.get(name)
         }
 
     def shared_part(self) -> "Config":
@@ -201,7 +206,7 @@ class Config(Fields):
         """Return a readable folder name: network, data set, changes to the recipe, and seed."""
         is_user_network = registry.is_user_code(self.arch)
         network = registry.entry("arch", self.arch).title if is_user_network else self.arch
-        parts = [network, Path(self.dataset).stem]
+        parts = [network, short_dataset_name(self.dataset)]
         usual_values = default_settings(self.arch, self.recipe)
         if not self.alters_network:
             usual_values |= dict(self.arch_args)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.paths import expand_home
+from jaxcifar.machine.paths import expand_home, parse_table_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +74,11 @@ def is_user_code(name: str) -> bool:
 def is_path(dataset: str) -> bool:
     """Return whether a data set's name is a path.
 
-    A path has a separator or the suffix .npz or .parquet, or it exists.
+    A path has a separator or the suffix .npz or .parquet, or is that of a table of labels, or it
+    exists.
     """
     separators = {os.sep, os.altsep or os.sep, "/"}
-    has_suffix = dataset.endswith((".npz", ".parquet"))
+    has_suffix = dataset.endswith((".npz", ".parquet")) or parse_table_name(dataset) is not None
     return bool(separators & set(dataset)) or has_suffix or _exists(dataset)
 
 

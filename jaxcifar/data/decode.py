@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcifar.data import binary_records
-from jaxcifar.data.image_folder import ImageFile, ImageFolder, raise_problems
+from jaxcifar.data.folder_listing import raise_problems
+from jaxcifar.data.image_folder import ImageFile, ImageFolder
 from jaxcifar.data.images import read_image
 from jaxcifar.data.split import split_off_test
 from jaxcifar.errors import first_line
@@ -30,13 +31,20 @@ def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
       print_line: prints a line about files that are ignored, or read in part.
 
     Returns:
-      "train" and "test" -> sorted records.
+      "train", "test" and, if the folder has it, "val" -> sorted records.
 
     Raises:
       RunError: an image can't be read, or there are too few images for the split.
     """
     records = read_splits(folder, print_line)
-    return records if "test" in records else split_off_test(folder.path, records)
+    if "test" in records:
+        return records
+    divided = split_off_test(folder.path, records)
+    print_line(
+        f"{folder.path.name}: no test images; a sixth of each class ({len(divided['test']):,} "
+        "images) is kept for testing, the same images each time."
+    )
+    return divided
 
 
 def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_records.Records]:
@@ -47,11 +55,13 @@ def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
       print_line: prints a line about files that are ignored, or read in part.
 
     Returns:
-      "train" and, if the folder has it, "test" -> sorted records.
+      "train", and "test" and "val" if the folder has them -> sorted records.
 
     Raises:
       RunError: an image can't be read.
     """
+    for note in folder.notes:
+        print_line(note)
     if folder.hidden_count:
         print_line(f"{folder.path}: {folder.hidden_count:,} hidden files and the like are ignored.")
     with warnings.catch_warnings():

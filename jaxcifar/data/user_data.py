@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.decode import read_folder
-from jaxcifar.data.image_folder import ImageFolder
+from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import SUFFIX as PARQUET
 from jaxcifar.data.parquet import find_parquet, read_parquet
@@ -19,7 +19,7 @@ from jaxcifar.data.split import split_off_test
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.files import lock_folder
-from jaxcifar.machine.paths import expand_home, require_image_path
+from jaxcifar.machine.paths import expand_home, parse_table_name, require_image_path
 from jaxcifar.machine.terminal import PrintLine
 
 
@@ -33,9 +33,13 @@ class PreparedImages(NamedTuple):
 def user_data_title(path: str) -> str:
     """Return the title of the user's images: the name of their folder or file.
 
+    For a table of labels, it is the name of the folder that contains the table.
+
     A name that also means a data set of the catalogue gets the addition "(own images)".
     """
-    title = _absolute_path(path).name or "images"
+    table = parse_table_name(path)
+    place = _absolute_path(str(table.path)).parent if table else _absolute_path(path)
+    title = place.name or "images"
     return f"{title} (own images)" if is_catalog_name(_without_suffix(title)) else title
 
 
@@ -61,8 +65,9 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
     """Load the user's images, and prepare them first if they are new or have changed.
 
     Args:
-      name: path of a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`), of an `.npz`
-        file (`x_train`, `y_train`, `x_test`, `y_test`), or of a parquet file or a folder of them.
+      name: path of a folder (`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*`, or images with a
+        table of labels), of a table of labels (`FILE.csv` or `FILE.csv:COLUMN`), of an `.npz` file
+        (`x_train`, `y_train`, `x_test`, `y_test`), or of a parquet file or a folder of them.
       data_dir: folder for the cached records.
       print_line: prints a line about each slow step, and about files that are ignored.
 
@@ -75,7 +80,7 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
     if path.is_dir() and data_dir.resolve().is_relative_to(path.resolve()):
         raise UsageError(f"--data-dir {data_dir}: lies inside the images; choose another folder")
     parquet_files = find_parquet(path)
-    folder = ImageFolder.scan(path) if path.is_dir() and not parquet_files else None
+    folder = None if parquet_files else scan_images(name)
     source = folder.digest if folder else _digest_of_files(path, parquet_files)
     path_digest = _digest(os.fsencode(path))[:12]
     cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}"

@@ -13,14 +13,15 @@ from jaxcifar.data import CATALOG, Dataset, Examples, binary_records, load_datas
 from jaxcifar.data.arrays import pixels_of
 from jaxcifar.data.cifar10_1 import load_cifar10_1
 from jaxcifar.data.decode import read_splits
-from jaxcifar.data.image_folder import ImageFolder
+from jaxcifar.data.folder_listing import normal_form
+from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.labelled_arrays import LABELS, map_images, read_labels
 from jaxcifar.data.parquet import find_parquet, read_parquet
 from jaxcifar.data.split import stratified
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.paths import expand_home
+from jaxcifar.machine.paths import expand_home, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
 CORRUPTIONS = "corruptions"
@@ -113,7 +114,11 @@ def check_set_name(name: str) -> None:
     Raises:
       UsageError: `name` is neither a known set nor an existing folder or file.
     """
-    if name.partition(":")[0] not in SET_NAMES and not expand_home(name).exists():
+    if name.partition(":")[0] in SET_NAMES:
+        return
+    table = parse_table_name(name)
+    path = table.path if table else expand_home(name)
+    if not path.exists():
         raise _unknown_set(name)
 
 
@@ -170,8 +175,7 @@ def _load_user_images(name: str, class_names: Sequence[str], print_line: PrintLi
     path = expand_home(name)
     if parquet_files := find_parquet(path):
         splits, user_classes = read_parquet(path, parquet_files)
-    elif path.is_dir():
-        folder = ImageFolder.scan(path)
+    elif (folder := scan_images(name)) is not None:
         splits, user_classes = read_splits(folder, print_line), folder.class_names
     elif path.suffix == ".npy" and path.is_file():
         return _load_array(path, class_names)
@@ -217,11 +221,13 @@ def renumber(
     Raises:
       UsageError: the run lacks a class of the set.
     """
-    unknown = [name for name in set_classes if name not in run_classes]
+    numbers_of_run = {normal_form(name): number for number, name in enumerate(run_classes)}
+    unknown = [name for name in set_classes if normal_form(name) not in numbers_of_run]
     if unknown:
         raise UsageError(
             f"{title}: class {unknown[0]!r} is not a class of the run; remove it, or rename it to "
             f"one of {', '.join(run_classes)}"
         )
-    run_labels = np.asarray([run_classes.index(name) for name in set_classes], np.int32)
+    numbers = [numbers_of_run[normal_form(name)] for name in set_classes]
+    run_labels = np.asarray(numbers, np.int32)
     return run_labels[labels]

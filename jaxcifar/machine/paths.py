@@ -1,10 +1,24 @@
 """Paths that users write: expanding `~`, and early checks of files and folders."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxcifar.errors import UsageError
+
+TABLE_SUFFIXES = (".csv", ".tsv")
+_TABLE_NAME = re.compile(
+    r"(?P<path>.*\.(?:csv|tsv))(?::(?P<column>.+))?", re.IGNORECASE | re.DOTALL
+)
+
+
+class TableName(NamedTuple):
+    """The path of a table of labels, and the name of its column of labels or None."""
+
+    path: Path
+    column: str | None
 
 
 def expand_home(path: str) -> Path:
@@ -16,6 +30,31 @@ def expand_home(path: str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
+def parse_table_name(dataset: str) -> TableName | None:
+    """Return the table of labels that a data set's name means: `FILE.csv` or `FILE.csv:COLUMN`.
+
+    Return None if the name is not that of a table, or is that of a folder.
+    """
+    match = _TABLE_NAME.fullmatch(dataset)
+    if match is None or expand_home(dataset).is_dir():
+        return None
+    return TableName(expand_home(match["path"]), match["column"])
+
+
+def short_dataset_name(dataset: str) -> str:
+    """Return the name of a data set without folders and suffix; for a table, that of its folder."""
+    table = parse_table_name(dataset)
+    if table is None:
+        return Path(dataset).stem
+    return table.path.absolute().parent.name or table.path.stem
+
+
+def is_same_path(path: str, other: str) -> bool:
+    """Return True if two paths lead to the same place, whatever links and `~` they contain."""
+    places = {os.path.realpath(expand_home(name)) for name in (path, other)}
+    return len(places) == 1
+
+
 def require_image_path(dataset: str) -> None:
     """Check that a path can be a user's data set, without reading it.
 
@@ -23,19 +62,19 @@ def require_image_path(dataset: str) -> None:
       dataset: a path, from the option `--dataset`.
 
     Raises:
-      UsageError: the path is neither a folder nor an .npz or .parquet file.
+      UsageError: the path is neither a folder, nor a table of labels, nor an .npz or .parquet file.
     """
-    path = expand_home(dataset)
-    if path.is_dir() or (path.is_file() and path.suffix in (".npz", ".parquet")):
+    table = parse_table_name(dataset)
+    path = table.path if table else expand_home(dataset)
+    is_readable = table is not None or path.suffix in (".npz", ".parquet")
+    if path.is_dir() or (path.is_file() and is_readable):
         return
-    problem = (
-        "neither a folder nor an .npz or .parquet file"
-        if path.exists()
-        else "no such folder or file"
-    )
+    problem = "no such folder or file"
+    if path.exists():
+        problem = "neither a folder nor an .npz, .parquet or .csv file"
     raise UsageError(
-        f"--dataset {dataset}: {problem}; give a folder of images by class, an .npz with x_train, "
-        "y_train, x_test and y_test, or parquet files"
+        f"--dataset {dataset}: {problem}; give a folder of images by class, a .csv of file names "
+        "and labels, an .npz with x_train, y_train, x_test and y_test, or parquet files"
     )
 
 

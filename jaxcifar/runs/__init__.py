@@ -20,5 +20,6 @@ The modules are listed in reading order. Each module imports only modules below 
   arrays in them.
 - `mistakes`: the choice of the wrongly classified images that a run stores.
 - `task`, `observers`: a config to train and its folder, and the observers of a run.
+- `config_comparison`: tells whether two configs may be of the same run, and how they differ.
 - `file_formats`, `metric_fields`: the fields of the files, checked when they are read.
 """

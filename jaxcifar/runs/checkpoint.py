@@ -21,7 +21,8 @@ from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.array_trees import describe_differences, with_keys, without_keys
 from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
-from jaxcifar.runs.file_formats import START_AGAIN, describe_config_differences
+from jaxcifar.runs.config_comparison import describe_config_differences
+from jaxcifar.runs.file_formats import START_AGAIN
 from jaxcifar.training.state import TrainState
 
 

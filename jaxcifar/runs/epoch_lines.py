@@ -57,7 +57,10 @@ class EpochLines:
             (_RESULT_RANK, trained),
             (0, validated),
             *((1, text) for text in _metric_texts(self._user_metrics, row)),
-            (3, f"lr {row['learning_rate']:.2g}".ljust(_RATE_WIDTH)),  # so all lines lose it or none
+            (
+                3,
+                f"lr {row['learning_rate']:.2g}".ljust(_RATE_WIDTH),
+            ),  # so all lines lose it or none
             (4, f"{row['images_per_second']:,.0f} images/s"),
             *((5, text) for text in _metric_texts(built_in, row)),
         ]

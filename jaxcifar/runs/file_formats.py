@@ -247,9 +247,3 @@ def number(figures: Mapping[str, Any], name: str) -> float:
 def class_names(result: Result) -> list[str]:
     """Return the class names in the order of the labels; works for older versions' results too."""
     return list(result.get("class_names") or result["class_accuracy"])
-
-
-def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return text such as "seed 0 there, 7 asked for", from (old value, new value) by name."""
-    changes = [f"{name} {old} there, {new} asked for" for name, (old, new) in differences.items()]
-    return ", ".join(changes)

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
@@ -6,7 +7,9 @@ from rich.console import Console
 from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.interrupt import Stopper, stop_signal
+from jaxcifar.runs.config_comparison import may_have_same_images
 from jaxcifar.runs.file_formats import Result
+from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.pace import STARTING, PlannedRuns
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Task
@@ -25,7 +28,7 @@ def fit(
 
     Args:
       task: the run's settings and folder.
-      load: returns the images; not called if the run is finished.
+      load: returns the images; not called if the run is finished, unless their path has changed.
       console: shows the progress.
       devices: the devices to train on; None for all devices.
       stopper: returns a context manager that yields an event; setting the event stops the run. By
@@ -40,6 +43,7 @@ def fit(
       UsageError: the folder belongs to another run, the batch size does not fit the images or the
         devices, or user code fails.
     """
+    task, load = _identify_images(task, load)
     with stopper(console) as stop, TrainProgress(console) as progress:
         run = Run(task, progress.print_line, progress.observers_of(task))
         try:
@@ -64,3 +68,23 @@ def fit(
         raise outcome.error
     assert outcome.result is not None  # a task ends with a result or an error
     return outcome.result
+
+
+def _identify_images(task: Task, load: Callable[[], Dataset]) -> tuple[Task, Callable[[], Dataset]]:
+    """Load the images of a task if its run is finished and the path of its images has changed.
+
+    Returns:
+      the task, with the SHA-256 of its images if they were loaded; and a function that returns the
+      images.
+    """
+    folder, config = RunFolder(task.path, task.overwrite), task.config
+    is_finished = folder.has_begun and folder.result_file.exists()
+    if not is_finished or config.data_sha256 is not None:
+        return task, load
+    earlier = folder.read_config()
+    is_same_path = may_have_same_images(earlier, config, is_finished=True)
+    if is_same_path or not may_have_same_images(earlier, config, is_finished=False):
+        return task, load
+    dataset = load()
+    identified = dataclasses.replace(config, data_sha256=dataset.sha256)
+    return dataclasses.replace(task, config=identified), lambda: dataset

@@ -16,6 +16,7 @@ from jaxcifar.machine import files
 from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, report_errors
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.runs import file_formats
+from jaxcifar.runs.config_comparison import describe_config_differences, may_have_same_images
 from jaxcifar.runs.file_formats import DELETE_IMAGES, DELETE_IT_AND_RESULT, START_AGAIN, Result, Row
 from jaxcifar.runs.image_files import read_images, write_arrays
 from jaxcifar.runs.mistakes import Mistakes
@@ -100,7 +101,7 @@ class RunFolder:
         if self.overwrite:
             self._delete_earlier_run()
             self.overwrite = False
-        if not self.has_begun:
+        if not self.has_begun or self.read_config().dataset != config.dataset:  # images moved
             files.write_text(self.config_file, config.to_json())
         write_sources(self.sources, config)
 
@@ -138,6 +139,8 @@ class RunFolder:
             differences = earlier.differences(user_code.with_imports_on_disk(config, earlier))
             if config.data_sha256 is None:  # the images are not loaded yet; see `require_same`
                 differences.pop("data_sha256", None)
+                if may_have_same_images(earlier, config, self.result_file.exists()):
+                    differences.pop("dataset", None)
             self._require_no_differences(differences)
 
     def require_same(self, config: Config) -> None:
@@ -155,7 +158,7 @@ class RunFolder:
         if differences:
             raise UsageError(
                 f"{self.path}: belongs to another config "
-                f"({file_formats.describe_config_differences(differences)}); {START_AGAIN.advice}"
+                f"({describe_config_differences(differences)}); {START_AGAIN.advice}"
             )
 
     def _delete_earlier_run(self) -> None:

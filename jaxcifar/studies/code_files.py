@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from jaxcifar.config.registry import KINDS
 from jaxcifar.config.settings import USER_CODE_FIELDS
+from jaxcifar.machine.paths import expand_home
 
 Settings = dict[str, Any]
 
@@ -24,13 +26,18 @@ def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
 
 
 def without_folders(settings: Settings) -> Settings:
-    """Return settings that name user code without the folder of its file.
+    """Return settings that name user code without its folder, and images by their whole path.
 
-    So a study compares equal to itself when it is started in another folder. The contents of the
-    files are compared by the SHA-256 in each run's config.
+    So a study compares equal to itself when it is started in another folder, or with another
+    spelling of the path of its images. The contents of the files and images are compared by the
+    SHA-256 in each run's config.
     """
     files = _user_files(settings)
-    return settings | {kind: re.sub(r".*[/\\]", "", name) for kind, name in files.items()}
+    named = {kind: re.sub(r".*[/\\]", "", name) for kind, name in files.items()}
+    dataset = settings.get("dataset")
+    if isinstance(dataset, str) and dataset not in KINDS["dataset"]:
+        named["dataset"] = os.path.realpath(expand_home(dataset))
+    return settings | named
 
 
 def _user_files(settings: Settings) -> dict[str, str]:

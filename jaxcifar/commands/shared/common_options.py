@@ -73,8 +73,12 @@ def add_data_dir(parser: OptionHolder) -> None:
     )
 
 
-def data_folder(given: Path | None) -> Path:
+def data_folder(given: Path | None, dataset: str = "") -> Path:
     """Return the folder of data sets: the value of `--data-dir`, or without one the default.
+
+    Args:
+      given: the value of `--data-dir`.
+      dataset: the data set that is to be loaded; "" if it is not known yet.
 
     Raises:
       UsageError: there is no such folder.
@@ -84,9 +88,10 @@ def data_folder(given: Path | None) -> Path:
 
         return default_data_dir()
     if not given.is_dir():
+        named = f"--dataset {dataset or 'NAME'} "
         raise UsageError(
-            f"--data-dir {given}: there is no such folder; prepare a data set there: "
-            f"{program('prepare')} --data-dir {given}"
+            f"--data-dir {given}: there is no such folder; make it, or prepare the data set there: "
+            f"{program('prepare')} {'' if dataset == 'cifar10' else named}--data-dir {given}"
         )
     return given
 

@@ -1,0 +1,123 @@
+"""Read a table of file names and labels, without trusting it."""
+
+import csv
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxcifar.data.folder_listing import normal_form
+from jaxcifar.errors import RunError, printable
+from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
+
+MAX_TABLE_BYTES = 2**26
+_MAX_COLUMNS = 200
+_MAX_ROWS = 2 * 10**6
+_MAX_LINE = 2**16  # characters
+_DELIMITERS = (",", ";", "\t", "|")
+_LINES_TO_COMPARE = 20
+_ADVICE = Remedy("save it as UTF-8 text with a row for each image: file name, label")
+
+
+class LabelTable(NamedTuple):
+    """The cells of a table.
+
+    Attributes:
+      path: the file.
+      rows: the cells of each row that is not empty; all rows have the same number of cells.
+      sha256: SHA-256 of the file.
+    """
+
+    path: Path
+    rows: list[list[str]]
+    sha256: str
+
+
+def read_table(path: Path) -> LabelTable:
+    """Read a table whose cells are separated by commas, semicolons, tabs or bars.
+
+    Raises:
+      RunError: the file can't be read, is too large, or is no table.
+    """
+    with report_errors(path, _ADVICE):
+        with open_regular_file(path, follow=True) as file:
+            content = file.read(MAX_TABLE_BYTES + 1)
+        if len(content) > MAX_TABLE_BYTES:
+            raise ValueError(f"has more than {MAX_TABLE_BYTES // 2**20} MiB")
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"byte {error.start:,} is not UTF-8 text") from None
+        lines = text.splitlines()
+        if max(map(len, lines), default=0) > _MAX_LINE:
+            raise ValueError(f"has a line of more than {_MAX_LINE:,} characters")
+        rows = _read_rows(lines)
+    return LabelTable(path, rows, hashlib.sha256(content).hexdigest())
+
+
+def _read_rows(lines: Sequence[str]) -> list[list[str]]:
+    first_lines = [line for line in lines[: 2 * _LINES_TO_COMPARE] if line.strip()]
+    delimiter = _delimiter(first_lines[:_LINES_TO_COMPARE])
+    rows: list[list[str]] = []
+    try:
+        for number, cells in _cells(lines, delimiter):
+            if rows and len(cells) != len(rows[0]):
+                raise ValueError(
+                    f"line {number:,} has {len(cells)} cells, but the lines before have "
+                    f"{len(rows[0])}"
+                )
+            if len(cells) > _MAX_COLUMNS:
+                raise ValueError(f"line {number:,} has more than {_MAX_COLUMNS} cells")
+            if len(rows) == _MAX_ROWS:
+                raise ValueError(f"has more than {_MAX_ROWS:,} rows")
+            rows.append(cells)
+    except csv.Error as error:
+        raise ValueError(f"is no table ({error})") from None
+    if not rows or len(rows[0]) < 2:
+        raise ValueError("has no two columns separated by commas, semicolons or tabs")
+    return rows
+
+
+def _cells(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of each row that is not empty."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    for row in reader:
+        cells = [normal_form(cell.strip()) for cell in row]
+        if any(cells):
+            yield reader.line_num, cells
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """Return the delimiter that divides each line into the same number of cells, at least two."""
+
+    def columns(delimiter: str) -> int:
+        counts = {len(row) for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)}
+        return counts.pop() if len(counts) == 1 else 0
+
+    counts = {delimiter: columns(delimiter) for delimiter in _DELIMITERS}
+    best = max(counts, key=lambda delimiter: counts[delimiter])
+    if counts[best] >= 2:
+        return best
+    # The lines differ: read the table by its first line, so that the message names the other line.
+    return max(_DELIMITERS, key=lines[0].count) if lines else ","
+
+
+def column_title(number: int, header: Sequence[str] | None) -> str:
+    """Return the name of a column: its cell in the header, or else its number, from 1."""
+    title = header[number] if header else ""
+    return printable(title, 40) if title else str(number + 1)
+
+
+def find_column(path: Path, name: str, rows: Sequence[Sequence[str]]) -> int:
+    """Return the number of the column that the user has named, by its title or number from 1.
+
+    Raises:
+      RunError: the table has no such column.
+    """
+    titles = rows[0]
+    if normal_form(name) in titles:
+        return titles.index(normal_form(name))
+    if name.isdecimal() and 1 <= int(name[:9]) <= len(titles):
+        return int(name) - 1
+    shown = ", ".join(printable(title, 40) or str(i + 1) for i, title in enumerate(titles))
+    raise RunError(f"{path}: has no column {name!r:.80}; its columns are {shown}")

@@ -1,0 +1,28 @@
+"""Compare the config of a run with another: the user's images may have moved."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.registry import KINDS
+from jaxcifar.machine.paths import is_same_path
+
+
+def may_have_same_images(earlier: Config, config: Config, is_finished: bool) -> bool:
+    """Return True if two configs name images of the user that may be the same.
+
+    Args:
+      earlier: config of a run that was begun; it has the SHA-256 of its images.
+      config: config without such a SHA-256, because the images are not loaded yet.
+      is_finished: True if the run is finished. Then its images are not loaded, so both paths must
+        lead to the same place. Otherwise the images are compared when the run starts.
+    """
+    if earlier.data_sha256 is None or config.dataset in KINDS["dataset"]:
+        return False
+    return not is_finished or is_same_path(earlier.dataset, config.dataset)
+
+
+def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return text such as "seed 0 there, 7 asked for", from (old value, new value) by name."""
+    changes = [f"{name} {old} there, {new} asked for" for name, (old, new) in differences.items()]
+    return ", ".join(changes)

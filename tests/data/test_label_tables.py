@@ -1,0 +1,253 @@
+"""Images with a table of labels, as Kaggle hands them out and as people keep them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcifar.config import registry
+from jaxcifar.config.experiment import Config
+from jaxcifar.data import dataset_title
+from jaxcifar.data.user_data import load_user_data
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.evaluation.image_sets import check_set_name, load_set
+from jaxcifar.machine.paths import parse_table_name, require_image_path
+
+
+def write_images(folder, names):
+    """Write an image for each name; its grey value is its position in the list."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for grey, name in enumerate(names):
+        Image.fromarray(np.full((32, 32, 3), grey, np.uint8)).save(folder / name)
+
+
+def load(name, tmp_path, lines=None):
+    """Return grey value -> class name, for all splits together; and split -> grey values."""
+    print_line = (lambda line: None) if lines is None else lines.append
+    prepared = load_user_data(str(name), tmp_path / "data", print_line)
+    names = prepared.manifest.class_names
+    labels = {
+        int(record[1]): names[record[0]]
+        for records in prepared.records.values()
+        for record in records
+    }
+    splits = {
+        split: {int(record[1]) for record in records} for split, records in prepared.records.items()
+    }
+    return labels, splits
+
+
+def animal(number):
+    return "cat" if number % 3 else "dog"
+
+
+def expected(count):
+    return {number: animal(number) for number in range(count)}
+
+
+def test_cifar10_as_kaggle_hands_it_out(tmp_path):
+    """Test images have no labels, and the numbers of training images; the example is made up."""
+    kaggle = tmp_path / "kaggle"
+    write_images(kaggle / "train", [f"{i + 1}.png" for i in range(12)])
+    write_images(kaggle / "test", [f"{i + 1}.png" for i in range(20)])
+    rows = [f"{i + 1},{animal(i)}\n" for i in range(12)]
+    (kaggle / "trainLabels.csv").write_text("id,label\n" + "".join(rows))
+    examples = [f"{i + 1},{'cat' if i else 'dog'}\n" for i in range(20)]
+    (kaggle / "sampleSubmission.csv").write_text("id,label\n" + "".join(examples))
+    lines = []
+    labels, splits = load(kaggle, tmp_path, lines)
+    assert labels == expected(12)
+    assert [len(splits["train"]), len(splits["test"])] == [10, 2]
+    assert not splits["train"] & splits["test"]
+    said = "\n".join(lines)
+    assert "trainLabels.csv: labels from column label, file names from column id." in said
+    assert "20 images without a label are left out (test/1.png)" in said
+    assert "a sixth of each class (2 images) is kept for testing" in said
+    for name in (kaggle / "train", kaggle / "trainLabels.csv", f"{kaggle}/trainLabels.csv:label"):
+        assert load(name, tmp_path) == (labels, splits)
+
+
+FORMS = {
+    "header, commas": ("filename,label\n", ",", "{}.png"),
+    "no header, semicolons": ("", ";", "{}.png"),
+    "tabs, no suffix": ("image\tspecies\n", "\t", "{}"),
+    "paths from the table": ("file,label\n", ",", "images/{}.png"),
+    "paths of another machine": ("file,label\n", ",", r"C:\Users\me\pets\images\{}.png"),
+    "byte order mark": ("\ufefffile,label\n", ",", "./images/{}.png"),
+}
+
+
+@pytest.mark.parametrize(("header", "delimiter", "name"), FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("labels_first", [False, True])
+def test_tables_as_people_write_them(tmp_path, header, delimiter, name, labels_first):
+    write_images(tmp_path / "pets" / "images", [f"a{i:02}.png" for i in range(12)])
+    rows = [(name.format(f"a{i:02}"), animal(i)) for i in range(12)]
+    if header:
+        mark = "\ufeff" if header.startswith("\ufeff") else ""
+        rows.insert(0, tuple(header.strip("\ufeff\n").split(delimiter)))
+    else:
+        mark = ""
+    ordered = [row[::-1] if labels_first else row for row in rows]
+    text = mark + "".join(f"{delimiter.join(row)}\n" for row in ordered)
+    (tmp_path / "pets" / "labels.csv").write_text(text, encoding="utf-8")
+    assert load(tmp_path / "pets", tmp_path)[0] == expected(12)
+    # The folder of the images alone finds the table beside it.
+    assert load(tmp_path / "pets" / "images", tmp_path)[0] == expected(12)
+
+
+def test_rows_and_images_that_are_left_out_are_counted(tmp_path):
+    write_images(tmp_path / "pets", [f"{i:03}.png" for i in range(14)])
+    rows = [f"{i},{animal(i)}\n" for i in range(12)]  # numbers without the zeros of the files
+    rows += ["90,cat\n", "91,cat\n", "12,\n"]
+    (tmp_path / "pets" / "labels.csv").write_text("id,label\n" + "".join(rows))
+    lines = []
+    assert load(tmp_path / "pets", tmp_path, lines)[0] == expected(12)
+    said = "\n".join(lines)
+    assert "labels.csv: 2 rows without an image are left out (90)." in said
+    assert "labels.csv: 1 row without a label is left out (12)." in said
+    assert "labels.csv: 2 images without a label are left out (012.png)." in said
+
+
+def test_a_split_column_is_used(tmp_path):
+    write_images(tmp_path / "pets" / "images", [f"{i}.jpg.png" for i in range(12)])
+    split = ["train", "Training", "train", "validation", "val", "test"]
+    rows = [f"{i}.jpg.png,{animal(i)},{split[i // 2]}\n" for i in range(12)]
+    (tmp_path / "pets" / "labels.csv").write_text("file,label,split\n" + "".join(rows))
+    labels, splits = load(tmp_path / "pets", tmp_path)
+    assert labels == expected(12)
+    assert splits == {"train": set(range(6)), "val": {6, 7, 8, 9}, "test": {10, 11}}
+
+
+def test_images_in_a_test_folder_are_not_trained_on(tmp_path):
+    write_images(tmp_path / "pets" / "train", [f"{i}.png" for i in range(6)])
+    write_images(tmp_path / "pets" / "test", [f"{i}.png" for i in range(6)])
+    rows = [f"{split}/{i}.png,{animal(i)}\n" for split in ("train", "test") for i in range(6)]
+    (tmp_path / "pets" / "labels.csv").write_text("".join(rows))
+    _, splits = load(tmp_path / "pets", tmp_path)
+    assert splits == {"train": set(range(6)), "test": set(range(6))}
+
+
+def test_the_table_is_part_of_the_data(tmp_path):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(12)])
+    table = tmp_path / "pets" / "labels.csv"
+
+    def fingerprints():
+        return load_user_data(str(tmp_path / "pets"), tmp_path / "data", str).manifest.fingerprints
+
+    rows = [f"{i}.png,{animal(i)}\n" for i in range(12)]
+    table.write_text("".join(rows))
+    before = fingerprints()
+    table.write_text("".join(reversed(rows)))
+    assert fingerprints() == before  # the same labels
+    table.write_text("".join([*rows[:-1], "11.png,dog\n"]))
+    assert fingerprints() != before
+
+
+def test_the_column_of_labels_can_be_named(tmp_path):
+    write_images(tmp_path / "skin", [f"I{i}.png" for i in range(12)])
+    rows = [f"{i // 2},I{i},{animal(i)},{'mf'[i % 2]}\n" for i in range(12)]
+    table = tmp_path / "skin" / "meta.csv"
+    table.write_text("lesion,image,dx,sex\n" + "".join(rows))
+    with pytest.raises(RunError, match=r"may be the labels \(lesion, dx, sex\).*meta.csv:lesion"):
+        load(tmp_path / "skin", tmp_path)
+    assert load(f"{table}:dx", tmp_path)[0] == expected(12)
+    assert set(load(f"{table}:4", tmp_path)[0].values()) == {"m", "f"}
+    with pytest.raises(RunError, match="has no column 'kind'; its columns are lesion, image, dx"):
+        load(f"{table}:kind", tmp_path)
+
+
+def test_a_number_beside_each_class_name_is_no_second_label(tmp_path):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(12)])
+    rows = [f"{i}.png,{int(animal(i) == 'cat')},{animal(i)}\n" for i in range(12)]
+    (tmp_path / "pets" / "labels.csv").write_text("file,number,name\n" + "".join(rows))
+    assert load(tmp_path / "pets", tmp_path)[0] == expected(12)
+
+
+def test_labels_that_are_numbers_are_sorted_by_value(tmp_path):
+    write_images(tmp_path / "digits", [f"{i}.png" for i in range(48)])
+    rows = [f"{i},{i % 12}\n" for i in range(48)]
+    (tmp_path / "digits" / "labels.csv").write_text("id,label\n" + "".join(rows))
+    manifest = load_user_data(f"{tmp_path}/digits/labels.csv", tmp_path / "data", str).manifest
+    assert manifest.class_names == tuple(str(number) for number in range(12))
+
+
+WRONG = {
+    "two labels": ("0.png,cat\n" * 3 + "0.png,dog\n", "0.png has two labels, cat and dog"),
+    "one class": ("0.png,cat\n1.png,cat\n", r"column 2 has 1 label of images; give images of 2"),
+    "no names": ("a,cat\nb,dog\n", r"no column names images .*\(one row begins with 'b'\)"),
+    "one column": ("0.png\n1.png\n", "has no two columns separated by commas"),
+    "ragged": ("0.png,cat\n1.png,dog,x\n", "line 2 has 3 cells, but the lines before have 2"),
+    "unknown split": ("f,label,split\n0.png,a,one\n1.png,b,two\n", "has the value 'one'; write"),
+    "empty": ("", "has no two columns"),
+    "long line": ("x" * 70_000, "has a line of more than 65,536 characters"),
+    "ugly label": ("0.png,a\x1b\n1.png,b\n", "can't be printed"),
+    "no header below": ("file,label\n", "no column names images"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG.values(), ids=WRONG)
+def test_wrong_tables_are_refused_in_one_line(tmp_path, text, words):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(4)])
+    (tmp_path / "pets" / "labels.csv").write_text(text)
+    with pytest.raises(RunError, match=words) as caught:
+        load(tmp_path / "pets", tmp_path)
+    assert "labels.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_tables(tmp_path, monkeypatch):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(4)])
+    table = tmp_path / "pets" / "labels.csv"
+    table.write_bytes(b"0.png,M\xfcller\n1.png,b\n")
+    with pytest.raises(RunError, match="is not UTF-8 text; save it as UTF-8"):
+        load(tmp_path / "pets", tmp_path)
+    table.write_text("0.png,a\n1.png,b\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxcifar.data.label_table.MAX_TABLE_BYTES", 10)
+        with pytest.raises(RunError, match="has more than 0 MiB"):
+            load(tmp_path / "pets", tmp_path)
+    (tmp_path / "pets" / "more.csv").write_text("0.png,b\n1.png,a\n")
+    with pytest.raises(RunError, match=r"several tables of labels \(labels.csv, more.csv\)"):
+        load(tmp_path / "pets", tmp_path)
+    with pytest.raises(UsageError, match="no such folder or file"):
+        require_image_path(str(tmp_path / "none.csv"))
+
+
+def test_an_ambiguous_file_name_is_refused(tmp_path):
+    for folder in ("a", "b"):
+        write_images(tmp_path / "pets" / "images" / folder, ["0.png", "1.png"])
+    table = tmp_path / "pets" / "labels.csv"
+    table.write_text("0.png,cat\n1.png,dog\n")
+    with pytest.raises(RunError, match=r"0\.png may be images/a/0\.png or images/b/0\.png; write"):
+        load(table, tmp_path)
+
+
+def test_a_table_beside_class_folders_is_named_in_the_message(tmp_path):
+    for name in ("cat", "dog"):
+        write_images(tmp_path / "pets" / name, [f"{name}{i}.png" for i in range(6)])
+    table = tmp_path / "pets" / "labels.csv"
+    table.write_text("cat0.png,dog\n")
+    with pytest.raises(RunError, match=f"to read labels from it, give --dataset {table}"):
+        load(tmp_path / "pets", tmp_path)
+
+
+def test_names_of_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert registry.is_path("labels.csv:dx") and registry.is_path("Labels.TSV")
+    assert parse_table_name("a/labels.csv:dx: y").column == "dx: y"
+    assert parse_table_name("a/labels.csv").column is None
+    assert parse_table_name("digits.npz") is None
+    assert dataset_title("skin/meta.csv:dx") == "skin"
+    config = Config.create("cnn", dataset="skin/meta.csv:dx")
+    assert config.run_name().startswith("cnn_skin_")
+
+
+def test_a_run_is_evaluated_on_a_table(tmp_path):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(12)])
+    rows = [f"{i}.png,{animal(i)}\n" for i in range(12)]
+    (tmp_path / "pets" / "labels.csv").write_text("".join(rows))
+    run_classes = ("dog", "bird", "cat")
+    for name in ("pets", "pets/labels.csv", "pets/labels.csv:2"):
+        path = f"{tmp_path}/{name}"
+        check_set_name(path)
+        examples = load_set(path, None, run_classes, tmp_path, str).examples
+        found = zip(examples.images[:, 0, 0, 0].tolist(), examples.labels.tolist(), strict=True)
+        assert {grey: run_classes[label] for grey, label in found} == expected(12)
