@@ -51,16 +51,14 @@ class EpochLines:
         trained = _result_text("train", row["train_loss"], row["train_accuracy"], with_losses)
         measured = [metric for metric in training_metrics.METRICS if f"val_{metric.name}" in row]
         built_in = [metric for metric in measured if metric not in (LOSS, ACCURACY)]
+        learning_rate = f"lr {row['learning_rate']:.2g}"
         return [
             (0, self._run.name),
             (0, f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"),
             (_RESULT_RANK, trained),
             (0, validated),
             *((1, text) for text in _metric_texts(self._user_metrics, row)),
-            (
-                3,
-                f"lr {row['learning_rate']:.2g}".ljust(_RATE_WIDTH),
-            ),  # so all lines lose it or none
+            (3, learning_rate.ljust(_RATE_WIDTH)),  # padded, so that all lines have it or none
             (4, f"{row['images_per_second']:,.0f} images/s"),
             *((5, text) for text in _metric_texts(built_in, row)),
         ]

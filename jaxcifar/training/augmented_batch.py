@@ -9,7 +9,7 @@ from jaxcifar.array_types import Bool, Float32, Int, Int32, Key, UInt8
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 from jaxcifar.training import augment
-from jaxcifar.training.augment import Augmentation, Pixels
+from jaxcifar.training.augment import Augmentation
 from jaxcifar.training.state import Hyperparameters
 
 
@@ -20,7 +20,7 @@ def augmented_batch(
     images: UInt8[Array, "batch height width 3"],
     flips: Bool[Array, "batch"],
     size: int | None = None,
-) -> Pixels:
+) -> Float32[Array, "batch new_height new_width 3"]:
     """Return a device's part of a batch as the network gets it: augmented and normalised.
 
     Args:

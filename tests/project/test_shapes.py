@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
+import pyarrow
 import pytest
 from conftest import ROOT
 
@@ -53,6 +54,9 @@ def public(owner):
             yield name, getattr(value, "__func__", getattr(value, "fget", value))
 
 
+IMPORTED_FOR_TYPES_ONLY = {"pa": pyarrow}  # under TYPE_CHECKING, where it is imported on demand
+
+
 def array_without_shape(hint):
     """Whether an array is all that a type, or a part of it, says."""
     return hint in WITHOUT_SHAPES or any(map(array_without_shape, get_args(hint)))
@@ -62,7 +66,9 @@ def lacking(function):
     """Arguments, or fields of a class, whose types lack a shape; "return" for the result."""
     if not callable(function):
         return []
-    hints = inspect.get_annotations(inspect.unwrap(function), eval_str=True)
+    hints = inspect.get_annotations(
+        inspect.unwrap(function), locals=IMPORTED_FOR_TYPES_ONLY, eval_str=True
+    )
     return [name for name, hint in hints.items() if array_without_shape(hint)]
 
 

@@ -53,7 +53,7 @@ def recorded_dataset(tmp_path):
     return json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]
 
 
-def test_a_stopped_run_goes_on_with_a_copy_of_its_images(tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_with_a_copy_of_its_images(tmp_path, monkeypatch, step_by_step):
     images, copy, others = (tmp_path / name for name in ("images", "copy", "others"))
     write_images(images, 0)
     write_images(others, 1)
