@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcifar.array_types import Integer
+from jaxcifar.array_types import Integer, Shaped
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.errors import RunError
 from jaxcifar.machine.npz import ArrayForm, map_array, read_array
@@ -22,7 +22,7 @@ _GET_AGAIN = Remedy("get the file again, or write it with np.save")
 _PUBLISHED = {"cifar10c": "cifar10", "cifar100c": "cifar100"}  # name of a folder -> data set
 
 
-def map_images(path: Path) -> np.ndarray:
+def map_images(path: Path) -> Shaped[np.ndarray, "..."]:
     """Return the array in an `.npy` file, mapped into memory; its shape and dtype are not checked.
 
     Raises:
