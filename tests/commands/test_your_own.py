@@ -13,7 +13,8 @@ MOST_LINES = 15
 @pytest.fixture(scope="module")
 def done(shapes_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
-    return folder, finish(start_program("your_own", DOCS, folder, shapes_dir))
+    program = start_program("your_own", DOCS, folder, shapes_dir)
+    return folder, finish(program, timeout=900)  # it trains a dozen small networks
 
 
 def test_snippets_are_short():
