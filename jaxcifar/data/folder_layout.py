@@ -70,14 +70,16 @@ def find_layout(listing: FolderListing) -> Layout | None:
 
 
 def describe_content(listing: FolderListing) -> str:
-    """Return a description of a folder, such as "30 images, 1 folder (images) and no table"."""
+    """Return a description of a folder, such as "30 images, 1 folder (images) and no table".
+
+    Images in its folders are not counted.
+    """
     folders, files = listing.children(listing.top)
     images = sum(map(has_image_suffix, files))
     tables = [name for name in files if name.lower().endswith(TABLE_SUFFIXES)]
     names = [shown(folder.name) for folder in folders]
-    return (
-        f"{pluralize(images, 'image')}, {_counted(names, 'folder')} and {_counted(tables, 'table')}"
-    )
+    own_images = pluralize(images, "image") if images else "no image of its own"
+    return f"{own_images}, {_counted(names, 'folder')} and {_counted(tables, 'table')}"
 
 
 def _counted(names: Sequence[str], noun: str) -> str:

@@ -60,6 +60,7 @@ def find_labelled_files(folder: Path) -> LabelledFiles | None:
                 errors.append(error)
         if len(usable) > 1:
             names = ", ".join(files.table.name for files in usable)
+            usable.sort(key=lambda files: "train" not in files.table.name.lower())
             raise RunError(
                 f"{folder}: has several tables of labels ({names}); name the right one, such as "
                 f"--dataset {usable[0].table}"

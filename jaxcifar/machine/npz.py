@@ -152,7 +152,10 @@ def read_header(file: IO[bytes], name: str) -> ArrayHeader:
         raise ValueError(f"{name} is not of version 1.0 of the npy format")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype.hasobject:
-        raise ValueError(f"{name} is not a plain array: pickled objects are not read")
+        raise ValueError(
+            f"{name} is not a plain array: pickled objects are not read (write text as "
+            f"{name}.astype(str), numbers as {name}.astype(int))"
+        )
     if fortran_order and len(shape) > 1:
         raise ValueError(f"{name} is not in C order but in Fortran order")
     if min(shape, default=0) < 0:

@@ -1,6 +1,7 @@
 """Find the inputs of the dense layers that may compute a network's logits."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from jaxcifar.array_types import Float32, UInt8
 from jaxcifar.machine.compilations import CPU_OPTIONS
 from jaxcifar.networks.adapt import adapted
 from jaxcifar.networks.layers import Dense
+from jaxcifar.networks.nnx_layers import LayerContext
+from jaxcifar.networks.nnx_network import NNXNetwork, intercepted
 from jaxcifar.training import augment, network
 from jaxcifar.training.network import Variables
 from jaxcifar.training.program import Program
@@ -44,8 +47,8 @@ def dense_calls(
 ) -> Heads:
     """Apply a network in evaluation mode, and return the dense layers that may give its logits.
 
-    Dense layers are Flax's `nn.Dense` and this package's `Dense`. Of `hyper`, only `mean` and `std`
-    are used.
+    Dense layers are Flax's `nn.Dense` and `nnx.Linear`, and this package's `Dense`. Of `hyper`,
+    only `mean` and `std` are used.
     """
     normalized = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)
     model = network.for_one_device(program.model)
@@ -64,10 +67,28 @@ def dense_calls(
             module.sow(_COLLECTION, names[-1], (inputs, outputs))
         return outputs
 
-    with adapted(None, program.product_dtype), nn.intercept_methods(record):
+    nnx_calls: list[tuple[Array, Array]] = []
+
+    def record_nnx(call: Callable, args: Any, kwargs: Any, context: LayerContext) -> Any:
+        from flax import nnx
+
+        outputs = call(*args, **kwargs)
+        inputs = args[0] if args else kwargs.get("inputs")
+        is_dense = isinstance(context.module, nnx.Linear)
+        if is_dense and inputs is not None and inputs.ndim == 2 and len(inputs) == len(images):
+            nnx_calls.append((inputs, outputs))
+        return outputs
+
+    is_nnx = isinstance(model, NNXNetwork)
+    nnx_interception = intercepted(model, record_nnx) if is_nnx else nullcontext()
+    with adapted(None, program.product_dtype), nn.intercept_methods(record), nnx_interception:
         logits, recorded = model.apply(variables, normalized, train=False, mutable=[_COLLECTION])
     calls = {name: call for name, (call,) in _leaves_by_name(recorded.get(_COLLECTION, {}))}
-    found = [DenseCall(*(a.astype(jnp.float32) for a in calls[n])) for n in names if n in calls]
+    pairs = [calls[name] for name in names if name in calls] + nnx_calls
+    found = [
+        DenseCall(inputs.astype(jnp.float32), outputs.astype(jnp.float32))
+        for inputs, outputs in pairs
+    ]
     heads = [call for call in found if call.outputs.shape == logits.shape]
     return Heads(logits.astype(jnp.float32), heads)
 

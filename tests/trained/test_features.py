@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import jaxcifar
@@ -14,6 +15,7 @@ from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.networks.nnx_network import nnx_network
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.features import last_features
 
@@ -130,3 +132,21 @@ def test_features_of_a_file_are_those_of_its_pixels(tmp_path):
     classifier = jaxcifar.load()
     found = classifier.features(tmp_path / "a.png")
     np.testing.assert_allclose(found, classifier.features(IMAGES[:1]), atol=1e-6)
+
+
+class NNXPlain(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden = nnx.Linear(3, 7, rngs=rngs)
+        self.head = nnx.Linear(7, 10, rngs=rngs)
+
+    def __call__(self, x):
+        return self.head(nnx.relu(self.hidden(x.mean((1, 2)))))
+
+
+def test_features_of_an_nnx_network_by_hand():
+    classifier = classifier_of(nnx_network(lambda rngs: NNXPlain(rngs)))
+    found = classifier.features(IMAGES)
+    hidden = classifier.variables["params"]["hidden"]
+    pixels = np.float32(IMAGES).mean((1, 2)) / 255
+    expected = np.maximum(pixels @ np.asarray(hidden["kernel"]) + np.asarray(hidden["bias"]), 0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
