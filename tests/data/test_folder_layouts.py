@@ -149,7 +149,7 @@ def one_class(pets):
     for name in ("train", "test"):
         shutil.rmtree(pets / name)
     write_images(pets / "cats", 5, 0)
-    return r"it has 0 images, 1 folder \(cats\) and no table"
+    return r"it has no image of its own, 1 folder \(cats\) and no table"
 
 
 @pytest.mark.parametrize(
