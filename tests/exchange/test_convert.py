@@ -99,7 +99,7 @@ def test_its_report_has_no_curves_and_says_why(run, tmp_path):
     assert "Accuracy by epoch" not in text
     assert "Time and cost" not in text
     assert f"{run[1]['test_accuracy']:.2%} accuracy" in text
-    assert "python -m experiments.convert cnn.pth --arch cnn" in text
+    assert "jaxcifar convert cnn.pth --arch cnn" in text
 
 
 def test_the_same_conversion_again_shows_its_result(run, source, easy_dataset, tmp_path):
