@@ -27,9 +27,9 @@ def network():
     torch.manual_seed(0)
     narrow = Network(**NETWORKS["resnet18"], mean=MEAN, std=STD)
     for name, array in narrow.state_dict().items():
-        if array.is_floating_point():
-            smallest = 0.5 if "running_var" in name else -0.3
-            array.uniform_(smallest, 1.0)
+        if array.ndim == 1:  # kernels keep PyTorch's random start, so that logits stay near 1
+            is_scale = "running_var" in name or name.endswith("weight")
+            array.uniform_(0.5 if is_scale else -0.3, 1.5 if is_scale else 0.3)
     return narrow.eval()
 
 
@@ -67,7 +67,7 @@ def test_averaged_weights_with_torchvisions_names_give_torchs_logits(
     convert(conversion, lambda: easy_dataset, lines.append)
     assert any("right if conv1 has stride 1 and maxpool is nn.Identity()" in line for line in lines)
     ours = load(tmp_path / "run").logits(images)
-    assert np.ptp(theirs, axis=0).min() > 1e-3 * np.abs(theirs).max()  # the images matter
+    assert np.ptp(theirs, axis=0).max() > 0.01 * np.abs(theirs).max()  # the images matter
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
 
 
