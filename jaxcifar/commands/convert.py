@@ -12,6 +12,7 @@ from jaxcifar.commands.shared.common_options import add_data_dir, add_run_dir, d
 from jaxcifar.commands.shared.options import add_config_options, split_settings
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
+from jaxcifar.errors import UsageError
 from jaxcifar.machine.paths import require_existing
 from jaxcifar.machine.terminal import line_printer
 
@@ -19,6 +20,11 @@ HELP_EXAMPLES = (
     ("first.pth --arch cnn --run-dir again", "a state dict that torch.save has written"),
     ("first.safetensors --arch cnn --run-dir again", "the same weights as safetensors"),
 )
+
+
+# Smaller deviations are of a constant channel, or a slip. 1/255 is larger: a network of pixels
+# from 0 to 255 has the deviation 1.
+SMALLEST_STD = 0.001
 
 
 def finite(text: str) -> float:
@@ -32,13 +38,62 @@ def finite(text: str) -> float:
     return value
 
 
+def check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Check that numbers can be the mean and the deviation of pixels from 0 to 1.
+
+    Args:
+      mean: `[3]`, the values of `--mean`, or None if the option was not given.
+      std: `[3]`, the values of `--std`, or None if the option was not given.
+
+    Raises:
+      UsageError: a mean is not from 0 to 1, or a deviation is not from `SMALLEST_STD` to 1. If the
+        numbers are of pixels from 0 to 255, the message has the options with the right numbers.
+    """
+    has_wrong_mean = mean is not None and not _are_between(mean, 0, 1)
+    # Beside a mean of pixels from 0 to 255, a deviation of 1 is of these pixels too.
+    is_std_of_large_pixels = has_wrong_mean and std is not None and set(std) == {1}
+    has_wrong_std = std is not None and not _are_between(std, SMALLEST_STD, 1)
+    wrong_options = []
+    if mean is not None and has_wrong_mean:
+        wrong_options.append(("--mean", mean, 0.0))
+    if std is not None and (has_wrong_std or is_std_of_large_pixels):
+        wrong_options.append(("--std", std, SMALLEST_STD))
+    if not wrong_options:
+        return
+    corrected_options = []
+    for option, values, smallest in wrong_options:
+        corrected = [round(value / 255, 6) for value in values]
+        if _are_between(corrected, smallest, 1):
+            corrected_options.append(f"{option} {_joined(corrected)}")
+    names = " and ".join(option for option, _, _ in wrong_options)
+    if len(corrected_options) == len(wrong_options):
+        raise UsageError(
+            f"{names}: must be of pixels from 0 to 1, but these are of pixels from 0 to 255; "
+            f"use {' '.join(corrected_options)}"
+        )
+    option, values, smallest = wrong_options[0]
+    raise UsageError(
+        f"{option} {_joined(values)}: must be three numbers from {smallest:g} to 1, as pixels from "
+        "0 to 1 have"
+    )
+
+
+def _are_between(values: Sequence[float], smallest: float, largest: float) -> bool:
+    return all(smallest <= value <= largest for value in values)
+
+
+def _joined(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
 def parser() -> Parser:
     parser = Parser("convert", "Convert PyTorch weights to a run, and test it.", HELP_EXAMPLES)
     parser.add_argument(
         "weights",
         metavar="FILE",
         type=location,
-        help="state dict that torch.save has written (.pth), or its tensors as .safetensors",
+        help="state dict that torch.save has written (.pth), or its tensors as .safetensors; names "
+        "may have a prefix (module., model., ...), and ResNet-18's may be torchvision's",
     )
     add_config_options(parser, only=("arch", "arch_args", "dataset"))
     files = parser.add_argument_group("files")
@@ -51,7 +106,8 @@ def parser() -> Parser:
             nargs=3,
             type=finite,
             metavar=("R", "G", "B"),
-            help=f"{name} of pixels from 0 to 1 (default: the data set's)",
+            help=f"{name} of pixels from 0 to 1 (default: the data set's); if your {name} is "
+            "of pixels from 0 to 255, divide it by 255",
         )
     return parser
 
@@ -60,8 +116,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     settings = split_settings(options)
     data_dir = data_folder(options.data_dir, settings.get("dataset", "cifar10"))
-    if options.std and min(options.std) <= 0:
-        parser().error("--std: must be above 0")
+    check_normalisation(options.mean, options.std)
     require_existing([options.weights])
     config = Config.create(**settings)
     print_line = line_printer(Console())

@@ -15,6 +15,7 @@ from jaxcifar.data import CATALOG, Dataset
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.exchange.state_dict import from_state_dict, read_state_dict
+from jaxcifar.exchange.state_dict_names import has_torchvision_names
 from jaxcifar.exchange.torch_modules import require_known
 from jaxcifar.machine import environment
 from jaxcifar.machine.extras import import_extra
@@ -85,6 +86,11 @@ def convert(
     arrays = from_state_dict(
         config, classes, named_arrays(abstract_variables), state_dict, conversion.weights
     )
+    if has_torchvision_names(config.arch, state_dict.arrays):
+        print_line(
+            "These are torchvision's names. Weights do not show strides and pools: this conversion "
+            "is right if conv1 has stride 1 and maxpool is nn.Identity()."
+        )
     variables = arrange_arrays(arrays, abstract_variables, conversion.weights)
     with RunFolder(conversion.path, conversion.overwrite).locked(config) as folder:
         if result := _finished_conversion(folder, source):

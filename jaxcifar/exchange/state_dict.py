@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.numpy
+import safetensors
 
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
-from jaxcifar.errors import RunError, first_line, printable
+from jaxcifar.errors import RunError, first_line
 from jaxcifar.exchange.mirrored_weights import collapse, config_without_mirroring, is_mirrored
 from jaxcifar.exchange.pytorch_names import COUNTER, array_mappings, scales_of_one
+from jaxcifar.exchange.state_dict_names import (
+    describe_differences,
+    printable_name,
+    remove_prefix,
+    rename_torchvision_layers,
+)
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.reading import Remedy, open_regular_file, report_errors
 from jaxcifar.runs.array_trees import named_arrays
@@ -26,22 +32,32 @@ _REMEDY = Remedy("give a state dict, as torch.save(network.state_dict(), FILE) w
 _MAX_BYTES = 2**32
 _MAX_FILES = 10_000  # in the archive, one per tensor
 _CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "net")  # of the state dict
-_WRAPPER_PREFIX = re.compile(r"^(?:module\.|_orig_mod\.)+")  # DataParallel, torch.compile
-_MAX_SHOWN, _MAX_NAME = 3, 80  # array names in a message, characters of a name
+_SAFETENSORS_TYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"},
+}
 
 
 class StateDict(NamedTuple):
-    """A network's float32 arrays by their PyTorch names, and the SHA-256 of their file."""
+    """A state dict from a file.
+
+    Attributes:
+      arrays: float32 arrays by their PyTorch names, without `prefix`.
+      sha256: the SHA-256 of the file.
+      prefix: the prefix that all names in the file share, such as `module.`.
+    """
 
     arrays: dict[str, np.ndarray]
     sha256: str
+    prefix: str = ""
 
 
 def read_state_dict(path: Path) -> StateDict:
     """Read a state dict from a file written by `torch.save`, or from a `.safetensors` file.
 
     In a checkpoint, the state dict may be the entry `net`, `state_dict`, `model_state_dict` or
-    `model`. Prefixes of PyTorch's wrappers are removed from all names.
+    `model`, or the only entry with tensors. Counters are left out, such as `n_averaged`, and so is
+    the prefix that all names share.
 
     Raises:
       RunError: the file can't be read, or PyTorch is not installed.
@@ -55,30 +71,47 @@ def read_state_dict(path: Path) -> StateDict:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         content = _read_safetensors(file) if is_safetensors else _read_torch(file)
-        arrays = {
-            name: array for name, array in content.items() if name.rpartition(".")[2] != COUNTER
-        }
+        arrays = {name: array for name, array in content.items() if not _is_counter(name, array)}
         if not arrays:
             raise ValueError("the file has no tensors")
-        if all(map(_WRAPPER_PREFIX.match, arrays)):
-            arrays = {_WRAPPER_PREFIX.sub("", name): array for name, array in arrays.items()}
+        arrays, prefix = remove_prefix(arrays)
         for name, array in arrays.items():
-            if array.dtype.kind != "f" or not np.isfinite(array).all():
+            with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite
+                float32_array = array.astype(np.float32)
+            if array.dtype.kind != "f" or not np.isfinite(float32_array).all():
                 raise ValueError(
-                    f"the tensor {_printable_name(name)} has values that are not finite numbers"
+                    f"the tensor {printable_name(name)} has values that are not finite numbers"
                 )
-        return StateDict({name: array.astype(np.float32) for name, array in arrays.items()}, digest)
+            arrays[name] = float32_array
+        return StateDict(arrays, digest, prefix)
 
 
-def _printable_name(name: object) -> str:
-    return printable(name, _MAX_NAME)
+def _is_counter(name: str, array: np.ndarray) -> bool:
+    """Return True for a number of steps or epochs, which no network computes with."""
+    is_single_integer = array.ndim == 0 and array.dtype.kind in "iub"
+    return is_single_integer or name.rpartition(".")[2] == COUNTER
 
 
 def _read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:
     try:
-        return safetensors.numpy.load(file.read())
-    except Exception as error:  # raised for damaged files and for types that NumPy lacks
+        entries = safetensors.deserialize(file.read())
+    except Exception as error:
         raise ValueError(f"the file is damaged ({first_line(error)})") from error
+    return {name: _safetensors_array(name, entry) for name, entry in entries}
+
+
+def _safetensors_array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
+    """Return a tensor of a safetensors file as an array; bfloat16 becomes float32."""
+    number_type, shape, data = entry["dtype"], entry["shape"], entry["data"]
+    if number_type == "BF16":  # the first 16 bits of a float32
+        upper_bits = np.frombuffer(data, "<u2").astype(np.uint32)
+        return (upper_bits << 16).view(np.float32).reshape(shape)
+    if number_type not in _SAFETENSORS_TYPES:
+        raise ValueError(
+            f"the tensor {printable_name(name)} has numbers of the type {number_type}; "
+            "save it as float32"
+        )
+    return np.frombuffer(data, _SAFETENSORS_TYPES[number_type]).reshape(shape)
 
 
 def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
@@ -94,20 +127,19 @@ def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
             f"the file is damaged or has something other than tensors ({_reason(error)})"
         ) from error
     if isinstance(content, Mapping):
-        for key in _CHECKPOINT_KEYS:
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
+        content = _find_state_dict(content)
     if not isinstance(content, Mapping):
         raise ValueError(f"the file has a {type(content).__name__} instead of a state dict")
     arrays = {}
     for name, tensor in content.items():
+        if isinstance(name, str) and isinstance(tensor, int | float):
+            continue  # a number of a trainer, such as the epoch
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"the entry {_printable_name(name)} is no tensor")
+            raise ValueError(f"the entry {printable_name(name)} is no tensor")
         is_dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
         if not is_dense or tensor.is_quantized:
             raise ValueError(
-                f"{_printable_name(name)} is a sparse or quantised tensor, not a plain one"
+                f"{printable_name(name)} is a sparse or quantised tensor, not a plain one"
             )
         # A view can be far larger than the memory that it shows.
         bytes_left -= tensor.nbytes
@@ -120,11 +152,39 @@ def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _find_state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return a checkpoint's entry that is a state dict, or the checkpoint if it has no such entry.
+
+    Raises:
+      ValueError: several entries without a usual name have tensors.
+    """
+    for key in _CHECKPOINT_KEYS:
+        if isinstance(checkpoint.get(key), Mapping):
+            return checkpoint[key]
+    if _has_weights(checkpoint):
+        return checkpoint
+    entries = [
+        name
+        for name, entry in checkpoint.items()
+        if isinstance(entry, Mapping) and _has_weights(entry)
+    ]
+    if len(entries) > 1:
+        names = ", ".join(printable_name(name) for name in entries[:3])
+        raise ValueError(f"the file has {len(entries)} state dicts ({names}); save one of them")
+    return checkpoint[entries[0]] if entries else checkpoint
+
+
+def _has_weights(entries: Mapping[Any, Any]) -> bool:
+    from torch import Tensor
+
+    return any(isinstance(entry, Tensor) and entry.ndim > 0 for entry in entries.values())
+
+
 def _reason(error: Exception) -> str:
     """Return the reason in a PyTorch error, without PyTorch's advice to execute the file."""
     _, _, reason = str(error).rpartition("WeightsUnpickler error: ")
     reason = re.split(r"\.\s|\n", reason.strip(), maxsplit=1)[0]
-    return _printable_name("PyTorch does not read it" if "trust" in reason else reason)
+    return printable_name("PyTorch does not read it" if "trust" in reason else reason)
 
 
 def _check_archive(file: BufferedReader) -> None:
@@ -167,37 +227,25 @@ def from_state_dict(
         plain_arrays = named_arrays(network.shapes(create_model(config, classes)))
         with report_errors(path, Remedy("give --arch-args without mirrored=true")):
             return collapse(from_state_dict(config, classes, plain_arrays, state, path))
-    mappings, arrays = array_mappings(config, classes, arrays_like), state.arrays
+    mappings = array_mappings(config, classes, arrays_like)
     scales = scales_of_one(mappings)
+    # Weights first: their shapes say more about the network than the shapes of statistics.
+    weights_first = sorted(mappings, key=lambda mapping: "running_" in mapping.pytorch_name)
+    expected = {mapping.pytorch_name: mapping.pytorch_shape for mapping in weights_first}
+    arrays = rename_torchvision_layers(config.arch, state.arrays, expected)
     for name in scales & arrays.keys():
         if not (arrays[name] == 1).all():
             raise RunError(
                 f"{path}: the scale {name} is not all ones, but {config.network_title} has no "
                 "scales; convert a network whose normalisations have none"
             )
-    # Weights first: their shapes say more about the network than the shapes of statistics.
-    weights_first = sorted(mappings, key=lambda mapping: "running_" in mapping.pytorch_name)
-    expected = {mapping.pytorch_name: mapping.pytorch_shape for mapping in weights_first}
     actual = {name: array.shape for name, array in arrays.items() if name not in scales}
-    names = dict.fromkeys([*expected, *actual])
-    differing_names = [name for name in names if expected.get(name) != actual.get(name)]
-    if differing_names:
-        differences = [
-            f"{_printable_name(name)}: {_shape_text(actual.get(name))} in the file, "
-            f"{_shape_text(expected.get(name))} expected"
-            for name in differing_names[:_MAX_SHOWN]
-        ]
-        if len(differing_names) > _MAX_SHOWN:
-            differences.append(f"and {len(differing_names) - _MAX_SHOWN} more")
+    if differences := describe_differences(expected, actual, state.prefix):
         raise RunError(
             f"{path}: its tensors are not those of {config.network_title} for {classes} classes "
-            f"({'; '.join(differences)}); choose its --arch, --arch-args and --dataset"
+            f"({differences}); choose its --arch, --arch-args and --dataset"
         )
     return {
         mapping.jaxcifar_name: mapping.to_jaxcifar_layout(arrays[mapping.pytorch_name])
         for mapping in mappings
     }
-
-
-def _shape_text(shape: tuple[int, ...] | None) -> str:
-    return "none" if shape is None else str(list(shape))

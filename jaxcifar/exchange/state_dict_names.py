@@ -1,0 +1,141 @@
+"""Match the names of a PyTorch state dict with the names that jaxcifar's PyTorch modules use."""
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
+
+from jaxcifar.errors import printable
+
+Shape = tuple[int, ...]
+
+_MAX_SHOWN, _MAX_NAME = 3, 80  # array names in a message, characters of a name
+_MAX_COMPARED = 500  # names among which the nearest name is searched
+_LOWEST_SIMILARITY = 0.5  # of names, from 0 to 1; names that differ more are not shown as nearest
+# Modules that wrap another module: torch.compile, FSDP and checkpointed activations. They can
+# also be inside a network.
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# Layers of torchvision's networks, by the network that has these layers under other names.
+_TORCHVISION_LAYERS = {"resnet18": {"downsample": "shortcut", "fc": "linear"}}
+
+
+def printable_name(name: object) -> str:
+    """Return an array's name in one line of limited length."""
+    return printable(name, _MAX_NAME)
+
+
+def remove_prefix(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
+    """Remove the names of wrappers, and the prefix that all names share.
+
+    Whatever module a network is part of, such as `module`, `model` or `backbone`, PyTorch puts the
+    module's name before each array's name. No network that can be converted has such a prefix.
+
+    Returns:
+      the arrays by the shorter names, and the prefix, such as `module.`, or an empty string.
+
+    Raises:
+      ValueError: two names differ in wrappers only.
+    """
+    paths = [name.split(".") for name in arrays]
+    paths = [[part for part in path if part not in _WRAPPERS] for path in paths]
+    shared_modules = []
+    for modules in zip(*(path[:-1] for path in paths), strict=False):  # as deep as the shortest
+        if len(set(modules)) > 1:
+            break
+        shared_modules.append(modules[0])
+    names = [".".join(path[len(shared_modules) :]) for path in paths]
+    prefix = "".join(f"{module}." for module in shared_modules)
+    if len(set(names)) < len(names):
+        raise ValueError("two tensors have the same name, apart from the names of wrappers")
+    return dict(zip(names, arrays.values(), strict=True)), prefix
+
+
+def has_torchvision_names(arch: str, names: Iterable[str]) -> bool:
+    """Return True if a name has a layer that only torchvision's network calls so."""
+    torchvision_layers = _TORCHVISION_LAYERS.get(arch, {}).keys()
+    return any(not torchvision_layers.isdisjoint(name.split(".")) for name in names)
+
+
+def rename_torchvision_layers(
+    arch: str, arrays: Mapping[str, np.ndarray], expected: Collection[str]
+) -> dict[str, np.ndarray]:
+    """Rename the layers that torchvision's network of the same architecture names differently.
+
+    Args:
+      arch: the network's name.
+      arrays: arrays by the names in the state dict.
+      expected: names of the arrays that the network needs.
+
+    Returns:
+      the arrays by their new names.
+    """
+    new_names = _TORCHVISION_LAYERS.get(arch, {})
+    renamed = {}
+    for name, array in arrays.items():
+        new_name = ".".join(new_names.get(part, part) for part in name.split("."))
+        is_needed = name not in expected and new_name in expected and new_name not in arrays
+        renamed[new_name if is_needed else name] = array
+    return renamed
+
+
+def describe_differences(
+    expected: Mapping[str, Shape], actual: Mapping[str, Shape], prefix: str
+) -> str:
+    """Describe in one line which arrays of a state dict are not the network's arrays.
+
+    Args:
+      expected: shapes of the network's arrays by name; the first names are described first.
+      actual: shapes of the state dict's arrays by name.
+      prefix: the prefix that was removed from the names in the state dict.
+
+    Returns:
+      the description, or an empty string if names and shapes are equal.
+    """
+    names = dict.fromkeys([*expected, *actual])
+    differing_names = [name for name in names if expected.get(name) != actual.get(name)]
+    missing = {name: shape for name, shape in expected.items() if name not in actual}
+    unexpected = {name: shape for name, shape in actual.items() if name not in expected}
+    differences = []
+    for name in differing_names[:_MAX_SHOWN]:
+        difference = (
+            f"{printable_name(name)}: {_shape_text(actual.get(name))} in the file, "
+            f"{_shape_text(expected.get(name))} expected"
+        )
+        if name in missing and (nearest := _nearest(name, missing[name], unexpected)):
+            difference += f", nearest in the file: {nearest}"
+        elif name in unexpected and (nearest := _nearest(name, unexpected[name], missing)):
+            difference += f", nearest expected: {nearest}"
+        differences.append(difference)
+    if len(differing_names) > _MAX_SHOWN:
+        differences.append(f"and {len(differing_names) - _MAX_SHOWN} more")
+    if differing_names and prefix:
+        differences.append(
+            f"all names in the file begin with {printable_name(prefix)}, which is left out here"
+        )
+    return "; ".join(differences)
+
+
+def _nearest(name: str, shape: Shape, others: Mapping[str, Shape]) -> str:
+    """Return the most similar of other names with its shape; an empty string if none is similar.
+
+    Names of arrays with the same shape come first.
+    """
+    same_shape = (other for other in others if others[other] == shape)
+    for candidates in (same_shape, others):
+        if nearest := _most_similar(name, candidates):
+            return f"{printable_name(nearest)} {_shape_text(others[nearest])}"
+    return ""
+
+
+def _most_similar(name: str, candidates: Iterable[str]) -> str | None:
+    # Comparing takes time that grows with the names' lengths, and the file may be hostile.
+    short_names = [candidate for candidate in candidates if len(candidate) <= _MAX_NAME]
+    compared_names = short_names[:_MAX_COMPARED]
+    matches = difflib.get_close_matches(
+        name[:_MAX_NAME], compared_names, n=1, cutoff=_LOWEST_SIMILARITY
+    )
+    return matches[0] if matches else None
+
+
+def _shape_text(shape: Shape | None) -> str:
+    return "none" if shape is None else str(list(shape))
