@@ -1,7 +1,7 @@
 """Find the inputs of the dense layers that may compute a network's logits."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -79,8 +79,9 @@ def dense_calls(
             nnx_calls.append((inputs, outputs))
         return outputs
 
-    is_nnx = isinstance(model, NNXNetwork)
-    nnx_interception = intercepted(model, record_nnx) if is_nnx else nullcontext()
+    nnx_interception: AbstractContextManager[None] = nullcontext()
+    if isinstance(model, NNXNetwork):
+        nnx_interception = intercepted(model, record_nnx)
     with adapted(None, program.product_dtype), nn.intercept_methods(record), nnx_interception:
         logits, recorded = model.apply(variables, normalized, train=False, mutable=[_COLLECTION])
     calls = {name: call for name, (call,) in _leaves_by_name(recorded.get(_COLLECTION, {}))}
