@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
 
 from jaxcifar.build.model import create_model
 from jaxcifar.config.experiment import Config
-from jaxcifar.errors import RunError, first_line
+from jaxcifar.errors import RunError
 from jaxcifar.exchange.mirrored_weights import collapse, config_without_mirroring, is_mirrored
 from jaxcifar.exchange.pytorch_names import COUNTER, array_mappings, scales_of_one
+from jaxcifar.exchange.safetensors_arrays import read_safetensors
 from jaxcifar.exchange.state_dict_names import (
     describe_differences,
     printable_name,
@@ -32,10 +32,6 @@ _REMEDY = Remedy("give a state dict, as torch.save(network.state_dict(), FILE) w
 _MAX_BYTES = 2**32
 _MAX_FILES = 10_000  # in the archive, one per tensor
 _CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "net")  # of the state dict
-_SAFETENSORS_TYPES = {
-    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
-    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1"},
-}
 
 
 class StateDict(NamedTuple):
@@ -70,7 +66,7 @@ def read_state_dict(path: Path) -> StateDict:
             raise ValueError(f"the file has more than {_MAX_BYTES:,} bytes")
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        content = _read_safetensors(file) if is_safetensors else _read_torch(file)
+        content = read_safetensors(file) if is_safetensors else _read_torch(file)
         arrays = {name: array for name, array in content.items() if not _is_counter(name, array)}
         if not arrays:
             raise ValueError("the file has no tensors")
@@ -90,28 +86,6 @@ def _is_counter(name: str, array: np.ndarray) -> bool:
     """Return True for a number of steps or epochs, which no network computes with."""
     is_single_integer = array.ndim == 0 and array.dtype.kind in "iub"
     return is_single_integer or name.rpartition(".")[2] == COUNTER
-
-
-def _read_safetensors(file: BufferedReader) -> dict[str, np.ndarray]:
-    try:
-        entries = safetensors.deserialize(file.read())
-    except Exception as error:
-        raise ValueError(f"the file is damaged ({first_line(error)})") from error
-    return {name: _safetensors_array(name, entry) for name, entry in entries}
-
-
-def _safetensors_array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
-    """Return a tensor of a safetensors file as an array; bfloat16 becomes float32."""
-    number_type, shape, data = entry["dtype"], entry["shape"], entry["data"]
-    if number_type == "BF16":  # the first 16 bits of a float32
-        upper_bits = np.frombuffer(data, "<u2").astype(np.uint32)
-        return (upper_bits << 16).view(np.float32).reshape(shape)
-    if number_type not in _SAFETENSORS_TYPES:
-        raise ValueError(
-            f"the tensor {printable_name(name)} has numbers of the type {number_type}; "
-            "save it as float32"
-        )
-    return np.frombuffer(data, _SAFETENSORS_TYPES[number_type]).reshape(shape)
 
 
 def _read_torch(file: BufferedReader) -> dict[str, np.ndarray]:

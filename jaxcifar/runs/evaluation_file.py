@@ -90,16 +90,20 @@ class Figures(TypedDict):
     metrics: NotRequired[Annotated[list[Value], Meta(max_length=MAX_METRICS)]]
 
 
+# The accuracies at each strength, from weak to strong, by the kind of corruption.
+AccuracyByStrength = Annotated[
+    dict[Line, Annotated[list[Accuracy], Meta(min_length=LEVELS, max_length=LEVELS)]],
+    Meta(min_length=1, max_length=20),
+]
+
+
 class Corruptions(TypedDict):
     """Accuracy on `clean` and on corrupted test images; each kind from weak to strong."""
 
     date: Line
     images: Count
     clean: Accuracy
-    accuracy: Annotated[
-        dict[Line, Annotated[list[Accuracy], Meta(min_length=LEVELS, max_length=LEVELS)]],
-        Meta(min_length=1, max_length=20),
-    ]
+    accuracy: AccuracyByStrength
 
 
 CorruptionError = Annotated[float, Meta(ge=0, le=_MAX_FINITE)]
@@ -117,10 +121,7 @@ class CorruptionSet(TypedDict):
     date: Line
     images: Count
     mean: Accuracy
-    accuracy: Annotated[
-        dict[Line, Annotated[list[Accuracy], Meta(min_length=LEVELS, max_length=LEVELS)]],
-        Meta(min_length=1, max_length=20),
-    ]
+    accuracy: AccuracyByStrength
     base: NotRequired[Line]
     corruption_error: NotRequired[Annotated[dict[Line, CorruptionError], Meta(max_length=20)]]
     mean_corruption_error: NotRequired[CorruptionError]
