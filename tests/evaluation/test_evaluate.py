@@ -272,9 +272,10 @@ def test_what_a_result_says_of_the_test_images_by_their_arrays(
     }
     assert result["class_accuracy"] == pytest.approx(by_class, abs=1e-6)
     assert result["examples"] == {"train": 128, "val": 40, "test": 23}
-    assert sorted(mistakes["index"]) == list(range(0, 23, 3))
-    assert (np.diff(mistakes["confidence"]) <= 0).all()
-    for index, label, answer, confidence, image in zip(*mistakes.values(), strict=True):
+    confident = mistakes.most_confident
+    assert sorted(confident["index"]) == list(range(0, 23, 3))
+    assert (np.diff(confident["confidence"]) <= 0).all()
+    for index, label, answer, confidence, image in zip(*confident.values(), strict=True):
         assert (label, answer) == (labels[index], predicted[index])
         assert confidence == pytest.approx(odds[index].max(), rel=1e-3)
         np.testing.assert_array_equal(image, images[index])
