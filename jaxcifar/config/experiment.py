@@ -94,8 +94,14 @@ class Config(Fields):
             reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as a dict of JSON values, which `from_dict` can read."""
+        """Return the config as a dict of JSON values, which `from_dict` can read.
+
+        Settings that older versions did not have are left out if they are off.
+        """
         values = dataclasses.asdict(self)
+        for field in dataclasses.fields(self):
+            if field.metadata.get("is_newer") and values[field.name] == field.metadata["default"]:
+                del values[field.name]
         tables = {name: dict(values[name] or ()) for name in TABLES}
         return json.loads(json.dumps(values | tables))  # makes lists of tuples
 

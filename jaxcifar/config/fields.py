@@ -41,7 +41,9 @@ def _option(help: str, rule: Rule | None = None, **metadata: Any) -> Any:
         user nor the recipe sets the field. `array=VALUE` marks a field that enters the compiled
         program as an array, so configs that differ only in such fields share the program.
         `Config.shared_part` replaces the field's value by VALUE. If VALUE is a function, it is
-        called with the field's value and returns the replacement.
+        called with the field's value and returns the replacement. `is_newer=True` marks a field
+        that version 0.1 did not have: the file of a config omits it at its default, so that a run
+        without it keeps the file of that version.
     """
     return dataclasses.field(metadata={"help": help, "rule": rule, **metadata})
 
