@@ -37,7 +37,7 @@ from jaxcifar.training.state import Hyperparameters
 def make_program(
     config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
 ) -> Program:
-    """Return a config's program for training with `train_examples` images on these devices.
+    """Return the training program of a config, for a number of training images and these devices.
 
     Raises:
       UsageError: the batch size does not fit the images or devices, or user code can't be loaded.

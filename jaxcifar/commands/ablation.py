@@ -150,7 +150,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _read_study(path: Path, settings: dict[str, Any]) -> Study:
-    """Read a study. `settings`, from the command line, replace the settings that all rows share."""
+    """Read a study file; `settings` of the command line override those that its rows share."""
     study = Study.read(path)
     if "arch_args" in settings:  # network arguments are replaced one by one
         settings["arch_args"] = {**study.config.get("arch_args", {}), **settings["arch_args"]}

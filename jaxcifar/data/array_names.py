@@ -69,7 +69,7 @@ def recognise(names: Collection[str]) -> ArrayNames:
 
 
 def _find(names: Collection[str], kind: str, split: str | None) -> str | None:
-    """Return the array with the images or labels (`kind`) of a split; None if there is none."""
+    """Return the name of the array with the images or labels (`kind`) of a split, or None."""
     plain_name = _WORDS[kind][0]
     if split is None:
         return _only(names, _WORDS[kind], plain_name)
@@ -81,7 +81,7 @@ def _find_all(names: Collection[str], kind: str, splits: Iterable[str]) -> list[
 
 
 def _spellings(kind: str, split: str) -> set[str]:
-    """Return the letters of all names for the images or labels (`kind`) of a split."""
+    """Return all names for the images or labels (`kind`) of a split, as letters only."""
     pairs = [(word, split_word) for word in _WORDS[kind] for split_word in _SPLIT_WORDS[split]]
     return {word + split_word for word, split_word in pairs} | {
         split_word + word for word, split_word in pairs

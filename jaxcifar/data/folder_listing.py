@@ -66,7 +66,9 @@ def raise_problems(root: Path, problems: Sequence[str]) -> None:
     """
     if problems:
         others = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
-        raise RunError(f"{root}: {problems[0]}{others}; correct it, or move it out of this folder")
+        raise RunError(
+            f"{root}: {problems[0]}{others}; correct this, or move the file out of the folder"
+        )
 
 
 class FolderListing:

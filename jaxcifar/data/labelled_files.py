@@ -197,10 +197,14 @@ def _class_names(path: Path, columns: Columns, labels: Mapping[str, str]) -> tup
             f"--dataset {path}:COLUMN"
         )
     for name in names:
-        if not name.isprintable() or len(name) > _MAX_CLASS_NAME:
+        problem = ""
+        if not name.isprintable():
+            problem = "has characters that can't be printed"
+        elif len(name) > _MAX_CLASS_NAME:
+            problem = f"has more than {_MAX_CLASS_NAME} characters"
+        if problem:
             raise RunError(
-                f"{path}: the label {printable(name, 60)!r} is too long, or can't be printed; "
-                "correct it"
+                f"{path}: the label {printable(name, 60)!r} {problem}; rename this class"
             )
     if all(name.isdecimal() and name.isascii() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name[:20]), name)))

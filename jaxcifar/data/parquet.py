@@ -172,9 +172,11 @@ class _Table:
         parts = []
         for column in self._column_parts(name, _LABEL_BATCH):
             if column.null_count:
-                raise UsageError(f"column {name} has rows without a label")
+                raise UsageError(f"column {name} has rows without a label; remove these rows")
             if longest_string(column) > _MAX_LABEL:
-                raise UsageError(f"column {name} has a label of over {_MAX_LABEL} characters")
+                raise UsageError(
+                    f"column {name} has a label of over {_MAX_LABEL} characters; shorten it"
+                )
             parts.append(np.asarray(column.to_numpy(zero_copy_only=False)))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

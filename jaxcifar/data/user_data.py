@@ -78,7 +78,9 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
     path = _absolute_path(name)
     require_image_path(name)
     if path.is_dir() and data_dir.resolve().is_relative_to(path.resolve()):
-        raise UsageError(f"--data-dir {data_dir}: lies inside the images; choose another folder")
+        raise UsageError(
+            f"--data-dir {data_dir}: lies in the folder of the images; choose a folder outside it"
+        )
     parquet_files = find_parquet(path)
     folder = None if parquet_files else scan_images(name)
     source = folder.digest if folder else _digest_of_files(path, parquet_files)

@@ -65,7 +65,7 @@ class DraftBuilder:
             self._add_single(operation, parameters)
 
     def finish(self) -> dict[int, Draft]:
-        """Add a draft for the logits, and return all drafts by key in the order of computation."""
+        """Add a box for the logits; return the drafts of all boxes in the order of computation."""
         source = self._draft_of_value.get(self._trace.logits)
         if source is None:  # the logits do not depend on the image
             self._append_draft(Draft(Label("data", "logits"), (), ()))

@@ -59,8 +59,8 @@ def group_name(operations: Collection[str], factors: Collection[float]) -> str |
       factors: constants by which the operations multiply.
 
     Returns:
-      The function's name; "" if the network computes the same without the function; None if the
-      function is not known.
+      The function's name; "" for a function that the drawing can omit, because the network's output
+      is the same without it; None if the function is not known.
     """
     names = set(operations)
     for pattern in _PATTERNS:

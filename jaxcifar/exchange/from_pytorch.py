@@ -133,7 +133,7 @@ def _load_dataset_if_available(
             raise
         if conversion.mean is None or conversion.std is None:
             raise RunError(
-                f"{error}; or give --mean and --std to convert the weights without a test"
+                f"{error}; or give --mean and --std: then the weights are converted, but not tested"
             ) from error
         print_line(f"not tested: {error}")
         return None

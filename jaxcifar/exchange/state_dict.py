@@ -83,7 +83,7 @@ def read_state_dict(path: Path) -> StateDict:
 
 
 def _is_counter(name: str, array: np.ndarray) -> bool:
-    """Return True for a number of steps or epochs, which no network computes with."""
+    """Return whether a tensor counts steps or epochs; such a tensor is no weight of the network."""
     is_single_integer = array.ndim == 0 and array.dtype.kind in "iub"
     return is_single_integer or name.rpartition(".")[2] == COUNTER
 

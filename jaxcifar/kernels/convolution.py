@@ -124,9 +124,10 @@ def _space_to_depth(x: Array) -> Array:
 
 
 def _space_to_depth_kernel(kernel: Array, zeros_before: int) -> Array:
-    """Return a 2x2 kernel for 2x2 blocks, `[2, 2, 4 C, K]`, equal to a 3x3 kernel at stride 2.
+    """Return the kernel `[2, 2, 4 C, K]` that does a 3x3 kernel's work at stride 2.
 
-    `zeros_before` is the number of zeros before the image, 0 or 1.
+    On the output of `_space_to_depth`, at stride 1, it gives what `kernel` gives on the image at
+    stride 2. `zeros_before` is the number of zeros before the image, 0 or 1.
     """
     _, _, channels, features = kernel.shape
     pads = (zeros_before, 1 - zeros_before)

@@ -39,7 +39,7 @@ def _max_pool_bwd(size: int, width: int, arrays: tuple[Array, Array], grad: Arra
     strides_in_row = -(-x.shape[2] // size)  # rounded up
 
     def strided_gradient(row: int, column: int) -> Array:
-        """Return the gradient of every `size`-th pixel, from a row and a column of the image.
+        """Return the gradient of the pixels at `[row::size, column::size]` of the image.
 
         Where windows overlap, a pixel's gradients in all its windows are added.
         """

@@ -210,12 +210,12 @@ def _release(descriptor: int, delete: Callable[[], None]) -> None:
 
 
 def _clean_up(folder: Path, created: Sequence[Path], keep_lock_file: bool) -> None:
-    """Delete the lock file and the `created` folders if the folder holds nothing else.
+    """Delete the lock file, and then the `created` folders if they are empty.
 
     Args:
       folder: the locked folder.
       created: folders that `lock_folder` created, the innermost first.
-      keep_lock_file: keep the lock file if the folder holds other files.
+      keep_lock_file: True to keep the lock file if the folder has other files too.
     """
     is_empty = [path.name for path in folder.iterdir()] == [_LOCK]
     if is_empty or not keep_lock_file:

@@ -39,10 +39,12 @@ def _stream(number: int) -> TextIO:
 
 @contextlib.contextmanager
 def checked_output() -> Iterator[None]:
-    """In a block, let standard output print any text, and raise a one-line error if that fails.
+    """Return a context in which standard output accepts any text and fails with a clear error.
+
+    Characters that the encoding of standard output lacks are printed as escape sequences.
 
     Raises:
-      RunError: standard output can't be written; an `OSError` would not name the file.
+      RunError: standard output can't be written.
       BrokenPipeError: the program that read the output has ended.
     """
     stream = sys.stdout

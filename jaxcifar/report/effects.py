@@ -181,7 +181,10 @@ def _not_measured_sentence(group: Sequence[Effect]) -> str:
 
 
 def _basis_sentence(found: Sequence[Effect]) -> str:
-    """Return a sentence on what the intervals come from: seeds, test images, or both."""
+    """Return a sentence that says how the confidence intervals of effects were computed.
+
+    They are computed from the spread between seeds, from the number of test images, or both.
+    """
     by_seeds = [effect.pooled.by_seeds for effect in found]
     if all(by_seeds):
         return "In brackets: 95% intervals, from the spread between seeds."

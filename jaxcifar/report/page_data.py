@@ -93,7 +93,10 @@ class _Builder:
         self._numbers: dict[tuple[int, ...], int] = {}  # ids of histories -> place in the list
 
     def add(self, histories: Histories, chosen: Sequence[int]) -> int:
-        """Add the curves of runs that differ only in seed; return their place in `curves()`."""
+        """Add the curves of runs that differ only in seed; return their place in `curves()`.
+
+        `chosen` has the best epoch of each run.
+        """
         key = tuple(id(history) for history in histories)
         if key not in self._numbers:
             self._numbers[key] = len(self._histories)

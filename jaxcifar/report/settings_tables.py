@@ -10,10 +10,14 @@ _NOTHING = (None, "", ())
 
 
 def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
-    """Return the settings of all variations for the template, without settings without effect.
+    """Return the settings of all variations, for the template of the report.
 
-    `shared` has (title, value) pairs. `fields` has the titles of the settings that differ, and
-    `lines` a row's name, seeds and values of these settings.
+    Settings that have no effect are left out.
+
+    Returns:
+      `shared`, the (title, value) pairs of settings that are the same in all variations; `fields`,
+      the titles of the other settings; and `lines`, each variation's name, seeds and values of
+      `fields`.
     """
     if not variations:
         return {"shared": [], "fields": [], "lines": []}

@@ -116,7 +116,7 @@ class Difference:
 
     @property
     def p_value(self) -> float:
-        """The two-sided p-value: how likely such a difference is if the true difference is 0."""
+        """The two-sided p-value: how likely this difference is if the true means are equal."""
         if self.is_tie:
             return 1.0
         if self.error == 0:
@@ -125,9 +125,9 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95% confidence interval of the true difference."""
-        half = self.error * float(stats.t.ppf(1 - SIGNIFICANCE_LEVEL / 2, self.freedom))
-        return self.value - half, self.value + half
+        """The 95% confidence interval of the difference between the true means."""
+        half_width = self.error * float(stats.t.ppf(1 - SIGNIFICANCE_LEVEL / 2, self.freedom))
+        return self.value - half_width, self.value + half_width
 
     @property
     def is_significant(self) -> bool:

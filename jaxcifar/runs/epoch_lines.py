@@ -33,8 +33,8 @@ class EpochLines:
     def epoch(self, row: Row) -> None:
         """Print the line of an epoch; a line that is too long loses its least important parts.
 
-        First the rate and the learning rate are left out, then the losses, then the training
-        accuracy.
+        The images per second and the learning rate are left out first, then the losses, then the
+        training accuracy.
         """
         width = self._console.width
         parts = self._parts(row, with_losses=True)

@@ -219,7 +219,7 @@ def read_result(path: Path) -> Result:
         result = cast(Result, {**known_fields, **other_fields})
         for name in _TRAINING_FIELDS:
             if (name in result) == ("converted" in result):
-                raise ValueError(f"must have either {name} or converted, not both")
+                raise ValueError(f"the file must have one of the fields {name} and converted")
         classes, matrix = len(class_names(result)), result["confusion_matrix"]
         is_square = len(matrix) == classes and all(len(row) == classes for row in matrix)
         has_images = any(any(row) for row in matrix)

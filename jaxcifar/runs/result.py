@@ -61,9 +61,17 @@ def measure_run(
     last: TrainState,
     best: TrainState,
 ) -> tuple[Measured, Mistakes]:
-    """Evaluate a trained network on the test images.
+    """Evaluate a trained network on the test images, with the weights of the best epoch.
 
-    `last` is the training state after the last epoch, and `best` the state after the best epoch.
+    If the last epoch is another one, its weights are evaluated too, for `last_test_accuracy`.
+
+    Args:
+      config: the run's settings.
+      setup: the program and the images.
+      hyper: the run's hyper-parameters, on the devices.
+      history: the rows of all epochs.
+      last: the training state after the last epoch.
+      best: the training state after the best epoch.
 
     Returns:
       the content of `result.json` without times, and wrongly classified test images.

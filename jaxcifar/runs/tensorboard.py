@@ -80,7 +80,7 @@ class TensorBoard:
         self._write(_scalars(row, {**TAGS, **metric_tags}))
 
     def finished(self, result: Result) -> None:
-        """Write test metrics, pictures and the event that marks a run as finished."""
+        """Write test metrics and pictures, and mark the run as finished in TensorBoard's list."""
         self._epoch = result.get("selected_epoch", 0)  # a run converted from PyTorch has no epochs
         metric_tags = _metric_tags(
             "test", [metric["name"] for metric in measured_metrics([result])]

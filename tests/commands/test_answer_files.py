@@ -100,7 +100,7 @@ def test_no_file_is_replaced_unless_asked(folder, tmp_path):
     [
         (["--csv", "nowhere/a.csv"], "--csv .*there is no folder"),
         (["--csv", "in"], "--csv .*is a folder"),
-        (["--csv", "x", "--submission", "x"], "two options write the same file"),
+        (["--csv", "x", "--submission", "x"], "--csv, --submission would write the same file"),
         (["--all-classes"], "--all-classes: .*give --csv FILE"),
         (["--features", "a.csv"], "--features: .*must be a file that ends in .npz"),
         (["--features", "a.npz", "--run", SHIPPED, SHIPPED], "2 runs have no features in common"),

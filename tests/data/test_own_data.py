@@ -216,7 +216,7 @@ def test_bounds_and_places(pets, tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UsageError, match="neither a folder nor an"):
         load(tmp_path / "a.txt", tmp_path)
-    with pytest.raises(UsageError, match=r"--data-dir .*: lies inside the images"):
+    with pytest.raises(UsageError, match=r"--data-dir .*: lies in the folder of the images"):
         load(pets, pets)
     monkeypatch.setattr("jaxcifar.data.folder_listing.MAX_IMAGES", 29)
     with pytest.raises(RunError, match="more than 29 files"):

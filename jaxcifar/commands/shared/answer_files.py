@@ -86,7 +86,8 @@ def check_answer_files(options: Namespace, runs: Sequence[Path]) -> None:
                 f"--{name} {path}: exists already; choose another name, or use --overwrite"
             )
     if len({path.resolve() for path in files.values()}) < len(files):
-        raise UsageError("two options write the same file; give each a name of its own")
+        names = ", ".join(f"--{name}" for name in files)
+        raise UsageError(f"{names} would write the same file; give each option another file")
     if options.all_classes and not options.csv:
         raise UsageError("--all-classes: adds columns to the file of --csv; give --csv FILE too")
     if options.features and len(runs) > 1:
