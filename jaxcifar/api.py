@@ -20,7 +20,7 @@ from jaxcifar.build.user_metrics import (
 )
 from jaxcifar.config import user_reference
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.settings import sorted_pairs
+from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.diagram.network_summary import Summary
@@ -165,13 +165,13 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
     Raises:
       UsageError: the user's settings would split the images, which are split already.
     """
-    for name in ("val_fraction", "train_examples"):
+    for name in ("val_fraction", "fold", "train_examples"):
         if name in settings:
             raise UsageError(
                 f"{name}: these images are split already; give it to Dataset.from_arrays instead"
             )
     digest = None if dataset.is_known else dataset.sha256
-    return {"dataset": dataset.name, "data_sha256": digest}
+    return {"dataset": dataset.name, "data_sha256": digest, "fold": dataset.fold}
 
 
 def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:

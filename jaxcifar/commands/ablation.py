@@ -5,7 +5,7 @@ import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -20,23 +20,25 @@ from jaxcifar.commands.shared.common_options import (
     location,
     ordinal,
 )
-from jaxcifar.commands.shared.example_files import study_files
+from jaxcifar.commands.shared.dry_run import add_dry_run
 from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
 from jaxcifar.commands.shared.output import screen
-from jaxcifar.commands.shared.parser import Parser, suggest
+from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.ranking import show
-from jaxcifar.config.registry import did_you_mean
+from jaxcifar.commands.shared.study_options import GivenStudy, add_study_options, given_study
+from jaxcifar.commands.shared.study_plan import show_study_plan
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import line_printer, pluralize
-from jaxcifar.studies.study import Study
-
-SHIPPED = study_files()
-ABLATION = SHIPPED["ablation"]
+from jaxcifar.studies.study import Study, StudyRow
 
 HELP_EXAMPLES = (
     ("--arch cnn --epochs 2 --out rows", "ten rows with the CNN, in a quarter of an hour"),
     ("", "the ten rows of the reference report: minutes on a GPU, days on a CPU"),
     ("--study recipes_cnn --seeds 0 1 2", "another study of the package, with three seeds a row"),
+    (
+        "--grid learning_rate=0.01,0.1 weight_decay=0,5e-4 --arch cnn --epochs 3",
+        "four rows without a study file",
+    ),
 )
 
 
@@ -55,15 +57,8 @@ def parser() -> Parser:
         HELP_EXAMPLES,
     )
     study = parser.add_argument_group("the study")
-    study_option = study.add_argument(
-        "--study",
-        type=study_file,
-        default=ABLATION,
-        metavar="FILE",
-        help=f"TOML file of rows, or a study of the package: {', '.join(SHIPPED)} (default: "
-        "ablation, the ten rows of the reference report)",
-    )
-    suggest(study_option, SHIPPED)
+    add_study_options(study)
+    add_dry_run(study)
     study.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows (default: all)")
     study.add_argument(
         "--seeds",
@@ -108,17 +103,6 @@ def parser() -> Parser:
     return parser
 
 
-def study_file(text: str) -> Path:
-    """Return the path of a study file; `text` is a path, or the name of a built-in study."""
-    path = location(text)
-    if path.suffix or path.exists() or len(path.parts) > 1:
-        return path
-    if text not in SHIPPED:
-        meant = did_you_mean(text, SHIPPED)
-        raise ArgumentTypeError(f"{text}: no such file or study; {meant}name a .toml file")
-    return SHIPPED[text]
-
-
 def shard(text: str) -> Shard:
     """Parse an option's value `I/N`, such as `2/4`: share I, from 1, of the N shares of a study."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
@@ -131,30 +115,42 @@ def shard(text: str) -> Shard:
 
 def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
-    study = _read_study(options.study, split_settings(options))
-    out = options.out or Path("checkpoints", options.study.stem)
+    given = given_study(options, split_settings(options))
+    study = given.study
+    out = options.out or Path("checkpoints", given.name)
     # Check names, values and folders before JAX is imported, which takes seconds.
     study.check()
     rows = study.select(options.rows)
     study.require_rows(options.force)
     options.data_dir = data_folder(options.data_dir)
     part, parts = options.shard
-    number = len(rows) * len(set(options.seeds))
+    number = len(rows) * len(set(options.seeds)) * max(1, options.folds)
     runs = pluralize(number, "run")
     if parts > 1:
         in_this_shard = len(range(part - 1, number, parts))
         runs = f"{in_this_shard} of {runs}"
     console = screen()
-    line_printer(console)(f"{study.title}: {runs}, in {out}")
+    print_line = line_printer(console)
+    print_line(f"{study.title}: {runs}, in {out}")
+    if options.dry_run:
+        _show_plan(given, rows, out, options, console)
+        return
+    for line in given.overruled(rows):
+        print_line(line)
     _train_and_report(study, out, options, console)
 
 
-def _read_study(path: Path, settings: dict[str, Any]) -> Study:
-    """Read a study file; `settings` of the command line override those that its rows share."""
-    study = Study.read(path)
-    if "arch_args" in settings:  # network arguments are replaced one by one
-        settings["arch_args"] = {**study.config.get("arch_args", {}), **settings["arch_args"]}
-    return dataclasses.replace(study, config={**study.config, **settings})
+def _show_plan(
+    given: GivenStudy, rows: Sequence[StudyRow], out: Path, options: Namespace, console: Console
+) -> None:
+    """Show what would be trained, and the time and memory that it takes."""
+    from jaxcifar.studies.conduct import plan
+
+    tasks = plan(given.study, options.rows, options.seeds, out, options.force, folds=given.folds)
+    part, parts = options.shard
+    devices, at_once = options.devices, options.at_once
+    in_shard = tasks[part - 1 :: parts]
+    show_study_plan(console, given, rows, in_shard, options.data_dir, devices, at_once)
 
 
 def _train_and_report(study: Study, out: Path, options: Namespace, console: Console) -> None:
@@ -174,7 +170,7 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
 
     print_line = line_printer(console)
     keep_best = options.keep == "best"
-    tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best)
+    tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best, options.folds)
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, options.devices)
     start_jax()

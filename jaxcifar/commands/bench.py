@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from jaxcifar.bench.bench_progress import BenchProgress
-from jaxcifar.commands.ablation import SHIPPED, study_file
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import add_json_file, count
 from jaxcifar.commands.shared.options import add_archs, add_config_options
 from jaxcifar.commands.shared.output import screen, write_json
 from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.commands.shared.rates import show
+from jaxcifar.commands.shared.study_options import SHIPPED, study_file
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.option_names import option_name
 from jaxcifar.errors import RunError, UsageError

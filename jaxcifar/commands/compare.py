@@ -95,6 +95,27 @@ def show(console: Console, names: Sequence[str], runs: Sequence["RunRecord"]) ->
             shown = _COLUMN_GAP.join(f"{cells[i]:>{widths[i]}}" for i in columns)
             line = f"{name:{label_width}}{_COLUMN_GAP}{shown}".rstrip()
             console.print(line, markup=False, soft_wrap=True)
+    for line in _fold_lines(runs):
+        print_line(line)
+
+
+def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
+    """Yield a line with mean and spread for finished runs that differ only in fold and seed."""
+    from jaxcifar.report.run_reading import group_runs
+    from jaxcifar.report.run_records import FinishedRun, Variation
+    from jaxcifar.report.wording import accuracy
+
+    finished = [run for run in runs if isinstance(run, FinishedRun)]
+    for group in group_runs([run for run in finished if "val_accuracy" in run.result]):
+        variation = Variation("", group)
+        folds = variation.folds
+        if len(folds) > 1:
+            numbers = " ".join(f"({number})" for number, run in enumerate(runs, 1) if run in group)
+            mean = accuracy(variation, "val_accuracy", "val")
+            yield (
+                f"{numbers}: validation {mean} over {len(folds)} of {folds[0].count} folds (mean ± "
+                "standard deviation); each run used the test images once, at its end"
+            )
 
 
 def _columns_that_fit(widths: Sequence[int], room: int) -> Iterator[range]:

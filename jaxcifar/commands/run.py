@@ -19,13 +19,16 @@ from jaxcifar.commands.shared.common_options import (
     data_folder,
     ordinal,
 )
+from jaxcifar.commands.shared.config_file import add_config_file, given_settings
 from jaxcifar.commands.shared.default_network import require_chosen_network
+from jaxcifar.commands.shared.dry_run import add_dry_run
+from jaxcifar.commands.shared.metric_line import show_metric
 from jaxcifar.commands.shared.options import add_config_options, add_observers, split_settings
 from jaxcifar.commands.shared.output import not_cifar10, screen
 from jaxcifar.commands.shared.parser import Parser
+from jaxcifar.commands.shared.run_plan import show_run_plan
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS
-from jaxcifar.machine.command_line import program
 from jaxcifar.machine.paths import require_image_path
 from jaxcifar.machine.terminal import PrintLine, line_printer, show_activity
 
@@ -50,6 +53,9 @@ COMMON_OPTIONS = (
 def parser() -> Parser:
     description = "Train a network. The same command resumes a stopped run."
     parser = Parser("run", description, HELP_EXAMPLES, COMMON_OPTIONS)
+    plan = parser.add_argument_group("plan")
+    add_config_file(plan)
+    add_dry_run(plan)
     add_config_options(parser, auto_dataset=True)
     files = parser.add_argument_group("files")
     add_data_dir(files)
@@ -85,11 +91,8 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
 
 def main(argv: Sequence[str]) -> None:
     """Train a network and print the result; for a finished run, only print the result."""
-    settings, options = parse(argv)
-    is_auto = settings.get("dataset") == "auto"
-    if is_auto:
-        settings["dataset"] = "cifar10"
-    config = Config.create(**settings)
+    given = given_settings(*parse(argv))
+    config, options, is_auto = given.config, given.other_options, given.is_auto
     options.data_dir = data_folder(options.data_dir, config.dataset)
     is_finished = (_run_folder(options, config) / "result.json").exists()
     if config.dataset not in KINDS["dataset"] and not is_finished:
@@ -103,14 +106,20 @@ def main(argv: Sequence[str]) -> None:
 
     print_line = line_printer(Console())
     processes.join_processes(options.coordinator, options.processes, options.process_id, print_line)
+    if processes.is_first_process():
+        for line in given.lines:
+            print_line(line)
     environment.use_cpu_cores(config.batch_size, options.devices)
     with report_lost_processes():
         start_jax()
+        if options.dry_run:
+            show_run_plan(given, _run_folder(options, config))
+            return
         if not is_finished:
-            require_chosen_network(settings, config)
+            require_chosen_network(given.all, config)
         metrics = load_metrics(options.metric)
         require_same_start(config, is_auto, options.devices, metrics)
-        train(config, is_auto, options, metrics)
+        train(config, is_auto, options, metrics, given.recorded)
 
 
 def _run_folder(options: argparse.Namespace, config: Config) -> Path:
@@ -118,7 +127,11 @@ def _run_folder(options: argparse.Namespace, config: Config) -> Path:
 
 
 def train(
-    config: Config, is_auto: bool, options: argparse.Namespace, metrics: "tuple[UserMetric, ...]"
+    config: Config,
+    is_auto: bool,
+    options: argparse.Namespace,
+    metrics: "tuple[UserMetric, ...]",
+    earlier: Config | None = None,
 ) -> None:
     """Train a network. If several processes train together, all call this and the first prints.
 
@@ -127,6 +140,7 @@ def train(
       is_auto: train on the drawn images of shapes10 if CIFAR-10 can't be loaded.
       options: the options that are not settings of the config.
       metrics: metrics of the user, measured in addition to the built-in ones.
+      earlier: the config of the earlier run that the settings are from; None if there is none.
     """
     from jaxcifar.data import Dataset, dataset_title, load_dataset
     from jaxcifar.machine import processes
@@ -157,6 +171,8 @@ def train(
             dataset = load_dataset(config, options.data_dir, print_line)
         if not dataset.is_known:
             processes.require_same_settings({"the SHA-256 of the images": dataset.sha256})
+        if earlier is not None and earlier.data_sha256 not in (None, dataset.sha256):
+            print_line("The images have changed since the run that --config names.")
         return dataset
 
     observers = call_in_first_process(lambda: create_observers(find_factories(options.observers)))
@@ -222,24 +238,3 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
     )
     written = "result.json, weights.safetensors, metrics.jsonl, accuracy.png, loss.png, model.png"
     print_line(f"files           {written} in {path}/")
-
-
-def show_metric(
-    print_line: PrintLine, result: "Result", user_metric: "UserMetric", path: Path
-) -> None:
-    """Print the value of a user's metric on the test images, or why there is none."""
-    from jaxcifar.runs.file_formats import number
-    from jaxcifar.runs.metric_fields import format_value
-
-    metric = user_metric.metric
-    measured = [(line["name"], line.get("sha256")) for line in result.get("metrics", [])]
-    if (metric.name, user_metric.sha256) not in measured:
-        value = (
-            "not measured, because the run was finished before; measure it with "
-            f"{program('evaluate')} {path} --metric {user_metric.code}"
-        )
-    elif f"test_{metric.name}" not in result:
-        value = "not a finite number"
-    else:
-        value = format_value(number(result, f"test_{metric.name}"), metric.unit)
-    print_line(f"{metric.title:15} {value}")

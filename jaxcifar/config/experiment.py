@@ -23,9 +23,9 @@ from jaxcifar.config.settings import (
     option_text,
     recipe_names,
     settings_from_file,
-    sorted_pairs,
     why_ineffective,
 )
+from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.paths import short_dataset_name
 

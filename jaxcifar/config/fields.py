@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jaxcifar.config import folds
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.registry import did_you_mean
@@ -28,6 +29,7 @@ _SEED = Rule(lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
 _PIXELS = Rule(lambda value: 0 <= value <= 32, "must be in [0, 32]")
 _SHIFT = Rule(lambda value: 0 <= value <= MAX_SHIFT, f"must be in [0, {MAX_SHIFT}]")
 _SIZE = Rule(lambda value: 8 <= value <= 32, "must be in [8, 32]")
+_FOLD = Rule(folds.is_fold_or_empty, folds.RULE)
 _COUNT = Rule(lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
 
 
@@ -163,6 +165,12 @@ class Fields:
         "fraction of the training images held out to choose the best epoch; 0 takes the last epoch",
         _BELOW_ONE,
         default=0.1,
+    )
+    fold: str = _option(
+        "hold out the I-th of K parts of the training images instead, such as 1/5",
+        _FOLD,
+        default="",
+        is_newer=True,
     )
     train_examples: int | None = _option(
         "train on the first N images of a fixed order", type=int, default=None

@@ -2,13 +2,14 @@
 
 import ast
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 from jaxcifar.config import registry
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
+from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.errors import UsageError
 
 # Fields that are computed from other fields.
@@ -20,9 +21,9 @@ USER_CODE_FIELDS = ("arch", "optimizer", "schedule", "augmentation")
 TABLES = ("arch_args", "sources", "imports")
 
 DEFAULT_ARCH = "resnet18"
-# Limits of network arguments, because the file of a config must be able to hold them.
-_MAX_NESTING = 8
-_MAX_INTEGER = 2**63
+
+
+_IS_SET = object()  # as the value of a switch: any value but the setting's default
 
 
 class _Switch(NamedTuple):
@@ -33,11 +34,19 @@ class _Switch(NamedTuple):
     ineffective: tuple[str, ...]
     reason: str
 
+    def is_active(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether the setting has the value that makes the others ineffective."""
+        value = settings[self.setting]
+        if self.value is _IS_SET:
+            return bool(value != DEFAULTS[self.setting])
+        return bool(value == self.value)
+
 
 _SWITCHES = (
     _Switch("augment", False, ("shift", "border", "flip", "cutout"), "with --no-augment"),
     _Switch("small_size", 32, ("small_part",), "without --small-size"),
     _Switch("small_part", 0.0, ("small_size",), "without --small-part"),
+    _Switch("fold", _IS_SET, ("val_fraction",), "with --fold"),
 )
 
 
@@ -61,7 +70,7 @@ def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that another setting, such as `augment`, switches off."""
     names: set[str] = set()
     for switch in _SWITCHES:
-        if settings[switch.setting] == switch.value:
+        if switch.is_active(settings):
             names.update(switch.ineffective)
     return names
 
@@ -74,7 +83,7 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     switched_off = ineffective_settings(settings)
     names: set[str] = set()
     for switch in _SWITCHES:
-        if settings[switch.setting] == switch.value and switch.setting not in switched_off:
+        if switch.is_active(settings) and switch.setting not in switched_off:
             names.update(switch.ineffective)
     for kind in USER_CODE_FIELDS:
         names |= _settings_not_taken(kind, settings[kind])
@@ -161,29 +170,6 @@ def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, An
             if not isinstance(digest, str):
                 raise ValueError(f"{field}: the digest of {key} is not text")
     return settings
-
-
-def sorted_pairs(
-    values: Mapping[str, Any] | Iterable[tuple[str, Any]],
-) -> tuple[tuple[str, Any], ...]:
-    """Return values as (name, value) pairs sorted by name, with tuples in place of lists.
-
-    Raises:
-      UsageError: a value can't be written to the file of a config.
-    """
-    return tuple(sorted((str(name), _as_tuples(value)) for name, value in dict(values).items()))
-
-
-def _as_tuples(value: Any, levels_left: int = _MAX_NESTING) -> Any:
-    if isinstance(value, list | tuple) and levels_left:
-        return tuple(_as_tuples(item, levels_left - 1) for item in value)
-    if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
-        raise UsageError(f"--arch-args: {value!r:.80} has more than 64 bits")
-    if not isinstance(value, bool | int | float | str | None):
-        raise UsageError(
-            f"--arch-args: {value!r:.80} is not a number, text, true, false or a list of these"
-        )
-    return value
 
 
 def recipe_names(arch: str) -> list[str]:

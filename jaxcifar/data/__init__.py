@@ -7,7 +7,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import binary_records
 from jaxcifar.data.catalog import CATALOG, KnownDataset
 from jaxcifar.data.dataset import Dataset, Examples
-from jaxcifar.data.prepare import default_data_dir, load_records
+from jaxcifar.data.prepare import NotPreparedError, default_data_dir, load_records
 from jaxcifar.data.user_data import load_user_data, user_data_name, user_data_title
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import PrintLine
@@ -17,6 +17,7 @@ __all__ = [
     "Dataset",
     "Examples",
     "KnownDataset",
+    "NotPreparedError",
     "choose_dataset",
     "dataset_title",
     "load_dataset",
@@ -47,16 +48,21 @@ def dataset_title(name: str) -> str:
 
 
 def load_dataset(
-    config: Config, data_dir: str | Path | None = None, print_line: PrintLine = print
+    config: Config,
+    data_dir: str | Path | None = None,
+    print_line: PrintLine = print,
+    may_prepare: bool = True,
 ) -> Dataset:
     """Load the data set that `config` names, and prepare it first if necessary.
 
     Args:
-      config: settings; `dataset`, `val_fraction` and `train_examples` are used.
+      config: settings; `dataset`, `val_fraction`, `fold` and `train_examples` are used.
       data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       print_line: prints a line about each slow step.
+      may_prepare: False to only read images that were prepared before, and write nothing.
 
     Raises:
+      NotPreparedError: the images would have to be prepared, but `may_prepare` is False.
       RunError: the images can't be downloaded, read or written to the cache.
       UsageError: there is no such data set, or the split leaves a part without images.
     """
@@ -64,7 +70,7 @@ def load_dataset(
     split_settings = config.val_fraction, config.train_examples
     data_dir = Path(data_dir or default_data_dir())
     if name not in CATALOG:
-        records, manifest = load_user_data(name, data_dir, print_line)
+        records, manifest = load_user_data(name, data_dir, print_line, may_prepare=may_prepare)
         return Dataset.from_records(
             records,
             manifest.fingerprints,
@@ -72,13 +78,20 @@ def load_dataset(
             name=user_data_name(name),
             title=title,
             names=manifest.class_names,
+            fold=config.fold,
         )
     known_dataset = CATALOG[name]
-    records = load_records(known_dataset, data_dir, print_line=print_line)
+    records = load_records(known_dataset, data_dir, print_line=print_line, may_prepare=may_prepare)
     fingerprints = known_dataset.fingerprints or {
         split: binary_records.fingerprint(array) for split, array in records.items()
     }
     class_names = known_dataset.class_names
     return Dataset.from_records(
-        records, fingerprints, *split_settings, name=name, title=title, names=class_names
+        records,
+        fingerprints,
+        *split_settings,
+        name=name,
+        title=title,
+        names=class_names,
+        fold=config.fold,
     )

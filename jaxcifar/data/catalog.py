@@ -34,7 +34,7 @@ class KnownDataset:
       version: version of the TFDS builder.
       class_names: names of the classes, by label.
       fingerprints: split -> SHA-256 of its sorted records (see `binary_records`), if known.
-      class_counts: split -> images of each class; needed without fingerprints, and to draw images.
+      class_counts: split -> images of each class.
       archive_layout: layout of the archives; None if the images are drawn.
       draw: a function that takes a number of images and a seed, and returns images
         `[N, 32, 32, 3] uint8` and labels `[N] uint8`; None if the data set has archives.
@@ -107,6 +107,7 @@ CIFAR10 = KnownDataset(
         "train": "72083841cd0fa633f09b24c0833cf6d6a1809caff400317117334e0aa6b0ed46",
         "test": "f1bbb931260cda782c84c1948c82d910e2c193cb1d56756293f445027090946b",
     },
+    class_counts={"train": 5000, "test": 1000},
     archive_layout=CIFAR10_LAYOUT,
 )  # fmt: skip
 

@@ -40,6 +40,7 @@ class Dataset:
       train, val, test: images and labels of each split.
       mean: mean of each channel of the training images, with pixels in [0, 1].
       std: standard deviation of each channel of the training images.
+      fold: the fold `I/K` of the training images that is used for validation, or "".
 
     Raises:
       UsageError: a label is out of range.
@@ -53,6 +54,7 @@ class Dataset:
     test: Examples
     mean: Float32[np.ndarray, "3"]
     std: Float32[np.ndarray, "3"]
+    fold: str = ""
     # The fingerprints, set by the functions here that make a Dataset. None if a caller made or
     # changed the Dataset: then the fingerprints are computed from the images.
     _verified: Mapping[str, str] | None = dataclasses.field(default=None, init=False, repr=False)
@@ -80,6 +82,7 @@ class Dataset:
         name: str = "arrays",
         val_fraction: float | None = None,
         train_examples: int | None = None,
+        fold: str = "",
     ) -> Self:
         """Return a data set of arrays in memory.
 
@@ -98,6 +101,7 @@ class Dataset:
           val_fraction: fraction of the training images of each class that is kept for validation;
             None for 0.1. An error if there are validation images.
           train_examples: largest number of images to train on, or None for all that are left.
+          fold: fold `I/K` of the training images to validate on, instead of `val_fraction`.
 
         Raises:
           UsageError: an array has a wrong shape, type or value; the message names the array.
@@ -108,8 +112,9 @@ class Dataset:
             )
         if (x_val is None) != (y_val is None):
             raise UsageError("x_val and y_val belong together; give both or neither")
-        if x_val is not None and val_fraction is not None:
-            raise UsageError("val_fraction has no effect with x_val; leave one of them out")
+        for other, is_given in (("x_val", x_val is not None), ("fold", bool(fold))):
+            if is_given and val_fraction is not None:
+                raise UsageError(f"val_fraction has no effect with {other}; leave one of them out")
         arrays = {"train": (x_train, y_train), "test": (x_test, y_test), "val": (x_val, y_val)}
         splits = {
             split: SplitArrays(ImageBlocks.of(x), np.asarray(y), f"x_{split}", f"y_{split}")
@@ -125,6 +130,7 @@ class Dataset:
             name=name,
             title=name,
             names=names,
+            fold=fold,
         )
 
     @classmethod
@@ -138,6 +144,7 @@ class Dataset:
         name: str,
         title: str,
         names: Sequence[str],
+        fold: str = "",
     ) -> Self:
         """Return a data set of sorted records.
 
@@ -150,19 +157,21 @@ class Dataset:
           name: short name, usable in file names.
           title: name in plots and reports.
           names: names of the classes, by label.
+          fold: fold `I/K` of the training images to validate on, instead of `val_fraction`.
 
         Raises:
-          UsageError: the split leaves a part without images, or `val_fraction` is not the default
-            although there are validation images.
+          UsageError: the split leaves a part without images, or `fold` is given or `val_fraction`
+            is not the default although there are validation images.
         """
-        if "val" in records and val_fraction != DEFAULT_VAL_FRACTION:
+        if "val" in records and (fold or val_fraction != DEFAULT_VAL_FRACTION):
+            option, value = ("--fold", fold) if fold else ("--val-fraction", val_fraction)
             raise UsageError(
-                f"--val-fraction {val_fraction}: {title} has its own validation images, so no "
-                "training images are kept for validation; leave out --val-fraction"
+                f"{option} {value}: {title} has its own validation images, so no training images "
+                f"are kept for validation; leave out {option}"
             )
         labels = binary_records.labels(records["train"])
         fraction = 0.0 if "val" in records else val_fraction
-        train, val = train_val_indices(labels, fraction, train_examples)
+        train, val = train_val_indices(labels, fraction, train_examples, fold)
         train_records = records["train"][train]
         val_records = records["val"] if "val" in records else records["train"][val]
         mean, std = binary_records.channel_statistics(train_records)
@@ -175,6 +184,7 @@ class Dataset:
             test=Examples(*binary_records.unpack(records["test"])),
             mean=mean,
             std=std,
+            fold=fold,
         )
         object.__setattr__(dataset, "_verified", dict(fingerprints))
         return dataset

@@ -27,6 +27,10 @@ _BLOCK = 1000  # TFDS reads many examples at once in half the time of single exa
 _NETWORK_SECONDS = 8.0  # TFDS itself would retry for minutes before it gives up
 
 
+class NotPreparedError(RunError):
+    """Images would have to be prepared first, which the caller does not want."""
+
+
 def default_data_dir() -> Path:
     """Return TFDS's folder of data sets: `TFDS_DATA_DIR`, or else a folder in the user's home.
 
@@ -64,6 +68,7 @@ def load_records(
     data_dir: Path,
     archive: Path | None = None,
     print_line: PrintLine = print,
+    may_prepare: bool = True,
 ) -> dict[str, binary_records.Records]:
     """Load the sorted records of a data set, and prepare them first if necessary.
 
@@ -73,12 +78,14 @@ def load_records(
       archive: archive with the images, read if they are not prepared yet; None to download it, or
         for a data set whose images are drawn.
       print_line: prints a line about each slow step.
+      may_prepare: False to only read a data set that was prepared before, and write nothing.
 
     Returns:
       split -> sorted records.
 
     Raises:
       UsageError: there is no such archive.
+      NotPreparedError: the data set is not prepared, and `may_prepare` is False.
       RunError: there is no network, the images are damaged or belong to another data set, their
         format needs another package, or `data_dir` can't be written.
     """
@@ -89,6 +96,8 @@ def load_records(
         if archive is not None:
             print_line(f"{dataset.title} was prepared before; {archive} is not read.")
         return cached
+    if not may_prepare:
+        raise NotPreparedError(f"{dataset.title} is not prepared in {data_dir}")
     if archive is None and dataset.draw is None:
         _require_source(dataset, data_dir)  # before any folder is made
     with report_unwritable(data_dir), lock_folder(data_dir / dataset.name):

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxcifar.array_types import Int64, Integer
+from jaxcifar.config.folds import RULE as FOLD_RULE
+from jaxcifar.config.folds import Fold, parse_fold
 from jaxcifar.data import binary_records
 from jaxcifar.errors import RunError, UsageError
 
@@ -25,9 +27,7 @@ def stratified(
     Returns:
       indices of the other images and of the chosen images, both in a fixed random order.
     """
-    rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
-    order = rng.permutation(len(labels))
-    order_by_class = order[np.argsort(labels[order], kind="stable")]
+    order, order_by_class = _fixed_orders(labels)
     class_counts = np.bincount(labels)
     class_ends = np.cumsum(class_counts)
     is_chosen = np.zeros(len(labels), bool)
@@ -38,8 +38,39 @@ def stratified(
     return order[~is_chosen[order]], order[is_chosen[order]]
 
 
+def stratified_fold(
+    labels: Integer[np.ndarray, "images"], fold: Fold
+) -> tuple[Int64[np.ndarray, "rest"], Int64[np.ndarray, "images-rest"]]:
+    """Choose the images of one fold by a fixed random choice, equally often from every class.
+
+    Each image is in exactly one of the folds. The sizes of two folds differ by at most one image,
+    in total and in each class.
+
+    Args:
+      labels: the label of each image; the choice depends on the order of the images.
+      fold: the fold.
+
+    Returns:
+      indices of the other images and of the fold's images, both in a fixed random order.
+    """
+    order, order_by_class = _fixed_orders(labels)
+    is_chosen = np.zeros(len(labels), bool)
+    is_chosen[order_by_class[fold.number - 1 :: fold.count]] = True  # as cards are dealt
+    return order[~is_chosen[order]], order[is_chosen[order]]
+
+
+def _fixed_orders(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images in a fixed random order, and the same images sorted by class."""
+    rng = np.random.RandomState(_SPLIT_SEED)  # its stream is frozen across NumPy versions
+    order = rng.permutation(len(labels))
+    return order, order[np.argsort(labels[order], kind="stable")]
+
+
 def train_val_indices(
-    labels: Integer[np.ndarray, "images"], val_fraction: float, train_examples: int | None = None
+    labels: Integer[np.ndarray, "images"],
+    val_fraction: float,
+    train_examples: int | None = None,
+    fold: str = "",
 ) -> tuple[Int64[np.ndarray, "train"], Int64[np.ndarray, "val"]]:
     """Choose validation images, the same fraction of every class.
 
@@ -48,18 +79,27 @@ def train_val_indices(
       val_fraction: fraction of each class used for validation; 0 for no validation images.
       train_examples: largest number of training images, or None for all. The first images in a
         fixed random order are kept.
+      fold: fold `I/K` whose images are used for validation instead of `val_fraction`; "" for none.
 
     Returns:
       training indices, in a fixed random order, and validation indices.
 
     Raises:
-      UsageError: there would be no training images, or no validation images although
-        `val_fraction` is not 0.
+      UsageError: `fold` is not I/K, or there would be no training images, or no validation images
+        although there should be some.
     """
-    train, val = stratified(labels, val_fraction)
-    if not len(train) or (val_fraction and not len(val)):
+    if fold:
+        parsed = parse_fold(fold)
+        if parsed is None:
+            raise UsageError(f"fold {fold}: {FOLD_RULE}")
+        train, val = stratified_fold(labels, parsed)
+    else:
+        train, val = stratified(labels, val_fraction)
+    validates = bool(fold) or val_fraction > 0
+    if not len(train) or (validates and not len(val)):
+        part = f"fold {fold}" if fold else f"a validation fraction of {val_fraction}"
         raise UsageError(
-            f"a validation fraction of {val_fraction} leaves {len(train)} images to train on and "
+            f"{part} leaves {len(train)} images to train on and "
             f"{len(val)} to validate on; choose another"
         )
     return train[:train_examples], val

@@ -14,7 +14,7 @@ from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import SUFFIX as PARQUET
 from jaxcifar.data.parquet import find_parquet, read_parquet
-from jaxcifar.data.prepare import report_unwritable
+from jaxcifar.data.prepare import NotPreparedError, report_unwritable
 from jaxcifar.data.split import split_off_test
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
@@ -61,7 +61,9 @@ def is_catalog_name(name: str) -> bool:
     return _letters_and_digits(name) in catalog_names
 
 
-def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> PreparedImages:
+def load_user_data(
+    name: str, data_dir: Path, print_line: PrintLine = print, *, may_prepare: bool = True
+) -> PreparedImages:
     """Load the user's images, and prepare them first if they are new or have changed.
 
     Args:
@@ -70,9 +72,11 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
         (`x_train`, `y_train`, `x_test`, `y_test`), or of a parquet file or a folder of them.
       data_dir: folder for the cached records.
       print_line: prints a line about each slow step, and about files that are ignored.
+      may_prepare: False to only read images that were prepared before, and write nothing.
 
     Raises:
       UsageError: there is no such folder or file.
+      NotPreparedError: the images are not prepared, and `may_prepare` is False.
       RunError: the images can't be read, or `data_dir` can't be written.
     """
     path = _absolute_path(name)
@@ -88,6 +92,8 @@ def load_user_data(name: str, data_dir: Path, print_line: PrintLine = print) -> 
     cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}"
     if (cached := _read_cache(cache, source)) is not None:
         return cached
+    if not may_prepare:
+        raise NotPreparedError(f"{user_data_title(name)} is not prepared in {data_dir}")
     with report_unwritable(data_dir), lock_folder(cache):
         if (cached := _read_cache(cache, source)) is not None:
             return cached  # another process was faster

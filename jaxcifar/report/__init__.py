@@ -143,6 +143,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "significance_level": f"{SIGNIFICANCE_LEVEL:g}",
         "has_comparisons": any(len(network.variations) > 1 for network in records.networks),
         "has_several_seeds": any(len(v.runs) > 1 for v in records.trained),
+        "has_folds": any(len(v.folds) > 1 for v in records.trained),
         "times": costs.times(records),
         "time_sentence": costs.time_sentence(records),
         "commands": costs.commands(records),

@@ -23,6 +23,10 @@ from jaxcifar.report.wording import (
 )
 from jaxcifar.training.metrics import only_predicted_class
 
+_FOLDS_SENTENCE = (
+    "These are means over folds, each validated on its own part of the training images. Folds "
+    "share images to train on, so their p-values are too small."
+)
 _MAX_EPOCHS = 5  # chosen epochs that a table cell lists
 
 
@@ -40,7 +44,9 @@ def choice_text(network: StudiedNetwork) -> str:
         _tie_sentence(network, ties) if ties else _lead_sentence(network, leads),
         *_certainty(leads, bool(ties)),
     ]
-    if any(len(v.runs) == 1 for v in network.variations):
+    if any(len(v.folds) > 1 for v in network.variations):
+        sentences.append(_FOLDS_SENTENCE)
+    elif any(len(v.runs) == 1 for v in network.variations):
         sentences.append("With a single seed the spread between seeds is not known.")
     if all(is_guessing(run) for v in network.variations for run in v.runs):
         sentences.append("None can be told apart from guessing: there is no best among them.")

@@ -11,8 +11,8 @@ from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, 
 from jaxcifar.report.study_records import Records, StudyRecord
 from jaxcifar.report.user_notes import NOTES, read_notes
 from jaxcifar.runs.folder import RunFolder
-from jaxcifar.studies.conduct import REWRITE_STUDY_FILE, STUDY_FILE
 from jaxcifar.studies.study import Study
+from jaxcifar.studies.study_folder import REWRITE_STUDY_FILE, STUDY_FILE
 
 T = TypeVar("T")
 _REMEDY = "copy the folder again, or repeat the run with --overwrite"
@@ -127,7 +127,7 @@ def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
     not_begun = []
     for row in study.rows:
         runs = [r for r in comparable if r.path.parent == folder / row.name and not r.converted]
-        for group in _group_seeds(runs):
+        for group in group_runs(runs):
             comparable_here = _is_like_reference(group[0], study.reference)
             reference = row.reference if comparable_here else ()
             variations.append(Variation(row.name, group, reference))
@@ -167,13 +167,15 @@ def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
 def _variations_by(
     name: Callable[[FinishedRun], str], runs: Iterable[FinishedRun]
 ) -> list[Variation]:
-    """Group runs that differ only in seed; `name` of a group's first run names the variation."""
-    return _with_unique_names([Variation(name(group[0]), group) for group in _group_seeds(runs)])
+    """Group runs that differ only in seed or fold; `name` of the first run names the variation."""
+    return _with_unique_names([Variation(name(group[0]), group) for group in group_runs(runs)])
 
 
 def _name(run: FinishedRun) -> str:
-    """Return the name of a run that belongs to no study, without its seed."""
-    return run.converted["file"] if run.converted else run.config.run_name().rpartition("_seed")[0]
+    """Return the name of a run that belongs to no study, without its seed and its fold."""
+    if run.converted:
+        return run.converted["file"]
+    return dataclasses.replace(run.config, fold="").run_name().rpartition("_seed")[0]
 
 
 def _row_name(run: FinishedRun) -> str:
@@ -182,14 +184,22 @@ def _row_name(run: FinishedRun) -> str:
     return row.name if (row.parent / STUDY_FILE).exists() else _name(run)
 
 
-def _group_seeds(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
-    """Group runs that differ only in seed; each run with converted weights forms its own group."""
+def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
+    """Group runs that differ only in seed, or in which fold of the same number of folds they have.
+
+    Each run with converted weights forms its own group.
+    """
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
-        config = dataclasses.replace(run.config, seed=0).to_json()
+        one_fold = str(run.fold._replace(number=1)) if run.fold else ""
+        config = dataclasses.replace(run.config, seed=0, fold=one_fold).to_json()
         key = config, run.data.identity, run.converted and run.path
         groups.setdefault(key, []).append(run)
-    return [tuple(sorted(group, key=lambda run: run.config.seed)) for group in groups.values()]
+
+    def seed_and_fold(run: FinishedRun) -> tuple[Any, ...]:
+        return run.config.seed, run.fold or ()
+
+    return [tuple(sorted(group, key=seed_and_fold)) for group in groups.values()]
 
 
 def _with_unique_names(variations: Iterable[Variation]) -> list[Variation]:

@@ -1,4 +1,4 @@
-"""Contents of run folders: runs, variations (runs that differ only in seed), and networks."""
+"""Contents of run folders: runs, variations (which differ only in seed or fold), and networks."""
 
 import dataclasses
 from functools import cached_property
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.folds import Fold, parse_fold
 from jaxcifar.config.settings import settings_without_effect
 from jaxcifar.runs.epoch_selection import best_epoch, best_row
 from jaxcifar.runs.file_formats import Result, Row, Source, class_names, number
@@ -55,6 +56,11 @@ class RunRecord:
         return self.history[best_epoch(self.history) - 1]
 
     @property
+    def fold(self) -> Fold | None:
+        """The fold of the training images that validated the run, or None."""
+        return parse_fold(self.config.fold)
+
+    @property
     def converted(self) -> Source | None:
         """The file from which the weights were converted; None if jaxcifar trained the weights."""
         return None if self.result is None else self.result.get("converted")
@@ -95,11 +101,11 @@ class FinishedRun(RunRecord):
 
 @dataclasses.dataclass(frozen=True)
 class Variation:
-    """Finished runs of one config on the same data that differ only in seed.
+    """Finished runs of one config on the same data that differ only in seed or in the fold.
 
     Attributes:
       name: name of the row in its study; outside of a study, a name made from the config.
-      runs: at least one run, in the order of the seeds.
+      runs: at least one run, in the order of the seeds, and of the folds of each seed.
       reference: test accuracies published elsewhere, as fractions.
     """
 
@@ -120,10 +126,18 @@ class Variation:
     def settings(self) -> dict[str, Any]:
         """The settings by name, without the seed and without settings that have no effect.
 
-        The network's arguments are among them.
+        The network's arguments are among them. Of several folds, `fold` tells only their number.
         """
         left_out = {"seed", *self._without_effect}
-        return {k: value for k, value in self.config.settings().items() if k not in left_out}
+        values = {k: value for k, value in self.config.settings().items() if k not in left_out}
+        if len(self.folds) > 1:
+            values["fold"] = f"each of {self.folds[0].count}"
+        return values
+
+    @cached_property
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds that the runs were validated on, in order; empty for runs without folds."""
+        return tuple(sorted({run.fold for run in self.runs if run.fold is not None}))
 
     def has_effect(self, setting: str) -> bool:
         """Return whether a setting does something, given the variation's other settings."""
@@ -137,6 +151,20 @@ class Variation:
     def values(self, key: str) -> np.ndarray:
         """Return the number in field `key` of each run's `result.json`, as `[runs]`."""
         return np.asarray([number(run.result, key) for run in self.runs], np.float64)
+
+    def repeats(self, key: str) -> np.ndarray:
+        """Return the values of field `key` whose spread is reported.
+
+        Returns:
+          the mean over the seeds of each fold, as `[folds]`; with fewer than two folds, the value
+          of each seed, as `[seeds]`.
+        """
+        values = self.values(key)
+        if len(self.folds) < 2:
+            return values
+        fold_of_run = np.asarray([run.config.fold for run in self.runs])
+        means = [values[fold_of_run == str(fold)].mean() for fold in self.folds]
+        return np.asarray(means, np.float64)
 
     def curve(self, key: str) -> np.ndarray:
         """Return the metric `key` of each run and epoch, as `[runs, epochs]`."""
@@ -200,6 +228,6 @@ class StudiedNetwork:
 
         def rank(variation: Variation) -> tuple[float, float]:
             losses = [run.selected["val_loss"] for run in variation.runs]
-            return -variation.values("val_accuracy").mean(), float(np.mean(losses))
+            return -variation.repeats("val_accuracy").mean(), float(np.mean(losses))
 
         return sorted(self.variations, key=rank)

@@ -30,7 +30,7 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
     lines = [
         {
             "name": escape_markdown(v.name),
-            "seeds": ", ".join(str(run.config.seed) for run in v.runs),
+            "seeds": ", ".join(dict.fromkeys(str(run.config.seed) for run in v.runs)),
             "values": [field_value(v.settings.get(name)) for name in varied],
         }
         for v in variations

@@ -16,10 +16,10 @@ ROUNDING_ERROR = 2e-7  # older results hold float32 accuracies; closer means cou
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """The accuracies of runs that differ only in seed.
+    """The accuracies of runs that differ only in seed, or in the fold.
 
     Attributes:
-      values: one accuracy per seed, each a fraction from 0 to 1.
+      values: one accuracy per seed, or per fold, each a fraction from 0 to 1.
       images: number of images on which each accuracy was measured.
     """
 
@@ -30,7 +30,7 @@ class Sample:
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
         """Return the runs' accuracies from field `key` of `result.json`, measured on `split`."""
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
-        return cls(tuple(variation.values(key).tolist()), examples[split])
+        return cls(tuple(variation.repeats(key).tolist()), examples[split])
 
     @property
     def mean(self) -> float:

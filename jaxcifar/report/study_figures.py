@@ -210,7 +210,8 @@ def _add_key(figure: Figure, axes: Axes, variations: Sequence[Variation], refere
     nothing: list[float] = []
     axes.plot(nothing, nothing, "o-", color=TEST, lw=2, label="mean, with its 95% interval")
     if any(len(v.runs) > 1 for v in variations):
-        axes.plot(nothing, nothing, "k|", markersize=7, label="one seed")
+        label = "one fold" if any(len(v.folds) > 1 for v in variations) else "one seed"
+        axes.plot(nothing, nothing, "k|", markersize=7, label=label)
     if any(v.reference for v in variations):
         style: dict[str, Any] = {"color": _REFERENCE_COLOR, "markerfacecolor": "none"}
         label = f"reference: {shortened(reference, 50)}"

@@ -67,14 +67,14 @@ def points(value: float) -> str:
 
 
 def mean_and_deviation(sample: Sample) -> str:
-    """Return mean and standard deviation over seeds, "88.41 ± 0.21%"; without "±" for one seed."""
+    """Return mean and standard deviation, "88.41 ± 0.21%"; without "±" for a single value."""
     if sample.deviation is None:
         return percent(sample.mean)
     return f"{100 * sample.mean:.2f} ± {100 * sample.deviation:.2f}%"
 
 
 def accuracy(variation: Variation, key: str = "test_accuracy", split: str = "test") -> str:
-    """Return mean and deviation over seeds of the accuracy in field `key` of `result.json`."""
+    """Return mean and deviation over seeds or folds of the accuracy in field `key`."""
     return mean_and_deviation(Sample.of(variation, key, split))
 
 
@@ -175,15 +175,20 @@ def varied_fields(variations: Sequence[Variation]) -> list[str]:
 
 
 def seed_count(variations: Sequence[Variation]) -> str:
-    """Return the number of seeds, such as "one seed", "3 seeds each" or "1 to 3 seeds each"."""
-    counts = [len(v.runs) for v in variations]
+    """Return the number of seeds, such as "one seed", "3 seeds each" or "1 to 3 seeds each".
+
+    If a variation has several folds, return the number of folds in the same form.
+    """
+    has_folds = any(len(v.folds) > 1 for v in variations)
+    noun = "fold" if has_folds else "seed"
+    counts = [len(v.folds) if has_folds else len(v.runs) for v in variations]
     least, most = min(counts), max(counts)
     if most == 1:
-        text = "one seed"
+        text = f"one {noun}"
     elif least == most:
-        text = f"{most} seeds"
+        text = f"{most} {noun}s"
     else:
-        text = f"{least} to {most} seeds"
+        text = f"{least} to {most} {noun}s"
     return text if len(variations) == 1 else f"{text} each"
 
 

@@ -1,6 +1,5 @@
 """Plan the runs of a study, and train the unfinished ones."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -14,12 +13,11 @@ from rich.console import Console
 from jaxcifar.build.setup import Setup
 from jaxcifar.build.user_metrics import MetricSet
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.folds import all_folds
 from jaxcifar.data import Dataset, load_dataset
 from jaxcifar.errors import BusyError, OutOfMemoryError, RunError, UsageError
-from jaxcifar.machine.command_line import program
 from jaxcifar.machine.files import lock_folder, write_text
 from jaxcifar.machine.interrupt import Stopper, stop_signal
-from jaxcifar.machine.reading import Remedy
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.pace import STARTING, PlannedRuns
 from jaxcifar.runs.replay import replay_runs
@@ -27,12 +25,9 @@ from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome, Task
 from jaxcifar.runs.training_loop import fit_all
 from jaxcifar.runs.training_progress import TrainProgress
-from jaxcifar.studies.code_files import without_folders
-from jaxcifar.studies.study import Study
+from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study_folder import STUDY_FILE, require_same_study
 from jaxcifar.studies.waiting import earlier_failures, is_unfinished, wait_for_others
-
-STUDY_FILE = "study.json"
-REWRITE_STUDY_FILE = Remedy(f"delete it, and {program('ablation')} writes it again")
 
 
 def plan(
@@ -42,40 +37,64 @@ def plan(
     out: Path,
     force: Sequence[str],
     keep_best: bool = False,
+    folds: int = 0,
 ) -> list[Task]:
     """Return the runs of a study: first all rows with the first seed, then with the next seed.
+
+    With folds, all rows are validated on the first fold, then on the next, and so on for each seed.
 
     Args:
       study: the study.
       rows: names of the rows to run, or None for all rows.
       seeds: seeds of each row.
-      out: folder of the study; the folder of a run is `out/ROW/seedN`.
+      out: folder of the study; the folder of a run is `out/ROW/seedN`, or with folds
+        `out/ROW/foldIofK_seedN`.
       force: names of the rows to train again from the start.
       keep_best: delete the checkpoints of finished runs.
+      folds: train each row and seed once for each of this many folds; 0 for a single split.
 
     Raises:
       UsageError: a row is unknown, or a folder belongs to another study or config.
       RunError: a file in the study's folder can't be read.
     """
-    _require_same_study(study, out)
+    require_same_study(study, out)
     selected = study.select(rows)
     for row in study.select(list(force)):
         if row not in selected:
             raise UsageError(f"--force {row.name}: this row is not among --rows; add it there")
+    if folds:
+        _require_no_fold(study, selected)
     tasks = [
         Task(
-            config=study.config_of(row, seed),
-            path=out / row.name / f"seed{seed}",
-            name=f"{row.name} seed {seed}",
+            config=study.config_of(row, seed, fold),
+            path=out / row.name / _folder_name(seed, fold),
+            name=f"{row.name} fold {fold} seed {seed}" if fold else f"{row.name} seed {seed}",
             overwrite=row.name in force,
             keep_best=keep_best,
         )
         for seed in dict.fromkeys(seeds)
+        for fold in all_folds(folds) or [""]
         for row in selected
     ]
     for task in tasks:
         RunFolder(task.path, task.overwrite).check(task.config)
     return tasks
+
+
+def _require_no_fold(study: Study, rows: Sequence[StudyRow]) -> None:
+    """Raise a `UsageError` if the study itself chooses the fold of a row."""
+    for row in rows:
+        fold = row.changes.get("fold", study.config.get("fold"))
+        if fold:
+            raise UsageError(
+                f"--folds: row {row.name} has fold {fold} already; leave out --folds, or the "
+                "setting fold"
+            )
+
+
+def _folder_name(seed: int, fold: str) -> str:
+    """Return the name of a run's folder in that of its row: `seed0`, or `fold1of5_seed0`."""
+    return f"fold{fold.replace('/', 'of')}_seed{seed}" if fold else f"seed{seed}"
 
 
 def record(study: Study, out: Path) -> None:
@@ -89,30 +108,6 @@ def record(study: Study, out: Path) -> None:
             write_text(out / STUDY_FILE, study.to_json())
     except OSError as error:
         raise RunError(f"--out {out}: can't be written ({error.strerror})") from error
-
-
-def _require_same_study(study: Study, out: Path) -> None:
-    """Raise a `UsageError` if the runs in the folder `out` have other settings than the study.
-
-    The folder may lack rows of the study. Titles and published accuracies may differ.
-    """
-    file = out / STUDY_FILE
-    if not file.exists():
-        return
-    recorded = Study.read(file, REWRITE_STUDY_FILE).with_settings(without_folders)
-    study = Study.from_dict(json.loads(study.to_json())).with_settings(without_folders)
-    changes = {row.name: row.changes for row in study.rows}
-    changed = [row.name for row in recorded.rows if changes.get(row.name) != row.changes]
-    if recorded.config == study.config and not changed:
-        return
-    differences = []
-    for name in sorted(recorded.config.keys() | study.config.keys()):
-        old = recorded.config.get(name, "the default")
-        new = study.config.get(name, "the default")
-        if old != new:
-            differences.append(f"{name} is {old} in the folder, {new} now")
-    reason = ", ".join(differences) or f"row {changed[0]} differs"
-    raise UsageError(f"--out {out}: belongs to another study ({reason}); choose another folder")
 
 
 def conduct(

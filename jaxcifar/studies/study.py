@@ -30,7 +30,7 @@ from jaxcifar.studies.code_files import find_in_study_folder
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{,199}")
 _RUN_SETTINGS = {"seed", *DERIVED_FIELDS}  # settings of a single run, which no study file may have
 _MAX_BYTES = 16 * MEGABYTE
-_MAX_ROWS = 1000
+MAX_ROWS = 1000
 _LIKE_THE_EXAMPLE = Remedy("write it like experiments/studies/ablation.toml", UsageError)
 
 
@@ -47,7 +47,7 @@ class Reference(msgspec.Struct, forbid_unknown_fields=True):
 class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
     """The content of a study file. Its settings are checked against the fields of `Config`."""
 
-    rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=_MAX_ROWS)]
+    rows: Annotated[dict[str, Any], Meta(min_length=1, max_length=MAX_ROWS)]
     title: Line = "Study"
     author: Line | UnsetType = UNSET
     config: dict[str, Any] = {}
@@ -172,14 +172,17 @@ class Study:
             del content["author"]  # older versions refuse unknown keys
         return json.dumps(content, indent=2) + "\n"
 
-    def config_of(self, row: StudyRow, seed: int) -> Config:
-        """Return the config of one run of a row.
+    def config_of(self, row: StudyRow, seed: int, fold: str = "") -> Config:
+        """Return the config of one run of a row; a fold replaces the study's `val_fraction`.
 
         Raises:
           UsageError: a value is out of range.
         """
+        settings = self._settings_of(row)
+        if fold:
+            settings["fold"] = fold
         try:
-            return Config.create(**effective_settings(self._settings_of(row)), seed=seed)
+            return Config.create(**effective_settings(settings), seed=seed)
         except UsageError as error:
             raise UsageError(f"row {row.name}: {error}") from None
 

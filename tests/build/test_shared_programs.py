@@ -66,6 +66,7 @@ CODE = {
     "small_size": (16, 32),
     "augmentation": ("none", "own.py:augment"),
     "val_fraction": (0.0, 0.1),
+    "fold": ("", "1/5", "2/5"),
     "train_examples": (None, 100),
     "dtype": ("float32", "bfloat16"),
     "sources": ((), (("arch", "0" * 64),)),

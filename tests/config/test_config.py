@@ -56,6 +56,12 @@ def test_json_round_trip():
         ("small_part", 0.5),  # of images as large as all
         ("val_fraction", -0.1),
         ("val_fraction", 1.0),
+        ("fold", "0/5"),
+        ("fold", "6/5"),
+        ("fold", "1/1"),
+        ("fold", "1/1000"),
+        ("fold", "01/5"),
+        ("fold", "one"),
         ("train_examples", 0),
         ("dtype", "float16"),
         ("seed", -1),
@@ -143,3 +149,13 @@ def test_a_networks_arguments_are_read_as_python_values():
         "none": None,
     }
     assert [type(given["arch_args"][name]) for name in ("deep", "rate")] == [bool, float]
+
+
+def test_a_fold_replaces_the_fraction_of_validation_images():
+    config = Config.create("cnn", fold="2/5")
+    assert Config.from_dict(json.loads(config.to_json())) == config
+    assert config.run_name() == "cnn_cifar10_fold2-5_seed0"
+    assert Config.create(**parse(config.options())[0]) == config
+    with pytest.raises(UsageError, match=r"^--val-fraction 0.2: has no effect with --fold$"):
+        Config.create("cnn", fold="2/5", val_fraction=0.2)
+    assert "fold" not in json.loads(Config.create("cnn").to_json())

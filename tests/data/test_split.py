@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxcifar.data.split import stratified, train_val_indices
+from jaxcifar.config.folds import Fold
+from jaxcifar.data.split import stratified, stratified_fold, train_val_indices
 from jaxcifar.errors import UsageError
 
 
@@ -57,3 +58,36 @@ def test_an_empty_part_is_refused_with_the_sizes_of_both(fraction, left):
 def test_no_images_at_all_are_refused():
     with pytest.raises(UsageError, match="leaves 0 images to train on and 0 to validate on"):
         train_val_indices(np.zeros(0, int), 0.0)
+
+
+@pytest.mark.parametrize("count", [2, 5, 7, 54])
+def test_images_are_dealt_to_the_folds_class_by_class_in_a_fixed_order(count):
+    labels = unbalanced()
+    order = np.random.RandomState(2009).permutation(len(labels)).tolist()
+    hands = [[] for _ in range(count)]
+    dealt = 0
+    for label in range(5):
+        for index in order:
+            if labels[index] == label:
+                hands[dealt % count].append(index)
+                dealt += 1
+    for number in range(1, count + 1):
+        rest, chosen = stratified_fold(labels, Fold(number, count))
+        assert chosen.tolist() == [i for i in order if i in hands[number - 1]]
+        assert rest.tolist() == [i for i in order if i not in hands[number - 1]]
+
+
+def test_each_image_validates_in_one_fold_and_folds_are_of_one_size():
+    labels = unbalanced()
+    folds = [train_val_indices(labels, 0.1, fold=f"{number}/5")[1] for number in range(1, 6)]
+    assert sorted(np.concatenate(folds).tolist()) == list(range(54))
+    assert {len(fold) for fold in folds} == {10, 11}
+    counts = np.asarray([np.bincount(labels[fold], minlength=5) for fold in folds])
+    assert (counts.max(0) - counts.min(0)).max() == 1
+
+
+def test_a_fold_that_is_none_or_has_no_images_is_refused():
+    with pytest.raises(UsageError, match=r"^fold 6/5: must be I/K with I from 1 to K"):
+        train_val_indices(unbalanced(), 0.1, fold="6/5")
+    with pytest.raises(UsageError, match=r"^fold 55/60 leaves 54 images to train on and 0 to val"):
+        train_val_indices(unbalanced(), 0.1, fold="55/60")

@@ -11,10 +11,10 @@ from jaxcifar.config.experiment import Config
 _CONFIG = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(Config) if f.metadata]
 _PATHS = {"--run-dir", "--out", "--plot", "--sheet", "--json", "--data-dir"}  # written to
 _OWN = {
-    "run": ["--run-dir", "--devices", "--process-id", "--overwrite", "--observer"],
+    "run": ["--run-dir", "--devices", "--process-id", "--overwrite", "--observer", "--config"],
     "ablation": [
         *("--study", "--rows", "--seeds", "--force", "--at-once", "--shard", "--devices", "--out"),
-        "--observer",
+        *("--observer", "--grid", "--folds"),
     ],
     "report": [],
     "summary": ["--arch", "--arch-args", "--classes", "--plot"],

@@ -17,7 +17,8 @@ from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value
 # of the registry take need not be listed: it follows the field that names the entry.
 GROUPS = {
     "network and data": (
-        "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "init",
+        "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "fold",
+        "init",
     ),
     "optimisation": (
         "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "step_size",
@@ -31,10 +32,12 @@ GROUPS = {
     "precision and seed": ("dtype", "seed"),
 }  # fmt: skip
 _AUTO_DATASET = "auto takes cifar10 or, if it can't be loaded, the drawn images of shapes10"
+_METAVARS = {"init": "RUN", "fold": "I/K"}
 _DEFAULTS_IN_WORDS = {
     "arch": DEFAULT_ARCH,
     "arch_args": "those of the recipe or the network",
     "train_examples": "all images",
+    "fold": "none",
     "init": "random weights",
 }
 
@@ -123,8 +126,8 @@ def _add_option(group: Any, field: dataclasses.Field, default: str | None, is_au
     elif "choices" not in options:
         options.setdefault("type", field.type)
         options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
-    if field.name == "init":
-        options["metavar"] = "RUN"
+    if field.name in _METAVARS:
+        options["metavar"] = _METAVARS[field.name]
     action = group.add_argument(f"--{option_name(field.name)}", **options)
     known: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = known.get(field.name, ())

@@ -30,6 +30,11 @@ def show(console: Console, records: "Records") -> None:
         ties = _ties_with_first(network)
         console.print(_table(network, ties))
         print_line(_winner(network, ties))
+        if any(len(variation.folds) > 1 for variation in network.variations):
+            print_line(
+                "With folds: mean ± standard deviation over the folds; the validation images of "
+                "each fold are other images. Each run used the test images once, at its end."
+            )
         for line in collapses(network, lambda name: f"“{printable(name)}”"):
             print_line(line)
     if records.without_validation:
@@ -47,7 +52,7 @@ def _table(network: "StudiedNetwork", ties: Sequence[str]) -> Table:
     for variation in network.variations:
         table.add_row(
             Text(printable(variation.name)),
-            str(len(variation.runs)),
+            _run_count(variation),
             _percent(variation, "val"),
             _percent(variation, "test"),
             duration(float(variation.values("wall_seconds").sum())),
@@ -63,9 +68,18 @@ def _on_all_table(records: "Records") -> Table:
     table = make_table("Trained on all images", ("row",), numbers)
     for variation in records.without_validation:
         seconds = float(variation.values("wall_seconds").sum())
-        cells = str(len(variation.runs)), accuracy(variation), accuracy_with_flips(variation)
+        cells = _run_count(variation), accuracy(variation), accuracy_with_flips(variation)
         table.add_row(Text(printable(variation.name)), *cells, duration(seconds))
     return table
+
+
+def _run_count(variation: "Variation") -> str:
+    """Return the number of seeds, such as "3", or of folds: "5 folds" or "5 folds x 3"."""
+    folds = len(variation.folds)
+    if folds < 2:
+        return str(len(variation.runs))
+    seeds = len({run.config.seed for run in variation.runs})
+    return f"{folds} folds" + (f" x {seeds}" if seeds > 1 else "")
 
 
 def _percent(variation: "Variation", split: str) -> str:
@@ -99,7 +113,8 @@ def _winner(network: "StudiedNetwork", ties: Sequence[str]) -> str:
         f"{_percent(best, 'test')} of the test images"
     )
     if others:
-        ahead = best.values("val_accuracy").mean() - others[0].values("val_accuracy").mean()
+        means = [row.repeats("val_accuracy").mean() for row in (best, others[0])]
+        ahead = means[0] - means[1]
         sentence += f"; in validation {100 * ahead:.2f} points ahead of {others[0].name}"
     if ties:
         sentence += (

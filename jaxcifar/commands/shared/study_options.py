@@ -1,0 +1,153 @@
+"""Options of `jaxcifar ablation` that say what is trained: `--study`, `--grid` and `--folds`."""
+
+import dataclasses
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxcifar.commands.shared.common_options import location
+from jaxcifar.commands.shared.example_files import study_files
+from jaxcifar.commands.shared.parser import OptionHolder, suggest
+from jaxcifar.config.folds import all_folds
+from jaxcifar.config.origins import (
+    COMMAND_LINE,
+    Layer,
+    SettingOrigin,
+    overruled_lines,
+    settings_by_origin,
+    value_text,
+)
+from jaxcifar.config.registry import did_you_mean
+from jaxcifar.errors import UsageError
+from jaxcifar.studies.grid import grid_name, grid_study
+from jaxcifar.studies.study import Study, StudyRow
+
+SHIPPED = study_files()
+ABLATION = SHIPPED["ablation"]
+STUDY, ROW = "the study", "the row"  # origins of settings
+_MOST_FOLDS = 999
+
+
+class GivenStudy(NamedTuple):
+    """The study that the options describe.
+
+    Attributes:
+      study: the study, with the settings that were given as options.
+      shared: the settings that all rows share by the study's file.
+      options: the settings that were given as options.
+      name: name for the study's folder.
+      folds: number of folds that each row is trained on; 0 for a single split.
+    """
+
+    study: Study
+    shared: Mapping[str, Any]
+    options: Mapping[str, Any]
+    name: str
+    folds: int
+
+    def origins(self, rows: Sequence[StudyRow]) -> dict[str, list[SettingOrigin]]:
+        """Return the settings of rows that have an effect, by the row's name."""
+        fold = next(iter(all_folds(self.folds)), "")
+        found = {}
+        for row in rows:
+            layers = [
+                Layer(STUDY, self.shared),
+                Layer(COMMAND_LINE, self.options),
+                Layer(ROW, row.changes),
+                *([Layer("--folds", {"fold": fold})] if fold else []),
+            ]
+            config = self.study.config_of(row, seed=0, fold=fold)
+            settings = settings_by_origin(config, layers)
+            found[row.name] = [setting for setting in settings if setting.name != "seed"]
+        return found
+
+    def overruled(self, rows: Sequence[StudyRow], is_plan: bool = False) -> list[str]:
+        """Return lines about options that overrule the study, and options that are overruled.
+
+        Args:
+          rows: the rows that are trained.
+          is_plan: also tell which settings of recipes are overruled that no option names.
+        """
+        recipe = f"recipe {self.options['recipe']}" if "recipe" in self.options else None
+
+        def is_shown(winner: str, loser: str) -> bool:
+            if loser == STUDY:
+                return winner != ROW  # a row of a study differs from what all rows share
+            return is_plan or loser in (COMMAND_LINE, recipe)
+
+        lines = overruled_lines(self.origins(rows), is_shown)
+        fraction = self.study.config.get("val_fraction")
+        if self.folds and fraction is not None:
+            lines.append(f"--folds overrules {STUDY}: no val_fraction {value_text(fraction)}")
+        return lines
+
+
+def add_study_options(parser: OptionHolder) -> None:
+    """Add the options; `given_study` reads their values."""
+    study_option = parser.add_argument(
+        "--study",
+        type=study_file,
+        metavar="FILE",
+        help=f"TOML file of rows, or a study of the package: {', '.join(SHIPPED)} (default: "
+        "ablation, the ten rows of the reference report)",
+    )
+    suggest(study_option, SHIPPED)
+    parser.add_argument(
+        "--grid",
+        nargs="+",
+        metavar="NAME=V,V",
+        help="instead of a study, a row for each combination of these values of settings "
+        "(default: no grid)",
+    )
+    parser.add_argument(
+        "--folds",
+        type=fold_count,
+        default=0,
+        metavar="K",
+        help="train each row on K folds: K parts of the training images, of which each validates "
+        "once (default: one split)",
+    )
+
+
+def study_file(text: str) -> Path:
+    """Return the path of a study file; `text` is a path, or the name of a built-in study."""
+    path = location(text)
+    if path.suffix or path.exists() or len(path.parts) > 1:
+        return path
+    if text not in SHIPPED:
+        meant = did_you_mean(text, SHIPPED)
+        raise ArgumentTypeError(f"{text}: no such file or study; {meant}name a .toml file")
+    return SHIPPED[text]
+
+
+def fold_count(text: str) -> int:
+    """Parse an option's value as a number of folds."""
+    if not text.isdecimal() or len(text) > 3 or int(text) < 2:
+        raise ArgumentTypeError(f"{text:.20}: must be a whole number from 2 to {_MOST_FOLDS}")
+    return int(text)
+
+
+def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
+    """Return the study that the options describe.
+
+    Args:
+      options: the parsed options that are no settings.
+      settings: the settings that were given as options; they replace those that all rows share.
+
+    Raises:
+      UsageError, RunError: the study can't be read, or options do not go together.
+    """
+    if options.folds and "val_fraction" in settings:
+        raise UsageError("--val-fraction: has no effect with --folds; leave one of them out")
+    if options.grid is not None:
+        if options.study is not None:
+            raise UsageError("--grid: makes the rows, as --study does; leave one of them out")
+        study = grid_study(options.grid, settings)
+        return GivenStudy(study, {}, settings, grid_name(options.grid), options.folds)
+    path = options.study or ABLATION
+    study = Study.read(path)
+    if "arch_args" in settings:  # network arguments are replaced one by one
+        settings["arch_args"] = {**study.config.get("arch_args", {}), **settings["arch_args"]}
+    merged = dataclasses.replace(study, config={**study.config, **settings})
+    return GivenStudy(merged, study.config, settings, path.stem, options.folds)

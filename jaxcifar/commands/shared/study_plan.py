@@ -1,0 +1,53 @@
+"""What `jaxcifar ablation --dry-run` shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from jaxcifar.commands.shared.cli import start_jax
+from jaxcifar.commands.shared.dry_run import show_costs, show_settings
+from jaxcifar.commands.shared.study_options import GivenStudy
+from jaxcifar.machine.terminal import line_printer
+from jaxcifar.studies.study import StudyRow
+
+if TYPE_CHECKING:
+    from jaxcifar.runs.task import Task
+
+
+def show_study_plan(
+    console: Console,
+    given: GivenStudy,
+    rows: Sequence[StudyRow],
+    tasks: "Sequence[Task]",
+    data_dir: Path,
+    device_count: int | None,
+    at_once: int | None,
+) -> None:
+    """Show the settings of a study's rows, where they come from, and the time and memory.
+
+    Args:
+      console: where to print.
+      given: the study and the settings that were given as options.
+      rows: the rows that are trained.
+      tasks: the runs of these rows.
+      data_dir: folder of data sets.
+      device_count: number of devices to train on; None for all.
+      at_once: number of runs to train together; None for the number that suits the devices.
+
+    Raises:
+      UsageError: a row can't be trained with its settings.
+      RunError: the devices have too little memory.
+    """
+    from jaxcifar.machine.environment import first_devices, use_cpu_cores
+    from jaxcifar.studies.conduct import sensible_at_once
+
+    show_settings(console, given.origins(rows))
+    print_line = line_printer(console)
+    for line in given.overruled(rows, is_plan=True):
+        print_line(line)
+    use_cpu_cores(tasks[0].config.batch_size, device_count)
+    start_jax()
+    devices = first_devices(device_count)
+    show_costs(console, tasks, data_dir, devices, at_once or sensible_at_once(devices))

@@ -1,0 +1,36 @@
+"""Folds of k-fold cross-validation, which a setting names as `I/K`, such as `1/5`."""
+
+import re
+from typing import NamedTuple
+
+_FOLD = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})")
+RULE = "must be I/K with I from 1 to K and K from 2 to 999, such as 1/5"
+
+
+class Fold(NamedTuple):
+    """Fold `number`, counted from 1, of `count` folds."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+def parse_fold(text: str) -> Fold | None:
+    """Return the fold that a text such as `1/5` names, or None if the text names no fold."""
+    match = _FOLD.fullmatch(text)
+    if match is None:
+        return None
+    fold = Fold(int(match[1]), int(match[2]))
+    return fold if fold.number <= fold.count and fold.count >= 2 else None
+
+
+def is_fold_or_empty(text: str) -> bool:
+    """Return whether a text is a value of the setting `fold`: "" turns it off."""
+    return text == "" or parse_fold(text) is not None
+
+
+def all_folds(count: int) -> list[str]:
+    """Return the names of all of `count` folds, such as `1/5` to `5/5`; none for a count of 0."""
+    return [str(Fold(number, count)) for number in range(1, count + 1)]

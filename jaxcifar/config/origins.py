@@ -1,0 +1,156 @@
+"""Where the settings of a run come from: defaults, a recipe, a file or the command line."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.fields import DEFAULTS
+from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
+from jaxcifar.config.settings import (
+    DEFAULT_ARCH,
+    effective_settings,
+    ineffective_settings,
+    readable_text,
+    recipe_names,
+)
+from jaxcifar.config.table_pairs import sorted_pairs
+
+DEFAULT = "default"
+COMMAND_LINE = "the command line"
+_MOST_ROWS = 4  # named in a line
+
+
+class Layer(NamedTuple):
+    """Settings from one place, which overrule those of the layers before it.
+
+    Attributes:
+      origin: name of the place, such as "the command line".
+      settings: settings by name.
+    """
+
+    origin: str
+    settings: Mapping[str, Any]
+
+
+class Overruled(NamedTuple):
+    """A value that a setting would have without the layers above `origin`."""
+
+    origin: str
+    value: Any
+
+
+class SettingOrigin(NamedTuple):
+    """A setting that has an effect, the layer that it comes from, and the values it overrules.
+
+    The default of a field is never among the overruled values.
+    """
+
+    name: str
+    value: Any
+    origin: str
+    overruled: tuple[Overruled, ...]
+
+
+def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingOrigin]:
+    """Return the settings of a config that have an effect, and where each comes from.
+
+    Args:
+      config: the settings of the run.
+      layers: the settings that were given, from the weakest layer to the strongest.
+    """
+    all_layers = [
+        Layer(DEFAULT, {"arch": DEFAULT_ARCH, "recipe": recipe_names(config.arch)[0], **DEFAULTS}),
+        recipe_layer(config),
+        *layers,
+    ]
+    values = dataclasses.asdict(config)
+    effective = effective_settings(values).keys() - ineffective_settings(values)
+    found = []
+    for field in dataclasses.fields(config):
+        if "help" in field.metadata and field.name in effective:
+            found.append(_origin_of(field.name, values[field.name], all_layers))
+    return found
+
+
+def recipe_layer(config: Config) -> Layer:
+    """Return the settings that the recipe of a config chooses for its network."""
+    networks = RECIPES[config.recipe]
+    settings = networks.get(config.arch, networks.get(ANY_NETWORK, {}))
+    return Layer(f"recipe {config.recipe}", settings)
+
+
+def without_effect_line(config: Config) -> str:
+    """Return a line with the settings of the recipe that other settings switch off, or ""."""
+    origin, settings = recipe_layer(config)
+    values = dataclasses.asdict(config)
+    effective = effective_settings(values).keys() - ineffective_settings(values)
+    cut = [
+        f"{name} {value_text(value)}"
+        for name, value in settings.items()
+        if name not in effective and value != DEFAULTS.get(name)
+    ]
+    return f"without effect here, from {origin}: {', '.join(cut)}" if cut else ""
+
+
+def _origin_of(name: str, value: Any, layers: Sequence[Layer]) -> SettingOrigin:
+    given = [layer for layer in layers if name in layer.settings]
+    overruled = [
+        Overruled(layer.origin, _plain(layer.settings[name]))
+        for layer in given[:-1]
+        if layer.origin != DEFAULT and _plain(layer.settings[name]) != _plain(value)
+    ]
+    return SettingOrigin(name, _plain(value), given[-1].origin, tuple(overruled))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with tables and lists in the form that a `Config` has."""
+    if isinstance(value, Mapping):
+        return sorted_pairs(value)
+    if isinstance(value, list):
+        return tuple(_plain(item) for item in value)
+    return value
+
+
+def overruled_lines(
+    rows: Mapping[str, Sequence[SettingOrigin]],
+    is_shown: Callable[[str, str], bool] = lambda winner, loser: True,
+) -> list[str]:
+    """Return a line for each pair of layers of which one overrules the other.
+
+    Args:
+      rows: the settings of each row of a study, by the row's name; of a single run, any name.
+      is_shown: whether to tell that settings of one layer overrule those of another.
+    """
+    names_by_change: dict[tuple[str, str], dict[tuple[str, str, str], list[str]]] = {}
+    for row, settings in rows.items():
+        for setting in settings:
+            for old in setting.overruled:
+                if not is_shown(setting.origin, old.origin):
+                    continue
+                changes = names_by_change.setdefault((setting.origin, old.origin), {})
+                change = setting.name, value_text(setting.value), value_text(old.value)
+                changes.setdefault(change, []).append(row)
+    lines = []
+    for (winner, loser), changes in names_by_change.items():
+        parts = []
+        for (name, new, old_text), changed_rows in changes.items():
+            where = "" if len(changed_rows) == len(rows) else f" in {_some(changed_rows)}"
+            parts.append(f"{name} {new} instead of {old_text}{where}")
+        lines.append(f"{winner} overrules {loser}: {', '.join(parts)}")
+    return lines
+
+
+def value_text(value: Any) -> str:
+    """Return a value as people write it; a table as `hidden=8 widths=(4,)`."""
+    is_table = isinstance(value, tuple) and all(isinstance(pair, tuple) for pair in value)
+    if is_table and value:
+        return " ".join(f"{name}={readable_text(item)}" for name, item in value)
+    return readable_text(value) if value != "" else "none"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names of a list, and the number of the others."""
+    if len(names) <= _MOST_ROWS:
+        return ", ".join(names)
+    return f"{', '.join(names[: _MOST_ROWS - 1])} and {len(names) - _MOST_ROWS + 1} others"

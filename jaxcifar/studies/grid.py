@@ -1,0 +1,120 @@
+"""Make a study of all combinations of some settings' values: `--grid learning_rate=0.01,0.1`."""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.option_names import option_name
+from jaxcifar.config.registry import did_you_mean
+from jaxcifar.errors import UsageError
+from jaxcifar.studies.study import MAX_ROWS, Study, StudyRow
+
+_LONGEST_NAME = 200  # characters of a row's name
+_BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_NOT_IN_A_GRID = {
+    "seed": "use --seeds for several seeds",
+    "arch_args": "write a study file for several arguments of a network",
+}
+
+
+def grid_study(words: Sequence[str], shared: Mapping[str, Any]) -> Study:
+    """Return a study with a row for each combination of values.
+
+    Args:
+      words: `NAME=V1,V2` for each setting that varies.
+      shared: the settings that all rows share.
+
+    Raises:
+      UsageError: a word is not of this form, a setting is unknown, given twice or also shared, a
+        value has the wrong type, or there are too many rows.
+    """
+    axes: dict[str, list[Any]] = {}
+    for word in words:
+        name, values = _parse_axis(word)
+        if name in axes:
+            raise UsageError(f"--grid {word:.80}: {name} is given twice; give all its values once")
+        if name in shared:
+            raise UsageError(
+                f"--{option_name(name)}: --grid varies {name} already; leave one of them out"
+            )
+        axes[name] = values
+    count = math.prod(map(len, axes.values()))
+    if count > MAX_ROWS:
+        raise UsageError(f"--grid: {count:,} rows are more than {MAX_ROWS:,}; give fewer values")
+    combinations = [
+        dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
+    ]
+    names = _unique([_row_name(changes) for changes in combinations])
+    rows = tuple(StudyRow(*row) for row in zip(names, combinations, strict=True))
+    title = " x ".join(name.replace("_", " ") for name in axes)
+    return Study(f"Grid of {title}", dict(shared), rows, reference={})
+
+
+def grid_name(words: Sequence[str]) -> str:
+    """Return a name for the folder of a grid, made from the settings that vary."""
+    names = [_field_name(word.partition("=")[0]) for word in words]
+    return "_".join(["grid", *map(option_name, names)])[:_LONGEST_NAME]
+
+
+def _field_name(text: str) -> str:
+    return text.removeprefix("--").replace("-", "_")
+
+
+def _parse_axis(word: str) -> tuple[str, list[Any]]:
+    """Return the setting's name and its values from a word `NAME=V1,V2`."""
+    name, equals, text = word.partition("=")
+    name, texts = _field_name(name), text.split(",")
+    if not equals or not all(texts):
+        raise UsageError(f"--grid {word:.80}: must be NAME=VALUE,VALUE such as learning_rate=0.1,1")
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    settings = [field for field in fields if "help" in fields[field].metadata]
+    if name not in settings:
+        meant = did_you_mean(name, settings) or "see docs/settings.md"
+        raise UsageError(f"--grid {word:.80}: there is no setting {name:.80}; {meant.strip()}")
+    if name in _NOT_IN_A_GRID:
+        raise UsageError(f"--grid {word:.80}: {_NOT_IN_A_GRID[name]}")
+    kinds = get_args(fields[name].type) or (fields[name].type,)
+    values = [_parse_value(word, text, kinds[0]) for text in texts]
+    for position, value in enumerate(values):
+        if value in values[:position]:
+            raise UsageError(f"--grid {word:.80}: {texts[position]:.40} is given twice")
+    return name, values
+
+
+def _parse_value(word: str, text: str, kind: Any) -> Any:
+    """Return the value of type `kind` that a text stands for."""
+    try:
+        if kind is bool:
+            return _BOOLEANS[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        message = f"--grid {word:.80}: {text:.40} must be {_KINDS[kind]}"
+        raise UsageError(message) from None
+
+
+def _row_name(changes: Mapping[str, Any]) -> str:
+    """Return a readable name for a row, such as `learning-rate0.1_no-augment`."""
+    parts = []
+    for name, value in changes.items():
+        if isinstance(value, bool):
+            parts.append(option_name(name) if value else f"no-{option_name(name)}")
+        else:
+            parts.append(option_name(name) + str(value).rpartition(":")[2])
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", "_".join(parts))[:_LONGEST_NAME]
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return the names; a number is added to those that occurred before."""
+    unique: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in unique:
+            number += 1
+            candidate = f"{name[: _LONGEST_NAME - 5]}_{number}"
+        unique.append(candidate)
+    return unique

@@ -1,0 +1,76 @@
+"""Runs of several folds: grouped, averaged over seeds, and their spread over the folds."""
+
+import dataclasses
+import json
+
+import invented
+import numpy as np
+import pytest
+from conftest import obeyed
+
+from jaxcifar.report import write_report
+from jaxcifar.report.run_reading import read_records
+from jaxcifar.report.statistics import Sample
+from jaxcifar.report.wording import seed_count
+from jaxcifar.runs.folder import RunFolder
+
+VALUES = {("1/3", 0): 0.80, ("2/3", 0): 0.83, ("3/3", 0): 0.87, ("1/3", 1): 0.82,
+          ("2/3", 1): 0.85, ("3/3", 1): 0.81}  # fmt: skip
+OF_FOLDS = [0.81, 0.84, 0.84]  # the mean over the seeds of each fold
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A study with a row of three folds and two seeds, and a row of a single split."""
+    folder = tmp_path_factory.mktemp("folds")
+    (folder / "study.json").write_text(invented.STUDY.to_json())
+    invented.write_run(folder / "plain" / "seed1", "plain", 1)
+    row, donor = "middle", next(iter(invented.RUNS["middle"]))
+    for (fold, seed), accuracy in VALUES.items():
+        path = folder / row / f"fold{fold.replace('/', 'of')}_seed{seed}"
+        invented.write_run(path, row, donor)
+        config = RunFolder(path).read_config()
+        config = dataclasses.replace(config, seed=seed, fold=fold)
+        (path / "config.json").write_text(config.to_json())
+        result = json.loads((path / "result.json").read_text())
+        (path / "result.json").write_text(json.dumps({**result, "val_accuracy": accuracy}))
+    return folder
+
+
+def test_runs_that_differ_in_fold_and_seed_are_one_variation(folder):
+    variations = {v.name: v for v in read_records(folder).variations}
+    assert set(variations) == {"plain", "middle"}
+    middle, plain = variations["middle"], variations["plain"]
+    assert [str(fold) for fold in middle.folds] == ["1/3", "2/3", "3/3"]
+    assert [(run.config.seed, run.config.fold) for run in middle.runs] == sorted(
+        (seed, fold) for fold, seed in VALUES
+    )
+    np.testing.assert_allclose(middle.repeats("val_accuracy"), OF_FOLDS)
+    sample = Sample.of(middle, "val_accuracy", "val")
+    assert sample.mean == pytest.approx(np.mean(OF_FOLDS))
+    assert sample.deviation == pytest.approx(np.std(OF_FOLDS, ddof=1))
+    assert plain.folds == ()
+    assert plain.repeats("val_accuracy").tolist() == plain.values("val_accuracy").tolist()
+    assert (seed_count([middle]), seed_count([plain])) == ("3 folds", "one seed")
+    assert middle.settings["fold"] == "each of 3"
+
+
+def test_folds_of_another_number_are_another_variation(folder, tmp_path):
+    for fold in ("1/3", "1/4"):
+        path = tmp_path / fold.replace("/", "of")
+        invented.write_run(path, "plain", 1)
+        config = dataclasses.replace(RunFolder(path).read_config(), fold=fold)
+        (path / "config.json").write_text(config.to_json())
+    assert [len(v.runs) for v in read_records(tmp_path).variations] == [1, 1]
+
+
+def test_the_report_and_the_comparison_say_mean_and_spread_over_folds(folder):
+    spread = f"{100 * np.mean(OF_FOLDS):.2f} ± {100 * np.std(OF_FOLDS, ddof=1):.2f}%"
+    text = write_report(folder, lambda line: None).with_name("REPORT.md").read_text()
+    assert f"{spread}" in text
+    assert "means over folds, each validated on its own part" in text
+    assert "--folds 3 --out NEW_FOLDER" in text
+    runs = [str(path) for path in sorted((folder / "middle").iterdir())]
+    done = obeyed("compare", *runs, env={"COLUMNS": "300"})
+    assert done.returncode == 0, done.stderr
+    assert f"validation {spread} over 3 of 3 folds (mean ± standard deviation)" in done.stdout
