@@ -53,10 +53,10 @@ COMMON_OPTIONS = (
 def parser() -> Parser:
     description = "Train a network. The same command resumes a stopped run."
     parser = Parser("run", description, HELP_EXAMPLES, COMMON_OPTIONS)
+    add_config_options(parser, auto_dataset=True)
     plan = parser.add_argument_group("plan")
     add_config_file(plan)
     add_dry_run(plan)
-    add_config_options(parser, auto_dataset=True)
     files = parser.add_argument_group("files")
     add_data_dir(files)
     add_run_dir(files, default="checkpoints/ and a name made from the options")
