@@ -94,7 +94,8 @@ def test_an_earlier_runs_folder_and_file_give_its_config(earlier):
 def test_with_another_recipe_only_the_changes_to_the_runs_recipe_stay(earlier):
     found = given(earlier, recipe="reference")
     assert found.config == Config.create("cnn", epochs=3, learning_rate=0.5, seed=6, fold="2/3")
-    [line] = [line for line in found.lines if "only what the file changes" in line]
+    [line] = [line for line in found.lines if "only the changes to the recipe strong" in line]
+    assert line.startswith("--recipe reference: ")
     assert line.endswith("arch cnn, epochs 3, fold 2/3, learning_rate 0.5, seed 6")
 
 

@@ -190,8 +190,8 @@ def _without_other_recipe(
             kept["arch_args"] = file["arch_args"]
     named = ", ".join(f"{name} {value}" for name, value in sorted(kept.items()))
     lines.append(
-        f"with another {changed[0]} than {recorded.arch}, {recorded.recipe} of the file, only what "
-        f"the file changes in that recipe is kept: {named or 'nothing'}"
+        f"--{changed[0]} {options[changed[0]]}: of the file, only the changes to the recipe "
+        f"{recorded.recipe} of {recorded.arch} are kept: {named or 'none'}"
     )
     return kept
 
