@@ -113,7 +113,7 @@ def _fold_lines(runs: Sequence["RunRecord"]) -> Iterator[str]:
             numbers = " ".join(f"({number})" for number, run in enumerate(runs, 1) if run in group)
             mean = accuracy(variation, "val_accuracy", "val")
             yield (
-                f"{numbers}: validation {mean} over {len(folds)} of {folds[0].count} folds (mean ± "
+                f"{numbers}: validation {mean} over {len(folds)} of {folds[0].total} folds (mean ± "
                 "standard deviation); each run used the test images once, at its end"
             )
 

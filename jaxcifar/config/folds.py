@@ -8,13 +8,13 @@ RULE = "must be I/K with I from 1 to K and K from 2 to 999, such as 1/5"
 
 
 class Fold(NamedTuple):
-    """Fold `number`, counted from 1, of `count` folds."""
+    """Fold `number`, counted from 1, of `total` folds."""
 
     number: int
-    count: int
+    total: int
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
+        return f"{self.number}/{self.total}"
 
 
 def parse_fold(text: str) -> Fold | None:
@@ -23,7 +23,7 @@ def parse_fold(text: str) -> Fold | None:
     if match is None:
         return None
     fold = Fold(int(match[1]), int(match[2]))
-    return fold if fold.number <= fold.count and fold.count >= 2 else None
+    return fold if fold.number <= fold.total and fold.total >= 2 else None
 
 
 def is_fold_or_empty(text: str) -> bool:

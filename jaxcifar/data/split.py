@@ -55,7 +55,7 @@ def stratified_fold(
     """
     order, order_by_class = _fixed_orders(labels)
     is_chosen = np.zeros(len(labels), bool)
-    is_chosen[order_by_class[fold.number - 1 :: fold.count]] = True  # as cards are dealt
+    is_chosen[order_by_class[fold.number - 1 :: fold.total]] = True  # as cards are dealt
     return order[~is_chosen[order]], order[is_chosen[order]]
 
 

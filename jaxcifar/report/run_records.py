@@ -131,7 +131,7 @@ class Variation:
         left_out = {"seed", *self._without_effect}
         values = {k: value for k, value in self.config.settings().items() if k not in left_out}
         if len(self.folds) > 1:
-            values["fold"] = f"each of {self.folds[0].count}"
+            values["fold"] = f"each of {self.folds[0].total}"
         return values
 
     @cached_property

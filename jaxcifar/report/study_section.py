@@ -55,7 +55,7 @@ def study_context(
         "measuring_commands": references.measuring_commands(study, folder),
         "mismatched": _mismatched(variations) if has_reference else {},
         "seeds": " ".join(map(str, seeds)),
-        "folds": max((v.folds[0].count for v in variations if len(v.folds) > 1), default=0),
+        "folds": max((v.folds[0].total for v in variations if len(v.folds) > 1), default=0),
         "pictures": _shared_pictures(variations, reference_name, title, draw),
         **_rows(variations, networks, title, draw),
     }

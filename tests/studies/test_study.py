@@ -192,6 +192,22 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(tmp_path):
     assert [task.config.seed for task in tasks] == [7, 7, 3, 3]
 
 
+def test_folds_are_runs_of_each_row_and_seed(tmp_path):
+    shared = {**TWO["config"], "val_fraction": 0.0}  # which the folds replace
+    study = Study.from_dict({**TWO, "config": shared})
+    tasks = plan(study, ["plain"], [7, 3], tmp_path, [], folds=2)
+    assert [(task.name, task.path.relative_to(tmp_path), task.config.fold) for task in tasks] == [
+        ("plain fold 1/2 seed 7", Path("plain/fold1of2_seed7"), "1/2"),
+        ("plain fold 2/2 seed 7", Path("plain/fold2of2_seed7"), "2/2"),
+        ("plain fold 1/2 seed 3", Path("plain/fold1of2_seed3"), "1/2"),
+        ("plain fold 2/2 seed 3", Path("plain/fold2of2_seed3"), "2/2"),
+    ]
+    assert {task.config.val_fraction for task in tasks} == {0.1}
+    by_row = Study.from_dict({**TWO, "rows": {"one": {"fold": "1/2"}}})
+    with pytest.raises(UsageError, match="^--folds: row one has fold 1/2 already"):
+        plan(by_row, None, [0], tmp_path, [], folds=2)
+
+
 def test_an_author_survives_the_json_and_is_left_out_without_one():
     """Older versions refuse a key that they do not know."""
     study = Study.from_dict({"author": "Ann Lee", "rows": {"one": {}}})
