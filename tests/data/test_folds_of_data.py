@@ -21,7 +21,7 @@ def brightness(examples):
 
 def test_the_folds_of_arrays_share_their_images_out():
     data = [Dataset.from_arrays(*arrays(30), *arrays(6), fold=f"{i}/4") for i in (1, 2, 3, 4)]
-    assert sorted(sum((brightness(each.val) for each in data), [])) == list(range(30))
+    assert sorted(image for each in data for image in brightness(each.val)) == list(range(30))
     for each in data:
         assert sorted(brightness(each.val) + brightness(each.train)) == list(range(30))
         assert sorted(brightness(each.test)) == list(range(6))
@@ -37,7 +37,7 @@ def test_a_run_on_arrays_has_their_fold_in_its_config():
     first, second = (Config.create("cnn", **each) for each in settings)
     assert (first.fold, second.fold) == ("1/4", "2/4")
     assert first.data_sha256 == second.data_sha256
-    with pytest.raises(UsageError, match="^fold: these images are split already"):
+    with pytest.raises(UsageError, match=r"^fold: these images are split already"):
         api._dataset_settings(Dataset.from_arrays(*arrays(30), *arrays(6)), {"fold": "1/4"})
 
 
@@ -45,7 +45,7 @@ def test_a_fold_beside_validation_images_or_a_fraction_is_refused():
     val = {"x_val": arrays(6)[0], "y_val": arrays(6)[1]}
     with pytest.raises(UsageError, match=r"^--fold 1/4: .* has its own validation images"):
         Dataset.from_arrays(*arrays(30), *arrays(6), **val, fold="1/4")
-    with pytest.raises(UsageError, match="^val_fraction has no effect with fold"):
+    with pytest.raises(UsageError, match=r"^val_fraction has no effect with fold"):
         Dataset.from_arrays(*arrays(30), *arrays(6), val_fraction=0.5, fold="1/4")
 
 

@@ -204,7 +204,7 @@ def test_folds_are_runs_of_each_row_and_seed(tmp_path):
     ]
     assert {task.config.val_fraction for task in tasks} == {0.1}
     by_row = Study.from_dict({**TWO, "rows": {"one": {"fold": "1/2"}}})
-    with pytest.raises(UsageError, match="^--folds: row one has fold 1/2 already"):
+    with pytest.raises(UsageError, match=r"^--folds: row one has fold 1/2 already"):
         plan(by_row, None, [0], tmp_path, [], folds=2)
 
 
