@@ -149,7 +149,7 @@ def collapses(network: StudiedNetwork, quote: Callable[[str], str] = quoted) -> 
         for run in variation.runs:
             problem = _collapse(run, quote)
             if problem:
-                sentences.append(f"{quote(variation.name)}, seed {run.config.seed}, {problem}.")
+                sentences.append(f"{quote(variation.name)}, {run.label}, {problem}.")
     return sentences
 
 

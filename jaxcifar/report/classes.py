@@ -87,7 +87,7 @@ def classes_by_accuracy(run: FinishedRun) -> list[int]:
 def mistakes_text(run: FinishedRun, variation_name: str) -> str:
     """Return sentences on a run's hardest and easiest class and its most frequent confusion."""
     names, accuracy = [escape_markdown(name) for name in run.class_names], run.class_accuracy
-    subject = f"Of {quoted(variation_name)}, seed {run.config.seed}."
+    subject = f"Of {quoted(variation_name)}, {run.label}."
     answer = only_predicted_class(run.confusion)
     if answer is not None:
         return (

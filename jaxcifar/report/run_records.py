@@ -61,6 +61,12 @@ class RunRecord:
         return parse_fold(self.config.fold)
 
     @property
+    def label(self) -> str:
+        """The seed of the run, and its fold if it has one: "seed 0" or "fold 1/5, seed 0"."""
+        seed = f"seed {self.config.seed}"
+        return f"fold {self.fold}, {seed}" if self.fold else seed
+
+    @property
     def converted(self) -> Source | None:
         """The file from which the weights were converted; None if jaxcifar trained the weights."""
         return None if self.result is None else self.result.get("converted")
