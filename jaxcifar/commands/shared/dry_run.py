@@ -38,7 +38,7 @@ def add_dry_run(parser: OptionHolder) -> None:
         "--dry-run",
         action="store_true",
         help="show the settings, where they come from, and the time and memory that training "
-        "takes, by compiling and timing a few steps; nothing is trained or written",
+        "takes, by compiling and timing a few steps; no run is trained or written",
     )
 
 

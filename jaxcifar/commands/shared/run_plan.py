@@ -29,7 +29,10 @@ def show_run_plan(given: GivenSettings, path: Path) -> None:
     console = screen()
     print_line = line_printer(console)
     title = f"{config.network_title} on {dataset_title(config.dataset)}"
-    print_line(f"dry run         {title}, in {path}: nothing is trained or written")
+    print_line(
+        f"dry run         {title}, in {path}: nothing is trained, and nothing is written but JAX's "
+        "cache of compiled programs"
+    )
     folder = RunFolder(path, options.overwrite)
     folder.check(config)
     if folder.has_begun:
