@@ -14,7 +14,7 @@ _OWN = {
     "run": ["--run-dir", "--devices", "--process-id", "--overwrite", "--observer"],
     "ablation": [
         *("--study", "--rows", "--seeds", "--force", "--at-once", "--shard", "--devices", "--out"),
-        "--observer",
+        *("--observer", "--submit", "--submit-options", "--parts", "--no-wait"),
     ],
     "report": [],
     "summary": ["--arch", "--arch-args", "--classes", "--plot"],
