@@ -66,6 +66,7 @@ BARE = (
     Check("jaxcifar report first", says="report.html"),
     Check(f"jaxcifar run {SMALL} --tensorboard", 2, "pip install tensorboardX"),
     Check(f"jaxcifar run {SMALL} --wandb", 2, "pip install wandb"),
+    Check("jaxcifar ablation --submit slurm --out sent", 2, "pip install submitit"),
     Check("jaxcifar memory --arch cnn --batch-size 64", says="one step"),
     Check("jaxcifar scaling --arch cnn"),
     Check("jaxcifar summary --arch cnn --plot cnn.png", says="FLOPs"),
@@ -81,6 +82,12 @@ EXTRAS = {
     "onnx": (Check("jaxcifar export first --to onnx net.onnx"),),
     "tensorboard": (Check(f"jaxcifar run {SMALL} {TINY} --tensorboard --run-dir logged"),),
     "completion": (Check("register-python-argcomplete jaxcifar", says="jaxcifar"),),
+    "cluster": (
+        Check(
+            f"jaxcifar ablation {SMALL} {TINY} --rows baseline --submit local --out sent",
+            says="finished: baseline seed 0",
+        ),
+    ),
     "wandb": (Check(f"jaxcifar run {SMALL} {TINY} --wandb --run-dir recorded"),),
     "peer": (
         Check("jaxcifar export first --to pytorch net.pth"),

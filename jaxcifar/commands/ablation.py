@@ -3,9 +3,9 @@
 import dataclasses
 import re
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
@@ -27,9 +27,18 @@ from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.commands.shared.ranking import show
 from jaxcifar.commands.shared.study_options import GivenStudy, add_study_options, given_study
 from jaxcifar.commands.shared.study_plan import show_study_plan
+from jaxcifar.commands.shared.submit_options import add_submit_options, check_submit_options
+from jaxcifar.commands.shared.submitting import (
+    require_all_finished,
+    send_parts,
+    sent_and_unfinished,
+)
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import line_printer, pluralize
-from jaxcifar.studies.study import Study, StudyRow
+from jaxcifar.studies.study import StudyRow
+
+if TYPE_CHECKING:
+    from jaxcifar.runs.task import Task
 
 HELP_EXAMPLES = (
     ("--arch cnn --epochs 2 --out rows", "ten rows with the CNN, in a quarter of an hour"),
@@ -84,10 +93,10 @@ def parser() -> Parser:
     study.add_argument(
         "--shard",
         type=shard,
-        default=Shard(1, 1),
         metavar="I/N",
-        help="train only the I-th of N parts of the runs (default: 1/1, all runs)",
+        help="train only the I-th of N parts of the runs (default: all runs)",
     )
+    add_submit_options(parser.add_argument_group("a cluster"))
     add_devices(study)
     study.add_argument(
         "--out",
@@ -123,10 +132,11 @@ def main(argv: Sequence[str]) -> None:
     rows = study.select(options.rows)
     study.require_rows(options.force)
     options.data_dir = data_folder(options.data_dir)
-    part, parts = options.shard
     number = len(rows) * len(set(options.seeds)) * max(1, options.folds)
+    check_submit_options(options, number, out)
     runs = pluralize(number, "run")
-    if parts > 1:
+    if options.shard is not None and options.shard.parts > 1:
+        part, parts = options.shard
         in_this_shard = len(range(part - 1, number, parts))
         runs = f"{in_this_shard} of {runs}"
     console = screen()
@@ -137,7 +147,23 @@ def main(argv: Sequence[str]) -> None:
         return
     for line in given.overruled(rows):
         print_line(line)
-    _train_and_report(study, out, options, console)
+
+    from jaxcifar.studies.conduct import plan, record
+
+    keep_best = options.keep == "best"
+    tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best, options.folds)
+    record(study, out)
+    if options.submit is not None:
+        send_parts(tasks, len(rows), argv, options, out, print_line)
+        is_waiting = options.wait is not False
+    else:
+        # The jobs themselves have the option --shard. Without it, do not train what they train.
+        is_waiting = options.shard is None and sent_and_unfinished(tasks, out)
+        if not is_waiting:
+            _train_and_report(tasks, out, options, console)
+    if is_waiting:
+        _report(tasks, out, console)
+        require_all_finished(tasks, out, print_line)
 
 
 def _show_plan(
@@ -147,13 +173,15 @@ def _show_plan(
     from jaxcifar.studies.conduct import plan
 
     tasks = plan(given.study, options.rows, options.seeds, out, options.force, folds=given.folds)
-    part, parts = options.shard
+    part, parts = options.shard or Shard(1, 1)
     devices, at_once = options.devices, options.at_once
     in_shard = tasks[part - 1 :: parts]
     show_study_plan(console, given, rows, in_shard, options.data_dir, devices, at_once)
 
 
-def _train_and_report(study: Study, out: Path, options: Namespace, console: Console) -> None:
+def _train_and_report(
+    tasks: "Sequence[Task]", out: Path, options: Namespace, console: Console
+) -> None:
     """Train the unfinished runs of the shard in `options`, and write a report of all runs in `out`.
 
     Raises:
@@ -162,21 +190,15 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
     from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.machine.compilations import count_compilations
     from jaxcifar.machine.environment import first_devices, use_cpu_cores
-    from jaxcifar.report import write_report
-    from jaxcifar.report.run_reading import read_records
-    from jaxcifar.runs.folder import RunFolder
     from jaxcifar.runs.observers import create_observers, find_factories
-    from jaxcifar.studies.conduct import conduct, plan, record
+    from jaxcifar.studies.conduct import conduct
 
     print_line = line_printer(console)
-    keep_best = options.keep == "best"
-    tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best, options.folds)
-    record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, options.devices)
     start_jax()
     metrics = load_metrics(options.metric)
     factories = find_factories(options.observers)
-    part, parts = options.shard
+    part, parts = options.shard or Shard(1, 1)
     tasks_of_shard = [
         dataclasses.replace(task, user_metrics=metrics, observers=create_observers(factories))
         for task in tasks[part - 1 :: parts]
@@ -190,12 +212,8 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
     print_line(f"{done} done now, with {pluralize(compiled, 'training program')} compiled.")
     for name, error in errors.items():
         print_line(f"{name}: {error}")
-    damaged: list[str] = []
-    if any(RunFolder(task.path).result_file.exists() for task in tasks):
-        records = read_records(out)
-        show(console, records)
-        damaged = [task.name for task in tasks_of_shard if task.path in records.unreadable]
-        print_line(f"report: {write_report(out, print_line)}, and the same in REPORT.md")
+    unreadable = _report(tasks, out, console)
+    damaged = [task.name for task in tasks_of_shard if task.path in unreadable]
     runs = pluralize(len(tasks_of_shard), "run")
     if errors:
         raise RunError(f"{len(errors)} of {runs} failed: {', '.join(errors)}")
@@ -204,3 +222,22 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
             f"{len(damaged)} of {runs} can't be read ({', '.join(damaged)}): repair them, or train "
             "their rows again with --force"
         )
+
+
+def _report(tasks: "Sequence[Task]", out: Path, console: Console) -> Collection[Path]:
+    """Show the rows of a study and write its report, if one of its runs is finished.
+
+    Returns:
+      the folders of runs that can't be read.
+    """
+    from jaxcifar.report import write_report
+    from jaxcifar.report.run_reading import read_records
+    from jaxcifar.runs.folder import RunFolder
+
+    if not any(RunFolder(task.path).result_file.exists() for task in tasks):
+        return ()
+    print_line = line_printer(console)
+    records = read_records(out)
+    show(console, records)
+    print_line(f"report: {write_report(out, print_line)}, and the same in REPORT.md")
+    return records.unreadable.keys()

@@ -14,7 +14,8 @@ _OWN = {
     "run": ["--run-dir", "--devices", "--process-id", "--overwrite", "--observer", "--config"],
     "ablation": [
         *("--study", "--rows", "--seeds", "--force", "--at-once", "--shard", "--devices", "--out"),
-        *("--observer", "--grid", "--folds"),
+        *("--observer", "--grid", "--folds", "--submit", "--submit-options", "--parts"),
+        "--no-wait",
     ],
     "report": [],
     "summary": ["--arch", "--arch-args", "--classes", "--plot"],

@@ -24,7 +24,7 @@ from jaxcifar.errors import UsageError
 
 PACKAGES = ("jaxcifar", "experiments")
 BUILT_FROM = ("LICENSE", "README.md", "__init__.py", "pyproject.toml", *PACKAGES)
-USED_EXTRAS = ("peer", "onnx", "tensorboard", "wandb", "completion")
+USED_EXTRAS = ("peer", "onnx", "tensorboard", "wandb", "completion", "cluster")
 OF_A_NOTEBOOK = {"ipython"}  # is imported only where a notebook runs, and so has it
 needs_hatchling = pytest.mark.skipif(
     not importlib.util.find_spec("hatchling"), reason="hatchling, which builds us, is not installed"
@@ -53,11 +53,7 @@ def test_what_is_imported_is_declared():
     extras = project["optional-dependencies"]
     texts = [
         *project["dependencies"],
-        *(
-            t
-            for name in ("peer", "onnx", "tensorboard", "wandb", "completion")
-            for t in extras[name]
-        ),
+        *(t for name in USED_EXTRAS for t in extras[name]),
     ]
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
     distributions = metadata.packages_distributions()

@@ -1,0 +1,86 @@
+"""The function that a job of a cluster calls: it runs one command."""
+
+import contextlib
+import dataclasses
+import signal
+import subprocess
+import time
+from typing import Any
+
+from jaxcifar.errors import RunError
+from jaxcifar.machine.extras import import_extra
+
+_POLL_SECONDS = 0.2
+_STOP_SECONDS = 60.0  # submitit warns a job 90 seconds before its time is over
+
+
+@dataclasses.dataclass
+class CommandJob:
+    """A callable that runs a command in a process of its own. submitit pickles it for a job.
+
+    When the time of the job is almost over, submitit calls `checkpoint` and puts the job into the
+    queue again.
+
+    Attributes:
+      command: the words of the command; no shell reads them.
+      command_again: the words of the command if the job runs a second time.
+      folder: current folder of the command.
+    """
+
+    command: tuple[str, ...]
+    command_again: tuple[str, ...]
+    folder: str
+
+    def __post_init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> None:
+        """Run the command to its end.
+
+        Raises:
+          RunError: the command failed; its own error message is in the log of the job.
+        """
+        self._process = _start_without_time_signal(self.command, self.folder)
+        try:
+            # `wait` would hold a lock that `checkpoint`, called by a signal, then waits for.
+            while self._process.poll() is None:
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            self._stop()
+            raise
+        code = self._process.returncode
+        if code:
+            raise RunError(f"the command has ended with exit code {code}")
+
+    def checkpoint(self) -> Any:
+        """Stop the command, so that it saves its state, and return what the job does next time.
+
+        Returns:
+          a `DelayedSubmission` of submitit.
+        """
+        self._stop()
+        again = CommandJob(self.command_again, self.command_again, self.folder)
+        return import_extra("submitit").helpers.DelayedSubmission(again)
+
+    def _stop(self) -> None:
+        """End the command with SIGTERM, after which a training saves its state."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        self._process.kill()
+
+
+def _start_without_time_signal(command: tuple[str, ...], folder: str) -> "subprocess.Popen[bytes]":
+    """Start a command that ignores SIGUSR2, the signal before the end of a job's time.
+
+    Slurm sends this signal to all processes of a job, and it would end the command at once.
+    """
+    handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the new process inherits "ignore"
+    try:
+        return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL)
+    finally:
+        with contextlib.suppress(TypeError):  # the handler was not set by Python
+            signal.signal(signal.SIGUSR2, handler)

@@ -1,0 +1,161 @@
+"""Send commands as jobs to Slurm, or to processes of this machine, through submitit."""
+
+import contextlib
+import io
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jaxcifar.errors import RunError, UsageError, first_line, printable
+from jaxcifar.machine.command_job import CommandJob
+from jaxcifar.machine.extras import import_extra
+from jaxcifar.machine.system import WINDOWS, is_running
+
+Executor = Literal["slurm", "local"]
+EXECUTORS: tuple[Executor, ...] = ("slurm", "local")
+_SLURM_PROGRAMS = ("sbatch", "srun")
+_SLURM_MINUTES = 60
+_LOCAL_MINUTES = 7 * 24 * 60  # submitit ends a local job after its time
+_MOST_TIMES = 20  # how often a job whose time is over is put into the queue again
+
+
+class JobOptions(NamedTuple):
+    """Time, number and other options of the jobs that the user asks for.
+
+    Attributes:
+      minutes: time limit of each job; None for the default.
+      at_most: number of jobs that may run at the same time; None for no limit.
+      flags: other options of sbatch by name, such as `{"gres": "gpu:1"}`; True for a flag.
+    """
+
+    minutes: int | None
+    at_most: int | None
+    flags: dict[str, str | bool]
+
+
+class Job(NamedTuple):
+    """A job that has been sent.
+
+    Attributes:
+      executor: "slurm" or "local".
+      identity: the number of the job, such as "4711", or "4711_0" in an array.
+      folder: folder of the job's files and logs.
+    """
+
+    executor: Executor
+    identity: str
+    folder: Path
+
+    @property
+    def logs(self) -> tuple[Path, Path]:
+        """The log of standard error and the log of standard output."""
+        names = f"{self.identity}_0_log.err", f"{self.identity}_0_log.out"
+        return self.folder / names[0], self.folder / names[1]
+
+
+def check_executor(executor: Executor, folder: Path) -> None:
+    """Check that jobs can be sent from this machine.
+
+    Args:
+      executor: "slurm" or "local".
+      folder: where the files and logs of the jobs will be.
+
+    Raises:
+      UsageError: submitit or Slurm is missing, or the folder's name can't be used.
+    """
+    if WINDOWS:
+        raise UsageError("--submit: needs Linux or macOS")
+    try:
+        import_extra("submitit")
+    except RunError as error:
+        raise UsageError(f"--submit {executor}: {error}") from error
+    for name in _SLURM_PROGRAMS if executor == "slurm" else ():
+        if shutil.which(name) is None:
+            raise UsageError(
+                f"--submit slurm: there is no program {name} on the path; use a machine from which "
+                "jobs are sent to the cluster, or try --submit local"
+            )
+    absolute = str(folder.absolute())
+    if "%" in absolute or not absolute.isprintable():
+        raise UsageError(f"{printable(absolute)}: Slurm can't use a folder with such a name")
+
+
+class JobQueue:
+    """Sends jobs through submitit, and tells whether they are over.
+
+    The results that jobs pickle are never read, because reading a pickle can execute code.
+    """
+
+    def __init__(self) -> None:
+        self._submitit = import_extra("submitit")
+        logging.getLogger("submitit").setLevel(logging.CRITICAL)
+        self._jobs: dict[Job, Any] = {}  # submitit's object of each job, which caches the state
+
+    def send(
+        self, executor: Executor, commands: Sequence[CommandJob], options: JobOptions, folder: Path
+    ) -> list[Job]:
+        """Send a job for each command, on Slurm as one array.
+
+        Args:
+          executor: "slurm" or "local"; `check_executor` has accepted it.
+          commands: what the jobs run.
+          options: what the user asks for.
+          folder: a new folder, for the files and logs of the jobs.
+
+        Raises:
+          RunError: the jobs can't be sent.
+        """
+        messages = io.StringIO()
+        try:
+            # submitit prints what sbatch says before it raises an error that says it too.
+            with contextlib.redirect_stderr(messages):
+                queue = self._executor(executor, options, folder)
+                sent = queue.submit_array(list(commands))
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = printable(first_line(error), 300)
+            raise RunError(f"--submit {executor}: the jobs can't be sent ({reason})") from error
+        jobs = [Job(executor, job.job_id, folder) for job in sent]
+        self._jobs.update(zip(jobs, sent, strict=True))
+        return jobs
+
+    def _executor(self, executor: Executor, options: JobOptions, folder: Path) -> Any:
+        if executor == "local":
+            queue = self._submitit.LocalExecutor(folder, max_num_timeout=_MOST_TIMES)
+            queue.update_parameters(timeout_min=options.minutes or _LOCAL_MINUTES)
+            return queue
+        queue = self._submitit.SlurmExecutor(folder, max_num_timeout=_MOST_TIMES)
+        parameters: dict[str, Any] = {
+            "time": options.minutes or _SLURM_MINUTES,
+            "additional_parameters": {"job_name": "jaxcifar", **options.flags},
+        }
+        if options.at_most:
+            parameters["array_parallelism"] = options.at_most
+        queue.update_parameters(**parameters)
+        return queue
+
+    def is_over(self, job: Job) -> bool:
+        """Return whether a job has ended, whether it succeeded, failed or was cancelled."""
+        if job.executor == "local" and job not in self._jobs:  # another process has started it
+            has_result = (job.folder / f"{job.identity}_0_result.pkl").exists()
+            return has_result or not is_running(int(job.identity))
+        return bool(self._submitit_job(job).done())
+
+    def state(self, job: Job) -> str:
+        """Return the state of a job that is not over, such as "PENDING" or "RUNNING"."""
+        if job.executor == "local":
+            return "RUNNING"
+        return printable(self._submitit_job(job).state, 40)
+
+    def _submitit_job(self, job: Job) -> Any:
+        if job not in self._jobs:
+            kinds = {"slurm": self._submitit.SlurmJob, "local": self._submitit.LocalJob}
+            self._jobs[job] = kinds[job.executor](folder=job.folder, job_id=job.identity)
+        return self._jobs[job]
+
+
+def cancel_command(jobs: Sequence[Job]) -> str:
+    """Return the command that cancels jobs of Slurm; "" for jobs of this machine."""
+    arrays = dict.fromkeys(job.identity.split("_")[0] for job in jobs if job.executor == "slurm")
+    return " ".join(["scancel", *arrays]) if arrays else ""

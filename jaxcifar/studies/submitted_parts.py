@@ -1,0 +1,202 @@
+"""The parts of a study that were sent to a cluster: which jobs train which runs."""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from jaxcifar.errors import RunError, printable
+from jaxcifar.machine.files import lock_folder, unused_path, write_text
+from jaxcifar.machine.job_queue import Executor, Job
+from jaxcifar.machine.reading import MEGABYTE, Line, Remedy, open_regular_file, read_json
+from jaxcifar.runs.folder import RunFolder
+from jaxcifar.runs.sources import require_no_link
+from jaxcifar.runs.task import Task
+from jaxcifar.studies.waiting import earlier_failure, is_unfinished
+
+_RECORD = "jobs.json"
+_MAX_BYTES = 16 * MEGABYTE
+_LOG_BYTES = 2**16  # read from the end of a log
+_REASON_CHARACTERS = 300
+_FORGET_JOBS = Remedy("delete it if no job of this study is in the queue")
+
+
+class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
+    """A part in the file `jobs.json`."""
+
+    executor: Executor
+    job: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(_[0-9]{1,9})?\Z")]
+    folder: Annotated[str, Meta(pattern=r"^sent(-[0-9]{1,9})?\Z")]
+    runs: list[Line]
+
+
+class SentPart(NamedTuple):
+    """A part of a study that was sent as a job.
+
+    Attributes:
+      job: the job.
+      runs: the names of its runs, such as "norm seed 0".
+    """
+
+    job: Job
+    runs: tuple[str, ...]
+
+
+def jobs_folder(out: Path) -> Path:
+    """Return the folder of the jobs of the study in `out`. No row can have this name."""
+    return out / "_jobs"
+
+
+@contextlib.contextmanager
+def lock_jobs(out: Path) -> Iterator[None]:
+    """Let no other process send jobs of the study in `out` until the block ends.
+
+    Raises:
+      BusyError: another process is sending jobs.
+      RunError: the folder of the jobs is a symbolic link.
+    """
+    require_no_link(jobs_folder(out))
+    with lock_folder(jobs_folder(out), wait=False):
+        yield
+
+
+def make_job_folder(out: Path) -> Path:
+    """Create and return a new folder for the files and logs of jobs, under `lock_jobs`.
+
+    A job reads a pickle in its folder, so the folder must have no other files.
+
+    Raises:
+      RunError: the folder can't be created.
+    """
+    folder = unused_path(jobs_folder(out) / "sent")
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"{folder}: can't be created ({error.strerror})") from error
+    return folder
+
+
+def read_parts(out: Path) -> list[SentPart]:
+    """Return the parts of the study in the folder `out` that were sent; [] without any.
+
+    Raises:
+      RunError: the record can't be read.
+    """
+    folder = jobs_folder(out)
+    if not os.path.lexists(folder / _RECORD):
+        return []
+    require_no_link(folder)
+    records = read_json(folder / _RECORD, list[_PartRecord], _FORGET_JOBS, _MAX_BYTES)
+    return [
+        SentPart(Job(part.executor, part.job, folder / part.folder), tuple(part.runs))
+        for part in records
+    ]
+
+
+def record_parts(out: Path, parts: Sequence[SentPart]) -> None:
+    """Write the parts that were sent, for later commands; a run belongs to its latest job only.
+
+    Raises:
+      RunError: the file can't be written.
+    """
+    sent_now = {run for part in parts for run in part.runs}
+    records = []
+    for part in read_parts(out):
+        runs = [run for run in part.runs if run not in sent_now]
+        if runs:
+            records.append(_record(part.job, runs))
+    records += [_record(part.job, part.runs) for part in parts]
+    file = jobs_folder(out) / _RECORD
+    try:
+        write_text(file, msgspec.json.format(msgspec.json.encode(records), indent=1).decode())
+    except OSError as error:
+        raise RunError(f"{file}: can't be written ({error.strerror})") from error
+
+
+def _record(job: Job, runs: Sequence[str]) -> _PartRecord:
+    return _PartRecord(job.executor, job.identity, job.folder.name, list(runs))
+
+
+def is_left(task: Task) -> bool:
+    """Return whether training a run now could finish it: no result yet, and no diverged loss."""
+    return is_unfinished(task) and earlier_failure(task) is None
+
+
+class Progress(NamedTuple):
+    """The state of the parts of a study.
+
+    Attributes:
+      finished: parts whose runs all have a result.
+      failed: parts whose job is over, and whose runs do not all have a result.
+      open: parts whose job is in the queue or running.
+    """
+
+    finished: list[SentPart]
+    failed: list[SentPart]
+    open: list[SentPart]
+
+
+def progress_of(
+    parts: Sequence[SentPart], tasks: Sequence[Task], is_over: Callable[[Job], bool]
+) -> Progress:
+    """Return which parts are finished, have failed or are still open.
+
+    Args:
+      parts: the parts that were sent.
+      tasks: the runs of the study.
+      is_over: returns whether a job has ended.
+    """
+    progress = Progress([], [], [])
+    for part in parts:
+        # Ask for the results after the job: a job writes them before it ends.
+        job_is_over = is_over(part.job)
+        runs = [task for task in tasks if task.name in part.runs]
+        results = [RunFolder(task.path).result_file.exists() for task in runs]
+        if not job_is_over:
+            progress.open.append(part)
+        elif all(results):
+            progress.finished.append(part)
+        else:
+            progress.failed.append(part)
+    return progress
+
+
+def failure_reason(part: SentPart, tasks: Sequence[Task]) -> str:
+    """Return why a part has failed, on one line: from its runs, or else from the logs of its job.
+
+    Args:
+      part: the part.
+      tasks: the runs of the study.
+    """
+    failures = [earlier_failure(task) for task in tasks if task.name in part.runs]
+    for failure in filter(None, failures):
+        return str(failure)
+    errors, output = (_end_of(log) for log in part.job.logs)
+    # The command prints a line "norm seed 0: REASON" about a run, and later its own error.
+    names = "|".join(map(re.escape, part.runs))
+    about_runs = re.findall(rf"^(?:{names}): .*(?:\n  .*)*", output, re.MULTILINE)
+    error_lines = re.findall(r"^(?:.*: )?error: .*", errors, re.MULTILINE)
+    lines = (errors.strip() or output.strip()).splitlines()
+    if error_lines and "runs failed" in error_lines[-1] and about_runs:
+        reason = about_runs[-1]
+    elif error_lines:
+        reason = error_lines[-1]
+    else:
+        reason = lines[-1] if lines else "the job has written no log"
+    return printable(" ".join(reason.split()), _REASON_CHARACTERS)
+
+
+def _end_of(log: Path) -> str:
+    """Return the end of a log; "" if the log can't be read."""
+    try:
+        with open_regular_file(log) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _LOG_BYTES))
+            return file.read(_LOG_BYTES).decode(errors="replace")
+    except (OSError, ValueError):
+        return ""
