@@ -26,6 +26,7 @@ from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.diagram.network_summary import Summary
 from jaxcifar.diagram.network_summary import summarize as summarize_model
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine import environment
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.terminal import line_printer
@@ -107,12 +108,15 @@ def train(
 
 
 @with_package_settings()
-def summarize(network: NetworkLike, num_classes: int = 10, **arch_args: Any) -> Summary:
+def summarize(
+    network: NetworkLike, num_classes: int = 10, image_size: int = IMAGE_SIZE, **arch_args: Any
+) -> Summary:
     """Return a network's layers, parameters and FLOPs; `table()` returns them as text.
 
     Args:
       network: as for `train`.
       num_classes: number of classes.
+      image_size: height and width of the images.
       **arch_args: arguments of the network; by default, those of the network's first recipe.
 
     Raises:
@@ -120,9 +124,10 @@ def summarize(network: NetworkLike, num_classes: int = 10, **arch_args: Any) -> 
     """
     settings = {"arch_args": arch_args} if arch_args else {}
     config = Config.create(**_network_settings(network, settings))
+    config = dataclasses.replace(config, image_size=image_size)
     model = create_model(config, num_classes)
     check_model(config, model, num_classes)
-    return summarize_model(model)
+    return summarize_model(model, image_size)
 
 
 def _network_settings(network: NetworkLike, settings: dict[str, Any]) -> dict[str, Any]:
@@ -163,15 +168,27 @@ def _dataset_settings(dataset: Dataset, settings: dict[str, Any]) -> dict[str, A
     """Return the settings that identify a data set.
 
     Raises:
-      UsageError: the user's settings would split the images, which are split already.
+      UsageError: the user's settings would split or resize the images, which are split and resized
+        already.
     """
     for name in ("val_fraction", "fold", "train_examples"):
         if name in settings:
             raise UsageError(
                 f"{name}: these images are split already; give it to Dataset.from_arrays instead"
             )
+    size = dataset.image_size
+    if settings.get("image_size", size) != size:
+        raise UsageError(
+            f"image_size {settings['image_size']}: these images have {size}x{size} pixels already; "
+            "give it to Dataset.from_arrays instead"
+        )
     digest = None if dataset.is_known else dataset.sha256
-    return {"dataset": dataset.name, "data_sha256": digest, "fold": dataset.fold}
+    return {
+        "dataset": dataset.name,
+        "data_sha256": digest,
+        "fold": dataset.fold,
+        "image_size": size,
+    }
 
 
 def _user_metric(metric: Metric | Callable[..., Any] | str) -> UserMetric:

@@ -98,7 +98,7 @@ def measure_programs(
     for name, run in runs.items():
         dtype = str(compute_dtype(run, jax.devices()[0]))
         # With small images, a fraction of the steps has them, so more steps are needed.
-        min_steps = 3 if run.small_size == 32 else 20
+        min_steps = 3 if run.small_part == 0 else 20
         work = Work.for_run(run, dtype, max(min_steps, images // run.batch_size))
         key = work.config.shared_part(), run.small_part
         names, _ = programs.setdefault(key, ([], work))

@@ -53,11 +53,13 @@ class JaxcifarTraining:
         step = self._states.step
         first_step = jax.device_put(np.zeros_like(step), step.sharding)
         self._states = self._states.replace(step=first_step)
-        began = time.perf_counter()
+        began, trained, at_once = time.perf_counter(), 0, self._work.at_once
         for count in dispatch_sizes(steps, self._setup.program):
+            examples = self._setup.images_for(self._orders, [trained] * at_once, count)
             self._states, means = self._train_steps(
-                self._states, self._hps, *self._setup.train, self._orders, np.int32(count)
+                self._states, self._hps, *examples, self._orders, np.int32(count)
             )
+            trained += count
         np.asarray(means["loss"])  # waits until all steps are done
         return Timing(steps * self._work.images_per_step, time.perf_counter() - began)
 

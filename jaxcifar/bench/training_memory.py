@@ -11,6 +11,7 @@ from jaxcifar.bench.work import CLASSES
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
+from jaxcifar.image_size import image_shape
 from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 from jaxcifar.machine.memory import program_bytes
 from jaxcifar.training.parallel_runs import ParallelRuns
@@ -52,7 +53,7 @@ def training_memory(config: Config, device: jax.Device) -> TrainingMemory | None
     examples = max(_EXAMPLES, config.batch_size)
     program = make_program(config, CLASSES, examples, [device])
     hyper = make_hyperparameters(config, _STATISTICS, program.steps_per_epoch)
-    images = jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8)
+    images = jax.ShapeDtypeStruct((examples, *image_shape(config.image_size)), jnp.uint8)
     labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
     lowered = ParallelRuns(program, run_count=1).trace(hyper, images, labels).lower()
     compiled = lowered.compile(

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
+from jaxcifar.image_size import image_shape
 
 CLASSES = 10  # as in CIFAR-10
 
@@ -115,7 +116,8 @@ def random_examples(work: Work) -> tuple[Examples, Examples]:
     rng = np.random.default_rng(0)
 
     def examples(count: int) -> Examples:
-        images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
+        shape = (count, *image_shape(work.config.image_size))
+        images = rng.integers(0, 256, shape, np.uint8)
         return Examples(images, rng.integers(0, CLASSES, count).astype(np.int32))
 
     return examples(work.steps * work.batch_size), examples(work.test_images)

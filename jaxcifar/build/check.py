@@ -65,7 +65,7 @@ def _check_rule(config: Config, program: Program, hyper: Hyperparameters) -> Non
         return
     option = f"--optimizer {config.optimizer}:"
     with explain_user_code_errors(("arch", config.arch)):
-        params = network.shapes(program.model)["params"]
+        params = network.shapes(program.model, program.image_size)["params"]
 
     def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:
         rule = program.optimizer(rate, **settings)
@@ -114,7 +114,8 @@ def _check_augmentation(config: Config, program: Program, hyper: Hyperparameters
     if not is_user_code(config.augmentation):
         return
     images_per_device = program.batch_size // program.mesh.size
-    images = jax.ShapeDtypeStruct((images_per_device, 32, 32, 3), jnp.float32)
+    size = program.image_size
+    images = jax.ShapeDtypeStruct((images_per_device, size, size, 3), jnp.float32)
     function = partial(program.augmentation, **hyper.augmentation)
     augmented = jax.eval_shape(function, jax.random.key(0), images)
     shape = getattr(augmented, "shape", type(augmented).__name__)
@@ -181,7 +182,8 @@ def require_finite_start(
     order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
     same_runs = [(state, hyper, order)] * parallel_runs.run_count
     states, hypers, orders = parallel_runs.join(same_runs)
-    new_states, means = setup.train_steps(states, hypers, *setup.train, orders, np.int32(1))
+    examples = setup.images_for(orders, [0] * parallel_runs.run_count, steps=1)
+    new_states, means = setup.train_steps(states, hypers, *examples, orders, np.int32(1))
     if not _are_finite(means["loss"]):
         raise UsageError(f"{options}: the loss of the first training step is not finite")
     if not _are_finite(new_states.params):

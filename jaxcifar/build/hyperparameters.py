@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.fields import MAX_SHIFT
+from jaxcifar.config.image_settings import max_shift
 from jaxcifar.training.augment import AugmentationSettings
 from jaxcifar.training.state import Hyperparameters
 
@@ -50,7 +50,7 @@ def make_hyperparameters(
             reflect=on_host(np.asarray(config.border == "reflect")),
             alternate=on_host(np.asarray(config.flip == "alternate")),
             cutout=on_host(np.int32(config.cutout)),
-            max_shift=MAX_SHIFT,
+            max_shift=max_shift(config.image_size),
         ),
         augmentation=_settings(config, "augmentation"),
         small_steps=on_host(np.int32(round(config.small_part * len(rates)))),

@@ -26,11 +26,11 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.config.settings import option_text
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.errors import UsageError, first_line
+from jaxcifar.image_size import image_shape
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.networks.adapt import SequentialNetwork, adapted
 
-IMAGE_SHAPE = (32, 32, 3)
 _UNBOUND_AXIS = "unbound axis name"  # in JAX's message
 _FLAX_FIELDS = {"parent", "name"}
 _FLOAT_BYTES = 4
@@ -198,7 +198,7 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
     )
     if "train" not in parameters and not takes_any_name:
         raise UsageError(f"{option} its __call__ takes no `train`: write __call__(self, x, train)")
-    images = jax.ShapeDtypeStruct((2, *IMAGE_SHAPE), jnp.float32)
+    images = jax.ShapeDtypeStruct((2, *image_shape(config.image_size)), jnp.float32)
 
     def variables_and_logits(images: jax.Array, train: bool) -> tuple[Any, Any]:
         rngs = {name: jax.random.key(0) for name in ("params", "dropout")}

@@ -14,6 +14,12 @@ from jax.sharding import Mesh
 from jax.stages import Compiled
 
 from jaxcifar.build.check import check_training
+from jaxcifar.build.host_images import (
+    describe_feeding,
+    fed_examples,
+    fed_steps,
+    place_images,
+)
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.model import check_model, compute_dtype, create_model
 from jaxcifar.build.update_rule import require_effect, update_rule
@@ -55,12 +61,13 @@ def make_program(
     # On a CPU, products of bfloat16 are fast, but all other operations are slow.
     products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
     model_dtype = jnp.float32 if products_only else dtype
+    has_small_images = config.small_part > 0 and config.small_size < config.image_size
     return Program(
         model=create_model(config, num_classes, model_dtype, AXIS),
         optimizer=update_rule(config),
         augmentation=user_code.load(config, "augmentation"),
         averages=config.average > 0,
-        small_size=config.small_size if config.small_size < 32 else None,
+        small_size=config.small_size if has_small_images else None,
         batch_size=config.batch_size,
         steps_per_epoch=train_examples // config.batch_size,
         mesh=Mesh(np.asarray(devices), (AXIS,)),
@@ -74,6 +81,7 @@ def make_program(
             num_classes,
             dtype,
         ),
+        image_size=config.image_size,
     )
 
 
@@ -84,7 +92,7 @@ class Setup:
     Attributes:
       dataset: the images, on the host.
       parallel_runs: the training program for several runs at a time.
-      train, val: training and validation images, on the devices.
+      train, val: training and validation images, on the devices; on the host if images are fed.
       summary: the network's layers.
       metric_set: the metrics of validation and test images.
     """
@@ -114,14 +122,16 @@ class Setup:
           UsageError: the batch size does not fit the images or devices, or user code fails.
         """
         parallel_runs = cls.check(config, dataset, run_count, devices)
-        program = parallel_runs.program
+        steps = fed_steps(parallel_runs.program, dataset, run_count)
+        program = dataclasses.replace(parallel_runs.program, fed_steps=steps)
+        parallel_runs = ParallelRuns(program, run_count)
         metric_set = MetricSet.create(dataset.num_classes, user_metrics)
         return cls(
             dataset=dataset,
             parallel_runs=parallel_runs,
-            train=place_on_devices(dataset.train, parallel_runs.replicated),
-            val=place_on_devices(dataset.val, program.replicated),
-            summary=summarize(program.model),
+            train=place_images(dataset.train, parallel_runs.replicated, steps),
+            val=place_images(dataset.val, program.replicated, steps),
+            summary=summarize(program.model, config.image_size),
             metric_set=metric_set,
         )
 
@@ -144,6 +154,12 @@ class Setup:
             raise UsageError(
                 f"--dataset {config.dataset}: the images are from {dataset.title!r} instead; make "
                 "the config with dataset=dataset.name, data_sha256=dataset.sha256"
+            )
+        if dataset.image_size != config.image_size:
+            raise UsageError(
+                f"--image-size {config.image_size}: the images of {dataset.title} have "
+                f"{dataset.image_size}x{dataset.image_size} pixels; make the config with "
+                "image_size=dataset.image_size"
             )
         train_examples, classes = len(dataset.train.labels), dataset.num_classes
         with user_code.refusing_late_imports(config):
@@ -183,6 +199,12 @@ class Setup:
         """Return hyper-parameters placed on the devices of one run."""
         return place_on_devices(hyper, self.program.replicated)
 
+    def images_for(self, orders: jax.Array, first_steps: Sequence[int], steps: int) -> Examples:
+        """Return the images and labels that `train_steps` needs; see `host_images.fed_examples`."""
+        if self.program.fed_steps is None:
+            return self.train
+        return fed_examples(self.parallel_runs, self.train, orders, first_steps, steps)
+
     def compile_ahead(
         self, hyper: Hyperparameters, print_line: PrintLine = lambda line: None
     ) -> None:
@@ -193,6 +215,8 @@ class Setup:
             thread.shutdown(wait=False)  # the thread ends after this work
 
     def _compile(self, hyper: Hyperparameters, print_line: PrintLine) -> tuple[Compiled, float]:
+        if self.program.fed_steps is not None:
+            print_line(describe_feeding(self.dataset, self.program.mesh.local_devices))
         start = time.monotonic()
         with package_settings():  # JAX's settings in another thread may not hold in this one
             traced = self.parallel_runs.trace(hyper, self.train.images, self.train.labels)
@@ -221,5 +245,5 @@ class Setup:
 
     @cached_property
     def test(self) -> Examples:
-        """The test images on the devices, placed there when the first run is trained."""
-        return place_on_devices(self.dataset.test, self.program.replicated)
+        """The test images, placed on the devices when the first run is trained, as `val`."""
+        return place_images(self.dataset.test, self.program.replicated, self.program.fed_steps)

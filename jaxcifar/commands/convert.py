@@ -95,7 +95,7 @@ def parser() -> Parser:
         help="state dict that torch.save has written (.pth), or its tensors as .safetensors; names "
         "may have a prefix (module., model., ...), and ResNet-18's may be torchvision's",
     )
-    add_config_options(parser, only=("arch", "arch_args", "dataset"))
+    add_config_options(parser, only=("arch", "arch_args", "dataset", "image_size"))
     files = parser.add_argument_group("files")
     add_data_dir(files)
     add_run_dir(files)

@@ -23,10 +23,11 @@ from jaxcifar.evaluation.image_sets import (
     is_corruption_set,
     uses_test_images,
 )
+from jaxcifar.machine.command_line import program
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import PrintLine, line_printer, pluralize
-from jaxcifar.runs.task import require_trained
+from jaxcifar.runs.task import is_run, require_trained
 
 if TYPE_CHECKING:
     from jaxcifar.commands.shared.evaluated_runs import LoadedRun
@@ -47,7 +48,7 @@ _MAX_PURPOSE_LENGTH = 1000  # characters
 def parser() -> Parser:
     parser = Parser("evaluate", "Measure how far a trained network can be trusted.", HELP_EXAMPLES)
     parser.add_argument(
-        "runs", nargs="+", type=location, metavar="RUN", help="finished run, or file of its weights"
+        "runs", nargs="*", type=location, metavar="RUN", help="finished run, or file of its weights"
     )
     sets = parser.add_argument(
         "--on",
@@ -85,6 +86,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     """Evaluate runs, print tables, and write the results to the folders of the runs."""
     options = parser().parse_args(argv)
+    _check_order(options.runs, options.on)
     options.data_dir = data_folder(options.data_dir)
     for run in [*options.runs, *filter(None, [options.base])]:
         require_trained(run)
@@ -152,6 +154,20 @@ def main(argv: Sequence[str]) -> None:
         options.json,
         {"runs": [{"run": run, **evaluation} for run, evaluation in evaluations.items()]},
     )
+
+
+def _check_order(runs: Sequence[Path], sets: Sequence[str]) -> None:
+    """Check that no run was written after `--on`, which takes all words that follow.
+
+    Raises:
+      UsageError: there is no run before `--on`, or a set is a run.
+    """
+    example = f"write runs before --on, as in {program('evaluate')} RUN --on test"
+    for name in sets:
+        if name not in SET_NAMES and is_run(Path(name)):
+            raise UsageError(f"--on {name}: is a run, not a set of images; {example}")
+    if not runs:
+        raise UsageError(f"no RUN is given; {example}")
 
 
 def save(

@@ -1,10 +1,11 @@
 """Print the memory that training takes: `jaxcifar memory --arch resnet18`."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import count
-from jaxcifar.commands.shared.options import add_archs
+from jaxcifar.commands.shared.options import add_archs, add_config_options, split_image_size
 from jaxcifar.commands.shared.output import screen
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
@@ -35,6 +36,7 @@ def parser() -> Parser:
         metavar="N",
         help="training images a step (default: 128 512 2048)",
     )
+    add_config_options(parser, only=("image_size",))
     parser.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16"),
@@ -46,8 +48,11 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
+    image_size = split_image_size(options)
     configs = {
-        (arch, size): Config.create(arch, batch_size=size, dtype=options.dtype)
+        (arch, size): dataclasses.replace(
+            Config.create(arch, batch_size=size, dtype=options.dtype), image_size=image_size
+        )
         for arch in options.arch
         for size in options.batch_size
     }
@@ -61,7 +66,8 @@ def main(argv: Sequence[str]) -> None:
     print_line = line_printer(console)
     print_line(
         f"on one device, {describe_devices([device])}, jax {package_versions()['jax']}; "
-        "data and weights: 45,000 images, weights and optimizer state"
+        f"data and weights: 45,000 images of {image_size}x{image_size}, weights and "
+        "optimizer state"
     )
     width = max(len("network"), *map(len, options.arch))
     sizes = ("data and weights", "one step", "total")

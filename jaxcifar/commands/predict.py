@@ -87,10 +87,10 @@ def main(argv: Sequence[str]) -> None:
         from jaxcifar.trained.load import load
         from jaxcifar.trained.photos import draw_sheet, read_photos
 
-        photos = read_photos(images)
-        check_ids(options.submission, photos.names)
         start_jax()
         classifier = load(*runs)
+        photos = read_photos(images, classifier.image_size)
+        check_ids(options.submission, photos.names)
         predictions = classifier.predict(photos.pixels)
     print_remark = line_printer(Console(stderr=True))
     for remark in photos.remarks:

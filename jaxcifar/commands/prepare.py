@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from jaxcifar.commands.shared.common_options import add_data_dir, location
+from jaxcifar.commands.shared.options import add_config_options, split_image_size
 from jaxcifar.commands.shared.parser import Parser, suggest
+from jaxcifar.config.image_settings import why_without_effect
+from jaxcifar.config.option_names import reject
 from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.terminal import line_printer, report_elapsed_time
 
 HELP_EXAMPLES = (
@@ -36,12 +40,14 @@ def parser() -> Parser:
         help="archive of CIFAR-10 or CIFAR-100, binary or python version, packed or unpacked, or "
         "the folder of Hugging Face's parquet files (default: download)",
     )
+    add_config_options(parser, only=("image_size",))
     add_data_dir(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
+    image_size = split_image_size(options)
 
     from jaxcifar.data import CATALOG, dataset_title
     from jaxcifar.data.prepare import default_data_dir, load_records
@@ -54,10 +60,12 @@ def main(argv: Sequence[str]) -> None:
     entry = CATALOG.get(options.dataset)
     if options.archive and (entry is None or entry.archive_layout is None):
         raise UsageError(f"--archive: {title} is not read from an archive; leave out --archive")
+    if entry is not None and image_size != IMAGE_SIZE:
+        reject("image_size", image_size, why_without_effect(options.dataset))
 
     with report_elapsed_time(console, print_line, f"preparing {title}") as print_line:
         if entry is None:
-            records, manifest = load_user_data(options.dataset, data_dir, print_line)
+            records, manifest = load_user_data(options.dataset, data_dir, print_line, image_size)
             verified = f"{len(manifest.class_names):,} classes"
         else:
             records = load_records(entry, data_dir, options.archive, print_line)

@@ -1,10 +1,15 @@
 """Show the layers of a network: `jaxcifar summary --arch resnet18`."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from jaxcifar.commands.shared.cli import start_jax
 from jaxcifar.commands.shared.common_options import add_picture, count
-from jaxcifar.commands.shared.options import add_config_options, split_settings
+from jaxcifar.commands.shared.options import (
+    add_config_options,
+    split_image_size,
+    split_settings,
+)
 from jaxcifar.commands.shared.output import explain_write_errors
 from jaxcifar.commands.shared.parser import Parser
 from jaxcifar.config.experiment import Config
@@ -18,7 +23,7 @@ HELP_EXAMPLES = (
 
 def parser() -> Parser:
     parser = Parser("summary", "Show the layers, sizes and FLOPs of a network.", HELP_EXAMPLES)
-    add_config_options(parser, only=("arch", "arch_args"))
+    add_config_options(parser, only=("arch", "arch_args", "image_size"))
     parser.add_argument(
         "--classes", type=count, default=10, metavar="N", help="number of classes (default: 10)"
     )
@@ -28,7 +33,9 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
+    image_size = split_image_size(options)
     config = Config.create(**split_settings(options))
+    config = dataclasses.replace(config, image_size=image_size)
     with show_activity("tracing the network"):
         from jaxcifar.build.model import check_model, create_model
         from jaxcifar.diagram.network_summary import summarize
@@ -36,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
         start_jax()
         model = create_model(config, options.classes)
         check_model(config, model, options.classes)
-        summary = summarize(model)
+        summary = summarize(model, image_size)
     print(summary.table(), end="")
     plot = options.plot
     if plot:

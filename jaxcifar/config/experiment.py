@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jaxcifar.config import registry, user_reference
+from jaxcifar.config.config_file import settings_from_file
 from jaxcifar.config.fields import DEFAULTS, Fields
 from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.settings import (
@@ -22,7 +23,6 @@ from jaxcifar.config.settings import (
     ineffective_settings,
     option_text,
     recipe_names,
-    settings_from_file,
     why_ineffective,
 )
 from jaxcifar.config.table_pairs import sorted_pairs

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxcifar.config import folds
+from jaxcifar.config.image_settings import MAX_SHIFT, PIXELS, SHIFT, SMALL_SIZE, PixelRange
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.registry import did_you_mean
-
-MAX_SHIFT = 4  # pixels
+from jaxcifar.image_size import IMAGE_SIZE, LARGEST_IMAGE_SIZE, SMALLEST_IMAGE_SIZE
 
 _MAX_INT = 2**31  # devices count steps and images in int32
 
@@ -26,14 +26,15 @@ _POSITIVE = Rule(lambda value: value > 0, "must be above 0")
 _NOT_NEGATIVE = Rule(lambda value: value >= 0, "must not be negative")
 _BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be in [0, 1)")
 _SEED = Rule(lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
-_PIXELS = Rule(lambda value: 0 <= value <= 32, "must be in [0, 32]")
-_SHIFT = Rule(lambda value: 0 <= value <= MAX_SHIFT, f"must be in [0, {MAX_SHIFT}]")
-_SIZE = Rule(lambda value: 8 <= value <= 32, "must be in [8, 32]")
 _FOLD = Rule(folds.is_fold_or_empty, folds.RULE)
+_IMAGE_SIZE = Rule(
+    lambda value: SMALLEST_IMAGE_SIZE <= value <= LARGEST_IMAGE_SIZE,
+    f"must be in [{SMALLEST_IMAGE_SIZE}, {LARGEST_IMAGE_SIZE}]",
+)
 _COUNT = Rule(lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
 
 
-def _option(help: str, rule: Rule | None = None, **metadata: Any) -> Any:
+def _option(help: str, rule: Rule | PixelRange | None = None, **metadata: Any) -> Any:
     """Return a dataclass field that is also a command-line option.
 
     Args:
@@ -77,6 +78,12 @@ class Fields:
         f"settings to start from: {', '.join(RECIPES)}; not every network has all of them"
     )
     dataset: str = _option("data set", default="cifar10")
+    image_size: int = _option(
+        "height and width that images of your own get, in pixels",
+        _IMAGE_SIZE,
+        default=IMAGE_SIZE,
+        is_newer=True,
+    )
     epochs: int = _option("passes over the training images")
     batch_size: int = _option("training images a step, on all devices together")
     optimizer: str = _option("update rule")
@@ -138,7 +145,7 @@ class Fields:
         "normalise each channel to mean 0 and standard deviation 1", array=True, default=True
     )
     augment: bool = _option("random shifts, flips and cutout in training", array=True, default=True)
-    shift: int = _option("largest random shift, in pixels", _SHIFT, array=MAX_SHIFT, default=4)
+    shift: int = _option("largest random shift, in pixels", SHIFT, array=MAX_SHIFT, default=4)
     border: str = _option(
         "pixels that a shift brings in",
         choices=("zeros", "reflect"),
@@ -152,13 +159,18 @@ class Fields:
         default="random",
     )
     cutout: int = _option(
-        "side of the square to blank, in pixels; 0 turns it off", _PIXELS, array=0, default=0
+        "side of the square to blank, in pixels; 0 turns it off", PIXELS, array=0, default=0
     )
     small_size: int = _option(
-        "side of the images in the first steps, in pixels; 32 is full size", _SIZE, default=32
+        "side of the images in the first steps, in pixels; --image-size is full size",
+        SMALL_SIZE,
+        default=IMAGE_SIZE,
     )
     small_part: float = _option(
-        "fraction of the steps that use --small-size", _BELOW_ONE, array=0.0, default=0.0
+        "fraction of the steps that use --small-size",
+        _BELOW_ONE,
+        array=lambda part: 0.5 if part else 0.0,
+        default=0.0,
     )
     augmentation: str = _option("augmentation after the shifts and flips", default="none")
     val_fraction: float = _option(
@@ -205,7 +217,10 @@ class Fields:
             if isinstance(value, float) and not math.isfinite(value):
                 reject(field.name, value, "must be a finite number")
             rule = field.metadata.get("rule") or (_COUNT if type(value) is int else None)
-            if rule and not rule.allows(value):
+            if isinstance(rule, PixelRange):
+                if not rule.allows(value, self.image_size):
+                    reject(field.name, value, rule.text(self.image_size))
+            elif rule and not rule.allows(value):
                 reject(field.name, value, rule.message)
 
 

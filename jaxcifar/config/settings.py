@@ -7,10 +7,16 @@ from typing import Any, NamedTuple, get_args
 
 from jaxcifar.config import registry
 from jaxcifar.config.fields import DEFAULTS
+from jaxcifar.config.image_settings import (
+    OF_USER_IMAGES,
+    small_size_in_use,
+    why_without_effect,
+    without_user_images,
+)
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
-from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE
 
 # Fields that are computed from other fields.
 DERIVED_FIELDS = ("sources", "imports", "base_batch_size", "init_sha256", "data_sha256")
@@ -36,6 +42,8 @@ class _Switch(NamedTuple):
 
     def is_active(self, settings: Mapping[str, Any]) -> bool:
         """Return whether the setting has the value that makes the others ineffective."""
+        if self.setting == "small_size":
+            return not small_size_in_use(settings)
         value = settings[self.setting]
         if self.value is _IS_SET:
             return bool(value != DEFAULTS[self.setting])
@@ -44,7 +52,7 @@ class _Switch(NamedTuple):
 
 _SWITCHES = (
     _Switch("augment", False, ("shift", "border", "flip", "cutout"), "with --no-augment"),
-    _Switch("small_size", 32, ("small_part",), "without --small-size"),
+    _Switch("small_size", IMAGE_SIZE, ("small_part",), "without --small-size"),
     _Switch("small_part", 0.0, ("small_size",), "without --small-part"),
     _Switch("fold", _IS_SET, ("val_fraction",), "with --fold"),
 )
@@ -72,6 +80,7 @@ def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
     for switch in _SWITCHES:
         if switch.is_active(settings):
             names.update(switch.ineffective)
+    names.update(without_user_images(settings))
     return names
 
 
@@ -85,6 +94,7 @@ def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     for switch in _SWITCHES:
         if switch.is_active(settings) and switch.setting not in switched_off:
             names.update(switch.ineffective)
+    names.update(without_user_images(settings))
     for kind in USER_CODE_FIELDS:
         names |= _settings_not_taken(kind, settings[kind])
     return names
@@ -103,6 +113,8 @@ def why_ineffective(name: str, settings: Mapping[str, Any]) -> str:
             is_user_network = kind == "arch" and registry.is_user_code(owner)
             advice = "set the network's fields with --arch-args" if is_user_network else "remove it"
             return f"has no effect on --{kind} {owner}; {advice}"
+    if name in OF_USER_IMAGES:
+        return why_without_effect(settings["dataset"])
     reasons = [switch.reason for switch in _SWITCHES if name in switch.ineffective]
     return f"has no effect {reasons[0]}"
 
@@ -139,37 +151,6 @@ def check_types(where: str, settings: Mapping[str, Any], config: type) -> dict[s
             raise UsageError(f"{where}: {name} = {value!r:.80} is not of type {kinds[0].__name__}")
         checked[name] = value
     return checked
-
-
-def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return the fields of a config from the content of a config file.
-
-    Older versions wrote fewer fields. A missing field had no effect in that version, so its default
-    is used. Fields that have no effect are ignored.
-
-    Raises:
-      ValueError, UsageError: the content is not a config of this version.
-    """
-    for kind in USER_CODE_FIELDS:
-        name = content.get(kind, "" if kind != "arch" else None)
-        if not isinstance(name, str):
-            raise ValueError(f"it names no {kind}")
-    written = check_types("config", effective_settings(content), config)
-    by_recipe = {**default_settings(content["arch"]), "arch_args": ()}
-    settings = {**DEFAULTS, **effective_settings({**by_recipe, **written})}
-    if settings["lr_scale"] != "none":
-        base = default_settings(settings["arch"], settings["recipe"])["batch_size"]
-        settings.setdefault("base_batch_size", base)  # which older versions did not write
-    for name in TABLES:
-        settings[name] = sorted_pairs(settings.get(name) or {})
-    for field in ("sources", "imports"):
-        for key, digest in settings[field]:
-            kind = key.partition(": ")[0]
-            if kind not in USER_CODE_FIELDS:
-                raise ValueError(f"{field}: {kind} is not one of {', '.join(USER_CODE_FIELDS)}")
-            if not isinstance(digest, str):
-                raise ValueError(f"{field}: the digest of {key} is not text")
-    return settings
 
 
 def recipe_names(arch: str) -> list[str]:

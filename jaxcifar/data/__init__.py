@@ -56,7 +56,8 @@ def load_dataset(
     """Load the data set that `config` names, and prepare it first if necessary.
 
     Args:
-      config: settings; `dataset`, `val_fraction`, `fold` and `train_examples` are used.
+      config: settings; `dataset`, `image_size`, `val_fraction`, `fold` and `train_examples` are
+        used.
       data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       print_line: prints a line about each slow step.
       may_prepare: False to only read images that were prepared before, and write nothing.
@@ -70,7 +71,9 @@ def load_dataset(
     split_settings = config.val_fraction, config.train_examples
     data_dir = Path(data_dir or default_data_dir())
     if name not in CATALOG:
-        records, manifest = load_user_data(name, data_dir, print_line, may_prepare=may_prepare)
+        records, manifest = load_user_data(
+            name, data_dir, print_line, config.image_size, may_prepare=may_prepare
+        )
         return Dataset.from_records(
             records,
             manifest.fingerprints,

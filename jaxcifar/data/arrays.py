@@ -9,11 +9,14 @@ from PIL import Image
 
 from jaxcifar.array_types import Shaped, UInt8
 from jaxcifar.data import binary_records
-from jaxcifar.data.images import SIDE, check_pixels, to_rgb32
+from jaxcifar.data.images import check_pixels, to_square
+from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.user_labels import NamedLabels, number_classes
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE
+from jaxcifar.machine.terminal import PrintLine
 
-MAX_IMAGES = 10**6  # their records take 3 GB
+MAX_IMAGES = 10**6  # at 32x32 pixels, their records take 3 GB
 BLOCK_BYTES = 2**24  # of images at a time
 
 
@@ -81,23 +84,30 @@ class SplitArrays(NamedTuple):
 
 
 def records_of(
-    splits: Mapping[str, SplitArrays], class_names: Iterable[Any] | None
+    splits: Mapping[str, SplitArrays],
+    class_names: Iterable[Any] | None,
+    resizing: Resizing | None = None,
+    print_line: PrintLine | None = None,
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Check images and labels, and convert them to sorted records of label and pixel bytes.
 
     Args:
       splits: "train" and other splits -> images and labels. Images are `[N, H, W, 3]`,
-        `[N, H, W, 1]` or `[N, H, W] uint8`, or channels first; `to_rgb32` converts images of
-        another size than 32x32. `number_classes` says what labels may be.
+        `[N, H, W, 1]` or `[N, H, W] uint8`, or channels first; `to_square` converts images of
+        another size. `number_classes` says what labels may be.
       class_names: names of the classes, by label; None for the numbers of the labels, or for the
         strings in sorted order.
+      resizing: the size that images get, and records the sizes that they had; None for 32x32.
+      print_line: prints a line if the images take much memory.
 
     Returns:
       split -> sorted records; and the class names.
 
     Raises:
-      UsageError: an array has a wrong shape, type or value; the message names the array.
+      UsageError: an array has a wrong shape, type or value, and the message names the array; or
+        the images take too much memory.
     """
+    resizing = resizing or Resizing()
     images = {split: arrays.images.channels_last() for split, arrays in splits.items()}
     labels = {}
     for split, arrays in splits.items():
@@ -106,13 +116,15 @@ def records_of(
         labels[split] = NamedLabels(arrays.label_name, arrays.labels, count)
     given_names = None if class_names is None else [str(name) for name in class_names]
     numbers, names = number_classes(labels, given_names)
+    resizing.require_memory(sum(map(len, numbers.values())), len(names), print_line)
     records = {}
     for split in splits:
-        array = binary_records.empty(len(numbers[split]), len(names))
+        array = binary_records.empty(len(numbers[split]), len(names), resizing.size)
         first = 0
         for block in images[split].blocks():
             rows = slice(first, first + len(block))
-            binary_records.fill(array[rows], _to_rgb32(block), numbers[split][rows])
+            squares = _to_squares(block, resizing)
+            binary_records.fill(array[rows], squares, numbers[split][rows])
             first = rows.stop
         records[split] = binary_records.sort(array)
     return records, names
@@ -123,7 +135,7 @@ def _check_images(name: str, images: ImageBlocks) -> None:
     if images.dtype != np.uint8:
         advice = "give uint8 from 0 to 255"
         if images.dtype.kind == "f":
-            advice += f"; if they go from 0 to 1, ({name} * 255).round().astype('uint8')"
+            advice += f"; {_float_advice(name, images)}"
         raise UsageError(f"{name} has {images.dtype} pixels; {advice}")
     if len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
         raise UsageError(f"{name} has shape {shape}; give [N, H, W, 3], [N, H, W, 1] or [N, H, W]")
@@ -135,26 +147,41 @@ def _check_images(name: str, images: ImageBlocks) -> None:
         raise UsageError(f"{name}: {error}") from None
 
 
-def _to_rgb32(block: np.ndarray) -> np.ndarray:
-    """Return a block of checked images as `[n, 32, 32, 3] uint8`."""
+def _float_advice(name: str, images: ImageBlocks) -> str:
+    """Return how to convert images of floats, which go from 0 to 1 or to 255."""
+    first_block = next(images.blocks(), np.zeros(0))
+    highest = first_block.max(initial=0)
+    if highest > 1:
+        return f"these go to {highest:g}: {name}.round().clip(0, 255).astype('uint8')"
+    return f"if they go from 0 to 1, ({name} * 255).round().astype('uint8')"
+
+
+def _to_squares(block: np.ndarray, resizing: Resizing) -> np.ndarray:
+    """Return a block of checked images as `[n, size, size, 3] uint8`."""
+    size = resizing.size
+    resizing.original_sizes.add(min(block.shape[1:3]))
     if block.ndim == 4 and block.shape[3] == 1:
         block = block[..., 0]
-    if block.shape[1:3] != (SIDE, SIDE):
+    if block.shape[1:3] != (size, size):
         block = np.ascontiguousarray(block)
-        return np.stack([to_rgb32(Image.fromarray(image)) for image in block])
+        return np.stack([to_square(Image.fromarray(image), size) for image in block])
     return block if block.ndim == 4 else np.repeat(block[..., None], 3, axis=3)
 
 
-def pixels_of(name: str, images: Any) -> UInt8[np.ndarray, "images 32 32 3"]:
-    """Check an array of images as for training, and return it as 32x32 RGB pixels.
+def pixels_of(
+    name: str, images: Any, size: int = IMAGE_SIZE
+) -> UInt8[np.ndarray, "images {size} {size} 3"]:
+    """Check an array of images as for training, and return it as squares of RGB pixels.
 
     Args:
       name: name of the array, for messages.
       images: an array of images in any form that training takes, at least one image.
+      size: height and width of the squares.
 
     Raises:
       UsageError: the array has a wrong shape, type or value.
     """
     blocks = ImageBlocks.of(images).channels_last()
     _check_images(name, blocks)
-    return np.concatenate([_to_rgb32(block) for block in blocks.blocks()])
+    resizing = Resizing(size)
+    return np.concatenate([_to_squares(block, resizing) for block in blocks.blocks()])

@@ -1,79 +1,126 @@
 """Images and labels as CIFAR-10's binary records, in one canonical order.
 
-A record is one label byte and 3,072 pixel bytes, channel by channel. With more than 256 classes the
-label has two bytes, the higher first. Records are sorted as byte strings, so their order does not
-depend on the archive or file format that they come from. Therefore their SHA-256 is a fingerprint
-of the images and labels, and the split and the training order are the same for every source.
+A record is one label byte and the pixel bytes, channel by channel: 3,072 of an image of 32x32. With
+more than 256 classes the label has two bytes, the higher first. Records are sorted as byte strings,
+so their order does not depend on the archive or file format that they come from. Therefore their
+SHA-256 is a fingerprint of the images and labels, and the split and the training order are the same
+for every source.
+
+The length of a record says how large its image is: the pixel bytes are a multiple of three, so the
+remainder of a division by three is the number of label bytes.
 """
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from jaxcifar.array_types import Float32, Int32, Integer, UInt8
+from jaxcifar.array_types import Float32, Int32, Int64, Integer, UInt8
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.machine.reading import open_regular_file
 
-PIXEL_BYTES = 3 * 32 * 32
+CHANNELS = 3
+PIXEL_BYTES = CHANNELS * IMAGE_SIZE**2  # of CIFAR's own files
 RECORD_BYTES = 1 + PIXEL_BYTES
 SPLITS = ("train", "test")
 MAX_CLASSES = 2**16
+_BLOCK_BYTES = 2**26  # of records that are converted at a time
 STD_OF_CONSTANT = 1.0  # for channels without variation; the std of any other channel is at most 0.5
 
 Records = UInt8[np.ndarray, "_ record_bytes"]  # of any number of images
 
 
-def empty(count: int, classes: int) -> UInt8[np.ndarray, "{count} record_bytes"]:
+def record_bytes(classes: int, image_size: int = IMAGE_SIZE) -> int:
+    """Return the length of a record, for a number of classes and a height and width of images."""
+    label_bytes = 1 if classes <= 256 else 2
+    return label_bytes + CHANNELS * image_size**2
+
+
+def empty(
+    count: int, classes: int, image_size: int = IMAGE_SIZE
+) -> UInt8[np.ndarray, "{count} record_bytes"]:
     """Return uninitialised records for a number of images and of classes."""
-    return np.empty((count, PIXEL_BYTES + (1 if classes <= 256 else 2)), np.uint8)
+    return np.empty((count, record_bytes(classes, image_size)), np.uint8)
+
+
+def image_size_of(records: Records) -> int:
+    """Return the height and width of the images in records."""
+    return math.isqrt(records.shape[1] // CHANNELS)
+
+
+def _label_bytes(records: Records) -> int:
+    return records.shape[1] % CHANNELS
 
 
 def fill(
     records: UInt8[np.ndarray, "images record_bytes"],
-    images: UInt8[np.ndarray, "images 32 32 3"],
+    images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
 ) -> None:
     """Write images and labels into existing records."""
     labels = np.asarray(labels)
     low_bytes, high_bytes = labels & 255, labels >> 8
-    records[:, -PIXEL_BYTES - 1] = low_bytes
-    has_two_label_bytes = records.shape[1] > RECORD_BYTES
-    if has_two_label_bytes:
+    label_bytes = _label_bytes(records)
+    records[:, label_bytes - 1] = low_bytes
+    if label_bytes == 2:
         records[:, 0] = high_bytes
-    records[:, -PIXEL_BYTES:] = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    records[:, label_bytes:] = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
 
 
 def pack(
-    images: UInt8[np.ndarray, "images 32 32 3"],
+    images: UInt8[np.ndarray, "images size size 3"],
     labels: Integer[np.ndarray, "images"],
     classes: int = 256,
 ) -> UInt8[np.ndarray, "images record_bytes"]:
     """Return the records of images and labels, in the given order."""
-    records = empty(len(images), classes)
+    records = empty(len(images), classes, images.shape[1])
     fill(records, images, labels)
     return records
 
 
 def unpack(
-    records: UInt8[np.ndarray, "images record_bytes"],
-) -> tuple[UInt8[np.ndarray, "images 32 32 3"], Int32[np.ndarray, "images"]]:
-    """Return the images and labels of records; the inverse of `pack`."""
-    images = pixels(records).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), labels(records)
+    records: UInt8[np.ndarray, "all record_bytes"],
+    chosen: Int64[np.ndarray, "images"] | None = None,
+) -> tuple[UInt8[np.ndarray, "images size size 3"], Int32[np.ndarray, "images"]]:
+    """Return the images and labels of records; the inverse of `pack`.
+
+    The images are converted in blocks, so that no second copy of all of them is in memory.
+
+    Args:
+      records: the records, maybe mapped into memory.
+      chosen: the positions of the records to return, in this order; None for all.
+    """
+    size = image_size_of(records)
+    count = len(records) if chosen is None else len(chosen)
+    images = np.empty((count, size, size, CHANNELS), np.uint8)
+    for rows in _blocks(count, records.shape[1]):
+        block = records[rows if chosen is None else chosen[rows]]
+        channels_first = pixels(block).reshape(-1, CHANNELS, size, size)
+        images[rows] = channels_first.transpose(0, 2, 3, 1)
+    all_labels = labels(records)
+    return images, all_labels if chosen is None else all_labels[chosen]
+
+
+def _blocks(count: int, row_bytes: int) -> Iterator[slice]:
+    """Yield slices of up to `_BLOCK_BYTES` that cover `count` records."""
+    step = max(1, _BLOCK_BYTES // row_bytes)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def pixels(
     records: UInt8[np.ndarray, "images record_bytes"],
-) -> UInt8[np.ndarray, "images 3*32*32"]:
+) -> UInt8[np.ndarray, "images pixel_bytes"]:
     """Return the pixels of records, channel by channel."""
-    return records[:, -PIXEL_BYTES:]
+    return records[:, _label_bytes(records) :]
 
 
 def labels(records: UInt8[np.ndarray, "images record_bytes"]) -> Int32[np.ndarray, "images"]:
-    label_bytes = records[:, :-PIXEL_BYTES].astype(np.int32)
+    label_bytes = records[:, : _label_bytes(records)].astype(np.int32)
     if label_bytes.shape[1] == 1:
         return label_bytes[:, 0]
     return 256 * label_bytes[:, 0] + label_bytes[:, 1]
@@ -94,17 +141,27 @@ def fingerprint(sorted_records: Records) -> str:
 
 def channel_statistics(
     records: UInt8[np.ndarray, "images record_bytes"],
+    chosen: Int64[np.ndarray, "chosen"] | None = None,
 ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
     """Return the mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
     Both are exact except for the last rounding, because they are computed from the number of pixels
     of each value. Images are divided by the standard deviation, so it is `STD_OF_CONSTANT` for a
     channel that has the same value in all pixels: normalisation then makes this channel 0.
+
+    Args:
+      records: the records, maybe mapped into memory.
+      chosen: the positions of the records to count; None for all.
     """
+    counts_by_channel = np.zeros((CHANNELS, 256), np.int64)
+    count_records = len(records) if chosen is None else len(chosen)
+    for rows in _blocks(count_records, records.shape[1]):
+        block = records[rows if chosen is None else chosen[rows]]
+        for channel, values in enumerate(np.split(pixels(block), CHANNELS, axis=1)):
+            counts_by_channel[channel] += np.bincount(values.reshape(-1), minlength=256)
     pixel_values = np.arange(256, dtype=np.float64)
     means, stds = [], []
-    for channel in np.split(pixels(records), 3, axis=1):
-        counts = np.bincount(channel.reshape(-1), minlength=256)
+    for counts in counts_by_channel:
         mean = (counts * pixel_values).sum() / counts.sum()
         mean_square = (counts * pixel_values**2).sum() / counts.sum()
         means.append(mean / 255)

@@ -21,7 +21,7 @@ WAYS_OUT = (  # advice if a data set can't be downloaded
 
 # Takes a number of images and a seed; returns images and their labels.
 Draw = Callable[
-    [int, int], tuple[UInt8[np.ndarray, "images 32 32 3"], Integer[np.ndarray, "images"]]
+    [int, int], tuple[UInt8[np.ndarray, "images size size 3"], Integer[np.ndarray, "images"]]
 ]
 
 
@@ -37,7 +37,7 @@ class KnownDataset:
       class_counts: split -> images of each class.
       archive_layout: layout of the archives; None if the images are drawn.
       draw: a function that takes a number of images and a seed, and returns images
-        `[N, 32, 32, 3] uint8` and labels `[N] uint8`; None if the data set has archives.
+        `[N, H, W, 3] uint8` and labels `[N] uint8`; None if the data set has archives.
     """
 
     name: str

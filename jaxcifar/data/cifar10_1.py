@@ -12,11 +12,12 @@ import numpy as np
 from jaxcifar.data import Examples
 from jaxcifar.data.catalog import CIFAR10
 from jaxcifar.errors import RunError, UsageError, first_line
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.npz import ArrayForm, read_array
 from jaxcifar.machine.reading import MEGABYTE, Remedy
 
 VERSIONS = {"v6": 2000, "v4": 2021}  # version -> number of images; the first one is preferred
-_FORMS = {"data": ArrayForm("uint8", (32, 32, 3)), "labels": ArrayForm(np.integer)}
+_FORMS = {"data": ArrayForm("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)), "labels": ArrayForm(np.integer)}
 _MAX_BYTES = 8 * MEGABYTE
 _HOME = "github.com/modestyachts/CIFAR-10.1 (folder datasets)"
 _DOWNLOAD_AGAIN = Remedy(f"get the file again from {_HOME}")

@@ -8,6 +8,7 @@ time, except for the rounding of other devices and versions.
 
 import dataclasses
 import io
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -18,10 +19,11 @@ from jax import Array
 from PIL import Image
 
 from jaxcifar.array_types import Float32, Key, UInt8
+from jaxcifar.image_size import IMAGE_SIZE
 
 STRENGTHS = 5
 Images = Float32[Array, "batch height width 3"]
-_BLOCK = 500  # images corrupted at a time
+_BLOCK = 500  # images corrupted at a time, of 32x32 pixels; fewer if they are larger
 _SEED = 2019  # the year of CIFAR-10-C; never the run's seed, so that all runs see the same images
 _BLUR_REACH = 4.0  # standard deviations; the default of SciPy's Gaussian filter
 
@@ -165,9 +167,10 @@ def corrupted(
     if corruption.apply is None:
         return np.stack([jpeg(image, int(strength)) for image in images])
     key = jax.random.fold_in(jax.random.key(_SEED), list(CORRUPTIONS).index(name))
+    step = min(_BLOCK, max(1, _BLOCK * IMAGE_SIZE**2 // math.prod(images.shape[1:3])))
     blocks = []
-    for start in range(0, len(images), _BLOCK):
-        block = images[start : start + _BLOCK]
+    for start in range(0, len(images), step):
+        block = images[start : start + step]
         corrupted_block = _corrupt_block(
             corruption.apply, key, np.int32(start), block, np.float32(strength)
         )

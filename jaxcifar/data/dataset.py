@@ -15,9 +15,11 @@ from jaxcifar.data import binary_records
 from jaxcifar.data.arrays import ImageBlocks, SplitArrays, records_of
 from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.doubts import count_copies, describe_constant_channels, describe_copies
+from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import train_val_indices
 from jaxcifar.data.user_data import is_catalog_name
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE
 
 DEFAULT_VAL_FRACTION: float = Config.__dataclass_fields__["val_fraction"].metadata["default"]
 
@@ -25,7 +27,7 @@ DEFAULT_VAL_FRACTION: float = Config.__dataclass_fields__["val_fraction"].metada
 class Examples(NamedTuple):
     """Images, and the label of each image: the number of its class, counted from 0."""
 
-    images: UInt8[np.ndarray, "images 32 32 3"]
+    images: UInt8[np.ndarray, "images size size 3"]
     labels: Int32[np.ndarray, "images"]
 
 
@@ -43,7 +45,7 @@ class Dataset:
       fold: the fold `I/K` of the training images that is used for validation, or "".
 
     Raises:
-      UsageError: a label is out of range.
+      UsageError: a label is out of range, or the images are not squares of one size.
     """
 
     name: str
@@ -67,6 +69,12 @@ class Dataset:
                     f"{self.title}: {split} has labels from {labels.min()} to {labels.max()}, but "
                     f"there are {self.num_classes} classes; count labels from 0"
                 )
+            shape = getattr(self, split).images.shape[1:]
+            if shape != (self.image_size, self.image_size, 3):
+                raise UsageError(
+                    f"{self.title}: {split} has images of shape {list(shape)}; give squares of "
+                    f"one size with three channels, as [{self.image_size}, {self.image_size}, 3]"
+                )
 
     @classmethod
     def from_arrays(
@@ -83,12 +91,13 @@ class Dataset:
         val_fraction: float | None = None,
         train_examples: int | None = None,
         fold: str = "",
+        image_size: int = IMAGE_SIZE,
     ) -> Self:
         """Return a data set of arrays in memory.
 
         Args:
           x_train: training images `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`, or channels
-            first. Images of another size than 32x32 are cropped to a square and resized.
+            first. Images of another size than `image_size` are cropped to a square and resized.
           y_train: labels of the training images, `[N]` or `[N, 1]`, integers from 0 or strings; or
             one-hot, `[N, classes]`.
           x_test: test images, in one of the same shapes.
@@ -102,6 +111,7 @@ class Dataset:
             None for 0.1. An error if there are validation images.
           train_examples: largest number of images to train on, or None for all that are left.
           fold: fold `I/K` of the training images to validate on, instead of `val_fraction`.
+          image_size: height and width of the images that networks get, 28 to 224.
 
         Raises:
           UsageError: an array has a wrong shape, type or value; the message names the array.
@@ -121,7 +131,7 @@ class Dataset:
             for split, (x, y) in arrays.items()
             if x is not None
         }
-        records, names = records_of(splits, class_names)
+        records, names = records_of(splits, class_names, Resizing(image_size))
         return cls.from_records(
             records,
             {split: binary_records.fingerprint(array) for split, array in records.items()},
@@ -172,15 +182,14 @@ class Dataset:
         labels = binary_records.labels(records["train"])
         fraction = 0.0 if "val" in records else val_fraction
         train, val = train_val_indices(labels, fraction, train_examples, fold)
-        train_records = records["train"][train]
-        val_records = records["val"] if "val" in records else records["train"][val]
-        mean, std = binary_records.channel_statistics(train_records)
+        own_val = binary_records.unpack(records["val"]) if "val" in records else None
+        mean, std = binary_records.channel_statistics(records["train"], train)
         dataset = cls(
             name=name,
             title=title,
             class_names=tuple(names),
-            train=Examples(*binary_records.unpack(train_records)),
-            val=Examples(*binary_records.unpack(val_records)),
+            train=Examples(*binary_records.unpack(records["train"], train)),
+            val=Examples(*(own_val or binary_records.unpack(records["train"], val))),
             test=Examples(*binary_records.unpack(records["test"])),
             mean=mean,
             std=std,
@@ -192,6 +201,11 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images."""
+        return self.train.images.shape[1]
 
     @property
     def is_known(self) -> bool:

@@ -12,15 +12,18 @@ from jaxcifar.data import binary_records
 from jaxcifar.data.folder_listing import raise_problems
 from jaxcifar.data.image_folder import ImageFile, ImageFolder
 from jaxcifar.data.images import read_image
+from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import split_off_test
-from jaxcifar.errors import first_line
+from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.terminal import PrintLine
 
 MAX_THREADS = 8  # each may hold an image of 64 megapixels
 _BLOCK = 64  # images that a thread decodes at a time
 
 
-def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_records.Records]:
+def read_folder(
+    folder: ImageFolder, print_line: PrintLine, resizing: Resizing | None = None
+) -> dict[str, binary_records.Records]:
     """Read the training and test images of a folder.
 
     A folder without test images is split: a sixth of every class is for testing. The choice depends
@@ -29,6 +32,7 @@ def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
     Args:
       folder: the folder.
       print_line: prints a line about files that are ignored, or read in part.
+      resizing: the size that images get, and records the sizes that they had; None for 32x32.
 
     Returns:
       "train", "test" and, if the folder has it, "val" -> sorted records.
@@ -36,7 +40,7 @@ def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
     Raises:
       RunError: an image can't be read, or there are too few images for the split.
     """
-    records = read_splits(folder, print_line)
+    records = read_splits(folder, print_line, resizing)
     if "test" in records:
         return records
     divided = split_off_test(folder.path, records)
@@ -47,19 +51,28 @@ def read_folder(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
     return divided
 
 
-def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_records.Records]:
+def read_splits(
+    folder: ImageFolder, print_line: PrintLine, resizing: Resizing | None = None
+) -> dict[str, binary_records.Records]:
     """Read the images of each split that a folder has.
 
     Args:
       folder: the folder.
       print_line: prints a line about files that are ignored, or read in part.
+      resizing: the size that images get, and records the sizes that they had; None for 32x32.
 
     Returns:
       "train", and "test" and "val" if the folder has them -> sorted records.
 
     Raises:
-      RunError: an image can't be read.
+      RunError: an image can't be read, or the images take too much memory.
     """
+    resizing = resizing or Resizing()
+    file_count = sum(map(len, folder.splits.values()))
+    try:
+        resizing.require_memory(file_count, len(folder.class_names), print_line)
+    except UsageError as error:
+        raise RunError(f"{folder.path}: {error}") from error
     for note in folder.notes:
         print_line(note)
     if folder.hidden_count:
@@ -67,7 +80,7 @@ def read_splits(folder: ImageFolder, print_line: PrintLine) -> dict[str, binary_
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
         decoded_splits = {
-            split: _decode_files(files, class_count=len(folder.class_names))
+            split: _decode_files(files, len(folder.class_names), resizing)
             for split, files in folder.splits.items()
         }
     problems: list[str] = []
@@ -94,8 +107,10 @@ class _DecodedImages(NamedTuple):
     animated_files: list[str]
 
 
-def _decode_files(files: Sequence[ImageFile], class_count: int) -> _DecodedImages:
-    records = binary_records.empty(len(files), class_count)
+def _decode_files(
+    files: Sequence[ImageFile], class_count: int, resizing: Resizing
+) -> _DecodedImages:
+    records = binary_records.empty(len(files), class_count, resizing.size)
     problems: list[str] = []
     animated_files: list[str] = []
 
@@ -103,12 +118,14 @@ def _decode_files(files: Sequence[ImageFile], class_count: int) -> _DecodedImage
         for index in range(start, min(start + _BLOCK, len(files))):
             file = files[index]
             try:
-                image, has_more_frames = read_image(file.path)
+                image = read_image(file.path, resizing.size)
             except ValueError as error:
                 problems.append(f"{file.name}: {first_line(error)}")
                 continue
-            binary_records.fill(records[index : index + 1], image[None], np.asarray([file.label]))
-            if has_more_frames:
+            label = np.asarray([file.label])
+            binary_records.fill(records[index : index + 1], image.pixels[None], label)
+            resizing.original_sizes.add(image.original_size)
+            if image.has_more_frames:
                 animated_files.append(file.name)
 
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads:

@@ -1,6 +1,7 @@
 """Find what looks wrong in a user's images, although a network can be trained on them."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,9 +9,9 @@ import numpy as np
 from jaxcifar.array_types import Integer, UInt8
 
 _CHANNELS = ("red", "green", "blue")
-_WORDS = 3 * 32 * 32 // 8  # of 64 bits, in an image
+_WORD_BYTES = 8
 
-Images = UInt8[np.ndarray, "_ 32 32 3"]  # any number of images
+Images = UInt8[np.ndarray, "_ size size 3"]  # any number of images
 
 
 def describe_constant_channels(
@@ -71,9 +72,14 @@ def _copies(
 
 def _checksums(images: np.ndarray) -> np.ndarray:
     """Return a number for each image, `[N] uint64`; equal images have equal numbers."""
-    weights = np.random.RandomState(0).randint(1, 2**63, _WORDS, dtype=np.uint64) | np.uint64(1)
-    words = np.ascontiguousarray(images).reshape(len(images), 8 * _WORDS).view(np.uint64)
-    return words @ weights  # modulo 2^64
+    image_bytes = math.prod(images.shape[1:])
+    missing_bytes = -image_bytes % _WORD_BYTES
+    word_count = (image_bytes + missing_bytes) // _WORD_BYTES
+    weights = np.random.RandomState(0).randint(1, 2**63, word_count, dtype=np.uint64) | np.uint64(1)
+    rows = np.ascontiguousarray(images).reshape(len(images), image_bytes)
+    if missing_bytes:
+        rows = np.pad(rows, ((0, 0), (0, missing_bytes)))
+    return rows.view(np.uint64) @ weights  # modulo 2^64
 
 
 def _digest(image: np.ndarray) -> bytes:

@@ -72,8 +72,13 @@ def find_layout(listing: FolderListing) -> Layout | None:
 def describe_content(listing: FolderListing) -> str:
     """Return a description of a folder, such as "30 images, 1 folder (images) and no table".
 
-    Images in its folders are not counted.
+    Images in its folders are not counted, except those of a single class.
     """
+    classes = _class_folders(listing, _split_folders(listing)["train"], {})
+    if len(classes) == 1:
+        [folder] = classes.values()
+        count = sum(has_image_suffix(file.name) for file in listing.files(folder))
+        return f"one class, {shown(folder.name)}, with {pluralize(count, 'image')}"
     folders, files = listing.children(listing.top)
     images = sum(map(has_image_suffix, files))
     tables = [name for name in files if name.lower().endswith(TABLE_SUFFIXES)]

@@ -162,7 +162,10 @@ class FolderListing:
         try:
             status = Path(path).lstat()
         except OSError as error:
-            self.add_problem(f"{shown(name)} can't be read ({error.strerror})")
+            problem = f"can't be read ({error.strerror})"
+            if entry.is_symlink() and isinstance(error, FileNotFoundError):
+                problem = f"is a broken link: {shown(path)} does not exist"
+            self.add_problem(f"{shown(name)} {problem}")
             return None
         if entry.is_symlink() and not self._is_inside(Path(path)):
             self.add_problem(f"{shown(name)} is a link to outside the folder")

@@ -1,32 +1,48 @@
-"""Read any image that Pillow reads, and convert it to 32x32 RGB pixels."""
+"""Read any image that Pillow reads, and convert it to a square of RGB pixels."""
 
 import contextlib
 import io
+import math
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from jaxcifar.array_types import UInt8
 from jaxcifar.errors import first_line
+from jaxcifar.image_size import IMAGE_SIZE, LARGEST_STORED_SIZE
 from jaxcifar.machine.reading import open_regular_file
 
-SIDE = 32
 MAX_PIXELS = 64 * 10**6
 _MAX_FILE_BYTES = 2**28  # the size of 64 megapixels of 32 bits
 _UNSAFE_FORMATS = {"EPS"}  # Pillow starts Ghostscript, which runs programs in the file
 
 
-def to_rgb32(image: Image.Image) -> UInt8[np.ndarray, "32 32 3"]:
-    """Return the middle square of an image, resized to 32x32 pixels.
+class DecodedImage(NamedTuple):
+    """An image that was read.
+
+    Attributes:
+      pixels: the middle square, resized.
+      original_size: height and width of the middle square, before it was resized.
+      has_more_frames: True if only the first of several frames was read.
+    """
+
+    pixels: UInt8[np.ndarray, "size size 3"]
+    original_size: int
+    has_more_frames: bool
+
+
+def to_square(image: Image.Image, size: int = IMAGE_SIZE) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Return the middle square of an image, resized to `size` x `size` pixels.
 
     The image is first rotated as its EXIF data say. Transparent pixels become white, and grey
     values of 16 bits are scaled to 8 bits. Pillow's bicubic filter resizes without aliasing.
 
     Args:
       image: an image of any size and any mode except float; of an animation, the current frame.
+      size: height and width of the result.
 
     Raises:
       ValueError: the image has too many pixels, or pixels of more than 16 bits.
@@ -37,7 +53,7 @@ def to_rgb32(image: Image.Image) -> UInt8[np.ndarray, "32 32 3"]:
     left = (image.width - side) // 2
     top = (image.height - side) // 2
     square = _to_rgb(image.crop((left, top, left + side, top + side)))
-    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -59,39 +75,34 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     return ((grey.astype(np.int64) * 255 + 32_767) // 65_535).astype(np.uint8)
 
 
-def read_image(path: str | Path) -> tuple[UInt8[np.ndarray, "32 32 3"], bool]:
+def read_image(path: str | Path, size: int = IMAGE_SIZE) -> DecodedImage:
     """Read an image file that is not trusted.
 
     Args:
       path: a regular file; links are not followed.
-
-    Returns:
-      the first frame, converted by `to_rgb32`, and True if the file has more frames.
+      size: height and width to which `to_square` converts the first frame.
 
     Raises:
       ValueError: the file can't be read.
     """
-    return _read(open_regular_file(Path(path)))
+    return _read(open_regular_file(Path(path)), size)
 
 
-def decode_image(content: bytes) -> UInt8[np.ndarray, "32 32 3"]:
+def decode_image(content: bytes, size: int = IMAGE_SIZE) -> DecodedImage:
     """Return the image in the content of a file that is not trusted; see `read_image`.
 
     Raises:
       ValueError: the content can't be read.
     """
-    image, _ = _read(io.BytesIO(content))
-    return image
+    return _read(io.BytesIO(content), size)
 
 
-def _read(
-    source: contextlib.AbstractContextManager[IO[bytes]],
-) -> tuple[UInt8[np.ndarray, "32 32 3"], bool]:
+def _read(source: contextlib.AbstractContextManager[IO[bytes]], size: int) -> DecodedImage:
     try:
         with source as file:
-            size = file.seek(0, os.SEEK_END)
+            file_bytes = file.seek(0, os.SEEK_END)
             file.seek(0)
-            if size > _MAX_FILE_BYTES:
+            if file_bytes > _MAX_FILE_BYTES:
                 raise ValueError(
                     f"the file has more than {_MAX_FILE_BYTES // 2**20} MiB; make it smaller"
                 )
@@ -99,7 +110,7 @@ def _read(
                 check_pixels(*image.size)
                 is_animated = getattr(image, "is_animated", False) and image.format != "MPO"
                 image.load()
-                return to_rgb32(image), is_animated
+                return DecodedImage(to_square(image, size), min(image.size), bool(is_animated))
     except Image.UnidentifiedImageError:
         raise ValueError("the file is not an image that Pillow reads, or is damaged") from None
     except Image.DecompressionBombError:
@@ -127,3 +138,21 @@ def check_pixels(width: int, height: int) -> None:
 def _formats() -> list[str]:
     Image.init()
     return [name for name in Image.OPEN if name not in _UNSAFE_FORMATS]
+
+
+def thumbnails(
+    images: UInt8[np.ndarray, "*images size size 3"],
+) -> UInt8[np.ndarray, "*images new_size new_size 3"]:
+    """Return images `[..., size, size, 3] uint8`, reduced to `LARGEST_STORED_SIZE` if larger.
+
+    Each new pixel is the mean of the pixels that it replaces.
+    """
+    *outer, size, _, channels = images.shape
+    if size <= LARGEST_STORED_SIZE:
+        return images
+    side = LARGEST_STORED_SIZE
+    small = np.empty((math.prod(outer), side, side, channels), np.uint8)
+    for number, image in enumerate(images.reshape(-1, size, size, channels)):
+        resized = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
+        small[number] = np.asarray(resized)
+    return small.reshape(*outer, side, side, channels)

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ import numpy as np
 
 from jaxcifar.data import binary_records
 from jaxcifar.data.arrays import MAX_IMAGES, ImageBlocks, SplitArrays, records_of
-from jaxcifar.data.images import SIDE, decode_image
+from jaxcifar.data.images import DecodedImage, decode_image
 from jaxcifar.data.parquet_schema import Columns, find_columns, longest_string
+from jaxcifar.data.resizing import Resizing
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.reading import open_regular_file
 
@@ -74,13 +76,14 @@ def _subfolders(path: Path) -> list[Path]:
 
 
 def read_parquet(
-    path: Path, files: Sequence[Path]
+    path: Path, files: Sequence[Path], resizing: Resizing | None = None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read the images and labels of parquet files.
 
     Args:
       path: the file or folder of the user; begins the error messages.
       files: the parquet files at this path.
+      resizing: the size that images get, and records the sizes that they had; None for 32x32.
 
     Returns:
       "train" and, if there are such files, "test" and "val" -> sorted records; and the class names.
@@ -92,14 +95,15 @@ def read_parquet(
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise RunError(f"{path}: parquet files need pyarrow; pip install pyarrow") from None
+    resizing = resizing or Resizing()
     try:
-        tables = {split: _Table(part) for split, part in _by_split(path, files).items()}
+        tables = {split: _Table(part, resizing) for split, part in _by_split(path, files).items()}
         if "train" not in tables:
             raise UsageError("there is no parquet file of the training images, train-*.parquet")
         arrays = {split: table.arrays(split) for split, table in tables.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
-            return records_of(arrays, tables["train"].columns.class_names)
+            return records_of(arrays, tables["train"].columns.class_names, Resizing(resizing.size))
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
 
@@ -145,8 +149,8 @@ class _Table:
       counts: number of rows of each file.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
+    def __init__(self, files: Sequence[Path], resizing: Resizing) -> None:
+        self.files, self._resizing = files, resizing
         with _opened(files[0]) as first:
             self.columns: Columns = find_columns(first.schema_arrow)
         self.counts = []
@@ -159,7 +163,8 @@ class _Table:
     def arrays(self, split: str) -> SplitArrays:
         """Return the images, to be decoded block by block, and the labels."""
         image_name, label_name = self.columns.image, self.columns.label
-        images = ImageBlocks((sum(self.counts), SIDE, SIDE, 3), np.dtype(np.uint8), self._blocks)
+        size = self._resizing.size
+        images = ImageBlocks((sum(self.counts), size, size, 3), np.dtype(np.uint8), self._blocks)
         return SplitArrays(
             images,
             self._labels(),
@@ -189,7 +194,9 @@ class _Table:
                         f"column {self.columns.image} has rows without the bytes of an image; save "
                         "the images in the file, not only their paths"
                     )
-                yield np.stack(list(threads.map(_decode, contents)))
+                images = list(threads.map(partial(_decode, size=self._resizing.size), contents))
+                self._resizing.original_sizes.update(image.original_size for image in images)
+                yield np.stack([image.pixels for image in images])
 
     def _column_parts(self, column: str, rows: int) -> Iterator[Any]:
         """Yield a column of all files in parts of a few `rows`; check the number of all rows."""
@@ -205,11 +212,11 @@ class _Table:
                 raise UsageError(f"{file.name} is damaged: it has {count:,} of {expected:,} rows")
 
 
-def _decode(content: Any) -> np.ndarray:
+def _decode(content: Any, size: int) -> DecodedImage:
     if content.as_buffer().size > _MAX_IMAGE_BYTES:
         raise UsageError(f"an image has more than {_MAX_IMAGE_BYTES // 2**20} MiB; make it smaller")
     try:
-        return decode_image(content.as_py())
+        return decode_image(content.as_py(), size)
     except ValueError as error:
         raise UsageError(f"an image can't be read: {first_line(error)}") from error
 

@@ -18,6 +18,7 @@ from jaxcifar.data.archive import check_archive
 from jaxcifar.data.catalog import WAYS_OUT, Draw, KnownDataset, cache_folder, check_content
 from jaxcifar.data.manifest import Manifest
 from jaxcifar.errors import RunError, UsageError
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.plain_path import plain_path
@@ -184,7 +185,7 @@ def _decode_records(builder: Any, dataset: KnownDataset) -> dict[str, binary_rec
         ) from None
     records = {}
     for split in binary_records.SPLITS:
-        images = np.empty((len(sources[split]), 32, 32, 3), np.uint8)
+        images = np.empty((len(sources[split]), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         labels = np.empty(len(images), np.uint8)
         for start in range(0, len(images), _BLOCK):
             indices = range(start, min(start + _BLOCK, len(images)))

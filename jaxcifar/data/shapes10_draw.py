@@ -19,8 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxcifar.array_types import Float64, UInt8
+from jaxcifar.image_size import IMAGE_SIZE
 
-SIDE = 32
+SIDE = IMAGE_SIZE
 BLOCK = 50  # images drawn at a time, few enough for the cache; changes no image
 NUMBERS = 42  # random numbers of an image, without its noise
 STROKES_BEHIND = 2
@@ -48,7 +49,7 @@ def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 # Signed distances from a shape, negative inside it, of points (u, v) with v pointing down. Every
 # shape has about the size of the unit disc, so that its size does not reveal the class.
-_Pixels = Float64[np.ndarray, "images 32 32"]
+_Pixels = Float64[np.ndarray, "images size size"]
 SHAPES: dict[str, Callable[[_Pixels, _Pixels], _Pixels]] = {
     "circle": lambda u, v: _radius(u, v) - 0.88,
     "ring": lambda u, v: np.abs(_radius(u, v) - 0.72) - 0.2,
@@ -139,7 +140,7 @@ def _draw_block(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 def draw(
     count: int, seed: int
-) -> tuple[UInt8[np.ndarray, "{count} 32 32 3"], UInt8[np.ndarray, "{count}"]]:
+) -> tuple[UInt8[np.ndarray, "{count} size size 3"], UInt8[np.ndarray, "{count}"]]:
     """Draw images, the same number of each class, in random order.
 
     Args:

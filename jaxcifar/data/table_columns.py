@@ -11,6 +11,7 @@ from jaxcifar.errors import RunError, printable
 
 _SAMPLE = 2000  # rows in which file names are looked for
 _LABEL_TITLES = ("label", "labels", "class", "class_name", "classname", "category", "target")
+_ZERO_OR_ONE = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 _SPLIT_TITLES = ("split", "set", "subset", "partition")
 
 
@@ -119,6 +120,13 @@ def _label_column(
     for title in _LABEL_TITLES:
         if by_title.get(title) in repeated:
             return by_title[title]
+    one_hot = _one_hot_columns(rows, candidates)
+    if header and one_hot and set(repeated) <= set(one_hot):
+        shown = ", ".join(column_title(number, header) for number in one_hot)
+        raise RunError(
+            f"{table.path}: the columns {shown} are 0 and 1, with one 1 in each row (one-hot); "
+            "write one column with the name of each image's class instead"
+        )
     distinct = _without_equivalents(rows, repeated)
     if len(distinct) == 1:
         return distinct[0]
@@ -129,6 +137,15 @@ def _label_column(
         f"{table.path}: {problem} ({shown}); name the right one, such as --dataset "
         f"{table.path}:{example}"
     )
+
+
+def _one_hot_columns(rows: Sequence[Sequence[str]], candidates: Sequence[int]) -> list[int]:
+    """Return the columns of zeros and ones if every row has exactly one 1 in them; else none."""
+    binary = [number for number in candidates if all(row[number] in _ZERO_OR_ONE for row in rows)]
+    is_one_hot = len(binary) > 1 and all(
+        sum(_ZERO_OR_ONE[row[number]] for number in binary) == 1 for row in rows
+    )
+    return binary if is_one_hot else []
 
 
 def _without_equivalents(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[int]:

@@ -15,9 +15,11 @@ from jaxcifar.data.manifest import Manifest
 from jaxcifar.data.parquet import SUFFIX as PARQUET
 from jaxcifar.data.parquet import find_parquet, read_parquet
 from jaxcifar.data.prepare import NotPreparedError, report_unwritable
+from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import split_off_test
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.files import lock_folder
 from jaxcifar.machine.paths import expand_home, parse_table_name, require_image_path
 from jaxcifar.machine.terminal import PrintLine
@@ -62,7 +64,12 @@ def is_catalog_name(name: str) -> bool:
 
 
 def load_user_data(
-    name: str, data_dir: Path, print_line: PrintLine = print, *, may_prepare: bool = True
+    name: str,
+    data_dir: Path,
+    print_line: PrintLine = print,
+    image_size: int = IMAGE_SIZE,
+    *,
+    may_prepare: bool = True,
 ) -> PreparedImages:
     """Load the user's images, and prepare them first if they are new or have changed.
 
@@ -71,7 +78,9 @@ def load_user_data(
         table of labels), of a table of labels (`FILE.csv` or `FILE.csv:COLUMN`), of an `.npz` file
         (`x_train`, `y_train`, `x_test`, `y_test`), or of a parquet file or a folder of them.
       data_dir: folder for the cached records.
-      print_line: prints a line about each slow step, and about files that are ignored.
+      print_line: prints a line about each slow step, about files that are ignored, and about images
+        that are resized.
+      image_size: height and width that the images get.
       may_prepare: False to only read images that were prepared before, and write nothing.
 
     Raises:
@@ -89,23 +98,27 @@ def load_user_data(
     folder = None if parquet_files else scan_images(name)
     source = folder.digest if folder else _digest_of_files(path, parquet_files)
     path_digest = _digest(os.fsencode(path))[:12]
-    cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}"
-    if (cached := _read_cache(cache, source)) is not None:
+    size_in_name = "" if image_size == IMAGE_SIZE else f"-{image_size}"
+    cache = data_dir / "own" / f"{user_data_name(name)}-{path_digest}{size_in_name}"
+    if (cached := _read_cache(cache, source, image_size)) is not None:
         return cached
     if not may_prepare:
         raise NotPreparedError(f"{user_data_title(name)} is not prepared in {data_dir}")
     with report_unwritable(data_dir), lock_folder(cache):
-        if (cached := _read_cache(cache, source)) is not None:
+        if (cached := _read_cache(cache, source, image_size)) is not None:
             return cached  # another process was faster
         print_line(
             f"Preparing {user_data_title(name)} in {cache}, once; large images take a while."
         )
+        resizing = Resizing(image_size)
         if folder:
-            records, class_names = read_folder(folder, print_line), folder.class_names
+            records, class_names = read_folder(folder, print_line, resizing), folder.class_names
         elif parquet_files:
-            records, class_names = read_parquet(path, parquet_files)
+            records, class_names = read_parquet(path, parquet_files, resizing)
         else:
-            records, class_names = read_npz(path.resolve(), print_line)
+            records, class_names = read_npz(path.resolve(), print_line, resizing)
+        if note := resizing.note():
+            print_line(f"{path.name}: {note}.")
         records = _complete(records, path, print_line)
         manifest = Manifest.of(records, class_names, source)
         binary_records.write_cache(cache, records)
@@ -113,12 +126,15 @@ def load_user_data(
         return PreparedImages(records, manifest)
 
 
-def _read_cache(cache: Path, source: str) -> PreparedImages | None:
+def _read_cache(cache: Path, source: str, image_size: int) -> PreparedImages | None:
     manifest = Manifest.read(cache)
     if manifest is None or manifest.source != source:
         return None
     records = binary_records.read_cache(cache, manifest.fingerprints)
-    return None if records is None else PreparedImages(records, manifest)
+    length = binary_records.record_bytes(len(manifest.class_names), image_size)
+    if records is None or any(array.shape[1] != length for array in records.values()):
+        return None
+    return PreparedImages(records, manifest)
 
 
 def _complete(

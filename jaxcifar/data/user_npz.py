@@ -16,6 +16,7 @@ import numpy as np
 from jaxcifar.data import binary_records
 from jaxcifar.data.array_names import recognise
 from jaxcifar.data.arrays import ImageBlocks, SplitArrays, block_length, records_of
+from jaxcifar.data.resizing import Resizing
 from jaxcifar.errors import RunError, UsageError, first_line
 from jaxcifar.machine.npz import ArrayHeader, read_content, read_header
 from jaxcifar.machine.reading import open_regular_file
@@ -28,7 +29,7 @@ _MAX_SMALL_BYTES = 2**28  # of labels, or of class names
 
 
 def read_npz(
-    path: Path, print_line: PrintLine
+    path: Path, print_line: PrintLine, resizing: Resizing | None = None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     """Read the arrays `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `class_names`.
 
@@ -38,6 +39,7 @@ def read_npz(
     Args:
       path: a regular file; links are not followed.
       print_line: prints a line about arrays that are ignored, or read as channels first.
+      resizing: the size that images get, and records the sizes that they had; None for 32x32.
 
     Returns:
       "train" and, if the file has them, "test" and "val" -> sorted records; and the class names.
@@ -53,7 +55,7 @@ def read_npz(
         ):
             limited.max_read = _MAX_BYTES
             _check_sizes(archive, os.fstat(file.fileno()).st_size)
-            return _read_arrays(archive, path, print_line)
+            return _read_arrays(archive, path, print_line, resizing)
     except UsageError as error:
         raise RunError(f"{path}: {error}") from error
     except Exception as error:  # a hostile or damaged file can raise anything
@@ -89,7 +91,7 @@ def _check_sizes(archive: zipfile.ZipFile, packed_bytes: int) -> None:
 
 
 def _read_arrays(
-    archive: zipfile.ZipFile, path: Path, print_line: PrintLine
+    archive: zipfile.ZipFile, path: Path, print_line: PrintLine, resizing: Resizing | None
 ) -> tuple[dict[str, binary_records.Records], tuple[str, ...]]:
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     names = recognise(members)
@@ -112,7 +114,7 @@ def _read_arrays(
         if images.is_channels_first:
             print_line(f"{path.name}: {image_name} has channels first, {images.shape}.")
         splits[split] = SplitArrays(images, labels, image_name, label_name)
-    return records_of(splits, class_names)
+    return records_of(splits, class_names, resizing, print_line)
 
 
 def _image_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ImageBlocks:

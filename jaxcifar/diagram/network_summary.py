@@ -29,6 +29,7 @@ from jaxcifar.diagram.stored import (
     Text,
 )
 from jaxcifar.diagram.trace import Call, Shape, Trace, trace
+from jaxcifar.image_size import IMAGE_SIZE, image_shape
 from jaxcifar.machine.reading import convert_checked, parse_json
 
 _FLOAT_BYTES = 4
@@ -146,14 +147,14 @@ def _check_graph(graph: tuple[Node, ...]) -> None:
             )
 
 
-def summarize(model: nn.Module, image_shape: Shape = (32, 32, 3)) -> Summary:
+def summarize(model: nn.Module, image_size: int = IMAGE_SIZE) -> Summary:
     """Return the summary of a network. The network is traced; nothing is computed.
 
     Args:
       model: the network; it is called as `model(images, train=False)`.
-      image_shape: `(height, width, channels)` of the images.
+      image_size: height and width of the images.
     """
-    traced = trace(model, image_shape)
+    traced = trace(model, image_shape(image_size))
     macs = sum(op.repeats * op.macs for op in traced.operations)
     return Summary(
         layers=_table_layers(traced),

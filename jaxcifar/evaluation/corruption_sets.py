@@ -18,6 +18,7 @@ from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import KINDS, STANDARD_KINDS, ImageSet, renumber
 from jaxcifar.evaluation.measure import accuracy_of, finite_logits
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home
 from jaxcifar.machine.terminal import PrintLine, pluralize
 from jaxcifar.runs.evaluation_file import LEVELS, CorruptionSet
@@ -32,12 +33,14 @@ class CorruptedImages:
       images: kind -> array of all images of that kind, mapped into memory.
       labels: a label for each image of a file; class numbers are those of the run.
       max_images: number of images of each kind and strength to use; None for all.
+      image_size: height and width to which the images are resized.
     """
 
     title: str
     images: Mapping[str, Shaped[np.ndarray, "images *of_image"]]
     labels: Int32[np.ndarray, "images"]
     max_images: int | None
+    image_size: int = IMAGE_SIZE
 
     def examples(self, kind: str, level: int) -> Examples:
         """Return the images of a kind of corruption and a strength from 1 to 5.
@@ -48,12 +51,17 @@ class CorruptedImages:
         count = len(self.labels) // LEVELS
         rows = slice((level - 1) * count, level * count)
         name = f"{self.title}/{kind}.npy"
-        examples = Examples(pixels_of(name, self.images[kind][rows]), self.labels[rows])
+        pixels = pixels_of(name, self.images[kind][rows], self.image_size)
+        examples = Examples(pixels, self.labels[rows])
         return ImageSet(name, name, examples).subset(self.max_images).examples
 
 
 def open_corruption_set(
-    name: str, class_names: Sequence[str], max_images: int | None, print_line: PrintLine
+    name: str,
+    class_names: Sequence[str],
+    max_images: int | None,
+    print_line: PrintLine,
+    image_size: int = IMAGE_SIZE,
 ) -> CorruptedImages:
     """Open the files of a folder such as `CIFAR-10-C`, and check all but the pixels.
 
@@ -62,6 +70,7 @@ def open_corruption_set(
       class_names: names of the run's classes, by label.
       max_images: number of images of each kind and strength to use; None for all.
       print_line: prints a line about files that are ignored, and kinds that are missing.
+      image_size: height and width of the images that the run's network takes.
 
     Raises:
       UsageError: no file has the name of a corruption, or the run lacks a class of the images.
@@ -96,7 +105,7 @@ def open_corruption_set(
         labels, set_classes = read_labels(path, count, class_names)
     title = folder.absolute().name
     return CorruptedImages(
-        title, images, renumber(title, labels, set_classes, class_names), max_images
+        title, images, renumber(title, labels, set_classes, class_names), max_images, image_size
     )
 
 

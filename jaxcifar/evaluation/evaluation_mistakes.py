@@ -13,7 +13,7 @@ from jaxcifar.trained.classifier import Classifier
 from jaxcifar.training import augment
 
 # Returns the logits of images.
-Predict = Callable[[UInt8[np.ndarray, "images 32 32 3"]], Float32[np.ndarray, "images classes"]]
+Predict = Callable[[UInt8[np.ndarray, "images size size 3"]], Float32[np.ndarray, "images classes"]]
 
 _SEED = 17  # never the run's seed, so that all runs see the same images
 _SHIFT = 4  # pixels, the reference's augmentation

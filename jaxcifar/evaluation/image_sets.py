@@ -10,17 +10,19 @@ from jaxcifar.array_types import Int32, Int64, Integer
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples, binary_records, load_dataset
-from jaxcifar.data.arrays import pixels_of
 from jaxcifar.data.cifar10_1 import load_cifar10_1
 from jaxcifar.data.decode import read_splits
 from jaxcifar.data.folder_listing import normal_form
 from jaxcifar.data.image_folder import scan_images
 from jaxcifar.data.labelled_arrays import LABELS, map_images, read_labels
 from jaxcifar.data.parquet import find_parquet, read_parquet
+from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import stratified
 from jaxcifar.data.user_data import user_data_title
 from jaxcifar.data.user_npz import read_npz
 from jaxcifar.errors import UsageError
+from jaxcifar.evaluation.resized_images import resized, say_resized
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
@@ -139,6 +141,7 @@ def load_set(
     class_names: Sequence[str],
     data_dir: Path,
     print_line: PrintLine = print,
+    image_size: int = IMAGE_SIZE,
 ) -> ImageSet:
     """Load a set of images for evaluating a run.
 
@@ -147,7 +150,8 @@ def load_set(
       get_dataset: returns the run's data set; called for "val" and the test images.
       class_names: names of the run's classes, by label; the set can't have others.
       data_dir: TFDS's folder.
-      print_line: prints a line about files that are ignored.
+      print_line: prints a line about files that are ignored, and images that are resized.
+      image_size: height and width of the images that the run's network takes.
 
     Raises:
       UsageError: there is no such set, it has no images, or it has a class that the run lacks.
@@ -158,7 +162,8 @@ def load_set(
         version, examples = load_cifar10_1(Path(folder) if folder else None, data_dir)
         title = f"CIFAR-10.1 {version}"
         labels = renumber(title, examples.labels, CATALOG["cifar10"].class_names, class_names)
-        return ImageSet(f"cifar10.1-{version}", title, examples._replace(labels=labels))
+        pixels = resized(title, examples.images, image_size, print_line)
+        return ImageSet(f"cifar10.1-{version}", title, Examples(pixels, labels))
     if name in TEST_SETS:
         dataset = get_dataset()
         return ImageSet(name, f"{dataset.title}, test", dataset.test)
@@ -167,33 +172,38 @@ def load_set(
         if not len(dataset.val.labels):
             raise UsageError("--on val: the run has no validation images; choose another set")
         return ImageSet(name, f"{dataset.title}, validation", dataset.val)
-    return _load_user_images(name, class_names, print_line)
+    return _load_user_images(name, class_names, print_line, image_size)
 
 
-def _load_user_images(name: str, class_names: Sequence[str], print_line: PrintLine) -> ImageSet:
+def _load_user_images(
+    name: str, class_names: Sequence[str], print_line: PrintLine, image_size: int
+) -> ImageSet:
     """Load a folder's or file's test images; if a folder has none, load all its images."""
-    path = expand_home(name)
+    path, resizing = expand_home(name), Resizing(image_size)
     if parquet_files := find_parquet(path):
-        splits, user_classes = read_parquet(path, parquet_files)
+        splits, user_classes = read_parquet(path, parquet_files, resizing)
     elif (folder := scan_images(name)) is not None:
-        splits, user_classes = read_splits(folder, print_line), folder.class_names
+        splits, user_classes = read_splits(folder, print_line, resizing), folder.class_names
     elif path.suffix == ".npy" and path.is_file():
-        return _load_array(path, class_names)
+        return _load_array(path, class_names, print_line, image_size)
     elif path.suffix == ".npz" and path.is_file():
-        splits, user_classes = read_npz(path.resolve(), print_line)
+        splits, user_classes = read_npz(path.resolve(), print_line, resizing)
     else:
         raise _unknown_set(name)
     images, labels = binary_records.unpack(splits.get("test", splits["train"]))
     title = user_data_title(name)
+    say_resized(title, resizing.original_sizes, image_size, print_line)
     labels = renumber(title, labels, user_classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(images, labels))
 
 
-def _load_array(path: Path, class_names: Sequence[str]) -> ImageSet:
+def _load_array(
+    path: Path, class_names: Sequence[str], print_line: PrintLine, image_size: int
+) -> ImageSet:
     """Load the images in an `.npy` file, with the labels in `labels.npy` beside it."""
     array = map_images(path)
     labels, set_classes = read_labels(path, len(array), class_names)
-    pixels = pixels_of(str(path), array)
+    pixels = resized(str(path), array, image_size, print_line)
     title = f"{path.absolute().parent.name}/{path.stem}"
     labels = renumber(title, labels, set_classes, class_names)
     return ImageSet(f"own:{title}", title, Examples(pixels, labels))

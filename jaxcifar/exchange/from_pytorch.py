@@ -82,7 +82,7 @@ def convert(
         config = dataclasses.replace(config, data_sha256=dataset.sha256)
     card = _make_card(conversion, config, dataset)
     classes = len(card["class_names"])
-    abstract_variables = network.shapes(create_model(config, classes))
+    abstract_variables = network.shapes(create_model(config, classes), config.image_size)
     arrays = from_state_dict(
         config, classes, named_arrays(abstract_variables), state_dict, conversion.weights
     )
@@ -101,7 +101,7 @@ def convert(
         with folder.writing():
             folder.begin(config)
             title = f"{config.network_title} on {card['dataset']}"
-            write_network(folder, title, summarize(program.model), print_line)
+            write_network(folder, title, summarize(program.model, config.image_size), print_line)
             if dataset is None:
                 write_weights(folder.weights_file, variables, card)
                 return None

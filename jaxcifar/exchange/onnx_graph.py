@@ -16,6 +16,7 @@ import numpy as np
 from jaxcifar.build.model import create_model
 from jaxcifar.errors import UsageError
 from jaxcifar.exchange.mirrored_weights import expand, is_mirrored
+from jaxcifar.image_size import image_shape
 from jaxcifar.machine.extras import import_extra
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.networks.fastnet import LOGIT_SCALE
@@ -33,23 +34,25 @@ class Graph:
 
     Attributes:
       model: the Flax module, for the network's arguments.
+      image_size: height and width of the images.
       nodes: the nodes added so far.
       weights: float32 arrays by name.
     """
 
-    def __init__(self, helper: Any, arrays: Mapping[str, Any], model: Any) -> None:
+    def __init__(self, helper: Any, arrays: Mapping[str, Any], model: Any, image_size: int) -> None:
         """Make an empty graph.
 
         Args:
           helper: `onnx.helper`.
           arrays: the trained network's arrays by name, such as `params/Conv_0/kernel`.
           model: the Flax module.
+          image_size: height and width of the images.
         """
         # Names stay unique without the collection, `params` or `batch_stats`.
         self._arrays = {
             name.partition("/")[2]: np.asarray(array, np.float64) for name, array in arrays.items()
         }
-        self._helper, self.model = helper, model
+        self._helper, self.model, self.image_size = helper, model, image_size
         self.nodes: list[Any] = []
         self.weights: dict[str, np.ndarray] = {}
 
@@ -156,12 +159,14 @@ def _add_residual_block(graph: Graph, x: str, block: str, stride: int) -> str:
 
 def _add_fastnet(graph: Graph, x: str) -> None:
     x = graph.gelu(graph.conv(x, "Whitening_0"))
+    extent = graph.image_size - 1  # after a 2x2 kernel without padding
     for group, depth in enumerate(graph.model.group_depths):
         layers = [
             (f"ConvGroup_{group}/Conv_{number}", f"ConvGroup_{group}/BatchNorm_{number}")
             for number in range(depth)
         ]
-        skip = graph.gelu(_add_fastnet_pool(graph, graph.conv(x, *layers[0])))
+        skip = graph.gelu(_add_fastnet_pool(graph, graph.conv(x, *layers[0]), extent))
+        extent //= 2
         x = skip
         for number, layer in enumerate(layers[1:], start=2):
             x = graph.conv(x, *layer)
@@ -174,13 +179,14 @@ def _add_fastnet(graph: Graph, x: str) -> None:
     graph.dense(graph.add("Flatten", x), "Dense_0", scale=LOGIT_SCALE, name=_OUTPUT)
 
 
-def _add_fastnet_pool(graph: Graph, x: str) -> str:
-    """Add the pooling of a FastNet group; mirrored and blurred networks use other windows."""
-    if graph.model.blurred:  # the mean of overlapping maxima
+def _add_fastnet_pool(graph: Graph, x: str, extent: int) -> str:
+    """Add a pool of maps of `extent` pixels; mirrored and blurred networks use other windows."""
+    is_odd = extent % 2 == 1
+    if graph.model.blurred and is_odd:  # the mean of overlapping maxima
         x = graph.add("MaxPool", x, kernel_shape=[2, 2])
         return graph.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
-    # A mirrored network has_layer odd widths; a wider window keeps the pool symmetric.
-    width = 3 if graph.model.mirrored else 2
+    # A wider window keeps the pool of a mirrored network symmetric.
+    width = 3 if graph.model.mirrored and is_odd else 2
     return graph.add("MaxPool", x, kernel_shape=[2, width], strides=[2, 2])
 
 
@@ -194,8 +200,8 @@ _ADD_NETWORK: dict[str, Callable[[Graph, str], None]] = {
 def onnx_model(classifier: Classifier) -> Any:
     """Return an `onnx.ModelProto` of a trained network.
 
-    The input is `images`, `[batch, 32, 32, 3] uint8`. The output is `logits`, `[batch, classes]`.
-    The metadata entry `class_names` is a JSON list.
+    The input is `images`, `[batch, H, W, 3] uint8`, with H and W as in training. The output is
+    `logits`, `[batch, classes]`. The metadata entry `class_names` is a JSON list.
 
     Raises:
       UsageError: the network can't be exported to ONNX.
@@ -212,20 +218,22 @@ def onnx_model(classifier: Classifier) -> Any:
     arrays = named_arrays(classifier.variables)
     if is_mirrored(classifier.config):
         arrays = expand(arrays)
-    graph = Graph(helper, arrays, create_model(classifier.config, len(classes)))
+    image_size = classifier.config.image_size
+    model = create_model(classifier.config, len(classes))
+    graph = Graph(helper, arrays, model, image_size)
     _ADD_NETWORK[arch](graph, _add_normalization(graph, classifier))
-    images = helper.make_tensor_value_info(_INPUT, types.UINT8, [_BATCH, 32, 32, 3])
+    images = helper.make_tensor_value_info(_INPUT, types.UINT8, [_BATCH, *image_shape(image_size)])
     logits = helper.make_tensor_value_info(_OUTPUT, types.FLOAT, [_BATCH, len(classes)])
     weights = [onnx.numpy_helper.from_array(array, name) for name, array in graph.weights.items()]
-    model = helper.make_model(
+    onnx_network = helper.make_model(
         helper.make_graph(graph.nodes, arch, [images], [logits], weights),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="jaxcifar",
     )
-    helper.set_model_props(model, {"class_names": json.dumps(classes)})
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    helper.set_model_props(onnx_network, {"class_names": json.dumps(classes)})
+    onnx.checker.check_model(onnx_network, full_check=True)
+    return onnx_network
 
 
 def write_onnx(classifier: Classifier, path: Path) -> None:

@@ -119,9 +119,10 @@ def _pytorch_layers_by_name(config: Config, classes: int) -> dict[str, _TorchLay
     require_known(config.arch)
     torch = import_extra("torch")
     model = create_model(config, classes)
-    jaxcifar_layers = [layer for layer in summarize(model).layers if layer.params]
+    layers = summarize(model, config.image_size).layers
+    jaxcifar_layers = [layer for layer in layers if layer.params]
     with torch.device("meta"):  # only names are needed, so no memory for weights
-        network = torch_network(config.arch, model)
+        network = torch_network(config.arch, model, image_size=config.image_size)
     pytorch_names = [
         name for name, module in network.named_modules() if name and module._parameters
     ]

@@ -15,11 +15,11 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_logits(classifier: Classifier) -> export.Exported:
-    """Return a function from `[N, 32, 32, 3] uint8` images to `[N, classes] float32` logits.
+    """Return a function from `[N, H, W, 3] uint8` images to `[N, classes] float32` logits.
 
-    N may be any number. The function contains the weights and computes in float32 on every device.
-    The network gets one image at a time. Otherwise user code that asks for the batch size, for
-    example with `len`, would fail: N is unknown during tracing.
+    N may be any number; H and W are the run's image size. The function contains the weights and
+    computes in float32 on every device. The network gets one image at a time. Otherwise user code
+    that asks for the batch size, for example with `len`, would fail: N is unknown during tracing.
     """
     model = create_model(classifier.config, len(classifier.class_names))
     variables = jax.device_get(classifier.variables)
@@ -29,7 +29,8 @@ def export_logits(classifier: Classifier) -> export.Exported:
         constants = jax.tree.map(jnp.asarray, variables)
         return network.predict(model, constants, images[None])[0]
 
-    shape = export.symbolic_shape("batch, 32, 32, 3")
+    size = classifier.config.image_size
+    shape = export.symbolic_shape(f"batch, {size}, {size}, 3")
     images = jax.ShapeDtypeStruct(shape, jnp.uint8)
     # By default, GPUs and TPUs round the operands of matrix products.
     with jax.default_matmul_precision("float32"):

@@ -67,6 +67,7 @@ def module_text(classifier: Classifier) -> str:
     constants = {name.upper(): value for name, value in arguments(arch, model).items()}
     constants["CLASS_NAMES"] = tuple(map(str, classifier.class_names))
     constants["MEAN"] = tuple(map(decimal, classifier.mean))
+    constants["IMAGE_SIZE"] = classifier.config.image_size
     constants["STD"] = tuple(map(decimal, classifier.std))
     code = source(arch)
     for name, value in constants.items():

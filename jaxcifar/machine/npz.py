@@ -18,10 +18,13 @@ class ArrayForm(NamedTuple):
     Attributes:
       dtype: name of a dtype, or an abstract type such as `np.integer`.
       shape: sizes of all axes but the first; the first axis may have any length.
+      sides: in an array of images, other allowed sizes of height and width, which must be equal;
+        the last axis of the shape is that of channels.
     """
 
     dtype: str | type[np.generic]
     shape: tuple[int, ...] = ()
+    sides: range | None = None
 
     def fits(self, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
         """Return whether an array with this dtype and shape is allowed in the file."""
@@ -29,11 +32,21 @@ class ArrayForm(NamedTuple):
             dtype_fits = dtype == np.dtype(self.dtype)
         else:
             dtype_fits = np.issubdtype(dtype, self.dtype)
-        return dtype_fits and len(shape) > 0 and shape[1:] == self.shape
+        return dtype_fits and len(shape) > 0 and self._has_shape(shape[1:])
+
+    def _has_shape(self, shape: tuple[int, ...]) -> bool:
+        if shape == self.shape or self.sides is None:
+            return shape == self.shape
+        side = shape[-2] if len(shape) == len(self.shape) else 0
+        *outer, _, _, channels = self.shape
+        return side in self.sides and shape == (*outer, side, side, channels)
 
     def __str__(self) -> str:
         dtype = self.dtype if isinstance(self.dtype, str) else self.dtype.__name__
-        return f"{dtype} of shape {['N', *self.shape]}"
+        text = f"{dtype} of shape {['N', *self.shape]}"
+        if self.sides is None:
+            return text
+        return f"{text}, or squares of {self.sides.start} to {self.sides.stop - 1} pixels"
 
 
 def read_array(path: Path, form: ArrayForm, remedy: Remedy, max_bytes: int) -> np.ndarray:

@@ -241,7 +241,7 @@ class FastNet(nn.Module):
         for width, depth in zip(self.widths, self.group_depths, strict=True):
             x = ConvGroup(width, depth, self.mirrored, unpaired, self.blurred, **options)(x, train)
             unpaired = 0
-        # Three pools have left 3x3 of 31x31 pixels.
+        # Of 32x32 pixels, the whitening and three pools have left 3x3.
         x = mean_of_maxima(x) if self.blurred else x.max((1, 2))
         if self.mirrored:
             x = x.reshape(len(x), 2, -1).sum(1)

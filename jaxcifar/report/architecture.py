@@ -40,16 +40,17 @@ def read_architecture(run: FinishedRun) -> Summary:
     if _size(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
         raise RunError(f"the run's folder has no {file.name}, and its network is too large")
     try:
-        return _summarize(create_model(run.config, len(run.class_names)))
+        network = create_model(run.config, len(run.class_names))
+        return _summarize(network, run.config.image_size)
     except Exception as error:  # Flax and JAX raise anything on arguments that make no sense
         reason = printable(first_line(error), 200)
         raise RunError(f"the network can't be built from config.json ({reason})") from error
 
 
 @functools.lru_cache(maxsize=64)
-def _summarize(network: nn.Module) -> Summary:
+def _summarize(network: nn.Module, image_size: int) -> Summary:
     """Return the summary of a network, which is traced once for all runs that have it."""
-    return summarize(network)
+    return summarize(network, image_size)
 
 
 def _size(argument: Any) -> int:

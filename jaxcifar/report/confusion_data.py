@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcifar.errors import RunError
+from jaxcifar.image_size import image_shape
 from jaxcifar.report.classes import MANY_CLASSES
 from jaxcifar.report.run_records import FinishedRun
 from jaxcifar.runs.folder import RunFolder
@@ -15,7 +16,7 @@ from jaxcifar.runs.mistakes import MAX_CONFUSION_IMAGES
 from jaxcifar.runs.plots import shortened
 
 SPRITE_COLUMNS = 20  # images side by side in the sprite
-_JPEG_QUALITY = 85
+_JPEG_QUALITY, _JPEG_SQUARE = 85, 8
 _NAME_LETTERS = 40
 
 
@@ -28,19 +29,22 @@ def confusion_data(run: FinishedRun, max_bytes: int) -> dict[str, Any] | None:
 
     Returns:
       "names", "matrix" (absent for more than `MANY_CLASSES`), "sprite" (all images as one picture,
-      side by side), "columns" of the sprite, and "cells": true class, predicted class, number of
+      side by side), "columns" of the sprite, "size" of an image and its "step" to the next in the
+      sprite, and "cells": true class, predicted class, number of
       test images, and the place and probability of each of its images in the sprite. None for many
       classes without images, because nothing could be shown.
     """
     images = _read_images(run)
     sprite, count = _sprite_of_size(images["image"], max_bytes)
-    classes = len(run.class_names)
+    classes, size = len(run.class_names), images["image"].shape[1]
     if classes > MANY_CLASSES and not count:
         return None
     data: dict[str, Any] = {
         "kind": "confusion",
         "names": [shortened(name, _NAME_LETTERS) for name in run.class_names],
         "columns": SPRITE_COLUMNS,
+        "size": size,
+        "step": size + -size % _JPEG_SQUARE,
         "sprite": f"data:image/jpeg;base64,{base64.b64encode(sprite).decode()}" if count else "",
         "cells": _cells(images, count, run.confusion),
     }
@@ -58,7 +62,7 @@ def _read_images(run: FinishedRun) -> dict[str, np.ndarray]:
     try:
         arrays = folder.read_confusions(len(run.class_names))
     except RunError:
-        return {"image": np.zeros((0, 32, 32, 3), np.uint8)}
+        return {"image": np.zeros((0, *image_shape()), np.uint8)}
     counts = run.confusion[arrays["label"], arrays["predicted"]]
     confidence = arrays["confidence"]
     fits = (counts > 0) & (arrays["label"] != arrays["predicted"])
@@ -92,10 +96,13 @@ def _sprite_of_size(images: np.ndarray, max_bytes: int) -> tuple[bytes, int]:
 
 
 def make_sprite(images: np.ndarray) -> bytes:
-    """Return a JPEG of images `[N, 32, 32, 3] uint8` in rows of `SPRITE_COLUMNS`.
+    """Return a JPEG of images `[N, size, size, 3] uint8` in rows of `SPRITE_COLUMNS`.
 
-    JPEG encodes squares of 8 pixels by themselves, so no image touches its neighbours.
+    JPEG encodes squares of 8 pixels by themselves, so no image touches its neighbours: images of
+    other sizes get a margin.
     """
+    margin = -images.shape[1] % _JPEG_SQUARE
+    images = np.pad(images, ((0, 0), (0, margin), (0, margin), (0, 0)), "edge")
     size = images.shape[1]
     rows = -(-len(images) // SPRITE_COLUMNS)
     sheet = np.zeros((rows * SPRITE_COLUMNS, *images.shape[1:]), np.uint8)

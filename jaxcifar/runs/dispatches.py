@@ -10,6 +10,7 @@ def dispatch_sizes(steps: int, program: Program) -> list[int]:
 
     On an accelerator one dispatch is a whole epoch. On a CPU dispatches are short, so that progress
     is shown every few seconds. A program without loops on the device trains one step per dispatch.
+    A program that is fed images trains on at most the images that it gets at a time.
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     if not program.compiles_loops:
@@ -18,4 +19,6 @@ def dispatch_sizes(steps: int, program: Program) -> list[int]:
         largest_size = max(1, _CPU_IMAGES // program.batch_size)
     else:
         largest_size = max(1, steps)
+    if program.fed_steps is not None:
+        largest_size = min(largest_size, program.fed_steps)
     return [min(largest_size, steps - start) for start in range(0, steps, largest_size)]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from msgspec import Meta
 
+from jaxcifar.image_size import STORED_SIDES, image_shape
 from jaxcifar.machine.npz import ArrayForm
 from jaxcifar.machine.reading import (
     MEGABYTE,
@@ -154,21 +155,21 @@ class Result(Measured):
     weights_sha256: NotRequired[Digest]
 
 
-# The arrays of `mistakes.npz` and `confusions.npz`, all of one length: index and label of test
-# images, and so on.
+# The arrays of `mistakes.npz` and `confusions.npz`: index and label of test images, and so on.
+_IMAGE = ArrayForm("uint8", image_shape(), STORED_SIDES)
 MISTAKES = {
     "index": ArrayForm("int32"),
     "label": ArrayForm("int32"),
     "predicted": ArrayForm("int32"),
     "confidence": ArrayForm("float32"),
-    "image": ArrayForm("uint8", (32, 32, 3)),
+    "image": _IMAGE,
 }
 # The arrays of `training_images.npz`; each image has three augmented versions.
 TRAINING_IMAGES = {
     "index": ArrayForm("int32"),
     "label": ArrayForm("int32"),
-    "image": ArrayForm("uint8", (32, 32, 3)),
-    "augmented": ArrayForm("uint8", (3, 32, 32, 3)),
+    "image": _IMAGE,
+    "augmented": ArrayForm("uint8", (3, *image_shape()), STORED_SIDES),
 }
 MAX_IMAGES_BYTES = 2 * MEGABYTE  # of a file of images
 MAX_CONFIG_BYTES = MEGABYTE

@@ -6,10 +6,11 @@ from jaxcifar.build.model import create_model
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config, init_file
 from jaxcifar.errors import RunError
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.array_trees import named_arrays
-from jaxcifar.runs.weights import arrange_arrays, read_weights
+from jaxcifar.runs.weights import Card, arrange_arrays, read_weights
 from jaxcifar.training import network
 from jaxcifar.training.state import Hyperparameters, TrainState
 
@@ -45,15 +46,25 @@ def load_initial_weights(
     try:
         variables = arrange_arrays(arrays, state.variables, path)
     except RunError as error:
-        raise RunError(f"{error}; use the --arch and --arch-args of these weights") from error
+        options = _options_of_shapes(card, config)
+        raise RunError(f"{error}; use {options} of these weights") from error
     return setup.program.init_from(hyper, place_on_devices(variables, setup.program.replicated))
+
+
+def _options_of_shapes(card: Card, config: Config) -> str:
+    """Return the options that the shapes of a network's arrays depend on, for a message."""
+    image_size = card["config"].get("image_size", IMAGE_SIZE)
+    options = "the --arch and --arch-args"
+    if image_size != config.image_size:
+        options += f" and the --image-size {image_size}"
+    return options
 
 
 def _head_arrays(config: Config, classes: int) -> list[str]:
     """Return the names of a network's arrays whose shape depends on the number of classes."""
 
     def shapes(classes: int) -> dict[str, tuple[int, ...]]:
-        variables = network.shapes(create_model(config, classes))
+        variables = network.shapes(create_model(config, classes), config.image_size)
         return {name: leaf.shape for name, leaf in named_arrays(variables).items()}
 
     shapes_with_another_class = shapes(classes + 1)

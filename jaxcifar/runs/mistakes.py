@@ -5,10 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcifar.data import Examples
+from jaxcifar.data.images import thumbnails
+from jaxcifar.image_size import IMAGE_SIZE, LARGEST_STORED_SIZE
 
 MAX_MISTAKES = 20
 MAX_CELL_IMAGES = 4  # of each cell of the confusion matrix
-MAX_CONFUSION_IMAGES = 400  # of all cells: 1.2 MB before compression
+MAX_CONFUSION_IMAGES = 400  # of all cells, at 32x32 pixels: 1.2 MB before compression
 WrongAnswers = dict[str, np.ndarray]  # `index`, `label`, `predicted`, `confidence`, `image`
 
 
@@ -43,7 +45,7 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> WrongAnswers:
 
     Returns:
       up to `MAX_MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
-      probability of the prediction) and `image` (`[32, 32, 3] uint8`).
+      probability of the prediction) and `image` (`[H, W, 3] uint8`, a thumbnail of a large image).
     """
     predicted, confidence = _predictions(logits)
     wrong = np.flatnonzero(predicted != examples.labels)
@@ -55,7 +57,8 @@ def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
     """Return wrong predictions of each cell of the confusion matrix, the fullest cell first.
 
     Of each cell, up to `MAX_CELL_IMAGES` predictions with the highest probability are chosen, the
-    highest first. The last cells are left out if there are more than `MAX_CONFUSION_IMAGES`.
+    highest first. The last cells are left out if there are more than `MAX_CONFUSION_IMAGES`; of
+    images larger than 32x32, fewer are kept, so that the file stays small.
 
     Args:
       logits: logits of the examples, `[N, K]`.
@@ -69,15 +72,17 @@ def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
     classes = logits.shape[-1]
     cell_of_wrong = examples.labels[wrong].astype(np.int64) * classes + predicted[wrong]
     cells, counts = np.unique(cell_of_wrong, return_counts=True)
+    side = min(examples.images.shape[1], LARGEST_STORED_SIZE)
+    most = min(MAX_CONFUSION_IMAGES, MAX_CONFUSION_IMAGES * IMAGE_SIZE**2 // side**2)
     chosen: list[int] = []
     for cell in cells[np.argsort(-counts, kind="stable")]:
         in_cell = wrong[cell_of_wrong == cell]
         chosen += in_cell[np.argsort(-confidence[in_cell], kind="stable")][
             :MAX_CELL_IMAGES
         ].tolist()
-        if len(chosen) >= MAX_CONFUSION_IMAGES:
+        if len(chosen) >= most:
             break
-    index = np.asarray(chosen[:MAX_CONFUSION_IMAGES], np.int64)
+    index = np.asarray(chosen[:most], np.int64)
     return _wrong_answers(index, predicted, confidence, examples)
 
 
@@ -95,5 +100,5 @@ def _wrong_answers(
         "label": examples.labels[index].astype(np.int32),
         "predicted": predicted[index].astype(np.int32),
         "confidence": confidence[index].astype(np.float32),
-        "image": examples.images[index],
+        "image": thumbnails(examples.images[index]),
     }

@@ -113,7 +113,7 @@ def measure_weights(
     figures, mistakes = _test(program, variables, hyper, test, dataset, metric_set)
     measured: Measured = {
         **figures,
-        **_describe_run(config, dataset, summarize(program.model)),
+        **_describe_run(config, dataset, summarize(program.model, program.image_size)),
         **_environment(program),
         "at_once": 1,
     }

@@ -3,6 +3,7 @@ import time
 from contextlib import ExitStack
 
 from jaxcifar.build.check import require_finite_start
+from jaxcifar.build.host_images import first_images
 from jaxcifar.build.setup import Setup
 from jaxcifar.errors import DivergedError
 from jaxcifar.machine import environment
@@ -79,7 +80,9 @@ class Run:
         hyper = setup.hyperparameters(config)
         self._learning_rates, self.hyper = hyper.learning_rate, setup.place(hyper)
         setup.compile_ahead(self.hyper, self._print_line)
-        self.state: TrainState = program.init(self.hyper, setup.dataset.train.images)
+        self.state: TrainState = program.init(
+            self.hyper, first_images(program, setup.dataset.train.images)
+        )
         if config.init:
             self.state = load_initial_weights(
                 self.state, setup, self.hyper, config, self._print_line

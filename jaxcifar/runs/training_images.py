@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from jaxcifar.build.setup import Setup
+from jaxcifar.data.images import thumbnails
 from jaxcifar.errors import first_line
 from jaxcifar.machine import processes
 from jaxcifar.machine.terminal import PrintLine
@@ -50,12 +51,13 @@ def sample_images(
     Args:
       augmentation: the augmentation after shifts and flips.
       hyper: the run's hyper-parameters, on the host.
-      images: all training images, `[N, 32, 32, 3] uint8`.
+      images: all training images, `[N, H, W, 3] uint8`.
       labels: labels of these images.
 
     Returns:
       for each of up to `MAX_IMAGES` images: `index` and `label` (int32), `image`
-      (`[32, 32, 3] uint8`) and `augmented` (`[3, 32, 32, 3] uint8`: three augmented versions).
+      (`[H, W, 3] uint8`) and `augmented` (`[3, H, W, 3] uint8`: three augmented versions). Large
+      images become thumbnails.
     """
     index = choose_images(labels).astype(np.int32)
     stored = images[index]
@@ -65,8 +67,8 @@ def sample_images(
     return {
         "index": index,
         "label": labels[index].astype(np.int32),
-        "image": stored,
-        "augmented": augmented,
+        "image": thumbnails(stored),
+        "augmented": thumbnails(augmented),
     }
 
 

@@ -127,8 +127,7 @@ class _TrainingLoop:
         """Train all runs until one of them ends an epoch, or until a loss is not finite."""
         program = self._setup.program
         with self._progress.during(COMPILING):
-            first_run = next(iter(self.active_runs.values()))
-            runs = [run or first_run for run in self._slots]
+            runs = [run or next(iter(self.active_runs.values())) for run in self._slots]
             examples = len(self._setup.train.labels)
             orders = [program.epoch_order(run.hyper, np.int32(run.step), examples) for run in runs]
             stacked_orders = self._setup.parallel_runs.join(orders)
@@ -149,13 +148,14 @@ class _TrainingLoop:
         """
         self._seconds_counted_until = self._last_save = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
-        steps_left = min(run.steps_left for run in runs)
-        for steps in dispatch_sizes(steps_left, self._setup.program):
+        for steps in dispatch_sizes(min(run.steps_left for run in runs), self._setup.program):
             if not self._save_if_due(latest_steps > 0):
                 break
             latest_means = self._epoch_means
+            trained_steps = [run.step if run else 0 for run in self._slots]
+            examples = self._setup.images_for(orders, trained_steps, steps)
             self._states, self._epoch_means = train_steps(
-                self._states, self._hypers, *self._setup.train, orders, np.int32(steps)
+                self._states, self._hypers, *examples, orders, np.int32(steps)
             )
             for run in runs:
                 run.step += steps

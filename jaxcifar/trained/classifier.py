@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -14,12 +14,13 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.memory import report_memory_shortage
+from jaxcifar.machine.sharing import AnyArray
 from jaxcifar.trained.features import last_features
 from jaxcifar.trained.pixels import as_photos, as_pixels
 from jaxcifar.trained.predictions import Predictions
 from jaxcifar.training import augment, network, predicting
 from jaxcifar.training.network import Variables
-from jaxcifar.training.predicting import EVAL_BATCH
+from jaxcifar.training.predicting import EVAL_BATCH, HOST_BLOCK_BYTES
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
@@ -74,6 +75,11 @@ class Classifier:
             _hyper=hyper,
         )
 
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images that the network takes."""
+        return self.config.image_size
+
     @with_package_settings()
     def logits(self, images: Any) -> np.ndarray:
         """Return the network's outputs before the softmax, `[N, classes] float32`.
@@ -84,13 +90,15 @@ class Classifier:
         Raises:
           UsageError: an image can't be read, or there is no image.
         """
-        pixels = as_pixels(images)
+        pixels = as_pixels(images, self.image_size)
         count = len(pixels)
         with report_memory_shortage(f"predicting {count:,} images", "predict fewer at a time"):
             padded = np.zeros((_padded_count(count), *pixels.shape[1:]), np.uint8)
             padded[:count] = pixels
-            device_pixels = jax.device_put(padded, self._program.replicated)
-            logits = predicting.predict(self._program, self.variables, self._hyper, device_pixels)
+            placed: AnyArray = padded  # `predict` moves many images in blocks
+            if padded.nbytes <= HOST_BLOCK_BYTES:
+                placed = jax.device_put(padded, self._program.replicated)
+            logits = predicting.predict(self._program, self.variables, self._hyper, placed)
             return np.asarray(logits)[:count]
 
     def with_normalization(self, mean: np.ndarray, std: np.ndarray) -> Self:
@@ -106,7 +114,7 @@ class Classifier:
         BatchNorm normalises by the statistics of this batch.
 
         Args:
-          pixels: one batch of images, `[N, 32, 32, 3] uint8`.
+          pixels: one batch of images, `[N, image_size, image_size, 3] uint8`.
           key: random key for dropout.
         """
         return np.asarray(_training_logits(self._program, self.variables, self._hyper, pixels, key))
@@ -115,8 +123,8 @@ class Classifier:
     def predict(self, images: Any) -> Predictions:
         """Classify images.
 
-        Images of other sizes than 32x32 are cropped to a square and resized. Damaged files in a
-        folder are left out, with a Python warning for each.
+        Images of another size than `image_size` are cropped to a square and resized. Damaged files
+        in a folder are left out, with a Python warning for each.
 
         Args:
           images: an array `[N, H, W, 3]`, `[N, H, W, 1]` or `[N, H, W] uint8`, an array of one
@@ -126,7 +134,7 @@ class Classifier:
           UsageError: an image can't be read, or there is no image.
           RunError: a logit is not finite.
         """
-        photos = as_photos(images)
+        photos = as_photos(images, self.image_size)
         logits = self.logits(photos.pixels)
         if not np.isfinite(logits).all():
             raise RunError(
@@ -148,7 +156,7 @@ class Classifier:
           UsageError: an image can't be read, or no dense layer computes the network's logits.
           RunError: a feature is not finite.
         """
-        pixels = as_pixels(images)
+        pixels = as_pixels(images, self.image_size)
         title = self.config.network_title
         with report_memory_shortage(f"features of {len(pixels):,} images", "give fewer at a time"):
             blocks = list(last_features(self._program, self.variables, self._hyper, pixels, title))
@@ -192,6 +200,11 @@ class Ensemble:
     members: tuple[Classifier, ...]
     class_names: tuple[str, ...]
 
+    @property
+    def image_size(self) -> int:
+        """The largest height and width of the images that a member takes."""
+        return max(member.image_size for member in self.members)
+
     @classmethod
     def of(cls, members: Sequence[Classifier]) -> Self:
         """Return an ensemble of these classifiers.
@@ -216,9 +229,16 @@ class Ensemble:
           UsageError: an image can't be read.
           RunError: a logit is not finite.
         """
-        photos = as_photos(images)
-        probabilities = [member.predict(photos.pixels).probabilities for member in self.members]
-        return Predictions.of(np.mean(probabilities, axis=0), self.class_names, photos.names)
+        if isinstance(images, Iterator):  # it may be read twice
+            images = list(images)
+        sizes = {member.image_size for member in self.members}
+        photos = {size: as_photos(images, size) for size in sizes}
+        probabilities = [
+            member.predict(photos[member.image_size].pixels).probabilities
+            for member in self.members
+        ]
+        names = photos[self.image_size].names
+        return Predictions.of(np.mean(probabilities, axis=0), self.class_names, names)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.training.head import Heads, dense_calls
 from jaxcifar.training.network import Variables
-from jaxcifar.training.predicting import EVAL_BATCH
+from jaxcifar.training.predicting import EVAL_BATCH, eval_batch
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
@@ -24,14 +24,16 @@ def last_features(
       program: the compiled program of the network, for one device.
       variables: the network's arrays by collection.
       hyper: hyper-parameters; only the mean and deviation of images are used.
-      pixels: images, `[N, 32, 32, 3] uint8`.
+      pixels: images of the network's size, `[N, H, W, 3] uint8`.
       title: name of the network, for messages.
 
     Raises:
       UsageError: no dense layer computes the network's logits.
       RunError: a feature or logit is not finite.
     """
-    size = min(EVAL_BATCH, 1 << (len(pixels) - 1).bit_length())  # few programs are compiled
+    size = min(
+        EVAL_BATCH, eval_batch(pixels.shape), 1 << (len(pixels) - 1).bit_length()
+    )  # few programs are compiled
     for first in range(0, len(pixels), size):
         block = pixels[first : first + size]
         padded = np.zeros((size, *pixels.shape[1:]), np.uint8)

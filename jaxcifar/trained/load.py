@@ -15,6 +15,7 @@ from jaxcifar.config import user_code, user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.prepare import default_data_dir
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import image_shape
 from jaxcifar.machine.computing import with_package_settings
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.reading import Remedy
@@ -154,7 +155,7 @@ def _make_program(
 
 def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
     """Return a training state without values: shapes, types and the program's devices."""
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
+    images = jax.ShapeDtypeStruct((1, *image_shape(program.image_size)), np.uint8)
     state = program.init.eval_shape(program, hyper, images)
 
     def with_devices(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

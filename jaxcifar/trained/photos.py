@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxcifar.data.arrays import MAX_IMAGES
 from jaxcifar.data.decode import MAX_THREADS
-from jaxcifar.data.images import SIDE, read_image
+from jaxcifar.data.images import read_image
 from jaxcifar.errors import UsageError, printable
+from jaxcifar.image_size import IMAGE_SIZE, image_shape
 from jaxcifar.machine.files import atomic_write
 from jaxcifar.trained.predictions import Predictions
 
@@ -27,7 +28,7 @@ class Photos(NamedTuple):
 
     Attributes:
       names: paths of the files.
-      pixels: the images as the network sees them, `[N, 32, 32, 3] uint8`.
+      pixels: the images as the network sees them, `[N, size, size, 3] uint8`.
       remarks: one line for each file that was left out or only read in part.
       left_out: number of files that were left out because they can't be read.
     """
@@ -38,7 +39,7 @@ class Photos(NamedTuple):
     left_out: int = 0
 
 
-def read_photos(paths: Sequence[Path]) -> Photos:
+def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
     """Read image files, and all image files in folders and their subfolders.
 
     Files that can't be read are left out. Hidden files are ignored. A symbolic link is followed if
@@ -46,6 +47,7 @@ def read_photos(paths: Sequence[Path]) -> Photos:
 
     Args:
       paths: image files and folders.
+      size: height and width to which the images are resized, after they are cropped to squares.
 
     Raises:
       UsageError: a folder has no images, no file can be read, or there are more than `MAX_FILES`
@@ -61,7 +63,7 @@ def read_photos(paths: Sequence[Path]) -> Photos:
         from_folder += [path.is_dir()] * len(found)
         if len(files) > MAX_FILES:
             raise UsageError(f"{path}: more than {MAX_FILES:,} files are given; give fewer")
-    pixels = np.empty((len(files), SIDE, SIDE, 3), np.uint8)
+    pixels = np.empty((len(files), *image_shape(size)), np.uint8)
     remarks: list[str | None] = [None] * len(files)
     is_read = np.zeros(len(files), bool)
 
@@ -69,13 +71,13 @@ def read_photos(paths: Sequence[Path]) -> Photos:
         for number in range(first, min(first + _BLOCK, len(files))):
             file, is_folder = files[number], from_folder[number]
             try:
-                image, has_more_frames = read_image(file if is_folder else os.path.realpath(file))
+                image = read_image(file if is_folder else os.path.realpath(file), size)
             except ValueError as error:
                 remarks[number] = f"left out: {file}: {error}"
                 continue
-            pixels[number] = image
+            pixels[number] = image.pixels
             is_read[number] = True
-            if has_more_frames:
+            if image.has_more_frames:
                 remarks[number] = f"{file}: has several frames; only the first is classified"
 
     with (

@@ -10,15 +10,16 @@ import numpy as np
 from PIL import Image
 
 from jaxcifar.data.arrays import pixels_of
-from jaxcifar.data.images import read_image, to_rgb32
+from jaxcifar.data.images import read_image, to_square
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE, image_shape
 from jaxcifar.trained.photos import Photos, read_photos
 
 _KINDS_OF_PATHS = "OU"  # dtypes of arrays that may hold paths
 _CHANNELS = (1, 3)  # of grey and RGB images
 
 
-def as_photos(images: Any) -> Photos:
+def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
     """Return images with their names, as the network sees them.
 
     Damaged files in a folder are left out, with a Python warning for each.
@@ -26,6 +27,7 @@ def as_photos(images: Any) -> Photos:
     Args:
       images: an array of images in any form that training takes, an array of one image, a Pillow
         image, the path of an image file or of a folder, or a list of these.
+      size: height and width of the images that the network takes.
 
     Returns:
       the images; the name of a file is its path, and the name of another image its number from 0.
@@ -38,50 +40,50 @@ def as_photos(images: Any) -> Photos:
     elif hasattr(images, "__array__"):  # an array of NumPy, JAX or PyTorch
         array = np.asarray(images)
         if array.dtype.kind not in _KINDS_OF_PATHS:
-            return _numbered(_pixels_of_array("images", array))
+            return _numbered(_pixels_of_array("images", array, size))
     elif not isinstance(images, Iterable):
         type_name = type(images).__name__
         raise UsageError(
             f"images: a {type_name} can't be read; give arrays, Pillow images or paths"
         )
-    parts = [_photos_of_one(image, number) for number, image in enumerate(images)]
+    parts = [_photos_of_one(image, number, size) for number, image in enumerate(images)]
     if not parts:
         raise UsageError("images: there is no image to classify; give at least one")
     names = [name for part in parts for name in part.names]
     return Photos(names, np.concatenate([part.pixels for part in parts]), [])
 
 
-def as_pixels(images: Any) -> np.ndarray:
-    """Return images as pixels, `[N, 32, 32, 3] uint8`; see `as_photos`.
+def as_pixels(images: Any, size: int = IMAGE_SIZE) -> np.ndarray:
+    """Return images as pixels, `[N, size, size, 3] uint8`; see `as_photos`.
 
     Raises:
       UsageError: an image can't be read, or there is no image.
     """
-    return as_photos(images).pixels
+    return as_photos(images, size).pixels
 
 
 def _numbered(pixels: np.ndarray) -> Photos:
     return Photos([str(number) for number in range(len(pixels))], pixels, [])
 
 
-def _pixels_of_array(name: str, array: np.ndarray) -> np.ndarray:
-    """Return an array of many images or of one image as pixels, `[N, 32, 32, 3] uint8`."""
-    is_ready = array.shape[1:] == (32, 32, 3) and array.dtype == np.uint8
+def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
+    """Return an array of many images or of one image as pixels, `[N, size, size, 3] uint8`."""
+    is_ready = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
     if is_ready and len(array) > 0:
         return array
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in _CHANNELS):
         array = array[None]  # one image
-    return pixels_of(name, array)
+    return pixels_of(name, array, size)
 
 
-def _photos_of_one(image: Any, number: int) -> Photos:
+def _photos_of_one(image: Any, number: int, size: int) -> Photos:
     """Return one element of a list of images; errors mention its place, `number`."""
     if isinstance(image, str | Path):
-        return _photos_at(Path(image))
+        return _photos_at(Path(image), size)
     name = f"image number {number} (from 0)"
     if isinstance(image, Image.Image):
         try:
-            return Photos([str(number)], to_rgb32(image)[None], [])
+            return Photos([str(number)], to_square(image, size)[None], [])
         except (OSError, ValueError) as error:  # a Pillow image is read only now
             raise UsageError(f"{name}: {error}") from error
     array = np.asarray(image)
@@ -91,18 +93,18 @@ def _photos_of_one(image: Any, number: int) -> Photos:
             f"{name} has shape {array.shape}; in a list, give images of shape [H, W, 3], [H, W, 1] "
             "or [H, W]"
         )
-    return Photos([str(number)], pixels_of(name, array[None]), [])
+    return Photos([str(number)], pixels_of(name, array[None], size), [])
 
 
-def _photos_at(path: Path) -> Photos:
+def _photos_at(path: Path, size: int) -> Photos:
     """Read an image file, or the image files in a folder; warn about files that are left out."""
     if not path.is_dir():
         try:
-            pixels, _ = read_image(os.path.realpath(path))
+            image = read_image(os.path.realpath(path), size)
         except ValueError as error:
             raise UsageError(f"{path}: {error}") from error
-        return Photos([str(path)], pixels[None], [])
-    photos = read_photos([path])
+        return Photos([str(path)], image.pixels[None], [])
+    photos = read_photos([path], size)
     for remark in photos.remarks:
         warnings.warn(remark, stacklevel=2)
     return photos

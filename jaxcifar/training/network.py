@@ -15,6 +15,7 @@ from flax import linen as nn
 from jax import Array
 
 from jaxcifar.array_types import Float, Float32, Key
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
 from jaxcifar.machine.sharing import AnyArray, PyTree
@@ -22,6 +23,8 @@ from jaxcifar.networks.adapt import adapted
 from jaxcifar.networks.layers import EXAMPLE_STREAM
 
 Variables = dict[str, PyTree]
+_INIT_IMAGES = 5000  # images from which a network may compute its first weights
+_INIT_PIXELS = _INIT_IMAGES * IMAGE_SIZE**2  # of larger images, fewer are used
 _STATS = "batch_stats"
 _COLON = ":"  # no module name can contain it
 
@@ -84,9 +87,20 @@ def init(
     return params, _as_one_tree(not_growing)
 
 
-def shapes(model: nn.Module) -> Variables:
-    """Return the shapes and dtypes of a network's variables; no values are computed."""
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+def init_image_count(shape: tuple[int, ...]) -> int:
+    """Return how many training images, of this shape `[N, H, W, 3]`, `init` gets at most."""
+    _, height, width, _ = shape
+    return min(_INIT_IMAGES, max(1, _INIT_PIXELS // (height * width)))
+
+
+def shapes(model: nn.Module, image_size: int = IMAGE_SIZE) -> Variables:
+    """Return the shapes and dtypes of a network's variables; no values are computed.
+
+    Args:
+      model: the network.
+      image_size: height and width of the images.
+    """
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
     model = for_one_device(model)
     params, other_variables = jax.eval_shape(lambda x: init(model, jax.random.key(0), x), images)
     return variables(params, other_variables)
@@ -145,13 +159,14 @@ def dtype(model: nn.Module) -> jnp.dtype:
     return jnp.dtype(getattr(model, "dtype", None) or jnp.float32)
 
 
-def has_convolution(model: nn.Module, platform: str) -> bool:
+def has_convolution(model: nn.Module, platform: str, image_size: int = IMAGE_SIZE) -> bool:
     """Return True if a network's program for a platform, such as "cpu", contains a convolution.
 
-    JAX's lowered program is searched, so a convolution is found however the network is written.
+    JAX's lowered program is searched, so a convolution is found however the network is written. The
+    program is for images of `image_size` x `image_size` pixels.
     """
     model, key = for_one_device(model), jax.random.key(0)
-    images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)
     all_variables = jax.eval_shape(lambda images: variables(*init(model, key, images)), images)
 
     @jax.jit

@@ -69,7 +69,10 @@ class ParallelRuns:
         images: UInt8[WithShape, "images height width 3"],
         labels: Integer[WithShape, "images"],
     ) -> jax.stages.Traced:
-        """Return `train_steps`, traced for arrays of these shapes; array values are not used."""
+        """Return `train_steps`, traced for arrays of these shapes; array values are not used.
+
+        `images` are all training images, also if the program is fed those of a few steps.
+        """
         program = self.program
         state = program.init.eval_shape(program, hyper, images)
         order = program.epoch_order.eval_shape(program, hyper, np.int32(0), len(labels))
@@ -79,6 +82,9 @@ class ParallelRuns:
             return jax.ShapeDtypeStruct(shape, array.dtype, sharding=self.sharding)
 
         states, hypers, orders = jax.tree.map(stacked, (state, hyper, order))
+        if program.fed_steps is not None:
+            shape = (program.fed_steps * program.batch_size, *images.shape[1:])
+            images = stacked(jax.ShapeDtypeStruct(shape, images.dtype))
         return ParallelRuns.train_steps.trace(
             self, states, hypers, images, labels, orders, np.int32(1)
         )
@@ -88,7 +94,7 @@ class ParallelRuns:
         self,
         states: TrainState,
         hypers: Hyperparameters,
-        images: UInt8[Array, "images height width 3"],
+        images: UInt8[Array, "*rows height width 3"],
         labels: Int32[Array, "images"],
         orders: Int32[Array, "runs images"],
         count: Int[Array, ""],
@@ -96,10 +102,12 @@ class ParallelRuns:
         """Train each run for `count` steps; return the new states, and mean loss and accuracy.
 
         The arguments are those of `Program.train_steps`; `states`, `hypers` and `orders` are
-        stacked along a first axis of runs. JAX reuses the memory of `states`.
+        stacked along a first axis of runs, as are `images` if the program is fed those of a few
+        steps. JAX reuses the memory of `states`.
         """
         # A single run uses all devices; of several runs, each is trained by one device.
         program = self.program if self.run_count == 1 else self.program.for_one_device
+        is_fed = program.fed_steps is not None
         compiles_loops = (
             program.compiles_loops
         )  # found here, because nothing can be lowered in `shard_map`
@@ -113,19 +121,21 @@ class ParallelRuns:
             count: Array,
         ) -> tuple[TrainState, dict[str, Array]]:
             def train(
-                state: TrainState, hyper: Hyperparameters, order: Array
+                state: TrainState, hyper: Hyperparameters, order: Array, images: Array = images
             ) -> tuple[TrainState, dict[str, Array]]:
                 return program.train_steps(state, hyper, images, labels, order, count)
 
-            return _map_runs(train, len(orders), compiles_loops)(states, hypers, orders)
+            of_runs = (states, hypers, orders, images) if is_fed else (states, hypers, orders)
+            return _map_runs(train, len(orders), compiles_loops)(*of_runs)
 
         split_by_run, replicated = self.sharding.spec, PartitionSpec()
+        of_images = split_by_run if is_fed else replicated
         return jax.shard_map(
             train_on_device,
             mesh=self.sharding.mesh,
             in_specs=(
                 *(split_by_run, split_by_run, split_by_run),  # states, hypers and orders
-                *(replicated, replicated, replicated),  # images, labels and count
+                *(of_images, replicated, replicated),  # images, labels and count
             ),
             out_specs=split_by_run,
             check_vma=False,

@@ -10,6 +10,7 @@ from jax import Array
 from jax.sharding import PartitionSpec
 
 from jaxcifar.array_types import Float, Float32, Shaped, UInt8
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import CPU_OPTIONS, FAST_COMPILE_OPTIONS
 from jaxcifar.machine.sharing import AnyArray
@@ -19,6 +20,7 @@ from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
 
 _FEW_IMAGES = 32
+HOST_BLOCK_BYTES = 2**28  # of images on the host that are moved to the devices at a time
 EVAL_BATCH = 500  # images in a chunk, over all devices; divides CIFAR-10's splits on one device
 
 
@@ -30,8 +32,10 @@ def predict(
 ) -> Float32[Array, "images classes"]:
     """Return the logits of at least one image; of `hyper`, only `mean` and `std` are used."""
     devices = program.mesh.size
-    images_per_device = -(-min(EVAL_BATCH, len(images)) // devices)  # rounded up
+    images_per_device = -(-min(eval_batch(images.shape), len(images)) // devices)  # rounded up
     chunk_size = images_per_device * devices
+    if isinstance(images, np.ndarray) and images.nbytes > HOST_BLOCK_BYTES:
+        return _predict_in_blocks(program, variables, hyper, images, chunk_size)
     if program.compiles_loops:
         are_few = chunk_size <= _FEW_IMAGES and len(images) <= _FEW_IMAGES
         compute_logits = _logits_of_few_images if are_few else _logits_of_many_images
@@ -43,6 +47,28 @@ def predict(
         _logits_from_start(program, variables, hyper, images, start, chunk_size) for start in starts
     ]
     return _concatenate(program, logits, len(images))
+
+
+def eval_batch(shape: tuple[int, ...]) -> int:
+    """Return the number of images, of this shape `[N, H, W, 3]`, in a chunk over all devices."""
+    _, height, width, _ = shape
+    pixels = EVAL_BATCH * IMAGE_SIZE**2
+    return min(EVAL_BATCH, max(_FEW_IMAGES, pixels // (height * width)))
+
+
+def _predict_in_blocks(
+    program: Program, variables: Variables, hyper: Hyperparameters, images: np.ndarray, size: int
+) -> Array:
+    """Return the logits of images on the host, moved to the devices in blocks of whole chunks."""
+    chunks_in_block = max(1, HOST_BLOCK_BYTES // (size * images[:1].nbytes))
+    step = chunks_in_block * size
+    blocks = [images[start : start + step] for start in range(0, len(images), step)]
+    logits = []
+    for block in blocks:
+        on_devices = jax.device_put(np.ascontiguousarray(block), program.replicated)
+        # Waits, so that only one block is on the devices.
+        logits.append(np.asarray(predict(program, variables, hyper, on_devices)))
+    return jnp.asarray(np.concatenate(logits))
 
 
 def both_sides(

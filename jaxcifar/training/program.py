@@ -7,7 +7,7 @@ share one compiled program.
 
 import dataclasses
 from collections.abc import Hashable
-from functools import cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,17 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcifar.array_types import Float32, Int, Int32, UInt8
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network, optim
 from jaxcifar.training.augmented_batch import augmented_batch
+from jaxcifar.training.compiled_loops import compiles_loops
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import UpdateRule
 from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState, update_average
-
-_INIT_IMAGES = 5000  # images from which a network may compute its first weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +43,12 @@ class Program:
       steps_per_epoch: number of full batches in the training set; an epoch leaves the rest out.
       mesh: the devices, along the axis `sharing.AXIS`.
       averages: True to keep a moving average of the weights, which is used in evaluation.
-      small_size: width of images in the first `Hyperparameters.small_steps` steps, or None for 32.
+      small_size: width of images in the first `Hyperparameters.small_steps` steps, or None for all.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
       product_dtype: dtype to which operands of matrix products are converted, or None.
       identity: a hashable value that is equal for equal networks; by default the network.
+      image_size: height and width of the images.
+      fed_steps: `train_steps` gets the images of at most so many steps; None if it gets all.
     """
 
     model: nn.Module = dataclasses.field(compare=False)
@@ -60,6 +62,8 @@ class Program:
     axis: str | None = None
     product_dtype: Dtype | None = None
     identity: Hashable = None
+    image_size: int = IMAGE_SIZE
+    fed_steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.identity is None:
@@ -87,11 +91,8 @@ class Program:
 
     @property
     def compiles_loops(self) -> bool:
-        """True if compiled functions loop over several steps, or over several chunks of images.
-
-        On a CPU, XLA's convolutions are ten times slower inside a loop.
-        """
-        return _compiles_loops(self)
+        """True if compiled functions loop over several steps, or over several chunks of images."""
+        return compiles_loops(self)
 
     def replicate(self, tree: PyTree) -> PyTree:
         """Return arrays with a full copy on every device; for use inside compiled functions."""
@@ -104,9 +105,9 @@ class Program:
     ) -> TrainState:
         """Return the training state before the first step, with new weights.
 
-        The training images are moved to the devices only if they affect the first weights.
+        Training images are moved to the devices only if they affect the first weights.
         """
-        pixels = augment.pixels(images[:_INIT_IMAGES])
+        pixels = augment.pixels(images[: network.init_image_count(images.shape)])
         first_images = augment.normalize(pixels, hyper.mean, hyper.std)
         return self._first_state(hyper, network.init(self.model, hyper.init_key, first_images))
 
@@ -140,7 +141,7 @@ class Program:
         self,
         state: TrainState,
         hyper: Hyperparameters,
-        images: UInt8[Array, "images height width 3"],
+        images: UInt8[Array, "rows height width 3"],
         labels: Int32[Array, "images"],
         order: Int32[Array, "images"],
         count: Int[Array, ""],
@@ -153,20 +154,25 @@ class Program:
         Args:
           state: state before the steps.
           hyper: the run's hyper-parameters.
-          images: all training images.
-          labels: labels of these images.
+          images: all training images, or with `fed_steps` those of the next steps, in order.
+          labels: labels of all training images.
           order: order of the images in this epoch, from `epoch_order`.
           count: number of steps; 1 if the program has no loops.
 
         Returns:
           the new state, and the mean loss and accuracy since the epoch began.
         """
+        fed_from = None
+        if self.fed_steps is not None:
+            fed_from = state.step % self.steps_per_epoch * self.batch_size
 
         def train_next_batch(state: TrainState) -> TrainState:
             images_per_device = self.batch_size // sharing.device_count(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            indices = order[start + sharing.batch_positions(images_per_device, self.axis)]
-            batch = hyper, images[indices], labels[indices], indices
+            positions = start + sharing.batch_positions(images_per_device, self.axis)
+            indices = order[positions]
+            rows = indices if fed_from is None else positions - fed_from
+            batch = hyper, images[rows], labels[indices], indices
             if self.small_size is None:
                 return self.train_step(state, *batch)
             is_small_step = state.step < hyper.small_steps
@@ -238,9 +244,3 @@ class Program:
         self, hyper: Hyperparameters, step: Array | int
     ) -> optax.GradientTransformation:
         return self.optimizer(hyper.learning_rate[step], **hyper.rule)
-
-
-@cache
-def _compiles_loops(program: Program) -> bool:
-    platform = program.mesh.devices.flat[0].platform
-    return platform != "cpu" or not network.has_convolution(program.model, platform)

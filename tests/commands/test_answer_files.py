@@ -84,6 +84,18 @@ def test_features_are_written_with_the_names_of_the_files(folder, tmp_path):
     np.testing.assert_allclose(logits, classifier.logits(list(files)), atol=1e-4)
 
 
+def test_a_network_without_features_is_refused_before_any_file_is_written(
+    folder, tmp_path, monkeypatch
+):
+    def no_features(self, images):
+        raise UsageError("CNN: has no features")
+
+    monkeypatch.setattr("jaxcifar.trained.classifier.Classifier.features", no_features)
+    with pytest.raises(UsageError, match="has no features"):
+        run(folder, "--csv", tmp_path / "a.csv", "--features", tmp_path / "a.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
 def test_no_file_is_replaced_unless_asked(folder, tmp_path):
     old = {"--csv": "a.csv", "--submission": "b.csv", "--features": "c.npz"}
     for option, name in old.items():

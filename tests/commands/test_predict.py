@@ -16,7 +16,7 @@ import jaxcifar
 from jaxcifar.build.model import create_model
 from jaxcifar.commands import predict
 from jaxcifar.data import CATALOG
-from jaxcifar.data.images import to_rgb32
+from jaxcifar.data.images import to_square
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.trained.load import SHIPPED as SHIPPED_WEIGHTS
 from jaxcifar.trained.photos import read_photos
@@ -32,7 +32,7 @@ def photo():
 def by_hand(images):
     """Probabilities `[N, 10]` of images of Pillow's, by the shipped network's arrays."""
     classifier = jaxcifar.load()
-    pixels = np.stack([to_rgb32(image) for image in images]) / 255
+    pixels = np.stack([to_square(image) for image in images]) / 255
     normalised = np.float32((pixels - classifier.mean) / classifier.std)
     model = create_model(classifier.config, 10)
     logits = np.float64(model.apply(classifier.variables, jnp.asarray(normalised), train=False))

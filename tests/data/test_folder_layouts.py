@@ -149,12 +149,25 @@ def one_class(pets):
     for name in ("train", "test"):
         shutil.rmtree(pets / name)
     write_images(pets / "cats", 5, 0)
-    return r"it has no image of its own, 1 folder \(cats\) and no table"
+    return "it has one class, cats, with 5 images: move"
+
+
+def one_class_to_train_on(pets):
+    for split in ("train", "test"):
+        shutil.rmtree(pets / split / "dog")
+    return "it has one class, train/cat, with 3 images: move"
 
 
 @pytest.mark.parametrize(
     "spoil",
-    [two_training_folders, splits_in_classes, empty_val, only_images, one_class],
+    [
+        two_training_folders,
+        splits_in_classes,
+        empty_val,
+        only_images,
+        one_class,
+        one_class_to_train_on,
+    ],
     ids=lambda spoil: spoil.__name__,
 )
 def test_unclear_folders_are_refused_in_one_line(tmp_path, spoil):

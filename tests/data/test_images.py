@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcifar.data.images import read_image, to_rgb32
+from jaxcifar.data.images import read_image, to_square
 
 ANY = np.random.RandomState(0).randint(0, 256, (32, 32, 3)).astype(np.uint8)
 
@@ -33,13 +33,13 @@ def test_middle_square_without_aliases(height, width):
     w = weights(side)
     rows = np.clip(np.einsum("jw,hwc->hjc", w, square).round(), 0, 255)  # held in 8 bits between
     expected = np.clip(np.einsum("ih,hjc->ijc", w, rows), 0, 255)
-    ours = to_rgb32(Image.fromarray(image))
+    ours = to_square(Image.fromarray(image))
     assert ours.dtype == np.uint8
     np.testing.assert_allclose(ours, expected, atol=1.1)
 
 
 def test_32x32_stays_as_it_is():
-    np.testing.assert_array_equal(to_rgb32(Image.fromarray(ANY)), ANY)
+    np.testing.assert_array_equal(to_square(Image.fromarray(ANY)), ANY)
 
 
 UPRIGHT = {  # EXIF's number -> what turns the stored rows and columns upright
@@ -81,16 +81,16 @@ def test_the_middle_square_is_that_of_the_upright_picture(tmp_path, orientation,
 def test_transparency_lies_on_white(tmp_path):
     alpha = np.random.RandomState(2).randint(0, 256, (32, 32, 1)).astype(np.uint8)
     expected = (ANY * (alpha / 255) + 255 - alpha).round()
-    ours = to_rgb32(Image.fromarray(np.concatenate([ANY, alpha], axis=2)))
+    ours = to_square(Image.fromarray(np.concatenate([ANY, alpha], axis=2)))
     np.testing.assert_allclose(ours, expected, atol=1)
     grey = Image.fromarray(np.concatenate([ANY[..., :1], alpha], axis=2), "LA")
-    np.testing.assert_allclose(to_rgb32(grey)[..., 1], expected[..., 0], atol=1)
+    np.testing.assert_allclose(to_square(grey)[..., 1], expected[..., 0], atol=1)
 
     palette = Image.new("P", (32, 32))
     palette.putpalette([255, 0, 0, 0, 0, 255])
     palette.paste(1, (0, 0, 16, 32))
     palette.save(tmp_path / "p.png", transparency=0)
-    ours, _ = read_image(tmp_path / "p.png")
+    ours = read_image(tmp_path / "p.png").pixels
     assert ours[0, 31].tolist() == [255, 255, 255]
     assert ours[0, 0].tolist() == [0, 0, 255]
 
@@ -117,10 +117,10 @@ def test_cmyk(tmp_path):
 def test_first_frame_of_an_animation(tmp_path):
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    pixels, more = read_image(tmp_path / "a.gif")
-    assert (pixels[5, 5].tolist(), more) == ([255, 0, 0], True)
+    image = read_image(tmp_path / "a.gif")
+    assert (image.pixels[5, 5].tolist(), image.has_more_frames) == ([255, 0, 0], True)
     frames[0].save(tmp_path / "b.gif")
-    assert not read_image(tmp_path / "b.gif")[1]
+    assert not read_image(tmp_path / "b.gif").has_more_frames
 
 
 def png_header(width, height):

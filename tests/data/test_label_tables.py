@@ -162,6 +162,24 @@ def test_a_number_beside_each_class_name_is_no_second_label(tmp_path):
     assert load(tmp_path / "pets", tmp_path)[0] == expected(12)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_one_hot_columns_are_refused(tmp_path, classes):
+    write_images(tmp_path / "pets", [f"{i}.png" for i in range(12)])
+    hot = [
+        ",".join(str(int(i % classes == column)) for column in range(classes)) for i in range(12)
+    ]
+    titles = ",".join(("ant", "bee", "cat")[:classes])
+    rows = [f"{i}.png,{cells}\n" for i, cells in enumerate(hot)]
+    (tmp_path / "pets" / "labels.csv").write_text(f"file,{titles}\n" + "".join(rows))
+    shown = titles.replace(",", ", ")
+    with pytest.raises(RunError, match=rf"columns {shown} are 0 and 1, .*\(one-hot\); write one"):
+        load(tmp_path / "pets", tmp_path)
+    # Beside a column of class names, they are ignored.
+    rows = [f"{i}.png,{cells},{animal(i)}\n" for i, cells in enumerate(hot)]
+    (tmp_path / "pets" / "labels.csv").write_text(f"file,{titles},label\n" + "".join(rows))
+    assert load(tmp_path / "pets", tmp_path)[0] == expected(12)
+
+
 def test_labels_that_are_numbers_are_sorted_by_value(tmp_path):
     write_images(tmp_path / "digits", [f"{i}.png" for i in range(48)])
     rows = [f"{i},{i % 12}\n" for i in range(48)]

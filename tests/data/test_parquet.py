@@ -16,7 +16,7 @@ from small import entry_of
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import binary_records, load_dataset, parquet
 from jaxcifar.data.archive import CIFAR10_LAYOUT, CIFAR100_LAYOUT, read_archive
-from jaxcifar.data.images import to_rgb32
+from jaxcifar.data.images import to_square
 from jaxcifar.data.parquet import find_parquet, read_parquet
 from jaxcifar.data.prepare import load_records
 from jaxcifar.errors import RunError, UsageError
@@ -96,7 +96,7 @@ def assert_holds(examples, *seeds_and_sizes):
     expected = []
     for seed, size in seeds_and_sizes:
         images = pixels(size, seed, (40, 36, 3))
-        resized = [to_rgb32(Image.fromarray(image)).tobytes() for image in images]
+        resized = [to_square(Image.fromarray(image)).tobytes() for image in images]
         expected += zip((np.arange(size) % 3).tolist(), resized, strict=True)
     images = [image.tobytes() for image in examples.images]
     read = zip(examples.labels.tolist(), images, strict=True)

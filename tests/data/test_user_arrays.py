@@ -13,7 +13,7 @@ from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset, binary_records, load_dataset
 from jaxcifar.data.array_names import recognise
 from jaxcifar.data.doubts import count_copies
-from jaxcifar.data.images import to_rgb32
+from jaxcifar.data.images import to_square
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.report.costs import facts
 from jaxcifar.report.run_reading import read_records
@@ -61,7 +61,7 @@ def test_medmnist_has_its_own_validation_images(tmp_path):
     lines = []
     dataset = load(tmp_path / "med.npz", tmp_path, lines)
     for split, name in (("train", "train"), ("val", "val"), ("test", "test")):
-        images = [to_rgb32(Image.fromarray(image)) for image in MEDMNIST[f"{name}_images"]]
+        images = [to_square(Image.fromarray(image)) for image in MEDMNIST[f"{name}_images"]]
         expected = expected_by_class(images, MEDMNIST[f"{name}_labels"][:, 0])
         assert images_by_class(getattr(dataset, split)) == expected
     assert any("its own validation images, 9" in line for line in lines)
@@ -203,6 +203,19 @@ def test_wrong_labels_are_refused_in_one_line(wrong, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("highest", "advice"),
+    [
+        (1.0, r"if they go from 0 to 1, \(x_train \* 255\)\.round\(\)\.astype\('uint8'\)"),
+        (250.0, r"these go to 250: x_train\.round\(\)\.clip\(0, 255\)\.astype\('uint8'\)"),
+    ],
+)
+def test_pixels_that_are_floats_are_refused_with_advice(highest, advice):
+    images = np.linspace(0, highest, 30 * 32 * 32 * 3).reshape(30, 32, 32, 3)
+    with pytest.raises(UsageError, match=rf"x_train has float64 pixels; give uint8 .*{advice}"):
+        Dataset.from_arrays(images, labels(30), pixels(3, 1), labels(3))
+
+
 @pytest.mark.parametrize("class_names", [None, NAMES])
 def test_labels_from_1_are_refused_with_advice(class_names):
     numbers = labels(30) + 1
@@ -238,7 +251,7 @@ def load_saved(folder, lines=None, **arrays):
 def test_ambiguous_shapes_are_channels_last():
     images = pixels(30, 0, (3, 32, 3))  # [N, H, W, 3] of height 3
     dataset = Dataset.from_arrays(images, labels(30), images[:3], labels(3))
-    expected = [to_rgb32(Image.fromarray(image)) for image in images[:3]]
+    expected = [to_square(Image.fromarray(image)) for image in images[:3]]
     assert images_by_class(dataset.test) == expected_by_class(expected, labels(3))
 
 

@@ -6,7 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
+from jaxcifar.commands import evaluate
 from jaxcifar.commands.shared.evaluated import show
+from jaxcifar.errors import UsageError
 from jaxcifar.runs.evaluation_file import BINS
 
 DATE = "2026-01-02T03:04:05+00:00"
@@ -148,6 +150,15 @@ def test_the_slips_of_each_run_stand_below_its_accuracy_without_a_slip(output):
 def test_each_run_has_a_line_with_its_temperature(output):
     lines = [line for line in output.splitlines() if ": temperature " in line]
     assert lines == ["one: temperature 1.234", "two: temperature 0.876"]
+
+
+@pytest.mark.parametrize("runs", [[], ["a.safetensors"]])
+def test_a_run_after_on_gets_advice(runs):
+    words = [*runs, "--on", "test", "b.safetensors"]
+    with pytest.raises(UsageError, match=r"safetensors: is a run, .*; write runs before --on"):
+        evaluate.main(words)
+    with pytest.raises(UsageError, match="no RUN is given; write runs before --on"):
+        evaluate.main(["--on", "test"])
 
 
 def test_looks_at_the_test_images_are_counted_with_the_runs_own_and_the_last_is_named(output):

@@ -45,17 +45,19 @@ LONGEST_SUM = 4 * 4 * 10  # that of the CNN's first dense layer
 NAMES = ("plane", "car", "bird's", "cat", 'a "deer"', "dog", "frog", "horse", "ship", "truck\\")
 
 
-def write_random(path, arch, arch_args=None, classes=NAMES):
+def write_random(path, arch, arch_args=None, classes=NAMES, image_size=32):
     """A file of weights, none of which is what a network begins with."""
     name, *_ = arch.split()
-    config = Config.create(name, arch_args=arch_args or {}, dataset="shapes10")
+    dataset = "shapes10" if image_size == 32 else "./own.npz"
+    settings = {"arch_args": arch_args or {}, "dataset": dataset, "image_size": image_size}
+    config = Config.create(name, **settings)
     rng = np.random.RandomState(0)
 
     def drawn(where, leaf):
         span = {"scale": (0.5, 1.5), "var": (0.5, 1.5), "kernel": (-0.4, 0.4)}
         return rng.uniform(*span.get(where[-1].key, (-0.2, 0.2)), leaf.shape).astype(np.float32)
 
-    like = network.shapes(create_model(config, len(classes)))
+    like = network.shapes(create_model(config, len(classes)), image_size)
     card = {
         "config": config.to_dict(),
         "class_names": [*classes],

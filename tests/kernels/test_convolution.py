@@ -31,6 +31,10 @@ CASES = [
     pytest.param((4, 32, 7, 3), 2, 8, 1, (0, 0), True, id="pixels 2x2"),
     pytest.param((4, 8, 8, 16), 1, 8, 2, (0, 0), True, id="pointwise"),
     pytest.param((4, 7, 5, 16), 1, 8, 2, (0, 0), True, id="pointwise odd"),
+    pytest.param((1, 28, 28, 12), 3, 12, 1, (1, 1), True, id="28 pixels"),
+    pytest.param((1, 40, 40, 12), 3, 12, 2, (1, 1), True, id="40 pixels, stride2"),
+    pytest.param((1, 64, 64, 12), 3, 12, 1, (1, 1), True, id="64 pixels"),
+    pytest.param((1, 95, 96, 12), 3, 12, 1, (1, 1), True, id="95 and 96 pixels"),
     pytest.param((2, 6, 10, 16), 5, 8, 2, (2, 2), False, id="xla"),
     pytest.param((2, 6, 10, 16), 2, 8, 2, (0, 0), False, id="xla 2x2"),
 ]

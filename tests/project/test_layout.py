@@ -18,21 +18,22 @@ FOR_COMPUTING = {
 }
 OF_THE_MACHINE = {"jaxcifar.machine.sharing", "jaxcifar.machine.compilations"}
 
-CONFIG = {"errors", "machine", "user", "config"}
+CONFIG = {"errors", "image_size", "machine", "user", "config"}
 BUILT = {*CONFIG, *COMPUTING, "data", "diagram", "build"}
 RUNS = {*BUILT, "runs"}
 # The rooms that each room may import, in addition to itself.
 BELOW = {
     "errors": set(),
     "array_types": set(),
+    "image_size": set(),
     "machine": {"errors"},
     "user": {"errors", "machine"},
     "config": CONFIG,
     "data": {*CONFIG, "array_types"},
     "kernels": {"array_types", "machine"},
     "networks": {"array_types", "machine", "kernels"},
-    "training": {"array_types", "machine", "kernels", "networks"},
-    "diagram": {"errors", "machine", "networks"},
+    "training": {"array_types", "image_size", "machine", "kernels", "networks"},
+    "diagram": {"errors", "image_size", "machine", "networks"},
     "build": BUILT,
     "runs": RUNS,
     "studies": RUNS,

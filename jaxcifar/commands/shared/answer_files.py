@@ -130,6 +130,12 @@ def write_answer_files(
       RunError: a file can't be written.
     """
     class_names = classifier.class_names
+    features = None
+    if options.features:  # before any file is written, because not every network has features
+        from jaxcifar.trained.classifier import Classifier
+
+        assert isinstance(classifier, Classifier)  # `check_answer_files` has refused an ensemble
+        features = classifier.features(photos.pixels)
     if options.csv:
         rows = _table(photos.names, class_names, predictions, options.all_classes)
         _write_csv("csv", options.csv, rows)
@@ -137,11 +143,7 @@ def write_answer_files(
         answers = zip(map(_id, photos.names), predictions.labels, strict=True)
         ordered = sorted(answers, key=lambda answer: _id_order(answer[0]))
         _write_csv("submission", options.submission, [("id", "label"), *ordered])
-    if options.features:
-        from jaxcifar.trained.classifier import Classifier
-
-        assert isinstance(classifier, Classifier)  # `check_answer_files` has refused an ensemble
-        features = classifier.features(photos.pixels)
+    if features is not None:
         with (
             explain_write_errors(f"--features {options.features}"),
             atomic_write(options.features) as file,

@@ -67,9 +67,7 @@ class CorruptionEvaluator:
         base = next((run for run in runs if run.folder == options.base), None)
         if base is None:
             classifier = load(options.base, data_dir=options.data_dir)
-            corrupted = open_corruption_sets(
-                classifier.class_names, options, print_line=lambda line: None
-            )
+            corrupted = open_corruption_sets(classifier, options, print_line=lambda line: None)
             base = LoadedRun(str(self._base_name), None, classifier, [], corrupted, None)
         return self._results(base)
 

@@ -57,16 +57,16 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     if folder:  # a damaged file is an error now, not after the evaluation
         read_evaluation(RunFolder(folder))
         read_looks(RunFolder(folder))
-    corrupted = open_corruption_sets(classifier.class_names, options, print_line)
+    corrupted = open_corruption_sets(classifier, options, print_line)
     needs_dataset = not all(is_corruption_set(name) for name in options.on)
     dataset = _load_dataset(path, classifier, options, print_line) if needs_dataset else None
-    sets = _load_sets(dataset, classifier.class_names, options, print_line)
+    sets = _load_sets(dataset, classifier, options, print_line)
     val = dataset.val if dataset else None
     return LoadedRun(name, folder, classifier, sets, corrupted, val)
 
 
 def open_corruption_sets(
-    class_names: Sequence[str], options: Namespace, print_line: PrintLine
+    classifier: Classifier, options: Namespace, print_line: PrintLine
 ) -> list[CorruptedImages]:
     """Open the sets of corrupted images, such as CIFAR-10-C, that the option `--on` names.
 
@@ -75,7 +75,9 @@ def open_corruption_sets(
       RunError: a file can't be read.
     """
     corrupted = [
-        open_corruption_set(name, class_names, options.images, print_line)
+        open_corruption_set(
+            name, classifier.class_names, options.images, print_line, classifier.image_size
+        )
         for name in dict.fromkeys(options.on)
         if is_corruption_set(name)
     ]
@@ -102,7 +104,7 @@ def _load_dataset(
 
 
 def _load_sets(
-    dataset: Dataset | None, class_names: Sequence[str], options: Namespace, print_line: PrintLine
+    dataset: Dataset | None, classifier: Classifier, options: Namespace, print_line: PrintLine
 ) -> list[ImageSet]:
     """Load the sets of images that the option `--on` names; `dataset` is that of the run.
 
@@ -118,7 +120,14 @@ def _load_sets(
     for name in dict.fromkeys(options.on):
         if is_corruption_set(name):
             continue
-        images = load_set(name, dataset_of_run, class_names, options.data_dir, print_line)
+        images = load_set(
+            name,
+            dataset_of_run,
+            classifier.class_names,
+            options.data_dir,
+            print_line,
+            classifier.image_size,
+        )
         sets.append(images.subset(options.images))
     _require_different_names([images.name for images in sets])
     return sets

@@ -12,12 +12,14 @@ from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.config.option_names import option_name
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value, readable_text
+from jaxcifar.image_size import IMAGE_SIZE
 
 # The fields of `Config`, in the order of their options in the help. A field that only some entries
 # of the registry take need not be listed: it follows the field that names the entry.
 GROUPS = {
     "network and data": (
-        "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "fold",
+        "arch", "arch_args", "recipe", "dataset", "image_size", "train_examples", "val_fraction",
+        "fold",
         "init",
     ),
     "optimisation": (
@@ -160,6 +162,18 @@ def split_settings(options: argparse.Namespace) -> dict[str, Any]:
     for name in settings:
         delattr(options, name)
     return settings
+
+
+def split_image_size(options: argparse.Namespace) -> int:
+    """Remove the value of `--image-size` from parsed options, and return it or the default.
+
+    It is for commands without a data set. `Config.create` takes the setting only for images of the
+    user.
+    """
+    image_size: int = getattr(options, "image_size", IMAGE_SIZE)
+    if hasattr(options, "image_size"):
+        del options.image_size
+    return image_size
 
 
 def add_archs(parser: OptionHolder, default: Sequence[str] | None = ARCHS) -> None:

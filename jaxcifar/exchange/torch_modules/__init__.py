@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxcifar.config.registry import KINDS
 from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.extras import import_extra
 
 _FOLDER = Path(__file__).parent
@@ -42,7 +43,11 @@ def arguments(arch: str, model: Any) -> dict[str, Any]:
 
 
 def torch_network(
-    arch: str, model: Any, mean: Sequence[float] = (0, 0, 0), std: Sequence[float] = (1, 1, 1)
+    arch: str,
+    model: Any,
+    mean: Sequence[float] = (0, 0, 0),
+    std: Sequence[float] = (1, 1, 1),
+    image_size: int = IMAGE_SIZE,
 ) -> Any:
     """Return a network as a PyTorch module with random weights.
 
@@ -51,6 +56,7 @@ def torch_network(
       model: the Flax module, which has the network's arguments.
       mean: `[3]`, subtracted from pixels that range from 0 to 1.
       std: `[3]`, by which the difference is divided.
+      image_size: height and width of the images.
 
     Raises:
       UsageError: the network has no PyTorch module.
@@ -59,5 +65,7 @@ def torch_network(
     require_known(arch)
     import_extra("torch")
     module = importlib.import_module(f"{__name__}.{arch}")
-    classes = model.num_classes
-    return module.Network(**arguments(arch, model), classes=classes, mean=mean, std=std)
+    settings = arguments(arch, model)
+    if hasattr(module, "IMAGE_SIZE"):  # only the CNN has a layer that depends on it
+        settings["image_size"] = image_size
+    return module.Network(**settings, classes=model.num_classes, mean=mean, std=std)

@@ -1,4 +1,4 @@
-"""A small CNN for 32x32 images in PyTorch alone; `load` gives it the weights beside this file.
+"""A small CNN in PyTorch alone; `load` gives it the weights beside this file.
 
 It takes pixels from 0 to 1 and normalises them itself.
 """
@@ -12,6 +12,7 @@ from torch import nn
 WIDTHS = (32, 64, 128)
 HIDDEN = 128
 DROPOUT = 0.5
+IMAGE_SIZE = 32  # height and width of the images
 CLASS_NAMES = tuple("0123456789")
 MEAN = (0.0, 0.0, 0.0)
 STD = (1.0, 1.0, 1.0)
@@ -19,7 +20,10 @@ WEIGHTS = Path(__file__).with_suffix(".pth")
 
 
 class Network(nn.Module):
-    """A small CNN, which maps pixels `[B, 3, 32, 32]` from 0 to 1 to logits `[B, classes]`."""
+    """A small CNN, which maps pixels `[B, 3, H, W]` from 0 to 1 to logits `[B, classes]`.
+
+    H and W are `image_size`.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -32,6 +36,7 @@ class Network(nn.Module):
         classes: int = len(CLASS_NAMES),
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
+        image_size: int = IMAGE_SIZE,
     ) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):  # not part of the state dict
@@ -45,7 +50,7 @@ class Network(nn.Module):
             layers.append(nn.MaxPool2d(2))
             inputs = width
         self.features = nn.Sequential(*layers)
-        extent = 32 // 2 ** len(widths)
+        extent = image_size // 2 ** len(widths)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(inputs * extent**2, hidden),
@@ -56,7 +61,7 @@ class Network(nn.Module):
         )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the logits `[B, classes]` of pixels `[B, 3, 32, 32]` from 0 to 1."""
+        """Return the logits `[B, classes]` of pixels `[B, 3, H, W]` from 0 to 1."""
         return self.classifier(self.features((pixels - self.mean) / self.std))
 
 

@@ -31,10 +31,13 @@ def _norm(width: int) -> nn.BatchNorm2d:
 def _pool(x: torch.Tensor, mirrored: bool, blurred: bool) -> torch.Tensor:
     """Return the maximum over 2x2 pixels, or over 2x3 in a mirrored network with an odd width.
 
-    If `blurred`, return the mean of the four maxima over 2x2 pixels in each window of 3x3 pixels.
+    If `blurred`, windows along an odd height or width have 3 pixels and overlap, and the result is
+    the mean of the maxima over 2x2 pixels in each window.
     """
     if blurred:
-        return F.avg_pool2d(F.max_pool2d(x, 2, 1), 2)
+        strides = [1 if extent % 2 else 2 for extent in x.shape[-2:]]
+        means = [2 if extent % 2 else 1 for extent in x.shape[-2:]]
+        return F.avg_pool2d(F.max_pool2d(x, 2, strides), means)
     columns = 3 if mirrored and x.shape[-1] % 2 else 2
     return F.max_pool2d(x, (2, columns), 2)
 
@@ -65,7 +68,7 @@ class Group(nn.Module):
 
 
 class Network(nn.Module):
-    """FastNet, which maps pixels `[B, 3, 32, 32]` from 0 to 1 to logits `[B, classes]`."""
+    """FastNet, which maps pixels `[B, 3, H, W]` from 0 to 1 to logits `[B, classes]`."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -94,7 +97,7 @@ class Network(nn.Module):
         self.linear = nn.Linear(inputs, classes, bias=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the logits `[B, classes]` of pixels `[B, 3, 32, 32]` from 0 to 1."""
+        """Return the logits `[B, classes]` of pixels `[B, 3, H, W]` from 0 to 1."""
         x = F.gelu(self.whitening((pixels - self.mean) / self.std))
         for number in range(1, self.groups + 1):
             x = self.get_submodule(f"layer{number}")(x)

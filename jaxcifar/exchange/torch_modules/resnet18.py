@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """ResNet-18, which maps pixels `[B, 3, 32, 32]` from 0 to 1 to logits `[B, classes]`."""
+    """ResNet-18, which maps pixels `[B, 3, H, W]` from 0 to 1 to logits `[B, classes]`."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -70,7 +70,7 @@ class Network(nn.Module):
         self.linear = nn.Linear(inputs, classes)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the logits `[B, classes]` of pixels `[B, 3, 32, 32]` from 0 to 1."""
+        """Return the logits `[B, classes]` of pixels `[B, 3, H, W]` from 0 to 1."""
         x = F.relu(self.bn1(self.conv1((pixels - self.mean) / self.std)))
         for stage in range(self.stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)

@@ -14,9 +14,10 @@ async function showImages(part, cell) {
   await sprite.decode();
   for (const [place, probability] of cell.images) {
     const chance = `${(100 * probability).toFixed(2)}%`;
-    const canvas = element("canvas", { width: 32, height: 32, role: "img", "aria-label": `Image of ${label}` });
+    const { size, step } = part;
+    const canvas = element("canvas", { width: size, height: size, role: "img", "aria-label": `Image of ${label}` });
     const [column, row] = [place % part.columns, Math.floor(place / part.columns)];
-    canvas.getContext("2d").drawImage(sprite, 32 * column, 32 * row, 32, 32, 0, 0, 32, 32);
+    canvas.getContext("2d").drawImage(sprite, step * column, step * row, size, size, 0, 0, size, size);
     photos.append(element("li", {}, canvas, element("span", {}, `predicted ${predicted} ${chance}`),
       element("span", {}, `true class ${label}`)));
   }

@@ -1,0 +1,45 @@
+"""Read the settings in the file of a config, also one that an older version wrote."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxcifar.config.fields import DEFAULTS
+from jaxcifar.config.settings import (
+    TABLES,
+    USER_CODE_FIELDS,
+    check_types,
+    default_settings,
+    effective_settings,
+)
+from jaxcifar.config.table_pairs import sorted_pairs
+
+
+def settings_from_file(content: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """Return the fields of a config from the content of a config file.
+
+    Older versions wrote fewer fields. A missing field had no effect in that version, so its default
+    is used. Fields that have no effect are ignored.
+
+    Raises:
+      ValueError, UsageError: the content is not a config of this version.
+    """
+    for kind in USER_CODE_FIELDS:
+        name = content.get(kind, "" if kind != "arch" else None)
+        if not isinstance(name, str):
+            raise ValueError(f"it names no {kind}")
+    written = check_types("config", effective_settings(content), config)
+    by_recipe = {**default_settings(content["arch"]), "arch_args": ()}
+    settings = {**DEFAULTS, **effective_settings({**by_recipe, **written})}
+    if settings["lr_scale"] != "none":
+        base = default_settings(settings["arch"], settings["recipe"])["batch_size"]
+        settings.setdefault("base_batch_size", base)  # which older versions did not write
+    for name in TABLES:
+        settings[name] = sorted_pairs(settings.get(name) or {})
+    for field in ("sources", "imports"):
+        for key, digest in settings[field]:
+            kind = key.partition(": ")[0]
+            if kind not in USER_CODE_FIELDS:
+                raise ValueError(f"{field}: {kind} is not one of {', '.join(USER_CODE_FIELDS)}")
+            if not isinstance(digest, str):
+                raise ValueError(f"{field}: the digest of {key} is not text")
+    return settings

@@ -1,0 +1,64 @@
+"""Settings that depend on the height and width of the images."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from jaxcifar.config import registry
+from jaxcifar.image_size import IMAGE_SIZE
+
+MAX_SHIFT = 4  # pixels, for images of up to 32 pixels
+OF_USER_IMAGES = ("image_size",)  # settings that only images of the user have
+
+
+class PixelRange(NamedTuple):
+    """The allowed values of a setting in pixels, whose highest value depends on the image size."""
+
+    lowest: int
+    highest: Callable[[int], int]
+
+    def allows(self, value: int, image_size: int) -> bool:
+        """Return True if a value is allowed for images of this height and width."""
+        return self.lowest <= value <= self.highest(image_size)
+
+    def text(self, image_size: int = IMAGE_SIZE) -> str:
+        """Return the end of the error message if a value is not allowed."""
+        return f"must be in [{self.lowest}, {self.highest(image_size)}]"
+
+    @property
+    def message(self) -> str:
+        """The text for the default size of images."""
+        return self.text()
+
+
+def max_shift(image_size: int) -> int:
+    """Return the largest shift that `--shift` allows: an eighth of the image, at least 4 pixels."""
+    return max(MAX_SHIFT, image_size // 8)
+
+
+PIXELS = PixelRange(0, lambda image_size: image_size)
+SHIFT = PixelRange(0, max_shift)
+# The default of `--small-size` is allowed for images of 28 pixels too.
+SMALL_SIZE = PixelRange(8, lambda image_size: max(image_size, IMAGE_SIZE))
+
+
+def without_user_images(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the settings that have no effect because the data set is one of the catalogue."""
+    return OF_USER_IMAGES if settings["dataset"] in registry.KINDS["dataset"] else ()
+
+
+def why_without_effect(dataset: str) -> str:
+    """Return the end of the error message about a setting in `OF_USER_IMAGES`."""
+    return (
+        f"has no effect on {dataset}, which has images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels; use it "
+        "with --dataset PATH, the path of images of your own"
+    )
+
+
+def small_size_in_use(settings: Mapping[str, Any]) -> bool:
+    """Return True if `small_size` is not the full size of the images.
+
+    So 32 is the full size of images of up to 32 pixels, and a small size of larger images.
+    """
+    small_size, image_size = settings["small_size"], settings["image_size"]
+    is_full_size = image_size <= small_size <= max(image_size, IMAGE_SIZE)
+    return not is_full_size

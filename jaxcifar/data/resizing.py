@@ -1,0 +1,86 @@
+"""Resize a data set's images to one size: how much memory that takes, and what to tell the user."""
+
+import dataclasses
+from collections.abc import Collection
+
+from jaxcifar.data import binary_records
+from jaxcifar.errors import UsageError
+from jaxcifar.image_size import IMAGE_SIZE, LARGEST_IMAGE_SIZE, SMALLEST_IMAGE_SIZE
+from jaxcifar.machine.system import available_memory
+from jaxcifar.machine.terminal import PrintLine, format_bytes
+
+_COPIES = 2  # records are sorted into a second array
+_MUCH_BYTES = 2**30  # from here on, the memory is printed before the images are read
+
+
+@dataclasses.dataclass
+class Resizing:
+    """The size that images get, and the sizes that they had.
+
+    Attributes:
+      size: height and width of the resized images.
+      original_sizes: height and width of the middle squares of the images read so far.
+
+    Raises:
+      UsageError: the size is not in the allowed range.
+    """
+
+    size: int = IMAGE_SIZE
+    original_sizes: set[int] = dataclasses.field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if not SMALLEST_IMAGE_SIZE <= self.size <= LARGEST_IMAGE_SIZE:
+            raise UsageError(
+                f"image_size {self.size}: must be in [{SMALLEST_IMAGE_SIZE}, {LARGEST_IMAGE_SIZE}]"
+            )
+
+    def require_memory(self, count: int, classes: int, print_line: PrintLine | None = None) -> None:
+        """Check that `count` images fit into memory; print how much they take if it is a lot.
+
+        Raises:
+          UsageError: the images need more memory than is free.
+        """
+        record_bytes = binary_records.record_bytes(classes, self.size)
+        needed = _COPIES * count * record_bytes
+        if needed < _MUCH_BYTES:
+            return
+        text = (
+            f"{count:,} images of {self.size}x{self.size} pixels take {format_bytes(needed)} of "
+            "memory while they are prepared"
+        )
+        available = available_memory()
+        if needed > available:
+            raise UsageError(
+                f"{text}, and {format_bytes(available)} are free; choose a smaller --image-size, "
+                "or give fewer images"
+            )
+        if print_line:
+            print_line(f"{text}.")
+
+    def note(self) -> str:
+        """Return a line about images that were resized, and the option that changes their size.
+
+        The line is empty if all images had the right size.
+        """
+        return describe_resizing(self.original_sizes, self.size, advice=True)
+
+
+def describe_resizing(original_sizes: Collection[int], size: int, advice: bool = False) -> str:
+    """Return a line about images that are resized; "" if all images have the right size.
+
+    Args:
+      original_sizes: height and width of the images, after they are cropped to squares.
+      size: height and width that the images get.
+      advice: also name the option that keeps their size.
+    """
+    if not set(original_sizes) - {size}:
+        return ""
+    least, most = min(original_sizes), max(original_sizes)
+    if least == most:
+        line = f"images of {least}x{least} pixels are resized to {size}x{size}"
+        change = f"--image-size {least} keeps their size"
+    else:
+        line = f"images of {least} to {most} pixels, as squares, are resized to {size}x{size}"
+        change = f"--image-size chooses {SMALLEST_IMAGE_SIZE} to {LARGEST_IMAGE_SIZE}"
+    is_possible = least != most or SMALLEST_IMAGE_SIZE <= least <= LARGEST_IMAGE_SIZE
+    return f"{line}; {change}" if advice and is_possible else line

@@ -1,0 +1,40 @@
+"""Resize the images of a set to the size that a run's network takes, and say so."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from jaxcifar.array_types import Shaped, UInt8
+from jaxcifar.data.arrays import ImageBlocks, pixels_of
+from jaxcifar.data.resizing import describe_resizing
+from jaxcifar.image_size import IMAGE_SIZE
+from jaxcifar.machine.terminal import PrintLine
+
+
+def resized(
+    name: str, array: Shaped[np.ndarray, "images *of_image"], size: int, print_line: PrintLine
+) -> UInt8[np.ndarray, "images {size} {size} 3"]:
+    """Return an array of images as squares of `size` pixels; print a line if they are resized.
+
+    Args:
+      name: name of the array, for messages.
+      array: images in any form that training takes.
+      size: height and width that the network takes.
+      print_line: prints the line.
+
+    Raises:
+      UsageError: the array has a wrong shape, type or value.
+    """
+    pixels = pixels_of(name, array, size)
+    height_and_width = ImageBlocks.of(array).channels_last().shape[1:3]
+    say_resized(name, {min(height_and_width)}, size, print_line)
+    return pixels
+
+
+def say_resized(
+    title: str, original_sizes: Collection[int], size: int, print_line: PrintLine
+) -> None:
+    """Print a line if a network of another size than 32x32 gets resized images."""
+    note = describe_resizing(original_sizes, size)
+    if note and size != IMAGE_SIZE:
+        print_line(f"{title}: {note}, the size that the network takes.")
