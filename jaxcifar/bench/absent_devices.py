@@ -200,19 +200,24 @@ def _cuda_plugin() -> str | None:
 
 
 def _h100_cards(target: Target) -> list[Any]:
-    from jax._src.lib import xla_client  # JAX's public functions start the plugin with a driver
+    import jax
+    from jax._src.lib import xla_client  # JAX starts the plugin only where there is a driver
+    from jax.experimental import topologies
 
+    _load_cuda_libraries()
+    jax.devices("cpu")  # JAX finds its plugins
+    if not xla_client.pjrt_plugin_initialized("cuda"):
+        xla_client.initialize_pjrt_plugin("cuda")
+    description = {"target_config": _H100, "topology": f"1x1x{target.device_count}"}
+    return list(topologies.get_topology_desc("", platform="cuda", **description).devices)
+
+
+def _load_cuda_libraries() -> None:
+    """Load the libraries beside JAX's plugin for CUDA, which its compiler needs."""
     plugin = _cuda_plugin()
     spec = find_spec(plugin) if plugin else None
     assert spec is not None and spec.submodule_search_locations  # `compiler_version` has found it
-    [folder] = map(Path, spec.submodule_search_locations)
-    for library in sorted(folder.parents[1].glob("nvidia/*/lib/*.so*")):
-        with contextlib.suppress(OSError):  # some need the driver; the compiler does not need them
-            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-    [library] = folder.glob("*.so")
-    api = xla_client.load_pjrt_plugin_dynamically("cuda", str(library))
-    xla_client.initialize_pjrt_plugin("cuda")
-    topology = xla_client.make_c_api_device_topology(
-        api, "", target_config=_H100, topology=f"1x1x{target.device_count}"
-    )
-    return list(topology._make_compile_only_devices())
+    for folder in spec.submodule_search_locations:
+        for library in sorted(Path(folder).parents[1].glob("nvidia/*/lib/*.so*")):
+            with contextlib.suppress(OSError):  # some need the driver; the compiler needs none
+                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)

@@ -40,6 +40,7 @@ class AbsentProgram:
       step_bytes: additional memory during a step.
       flops: multiplications and additions of a step, by the sizes of the layers.
       kinds: kernels of a step and the bytes that they read and write, by kind.
+      branch_kernels: number of kernels in branches, which not every step takes.
       exchanged: data exchanges between devices in a step.
       text: the compiled program, as XLA writes it.
     """
@@ -53,6 +54,7 @@ class AbsentProgram:
     step_bytes: int
     flops: float
     kinds: list[KindTotal]
+    branch_kernels: int
     exchanged: list[Collective]
     text: str
 
@@ -126,6 +128,7 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
     compiled = parallel_runs.trace(hyper, images, labels).lower().compile()
     compile_seconds = time.perf_counter() - began
     text = compiled.as_text() or ""
+    kernels = step_kernels(read_program(text))
     images_per_device = run_count * config.batch_size / len(placement.mesh.devices)
     macs = summarize(program.model).macs
     return AbsentProgram(
@@ -137,7 +140,8 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
         persistent_bytes=_argument_bytes(compiled),
         step_bytes=program_bytes(compiled) or 0,
         flops=2.0 * _PASSES * macs * images_per_device,
-        kinds=totals_by_kind(step_kernels(read_program(text))),
+        kinds=totals_by_kind(kernels),
+        branch_kernels=sum(kernel.in_branch for kernel in kernels),
         exchanged=find_collectives(text),
         text=text,
     )

@@ -48,11 +48,13 @@ class Kernel:
       name: XLA's name.
       kind: a kind of work, such as "convolution".
       bytes: bytes of main memory that it reads and writes.
+      in_branch: True if it is in a branch, which not every step takes.
     """
 
     name: str
     kind: str
     bytes: int
+    in_branch: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +107,8 @@ def _kernels(program: ProgramText, computation: str) -> Iterator[Kernel]:
                 yield from _kernels(program, called)
         elif opcode == "conditional":
             branches = [list(_kernels(program, name)) for name in program.called_by(instruction)]
-            yield from max(branches, key=lambda branch: sum(kernel.bytes for kernel in branch))
+            longest = max(branches, key=lambda branch: sum(kernel.bytes for kernel in branch))
+            yield from (dataclasses.replace(kernel, in_branch=True) for kernel in longest)
         else:
             operands = [by_name[name] for name in instruction.operands if name in by_name]
             moved = _bytes_moved(program, instruction, operands)

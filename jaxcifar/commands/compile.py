@@ -119,6 +119,8 @@ def _show(console: Console, config: Config, program: "AbsentProgram") -> None:
         f"{format_bytes(program.step_bytes)} more during a step"
     )
     console.print(_table_of_kernels(program))
+    if program.branch_kernels:
+        print_line(f"{program.branch_kernels:,} of them are in branches that not every step takes")
     for kind, sizes in _sizes_by_kind(program).items():
         exchanges = pluralize(len(sizes), kind)
         print_line(f"exchanges between devices: {exchanges} a step, {sum(sizes):,} bytes together")

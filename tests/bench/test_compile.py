@@ -143,8 +143,8 @@ def test_what_lies_in_a_chips_fast_memory_is_not_moved_and_the_larger_branch_cou
     assert step_kernels(read_program(TPU)) == [
         Kernel("copy-start", "transposition or copy", 2 * 256 * 64),  # read, and kept on the chip
         Kernel("fusion", "convolution", 2 * 128 * 256 + 2 * 128 * 64),
-        Kernel("once", "elementwise", 4 * 10 * 3),
-        Kernel("twice", "elementwise", 4 * 10 * 3),
+        Kernel("once", "elementwise", 4 * 10 * 3, in_branch=True),
+        Kernel("twice", "elementwise", 4 * 10 * 3, in_branch=True),
     ]
 
 
@@ -200,6 +200,7 @@ def test_the_least_time_by_hand():
         step_bytes=0,
         flops=197e12,
         kinds=[KindTotal("reduction", 3, 6 * 10**9), KindTotal("conversion", 2, 4 * 10**9)],
+        branch_kernels=0,
         exchanged=[Collective("all-reduce", 10**9)] * 2,
         text="",
     )
