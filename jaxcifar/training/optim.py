@@ -162,7 +162,12 @@ def norm_if_limited(grads: PyTree, max_norm: Scalar) -> Array:
     On an accelerator the norm takes a kernel for each parameter, a seventh of ResNet-18's step.
     """
     zero = jnp.zeros((), jax.tree.leaves(grads)[0].dtype)
-    return lax.cond(max_norm > 0, optax.tree.norm, lambda _: zero, grads)
+
+    def norm(grads: PyTree) -> Array:
+        # Without the barrier, XLA would compute the norm always and then choose.
+        return optax.tree.norm(lax.optimization_barrier(grads))
+
+    return lax.cond(max_norm > 0, norm, lambda _: zero, grads)
 
 
 def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
