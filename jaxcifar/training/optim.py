@@ -156,7 +156,7 @@ def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
     return jax.tree.map(lambda grad: grad * factor, grads)
 
 
-def norm_if_limited(grads: PyTree, max_norm: Scalar) -> Array:
+def norm_if_limited(grads: PyTree, max_norm: Scalar) -> Float[Array, ""]:
     """Return the global norm of gradients, or 0 without computing it if `max_norm` is 0.
 
     On an accelerator the norm takes a kernel for each parameter, a seventh of ResNet-18's step.
