@@ -48,6 +48,11 @@ class Instruction:
         return sum(_array_bytes(array) for array in _ARRAY.finditer(self.type))
 
     @property
+    def is_scalar(self) -> bool:
+        """True if the result is a single number, or several of them."""
+        return all(not array[3] for array in _ARRAY.finditer(self.type))
+
+    @property
     def array_bytes(self) -> list[int]:
         """Bytes of each array of the result in main memory; several arrays form a tuple."""
         return [_array_bytes(array) for array in _ARRAY.finditer(self.type)]

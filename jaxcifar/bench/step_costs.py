@@ -1,9 +1,10 @@
 """The kernels of a compiled training step, and the bytes that they read and write.
 
 A kernel is a unit of work that the compiler starts at once: a fusion of operations, or a function
-of a library. The bytes are those of main memory: every kernel reads its operands once and writes
-its results once. An operand of which a kernel takes only parts (such as a batch of all images)
-counts with these parts.
+of a library. Other operations on single numbers are left out: a TPU's scalar unit does them.
+
+The bytes are those of main memory: every kernel reads its operands once and writes its results
+once. If a kernel takes only parts of an operand (such as a batch of all images), the parts count.
 """
 
 import dataclasses
@@ -109,7 +110,7 @@ def _kernels(program: ProgramText, computation: str) -> Iterator[Kernel]:
             branches = [list(_kernels(program, name)) for name in program.called_by(instruction)]
             longest = max(branches, key=lambda branch: sum(kernel.bytes for kernel in branch))
             yield from (dataclasses.replace(kernel, in_branch=True) for kernel in longest)
-        else:
+        elif opcode in ("fusion", "custom-call") or not instruction.is_scalar:
             operands = [by_name[name] for name in instruction.operands if name in by_name]
             moved = _bytes_moved(program, instruction, operands)
             yield Kernel(instruction.name, _kind(program, instruction), moved)

@@ -116,6 +116,7 @@ ENTRY %main (x: bf16[128,256], w: bf16[256,64], v: f32[10], n: s32[]) -> (bf16[1
   %w = bf16[256,64]{1,0:T(8,128)(2,1)} parameter(1)
   %v = f32[10]{0:T(128)} parameter(2)
   %n = s32[]{:T(128)} parameter(3)
+  %later = s32[]{:T(128)} add(%n, %n)
   %copy-start = (bf16[256,64]{1,0:T(8,128)(2,1)S(1)}, bf16[256,64]{1,0:T(8,128)(2,1)}, u32[]{:S(2)}) copy-start(%w)
   %copy-done = bf16[256,64]{1,0:T(8,128)(2,1)S(1)} copy-done(%copy-start)
   %fusion = bf16[128,64]{1,0:T(8,128)(2,1)} fusion(%x, %copy-done), kind=kOutput, calls=%fused
