@@ -41,7 +41,7 @@ PEER = """
 from jaxcifar.bench.torch_peer import TorchPeer
 from jaxcifar.bench.work import Work
 work = Work(arch='cnn', dtype='float32', batch_size=8, steps=1, test_images=8, eval_batch=8)
-peer = TorchPeer(work, 'nchw')
+peer = TorchPeer(work, None)
 print(peer.train(1), peer.evaluate(1))
 """
 FIRST = (
@@ -69,6 +69,8 @@ BARE = (
     Check("jaxcifar ablation --submit slurm --out sent", 2, "pip install submitit"),
     Check("jaxcifar memory --arch cnn --batch-size 64", says="one step"),
     Check("jaxcifar scaling --arch cnn"),
+    Check("jaxcifar compile --target v5e --arch cnn", 2, "jax[tpu]"),
+    Check("jaxcifar compile --target h100 --arch cnn", 2, "jax[cuda12]"),
     Check("jaxcifar summary --arch cnn --plot cnn.png", says="FLOPs"),
     Check("python -m jaxcifar.commands run --help", says="--arch"),
     Check("jaxcifar copy mixer copied.py", says="copied.py"),

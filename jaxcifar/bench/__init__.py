@@ -1,6 +1,7 @@
 """Speed measurements of training and evaluation in this package, plain Flax and PyTorch."""
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.bench_rows import result_rows, speed_ratios
-from jaxcifar.bench.contest import compete
+from jaxcifar.bench.contest import Plan, compete
 from jaxcifar.bench.contestant import IMPLEMENTATIONS, Contestant
 from jaxcifar.bench.entrant import Entrant, EntrantSpec
 from jaxcifar.bench.work import PHASES, TRAIN, Work
@@ -17,39 +18,36 @@ from jaxcifar.config.experiment import Config
 
 def measure(
     work: Work,
-    macs: int,
     peer: str | None,
     rounds: int,
     progress: BenchProgress,
     estimate_rest: Callable[[Entrant], float] = lambda ours: 0.0,
+    seconds: float = math.inf,
 ) -> dict[str, Any]:
     """Measure how fast this package, plain Flax and PyTorch train and evaluate a network.
 
     Args:
       work: the network to measure.
-      macs: multiply-accumulates of the forward pass of one image.
       peer: "torch" to measure PyTorch too, in float32 and in bfloat16.
       rounds: number of times that each implementation is measured; the medians are returned.
       progress: shows the current activity and the time left.
       estimate_rest: called with the measured rates of this package; returns the seconds that the
         command needs after this measurement.
+      seconds: time for this measurement and the rest; without more time, there are fewer rounds.
 
     Returns:
-      a dict with `rows` (this package's rows first), `ratio` and `peak_flops_per_second`, as
-      described in `docs/performance.md`.
+      a dict with `rows` (this package's rows first) and `ratio`, as described in
+      `docs/measurements/performance.md`.
 
     Raises:
       RunError: this package failed to train or evaluate the network.
     """
-    with compete(_specs(work, peer), PHASES, rounds, progress, estimate_rest) as entrants:
-        peak = entrants[0].contestant.ask("peak_flops")
-    rows: list[dict[str, Any]] = []
-    for entrant in entrants:
-        rows += result_rows(entrant, macs, peak)
-    return {"rows": rows, "ratio": speed_ratios(rows), "peak_flops_per_second": peak}
+    plan = Plan(PHASES, rounds, estimate_rest, seconds)
+    rows = result_rows(compete(specs_of(work, peer), plan, progress))
+    return {"rows": rows, "ratio": speed_ratios(rows)}
 
 
-def _specs(work: Work, peer: str | None) -> list[EntrantSpec]:
+def specs_of(work: Work, peer: str | None) -> list[EntrantSpec]:
     """Return the contestants: this package, plain Flax, and PyTorch if `peer` is "torch".
 
     PyTorch in bfloat16 is the last, because some processors emulate bfloat16 slowly.
@@ -129,7 +127,7 @@ def seconds_of_remaining_measurements(at_once: Sequence[int], rounds: int, ours:
       rounds: number of times that each measurement is repeated.
       ours: the measured rates of this package.
     """
-    starting, a_round = ours.seconds_to_get_ready, ours.seconds_of_a_round([TRAIN])
+    starting, a_round = ours.seconds_to_get_ready, ours.seconds_of_work([TRAIN])
     startup = 2 * starting + 2 * a_round
     parallel_runs = sum(starting + rounds * number * a_round for number in at_once)
     return startup + parallel_runs
@@ -144,7 +142,7 @@ def measure_startup(work: Work, milliseconds: float, progress: BenchProgress) ->
       progress: shows the current activity.
 
     Returns:
-      the dict `ours` of `docs/performance.md`, without `at_once` and `peak_flops_per_second`.
+      the dict `ours` of `docs/measurements/performance.md`, without `at_once`.
 
     Raises:
       RunError: training failed.
@@ -206,6 +204,5 @@ def measure_parallel_runs(
 def _compete_in_training(
     specs: Sequence[EntrantSpec], rounds: int, progress: BenchProgress
 ) -> list[Entrant]:
-    """Measure the training of contestants, end their processes, and return their rates."""
-    with compete(specs, [TRAIN], rounds, progress) as entrants:
-        return entrants
+    """Measure the training of contestants, and return their rates."""
+    return compete(specs, Plan([TRAIN], rounds), progress)

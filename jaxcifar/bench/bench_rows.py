@@ -3,69 +3,88 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxcifar.bench.entrant import Entrant
-from jaxcifar.bench.work import PHASES, TRAIN
+from jaxcifar.bench.work import PHASES
+
+OURS = "jaxcifar"
 
 
-def result_rows(entrant: Entrant, macs: int, peak: float) -> list[dict[str, Any]]:
-    """Return a contestant's rows in the table of results, one for training and one for evaluation.
+def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
+    """Return the rows in the table of results, one for each contestant and phase.
+
+    The row of another implementation has `ratio`: how many times as fast this package is, and
+    `ratio_spread`. A value is None if it was not measured.
 
     Args:
-      entrant: the contestant and its measured rates.
-      macs: multiply-accumulates of the forward pass of one image.
-      peak: multiplications and additions per second of a large matrix product.
-
-    Returns:
-      the rows; a value is None if it was not measured.
+      entrants: the contestants and their measured rates; this package is the first.
     """
-    work = entrant.spec.work
     rows = []
-    for phase in PHASES:
-        summary = entrant.summary(phase)
-        rate = summary["images_per_second"]
-        passes = 3 if phase == TRAIN else 1  # the gradient costs as much as two forward passes
-        milliseconds, flops = None, None
-        if rate is not None:
-            milliseconds = 1e3 * work.batch_size / rate
-            flops = 2 * macs * passes * rate
-        row = {
-            "arch": work.arch,
-            "phase": phase,
-            "dtype": work.dtype,
-            "batch_size": work.batch_size,
-            "implementation": entrant.spec.implementation,
-            **summary,
-            "milliseconds": milliseconds,
-            "flops_per_second": flops,
-            "peak_memory_bytes": entrant.peak_memory,
-        }
-        # The peak was measured in the precision and with the compiler of this package.
-        if row["implementation"] == "jaxcifar" and flops is not None:
-            row["share_of_peak"] = flops / peak
-        rows.append(row)
+    for entrant in entrants:
+        work = entrant.spec.work
+        for phase in PHASES:
+            summary = entrant.summary(phase)
+            rate = summary["images_per_second"]
+            row = {
+                "arch": work.arch,
+                "phase": phase,
+                "dtype": work.dtype,
+                "batch_size": work.batch_size,
+                "implementation": entrant.spec.implementation,
+                **summary,
+                "milliseconds": None if rate is None else 1e3 * work.batch_size / rate,
+                "peak_memory_bytes": entrant.peak_memory,
+            }
+            if entrant.spec.implementation != OURS:
+                row["ratio"], row["ratio_spread"] = _ratio(entrants[0], entrant, phase)
+            rows.append(row)
     return rows
 
 
 def speed_ratios(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return how many times as fast this package is as PyTorch, for each phase.
 
-    The fastest row of this package is compared with the fastest row of PyTorch. A phase ("train" or
-    "eval") is missing if this package or PyTorch in float32 was not measured.
+    This package is compared with the fastest row of PyTorch. A phase ("train" or "eval") is missing
+    if this package or PyTorch in float32 was not measured.
 
     Returns:
-      phase -> `float32`, the ratio to PyTorch in float32, and `any`, to PyTorch in any precision.
+      phase -> `float32`, the ratio to PyTorch in float32, and `any`, to PyTorch in any precision;
+      `float32_spread` and `any_spread`, the lowest and the highest ratio of a round, or None.
     """
-    ratios = {}
+    ratios: dict[str, Any] = {}
     for phase in PHASES:
-        measured = [row for row in rows if row["phase"] == phase and row["images_per_second"]]
-        jaxcifar_rows = [row for row in measured if row["implementation"] == "jaxcifar"]
-        torch_rows = [row for row in measured if row["implementation"].startswith("torch")]
-        jaxcifar_rates = [row["images_per_second"] for row in jaxcifar_rows]
-        any_rates = [row["images_per_second"] for row in torch_rows]
-        float32_rates = [
-            row["images_per_second"] for row in torch_rows if row["dtype"] == "float32"
+        torch_rows = [
+            row
+            for row in rows
+            if row["phase"] == phase
+            and row["implementation"].startswith("torch")
+            and row["images_per_second"]
+            and row["ratio"]
         ]
-        if jaxcifar_rates and float32_rates:
-            best = max(jaxcifar_rates)
-            ratios[phase] = {"float32": best / max(float32_rates), "any": best / max(any_rates)}
+        float32_rows = [row for row in torch_rows if row["dtype"] == "float32"]
+        if not float32_rows:
+            continue
+        ratios[phase] = {}
+        for name, candidates in {"float32": float32_rows, "any": torch_rows}.items():
+            best = max(candidates, key=lambda row: row["images_per_second"])
+            ratios[phase][name] = best["ratio"]
+            ratios[phase][f"{name}_spread"] = best["ratio_spread"]
     return ratios
+
+
+def _ratio(ours: Entrant, other: Entrant, phase: str) -> tuple[float | None, list[float] | None]:
+    """Return how many times as fast `ours` is as `other`: the median over rounds, and the spread.
+
+    In each round both were measured within minutes, so a slow hour of the machine slows both. If
+    `other` has no rounds, the ratio is that of the rates that are known, without a spread.
+    """
+    our_rates, other_rates = ours.rates.get(phase, []), other.rates.get(phase, [])
+    rounds = [mine / theirs for mine, theirs in zip(our_rates, other_rates, strict=False)]
+    if rounds:
+        return float(np.median(rounds)), [min(rounds), max(rounds)]
+    our_rate = ours.summary(phase)["images_per_second"]
+    other_rate = other.summary(phase)["images_per_second"]
+    if not our_rate or not other_rate:
+        return None, None
+    return our_rate / other_rate, None

@@ -20,12 +20,14 @@ from jaxcifar.machine.failures import as_one_line_error
 from jaxcifar.machine.system import peak_memory
 from jaxcifar.machine.terminal import duration
 
-_TORCH_FORMS = {
-    "torch": "nchw",
-    "torch channels_last": "channels_last",
-    "torch compiled": "compiled",
+# Name of a form of PyTorch -> mode of `torch.compile`, or None for PyTorch without its compiler.
+# In all of them, images have their channels last in memory, which is faster than channels first.
+_TORCH_MODES = {
+    "torch channels_last": None,
+    "torch compiled": "default",
+    "torch max-autotune": "max-autotune",
 }
-IMPLEMENTATIONS = ("jaxcifar", "plain flax", *_TORCH_FORMS)
+IMPLEMENTATIONS = ("jaxcifar", "plain flax", *_TORCH_MODES)
 _SECONDS_TO_END = 30.0  # time for a process to end before it is killed
 
 
@@ -226,10 +228,10 @@ def _end_with_the_bench() -> None:
 
 def _create(name: str, work: Work) -> Any:
     """Return the object that trains and evaluates; import PyTorch or JAX only now."""
-    if name in _TORCH_FORMS:
+    if name in _TORCH_MODES:
         from jaxcifar.bench.torch_peer import TorchPeer
 
-        return TorchPeer(work, _TORCH_FORMS[name])
+        return TorchPeer(work, _TORCH_MODES[name])
     from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
     from jaxcifar.bench.plain_flax import PlainFlaxTraining
     from jaxcifar.machine.jax_settings import use_package_settings

@@ -1,8 +1,8 @@
 """Contestants with their measured rates, and the rules for leaving out a slow contestant."""
 
 import dataclasses
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,9 @@ class Entrant:
 
     Attributes:
       spec: name, implementation and work of the contestant.
-      contestant: connection to the contestant's process.
+      environment: environment variables of its processes.
       seconds_to_get_ready: seconds that the contestant took to compile and take first steps.
+      seconds_to_start: seconds of its last turn that were not measured: starting and warming up.
       first_rates: phase -> images per second of the first steps.
       rates: phase -> images per second of each round.
       left_out: reason why the contestant takes part in no more rounds; empty if it takes part.
@@ -48,12 +49,22 @@ class Entrant:
     """
 
     spec: EntrantSpec
-    contestant: Contestant
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
     seconds_to_get_ready: float = 0.0
+    seconds_to_start: float = 0.0
     first_rates: dict[str, float] = dataclasses.field(default_factory=dict)
     rates: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     left_out: str = ""
     peak_memory: int | None = None
+    _contestant: Contestant | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Start the contestant's process, and end it after the `with` block."""
+        spec = self.spec
+        with Contestant(spec.label, spec.implementation, spec.work, self.environment) as contestant:
+            self._contestant = contestant
+            yield
 
     def measure(self, phase: str, iterations: int, deadline: Deadline | None) -> Timing:
         """Let the contestant train some steps or evaluate some batches, and return the time.
@@ -67,14 +78,21 @@ class Entrant:
           ContestantError: the contestant failed.
         """
         method = "train" if phase == TRAIN else "evaluate"
-        return self.contestant.ask(method, iterations, deadline=deadline)
+        assert self._contestant is not None  # this is called in a turn
+        return self._contestant.ask(method, iterations, deadline=deadline)
 
     def seconds_of_a_round(self, phases: Sequence[str]) -> float:
         """Return the seconds that the next round will take at the latest rates.
 
+        Starting is expected to take as long as in the last turn.
+
         Args:
           phases: phases of the round: "train", "eval" or both.
         """
+        return self.seconds_to_start + self.seconds_of_work(phases)
+
+    def seconds_of_work(self, phases: Sequence[str]) -> float:
+        """Return the measured seconds of a round at the latest rates, without starting."""
         seconds = 0.0
         for phase in phases:
             rates = self.rates.get(phase)
@@ -90,6 +108,7 @@ class Entrant:
             rounds, or None if there were no steps either.
           `spread`: the lowest and the highest rate, or None.
           `rounds`: number of measured rounds.
+          `rates`: the rate of each round.
           `left_out`: reason why the contestant was left out; missing if it was not.
         """
         rates = self.rates.get(phase, [])
@@ -100,27 +119,18 @@ class Entrant:
             "images_per_second": float(np.median(shown)) if shown else None,
             "spread": [min(shown), max(shown)] if shown else None,
             "rounds": len(rates),
+            "rates": rates,
         }
         if self.left_out:
             summary["left_out"] = self.left_out
         return summary
 
-    def leave_out(self, reason: str) -> None:
-        """Leave the contestant out of all further rounds, and end its process.
-
-        Args:
-          reason: why it is left out, for the screen and the JSON file.
-        """
-        self.left_out = reason
-        self.ask_for_memory()
-        self.contestant.kill()
-
     def ask_for_memory(self) -> None:
-        """Set `peak_memory`, unless the process is dead or has not measured anything yet."""
-        if self.first_rates:
-            with suppress(ContestantError):
-                deadline = Deadline(seconds_allowed(seconds=0))
-                self.peak_memory = self.contestant.ask("peak_memory", deadline=deadline)
+        """Set `peak_memory`, unless the process is dead."""
+        assert self._contestant is not None  # this is called in a turn
+        with suppress(ContestantError):
+            deadline = Deadline(seconds_allowed(seconds=0))
+            self.peak_memory = self._contestant.ask("peak_memory", deadline=deadline)
 
 
 def remaining_entrants(entrants: Sequence[Entrant]) -> list[Entrant]:

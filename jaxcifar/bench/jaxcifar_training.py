@@ -2,20 +2,16 @@
 
 import dataclasses
 import time
-from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 
 from jaxcifar.bench.work import CLASSES, Timing, Work, random_examples
 from jaxcifar.build.setup import Setup
 from jaxcifar.data import Dataset
 from jaxcifar.machine.environment import use_cpu_cores
-from jaxcifar.machine.sharing import AXIS
 from jaxcifar.runs.dispatches import dispatch_sizes
 from jaxcifar.runs.file_formats import Result
 from jaxcifar.runs.fit import fit
@@ -82,26 +78,6 @@ class JaxcifarTraining:
     def peak_memory(self) -> int | None:
         """Return the maximum bytes used on an accelerator so far; None on a CPU."""
         return peak_device_memory()
-
-    def peak_flops(self) -> float:
-        """Return the multiplications and additions per second in a large matrix product.
-
-        All devices share the product. The result is the median of nine measurements.
-        """
-        on_cpu = jax.devices()[0].platform == "cpu"
-        size = 2048 if on_cpu else 8192
-        program = self._setup.program
-        rows = NamedSharding(program.mesh, PartitionSpec(AXIS))
-        ones = jnp.ones((size, size), self._work.dtype)
-        a, b = jax.device_put(ones, rows), jax.device_put(ones, program.replicated)
-        multiply = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32))
-        multiply(a, b).block_until_ready()
-        seconds = []
-        for _ in range(9):
-            began = time.perf_counter()
-            multiply(a, b).block_until_ready()
-            seconds.append(time.perf_counter() - began)
-        return 2 * size**3 / float(np.median(seconds))
 
     def whole_run(self, folder: Path) -> Result:
         """Train a whole run of two epochs that writes its files to `folder`; return its result."""

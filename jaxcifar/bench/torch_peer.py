@@ -13,17 +13,22 @@ from jaxcifar.exchange.torch_modules import torch_network
 
 
 class TorchPeer:
-    """Training in PyTorch, eager or compiled, on NCHW or channels_last tensors.
+    """Training in PyTorch, eager or compiled, with channels last in memory.
 
     A step gathers a batch, normalises it, trains on it and sums the loss; it does not augment.
     """
 
-    def __init__(self, work: Work, form: str) -> None:
+    def __init__(self, work: Work, mode: str | None) -> None:
+        """Place network and images on the device.
+
+        Args:
+          work: the network to measure.
+          mode: mode of `torch.compile`, such as "max-autotune"; None not to compile.
+        """
         self._work = work
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-        self._format = torch.contiguous_format if form == "nchw" else torch.channels_last
         train, test = random_examples(work)
         self._images, self._labels, self._test = (
             torch.from_numpy(array).to(self._device) for array in (*train, test.images)
@@ -32,11 +37,11 @@ class TorchPeer:
         model = create_model(work.config, CLASSES)
         # Any, because PyTorch declares no `memory_format`, nor that `compile` gives a module.
         network: Any = torch_network(work.arch, model, mean=(0.5,) * 3, std=(0.25,) * 3)
-        network = network.to(self._device, memory_format=self._format)
+        network = network.to(self._device, memory_format=torch.channels_last)
         self._optimizer = torch.optim.SGD(
             network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4
         )
-        self._network: Any = torch.compile(network) if form == "compiled" else network
+        self._network: Any = torch.compile(network, mode=mode) if mode else network
 
     def train(self, steps: int) -> Timing:
         """Train for `steps` steps; return the number of images and the seconds."""
@@ -47,6 +52,7 @@ class TorchPeer:
         for step in range(steps):
             start = step * self._work.batch_size % (len(order) - self._work.batch_size + 1)
             chosen = order[start : start + self._work.batch_size]
+            torch.compiler.cudagraph_mark_step_begin()
             with self._precision():
                 logits = self._network(self._inputs(self._images[chosen]))
             loss = F.cross_entropy(logits.float(), self._labels[chosen])
@@ -80,7 +86,7 @@ class TorchPeer:
 
     def _inputs(self, images: torch.Tensor) -> torch.Tensor:
         inputs = images.permute(0, 3, 1, 2).float() / 255  # the network normalises them
-        return inputs.contiguous(memory_format=self._format)
+        return inputs.contiguous(memory_format=torch.channels_last)
 
     def _precision(self) -> AbstractContextManager:
         return torch.autocast(

@@ -16,8 +16,9 @@ from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 from jaxcifar.machine.memory import program_bytes
 from jaxcifar.training.parallel_runs import ParallelRuns
 
-_EXAMPLES = 45_000  # training images of CIFAR-10
-_STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
+EXAMPLES = 45_000  # training images of CIFAR-10
+# Of the pixels; they do not affect what is compiled.
+STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +51,9 @@ def training_memory(config: Config, device: jax.Device) -> TrainingMemory | None
     Raises:
       UsageError: the config's network or update rule can't be loaded.
     """
-    examples = max(_EXAMPLES, config.batch_size)
+    examples = max(EXAMPLES, config.batch_size)
     program = make_program(config, CLASSES, examples, [device])
-    hyper = make_hyperparameters(config, _STATISTICS, program.steps_per_epoch)
+    hyper = make_hyperparameters(config, STATISTICS, program.steps_per_epoch)
     images = jax.ShapeDtypeStruct((examples, *image_shape(config.image_size)), jnp.uint8)
     labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
     lowered = ParallelRuns(program, run_count=1).trace(hyper, images, labels).lower()

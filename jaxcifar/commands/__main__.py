@@ -18,7 +18,7 @@ from jaxcifar.machine.terminal import line_printer
 # In the order in which most users need them.
 COMMANDS = (
     "prepare", "run", "ablation", "compare", "report", "predict", "evaluate", "export", "convert",
-    "summary", "memory", "bench", "scaling", "copy",
+    "summary", "memory", "bench", "scaling", "compile", "copy",
 )  # fmt: skip
 # Names that other programs give to these commands.
 _COMMANDS_ELSEWHERE = {

@@ -1,6 +1,5 @@
 """Measure how fast networks train and predict: `jaxcifar bench --peer torch`."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -9,21 +8,26 @@ import time
 from argparse import REMAINDER, Namespace
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from jaxcifar.bench.bench_progress import BenchProgress
+from jaxcifar.commands.shared.bench_options import (
+    COMPARABLE,
+    check_networks,
+    expected_time,
+    is_comparable,
+    read_study,
+)
 from jaxcifar.commands.shared.cli import start_jax
-from jaxcifar.commands.shared.common_options import add_json_file, count
+from jaxcifar.commands.shared.common_options import add_json_file, add_picture, count
 from jaxcifar.commands.shared.options import add_archs, add_config_options
-from jaxcifar.commands.shared.output import screen, write_json
+from jaxcifar.commands.shared.output import explain_write_errors, screen, write_json
 from jaxcifar.commands.shared.parser import Parser, suggest
 from jaxcifar.commands.shared.rates import show
 from jaxcifar.commands.shared.study_options import SHIPPED, study_file
 from jaxcifar.config.experiment import ARCHS, Config
-from jaxcifar.config.option_names import option_name
-from jaxcifar.errors import RunError, UsageError
-from jaxcifar.exchange.torch_modules import KNOWN
+from jaxcifar.errors import RunError
 from jaxcifar.machine.paths import require_folder_of
 from jaxcifar.machine.terminal import line_printer
 from jaxcifar.studies.study import Study
@@ -35,12 +39,7 @@ HELP_EXAMPLES = (
     ("--study recipes_cnn", "measure the cost of the parts of a recipe"),
 )
 
-COMPARABLE = f"PyTorch can be compared only for {', '.join(KNOWN)}, and without --arch-args"
-
-
-def is_comparable(arch: str, arch_args: dict[str, Any]) -> bool:
-    """Return whether the same network is available in PyTorch, to compare its speed."""
-    return arch in KNOWN and not arch_args
+MINUTES = 20  # for a network; an hour for the three networks of the package
 
 
 def parser() -> Parser:
@@ -80,7 +79,16 @@ def parser() -> Parser:
     parser.add_argument(
         "--steps", type=count, metavar="N", help="steps in a round (default: a few seconds' worth)"
     )
+    parser.add_argument(
+        "--minutes",
+        type=count,
+        default=MINUTES,
+        metavar="N",
+        help="most minutes for each network; without more time there are fewer rounds "
+        f"(default: {MINUTES})",
+    )
     add_json_file(parser)
+    add_picture(parser, "--plot", "bars of the images/s of each implementation")
     parser.add_argument(
         "--ablation",
         nargs=REMAINDER,
@@ -121,45 +129,28 @@ def main(argv: Sequence[str]) -> None:
             figures["programs"] = measure_study(study, options.rounds, on_cpu, progress)
         write_json(options.json, figures)
     else:
-        for arch in options.arch or ARCHS:
+        archs = options.arch or ARCHS
+        line_printer(console)(expected_time(archs, options))
+        for arch in archs:
             with BenchProgress(console, arch) as progress:
                 measure_network(arch, options, on_cpu, figures, progress)
     show(console, figures)
+    if options.plot:
+        draw(figures, options.plot)
     if options.ablation is not None:
         figures["ablation"] = time_ablation(options.ablation)
         line_printer(console)(f"the ablation took {figures['ablation']['seconds']:,.0f} s")
         write_json(options.json, figures)
 
 
-def check_networks(options: Namespace) -> None:
-    """Raise a `UsageError` if a network in `options` is unknown, or PyTorch can't be measured."""
-    arch_args = getattr(options, "arch_args", {})
-    for arch in options.arch or ():
-        Config.create(arch, arch_args=arch_args)
-    if not options.peer:
-        return
-    if not any(is_comparable(arch, arch_args) for arch in options.arch or ARCHS):
-        raise UsageError(f"--peer torch: {COMPARABLE}; leave out --peer")
-    if not find_spec("torch"):
-        raise UsageError(
-            "--peer torch: PyTorch is not installed; install it with: pip install torch"
-        )
+def draw(figures: dict[str, Any], file: Path) -> None:
+    """Draw the measured speeds of all networks into the file of `--plot`."""
+    from jaxcifar.bench.bench_chart import plot_rates
+    from jaxcifar.machine.files import atomic_write
 
-
-def read_study(options: Namespace) -> Study:
-    """Return the study that the option `--study` names.
-
-    Raises:
-      UsageError: the study can't be read, or another option can't be used with `--study`.
-    """
-    for name in ("arch", "arch_args", "batch_size", "peer", "at_once", "steps"):
-        if getattr(options, name, None) is not None:
-            raise UsageError(f"--{option_name(name)}: can't be used with --study; leave it out")
-    study = Study.read(options.study)
-    if options.dtype:
-        study = dataclasses.replace(study, config={**study.config, "dtype": options.dtype})
-    study.check()
-    return study
+    title = f"{figures['device']}, jax {figures['versions']['jax']}"
+    with explain_write_errors(f"--plot {file}"), atomic_write(file) as picture:
+        plot_rates(figures["rows"], title, picture, file.suffix.removeprefix("."))
 
 
 def measure_study(
@@ -215,12 +206,12 @@ def measure_network(
         progress.say(f"not measured with PyTorch; {COMPARABLE}")
     rounds = options.rounds
     estimate_rest = partial(seconds_of_remaining_measurements, at_once, rounds)
-    measured = measure(work, macs, peer, rounds, progress, estimate_rest)
+    seconds = 60.0 * options.minutes
+    measured = measure(work, peer, rounds, progress, estimate_rest, seconds)
     figures["rows"] += measured["rows"]
     figures["ratio"][arch] = measured["ratio"]
     write_json(options.json, figures)
     ours = measure_startup(work, measured["rows"][0]["milliseconds"], progress)
-    ours["peak_flops_per_second"] = measured["peak_flops_per_second"]
     ours["at_once"] = measure_parallel_runs(work, at_once, rounds, progress)
     figures["ours"][arch] = ours
     write_json(options.json, figures)

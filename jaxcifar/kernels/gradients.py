@@ -44,7 +44,12 @@ def batch_norm(
     """
     float32_x = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))  # all but the channels
-    mean, var = float32_x.mean(axes), float32_x.var(axes)
+    mean, var = lax.platform_dependent(
+        float32_x,
+        mean_estimate,
+        cpu=lambda values, _: (values.mean(axes), values.var(axes)),
+        default=partial(mean_and_var_in_one_pass, axes=axes),
+    )
     if axis_name is not None or copies > 1:
         # Of the deviations from the estimate: their mean, and the mean of their squares.
         moments = jnp.stack([mean - mean_estimate, var + (mean - mean_estimate) ** 2])
@@ -52,6 +57,23 @@ def batch_norm(
         mean, var = mean_estimate + deviation, mean_square - deviation**2
     y = (float32_x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
     return y, mean, var
+
+
+def mean_and_var_in_one_pass(
+    x: Float32[Array, "*others channels"],
+    mean_estimate: Float[Array, "channels"],
+    axes: tuple[int, ...],
+) -> tuple[Float32[Array, "channels"], Float32[Array, "channels"]]:
+    """Return the mean and the biased variance over `axes`, from two sums in one pass over `x`.
+
+    An accelerator is limited by the bytes that it moves, and a variance after the mean would read
+    `x` again. Deviations from an estimate of the mean are squared, so that rounding loses few
+    digits.
+    """
+    deviations = x - mean_estimate
+    mean_deviation = deviations.mean(axes)
+    var = (deviations * deviations).mean(axes) - mean_deviation**2
+    return mean_estimate + mean_deviation, jnp.maximum(var, 0)
 
 
 def _mean_over_devices_and_copies(values: Array, axis_name: str | None, copies: int) -> Array:
@@ -138,7 +160,13 @@ def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.maximum(x, 0)
 
 
-relu.defvjp(lambda x: (relu(x),) * 2, lambda y, grad: (jnp.where(y > 0, grad, 0),))
+def _relu_fwd(x: Array) -> tuple[Array, Array]:
+    # On a GPU, XLA would compute the result again for the derivative, from more bytes than it has.
+    y = lax.platform_dependent(relu(x), cuda=lax.optimization_barrier, default=lambda y: y)
+    return y, y
+
+
+relu.defvjp(_relu_fwd, lambda y, grad: (jnp.where(y > 0, grad, 0),))
 
 
 @jax.custom_vjp

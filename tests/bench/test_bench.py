@@ -30,9 +30,10 @@ from small import SMALL
 
 from jaxcifar import bench
 from jaxcifar.bench import contest, contestant
+from jaxcifar.bench import entrant as entrant_module
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.bench_rows import result_rows, speed_ratios
-from jaxcifar.bench.contest import compete
+from jaxcifar.bench.contest import Plan, compete
 from jaxcifar.bench.contestant import Contestant, ContestantError, Deadline
 from jaxcifar.bench.entrant import Entrant, EntrantSpec
 from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
@@ -46,27 +47,38 @@ from jaxcifar.exchange.torch_modules import KNOWN
 WORK = Work("cnn", "float32", batch_size=4, steps=2, test_images=8, eval_batch=8)
 
 
-def row(implementation, dtype, phase, rate):
-    return {
-        "arch": "cnn",
-        "phase": phase,
-        "dtype": dtype,
-        "implementation": implementation,
-        "images_per_second": rate,
+def entrant(implementation, dtype, **rates):
+    work = dataclasses.replace(WORK, dtype=dtype)
+    spec = EntrantSpec(f"{implementation} {dtype}", implementation, work)
+    return Entrant(spec, rates=rates, peak_memory=77)
+
+
+def test_ratios_are_to_the_best_peer_and_of_the_same_round():
+    """A slow second round slows all alike, so that the ratio stays."""
+    rows = result_rows([
+        entrant("jaxcifar", "float32", train=[300.0, 30.0, 330.0], eval=[50.0]),
+        entrant("plain flax", "float32", train=[900.0, 90.0, 900.0]),
+        entrant("torch channels_last", "float32", train=[100.0, 10.0, 100.0]),
+        entrant("torch compiled", "float32", train=[200.0, 15.0, 200.0]),
+        entrant("torch compiled", "bfloat16", train=[400.0, 40.0, 400.0]),
+    ])  # fmt: skip
+    assert speed_ratios(rows) == {
+        "train": {
+            "float32": pytest.approx(1.65),
+            "float32_spread": [1.5, 2.0],
+            "any": 0.75,
+            "any_spread": [0.75, pytest.approx(0.825)],
+        }
     }
 
 
-def test_ratios_are_to_the_best_peer():
-    rows = [
-        row("jaxcifar", "float32", "train", 300),
-        row("plain flax", "float32", "train", 900),
-        row("torch", "float32", "train", 100),
-        row("torch compiled", "float32", "train", 200),
-        row("torch compiled", "bfloat16", "train", 400),
-        row("jaxcifar", "float32", "eval", 50),
-        row("torch", "float32", "eval", None),
-    ]
-    assert speed_ratios(rows) == {"train": {"float32": 1.5, "any": 0.75}}
+def test_a_ratio_without_rounds_is_that_of_the_first_steps():
+    ours, slow, dead = (entrant(name, "float32") for name in ("jaxcifar", "torch", "torch dead"))
+    ours.rates["train"], slow.first_rates["train"] = [300.0, 200.0, 100.0], 8.0
+    rows = {row["implementation"]: row for row in result_rows([ours, slow, dead])[::2]}
+    assert (rows["torch"]["ratio"], rows["torch"]["ratio_spread"]) == (25.0, None)
+    assert (rows["torch dead"]["ratio"], rows["torch dead"]["ratio_spread"]) == (None, None)
+    assert "ratio" not in rows["jaxcifar"]
 
 
 OWN = """
@@ -93,15 +105,16 @@ def test_each_does_its_work_in_a_process_of_its_own_and_one_that_fails_is_left_o
     works = {"jaxcifar": work, "plain flax": work, "unfit": unfit}
     implementations = {"unfit": "plain flax"}
     entries = [EntrantSpec(name, implementations.get(name, name), works[name]) for name in works]
-    with compete(entries, PHASES, 2, quiet_progress()) as field:
-        # Seconds would not tell whether anything was done; the result of a run does.
-        result = field[0].contestant.ask("whole_run", tmp_path / "run")
+    field = compete(entries, Plan(PHASES, rounds=1), quiet_progress())
+    # Seconds would not tell whether anything was done; the result of a run does.
+    with Contestant("jaxcifar", "jaxcifar", work) as contestant:
+        result = contestant.ask("whole_run", tmp_path / "run")
     assert result["config"]["epochs"] == result["last_epoch"]["epoch"] == 2
     assert result["examples"] == {"train": 8, "val": 8, "test": 8}
     assert np.sum(result["confusion_matrix"]) == WORK.test_images
     *able, failed = field
     for entrant in able:
-        assert len(entrant.rates["train"]) == len(entrant.rates["eval"]) == 2
+        assert len(entrant.rates["train"]) == len(entrant.rates["eval"]) == 1
         assert min(entrant.rates["train"] + entrant.rates["eval"]) > 0
         assert entrant.peak_memory > 10e6
     assert failed.left_out.startswith("first steps: UsageError")
@@ -213,7 +226,7 @@ def test_pytorch_is_measured_by_the_module_that_users_get_exported(arch):
     from jaxcifar.bench.torch_peer import TorchPeer
 
     work = Work(arch, "float32", batch_size=2, steps=1, test_images=2, eval_batch=2)
-    peer = TorchPeer(work, "nchw")
+    peer = TorchPeer(work, None)
     assert type(peer._network).__module__ == f"jaxcifar.exchange.torch_modules.{arch}"
     assert peer.train(1).images == 2
     assert peer.evaluate(1).images == 2
@@ -225,10 +238,10 @@ def test_of_several_networks_those_without_a_counterpart_are_measured_and_a_line
     (tmp_path / "own.py").write_text(OWN)
     own, asked = f"{tmp_path / 'own.py'}:Linear", {}
 
-    def measured(work, macs, peer, *_):
+    def measured(work, peer, *_):
         asked[work.arch] = peer
         rows = [{"milliseconds": 1.0}]
-        return {"rows": rows, "ratio": {}, "peak_flops_per_second": 1e9}
+        return {"rows": rows, "ratio": {}}
 
     monkeypatch.setattr(bench, "measure", measured)
     monkeypatch.setattr(bench, "measure_startup", lambda *_: {})
@@ -243,25 +256,23 @@ class FakeContestant:
     """Answers with rates that are given by label, and moves a clock that is set.
 
     A rate of 0 is a contestant that hangs until the deadline, `None` one whose process ends. A list
-    has the rates of one training after another.
+    has the rates of one training after another, whichever process does it.
     """
 
-    def __init__(self, now, rates, label, work):
+    def __init__(self, now, rates, asked, running, label, work):
         self.now, self.rates, self.label, self.work = now, rates, label, work
-        self.asked, self.killed = [], False
+        self.running = running  # labels of the contestants whose processes run
+        self.asked = asked.setdefault(label, [])
 
     def __enter__(self):
+        self.running.append(self.label)
         return self
 
     def __exit__(self, *_):
-        pass
-
-    def kill(self):
-        self.killed = True
+        self.running.remove(self.label)
 
     def ask(self, method, *arguments, deadline=None):
-        if self.killed:
-            raise ContestantError(self.label, "asked after its end")
+        assert self.running == [self.label]  # alone on the machine
         if method == "peak_memory":
             return 1000
         self.asked.append((method, *arguments))
@@ -287,8 +298,8 @@ ROUNDS = dataclasses.replace(WORK, steps=20)
 def fake_contest(monkeypatch):
     """Lets fakes compete: takes rates by label, returns entrants, what was said, times left."""
 
-    def fake_contest(rates, phases=PHASES, rounds=2, works=None, estimate_rest=lambda first: 0.0):
-        now, out = [0.0], io.StringIO()
+    def fake_contest(rates, phases=PHASES, rounds=2, works=None, **more):
+        now, out, asked, running = [0.0], io.StringIO(), {}, []
         progress = BenchProgress(Console(file=out, width=300), "cnn", lambda: now[0])
         lefts = []
         do = progress.expect
@@ -297,41 +308,42 @@ def fake_contest(monkeypatch):
         )
         monkeypatch.setattr(contest, "time", SimpleNamespace(monotonic=lambda: now[0]))
         monkeypatch.setattr(
-            contest, "Contestant", lambda label, _, work: FakeContestant(now, rates, label, work)
+            entrant_module,
+            "Contestant",
+            lambda label, _, work, environment: FakeContestant(
+                now, rates, asked, running, label, work
+            ),
         )
         entries = [EntrantSpec(label, "x", (works or {}).get(label, ROUNDS)) for label in rates]
-        with compete(entries, phases, rounds, progress, estimate_rest) as field:
-            pass
+        field = compete(entries, Plan(phases, rounds, **more), progress)
+        fake_contest.asked = asked
         return field, out.getvalue(), lefts
 
     return fake_contest
 
 
 def test_figures_of_rounds_whose_median_is_neither_the_mean_nor_the_last(fake_contest):
-    # Compiles, measures one step and then four, and trains five rounds.
-    rates = {"jaxcifar": [8.0, 8.0, 8.0, 10.0, 40.0, 5.0, 7.0, 9.0], "torch": 6.0}
+    # Compiles, measures one step and then four, and warms up and trains in each of five rounds.
+    rounds = [10.0, 40.0, 5.0, 7.0, 9.0]
+    rates = {"jaxcifar": [8.0] * 3 + [r for rate in rounds for r in (1.0, rate)], "torch": 6.0}
     (ours, torch), _, _ = fake_contest(rates, [TRAIN], rounds=5)
-    assert ours.summary(TRAIN) == {"images_per_second": 9.0, "spread": [5.0, 40.0], "rounds": 5}
-    assert torch.summary(TRAIN) == {"images_per_second": 6.0, "spread": [6.0, 6.0], "rounds": 5}
+    assert ours.summary(TRAIN) == {
+        "images_per_second": 9.0, "spread": [5.0, 40.0], "rounds": 5, "rates": rounds,
+    }  # fmt: skip
+    assert torch.summary(TRAIN) == {
+        "images_per_second": 6.0, "spread": [6.0, 6.0], "rounds": 5, "rates": [6.0] * 5,
+    }  # fmt: skip
 
 
 def test_a_row_by_hand():
-    """Of a batch of 4 and a network of 1,000 multiply-accumulates."""
-    entry = EntrantSpec("jaxcifar float32", "jaxcifar", ROUNDS)
+    """Of a batch of 4."""
     rates = {"train": [9.0, 40.0, 5.0], "eval": [100.0, 300.0, 110.0]}
-    entrant = Entrant(entry, None, rates=rates, peak_memory=77)
-    train, evaluate = result_rows(entrant, 1_000, 1e6)
+    train, evaluate = result_rows([entrant("jaxcifar", "float32", **rates)])
     assert (train["phase"], evaluate["phase"]) == ("train", "eval")
     assert (train["images_per_second"], evaluate["images_per_second"]) == (9.0, 110.0)
+    assert (train["spread"], train["rates"]) == ([5.0, 40.0], [9.0, 40.0, 5.0])
     assert train["milliseconds"] == pytest.approx(4 / 9 * 1000)
-    # Two operations each; the gradient takes twice the forward pass in addition to it.
-    assert train["flops_per_second"] == pytest.approx(9 * 1_000 * 2 * 3)
-    assert evaluate["flops_per_second"] == pytest.approx(110 * 1_000 * 2)
-    assert train["share_of_peak"] == pytest.approx(54_000 / 1e6)
-    assert evaluate["share_of_peak"] == pytest.approx(220_000 / 1e6)
     assert (train["batch_size"], train["dtype"], train["peak_memory_bytes"]) == (4, "float32", 77)
-    other = dataclasses.replace(entry, implementation="torch")
-    assert "share_of_peak" not in result_rows(Entrant(other, None, rates=rates), 1_000, 1e6)[0]
 
 
 def test_images_of_a_round_are_those_of_all_runs_and_of_a_last_batch_that_is_not_full():
@@ -347,8 +359,11 @@ def test_what_a_run_takes_beyond_its_steps(monkeypatch):
         def __init__(self, label, implementation, work, environment):
             self.cache = environment["JAX_COMPILATION_CACHE_DIR"]
 
-        __enter__ = FakeContestant.__enter__
-        __exit__ = FakeContestant.__exit__
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
 
         def seconds_to_first_step(self):
             return next(self.seconds)
@@ -369,14 +384,16 @@ def test_one_whose_first_steps_are_hopeless_is_named_and_left_out_of_the_rounds(
     (best, slow, fair), said, _ = fake_contest({"ours": 100.0, "slow": 2.0, "fair": 10.0})
     assert best.rates == {"train": [100.0] * 2, "eval": [100.0] * 2}
     assert fair.rates == {"train": [10.0] * 2, "eval": [10.0] * 2}  # a tenth is enough
-    assert slow.contestant.asked == [("train", 1), ("train", 1)]  # compiled, then measured
-    assert slow.contestant.killed and slow.peak_memory == 1000
+    assert fake_contest.asked["slow"] == [("train", 1), ("train", 1)]  # compiled, then measured
+    assert slow.peak_memory == 1000
     reason = "it trains 2 images/s in its first steps, less than a tenth of ours's 100"
     assert slow.summary("train") == {
-        "images_per_second": 2.0, "spread": [2.0, 2.0], "rounds": 0, "left_out": reason,
+        "images_per_second": 2.0, "spread": [2.0, 2.0], "rounds": 0, "rates": [],
+        "left_out": reason,
     }  # fmt: skip
     assert slow.summary("eval") == {
-        "images_per_second": None, "spread": None, "rounds": 0, "left_out": reason,
+        "images_per_second": None, "spread": None, "rounds": 0, "rates": [],
+        "left_out": reason,
     }  # fmt: skip
     assert f"cnn: slow is left out of the rounds: {reason}" in said
     assert "cnn: ours is ready after" in said and "cnn: round 2 of 2 is done" in said
@@ -418,8 +435,8 @@ def test_more_runs_at_once_may_take_longer(fake_contest):
 
 
 def test_one_that_dies_in_a_round_keeps_the_rates_before_it(fake_contest):
-    # Compiles, measures a whole round at once, and trains one round of two.
-    rates = {"ours": 8.0, "dies": [8.0, 8.0, 8.0, 7.0, None], "fair": 8.0}
+    # Compiles, measures for a while, warms up and trains one round, and dies warming up again.
+    rates = {"ours": 8.0, "dies": [8.0, 8.0, 8.0, 8.0, 7.0, None], "fair": 8.0}
     field, said, _ = fake_contest(rates, [TRAIN], rounds=3)
     assert field[1].rates == {TRAIN: [7.0]}
     assert field[1].left_out == "round 2: its process ended (exit code 3)"
@@ -435,15 +452,35 @@ def test_without_the_first_nothing_is_measured(fake_contest):
         fake_contest({"ours": [8.0, 8.0, 8.0, None], "fair": 8.0}, [TRAIN])
 
 
+def test_rounds_end_when_the_time_is_up(fake_contest):
+    """A round takes 11 s of ours and 22 s of the other, with two steps to warm up."""
+    rates = {"ours": 8.0, "other": 4.0}
+    for seconds, rounds in ((9 + 33, 1), (9 + 3 * 33 + 1, 3), (1000, 5)):
+        field, said, _ = fake_contest(rates, [TRAIN], rounds=5, seconds=seconds)
+        assert [entrant.summary(TRAIN)["rounds"] for entrant in field] == [rounds, rounds]
+        assert ("no time is left for round" in said) == (rounds < 5)
+
+
+def test_one_that_gets_ready_when_no_time_is_left_is_stopped(fake_contest):
+    field, _, _ = fake_contest({"ours": 8.0, "hangs": 0}, [TRAIN], rounds=1, seconds=100)
+    # Ours has taken 3 s, and needs 3 s to start and 10 s for a round.
+    assert field[1].left_out == f"first steps: not done after {100 - 3 - 3 - 10} s"
+
+
 def test_the_time_left_is_that_of_what_is_to_come(fake_contest):
-    """Rounds of 80 images trained: ours takes 10 s, the other 20 s; first steps 3 s and 6 s."""
-    rates, estimate_rest = {"ours": 8.0, "other": 4.0}, lambda first: 100.0
-    field, _, lefts = fake_contest(rates, [TRAIN], estimate_rest=estimate_rest)
+    """Rounds of 80 images trained: ours takes 10 s, the other 20 s; first steps 3 s and 6 s.
+
+    Starting is expected to take as long as first steps, and takes two steps: 1 s and 2 s.
+    """
+    rates = {"ours": 8.0, "other": 4.0}
+    field, _, lefts = fake_contest(rates, [TRAIN], estimate_rest=lambda first: 100.0)
     ready = [entrant.seconds_to_get_ready for entrant in field]
     assert ready == [3.0, 6.0]
     assert lefts == pytest.approx([
-        3 + 2 * (10 + 10) + 100,  # before the other has begun: as long as ours
-        2 * 30 + 100, 2 * 30 - 10 + 100, 30 + 100, 20 + 100, 100,
+        3 + 2 * (13 + 13) + 100,  # before the other has begun: as long as ours
+        2 * (13 + 26) + 100,
+        26 + (11 + 26) + 100,
+        11 + 22 + 100, 22 + 100, 100,
     ])  # fmt: skip
 
 

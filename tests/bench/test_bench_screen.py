@@ -4,37 +4,33 @@ import io
 import json
 from types import SimpleNamespace
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from jaxcifar import bench
 from jaxcifar.bench import sizes
+from jaxcifar.bench.bench_chart import plot_rates
 from jaxcifar.bench.bench_progress import BenchProgress
 from jaxcifar.bench.entrant import Entrant, EntrantSpec
-from jaxcifar.bench.jaxcifar_training import JaxcifarTraining
 from jaxcifar.bench.work import Work
 from jaxcifar.commands import bench as bench_command
 from jaxcifar.commands.shared import rates
+from jaxcifar.commands.shared.bench_options import expected_time
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
-from jaxcifar.machine.sharing import AXIS
 
 NET = "tests/own/net.py:Net"
 
 
-def row(phase, implementation, dtype, rate, milliseconds, flops, memory, **more):
+def row(phase, implementation, dtype, rate, memory, **more):
     return {
         "arch": "cnn",
         "phase": phase,
         "implementation": implementation,
         "dtype": dtype,
         "images_per_second": rate,
-        "milliseconds": milliseconds,
-        "flops_per_second": flops,
+        "spread": rate and [rate - 1000, rate + 1000],
         "peak_memory_bytes": memory,
         "rounds": 5,
         **more,
@@ -42,10 +38,10 @@ def row(phase, implementation, dtype, rate, milliseconds, flops, memory, **more)
 
 
 ROWS = [
-    row("train", "jaxcifar", "float32", 12345.6, 10.37, 1.26e12, 1.11e9, share_of_peak=0.41),
-    row("eval", "jaxcifar", "float32", 54321.4, 2.36, 2.53e12, 2.22e9, share_of_peak=0.73),
-    row("train", "torch", "bfloat16", 6789.2, 18.85, 0.69e12, 3.33e9),
-    row("eval", "torch", "bfloat16", 23456.7, 5.46, 0.93e12, 4.44e9),
+    row("train", "jaxcifar", "float32", 12345.6, 1.11e9),
+    row("eval", "jaxcifar", "float32", 54321.4, 2.22e9),
+    row("train", "torch", "bfloat16", 6789.2, 3.33e9, ratio=1.818, ratio_spread=[1.7, 1.921]),
+    row("eval", "torch", "bfloat16", 23456.7, 4.44e9, ratio=2.316, ratio_spread=[2.2, 2.4]),
 ]
 OURS = {
     "first_step_seconds": {"cold": 31.4, "warm": 8.6},
@@ -72,34 +68,29 @@ def test_each_figure_of_the_table_stands_in_its_row_and_column():
     assert lines[0] == "a device, jax 1.2.3"
     cells = [line.split() for line in lines if line.split()[:1] in (["train"], ["eval"])]
     assert cells == [
-        ["eval", "jaxcifar", "float32", "54,321", "2.4", "2.53", "73%", "2.22"],
-        ["eval", "torch", "bfloat16", "23,457", "5.5", "0.93", "4.44"],
-        ["train", "jaxcifar", "float32", "12,346", "10.4", "1.26", "41%", "1.11"],
-        ["train", "torch", "bfloat16", "6,789", "18.9", "0.69", "3.33"],
+        ["eval", "jaxcifar", "float32", "54,321", "2.22"],
+        ["eval", "torch", "bfloat16", "23,457", "2.32", "2.20-2.40", "4.44"],
+        ["train", "jaxcifar", "float32", "12,346", "1.11"],
+        ["train", "torch", "bfloat16", "6,789", "1.82", "1.70-1.92", "3.33"],
     ]
     [heads] = [line.split() for line in lines if "implementation" in line]
     assert heads == [
-        "phase",
-        "implementation",
-        "precision",
-        "images/s",
-        "batch",
-        "TFLOP/s",
-        "peak",
+        *("phase", "implementation", "precision", "images/s", "over", "it", "from-to"),
         "GB",
     ]
 
 
 def test_a_row_without_figures_is_shown_with_dashes_and_its_reason():
-    nothing = row("train", "torch compiled", "float32", None, None, None, None)
+    unknown = {"ratio": None, "ratio_spread": None}
+    nothing = row("train", "torch compiled", "float32", None, None, **unknown)
     never_ready = {**nothing, "rounds": 0, "left_out": "it is not ready after 900 s"}
-    briefly = row("train", "torch", "bfloat16", 47.4, 2706.3, 1.1e10, 5.8e8)
+    briefly = row("train", "torch", "bfloat16", 47.4, 5.8e8, ratio=12.3, ratio_spread=None)
     slow = {**briefly, "rounds": 0, "left_out": "it is too slow"}
     lines = shown(rows=[never_ready, slow])
     cells = [line.split() for line in lines if line.split()[:1] == ["train"]]
     assert cells == [
-        ["train", "torch", "compiled", "float32", "-", "-", "-", "-"],
-        ["train", "torch", "bfloat16", "~47", "2,706.3", "0.011", "0.58"],
+        ["train", "torch", "compiled", "float32", "-", "-", "-"],
+        ["train", "torch", "bfloat16", "~47", "12.30", "0.58"],
     ]
     assert lines[-3:] == [
         "torch compiled float32 was left out of the rounds: it is not ready after 900 s",
@@ -109,14 +100,21 @@ def test_a_row_without_figures_is_shown_with_dashes_and_its_reason():
 
 
 def test_ratios_are_shown_by_network_and_phase():
+    in_rounds = {"float32_spread": [3.01, 3.204], "any_spread": [1.5, 1.7]}
+    unknown = {"float32_spread": None, "any_spread": None}
     ratio = {
-        "cnn": {"train": {"float32": 3.14, "any": 1.62}, "eval": {"float32": 2.72, "any": 0.58}},
-        "resnet18": {"train": {"float32": 1.41, "any": 0.69}},
+        "cnn": {
+            "train": {"float32": 3.14, "any": 1.62, **in_rounds},
+            "eval": {"float32": 2.72, "any": 0.58, **unknown},
+        },
+        "resnet18": {"train": {"float32": 1.41, "any": 0.69, **in_rounds}},
     }
     assert shown(ratio=ratio)[1:] == [
-        "cnn train: 3.14 x PyTorch's best float32, 1.62 x its best of any precision",
+        "cnn train: 3.14 (3.01-3.20) x PyTorch's best float32, "
+        "1.62 (1.50-1.70) x its best of any precision",
         "cnn eval: 2.72 x PyTorch's best float32, 0.58 x its best of any precision",
-        "resnet18 train: 1.41 x PyTorch's best float32, 0.69 x its best of any precision",
+        "resnet18 train: 1.41 (3.01-3.20) x PyTorch's best float32, "
+        "0.69 (1.50-1.70) x its best of any precision",
     ]
 
 
@@ -150,10 +148,10 @@ def test_the_work_fits_the_network_and_the_device(
 ):
     asked = {}
 
-    def measure(work, macs, peer, rounds, progress, estimate_rest):
-        asked["measure"] = work, macs, peer, rounds
+    def measure(work, peer, rounds, progress, estimate_rest, seconds):
+        asked["measure"] = work, peer, rounds, seconds
         rows = [{"phase": "train", "milliseconds": 7.5}, {"phase": "eval", "milliseconds": 2.5}]
-        return {"rows": rows, "ratio": {"train": "a ratio"}, "peak_flops_per_second": 1e9}
+        return {"rows": rows, "ratio": {"train": "a ratio"}}
 
     def measure_startup(work, milliseconds, progress):
         asked["measure_startup"] = work, milliseconds
@@ -178,19 +176,19 @@ def test_the_work_fits_the_network_and_the_device(
         "--json",
         str(tmp_path / "x.json"),
     ]
-    options = bench_command.parser().parse_args([*words, "--at-once", "2", "5"])
+    options = bench_command.parser().parse_args([*words, "--at-once", "2", "5", "--minutes", "7"])
     figures = {"rows": [], "ratio": {}, "ours": {}}
     progress = BenchProgress(Console(file=io.StringIO()), "net")
     bench_command.measure_network(NET, options, on_cpu, figures, progress)
 
     work = Work(NET, "float32", 128, steps, test_images, eval_batch=asked["measure"][0].eval_batch)
     assert asked == {
-        "measure": (work, macs, None, 3),
+        "measure": (work, None, 3, 7 * 60),
         "measure_startup": (work, 7.5),  # of a training step
         "at_once": (work, at_once, 3),
     }
     assert figures["ratio"] == {NET: {"train": "a ratio"}}
-    ours = {"epoch_seconds": 3.0, "peak_flops_per_second": 1e9, "at_once": ["so fast"]}
+    ours = {"epoch_seconds": 3.0, "at_once": ["so fast"]}
     assert figures["ours"] == {NET: ours}
     assert json.loads((tmp_path / "x.json").read_text()) == figures
 
@@ -199,7 +197,7 @@ def test_the_time_after_the_contest_by_hand():
     """A round of 20 steps of 4 images takes 10 s, getting ready 3 s."""
     work = Work("cnn", "float32", 4, 20, 8, 8)
     entry = EntrantSpec("jaxcifar float32", "jaxcifar", work)
-    ours = Entrant(entry, None, seconds_to_get_ready=3.0, rates={"train": [5.0, 8.0]})
+    ours = Entrant(entry, seconds_to_get_ready=3.0, rates={"train": [5.0, 8.0]})
     starts_and_a_run = 2 * 3 + 2 * 10
     two, five = 3 + 3 * 2 * 10, 3 + 3 * 5 * 10
     seconds = bench.seconds_of_remaining_measurements([2, 5], 3, ours)
@@ -215,25 +213,45 @@ def clock_of(durations):
         yield now
 
 
-def test_the_peak_is_the_arithmetic_of_a_product_over_the_median_of_its_times(monkeypatch):
-    shapes = []
+def test_the_bars_of_the_chart_are_the_rates():
+    figure = chart_of(ROWS)
+    panels = {panel.get_title(): panel for panel in figure.axes}
+    assert set(panels) == {"cnn, training, batch 128", "cnn, evaluation, batch 128"}
+    for title, phase in (("training", "train"), ("evaluation", "eval")):
+        panel = panels[f"cnn, {title}, batch 128"]
+        rows = [row for row in ROWS if row["phase"] == phase]
+        assert [bar.get_width() for bar in panel.patches] == [r["images_per_second"] for r in rows]
+        assert [list(line.get_xdata()) for line in panel.lines] == [row["spread"] for row in rows]
+        labels = [label.get_text() for label in panel.get_yticklabels()]
+        assert labels == ["jaxcifar float32", "torch bfloat16"]
 
-    def matmul(a, b, preferred_element_type):
-        shapes.append((a.shape, b.shape, a.dtype))
-        return a[:1, :1]  # in no time
 
-    readings = clock_of([1.0, 90.0, 3.0, 80.0, 5.0, 70.0, 7.0, 60.0, 9.0])
-    monkeypatch.setattr(jnp, "matmul", matmul)
-    clock = SimpleNamespace(perf_counter=lambda: next(readings))
-    monkeypatch.setattr("jaxcifar.bench.jaxcifar_training.time", clock)
-    mesh = Mesh(np.array(jax.devices()[:1]), (AXIS,))
-    program = SimpleNamespace(mesh=mesh, replicated=NamedSharding(mesh, PartitionSpec()))
-    work = SimpleNamespace(dtype="bfloat16")
-    ours = SimpleNamespace(_setup=SimpleNamespace(program=program), _work=work)
-    peak = JaxcifarTraining.peak_flops(ours)
-    [((rows, inner), (same, columns), dtype)] = set(shapes)
-    assert same == inner and dtype == jnp.bfloat16
-    assert peak == pytest.approx(2 * rows * inner * columns / 9.0)
+def test_a_chart_of_contestants_without_rates_has_no_bars(tmp_path):
+    dead = row("train", "torch", "float32", None, None, rounds=0)
+    figure = chart_of([dead, {**dead, "phase": "eval"}])
+    assert [len(panel.patches) for panel in figure.axes] == [0, 0]
+
+
+def chart_of(rows):
+    """Draw the chart of these rows, and return its figure."""
+    figures = []
+    with pytest.MonkeyPatch.context() as patch:
+        save = Figure.savefig
+        patch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
+        plot_rates([{**row, "batch_size": 128} for row in rows], "a title", io.BytesIO(), "png")
+    file = io.BytesIO()
+    save(figures[0], file, format="png")
+    assert file.getvalue().startswith(b"\x89PNG")
+    return figures[0]
+
+
+def test_the_time_is_said_before_it_is_spent():
+    options = SimpleNamespace(minutes=20, rounds=5)
+    assert expected_time(["cnn"], options).startswith(
+        "measuring takes at most about 20 min for cnn:"
+    )
+    three = expected_time(["cnn", "resnet18", "fastnet"], options)
+    assert "20 min for each of cnn, resnet18, fastnet, 60 min in all" in three
 
 
 def test_an_ablation_is_timed_from_its_start_to_its_end(monkeypatch):

@@ -124,14 +124,14 @@ def test_the_bench_fits_80_columns():
     names = ("jaxcifar", "torch channels_last")
     rows = [
         {"arch": "cnn", "phase": phase, "implementation": name, "dtype": "bfloat16"}
-        | {"images_per_second": 123456.0, "milliseconds": 1234.5, "flops_per_second": 1.23e14}
-        | {"share_of_peak": 0.33, "peak_memory_bytes": 12.3e9, "rounds": 5}
+        | {"images_per_second": 123456.0, "spread": [123455.0, 124567.0], "rounds": 5}
+        | {"ratio": 12.345, "ratio_spread": [11.2, 12.5], "peak_memory_bytes": 12.3e9}
         for phase in ("train", "eval")
         for name in names
     ]
-    nothing = dict.fromkeys(("images_per_second", "milliseconds", "flops_per_second"))
+    nothing = dict.fromkeys(("images_per_second", "spread", "ratio", "ratio_spread"))
     slow = {"implementation": "torch compiled", "rounds": 0, "left_out": "it trains too slowly"}
-    emulated = {"milliseconds": 72838.4, "flops_per_second": 4.567e8}
+    emulated = {"ratio": 987.65, "ratio_spread": None}
     rows[2:2] = [
         {**rows[0], **slow, **emulated},
         {**rows[0], **slow, **nothing, "peak_memory_bytes": None},
@@ -148,7 +148,7 @@ def test_the_bench_fits_80_columns():
     assert fits(shown)
     assert "no-p" in shown and "100,000  98,765-101,234" in shown
     assert shown.count(" 123,456 ") == 4 and shown.count("~123,456 ") == 1
-    assert "torch channels_last " in shown and " 72,838  0.00046 " in shown
+    assert "torch channels_last " in shown and " 12.35  11.20-12.50  12.30" in shown
     assert shown.count("torch compiled bfloat16 was left out of the rounds: it trains too") == 1
     assert shown.count("~ is the rate of first steps, measured briefly") == 1
     assert "dead was left out of the rounds: first steps: its process ended" in shown

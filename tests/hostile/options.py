@@ -9,7 +9,7 @@ from hostile.workshop import lost, state, written_anyway
 from jaxcifar.config.experiment import Config
 
 _CONFIG = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(Config) if f.metadata]
-_PATHS = {"--run-dir", "--out", "--plot", "--sheet", "--json", "--data-dir"}  # written to
+_PATHS = {"--run-dir", "--out", "--plot", "--sheet", "--json", "--hlo", "--data-dir"}  # written to
 _OWN = {
     "run": ["--run-dir", "--devices", "--process-id", "--overwrite", "--observer", "--config"],
     "ablation": [
@@ -22,6 +22,7 @@ _OWN = {
     "prepare": ["--dataset", "--archive", "--data-dir"],
     "bench": ["--batch-size", "--dtype", "--peer", "--at-once", "--rounds", "--steps", "--json"],
     "scaling": ["--arch"],
+    "compile": ["--target", "--arch", "--batch-size", "--at-once", "--json", "--hlo"],
     "predict": ["--run", "--top", "--json", "--sheet"],
     "export": ["--to", "--half"],
     "convert": [
@@ -81,7 +82,7 @@ def try_options(workshop, case):
 
 def _whole(command, given, trains, workshop):
     """Arguments that don't end in hours of work, whatever is given."""
-    if command in ("bench", "scaling"):
+    if command in ("bench", "scaling", "compile"):
         return [*given, "--arch", "nosuch"]
     if command == "report":
         return [value for value in given if value != "--nosuch"]

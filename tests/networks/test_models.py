@@ -22,7 +22,7 @@ from jaxcifar.build.model import check_model, create_model
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.errors import UsageError
-from jaxcifar.kernels.gradients import gelu, relu
+from jaxcifar.kernels.gradients import gelu, mean_and_var_in_one_pass, relu
 from jaxcifar.kernels.pools import max_pool, pair_maxima
 from jaxcifar.networks.layers import (
     BatchNorm,
@@ -179,6 +179,23 @@ def test_batch_norm_against_its_definition():
     errors = error_by_condition(definition, np.float64(x), 6 * 4 * 4)
     for mine, exact, error in zip(got, definition(np.float64(x)), errors, strict=True):
         assert_near(mine, exact, error)
+
+
+@pytest.mark.parametrize("estimate", [2.0, 0.0])
+def test_moments_in_one_pass_are_those_of_the_definition(estimate):
+    """As an accelerator computes them, from an estimate that is good or that of a first step."""
+    x = jnp.float32(np.random.RandomState(0).randn(6, 4, 4, 5) * 3 + 2)
+    mean, var = mean_and_var_in_one_pass(x, jnp.full(5, estimate), (0, 1, 2))
+    exact = np.float64(x)
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_the_variance_of_equal_values_in_one_pass_is_not_negative():
+    x = jnp.full((100, 3), 0.1, jnp.float32)
+    _, var = mean_and_var_in_one_pass(x, jnp.zeros(3), (0,))
+    assert float(var.min()) >= 0
+    assert float(var.max()) < 1e-7
 
 
 def test_the_gradients_of_batch_norm_are_those_of_its_definition():

@@ -1,6 +1,6 @@
 """The tables of speeds that `jaxcifar bench` prints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -28,8 +28,8 @@ def show(console: Console, figures: dict[str, Any]) -> None:
     for arch, phases in figures["ratio"].items():
         for phase, ratio in phases.items():
             print_line(
-                f"{arch} {phase}: {ratio['float32']:.2f} x PyTorch's best float32, "
-                f"{ratio['any']:.2f} x its best of any precision"
+                f"{arch} {phase}: {_ratio(ratio, 'float32')} x PyTorch's best float32, "
+                f"{_ratio(ratio, 'any')} x its best of any precision"
             )
     for arch, ours in figures["ours"].items():
         first = ours["first_step_seconds"]
@@ -75,13 +75,14 @@ def _text_or_dash(value: float | None, text_of: Callable[[float], str]) -> str:
     return "-" if value is None else text_of(value)
 
 
-def _milliseconds(value: float) -> str:
-    return f"{value:,.1f}" if value < 10_000 else f"{value:,.0f}"
+def _ratio(ratios: dict[str, Any], name: str) -> str:
+    """Return the ratio `name`, and its spread over the rounds if known, such as "1.1 (1.0-1.2)"."""
+    spread = ratios[f"{name}_spread"]
+    return f"{ratios[name]:.2f} ({_range_of(spread)})" if spread else f"{ratios[name]:.2f}"
 
 
-def _teraflops(flops: float) -> str:
-    teraflops = flops / 1e12
-    return f"{teraflops:.5f}" if teraflops < 0.001 else f"{teraflops:.3g}"
+def _range_of(spread: Sequence[float]) -> str:
+    return f"{spread[0]:.2f}-{spread[1]:.2f}"
 
 
 def _gigabytes(memory: float) -> str:
@@ -91,7 +92,7 @@ def _gigabytes(memory: float) -> str:
 def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
     """Return the table of one network's speeds, with a line for each measurement."""
     texts = ("phase", "implementation", "precision")
-    numbers = ("images/s", "ms a\nbatch", "TFLOP/s", "of\npeak", "peak\nGB")
+    numbers = ("images/s", "ours\nover it", "from-to", "peak\nGB")
     table = make_table(arch, texts, numbers, wrap_text=False)
     for row in rows:
         table.add_row(
@@ -99,9 +100,8 @@ def _table(arch: str, rows: list[dict[str, Any]]) -> Table:
             row["implementation"],
             row["dtype"],
             _rate(row),
-            _text_or_dash(row["milliseconds"], _milliseconds),
-            _text_or_dash(row["flops_per_second"], _teraflops),
-            f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "",
+            _text_or_dash(row["ratio"], "{:.2f}".format) if "ratio" in row else "",
+            _range_of(row["ratio_spread"]) if row.get("ratio_spread") else "",
             _text_or_dash(row["peak_memory_bytes"], _gigabytes),
         )
     return table

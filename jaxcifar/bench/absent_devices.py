@@ -1,0 +1,223 @@
+"""Devices that are not here, for their compilers alone: TPU chips and NVIDIA H100 cards.
+
+Google's compiler for TPUs is in the package libtpu, and NVIDIA's is in JAX's plugin for CUDA. Both
+compile on a machine that has none of these devices, and know them from a description.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import math
+import os
+import re
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jaxcifar.bench.device_traffic import MACHINES, Machine
+from jaxcifar.errors import RunError, UsageError, first_line
+
+EXAMPLES = ("v5e", "v5e:2x4", "v5p:2x2x1", "h100", "h100:8")
+_SMALLEST_SLICE = {"v5e": "2x2", "v5p": "2x2x1"}  # of which a target of one chip takes one
+_DIMENSIONS = {"v5e": 2, "v5p": 3}
+_CARDS_IN_A_NODE = 8
+_MACHINE_NAMES = {"v5e": "TPU v5e", "v5p": "TPU v5p", "h100": "H100, 8 a node"}
+_CUDA_PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
+
+# An H100 SXM as XLA's compiler wants it described (the fields are those of XLA's message
+# `GpuTargetConfigProto`), by NVIDIA's data sheet and what CUDA reports of such a card.
+_H100 = """
+platform_name: "CUDA"
+device_description_str: "NVIDIA H100 80GB HBM3"
+gpu_device_info {
+  cuda_compute_capability { major: 9 minor: 0 }
+  core_count: 132
+  fpus_per_core: 128
+  clock_rate_ghz: 1.98
+  memory_bandwidth: 3352320000000
+  device_memory_size: 84942979072
+  l2_cache_size: 52428800
+  threads_per_warp: 32
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+  shared_memory_per_core: 233472
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+}
+runtime_version { major: 12 minor: 9 patch: 0 }
+dnn_version_info { major: 9 minor: 10 patch: 0 }
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """Published limits of a chip.
+
+    Attributes:
+      memory: bytes of its main memory.
+      bandwidth: bytes per second from and to its main memory.
+    """
+
+    memory: float
+    bandwidth: float
+
+
+# NVIDIA's data sheet of the H100 SXM; Google Cloud's pages of TPU v5e and v5p.
+_CHIPS = {
+    "v5e": Chip(memory=16e9, bandwidth=819e9),
+    "v5p": Chip(memory=95e9, bandwidth=2765e9),
+    "h100": Chip(memory=80e9, bandwidth=3350e9),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Devices to compile for.
+
+    Attributes:
+      name: what the user wrote, such as "v5e:2x4".
+      kind: "v5e", "v5p" or "h100".
+      shape: number of devices along each dimension of their network.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """Return the target that a text such as "v5e:2x4" names; without a shape, one device.
+
+        Raises:
+          UsageError: there is no such target.
+        """
+        kind, _, shape_text = text.partition(":")
+        if kind not in _CHIPS:
+            raise UsageError(f"--target {text}: choose one of {', '.join(EXAMPLES)}, or alike")
+        if not re.fullmatch(r"(\d{1,4}(x\d{1,4})*)?", shape_text) or text.endswith(":"):
+            raise UsageError(f"--target {text}: write the numbers of devices like {_example(kind)}")
+        shape = tuple(int(size) for size in shape_text.split("x")) if shape_text else (1,)
+        is_allowed = min(shape) > 0
+        if kind == "h100":
+            is_allowed &= len(shape) == 1 and shape[0] <= _CARDS_IN_A_NODE
+        elif math.prod(shape) > 1:
+            is_allowed &= len(shape) == _DIMENSIONS[kind]
+        if not is_allowed:
+            raise UsageError(f"--target {text}: write the numbers of devices like {_example(kind)}")
+        return cls(text, kind, shape)
+
+    @property
+    def device_count(self) -> int:
+        """Number of devices."""
+        return math.prod(self.shape)
+
+    @property
+    def chip(self) -> Chip:
+        """The limits of each device."""
+        return _CHIPS[self.kind]
+
+    @property
+    def machine(self) -> Machine:
+        """Speed of arithmetic and of the links between devices, as published."""
+        [machine] = [known for known in MACHINES if known.name == _MACHINE_NAMES[self.kind]]
+        return machine
+
+    @property
+    def title(self) -> str:
+        """Number and kind of the devices, such as "8x TPU v5e"."""
+        return f"{self.device_count}x {_MACHINE_NAMES[self.kind].partition(',')[0]}"
+
+
+def _example(kind: str) -> str:
+    """Return a target of several devices of a kind, such as "v5e:2x4"."""
+    return next(example for example in EXAMPLES if example.startswith(f"{kind}:"))
+
+
+def compiler_version(target: Target) -> str:
+    """Return the name and version of the package with a target's compiler.
+
+    Raises:
+      UsageError: the package is not installed; the message says how to install it.
+    """
+    if target.kind == "h100":
+        plugin, extra = _cuda_plugin(), "cuda12"
+        package = plugin.rpartition("_")[2].join(("jax-", "-plugin")) if plugin else None
+    else:
+        package, extra = ("libtpu" if find_spec("libtpu") else None), "tpu"
+    if package is None:
+        raise UsageError(
+            f"--target {target.name}: its compiler is not installed; install it (Linux) with: "
+            f'pip install "jax[{extra}]=={metadata.version("jax")}"'
+        )
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return package
+
+
+def devices_of(target: Target) -> list[Any]:
+    """Return JAX devices that programs can be compiled for, and nothing else.
+
+    Call `compiler_version` first, and choose JAX's CPU (`JAX_PLATFORMS=cpu`) before importing JAX.
+
+    Raises:
+      RunError: the compiler does not know the target, or can't be loaded.
+    """
+    try:
+        devices = _h100_cards(target) if target.kind == "h100" else _tpu_chips(target)
+    except Exception as error:  # of a library that is loaded for a machine that is not here
+        raise RunError(f"--target {target.name}: {first_line(error)}") from error
+    return devices[: target.device_count]
+
+
+def _tpu_chips(target: Target) -> list[Any]:
+    # Otherwise libtpu waits for a server that describes a TPU machine.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+    from jax.experimental import topologies
+
+    shape = "x".join(map(str, target.shape))
+    if target.device_count == 1:
+        shape = _SMALLEST_SLICE[target.kind]
+    name = f"{target.kind}:{shape}"
+    return list(topologies.get_topology_desc(topology_name=name, platform="tpu").devices)
+
+
+def _cuda_plugin() -> str | None:
+    """Return the module of JAX's plugin for CUDA, or None if it is not installed."""
+    for name in _CUDA_PLUGINS:
+        with contextlib.suppress(ModuleNotFoundError):  # there is no package jax_plugins
+            if find_spec(name):
+                return name
+    return None
+
+
+def _h100_cards(target: Target) -> list[Any]:
+    import jax
+    from jax._src.lib import xla_client  # JAX starts the plugin only where there is a driver
+    from jax.experimental import topologies
+
+    _load_cuda_libraries()
+    jax.devices("cpu")  # JAX finds its plugins
+    if not xla_client.pjrt_plugin_initialized("cuda"):
+        xla_client.initialize_pjrt_plugin("cuda")
+    description = {"target_config": _H100, "topology": f"1x1x{target.device_count}"}
+    return list(topologies.get_topology_desc("", platform="cuda", **description).devices)
+
+
+def _load_cuda_libraries() -> None:
+    """Load the libraries beside JAX's plugin for CUDA, which its compiler needs."""
+    plugin = _cuda_plugin()
+    spec = find_spec(plugin) if plugin else None
+    assert spec is not None and spec.submodule_search_locations  # `compiler_version` has found it
+    for folder in spec.submodule_search_locations:
+        for library in sorted(Path(folder).parents[1].glob("nvidia/*/lib/*.so*")):
+            with contextlib.suppress(OSError):  # some need the driver; the compiler needs none
+                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)

@@ -1,0 +1,152 @@
+"""The training program compiled for devices that are not here, and what the compiler says of it."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.stages import Compiled
+
+from jaxcifar.bench.absent_devices import Target, devices_of
+from jaxcifar.bench.compiled_text import read_program
+from jaxcifar.bench.device_traffic import Collective, find_collectives
+from jaxcifar.bench.step_costs import KindTotal, step_kernels, totals_by_kind
+from jaxcifar.bench.training_memory import EXAMPLES, STATISTICS
+from jaxcifar.bench.work import CLASSES
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config.experiment import Config
+from jaxcifar.diagram.network_summary import summarize
+from jaxcifar.machine.memory import program_bytes
+from jaxcifar.training.parallel_runs import ParallelRuns
+
+_PASSES = 3  # the forward pass, and twice its arithmetic for the gradients
+
+
+@dataclasses.dataclass(frozen=True)
+class AbsentProgram:
+    """What is known of a training program that was compiled for devices that are not here.
+
+    All numbers are those of one device.
+
+    Attributes:
+      target: the devices.
+      dtype: precision that the network computes in.
+      batch_size: images in a step of one run, on all devices together.
+      run_count: number of runs that are trained together.
+      compile_seconds: seconds of compiling.
+      persistent_bytes: training images, weights and optimizer state.
+      step_bytes: additional memory during a step.
+      flops: multiplications and additions of a step, by the sizes of the layers.
+      kinds: kernels of a step and the bytes that they read and write, by kind.
+      branch_kernels: number of kernels in branches, which not every step takes.
+      exchanged: data exchanges between devices in a step.
+      text: the compiled program, as XLA writes it.
+    """
+
+    target: Target
+    dtype: str
+    batch_size: int
+    run_count: int
+    compile_seconds: float
+    persistent_bytes: int
+    step_bytes: int
+    flops: float
+    kinds: list[KindTotal]
+    branch_kernels: int
+    exchanged: list[Collective]
+    text: str
+
+    @property
+    def kernel_count(self) -> int:
+        """Number of kernels of a step."""
+        return sum(total.kernels for total in self.kinds)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of main memory that the kernels of a step read and write."""
+        return sum(total.bytes for total in self.kinds)
+
+    @property
+    def least_seconds(self) -> dict[str, float]:
+        """The least seconds of a step by each limit of the device, as published.
+
+        Arithmetic and memory work at the same time, so the larger of the two is a bound (the
+        "roofline"; Williams, Waterman and Patterson 2009). Exchanges are modelled in
+        `device_traffic`.
+        """
+        machine, chip = self.target.machine, self.target.chip
+        exchange = [
+            machine.all_reduce_seconds(c.bytes, self.target.device_count) for c in self.exchanged
+        ]
+        return {
+            "arithmetic": self.flops / machine.flops,
+            "memory": self.moved_bytes / chip.bandwidth,
+            "exchanges": sum(exchange),
+        }
+
+    def as_record(self) -> dict[str, Any]:
+        """Return all numbers, for a JSON file."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["text"]
+        return {
+            **fields,
+            "target": self.target.name,
+            "kinds": [dataclasses.asdict(total) for total in self.kinds],
+            "exchanged": [dataclasses.asdict(collective) for collective in self.exchanged],
+            "kernel_count": self.kernel_count,
+            "moved_bytes": self.moved_bytes,
+            "least_seconds": self.least_seconds,
+        }
+
+
+def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentProgram:
+    """Compile a config's training program, for the 45,000 training images of CIFAR-10.
+
+    Args:
+      target: the devices to compile for.
+      config: settings of the run.
+      run_count: number of runs that are trained together.
+
+    Returns:
+      the program and its costs.
+
+    Raises:
+      UsageError: the batch size does not fit the devices, or user code can't be loaded.
+      RunError: the compiler can't be loaded, or does not know the target.
+    """
+    devices = devices_of(target)
+    examples = max(EXAMPLES, config.batch_size)
+    program = make_program(config, CLASSES, examples, devices)
+    hyper = make_hyperparameters(config, STATISTICS, program.steps_per_epoch)
+    parallel_runs = ParallelRuns(program, run_count)
+    placement = parallel_runs.replicated
+    images = jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8, sharding=placement)
+    labels = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=placement)
+    began = time.perf_counter()
+    compiled = parallel_runs.trace(hyper, images, labels).lower().compile()
+    compile_seconds = time.perf_counter() - began
+    text = compiled.as_text() or ""
+    kernels = step_kernels(read_program(text))
+    images_per_device = run_count * config.batch_size / len(placement.mesh.devices)
+    macs = summarize(program.model).macs
+    return AbsentProgram(
+        target=target,
+        dtype=str(program.dtype),
+        batch_size=config.batch_size,
+        run_count=run_count,
+        compile_seconds=compile_seconds,
+        persistent_bytes=_argument_bytes(compiled),
+        step_bytes=program_bytes(compiled) or 0,
+        flops=2.0 * _PASSES * macs * images_per_device,
+        kinds=totals_by_kind(kernels),
+        branch_kernels=sum(kernel.in_branch for kernel in kernels),
+        exchanged=find_collectives(text),
+        text=text,
+    )
+
+
+def _argument_bytes(compiled: Compiled) -> int:
+    sizes = compiled.memory_analysis()
+    return int(sizes.argument_size_in_bytes) if sizes else 0

@@ -1,0 +1,72 @@
+"""The bar chart of `jaxcifar bench --plot`: images per second of each implementation."""
+
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxcifar.bench.bench_rows import OURS
+from jaxcifar.bench.work import PHASES
+from jaxcifar.runs.plots import safe_title
+
+# Ours, and others by precision; they differ in lightness too, so they differ in grey prints.
+_OUR_COLOR = "#e07b00"
+_COLORS = {"float32": "#00457c", "bfloat16": "#7fb2d9"}
+_TITLES = {"train": "training", "eval": "evaluation"}
+_PANEL_WIDTH, _BAR_HEIGHT, _MARGIN = 4.6, 0.3, 0.9  # inches
+
+
+def plot_rates(rows: Sequence[dict[str, Any]], title: str, file: BinaryIO, kind: str) -> None:
+    """Draw the images per second of each implementation, with a panel for each network and phase.
+
+    A line on a bar leads from the slowest to the fastest round. A bar is hatched if the contestant
+    was left out of the rounds.
+
+    Args:
+      rows: rows of the table of results, as `bench_rows.result_rows` returns them.
+      title: the device and the versions.
+      file: open file that the picture is written to.
+      kind: format of the picture, such as "png".
+    """
+    archs = list(dict.fromkeys(row["arch"] for row in rows))
+    most_bars = max(
+        sum(row["arch"] == arch and row["phase"] == phase for row in rows)
+        for arch in archs
+        for phase in PHASES
+    )
+    height = len(archs) * (_MARGIN + _BAR_HEIGHT * most_bars) + 0.4
+    figure = Figure((_PANEL_WIDTH * len(PHASES), height), dpi=120, layout="constrained")
+    figure.suptitle(safe_title(title), fontsize=9, parse_math=False)
+    panels = figure.subplots(len(archs), len(PHASES), squeeze=False)
+    for arch, panels_of_arch in zip(archs, panels, strict=True):
+        for phase, panel in zip(PHASES, panels_of_arch, strict=True):
+            shown = [row for row in rows if row["arch"] == arch and row["phase"] == phase]
+            panel.set_title(
+                safe_title(f"{arch}, {_TITLES[phase]}, batch {shown[0]['batch_size']}"),
+                fontsize=9,
+                parse_math=False,
+            )
+            _draw_bars(panel, [row for row in shown if row["images_per_second"] is not None])
+    figure.savefig(file, format=kind)
+
+
+def _draw_bars(panel: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw a bar for each row, the first at the top."""
+    for position, row in enumerate(rows):
+        rate, spread = row["images_per_second"], row["spread"]
+        color = _COLORS.get(row["dtype"], "grey")
+        if row["implementation"] == OURS:
+            color = _OUR_COLOR
+        hatch = None if row["rounds"] else "///"
+        panel.barh(position, rate, 0.7, color=color, hatch=hatch, edgecolor="white")
+        panel.plot(spread, [position, position], color="black", linewidth=1)
+        panel.text(spread[1], position, f"  {rate:,.0f}", va="center", fontsize=8)
+    labels = [f"{row['implementation']} {row['dtype']}" for row in rows]
+    panel.set_yticks(range(len(rows)), labels, fontsize=8)
+    panel.invert_yaxis()
+    panel.set_xlabel("images/s", fontsize=8)
+    panel.grid(axis="x", alpha=0.3)
+    panel.set_axisbelow(True)
+    fastest = max((row["spread"][1] for row in rows), default=1.0)
+    panel.set_xlim(0, 1.2 * fastest)  # with space for the numbers

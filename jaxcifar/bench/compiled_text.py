@@ -1,0 +1,159 @@
+"""Reading the text of a program that XLA has compiled (HLO): its computations and instructions."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\](\{[^}]*\})?")
+_HEADING = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
+_NAME = re.compile(r"%([\w.\-]+)")
+_CALLED = re.compile(
+    r"\b(calls|to_apply|body|condition|branch_computations|true_computation|false_computation)"
+    r"=(\{[^}]*\}|%[\w.\-]+)"
+)
+_CUSTOM_TARGET = re.compile(r'\bcustom_call_target="([^"]*)"')
+# In the layout of an array: it lies in a chip's fast memory, not in its main memory.
+_FAST_MEMORY = re.compile(r"S\([1-9]\d*\)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One operation of a compiled program.
+
+    Attributes:
+      name: the name of its result.
+      type: the type of its result, as XLA writes it, with layouts.
+      opcode: XLA's name of the operation, such as "fusion".
+      operands: names of the results that the operation takes.
+      parameter: for a parameter of a computation, its index in the call; else None.
+      called: kind of a call (such as "body") -> names of the called computations.
+      target: the name of a library's function if the operation is a custom call, else "".
+      is_root: True if this is the result of its computation.
+    """
+
+    name: str
+    type: str
+    opcode: str
+    operands: tuple[str, ...]
+    parameter: int | None
+    called: dict[str, tuple[str, ...]]
+    target: str
+    is_root: bool
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the result in main memory."""
+        return sum(_array_bytes(array) for array in _ARRAY.finditer(self.type))
+
+    @property
+    def is_scalar(self) -> bool:
+        """True if the result is a single number, or several of them."""
+        return all(not array[3] for array in _ARRAY.finditer(self.type))
+
+    @property
+    def array_bytes(self) -> list[int]:
+        """Bytes of each array of the result in main memory; several arrays form a tuple."""
+        return [_array_bytes(array) for array in _ARRAY.finditer(self.type)]
+
+
+def _array_bytes(array: re.Match[str]) -> int:
+    dtype, bits, shape, layout = array.groups()
+    if layout and _FAST_MEMORY.search(layout):
+        return 0
+    elements = math.prod(int(size) for size in shape.split(",") if size)
+    bits_of_element = 8 if dtype == "pred" else int(bits)
+    return elements * bits_of_element // 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramText:
+    """A compiled program.
+
+    Attributes:
+      computations: name of a computation -> its instructions, in order.
+      entry: name of the computation that the program begins with.
+    """
+
+    computations: dict[str, list[Instruction]]
+    entry: str
+
+    def called_by(self, instruction: Instruction, *kinds: str) -> Iterator[str]:
+        """Yield the names of computations that an instruction calls.
+
+        Args:
+          instruction: the instruction.
+          kinds: kinds of calls, such as "body"; all kinds if none is given.
+        """
+        for kind, names in instruction.called.items():
+            if not kinds or kind in kinds:
+                yield from (name for name in names if name in self.computations)
+
+
+def read_program(text: str) -> ProgramText:
+    """Return the computations of a compiled program.
+
+    Args:
+      text: the program as XLA writes it, from `Compiled.as_text()`.
+
+    Raises:
+      ValueError: the text has no entry computation.
+    """
+    computations: dict[str, list[Instruction]] = {}
+    current: list[Instruction] | None = None
+    entry = None
+    for line in text.splitlines():
+        if heading := _HEADING.match(line):
+            current = computations.setdefault(heading[2], [])
+            entry = heading[2] if heading[1] else entry
+        elif line.startswith("}"):
+            current = None
+        elif current is not None and (found := _INSTRUCTION.match(line)):
+            current.append(_instruction(found))
+    if entry is None:
+        raise ValueError("this is not the text of a compiled program: it has no ENTRY")
+    return ProgramText(computations, entry)
+
+
+def _instruction(found: re.Match[str]) -> Instruction:
+    """Return the instruction in a line `NAME = TYPE OPCODE(OPERANDS), ATTRIBUTES`."""
+    root, name, rest = found.groups()
+    type_end = _closing_bracket(rest, 0) + 1 if rest.startswith("(") else rest.find(" ")
+    result_type, operation = rest[:type_end], rest[type_end:].strip()
+    opcode, _, _ = operation.partition("(")
+    operands_end = _closing_bracket(operation, len(opcode))
+    operands, attributes = operation[len(opcode) + 1 : operands_end], operation[operands_end:]
+    called = {
+        kind: tuple(_NAME.findall(names) or [names.strip("{}")])
+        for kind, names in _CALLED.findall(attributes)
+    }
+    target = _CUSTOM_TARGET.search(attributes)
+    return Instruction(
+        name=name,
+        type=result_type,
+        opcode=opcode,
+        operands=tuple(_NAME.findall(operands)),
+        parameter=int(operands) if opcode == "parameter" else None,
+        called=called,
+        target=target[1] if target else "",
+        is_root=root is not None,
+    )
+
+
+def _closing_bracket(text: str, start: int) -> int:
+    """Return the index of the bracket that closes the one at `start`, or the text's last index."""
+    depth = 0
+    for index in range(start, len(text)):
+        if text[index] == "(":
+            depth += 1
+        elif text[index] == ")":
+            depth -= 1
+            if depth == 0:
+                return index
+    return len(text) - 1
+
+
+def users_of(name: str, instructions: Sequence[Instruction]) -> list[Instruction]:
+    """Return the instructions that take the result `name` as an operand."""
+    return [instruction for instruction in instructions if name in instruction.operands]

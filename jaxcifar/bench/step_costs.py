@@ -1,0 +1,201 @@
+"""The kernels of a compiled training step, and the bytes that they read and write.
+
+A kernel is a unit of work that the compiler starts at once: a fusion of operations, or a function
+of a library. Other operations on single numbers are left out: a TPU's scalar unit does them.
+
+The bytes are those of main memory: every kernel reads its operands once and writes its results
+once. If a kernel takes only parts of an operand (such as a batch of all images), the parts count.
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from jaxcifar.bench.compiled_text import Instruction, ProgramText, users_of
+
+# They name or group values, and move no data.
+_FREE = {
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
+    *("partition-id", "replica-id", "opt-barrier", "add-dependency"),
+}
+_EXCHANGES = {
+    *("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute"),
+    "collective-broadcast",
+}
+_FREE_TARGETS = {"AllocateBuffer"}  # custom calls that move no data
+_TAKES_PARTS = {"gather", "dynamic-slice"}  # of their first operand
+_LIBRARIES_WITH_WORKSPACE = ("__cudnn", "__cublas")
+_WORKSPACE = "u8["  # the type of a library's scratch memory, the last array of its result
+# The kind of a kernel is the first one of which it has an operation.
+_KINDS = (
+    ("convolution", {"convolution"}),
+    ("matrix product", {"dot"}),
+    ("exchange between devices", _EXCHANGES),
+    ("sorting", {"sort"}),
+    ("scattering", {"scatter", "select-and-scatter"}),
+    ("reduction", {"reduce", "reduce-window"}),
+    ("gathering", {"gather", "dynamic-slice", "dynamic-update-slice"}),
+)
+_KINDS_OF_LIBRARIES = {"conv": "convolution", "gemm": "matrix product", "matmul": "matrix product"}
+_MOVES = {"transpose", "copy"}
+_CONVERTS = {*_MOVES, *_FREE, "reshape", "convert"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A kernel of the step.
+
+    Attributes:
+      name: XLA's name.
+      kind: a kind of work, such as "convolution".
+      bytes: bytes of main memory that it reads and writes.
+      in_branch: True if it is in a branch, which not every step takes.
+    """
+
+    name: str
+    kind: str
+    bytes: int
+    in_branch: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class KindTotal:
+    """All kernels of a kind: their number, and their bytes together."""
+
+    kind: str
+    kernels: int
+    bytes: int
+
+
+def step_kernels(program: ProgramText) -> list[Kernel]:
+    """Return the kernels of a training step, in the order in which the compiler put them.
+
+    The step is the body of the loop with the most kernels, or the whole program if it has no loop.
+    Loops inside the step count once; of several branches, the one with the most bytes counts.
+    """
+    bodies = [
+        list(_kernels(program, body))
+        for instructions in program.computations.values()
+        for instruction in instructions
+        if instruction.opcode == "while"
+        for body in program.called_by(instruction, "body")
+    ]
+    return max(bodies, key=len) if bodies else list(_kernels(program, program.entry))
+
+
+def totals_by_kind(kernels: Sequence[Kernel]) -> list[KindTotal]:
+    """Return the number and the bytes of each kind of kernels, most bytes first."""
+    by_kind: defaultdict[str, list[Kernel]] = defaultdict(list)
+    for kernel in kernels:
+        by_kind[kernel.kind].append(kernel)
+    totals = [
+        KindTotal(kind, len(members), sum(kernel.bytes for kernel in members))
+        for kind, members in by_kind.items()
+    ]
+    return sorted(totals, key=lambda total: -total.bytes)
+
+
+def _kernels(program: ProgramText, computation: str) -> Iterator[Kernel]:
+    instructions = program.computations[computation]
+    by_name = {instruction.name: instruction for instruction in instructions}
+    for instruction in instructions:
+        opcode = instruction.opcode
+        is_free = opcode in _FREE or instruction.target in _FREE_TARGETS
+        if is_free or opcode.endswith(("-done", "-update")):
+            continue
+        if opcode in ("while", "call", "async-start"):
+            for called in program.called_by(instruction, "body", "to_apply", "calls"):
+                yield from _kernels(program, called)
+        elif opcode == "conditional":
+            branches = [list(_kernels(program, name)) for name in program.called_by(instruction)]
+            longest = max(branches, key=lambda branch: sum(kernel.bytes for kernel in branch))
+            yield from (dataclasses.replace(kernel, in_branch=True) for kernel in longest)
+        elif opcode in ("fusion", "custom-call") or not instruction.is_scalar:
+            operands = [by_name[name] for name in instruction.operands if name in by_name]
+            moved = _bytes_moved(program, instruction, operands)
+            yield Kernel(instruction.name, _kind(program, instruction), moved)
+
+
+def _bytes_moved(
+    program: ProgramText, instruction: Instruction, operands: Sequence[Instruction]
+) -> int:
+    """Return the bytes that an instruction reads from its operands and writes to its result."""
+    read = 0
+    for position, operand in enumerate(operands):
+        parts = _bytes_of_parts(program, instruction, position)
+        read += operand.bytes if parts is None else min(parts, operand.bytes)
+    if instruction.opcode.endswith("-start"):  # its type repeats the operands
+        return read + _bytes_of_started(instruction, read)
+    written = instruction.bytes
+    if instruction.target.startswith(_LIBRARIES_WITH_WORKSPACE):
+        last_type = instruction.type.rstrip(")").split(", ")[-1]
+        written -= instruction.array_bytes[-1] if last_type.startswith(_WORKSPACE) else 0
+    return read + written
+
+
+def _bytes_of_started(instruction: Instruction, read: int) -> int:
+    """Return the bytes that an operation writes which ends with a later "-done" instruction."""
+    if instruction.opcode == "copy-start":  # (copy, original, context)
+        return instruction.array_bytes[0]
+    return read
+
+
+def _bytes_of_parts(program: ProgramText, instruction: Instruction, position: int) -> int | None:
+    """Return the bytes that are read from an operand of which only parts are taken.
+
+    Args:
+      program: the compiled program.
+      instruction: the instruction that has the operand.
+      position: index of the operand.
+
+    Returns:
+      the bytes, or None if the whole operand is read.
+    """
+    if instruction.opcode in _TAKES_PARTS:
+        return instruction.bytes if position == 0 else None
+    if instruction.opcode != "fusion":
+        return None
+    for called in program.called_by(instruction, "calls"):
+        fused = program.computations[called]
+        names = [inner.name for inner in fused if inner.parameter == position]
+        users = [user for name in names for user in _final_users(name, fused)]
+        if users and all(user.opcode in _TAKES_PARTS for user in users):
+            return sum(user.bytes for user in users)
+    return None
+
+
+def _final_users(name: str, instructions: Sequence[Instruction]) -> list[Instruction]:
+    """Return the instructions that use a value, also through other names of the same data."""
+    users = []
+    for user in users_of(name, instructions):
+        if user.opcode == "bitcast":
+            users += _final_users(user.name, instructions)
+        else:
+            users.append(user)
+    return users
+
+
+def _kind(program: ProgramText, instruction: Instruction) -> str:
+    if instruction.opcode == "custom-call":
+        target = instruction.target.lower()
+        for word, kind in _KINDS_OF_LIBRARIES.items():
+            if word in target:
+                return kind
+        return instruction.target or instruction.opcode
+    opcodes = set(_opcodes(program, instruction))
+    for kind, members in _KINDS:
+        if opcodes & members:
+            return kind
+    if opcodes <= _CONVERTS:
+        return "transposition or copy" if opcodes & _MOVES else "conversion"
+    return "elementwise"
+
+
+def _opcodes(program: ProgramText, instruction: Instruction) -> Iterator[str]:
+    """Yield the operations of an instruction, and those of the computations that it fuses."""
+    called = list(program.called_by(instruction, "calls"))
+    if not called:
+        yield instruction.opcode.removesuffix("-start")
+    for name in called:
+        for inner in program.computations[name]:
+            yield from _opcodes(program, inner)

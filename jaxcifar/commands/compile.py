@@ -1,0 +1,164 @@
+"""Compile training for devices that are not here: `jaxcifar compile --target v5e:2x4`."""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxcifar.bench.absent_devices import EXAMPLES, Target, compiler_version
+from jaxcifar.commands.shared.cli import start_jax
+from jaxcifar.commands.shared.common_options import add_json_file, count, location
+from jaxcifar.commands.shared.options import add_config_options, split_settings
+from jaxcifar.commands.shared.output import explain_write_errors, make_table, screen, write_json
+from jaxcifar.commands.shared.parser import Parser, suggest
+from jaxcifar.config.experiment import Config
+from jaxcifar.machine.files import write_text
+from jaxcifar.machine.paths import require_folder_of
+from jaxcifar.machine.terminal import (
+    PrintLine,
+    format_bytes,
+    line_printer,
+    pluralize,
+    report_elapsed_time,
+    show_activity,
+)
+
+if TYPE_CHECKING:
+    from jaxcifar.bench.absent_program import AbsentProgram
+
+HELP_EXAMPLES = (
+    ("--target v5e:2x4 --arch resnet18", "8 chips of a TPU v5e; needs the extra tpu"),
+    ("--target h100 --arch cnn --at-once 8", "8 runs on an H100; needs the extra cuda"),
+)
+COMMON_OPTIONS = (
+    *("--target", "--arch", "--arch-args", "--recipe", "--batch-size", "--dtype", "--at-once"),
+    *("--json", "--hlo"),
+)
+
+
+def parser() -> Parser:
+    description = (
+        "Compile the training program for a TPU or an H100 that is not here, and print what its "
+        "compiler says: memory, kernels, bytes, exchanges, and the least time of a step."
+    )
+    parser = Parser("compile", description, HELP_EXAMPLES, COMMON_OPTIONS)
+    target = parser.add_argument(
+        "--target",
+        required=True,
+        metavar="NAME",
+        help=f"devices to compile for, such as {', '.join(EXAMPLES)}",
+    )
+    suggest(target, EXAMPLES)
+    add_config_options(parser, without=("dataset", "train_examples", "val_fraction", "init"))
+    parser.add_argument(
+        "--at-once",
+        type=count,
+        default=1,
+        metavar="N",
+        help="number of runs that train together (default: 1)",
+    )
+    add_json_file(parser)
+    parser.add_argument(
+        "--hlo",
+        type=location,
+        metavar="FILE",
+        help="write the compiled program, as XLA's text, to FILE (default: no file)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    options = parser().parse_args(argv)
+    target = Target.parse(options.target)
+    config = Config.create(**split_settings(options))
+    require_folder_of("--json", options.json)
+    require_folder_of("--hlo", options.hlo)
+    # Chosen before JAX is imported: no device is needed here, and none may be waited for.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    compiler = compiler_version(target)
+    program = _compile(config, target, options.at_once, compiler)
+    _show(screen(), config, program)
+    write_json(options.json, {"arch": config.arch, "compiler": compiler, **program.as_record()})
+    if options.hlo:
+        with explain_write_errors(f"--hlo {options.hlo}"):
+            write_text(options.hlo, program.text)
+
+
+def _compile(config: Config, target: Target, run_count: int, compiler: str) -> "AbsentProgram":
+    """Compile a config's training program for a target, and show on the screen what goes on."""
+    with show_activity("importing JAX"):
+        from jaxcifar.bench.absent_program import compile_for
+
+        start_jax()
+    console = screen()
+    print_line = line_printer(console)
+    print_line(
+        f"compiling {config.arch}, batch size {config.batch_size:,}, for {target.title} "
+        f"({target.name}) with {compiler}; this takes a minute or two"
+    )
+    activity = f"compiling {config.arch}"
+    with report_elapsed_time(console, print_line, activity), show_activity(activity):
+        return compile_for(target, config, run_count)
+
+
+def _show(console: Console, config: Config, program: "AbsentProgram") -> None:
+    """Print what the compiler says of a program."""
+    print_line = line_printer(console)
+    target = program.target
+    print_line(
+        f"{config.arch} in {program.dtype}, compiled in {program.compile_seconds:.0f} s; all "
+        "figures are those of one device"
+    )
+    needed = program.persistent_bytes + program.step_bytes
+    print_line(
+        f"memory: {format_bytes(needed)} of {format_bytes(target.chip.memory)}: "
+        f"{format_bytes(program.persistent_bytes)} images, weights and optimizer state, "
+        f"{format_bytes(program.step_bytes)} more during a step"
+    )
+    console.print(_table_of_kernels(program))
+    if program.branch_kernels:
+        print_line(f"{program.branch_kernels:,} of them are in branches that not every step takes")
+    for kind, sizes in _sizes_by_kind(program).items():
+        exchanges = pluralize(len(sizes), kind)
+        print_line(f"exchanges between devices: {exchanges} a step, {sum(sizes):,} bytes together")
+    _show_least_time(program, print_line)
+
+
+def _table_of_kernels(program: "AbsentProgram") -> Table:
+    columns = ("kernels", "bytes moved", "share")
+    table = make_table("kernels of a training step", ("kind",), columns)
+    for total in program.kinds:
+        share = total.bytes / max(program.moved_bytes, 1)
+        table.add_row(total.kind, f"{total.kernels:,}", format_bytes(total.bytes), f"{share:.0%}")
+    table.add_row("all", f"{program.kernel_count:,}", format_bytes(program.moved_bytes), "")
+    return table
+
+
+def _sizes_by_kind(program: "AbsentProgram") -> dict[str, list[int]]:
+    """Return the bytes of each exchange between devices, by XLA's name of its kind."""
+    sizes: defaultdict[str, list[int]] = defaultdict(list)
+    for exchange in program.exchanged:
+        sizes[exchange.kind].append(exchange.bytes)
+    return dict(sizes)
+
+
+def _show_least_time(program: "AbsentProgram", print_line: PrintLine) -> None:
+    """Print the least time of a step at the published limits, and which limit binds."""
+    target, seconds = program.target, program.least_seconds
+    milliseconds = {limit: f"{1e3 * value:.3g} ms" for limit, value in seconds.items()}
+    print_line(
+        f"at the published limits a step takes at least: arithmetic {milliseconds['arithmetic']} "
+        f"({program.flops / 1e9:,.0f} GFLOP at {target.machine.flops / 1e12:,.0f} TFLOP/s), "
+        f"memory {milliseconds['memory']} (at {target.chip.bandwidth / 1e9:,.0f} GB/s), "
+        f"exchanges {milliseconds['exchanges']} (a model)"
+    )
+    limit = max(("arithmetic", "memory"), key=lambda name: seconds[name])
+    least = seconds[limit] + seconds["exchanges"]
+    images = program.run_count * program.batch_size
+    print_line(
+        f"so {limit} binds, and at most {images / least:,.0f} images/s are possible; this is a "
+        "bound, not a measurement"
+    )
