@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
     study = _read_study(options.study, split_settings(options))
     out = options.out or Path("checkpoints", options.study.stem)
     # Check names, values and folders before JAX is imported, which takes seconds.
-    study.check()
+    study.check(options.seeds[0])
     rows = study.select(options.rows)
     study.require_rows(options.force)
     options.data_dir = data_folder(options.data_dir)
@@ -175,6 +175,7 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
     print_line = line_printer(console)
     keep_best = options.keep == "best"
     tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best)
+    tasks = [dataclasses.replace(task, keep_every=options.keep_every) for task in tasks]
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, options.devices)
     start_jax()

@@ -12,7 +12,10 @@ from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
 from jaxcifar.errors import UsageError
 
 # Fields that are computed from other fields.
-DERIVED_FIELDS = ("sources", "imports", "base_batch_size", "init_sha256", "data_sha256")
+DERIVED_FIELDS = (
+    *("sources", "imports", "base_batch_size", "init_sha256", "data_sha256"),
+    *("continue_sha256", "continue_epochs"),
+)
 # Fields whose value may name user code.
 USER_CODE_FIELDS = ("arch", "optimizer", "schedule", "augmentation")
 
@@ -38,6 +41,7 @@ _SWITCHES = (
     _Switch("augment", False, ("shift", "border", "flip", "cutout"), "with --no-augment"),
     _Switch("small_size", 32, ("small_part",), "without --small-size"),
     _Switch("small_part", 0.0, ("small_size",), "without --small-part"),
+    _Switch("val_fraction", 0.0, ("patience",), "without validation images (--val-fraction 0)"),
 )
 
 

@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from jaxcifar.config import user_code
-from jaxcifar.config.experiment import WEIGHTS, Config
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.weights_file import WEIGHTS
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import files
 from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, report_errors

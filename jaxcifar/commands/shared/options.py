@@ -9,6 +9,7 @@ from typing import Any
 from jaxcifar.commands.shared.parser import OptionHolder, suggest
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.config.fields import NAMES_OF_RUNS
 from jaxcifar.config.option_names import option_name
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value, readable_text
@@ -18,11 +19,12 @@ from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value
 GROUPS = {
     "network and data": (
         "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "init",
+        "continue_from",
     ),
     "optimisation": (
-        "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "step_size",
-        "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate",
-        "sgd_rate", "clip_norm", "average",
+        "epochs", "patience", "batch_size", "optimizer", "learning_rate", "schedule", "warmup",
+        "step_size", "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay",
+        "bias_rate", "sgd_rate", "clip_norm", "average",
     ),
     "regularisation": (
         "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
@@ -36,6 +38,7 @@ _DEFAULTS_IN_WORDS = {
     "arch_args": "those of the recipe or the network",
     "train_examples": "all images",
     "init": "random weights",
+    "continue_from": "a new run",
 }
 
 
@@ -123,9 +126,9 @@ def _add_option(group: Any, field: dataclasses.Field, default: str | None, is_au
     elif "choices" not in options:
         options.setdefault("type", field.type)
         options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
-    if field.name == "init":
+    if field.name in NAMES_OF_RUNS:
         options["metavar"] = "RUN"
-    action = group.add_argument(f"--{option_name(field.name)}", **options)
+    action = group.add_argument(f"--{option_name(field.name)}", dest=field.name, **options)
     known: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = known.get(field.name, ())
     suggest(action, [*names, "auto"] if is_auto else names)
