@@ -185,8 +185,8 @@ class Fields:
     )
     init: str = _option("finished run, or file of weights, to start from", array="", default="")
     continue_from: str = _option(
-        "finished run to train further, until it has --epochs in all; its settings hold, and "
-        "--schedule, --warmup and --small-part are for the epochs that are left",
+        "finished run to train further with its settings, until it has --epochs in all; "
+        "--schedule and --warmup are for the epochs left (continue_from in studies and Python)",
         array="",
         default="",
         is_newer=True,

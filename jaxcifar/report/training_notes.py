@@ -22,11 +22,13 @@ def _continued(variation: Variation) -> str:
     config = variation.config
     if not config.continue_from:
         return ""
-    name = escape_markdown(PurePath(config.continue_from).name)
+    path = PurePath(config.continue_from)
+    is_run_of_row = path.name == f"seed{config.seed}"
+    name = escape_markdown(path.parent.name if is_run_of_row else path.name)
     digests = [(run.config.continue_sha256 or "")[:_DIGEST_LETTERS] for run in variation.runs]
     shown = join_names(f"`{digest}…`" for digest in digests)
     return (
-        f"{quoted(variation.name)} continues the run {name} after epoch {config.continue_epochs} "
+        f"{quoted(variation.name)} continues {name} after epoch {config.continue_epochs} "
         f"(SHA-256 of its last checkpoint: {shown}); its curves and times include that run."
     )
 
