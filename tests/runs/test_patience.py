@@ -11,6 +11,7 @@ from small import SMALL
 
 from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config.experiment import Config
+from jaxcifar.data import Examples
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.report.run_reading import read_run
@@ -114,6 +115,15 @@ def test_the_checkpoint_of_every_second_epoch_stays(tmp_path, easy_dataset, stop
     train(tmp_path, easy_dataset, config, **keeping)
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
     assert kept >= {2 * STEPS, 4 * STEPS, 6 * STEPS}
+
+
+def test_patience_needs_validation_images(tmp_path, easy_dataset):
+    """Images of the user may have none, which only shows when they are loaded."""
+    without = dataclasses.replace(easy_dataset, val=Examples(*(a[:0] for a in easy_dataset.val)))
+    object.__setattr__(without, "_verified", easy_dataset._verified)
+    config = Config.create("cnn", **SETTINGS, patience=2)
+    with pytest.raises(UsageError, match=r"^--patience 2: has no effect without validation images"):
+        train(tmp_path, without, config)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True])
