@@ -193,6 +193,14 @@ def test_a_row_of_a_study_may_continue_a_run(tmp_path):
         Study.from_dict({"rows": {"a": {"continue_sha256": DIGEST}}})
 
 
+def test_a_run_that_continued_another_can_be_continued(tmp_path):
+    first = write_run(tmp_path / "first")
+    second = write_run(tmp_path / "second", epochs=8, digest="cd" * 32, continue_from=first)
+    third = Config.create(continue_from=second, epochs=10)
+    assert (third.continue_from, third.continue_epochs) == (second, 8)
+    assert third.continue_sha256 == "cd" * 32
+
+
 def test_paths_do_not_matter_and_checksums_do(tmp_path):
     run = write_run(tmp_path / "run")
     config = Config.create(continue_from=run, epochs=10)

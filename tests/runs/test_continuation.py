@@ -166,14 +166,6 @@ def test_the_best_epoch_may_be_one_of_the_earlier_run_whose_folder_is_gone(
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_a_continued_run_can_be_continued(two, four, tmp_path, easy_dataset):
-    for epochs, earlier in ((3, two), (4, tmp_path / "3")):
-        config = Config.create(continue_from=str(earlier), epochs=epochs)
-        train(tmp_path / str(epochs), easy_dataset, config)
-    assert rows(tmp_path / "4") == rows(four)
-    assert_same_state(tmp_path / "4", four)
-
-
 def test_another_run_in_place_of_the_continued_one_is_noticed(two, tmp_path, easy_dataset):
     config = Config.create(continue_from=str(two), epochs=4)
     other = dataclasses.replace(config, continue_sha256="0" * 64)
