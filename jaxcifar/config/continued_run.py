@@ -195,13 +195,8 @@ def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun |
     continue_from = given.get("continue_from")
     if not continue_from:
         return None
-    folder = continued_folder(continue_from, given.get("seed", 0))
+    folder = _finished_run(continue_from, given.get("seed", 0))
     config_file, result_file = folder / "config.json", folder / "result.json"
-    if not config_file.exists():
-        reject("continue_from", continue_from, "there is no run here; give a finished run's folder")
-    if not result_file.exists():
-        advice = "is not a finished run; repeat its own command to finish it"
-        reject("continue_from", continue_from, advice)
     content = read_json(config_file, dict[str, Any], _CHOOSE_ANOTHER, _MAX_CONFIG_BYTES)
     with report_errors(config_file, _CHOOSE_ANOTHER):
         try:
@@ -215,6 +210,21 @@ def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun |
     if len(metadata["history"]) != epochs:
         reject("continue_from", continue_from, "its last checkpoint is missing; use --init instead")
     return ContinuedRun(folder, earlier, epochs, metadata["sha256"])
+
+
+def _finished_run(continue_from: str, seed: int) -> Path:
+    try:
+        folder = continued_folder(continue_from, seed)
+        is_run = (folder / "config.json").exists()
+        is_finished = (folder / "result.json").exists()
+    except OSError as error:  # a name that is too long, or a folder that can't be read
+        reject("continue_from", continue_from, f"can't be read ({error.strerror})")
+    if not is_run:
+        reject("continue_from", continue_from, "there is no run here; give a finished run's folder")
+    if not is_finished:
+        advice = "is not a finished run; repeat its own command to finish it"
+        reject("continue_from", continue_from, advice)
+    return folder
 
 
 def _last_checkpoint(folder: Path, continue_from: str) -> Path:

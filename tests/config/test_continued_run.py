@@ -158,6 +158,13 @@ def test_a_folder_that_can_not_be_continued_is_refused_in_one_line(tmp_path, nam
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["nowhere", "x" * 5000, "a\0b", "config.json"])
+def test_a_name_that_is_no_run_is_refused_in_one_line(tmp_path, name):
+    write_run(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"^--continue .*: (there is no run here|can't be read)"):
+        Config.create(continue_from=str(tmp_path / "run" / name), epochs=10)
+
+
 def test_a_run_whose_checkpoints_were_deleted_is_refused(tmp_path):
     run = write_run(tmp_path / "run")
     (tmp_path / "run" / METADATA).unlink()

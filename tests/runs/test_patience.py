@@ -9,7 +9,9 @@ from conftest import stopped_after
 from rich.console import Console
 from small import SMALL
 
+from jaxcifar import api
 from jaxcifar.build.learning_rates import learning_rates
+from jaxcifar.commands import ablation, run
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples
 from jaxcifar.errors import RunError, UsageError
@@ -135,3 +137,15 @@ def test_a_number_of_epochs_to_keep_is_whole_and_at_least_1(tmp_path, value):
 def test_checkpoints_are_not_both_kept_and_deleted(tmp_path):
     with pytest.raises(UsageError, match=r"^--keep-every 2: has no effect with --keep best"):
         Task(Config.create("cnn"), tmp_path, keep_best=True, keep_every=2)
+
+
+def test_python_and_the_command_line_take_both(monkeypatch, tmp_path):
+    tasks = []
+    monkeypatch.setattr(api, "fit", lambda task, images, console: tasks.append(task))
+    monkeypatch.setattr(api, "load_just_trained", lambda path, data_dir: None)
+    api.train("cnn", run_dir=tmp_path, keep_every=3, patience=2)
+    [task] = tasks
+    assert (task.keep_every, task.config.patience) == (3, 2)
+    settings, options = run.parse(["--patience", "2", "--keep-every", "3"])
+    assert (settings, options.keep_every) == ({"patience": 2}, 3)
+    assert ablation.parser().parse_args(["--keep-every", "3"]).keep_every == 3
