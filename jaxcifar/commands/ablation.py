@@ -175,7 +175,6 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
     print_line = line_printer(console)
     keep_best = options.keep == "best"
     tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best)
-    tasks = [dataclasses.replace(task, keep_every=options.keep_every) for task in tasks]
     record(study, out)
     use_cpu_cores(tasks[0].config.batch_size, options.devices)
     start_jax()
@@ -183,7 +182,12 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
     factories = find_factories(options.observers)
     part, parts = options.shard
     tasks_of_shard = [
-        dataclasses.replace(task, user_metrics=metrics, observers=create_observers(factories))
+        dataclasses.replace(
+            task,
+            user_metrics=metrics,
+            observers=create_observers(factories),
+            keep_every=options.keep_every,
+        )
         for task in tasks[part - 1 :: parts]
     ]
     devices = first_devices(options.devices)
