@@ -500,7 +500,7 @@ def test_runs_that_ended_early_or_continue_another_are_named(tmp_path):
         "- “fast” continues base after epoch 2 (SHA-256 of its last checkpoint: "
         "`000000000000…` and `111111111111…`); its curves and times include that run."
     ) in text
-    assert "2, 4 of 3, 4 |" in text  # the chosen epochs of the row, and its epochs
+    assert "4, 2 of 3, 4 |" in text  # the chosen epochs of the row, and its epochs
     gap = np.mean([0.86 - 0.81, 0.87 * 0.95 - 0.0])  # of each run's own last epoch
     assert f"| {100 * gap:+.2f} |" in text
     training = np.mean([40, 30])
