@@ -48,6 +48,7 @@ def train(
     *,
     run_dir: str | Path | None = None,
     overwrite: bool = False,
+    keep_every: int | None = None,
     data_dir: str | Path | None = None,
     metrics: Sequence[Metric | Callable[..., Any] | str] = (),
     observers: Sequence[Any] = (),
@@ -62,6 +63,7 @@ def train(
       dataset: images, or the name or path of a data set, as for the option `--dataset`.
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
       overwrite: delete an earlier run in the folder.
+      keep_every: never delete the last checkpoint of each so many epochs.
       data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       metrics: metrics in addition to the built-in ones. Each is a `Metric`, a function of logits
         and labels or of the confusion matrix, or a name such as "my_metrics.py:mean_rank".
@@ -101,7 +103,12 @@ def train(
 
     named_observers = create_observers(find_factories(observers))
     task = Task(
-        config, path, overwrite=overwrite, observers=named_observers, user_metrics=user_metrics
+        config,
+        path,
+        overwrite=overwrite,
+        observers=named_observers,
+        user_metrics=user_metrics,
+        keep_every=keep_every,
     )
     fit(task, images, console)
     return load_just_trained(path, data_dir)

@@ -53,10 +53,22 @@ def make_hyperparameters(
             max_shift=max_shift(config.image_size),
         ),
         augmentation=_settings(config, "augmentation"),
-        small_steps=on_host(np.int32(round(config.small_part * len(rates)))),
+        small_steps=on_host(np.int32(_last_small_step(config, steps_per_epoch))),
         mean=on_host(np.asarray(mean, np.float32)),
         std=on_host(np.asarray(std, np.float32)),
     )
+
+
+def _last_small_step(config: Config, steps_per_epoch: int) -> int:
+    """Return the number of steps up to the last one that trains on reduced images.
+
+    In a run that continues another, `--small-part` is for the steps that are left.
+    """
+    if config.small_part == 0:
+        return 0
+    earlier_epochs = config.continue_epochs or 0
+    steps_left = (config.epochs - earlier_epochs) * steps_per_epoch
+    return earlier_epochs * steps_per_epoch + round(config.small_part * steps_left)
 
 
 def _settings(config: Config, kind: str) -> dict[str, jax.Array]:

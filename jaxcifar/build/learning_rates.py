@@ -24,6 +24,9 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     with `sqrt` it is sqrt(k) (Krizhevsky, "One weird trick for parallelizing convolutional neural
     networks", 2014). A factor above 1 rises linearly from 1, in 5 epochs but at most half the run.
 
+    In a run that continues another, warm-up and schedule are for the steps that are left, as if the
+    run began there; a factor for the batch size has risen before. The earlier rates are 0.
+
     Raises:
       UsageError: the run has too many steps, or a user's schedule fails or returns a value that is
         not a finite number of at least 0.
@@ -34,8 +37,10 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
             f"--epochs {config.epochs}: has {total_steps:,} steps; at most {_MAX_STEPS:,} are "
             "allowed"
         )
-    factors = np.asarray(_schedule_factors(config, steps_per_epoch, total_steps))
-    rates = config.learning_rate * factors * _batch_factors(config, steps_per_epoch)
+    earlier_steps = (config.continue_epochs or 0) * steps_per_epoch
+    steps_left = total_steps - earlier_steps
+    factors = np.asarray(_schedule_factors(config, steps_per_epoch, steps_left))
+    rates = config.learning_rate * factors * _batch_factors(config, steps_per_epoch, steps_left)
     is_valid = (rates >= 0) & (rates <= np.finfo(np.float32).max)
     invalid_steps = np.flatnonzero(~is_valid)
     if len(invalid_steps):
@@ -44,7 +49,7 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
             f"--schedule {config.schedule}: returns {factors[step]} at step {step}; it must "
             "return a number of at least 0, and the learning rate must not overflow float32"
         )
-    return rates.astype(np.float32)
+    return np.concatenate([np.zeros(earlier_steps), rates]).astype(np.float32)
 
 
 def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) -> list[float]:
@@ -61,12 +66,12 @@ def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) ->
     return warmup_factors + remaining_factors
 
 
-def _batch_factors(config: Config, steps_per_epoch: int) -> np.ndarray:
+def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
     ratio = config.batch_size / (config.base_batch_size or config.batch_size)
     factor = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[config.lr_scale]
-    steps = np.arange(config.epochs * steps_per_epoch)
+    steps = np.arange(steps_left)
     progress = np.ones(len(steps))
-    if factor > 1:
+    if factor > 1 and not config.continue_epochs:
         rising_epochs = min(_BATCH_WARMUP_EPOCHS, config.epochs / 2)
         rising_steps = round(rising_epochs * steps_per_epoch)
         if rising_steps > 0:

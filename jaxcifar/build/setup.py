@@ -26,6 +26,7 @@ from jaxcifar.build.update_rule import require_effect, update_rule
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.option_names import reject
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.diagram.network_summary import Summary, summarize
 from jaxcifar.errors import UsageError
@@ -190,9 +191,12 @@ class Setup:
         """Return the hyper-parameters of a run on the setup's images, as arrays on the host.
 
         Raises:
-          UsageError: a user's update rule has no parameter for a setting.
+          UsageError: a user's update rule has no parameter for a setting, or training can't end
+            early because there are no validation images.
         """
         require_effect(config, self.program.optimizer)
+        if config.patience > 0 and len(self.dataset.val.labels) == 0:
+            reject("patience", config.patience, "has no effect without validation images")
         return make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
 
     def place(self, hyper: Hyperparameters) -> Hyperparameters:

@@ -128,7 +128,7 @@ def main(argv: Sequence[str]) -> None:
     study = given.study
     out = options.out or Path("checkpoints", given.name)
     # Check names, values and folders before JAX is imported, which takes seconds.
-    study.check()
+    study.check(options.seeds[0])
     rows = study.select(options.rows)
     study.require_rows(options.force)
     options.data_dir = data_folder(options.data_dir)
@@ -200,7 +200,12 @@ def _train_and_report(
     factories = find_factories(options.observers)
     part, parts = options.shard or Shard(1, 1)
     tasks_of_shard = [
-        dataclasses.replace(task, user_metrics=metrics, observers=create_observers(factories))
+        dataclasses.replace(
+            task,
+            user_metrics=metrics,
+            observers=create_observers(factories),
+            keep_every=options.keep_every,
+        )
         for task in tasks[part - 1 :: parts]
     ]
     devices = first_devices(options.devices)

@@ -91,8 +91,11 @@ def parse(argv: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
 
 def main(argv: Sequence[str]) -> None:
     """Train a network and print the result; for a finished run, only print the result."""
-    given = given_settings(*parse(argv))
-    config, options, is_auto = given.config, given.other_options, given.is_auto
+    settings, options = parse(argv)
+    if settings.get("dataset") == "auto" and settings.get("continue_from"):
+        del settings["dataset"]  # that run chose it
+    given = given_settings(settings, options)
+    config, is_auto = given.config, given.is_auto
     options.data_dir = data_folder(options.data_dir, config.dataset)
     is_finished = (_run_folder(options, config) / "result.json").exists()
     if config.dataset not in KINDS["dataset"] and not is_finished:
@@ -118,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
         if not is_finished:
             require_chosen_network(given.all, config)
         metrics = load_metrics(options.metric)
-        require_same_start(config, is_auto, options.devices, metrics)
+        require_same_start(config, is_auto, options.devices, metrics, options.keep_every)
         train(config, is_auto, options, metrics, given.recorded)
 
 
@@ -183,6 +186,7 @@ def train(
         keep_best=options.keep == "best",
         observers=observers or (),
         user_metrics=metrics,
+        keep_every=options.keep_every,
     )
     # Every process stops at its own Ctrl-C and reports that on its own screen.
     with task_of_process(task) as task:
@@ -231,7 +235,9 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
     if result.get("val_accuracy") is not None:
         chosen += f", validation accuracy {result['val_accuracy']:.2%}"
     print_line(f"chosen          {chosen} ({result['selection_rule']})")
-    print_line(f"last epoch      {last['test_accuracy']:.2%} after epoch {last['epoch']}")
+    planned = result.get("planned_epochs")
+    early = f" of {planned}, ended early (--patience)" if planned else ""
+    print_line(f"last epoch      {last['test_accuracy']:.2%} after epoch {last['epoch']}{early}")
     print_line(
         f"time            {result['wall_seconds']:,.0f} s, {result['images_per_second']:,.0f} "
         f"images/s on {result['device']}, {result['compute_dtype']}"

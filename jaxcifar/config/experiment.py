@@ -1,7 +1,6 @@
 """`Config`: all settings of an experiment that its numbers depend on."""
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,11 +9,11 @@ from typing import Any, Self
 
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.config_file import settings_from_file
-from jaxcifar.config.fields import DEFAULTS, Fields
+from jaxcifar.config.continued_run import FIXED_SETTINGS, base_settings, find_continued_run
+from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields
 from jaxcifar.config.option_names import option_name, reject
+from jaxcifar.config.run_name import run_name
 from jaxcifar.config.settings import (
-    DEFAULT_ARCH,
-    DERIVED_FIELDS,
     TABLES,
     USER_CODE_FIELDS,
     check_types,
@@ -26,12 +25,8 @@ from jaxcifar.config.settings import (
     why_ineffective,
 )
 from jaxcifar.config.table_pairs import sorted_pairs
+from jaxcifar.config.weights_file import init_digest
 from jaxcifar.errors import UsageError
-from jaxcifar.machine.paths import short_dataset_name
-
-_MAX_NAME = 120
-_MAX_NAME_BYTES = 200  # file systems allow 255 bytes, and a letter may have up to 4
-WEIGHTS = "weights.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,28 +42,31 @@ class Config(Fields):
     """
 
     @classmethod
-    def create(cls, arch: str = DEFAULT_ARCH, **overrides: Any) -> Self:
+    def create(cls, arch: str | None = None, **overrides: Any) -> Self:
         """Return a config with the settings of a recipe, except for `overrides`.
 
         Args:
-          arch: name of the network.
+          arch: name of the network, or None for the default network.
           **overrides: fields by name. `recipe` is the recipe's name; the default is the network's
-            first recipe.
+            first recipe. With `continue_from`, the settings of that run replace the recipe's.
 
         Raises:
-          UsageError: a value is out of range, or an override has no effect.
+          UsageError: a value is out of range, an override has no effect, or the run to continue
+            can't be continued in this way.
         """
-        if not isinstance(arch, str):
+        if not isinstance(arch, str | None):
             raise UsageError(f"--arch {arch!r:.80}: must be the name of a network, as text")
         if isinstance(overrides.get("arch_args"), tuple):
             overrides["arch_args"] = dict(overrides["arch_args"])
         overrides = check_types("settings", overrides, cls)
-        settings = {"arch": arch, **overrides}
-        by_recipe = default_settings(arch, overrides.get("recipe"))
-        for name in overrides.keys() - effective_settings(settings).keys():
-            reject(name, overrides[name], why_ineffective(name, by_recipe | settings))
+        given = overrides if arch is None else {"arch": arch, **overrides}
+        continued = find_continued_run(given, cls)
+        settings = {**base_settings(given, continued), **given}
+        effective = effective_settings(settings)
+        for name in given.keys() - effective.keys():
+            reject(name, given[name], why_ineffective(name, settings))
         # An override can make settings of the recipe ineffective. They get their defaults.
-        settings = {**DEFAULTS, **effective_settings({**by_recipe, **settings})}
+        settings = {**DEFAULTS, **effective}
         settings["arch_args"] = sorted_pairs(settings["arch_args"])
         settings["sources"] = tuple(
             (kind, user_reference.digest(kind, settings[kind]))
@@ -78,10 +76,17 @@ class Config(Fields):
         settings["imports"] = ()  # user code is not loaded yet
         settings["base_batch_size"] = None
         if settings["lr_scale"] != "none":
-            settings["base_batch_size"] = by_recipe["batch_size"]
-        if settings["init"]:
-            settings["init_sha256"] = _init_digest(settings["init"])
-        return cls(**settings)
+            recipe = default_settings(settings["arch"], settings["recipe"])
+            settings["base_batch_size"] = recipe["batch_size"]
+        if continued is None:
+            if settings["init"]:
+                settings["init_sha256"] = init_digest(settings["init"])
+            return cls(**settings)
+        continued.require_plan(given, settings["epochs"])
+        settings |= {"continue_sha256": continued.sha256, "continue_epochs": continued.epochs}
+        config = cls(**settings)
+        continued.require_same_training(config)
+        return config
 
     def __post_init__(self) -> None:
         for kind in USER_CODE_FIELDS:
@@ -92,6 +97,8 @@ class Config(Fields):
         self.require_in_range()
         if self.lr_scale != "none" and self.base_batch_size is None:
             reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
+        if self.epochs <= (self.continue_epochs or 0):
+            reject("epochs", self.epochs, f"must be above {self.continue_epochs}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as a dict of JSON values, which `from_dict` can read.
@@ -100,7 +107,8 @@ class Config(Fields):
         """
         values = dataclasses.asdict(self)
         for field in dataclasses.fields(self):
-            if field.metadata.get("is_newer") and values[field.name] == field.metadata["default"]:
+            default = field.metadata.get("default")
+            if field.metadata.get("is_newer") and values[field.name] == default:
                 del values[field.name]
         tables = {name: dict(values[name] or ()) for name in TABLES}
         return json.loads(json.dumps(values | tables))  # makes lists of tuples
@@ -131,7 +139,7 @@ class Config(Fields):
         arguments, sources = values.pop("arch_args"), values.pop("sources") or ()
         imports = values.pop("imports") or ()
         values |= {kind: re.sub(r".*[/\\]", "", values[kind]) for kind, _ in sources}
-        values["init"] = Path(values["init"]).name
+        values |= {name: Path(values[name]).name for name in NAMES_OF_RUNS}
         digests = {f"SHA-256 of {values[kind]}": digest for kind, digest in sources}
         for key, digest in imports:
             kind, _, file = key.partition(": ")
@@ -144,11 +152,11 @@ class Config(Fields):
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """Return setting -> (value in this config, value in `other`) for settings that differ.
 
-        Equal SHA-256s identify initial weights and the user's images: then paths do not matter.
+        Equal SHA-256s identify other runs and the user's images: then paths do not matter.
         """
         ours, theirs = self.settings(), other.settings()
         has_same_images = self.data_sha256 is not None and self.data_sha256 == other.data_sha256
-        ignored = {"init", "dataset"} if has_same_images else {"init"}
+        ignored = {*NAMES_OF_RUNS, "dataset"} if has_same_images else NAMES_OF_RUNS
         return {
             name: (ours.get(name), theirs.get(name))
             for name in ours | theirs
@@ -188,17 +196,23 @@ class Config(Fields):
         return f"{title} ({arguments or 'plain'})"
 
     def options(self) -> list[str]:
-        """Return the command-line options that make this config, without `--seed`."""
+        """Return the command-line options that make this config, without `--seed`.
+
+        A run that continues another has that run's settings, unless an option changes them.
+        """
         words = ["--arch", self.arch]
         if self.recipe != recipe_names(self.arch)[0]:
             words += ["--recipe", self.recipe]
-        by_recipe = default_settings(self.arch, self.recipe)
+        usual = default_settings(self.arch, self.recipe)
         values = dataclasses.asdict(self)
+        if self.continue_from:
+            words, usual = [], {name: values[name] for name in (*FIXED_SETTINGS, "init")}
         effective = effective_settings(values).keys() - ineffective_settings(values)
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             has_option = "help" in field.metadata and name not in ("arch", "recipe", "seed")
-            if not has_option or name not in effective or value == by_recipe[name]:
+            is_usual = name in usual and value == usual[name]
+            if not has_option or name not in effective or is_usual:
                 continue
             if name == "arch_args":
                 words += ["--arch-args", *(f"{k}={option_text(v)}" for k, v in value)]
@@ -210,46 +224,7 @@ class Config(Fields):
 
     def run_name(self) -> str:
         """Return a readable folder name: network, data set, changes to the recipe, and seed."""
-        is_user_network = registry.is_user_code(self.arch)
-        network = registry.entry("arch", self.arch).title if is_user_network else self.arch
-        parts = [network, short_dataset_name(self.dataset)]
-        usual_values = default_settings(self.arch, self.recipe)
-        if not self.alters_network:
-            usual_values |= dict(self.arch_args)
-        elif not self.arch_args:
-            parts.append("plain")
-        if self.recipe != recipe_names(self.arch)[0]:
-            parts.append(self.recipe)
-        left_out = {"arch", "recipe", "dataset", "seed", *DERIVED_FIELDS}
-        left_out |= ineffective_settings(dataclasses.asdict(self))
-        for name, value in effective_settings(self.settings()).items():
-            is_digest = name.startswith("SHA-256")
-            if name in left_out or is_digest or value == usual_values.get(name):
-                continue
-            if isinstance(value, bool):
-                parts.append(option_name(name) if value else f"no-{option_name(name)}")
-            else:
-                parts.append(option_name(name) + option_text(value).rpartition(":")[2])
-        name = re.sub(r"[^\w.+-]+", "-", "_".join(parts))
-        cut = name[:_MAX_NAME].encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
-        return f"{cut}_seed{self.seed}"
-
-
-def init_file(init: str) -> Path:
-    """Return the file of weights for `init`, the path of the file itself or of its run's folder."""
-    path = Path(init)
-    return path / WEIGHTS if path.is_dir() else path
-
-
-def _init_digest(init: str) -> str:
-    path = init_file(init)
-    try:
-        if path.is_file():  # reading a pipe would wait forever
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        reject("init", init, f"can't be read ({error.strerror}); give another file of weights")
-    reject("init", init, f"there is no file {path}; give a finished run, or a file of weights")
+        return run_name(self)
 
 
 ARCHS = tuple(registry.KINDS["arch"])

@@ -12,6 +12,8 @@ from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.registry import did_you_mean
 from jaxcifar.image_size import IMAGE_SIZE, LARGEST_IMAGE_SIZE, SMALLEST_IMAGE_SIZE
 
+NAMES_OF_RUNS = {"init", "continue_from"}  # fields that name another run, or its weights
+
 _MAX_INT = 2**31  # devices count steps and images in int32
 
 
@@ -67,6 +69,9 @@ class Fields:
       base_batch_size: batch size of the recipe, which the learning rate was chosen for; set only
         if `lr_scale` needs it.
       init_sha256: SHA-256 of the weights that training starts from.
+      continue_sha256: SHA-256 over the last checkpoint of the run that is continued: its training
+        state, its settings and the metrics of its epochs.
+      continue_epochs: number of epochs of the run that is continued.
       data_sha256: SHA-256 of the images, if the data set's name does not identify them.
     """
 
@@ -85,6 +90,13 @@ class Fields:
         is_newer=True,
     )
     epochs: int = _option("passes over the training images")
+    patience: int = _option(
+        "end training after N epochs without a better validation accuracy; 0 trains all epochs",
+        _NOT_NEGATIVE,
+        array=0,
+        default=0,
+        is_newer=True,
+    )
     batch_size: int = _option("training images a step, on all devices together")
     optimizer: str = _option("update rule")
     learning_rate: float = _option("highest learning rate", _POSITIVE, array=1.0)
@@ -193,6 +205,13 @@ class Fields:
         default="auto",
     )
     init: str = _option("finished run, or file of weights, to start from", array="", default="")
+    continue_from: str = _option(
+        "finished run to train further with its settings, until it has --epochs in all; "
+        "--schedule and --warmup are for the epochs left (continue_from in studies and Python)",
+        array="",
+        default="",
+        is_newer=True,
+    )
     seed: int = _option(
         "seed of initial weights, image order, augmentation and dropout", _SEED, array=0, default=0
     )
@@ -200,6 +219,8 @@ class Fields:
     imports: tuple[tuple[str, str], ...] | None = _derived()
     base_batch_size: int | None = _derived(array=lambda _: None)
     init_sha256: str | None = _derived(array=lambda _: None)
+    continue_sha256: str | None = _derived(array=lambda _: None, is_newer=True)
+    continue_epochs: int | None = _derived(array=lambda _: None, is_newer=True)
     data_sha256: str | None = _derived()
 
     def require_in_range(self) -> None:

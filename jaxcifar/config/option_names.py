@@ -4,10 +4,13 @@ from typing import Any, NoReturn
 
 from jaxcifar.errors import UsageError
 
+# Fields with another name than their option, because `continue` is a keyword of Python.
+_OPTION_NAMES = {"continue_from": "continue"}
+
 
 def option_name(field: str) -> str:
     """Return a field's name as its option spells it, such as `learning-rate`."""
-    return field.replace("_", "-")
+    return _OPTION_NAMES.get(field, field).replace("_", "-")
 
 
 def reject(field: str, value: Any, rule: str) -> NoReturn:

@@ -19,7 +19,10 @@ from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE
 
 # Fields that are computed from other fields.
-DERIVED_FIELDS = ("sources", "imports", "base_batch_size", "init_sha256", "data_sha256")
+DERIVED_FIELDS = (
+    *("sources", "imports", "base_batch_size", "init_sha256", "data_sha256"),
+    *("continue_sha256", "continue_epochs"),
+)
 # Fields whose value may name user code.
 USER_CODE_FIELDS = ("arch", "optimizer", "schedule", "augmentation")
 
@@ -55,6 +58,7 @@ _SWITCHES = (
     _Switch("small_size", IMAGE_SIZE, ("small_part",), "without --small-size"),
     _Switch("small_part", 0.0, ("small_size",), "without --small-part"),
     _Switch("fold", _IS_SET, ("val_fraction",), "with --fold"),
+    _Switch("val_fraction", 0.0, ("patience",), "without validation images (--val-fraction 0)"),
 )
 
 

@@ -24,6 +24,7 @@ from jaxcifar.report.settings_tables import settings_tables
 from jaxcifar.report.statistics import SIGNIFICANCE_LEVEL
 from jaxcifar.report.study_records import Records
 from jaxcifar.report.study_section import study_context
+from jaxcifar.report.training_notes import training_notes
 from jaxcifar.report.wording import escape_markdown, join_names
 from jaxcifar.runs.epoch_selection import SELECTION_RULE
 from jaxcifar.runs.folder import RunFolder
@@ -150,6 +151,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
         "conversions": costs.conversions(records),
         "metrics": metric_table([*records.variations, *records.without_validation]),
         "trained": records.trained,
+        "training_notes": training_notes(records.trained),
         "facts": costs.facts(records),
         "settings": settings_tables(records.trained),
         "unfinished": unfinished,

@@ -27,7 +27,7 @@ def curves(runs: Sequence[FinishedRun], name: str, quantity: str) -> str:
         epoch = run.result["selected_epoch"]
         value = number(run.history[epoch - 1], f"val_{quantity}")
         chosen.append(f"{_value(value, quantity)} in epoch {epoch}")
-    epochs = len(runs[0].history)
+    epochs = max(len(run.history) for run in runs)
     return (
         f"{quantity.capitalize()} of {escape_markdown(name)} by epoch, 1 to {epochs}: "
         f"{'; '.join(parts)}; validation at the chosen epoch {', '.join(chosen)}"

@@ -127,13 +127,13 @@ def candidate(variation: Variation, winner: Variation) -> dict[str, Any]:
         "points": "–" if variation is winner else points,
         "interval": interval(lead) if compared else "–",
         "p": p_cell(lead) if compared else "–",
-        "epochs": f"{epochs} of {variation.config.epochs}",
+        "epochs": f"{epochs} of {_epochs(variation.trained_epochs)}",
         "settings": new_values(winner.changes_to(variation)) or "–",
     }
 
 
 def _epochs(chosen: list[int]) -> str:
-    """Return chosen epochs as text: each of a few, or the range of many."""
+    """Return epochs as text: each of a few, or the range of many."""
     if len(chosen) <= _MAX_EPOCHS:
         return ", ".join(map(str, chosen))
     return f"{min(chosen)} to {max(chosen)}"

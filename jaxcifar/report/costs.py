@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxcifar.errors import printable
 from jaxcifar.machine.terminal import duration, pluralize
 from jaxcifar.report.run_records import Variation
@@ -26,8 +28,9 @@ def _petaflop(variation: Variation) -> float | None:
         return None
     config = variation.config
     steps_per_epoch = result["examples"]["train"] // config.batch_size
-    images = steps_per_epoch * config.batch_size * config.epochs
-    return 6 * flops * images * len(variation.runs) / 1e15
+    epochs = sum(len(run.history) for run in variation.runs)
+    images = steps_per_epoch * config.batch_size * epochs
+    return 6 * flops * images / 1e15
 
 
 def _device_seconds(variations: Sequence[Variation]) -> float:
@@ -55,7 +58,7 @@ def times(records: Records) -> list[dict[str, Any]]:
             "name": escape_markdown(v.name),
             "runs": len(v.runs),
             "seconds": f"{v.values('wall_seconds').mean():,.0f}",
-            "training": _seconds(v.curve("seconds").sum(1).mean()),
+            "training": _seconds(np.nansum(v.curve("seconds"), 1).mean()),
             "compiling": _compiling(v),
             "images_per_second": f"{v.values('images_per_second').mean():,.0f}",
             "device_time": duration(_device_seconds([v])),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import (
     ROUNDING_ERROR,
@@ -108,13 +110,19 @@ def learning(variation: Variation) -> dict[str, Any]:
     """Return a variation's mean last accuracies, overfitting gap and speed of learning.
 
     `epochs` is the first epoch with 90% of the last validation accuracy. `of` counts all epochs.
+    Where some runs ended early, the curve is the mean of the others.
     """
-    train, val = (variation.curve(f"{split}_accuracy").mean(0) for split in ("train", "val"))
+    last_rows = [run.history[-1] for run in variation.runs]
+    train, last_val = (
+        float(np.mean([row[key] for row in last_rows]))
+        for key in ("train_accuracy", "val_accuracy")
+    )
+    val = np.nanmean(variation.curve("val_accuracy"), 0)
     return {
         "name": escape_markdown(variation.name),
-        "train": float(train[-1]),
-        "val": float(val[-1]),
-        "gap": float(train[-1] - val[-1]),
+        "train": train,
+        "val": last_val,
+        "gap": train - last_val,
         "epochs": epochs_to_share(val, 0.9),
         "of": len(val),
     }

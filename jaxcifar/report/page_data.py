@@ -17,6 +17,7 @@ from jaxcifar.report.confusion_data import confusion_data
 from jaxcifar.report.pictures import PlotCall
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.study_figures import plot_all_validation
+from jaxcifar.runs.curves import stack_curves
 from jaxcifar.runs.plots import plot_curves, shortened
 
 _MAX_NUMBERS = 50_000  # in all curves of a page: about 350 kB
@@ -116,7 +117,7 @@ def _curves(histories: Histories, chosen: Sequence[int], points: int) -> dict[st
 
     The first, the last and all chosen epochs are kept.
     """
-    length = len(histories[0])
+    length = max(map(len, histories))
     positions = np.round(np.linspace(0, length - 1, min(points, length))).astype(int)
     positions = np.union1d(positions, np.asarray(chosen) - 1)
     result: dict[str, Any] = {"epochs": (positions + 1).tolist(), "chosen": list(chosen)}
@@ -125,11 +126,11 @@ def _curves(histories: Histories, chosen: Sequence[int], points: int) -> dict[st
             key = f"{split}_{quantity}"
             if key not in histories[0][0]:  # a run without validation images
                 continue
-            values = np.asarray([[row[key] for row in rows] for rows in histories], np.float64)
+            values = stack_curves(histories, key)
             of_epochs = values[:, positions]
-            lines = [of_epochs.mean(0)]
+            lines = [np.nanmean(of_epochs, 0)]
             if len(histories) > 1:
-                lines += [of_epochs.min(0), of_epochs.max(0)]
+                lines += [np.nanmin(of_epochs, 0), np.nanmax(of_epochs, 0)]
             result[key] = [[_rounded(value) for value in line] for line in lines]
             at_choice = [rows[epoch - 1] for rows, epoch in zip(values, chosen, strict=True)]
             result[f"{key}_chosen"] = [_rounded(value) for value in at_choice]

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, Variation
+from jaxcifar.report.run_records import (
+    FinishedRun,
+    RunRecord,
+    StudiedNetwork,
+    Variation,
+    seedless_config,
+)
 from jaxcifar.report.study_records import Records, StudyRecord
 from jaxcifar.report.user_notes import NOTES, read_notes
+from jaxcifar.runs.epoch_selection import ends_early
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.studies.study import Study
 from jaxcifar.studies.study_folder import REWRITE_STUDY_FILE, STUDY_FILE
@@ -57,8 +64,9 @@ def _check_consistency(run: FinishedRun) -> None:
                 f"converted, not trained; {_REMEDY}"
             )
         return
-    epochs = run.config.epochs
-    if len(run.history) != epochs:
+    config, epochs = run.config, run.config.epochs
+    is_early = ends_early(run.history, config.patience, config.continue_epochs)
+    if len(run.history) != epochs and not is_early:
         raise RunError(f"metrics.jsonl has {len(run.history)} of {epochs} epochs; {_REMEDY}")
     rows = [*run.history, run.result]
     validated = [row for row in rows if "val_accuracy" in row]
@@ -192,7 +200,7 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
     groups: dict[Any, list[FinishedRun]] = {}
     for run in runs:
         one_fold = str(run.fold._replace(number=1)) if run.fold else ""
-        config = dataclasses.replace(run.config, seed=0, fold=one_fold).to_json()
+        config = dataclasses.replace(seedless_config(run.config), fold=one_fold).to_json()
         key = config, run.data.identity, run.converted and run.path
         groups.setdefault(key, []).append(run)
 

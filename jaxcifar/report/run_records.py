@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.fields import NAMES_OF_RUNS
 from jaxcifar.config.folds import Fold, parse_fold
 from jaxcifar.config.settings import settings_without_effect
+from jaxcifar.runs.curves import stack_curves
 from jaxcifar.runs.epoch_selection import best_epoch, best_row
 from jaxcifar.runs.file_formats import Result, Row, Source, class_names, number
 
 SYNTHETIC = "shapes10"
 # Settings that name files. If a file name changes, the change of its checksum is not listed too.
 _NAMING_FILES = {"arch", "dataset", "optimizer", "schedule", "augmentation"}
-_IDENTIFIED_BY_SHA256 = {"init"}  # the path of initial weights does not matter
+_IDENTIFIED_BY_SHA256 = NAMES_OF_RUNS  # the path of another run or its weights does not matter
 _CHECKSUMS = ("data_sha256", "SHA-256 of ")
 
 
@@ -105,6 +107,18 @@ class FinishedRun(RunRecord):
         return np.where(counts, np.diag(self.confusion) / np.maximum(counts, 1), np.nan)
 
 
+def seedless_config(config: Config) -> Config:
+    """Return a config that is equal for runs that differ only in seed.
+
+    Seeds of a study's row that continue another row have the same row in `continue_from`.
+    """
+    continued = Path(config.continue_from)
+    if continued.name == f"seed{config.seed}":
+        continued = continued.parent
+    row = str(continued) if config.continue_from else ""
+    return dataclasses.replace(config, seed=0, continue_from=row, continue_sha256=None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Variation:
     """Finished runs of one config on the same data that differ only in seed or in the fold.
@@ -173,9 +187,16 @@ class Variation:
         return np.asarray(means, np.float64)
 
     def curve(self, key: str) -> np.ndarray:
-        """Return the metric `key` of each run and epoch, as `[runs, epochs]`."""
-        numbers = [[number(row, key) for row in run.history] for run in self.runs]
-        return np.asarray(numbers, np.float64)
+        """Return the metric `key` of each run and epoch, as `[runs, epochs]`.
+
+        A run that ended before the others has NaN in the epochs that it lacks.
+        """
+        return stack_curves([run.history for run in self.runs], key)
+
+    @property
+    def trained_epochs(self) -> list[int]:
+        """The numbers of epochs of the runs, ascending; one number unless some ended early."""
+        return sorted({len(run.history) for run in self.runs})
 
     def changes_to(self, other: "Variation") -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ, each with its value in this variation and in `other`.

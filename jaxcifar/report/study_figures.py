@@ -47,7 +47,7 @@ def plot_all_validation(variations: Sequence[Variation], title: str, path: Path)
     others = [v for v in ranked if not any(v is other for other in colored)]
     for variation in others:
         label = f"the other {len(others)} rows" if variation is others[0] else ""
-        curve = variation.curve("val_accuracy").mean(0, keepdims=True)
+        curve = np.nanmean(variation.curve("val_accuracy"), 0, keepdims=True)
         draw_mean(axes, curve, label, color=_OTHER_COLOR, linewidth=0.8)
     for variation in ranked:
         places = [place for place, other in enumerate(colored) if other is variation]
@@ -90,7 +90,7 @@ def plot_row_panels(variations: Sequence[Variation], title: str, path: Path) -> 
     axes = figure.add_axes((0.01, 0.05 / height, 0.98, 1 - 0.6 / height))
     axes.set_axis_off()
     axes.set(xlim=(0, PANEL_COLUMNS), ylim=(rows, 0))
-    curves = [[v.curve(f"{split}_accuracy").mean(0) for split in SPLITS] for v in variations]
+    curves = [[np.nanmean(v.curve(f"{split}_accuracy"), 0) for split in SPLITS] for v in variations]
     lowest = min(float(curve.min()) for pair in curves for curve in pair)
     highest = max(float(curve.max()) for pair in curves for curve in pair)
     epochs = max(len(curve) for pair in curves for curve in pair)

@@ -9,6 +9,7 @@ from typing import Any
 from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.settings import readable_text
 from jaxcifar.errors import printable
+from jaxcifar.machine.terminal import pluralize
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.statistics import Difference, Sample
 
@@ -172,6 +173,14 @@ def varied_fields(variations: Sequence[Variation]) -> list[str]:
         if any(name in users[0].changes_to(v) for v in users):
             varied.add(name)
     return [name for name in names if name in varied]
+
+
+def trained_epochs(variation: Variation) -> str:
+    """Return the number of epochs, such as "5 epochs", or "3 to 5 epochs" if runs ended early."""
+    epochs = variation.trained_epochs
+    if len(epochs) == 1:
+        return pluralize(epochs[0], "epoch")
+    return f"{epochs[0]} to {epochs[-1]} epochs"
 
 
 def seed_count(variations: Sequence[Variation]) -> str:

@@ -2,14 +2,13 @@
 
 import contextlib
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationPolicy
 
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, first_line, last_cause
@@ -20,6 +19,7 @@ from jaxcifar.machine.plain_path import plain_path
 from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.array_trees import describe_differences, with_keys, without_keys
+from jaxcifar.runs.checkpoint_keeping import KeepingRule
 from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
 from jaxcifar.runs.config_comparison import describe_config_differences
 from jaxcifar.runs.file_formats import START_AGAIN
@@ -33,38 +33,42 @@ class Checkpoint(NamedTuple):
     notes: Notes
 
 
-class _KeepNewestTwoAndSteps(PreservationPolicy):
-    """A rule for orbax: keep the newest two checkpoints and those of the steps in `kept_steps`."""
-
-    kept_steps: Collection[int] = ()
-
-    def should_preserve(
-        self, checkpoints: Sequence[PolicyCheckpointInfo], **_: Any
-    ) -> Sequence[bool]:
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        newest_steps = sorted(steps)[-2:]
-        return [step in newest_steps or step in self.kept_steps for step in steps]
-
-
 class Checkpoints:
     """The checkpoints of one run, numbered by training step.
 
     A checkpoint gets its number only when it is complete. So a process killed at any moment leaves
     the earlier checkpoints intact. A checkpoint contains the run's config and a checksum of its
     content. A missing folder is created. RunError is raised if the folder can't be read or written.
+
+    Args:
+      folder: the run's folder of checkpoints.
+      config: the run's config.
+      steps_per_epoch: number of steps in an epoch.
+      keep_every: the last checkpoint of each so many epochs is never deleted; None for none.
+      read_only: nothing in the folder is changed; it must exist.
     """
 
-    def __init__(self, folder: Path, config: Config, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        steps_per_epoch: int,
+        keep_every: int | None = None,
+        read_only: bool = False,
+    ) -> None:
         self._config, self._steps_per_epoch = config, steps_per_epoch
         self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
-        self._policy = _KeepNewestTwoAndSteps()
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=self._policy, cleanup_tmp_directories=True
-        )
+        self._rule = KeepingRule(keep_every and keep_every * steps_per_epoch)
+        self.keeps_always = self._rule.keeps_always
+        choices: dict[str, Any] = {"read_only": True, "create": False, "save_interval_steps": 0}
+        if not read_only:
+            choices = {"preservation_policy": self._rule, "cleanup_tmp_directories": True}
+        options = ocp.CheckpointManagerOptions(**choices)
         handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
         try:
             self._require_readable()
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if not read_only:
+                self._folder.mkdir(parents=True, exist_ok=True)
             path = self._exit_stack.enter_context(plain_path(self._folder))
             self._manager = ocp.CheckpointManager(path, options=options, item_handlers=handlers)
         except OSError as error:
@@ -89,7 +93,7 @@ class Checkpoints:
         """
         state = without_keys(state)
         self._require_space(state)
-        self._policy.kept_steps = frozenset(keep)
+        self._rule.kept_steps = frozenset(keep)
         # NumPy arrays, because of arrays on several devices orbax would save a slice from each
         # device, and XLA would compile a program for each slice.
         arrays = jax.device_get(state)
@@ -153,8 +157,12 @@ class Checkpoints:
             self._set_aside(step)
         return None
 
-    def load(self, step: int, state_like: TrainState) -> Checkpoint:
+    def load(
+        self, step: int, state_like: TrainState, advice: str = "train again with --overwrite"
+    ) -> Checkpoint:
         """Return the checkpoint of a step, with the shapes and device placement of `state_like`.
+
+        `advice` ends the message of an error.
 
         Raises:
           RunError: the checkpoint is missing or damaged, has other arrays than `state_like`, or
@@ -166,8 +174,7 @@ class Checkpoints:
             raise
         except Exception as error:
             raise RunError(
-                f"{self._folder}: checkpoint {step}, the best one, is missing or damaged; train "
-                "again with --overwrite"
+                f"{self._folder}: checkpoint {step} is missing or damaged; {advice}"
             ) from error
 
     @report_lost_processes()
@@ -205,6 +212,11 @@ class Checkpoints:
                 f"({differences}); go on with the network, optimizer and version of jaxcifar that "
                 "wrote it, or start anew with --overwrite (in a study: --force ROW)"
             )
+
+    def delete_all(self) -> None:
+        """Delete all checkpoints."""
+        for step in self._manager.all_steps():
+            self._manager.delete(step)
 
     def _set_aside(self, step: int) -> None:
         if processes.is_first_process():

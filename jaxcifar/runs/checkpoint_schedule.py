@@ -52,7 +52,9 @@ class CheckpointSchedule:
 
     def is_due(self) -> bool:
         """Return True if it is time to write checkpoints; all processes get the same answer."""
-        [is_due_anywhere] = processes.any_process(time.monotonic() >= self._next_write)
+        is_wanted = any(map(self._checkpoints.keeps_always, self._unwritten))
+        is_time = time.monotonic() >= self._next_write
+        [is_due_anywhere] = processes.any_process(is_wanted or is_time)
         return is_due_anywhere
 
     def write(self) -> None:

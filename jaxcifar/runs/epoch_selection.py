@@ -21,6 +21,20 @@ def best_epoch(history: Sequence[Row]) -> int:
     return history[best_row(history)]["epoch"]
 
 
+def ends_early(history: Sequence[Row], patience: int, earlier_epochs: int | None = None) -> bool:
+    """Return whether training ends, because no epoch has been better for `patience` epochs.
+
+    Args:
+      history: rows of `metrics.jsonl`, one per finished epoch.
+      patience: number of epochs to wait for a better one; 0 waits for ever.
+      earlier_epochs: number of epochs of the run that is continued, after which waiting begins.
+    """
+    if patience == 0 or not history:
+        return False
+    waiting_since = max(best_epoch(history), earlier_epochs or 0)
+    return len(history) - waiting_since >= patience
+
+
 def best_row(rows: Sequence[Row]) -> int:
     """Return the index of the row with the highest accuracy, then lowest loss, then lowest index.
 

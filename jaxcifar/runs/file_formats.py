@@ -112,6 +112,7 @@ class TrainingFigures(TypedDict):
     val_accuracy: NotRequired[Accuracy]
     last_epoch: NotRequired[LastEpoch]
     images_per_second: NotRequired[Amount]
+    planned_epochs: NotRequired[Count]  # only if training ended early (`--patience`)
 
 
 class RunDescription(TypedDict):

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from jaxcifar.config import user_code
-from jaxcifar.config.experiment import WEIGHTS, Config
+from jaxcifar.config import user_code, weights_file
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.machine import files
 from jaxcifar.machine.reading import Remedy, read_json, read_json_lines, read_text, report_errors
@@ -56,7 +56,7 @@ class RunFolder:
         self.mistakes_file = path / "mistakes.npz"
         self.confusions_file = path / "confusions.npz"
         self.training_images_file = path / "training_images.npz"
-        self.weights_file = path / WEIGHTS
+        self.weights_file = path / weights_file.WEIGHTS
         self.evaluation_file = path / "evaluation.json"
         self.test_looks_file = path / "test_looks.jsonl"
         self.network_file = path / "network.json"

@@ -4,7 +4,8 @@ import numpy as np
 
 from jaxcifar.build.model import create_model
 from jaxcifar.build.setup import Setup
-from jaxcifar.config.experiment import Config, init_file
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.weights_file import init_file
 from jaxcifar.errors import RunError
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.sharing import place_on_devices

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from jaxcifar.build.user_metrics import UserMetric
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.fields import NAMES_OF_RUNS
 from jaxcifar.errors import UsageError
 from jaxcifar.machine import environment, processes
 from jaxcifar.machine.files import write_text
@@ -27,11 +28,13 @@ def require_same_start(
     chooses_dataset: bool,
     devices: int | None,
     user_metrics: Sequence[UserMetric] = (),
+    keep_every: int | None = None,
 ) -> None:
     """Check that all processes were started with the same options, files and versions.
 
     `devices` is the number of devices that was asked for. `chooses_dataset` is True if each process
-    chose a data set by the files that it has; these choices are not compared.
+    chose a data set by the files that it has; these choices are not compared. All processes write
+    checkpoints together, so `keep_every` is compared too.
 
     Raises:
       UsageError: a process was started with other options, files or versions.
@@ -43,11 +46,13 @@ def require_same_start(
         **config.settings(),
         "dataset": "auto" if chooses_dataset else config.dataset,
         "devices": devices,
+        "keep-every": keep_every,
         **environment.program_versions(),
         "SHA-256 of jaxcifar's code": environment.code_sha256(),
         "metric": ", ".join(f"{metric.code} ({metric.sha256})" for metric in user_metrics),
     }
-    del settings["init"]  # paths may differ between machines; its digest is compared
+    for name in NAMES_OF_RUNS:  # paths may differ between machines; their digests are compared
+        del settings[name]
     processes.require_same_settings(settings)
 
 

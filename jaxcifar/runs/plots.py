@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from jaxcifar.errors import printable
+from jaxcifar.runs.curves import stack_curves
 
 TEST = "#009e73"  # colour of results on test images
 # Split -> name in the legend, and matplotlib's style of the curves.
@@ -45,7 +46,7 @@ def plot_curves(
     """Plot curves of training and validation: the mean of all runs, and a band for their range.
 
     Args:
-      histories: for each run the rows of its `metrics.jsonl`; all have the same number of epochs.
+      histories: for each run the rows of its `metrics.jsonl`.
       chosen: for each run the epoch, from 1, whose weights are kept; marked on the curve.
       quantity: "accuracy" or "loss".
       title: network and data set, for the plot's title.
@@ -57,7 +58,7 @@ def plot_curves(
         key = f"{split}_{quantity}"
         if key not in histories[0][0]:  # a run without validation images
             continue
-        curves = np.asarray([[row[key] for row in rows] for rows in histories], np.float64)
+        curves = stack_curves(histories, key)
         draw_mean(axes, curves, label, **style)
         if split == "val":
             draw_chosen_epochs(axes, curves, chosen, style["color"])
@@ -103,14 +104,17 @@ def safe_title(title: str) -> str:
 
 
 def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
-    """Draw the mean of curves `[runs, epochs]`, with a band from lowest to highest value."""
+    """Draw the mean of curves `[runs, epochs]`, with a band from lowest to highest value.
+
+    Curves of runs that ended early have NaN at their end, which is left out.
+    """
     epochs = np.arange(1, curves.shape[1] + 1)
     every = -(-len(epochs) // _MARKERS)  # rounded up
     style = {"markersize": 3.5, "markevery": every, **style}
-    axes.plot(epochs, curves.mean(0), label=label, **style)
+    axes.plot(epochs, np.nanmean(curves, 0), label=label, **style)
     if len(curves) > 1:
-        color = style["color"]
-        axes.fill_between(epochs, curves.min(0), curves.max(0), color=color, alpha=0.15, lw=0)
+        lowest, highest = np.nanmin(curves, 0), np.nanmax(curves, 0)
+        axes.fill_between(epochs, lowest, highest, color=style["color"], alpha=0.15, lw=0)
     axes.set_xticks(epoch_ticks(round(axes.dataLim.xmax)))  # the longest curve so far
 
 

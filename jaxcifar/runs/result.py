@@ -91,7 +91,7 @@ def measure_run(
         last_values = setup.metric_set.measure(np.asarray(logits), setup.test.labels).values
     measured: Measured = {
         **figures,
-        **_training_figures(history, last_values),
+        **_training_figures(config, history, last_values),
         **_describe_run(setup.config_of(config), setup.dataset, setup.summary),
         **_environment(setup.program),
         "at_once": setup.parallel_runs.run_count,
@@ -149,14 +149,16 @@ def _test(
     return figures, choose_mistakes(logits, dataset.test)
 
 
-def _training_figures(history: Sequence[Row], last_values: Mapping[str, float]) -> TrainingFigures:
+def _training_figures(
+    config: Config, history: Sequence[Row], last_values: Mapping[str, float]
+) -> TrainingFigures:
     """Return a result's training fields; `last_values` has the last epoch's test metrics."""
     epoch = best_epoch(history)
     best_row = history[epoch - 1]
     choice: TrainingFigures = {"selection_rule": WITHOUT_VALIDATION}
     if "val_accuracy" in best_row:
         choice = {"selection_rule": SELECTION_RULE, "val_accuracy": best_row["val_accuracy"]}
-    return {
+    figures: TrainingFigures = {
         "selected_epoch": epoch,
         **choice,
         "last_epoch": {
@@ -166,6 +168,9 @@ def _training_figures(history: Sequence[Row], last_values: Mapping[str, float]) 
         },
         "images_per_second": mean_images_per_second(history),
     }
+    if len(history) < config.epochs:
+        figures["planned_epochs"] = config.epochs
+    return figures
 
 
 def mean_images_per_second(history: Sequence[Row]) -> float:

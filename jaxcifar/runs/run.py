@@ -5,13 +5,15 @@ from contextlib import ExitStack
 from jaxcifar.build.check import require_finite_start
 from jaxcifar.build.host_images import first_images
 from jaxcifar.build.setup import Setup
+from jaxcifar.config.experiment import Config
 from jaxcifar.errors import DivergedError
 from jaxcifar.machine import environment
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.checkpoint import Checkpoints
 from jaxcifar.runs.checkpoint_metadata import Notes
 from jaxcifar.runs.checkpoint_schedule import CheckpointSchedule
-from jaxcifar.runs.epoch_selection import best_epoch
+from jaxcifar.runs.continuation import ContinuedState, load_continued_state
+from jaxcifar.runs.epoch_selection import best_epoch, ends_early
 from jaxcifar.runs.file_formats import Result, Row
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.initial_weights import load_initial_weights
@@ -73,7 +75,7 @@ class Run:
         self._exit_stack.__exit__(type(error) if error else None, error, None)
 
     def start(self, setup: Setup) -> None:
-        """Prepare to train from the newest checkpoint that can be read, or from new weights."""
+        """Prepare to train from the newest checkpoint that can be read, or from the beginning."""
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
         is_resumed = has_begun(self._folder, config)
@@ -87,6 +89,10 @@ class Run:
             self.state = load_initial_weights(
                 self.state, setup, self.hyper, config, self._print_line
             )
+        continued = None
+        if config.continue_from and not is_resumed:
+            continued = load_continued_state(config, setup, self.state)
+            self.state = continued.last.state
         if not is_resumed:  # a failed start must leave no config.json: the next command may differ
             require_finite_start(setup, config, self.state, self.hyper, self._print_line)
         with self._folder.writing():
@@ -94,17 +100,25 @@ class Run:
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)
             write_training_images(self._folder, setup, hyper, self._print_line)
         require_same_folder(self.task)
-        checkpoints = Checkpoints(self._folder.checkpoints, config, program.steps_per_epoch)
+        folder, steps = self._folder.checkpoints, program.steps_per_epoch
+        checkpoints = Checkpoints(folder, config, steps, self.task.keep_every)
         self._checkpoints = self._exit_stack.enter_context(checkpoints)
-        self._schedule = CheckpointSchedule(checkpoints, program.steps_per_epoch)
-        self._resume()
+        self._schedule = CheckpointSchedule(checkpoints, steps)
+        self._resume(config, continued)
         self._first_step = self.step
         with self._folder.writing():
             self._folder.write_history(self._history)
         self.observers.began(self.task.observed(config, setup.dataset.title, self._history))
 
-    def _resume(self) -> None:
+    def _resume(self, config: Config, continued: ContinuedState | None) -> None:
+        """Go on from the newest checkpoint, or from the last one of the run to continue."""
         checkpoint = self._checkpoints.newest(self.state, self._print_line)
+        first_step = self._last_step(config.continue_epochs or 0)
+        begins = checkpoint is None or checkpoint.state.step < first_step
+        if config.continue_from and begins:
+            continued = continued or load_continued_state(config, self.setup, self.state)
+            continued.copy_to(self._checkpoints)
+            checkpoint = continued.last
         if checkpoint is None:
             return
         self.state, notes = checkpoint
@@ -113,7 +127,8 @@ class Run:
         self._earlier_seconds = notes.wall_seconds
         self._schedule.resume(self.step, self._history)
         epoch_of_step = math.ceil(self.step / self.setup.program.steps_per_epoch)
-        self._print_line(f"resuming after step {self.step} (epoch {epoch_of_step}).")
+        verb = f"continuing {config.continue_from}" if begins else "resuming"
+        self._print_line(f"{verb} after step {self.step} (epoch {epoch_of_step}).")
 
     @property
     def epoch(self) -> int:
@@ -132,8 +147,10 @@ class Run:
 
     @property
     def is_trained(self) -> bool:
-        """True if all epochs have been trained."""
-        return self.epoch > self.task.config.epochs
+        """True if all epochs have been trained, or if training ends early (`--patience`)."""
+        config = self.task.config
+        is_early = ends_early(self._history, config.patience, config.continue_epochs)
+        return is_early or self.epoch > config.epochs
 
     @property
     def images_per_second(self) -> float:

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxcifar.config.experiment import WEIGHTS, Config
+from jaxcifar.config.continued_run import continued_folder
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.option_names import reject
+from jaxcifar.config.weights_file import WEIGHTS
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import program
+from jaxcifar.machine.paths import is_same_path
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.observers import NamedObserver, ObservedRun
 
@@ -31,6 +35,8 @@ class Task:
       name: name of the run in lines on the screen; "" if there is only one run.
       overwrite: True to delete an earlier run in the folder.
       keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
+      keep_every: keep the last checkpoint of each so many epochs, in addition to those that the run
+        needs; None keeps no more.
       observers: observers of the run, without the observer that prints epoch lines.
       scratch: folder to which this process writes instead of `path`; None in the first process.
       user_metrics: metrics of the user, which are measured in addition to the built-in metrics.
@@ -44,6 +50,25 @@ class Task:
     observers: tuple[NamedObserver, ...] = dataclasses.field(default=(), compare=False)
     scratch: Path | None = None
     user_metrics: "tuple[UserMetric, ...]" = ()
+    keep_every: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the task.
+
+        Raises:
+          UsageError: `keep_every` is no number of epochs or contradicts `keep_best`, or the run
+            would be written into the folder of the run that it continues.
+        """
+        if self.keep_every is not None:
+            if type(self.keep_every) is not int or self.keep_every < 1:
+                reject("keep_every", self.keep_every, "must be a whole number, at least 1")
+            if self.keep_best:
+                reject("keep_every", self.keep_every, "has no effect with --keep best; remove it")
+        if not self.config.continue_from:
+            return
+        continued = continued_folder(self.config.continue_from, self.config.seed)
+        if is_same_path(str(continued), str(self.path)):
+            raise UsageError(f"{self.path}: is the run to continue; choose another --run-dir")
 
     def with_name(self, print_line: PrintLine) -> PrintLine:
         """Return a function that calls `print_line` with the task's name before the line."""

@@ -14,7 +14,7 @@ from jaxcifar.errors import OutOfMemoryError, RunError, UsageError
 from jaxcifar.machine import processes
 from jaxcifar.machine.interrupt import Interrupted
 from jaxcifar.runs.dispatches import dispatch_sizes
-from jaxcifar.runs.pace import COMPILING, STARTING, TEST_PASSES, TESTING, TRAINING, VALIDATING
+from jaxcifar.runs.pace import COMPILING, STARTING, TRAINING, VALIDATING
 from jaxcifar.runs.run import Run
 from jaxcifar.runs.task import Outcome
 from jaxcifar.runs.training_progress import TrainProgress
@@ -217,9 +217,8 @@ class _TrainingLoop:
         return self._test_and_close(run, state) if run.is_trained else None
 
     def _test_and_close(self, run: Run, state: TrainState) -> Outcome:
-        images = TEST_PASSES * len(self._setup.dataset.test.labels)
         try:
-            with self._progress.evaluating(TESTING, images):
+            with self._progress.testing(run, self._setup):
                 result = run.finish(state)
         except (RunError, UsageError) as error:
             return self._close_failed(run, error)

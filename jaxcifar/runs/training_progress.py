@@ -118,15 +118,29 @@ class TrainProgress:
         trained_images = run.step * program.batch_size
         self.pace.skip(trained_images / self._at_once, epochs * val_images)
 
-    def skip_failed_run(self, run: Run, setup: Setup) -> None:
-        """From the work left, subtract the remaining steps and epochs of a run that failed."""
-        program, dataset, epochs = setup.program, setup.dataset, run.task.config.epochs
+    def skip_epochs_left(self, run: Run, setup: Setup) -> None:
+        """From the work left, subtract the remaining steps and epochs of a run that has ended."""
+        program, epochs = setup.program, run.task.config.epochs
         steps_left = epochs * program.steps_per_epoch - run.step
         epochs_left = epochs - run.step // program.steps_per_epoch
-        to_validate = epochs_left * len(dataset.val.labels)
-        to_test = TEST_PASSES * len(dataset.test.labels)
         to_train = steps_left * program.batch_size
-        self.pace.skip(to_train / self._at_once, to_validate + to_test)
+        self.pace.skip(to_train / self._at_once, epochs_left * len(setup.dataset.val.labels))
+
+    def skip_failed_run(self, run: Run, setup: Setup) -> None:
+        """From the work left, subtract the remaining epochs and the test of a run that failed."""
+        self.skip_epochs_left(run, setup)
+        self.pace.skip(0, TEST_PASSES * len(setup.dataset.test.labels))
+
+    @contextmanager
+    def testing(self, run: Run, setup: Setup) -> Iterator[None]:
+        """Show "testing" while the `with` block tests a run, and say if the run has ended early."""
+        config, epochs = run.task.config, run.epoch - 1
+        if epochs < config.epochs:
+            reason = f"no epoch was better in the last {config.patience} (--patience)"
+            run.task.with_name(self.print_line)(f"ended early after epoch {epochs}: {reason}.")
+        self.skip_epochs_left(run, setup)
+        with self.evaluating(TESTING, TEST_PASSES * len(setup.dataset.test.labels)):
+            yield
 
     def show(self, runs: Sequence[Run], images: int, losses: np.ndarray) -> None:
         """Count `images` images as trained for each run, and show the loss of the first run."""

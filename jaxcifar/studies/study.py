@@ -11,9 +11,10 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from jaxcifar.config.continued_run import settings_with_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import did_you_mean
-from jaxcifar.config.settings import DERIVED_FIELDS, check_types, effective_settings
+from jaxcifar.config.settings import DERIVED_FIELDS, check_types
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.reading import (
     MEGABYTE,
@@ -130,16 +131,19 @@ class Study:
         author = "" if study.author is UNSET else study.author
         return cls(study.title, config, rows, msgspec.to_builtins(study.reference), author)
 
-    def check(self) -> None:
+    def check(self, seed: int = 0) -> None:
         """Check that all settings are in range and have an effect.
+
+        Args:
+          seed: one of the seeds that are to be trained.
 
         Raises:
           UsageError: a value is out of range, a row's setting has no effect on the row, a shared
             setting has no effect on any row, or `sets` names an unknown setting.
         """
         for row in self.rows:
-            self.config_of(row, seed=0)
-        effective = {row.name: effective_settings(self._settings_of(row)) for row in self.rows}
+            self.config_of(row, seed)
+        effective = {row.name: self._effective_settings_of(row, seed) for row in self.rows}
         for row in self.rows:
             for name in row.changes.keys() - effective[row.name].keys():
                 raise UsageError(f"row {row.name}: {name} has no effect on this row; remove it")
@@ -178,13 +182,16 @@ class Study:
         Raises:
           UsageError: a value is out of range.
         """
-        settings = self._settings_of(row)
-        if fold:
-            settings["fold"] = fold
         try:
-            return Config.create(**effective_settings(settings), seed=seed)
+            return Config.create(**self._effective_settings_of(row, seed, fold))
         except UsageError as error:
             raise UsageError(f"row {row.name}: {error}") from None
+
+    def _effective_settings_of(self, row: StudyRow, seed: int, fold: str = "") -> dict[str, Any]:
+        settings = {**self._settings_of(row), "seed": seed}
+        if fold:
+            settings["fold"] = fold
+        return settings_with_effect(settings, Config)
 
     def _settings_of(self, row: StudyRow) -> dict[str, Any]:
         """Return the settings of a row: the shared settings with the row's changes.

@@ -1,12 +1,15 @@
 """The learning rate at each step, against loops that count steps one by one."""
 
+import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
 from jaxcifar.build import learning_rates as rates_module
+from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.learning_rates import learning_rates
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
@@ -115,3 +118,39 @@ def test_a_rate_of_0_and_the_largest_that_float32_holds_are_allowed():
     largest = float(np.finfo(np.float32).max)
     assert rates(epochs=1, schedule="none", learning_rate=largest)[0] == np.float32(largest)
     assert rates(epochs=2, schedule=f"{RULES}:warm")[0] == 0.0
+
+
+def continued(earlier, **settings):
+    """The rates of a run that continues one of so many epochs."""
+    config = Config.create("cnn", recipe="reference", **{"learning_rate": 0.3, **settings})
+    return learning_rates(dataclasses.replace(config, continue_epochs=earlier), STEPS)
+
+
+def test_a_constant_rate_goes_on_as_if_there_had_been_no_break():
+    whole = rates(epochs=10, schedule="none")
+    rest = continued(4, epochs=10, schedule="none")
+    np.testing.assert_array_equal(rest[4 * STEPS :], whole[4 * STEPS :])
+    assert len(rest) == len(whole)
+    assert (rest[: 4 * STEPS] == 0).all()
+
+
+def test_a_schedule_of_a_further_run_spans_the_epochs_that_are_left():
+    alone = rates(epochs=6, schedule="linear", warmup=0.25)
+    rest = continued(4, epochs=10, schedule="linear", warmup=0.25)
+    np.testing.assert_array_equal(rest[4 * STEPS :], alone)
+
+
+def test_the_rate_of_a_large_batch_does_not_rise_again():
+    base = Config.create("cnn", recipe="reference").batch_size
+    rest = continued(1, epochs=3, schedule="none", lr_scale="linear", batch_size=2 * base)
+    np.testing.assert_allclose(rest[STEPS:], 0.6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("earlier", "expected"), [(None, 35), (4, 28 + 21), (9, 63 + 4)])
+def test_small_images_are_in_the_first_part_of_the_steps_that_are_left(earlier, expected):
+    config = Config.create("cnn", epochs=10, small_size=16, small_part=0.5)
+    config = dataclasses.replace(config, continue_epochs=earlier)
+    statistics = SimpleNamespace(mean=np.zeros(3), std=np.ones(3))
+    assert make_hyperparameters(config, statistics, STEPS).small_steps == expected
+    without = dataclasses.replace(config, small_size=32, small_part=0.0)
+    assert make_hyperparameters(without, statistics, STEPS).small_steps == 0

@@ -50,6 +50,10 @@ DATA = {
     "small_part": (0.0, 0.25, 0.75),
     "init": ("", "weights.safetensors"),
     "init_sha256": (None, "0" * 64),
+    "continue_from": ("", "run"),
+    "continue_sha256": (None, "0" * 64),
+    "continue_epochs": (None, 1),
+    "patience": (0, 3),
     "base_batch_size": (64, 128),
     "seed": (0, 1),
 }

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hostile.inputs import numbers, words
 from hostile.workshop import lost, state, written_anyway
 from jaxcifar.config.experiment import Config
+from jaxcifar.config.option_names import option_name
 
-_CONFIG = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(Config) if f.metadata]
+_CONFIG = [f"--{option_name(f.name)}" for f in dataclasses.fields(Config) if f.metadata]
 _PATHS = {"--run-dir", "--out", "--plot", "--sheet", "--json", "--hlo", "--data-dir"}  # written to
 _OWN = {
     "run": ["--run-dir", "--devices", "--process-id", "--overwrite", "--observer", "--config"],

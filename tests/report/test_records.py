@@ -107,6 +107,16 @@ def test_the_figures_of_a_variation_are_by_run_and_by_epoch():
     assert variation.settings["epochs"] == 3
 
 
+def test_a_curve_has_nan_where_a_run_ended_before_the_others():
+    early = made_run(val=(0.5, 0.4), loss=(1, 2), epochs=3, patience=1)
+    variation = made("row", made_run(), early)
+    np.testing.assert_array_equal(
+        variation.curve("val_accuracy"), [[0.5, 0.9, 0.7], [0.5, 0.4, np.nan]]
+    )
+    assert variation.trained_epochs == [2, 3]
+    assert made("row", early, early).trained_epochs == [2]
+
+
 def test_changes_have_the_old_and_the_new_value_and_no_seed():
     one = made("one", learning_rate=0.1, seed=1)
     two = made("two", learning_rate=0.2, seed=2)

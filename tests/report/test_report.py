@@ -467,6 +467,47 @@ def test_unfinished_and_failed_runs_are_listed(tmp_path):
     assert "- fast/seed0: the loss became nan" in text
 
 
+def change_run(path, rows, settings, **said):
+    """Change a made-up run: its rows, fields of its config, and fields of its result."""
+    folder = RunFolder(path)
+    config = dataclasses.replace(folder.read_config(), **settings)
+    folder.config_file.write_text(config.to_json())
+    folder.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = json.loads(folder.result_file.read_text())
+    folder.result_file.write_text(json.dumps({**result, **said}))
+
+
+def test_runs_that_ended_early_or_continue_another_are_named(tmp_path):
+    """One of two seeds ended after three of four epochs; two runs go on where others ended."""
+    write_study(tmp_path, {name: values[:2] for name, values in THREE_SEEDS.items()})
+    for seed in (0, 1):
+        path = tmp_path / "norm" / f"seed{seed}"
+        rows = RunFolder(path).read_history()
+        if seed == 1:
+            rows = [*rows[:2], {**rows[2], "val_accuracy": 0.0}]
+        change_run(path, rows, {"patience": 1}, selected_epoch=2 + 2 * (seed == 0))
+        path = tmp_path / "fast" / f"seed{seed}"
+        continued = {"continue_from": f"old/base/seed{seed}", "continue_epochs": 2}
+        continued["continue_sha256"] = f"{seed}" * 64
+        change_run(path, RunFolder(path).read_history(), continued)
+    [study] = read_records(tmp_path).studies
+    assert [len(variation.runs) for variation in study.variations] == [2, 2, 2]
+    text = report(tmp_path)
+    assert (
+        "- “norm” ended early in 1 of 2 runs, after epoch 3 of 4: no epoch was better in the last 1"
+    ) in text
+    assert (
+        "- “fast” continues base after epoch 2 (SHA-256 of its last checkpoint: "
+        "`000000000000…` and `111111111111…`); its curves and times include that run."
+    ) in text
+    assert "4, 2 of 3, 4 |" in text  # the chosen epochs of the row, and its epochs
+    gap = np.mean([0.86 - 0.81, 0.87 * 0.95 - 0.0])  # of each run's own last epoch
+    shown = re.search(r"\| norm \| [\d.]+% \| 40\.50% \| \+([\d.]+) \|", text)
+    assert float(shown[1]) == pytest.approx(100 * gap, abs=0.006)
+    training = np.mean([40, 30])
+    assert f"| {training:.1f} |" in text  # seconds
+
+
 def test_the_page_needs_no_other_file_and_has_the_same_text(three_seeds):
     folder, text = three_seeds
     page = (folder / "report.html").read_text()

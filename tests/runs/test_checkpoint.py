@@ -300,7 +300,7 @@ def test_a_damaged_or_missing_best_is_named(tmp_path):
     empty(tmp_path / "1" / "state")
     with opened(tmp_path) as checkpoints:
         for step in (1, 7):
-            with pytest.raises(RunError, match=f"checkpoint {step}, the best one, is missing or"):
+            with pytest.raises(RunError, match=f"checkpoint {step} is missing or"):
                 checkpoints.load(step, state_at(0))
 
 

@@ -140,6 +140,28 @@ def test_runs_at_once_equal_runs_alone(alone, two_at_once):
         assert result["at_once"] == 2
 
 
+def test_at_once_a_run_that_ends_early_leaves_its_slot_to_the_next(
+    run, alone, tmp_path, monkeypatch
+):
+    """Two slots for three runs of two epochs; the first run ends after one."""
+
+    def ends_after_one_epoch(rows, patience, earlier_epochs):
+        return patience > 0 and len(rows) == 1
+
+    monkeypatch.setattr(run_module, "ends_early", ends_after_one_epoch)
+    rows = study(early={"patience": 1}, norm={"augment": False}, both={})
+    assert {outcome.error for outcome in run(rows, tmp_path, at_once=2)} == {None}
+    [row], _ = numbers(tmp_path / "early" / "seed0")
+    assert row["epoch"] == 1
+    result = json.loads((tmp_path / "early" / "seed0" / "result.json").read_text())
+    assert (result["last_epoch"]["epoch"], result["planned_epochs"]) == (1, 2)
+    for name in ("norm", "both"):
+        got_rows, got = numbers(tmp_path / name / "seed0")
+        expected = numbers(alone[0] / name / "seed0")[1]
+        assert [row["epoch"] for row in got_rows] == [1, 2]
+        assert got["test_loss"] == pytest.approx(expected["test_loss"], rel=0.05)
+
+
 def test_a_failed_row_does_not_stop_the_others(run, tmp_path):
     wild = study(wild={"learning_rate": 1e30}, tame={})
     outcomes = run(wild, tmp_path)

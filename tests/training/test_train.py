@@ -292,8 +292,12 @@ OTHERS = (
     {"normalize": False}, {"seed": 1}, {"lr_scale": "linear", "base_batch_size": 8},
 )  # fmt: skip
 # Nesterov is in the step against optax, small images are below, the step schedule's are in
-# test_optim.py, and weights to start from in test_weights.py.
-ELSEWHERE = {"nesterov", "small_part", "step_size", "gamma", "init", "init_sha256"}
+# test_optim.py, and weights to start from in test_weights.py. What continues another run, or ends
+# early, is in tests/runs: a step does not know it.
+ELSEWHERE = {
+    *("nesterov", "small_part", "step_size", "gamma", "init", "init_sha256"),
+    *("continue_from", "continue_sha256", "continue_epochs", "patience"),
+}
 
 
 def test_every_option_that_is_data_reaches_the_step(easy_dataset):

@@ -111,12 +111,20 @@ def add_run_dir(parser: OptionHolder, default: str | None = None) -> None:
 
 
 def add_keep(parser: OptionHolder) -> None:
+    """Add `--keep` and `--keep-every`."""
     parser.add_argument(
         "--keep",
         choices=("all", "best"),
         default="all",
         help="files of a finished run to keep: all, or the best weights without the checkpoints "
         "(default: all)",
+    )
+    parser.add_argument(
+        "--keep-every",
+        type=count,
+        metavar="N",
+        help="never delete the last checkpoint of each N epochs (default: only the newest two and "
+        "the best are kept)",
     )
 
 

@@ -30,7 +30,7 @@ def require_chosen_network(settings: Mapping[str, Any], config: Config) -> None:
 
     from jaxcifar.machine.environment import cpu_cores
 
-    if "arch" in settings or jax.devices()[0].platform != "cpu":
+    if not {"arch", "continue_from"}.isdisjoint(settings) or jax.devices()[0].platform != "cpu":
         return
     cores = cpu_cores()
     images = config.epochs * (config.train_examples or _TRAINING_IMAGES)

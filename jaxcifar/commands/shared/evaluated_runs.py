@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxcifar.config.experiment import WEIGHTS
+from jaxcifar.config.weights_file import WEIGHTS
 from jaxcifar.data import Dataset, Examples
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.corruption_sets import CorruptedImages, open_corruption_set

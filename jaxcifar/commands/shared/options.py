@@ -9,6 +9,7 @@ from typing import Any
 from jaxcifar.commands.shared.parser import OptionHolder, suggest
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import ARCHS, Config
+from jaxcifar.config.fields import NAMES_OF_RUNS
 from jaxcifar.config.option_names import option_name
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value, readable_text
@@ -19,13 +20,12 @@ from jaxcifar.image_size import IMAGE_SIZE
 GROUPS = {
     "network and data": (
         "arch", "arch_args", "recipe", "dataset", "image_size", "train_examples", "val_fraction",
-        "fold",
-        "init",
+        "fold", "init", "continue_from",
     ),
     "optimisation": (
-        "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "step_size",
-        "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate",
-        "sgd_rate", "clip_norm", "average",
+        "epochs", "patience", "batch_size", "optimizer", "learning_rate", "schedule", "warmup",
+        "step_size", "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay",
+        "bias_rate", "sgd_rate", "clip_norm", "average",
     ),
     "regularisation": (
         "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
@@ -41,6 +41,7 @@ _DEFAULTS_IN_WORDS = {
     "train_examples": "all images",
     "fold": "none",
     "init": "random weights",
+    "continue_from": "a new run",
 }
 
 
@@ -130,7 +131,9 @@ def _add_option(group: Any, field: dataclasses.Field, default: str | None, is_au
         options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
     if field.name in _METAVARS:
         options["metavar"] = _METAVARS[field.name]
-    action = group.add_argument(f"--{option_name(field.name)}", **options)
+    if field.name in NAMES_OF_RUNS:
+        options["metavar"] = "RUN"
+    action = group.add_argument(f"--{option_name(field.name)}", dest=field.name, **options)
     known: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = known.get(field.name, ())
     suggest(action, [*names, "auto"] if is_auto else names)

@@ -1,0 +1,239 @@
+"""The run that `--continue` names: its settings, its epochs, and what a further run may change.
+
+Only small files of its folder are read here: the config, the result and the metadata of the last
+checkpoint. `runs.continuation` loads the training state.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypedDict
+
+from msgspec import Meta
+
+from jaxcifar.config import registry
+from jaxcifar.config.config_file import settings_from_file
+from jaxcifar.config.fields import DEFAULTS, Fields
+from jaxcifar.config.option_names import reject
+from jaxcifar.config.settings import (
+    DEFAULT_ARCH,
+    DERIVED_FIELDS,
+    default_settings,
+    effective_settings,
+    option_text,
+)
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.reading import MEGABYTE, Count, Remedy, read_json, report_errors
+
+_MAX_CONFIG_BYTES = MEGABYTE
+_MAX_METADATA_BYTES = 16 * MEGABYTE
+_CHOOSE_ANOTHER = Remedy("choose another run to continue", UsageError)
+# Settings that belong to the epochs which the run has had. A further run has its own, or none.
+_PLAN = ("warmup", "step_size", "gamma", "small_size", "small_part", "init", "continue_from")
+_CONSTANT = "none"  # the schedule with a constant learning rate
+_ENDS_AT_ZERO = ("cosine", "linear")  # schedules
+# Settings that a further run can't change: its training state and its images depend on them.
+FIXED_SETTINGS = (
+    *("arch", "arch_args", "recipe", "dataset", "image_size", "train_examples"),
+    *("val_fraction", "fold", "normalize"),
+    *("batch_size", "optimizer", "seed"),
+)
+
+
+class _LastEpoch(TypedDict):
+    epoch: Count
+
+
+class _Result(TypedDict):
+    """The part of a `result.json` that is read here."""
+
+    last_epoch: _LastEpoch
+
+
+class _Metadata(TypedDict):
+    """The part of a checkpoint's metadata that is read here."""
+
+    history: list[dict[str, Any]]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class ContinuedRun(NamedTuple):
+    """A finished run that another run continues.
+
+    Attributes:
+      folder: folder of the run.
+      config: the run's config.
+      epochs: number of epochs that it has trained.
+      sha256: SHA-256 over its last checkpoint: training state, config and metrics of all epochs.
+    """
+
+    folder: Path
+    config: Fields
+    epochs: int
+    sha256: str
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of a further run that sets nothing itself: a constant rate."""
+        names = [field.name for field in dataclasses.fields(self.config)]
+        values = {name: getattr(self.config, name) for name in names if name not in DERIVED_FIELDS}
+        return {**values, **{name: DEFAULTS[name] for name in _PLAN}, "schedule": _CONSTANT}
+
+    def require_plan(self, given: Mapping[str, Any], epochs: int) -> None:
+        """Check that there are epochs left, and that their learning rate is known.
+
+        Args:
+          given: the settings that the user gives for the further run.
+          epochs: number of epochs in all.
+
+        Raises:
+          UsageError: the run has as many epochs already, its weights are replaced, or its schedule
+            was not constant and the user gives neither a schedule nor a learning rate.
+        """
+        if epochs <= self.epochs:
+            has = f"{self.folder} has {self.epochs} epochs already"
+            reject("epochs", epochs, f"{has}; give the number of epochs in all, a higher one")
+        if given.get("init"):
+            reject("init", given["init"], "can't be used with --continue; leave one of them out")
+        schedule = self.config.schedule
+        if schedule == _CONSTANT or not {"schedule", "learning_rate"}.isdisjoint(given):
+            return
+        is_at_zero = schedule in _ENDS_AT_ZERO and self.epochs == self.config.epochs
+        rate = " at a learning rate of 0, where nothing more is learnt" if is_at_zero else ""
+        reject(
+            "continue_from",
+            self.folder,
+            f"its schedule {schedule} ended{rate}; give the epochs that are left a --schedule, or "
+            "a --learning-rate that stays constant",
+        )
+
+    def require_same_training(self, config: Fields) -> None:
+        """Check that a further run has this run's network, update rule, images and seed.
+
+        Imports of user code and images of the user are compared when they are loaded.
+
+        Raises:
+          UsageError: a setting differs; the message names the option.
+        """
+        for name in FIXED_SETTINGS:
+            earlier, value = getattr(self.config, name), getattr(config, name)
+            if not _may_be_same(name, earlier, value):
+                self._reject_change(name, value, f"has {_text(earlier)}")
+        for kind, digest in self.config.sources or ():
+            if kind in FIXED_SETTINGS and dict(config.sources or ()).get(kind) != digest:
+                self._reject_change(kind, getattr(config, kind), "was trained with other code")
+        if bool(self.config.average) != bool(config.average):
+            has = f"has an average of {self.config.average:g}"
+            self._reject_change("average", config.average, has)
+
+    def _reject_change(self, name: str, value: Any, reason: str) -> None:
+        advice = "leave this setting as it was, or start from the run's weights with --init"
+        reject(name, _text(value), f"the run to continue, {self.folder}, {reason}; {advice}")
+
+
+def _may_be_same(name: str, earlier: Any, value: Any) -> bool:
+    """Return whether two values of a setting are equal, or name user code or images in a file."""
+    if name in registry.KINDS and isinstance(value, str):
+        if name == "dataset":
+            return earlier == value or not registry.KINDS[name].keys() & {earlier, value}
+        if registry.is_user_code(earlier) and registry.is_user_code(value):
+            return earlier.rpartition(":")[2] == value.rpartition(":")[2]
+    return earlier == value
+
+
+def _text(value: Any) -> str:
+    """Return the value of a setting as text, such as "128" or "widths=4, hidden=8"."""
+    if isinstance(value, tuple):
+        return ", ".join(f"{name}={option_text(argument)}" for name, argument in value) or "none"
+    return "all" if value is None else option_text(value)
+
+
+def base_settings(given: Mapping[str, Any], continued: ContinuedRun | None) -> dict[str, Any]:
+    """Return the settings that the user's settings override: a recipe's, or those of a run.
+
+    Args:
+      given: the settings that the user gives.
+      continued: the run that is continued, if any.
+    """
+    if continued is not None:
+        return continued.settings()
+    arch = given.get("arch", DEFAULT_ARCH)
+    return {"arch": arch, **default_settings(arch, given.get("recipe"))}
+
+
+def settings_with_effect(given: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """Return only those of the user's settings that have an effect.
+
+    Args:
+      given: the settings that the user gives.
+      config: the class `Config`.
+
+    Raises:
+      UsageError: a recipe is unknown, or the run to continue can't be read.
+    """
+    base = base_settings(given, find_continued_run(given, config))
+    effective = effective_settings({**base, **given})
+    return {name: value for name, value in given.items() if name in effective}
+
+
+def continued_folder(continue_from: str, seed: int) -> Path:
+    """Return the folder of the run to continue; in the folder of a study's row, that of a seed."""
+    path = Path(continue_from)
+    run_of_row = path / f"seed{seed}"
+    is_row = not (path / "config.json").exists() and run_of_row.is_dir()
+    return run_of_row if is_row else path
+
+
+def find_continued_run(given: Mapping[str, Any], config: type) -> ContinuedRun | None:
+    """Return the run that `continue_from` names, the run's folder or that of a study's row.
+
+    Args:
+      given: the settings that the user gives.
+      config: the class `Config`.
+
+    Raises:
+      UsageError: the folder has no finished run with its last checkpoint, or a file is damaged.
+    """
+    continue_from = given.get("continue_from")
+    if not continue_from:
+        return None
+    folder = _finished_run(continue_from, given.get("seed", 0))
+    config_file, result_file = folder / "config.json", folder / "result.json"
+    content = read_json(config_file, dict[str, Any], _CHOOSE_ANOTHER, _MAX_CONFIG_BYTES)
+    with report_errors(config_file, _CHOOSE_ANOTHER):
+        try:
+            earlier = config(**settings_from_file(content, config))
+        except (TypeError, UsageError) as error:
+            raise ValueError(f"is not a config of this version: {error}") from error
+    metadata_file = _last_checkpoint(folder, continue_from) / "notes" / "metadata"
+    result = read_json(result_file, _Result, _CHOOSE_ANOTHER)
+    metadata = read_json(metadata_file, _Metadata, _CHOOSE_ANOTHER, _MAX_METADATA_BYTES)
+    epochs = result["last_epoch"]["epoch"]
+    if len(metadata["history"]) != epochs:
+        reject("continue_from", continue_from, "its last checkpoint is missing; use --init instead")
+    return ContinuedRun(folder, earlier, epochs, metadata["sha256"])
+
+
+def _finished_run(continue_from: str, seed: int) -> Path:
+    try:
+        folder = continued_folder(continue_from, seed)
+        is_run = (folder / "config.json").exists()
+        is_finished = (folder / "result.json").exists()
+    except OSError as error:  # a name that is too long, or a folder that can't be read
+        reject("continue_from", continue_from, f"can't be read ({error.strerror})")
+    if not is_run:
+        reject("continue_from", continue_from, "there is no run here; give a finished run's folder")
+    if not is_finished:
+        advice = "is not a finished run; repeat its own command to finish it"
+        reject("continue_from", continue_from, advice)
+    return folder
+
+
+def _last_checkpoint(folder: Path, continue_from: str) -> Path:
+    checkpoints = folder / "checkpoints"
+    with report_errors(checkpoints, _CHOOSE_ANOTHER):
+        names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
+    steps = [int(name) for name in names if name.isascii() and name.isdecimal()]
+    if not steps:
+        reason = "has no checkpoints (they were deleted, as by --keep best)"
+        reject("continue_from", continue_from, f"{reason}; start from its weights with --init")
+    return checkpoints / str(max(steps))

@@ -1,0 +1,30 @@
+"""The file of weights that a run starts from (`--init`): its path and its SHA-256."""
+
+import hashlib
+from pathlib import Path
+
+from jaxcifar.config.option_names import reject
+
+WEIGHTS = "weights.safetensors"
+
+
+def init_file(init: str) -> Path:
+    """Return the file of weights for `init`, the path of the file itself or of its run's folder."""
+    path = Path(init)
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def init_digest(init: str) -> str:
+    """Return the SHA-256 of the file of weights for `init`.
+
+    Raises:
+      UsageError: there is no such file, or it can't be read.
+    """
+    path = init_file(init)
+    try:
+        if path.is_file():  # reading a pipe would wait forever
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reject("init", init, f"can't be read ({error.strerror}); give another file of weights")
+    reject("init", init, f"there is no file {path}; give a finished run, or a file of weights")

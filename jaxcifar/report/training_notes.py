@@ -1,0 +1,47 @@
+"""Sentences on runs that continue other runs, and on runs whose training ended early."""
+
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from jaxcifar.machine.terminal import pluralize
+from jaxcifar.report.run_records import Variation
+from jaxcifar.report.wording import escape_markdown, join_names, quoted
+
+_DIGEST_LETTERS = 12
+
+
+def training_notes(variations: Iterable[Variation]) -> list[str]:
+    """Return a sentence for each variation that continues another run or ended early."""
+    notes = []
+    for variation in variations:
+        notes += [note for note in (_continued(variation), _ended_early(variation)) if note]
+    return notes
+
+
+def _continued(variation: Variation) -> str:
+    config = variation.config
+    if not config.continue_from:
+        return ""
+    path = PurePath(config.continue_from)
+    is_run_of_row = path.name == f"seed{config.seed}"
+    name = escape_markdown(path.parent.name if is_run_of_row else path.name)
+    digests = [(run.config.continue_sha256 or "")[:_DIGEST_LETTERS] for run in variation.runs]
+    shown = join_names(f"`{digest}…`" for digest in digests)
+    return (
+        f"{quoted(variation.name)} continues {name} after epoch {config.continue_epochs} "
+        f"(SHA-256 of its last checkpoint: {shown}); its curves and times include that run."
+    )
+
+
+def _ended_early(variation: Variation) -> str:
+    config = variation.config
+    lengths = sorted(len(run.history) for run in variation.runs)
+    early = [length for length in lengths if length < config.epochs]
+    if not early:
+        return ""
+    epochs = join_names(map(str, dict.fromkeys(early)))
+    runs = "" if len(lengths) == 1 else f" in {len(early)} of {pluralize(len(lengths), 'run')}"
+    return (
+        f"{quoted(variation.name)} ended early{runs}, after epoch {epochs} of {config.epochs}: no "
+        f"epoch was better in the last {config.patience}."
+    )

@@ -1,0 +1,223 @@
+"""The run that `--continue` names: what a further run takes from it, and what it may not change."""
+
+import dataclasses
+import json
+
+import pytest
+from conftest import ROOT
+
+from jaxcifar.commands.run import parse
+from jaxcifar.config.experiment import Config
+from jaxcifar.errors import UsageError
+from jaxcifar.studies.study import Study
+
+DIGEST = "ab" * 32
+NET = ROOT / "tests" / "own" / "net.py"
+
+
+def write_run(folder, epochs=5, digest=DIGEST, rows=None, **settings):
+    """A folder with the files that are read before anything is trained."""
+    config = Config.create(**{"arch": "cnn", "epochs": epochs, "schedule": "none", **settings})
+    notes = folder / "checkpoints" / "50" / "notes"
+    notes.mkdir(parents=True)
+    (folder / "checkpoints" / "40").mkdir()
+    (folder / "checkpoints" / "damaged-60").mkdir()
+    (folder / "config.json").write_text(config.to_json())
+    (folder / "result.json").write_text(json.dumps({"last_epoch": {"epoch": epochs}}))
+    metadata = {"history": [{}] * (epochs if rows is None else rows), "sha256": digest}
+    (notes / "metadata").write_text(json.dumps(metadata))
+    return str(folder)
+
+
+def test_the_settings_are_those_of_the_run_and_what_continues_it_is_named(tmp_path):
+    run = write_run(tmp_path / "run", learning_rate=0.02, dropout=0.25, batch_size=64, seed=7)
+    config = Config.create(continue_from=run, epochs=10)
+    assert (config.arch, config.learning_rate, config.dropout) == ("cnn", 0.02, 0.25)
+    assert (config.batch_size, config.seed, config.epochs) == (64, 7, 10)
+    assert (config.continue_sha256, config.continue_epochs) == (DIGEST, 5)
+    assert Config.from_dict(json.loads(config.to_json())) == config
+    assert parse(["--continue", run, "--epochs", "10"])[0] == {"continue_from": run, "epochs": 10}
+    assert config.run_name() == (
+        "cnn_cifar10_epochs10_batch-size64_learning-rate0.02_dropout0.25_continuerun_seed7"
+    )
+
+
+def test_a_run_without_the_new_settings_has_the_same_file_as_before():
+    written = Config.create("cnn").to_dict()
+    new = {"patience", "continue_from", "continue_sha256", "continue_epochs"}
+    assert not new & written.keys()
+    assert Config.create("cnn", patience=3).to_dict()["patience"] == 3
+
+
+def test_the_options_of_a_further_run_make_its_config_again(tmp_path):
+    run = write_run(tmp_path / "run", dropout=0.25, label_smoothing=0.1)
+    config = Config.create(continue_from=run, epochs=9, dropout=0.5, schedule="cosine", warmup=0.1)
+    assert config.dropout == Config.create("cnn").dropout  # the recipe's, not the run's
+    assert Config.create(**parse(config.options())[0]) == config
+
+
+def test_the_plan_of_the_earlier_epochs_is_not_carried_over(tmp_path):
+    plan = {"warmup": 0.5, "schedule": "step", "step_size": 2, "gamma": 0.5}
+    run = write_run(tmp_path / "run", **plan, small_size=16, small_part=0.5)
+    config = Config.create(continue_from=run, epochs=10, learning_rate=0.1)
+    assert (config.schedule, config.warmup, config.small_part) == ("none", 0.0, 0.0)
+    given = Config.create(continue_from=run, epochs=10, schedule="step", gamma=0.5, warmup=0.25)
+    assert (given.gamma, given.step_size, given.warmup) == (0.5, 10, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("cosine", "its schedule cosine ended at a learning rate of 0, where nothing more is"),
+        ("linear", "its schedule linear ended at a learning rate of 0, where nothing more is"),
+        ("step", "its schedule step ended; give the epochs that are left a --schedule, or a"),
+    ],
+)
+def test_the_rest_of_a_schedule_that_is_over_must_be_given(tmp_path, schedule, words):
+    run = write_run(tmp_path / "run", schedule=schedule)
+    with pytest.raises(UsageError, match=f"^--continue {run}: {words}"):
+        Config.create(continue_from=run, epochs=10)
+    for given in ({"learning_rate": 0.01}, {"schedule": "linear"}, {"schedule": "none"}):
+        assert Config.create(continue_from=run, epochs=10, **given).continue_epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("arch", "resnet18", "--arch resnet18: .* has cnn"),
+        ("arch_args", {"hidden": 8}, "--arch-args hidden=8: .* has none; leave this setting as it"),
+        ("recipe", "strong", "--recipe strong: .* has reference"),
+        ("dataset", "cifar100", "--dataset cifar100: .* has cifar10"),
+        ("train_examples", 500, "--train-examples 500: .* has all"),
+        ("val_fraction", 0.2, "--val-fraction 0.2: .* has 0.1"),
+        ("normalize", False, "--normalize False: .* has True"),
+        ("batch_size", 64, "--batch-size 64: .* has 128; .* or start from .* with --init"),
+        ("optimizer", "sgd", "--optimizer sgd: .* has adam"),
+        ("average", 0.9, "--average 0.9: .* has an average of 0"),
+        ("seed", 1, "--seed 1: .* has 0"),
+        ("epochs", 5, "--epochs 5: .* has 5 epochs already; give .* in all"),
+        ("epochs", 3, "--epochs 3: .* has 5 epochs already; give .* in all"),
+        ("init", "weights.safetensors", "--init .*: can't be used with --continue"),
+    ],
+)
+def test_what_the_training_state_depends_on_can_not_be_changed(tmp_path, name, value, words):
+    run = write_run(tmp_path / "run")
+    with pytest.raises(UsageError, match=f"^{words}"):
+        Config.create(**{"continue_from": run, "epochs": 10, name: value})
+
+
+def test_more_epochs_must_be_asked_for(tmp_path):
+    run = write_run(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"--epochs 5: .* has 5 epochs already"):
+        Config.create(continue_from=run)
+
+
+def test_an_edited_network_is_another_network(tmp_path):
+    copy = tmp_path / "net.py"
+    copy.write_text(NET.read_text())
+    run = write_run(tmp_path / "run", arch=f"{copy}:Mixer")
+    config = Config.create(continue_from=run, epochs=10)
+    moved = tmp_path / "elsewhere.py"
+    copy.rename(moved)
+    assert Config.create(f"{moved}:Mixer", continue_from=run, epochs=10).epochs == config.epochs
+    moved.write_text(NET.read_text() + "\n")
+    with pytest.raises(UsageError, match=r"^--arch .*elsewhere.py:Mixer: .* with other code"):
+        Config.create(f"{moved}:Mixer", continue_from=run, epochs=10)
+
+
+def damage(folder, name, content):
+    """Write a file of a run anew, or delete it without any content."""
+    file = folder / name
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+
+
+METADATA = "checkpoints/50/notes/metadata"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", None, "^--continue .*: there is no run here"),
+        ("config.json", "{", r"config\.json: is not valid JSON .*; choose another run to continue"),
+        ("config.json", '{"arch": "cnn", "epochs": 0}', r"config\.json: is not a config"),
+        ("result.json", None, "^--continue .*: is not a finished run; repeat its own command"),
+        ("result.json", '{"converted": {}}', r"result\.json: .*last_epoch"),
+        ("result.json", '{"last_epoch": {"epoch": 4}}', "^--continue .*: its last checkpoint is"),
+        (METADATA, None, "metadata: No such file"),
+        (METADATA, '{"history": [], "sha256": "../.."}', "metadata: sha256: "),
+        (METADATA, '{"history": 7}', "metadata: history: "),
+    ],
+)
+def test_a_folder_that_can_not_be_continued_is_refused_in_one_line(tmp_path, name, content, words):
+    run = write_run(tmp_path / "run")
+    damage(tmp_path / "run", name, content)
+    with pytest.raises(UsageError, match=words) as refused:
+        Config.create(continue_from=run, epochs=10)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "x" * 5000, "a\0b", "config.json"])
+def test_a_name_that_is_no_run_is_refused_in_one_line(tmp_path, name):
+    write_run(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"^--continue .*: (there is no run here|can't be read)"):
+        Config.create(continue_from=str(tmp_path / "run" / name), epochs=10)
+
+
+def test_a_run_whose_checkpoints_were_deleted_is_refused(tmp_path):
+    run = write_run(tmp_path / "run")
+    (tmp_path / "run" / METADATA).unlink()
+    for number in ("50/notes", "50", "40"):
+        (tmp_path / "run" / "checkpoints" / number).rmdir()
+    with pytest.raises(UsageError, match=r"has no checkpoints .*--keep best.* with --init"):
+        Config.create(continue_from=run, epochs=10)
+
+
+def test_of_a_row_of_a_study_the_run_with_the_same_seed_is_continued(tmp_path):
+    row = tmp_path / "base"
+    for seed in (0, 1):
+        write_run(row / f"seed{seed}", digest=f"{seed}" * 64, seed=seed)
+    for seed in (0, 1):
+        config = Config.create(continue_from=str(row), seed=seed, epochs=6)
+        assert config.continue_sha256 == f"{seed}" * 64
+
+
+def test_a_row_of_a_study_may_continue_a_run(tmp_path):
+    run = write_run(tmp_path / "run", learning_rate=0.02, seed=3)
+    content = {
+        "config": {"arch": "cnn", "epochs": 10},
+        "rows": {"more": {"continue_from": run}, "less": {"learning_rate": 0.5}},
+    }
+    study = Study.from_dict(content)
+    more, less = study.rows
+    study.check(seed=3)
+    assert study.config_of(more, 3).learning_rate == 0.02
+    assert study.config_of(less, 3).continue_from == ""
+    with pytest.raises(UsageError, match=r"^row more: --seed 0: .* has 3"):
+        study.check(seed=0)
+    with pytest.raises(UsageError, match="can't set continue_sha256"):
+        Study.from_dict({"rows": {"a": {"continue_sha256": DIGEST}}})
+
+
+def test_a_run_that_continued_another_can_be_continued(tmp_path):
+    first = write_run(tmp_path / "first")
+    second = write_run(tmp_path / "second", epochs=8, digest="cd" * 32, continue_from=first)
+    third = Config.create(continue_from=second, epochs=10)
+    assert (third.continue_from, third.continue_epochs) == (second, 8)
+    assert third.continue_sha256 == "cd" * 32
+
+
+def test_paths_do_not_matter_and_checksums_do(tmp_path):
+    run = write_run(tmp_path / "run")
+    config = Config.create(continue_from=run, epochs=10)
+    assert not config.differences(dataclasses.replace(config, continue_from="moved/run"))
+    other = dataclasses.replace(config, continue_sha256="0" * 64)
+    assert config.differences(other).keys() == {"continue_sha256"}
+
+
+def test_patience_needs_validation_images():
+    with pytest.raises(UsageError, match=r"^--patience 3: has no effect without validation images"):
+        Config.create("cnn", patience=3, val_fraction=0.0)
+    with pytest.raises(UsageError, match=r"^--patience -1: must not be negative"):
+        Config.create("cnn", patience=-1)

@@ -1,0 +1,150 @@
+"""Training that ends early, and checkpoints that are kept: `--patience` and `--keep-every`."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from conftest import stopped_after
+from rich.console import Console
+from small import SMALL
+
+from jaxcifar import api
+from jaxcifar.build.learning_rates import learning_rates
+from jaxcifar.commands import ablation, run
+from jaxcifar.config.experiment import Config
+from jaxcifar.data import Examples
+from jaxcifar.errors import RunError, UsageError
+from jaxcifar.machine.interrupt import Interrupted
+from jaxcifar.report.run_reading import read_run
+from jaxcifar.runs import run as run_module
+from jaxcifar.runs.epoch_selection import ends_early
+from jaxcifar.runs.fit import fit
+from jaxcifar.runs.task import Task
+
+pytestmark = pytest.mark.usefixtures("step_by_step")
+SETTINGS = {
+    "recipe": "reference",
+    "arch_args": SMALL,
+    "dataset": "shapes10",
+    "batch_size": 32,
+    "epochs": 6,
+}
+STEPS = 4  # in an epoch
+LATE = (0.1, 0.4, 0.2, 0.3, 0.5, 0.5)  # validation accuracies by epoch: the best is the fifth
+
+
+def train(path, dataset, config, screen=None, **options):
+    task = Task(config, path, **options.pop("task", {}))
+    console = Console(file=screen or io.StringIO(), width=200)
+    return fit(task, lambda: dataset, console, **options)
+
+
+def history(*accuracies):
+    return [
+        {"epoch": epoch, "val_accuracy": accuracy, "val_loss": 1.0}
+        for epoch, accuracy in enumerate(accuracies, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("patience", "earlier", "end"),
+    [(1, None, 3), (2, None, 4), (3, None, None), (0, None, None), (1, 3, 4), (2, 3, None)],
+)
+def test_training_ends_after_so_many_epochs_without_a_better_one(patience, earlier, end):
+    """Of a run that is continued after three epochs, only the further epochs count."""
+    ends = [
+        epoch
+        for epoch in range((earlier or 0) + 1, 7)
+        if ends_early(history(*LATE[:epoch]), patience, earlier)
+    ]
+    assert (ends[0] if ends else None) == end
+    assert not ends_early([], patience, earlier)
+
+
+def test_of_equal_accuracies_a_lower_loss_is_better():
+    rows = history(0.5, 0.5)
+    assert ends_early(rows, 1)
+    rows[1]["val_loss"] = 0.9
+    assert not ends_early(rows, 1)
+
+
+@pytest.mark.parametrize("stopped", [None, 15])
+def test_a_run_ends_early_and_says_so(tmp_path, easy_dataset, monkeypatch, stopped):
+    """With a stop before the end too, from which the same command goes on to the same epoch."""
+    measured = run_module.validation_metrics
+
+    def metrics(setup, variables, hyper):
+        return {**measured(setup, variables, hyper), "val_accuracy": LATE[epochs_on_disk(tmp_path)]}
+
+    monkeypatch.setattr(run_module, "validation_metrics", metrics)
+    config = Config.create("cnn", **SETTINGS, patience=2)
+    if stopped:
+        with pytest.raises(Interrupted):
+            train(tmp_path, easy_dataset, config, stopper=stopped_after(stopped))
+    screen = io.StringIO()
+    result = train(tmp_path, easy_dataset, config, screen)
+    line = "ended early after epoch 4: no epoch was better in the last 2 (--patience).\n"
+    assert line in screen.getvalue()
+    assert (result["selected_epoch"], result["last_epoch"]["epoch"]) == (2, 4)
+    assert result["planned_epochs"] == 6
+    assert epochs_on_disk(tmp_path) == 4
+    assert len(read_run(tmp_path).history) == 4
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} >= {"8", "16"}
+    three_rows = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)[:3]
+    (tmp_path / "metrics.jsonl").write_text("".join(three_rows))
+    with pytest.raises(RunError, match=r"metrics\.jsonl has 3 of 6 epochs"):
+        read_run(tmp_path)  # nothing ended training after these
+
+
+def epochs_on_disk(path):
+    return len((path / "metrics.jsonl").read_text().splitlines())
+
+
+def test_the_rates_are_planned_for_all_epochs():
+    config = Config.create("cnn", **SETTINGS, schedule="cosine")
+    patient = dataclasses.replace(config, patience=1)
+    np.testing.assert_array_equal(learning_rates(patient, STEPS), learning_rates(config, STEPS))
+
+
+def test_the_checkpoint_of_every_second_epoch_stays(tmp_path, easy_dataset):
+    """Also those that were written before a stop."""
+    config = Config.create("cnn", **SETTINGS)
+    keeping = {"task": {"keep_every": 2}}
+    with pytest.raises(Interrupted):
+        train(tmp_path, easy_dataset, config, stopper=stopped_after(10), **keeping)
+    train(tmp_path, easy_dataset, config, **keeping)
+    kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept >= {2 * STEPS, 4 * STEPS, 6 * STEPS}
+
+
+def test_patience_needs_validation_images(tmp_path, easy_dataset):
+    """Images of the user may have none, which only shows when they are loaded."""
+    without = dataclasses.replace(easy_dataset, val=Examples(*(a[:0] for a in easy_dataset.val)))
+    object.__setattr__(without, "_verified", easy_dataset._verified)
+    config = Config.create("cnn", **SETTINGS, patience=2)
+    with pytest.raises(UsageError, match=r"^--patience 2: has no effect without validation images"):
+        train(tmp_path, without, config)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_a_number_of_epochs_to_keep_is_whole_and_at_least_1(tmp_path, value):
+    with pytest.raises(UsageError, match=f"^--keep-every {value}: must be a whole number"):
+        Task(Config.create("cnn"), tmp_path, keep_every=value)
+
+
+def test_checkpoints_are_not_both_kept_and_deleted(tmp_path):
+    with pytest.raises(UsageError, match=r"^--keep-every 2: has no effect with --keep best"):
+        Task(Config.create("cnn"), tmp_path, keep_best=True, keep_every=2)
+
+
+def test_python_and_the_command_line_take_both(monkeypatch, tmp_path):
+    tasks = []
+    monkeypatch.setattr(api, "fit", lambda task, images, console: tasks.append(task))
+    monkeypatch.setattr(api, "load_just_trained", lambda path, data_dir: None)
+    api.train("cnn", run_dir=tmp_path, keep_every=3, patience=2)
+    [task] = tasks
+    assert (task.keep_every, task.config.patience) == (3, 2)
+    settings, options = run.parse(["--patience", "2", "--keep-every", "3"])
+    assert (settings, options.keep_every) == ({"patience": 2}, 3)
+    assert ablation.parser().parse_args(["--keep-every", "3"]).keep_every == 3
