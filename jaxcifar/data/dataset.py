@@ -17,6 +17,7 @@ from jaxcifar.data.catalog import CATALOG
 from jaxcifar.data.doubts import count_copies, describe_constant_channels, describe_copies
 from jaxcifar.data.resizing import Resizing
 from jaxcifar.data.split import train_val_indices
+from jaxcifar.data.split_checks import require_labels_in_range, require_square_images
 from jaxcifar.data.user_data import is_catalog_name
 from jaxcifar.errors import UsageError
 from jaxcifar.image_size import IMAGE_SIZE
@@ -63,18 +64,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for split in ("train", "val", "test"):
-            labels = getattr(self, split).labels
-            if len(labels) and (labels.min() < 0 or labels.max() >= self.num_classes):
-                raise UsageError(
-                    f"{self.title}: {split} has labels from {labels.min()} to {labels.max()}, but "
-                    f"there are {self.num_classes} classes; count labels from 0"
-                )
-            shape = getattr(self, split).images.shape[1:]
-            if shape != (self.image_size, self.image_size, 3):
-                raise UsageError(
-                    f"{self.title}: {split} has images of shape {list(shape)}; give squares of "
-                    f"one size with three channels, as [{self.image_size}, {self.image_size}, 3]"
-                )
+            examples, where = getattr(self, split), f"{self.title}: {split}"
+            require_labels_in_range(where, examples.labels, self.num_classes)
+            require_square_images(where, examples.images, self.image_size)
 
     @classmethod
     def from_arrays(
@@ -117,9 +109,7 @@ class Dataset:
           UsageError: an array has a wrong shape, type or value; the message names the array.
         """
         if is_catalog_name(name):
-            raise UsageError(
-                f"the name {name!r} is that of a built-in data set; choose another name"
-            )
+            raise UsageError(f"the name {name!r} is that of a built-in data set; choose another")
         if (x_val is None) != (y_val is None):
             raise UsageError("x_val and y_val belong together; give both or neither")
         for other, is_given in (("x_val", x_val is not None), ("fold", bool(fold))):

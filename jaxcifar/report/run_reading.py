@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxcifar.errors import RunError, UsageError
-from jaxcifar.report.run_records import (
-    FinishedRun,
-    RunRecord,
-    StudiedNetwork,
-    Variation,
-    seedless_config,
-)
+from jaxcifar.report.run_groups import group_runs, with_unique_names
+from jaxcifar.report.run_records import FinishedRun, RunRecord, StudiedNetwork, Variation
 from jaxcifar.report.study_records import Records, StudyRecord
 from jaxcifar.report.user_notes import NOTES, read_notes
 from jaxcifar.runs.epoch_selection import ends_early
@@ -145,7 +140,7 @@ def _study(file: Path, comparable: Iterable[FinishedRun]) -> StudyRecord:
         path=folder,
         title=study.title,
         reference=study.reference,
-        variations=tuple(_with_unique_names(variations)),
+        variations=tuple(with_unique_names(variations)),
         rows=len(study.rows),
         not_begun=tuple(not_begun),
         author=study.author,
@@ -176,7 +171,7 @@ def _variations_by(
     name: Callable[[FinishedRun], str], runs: Iterable[FinishedRun]
 ) -> list[Variation]:
     """Group runs that differ only in seed or fold; `name` of the first run names the variation."""
-    return _with_unique_names([Variation(name(group[0]), group) for group in group_runs(runs)])
+    return with_unique_names([Variation(name(group[0]), group) for group in group_runs(runs)])
 
 
 def _name(run: FinishedRun) -> str:
@@ -190,36 +185,6 @@ def _row_name(run: FinishedRun) -> str:
     """Return the name of the run's study row; outside of a study, return `_name(run)`."""
     row = run.path.parent
     return row.name if (row.parent / STUDY_FILE).exists() else _name(run)
-
-
-def group_runs(runs: Iterable[FinishedRun]) -> list[tuple[FinishedRun, ...]]:
-    """Group runs that differ only in seed, or in which fold of the same number of folds they have.
-
-    Each run with converted weights forms its own group.
-    """
-    groups: dict[Any, list[FinishedRun]] = {}
-    for run in runs:
-        one_fold = str(run.fold._replace(number=1)) if run.fold else ""
-        config = dataclasses.replace(seedless_config(run.config), fold=one_fold).to_json()
-        key = config, run.data.identity, run.converted and run.path
-        groups.setdefault(key, []).append(run)
-
-    def seed_and_fold(run: FinishedRun) -> tuple[Any, ...]:
-        return run.config.seed, run.fold or ()
-
-    return [tuple(sorted(group, key=seed_and_fold)) for group in groups.values()]
-
-
-def _with_unique_names(variations: Iterable[Variation]) -> list[Variation]:
-    """Return the variations with " (2)", " (3)" and so on appended to repeated names."""
-    unique: list[Variation] = []
-    for variation in variations:
-        name = variation.name
-        same = sum(other.name.partition(" (")[0] == name for other in unique)
-        if same:
-            variation = dataclasses.replace(variation, name=f"{name} ({same + 1})")
-        unique.append(variation)
-    return unique
 
 
 def _networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:

@@ -107,18 +107,6 @@ class FinishedRun(RunRecord):
         return np.where(counts, np.diag(self.confusion) / np.maximum(counts, 1), np.nan)
 
 
-def seedless_config(config: Config) -> Config:
-    """Return a config that is equal for runs that differ only in seed.
-
-    Seeds of a study's row that continue another row have the same row in `continue_from`.
-    """
-    continued = Path(config.continue_from)
-    if continued.name == f"seed{config.seed}":
-        continued = continued.parent
-    row = str(continued) if config.continue_from else ""
-    return dataclasses.replace(config, seed=0, continue_from=row, continue_sha256=None)
-
-
 @dataclasses.dataclass(frozen=True)
 class Variation:
     """Finished runs of one config on the same data that differ only in seed or in the fold.
