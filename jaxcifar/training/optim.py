@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
-from jax import Array, lax
+from jax import Array
 
 from jaxcifar.array_types import Float, Shaped
 from jaxcifar.machine.sharing import AnyArray, PyTree
@@ -148,27 +148,10 @@ def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
 
     Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
-    norm = lax.platform_dependent(
-        grads, max_norm, cuda=norm_if_limited, default=lambda grads, _: optax.tree.norm(grads)
-    )
+    norm = optax.tree.norm(grads)
     is_too_large = (max_norm > 0) & (norm > max_norm)
     factor = jnp.where(is_too_large, max_norm / norm, 1.0)
     return jax.tree.map(lambda grad: grad * factor, grads)
-
-
-def norm_if_limited(grads: PyTree, max_norm: Scalar) -> Float[Array, ""]:
-    """Return the global norm of gradients, or 0 without computing it if `max_norm` is 0.
-
-    On a GPU the norm takes a kernel for each parameter, a seventh of ResNet-18's step. On a TPU a
-    branch would move all gradients out of the fast memory.
-    """
-    zero = jnp.zeros((), jax.tree.leaves(grads)[0].dtype)
-
-    def norm(grads: PyTree) -> Array:
-        # Without the barrier, XLA would compute the norm always and then choose.
-        return optax.tree.norm(lax.optimization_barrier(grads))
-
-    return lax.cond(max_norm > 0, norm, lambda _: zero, grads)
 
 
 def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
