@@ -57,9 +57,9 @@ def parser() -> Parser:
         default=["test"],
         metavar="SET",
         help="images to evaluate on: val; test; train (lists likely label errors); corruptions "
-        "(corrupted test images); slips (test images, evaluated with mistakes); cifar10.1 (TFDS) or "
-        "cifar10.1:FOLDER (its .npy files); the folder of CIFAR-10-C or CIFAR-100-C; a folder of "
-        "images by class; or FILE.npy with labels.npy beside it (default: test)",
+        "(corrupted test images); slips (test images, evaluated with mistakes); cifar10.1 (TFDS), "
+        "or cifar10.1:FOLDER (its .npy files); the folder of CIFAR-10-C or CIFAR-100-C; a folder "
+        "of images by class; or FILE.npy with labels.npy beside it (default: test)",
     )
     suggest(sets, SET_NAMES)
     parser.add_argument(
@@ -142,8 +142,7 @@ def main(argv: Sequence[str]) -> None:
         name_files(run, evaluated)
         if run.corrupted:
             evaluated.evaluation["corruption_sets"] = evaluator.evaluate(run)
-        evaluations[run.name] = evaluated.evaluation
-        looks[run.name] = []
+        evaluations[run.name], looks[run.name] = evaluated.evaluation, []
         if run.folder:
             looks[run.name] = save(run.folder, evaluated.evaluation, look, print_line)
         if options.out:
