@@ -19,6 +19,7 @@ from jaxcifar.build.user_metrics import (
     with_distinct_names,
 )
 from jaxcifar.config import user_reference
+from jaxcifar.config.class_weights import class_weights_text
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.table_pairs import sorted_pairs
 from jaxcifar.data import Dataset, load_dataset
@@ -69,7 +70,7 @@ def train(
         and labels or of the confusion matrix, or a name such as "my_metrics.py:mean_rank".
       observers: observers of the run, classes or functions that return an observer, or values of
         `--observer`. An observer has some of the methods of `runs.observers.Observer`.
-      **settings: fields of `Config`, such as `epochs=5`.
+      **settings: fields of `Config`, such as `epochs=5`. `class_weights` may be a dict.
 
     Returns:
       the classifier with the weights of the epoch that has the best validation accuracy.
@@ -83,6 +84,8 @@ def train(
     for kind in ("optimizer", "schedule", "augmentation"):
         if callable(settings.get(kind)):
             settings[kind] = code_name(settings[kind])
+    if "class_weights" in settings:
+        settings["class_weights"] = class_weights_text(settings["class_weights"])
     if isinstance(dataset, Dataset):
         settings |= _dataset_settings(dataset, settings)
     else:

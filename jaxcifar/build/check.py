@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxcifar.build.augmentation import check_augmentation, require_pixels
 from jaxcifar.build.update_rule import require_effect
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import is_user_code
@@ -15,9 +16,9 @@ from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.data import Examples
 from jaxcifar.errors import UsageError, first_line
-from jaxcifar.machine.sharing import AnyArray, PyTree
+from jaxcifar.machine.sharing import PyTree
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.training import augment, network, predicting
+from jaxcifar.training import network, predicting
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters, TrainState
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _FIRST_IMAGES = 4  # images for each device, to look at the first logits
 _ROUNDING = 0.01  # of sums of probabilities in bfloat16
-_LARGEST_PIXEL = 10.0  # noise and contrast leave the range from 0 to 1; pixels up to 255 are wrong
 
 
 def check_training(
@@ -49,7 +49,7 @@ def check_training(
     require_effect(config, program.optimizer)
     _check_rule(config, program, hyper)
     with explain_user_code_errors(("augmentation", config.augmentation)):
-        _check_augmentation(config, program, hyper)
+        check_augmentation(config, program, hyper)
     user_code = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
     with explain_user_code_errors(*user_code):
         parallel_runs.trace(hyper, examples.images, examples.labels)
@@ -110,50 +110,6 @@ def _check_small_images(
         ) from error
 
 
-def _check_augmentation(config: Config, program: Program, hyper: Hyperparameters) -> None:
-    if not is_user_code(config.augmentation):
-        return
-    images_per_device = program.batch_size // program.mesh.size
-    size = program.image_size
-    images = jax.ShapeDtypeStruct((images_per_device, size, size, 3), jnp.float32)
-    function = partial(program.augmentation, **hyper.augmentation)
-    augmented = jax.eval_shape(function, jax.random.key(0), images)
-    shape = getattr(augmented, "shape", type(augmented).__name__)
-    if shape != images.shape:
-        raise UsageError(
-            f"--augmentation {config.augmentation}: returns {shape} for images of shape "
-            f"{images.shape}; it must return images of the same shape"
-        )
-    if not jnp.issubdtype(augmented.dtype, jnp.floating):
-        raise UsageError(
-            f"--augmentation {config.augmentation}: returns {augmented.dtype}; it gets floats from "
-            "0 to 1 and must return such floats"
-        )
-
-
-def _require_pixels(
-    config: Config, program: Program, hyper: Hyperparameters, images: AnyArray
-) -> None:
-    """Check the values that a user's augmentation returns for some training images."""
-    if not is_user_code(config.augmentation):
-        return
-    lowest, highest = map(float, _augmented_range(program, hyper, images[: program.batch_size]))
-    if not (lowest >= -_LARGEST_PIXEL and highest <= _LARGEST_PIXEL):  # also for NaN
-        raise UsageError(
-            f"--augmentation {config.augmentation}: returns values from {lowest:.4g} to "
-            f"{highest:.4g}; it gets floats from 0 to 1 and must return such floats"
-        )
-
-
-@partial(jax.jit, static_argnums=0)
-def _augmented_range(
-    program: Program, hyper: Hyperparameters, images: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    part = images[: program.batch_size // program.mesh.size]
-    augmented = program.augmentation(hyper.step_key, augment.pixels(part), **hyper.augmentation)
-    return augmented.min(), augmented.max()
-
-
 def require_finite_start(
     setup: "Setup", config: Config, state: TrainState, hyper: Hyperparameters, print_line: PrintLine
 ) -> None:
@@ -178,7 +134,7 @@ def require_finite_start(
             f"--arch {config.arch}: the outputs look like probabilities (they are positive and sum "
             "to 1); return the logits, without softmax, because the loss contains it."
         )
-    _require_pixels(config, program, hyper, setup.train.images)
+    require_pixels(config, program, hyper, *setup.train)
     order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
     same_runs = [(state, hyper, order)] * parallel_runs.run_count
     states, hypers, orders = parallel_runs.join(same_runs)

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.stages import Compiled
 
+from jaxcifar.build.augmentation import load_augmentation
 from jaxcifar.build.check import check_training
 from jaxcifar.build.host_images import (
     describe_feeding,
@@ -20,8 +21,8 @@ from jaxcifar.build.host_images import (
     fed_steps,
     place_images,
 )
-from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.model import check_model, compute_dtype, create_model
+from jaxcifar.build.training_labels import training_hyperparameters
 from jaxcifar.build.update_rule import require_effect, update_rule
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
@@ -66,7 +67,7 @@ def make_program(
     return Program(
         model=create_model(config, num_classes, model_dtype, AXIS),
         optimizer=update_rule(config),
-        augmentation=user_code.load(config, "augmentation"),
+        augmentation=load_augmentation(config, num_classes),
         averages=config.average > 0,
         small_size=config.small_size if has_small_images else None,
         batch_size=config.batch_size,
@@ -169,7 +170,7 @@ class Setup:
             if config.sources or config.alters_network:
                 check_model(config, network.for_one_device(program.model), classes)
             parallel_runs = ParallelRuns(program, run_count)
-            hyper = make_hyperparameters(config, dataset, program.steps_per_epoch)
+            hyper = training_hyperparameters(config, dataset, program.steps_per_epoch)
             check_training(config, parallel_runs, hyper, dataset.train)
         return parallel_runs
 
@@ -197,7 +198,7 @@ class Setup:
         require_effect(config, self.program.optimizer)
         if config.patience > 0 and len(self.dataset.val.labels) == 0:
             reject("patience", config.patience, "has no effect without validation images")
-        return make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
+        return training_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
 
     def place(self, hyper: Hyperparameters) -> Hyperparameters:
         """Return hyper-parameters placed on the devices of one run."""

@@ -39,6 +39,7 @@ HELP_EXAMPLES = (
     ("first --on corruptions", "accuracy on corrupted test images"),
     ("first --metric my_metrics.py:mean_rank", "also by a metric of your own"),
     ("first --on slips", "how mistakes in evaluating would change the accuracy"),
+    ("first --on train --out pictures", "training images that may have a wrong label"),
     ("first --on CIFAR-10-C --base cnn", "robustness, relative to another run"),
     ("rows/*/seed0 --on val", "the rows of a study on the validation images"),
 )
@@ -55,10 +56,10 @@ def parser() -> Parser:
         nargs="+",
         default=["test"],
         metavar="SET",
-        help="images to evaluate on: val; test; corruptions (corrupted test images); slips (test "
-        "images with mistakes in evaluating); cifar10.1 (from TFDS) or cifar10.1:FOLDER (from its "
-        ".npy files); the folder of CIFAR-10-C or CIFAR-100-C; a folder of images by class; or "
-        "images in FILE.npy with labels.npy beside it (default: test)",
+        help="images to evaluate on: val; test; train (lists likely label errors); corruptions "
+        "(corrupted test images); slips (test images, evaluated with mistakes); cifar10.1 (TFDS), "
+        "or cifar10.1:FOLDER (its .npy files); the folder of CIFAR-10-C or CIFAR-100-C; a folder "
+        "of images by class; or FILE.npy with labels.npy beside it (default: test)",
     )
     suggest(sets, SET_NAMES)
     parser.add_argument(
@@ -102,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxcifar.build.user_metrics import load_metrics
     from jaxcifar.commands.shared.evaluated import short_names, show
     from jaxcifar.commands.shared.evaluated_corruptions import CorruptionEvaluator
-    from jaxcifar.commands.shared.evaluated_runs import load_run
+    from jaxcifar.commands.shared.evaluated_runs import load_run, name_files
     from jaxcifar.evaluation.evaluation_mistakes import evaluation_mistakes
     from jaxcifar.evaluation.measure import evaluate_sets
 
@@ -138,10 +139,10 @@ def main(argv: Sequence[str]) -> None:
             report_step=print_activity,
             user_metrics=metrics,
         )
+        name_files(run, evaluated)
         if run.corrupted:
             evaluated.evaluation["corruption_sets"] = evaluator.evaluate(run)
-        evaluations[run.name] = evaluated.evaluation
-        looks[run.name] = []
+        evaluations[run.name], looks[run.name] = evaluated.evaluation, []
         if run.folder:
             looks[run.name] = save(run.folder, evaluated.evaluation, look, print_line)
         if options.out:
@@ -202,19 +203,21 @@ def save(
 
 
 def draw(folder: Path, prefix: str, run: "LoadedRun", evaluated: "EvaluationResult") -> None:
-    """For each set of images, draw a run's reliability diagram and mistakes, as `prefix*.png`."""
+    """For each set of images, draw a run's reliability diagram and mistakes as `prefix*.png`."""
     from jaxcifar.report.evaluation_section import plot_reliability
-    from jaxcifar.runs.plots import plot_mistakes
+    from jaxcifar.runs.plots import plot_label_errors, plot_mistakes
 
-    temperature = evaluated.evaluation.get("temperature")
-    class_names = run.classifier.class_names
-    for name, figures in evaluated.evaluation["sets"].items():
+    temperature, class_names = evaluated.evaluation.get("temperature"), run.classifier.class_names
+    for name, (figures, mistakes, label_errors) in evaluated.results.items():
         file_name = _file_name(name)
         title = f"{run.name}\n{figures['title']}"
         path = folder / f"{prefix}{file_name}-reliability.png"
         draw_picture(path, plot_reliability, figures, temperature, title)
         path = folder / f"{prefix}{file_name}-mistakes.png"
-        draw_picture(path, plot_mistakes, class_names, evaluated.mistakes[name], title)
+        draw_picture(path, plot_mistakes, class_names, mistakes, title)
+        if label_errors is not None:
+            path = folder / f"{prefix}{file_name}-label-errors.png"
+            draw_picture(path, plot_label_errors, class_names, label_errors, title)
 
 
 def draw_corruptions(folder: Path, evaluations: dict[str, "Evaluation"]) -> None:

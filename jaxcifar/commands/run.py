@@ -214,7 +214,7 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
     """Print the result of a run, such as its test accuracy; `path` is the folder of the run."""
     import numpy as np
 
-    from jaxcifar.runs.file_formats import class_names
+    from jaxcifar.runs.file_formats import class_names, number
     from jaxcifar.training.metrics import only_predicted_class
 
     print_line(f"test accuracy   {result['test_accuracy']:.2%} on {result['dataset']}")
@@ -226,7 +226,11 @@ def show(print_line: PrintLine, result: "Result", path: Path) -> None:
         print_line(f"weights         converted from {file}, not trained here")
         print_line(f"files           result.json, weights.safetensors, model.png in {path}/")
         return
-    label = only_predicted_class(np.asarray(result["confusion_matrix"]))
+    confusion = np.asarray(result["confusion_matrix"])
+    if len(set(confusion.sum(axis=1))) > 1 and "test_balanced_accuracy" in result:
+        balanced = number(result, "test_balanced_accuracy")
+        print_line(f"balanced        {balanced:.2%}, the mean of the accuracies of the classes")
+    label = only_predicted_class(confusion)
     if label is not None:
         name = class_names(result)[label]
         print_line(f"collapsed       every image is classified as {name}: nothing was learnt")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxcifar.config import folds
+from jaxcifar.config.class_weights import BALANCED, NO_WEIGHTS, are_weights, class_weights_text
 from jaxcifar.config.image_settings import MAX_SHIFT, PIXELS, SHIFT, SMALL_SIZE, PixelRange
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.recipes import RECIPES
@@ -33,6 +34,9 @@ _IMAGE_SIZE = Rule(
     lambda value: SMALLEST_IMAGE_SIZE <= value <= LARGEST_IMAGE_SIZE,
     f"must be in [{SMALLEST_IMAGE_SIZE}, {LARGEST_IMAGE_SIZE}]",
 )
+_FRACTION = Rule(lambda value: 0 <= value <= 1, "must be in [0, 1]")
+_BETA = Rule(lambda value: value == 0 or 0.01 <= value <= 100, "must be 0, or in [0.01, 100]")
+_CLASS_WEIGHTS = Rule(are_weights, "must be none, balanced, or weights by class name")
 _COUNT = Rule(lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
 
 
@@ -51,6 +55,11 @@ def _option(help: str, rule: Rule | PixelRange | None = None, **metadata: Any) -
         without it keeps the file of that version.
     """
     return dataclasses.field(metadata={"help": help, "rule": rule, **metadata})
+
+
+def _on_or_off(value: float) -> float:
+    """Return one value for all runs that use a feature, and 0 for those that do not."""
+    return 1.0 if value else 0.0
 
 
 def _derived(**metadata: Any) -> Any:
@@ -144,6 +153,35 @@ class Fields:
     )
     label_smoothing: float = _option(
         "fraction of the target that is spread over all classes", _BELOW_ONE, array=0.0, default=0.0
+    )
+    class_weights: str = _option(
+        "weights of the classes in the loss: balanced, or a file of names and weights",
+        _CLASS_WEIGHTS,
+        type=class_weights_text,
+        array=lambda value: value if value == NO_WEIGHTS else BALANCED,
+        default=NO_WEIGHTS,
+        is_newer=True,
+    )
+    label_noise: float = _option(
+        "fraction of the training labels that is replaced by random labels",
+        _FRACTION,
+        array=_on_or_off,
+        default=0.0,
+        is_newer=True,
+    )
+    mixup: float = _option(
+        "mix images, and labels, by a share from the distribution Beta(X, X); 0 turns it off",
+        _BETA,
+        array=_on_or_off,
+        default=0.0,
+        is_newer=True,
+    )
+    cutmix: float = _option(
+        "paste a box of another image, with a share of the area from Beta(X, X); 0 turns it off",
+        _BETA,
+        array=_on_or_off,
+        default=0.0,
+        is_newer=True,
     )
     average: float = _option(
         "decay per step of a moving average of the weights, such as 0.99; the average is then "

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcifar.array_types import Integer, UInt8
 from jaxcifar.data import binary_records
 from jaxcifar.data.folder_listing import raise_problems
 from jaxcifar.data.image_folder import ImageFile, ImageFolder
@@ -97,6 +98,34 @@ def read_splits(
     return {
         split: binary_records.sort(decoded.records) for split, decoded in decoded_splits.items()
     }
+
+
+def find_files(
+    folder: ImageFolder,
+    images: UInt8[np.ndarray, "images size size 3"],
+    labels: Integer[np.ndarray, "images"],
+) -> list[str]:
+    """Return for each of a few training images the name of its file inside a folder.
+
+    The files of the images' classes are decoded and compared with the images. The name is "" if no
+    file has these pixels; of several such files it is that of the first.
+
+    Args:
+      folder: the folder that the images were read from.
+      images: the images.
+      labels: the label that each image has in the folder.
+    """
+    class_count = len(folder.class_names)
+    wanted = set(labels.tolist())
+    files = [file for file in folder.splits["train"] if file.label in wanted]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        decoded = _decode_files(files, class_count, Resizing(images.shape[1]))
+    name_of_record: dict[bytes, str] = {}
+    for file, record in zip(files, decoded.records, strict=True):
+        name_of_record.setdefault(record.tobytes(), file.name)
+    records = binary_records.pack(images, labels, class_count)
+    return [name_of_record.get(record.tobytes(), "") for record in records]
 
 
 class _DecodedImages(NamedTuple):

@@ -26,13 +26,15 @@ from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine.paths import expand_home, parse_table_name
 from jaxcifar.machine.terminal import PrintLine
 
+TRAIN = "train"
 CORRUPTIONS = "corruptions"
 EVALUATION_MISTAKES = "slips"
 TEST_SETS = ("test", CORRUPTIONS, EVALUATION_MISTAKES)  # made from the run's test images
-SET_NAMES = ("val", "test", "cifar10.1", CORRUPTIONS, EVALUATION_MISTAKES)
+SETS_OF_RUN = (TRAIN, "val", *TEST_SETS)  # made from the run's data set
+SET_NAMES = ("val", "test", TRAIN, "cifar10.1", CORRUPTIONS, EVALUATION_MISTAKES)
 _CHOICES = (
-    "val, test, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, a folder of images by class, "
-    "or images in an .npy file with labels.npy beside it"
+    "val, test, train, cifar10.1 (or cifar10.1:FOLDER), corruptions, slips, a folder of images by "
+    "class, or images in an .npy file with labels.npy beside it"
 )
 # The kinds of corruption of CIFAR-10-C; each is a file of images.
 STANDARD_KINDS = (
@@ -147,7 +149,7 @@ def load_set(
 
     Args:
       name: a name that the option `--on` accepts.
-      get_dataset: returns the run's data set; called for "val" and the test images.
+      get_dataset: returns the run's data set; called for `SETS_OF_RUN`.
       class_names: names of the run's classes, by label; the set can't have others.
       data_dir: TFDS's folder.
       print_line: prints a line about files that are ignored, and images that are resized.
@@ -167,6 +169,9 @@ def load_set(
     if name in TEST_SETS:
         dataset = get_dataset()
         return ImageSet(name, f"{dataset.title}, test", dataset.test)
+    if name == TRAIN:
+        dataset = get_dataset()
+        return ImageSet(name, f"{dataset.title}, training", dataset.train)
     if name == "val":
         dataset = get_dataset()
         if not len(dataset.val.labels):

@@ -16,7 +16,8 @@ from jaxcifar.evaluation import image_sets
 from jaxcifar.evaluation.calibration import calibration, fitted_temperature, wilson_interval
 from jaxcifar.evaluation.evaluation_mistakes import Predict
 from jaxcifar.evaluation.image_sets import ImageSet
-from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Mistake, Slips, Value
+from jaxcifar.evaluation.label_errors import label_error_list, likely_label_errors, mistake_list
+from jaxcifar.runs.evaluation_file import Corruptions, Evaluation, Figures, Slips, Value
 from jaxcifar.runs.metric_fields import declare_metrics
 from jaxcifar.runs.mistakes import confident_mistakes
 from jaxcifar.training.metrics import is_right
@@ -24,17 +25,21 @@ from jaxcifar.training.predicting import both_sides
 
 
 class SetResult(NamedTuple):
-    """Results on one set of images: its numbers, and its most confident mistakes as arrays."""
+    """Results on one set of images: its numbers, and images that it lists, as arrays.
+
+    `label_errors` are the likeliest label errors of training images; None for other images.
+    """
 
     figures: Figures
     mistakes: dict[str, Shaped[np.ndarray, "mistakes ..."]]
+    label_errors: dict[str, Shaped[np.ndarray, "errors ..."]] | None = None
 
 
 class EvaluationResult(NamedTuple):
-    """The content of `evaluation.json`, and the most confident mistakes by the set's name."""
+    """The content of `evaluation.json`, and the result on each set, by the set's name."""
 
     evaluation: Evaluation
-    mistakes: dict[str, dict[str, Shaped[np.ndarray, "mistakes ..."]]]
+    results: dict[str, SetResult]
 
 
 def evaluate_sets(
@@ -65,7 +70,8 @@ def evaluate_sets(
       RunError: a logit is not finite.
       UsageError: a metric that the user defined fails.
     """
-    metrics, confident = MetricSet.create(len(class_names), user_metrics), {}
+    metrics = MetricSet.create(len(class_names), user_metrics)
+    results: dict[str, SetResult] = {}
     evaluation: Evaluation = {"sets": {}}
     without_temperature = {image_sets.CORRUPTIONS, image_sets.EVALUATION_MISTAKES}
     needs_temperature = any(image_set.name not in without_temperature for image_set in sets)
@@ -85,10 +91,10 @@ def evaluate_sets(
             )
         else:
             report_step(f"{image_set.title}, {len(examples.labels):,} images")
-            evaluation["sets"][name], confident[name] = evaluate(
-                predict, image_set, class_names, evaluation.get("temperature"), date, metrics
-            )
-    return EvaluationResult(evaluation, confident)
+            temperature = evaluation.get("temperature")
+            result = evaluate(predict, image_set, class_names, temperature, date, metrics)
+            evaluation["sets"][name], results[name] = result.figures, result
+    return EvaluationResult(evaluation, results)
 
 
 def finite_logits(
@@ -157,25 +163,18 @@ def evaluate(
             if counts[label]
         },
         "plain": calibration(logits, labels),
-        "mistakes": _mistake_list(mistakes, class_names),
+        "mistakes": mistake_list(mistakes, class_names),
         "metrics": _finite_values(metrics or MetricSet.create(len(class_names)), logits, labels),
     }
     if temperature is not None:
         figures["tempered"] = calibration(logits, labels, temperature)
-    return SetResult(figures, mistakes)
-
-
-def _mistake_list(arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) -> list[Mistake]:
-    columns = (arrays[name] for name in ("index", "label", "predicted", "confidence"))
-    return [
-        {
-            "index": int(index),
-            "label": class_names[label],
-            "predicted": class_names[predicted],
-            "confidence": min(1.0, float(confidence)),
-        }
-        for index, label, predicted, confidence in zip(*columns, strict=True)
-    ]
+    if image_set.name != image_sets.TRAIN:
+        return SetResult(figures, mistakes)
+    label_errors = likely_label_errors(logits, image_set.examples)
+    if image_set.indices is not None:
+        label_errors["index"] = image_set.indices[label_errors["index"]]
+    figures["label_errors"] = label_error_list(label_errors, class_names)
+    return SetResult(figures, mistakes, label_errors)
 
 
 def _finite_values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:

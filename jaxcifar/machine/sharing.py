@@ -57,6 +57,27 @@ def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch_positions(count, axis))
 
 
+def next_examples(tree: PyTree, axis: str | None) -> PyTree:
+    """Return for each of this device's examples the example after it in the whole batch.
+
+    After the last example of the batch comes the first. Only one example travels to each device.
+
+    Args:
+      tree: arrays whose first axis is this device's part of the batch.
+      axis: name of the mapped axis.
+    """
+
+    def following(examples: jax.Array) -> jax.Array:
+        first_of_next = examples[:1]
+        if axis:
+            count = device_count(axis)
+            to_previous = [((device + 1) % count, device) for device in range(count)]
+            first_of_next = lax.ppermute(first_of_next, axis, to_previous)
+        return jnp.concatenate([examples[1:], first_of_next])
+
+    return jax.tree.map(following, tree)
+
+
 def device_key(key: jax.Array, axis: str | None) -> jax.Array:
     """Return a random key that is different on each device of the mapped axis.
 

@@ -151,7 +151,7 @@ def _shift_sentences(sets: Mapping[str, Figures]) -> list[str]:
         f"On {escape_markdown(figures['title'])} its accuracy is "
         f"{points(figures['accuracy'] - test['accuracy'])} points from that on the test images."
         for name, figures in sets.items()
-        if name not in ("test", "val")
+        if name not in ("test", "val", "train")
     ]
 
 

@@ -62,6 +62,16 @@ class Mistake(TypedDict):
     confidence: Fraction
 
 
+class LabelError(Mistake):
+    """A training image that may have a wrong label: a mistake, and the probability of the label.
+
+    `file` is the image's file in the user's folder.
+    """
+
+    label_probability: Fraction
+    file: NotRequired[Line]
+
+
 class Value(MetricDeclaration):
     """The declaration of a metric, and its value on one set of images."""
 
@@ -74,7 +84,8 @@ class Figures(TypedDict):
     `interval` is the 95% confidence interval of `accuracy`. `accuracy_flip` is the accuracy with
     the mean of the logits of an image and of its mirror image. `class_accuracy` has only classes
     of these images. `plain` is the calibration, `tempered` the calibration with the logits divided
-    by a temperature. `metrics` has only finite values; older versions wrote no `metrics`.
+    by a temperature. `metrics` has only finite values; older versions wrote no `metrics`. Only
+    training images have `label_errors`.
     """
 
     title: Line
@@ -88,6 +99,7 @@ class Figures(TypedDict):
     tempered: NotRequired[Calibration]
     mistakes: Annotated[list[Mistake], Meta(max_length=MAX_MISTAKES)]
     metrics: NotRequired[Annotated[list[Value], Meta(max_length=MAX_METRICS)]]
+    label_errors: NotRequired[Annotated[list[LabelError], Meta(max_length=MAX_MISTAKES)]]
 
 
 # The accuracies at each strength, from weak to strong, by the kind of corruption.

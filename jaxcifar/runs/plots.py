@@ -130,18 +130,51 @@ def plot_mistakes(
     class_names: Sequence[str], mistakes: dict[str, np.ndarray], title: str, file: BinaryIO | Path
 ) -> None:
     """Draw wrongly classified images (`mistakes.npz`) as a PNG, with predicted and true class."""
-    names, columns = [shortened(name, _PANEL_LETTERS) for name in class_names], 4
-    rows = max(1, -(-len(mistakes["image"]) // columns))
+    names = [shortened(name, _PANEL_LETTERS) for name in class_names]
+    texts = [
+        f"predicted {names[predicted]} {confidence:.2%}\ntrue {names[label]}"
+        for predicted, confidence, label in zip(
+            mistakes["predicted"], mistakes["confidence"], mistakes["label"], strict=True
+        )
+    ]
+    _plot_sheet(mistakes["image"], texts, title, file)
+
+
+def plot_label_errors(
+    class_names: Sequence[str], errors: dict[str, np.ndarray], title: str, file: BinaryIO | Path
+) -> None:
+    """Draw images that may have a wrong label as a PNG, with their labels and predicted classes.
+
+    `errors` has the arrays of `likely_label_errors`.
+    """
+    names = [shortened(name, _PANEL_LETTERS) for name in class_names]
+    texts = [
+        f"labelled {names[label]} {probability:.2%}\npredicted {names[predicted]} {confidence:.2%}"
+        for label, probability, predicted, confidence in zip(
+            errors["label"],
+            errors["label_probability"],
+            errors["predicted"],
+            errors["confidence"],
+            strict=True,
+        )
+    ]
+    _plot_sheet(errors["image"], texts, title, file)
+
+
+def _plot_sheet(
+    images: np.ndarray, texts: Sequence[str], title: str, file: BinaryIO | Path
+) -> None:
+    """Draw images in rows of four as a PNG, each with a text above it."""
+    columns = 4
+    rows = max(1, -(-len(images) // columns))
     figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
     figure.suptitle(safe_title(title), fontsize=11, parse_math=False)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()
-    for i, image in enumerate(mistakes["image"]):
-        predicted, label = names[mistakes["predicted"][i]], names[mistakes["label"][i]]
-        text = f"predicted {predicted} {mistakes['confidence'][i]:.2%}\ntrue {label}"
-        panels[i].imshow(image, interpolation="nearest")
-        panels[i].set_title(text, fontsize=8, parse_math=False)
+    for panel, image, text in zip(panels, images, texts, strict=False):
+        panel.imshow(image, interpolation="nearest")
+        panel.set_title(text, fontsize=8, parse_math=False)
     figure.savefig(file, format="png")
 
 

@@ -12,6 +12,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.image_files import write_arrays
 from jaxcifar.training.augment import Augmentation
 from jaxcifar.training.augmented_batch import augmented_pixels
+from jaxcifar.training.mixing import LabelAugmentation
 from jaxcifar.training.state import Hyperparameters
 
 MAX_IMAGES = 8
@@ -35,7 +36,7 @@ def write_training_images(
             setup.program.augmentation,
             hyper,
             setup.dataset.train.images,
-            setup.dataset.train.labels,
+            np.asarray(hyper.labels_or(setup.dataset.train.labels)),
         )
     except Exception as error:  # a user's augmentation may fail anywhere
         print_line(f"no picture of augmented training images ({first_line(error)})")
@@ -44,7 +45,10 @@ def write_training_images(
 
 
 def sample_images(
-    augmentation: Augmentation, hyper: Hyperparameters, images: np.ndarray, labels: np.ndarray
+    augmentation: Augmentation | LabelAugmentation,
+    hyper: Hyperparameters,
+    images: np.ndarray,
+    labels: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Return the content of `training_images.npz`.
 
@@ -52,7 +56,7 @@ def sample_images(
       augmentation: the augmentation after shifts and flips.
       hyper: the run's hyper-parameters, on the host.
       images: all training images, `[N, H, W, 3] uint8`.
-      labels: labels of these images.
+      labels: the labels that the run trains on.
 
     Returns:
       for each of up to `MAX_IMAGES` images: `index` and `label` (int32), `image`
@@ -60,13 +64,16 @@ def sample_images(
       images become thumbnails.
     """
     index = choose_images(labels).astype(np.int32)
-    stored = images[index]
+    stored, chosen_labels = images[index], labels[index].astype(np.int32)
     # The same program computes each version, so that it is compiled once.
-    versions = [augmented_pixels(augmentation, hyper, stored, index, np.int32(i)) for i in range(3)]
+    versions = [
+        augmented_pixels(augmentation, hyper, stored, chosen_labels, index, np.int32(epoch))
+        for epoch in range(3)
+    ]
     augmented = np.stack([to_bytes(version) for version in versions], axis=1)
     return {
         "index": index,
-        "label": labels[index].astype(np.int32),
+        "label": chosen_labels,
         "image": thumbnails(stored),
         "augmented": thumbnails(augmented),
     }

@@ -1,10 +1,11 @@
-"""Find the files of user code that a study names as FILE.py:NAME."""
+"""Find the files that a study names: user code as FILE.py:NAME, and weights of classes."""
 
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+from jaxcifar.config.class_weights import BALANCED, NO_WEIGHTS, class_weights_text
 from jaxcifar.config.registry import KINDS
 from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.machine.paths import expand_home
@@ -16,13 +17,18 @@ def find_in_study_folder(folder: Path, settings: Settings) -> Settings:
     """Return settings that name user code in the study's folder by the path of its file.
 
     The path is relative to the current folder if the file is below that folder. The name of any
-    other file does not change, so the file is looked for in the current folder.
+    other file does not change, so the file is looked for in the current folder. A file of class
+    weights is read, and the settings hold the weights.
 
     Args:
       folder: the folder of the study's file.
       settings: settings from the study's file.
     """
-    return settings | {kind: _find(folder, name) for kind, name in _user_files(settings).items()}
+    found = {kind: _find(folder, name) for kind, name in _user_files(settings).items()}
+    weights = settings.get("class_weights")
+    if weights is not None:
+        found["class_weights"] = class_weights_text(_find_weights(folder, weights))
+    return settings | found
 
 
 def without_folders(settings: Settings) -> Settings:
@@ -54,6 +60,11 @@ def _find(folder: Path, name: str) -> str:
     if path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
     return f"{path.as_posix()}:{attribute}"
+
+
+def _find_weights(folder: Path, setting: str) -> str:
+    is_text = setting in (NO_WEIGHTS, BALANCED) or setting.startswith("{")
+    return setting if is_text or not _is_file(folder / setting) else str(folder / setting)
 
 
 def _is_file(path: Path) -> bool:

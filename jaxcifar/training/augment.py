@@ -17,7 +17,7 @@ Augmentation = Callable[..., Pixels]
 
 # Numbers that an image's key is folded with, to get independent keys. `shift_and_flip` splits the
 # key in two, which is the same as folding it with 0 and with 1.
-_CUTOUT, _USER_AUGMENTATION = 2, 3
+_CUTOUT, _USER_AUGMENTATION, MIXING = 2, 3, 4
 
 
 @struct.dataclass

@@ -6,6 +6,57 @@ import optax
 from jax import Array
 
 from jaxcifar.array_types import Float, Float32, Integer
+from jaxcifar.machine import sharing
+from jaxcifar.training.mixing import Targets, distributions
+
+
+def training_losses(
+    logits: Float32[Array, "batch classes"],
+    targets: Targets,
+    smoothing: Float[Array, ""] | float,
+    class_weights: Float32[Array, "classes"] | None = None,
+) -> Float32[Array, "batch"]:
+    """Return the loss of each image that training minimises, in nats.
+
+    It is the cross-entropy with label smoothing, in which each class's term is multiplied by the
+    weight of the class. Divided by `total_weight`, the sum over a batch is the same as PyTorch's
+    `CrossEntropyLoss(weight=class_weights, label_smoothing=smoothing)` of labels.
+
+    Args:
+      logits: logits of the images.
+      targets: labels, or distributions over the classes.
+      smoothing: amount of smoothing, in [0, 1).
+      class_weights: weight of each class, or None.
+    """
+    if targets.ndim == 1 and class_weights is None:
+        return smoothed_cross_entropy(logits, targets, smoothing)
+    classes = logits.shape[-1]
+    smoothed = (1 - smoothing) * distributions(targets, classes) + smoothing / classes
+    weights = 1.0 if class_weights is None else class_weights
+    return -(weights * smoothed * jax.nn.log_softmax(logits)).sum(-1)
+
+
+def total_weight(
+    targets: Targets,
+    class_weights: Float32[Array, "classes"] | None,
+    batch_size: int,
+    axis: str | None,
+) -> Float32[Array, ""] | int:
+    """Return the number that the sum of a batch's losses is divided by.
+
+    It is the batch size or, with class weights, the sum of the images' weights. A mixed image has
+    the mean weight of its classes.
+
+    Args:
+      targets: targets of this device's part of the batch.
+      class_weights: weight of each class, or None.
+      batch_size: number of images in the batch of all devices.
+      axis: name of the mapped axis of devices that share the batch, or None.
+    """
+    if class_weights is None:
+        return batch_size
+    image_weights = (distributions(targets, len(class_weights)) * class_weights).sum(-1)
+    return sharing.sum_over_devices(image_weights.sum(), axis)
 
 
 def smoothed_cross_entropy(

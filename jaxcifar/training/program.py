@@ -24,7 +24,8 @@ from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network, optim
 from jaxcifar.training.augmented_batch import augmented_batch
 from jaxcifar.training.compiled_loops import compiles_loops
-from jaxcifar.training.loss import smoothed_cross_entropy
+from jaxcifar.training.loss import total_weight, training_losses
+from jaxcifar.training.mixing import LabelAugmentation
 from jaxcifar.training.network import Dtype, Variables
 from jaxcifar.training.optim import UpdateRule
 from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState, update_average
@@ -53,7 +54,7 @@ class Program:
 
     model: nn.Module = dataclasses.field(compare=False)
     optimizer: UpdateRule
-    augmentation: augment.Augmentation
+    augmentation: augment.Augmentation | LabelAugmentation
     batch_size: int
     steps_per_epoch: int
     mesh: Mesh
@@ -172,7 +173,7 @@ class Program:
             positions = start + sharing.batch_positions(images_per_device, self.axis)
             indices = order[positions]
             rows = indices if fed_from is None else positions - fed_from
-            batch = hyper, images[rows], labels[indices], indices
+            batch = hyper, images[rows], hyper.labels_or(labels)[indices], indices
             if self.small_size is None:
                 return self.train_step(state, *batch)
             is_small_step = state.step < hyper.small_steps
@@ -203,18 +204,21 @@ class Program:
         keys = sharing.example_keys(augment_key, len(images), self.axis)
         epoch = state.step // self.steps_per_epoch
         flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
-        inputs = augmented_batch(self.augmentation, hyper, keys, images, flips, size)
+        inputs, targets = augmented_batch(
+            self.augmentation, hyper, keys, images, labels, flips, size, self.axis
+        )
+        weight = total_weight(targets, hyper.class_weights, self.batch_size, self.axis)
 
         def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Variables]]:
             variables = network.variables(params, state.batch_stats)
             logits, other_variables = network.forward(
                 self.model, variables, inputs, dropout_key, self.axis, self.product_dtype
             )
-            losses = smoothed_cross_entropy(logits, labels, hyper.label_smoothing)
-            return losses.sum() / self.batch_size, (logits, other_variables)
+            losses = training_losses(logits, targets, hyper.label_smoothing, hyper.class_weights)
+            return losses.sum() / weight, (logits, other_variables)
 
         grads, (logits, other_variables) = jax.grad(loss_fn, has_aux=True)(state.params)
-        device_sums = grads, TrainingSums.of(logits, labels)
+        device_sums = grads, TrainingSums.of(logits, targets)
         if hasattr(self.model, "axis_name"):
             grads, batch_sums = sharing.sum_over_devices(device_sums, self.axis)
         else:

@@ -6,11 +6,12 @@ import optax
 from flax import struct
 from jax import Array
 
-from jaxcifar.array_types import Float32, Int32, Integer, Key, Shaped
-from jaxcifar.machine.sharing import PyTree
+from jaxcifar.array_types import Float32, Int32, Key, Shaped
+from jaxcifar.machine.sharing import AnyArray, PyTree
 from jaxcifar.training import network
 from jaxcifar.training.augment import AugmentationSettings
 from jaxcifar.training.metrics import is_right
+from jaxcifar.training.mixing import MixingSettings, Targets, main_labels
 from jaxcifar.training.network import Variables
 
 
@@ -31,6 +32,9 @@ class Hyperparameters:
       augmentation: scalars by name: the arguments of `Program.augmentation` other than key and
         images.
       small_steps: number of steps, from the first, that train on reduced images.
+      mixing: settings of mixup and CutMix, or None if images are not mixed.
+      class_weights: weight of each class in the loss, or None if all weights are 1.
+      labels: labels to train on instead of the data set's, or None.
     """
 
     key: Key[Array, ""]
@@ -45,6 +49,13 @@ class Hyperparameters:
     augment: AugmentationSettings
     augmentation: dict[str, Shaped[Array, ""]]
     small_steps: Int32[Array, ""]
+    mixing: MixingSettings | None = None
+    class_weights: Float32[Array, "classes"] | None = None
+    labels: Int32[Array, "images"] | None = None
+
+    def labels_or(self, labels: AnyArray) -> AnyArray:
+        """Return the run's own training labels, or else the data set's `labels`."""
+        return labels if self.labels is None else self.labels
 
     @property
     def init_key(self) -> Key[Array, ""]:
@@ -86,10 +97,12 @@ class TrainingSums:
         return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
     @classmethod
-    def of(
-        cls, logits: Float32[Array, "images classes"], labels: Integer[Array, "images"]
-    ) -> "TrainingSums":
-        """Return the sums over images with these logits and labels."""
+    def of(cls, logits: Float32[Array, "images classes"], targets: Targets) -> "TrainingSums":
+        """Return the sums over images with these logits and targets.
+
+        For a mixed image, the class with the largest share counts as its label.
+        """
+        labels = main_labels(targets)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         correct = is_right(logits, labels)
         return cls(losses.sum(), correct.sum(dtype=jnp.int32), jnp.int32(len(labels)))

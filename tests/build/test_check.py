@@ -34,6 +34,8 @@ def config_of(**names):
     [
         ({"augmentation": "to_bytes"}, "returns uint8; it gets floats from 0 to 1"),
         ({"augmentation": "without_a_key"}, "TypeError"),
+        ({"augmentation": "forgets_labels"}, "it must return images and labels"),
+        ({"augmentation": "counts_labels"}, "its labels must be a float32 array of shape"),
         ({"optimizer": "for_other_layers"}, "ValueError"),
         ({"optimizer": "grows"}, "the shapes or dtypes of its state change in a step"),
         ({"optimizer": "sums"}, "its updates have other shapes"),
@@ -53,6 +55,7 @@ def test_the_code_that_is_wrong_is_named(easy_dataset, names, words):
     [
         ("up_to_255", r"returns values from 0 to 2\d\d;"),
         ("not_a_number", "returns values from inf to inf;"),
+        ("doubles_labels", "returns labels from 0 that sum to 2 to 2;"),
     ],
 )
 def test_pixels_out_of_range_are_found_before_training(easy_dataset, tmp_path, name, words):

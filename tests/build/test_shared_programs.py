@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small import SMALL, easy_dataset
 
-from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.setup import make_program
+from jaxcifar.build.training_labels import training_hyperparameters
 from jaxcifar.config.experiment import Config
 
 BASE = Config.create(
@@ -41,6 +41,10 @@ DATA = {
     "gamma": (0.1, 0.5),
     "label_smoothing": (0.0, 0.2),
     "average": (0.5, 0.99),
+    "class_weights": ("balanced", '{"a": 2.0}'),
+    "label_noise": (0.1, 1.0),
+    "mixup": (0.2, 1.0),
+    "cutmix": (0.2, 1.0),
     "normalize": (False, True),
     "augment": (False, True),
     "shift": (0, 4),
@@ -66,6 +70,10 @@ CODE = {
     "batch_size": (32, 64),
     "optimizer": ("sgd", "adam", "adamw", "muon"),
     "average": (0.0, 0.9),
+    "class_weights": ("none", "balanced"),
+    "label_noise": (0.0, 0.5),
+    "mixup": (0.0, 1.0),
+    "cutmix": (0.0, 1.0),
     "dropout": (0.0, 0.5),
     "small_size": (16, 32),
     "augmentation": ("none", "own.py:augment"),
@@ -87,7 +95,7 @@ def compiled_for(config):
     """Return what must be equal where one compiled program serves two runs."""
     dataset = easy_dataset()
     program = make_program(config, 10, 128, jax.devices())
-    hp = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    hp = training_hyperparameters(config, dataset, program.steps_per_epoch)
     state = program.init.eval_shape(program, hp, dataset.train.images)
 
     def form(array):
@@ -118,7 +126,12 @@ def test_runs_that_share_a_program_can_be_run_by_it(name):
     assert all(other == first for other in others)
 
 
-@pytest.mark.parametrize("name", ["average", "dropout", "batch_size", "optimizer", "small_size"])
+NEW_LEAVES = ("class_weights", "label_noise", "mixup", "cutmix")
+
+
+@pytest.mark.parametrize(
+    "name", [*("average", "dropout", "batch_size", "optimizer", "small_size"), *NEW_LEAVES]
+)
 def test_runs_of_other_programs_are_seen_to_differ(name):
     """Or the test above could not fail."""
     first, *others = map(compiled_for, configs(name, CODE[name]))

@@ -60,7 +60,7 @@ def completing(folder, line, program):
         ("jaxcifar run --epochs 3 --schedule=co", {"--schedule=cosine"}),
         ("jaxcifar ablation --study recipes_c", {"recipes_cnn"}),
         ("jaxcifar export some/run --to o", {"onnx"}),
-        ("jaxcifar run --label", {"--label-smoothing"}),
+        ("jaxcifar run --label-s", {"--label-smoothing"}),
     ],
 )
 def test_the_shell_completes_commands_options_and_names(tmp_path, line, expected):

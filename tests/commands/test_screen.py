@@ -240,8 +240,13 @@ def test_a_collapsed_run_is_named_at_its_end():
     show(said.append, result, Path("there"))
     assert "collapsed       every image is classified as bee: nothing was learnt" in said
     said.clear()
-    show(said.append, result | {"confusion_matrix": np.eye(3, dtype=int).tolist()}, Path("there"))
-    assert not any("collapsed" in line for line in said)
+    balanced = {"test_balanced_accuracy": 29 / 30}
+    equal = balanced | {"confusion_matrix": np.eye(3, dtype=int).tolist()}
+    show(said.append, result | equal, Path("there"))
+    assert not any("collapsed" in line or "balanced" in line for line in said)
+    unequal = balanced | {"confusion_matrix": [[9, 1, 0], [0, 1, 0], [0, 0, 1]]}
+    show(said.append, result | unequal, Path("there"))
+    assert "balanced        96.67%, the mean of the accuracies of the classes" in said
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -333,7 +333,7 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
     runs = [finished / "seed0", finished / "seed1"]
     before = digests(finished)
     write_images(tmp_path / "photos", {"c": 3, "d": 3})
-    on = ["--on", "test", "val", "corruptions", str(tmp_path / "photos")]
+    on = ["--on", "test", "val", "corruptions", str(tmp_path / "photos"), "train"]
     where = ["--json", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
     evaluate_command.main([*map(str, runs), *on, *where, "--data-dir", str(tmp_path)])
     assert digests(finished) == before  # nothing that the run wrote
@@ -349,12 +349,15 @@ def test_two_runs_side_by_side(finished, at_hand, easy_dataset, tmp_path, capsys
         assert test["accuracy_flip"] == pytest.approx(result["test_accuracy_flip"], abs=1e-6)
         assert found["sets"]["val"]["accuracy"] == pytest.approx(result["val_accuracy"], abs=1e-6)
         assert found["sets"]["own:photos"]["images"] == 6
+        assert found["sets"]["train"]["images"] == len(easy_dataset.train.labels)
+        assert "label_errors" in found["sets"]["train"]
         assert f"{test['accuracy']:.2%}" in output
         [look] = read_looks(RunFolder(run))
         assert look["purpose"].startswith("evaluate --on test val corruptions")
     assert "the test images were used 2 times" in output
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"corruptions.png", "0-test-reliability.png", "1-own-photos-mistakes.png"} <= names
+    assert "1-train-label-errors.png" in names
     for path in (tmp_path / "out").iterdir():
         Image.open(path).verify()
 

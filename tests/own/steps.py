@@ -69,6 +69,22 @@ def not_a_number(key, images):
     return images / jnp.zeros(())
 
 
+def spread_labels(key, images, labels):
+    return images, jnp.full_like(labels, 1 / labels.shape[1])
+
+
+def forgets_labels(key, images, labels):
+    return images
+
+
+def counts_labels(key, images, labels):
+    return images, labels.sum(1)
+
+
+def doubles_labels(key, images, labels):
+    return images, 2 * labels
+
+
 def noisy(learning_rate):
     return optax.noisy_sgd(learning_rate, eta=0.1, key=jax.random.key(7, impl="rbg"))
 

@@ -168,13 +168,33 @@ def _classes(rows: RunFigures) -> Table:
 
 
 def _mistakes(run: str, figures: Figures) -> list[str]:
-    """Return lines that list a run's most confident mistakes on one set of images."""
+    """Return lines that list a run's most confident mistakes on one set of images.
+
+    Of training images, the likeliest label errors are listed instead.
+    """
+    if "label_errors" in figures:
+        return _label_errors(run, figures)
     lines = [
         f"  image {mistake['index']:,} is {mistake['label']}, classified as "
         f"{mistake['predicted']} ({mistake['confidence']:.2%})"
         for mistake in figures["mistakes"][:_MAX_MISTAKES]
     ]
     return [f"{run}, {figures['title']}: most confident mistakes", *lines] if lines else []
+
+
+def _label_errors(run: str, figures: Figures) -> list[str]:
+    """Return lines that list the training images whose labels are least probable."""
+    title = f"{run}, {figures['title']}"
+    errors = figures["label_errors"]
+    if not errors:
+        return [f"{title}: every image is classified as its label, so no label looks wrong"]
+    lines = [
+        f"  {error.get('file') or 'image {:,}'.format(error['index'])} is labelled "
+        f"{error['label']} ({error['label_probability']:.2%}), classified as "
+        f"{error['predicted']} ({error['confidence']:.2%})"
+        for error in errors
+    ]
+    return [f"{title}: labels most likely to be wrong", *lines]
 
 
 def _slips(evaluations: Evaluations) -> Table:

@@ -5,22 +5,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxcifar.config.registry import KINDS
 from jaxcifar.config.weights_file import WEIGHTS
 from jaxcifar.data import Dataset, Examples
+from jaxcifar.data.decode import find_files
+from jaxcifar.data.image_folder import scan_images
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.evaluation.corruption_sets import CorruptedImages, open_corruption_set
 from jaxcifar.evaluation.image_sets import (
-    TEST_SETS,
+    SETS_OF_RUN,
+    TRAIN,
     ImageSet,
     is_corruption_set,
     load_run_dataset,
     load_set,
 )
+from jaxcifar.evaluation.measure import EvaluationResult
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.runs.evaluation_file import read_evaluation, read_looks
 from jaxcifar.runs.folder import RunFolder
 from jaxcifar.trained.classifier import Classifier
 from jaxcifar.trained.load import load
+
+_LONGEST_FILE_NAME = 1000  # in evaluation.json
 
 
 class LoadedRun(NamedTuple):
@@ -61,8 +68,38 @@ def load_run(path: Path, name: str, options: Namespace, print_line: PrintLine) -
     needs_dataset = not all(is_corruption_set(name) for name in options.on)
     dataset = _load_dataset(path, classifier, options, print_line) if needs_dataset else None
     sets = _load_sets(dataset, classifier, options, print_line)
+    if classifier.config.label_noise:
+        sets = [_with_true_labels(images) if images.name == TRAIN else images for images in sets]
     val = dataset.val if dataset else None
     return LoadedRun(name, folder, classifier, sets, corrupted, val)
+
+
+def _with_true_labels(images: ImageSet) -> ImageSet:
+    """Return training images with a title which says that these labels are not those trained on."""
+    return images._replace(title=f"{images.title} with true labels")
+
+
+def name_files(run: LoadedRun, evaluated: EvaluationResult) -> None:
+    """Add the names of files to the likeliest label errors of images in a user's folder.
+
+    Nothing is added for images that are not in a folder, or if the folder can't be read.
+    """
+    result = evaluated.results.get(TRAIN)
+    if result is None or not result.label_errors:
+        return
+    dataset = run.classifier.config.dataset
+    if dataset in KINDS["dataset"]:
+        return
+    try:
+        folder = scan_images(dataset)
+    except RunError:
+        return
+    if folder is None:
+        return
+    names = find_files(folder, result.label_errors["image"], result.label_errors["label"])
+    for label_error, name in zip(result.figures["label_errors"], names, strict=True):
+        if name:
+            label_error["file"] = name[:_LONGEST_FILE_NAME]
 
 
 def open_corruption_sets(
@@ -94,7 +131,7 @@ def _load_dataset(
             classifier.config, classifier.class_names, options.data_dir, print_line
         )
     except (UsageError, RunError) as error:
-        if any(name in (*TEST_SETS, "val") for name in options.on):
+        if any(name in SETS_OF_RUN for name in options.on):
             raise type(error)(f"{run}: {error}") from error
         print_line(
             f"{run}: no temperature is fitted, because the validation images can't be loaded: "

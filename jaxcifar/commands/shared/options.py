@@ -29,7 +29,8 @@ GROUPS = {
     ),
     "regularisation": (
         "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
-        "label_smoothing", "small_size", "small_part",
+        "label_smoothing", "mixup", "cutmix", "class_weights", "label_noise", "small_size",
+        "small_part",
     ),
     "precision and seed": ("dtype", "seed"),
 }  # fmt: skip

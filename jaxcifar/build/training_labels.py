@@ -1,0 +1,94 @@
+"""What a run's settings do with the training labels: noise, class weights and mixing."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jaxcifar.build.hyperparameters import make_hyperparameters, on_host
+from jaxcifar.config.class_weights import BALANCED, NO_WEIGHTS, parse_class_weights
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.option_names import reject
+from jaxcifar.config.registry import did_you_mean
+from jaxcifar.data import Dataset
+from jaxcifar.training.mixing import MixingSettings
+from jaxcifar.training.state import Hyperparameters
+
+_NOISE_STREAM = 2017  # keeps the random numbers apart from those of the split
+
+
+def training_hyperparameters(
+    config: Config, dataset: Dataset, steps_per_epoch: int
+) -> Hyperparameters:
+    """Return the hyper-parameters of a run, with those that depend on the training labels.
+
+    Raises:
+      UsageError: a weight is for a class that the images do not have, or `make_hyperparameters`
+        raises.
+    """
+    hyper = make_hyperparameters(config, dataset, steps_per_epoch)
+    own: dict[str, Any] = {}
+    labels, classes = dataset.train.labels, dataset.num_classes
+    if config.label_noise:
+        labels = noisy_labels(labels, classes, config.label_noise, config.seed)
+        own["labels"] = on_host(labels)
+    if config.class_weights != NO_WEIGHTS:
+        own["class_weights"] = on_host(class_weights(config, labels, dataset.class_names))
+    if config.mixup or config.cutmix:
+        own["mixing"] = MixingSettings(
+            mixup=on_host(np.float32(config.mixup)) if config.mixup else None,
+            cutmix=on_host(np.float32(config.cutmix)) if config.cutmix else None,
+            num_classes=classes,
+        )
+    return dataclasses.replace(hyper, **own) if own else hyper
+
+
+def noisy_labels(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:
+    """Return labels `[N] int32` of which a fraction is replaced by random labels.
+
+    The images are chosen at random, and their new labels are uniform over all classes. So some
+    labels stay right by chance: one in ten with ten classes. Zhang et al., "Understanding deep
+    learning requires rethinking generalization", 2017.
+
+    Args:
+      labels: the true labels.
+      classes: number of classes.
+      fraction: fraction of the labels to replace, in [0, 1].
+      seed: seed of the run; the same seed gives the same labels.
+    """
+    rng = np.random.RandomState([seed, _NOISE_STREAM])  # its stream is frozen across versions
+    order = rng.permutation(len(labels))
+    chosen = order[: round(fraction * len(labels))]
+    noisy = labels.copy()
+    noisy[chosen] = rng.randint(0, classes, len(chosen))
+    return noisy
+
+
+def class_weights(config: Config, labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    """Return the weight of each class in the loss, `[classes] float32`.
+
+    A class without a weight in the config has weight 1. Balanced weights are
+    `images / (classes * images of the class)`, so every class has the same weight in all, and the
+    mean weight of an image is 1. A class without training images counts as if it had one.
+
+    Args:
+      config: settings of the run.
+      labels: the labels that the run trains on.
+      class_names: names of the classes, by label.
+
+    Raises:
+      UsageError: a weight is for a class that the images do not have.
+    """
+    if config.class_weights == BALANCED:
+        counts = np.bincount(labels, minlength=len(class_names))
+        weights = len(labels) / (len(class_names) * np.maximum(counts, 1))
+        return weights.astype(np.float32)
+    weight_of_name = parse_class_weights(config.class_weights)
+    for name in weight_of_name:
+        if name not in class_names:
+            hint = did_you_mean(name, class_names)
+            known = f"{', '.join(class_names):.500}"
+            reject(
+                "class_weights", f"{name:.80}", f"no class has this name; {hint}there are {known}"
+            )
+    return np.asarray([weight_of_name.get(name, 1.0) for name in class_names], np.float32)

@@ -1,0 +1,146 @@
+"""The setting `class_weights`: "none", "balanced", or a weight by class name, as JSON text."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxcifar.config.option_names import reject
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.paths import expand_home
+
+NO_WEIGHTS, BALANCED = "none", "balanced"
+_FIELD = "class_weights"
+_LARGEST = 1e6  # and the smallest is 1e-6: float32 sums of losses stay exact enough
+_MAX_CLASSES = 2**16
+_MAX_NAME = 200
+_MAX_BYTES = 2**20
+_HEADER = ("class", "weight")
+_FORM = "write a weight above 0 for each class, such as cat = 2.5 in a .toml file"
+
+
+def class_weights_text(value: Any) -> str:
+    """Return the setting in the form that a config holds; a file is read here.
+
+    Args:
+      value: "none", "balanced", the path of a file of weights, weights as JSON text, or weights by
+        class name.
+
+    Raises:
+      UsageError: the file can't be read, or a weight is not a number in [1e-6, 1e6].
+    """
+    if isinstance(value, Mapping):
+        return _text_of(dict(value), "the table")
+    if not isinstance(value, str):
+        reject(_FIELD, f"{value!r:.80}", "must be balanced, a file, or weights by class name")
+    if value in (NO_WEIGHTS, BALANCED):
+        return value
+    if value.startswith("{"):
+        return _text_of(parse_class_weights(value), "the table")
+    return _text_of(_read(expand_home(value)), value)
+
+
+def are_weights(setting: str) -> bool:
+    """Return True if a config may hold this text: "none", "balanced", or weights as JSON text."""
+    if setting in (NO_WEIGHTS, BALANCED):
+        return True
+    try:
+        parse_class_weights(setting)
+    except UsageError:
+        return False
+    return True
+
+
+def parse_class_weights(text: str) -> dict[str, float]:
+    """Return class name -> weight from the JSON text of a config.
+
+    Raises:
+      UsageError: the text is not of the form that `class_weights_text` returns.
+    """
+    from jaxcifar.machine.reading import parse_json
+
+    try:
+        if len(text) > _MAX_BYTES:
+            raise ValueError(f"has more than {_MAX_BYTES:,} characters")
+        return _checked(parse_json(text))
+    except ValueError as error:
+        reject(_FIELD, f"{text:.80}", f"{error}; give balanced, or a file of weights")
+
+
+def _text_of(weights: dict[str, Any], where: str) -> str:
+    try:
+        return json.dumps(dict(sorted(_checked(weights).items())), ensure_ascii=False)
+    except ValueError as error:
+        reject(_FIELD, f"{where:.200}", f"{error}; {_FORM}")
+
+
+def _checked(weights: Any) -> dict[str, float]:
+    """Return the weights as floats.
+
+    Raises:
+      ValueError: a name or a weight is not allowed.
+    """
+    if not isinstance(weights, dict) or not weights:
+        raise ValueError("has no weights by class name")
+    if len(weights) > _MAX_CLASSES:
+        raise ValueError(f"has more than {_MAX_CLASSES:,} classes")
+    checked = {}
+    for name, weight in weights.items():
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= _MAX_NAME:
+            raise ValueError(f"the name {name!r:.60} of a class is too long, or can't be printed")
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 1 / _LARGEST <= weight <= _LARGEST:
+            raise ValueError(f"the weight {weight!r:.40} of {name:.60} is no number in [1e-6, 1e6]")
+        checked[name] = float(weight)
+    return checked
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a file of weights, which is checked later.
+
+    Raises:
+      UsageError: the file can't be read.
+    """
+    from jaxcifar.machine.reading import Remedy, read_json, read_text, read_toml, report_errors
+
+    suffix = path.suffix.lower()
+    if suffix not in (".toml", ".json", ".csv"):
+        reject(_FIELD, path, "give balanced, or a file of weights (.toml, .json or .csv)")
+    remedy = Remedy(_FORM, UsageError)
+    if suffix == ".toml":
+        return read_toml(path, dict[str, Any], remedy)
+    if suffix == ".json":
+        return read_json(path, dict[str, Any], remedy, _MAX_BYTES, follow=True)
+    text = read_text(path, remedy, _MAX_BYTES, follow=True)
+    with report_errors(path, remedy):
+        return _of_csv(text.removeprefix("\ufeff"))
+
+
+def _of_csv(text: str) -> dict[str, Any]:
+    """Return the weights in lines `NAME,WEIGHT`; a first line `class,weight` is a header.
+
+    Raises:
+      ValueError: a line has another form, or a class has two weights.
+    """
+    weights: dict[str, Any] = {}
+    try:
+        rows = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise ValueError(f"is not valid CSV ({error})") from None
+    for number, row in enumerate(rows, start=1):
+        cells = tuple(cell.strip() for cell in row)
+        is_header = number == 1 and tuple(cell.lower() for cell in cells) == _HEADER
+        if not any(cells) or is_header:
+            continue
+        if len(cells) != 2:
+            raise ValueError(f"line {number} has {len(cells)} cells; write NAME,WEIGHT")
+        name, weight = cells
+        if name in weights:
+            raise ValueError(f"line {number} gives {name:.60} a second weight")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            raise ValueError(f"line {number}: {weight:.40} is not a number") from None
+    return weights

@@ -1,0 +1,138 @@
+"""Mixed images: mixup, CutMix, and augmentations of the user that change labels.
+
+A mixed image belongs to several classes. Its target is a distribution over the classes, and no
+longer a label.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import Array
+
+from jaxcifar.array_types import Float32, Int32, Integer, Key
+from jaxcifar.machine import sharing
+from jaxcifar.training.augment import MIXING, Pixels
+
+Distributions = Float32[Array, "batch classes"]
+Targets = Integer[Array, "batch"] | Distributions  # labels, or distributions over the classes
+
+
+@struct.dataclass
+class MixingSettings:
+    """The settings of mixup and CutMix. The numbers are data; which of the two are used is code.
+
+    Attributes:
+      mixup: both parameters of mixup's Beta distribution, or None without mixup.
+      cutmix: both parameters of CutMix's Beta distribution, or None without CutMix.
+      num_classes: number of classes; part of the program, not data.
+    """
+
+    mixup: Float32[Array, ""] | None
+    cutmix: Float32[Array, ""] | None
+    num_classes: int = struct.field(pytree_node=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelAugmentation:
+    """A user's augmentation that takes and returns labels too, as distributions over the classes.
+
+    Attributes:
+      function: called as `function(key, images, labels=distributions)`; returns images and
+        distributions of the same shapes.
+      num_classes: number of classes.
+    """
+
+    function: Callable[..., Any]
+    num_classes: int
+
+    def __call__(self, key: Key[Array, ""], images: Pixels, labels: Integer[Array, "batch"]) -> Any:
+        """Return what the function returns: images and targets, if it is right."""
+        return self.function(key, images, labels=distributions(labels, self.num_classes))
+
+
+def distributions(targets: Targets, num_classes: int) -> Distributions:
+    """Return targets as distributions over the classes: a label becomes 1 for its class."""
+    return jax.nn.one_hot(targets, num_classes) if targets.ndim == 1 else targets
+
+
+def main_labels(targets: Targets) -> Int32[Array, "batch"]:
+    """Return each image's label, or the class with the largest share of a mixed image."""
+    return targets if targets.ndim == 1 else targets.argmax(-1).astype(jnp.int32)
+
+
+def mix(
+    keys: Key[Array, "batch"],
+    inputs: Pixels,
+    targets: Targets,
+    settings: MixingSettings,
+    axis: str | None,
+) -> tuple[Pixels, Distributions]:
+    """Mix each image of a batch, and its target, with the next image of the whole batch.
+
+    Batches are in random order, so the next image is a random image, whatever the number of
+    devices. Each image has its own random share; the two papers draw one share for a whole batch.
+    With both mixup and CutMix, each image gets one of them with probability 1/2.
+
+    Args:
+      keys: a random key for each image. The keys of `shift_and_flip` may be used here too.
+      inputs: this device's part of the batch, normalised.
+      targets: labels of these images, or distributions over the classes.
+      settings: the settings of mixup and CutMix.
+      axis: name of the mapped axis of devices that share the batch, or None.
+    """
+    targets = distributions(targets, settings.num_classes)
+    partners, partner_targets = sharing.next_examples((inputs, targets), axis)
+    height, width = inputs.shape[1:3]
+
+    def draw_share_of_pixels(key: Array) -> Array:
+        choice_key, mixup_key, cutmix_key = jax.random.split(jax.random.fold_in(key, MIXING), 3)
+        shares: list[Array] = []
+        if settings.mixup is not None:
+            shares.append(mixup_shares(mixup_key, settings.mixup, height, width))
+        if settings.cutmix is not None:
+            shares.append(cutmix_shares(cutmix_key, settings.cutmix, height, width))
+        if len(shares) == 1:
+            return shares[0]
+        return jnp.where(jax.random.bernoulli(choice_key), shares[0], shares[1])
+
+    shares = jax.vmap(draw_share_of_pixels)(keys)
+    pixel_shares, image_shares = shares[..., None], shares.mean((1, 2))[:, None]
+    mixed_inputs = pixel_shares * inputs + (1 - pixel_shares) * partners
+    mixed_targets = image_shares * targets + (1 - image_shares) * partner_targets
+    return mixed_inputs, mixed_targets
+
+
+def mixup_shares(
+    key: Key[Array, ""], alpha: Float32[Array, ""], height: int, width: int
+) -> Float32[Array, "{height} {width}"]:
+    """Return an image's own share of each pixel for mixup: one share from Beta(alpha, alpha).
+
+    Zhang et al., "mixup: beyond empirical risk minimization", 2018.
+    """
+    return jnp.full((height, width), jax.random.beta(key, alpha, alpha))
+
+
+def cutmix_shares(
+    key: Key[Array, ""], alpha: Float32[Array, ""], height: int, width: int
+) -> Float32[Array, "{height} {width}"]:
+    """Return an image's own share of each pixel for CutMix: 0 inside a random box, 1 outside.
+
+    The box has the image's proportions, and 1 minus a number from Beta(alpha, alpha) as its share
+    of the area. Its centre can be any pixel, so a part of the box may be outside the image. Yun et
+    al., "CutMix: regularization strategy to train strong classifiers with localizable features",
+    2019.
+    """
+    share_key, centre_key = jax.random.split(key)
+    side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))
+    size = jnp.asarray([height, width])
+    centre = jax.random.randint(centre_key, (2,), 0, size)
+    half = (side * size).astype(jnp.int32) // 2
+    start, end = centre - half, centre + half
+    rows, columns = jnp.arange(height), jnp.arange(width)
+    in_rows = (rows >= start[0]) & (rows < end[0])
+    in_columns = (columns >= start[1]) & (columns < end[1])
+    return jnp.where(in_rows[:, None] & in_columns[None, :], 0.0, 1.0)

@@ -1,0 +1,127 @@
+"""The likeliest label errors of training images, and the files that hold them."""
+
+import dataclasses
+import io
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+
+from jaxcifar.commands.shared.evaluated import show
+from jaxcifar.data import Examples
+from jaxcifar.data.decode import find_files
+from jaxcifar.data.image_folder import scan_images
+from jaxcifar.evaluation.image_sets import ImageSet, load_set, uses_test_images
+from jaxcifar.evaluation.label_errors import likely_label_errors
+from jaxcifar.evaluation.measure import evaluate, evaluate_sets
+from jaxcifar.runs.plots import plot_label_errors
+
+NAMES = ("a", "b", "c")
+DATE = "2026-01-02T03:04:05+00:00"
+RNG = np.random.RandomState(0)
+IMAGES = RNG.randint(0, 256, (60, 32, 32, 3)).astype(np.uint8)
+LABELS = RNG.randint(0, 3, 60).astype(np.int32)
+LOGITS = (3 * RNG.randn(60, 3)).astype(np.float32)
+
+
+def answers(images):
+    """The logits of each image that is one of IMAGES, in any order."""
+    places = [np.flatnonzero((image == IMAGES).all((1, 2, 3))) for image in images]
+    return np.concatenate([LOGITS[place] if len(place) else np.zeros((1, 3)) for place in places])
+
+
+def expected():
+    """(index, probability of the label, answer, its probability) of each, the likeliest first."""
+    odds = np.exp(np.float64(LOGITS)) / np.exp(np.float64(LOGITS)).sum(1, keepdims=True)
+    found = [
+        (odds[i, LABELS[i]], i, odds[i].argmax(), odds[i].max())
+        for i in range(60)
+        if odds[i].argmax() != LABELS[i]
+    ]
+    return [(i, own, answer, best) for own, i, answer, best in sorted(found)][:20]
+
+
+def test_the_labels_with_the_lowest_probability_come_first():
+    found = likely_label_errors(LOGITS, Examples(IMAGES, LABELS))
+    assert len(found["index"]) == 20 < (LOGITS.argmax(1) != LABELS).sum()
+    index, own, answer, best = (np.asarray(column) for column in zip(*expected(), strict=True))
+    np.testing.assert_array_equal(found["index"], index)
+    np.testing.assert_array_equal(found["label"], LABELS[index])
+    np.testing.assert_array_equal(found["predicted"], answer)
+    np.testing.assert_allclose(found["label_probability"], own, rtol=1e-5)
+    np.testing.assert_allclose(found["confidence"], best, rtol=1e-5)
+    np.testing.assert_array_equal(found["image"], IMAGES[index])
+
+
+def test_logits_far_apart_are_put_in_order_too():
+    """Of probabilities that float32 rounds to 0."""
+    logits = np.asarray([[900, 0, 0], [2000, 0, 0], [1500, 0, 0]], np.float32)
+    labels = np.ones(3, np.int32)
+    found = likely_label_errors(logits, Examples(IMAGES[:3], labels))
+    assert found["index"].tolist() == [1, 2, 0]
+
+
+def lines_of(evaluation):
+    console = Console(width=200, record=True, file=io.StringIO())
+    show(console, {"run": evaluation}, {})
+    return console.export_text().splitlines()
+
+
+def test_they_are_listed_for_training_images_only(tmp_path):
+    examples = Examples(IMAGES, LABELS)
+    sets = [ImageSet(name, f"zoo, {name}", examples) for name in ("train", "val")]
+    found = evaluate_sets(answers, sets, mistakes={}, class_names=NAMES, val=None, date=DATE)
+    assert "label_errors" not in found.evaluation["sets"]["val"]
+    assert found.results["val"].label_errors is None
+    listed = found.evaluation["sets"]["train"]["label_errors"]
+    index, own, answer, best = expected()[0]
+    assert listed[0]["index"] == index
+    listed[1]["file"] = "b/17.png"
+    lines = lines_of(found.evaluation)
+    start = lines.index("run, zoo, train: labels most likely to be wrong")
+    assert lines[start + 1] == (
+        f"  image {index} is labelled {NAMES[LABELS[index]]} ({own:.2%}), classified as "
+        f"{NAMES[answer]} ({best:.2%})"
+    )
+    assert lines[start + 2].startswith("  b/17.png is labelled ")
+    assert "run, zoo, val: most confident mistakes" in lines
+    errors = found.results["train"].label_errors
+    plot_label_errors(NAMES, errors, "zoo", tmp_path / "errors.png")
+    assert (tmp_path / "errors.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_every_answer_is_the_label_nothing_is_listed():
+    examples = Examples(IMAGES, LOGITS.argmax(1).astype(np.int32))
+    figures = evaluate(answers, ImageSet("train", "zoo", examples), NAMES, None, DATE).figures
+    assert figures["label_errors"] == []
+    assert "run, zoo: every image is classified as its label, so no label looks wrong" in lines_of(
+        {"sets": {"train": figures}}
+    )
+
+
+def test_some_of_the_images_keep_their_places_in_the_whole_set():
+    part = ImageSet("train", "zoo", Examples(IMAGES, LABELS)).subset(30)
+    figures = evaluate(answers, part, NAMES, None, DATE).figures
+    assert {error["index"] for error in figures["label_errors"]} <= set(part.indices.tolist())
+    for error in figures["label_errors"]:
+        assert NAMES[LABELS[error["index"]]] == error["label"]
+
+
+def test_the_training_images_are_the_runs(easy_dataset, tmp_path):
+    found = load_set("train", lambda: easy_dataset, easy_dataset.class_names, tmp_path)
+    assert (found.name, found.title) == ("train", f"{easy_dataset.title}, training")
+    assert found.examples is easy_dataset.train
+    assert not uses_test_images("train")
+
+
+def test_a_folders_files_are_found_by_their_pixels(tmp_path):
+    for i, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        folder = tmp_path / "zoo" / NAMES[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.png")
+    folder = scan_images(str(tmp_path / "zoo"))
+    some = [41, 3, 17]
+    expected = [f"{NAMES[LABELS[i]]}/{i}.png" for i in some]
+    assert find_files(folder, IMAGES[some], LABELS[some]) == expected
+    others = dataclasses.replace(folder, splits={"train": folder.splits["train"][:1]})
+    assert "" in find_files(others, IMAGES[some], LABELS[some])
