@@ -16,7 +16,8 @@ from jax.stages import Compiled
 from jaxcifar.build.check import check_training
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.model import check_model, compute_dtype, create_model
-from jaxcifar.build.update_rule import require_effect, update_rule
+from jaxcifar.build.rule_check import require_combination
+from jaxcifar.build.update_rule import UserRule, require_effect, update_rule
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
@@ -46,6 +47,11 @@ def make_program(
         raise UsageError(
             f"--batch-size {config.batch_size}: must be a multiple of the {len(devices)} devices"
         )
+    if config.batch_size % (len(devices) * config.accumulate):
+        raise UsageError(
+            f"--batch-size {config.batch_size}: must be a multiple of --accumulate "
+            f"{config.accumulate} times {len(devices)} devices"
+        )
     if config.batch_size > train_examples:
         raise UsageError(
             f"--batch-size {config.batch_size}: is larger than the {train_examples} training "
@@ -55,9 +61,10 @@ def make_program(
     # On a CPU, products of bfloat16 are fast, but all other operations are slow.
     products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
     model_dtype = jnp.float32 if products_only else dtype
+    rule = update_rule(config)
     return Program(
         model=create_model(config, num_classes, model_dtype, AXIS),
-        optimizer=update_rule(config),
+        optimizer=rule,
         augmentation=user_code.load(config, "augmentation"),
         averages=config.average > 0,
         small_size=config.small_size if config.small_size < 32 else None,
@@ -74,6 +81,8 @@ def make_program(
             num_classes,
             dtype,
         ),
+        parts=config.accumulate,
+        offers_loss=isinstance(rule, UserRule),
     )
 
 
@@ -174,10 +183,13 @@ class Setup:
         """Return the hyper-parameters of a run on the setup's images, as arrays on the host.
 
         Raises:
-          UsageError: a user's update rule has no parameter for a setting.
+          UsageError: a user's update rule has no parameter for a setting, or can't be combined
+            with a setting.
         """
         require_effect(config, self.program.optimizer)
-        return make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
+        hyper = make_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
+        require_combination(config, self.program, hyper)
+        return hyper
 
     def place(self, hyper: Hyperparameters) -> Hyperparameters:
         """Return hyper-parameters placed on the devices of one run."""
@@ -200,6 +212,8 @@ class Setup:
         seconds = time.monotonic() - start
         devices = self.parallel_runs.sharding.mesh.local_devices
         activity = f"a training step with --batch-size {self.program.batch_size}"
+        if self.program.parts > 1:
+            activity += f" --accumulate {self.program.parts}"
         check_memory(compiled, devices, activity, print_line)
         return compiled, seconds
 

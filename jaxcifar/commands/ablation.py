@@ -176,7 +176,8 @@ def _train_and_report(study: Study, out: Path, options: Namespace, console: Cons
     keep_best = options.keep == "best"
     tasks = plan(study, options.rows, options.seeds, out, options.force, keep_best)
     record(study, out)
-    use_cpu_cores(tasks[0].config.batch_size, options.devices)
+    config = tasks[0].config
+    use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     start_jax()
     metrics = load_metrics(options.metric)
     factories = find_factories(options.observers)

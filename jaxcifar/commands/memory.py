@@ -36,6 +36,13 @@ def parser() -> Parser:
         help="training images a step (default: 128 512 2048)",
     )
     parser.add_argument(
+        "--accumulate",
+        type=count,
+        default=1,
+        metavar="N",
+        help="compute each batch in N parts, as for run (default: 1)",
+    )
+    parser.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
@@ -47,7 +54,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> None:
     options = parser().parse_args(argv)
     configs = {
-        (arch, size): Config.create(arch, batch_size=size, dtype=options.dtype)
+        (arch, size): Config.create(
+            arch, batch_size=size, accumulate=options.accumulate, dtype=options.dtype
+        )
         for arch in options.arch
         for size in options.batch_size
     }

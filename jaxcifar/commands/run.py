@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
 
     print_line = line_printer(Console())
     processes.join_processes(options.coordinator, options.processes, options.process_id, print_line)
-    environment.use_cpu_cores(config.batch_size, options.devices)
+    environment.use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     with report_lost_processes():
         start_jax()
         if not is_finished:

@@ -144,6 +144,7 @@ class Dropout(nn.Module):
 
     rate: float
     axis_name: str | None = None
+    first_position: Array | None = None  # of a part of a batch, in the whole batch
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
@@ -151,7 +152,11 @@ class Dropout(nn.Module):
         if not train or self.rate == 0:
             return x
         stream = EXAMPLE_STREAM if self.has_rng(EXAMPLE_STREAM) else "dropout"
-        keys = sharing.example_keys(self.make_rng(stream), len(x), self.axis_name)
+        key = self.make_rng(stream)
+        positions = sharing.batch_positions(len(x), self.axis_name)
+        if self.first_position is not None:
+            positions += self.first_position
+        keys = sharing.keys_at(key, positions)
         draw = partial(jax.random.bernoulli, p=1 - self.rate, shape=x.shape[1:])
         return jnp.where(jax.vmap(draw)(keys), x / (1 - self.rate), 0)
 

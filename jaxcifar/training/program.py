@@ -11,7 +11,6 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -20,12 +19,14 @@ from jaxcifar.array_types import Float32, Int, Int32, UInt8
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import augment, network, optim
+from jaxcifar.training import augment, network
 from jaxcifar.training.augmented_batch import augmented_batch
+from jaxcifar.training.gradients import Batch, BatchLoss
 from jaxcifar.training.loss import smoothed_cross_entropy
-from jaxcifar.training.network import Dtype, Variables
+from jaxcifar.training.network import Dtype, Part, Variables
+from jaxcifar.training.next_state import next_state, rule_at_step
 from jaxcifar.training.optim import UpdateRule
-from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState, update_average
+from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState
 
 _INIT_IMAGES = 5000  # images from which a network may compute its first weights
 
@@ -47,6 +48,8 @@ class Program:
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
       product_dtype: dtype to which operands of matrix products are converted, or None.
       identity: a hashable value that is equal for equal networks; by default the network.
+      parts: number of parts of a batch, computed one after another (`gradients.BatchLoss`).
+      offers_loss: True if the update rule may use the loss (`loss_rules`), as users' rules may.
     """
 
     model: nn.Module = dataclasses.field(compare=False)
@@ -60,6 +63,8 @@ class Program:
     axis: str | None = None
     product_dtype: Dtype | None = None
     identity: Hashable = None
+    parts: int = 1
+    offers_loss: bool = False
 
     def __post_init__(self) -> None:
         if self.identity is None:
@@ -121,7 +126,7 @@ class Program:
             step=jnp.int32(0),
             params=params,
             batch_stats=other_variables,
-            opt_state=self._update_rule(hyper, 0).init(params),
+            opt_state=rule_at_step(self.optimizer, hyper, 0).init(params),
             sums=TrainingSums.zero(),
             average=(params, other_variables) if self.averages else None,
         )
@@ -165,7 +170,8 @@ class Program:
         def train_next_batch(state: TrainState) -> TrainState:
             images_per_device = self.batch_size // sharing.device_count(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            indices = order[start + sharing.batch_positions(images_per_device, self.axis)]
+            positions = sharing.batch_positions(images_per_device, self.axis, self.parts)
+            indices = order[start + positions]
             batch = hyper, images[indices], labels[indices], indices
             if self.small_size is None:
                 return self.train_step(state, *batch)
@@ -194,50 +200,38 @@ class Program:
         reduced to `size` x `size` pixels after shifts and flips.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
-        keys = sharing.example_keys(augment_key, len(images), self.axis)
+        keys = sharing.example_keys(augment_key, len(images), self.axis, self.parts)
         epoch = state.step // self.steps_per_epoch
         flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
         inputs = augmented_batch(self.augmentation, hyper, keys, images, flips, size)
 
-        def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Variables]]:
+        def loss_fn(
+            params: PyTree, batch: Batch, part: Part | None
+        ) -> tuple[Array, tuple[Array, Variables]]:
             variables = network.variables(params, state.batch_stats)
             logits, other_variables = network.forward(
-                self.model, variables, inputs, dropout_key, self.axis, self.product_dtype
+                self.model,
+                variables,
+                batch.inputs,
+                dropout_key,
+                self.axis,
+                self.product_dtype,
+                part,
             )
-            losses = smoothed_cross_entropy(logits, labels, hyper.label_smoothing)
+            losses = smoothed_cross_entropy(logits, batch.labels, hyper.label_smoothing)
             return losses.sum() / self.batch_size, (logits, other_variables)
 
-        grads, (logits, other_variables) = jax.grad(loss_fn, has_aux=True)(state.params)
-        device_sums = grads, TrainingSums.of(logits, labels)
-        if hasattr(self.model, "axis_name"):
-            grads, batch_sums = sharing.sum_over_devices(device_sums, self.axis)
-        else:
-            (grads, batch_sums), other_variables = sharing.sum_and_mean_over_devices(
-                device_sums, other_variables, self.axis
-            )
-        rule = self._update_rule(hyper, state.step)
-        grads = optim.clip(grads, hyper.clip_norm)
-        updates, opt_state = rule.update(grads, state.opt_state, state.params)
-        updates = optim.scale_biases(updates, hyper.bias_rate)
-        params = optax.apply_updates(state.params, updates)
-        average = state.average
-        if average is not None:
-            average = update_average(average, (params, other_variables), hyper.average, state.step)
-        begins_epoch = state.step % self.steps_per_epoch == 0
-        epoch_sums = jax.tree.map(lambda total: jnp.where(begins_epoch, 0, total), state.sums)
-        return TrainState(
-            step=state.step + 1,
-            params=params,
-            batch_stats=other_variables,
-            opt_state=opt_state,
-            sums=epoch_sums + batch_sums,
-            average=average,
+        loss = BatchLoss(
+            loss_fn,
+            Batch(inputs, labels),
+            parts=self.parts,
+            loops=self.parts > 1 and self.compiles_loops,
+            axis=self.axis,
+            averages_devices=not hasattr(self.model, "axis_name"),
         )
-
-    def _update_rule(
-        self, hyper: Hyperparameters, step: Array | int
-    ) -> optax.GradientTransformation:
-        return self.optimizer(hyper.learning_rate[step], **hyper.rule)
+        return next_state(
+            state, hyper, loss, self.optimizer, self.steps_per_epoch, self.offers_loss
+        )
 
 
 @cache

@@ -8,7 +8,7 @@ from jax import Array
 
 from jaxcifar.array_types import Float32, Int32, Integer, Key, Shaped
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import network
+from jaxcifar.training import network, schedule_free
 from jaxcifar.training.augment import AugmentationSettings
 from jaxcifar.training.metrics import is_right
 from jaxcifar.training.network import Variables
@@ -129,8 +129,15 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """The network's variables for evaluation: the moving average, if the run keeps one."""
-        return network.variables(*(self.average or (self.params, self.batch_stats)))
+        """The network's variables for evaluation.
+
+        They are the moving average, if the run keeps one. If the update rule is schedule-free, the
+        parameters are those that `schedule_free_eval_params` returns.
+        """
+        if self.average is not None:
+            return network.variables(*self.average)
+        params = schedule_free.evaluation_params(self.opt_state, self.params)
+        return network.variables(params, self.batch_stats)
 
     def to_dict(self) -> dict[str, PyTree]:
         """Return the state as a checkpoint's content, in which `sums` is called `metrics`."""

@@ -20,9 +20,9 @@ GROUPS = {
         "arch", "arch_args", "recipe", "dataset", "train_examples", "val_fraction", "init",
     ),
     "optimisation": (
-        "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "step_size",
-        "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay", "bias_rate",
-        "sgd_rate", "clip_norm", "average",
+        "epochs", "batch_size", "accumulate", "optimizer", "learning_rate", "schedule", "warmup",
+        "step_size", "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay",
+        "bias_rate", "sgd_rate", "clip_norm", "average",
     ),
     "regularisation": (
         "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
