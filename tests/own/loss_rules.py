@@ -14,6 +14,11 @@ def lbfgs(learning_rate):
     return optax.lbfgs(learning_rate, memory_size=3)
 
 
+def backtracking(learning_rate):
+    search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=5)
+    return optax.lbfgs(learning_rate, memory_size=3, linesearch=search)
+
+
 def schedule_free(learning_rate, momentum):
     return optax.contrib.schedule_free_sgd(learning_rate, b1=momentum)
 
