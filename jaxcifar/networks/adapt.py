@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from jaxcifar.array_types import Float
+from jaxcifar.array_types import Float, Int32
 from jaxcifar.kernels.convolution import conv2d, uses_matrix_products
 from jaxcifar.kernels.depthwise import Paddings, depthwise
 from jaxcifar.kernels.winograd import Dtype
@@ -29,7 +29,9 @@ _MODE_FIELDS = {nn.BatchNorm: "use_running_average", nn.Dropout: "deterministic"
 
 @contextlib.contextmanager
 def adapted(
-    axis: str | None, product_dtype: Dtype | None = None, first_position: Array | None = None
+    axis: str | None,
+    product_dtype: Dtype | None = None,
+    first_position: Int32[Array, ""] | None = None,
 ) -> Iterator[None]:
     """Adapt Flax's layers to several devices and fast CPU convolutions, in a `with` block.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from jaxcifar.array_types import Float
+from jaxcifar.array_types import Float, Int32
 from jaxcifar.kernels.convolution import conv2d
 from jaxcifar.kernels.gradients import batch_norm, gelu, relu, tiled
 from jaxcifar.kernels.pools import max_pool, pair_maxima
@@ -144,7 +144,7 @@ class Dropout(nn.Module):
 
     rate: float
     axis_name: str | None = None
-    first_position: Array | None = None  # of a part of a batch, in the whole batch
+    first_position: Int32[Array, ""] | None = None  # of a part of a batch, in the whole batch
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:

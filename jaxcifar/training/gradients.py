@@ -25,7 +25,8 @@ class Batch(NamedTuple):
 
 # (parameters, examples, part) -> (their share of the batch's mean loss, (logits, other variables))
 LossFunction = Callable[
-    [PyTree, Batch, Part | None], tuple[Array, tuple[Float32[Array, "batch classes"], PyTree]]
+    [PyTree, Batch, Part | None],
+    tuple[Float32[Array, ""], tuple[Float32[Array, "batch classes"], PyTree]],
 ]
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from jaxcifar.array_types import Float32
 from jaxcifar.machine.sharing import PyTree
 
 
@@ -53,7 +54,7 @@ def find_loss_use(
 
 
 def loss_arguments(
-    value: Array, grads: PyTree, value_fn: Callable[[PyTree], Array]
+    value: Float32[Array, ""], grads: PyTree, value_fn: Callable[[PyTree], Float32[Array, ""]]
 ) -> dict[str, Any]:
     """Return the arguments by which optax's rules get the loss.
 
@@ -65,6 +66,6 @@ def loss_arguments(
     return {"value": value, "grad": grads, "value_fn": value_fn}
 
 
-def stand_in_value(params: PyTree) -> Array:
+def stand_in_value(params: PyTree) -> Float32[Array, ""]:
     """Return a number that depends on all parameters, to trace a rule without a network."""
     return optax.tree.norm(params).astype(jnp.float32)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from jaxcifar.array_types import Int
 from jaxcifar.machine import sharing
 from jaxcifar.training import optim
 from jaxcifar.training.gradients import BatchGradients, BatchLoss
@@ -57,7 +58,7 @@ def next_state(
 
 
 def rule_at_step(
-    update_rule: UpdateRule, hyper: Hyperparameters, step: Array | int
+    update_rule: UpdateRule, hyper: Hyperparameters, step: Int[Array, ""] | int
 ) -> optax.GradientTransformation:
     """Return the optax rule with the learning rate of a step."""
     return update_rule(hyper.learning_rate[step], **hyper.rule)
