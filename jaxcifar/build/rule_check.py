@@ -92,7 +92,7 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
         params = network.shapes(program.model)["params"]
     searches = False
 
-    def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, ...]:
+    def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:
         nonlocal searches
         rule = program.optimizer(rate, **settings)
         state = rule.init(params)
@@ -110,8 +110,8 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
             raise UsageError(
                 f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax rule"
             )
-        traced = jax.eval_shape(step, params, hyper.learning_rate[0], hyper.rule)
-    return _TracedStep(params, *traced, searches=searches)
+        state, updates, new_state = jax.eval_shape(step, params, hyper.learning_rate[0], hyper.rule)
+    return _TracedStep(params, state, updates, new_state, searches)
 
 
 def _require_evaluation_params(config: Config, state: PyTree, params: PyTree) -> None:

@@ -179,6 +179,7 @@ def _differentiable(
         primals: tuple[PyTree], tangents: tuple[PyTree]
     ) -> tuple[Array, Array]:
         loss, grads = value_and_gradients(*primals)
-        return loss, optax.tree.vdot(grads, *tangents)
+        [direction] = tangents
+        return loss, jnp.asarray(optax.tree.vdot(grads, direction))
 
     return function

@@ -34,10 +34,11 @@ def find_loss_use(
     """
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
         return LossUse(value=False, function=False)
-    calls = []
+    is_called = False
 
     def recording_value_fn(params: PyTree) -> Array:
-        calls.append(None)
+        nonlocal is_called
+        is_called = True
         return stand_in_value(params)
 
     def update(value: Array, grads: PyTree, opt_state: PyTree, params: PyTree) -> PyTree:
@@ -50,7 +51,7 @@ def find_loss_use(
     value_variable = program.invars[0]
     used = [*program.outvars, *(variable for step in program.eqns for variable in step.invars)]
     uses_value = any(variable is value_variable for variable in used)
-    return LossUse(value=uses_value, function=bool(calls))
+    return LossUse(value=uses_value, function=is_called)
 
 
 def loss_arguments(
