@@ -10,7 +10,7 @@ from jax import Array
 from jaxcifar.array_types import Int
 from jaxcifar.machine import sharing
 from jaxcifar.training import optim
-from jaxcifar.training.gradients import BatchGradients, BatchLoss
+from jaxcifar.training.batch_loss import BatchGradients, BatchLoss
 from jaxcifar.training.loss_rules import find_loss_use, loss_arguments
 from jaxcifar.training.optim import UpdateRule
 from jaxcifar.training.state import Hyperparameters, TrainState, update_average

@@ -21,7 +21,7 @@ from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
 from jaxcifar.machine.sharing import PyTree
 from jaxcifar.training import augment, network
 from jaxcifar.training.augmented_batch import augmented_batch
-from jaxcifar.training.gradients import Batch, BatchLoss
+from jaxcifar.training.batch_loss import Batch, BatchLoss
 from jaxcifar.training.loss import smoothed_cross_entropy
 from jaxcifar.training.network import Dtype, Part, Variables
 from jaxcifar.training.next_state import next_state, rule_at_step
@@ -48,7 +48,7 @@ class Program:
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
       product_dtype: dtype to which operands of matrix products are converted, or None.
       identity: a hashable value that is equal for equal networks; by default the network.
-      parts: number of parts of a batch, computed one after another (`gradients.BatchLoss`).
+      parts: number of parts of a batch, computed one after another (`batch_loss.BatchLoss`).
       offers_loss: True if the update rule may use the loss (`loss_rules`), as users' rules may.
     """
 

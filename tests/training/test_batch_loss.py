@@ -15,7 +15,7 @@ from jaxcifar.build.setup import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import batch_positions
 from jaxcifar.networks.layers import BatchNorm, Dropout
-from jaxcifar.training.gradients import Batch, BatchLoss
+from jaxcifar.training.batch_loss import Batch, BatchLoss
 from jaxcifar.training.parallel_runs import ParallelRuns
 
 BATCH = 64
