@@ -91,7 +91,7 @@ def train(
     else:
         settings["dataset"] = str(dataset)
     config = Config.create(**settings)
-    environment.use_cpu_cores(config.batch_size)
+    environment.use_cpu_cores(config.batch_size, parts=config.accumulate)
     environment.use_compilation_cache()
     if not isinstance(metrics, list | tuple):
         raise UsageError(f"metrics {metrics!r:.80}: must be a list")

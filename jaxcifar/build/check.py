@@ -1,17 +1,16 @@
 """Check user code and training on small images before anything is trained."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxcifar.build.augmentation import check_augmentation, require_pixels
+from jaxcifar.build.rule_check import check_rule
 from jaxcifar.build.update_rule import require_effect
 from jaxcifar.config.experiment import Config
-from jaxcifar.config.registry import is_user_code
 from jaxcifar.config.settings import USER_CODE_FIELDS
 from jaxcifar.config.user_errors import explain_user_code_errors
 from jaxcifar.data import Examples
@@ -47,51 +46,12 @@ def check_training(
     if not config.sources:
         return
     require_effect(config, program.optimizer)
-    _check_rule(config, program, hyper)
+    check_rule(config, program, hyper)
     with explain_user_code_errors(("augmentation", config.augmentation)):
         check_augmentation(config, program, hyper)
     user_code = [(kind, getattr(config, kind)) for kind in USER_CODE_FIELDS]
     with explain_user_code_errors(*user_code):
         parallel_runs.trace(hyper, examples.images, examples.labels)
-
-
-def _check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None:
-    """Trace one step of a user's update rule.
-
-    Raises:
-      UsageError: the code returns no rule, or the rule changes the shape of an array.
-    """
-    if not is_user_code(config.optimizer):
-        return
-    option = f"--optimizer {config.optimizer}:"
-    with explain_user_code_errors(("arch", config.arch)):
-        params = network.shapes(program.model, program.image_size)["params"]
-
-    def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:
-        rule = program.optimizer(rate, **settings)
-        state = rule.init(params)
-        updates, new_state = rule.update(params, state, params)
-        return state, updates, new_state
-
-    with explain_user_code_errors(("optimizer", config.optimizer)):
-        rule = program.optimizer(hyper.learning_rate[0], **hyper.rule)
-        if not isinstance(rule, optax.GradientTransformation):
-            raise UsageError(f"{option} returns {type(rule).__name__}, not an optax rule")
-        state, updates, new_state = jax.eval_shape(step, params, hyper.learning_rate[0], hyper.rule)
-    if _shapes(updates) != _shapes(params):
-        raise UsageError(f"{option} its updates have other shapes than the parameters")
-    if _shapes(new_state) != _shapes(state) or _dtypes(new_state) != _dtypes(state):
-        raise UsageError(f"{option} the shapes or dtypes of its state change in a step")
-
-
-def _shapes(tree: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
-    """Return the structure of a pytree, and the shapes of its arrays."""
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, [leaf.shape for leaf in leaves]
-
-
-def _dtypes(tree: PyTree) -> list[jnp.dtype]:
-    return [leaf.dtype for leaf in jax.tree.leaves(tree)]
 
 
 def _check_small_images(

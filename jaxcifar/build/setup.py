@@ -22,8 +22,9 @@ from jaxcifar.build.host_images import (
     place_images,
 )
 from jaxcifar.build.model import check_model, compute_dtype, create_model
+from jaxcifar.build.rule_check import require_combination
 from jaxcifar.build.training_labels import training_hyperparameters
-from jaxcifar.build.update_rule import require_effect, update_rule
+from jaxcifar.build.update_rule import UserRule, require_effect, update_rule
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
@@ -54,6 +55,11 @@ def make_program(
         raise UsageError(
             f"--batch-size {config.batch_size}: must be a multiple of the {len(devices)} devices"
         )
+    if config.batch_size % (len(devices) * config.accumulate):
+        raise UsageError(
+            f"--batch-size {config.batch_size}: must be a multiple of --accumulate "
+            f"{config.accumulate} times {len(devices)} devices"
+        )
     if config.batch_size > train_examples:
         raise UsageError(
             f"--batch-size {config.batch_size}: is larger than the {train_examples} training "
@@ -64,9 +70,10 @@ def make_program(
     products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
     model_dtype = jnp.float32 if products_only else dtype
     has_small_images = config.small_part > 0 and config.small_size < config.image_size
+    rule = update_rule(config)
     return Program(
         model=create_model(config, num_classes, model_dtype, AXIS),
-        optimizer=update_rule(config),
+        optimizer=rule,
         augmentation=load_augmentation(config, num_classes),
         averages=config.average > 0,
         small_size=config.small_size if has_small_images else None,
@@ -84,6 +91,8 @@ def make_program(
             dtype,
         ),
         image_size=config.image_size,
+        parts=config.accumulate,
+        offers_loss=isinstance(rule, UserRule),
     )
 
 
@@ -192,13 +201,15 @@ class Setup:
         """Return the hyper-parameters of a run on the setup's images, as arrays on the host.
 
         Raises:
-          UsageError: a user's update rule has no parameter for a setting, or training can't end
-            early because there are no validation images.
+          UsageError: a user's update rule has no parameter for a setting, or can't be combined
+            with a setting, or training can't end early because there are no validation images.
         """
         require_effect(config, self.program.optimizer)
         if config.patience > 0 and len(self.dataset.val.labels) == 0:
             reject("patience", config.patience, "has no effect without validation images")
-        return training_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
+        hyper = training_hyperparameters(config, self.dataset, self.program.steps_per_epoch)
+        require_combination(config, self.program, hyper)
+        return hyper
 
     def place(self, hyper: Hyperparameters) -> Hyperparameters:
         """Return hyper-parameters placed on the devices of one run."""
@@ -229,6 +240,8 @@ class Setup:
         seconds = time.monotonic() - start
         devices = self.parallel_runs.sharding.mesh.local_devices
         activity = f"a training step with --batch-size {self.program.batch_size}"
+        if self.program.parts > 1:
+            activity += f" --accumulate {self.program.parts}"
         check_memory(compiled, devices, activity, print_line)
         return compiled, seconds
 

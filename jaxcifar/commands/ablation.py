@@ -194,7 +194,8 @@ def _train_and_report(
     from jaxcifar.studies.conduct import conduct
 
     print_line = line_printer(console)
-    use_cpu_cores(tasks[0].config.batch_size, options.devices)
+    config = tasks[0].config
+    use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     start_jax()
     metrics = load_metrics(options.metric)
     factories = find_factories(options.observers)

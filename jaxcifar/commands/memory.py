@@ -38,6 +38,13 @@ def parser() -> Parser:
     )
     add_config_options(parser, only=("image_size",))
     parser.add_argument(
+        "--accumulate",
+        type=count,
+        default=1,
+        metavar="N",
+        help="compute each batch in N parts, as for run (default: 1)",
+    )
+    parser.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
@@ -51,7 +58,10 @@ def main(argv: Sequence[str]) -> None:
     image_size = split_image_size(options)
     configs = {
         (arch, size): dataclasses.replace(
-            Config.create(arch, batch_size=size, dtype=options.dtype), image_size=image_size
+            Config.create(
+                arch, batch_size=size, accumulate=options.accumulate, dtype=options.dtype
+            ),
+            image_size=image_size,
         )
         for arch in options.arch
         for size in options.batch_size

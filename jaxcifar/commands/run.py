@@ -112,7 +112,7 @@ def main(argv: Sequence[str]) -> None:
     if processes.is_first_process():
         for line in given.lines:
             print_line(line)
-    environment.use_cpu_cores(config.batch_size, options.devices)
+    environment.use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     with report_lost_processes():
         start_jax()
         if options.dry_run:

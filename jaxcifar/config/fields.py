@@ -107,6 +107,12 @@ class Fields:
         is_newer=True,
     )
     batch_size: int = _option("training images a step, on all devices together")
+    accumulate: int = _option(
+        "compute each batch in N parts, one after another, to save memory; BatchNorm then "
+        "normalises each part by itself",
+        default=1,
+        is_newer=True,
+    )
     optimizer: str = _option("update rule")
     learning_rate: float = _option("highest learning rate", _POSITIVE, array=1.0)
     momentum: float = _option("momentum, or beta 1 of Adam", _BELOW_ONE, array=0.0, default=0.9)
@@ -262,7 +268,7 @@ class Fields:
     data_sha256: str | None = _derived()
 
     def require_in_range(self) -> None:
-        """Check that the value of each field is in its allowed range.
+        """Check that the value of each field is in its allowed range, given the other values.
 
         Raises:
           UsageError: a value is not allowed; the message names the option.
@@ -281,6 +287,8 @@ class Fields:
                     reject(field.name, value, rule.text(self.image_size))
             elif rule and not rule.allows(value):
                 reject(field.name, value, rule.message)
+        if self.batch_size % self.accumulate:
+            reject("accumulate", self.accumulate, f"must divide --batch-size {self.batch_size}")
 
 
 # The values of fields that neither the user nor the recipe sets. They turn every extra off.

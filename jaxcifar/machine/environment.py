@@ -31,7 +31,7 @@ _PACKAGES = (
 _PROGRAM_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 
 
-def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
+def use_cpu_cores(batch_size: int, count: int | None = None, parts: int = 1) -> None:
     """Split the CPU into several JAX devices, so that the cores share each batch.
 
     With one device, XLA leaves part of a second core idle. Two devices on two cores train the CNN
@@ -42,19 +42,22 @@ def use_cpu_cores(batch_size: int, count: int | None = None) -> None:
       batch_size: images in a batch; the number of devices must divide it.
       count: number of devices. By default it is the number of cores, at most 4, or 1 if several
         processes train together.
+      parts: number of parts in which a batch is computed; the devices share each part.
 
     Raises:
-      UsageError: `count` does not divide the batch size.
+      UsageError: `count` does not divide the batch size, or the size of a part.
     """
-    if count is not None and batch_size % count:
+    if count is not None and batch_size % (count * parts):
+        times_parts = f" times --accumulate {parts}" if parts > 1 else ""
         raise UsageError(
-            f"--batch-size {batch_size} is not a multiple of --devices {count}; change one of them"
+            f"--batch-size {batch_size} is not a multiple of --devices {count}{times_parts}; "
+            "change one of them"
         )
     set_by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if set_by_flag or value_of_setting("jax_num_cpu_devices") > 0:
         return
     if count is None:
-        count = _default_cpu_devices(batch_size)
+        count = _default_cpu_devices(batch_size // parts)
     with contextlib.suppress(RuntimeError):  # JAX has computed already and keeps its devices
         jax.config.update("jax_num_cpu_devices", count)
 

@@ -10,7 +10,9 @@ from jaxcifar.machine.system import available_memory
 from jaxcifar.machine.terminal import format_bytes
 
 # On a CPU, --dtype bfloat16 saves almost no memory.
-LESS_MEMORY_ADVICE = "use a smaller --batch-size, or on an accelerator --dtype bfloat16"
+LESS_MEMORY_ADVICE = (
+    "use --accumulate, a smaller --batch-size, or on an accelerator --dtype bfloat16"
+)
 
 
 @contextmanager

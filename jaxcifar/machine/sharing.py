@@ -41,20 +41,35 @@ def device_count(axis: str | None) -> int:
     return lax.axis_size(axis) if axis else 1
 
 
-def batch_positions(count: int, axis: str | None) -> jax.Array:
+def batch_positions(count: int, axis: str | None, parts: int = 1) -> jax.Array:
     """Return positions of this device's examples in the batch of all devices, `[count] int32`.
 
     Args:
       count: number of examples on each device.
       axis: name of the mapped axis.
+      parts: number of parts in which the batch is computed. All devices share each part, so that a
+        part has the same examples on any number of devices. The positions are in order of parts.
     """
+    if parts > 1:
+        positions_in_part = batch_positions(count // parts, axis)
+        part_size = count // parts * device_count(axis)  # on all devices
+        first_positions = jnp.arange(parts, dtype=jnp.int32) * part_size
+        return (first_positions[:, None] + positions_in_part).ravel()
     first_position = lax.axis_index(axis) * count if axis else 0
     return first_position + jnp.arange(count, dtype=jnp.int32)
 
 
-def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
-    """Return a random key for each of this device's `count` examples of a shared batch."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, batch_positions(count, axis))
+def example_keys(key: jax.Array, count: int, axis: str | None, parts: int = 1) -> jax.Array:
+    """Return a random key for each of this device's `count` examples of a shared batch.
+
+    `batch_positions` explains `parts`.
+    """
+    return keys_at(key, batch_positions(count, axis, parts))
+
+
+def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
+    """Return a random key for each position in a batch."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
 
 
 def next_examples(tree: PyTree, axis: str | None) -> PyTree:

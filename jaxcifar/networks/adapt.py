@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from jaxcifar.array_types import Float
+from jaxcifar.array_types import Float, Int32
 from jaxcifar.kernels.convolution import conv2d, uses_matrix_products
 from jaxcifar.kernels.depthwise import Paddings, depthwise
 from jaxcifar.kernels.winograd import Dtype
@@ -28,7 +28,11 @@ _MODE_FIELDS = {nn.BatchNorm: "use_running_average", nn.Dropout: "deterministic"
 
 
 @contextlib.contextmanager
-def adapted(axis: str | None, product_dtype: Dtype | None = None) -> Iterator[None]:
+def adapted(
+    axis: str | None,
+    product_dtype: Dtype | None = None,
+    first_position: Int32[Array, ""] | None = None,
+) -> Iterator[None]:
     """Adapt Flax's layers to several devices and fast CPU convolutions, in a `with` block.
 
     Args:
@@ -36,14 +40,16 @@ def adapted(axis: str | None, product_dtype: Dtype | None = None) -> Iterator[No
         that axis, unless Flax's BatchNorm names an axis that does not exist.
       product_dtype: dtype of the operands of matrix products, see `conv2d`; a layer with its own
         `product_dtype` keeps them.
+      first_position: position of the first image in the whole batch, if the images are a part.
     """
 
     def intercept(
         call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        with _change_fields_temporarily(
-            context.module, _needed_changes(context.module, axis, product_dtype)
-        ):
+        changes = _needed_changes(context.module, axis, product_dtype)
+        if isinstance(context.module, Dropout) and first_position is not None:
+            changes |= {"first_position": first_position}
+        with _change_fields_temporarily(context.module, changes):
             return call(*args, **kwargs)
 
     with nn.intercept_methods(intercept):

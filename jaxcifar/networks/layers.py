@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from jaxcifar.array_types import Float
+from jaxcifar.array_types import Float, Int32
 from jaxcifar.kernels.convolution import conv2d
 from jaxcifar.kernels.gradients import batch_norm, gelu, relu, tiled
 from jaxcifar.kernels.pools import max_pool, pair_maxima
@@ -144,6 +144,7 @@ class Dropout(nn.Module):
 
     rate: float
     axis_name: str | None = None
+    first_position: Int32[Array, ""] | None = None  # of a part of a batch, in the whole batch
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
@@ -151,7 +152,11 @@ class Dropout(nn.Module):
         if not train or self.rate == 0:
             return x
         stream = EXAMPLE_STREAM if self.has_rng(EXAMPLE_STREAM) else "dropout"
-        keys = sharing.example_keys(self.make_rng(stream), len(x), self.axis_name)
+        key = self.make_rng(stream)
+        positions = sharing.batch_positions(len(x), self.axis_name)
+        if self.first_position is not None:
+            positions += self.first_position
+        keys = sharing.keys_at(key, positions)
         draw = partial(jax.random.bernoulli, p=1 - self.rate, shape=x.shape[1:])
         return jnp.where(jax.vmap(draw)(keys), x / (1 - self.rate), 0)
 

@@ -7,14 +7,14 @@ under its name with a colon in front.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from jaxcifar.array_types import Float, Float32, Key
+from jaxcifar.array_types import Float, Float32, Int32, Key
 from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.kernels.winograd import Dtype
 from jaxcifar.machine import sharing
@@ -27,6 +27,18 @@ _INIT_IMAGES = 5000  # images from which a network may compute its first weights
 _INIT_PIXELS = _INIT_IMAGES * IMAGE_SIZE**2  # of larger images, fewer are used
 _STATS = "batch_stats"
 _COLON = ":"  # no module name can contain it
+
+
+class Part(NamedTuple):
+    """A part of a batch that is computed by itself.
+
+    Attributes:
+      number: the part's number, from 0.
+      first_position: position of the part's first example in the whole batch.
+    """
+
+    number: Int32[Array, ""]
+    first_position: Int32[Array, ""]
 
 
 def variables(params: PyTree, other_variables: PyTree) -> Variables:
@@ -113,27 +125,35 @@ def forward(
     key: Key[Array, ""],
     axis: str | None,
     product_dtype: Dtype | None = None,
+    part: Part | None = None,
 ) -> tuple[Float32[Array, "batch classes"], PyTree]:
-    """Apply a network in training mode to this device's part of the batch.
+    """Apply a network in training mode to this device's share of the batch.
 
     `axis` is the mapped axis of the devices that share the batch, or None. `product_dtype` is the
-    dtype to which operands of matrix products are converted, or None.
+    dtype to which operands of matrix products are converted, or None. `part` is not None if the
+    images are a part of the batch: then each part draws other random numbers.
 
     Returns:
       the logits of these images, and the variables other than parameters after the step.
     """
     collections = [name for name in all_variables if name != "params"]
-    with adapted(axis, product_dtype):
+    streams = _random_streams(key, axis, part)
+    with adapted(axis, product_dtype, part.first_position if part else None):
         logits, updated = model.apply(
-            all_variables, images, train=True, mutable=collections, rngs=_random_streams(key, axis)
+            all_variables, images, train=True, mutable=collections, rngs=streams
         )
     other_variables = _as_one_tree({name: updated.get(name, {}) for name in collections})
     return logits.astype(jnp.float32), other_variables
 
 
-def _random_streams(key: Array, axis: str | None) -> dict[str, Array]:
-    """Return Flax's random keys by stream; streams that are not listed use the key of "params"."""
+def _random_streams(key: Array, axis: str | None, part: Part | None = None) -> dict[str, Array]:
+    """Return Flax's random keys by stream; streams that are not listed use the key of "params".
+
+    The keys of `EXAMPLE_STREAM` depend on the position in the whole batch, and not on the part.
+    """
     device_key = sharing.device_key(key, axis)
+    if part is not None:
+        device_key = jax.random.fold_in(device_key, part.number)
     return {EXAMPLE_STREAM: key, "dropout": device_key, "params": device_key}
 
 

@@ -11,7 +11,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -21,14 +20,16 @@ from jaxcifar.image_size import IMAGE_SIZE
 from jaxcifar.machine import sharing
 from jaxcifar.machine.compilations import SINGLE_CALL_OPTIONS
 from jaxcifar.machine.sharing import PyTree
-from jaxcifar.training import augment, network, optim
+from jaxcifar.training import augment, network
 from jaxcifar.training.augmented_batch import augmented_batch
+from jaxcifar.training.batch_loss import Batch, BatchLoss
 from jaxcifar.training.compiled_loops import compiles_loops
 from jaxcifar.training.loss import total_weight, training_losses
 from jaxcifar.training.mixing import LabelAugmentation
-from jaxcifar.training.network import Dtype, Variables
+from jaxcifar.training.network import Dtype, Part, Variables
+from jaxcifar.training.next_state import next_state, rule_at_step
 from jaxcifar.training.optim import UpdateRule
-from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState, update_average
+from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Program:
       identity: a hashable value that is equal for equal networks; by default the network.
       image_size: height and width of the images.
       fed_steps: `train_steps` gets the images of at most so many steps; None if it gets all.
+      parts: number of parts of a batch, computed one after another (`batch_loss.BatchLoss`).
+      offers_loss: True if the update rule may use the loss (`loss_rules`), as users' rules may.
     """
 
     model: nn.Module = dataclasses.field(compare=False)
@@ -65,6 +68,8 @@ class Program:
     identity: Hashable = None
     image_size: int = IMAGE_SIZE
     fed_steps: int | None = None
+    parts: int = 1
+    offers_loss: bool = False
 
     def __post_init__(self) -> None:
         if self.identity is None:
@@ -123,7 +128,7 @@ class Program:
             step=jnp.int32(0),
             params=params,
             batch_stats=other_variables,
-            opt_state=self._update_rule(hyper, 0).init(params),
+            opt_state=rule_at_step(self.optimizer, hyper, 0).init(params),
             sums=TrainingSums.zero(),
             average=(params, other_variables) if self.averages else None,
         )
@@ -170,7 +175,7 @@ class Program:
         def train_next_batch(state: TrainState) -> TrainState:
             images_per_device = self.batch_size // sharing.device_count(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
-            positions = start + sharing.batch_positions(images_per_device, self.axis)
+            positions = start + sharing.batch_positions(images_per_device, self.axis, self.parts)
             indices = order[positions]
             rows = indices if fed_from is None else positions - fed_from
             batch = hyper, images[rows], hyper.labels_or(labels)[indices], indices
@@ -201,7 +206,7 @@ class Program:
         reduced to `size` x `size` pixels after shifts and flips.
         """
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(hyper.step_key, state.step))
-        keys = sharing.example_keys(augment_key, len(images), self.axis)
+        keys = sharing.example_keys(augment_key, len(images), self.axis, self.parts)
         epoch = state.step // self.steps_per_epoch
         flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
         inputs, targets = augmented_batch(
@@ -209,42 +214,32 @@ class Program:
         )
         weight = total_weight(targets, hyper.class_weights, self.batch_size, self.axis)
 
-        def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, Variables]]:
+        def loss_fn(
+            params: PyTree, batch: Batch, part: Part | None
+        ) -> tuple[Array, tuple[Array, Variables]]:
             variables = network.variables(params, state.batch_stats)
             logits, other_variables = network.forward(
-                self.model, variables, inputs, dropout_key, self.axis, self.product_dtype
+                self.model,
+                variables,
+                batch.inputs,
+                dropout_key,
+                self.axis,
+                self.product_dtype,
+                part,
             )
-            losses = training_losses(logits, targets, hyper.label_smoothing, hyper.class_weights)
+            losses = training_losses(
+                logits, batch.targets, hyper.label_smoothing, hyper.class_weights
+            )
             return losses.sum() / weight, (logits, other_variables)
 
-        grads, (logits, other_variables) = jax.grad(loss_fn, has_aux=True)(state.params)
-        device_sums = grads, TrainingSums.of(logits, targets)
-        if hasattr(self.model, "axis_name"):
-            grads, batch_sums = sharing.sum_over_devices(device_sums, self.axis)
-        else:
-            (grads, batch_sums), other_variables = sharing.sum_and_mean_over_devices(
-                device_sums, other_variables, self.axis
-            )
-        rule = self._update_rule(hyper, state.step)
-        grads = optim.clip(grads, hyper.clip_norm)
-        updates, opt_state = rule.update(grads, state.opt_state, state.params)
-        updates = optim.scale_biases(updates, hyper.bias_rate)
-        params = optax.apply_updates(state.params, updates)
-        average = state.average
-        if average is not None:
-            average = update_average(average, (params, other_variables), hyper.average, state.step)
-        begins_epoch = state.step % self.steps_per_epoch == 0
-        epoch_sums = jax.tree.map(lambda total: jnp.where(begins_epoch, 0, total), state.sums)
-        return TrainState(
-            step=state.step + 1,
-            params=params,
-            batch_stats=other_variables,
-            opt_state=opt_state,
-            sums=epoch_sums + batch_sums,
-            average=average,
+        loss = BatchLoss(
+            loss_fn,
+            Batch(inputs, targets),
+            parts=self.parts,
+            loops=self.parts > 1 and self.compiles_loops,
+            axis=self.axis,
+            averages_devices=not hasattr(self.model, "axis_name"),
         )
-
-    def _update_rule(
-        self, hyper: Hyperparameters, step: Array | int
-    ) -> optax.GradientTransformation:
-        return self.optimizer(hyper.learning_rate[step], **hyper.rule)
+        return next_state(
+            state, hyper, loss, self.optimizer, self.steps_per_epoch, self.offers_loss
+        )

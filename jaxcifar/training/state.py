@@ -8,7 +8,7 @@ from jax import Array
 
 from jaxcifar.array_types import Float32, Int32, Key, Shaped
 from jaxcifar.machine.sharing import AnyArray, PyTree
-from jaxcifar.training import network
+from jaxcifar.training import network, schedule_free
 from jaxcifar.training.augment import AugmentationSettings
 from jaxcifar.training.metrics import is_right
 from jaxcifar.training.mixing import MixingSettings, Targets, main_labels
@@ -142,8 +142,15 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """The network's variables for evaluation: the moving average, if the run keeps one."""
-        return network.variables(*(self.average or (self.params, self.batch_stats)))
+        """The network's variables for evaluation.
+
+        They are the moving average, if the run keeps one. If the update rule is schedule-free, the
+        parameters are those that `schedule_free_eval_params` returns.
+        """
+        if self.average is not None:
+            return network.variables(*self.average)
+        params = schedule_free.evaluation_params(self.opt_state, self.params)
+        return network.variables(params, self.batch_stats)
 
     def to_dict(self) -> dict[str, PyTree]:
         """Return the state as a checkpoint's content, in which `sums` is called `metrics`."""

@@ -68,6 +68,7 @@ CODE = {
     "dataset": ("shapes10", "cifar10"),
     "epochs": (1, 2),
     "batch_size": (32, 64),
+    "accumulate": (1, 2),
     "optimizer": ("sgd", "adam", "adamw", "muon"),
     "average": (0.0, 0.9),
     "class_weights": ("none", "balanced"),

@@ -23,7 +23,8 @@ GROUPS = {
         "fold", "init", "continue_from",
     ),
     "optimisation": (
-        "epochs", "patience", "batch_size", "optimizer", "learning_rate", "schedule", "warmup",
+        "epochs", "patience", "batch_size", "accumulate", "optimizer", "learning_rate", "schedule",
+        "warmup",
         "step_size", "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay",
         "bias_rate", "sgd_rate", "clip_norm", "average",
     ),

@@ -1,0 +1,134 @@
+"""Check a user's update rule, and the settings that it can't be combined with."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcifar.build.update_rule import UserRule
+from jaxcifar.config.experiment import Config
+from jaxcifar.config.option_names import reject
+from jaxcifar.config.user_errors import explain_user_code_errors
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.sharing import PyTree
+from jaxcifar.training import network, schedule_free
+from jaxcifar.training.loss_rules import find_loss_use, loss_arguments, stand_in_value
+from jaxcifar.training.program import Program
+from jaxcifar.training.state import Hyperparameters
+
+
+class _TracedStep(NamedTuple):
+    """A step of a user's rule, traced: arrays have shapes, but no values.
+
+    Attributes:
+      params: the network's parameters.
+      state: state of the rule before the step.
+      updates, new_state: what the rule returns.
+      searches: True if the rule calls the loss as a function, as a line search does.
+    """
+
+    params: PyTree
+    state: PyTree
+    updates: PyTree
+    new_state: PyTree
+    searches: bool
+
+
+def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None:
+    """Trace one step of a user's update rule; other rules need no check.
+
+    Raises:
+      UsageError: the code returns no rule, the rule changes the shape of an array, or the rule
+        can't be combined with a setting.
+    """
+    if not isinstance(program.optimizer, UserRule):
+        return
+    option = f"--optimizer {config.optimizer}:"
+    step = _trace_step(config, program, hyper)
+    if _shapes(step.updates) != _shapes(step.params):
+        raise UsageError(f"{option} its updates have other shapes than the parameters")
+    has_same_shapes = _shapes(step.new_state) == _shapes(step.state)
+    if not has_same_shapes or _dtypes(step.new_state) != _dtypes(step.state):
+        raise UsageError(f"{option} the shapes or dtypes of its state change in a step")
+    _reject_settings(config, step)
+
+
+def require_combination(config: Config, program: Program, hyper: Hyperparameters) -> None:
+    """Check that a user's update rule can be combined with all settings of a run.
+
+    Raises:
+      UsageError: the rule can't be combined with a setting.
+    """
+    has_settings = config.clip_norm > 0 or config.bias_rate != 1 or config.average > 0
+    if has_settings and isinstance(program.optimizer, UserRule):
+        _reject_settings(config, _trace_step(config, program, hyper))
+
+
+def _reject_settings(config: Config, step: _TracedStep) -> None:
+    rule = f"--optimizer {config.optimizer}"
+    is_schedule_free = bool(schedule_free.find_states(step.state))
+    if step.searches and config.clip_norm > 0:
+        reason = f"{rule} has a line search; put optax.clip_by_global_norm into your rule instead"
+        reject("clip_norm", config.clip_norm, reason)
+    if step.searches and config.bias_rate != 1:
+        reason = f"{rule} has a line search, which chooses the length of the step"
+        reject("bias_rate", config.bias_rate, f"{reason}; use --bias-rate 1")
+    if is_schedule_free and config.bias_rate != 1:
+        reason = f"{rule} is schedule-free, which computes its average from whole steps"
+        reject("bias_rate", config.bias_rate, f"{reason}; use --bias-rate 1")
+    if is_schedule_free and config.average > 0:
+        reason = f"{rule} is schedule-free, which evaluates an average of its own"
+        reject("average", config.average, f"{reason}; use --average 0")
+
+
+def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _TracedStep:
+    """Trace one step of a user's update rule.
+
+    Raises:
+      UsageError: the code fails, or returns no rule.
+    """
+    with explain_user_code_errors(("arch", config.arch)):
+        params = network.shapes(program.model)["params"]
+    searches = False
+
+    def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+        nonlocal searches
+        rule = program.optimizer(rate, **settings)
+        state = rule.init(params)
+        arguments: dict[str, Any] = {}
+        if isinstance(rule, optax.GradientTransformationExtraArgs):
+            searches = find_loss_use(rule, params, state, params).function
+            arguments = loss_arguments(stand_in_value(params), params, stand_in_value)
+        updates, new_state = rule.update(params, state, params, **arguments)
+        _require_evaluation_params(config, new_state, params)
+        return state, updates, new_state
+
+    with explain_user_code_errors(("optimizer", config.optimizer)):
+        rule = program.optimizer(hyper.learning_rate[0], **hyper.rule)
+        if not isinstance(rule, optax.GradientTransformation):
+            raise UsageError(
+                f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax rule"
+            )
+        state, updates, new_state = jax.eval_shape(step, params, hyper.learning_rate[0], hyper.rule)
+    return _TracedStep(params, state, updates, new_state, searches)
+
+
+def _require_evaluation_params(config: Config, state: PyTree, params: PyTree) -> None:
+    try:
+        schedule_free.evaluation_params(state, params)
+    except (TypeError, ValueError) as error:  # raised by JAX
+        raise UsageError(
+            f"--optimizer {config.optimizer}: its schedule_free averages other arrays than the "
+            "network's parameters; put optax.flatten inside of schedule_free, not around it"
+        ) from error
+
+
+def _shapes(tree: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
+    """Return the structure of a pytree, and the shapes of its arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [leaf.shape for leaf in leaves]
+
+
+def _dtypes(tree: PyTree) -> list[jnp.dtype]:
+    return [leaf.dtype for leaf in jax.tree.leaves(tree)]

@@ -1,0 +1,196 @@
+"""The loss of a batch and its gradients: in parts one after another, and over all devices."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from jaxcifar.array_types import Float32
+from jaxcifar.machine import sharing
+from jaxcifar.machine.sharing import PyTree
+from jaxcifar.training.mixing import Targets
+from jaxcifar.training.network import Part
+from jaxcifar.training.state import TrainingSums
+
+
+class Batch(NamedTuple):
+    """The examples of a batch, or of a part of it, that one device computes."""
+
+    inputs: Float32[Array, "batch height width 3"]
+    targets: Targets
+
+
+# (parameters, examples, part) -> (their share of the batch's mean loss, (logits, other variables))
+LossFunction = Callable[
+    [PyTree, Batch, Part | None],
+    tuple[Float32[Array, ""], tuple[Float32[Array, "batch classes"], PyTree]],
+]
+
+
+class BatchGradients(NamedTuple):
+    """The gradients of a batch's mean loss, and what was computed on the way.
+
+    Attributes:
+      device_loss: this device's share of the mean loss; the shares' sum is the mean loss.
+      grads: the gradients, summed over all devices.
+      sums: sums over the batch's images, on all devices.
+      other_variables: the variables other than parameters after the step.
+    """
+
+    device_loss: Float32[Array, ""]
+    grads: PyTree
+    sums: TrainingSums
+    other_variables: PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchLoss:
+    """The mean loss of a batch, as a function of the parameters.
+
+    With several parts, only one part's activations are in memory at a time. Each part begins with
+    the same variables other than parameters, such as running statistics. Afterwards those that are
+    floats are averaged over the parts, as they are over devices.
+
+    Attributes:
+      loss_fn: computes the share of some examples in the mean loss.
+      batch: this device's examples; with several parts, part after part.
+      parts: number of parts, which divides the number of examples.
+      loops: True if the parts are computed in a compiled loop.
+      axis: the mapped axis of the devices that share the batch, or None.
+      averages_devices: True if the variables other than parameters differ between devices and must
+        be averaged; False if the network computes them over all devices itself.
+    """
+
+    loss_fn: LossFunction
+    batch: Batch
+    parts: int
+    loops: bool
+    axis: str | None
+    averages_devices: bool
+
+    def gradients(self, params: PyTree) -> BatchGradients:
+        """Return the gradients of the mean loss at these parameters."""
+
+        def of_examples(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
+            compute = jax.value_and_grad(self.loss_fn, has_aux=True)
+            (loss, (logits, other_variables)), grads = compute(params, batch, part)
+            return (loss, grads, TrainingSums.of(logits, batch.targets)), other_variables
+
+        (loss, grads, sums), other_variables = self._sum_over_parts(of_examples)
+        device_sums = grads, sums
+        if self.averages_devices:
+            (grads, sums), other_variables = sharing.sum_and_mean_over_devices(
+                device_sums, other_variables, self.axis
+            )
+        else:
+            grads, sums = sharing.sum_over_devices(device_sums, self.axis)
+        return BatchGradients(loss, grads, sums, other_variables)
+
+    def value(self, params: PyTree) -> Float32[Array, ""]:
+        """Return the mean loss over all devices; JAX can differentiate this function.
+
+        The same parameters give the same value: augmentation and dropout are drawn once a batch.
+        """
+        return _differentiable(self._mean_loss, self._mean_loss_and_gradients)(params)
+
+    def _mean_loss(self, params: PyTree) -> Array:
+        def of_examples(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
+            loss, _ = self.loss_fn(params, batch, part)
+            return loss, ()
+
+        loss, _ = self._sum_over_parts(of_examples)
+        return sharing.sum_over_devices(loss, self.axis)
+
+    def _mean_loss_and_gradients(self, params: PyTree) -> tuple[Array, PyTree]:
+        def of_examples(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
+            compute = jax.value_and_grad(self.loss_fn, has_aux=True)
+            (loss, _), grads = compute(params, batch, part)
+            return (loss, grads), ()
+
+        sums, _ = self._sum_over_parts(of_examples)
+        return sharing.sum_over_devices(sums, self.axis)
+
+    def _sum_over_parts(
+        self, of_examples: Callable[[Batch, Part | None], tuple[PyTree, PyTree]]
+    ) -> tuple[PyTree, PyTree]:
+        """Return the sums and the means over all parts.
+
+        `of_examples` gets the examples of a part, and returns two pytrees: arrays to sum, and
+        arrays to average. Of arrays to average that are not floats, those of the last part are
+        returned.
+        """
+        if self.parts == 1:
+            return of_examples(self.batch, None)
+        part_size = len(self.batch.targets) // self.parts  # on this device
+        examples_in_part = part_size * sharing.device_count(self.axis)
+        batches = jax.tree.map(
+            lambda array: array.reshape(self.parts, part_size, *array.shape[1:]), self.batch
+        )
+
+        def add_part(totals: tuple[PyTree, PyTree], number: Array, batch: Batch) -> PyTree:
+            part = Part(number, number * examples_in_part)
+            summed, averaged = of_examples(batch, part)
+            new_totals = jax.tree.map(jnp.add, totals[0], summed)
+            return new_totals, jax.tree.map(_add_floats, totals[1], averaged)
+
+        first_batch = jax.tree.map(lambda array: array[0], batches)
+        shapes = jax.eval_shape(of_examples, first_batch, Part(jnp.int32(0), jnp.int32(0)))
+        totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        if self.loops:
+            numbers = jnp.arange(self.parts, dtype=jnp.int32)
+            totals, _ = lax.scan(
+                lambda totals, part: (add_part(totals, *part), None), totals, (numbers, batches)
+            )
+        else:
+            for number in range(self.parts):
+                batch = jax.tree.map(lambda array, number=number: array[number], batches)
+                batch = batch._replace(inputs=_after(totals, batch.inputs))
+                totals = add_part(totals, jnp.int32(number), batch)
+        summed, averaged = totals
+        return summed, jax.tree.map(self._mean_of_floats, averaged)
+
+    def _mean_of_floats(self, total: Array) -> Array:
+        is_float = jnp.issubdtype(total.dtype, jnp.floating)
+        return (total / self.parts).astype(total.dtype) if is_float else total
+
+
+def _after(results: PyTree, inputs: Array) -> Array:
+    """Return `inputs` unchanged, but not before all `results` are computed.
+
+    Otherwise XLA may compute all parts of a batch at once, which needs the memory of all. XLA
+    removes `optimization_barrier` too early, and can't see that the number added here is 0.
+    """
+    numbers = [leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(results)]
+    zero = jnp.minimum(jnp.abs(sum(numbers, jnp.float32(0))), 0)
+    return inputs + zero.astype(inputs.dtype)
+
+
+def _add_floats(total: Array, new: Array) -> Array:
+    """Return the sum of two arrays of floats; of other arrays, the second one."""
+    return total + new if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+
+def _differentiable(
+    value: Callable[[PyTree], Array],
+    value_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
+) -> Callable[[PyTree], Array]:
+    """Return the function `value`, whose derivatives JAX takes from `value_and_gradients`.
+
+    JAX would differentiate a sum over devices once on each device, and would keep the activations
+    of all parts of a batch.
+    """
+    function = jax.custom_jvp(value)
+
+    @function.defjvp
+    def directional_derivative(
+        primals: tuple[PyTree], tangents: tuple[PyTree]
+    ) -> tuple[Array, Array]:
+        loss, grads = value_and_gradients(*primals)
+        [direction] = tangents
+        return loss, jnp.asarray(optax.tree.vdot(grads, direction))
+
+    return function

@@ -1,0 +1,72 @@
+"""Update rules that use the loss of the batch, as optax's `reduce_on_plateau` and `lbfgs` do."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxcifar.array_types import Float32
+from jaxcifar.machine.sharing import PyTree
+
+
+class LossUse(NamedTuple):
+    """What an update rule uses of the loss.
+
+    Attributes:
+      value: True if the rule uses the value of the loss.
+      function: True if the rule calls the loss as a function of the parameters (a line search).
+    """
+
+    value: bool
+    function: bool
+
+
+def find_loss_use(
+    rule: optax.GradientTransformation, grads: PyTree, opt_state: PyTree, params: PyTree
+) -> LossUse:
+    """Trace an update of a rule, and return what the rule uses of the loss.
+
+    `optax.chain` passes the loss to all its rules, most of which ignore the loss. A program that
+    does not use the loss need not compute it.
+    """
+    if not isinstance(rule, optax.GradientTransformationExtraArgs):
+        return LossUse(value=False, function=False)
+    is_called = False
+
+    def recording_value_fn(params: PyTree) -> Array:
+        nonlocal is_called
+        is_called = True
+        return stand_in_value(params)
+
+    def update(value: Array, grads: PyTree, opt_state: PyTree, params: PyTree) -> PyTree:
+        return rule.update(
+            grads, opt_state, params, **loss_arguments(value, grads, recording_value_fn)
+        )
+
+    value = jax.ShapeDtypeStruct((), jnp.float32)
+    program = jax.make_jaxpr(update)(value, grads, opt_state, params).jaxpr
+    value_variable = program.invars[0]
+    used = [*program.outvars, *(variable for step in program.eqns for variable in step.invars)]
+    uses_value = any(variable is value_variable for variable in used)
+    return LossUse(value=uses_value, function=is_called)
+
+
+def loss_arguments(
+    value: Float32[Array, ""], grads: PyTree, value_fn: Callable[[PyTree], Float32[Array, ""]]
+) -> dict[str, Any]:
+    """Return the arguments by which optax's rules get the loss.
+
+    Args:
+      value: mean loss of the batch.
+      grads: gradients of `value`, before they are clipped.
+      value_fn: function of the parameters that computes the mean loss of this batch.
+    """
+    return {"value": value, "grad": grads, "value_fn": value_fn}
+
+
+def stand_in_value(params: PyTree) -> Float32[Array, ""]:
+    """Return a number that depends on all parameters, to trace a rule without a network."""
+    return optax.tree.norm(params).astype(jnp.float32)

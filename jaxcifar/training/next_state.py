@@ -1,0 +1,81 @@
+"""The end of a training step: from the loss of a batch to the next training state."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxcifar.array_types import Int
+from jaxcifar.machine import sharing
+from jaxcifar.training import optim
+from jaxcifar.training.batch_loss import BatchGradients, BatchLoss
+from jaxcifar.training.loss_rules import find_loss_use, loss_arguments
+from jaxcifar.training.optim import UpdateRule
+from jaxcifar.training.state import Hyperparameters, TrainState, update_average
+
+
+def next_state(
+    state: TrainState,
+    hyper: Hyperparameters,
+    loss: BatchLoss,
+    update_rule: UpdateRule,
+    steps_per_epoch: int,
+    offers_loss: bool,
+) -> TrainState:
+    """Return the training state after a step.
+
+    Args:
+      state: the state before the step.
+      hyper: the run's hyper-parameters.
+      loss: the mean loss of the step's batch.
+      update_rule: the update rule.
+      steps_per_epoch: number of steps in an epoch.
+      offers_loss: True if the update rule may use the loss.
+    """
+    gradients = loss.gradients(state.params)
+    rule = rule_at_step(update_rule, hyper, state.step)
+    grads = optim.clip(gradients.grads, hyper.clip_norm)
+    arguments = _loss_arguments(rule, state, gradients, loss) if offers_loss else {}
+    updates, opt_state = rule.update(grads, state.opt_state, state.params, **arguments)
+    updates = optim.scale_biases(updates, hyper.bias_rate)
+    params = optax.apply_updates(state.params, updates)
+    new_variables = params, gradients.other_variables
+    average = state.average
+    if average is not None:
+        average = update_average(average, new_variables, hyper.average, state.step)
+    begins_epoch = state.step % steps_per_epoch == 0
+    epoch_sums = jax.tree.map(lambda total: jnp.where(begins_epoch, 0, total), state.sums)
+    return TrainState(
+        step=state.step + 1,
+        params=params,
+        batch_stats=gradients.other_variables,
+        opt_state=opt_state,
+        sums=epoch_sums + gradients.sums,
+        average=average,
+    )
+
+
+def rule_at_step(
+    update_rule: UpdateRule, hyper: Hyperparameters, step: Int[Array, ""] | int
+) -> optax.GradientTransformation:
+    """Return the optax rule with the learning rate of a step."""
+    return update_rule(hyper.learning_rate[step], **hyper.rule)
+
+
+def _loss_arguments(
+    rule: optax.GradientTransformation,
+    state: TrainState,
+    gradients: BatchGradients,
+    loss: BatchLoss,
+) -> dict[str, Any]:
+    """Return the arguments by which a rule gets the loss; none if the rule does not use the loss.
+
+    The gradients among them are not clipped, because they are those of the loss.
+    """
+    use = find_loss_use(rule, gradients.grads, state.opt_state, state.params)
+    if not (use.value or use.function):
+        return {}
+    value = sharing.sum_over_devices(gradients.device_loss, loss.axis)
+    return loss_arguments(value, gradients.grads, loss.value)

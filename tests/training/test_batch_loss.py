@@ -1,0 +1,143 @@
+"""A batch in parts: the numbers of the whole batch, BatchNorm's by parts, and less memory."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from small import SMALL
+
+from jaxcifar.bench.training_memory import training_memory
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.setup import make_program
+from jaxcifar.config.experiment import Config
+from jaxcifar.machine.sharing import batch_positions
+from jaxcifar.networks.layers import BatchNorm, Dropout
+from jaxcifar.training.batch_loss import Batch, BatchLoss
+from jaxcifar.training.parallel_runs import ParallelRuns
+
+BATCH = 64
+CONFIG = Config.create("cnn", arch_args=SMALL, epochs=1, batch_size=BATCH, optimizer="sgd",
+                       learning_rate=0.5, weight_decay=0.0, momentum=0.0,
+                       schedule="none", dropout=0.0)  # fmt: skip
+
+
+class Dropping(nn.Module):
+    """Without BatchNorm; its Dropout draws for each image."""
+
+    convolves: bool
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Conv(3, (3, 3), strides=(4, 4))(x) if self.convolves else x[:, ::4, ::4]
+        return nn.Dense(10)(Dropout(0.5)(x.reshape(len(x), -1), train))
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        x = BatchNorm(name="norm")(x, train)
+        return nn.Dense(10, name="head")((x**2).mean((1, 2)))
+
+
+def trained_in_parts(dataset, parts, model, **settings):
+    """Return the state after one step."""
+    config = dataclasses.replace(CONFIG, accumulate=parts, **settings)
+    program = make_program(config, 10, 128, jax.devices()[:1])
+    program = dataclasses.replace(program, model=model, identity=repr(model))
+    hyper = make_hyperparameters(config, dataset, program.steps_per_epoch)
+    state = program.init(hyper, dataset.train.images)
+    run = state, hyper, program.epoch_order(hyper, np.int32(0), 128)
+    together = ParallelRuns(program, 1)
+    states, hypers, orders = together.join([run])
+    data = jax.device_put(dataset.train, together.replicated)
+    states, _ = together.train_steps(states, hypers, *data, orders, np.int32(1))
+    [state] = together.split(states)
+    return state
+
+
+@pytest.mark.parametrize("convolves", [False, True], ids=["in a loop", "one after another"])
+def test_without_batch_norm_the_parts_give_the_step_of_the_whole_batch(easy_dataset, convolves):
+    """Shifts, flips and Dropout are those of the whole batch too."""
+    model = Dropping(convolves)
+    whole = jax.device_get(trained_in_parts(easy_dataset, 1, model))
+    state = jax.device_get(trained_in_parts(easy_dataset, 4, model))
+    assert (state.sums.count, state.sums.correct) == (BATCH, whole.sums.correct)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        (state.params, state.sums.loss_sum),
+        (whole.params, whole.sums.loss_sum),
+    )
+
+
+def test_batch_norm_normalises_each_part_and_keeps_the_mean_of_their_statistics(easy_dataset):
+    parts = 4
+    state = jax.device_get(trained_in_parts(easy_dataset, parts, Normalised(), augment=False))
+    program = make_program(CONFIG, 10, 128, jax.devices()[:1])
+    hyper = make_hyperparameters(CONFIG, easy_dataset, program.steps_per_epoch)
+    order = np.asarray(program.epoch_order(hyper, np.int32(0), 128))[:BATCH]
+    pixels = (easy_dataset.train.images[order] / 255 - easy_dataset.mean) / easy_dataset.std
+    of_parts = pixels.reshape(parts, -1, 3)
+    means, variances = of_parts.mean(1), of_parts.var(1, ddof=1)
+    statistics = state.batch_stats["norm"]
+    np.testing.assert_allclose(statistics["mean"], 0.1 * means.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * variances.mean(0), rtol=1e-4)
+    normalised = (of_parts - means[:, None]) / np.sqrt(of_parts.var(1)[:, None] + 1e-5)
+    features = (normalised**2).reshape(BATCH, -1, 3).mean(1)
+    # The network's head before the step, by the first step's loss.
+    replaced = dataclasses.replace(program, model=Normalised(), identity="start")
+    head = jax.device_get(replaced.init(hyper, easy_dataset.train.images).params["head"])
+    logits = features @ head["kernel"] + head["bias"]
+    right = logits[np.arange(BATCH), easy_dataset.train.labels[order]]
+    losses = np.log(np.exp(logits).sum(1)) - right
+    np.testing.assert_allclose(state.sums.loss_sum, losses.sum(), rtol=1e-4)
+
+
+def test_a_part_has_the_same_images_on_any_number_of_devices():
+    """So BatchNorm's statistics do not depend on the number of devices."""
+
+    def positions(device):
+        return batch_positions(12, "devices", parts=3)
+
+    on_two = jax.vmap(positions, axis_name="devices")(jnp.arange(2))
+    for part, images in enumerate(np.split(np.asarray(on_two), 3, axis=1)):
+        np.testing.assert_array_equal(images, part * 8 + np.arange(8).reshape(2, 4))
+    np.testing.assert_array_equal(batch_positions(12, None, parts=3), np.arange(12))
+
+
+@pytest.mark.parametrize("loops", [False, True])
+def test_the_loss_is_a_function_that_jax_differentiates(loops):
+    """Its gradient, its slope along a direction, and its value, against the plain function."""
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(6, 1, 1, 3)), rng.integers(0, 3, 6)
+    batch = Batch(jnp.float32(inputs), jnp.int32(labels))
+
+    def loss_fn(params, batch, part):
+        logits = jnp.tanh(batch.inputs[:, 0, 0] @ params)
+        true = jnp.take_along_axis(logits, batch.labels[:, None], 1)[:, 0]
+        losses = jax.nn.logsumexp(logits, axis=-1) - true
+        return losses.sum() / 6, (logits, {})
+
+    loss = BatchLoss(loss_fn, batch, 3, loops, axis=None, averages_devices=False)
+    params, direction = (jnp.float32(rng.normal(size=(3, 3))) for _ in range(2))
+
+    def plain(params):
+        return loss_fn(params, batch, None)[0]
+
+    value, grads = jax.jit(jax.value_and_grad(loss.value))(params)
+    np.testing.assert_allclose(value, plain(params), rtol=1e-5)
+    np.testing.assert_allclose(grads, jax.grad(plain)(params), rtol=1e-4, atol=1e-6)
+    slopes = [jax.jvp(function, (params,), (direction,))[1] for function in (loss.value, plain)]
+    np.testing.assert_allclose(*slopes, rtol=1e-4)
+
+
+def test_parts_take_less_memory():
+    """By XLA's count for the compiled program, for a network with convolutions."""
+    config = dataclasses.replace(CONFIG, batch_size=512)
+    needs = [
+        training_memory(dataclasses.replace(config, accumulate=parts), jax.devices()[0]).step_bytes
+        for parts in (1, 8)
+    ]
+    assert needs[1] < needs[0] / 2
