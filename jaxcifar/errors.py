@@ -5,6 +5,7 @@ exit with code 2 after a `UsageError` and with code 1 after a `RunError`.
 """
 
 import re
+from typing import Self
 
 
 class OneLineError(Exception):
@@ -33,6 +34,15 @@ class OutOfMemoryError(RunError):
 
 class DivergedError(RunError):
     """The loss became infinite or not a number; repeating the same run gives the same result."""
+
+    @classmethod
+    def of_loss(cls, name: str, loss: float, finished_epochs: int) -> Self:
+        """Return the error for a loss, called `name`, in the epoch after the finished ones."""
+        saved = f"that of epoch {finished_epochs}" if finished_epochs else "none yet"
+        return cls(
+            f"the {name} loss became {loss} in epoch {finished_epochs + 1}; the last good "
+            f"checkpoint is kept ({saved}): try a lower --learning-rate in another run folder"
+        )
 
 
 def first_line(error: BaseException) -> str:

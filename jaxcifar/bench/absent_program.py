@@ -15,7 +15,7 @@ from jaxcifar.bench.step_costs import KindTotal, step_kernels, totals_by_kind
 from jaxcifar.bench.training_memory import EXAMPLES, STATISTICS
 from jaxcifar.bench.work import CLASSES
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.memory import program_bytes

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcifar.bench.work import CLASSES
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.image_size import image_shape
 from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS

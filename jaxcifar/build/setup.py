@@ -8,12 +8,8 @@ from functools import cached_property
 from typing import Self
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
 from jax.stages import Compiled
 
-from jaxcifar.build.augmentation import load_augmentation
 from jaxcifar.build.check import check_training
 from jaxcifar.build.host_images import (
     describe_feeding,
@@ -21,10 +17,11 @@ from jaxcifar.build.host_images import (
     fed_steps,
     place_images,
 )
-from jaxcifar.build.model import check_model, compute_dtype, create_model
+from jaxcifar.build.make_program import make_program
+from jaxcifar.build.model import check_model
 from jaxcifar.build.rule_check import require_combination
 from jaxcifar.build.training_labels import training_hyperparameters
-from jaxcifar.build.update_rule import UserRule, require_effect, update_rule
+from jaxcifar.build.update_rule import require_effect
 from jaxcifar.build.user_metrics import MetricSet, UserMetric
 from jaxcifar.config import registry, user_code
 from jaxcifar.config.experiment import Config
@@ -35,65 +32,12 @@ from jaxcifar.errors import UsageError
 from jaxcifar.machine.environment import first_devices
 from jaxcifar.machine.jax_settings import package_settings
 from jaxcifar.machine.memory import check_memory
-from jaxcifar.machine.sharing import AXIS, place_on_devices
+from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
 from jaxcifar.training import network
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 from jaxcifar.training.state import Hyperparameters
-
-
-def make_program(
-    config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
-) -> Program:
-    """Return the training program of a config, for a number of training images and these devices.
-
-    Raises:
-      UsageError: the batch size does not fit the images or devices, or user code can't be loaded.
-    """
-    if config.batch_size % len(devices):
-        raise UsageError(
-            f"--batch-size {config.batch_size}: must be a multiple of the {len(devices)} devices"
-        )
-    if config.batch_size % (len(devices) * config.accumulate):
-        raise UsageError(
-            f"--batch-size {config.batch_size}: must be a multiple of --accumulate "
-            f"{config.accumulate} times {len(devices)} devices"
-        )
-    if config.batch_size > train_examples:
-        raise UsageError(
-            f"--batch-size {config.batch_size}: is larger than the {train_examples} training "
-            f"images; use {train_examples} or less"
-        )
-    dtype = compute_dtype(config, devices[0])
-    # On a CPU, products of bfloat16 are fast, but all other operations are slow.
-    products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
-    model_dtype = jnp.float32 if products_only else dtype
-    has_small_images = config.small_part > 0 and config.small_size < config.image_size
-    rule = update_rule(config)
-    return Program(
-        model=create_model(config, num_classes, model_dtype, AXIS),
-        optimizer=rule,
-        augmentation=load_augmentation(config, num_classes),
-        averages=config.average > 0,
-        small_size=config.small_size if has_small_images else None,
-        batch_size=config.batch_size,
-        steps_per_epoch=train_examples // config.batch_size,
-        mesh=Mesh(np.asarray(devices), (AXIS,)),
-        axis=AXIS,
-        product_dtype=dtype if products_only else None,
-        identity=(
-            config.arch,
-            config.arch_args,
-            user_code.digests(config, "arch"),
-            config.dropout,
-            num_classes,
-            dtype,
-        ),
-        image_size=config.image_size,
-        parts=config.accumulate,
-        offers_loss=isinstance(rule, UserRule),
-    )
 
 
 @dataclasses.dataclass

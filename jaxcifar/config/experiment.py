@@ -10,6 +10,7 @@ from typing import Any, Self
 from jaxcifar.config import registry, user_reference
 from jaxcifar.config.config_file import settings_from_file
 from jaxcifar.config.continued_run import FIXED_SETTINGS, base_settings, find_continued_run
+from jaxcifar.config.field_options import require_in_range
 from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields
 from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.run_name import run_name
@@ -94,7 +95,7 @@ class Config(Fields):
         default_settings(self.arch, self.recipe)  # raises if the network has no such recipe
         if self.data_sha256 is None:
             registry.entry("dataset", self.dataset)
-        self.require_in_range()
+        require_in_range(self)
         if self.lr_scale != "none" and self.base_batch_size is None:
             reject("lr_scale", self.lr_scale, "needs base_batch_size; use Config.create")
         if self.epochs <= (self.continue_epochs or 0):

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.make_program import make_program
 from jaxcifar.build.model import create_model
-from jaxcifar.build.setup import make_program
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset

@@ -234,8 +234,7 @@ def result_to_json(result: Result) -> str:
     """Return the text of `result.json`, with each row of the confusion matrix on one line."""
 
     def on_one_line(match: re.Match[str]) -> str:
-        numbers = " ".join(match[1].split())
-        return f"[{numbers}]"
+        return f"[{' '.join(match[1].split())}]"
 
     text = json.dumps(result, indent=2)
     return _INDENTED_NUMBERS.sub(on_one_line, text) + "\n"

@@ -82,9 +82,8 @@ class Run:
         hyper = setup.hyperparameters(config)
         self._learning_rates, self.hyper = hyper.learning_rate, setup.place(hyper)
         setup.compile_ahead(self.hyper, self._print_line)
-        self.state: TrainState = program.init(
-            self.hyper, first_images(program, setup.dataset.train.images)
-        )
+        images = first_images(program, setup.dataset.train.images)
+        self.state: TrainState = program.init(self.hyper, images)
         if config.init:
             self.state = load_initial_weights(
                 self.state, setup, self.hyper, config, self._print_line
@@ -100,10 +99,11 @@ class Run:
             write_network(self._folder, setup.title(config), setup.summary, self._print_line)
             write_training_images(self._folder, setup, hyper, self._print_line)
         require_same_folder(self.task)
-        folder, steps = self._folder.checkpoints, program.steps_per_epoch
-        checkpoints = Checkpoints(folder, config, steps, self.task.keep_every)
-        self._checkpoints = self._exit_stack.enter_context(checkpoints)
-        self._schedule = CheckpointSchedule(checkpoints, steps)
+        steps = program.steps_per_epoch
+        self._checkpoints = self._exit_stack.enter_context(
+            Checkpoints(self._folder.checkpoints, config, steps, self.task.keep_every)
+        )
+        self._schedule = CheckpointSchedule(self._checkpoints, steps)
         self._resume(config, continued)
         self._first_step = self.step
         with self._folder.writing():
@@ -172,11 +172,7 @@ class Run:
             return
         self._schedule.write()
         self.wait()
-        saved = f"that of epoch {len(self._history)}" if self._history else "none yet"
-        error = DivergedError(
-            f"the {name} loss became {loss} in epoch {len(self._history) + 1}; the last good "
-            f"checkpoint is kept ({saved}): try a lower --learning-rate in another run folder"
-        )
+        error = DivergedError.of_loss(name, loss, len(self._history))
         with self._folder.writing():
             self._folder.write_failure(error)
         raise error

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxcifar.build.hyperparameters import Statistics, make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config import user_code, user_reference
 from jaxcifar.config.experiment import Config
 from jaxcifar.data.prepare import default_data_dir

@@ -4,7 +4,8 @@ import jax
 import pytest
 from conftest import ROOT
 
-from jaxcifar.build.setup import Setup, make_program
+from jaxcifar.build.make_program import make_program
+from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.environment import use_cpu_cores

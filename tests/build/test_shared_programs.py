@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small import SMALL, easy_dataset
 
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.build.training_labels import training_hyperparameters
 from jaxcifar.config.experiment import Config
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.build.training_labels import class_weights, noisy_labels, training_hyperparameters
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Examples

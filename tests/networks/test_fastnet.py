@@ -14,8 +14,9 @@ from rounding import UNIT, assert_near, error_by_condition, error_of_sum
 from scipy.special import erf
 
 import jaxcifar
+from jaxcifar.build.hyperparameters import make_hyperparameters
+from jaxcifar.build.make_program import make_program
 from jaxcifar.build.model import check_model, create_model
-from jaxcifar.build.setup import make_hyperparameters, make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import UsageError
 from jaxcifar.networks.fastnet import (

@@ -11,7 +11,7 @@ from training.test_train import CONFIG as FAST
 from training.test_train import LONGEST_SUM, initial_params, stacked, train
 
 from jaxcifar.bench.device_traffic import find_collectives
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.training import predicting
 from jaxcifar.training.parallel_runs import ParallelRuns
 

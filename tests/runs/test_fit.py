@@ -16,7 +16,8 @@ from rich.console import Console
 from small import SMALL
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import Setup, make_program
+from jaxcifar.build.make_program import make_program
+from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import Dataset
 from jaxcifar.errors import RunError, UsageError

@@ -8,7 +8,7 @@ import pytest
 from small import SMALL, easy_dataset
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError
 from jaxcifar.runs.initial_weights import load_initial_weights

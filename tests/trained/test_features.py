@@ -12,7 +12,7 @@ from PIL import Image
 
 import jaxcifar
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.networks.nnx_network import nnx_network

@@ -18,7 +18,7 @@ from small import SMALL, easy_dataset
 
 import jaxcifar
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.errors import RunError, UsageError
 from jaxcifar.runs.checkpoint import Checkpoints

@@ -12,7 +12,7 @@ from rounding import UNIT, assert_near
 from scipy import stats
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.config.registry import KINDS, Entry
 from jaxcifar.training import augment

@@ -11,7 +11,7 @@ from small import SMALL
 
 from jaxcifar.bench.training_memory import training_memory
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import batch_positions
 from jaxcifar.networks.layers import BatchNorm, Dropout

@@ -14,7 +14,7 @@ from own import loss_rules
 from own.net import Net
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.runs.array_trees import named_arrays
 from jaxcifar.training.loss_rules import find_loss_use

@@ -11,7 +11,7 @@ from rounding import assert_near, error_by_condition
 from small import SMALL
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.training.parallel_runs import ParallelRuns
 

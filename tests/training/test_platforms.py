@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import ARCHS, Config
 from jaxcifar.training.parallel_runs import ParallelRuns
 

@@ -18,7 +18,7 @@ from rounding import assert_near, error_by_condition, error_of_sum
 from small import SMALL
 
 from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.setup import make_program
+from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
 from jaxcifar.machine.sharing import AXIS
 from jaxcifar.networks.layers import Dropout

@@ -1,0 +1,70 @@
+"""Make the training program of a config."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxcifar.build.augmentation import load_augmentation
+from jaxcifar.build.model import compute_dtype, create_model
+from jaxcifar.build.update_rule import UserRule, update_rule
+from jaxcifar.config import user_code
+from jaxcifar.config.experiment import Config
+from jaxcifar.errors import UsageError
+from jaxcifar.machine.sharing import AXIS
+from jaxcifar.training.program import Program
+
+
+def make_program(
+    config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
+) -> Program:
+    """Return the training program of a config, for a number of training images and these devices.
+
+    Raises:
+      UsageError: the batch size does not fit the images or devices, or user code can't be loaded.
+    """
+    if config.batch_size % len(devices):
+        raise UsageError(
+            f"--batch-size {config.batch_size}: must be a multiple of the {len(devices)} devices"
+        )
+    if config.batch_size % (len(devices) * config.accumulate):
+        raise UsageError(
+            f"--batch-size {config.batch_size}: must be a multiple of --accumulate "
+            f"{config.accumulate} times {len(devices)} devices"
+        )
+    if config.batch_size > train_examples:
+        raise UsageError(
+            f"--batch-size {config.batch_size}: is larger than the {train_examples} training "
+            f"images; use {train_examples} or less"
+        )
+    dtype = compute_dtype(config, devices[0])
+    # On a CPU, products of bfloat16 are fast, but all other operations are slow.
+    products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
+    model_dtype = jnp.float32 if products_only else dtype
+    has_small_images = config.small_part > 0 and config.small_size < config.image_size
+    rule = update_rule(config)
+    return Program(
+        model=create_model(config, num_classes, model_dtype, AXIS),
+        optimizer=rule,
+        augmentation=load_augmentation(config, num_classes),
+        averages=config.average > 0,
+        small_size=config.small_size if has_small_images else None,
+        batch_size=config.batch_size,
+        steps_per_epoch=train_examples // config.batch_size,
+        mesh=Mesh(np.asarray(devices), (AXIS,)),
+        axis=AXIS,
+        product_dtype=dtype if products_only else None,
+        identity=(
+            config.arch,
+            config.arch_args,
+            user_code.digests(config, "arch"),
+            config.dropout,
+            num_classes,
+            dtype,
+        ),
+        image_size=config.image_size,
+        parts=config.accumulate,
+        offers_loss=isinstance(rule, UserRule),
+    )

@@ -1,0 +1,91 @@
+"""How a field of an experiment is declared: its text for the help, and its allowed values."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxcifar.config import folds
+from jaxcifar.config.class_weights import are_weights
+from jaxcifar.config.image_settings import PixelRange
+from jaxcifar.config.option_names import reject
+from jaxcifar.config.registry import did_you_mean
+from jaxcifar.image_size import LARGEST_IMAGE_SIZE, SMALLEST_IMAGE_SIZE
+
+_MAX_INT = 2**31  # devices count steps and images in int32
+
+
+class Rule(NamedTuple):
+    """A check of a value, and the error message if the check fails."""
+
+    allows: Callable[[Any], bool]
+    message: str
+
+
+POSITIVE = Rule(lambda value: value > 0, "must be above 0")
+NOT_NEGATIVE = Rule(lambda value: value >= 0, "must not be negative")
+BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be in [0, 1)")
+SEED = Rule(lambda value: 0 <= value < 2**32, "must be in [0, 2**32)")
+FOLD = Rule(folds.is_fold_or_empty, folds.RULE)
+SIDE_LENGTH = Rule(
+    lambda value: SMALLEST_IMAGE_SIZE <= value <= LARGEST_IMAGE_SIZE,
+    f"must be in [{SMALLEST_IMAGE_SIZE}, {LARGEST_IMAGE_SIZE}]",
+)
+FRACTION = Rule(lambda value: 0 <= value <= 1, "must be in [0, 1]")
+BETA = Rule(lambda value: value == 0 or 0.01 <= value <= 100, "must be 0, or in [0.01, 100]")
+CLASS_WEIGHTS = Rule(are_weights, "must be none, balanced, or weights by class name")
+COUNT = Rule(lambda value: 1 <= value < _MAX_INT, "must be at least 1, below 2**31")
+
+
+def option(help: str, rule: Rule | PixelRange | None = None, **metadata: Any) -> Any:
+    """Return a dataclass field that is also a command-line option.
+
+    Args:
+      help: text for the option's help.
+      rule: the values that are allowed. By default, a whole number must be at least 1.
+      metadata: `choices` and `type`, as argparse takes them. `default` is the value if neither the
+        user nor the recipe sets the field. `array=VALUE` marks a field that enters the compiled
+        program as an array, so configs that differ only in such fields share the program.
+        `Config.shared_part` replaces the field's value by VALUE. If VALUE is a function, it is
+        called with the field's value and returns the replacement. `is_newer=True` marks a field
+        that version 0.1 did not have: the file of a config omits it at its default, so that a run
+        without it keeps the file of that version.
+    """
+    return dataclasses.field(metadata={"help": help, "rule": rule, **metadata})
+
+
+def on_or_off(value: float) -> float:
+    """Return one value for all runs that use a feature, and 0 for those that do not."""
+    return 1.0 if value else 0.0
+
+
+def derived(**metadata: Any) -> Any:
+    """Return a dataclass field that is not an option; it is computed from other fields."""
+    return dataclasses.field(default=None, metadata=metadata)
+
+
+def require_in_range(settings: Any) -> None:
+    """Check that the value of each field is in its allowed range, given the other values.
+
+    Args:
+      settings: all settings, an object of the class `Fields`.
+
+    Raises:
+      UsageError: a value is not allowed; the message names the option.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        choices = field.metadata.get("choices")
+        if choices and value not in choices:
+            meant = did_you_mean(str(value), choices)
+            reject(field.name, value, f"{meant}choose one of {', '.join(choices)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            reject(field.name, value, "must be a finite number")
+        rule = field.metadata.get("rule") or (COUNT if type(value) is int else None)
+        if isinstance(rule, PixelRange):
+            if not rule.allows(value, settings.image_size):
+                reject(field.name, value, rule.text(settings.image_size))
+        elif rule and not rule.allows(value):
+            reject(field.name, value, rule.message)
+    if settings.batch_size % settings.accumulate:
+        reject("accumulate", settings.accumulate, f"must divide --batch-size {settings.batch_size}")
