@@ -120,7 +120,7 @@ def test_the_loss_is_a_function_that_jax_differentiates(loops):
 
     def loss_fn(params, batch, part):
         logits = jnp.tanh(batch.inputs[:, 0, 0] @ params)
-        true = jnp.take_along_axis(logits, batch.labels[:, None], 1)[:, 0]
+        true = jnp.take_along_axis(logits, batch.targets[:, None], 1)[:, 0]
         losses = jax.nn.logsumexp(logits, axis=-1) - true
         return losses.sum() / 6, (logits, {})
 
