@@ -9,10 +9,11 @@ import pytest
 from flax import linen as nn
 from small import SMALL
 
-from jaxcifar.bench.training_memory import training_memory
 from jaxcifar.build.hyperparameters import make_hyperparameters
 from jaxcifar.build.make_program import make_program
 from jaxcifar.config.experiment import Config
+from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
+from jaxcifar.machine.memory import program_bytes
 from jaxcifar.machine.sharing import batch_positions
 from jaxcifar.networks.layers import BatchNorm, Dropout
 from jaxcifar.training.batch_loss import Batch, BatchLoss
@@ -62,6 +63,9 @@ def trained_in_parts(dataset, parts, model, **settings):
 def test_without_batch_norm_the_parts_give_the_step_of_the_whole_batch(easy_dataset, convolves):
     """Shifts, flips and Dropout are those of the whole batch too."""
     model = Dropping(convolves)
+    program = make_program(CONFIG, 10, 128, jax.devices()[:1])
+    program = dataclasses.replace(program, model=model, identity=repr(model))
+    assert program.compiles_loops == (not convolves)
     whole = jax.device_get(trained_in_parts(easy_dataset, 1, model))
     state = jax.device_get(trained_in_parts(easy_dataset, 4, model))
     assert (state.sums.count, state.sums.correct) == (BATCH, whole.sums.correct)
@@ -116,7 +120,7 @@ def test_the_loss_is_a_function_that_jax_differentiates(loops):
 
     def loss_fn(params, batch, part):
         logits = jnp.tanh(batch.inputs[:, 0, 0] @ params)
-        true = jnp.take_along_axis(logits, batch.labels[:, None], 1)[:, 0]
+        true = jnp.take_along_axis(logits, batch.targets[:, None], 1)[:, 0]
         losses = jax.nn.logsumexp(logits, axis=-1) - true
         return losses.sum() / 6, (logits, {})
 
@@ -133,11 +137,28 @@ def test_the_loss_is_a_function_that_jax_differentiates(loops):
     np.testing.assert_allclose(*slopes, rtol=1e-4)
 
 
-def test_parts_take_less_memory():
-    """By XLA's count for the compiled program, for a network with convolutions."""
-    config = dataclasses.replace(CONFIG, batch_size=512)
-    needs = [
-        training_memory(dataclasses.replace(config, accumulate=parts), jax.devices()[0]).step_bytes
-        for parts in (1, 8)
-    ]
+class Dilated(nn.Module):
+    """Convolutions that a CPU computes by XLA's, and so without loops."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        for _ in range(3):
+            x = nn.relu(nn.Conv(16, (3, 3), kernel_dilation=(2, 2))(x))
+        return nn.Dense(10)(x.mean((1, 2)))
+
+
+@pytest.mark.parametrize("loops", [False, True], ids=["one after another", "in a loop"])
+def test_parts_take_less_memory(easy_dataset, loops):
+    """By XLA's count for the compiled program."""
+    needs = []
+    for parts in (1, 8):
+        config = dataclasses.replace(CONFIG, batch_size=128, accumulate=parts)
+        program = make_program(config, 10, 128, jax.devices()[:1])
+        if not loops:
+            program = dataclasses.replace(program, model=Dilated(), identity="dilated")
+        assert program.compiles_loops == loops
+        hyper = make_hyperparameters(config, easy_dataset, program.steps_per_epoch)
+        traced = ParallelRuns(program, 1).trace(hyper, *easy_dataset.train)
+        compiled = traced.lower().compile(compiler_options=FAST_COMPILE_OPTIONS)
+        needs.append(program_bytes(compiled))
     assert needs[1] < needs[0] / 2
