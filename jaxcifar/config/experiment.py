@@ -11,7 +11,7 @@ from jaxcifar.config import registry, user_reference
 from jaxcifar.config.config_file import settings_from_file
 from jaxcifar.config.continued_run import FIXED_SETTINGS, base_settings, find_continued_run
 from jaxcifar.config.field_options import require_in_range
-from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields
+from jaxcifar.config.fields import DEFAULTS, NAMES_OF_RUNS, Fields, is_newer_and_off
 from jaxcifar.config.option_names import option_name, reject
 from jaxcifar.config.run_name import run_name
 from jaxcifar.config.settings import (
@@ -106,11 +106,8 @@ class Config(Fields):
 
         Settings that older versions did not have are left out if they are off.
         """
-        values = dataclasses.asdict(self)
-        for field in dataclasses.fields(self):
-            default = field.metadata.get("default")
-            if field.metadata.get("is_newer") and values[field.name] == default:
-                del values[field.name]
+        all_values = dataclasses.asdict(self)
+        values = {name: v for name, v in all_values.items() if not is_newer_and_off(name, v)}
         tables = {name: dict(values[name] or ()) for name in TABLES}
         return json.loads(json.dumps(values | tables))  # makes lists of tuples
 

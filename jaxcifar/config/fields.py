@@ -231,3 +231,9 @@ DEFAULTS = {
     for field in dataclasses.fields(Fields)
     if "default" in field.metadata
 }
+_NEWER = {field.name for field in dataclasses.fields(Fields) if field.metadata.get("is_newer")}
+
+
+def is_newer_and_off(name: str, value: Any) -> bool:
+    """Return whether a setting did not exist in version 0.1 and has the value that turns it off."""
+    return name in _NEWER and value == DEFAULTS.get(name)

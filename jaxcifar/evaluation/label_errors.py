@@ -42,7 +42,9 @@ def likely_label_errors(logits: Float[np.ndarray, "images classes"], examples: E
     }
 
 
-def mistake_list(arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) -> list[Mistake]:
+def mistake_list(
+    arrays: Mapping[str, Shaped[np.ndarray, "listed ..."]], class_names: Sequence[str]
+) -> list[Mistake]:
     """Return mistakes as `evaluation.json` lists them."""
     columns = (arrays[name] for name in ("index", "label", "predicted", "confidence"))
     return [
@@ -57,7 +59,9 @@ def mistake_list(arrays: Mapping[str, np.ndarray], class_names: Sequence[str]) -
 
 
 def label_error_list(
-    arrays: Mapping[str, np.ndarray], class_names: Sequence[str], files: Sequence[str] = ()
+    arrays: Mapping[str, Shaped[np.ndarray, "listed ..."]],
+    class_names: Sequence[str],
+    files: Sequence[str] = (),
 ) -> list[LabelError]:
     """Return likely label errors as `evaluation.json` lists them.
 

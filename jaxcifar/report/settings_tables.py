@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jaxcifar.config.fields import is_newer_and_off
 from jaxcifar.report.run_records import Variation
 from jaxcifar.report.wording import escape_markdown, field_title, field_value, varied_fields
 
@@ -25,7 +26,7 @@ def settings_tables(variations: Sequence[Variation]) -> dict[str, Any]:
     shared = [
         (field_title(name), field_value(value))
         for name, value in variations[0].settings.items()
-        if name not in varied and value not in _NOTHING
+        if name not in varied and value not in _NOTHING and not is_newer_and_off(name, value)
     ]
     lines = [
         {

@@ -53,7 +53,7 @@ class Hyperparameters:
     class_weights: Float32[Array, "classes"] | None = None
     labels: Int32[Array, "images"] | None = None
 
-    def labels_or(self, labels: AnyArray) -> AnyArray:
+    def labels_or(self, labels: Int32[AnyArray, "images"]) -> Int32[AnyArray, "images"]:
         """Return the run's own training labels, or else the data set's `labels`."""
         return labels if self.labels is None else self.labels
 
