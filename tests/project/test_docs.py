@@ -12,7 +12,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 MEASUREMENTS = sorted((ROOT / "docs" / "measurements").glob("*.md"))
 DOCS = [*sorted(ROOT.glob("*.md")), *PAGES, *MEASUREMENTS, *ROOT.glob("checkpoints/*.md")]
 FOR_DEVELOPERS = {"testing.md", "tour.md"}
-MOST_WORDS = 7750  # of the pages that people write; with settings.md they are under 9,000
+MOST_WORDS = 7400  # of the pages that people write; with settings.md they are under 9,000
 MOST_ROWS = 8
 
 
