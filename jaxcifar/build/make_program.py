@@ -34,13 +34,6 @@ def make_program(
             f"--batch-size {config.batch_size}: must be a multiple of --accumulate "
             f"{config.accumulate} times {len(devices)} devices"
         )
-    is_mixed = config.mixup > 0 or config.cutmix > 0
-    if is_mixed and config.accumulate > 1 and len(devices) > 1:
-        # Each device would mix other pairs of images, so the numbers would depend on the devices.
-        raise UsageError(
-            f"--accumulate {config.accumulate}: can't be used with --mixup or --cutmix on several "
-            "devices; use --devices 1, or leave one of these options out"
-        )
     if config.batch_size > train_examples:
         raise UsageError(
             f"--batch-size {config.batch_size}: is larger than the {train_examples} training "

@@ -93,11 +93,3 @@ def test_a_config_of_whole_batches_is_written_as_before():
     assert config.to_dict()["accumulate"] == 4
     assert Config.from_dict(config.to_dict()) == config
     assert config.options()[-2:] == ["--accumulate", "4"]
-
-
-@pytest.mark.parametrize("setting", ["mixup", "cutmix"])
-def test_batches_in_parts_are_not_mixed_on_several_devices(setting):
-    config = Config.create("cnn", dataset="shapes10", batch_size=32, accumulate=2, **{setting: 0.5})
-    with pytest.raises(UsageError, match="--accumulate 2: can't be used with --mixup or --cutmix"):
-        make_program(config, 10, 128, jax.devices()[:1] * 2)
-    assert make_program(config, 10, 128, jax.devices()[:1]).parts == 2
