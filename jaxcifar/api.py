@@ -64,7 +64,7 @@ def train(
       dataset: images, or the name or path of a data set, as for the option `--dataset`.
       run_dir: folder of the run; by default a readable name under `checkpoints/`.
       overwrite: delete an earlier run in the folder.
-      keep_every: never delete the last checkpoint of each so many epochs.
+      keep_every: also keep the checkpoint of every N-th epoch; None for none of them.
       data_dir: folder of TensorFlow Datasets (TFDS), or None for its default.
       metrics: metrics in addition to the built-in ones. Each is a `Metric`, a function of logits
         and labels or of the confusion matrix, or a name such as "my_metrics.py:mean_rank".

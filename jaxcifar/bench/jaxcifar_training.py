@@ -23,7 +23,7 @@ class JaxcifarTraining:
     """The training that `jaxcifar run` does, including augmentation and metrics."""
 
     def __init__(self, work: Work) -> None:
-        use_cpu_cores(work.batch_size)
+        use_cpu_cores(work.batch_size, parts=work.config.accumulate)
         self._work = work
         train, test = random_examples(work)
         mean, std = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)

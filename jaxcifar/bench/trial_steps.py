@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from jaxcifar.build.host_images import first_images
 from jaxcifar.build.setup import Setup
 from jaxcifar.config.experiment import Config
 from jaxcifar.data import CATALOG, Dataset, Examples
@@ -127,7 +128,7 @@ def try_steps(
     program = setup.program
     hyper = setup.place(setup.hyperparameters(config))
     setup.compile_ahead(hyper, print_line)
-    state = program.init(hyper, setup.train.images)
+    state = program.init(hyper, first_images(program, dataset.train.images))
     steps = _TimedSteps(setup, hyper, state, at_once)
     train_seconds, timed = steps.measure(first_step=0)
     if program.small_size is not None:  # the first steps use smaller images
@@ -184,10 +185,13 @@ class _TimedSteps:
 
     def _train(self, steps: int) -> float:
         began = time.perf_counter()
+        trained, at_once = 0, len(self._orders)
         for count in dispatch_sizes(steps, self._setup.program):
+            examples = self._setup.images_for(self._orders, [trained] * at_once, count)
             self._states, means = self._setup.train_steps(
-                self._states, self._hypers, *self._setup.train, self._orders, np.int32(count)
+                self._states, self._hypers, *examples, self._orders, np.int32(count)
             )
+            trained += count
         np.asarray(means["loss"])  # waits until all steps are done
         return time.perf_counter() - began
 

@@ -33,6 +33,7 @@ from jaxcifar.commands.shared.submitting import (
     send_parts,
     sent_and_unfinished,
 )
+from jaxcifar.config.option_names import reject
 from jaxcifar.errors import RunError
 from jaxcifar.machine.terminal import line_printer, pluralize
 from jaxcifar.studies.study import StudyRow
@@ -131,13 +132,14 @@ def main(argv: Sequence[str]) -> None:
     study.check(options.seeds[0])
     rows = study.select(options.rows)
     study.require_rows(options.force)
+    if options.keep == "best" and options.keep_every is not None:
+        reject("keep_every", options.keep_every, "has no effect with --keep best; remove it")
     options.data_dir = data_folder(options.data_dir)
     number = len(rows) * len(set(options.seeds)) * max(1, options.folds)
     check_submit_options(options, number, out)
     runs = pluralize(number, "run")
     if options.shard is not None and options.shard.parts > 1:
-        part, parts = options.shard
-        in_this_shard = len(range(part - 1, number, parts))
+        in_this_shard = len(range(options.shard.part - 1, number, options.shard.parts))
         runs = f"{in_this_shard} of {runs}"
     console = screen()
     print_line = line_printer(console)
@@ -147,7 +149,6 @@ def main(argv: Sequence[str]) -> None:
         return
     for line in given.overruled(rows):
         print_line(line)
-
     from jaxcifar.studies.conduct import plan, record
 
     keep_best = options.keep == "best"

@@ -38,6 +38,12 @@ COMMON_OPTIONS = (
     *("--json", "--hlo"),
 )
 
+# Settings that the training program of CIFAR-10 does not depend on.
+_WITHOUT_EFFECT = (
+    *("dataset", "image_size", "train_examples", "val_fraction", "fold", "init", "continue_from"),
+    *("patience", "label_noise"),
+)
+
 
 def parser() -> Parser:
     description = (
@@ -52,7 +58,7 @@ def parser() -> Parser:
         help=f"devices to compile for, such as {', '.join(EXAMPLES)}",
     )
     suggest(target, EXAMPLES)
-    add_config_options(parser, without=("dataset", "train_examples", "val_fraction", "init"))
+    add_config_options(parser, without=_WITHOUT_EFFECT)
     parser.add_argument(
         "--at-once",
         type=count,

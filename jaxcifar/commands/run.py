@@ -109,10 +109,10 @@ def main(argv: Sequence[str]) -> None:
 
     print_line = line_printer(Console())
     processes.join_processes(options.coordinator, options.processes, options.process_id, print_line)
-    if processes.is_first_process():
+    environment.use_cpu_cores(config.batch_size, options.devices, config.accumulate)
+    if processes.is_first_process():  # this starts JAX's devices, so their number is set before
         for line in given.lines:
             print_line(line)
-    environment.use_cpu_cores(config.batch_size, options.devices, config.accumulate)
     with report_lost_processes():
         start_jax()
         if options.dry_run:

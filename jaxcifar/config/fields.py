@@ -189,7 +189,8 @@ class Fields:
         default=0.1,
     )
     fold: str = option(
-        "hold out the I-th of K parts of the training images instead, such as 1/5",
+        "validate on the I-th of K parts of the training images, such as 1/5; replaces "
+        "--val-fraction",
         rules.FOLD,
         default="",
         is_newer=True,
@@ -204,14 +205,14 @@ class Fields:
     )
     init: str = option("finished run, or file of weights, to start from", array="", default="")
     continue_from: str = option(
-        "finished run to train further with its settings, until it has --epochs in all; "
-        "--schedule and --warmup are for the epochs left (continue_from in studies and Python)",
+        "finished run to train further with its settings, until it has --epochs epochs in total; "
+        "--schedule and --warmup count only the new epochs (continue_from in studies and Python)",
         array="",
         default="",
         is_newer=True,
     )
     seed: int = option(
-        "seed of initial weights, image order, augmentation and dropout",
+        "seed of initial weights, image order, augmentation, dropout and label noise",
         rules.SEED,
         array=0,
         default=0,

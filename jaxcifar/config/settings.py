@@ -2,7 +2,7 @@
 
 import ast
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
 from jaxcifar.config import registry
@@ -16,7 +16,6 @@ from jaxcifar.config.image_settings import (
 from jaxcifar.config.option_names import reject
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
 from jaxcifar.errors import UsageError
-from jaxcifar.image_size import IMAGE_SIZE
 
 # Fields that are computed from other fields.
 DERIVED_FIELDS = (
@@ -32,33 +31,48 @@ TABLES = ("arch_args", "sources", "imports")
 DEFAULT_ARCH = "resnet18"
 
 
-_IS_SET = object()  # as the value of a switch: any value but the setting's default
-
-
 class _Switch(NamedTuple):
-    """A setting, and the value that makes other settings ineffective; `reason` is for messages."""
+    """A setting that can make other settings ineffective.
+
+    Attributes:
+      setting: name of the setting.
+      is_active: returns whether all settings of a run make the `ineffective` ones so.
+      ineffective: names of the settings that then do nothing.
+      reason: end of a message.
+    """
 
     setting: str
-    value: Any
+    is_active: Callable[[Mapping[str, Any]], bool]
     ineffective: tuple[str, ...]
     reason: str
 
-    def is_active(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether the setting has the value that makes the others ineffective."""
-        if self.setting == "small_size":
-            return not small_size_in_use(settings)
-        value = settings[self.setting]
-        if self.value is _IS_SET:
-            return bool(value != DEFAULTS[self.setting])
-        return bool(value == self.value)
-
 
 _SWITCHES = (
-    _Switch("augment", False, ("shift", "border", "flip", "cutout"), "with --no-augment"),
-    _Switch("small_size", IMAGE_SIZE, ("small_part",), "without --small-size"),
-    _Switch("small_part", 0.0, ("small_size",), "without --small-part"),
-    _Switch("fold", _IS_SET, ("val_fraction",), "with --fold"),
-    _Switch("val_fraction", 0.0, ("patience",), "without validation images (--val-fraction 0)"),
+    _Switch(
+        "augment",
+        lambda settings: not settings["augment"],
+        ("shift", "border", "flip", "cutout"),
+        "with --no-augment",
+    ),
+    _Switch(
+        "small_size",
+        lambda settings: not small_size_in_use(settings),
+        ("small_part",),
+        "without --small-size",
+    ),
+    _Switch(
+        "small_part",
+        lambda settings: settings["small_part"] == 0,
+        ("small_size",),
+        "without --small-part",
+    ),
+    _Switch("fold", lambda settings: settings["fold"] != "", ("val_fraction",), "with --fold"),
+    _Switch(
+        "val_fraction",
+        lambda settings: settings["val_fraction"] == 0 and settings["fold"] == "",
+        ("patience",),
+        "without validation images (--val-fraction 0)",
+    ),
 )
 
 

@@ -72,7 +72,7 @@ def keys_at(key: jax.Array, positions: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
 
 
-def next_examples(tree: PyTree, axis: str | None) -> PyTree:
+def next_examples(tree: PyTree, axis: str | None, parts: int = 1) -> PyTree:
     """Return for each of this device's examples the example after it in the whole batch.
 
     After the last example of the batch comes the first. Only one example travels to each device.
@@ -80,17 +80,30 @@ def next_examples(tree: PyTree, axis: str | None) -> PyTree:
     Args:
       tree: arrays whose first axis is this device's part of the batch.
       axis: name of the mapped axis.
+      parts: number of parts in which the batch is computed; `batch_positions` explains it.
     """
 
     def following(examples: jax.Array) -> jax.Array:
-        first_of_next = examples[:1]
-        if axis:
-            count = device_count(axis)
-            to_previous = [((device + 1) % count, device) for device in range(count)]
-            first_of_next = lax.ppermute(first_of_next, axis, to_previous)
-        return jnp.concatenate([examples[1:], first_of_next])
+        by_part = examples.reshape(parts, -1, *examples.shape[1:])
+        first_of_next = _from_next_device(by_part[:, :1], axis)
+        return jnp.concatenate([by_part[:, 1:], first_of_next], 1).reshape(examples.shape)
 
     return jax.tree.map(following, tree)
+
+
+def _from_next_device(firsts: jax.Array, axis: str | None) -> jax.Array:
+    """Return the next device's first examples of each part, `[parts, 1, ...]`.
+
+    After the last device's examples of a part come the first device's examples of the next part.
+    """
+    firsts_of_next_part = jnp.roll(firsts, -1, axis=0)
+    if axis is None:
+        return firsts_of_next_part
+    count = device_count(axis)
+    to_previous = [((device + 1) % count, device) for device in range(count)]
+    is_first_device = lax.axis_index(axis) == 0
+    sent = jnp.where(is_first_device, firsts_of_next_part, firsts)
+    return lax.ppermute(sent, axis, to_previous)
 
 
 def device_key(key: jax.Array, axis: str | None) -> jax.Array:

@@ -44,7 +44,7 @@ class Checkpoints:
       folder: the run's folder of checkpoints.
       config: the run's config.
       steps_per_epoch: number of steps in an epoch.
-      keep_every: the last checkpoint of each so many epochs is never deleted; None for none.
+      keep_every: also keep the checkpoint of every N-th epoch; None for none of them.
       read_only: nothing in the folder is changed; it must exist.
     """
 

@@ -30,7 +30,7 @@ class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
     """A part in the file `jobs.json`."""
 
     executor: Executor
-    job: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(_[0-9]{1,9})?\Z")]
+    job: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(_[0-9]{1,9})?\Z")]  # local: without "_"
     folder: Annotated[str, Meta(pattern=r"^sent(-[0-9]{1,9})?\Z")]
     runs: list[Line]
 
@@ -182,7 +182,7 @@ def failure_reason(part: SentPart, tasks: Sequence[Task]) -> str:
     about_runs = re.findall(rf"^(?:{names}): .*(?:\n  .*)*", output, re.MULTILINE)
     error_lines = re.findall(r"^(?:.*: )?error: .*", errors, re.MULTILINE)
     lines = (errors.strip() or output.strip()).splitlines()
-    if error_lines and "runs failed" in error_lines[-1] and about_runs:
+    if error_lines and re.search("runs? failed", error_lines[-1]) and about_runs:
         reason = about_runs[-1]
     elif error_lines:
         reason = error_lines[-1]

@@ -23,6 +23,7 @@ def augmented_batch(
     flips: Bool[Array, "batch"],
     size: int | None = None,
     axis: str | None = None,
+    parts: int = 1,
 ) -> tuple[Float32[Array, "batch new_height new_width 3"], Targets]:
     """Return a device's part of a batch as the network gets it: augmented, normalised and mixed.
 
@@ -36,6 +37,7 @@ def augmented_batch(
       size: after shifts and flips, the images are reduced to `size` x `size` pixels, unless `size`
         is None.
       axis: name of the mapped axis of devices that share the batch, or None.
+      parts: number of parts in which the batch is computed; see `sharing.batch_positions`.
 
     Returns:
       the images, and their targets: labels, or distributions over the classes if labels are mixed.
@@ -51,7 +53,7 @@ def augmented_batch(
     inputs = augment.normalize(pixels, hyper.mean, hyper.std)
     inputs = augment.cut_out(keys, inputs, hyper.augment)
     if hyper.mixing is not None:
-        inputs, targets = mix(keys, inputs, targets, hyper.mixing, axis)
+        inputs, targets = mix(keys, inputs, targets, hyper.mixing, axis, parts)
     return inputs, targets
 
 

@@ -70,6 +70,7 @@ def mix(
     targets: Targets,
     settings: MixingSettings,
     axis: str | None,
+    parts: int = 1,
 ) -> tuple[Pixels, Distributions]:
     """Mix each image of a batch, and its target, with the next image of the whole batch.
 
@@ -83,9 +84,10 @@ def mix(
       targets: labels of these images, or distributions over the classes.
       settings: the settings of mixup and CutMix.
       axis: name of the mapped axis of devices that share the batch, or None.
+      parts: number of parts in which the batch is computed; see `sharing.batch_positions`.
     """
     targets = distributions(targets, settings.num_classes)
-    partners, partner_targets = sharing.next_examples((inputs, targets), axis)
+    partners, partner_targets = sharing.next_examples((inputs, targets), axis, parts)
     height, width = inputs.shape[1:3]
 
     def draw_share_of_pixels(key: Array) -> Array:

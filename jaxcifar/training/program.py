@@ -210,7 +210,7 @@ class Program:
         epoch = state.step // self.steps_per_epoch
         flips = augment.alternating_flips(hyper.flip_key, indices, epoch)
         inputs, targets = augmented_batch(
-            self.augmentation, hyper, keys, images, labels, flips, size, self.axis
+            self.augmentation, hyper, keys, images, labels, flips, size, self.axis, self.parts
         )
         weight = total_weight(targets, hyper.class_weights, self.batch_size, self.axis)
 

@@ -133,11 +133,11 @@ def test_options_of_sbatch_are_passed_on():
     ("words", "problem"),
     [
         ("--wait", "--wait: has no effect without --submit"),
-        ("--no-wait", "--wait: has no effect without --submit"),
+        ("--no-wait", "--no-wait: has no effect without --submit"),
         ("--parts 2", "--parts: has no effect without --submit"),
         ("--submit-options time=1", "--submit-options: has no effect without --submit"),
         ("--submit slrum", "did you mean slurm?"),
-        ("--submit local --shard 1/2", "--shard: --submit makes the shards; --parts N"),
+        ("--submit local --shard 1/2", "--shard: can't be used with --submit"),
         ("--submit local --parts 4", "--parts 4: the study has 3 runs"),
         ("--submit slurm --submit-options time=soon", "time=soon: must be minutes, H:MM:SS or"),
         ("--submit slurm --submit-options time=0:00", "longer than 0 minutes"),
@@ -201,7 +201,7 @@ def test_each_row_is_a_job_of_an_array_and_failed_rows_are_sent_again(submit, sl
     with pytest.raises(RunError, match=r"2 of 3 parts failed: one seed 0, three seed 0; .*slurm"):
         submit(asked)
     said = " ".join(capsys.readouterr().out.split())
-    assert "one seed 0: error: one has failed (log: " in said
+    assert "one seed 0: error: one has failed (logs: " in said
     assert "three seed 0: slurmstepd: error: *** STEP 4711 CANCELLED DUE TO TIME LIMIT" in said
     assert "job 4711_1 finished: two seed 0" in said
     given = json.loads((slurm / "4711.json").read_text())
@@ -261,7 +261,7 @@ def test_ctrl_c_stops_waiting_and_leaves_the_jobs(submit, slurm, out, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(submitting.time, "sleep", press_ctrl_c)
         with pytest.raises(
-            Interrupted, match=r"without --submit it collects; scancel 4711 cancels"
+            Interrupted, match=r"leave out --submit to write the report; scancel 4711 cancels"
         ):
             submit("--submit slurm")
     assert not (out / "words").exists()

@@ -299,7 +299,7 @@ def test_without_images_a_conversion_writes_weights_but_no_result(run, source, t
 
     config = Config.create("cnn", arch_args=NETWORKS["cnn"])
     conversion = Conversion(source[1], config, tmp_path / "run")
-    with pytest.raises(RunError, match="can't be had; or give --mean and --std to convert"):
+    with pytest.raises(RunError, match="had; or give --mean and --std: then the weights are"):
         convert(conversion, no_images, quiet)
     assert not (tmp_path / "run").exists()
     conversion = dataclasses.replace(conversion, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))

@@ -292,11 +292,13 @@ OTHERS = (
     {"normalize": False}, {"seed": 1}, {"lr_scale": "linear", "base_batch_size": 8},
 )  # fmt: skip
 # Nesterov is in the step against optax, small images are below, the step schedule's are in
-# test_optim.py, and weights to start from in test_weights.py. What continues another run, or ends
+# test_optim.py, weights to start from in test_weights.py, and what changes labels in
+# test_training_labels.py and test_mixing.py. What continues another run, or ends
 # early, is in tests/runs: a step does not know it.
 ELSEWHERE = {
     *("nesterov", "small_part", "step_size", "gamma", "init", "init_sha256"),
     *("continue_from", "continue_sha256", "continue_epochs", "patience"),
+    *("class_weights", "label_noise", "mixup", "cutmix"),
 }
 
 

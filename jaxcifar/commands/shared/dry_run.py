@@ -114,9 +114,9 @@ def show_costs(
         if trial is None:
             return
         seconds = trial.compile_seconds
-        for epochs in {task.config.epochs for task in group}:
-            runs = [task for task in group if task.config.epochs == epochs]
-            seconds += trial.seconds(epochs, len(runs))
+        epochs_of_runs = [_new_epochs(task.config) for task in group]
+        for epochs in set(epochs_of_runs):
+            seconds += trial.seconds(epochs, epochs_of_runs.count(epochs))
         total += seconds
         if len(groups) > 1:
             print_line(f"{_names(group)}:")
@@ -125,6 +125,11 @@ def show_costs(
         print_line(f"{len(groups) - _MOST_PROGRAMS} more programs were not timed.")
     elif len(groups) > 1:
         print_line(f"all together    ≈ {duration(total)}, for {pluralize(len(left), 'run')}")
+
+
+def _new_epochs(config: Config) -> int:
+    """Return the number of epochs of a run without those of the run that it continues."""
+    return config.epochs - (config.continue_epochs or 0)
 
 
 def _speed_key(config: Config) -> Config:

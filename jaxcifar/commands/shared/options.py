@@ -9,7 +9,6 @@ from typing import Any
 from jaxcifar.commands.shared.parser import OptionHolder, suggest
 from jaxcifar.config import registry
 from jaxcifar.config.experiment import ARCHS, Config
-from jaxcifar.config.fields import NAMES_OF_RUNS
 from jaxcifar.config.option_names import option_name
 from jaxcifar.config.recipes import RECIPES
 from jaxcifar.config.settings import DEFAULT_ARCH, default_settings, parse_value, readable_text
@@ -24,9 +23,8 @@ GROUPS = {
     ),
     "optimisation": (
         "epochs", "patience", "batch_size", "accumulate", "optimizer", "learning_rate", "schedule",
-        "warmup",
-        "step_size", "gamma", "lr_scale", "momentum", "nesterov", "weight_decay", "bias_decay",
-        "bias_rate", "sgd_rate", "clip_norm", "average",
+        "warmup", "step_size", "gamma", "lr_scale", "momentum", "nesterov", "weight_decay",
+        "bias_decay", "bias_rate", "sgd_rate", "clip_norm", "average",
     ),
     "regularisation": (
         "augment", "normalize", "shift", "border", "flip", "cutout", "augmentation", "dropout",
@@ -36,12 +34,12 @@ GROUPS = {
     "precision and seed": ("dtype", "seed"),
 }  # fmt: skip
 _AUTO_DATASET = "auto takes cifar10 or, if it can't be loaded, the drawn images of shapes10"
-_METAVARS = {"init": "RUN", "fold": "I/K"}
+_METAVARS = {"init": "RUN", "continue_from": "RUN", "fold": "I/K"}
 _DEFAULTS_IN_WORDS = {
     "arch": DEFAULT_ARCH,
     "arch_args": "those of the recipe or the network",
     "train_examples": "all images",
-    "fold": "none",
+    "fold": "a random part, by --val-fraction",
     "init": "random weights",
     "continue_from": "a new run",
 }
@@ -133,8 +131,6 @@ def _add_option(group: Any, field: dataclasses.Field, default: str | None, is_au
         options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
     if field.name in _METAVARS:
         options["metavar"] = _METAVARS[field.name]
-    if field.name in NAMES_OF_RUNS:
-        options["metavar"] = "RUN"
     action = group.add_argument(f"--{option_name(field.name)}", dest=field.name, **options)
     known: dict[str, Collection[str]] = {**registry.KINDS, "recipe": RECIPES}
     names = known.get(field.name, ())

@@ -79,7 +79,7 @@ class GivenStudy(NamedTuple):
         lines = overruled_lines(self.origins(rows), is_shown)
         fraction = self.study.config.get("val_fraction")
         if self.folds and fraction is not None:
-            lines.append(f"--folds overrules {STUDY}: no val_fraction {value_text(fraction)}")
+            lines.append(f"--folds replaces val_fraction {value_text(fraction)} of {STUDY}")
         return lines
 
 
@@ -144,6 +144,10 @@ def given_study(options: Namespace, settings: dict[str, Any]) -> GivenStudy:
         if options.study is not None:
             raise UsageError("--grid: makes the rows, as --study does; leave one of them out")
         study = grid_study(options.grid, settings)
+        if options.folds and any("val_fraction" in row.changes for row in study.rows):
+            raise UsageError(
+                "--grid val_fraction: has no effect with --folds; leave one of them out"
+            )
         return GivenStudy(study, {}, settings, grid_name(options.grid), options.folds)
     path = options.study or ABLATION
     study = Study.read(path)

@@ -47,7 +47,11 @@ def show_study_plan(
     print_line = line_printer(console)
     for line in given.overruled(rows, is_plan=True):
         print_line(line)
-    use_cpu_cores(tasks[0].config.batch_size, device_count)
+    if not tasks:
+        print_line("no run belongs to this shard")
+        return
+    first = tasks[0].config
+    use_cpu_cores(first.batch_size, device_count, first.accumulate)
     start_jax()
     devices = first_devices(device_count)
     show_costs(console, tasks, data_dir, devices, at_once or sensible_at_once(devices))

@@ -68,12 +68,19 @@ def check_submit_options(options: argparse.Namespace, runs: int, out: Path) -> N
     """
     if options.submit is None:
         given = {"--parts": options.parts, "--submit-options": options.submit_options}
-        given["--wait"] = options.wait is not None
-        for name in (name for name, value in given.items() if value):
-            raise UsageError(f"{name}: has no effect without --submit; add --submit slurm")
+        if options.wait is not None:
+            given["--wait" if options.wait else "--no-wait"] = True
+        without_effect = [name for name, value in given.items() if value]
+        if without_effect:
+            raise UsageError(
+                f"{without_effect[0]}: has no effect without --submit; add --submit slurm"
+            )
         return
     if options.shard is not None:
-        raise UsageError("--shard: --submit makes the shards; --parts N sets their number")
+        raise UsageError(
+            "--shard: can't be used with --submit, which divides the study itself; set the number "
+            "of jobs with --parts N"
+        )
     if options.parts is not None and options.parts > runs:
         raise UsageError(f"--parts {options.parts}: the study has {pluralize(runs, 'run')}")
     job_options(options.submit, options.submit_options)

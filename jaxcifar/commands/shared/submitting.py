@@ -82,7 +82,7 @@ def _nothing_left(tasks: "Sequence[Task]") -> str:
     failures = earlier_failures(tasks)
     if not failures:
         runs = pluralize(len(tasks), "run")
-        return f"--submit: all of {runs} finished; without it, the command writes the report"
+        return f"--submit: all of {runs} finished; leave it out to write the report"
     names = ", ".join(outcome.task.name for outcome in failures)
     return (
         f"--submit: nothing is left to train: {names} failed ({failures[0].error}); --force ROW "
@@ -162,10 +162,11 @@ def _wait(
                 print_line(_status(queue, progress))
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
-        cancel = cancel_command([part.job for part in progress.open])
+        cancel = cancel_command([part.job for part in parts if part not in ended])
         hint = f"; {cancel} cancels the jobs" if cancel else ""
         raise Interrupted(
-            f"stopped waiting; the same command goes on, without --submit it collects{hint}"
+            "stopped waiting; repeat the command to wait again, or leave out --submit to write the "
+            f"report{hint}"
         ) from None
 
 
@@ -218,7 +219,7 @@ def require_all_finished(tasks: "Sequence[Task]", out: Path, print_line: PrintLi
     for part in unfinished:
         print_line(f"{_names([part])}: job {part.job.identity} is {queue.state(part.job)}")
     for part in failed:
-        print_line(f"{_names([part])}: {failure_reason(part, tasks)} (log: {part.job.logs[1]})")
+        print_line(f"{_names([part])}: {failure_reason(part, tasks)} (logs: {part.job.folder})")
     number = pluralize(len(parts), "part")
     if failed:
         raise RunError(
