@@ -220,7 +220,7 @@ def test_each_row_is_a_job_of_an_array_and_failed_rows_are_sent_again(submit, sl
     submit("--submit slurm")
     assert "array" in json.loads((slurm / "4712.json").read_text())
     assert shards(out) == ["1/3", "2/3", "1/3", "3/3"]
-    with pytest.raises(UsageError, match=r"all of 3 runs finished; without it, the command writes"):
+    with pytest.raises(UsageError, match=r"all of 3 runs finished; leave it out to write"):
         submit("--submit slurm")
     with pytest.raises(UsageError, match="all of 3 runs finished"):
         submit("--submit slurm --no-wait")
