@@ -46,7 +46,7 @@ HELP_EXAMPLES = (
     ("", "the ten rows of the reference report: minutes on a GPU, days on a CPU"),
     ("--study recipes_cnn --seeds 0 1 2", "another study of the package, with three seeds a row"),
     (
-        "--grid learning_rate=0.01,0.1 weight_decay=0,5e-4 --arch cnn --epochs 3",
+        "--grid learning_rate=0.01,0.1 warmup=0,0.2 --arch cnn",
         "four rows without a study file",
     ),
 )

@@ -47,8 +47,9 @@ _WITHOUT_EFFECT = (
 
 def parser() -> Parser:
     description = (
-        "Compile the training program for a TPU or an H100 that is not here, and print what its "
-        "compiler says: memory, kernels, bytes, exchanges, and the least time of a step."
+        "Compile the training program for a TPU or an H100 that is not here, and print\n"
+        "what its compiler says: memory, kernels, bytes, exchanges, and the least time of\n"
+        "a step."
     )
     parser = Parser("compile", description, HELP_EXAMPLES, COMMON_OPTIONS)
     target = parser.add_argument(

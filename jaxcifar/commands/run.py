@@ -110,11 +110,11 @@ def main(argv: Sequence[str]) -> None:
     print_line = line_printer(Console())
     processes.join_processes(options.coordinator, options.processes, options.process_id, print_line)
     environment.use_cpu_cores(config.batch_size, options.devices, config.accumulate)
-    if processes.is_first_process():  # this starts JAX's devices, so their number is set before
-        for line in given.lines:
-            print_line(line)
     with report_lost_processes():
         start_jax()
+        if processes.is_first_process():
+            for line in given.lines:
+                print_line(line)
         if options.dry_run:
             show_run_plan(given, _run_folder(options, config))
             return
