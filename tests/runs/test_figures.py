@@ -563,10 +563,13 @@ def test_the_last_lines_say_what_the_result_says(run):
     chosen = run.logits(run.chosen, run.val[0])
     test, flip, end = (measured(each, labels)[1] for each in (logits, both, last))
     validation = measured(chosen, run.val[1])[1]
+    right = logits.argmax(1) == labels
+    balanced = np.mean([right[labels == c].mean() for c in np.unique(labels)])
     seconds = run.result["wall_seconds"]
     assert said[:-1] == [
         f"test accuracy   {test:.2%} on insects",
         f"with flips      {flip:.2%}, by both an image and its mirror image",
+        f"balanced        {balanced:.2%}, the mean of the accuracies of the classes",
         f"chosen          epoch {run.best}, validation accuracy {validation:.2%} "
         "(highest validation accuracy, then lowest validation loss)",
         f"last epoch      {end:.2%} after epoch 5",
