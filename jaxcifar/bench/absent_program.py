@@ -4,22 +4,16 @@ import dataclasses
 import time
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jax.stages import Compiled
 
 from jaxcifar.bench.absent_devices import Target, devices_of
 from jaxcifar.bench.compiled_text import read_program
 from jaxcifar.bench.device_traffic import Collective, find_collectives
 from jaxcifar.bench.step_costs import KindTotal, step_kernels, totals_by_kind
-from jaxcifar.bench.training_memory import EXAMPLES, STATISTICS
-from jaxcifar.bench.work import CLASSES
-from jaxcifar.build.hyperparameters import make_hyperparameters
-from jaxcifar.build.make_program import make_program
+from jaxcifar.bench.training_memory import trace_training
 from jaxcifar.config.experiment import Config
 from jaxcifar.diagram.network_summary import summarize
 from jaxcifar.machine.memory import program_bytes
-from jaxcifar.training.parallel_runs import ParallelRuns
 
 _PASSES = 3  # the forward pass, and twice its arithmetic for the gradients
 
@@ -117,23 +111,19 @@ def compile_for(target: Target, config: Config, run_count: int = 1) -> AbsentPro
       RunError: the compiler can't be loaded, or does not know the target.
     """
     devices = devices_of(target)
-    examples = max(EXAMPLES, config.batch_size)
-    program = make_program(config, CLASSES, examples, devices)
-    hyper = make_hyperparameters(config, STATISTICS, program.steps_per_epoch)
-    parallel_runs = ParallelRuns(program, run_count)
-    placement = parallel_runs.replicated
-    images = jax.ShapeDtypeStruct((examples, 32, 32, 3), jnp.uint8, sharding=placement)
-    labels = jax.ShapeDtypeStruct((examples,), jnp.int32, sharding=placement)
     began = time.perf_counter()
-    compiled = parallel_runs.trace(hyper, images, labels).lower().compile()
+    training = trace_training(config, devices, run_count, is_placed=True)
+    compiled = training.traced.lower().compile()
     compile_seconds = time.perf_counter() - began
     text = compiled.as_text() or ""
     kernels = step_kernels(read_program(text))
-    images_per_device = run_count * config.batch_size / len(placement.mesh.devices)
-    macs = summarize(program.model).macs
+    images_per_device = (
+        run_count * config.batch_size / len(training.parallel_runs.replicated.mesh.devices)
+    )
+    macs = summarize(training.program.model).macs
     return AbsentProgram(
         target=target,
-        dtype=str(program.dtype),
+        dtype=str(training.program.dtype),
         batch_size=config.batch_size,
         run_count=run_count,
         compile_seconds=compile_seconds,

@@ -1,11 +1,14 @@
 """The memory that training takes, as XLA reports it for the compiled training program."""
 
 import dataclasses
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Traced
 
 from jaxcifar.bench.work import CLASSES
 from jaxcifar.build.hyperparameters import make_hyperparameters
@@ -15,10 +18,11 @@ from jaxcifar.image_size import image_shape
 from jaxcifar.machine.compilations import FAST_COMPILE_OPTIONS
 from jaxcifar.machine.memory import program_bytes
 from jaxcifar.training.parallel_runs import ParallelRuns
+from jaxcifar.training.program import Program
 
-EXAMPLES = 45_000  # training images of CIFAR-10
+_TRAIN_IMAGES = 45_000  # of CIFAR-10
 # Of the pixels; they do not affect what is compiled.
-STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
+_STATISTICS = SimpleNamespace(mean=np.full(3, 0.5), std=np.full(3, 0.25))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +40,40 @@ class TrainingMemory:
     dtype: str
 
 
+class TracedTraining(NamedTuple):
+    """The training program of a config, traced for devices that may be absent."""
+
+    program: Program
+    parallel_runs: ParallelRuns
+    traced: Traced
+
+
+def trace_training(
+    config: Config, devices: Sequence[jax.Device], run_count: int = 1, *, is_placed: bool = False
+) -> TracedTraining:
+    """Trace the training program of a config for the number of training images of CIFAR-10.
+
+    Args:
+      config: settings of the run.
+      devices: devices to compile for.
+      run_count: number of runs that are trained together.
+      is_placed: True to compile for images that are on all devices already.
+
+    Raises:
+      UsageError: the batch size does not fit the devices, or user code can't be loaded.
+    """
+    count = max(_TRAIN_IMAGES, config.batch_size)
+    program = make_program(config, CLASSES, count, devices)
+    hyper = make_hyperparameters(config, _STATISTICS, program.steps_per_epoch)
+    parallel_runs = ParallelRuns(program, run_count)
+    placement = parallel_runs.replicated if is_placed else None
+    images_shape = count, *image_shape(config.image_size)
+    images = jax.ShapeDtypeStruct(images_shape, jnp.uint8, sharding=placement)
+    labels = jax.ShapeDtypeStruct((count,), jnp.int32, sharding=placement)
+    traced = parallel_runs.trace(hyper, images, labels)
+    return TracedTraining(program, parallel_runs, traced)
+
+
 def training_memory(config: Config, device: jax.Device) -> TrainingMemory | None:
     """Return the memory that training with a config takes on one device.
 
@@ -51,17 +89,12 @@ def training_memory(config: Config, device: jax.Device) -> TrainingMemory | None
     Raises:
       UsageError: the config's network or update rule can't be loaded.
     """
-    examples = max(EXAMPLES, config.batch_size)
-    program = make_program(config, CLASSES, examples, [device])
-    hyper = make_hyperparameters(config, STATISTICS, program.steps_per_epoch)
-    images = jax.ShapeDtypeStruct((examples, *image_shape(config.image_size)), jnp.uint8)
-    labels = jax.ShapeDtypeStruct((examples,), jnp.int32)
-    lowered = ParallelRuns(program, run_count=1).trace(hyper, images, labels).lower()
-    compiled = lowered.compile(
+    training = trace_training(config, [device])
+    compiled = training.traced.lower().compile(
         compiler_options=FAST_COMPILE_OPTIONS  # which do not change the memory
     )
     step_bytes = program_bytes(compiled)
     if step_bytes is None:
         return None
     persistent_bytes = compiled.memory_analysis().argument_size_in_bytes
-    return TrainingMemory(persistent_bytes, step_bytes, str(program.dtype))
+    return TrainingMemory(persistent_bytes, step_bytes, str(training.program.dtype))

@@ -95,10 +95,10 @@ def require_pixels(
     images: AnyArray,
     labels: AnyArray,
 ) -> None:
-    """Check the values that a user's augmentation returns for some training images.
+    """Check the pixels and labels that a user's augmentation returns for some training images.
 
     Raises:
-      UsageError: the values can't be pixels, or its labels are no distributions over the classes.
+      UsageError: a pixel is out of range, or the labels are not distributions over the classes.
     """
     if not is_user_code(config.augmentation):
         return

@@ -89,7 +89,7 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
       UsageError: the code fails, or returns no rule.
     """
     with explain_user_code_errors(("arch", config.arch)):
-        params = network.shapes(program.model)["params"]
+        params = network.shapes(program.model, program.image_size)["params"]
     searches = False
 
     def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:

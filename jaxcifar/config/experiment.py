@@ -20,7 +20,7 @@ from jaxcifar.config.settings import (
     check_types,
     default_settings,
     effective_settings,
-    ineffective_settings,
+    names_with_effect,
     option_text,
     recipe_names,
     why_ineffective,
@@ -205,7 +205,7 @@ class Config(Fields):
         values = dataclasses.asdict(self)
         if self.continue_from:
             words, usual = [], {name: values[name] for name in (*FIXED_SETTINGS, "init")}
-        effective = effective_settings(values).keys() - ineffective_settings(values)
+        effective = names_with_effect(values)
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             has_option = "help" in field.metadata and name not in ("arch", "recipe", "seed")

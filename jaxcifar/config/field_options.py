@@ -56,7 +56,7 @@ def option(help: str, rule: Rule | PixelRange | None = None, **metadata: Any) ->
 
 def on_or_off(value: float) -> float:
     """Return one value for all runs that use a feature, and 0 for those that do not."""
-    return 1.0 if value else 0.0
+    return 0.5 if value else 0.0  # 1 is not allowed for all settings
 
 
 def derived(**metadata: Any) -> Any:

@@ -147,7 +147,7 @@ class Fields:
         "decay per step of a moving average of the weights, such as 0.99; the average is then "
         "evaluated; 0 turns it off",
         rules.BELOW_ONE,
-        array=lambda value: 0.5 if value else 0.0,
+        array=on_or_off,
         default=0.0,
     )
     dropout: float = option("dropout rate before the last layer", rules.BELOW_ONE, default=0.0)
@@ -179,7 +179,7 @@ class Fields:
     small_part: float = option(
         "fraction of the steps that use --small-size",
         rules.BELOW_ONE,
-        array=lambda part: 0.5 if part else 0.0,
+        array=on_or_off,
         default=0.0,
     )
     augmentation: str = option("augmentation after the shifts and flips", default="none")

@@ -9,8 +9,7 @@ from jaxcifar.config.fields import DEFAULTS
 from jaxcifar.config.recipes import ANY_NETWORK, RECIPES
 from jaxcifar.config.settings import (
     DEFAULT_ARCH,
-    effective_settings,
-    ineffective_settings,
+    names_with_effect,
     readable_text,
     recipe_names,
 )
@@ -65,7 +64,7 @@ def settings_by_origin(config: Config, layers: Sequence[Layer]) -> list[SettingO
         *layers,
     ]
     values = dataclasses.asdict(config)
-    effective = effective_settings(values).keys() - ineffective_settings(values)
+    effective = names_with_effect(values)
     found = []
     for field in dataclasses.fields(config):
         if "help" in field.metadata and field.name in effective:
@@ -84,7 +83,7 @@ def without_effect_line(config: Config) -> str:
     """Return a line with the settings of the recipe that other settings switch off, or ""."""
     origin, settings = recipe_layer(config)
     values = dataclasses.asdict(config)
-    effective = effective_settings(values).keys() - ineffective_settings(values)
+    effective = names_with_effect(values)
     cut = [
         f"{name} {value_text(value)}"
         for name, value in settings.items()

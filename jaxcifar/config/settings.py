@@ -102,6 +102,11 @@ def ineffective_settings(settings: Mapping[str, Any]) -> set[str]:
     return names
 
 
+def names_with_effect(settings: Mapping[str, Any]) -> set[str]:
+    """Return the names of the settings that do something, given all settings of a run."""
+    return effective_settings(settings).keys() - ineffective_settings(settings)
+
+
 def settings_without_effect(settings: Mapping[str, Any]) -> set[str]:
     """Return the names of the settings that do nothing, given all settings of a run.
 

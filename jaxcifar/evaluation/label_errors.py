@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxcifar.array_types import Float, Shaped
 from jaxcifar.data import Examples
+from jaxcifar.evaluation.calibration import log_probabilities
 from jaxcifar.runs.evaluation_file import LabelError, Mistake
 from jaxcifar.runs.mistakes import MAX_MISTAKES
 
@@ -26,17 +27,16 @@ def likely_label_errors(logits: Float[np.ndarray, "images classes"], examples: E
       up to `MAX_MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
       probability of the prediction), `label_probability` (float32) and `image`.
     """
-    shifted = np.asarray(logits, np.float64) - logits.max(-1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    of_class = log_probabilities(logits)
     predicted, labels = logits.argmax(-1), examples.labels
-    of_label = np.take_along_axis(log_probabilities, labels[:, None].astype(np.int64), -1)[:, 0]
+    of_label = np.take_along_axis(of_class, labels[:, None].astype(np.int64), -1)[:, 0]
     wrong = np.flatnonzero(predicted != labels)
     index = wrong[np.argsort(of_label[wrong], kind="stable")][:MAX_MISTAKES]
     return {
         "index": index.astype(np.int32),
         "label": labels[index].astype(np.int32),
         "predicted": predicted[index].astype(np.int32),
-        "confidence": np.exp(log_probabilities[index, predicted[index]]).astype(np.float32),
+        "confidence": np.exp(of_class[index, predicted[index]]).astype(np.float32),
         "label_probability": np.exp(of_label[index]).astype(np.float32),
         "image": examples.images[index],
     }
@@ -59,21 +59,11 @@ def mistake_list(
 
 
 def label_error_list(
-    arrays: Mapping[str, Shaped[np.ndarray, "listed ..."]],
-    class_names: Sequence[str],
-    files: Sequence[str] = (),
+    arrays: Mapping[str, Shaped[np.ndarray, "listed ..."]], class_names: Sequence[str]
 ) -> list[LabelError]:
-    """Return likely label errors as `evaluation.json` lists them.
-
-    Args:
-      arrays: the arrays from `likely_label_errors`.
-      class_names: names of the classes, by label.
-      files: the file of each listed image, or "" if it is not known; empty without files.
-    """
+    """Return the arrays from `likely_label_errors` as `evaluation.json` lists them."""
     listed: list[LabelError] = []
     for number, mistake in enumerate(mistake_list(arrays, class_names)):
         probability = min(1.0, float(arrays["label_probability"][number]))
         listed.append({**mistake, "label_probability": probability})
-        if files and files[number]:
-            listed[-1]["file"] = files[number]
     return listed

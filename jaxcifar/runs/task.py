@@ -35,8 +35,7 @@ class Task:
       name: name of the run in lines on the screen; "" if there is only one run.
       overwrite: True to delete an earlier run in the folder.
       keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
-      keep_every: keep the last checkpoint of each so many epochs, in addition to those that the run
-        needs; None keeps no more.
+      keep_every: also keep the checkpoint of every N-th epoch; None for none of them.
       observers: observers of the run, without the observer that prints epoch lines.
       scratch: folder to which this process writes instead of `path`; None in the first process.
       user_metrics: metrics of the user, which are measured in addition to the built-in metrics.

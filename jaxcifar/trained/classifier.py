@@ -144,7 +144,7 @@ class Classifier:
 
     @with_package_settings()
     def features(self, images: Any) -> np.ndarray:
-        """Return what goes into the network's last dense layer, `[N, D] float32`.
+        """Return the inputs of the network's last dense layer, `[N, D] float32`.
 
         These features describe an image for t-SNE, for a search of similar images, or for a linear
         classifier.

@@ -75,12 +75,12 @@ class BatchLoss:
     def gradients(self, params: PyTree) -> BatchGradients:
         """Return the gradients of the mean loss at these parameters."""
 
-        def of_examples(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
+        def gradients_of_part(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
             compute = jax.value_and_grad(self.loss_fn, has_aux=True)
             (loss, (logits, other_variables)), grads = compute(params, batch, part)
             return (loss, grads, TrainingSums.of(logits, batch.targets)), other_variables
 
-        (loss, grads, sums), other_variables = self._sum_over_parts(of_examples)
+        (loss, grads, sums), other_variables = self._sum_over_parts(gradients_of_part)
         device_sums = grads, sums
         if self.averages_devices:
             (grads, sums), other_variables = sharing.sum_and_mean_over_devices(
@@ -98,33 +98,33 @@ class BatchLoss:
         return _differentiable(self._mean_loss, self._mean_loss_and_gradients)(params)
 
     def _mean_loss(self, params: PyTree) -> Array:
-        def of_examples(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
+        def loss_of_part(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
             loss, _ = self.loss_fn(params, batch, part)
             return loss, ()
 
-        loss, _ = self._sum_over_parts(of_examples)
+        loss, _ = self._sum_over_parts(loss_of_part)
         return sharing.sum_over_devices(loss, self.axis)
 
     def _mean_loss_and_gradients(self, params: PyTree) -> tuple[Array, PyTree]:
-        def of_examples(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
+        def loss_and_gradients_of_part(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
             compute = jax.value_and_grad(self.loss_fn, has_aux=True)
             (loss, _), grads = compute(params, batch, part)
             return (loss, grads), ()
 
-        sums, _ = self._sum_over_parts(of_examples)
+        sums, _ = self._sum_over_parts(loss_and_gradients_of_part)
         return sharing.sum_over_devices(sums, self.axis)
 
     def _sum_over_parts(
-        self, of_examples: Callable[[Batch, Part | None], tuple[PyTree, PyTree]]
+        self, compute_part: Callable[[Batch, Part | None], tuple[PyTree, PyTree]]
     ) -> tuple[PyTree, PyTree]:
         """Return the sums and the means over all parts.
 
-        `of_examples` gets the examples of a part, and returns two pytrees: arrays to sum, and
+        `compute_part` gets the examples of a part, and returns two pytrees: arrays to sum, and
         arrays to average. Of arrays to average that are not floats, those of the last part are
         returned.
         """
         if self.parts == 1:
-            return of_examples(self.batch, None)
+            return compute_part(self.batch, None)
         part_size = len(self.batch.targets) // self.parts  # on this device
         examples_in_part = part_size * sharing.device_count(self.axis)
         batches = jax.tree.map(
@@ -133,12 +133,12 @@ class BatchLoss:
 
         def add_part(totals: tuple[PyTree, PyTree], number: Array, batch: Batch) -> PyTree:
             part = Part(number, number * examples_in_part)
-            summed, averaged = of_examples(batch, part)
+            summed, averaged = compute_part(batch, part)
             new_totals = jax.tree.map(jnp.add, totals[0], summed)
             return new_totals, jax.tree.map(_add_floats, totals[1], averaged)
 
         first_batch = jax.tree.map(lambda array: array[0], batches)
-        shapes = jax.eval_shape(of_examples, first_batch, Part(jnp.int32(0), jnp.int32(0)))
+        shapes = jax.eval_shape(compute_part, first_batch, Part(jnp.int32(0), jnp.int32(0)))
         totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         if self.loops:
             numbers = jnp.arange(self.parts, dtype=jnp.int32)

@@ -123,8 +123,8 @@ def add_keep(parser: OptionHolder) -> None:
         "--keep-every",
         type=count,
         metavar="N",
-        help="never delete the last checkpoint of each N epochs (default: only the newest two and "
-        "the best are kept)",
+        help="also keep the checkpoint of every N-th epoch (default: only the newest two and the "
+        "best are kept)",
     )
 
 

@@ -27,7 +27,7 @@ from jaxcifar.config.settings import (
     check_types,
     default_settings,
     effective_settings,
-    ineffective_settings,
+    names_with_effect,
 )
 from jaxcifar.errors import UsageError
 from jaxcifar.machine.command_line import program
@@ -161,7 +161,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Config | None]:
 def _settings_of(recorded: Config) -> dict[str, Any]:
     """Return the settings of an earlier run that have an effect, without computed fields."""
     values = dataclasses.asdict(recorded)
-    effective = effective_settings(values).keys() - ineffective_settings(values)
+    effective = names_with_effect(values)
     settings = {name: values[name] for name in effective if name not in DERIVED_FIELDS}
     settings = {name: value for name, value in settings.items() if value is not None}
     return {**settings, "arch_args": dict(recorded.arch_args)}
