@@ -190,7 +190,7 @@ def seed_count(variations: Sequence[Variation]) -> str:
     """
     has_folds = any(len(v.folds) > 1 for v in variations)
     noun = "fold" if has_folds else "seed"
-    counts = [len(v.folds) if has_folds else len(v.runs) for v in variations]
+    counts = [max(1, len(v.folds)) if has_folds else len(v.runs) for v in variations]
     least, most = min(counts), max(counts)
     if most == 1:
         text = f"one {noun}"

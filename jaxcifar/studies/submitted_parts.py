@@ -30,9 +30,13 @@ class _PartRecord(msgspec.Struct, forbid_unknown_fields=True):
     """A part in the file `jobs.json`."""
 
     executor: Executor
-    job: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(_[0-9]{1,9})?\Z")]  # local: without "_"
+    job: Annotated[str, Meta(pattern=r"^[0-9]{1,15}(_[0-9]{1,9})?\Z")]
     folder: Annotated[str, Meta(pattern=r"^sent(-[0-9]{1,9})?\Z")]
     runs: list[Line]
+
+    def __post_init__(self) -> None:
+        if self.executor == "local" and not self.job.isdecimal():
+            raise ValueError(f"a local job is the number of a process, not {self.job}")
 
 
 class SentPart(NamedTuple):

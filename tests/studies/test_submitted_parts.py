@@ -89,6 +89,16 @@ def test_a_record_from_a_stranger_is_checked(tmp_path, field, value):
         read_parts(tmp_path)
 
 
+def test_a_local_job_is_the_number_of_a_process(tmp_path):
+    """Python would read 4711_0 as 47110, which is another process."""
+    record_parts(tmp_path, [part(make_job_folder(tmp_path), "4711_0", "a")])
+    file = jobs_folder(tmp_path) / "jobs.json"
+    [content] = json.loads(file.read_text())
+    file.write_text(json.dumps([content | {"executor": "local"}]))
+    with pytest.raises(RunError, match=r"a local job is the number of a process.*; delete it if"):
+        read_parts(tmp_path)
+
+
 def test_a_link_in_place_of_the_folder_of_jobs_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "jobs.json").write_text("[]")
@@ -107,6 +117,11 @@ TRACEBACK = "Traceback (most recent call last):\n  File x\nRunError: the command
     [
         (f"error: --data-dir x: no such folder\n{TRACEBACK}", "begin\n", "error: --data-dir x: no"),
         ("slurmstepd: error: Detected 1 oom_kill event.\n", "", "slurmstepd: error: Detected 1"),
+        (
+            "error: 1 of 1 run failed: d seed 0\n",
+            "d seed 0: out of memory\n",
+            "d seed 0: out of memory",
+        ),
         (
             f"error: 1 of 1 runs failed: d seed 0\n{TRACEBACK}",
             "d seed 0: old\nd seed 0: out of memory, so use\n  --batch-size 64\nreport: x\n",
