@@ -264,7 +264,7 @@ def test_what_is_mirrored_comes_in_pairs():
 
 
 def test_the_first_training_images_are_whitened(monkeypatch, easy_dataset):
-    monkeypatch.setattr("jaxcifar.training.program._INIT_IMAGES", 50)
+    monkeypatch.setattr("jaxcifar.training.network._INIT_IMAGES", 50)
     config = dataclasses.replace(CONFIG, batch_size=16)  # a program of its own
     program = make_program(config, 10, 128, jax.devices()[:1])
     # Pixels by themselves, so that all variances are alike; those of later images are smaller.

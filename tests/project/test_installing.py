@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from jaxcifar.commands import bench
+from jaxcifar.commands.shared import bench_options
 from jaxcifar.errors import UsageError
 
 PACKAGES = ("jaxcifar", "experiments")
@@ -71,7 +72,7 @@ def test_what_is_declared_is_enough(tmp_path):
 
 
 def test_a_bench_of_pytorch_without_pytorch_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench_options, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"--peer torch: .*pip install torch"):
         bench.main(["--arch", "cnn", "--peer", "torch"])
 
