@@ -20,7 +20,13 @@ from jaxcifar.training.program import Program
 def make_program(
     config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
 ) -> Program:
-    """Return the training program of a config, for a number of training images and these devices.
+    """Return the training program (network, update rule and devices) for the settings of a run.
+
+    Args:
+      config: settings of the run.
+      num_classes: number of classes.
+      train_examples: number of training images.
+      devices: the devices that share each batch.
 
     Raises:
       UsageError: the batch size does not fit the images or devices, or user code can't be loaded.

@@ -128,10 +128,10 @@ class RunFolder:
           RunError: the config in the folder can't be read.
         """
         if not self.config_file.exists():
-            others = [path for path in self.path.glob("*") if not path.name.startswith(".")]
-            if others:
+            files_found = [path for path in self.path.glob("*") if not path.name.startswith(".")]
+            if files_found:
                 raise UsageError(
-                    f"{self.path}: holds files but no run ({others[0].name}, ...); choose an "
+                    f"{self.path}: holds files but no run ({files_found[0].name}, ...); choose an "
                     "empty or new folder"
                 )
         elif not self.overwrite:
@@ -165,8 +165,8 @@ class RunFolder:
         # A folder that is only partly deleted must look like an unfinished run. So the result is
         # deleted first and the config last.
         paths = {path for path in vars(self).values() if isinstance(path, Path)}
-        others = paths - {self.path, self.result_file, self.config_file}
-        for path in (self.result_file, *others, self.config_file):
+        other_paths = paths - {self.path, self.result_file, self.config_file}
+        for path in (self.result_file, *other_paths, self.config_file):
             try:
                 files.delete_path(path)
             except OSError as error:
@@ -178,7 +178,7 @@ class RunFolder:
     # Each function that reads a file raises RunError if the file can't be read.
 
     def read_config(self, remedy: Remedy = START_AGAIN) -> Config:
-        """Return the content of `config.json`; `remedy` is the advice in an error message."""
+        """Return the run's settings from `config.json`; `remedy` is the advice in an error."""
         values = read_json(self.config_file, dict[str, Any], remedy, file_formats.MAX_CONFIG_BYTES)
         with report_errors(self.config_file, remedy):
             return Config.from_dict(values)

@@ -111,7 +111,8 @@ class Pace:
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
         """Add the duration of the `with` block to the seconds of a phase, such as "training"."""
-        outer_phase, self.phase, self.phase_began = self.phase, phase, self._clock()
+        outer_phase = self.phase
+        self.phase, self.phase_began = phase, self._clock()
         compiled_before = self._compiled_before_phase = self._compiled()
         try:
             yield

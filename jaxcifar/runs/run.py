@@ -75,7 +75,7 @@ class Run:
         self._exit_stack.__exit__(type(error) if error else None, error, None)
 
     def start(self, setup: Setup) -> None:
-        """Prepare training: begin to compile, check user code, load the newest checkpoint."""
+        """Prepare training: start to compile, check user code, load the newest checkpoint."""
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
         is_resumed = has_begun(self._folder, config)

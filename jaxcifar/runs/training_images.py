@@ -91,8 +91,9 @@ def choose_images(labels: np.ndarray) -> np.ndarray:
     If there are fewer classes than `MAX_IMAGES`, the first other images follow.
     """
     _, first_of_class = np.unique(labels, return_index=True)
-    others = np.setdiff1d(np.arange(len(labels)), first_of_class)
-    return np.concatenate([first_of_class, others])[:MAX_IMAGES]
+    all_indices = np.arange(len(labels))
+    other_indices = np.setdiff1d(all_indices, first_of_class)
+    return np.concatenate([first_of_class, other_indices])[:MAX_IMAGES]
 
 
 def to_bytes(pixels: jax.Array) -> np.ndarray:

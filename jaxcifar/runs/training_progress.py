@@ -51,7 +51,8 @@ class TrainProgress:
         self._name = self._epoch = self._loss = self._rate = ""  # of the latest dispatch
         self._work = ""  # network and batch size, for the message that memory is short
         self._warns_about_time = False
-        self._planned_epochs, self._planned_runs, self._at_once = 0, 0, 1
+        self._planned_epochs, self._planned_runs = 0, 0
+        self._at_once = 1  # number of runs that are trained together
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -152,9 +153,9 @@ class TrainProgress:
           losses: the training loss of each run.
         """
         self.pace.count_trained(images)
-        first_run, others = runs[0], len(runs) - 1
+        first_run, other_run_count = runs[0], len(runs) - 1
         epoch = first_run.epoch - 1 if first_run.epoch_over else first_run.epoch
-        more = f" and {others} more" if others else ""
+        more = f" and {other_run_count} more" if other_run_count else ""
         images_per_second = sum(run.images_per_second for run in runs)
         self._name = first_run.task.name + more
         self._epoch = f"epoch {epoch}/{first_run.task.config.epochs}"
@@ -190,9 +191,9 @@ class TrainProgress:
             self.print_line(f"time spent      {', '.join(times)}")
 
     def _status(self) -> Status:
-        """Return the bar's fraction, and the texts before and after the bar as (rank, text).
+        """Return the content of the status line: the fraction done, and texts around the bar.
 
-        On a narrow screen, texts with the highest rank are left out first.
+        Each text has a rank. On a narrow screen, texts with the highest rank are left out first.
         """
         pace = self.pace
         before: list[tuple[int, str]] = []

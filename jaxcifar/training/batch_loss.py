@@ -132,10 +132,12 @@ class BatchLoss:
         )
 
         def add_part(totals: tuple[PyTree, PyTree], number: Array, batch: Batch) -> PyTree:
+            total_to_sum, total_to_average = totals
             part = Part(number, number * examples_in_part)
-            summed, averaged = compute_part(batch, part)
-            new_totals = jax.tree.map(jnp.add, totals[0], summed)
-            return new_totals, jax.tree.map(_add_floats, totals[1], averaged)
+            to_sum, to_average = compute_part(batch, part)
+            new_total_to_sum = jax.tree.map(jnp.add, total_to_sum, to_sum)
+            new_total_to_average = jax.tree.map(_add_floats, total_to_average, to_average)
+            return new_total_to_sum, new_total_to_average
 
         first_batch = jax.tree.map(lambda array: array[0], batches)
         shapes = jax.eval_shape(compute_part, first_batch, Part(jnp.int32(0), jnp.int32(0)))
@@ -150,8 +152,8 @@ class BatchLoss:
                 batch = jax.tree.map(lambda array, number=number: array[number], batches)
                 batch = batch._replace(inputs=_after(totals, batch.inputs))
                 totals = add_part(totals, jnp.int32(number), batch)
-        summed, averaged = totals
-        return summed, jax.tree.map(self._mean_of_floats, averaged)
+        sums, total_to_average = totals
+        return sums, jax.tree.map(self._mean_of_floats, total_to_average)
 
     def _mean_of_floats(self, total: Array) -> Array:
         is_float = jnp.issubdtype(total.dtype, jnp.floating)
