@@ -72,7 +72,7 @@ def _check_small_images(
     except Exception as error:  # layers may raise anything
         raise UsageError(
             f"--small-size {size}: {config.network_title} takes no images of {size} pixels "
-            f"({first_line(error)})"
+            f"({first_line(error)}); choose another size, or use --small-part 0"
         ) from error
 
 
@@ -102,7 +102,9 @@ def require_finite_start(
     first_images = setup.train.images[: _FIRST_IMAGES * program.mesh.size]
     logits = np.asarray(predicting.predict(program, state.variables, hyper, first_images))
     if not _are_finite(logits):
-        raise UsageError(f"{options}: the logits are not finite before the first step")
+        raise UsageError(
+            f"{options}: the logits are not finite before the first step; check the network"
+        )
     if _are_probabilities(logits):
         print_line(
             f"--arch {config.arch}: the outputs look like probabilities (they are positive and sum "
@@ -116,7 +118,10 @@ def require_finite_start(
     examples = setup.images_for(orders, first_steps=[0] * run_count, steps=1)
     new_states, means = setup.train_steps(states, hypers, *examples, orders, np.int32(1))
     if not _are_finite(means["loss"]):
-        raise UsageError(f"{options}: the loss of the first training step is not finite")
+        raise UsageError(
+            f"{options}: the loss of the first training step is not finite; check the network in "
+            "training mode, and the augmentation"
+        )
     if not _are_finite(new_states.params):
         raise UsageError(
             f"{options}: the weights are not finite after the first training step; check the "

@@ -75,7 +75,7 @@ def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
 
 
 def place_images(examples: Examples, placement: NamedSharding, steps: int | None) -> Examples:
-    """Return examples whose labels and, unless images are fed, images are on the devices.
+    """Place labels and images on the devices; images that the host feeds stay on the host.
 
     `steps` is the number of steps whose images are fed at a time; None if images are not fed.
     """
@@ -85,9 +85,9 @@ def place_images(examples: Examples, placement: NamedSharding, steps: int | None
 
 
 def first_images(program: Program, images: np.ndarray) -> np.ndarray:
-    """Return the training images to pass to `program.init`.
+    """Return the training images from which a network may compute its initial weights.
 
-    They are all images. If images are fed from the host, only as many as are needed.
+    If all images are on the devices, these are all images, otherwise only as many as are needed.
     """
     if program.fed_steps is None:
         return images

@@ -28,7 +28,7 @@ def make_hyperparameters(
     """Convert the settings of a run to hyper-parameters: arrays on the host.
 
     Args:
-      config: the settings. Those that depend on the labels are set by `training_hyperparameters`.
+      config: the settings. `training_hyperparameters` adds what depends on the training labels.
       statistics: mean and deviation of the images.
       steps_per_epoch: number of steps in an epoch.
 

@@ -159,7 +159,7 @@ def _check_argument(
 ) -> None:
     option = f"--arch-args {name}={option_text(value)}"
     if name in ("dropout", "dtype") and name in set_by_package:
-        raise UsageError(f"{option}: is set with --{name}")
+        raise UsageError(f"{option}: can't be set here; use --{name} instead")
     if name in set_by_package:
         raise UsageError(f"{option}: is set from the data and the devices; leave it out")
     if name not in defaults:
@@ -220,7 +220,10 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         variables, evaluation_logits = jax.eval_shape(evaluate, images)
         size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
         if _FLOAT_BYTES * _COPIES * size > psutil.virtual_memory().total:
-            raise UsageError(f"{option} its {size:,} parameters are too many for this memory")
+            raise UsageError(
+                f"{option} its {size:,} parameters do not fit into this machine's memory; use a "
+                "smaller network"
+            )
         _check_storable(option, variables)
         train = partial(variables_and_logits, train=True)
         _, training_logits = jax.eval_shape(train, images)

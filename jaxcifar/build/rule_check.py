@@ -47,10 +47,16 @@ def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None
     option = f"--optimizer {config.optimizer}:"
     step = _trace_step(config, program, hyper)
     if _shapes(step.updates) != _shapes(step.params):
-        raise UsageError(f"{option} its updates have other shapes than the parameters")
+        raise UsageError(
+            f"{option} its updates have other shapes than the parameters; return an update of the "
+            "same shape for each parameter"
+        )
     has_same_shapes = _shapes(step.new_state) == _shapes(step.state)
     if not has_same_shapes or _dtypes(step.new_state) != _dtypes(step.state):
-        raise UsageError(f"{option} the shapes or dtypes of its state change in a step")
+        raise UsageError(
+            f"{option} the shapes or dtypes of its state change in a step; `update` must keep "
+            "those that `init` returns"
+        )
     _reject_settings(config, step)
 
 
@@ -68,7 +74,7 @@ def require_combination(config: Config, program: Program, hyper: Hyperparameters
 
 
 def _reject_settings(config: Config, step: _TracedStep) -> None:
-    """Raise UsageError if a setting can't be combined with a user's rule, whose step was traced."""
+    """Raise UsageError if a setting of the run can't be combined with the user's update rule."""
     rule = f"--optimizer {config.optimizer}"
     is_schedule_free = bool(schedule_free.find_states(step.state))
     if step.has_line_search and config.clip_norm > 0:

@@ -203,7 +203,7 @@ class Setup:
 
     @property
     def train_steps(self) -> Compiled:
-        """The compiled training function; waits until the thread of `compile_ahead` has ended.
+        """The compiled function that trains for some steps; waits until it has been compiled.
 
         Raises:
           RunError: the devices have too little memory for the program.

@@ -162,7 +162,7 @@ class MetricSet:
 
     @property
     def all(self) -> tuple[Metric, ...]:
-        """All metrics, built-in metrics first."""
+        """The built-in metrics, followed by the user's metrics."""
         return *self.built_in, *(user_metric.metric for user_metric in self.user_metrics)
 
     def measure(self, logits: AnyArray, labels: AnyArray) -> Measurement:

@@ -163,7 +163,7 @@ def evaluate_corruption_set(
 
 
 def with_corruption_errors(results: CorruptionSet, base: CorruptionSet, name: str) -> CorruptionSet:
-    """Return a copy of a network's results that compares them with those of a base network.
+    """Return a copy of a network's results, with its errors relative to a base network.
 
     The corruption error of a kind is the sum of the network's errors over all strengths, divided by
     the same sum of the base network. The mean over the standard kinds is known as mCE.

@@ -227,7 +227,7 @@ def renumber(
     set_classes: Sequence[str],
     run_classes: Sequence[str],
 ) -> Int32[np.ndarray, "images"]:
-    """Return labels with the class numbers of a run instead of those of a set of images, by name.
+    """Convert labels from a set's class numbers to a run's class numbers, by the class names.
 
     Args:
       title: name of the set, for the message.

@@ -92,7 +92,7 @@ class Checkpoints:
 
         Writing goes on in the background. Until `wait` returns, JAX must not reuse the memory of
         the state's arrays (donation). Earlier checkpoints are deleted, except the newest one and
-        those of the steps in `keep`.
+        the checkpoints of the steps in `keep`.
         """
         state = without_keys(state)
         self._require_space(state)

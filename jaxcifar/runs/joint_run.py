@@ -143,8 +143,8 @@ def require_same_folder(task: Task) -> None:
             return
         time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
     raise UsageError(
-        f"--run-dir {task.path}: is not the same folder in all processes; it must lie where all of "
-        "them can read and write"
+        f"--run-dir {task.path}: is not the same folder in all processes; choose a folder that all "
+        "of them can read and write"
     )
 
 

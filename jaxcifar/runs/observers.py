@@ -70,7 +70,7 @@ class ObservedRun:
 
 
 class Observer(Protocol):
-    """An object that is told about a run's progress by four methods; it may lack any of them.
+    """An object whose methods are called during a run; it may lack any of the four methods.
 
     `began` is called first, once for each command that opens the run. Then `epoch` is called for
     each trained epoch. Either `finished` or `failed` is called last, unless the process is killed.
@@ -114,7 +114,7 @@ def find_factories(observers: Iterable[Any]) -> list[ObserverFactory]:
       UsageError: an observer is unknown, or its file fails; the message is one line.
     """
     if isinstance(observers, str) or not isinstance(observers, Iterable):
-        raise UsageError(f"observers {observers!r:.80}: must be a list")
+        raise UsageError(f"observers {observers!r:.80}: must be a list of names or observers")
     # Repeated observers are dropped: two TensorBoard observers would write to the same folder.
     factories: dict[str | int, ObserverFactory] = {}
     for observer in observers:
@@ -227,8 +227,8 @@ class Observers:
     def failed(self, error: BaseException | None) -> None:
         """Call each observer's `failed` if an exception ended a run that had begun.
 
-        Nothing is called if `error` is None, or no `Exception`: a second Ctrl-C, which raises
-        KeyboardInterrupt, stops the process at once.
+        No observer is called without an error, or after a second Ctrl-C (KeyboardInterrupt), which
+        stops the process at once.
         """
         if self._has_begun and isinstance(error, Exception):
             self._has_begun = False

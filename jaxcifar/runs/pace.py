@@ -57,7 +57,7 @@ class Pace:
     dispatch (call to the devices), which is often slow. So a slow start is soon forgotten, and one
     slow moment changes a long measurement little.
 
-    After each call of `expect`, speeds are measured anew, because another program has another
+    After each call of `expect`, speeds are measured again, because another program has another
     speed. Until the new speed is known, the earlier speed is used.
 
     Attributes:
@@ -87,9 +87,7 @@ class Pace:
         """Forget all measurements except the latest speed of training."""
         self.trained = 0
         self._first_measurement: _Measurement | None = None
-        self._recent_measurements: deque[_Measurement] = (
-            deque()
-        )  # of the last half of the measured time
+        self._measurements: deque[_Measurement] = deque()  # of the last half of the time
         self._last_measured_at = self._clock()
         self._evaluation_costs: list[float] = []  # seconds per image, in ascending order
         self._earlier_seconds = dict(self.seconds)
@@ -135,21 +133,26 @@ class Pace:
         self._count_as_done(images, 0)
         self._last_measured_at = self._clock()
         compiling = self._compiled() - self._compiled_before_phase
-        in_this_phase = self._last_measured_at - self.phase_began - compiling
-        latest = _Measurement(self.trained, self._seconds_in(TRAINING) + in_this_phase)
-        self._recent_measurements.append(latest)
+        seconds_in_phase = self._last_measured_at - self.phase_began - compiling
+        latest = _Measurement(self.trained, self._seconds_in(TRAINING) + seconds_in_phase)
+        self._measurements.append(latest)
         if self._first_measurement is None:
             self._first_measurement = latest
-        measured = latest.seconds - self._first_measurement.seconds
-        while (
-            len(self._recent_measurements) > 1
-            and latest.seconds - self._recent_measurements[1].seconds >= measured / 2
-        ):
-            self._recent_measurements.popleft()
-        if measured >= _ENOUGH_SECONDS:
-            begin = self._recent_measurements[0]
+        measured_seconds = latest.seconds - self._first_measurement.seconds
+        self._keep_last(measured_seconds / 2)
+        if measured_seconds >= _ENOUGH_SECONDS:
+            begin = self._measurements[0]
             seconds, images = latest.seconds - begin.seconds, latest.images - begin.images
             self._per_trained_image = seconds / images
+
+    def _keep_last(self, seconds: float) -> None:
+        """Keep only as many measurements as are needed to span the last `seconds` seconds."""
+        latest = self._measurements[-1]
+        while len(self._measurements) > 1:
+            span_without_first = latest.seconds - self._measurements[1].seconds
+            if span_without_first < seconds:
+                return
+            self._measurements.popleft()
 
     def count_evaluated(self, images: int) -> None:
         """Count images that were just validated or tested, and measure the time per image."""

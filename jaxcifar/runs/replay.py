@@ -15,7 +15,7 @@ from jaxcifar.runs.task import Task
 
 
 def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
-    """Call the observers of those runs that ended before this command.
+    """Call the observers of all runs that ended before this command; skip unfinished runs.
 
     A run that another process has locked is skipped. If a run's files can't be read, the error is
     printed.

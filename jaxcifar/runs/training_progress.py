@@ -134,7 +134,7 @@ class TrainProgress:
 
     @contextmanager
     def testing(self, run: Run, setup: Setup) -> Iterator[None]:
-        """Show "testing" while the `with` block tests a run; say so if the run ended early."""
+        """Show "testing" while the `with` block tests a run; print a line if it ended early."""
         config, trained_epochs = run.task.config, run.epoch - 1
         if trained_epochs < config.epochs:
             reason = f"no epoch was better in the last {config.patience} (--patience)"
@@ -214,7 +214,7 @@ class TrainProgress:
         return Status(before, after, pace.done)
 
     def observers_of(self, task: Task) -> Observers:
-        """Return a run's observers: one that prints a line per epoch, and those of the task."""
+        """Return a run's observers: one that prints a line per epoch, and the task's observers."""
         epoch_lines = EpochLines(self.print_line, self._console, task.user_metrics)
         named_epoch_lines = NamedObserver("the line of an epoch", epoch_lines)
         return Observers([named_epoch_lines, *task.observers], task.with_name(self.print_line))

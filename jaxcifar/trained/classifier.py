@@ -209,7 +209,7 @@ class Ensemble:
 
     @classmethod
     def of(cls, members: Sequence[Classifier]) -> Self:
-        """Return an ensemble of classifiers, of which there is at least one.
+        """Return an ensemble of one or more classifiers.
 
         Raises:
           UsageError: the classifiers have different classes.

@@ -25,7 +25,7 @@ _COLLECTION = "inputs_of_dense_layers"
 
 
 class DenseCall(NamedTuple):
-    """A call of a dense layer: its input and its output."""
+    """The input and the output of one call of a dense layer."""
 
     inputs: Float32[Array, "batch features"]
     outputs: Float32[Array, "batch classes"]

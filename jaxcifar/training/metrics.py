@@ -209,9 +209,9 @@ def decimal(value: Any) -> float:
 def _values_per_image(
     metrics: tuple[Metric, ...], logits: Array, labels: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Return the values of each metric by name, and the confusion matrix.
+    """Return the values of each per-image metric by the metric's name, and the confusion matrix.
 
-    A metric of integers or booleans has a value per image; a metric of floats has only the mean.
+    If a metric's values are integers or booleans, there is one per image; of floats, their mean.
     """
     classes = logits.shape[-1]
     confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)

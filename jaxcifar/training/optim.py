@@ -157,7 +157,7 @@ def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
 
 
 def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
-    """Return updates in which those of biases (parameters with one axis) are scaled by `factor`.
+    """Multiply the updates of biases (parameters with one axis) by `factor`; return all updates.
 
     Page, "How to train your ResNet 6: weight decay", 2018.
     """

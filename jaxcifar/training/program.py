@@ -79,7 +79,7 @@ class Program:
 
     @property
     def images_per_epoch(self) -> int:
-        """Number of images that are trained on in an epoch: those of its full batches."""
+        """Number of images that are trained on in an epoch: the images in its full batches."""
         return self.steps_per_epoch * self.batch_size
 
     @property
@@ -165,7 +165,7 @@ class Program:
         Args:
           state: training state before the steps.
           hyper: the run's hyper-parameters.
-          images: all training images; if `fed_steps` is set, those of the next steps, in order.
+          images: all training images; if `fed_steps` is set, the images of the next steps in order.
           labels: labels of all training images.
           order: order of the images in this epoch, from `epoch_order`.
           count: number of steps; 1 if the program has no loops.
