@@ -63,6 +63,7 @@ def check_training(
 def _check_small_images(
     config: Config, program: Program, hyper: Hyperparameters, examples: Examples
 ) -> None:
+    """Raise UsageError if the network can't take images of the size `--small-size`."""
     size = config.small_size
     state = program.init.eval_shape(program, hyper, examples.images)
     images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)

@@ -75,7 +75,7 @@ def _count_small_steps(config: Config, steps_per_epoch: int) -> int:
 
 
 def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
-    """Return the settings, by name, that the config's optimizer or augmentation has arguments for.
+    """Return the arguments of the config's optimizer or augmentation, by name, from its settings.
 
     `kind` is "optimizer" or "augmentation".
     """

@@ -68,7 +68,7 @@ def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) ->
 
 
 def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
-    """Return the factor of the learning rate for the batch size (`--lr-scale`), at each step."""
+    """Return the factor by which `--lr-scale` multiplies the learning rate, at each step."""
     ratio = config.batch_size / (config.base_batch_size or config.batch_size)
     factors_by_rule = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}
     factor = factors_by_rule[config.lr_scale]

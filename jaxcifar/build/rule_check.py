@@ -92,7 +92,7 @@ def _reject_settings(config: Config, step: _TracedStep) -> None:
 
 
 def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _TracedStep:
-    """Trace one step of a user's update rule.
+    """Trace one step of a user's update rule, and return the shapes of its results.
 
     Raises:
       UsageError: the code fails, or returns no rule.

@@ -170,8 +170,12 @@ class Setup:
     def images_for(self, orders: jax.Array, first_steps: Sequence[int], steps: int) -> Examples:
         """Return the images and labels to pass to `train_steps` for the next steps of each run.
 
-        These are all training images, unless images are fed from the host: see `fed_examples`,
-        which explains the arguments.
+        These are all training images, unless images are fed from the host.
+
+        Args:
+          orders: for each run, the order of the images in its epoch, `[runs, all images]`.
+          first_steps: for each run, the number of steps that it was trained for.
+          steps: number of steps to train.
         """
         if self.program.fed_steps is None:
             return self.train

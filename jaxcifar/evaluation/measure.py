@@ -178,7 +178,7 @@ def evaluate(
 
 
 def _finite_values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
-    """Return the declaration and value of each metric whose value is finite."""
+    """Return name, title, unit and value of each metric whose value is finite."""
     values = metrics.measure(logits, labels).values
     return [
         {**declaration, "value": values[declaration["name"]]}

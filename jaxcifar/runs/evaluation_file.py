@@ -160,7 +160,8 @@ class Evaluation(TypedDict):
 
     `temperature` is the divisor of the logits that fits the validation images best. `sets` has the
     results on each set of images, by name of the set. `corruption_sets` has the results on
-    corrupted images in files, by title.
+    corrupted images in files, by title. `corruptions` and `slips` have the results on test images
+    that are corrupted, or evaluated with common mistakes.
     """
 
     temperature: NotRequired[Temperature]

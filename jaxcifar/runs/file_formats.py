@@ -147,7 +147,7 @@ class Measured(TestFigures, TrainingFigures, RunDescription, Environment):
 
 
 class Result(Measured):
-    """The content of `result.json`."""
+    """The content of `result.json`: the results and the description of a finished run."""
 
     converted: NotRequired[Source]
     wall_seconds: Seconds

@@ -198,7 +198,7 @@ class RunFolder:
             return file_formats.check_rows(rows)
 
     def read_failure(self) -> str | None:
-        """Return the reason why the run can't be finished, or None without `failure.txt`."""
+        """Return the reason why the run can't be finished (`failure.txt`), or None if it can."""
         if not self.failure_file.exists():
             return None
         remedy, max_bytes = file_formats.DELETE_FAILURE, file_formats.MAX_FAILURE_BYTES
@@ -209,22 +209,22 @@ class RunFolder:
         files.write_text(self.failure_file, f"{error}\n")
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the arrays of `mistakes.npz`; `classes` is the number of classes."""
+        """Return the most confident wrong predictions (`mistakes.npz`) on `classes` classes."""
         form = file_formats.MISTAKES
         return read_images(self.mistakes_file, form, classes, DELETE_IT_AND_RESULT)
 
     def read_confusions(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the arrays of `confusions.npz`; `classes` is the number of classes."""
+        """Return wrong predictions by pair of classes (`confusions.npz`), on `classes` classes."""
         form = file_formats.MISTAKES
         return read_images(self.confusions_file, form, classes, DELETE_IT_AND_RESULT)
 
     def read_training_images(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the arrays of `training_images.npz`; `classes` is the number of classes."""
+        """Return a few training images, stored and augmented (`training_images.npz`)."""
         form = file_formats.TRAINING_IMAGES
         return read_images(self.training_images_file, form, classes, DELETE_IMAGES)
 
     def write_history(self, history: Sequence[Row]) -> None:
-        """Replace the content of `metrics.jsonl` by these rows, one per finished epoch."""
+        """Replace the content of `metrics.jsonl` with these rows, one per finished epoch."""
         files.write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in history))
 
     def append_row(self, row: Row) -> None:

@@ -202,7 +202,10 @@ def _require_same_code(path: Path, config: Config, copies: Path | None = None) -
 
 
 def _remedy(copies: Path | None, kind: str) -> str:
-    """Return advice for an error message about user code that is missing or has changed."""
+    """Return advice for an error message about missing or changed user code.
+
+    `copies` is the run's folder of copies of user code, or None. `kind` is such as "arch".
+    """
     if copies is None:
         return "get that file from the person who trained the network, or train again"
     return (

@@ -142,11 +142,16 @@ class BatchLoss:
         first_batch = jax.tree.map(lambda array: array[0], batches)
         shapes = jax.eval_shape(compute_part, first_batch, Part(jnp.int32(0), jnp.int32(0)))
         totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        def scan_step(
+            totals: tuple[PyTree, PyTree], numbered_batch: tuple[Array, Batch]
+        ) -> tuple[PyTree, None]:
+            number, batch = numbered_batch
+            return add_part(totals, number, batch), None
+
         if self.loops:
             numbers = jnp.arange(self.parts, dtype=jnp.int32)
-            totals, _ = lax.scan(
-                lambda totals, part: (add_part(totals, *part), None), totals, (numbers, batches)
-            )
+            totals, _ = lax.scan(scan_step, totals, (numbers, batches))
         else:
             for number in range(self.parts):
                 batch = jax.tree.map(lambda array, number=number: array[number], batches)

@@ -96,9 +96,9 @@ def dense_calls(
 
 
 def _recorded_calls(collection: Any) -> dict[str, tuple[Array, Array]]:
-    """Return (inputs, outputs) of each call that `record` has sown, by the call's name.
+    """Return (inputs, outputs) of each recorded call of a layer, by the call's name.
 
-    `collection` has nested dictionaries, one for each module.
+    `collection` is a Flax collection: nested dictionaries, one for each module.
     """
     calls: dict[str, tuple[Array, Array]] = {}
     for name, value in collection.items():

@@ -68,7 +68,8 @@ class Metric:
                     f"title and unit of the metric {self.name} must be one line of up to "
                     f"{MAX_LETTERS} letters"
                 )
-        if (self.per_image is None) == (self.of_confusion is None):
+        has_per_image, has_of_confusion = self.per_image is not None, self.of_confusion is not None
+        if has_per_image == has_of_confusion:
             raise ValueError(f"the metric {self.name} must have either per_image or of_confusion")
 
 

@@ -135,7 +135,7 @@ def _matrix_axes_of_kernels(params: PyTree) -> PyTree:
 
 
 def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
-    """Return corrected updates, after which each kernel `[H, W, C, K]` has the norm sqrt(K)."""
+    """Change updates so that each updated kernel `[H, W, C, K]` has the norm sqrt(K)."""
 
     def corrected(update: Array, param: Array) -> Array:
         new_param = param + update
