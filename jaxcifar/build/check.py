@@ -35,12 +35,7 @@ def check_training(
     """Find errors in user code before training, by tracing the training program for shapes only.
 
     If the first steps train on smaller images, also check that the network takes these images.
-
-    Args:
-      config: settings of the run.
-      parallel_runs: the training program.
-      hyper: hyper-parameters of the run.
-      examples: training images and labels; only their shapes are used.
+    `examples` are the training images and labels, whose shapes are used.
 
     Raises:
       UsageError: user code fails or returns a wrong value, or the network can't take small images.
@@ -83,14 +78,7 @@ def require_finite_start(
     """Try one training step of a run with user code; check that its results are finite numbers.
 
     Runs without user code are not checked. A line is printed if the network seems to return
-    probabilities instead of logits.
-
-    Args:
-      setup: program and images of the run.
-      config: settings of the run.
-      state: the training state before the first step.
-      hyper: hyper-parameters of the run, on the devices.
-      print_line: prints a line.
+    probabilities instead of logits. `state` is the training state before the first step.
 
     Raises:
       UsageError: a logit, the loss or a weight is not finite, or a user's augmentation returns

@@ -27,10 +27,7 @@ def make_hyperparameters(
 ) -> Hyperparameters:
     """Convert the settings of a run to hyper-parameters: arrays on the host.
 
-    Args:
-      config: the settings. `training_hyperparameters` adds what depends on the training labels.
-      statistics: mean and deviation of the images.
-      steps_per_epoch: number of steps in an epoch.
+    Class weights, label noise and mixed images are left to `training_hyperparameters`.
 
     Raises:
       UsageError: the run has too many steps, or a user's schedule fails or returns a wrong value.

@@ -36,11 +36,7 @@ def say_resized(
 ) -> None:
     """Print a line if images are resized for a network that takes another size than 32x32.
 
-    Args:
-      title: name of the images.
-      original_sizes: sizes of the images before they are resized.
-      size: height and width that the network takes.
-      print_line: prints the line.
+    `original_sizes` are the sizes of the images before they are resized, `size` the new size.
     """
     description = describe_resizing(original_sizes, size)
     if description and size != IMAGE_SIZE:

@@ -25,12 +25,7 @@ def load_initial_weights(
     of classes) keeps the new weights. A line is printed if the other run normalised its images by
     another mean or deviation.
 
-    Args:
-      state: the training state with new weights.
-      setup: program and images of the new run.
-      hyper: hyper-parameters of the new run.
-      config: settings of the new run, which name the other run's weights.
-      print_line: prints a line.
+    `state` has the new weights, and `config` names the other run.
 
     Raises:
       RunError: the weights can't be read, have changed since the run began, or belong to another

@@ -107,9 +107,8 @@ def call_in_first_process(function: Callable[[], T]) -> T | None:
 def has_begun(folder: RunFolder, config: Config) -> bool:
     """Return True if an earlier command began this run; all processes get the same answer.
 
-    Args:
-      folder: the run's folder, which only the first process reads.
-      config: the run's settings, with the SHA-256 digests of its images and user code.
+    Only the first process reads the folder. The config must have the SHA-256 digests of the images
+    and of all user code.
 
     Raises:
       UsageError: the run was begun with other images or other imports of its user code, or the

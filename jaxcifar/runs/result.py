@@ -104,12 +104,7 @@ def measure_weights(
 ) -> tuple[Measured, Mistakes]:
     """Evaluate weights that were converted from another format on the test images of a data set.
 
-    Args:
-      config: settings that describe the network.
-      program: the network's compiled program.
-      variables: the converted weights.
-      hyper: hyper-parameters; only the mean and deviation of the images are used.
-      dataset: the data set.
+    Of `hyper`, only the mean and deviation of the images are used.
 
     Returns:
       the content of `result.json` without times and training results, and wrongly classified test
@@ -135,15 +130,9 @@ def _test(
     dataset: Dataset,
     metric_set: MetricSet,
 ) -> tuple[TestFigures, Mistakes]:
-    """Evaluate weights on the test images of a data set.
+    """Evaluate weights on the test images of a data set; `test` has these images on the devices.
 
-    Args:
-      program: the network's compiled program.
-      variables: the weights.
-      hyper: hyper-parameters; only the mean and deviation of the images are used.
-      test: the test images and labels of `dataset`, on the devices.
-      dataset: the data set.
-      metric_set: the metrics to compute.
+    Of `hyper`, only the mean and deviation of the images are used.
 
     Returns:
       the fields of `result.json` with test results, and wrongly classified test images.

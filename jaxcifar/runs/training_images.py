@@ -24,13 +24,7 @@ def write_training_images(
     """Write `training_images.npz`: a few training images, as they are stored and augmented.
 
     An existing file is kept, and only the first process writes. If the user's augmentation fails on
-    so few images, a line is printed and nothing is written.
-
-    Args:
-      folder: the run's folder.
-      setup: program and images of the run.
-      hyper: the run's hyper-parameters, on the host.
-      print_line: prints a line.
+    so few images, a line is printed and nothing is written. `hyper` is on the host.
 
     Raises:
       OSError: the file can't be written.

@@ -69,10 +69,7 @@ def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
     """Return the classifier of a run that this process has just trained or opened.
 
     User code that this process has loaded is used, even if its files were edited since then.
-
-    Args:
-      path: the run's folder.
-      data_dir: folder of TensorFlow Datasets, or None for its default.
+    `data_dir` is the folder of TensorFlow Datasets, or None for its default.
     """
     return _load_classifier(path, data_dir, code_is_loaded=True)
 

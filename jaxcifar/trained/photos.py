@@ -102,13 +102,9 @@ def _require_images(
     is_read: np.ndarray,
     remarks: Sequence[str | None],
 ) -> None:
-    """Check that each folder has an image that can be read, and that there is an image at all.
+    """Check that an image was read, and that an image was read in each folder that the user gave.
 
-    Args:
-      paths: the files and folders that the user gave.
-      files: the files among them and in them.
-      is_read: True for each file that was read.
-      remarks: for each file, why it was left out, or None.
+    `remarks` says for each file why it was left out, or is None.
 
     Raises:
       UsageError: a folder has no readable image, or no file can be read.
