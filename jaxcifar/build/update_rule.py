@@ -43,7 +43,7 @@ class UserRule:
     def __call__(
         self, learning_rate: jax.Array, **settings: jax.Array
     ) -> optax.GradientTransformation:
-        """Call the user's function, and return its optax rule.
+        """Call the user's function with a learning rate and settings; return its optax rule.
 
         Settings that the function has no parameters for are ignored.
         """
@@ -111,9 +111,9 @@ def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
 
 
 def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
-    """Return True if a function can get these settings by position, after the learning rate.
+    """Return True if a function can be called as `function(learning_rate, *settings)`.
 
-    This requires enough parameters, and that each parameter named like a setting gets that setting.
+    It must have enough parameters. A parameter with the name of a setting must get that setting.
     """
     # The names of the settings stand in for their values: this shows which parameter gets which.
     try:

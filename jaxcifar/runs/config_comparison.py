@@ -23,7 +23,7 @@ def may_have_same_images(earlier: Config, config: Config, is_finished: bool) -> 
 
 
 def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return text such as "seed 0 there, 7 asked for" for settings that differ.
+    """Return text that lists settings that differ, such as "seed 0 there, 7 asked for".
 
     `differences` has the pair (value in the folder's config, requested value) by setting name.
     """

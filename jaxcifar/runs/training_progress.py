@@ -145,11 +145,11 @@ class TrainProgress:
             yield
 
     def show(self, runs: Sequence[Run], images: int, losses: np.ndarray) -> None:
-        """Show the progress after a dispatch: epoch and loss of the first run, and the total speed.
+        """Show the progress of training: epoch and loss of the first run, and the total speed.
 
         Args:
           runs: the runs that are trained together.
-          images: number of images that each run was trained on in the dispatch.
+          images: number of images that each run was trained on since the last call.
           losses: the training loss of each run.
         """
         self.pace.count_trained(images)

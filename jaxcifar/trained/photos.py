@@ -102,9 +102,9 @@ def _require_images(
     is_read: np.ndarray,
     remarks: Sequence[str | None],
 ) -> None:
-    """Check that an image was read, and that an image was read in each folder that the user gave.
+    """Check that at least one file was read, and at least one in each folder among `paths`.
 
-    `remarks` says for each file why it was left out, or is None.
+    `remarks` has for each file the reason why it was left out, or None.
 
     Raises:
       UsageError: a folder has no readable image, or no file can be read.
