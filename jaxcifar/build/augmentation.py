@@ -1,4 +1,4 @@
-"""The augmentation of a config, and its checks if it is user code."""
+"""Load the augmentation of a config, and check a user's augmentation before training."""
 
 import inspect
 from functools import partial
@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxcifar.config import user_code
 from jaxcifar.config.experiment import Config
@@ -24,9 +23,9 @@ _ROUNDING = 0.01  # of sums of probabilities
 
 
 def load_augmentation(config: Config, num_classes: int) -> Augmentation | LabelAugmentation:
-    """Return the augmentation of a config.
+    """Return the augmentation function that a config names.
 
-    A user's function with a parameter `labels` takes and returns labels too.
+    If it is a user's function with a parameter `labels`, it takes and returns labels too.
 
     Raises:
       UsageError: the user code can't be loaded.
@@ -45,10 +44,12 @@ def _has_parameter(function: Any, name: str) -> bool:
 
 
 def check_augmentation(config: Config, program: Program, hyper: Hyperparameters) -> None:
-    """Check the shapes and dtypes that a user's augmentation returns; nothing is computed.
+    """Check the shapes and dtypes that a user's augmentation returns, without computing values.
+
+    The augmentation of the package is not checked.
 
     Raises:
-      UsageError: the augmentation returns something else than images, or than images and labels.
+      UsageError: the augmentation does not return images or, if it takes labels, images and labels.
     """
     if not is_user_code(config.augmentation):
         return
@@ -58,20 +59,7 @@ def check_augmentation(config: Config, program: Program, hyper: Hyperparameters)
     images = jax.ShapeDtypeStruct((images_per_device, size, size, 3), jnp.float32)
     augmentation = program.augmentation
     if isinstance(augmentation, LabelAugmentation):
-        labels = jax.ShapeDtypeStruct((images_per_device,), jnp.int32)
-        returned = jax.eval_shape(augmentation, jax.random.key(0), images, labels)
-        if not isinstance(returned, tuple) or len(returned) != 2:
-            raise UsageError(
-                f"{option} returns {type(returned).__name__}; with a parameter labels it must "
-                "return images and labels"
-            )
-        augmented, new_labels = returned
-        shape = images_per_device, augmentation.num_classes
-        if getattr(new_labels, "shape", None) != shape or new_labels.dtype != jnp.float32:
-            raise UsageError(
-                f"{option} its labels must be a float32 array of shape {shape}: a distribution "
-                "over the classes for each image"
-            )
+        augmented = _images_from_label_augmentation(augmentation, images, option)
     else:
         function = partial(augmentation, **hyper.augmentation)
         augmented = jax.eval_shape(function, jax.random.key(0), images)
@@ -88,6 +76,35 @@ def check_augmentation(config: Config, program: Program, hyper: Hyperparameters)
         )
 
 
+def _images_from_label_augmentation(
+    augmentation: LabelAugmentation, images: jax.ShapeDtypeStruct, option: str
+) -> Any:
+    """Check the labels that a user's augmentation returns; return the images that it returns.
+
+    Only shapes are computed. `option` names the augmentation in messages.
+
+    Raises:
+      UsageError: the augmentation does not return images and labels, or the labels are no
+        distributions over the classes.
+    """
+    count = images.shape[0]
+    labels = jax.ShapeDtypeStruct((count,), jnp.int32)
+    returned = jax.eval_shape(augmentation, jax.random.key(0), images, labels)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise UsageError(
+            f"{option} returns {type(returned).__name__}; with a parameter labels it must "
+            "return images and labels"
+        )
+    augmented, new_labels = returned
+    shape = count, augmentation.num_classes
+    if getattr(new_labels, "shape", None) != shape or new_labels.dtype != jnp.float32:
+        raise UsageError(
+            f"{option} its labels must be a float32 array of shape {shape}: a distribution "
+            "over the classes for each image"
+        )
+    return augmented
+
+
 def require_pixels(
     config: Config,
     program: Program,
@@ -95,7 +112,7 @@ def require_pixels(
     images: AnyArray,
     labels: AnyArray,
 ) -> None:
-    """Check the pixels and labels that a user's augmentation returns for some training images.
+    """Call a user's augmentation on a batch of training images, and check the values it returns.
 
     Raises:
       UsageError: a pixel is out of range, or the labels are not distributions over the classes.
@@ -103,10 +120,11 @@ def require_pixels(
     if not is_user_code(config.augmentation):
         return
     option = f"--augmentation {config.augmentation}:"
-    part = slice(0, program.batch_size)
-    ranges = map(np.asarray, _augmented_ranges(program, hyper, images[part], labels[part]))
+    first_images, first_labels = images[: program.batch_size], labels[: program.batch_size]
+    ranges = jax.device_get(_augmented_ranges(program, hyper, first_images, first_labels))
     (lowest, highest), (lowest_share, lowest_sum, highest_sum) = ranges
-    if not (lowest >= -_LARGEST_PIXEL and highest <= _LARGEST_PIXEL):  # also for NaN
+    are_pixels = lowest >= -_LARGEST_PIXEL and highest <= _LARGEST_PIXEL
+    if not are_pixels:  # also for NaN
         raise UsageError(
             f"{option} returns values from {lowest:.4g} to {highest:.4g}; it gets floats from 0 to "
             "1 and must return such floats"
@@ -123,11 +141,12 @@ def require_pixels(
 def _augmented_ranges(
     program: Program, hyper: Hyperparameters, images: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Augment one device's part of the images.
+    """Augment one device's part of the images, and return the range of the results.
 
     Returns:
-      the lowest and the highest pixel; and of the targets the lowest share of a class, and the
-      lowest and highest sum over the classes.
+      two arrays: the lowest and the highest pixel; and the lowest probability of a class in the
+      labels, with the lowest and highest sum of probabilities. The second array is [0, 1, 1] if the
+      augmentation returns no labels.
     """
     count = program.batch_size // program.mesh.size
     pixels, augmentation = augment.pixels(images[:count]), program.augmentation

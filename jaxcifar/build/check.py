@@ -32,9 +32,10 @@ _ROUNDING = 0.01  # of sums of probabilities in bfloat16
 def check_training(
     config: Config, parallel_runs: ParallelRuns, hyper: Hyperparameters, examples: Examples
 ) -> None:
-    """Trace the training program, which finds errors in user code before anything is computed.
+    """Find errors in user code before training, by tracing the training program for shapes only.
 
-    If the first steps use smaller images, check that the network takes them.
+    If the first steps train on smaller images, also check that the network takes these images.
+    `examples` are the training images and labels, whose shapes are used.
 
     Raises:
       UsageError: user code fails or returns a wrong value, or the network can't take small images.
@@ -57,6 +58,7 @@ def check_training(
 def _check_small_images(
     config: Config, program: Program, hyper: Hyperparameters, examples: Examples
 ) -> None:
+    """Raise UsageError if the network can't take images of the size `--small-size`."""
     size = config.small_size
     state = program.init.eval_shape(program, hyper, examples.images)
     images = jax.ShapeDtypeStruct((program.batch_size, size, size, 3), jnp.float32)
@@ -66,16 +68,17 @@ def _check_small_images(
     except Exception as error:  # layers may raise anything
         raise UsageError(
             f"--small-size {size}: {config.network_title} takes no images of {size} pixels "
-            f"({first_line(error)})"
+            f"({first_line(error)}); choose another size, or use --small-part 0"
         ) from error
 
 
 def require_finite_start(
     setup: "Setup", config: Config, state: TrainState, hyper: Hyperparameters, print_line: PrintLine
 ) -> None:
-    """Check that a run with user code has finite logits, loss and weights in the first step.
+    """Try one training step of a run with user code; check that its results are finite numbers.
 
-    A line is printed if the network seems to return probabilities instead of logits.
+    Runs without user code are not checked. A line is printed if the network seems to return
+    probabilities instead of logits. `state` is the training state before the first step.
 
     Raises:
       UsageError: a logit, the loss or a weight is not finite, or a user's augmentation returns
@@ -88,7 +91,9 @@ def require_finite_start(
     first_images = setup.train.images[: _FIRST_IMAGES * program.mesh.size]
     logits = np.asarray(predicting.predict(program, state.variables, hyper, first_images))
     if not _are_finite(logits):
-        raise UsageError(f"{options}: the logits are not finite before the first step")
+        raise UsageError(
+            f"{options}: the logits are not finite before the first step; check the network"
+        )
     if _are_probabilities(logits):
         print_line(
             f"--arch {config.arch}: the outputs look like probabilities (they are positive and sum "
@@ -96,12 +101,16 @@ def require_finite_start(
         )
     require_pixels(config, program, hyper, *setup.train)
     order = program.epoch_order(hyper, np.int32(0), len(setup.train.labels))
-    same_runs = [(state, hyper, order)] * parallel_runs.run_count
-    states, hypers, orders = parallel_runs.join(same_runs)
-    examples = setup.images_for(orders, [0] * parallel_runs.run_count, steps=1)
+    run_count = parallel_runs.run_count
+    copies_of_run = [(state, hyper, order)] * run_count
+    states, hypers, orders = parallel_runs.join(copies_of_run)
+    examples = setup.images_for(orders, first_steps=[0] * run_count, steps=1)
     new_states, means = setup.train_steps(states, hypers, *examples, orders, np.int32(1))
     if not _are_finite(means["loss"]):
-        raise UsageError(f"{options}: the loss of the first training step is not finite")
+        raise UsageError(
+            f"{options}: the loss of the first training step is not finite; check the network in "
+            "training mode, and the augmentation"
+        )
     if not _are_finite(new_states.params):
         raise UsageError(
             f"{options}: the weights are not finite after the first training step; check the "
@@ -113,6 +122,7 @@ def _are_finite(tree: PyTree) -> bool:
     return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree))
 
 
-def _are_probabilities(logits: np.ndarray) -> bool:
-    is_one = np.isclose(logits.sum(axis=1), 1.0, atol=_ROUNDING)
-    return bool((logits >= 0).all() and is_one.all())
+def _are_probabilities(outputs: np.ndarray) -> bool:
+    """Return True if a network's outputs `[N, classes]` are positive and sum to 1 per image."""
+    sum_to_one = np.isclose(outputs.sum(axis=1), 1.0, atol=_ROUNDING)
+    return bool((outputs >= 0).all() and sum_to_one.all())

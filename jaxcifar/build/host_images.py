@@ -1,8 +1,8 @@
-"""Feed images that do not fit into the devices' memory from the host, a batch ahead.
+"""Feed images from the host's memory if they do not fit into the devices' memory.
 
 The training program gets the images of one dispatch (one call to the devices) at a time. While the
 devices train on them, the host gathers the images of the next dispatch. The order of the images and
-the random numbers are the same, so the results are the same too.
+the random numbers are the same, so the results are the same, too.
 """
 
 from collections.abc import Sequence
@@ -20,28 +20,28 @@ from jaxcifar.training import network
 from jaxcifar.training.parallel_runs import ParallelRuns
 from jaxcifar.training.program import Program
 
-_MEMORY_PART = 0.5  # of the free memory; the rest is for weights and feature maps
-_FED_BYTES = 2**28  # of images that are fed at a time
+_MEMORY_SHARE = 0.5  # part of the free memory for images; the rest is for weights and feature maps
+_FED_BYTES = 2**28  # largest size of images that are fed at a time
 
 
 def image_memory(devices: Sequence[jax.Device]) -> int:
-    """Return the bytes of each device's memory that images may take."""
+    """Return the bytes that images may take in each device's memory: half of the free memory."""
     stats = devices[0].memory_stats() or {}
     if "bytes_limit" in stats:
         free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     else:  # a CPU's devices share the memory of the host
         free = available_memory() // len(devices)
-    return int(_MEMORY_PART * free)
+    return int(_MEMORY_SHARE * free)
 
 
 def image_bytes(dataset: Dataset) -> int:
-    """Return the bytes of all images of a data set."""
+    """Return the size of all images of a data set in bytes."""
     splits = (dataset.train, dataset.val, dataset.test)
     return sum(examples.images.nbytes for examples in splits)
 
 
 def fed_steps(program: Program, dataset: Dataset, run_count: int) -> int | None:
-    """Return the number of training steps whose images are fed at a time.
+    """Return the number of training steps whose images the host sends to the devices at a time.
 
     Args:
       program: the training program.
@@ -49,23 +49,24 @@ def fed_steps(program: Program, dataset: Dataset, run_count: int) -> int | None:
       run_count: number of runs that train at a time.
 
     Returns:
-      the number; None if all images fit into the memory of each device.
+      the number of steps; None if all images fit into the memory of each device.
     """
     devices = program.mesh.local_devices
     # All processes must compile the same program, so the one with the least memory decides.
-    memory = min(map(int, gather_texts(str(image_memory(devices)))))
+    memory_of_processes = gather_texts(str(image_memory(devices)))
+    memory = min(int(text) for text in memory_of_processes)
     if image_bytes(dataset) <= memory:
         return None
     if devices[0].platform == "cpu":
         return 1
     bytes_of_image = dataset.train.images[:1].nbytes
     bytes_of_step = run_count * program.batch_size * bytes_of_image
-    most = min(_FED_BYTES, memory) // bytes_of_step
-    return max(1, min(most, program.steps_per_epoch))
+    most_steps = min(_FED_BYTES, memory) // bytes_of_step
+    return max(1, min(most_steps, program.steps_per_epoch))
 
 
 def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
-    """Return a line that says that the images stay on the host, and why."""
+    """Return a line of text that says why the images stay in the host's memory, with both sizes."""
     return (
         f"the images take {format_bytes(image_bytes(dataset))}, and {devices[0].device_kind} has "
         f"{format_bytes(image_memory(devices))} for them: they stay in the host's memory and are "
@@ -74,17 +75,24 @@ def describe_feeding(dataset: Dataset, devices: Sequence[jax.Device]) -> str:
 
 
 def place_images(examples: Examples, placement: NamedSharding, steps: int | None) -> Examples:
-    """Return examples on the devices; if `steps` is a number of fed steps, only the labels are."""
+    """Place labels and images on the devices; images that the host feeds stay on the host.
+
+    `steps` is the number of steps whose images are fed at a time; None if images are not fed.
+    """
     if steps is None:
         return place_on_devices(examples, placement)
     return examples._replace(labels=place_on_devices(examples.labels, placement))
 
 
 def first_images(program: Program, images: np.ndarray) -> np.ndarray:
-    """Return the training images that `program.init` needs: all, unless images are fed."""
+    """Return the training images from which a network may compute its initial weights.
+
+    If all images are on the devices, these are all images, otherwise only as many as are needed.
+    """
     if program.fed_steps is None:
         return images
-    return images[: network.init_image_count(images.shape)]
+    needed_count = network.init_image_count(images.shape)
+    return images[:needed_count]
 
 
 def fed_examples(
@@ -94,24 +102,26 @@ def fed_examples(
     first_steps: Sequence[int],
     steps: int,
 ) -> Examples:
-    """Return the training images of a few steps on the devices, and the labels of all images.
+    """Gather the training images of the next steps of each run, and place them on the devices.
 
     Args:
       parallel_runs: the training program of all runs.
       train: all training images, on the host, and their labels, on the devices.
       orders: for each run, the order of the images in its epoch, `[runs, all images]`.
       first_steps: for each run, the number of steps that it was trained for.
-      steps: number of steps; at most `program.fed_steps`.
+      steps: number of steps to gather images for; at most `program.fed_steps`.
 
     Returns:
-      the images, `[runs, images, H, W, 3] uint8`, and the labels.
+      the images, `[runs, images, H, W, 3] uint8`, and the labels of all training images.
     """
     program, images = parallel_runs.program, train.images
     assert program.fed_steps is not None  # else all images are on the devices
     shape = (len(orders), program.fed_steps * program.batch_size, *images.shape[1:])
     gathered = np.zeros(shape, np.uint8)
-    for run, (order, step) in enumerate(zip(np.asarray(orders), first_steps, strict=True)):
-        start = step % program.steps_per_epoch * program.batch_size
-        rows = order[start : start + steps * program.batch_size]
-        gathered[run, : len(rows)] = images[rows]
+    orders_on_host = np.asarray(orders)
+    for run, first_step in enumerate(first_steps):
+        start = first_step % program.steps_per_epoch * program.batch_size
+        end = start + steps * program.batch_size
+        indices = orders_on_host[run, start:end]
+        gathered[run, : len(indices)] = images[indices]
     return train._replace(images=place_on_devices(gathered, parallel_runs.sharding))

@@ -13,7 +13,7 @@ from jaxcifar.training.state import Hyperparameters
 
 
 class Statistics(Protocol):
-    """Mean and standard deviation of each channel (`[3]`) of images with pixels in [0, 1]."""
+    """An object with mean and standard deviation of each channel, `[3]`, of pixels in [0, 1]."""
 
     @property
     def mean(self) -> ArrayLike: ...
@@ -25,10 +25,9 @@ class Statistics(Protocol):
 def make_hyperparameters(
     config: Config, statistics: Statistics, steps_per_epoch: int
 ) -> Hyperparameters:
-    """Return the hyper-parameters of a run, as arrays on the host.
+    """Convert the settings of a run to hyper-parameters: arrays on the host.
 
-    Each setting is explained, with its source, where it is used: in `training.optim`,
-    `training.augment`, `training.loss`, `training.schedules` and `training.state`.
+    Class weights, label noise and mixed images are left to `training_hyperparameters`.
 
     Raises:
       UsageError: the run has too many steps, or a user's schedule fails or returns a wrong value.
@@ -53,16 +52,17 @@ def make_hyperparameters(
             max_shift=max_shift(config.image_size),
         ),
         augmentation=_settings(config, "augmentation"),
-        small_steps=on_host(np.int32(_last_small_step(config, steps_per_epoch))),
+        small_steps=on_host(np.int32(_count_small_steps(config, steps_per_epoch))),
         mean=on_host(np.asarray(mean, np.float32)),
         std=on_host(np.asarray(std, np.float32)),
     )
 
 
-def _last_small_step(config: Config, steps_per_epoch: int) -> int:
-    """Return the number of steps up to the last one that trains on reduced images.
+def _count_small_steps(config: Config, steps_per_epoch: int) -> int:
+    """Return the number of steps, from the first, that train on images of reduced size.
 
-    In a run that continues another, `--small-part` is for the steps that are left.
+    In a run that continues another run, the steps of the other run are counted too, and
+    `--small-part` is a fraction of the steps that are left.
     """
     if config.small_part == 0:
         return 0
@@ -72,11 +72,14 @@ def _last_small_step(config: Config, steps_per_epoch: int) -> int:
 
 
 def _settings(config: Config, kind: str) -> dict[str, jax.Array]:
-    """Return the settings that a config's optimizer or augmentation (`kind`) takes, by name."""
+    """Return the arguments of the config's optimizer or augmentation, by name, from its settings.
+
+    `kind` is "optimizer" or "augmentation".
+    """
     setting_names = registry.entry(kind, getattr(config, kind)).takes
     return {name: on_host(np.float32(getattr(config, name))) for name in setting_names}
 
 
 def on_host(array: np.ndarray | np.generic) -> jax.Array:
-    """Return the NumPy array itself; type checkers take the result for a JAX array."""
+    """Return the NumPy array unchanged, but with the type of a JAX array for type checkers."""
     return cast(jax.Array, array)

@@ -16,16 +16,16 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
     """Return the learning rate at each step of a run, `[T] float32`.
 
     The rate is the product of `--learning-rate`, the warm-up or the schedule, and a factor for the
-    batch size. The warm-up is the first part of the run, a fraction `--warmup` of all steps, in
-    which the rate rises linearly (see `warmup`). The schedule is for the steps after the warm-up.
+    batch size. In the warm-up, the first fraction `--warmup` of all steps, the rate rises linearly
+    (see `warmup`). The schedule is for the steps after the warm-up.
 
     The factor for the batch size depends on k, the batch size divided by the recipe's batch size.
     With `--lr-scale linear` the factor is k (Goyal et al., "Accurate, large minibatch SGD", 2017),
     with `sqrt` it is sqrt(k) (Krizhevsky, "One weird trick for parallelizing convolutional neural
     networks", 2014). A factor above 1 rises linearly from 1, in 5 epochs but at most half the run.
 
-    In a run that continues another, warm-up and schedule are for the steps that are left, as if the
-    run began there; a factor for the batch size has risen before. The earlier rates are 0.
+    In a run that continues another run, the rates of the other run's steps are 0. Warm-up and
+    schedule then begin at the first new step, with the full factor for the batch size.
 
     Raises:
       UsageError: the run has too many steps, or a user's schedule fails or returns a value that is
@@ -53,6 +53,7 @@ def learning_rates(config: Config, steps_per_epoch: int) -> np.ndarray:
 
 
 def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) -> list[float]:
+    """Return the factor of the learning rate at each step, from warm-up and then schedule."""
     setting_names = registry.entry("schedule", config.schedule).takes
     settings = {name: getattr(config, name) for name in setting_names}
     schedule: Callable[..., float] = user_code.load(config, "schedule")
@@ -67,10 +68,12 @@ def _schedule_factors(config: Config, steps_per_epoch: int, total_steps: int) ->
 
 
 def _batch_factors(config: Config, steps_per_epoch: int, steps_left: int) -> np.ndarray:
+    """Return the factor by which `--lr-scale` multiplies the learning rate, at each step."""
     ratio = config.batch_size / (config.base_batch_size or config.batch_size)
-    factor = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[config.lr_scale]
+    factors_by_rule = {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}
+    factor = factors_by_rule[config.lr_scale]
     steps = np.arange(steps_left)
-    progress = np.ones(len(steps))
+    progress = np.ones(steps_left)  # of the rise from 1 to the factor
     if factor > 1 and not config.continue_epochs:
         rising_epochs = min(_BATCH_WARMUP_EPOCHS, config.epochs / 2)
         rising_steps = round(rising_epochs * steps_per_epoch)

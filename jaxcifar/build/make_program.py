@@ -20,25 +20,18 @@ from jaxcifar.training.program import Program
 def make_program(
     config: Config, num_classes: int, train_examples: int, devices: Sequence[jax.Device]
 ) -> Program:
-    """Return the training program of a config, for a number of training images and these devices.
+    """Return the training program (network, update rule and devices) for the settings of a run.
+
+    Args:
+      config: settings of the run.
+      num_classes: number of classes.
+      train_examples: number of training images.
+      devices: the devices that share each batch.
 
     Raises:
       UsageError: the batch size does not fit the images or devices, or user code can't be loaded.
     """
-    if config.batch_size % len(devices):
-        raise UsageError(
-            f"--batch-size {config.batch_size}: must be a multiple of the {len(devices)} devices"
-        )
-    if config.batch_size % (len(devices) * config.accumulate):
-        raise UsageError(
-            f"--batch-size {config.batch_size}: must be a multiple of --accumulate "
-            f"{config.accumulate} times {len(devices)} devices"
-        )
-    if config.batch_size > train_examples:
-        raise UsageError(
-            f"--batch-size {config.batch_size}: is larger than the {train_examples} training "
-            f"images; use {train_examples} or less"
-        )
+    _check_batch_size(config, train_examples, len(devices))
     dtype = compute_dtype(config, devices[0])
     # On a CPU, products of bfloat16 are fast, but all other operations are slow.
     products_only = dtype == jnp.bfloat16 and devices[0].platform == "cpu"
@@ -68,3 +61,20 @@ def make_program(
         parts=config.accumulate,
         offers_loss=isinstance(rule, UserRule),
     )
+
+
+def _check_batch_size(config: Config, train_examples: int, device_count: int) -> None:
+    """Raise UsageError if the batch size does not fit the training images or the devices."""
+    option = f"--batch-size {config.batch_size}"
+    if config.batch_size % device_count:
+        raise UsageError(f"{option}: must be a multiple of the {device_count} devices")
+    if config.batch_size % (device_count * config.accumulate):
+        raise UsageError(
+            f"{option}: must be a multiple of --accumulate {config.accumulate} times "
+            f"{device_count} devices"
+        )
+    if config.batch_size > train_examples:
+        raise UsageError(
+            f"{option}: is larger than the {train_examples} training images; use {train_examples} "
+            "or less"
+        )

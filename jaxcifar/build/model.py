@@ -43,14 +43,14 @@ def create_model(
     dtype: Dtype = jnp.float32,
     axis_name: str | None = None,
 ) -> nn.Module:
-    """Return the network of a config.
+    """Create the network that a config names, and return it.
 
-    The network gets the arguments `num_classes`, `dtype` and `axis_name` if it has fields of these
-    names, the settings that its entry in the registry takes, and the config's `arch_args`.
-    `axis_name` is the name of the mapped axis of devices that share a batch.
+    The network gets the config's `arch_args` and the settings that it takes according to the
+    registry. It gets `num_classes`, `dtype` and `axis_name` (the mapped axis of devices that share
+    a batch) if it has fields of these names.
 
     Raises:
-      UsageError: the network is unknown, or has other arguments; the message is one line.
+      UsageError: the network is unknown, or does not have one of the arguments.
     """
     option = f"--arch {config.arch}"
     constructor: Any = user_code.load(config, "arch")
@@ -101,14 +101,18 @@ def _check_type(model: Any, option: str) -> None:
 
 
 def compute_dtype(config: Config, device: jax.Device) -> jnp.dtype:
-    """Return the dtype a network computes in; "auto" is float32 on a CPU, bfloat16 elsewhere."""
-    auto = "float32" if device.platform == "cpu" else "bfloat16"
-    return jnp.dtype(auto if config.dtype == "auto" else config.dtype)
+    """Return the dtype in which a network computes on a device.
+
+    The setting "auto" means float32 on a CPU and bfloat16 on an accelerator.
+    """
+    if config.dtype != "auto":
+        return jnp.dtype(config.dtype)
+    return jnp.dtype("float32" if device.platform == "cpu" else "bfloat16")
 
 
 @contextmanager
 def _explain_errors(config: Config) -> Iterator[None]:
-    """Turn errors of a user's network or `--arch-args`, in the `with` block, into UsageError."""
+    """Convert errors of a user's network or `--arch-args` in the `with` block to UsageError."""
     with explain_user_code_errors(("arch", config.arch)):
         try:
             yield
@@ -135,7 +139,7 @@ def _explain_errors(config: Config) -> Iterator[None]:
 def _argument_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
     """Return the default value of each argument of a network's constructor, by name.
 
-    If the user named a Linen module instead, its fields are the arguments of a copy.
+    `constructor` is a class, a function, or a Linen module, whose fields count as arguments.
     """
     if isinstance(constructor, nn.Module):
         names = {field.name for field in dataclasses.fields(constructor) if field.init}
@@ -155,7 +159,7 @@ def _check_argument(
 ) -> None:
     option = f"--arch-args {name}={option_text(value)}"
     if name in ("dropout", "dtype") and name in set_by_package:
-        raise UsageError(f"{option}: is set with --{name}")
+        raise UsageError(f"{option}: can't be set here; use --{name} instead")
     if name in set_by_package:
         raise UsageError(f"{option}: is set from the data and the devices; leave it out")
     if name not in defaults:
@@ -174,17 +178,19 @@ def _check_argument(
 
 
 def _has_type(value: Any, expected: type) -> bool:
-    """Return whether a value can replace a default of type `expected`; an int can replace a float.
+    """Return True if a value can replace a default value of type `expected`.
 
-    To Python a bool is an int, but here a flag is no number.
+    An int can replace a float. A bool is no number here, although Python's bool is an int.
     """
     if isinstance(value, bool):
         return expected is bool
-    return isinstance(value, (int, float) if expected is float else expected)
+    if expected is float:
+        return isinstance(value, (int, float))
+    return isinstance(value, expected)
 
 
 def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
-    """Check a network by tracing it for training and evaluation; nothing is computed.
+    """Check that a network can be trained and evaluated, by tracing it; nothing is computed.
 
     Raises:
       UsageError: the network can't be called as `model(images, train)`, fails, does not return
@@ -210,12 +216,16 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
         return variables, logits
 
     with _explain_errors(config), adapted(None):
-        evaluate, train = (partial(variables_and_logits, train=train) for train in (False, True))
+        evaluate = partial(variables_and_logits, train=False)
         variables, evaluation_logits = jax.eval_shape(evaluate, images)
         size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
         if _FLOAT_BYTES * _COPIES * size > psutil.virtual_memory().total:
-            raise UsageError(f"{option} its {size:,} parameters are too many for this memory")
+            raise UsageError(
+                f"{option} its {size:,} parameters do not fit into this machine's memory; use a "
+                "smaller network"
+            )
         _check_storable(option, variables)
+        train = partial(variables_and_logits, train=True)
         _, training_logits = jax.eval_shape(train, images)
     for logits in (evaluation_logits, training_logits):
         if not hasattr(logits, "shape"):
@@ -230,7 +240,7 @@ def check_model(config: Config, model: nn.Module, num_classes: int) -> None:
 
 
 def _check_storable(option: str, variables: PyTree) -> None:
-    """Check that a network keeps no random keys: files of weights hold numbers only."""
+    """Raise UsageError if a network's variables contain a random key, which files can't hold."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             name = jax.tree_util.keystr(path, simple=True, separator="/")

@@ -16,7 +16,7 @@ RNGS = "rngs"  # the argument with the random streams, in all guides of Flax
 
 
 def is_nnx_module(value: Any) -> bool:
-    """Return True if a value is a module of Flax NNX."""
+    """Return True if a value is a module of Flax NNX (an instance, not a class)."""
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(value, nnx.Module)
 
@@ -28,14 +28,16 @@ def is_nnx_class(value: Any) -> bool:
 
 
 def makes_nnx_module(constructor: Callable[..., Any], option: str) -> bool:
-    """Return True for a class of an NNX module, or a function of `rngs` that returns one.
+    """Return True if a user's class or function creates a module of Flax NNX.
+
+    A function counts if it has a parameter `rngs` (the random streams).
 
     Args:
-      constructor: what the user named.
+      constructor: the user's class or function.
       option: the option that names it, such as "--arch net.py:Net", for messages.
 
     Raises:
-      UsageError: an NNX module or its class has no parameter for the random streams.
+      UsageError: a class has no parameter `rngs`, or `constructor` is a module and not its class.
     """
     if is_nnx_module(constructor):
         raise UsageError(
@@ -52,7 +54,7 @@ def makes_nnx_module(constructor: Callable[..., Any], option: str) -> bool:
 
 
 def constructor_parameters(constructor: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of a class's constructor or of a function, by name."""
+    """Return the parameters of a function or of a class's constructor, by name."""
     if not is_nnx_class(constructor):
         return inspect.signature(constructor).parameters
     # The signature of the class itself is that of Flax's metaclass.
@@ -63,10 +65,15 @@ def constructor_parameters(constructor: Callable[..., Any]) -> Mapping[str, insp
 def create_nnx_network(
     constructor: Callable[..., Any], arguments: Mapping[str, Any], option: str
 ) -> NNXNetwork:
-    """Return the network of an NNX class or function with these arguments and `rngs`.
+    """Create a module of Flax NNX, and return it as a network.
+
+    Args:
+      constructor: a class or function that is called with `arguments` and `rngs`.
+      arguments: keyword arguments without `rngs`.
+      option: the option that names the constructor, for messages.
 
     Raises:
-      UsageError: the function returns something else.
+      UsageError: the function does not return an NNX module, or the module has no `__call__`.
     """
 
     def construct(rngs: Any) -> Any:
@@ -84,5 +91,5 @@ def create_nnx_network(
     module_class = classes[0]
     if not any("__call__" in vars(base) for base in module_class.__mro__):
         raise UsageError(f"{option}: {module_class.__name__} has no method __call__(self, x)")
-    takes = inspect.signature(module_class.__call__).parameters
-    return network.clone(takes_train="train" in takes, takes_rngs=RNGS in takes)
+    parameters = inspect.signature(module_class.__call__).parameters
+    return network.clone(takes_train="train" in parameters, takes_rngs=RNGS in parameters)

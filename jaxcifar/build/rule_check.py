@@ -19,24 +19,24 @@ from jaxcifar.training.state import Hyperparameters
 
 
 class _TracedStep(NamedTuple):
-    """A step of a user's rule, traced: arrays have shapes, but no values.
+    """The results of tracing one step of a user's update rule; arrays have shapes but no values.
 
     Attributes:
       params: the network's parameters.
       state: state of the rule before the step.
-      updates, new_state: what the rule returns.
-      searches: True if the rule calls the loss as a function, as a line search does.
+      updates, new_state: updates of the parameters and new state, which the rule returns.
+      has_line_search: True if the rule calls the loss as a function of the parameters.
     """
 
     params: PyTree
     state: PyTree
     updates: PyTree
     new_state: PyTree
-    searches: bool
+    has_line_search: bool
 
 
 def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None:
-    """Trace one step of a user's update rule; other rules need no check.
+    """Check a user's update rule by tracing one step; built-in rules are not checked.
 
     Raises:
       UsageError: the code returns no rule, the rule changes the shape of an array, or the rule
@@ -47,31 +47,40 @@ def check_rule(config: Config, program: Program, hyper: Hyperparameters) -> None
     option = f"--optimizer {config.optimizer}:"
     step = _trace_step(config, program, hyper)
     if _shapes(step.updates) != _shapes(step.params):
-        raise UsageError(f"{option} its updates have other shapes than the parameters")
+        raise UsageError(
+            f"{option} its updates have other shapes than the parameters; return an update of the "
+            "same shape for each parameter"
+        )
     has_same_shapes = _shapes(step.new_state) == _shapes(step.state)
     if not has_same_shapes or _dtypes(step.new_state) != _dtypes(step.state):
-        raise UsageError(f"{option} the shapes or dtypes of its state change in a step")
+        raise UsageError(
+            f"{option} the shapes or dtypes of its state change in a step; `update` must keep "
+            "those that `init` returns"
+        )
     _reject_settings(config, step)
 
 
 def require_combination(config: Config, program: Program, hyper: Hyperparameters) -> None:
-    """Check that a user's update rule can be combined with all settings of a run.
+    """Check that a user's update rule can be combined with the settings of a run.
+
+    The settings are gradient clipping, the learning rate of biases, and the average of weights.
 
     Raises:
       UsageError: the rule can't be combined with a setting.
     """
-    has_settings = config.clip_norm > 0 or config.bias_rate != 1 or config.average > 0
-    if has_settings and isinstance(program.optimizer, UserRule):
+    changes_updates = config.clip_norm > 0 or config.bias_rate != 1 or config.average > 0
+    if changes_updates and isinstance(program.optimizer, UserRule):
         _reject_settings(config, _trace_step(config, program, hyper))
 
 
 def _reject_settings(config: Config, step: _TracedStep) -> None:
+    """Raise UsageError if a setting of the run can't be combined with the user's update rule."""
     rule = f"--optimizer {config.optimizer}"
     is_schedule_free = bool(schedule_free.find_states(step.state))
-    if step.searches and config.clip_norm > 0:
+    if step.has_line_search and config.clip_norm > 0:
         reason = f"{rule} has a line search; put optax.clip_by_global_norm into your rule instead"
         reject("clip_norm", config.clip_norm, reason)
-    if step.searches and config.bias_rate != 1:
+    if step.has_line_search and config.bias_rate != 1:
         reason = f"{rule} has a line search, which chooses the length of the step"
         reject("bias_rate", config.bias_rate, f"{reason}; use --bias-rate 1")
     if is_schedule_free and config.bias_rate != 1:
@@ -83,24 +92,25 @@ def _reject_settings(config: Config, step: _TracedStep) -> None:
 
 
 def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _TracedStep:
-    """Trace one step of a user's update rule.
+    """Trace one step of a user's update rule, and return the shapes of its results.
 
     Raises:
       UsageError: the code fails, or returns no rule.
     """
     with explain_user_code_errors(("arch", config.arch)):
         params = network.shapes(program.model, program.image_size)["params"]
-    searches = False
+    has_line_search = False
 
     def step(params: PyTree, rate: jax.Array, settings: PyTree) -> tuple[PyTree, PyTree, PyTree]:
-        nonlocal searches
+        nonlocal has_line_search
         rule = program.optimizer(rate, **settings)
         state = rule.init(params)
-        arguments: dict[str, Any] = {}
+        grads = params  # arrays of the same shapes
+        loss_by_name: dict[str, Any] = {}
         if isinstance(rule, optax.GradientTransformationExtraArgs):
-            searches = find_loss_use(rule, params, state, params).function
-            arguments = loss_arguments(stand_in_value(params), params, stand_in_value)
-        updates, new_state = rule.update(params, state, params, **arguments)
+            has_line_search = find_loss_use(rule, grads, state, params).function
+            loss_by_name = loss_arguments(stand_in_value(params), grads, stand_in_value)
+        updates, new_state = rule.update(grads, state, params, **loss_by_name)
         _require_evaluation_params(config, new_state, params)
         return state, updates, new_state
 
@@ -111,10 +121,11 @@ def _trace_step(config: Config, program: Program, hyper: Hyperparameters) -> _Tr
                 f"--optimizer {config.optimizer}: returns {type(rule).__name__}, not an optax rule"
             )
         state, updates, new_state = jax.eval_shape(step, params, hyper.learning_rate[0], hyper.rule)
-    return _TracedStep(params, state, updates, new_state, searches)
+    return _TracedStep(params, state, updates, new_state, has_line_search)
 
 
 def _require_evaluation_params(config: Config, state: PyTree, params: PyTree) -> None:
+    """Raise UsageError if a schedule-free rule averages other arrays than the parameters."""
     try:
         schedule_free.evaluation_params(state, params)
     except (TypeError, ValueError) as error:  # raised by JAX

@@ -42,10 +42,12 @@ from jaxcifar.training.state import Hyperparameters
 
 @dataclasses.dataclass
 class Setup:
-    """The program and the images, shared by runs that differ only in hyper-parameters.
+    """The compiled program and the images that several runs share.
+
+    The runs may differ in hyper-parameters, such as the learning rate.
 
     Attributes:
-      dataset: the images, on the host.
+      dataset: the data set, on the host.
       parallel_runs: the training program for several runs at a time.
       train, val: training and validation images, on the devices; on the host if images are fed.
       summary: the network's layers.
@@ -69,9 +71,14 @@ class Setup:
         devices: Sequence[jax.Device] | None = None,
         user_metrics: Sequence[UserMetric] = (),
     ) -> Self:
-        """Return a setup for a config, and for configs that differ in hyper-parameters only.
+        """Check a config and its images, and return the setup for training.
 
-        The setup trains `run_count` runs at a time, on all devices if `devices` is None.
+        Args:
+          config: settings; the setup also suits configs that differ in hyper-parameters only.
+          dataset: the images.
+          run_count: number of runs to train at a time.
+          devices: the devices to train on; None for all devices.
+          user_metrics: metrics that the user defined.
 
         Raises:
           UsageError: the batch size does not fit the images or devices, or user code fails.
@@ -97,9 +104,10 @@ class Setup:
         run_count: int,
         devices: Sequence[jax.Device] | None = None,
     ) -> ParallelRuns:
-        """Check a config, its images and its user code; return the program for `run_count` runs.
+        """Check a config, its images and its user code; return the training program.
 
-        Nothing is compiled, and no image is moved to a device.
+        Nothing is compiled, and no image is moved to a device. The program trains `run_count` runs
+        at a time.
 
         Raises:
           UsageError: the batch size does not fit the images or devices, or user code fails.
@@ -133,7 +141,7 @@ class Setup:
         return self.parallel_runs.program
 
     def config_of(self, config: Config) -> Config:
-        """Return `config` with the SHA-256 of the setup's images and of the config's user code."""
+        """Return a copy of a run's settings with the SHA-256 of the images and of all user code."""
         digest = None if self.dataset.is_known else self.dataset.sha256
         return dataclasses.replace(user_code.with_imports(config), data_sha256=digest)
 
@@ -160,7 +168,15 @@ class Setup:
         return place_on_devices(hyper, self.program.replicated)
 
     def images_for(self, orders: jax.Array, first_steps: Sequence[int], steps: int) -> Examples:
-        """Return the images and labels that `train_steps` needs; see `host_images.fed_examples`."""
+        """Return the images and labels to pass to `train_steps` for the next steps of each run.
+
+        These are all training images, unless images are fed from the host.
+
+        Args:
+          orders: for each run, the order of the images in its epoch, `[runs, all images]`.
+          first_steps: for each run, the number of steps that it was trained for.
+          steps: number of steps to train.
+        """
         if self.program.fed_steps is None:
             return self.train
         return fed_examples(self.parallel_runs, self.train, orders, first_steps, steps)
@@ -168,7 +184,7 @@ class Setup:
     def compile_ahead(
         self, hyper: Hyperparameters, print_line: PrintLine = lambda line: None
     ) -> None:
-        """Start to compile the training program in a thread, which may print a memory warning."""
+        """Start to compile the training program in another thread; it may warn about memory."""
         if self._compiling is None:
             thread = ThreadPoolExecutor(max_workers=1)
             self._compiling = thread.submit(self._compile, hyper, print_line)
@@ -191,7 +207,7 @@ class Setup:
 
     @property
     def train_steps(self) -> Compiled:
-        """The compiled `ParallelRuns.train_steps`; waits until `compile_ahead` has compiled it.
+        """The compiled function that trains for some steps; waits until it has been compiled.
 
         Raises:
           RunError: the devices have too little memory for the program.
@@ -201,11 +217,11 @@ class Setup:
 
     @property
     def seconds_to_compile(self) -> float:
-        """Seconds of tracing and compiling; few if JAX's compilation cache has the program."""
+        """Seconds that tracing and compiling took; few if JAX's cache had the compiled program."""
         assert self._compiling is not None
         return self._compiling.result()[1]
 
     @cached_property
     def test(self) -> Examples:
-        """The test images, placed on the devices when the first run is trained, as `val`."""
+        """The test images, on the devices; on the host if images are fed."""
         return place_images(self.dataset.test, self.program.replicated, self.program.fed_steps)

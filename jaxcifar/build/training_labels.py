@@ -1,4 +1,4 @@
-"""What a run's settings do with the training labels: noise, class weights and mixing."""
+"""Settings that concern the training labels: label noise, class weights and mixed images."""
 
 import dataclasses
 from typing import Any
@@ -20,35 +20,36 @@ _NOISE_STREAM = 2017  # keeps the random numbers apart from those of the split
 def training_hyperparameters(
     config: Config, dataset: Dataset, steps_per_epoch: int
 ) -> Hyperparameters:
-    """Return the hyper-parameters of a run, with those that depend on the training labels.
+    """Return all hyper-parameters of a run, including those that depend on the training labels.
 
     Raises:
-      UsageError: a weight is for a class that the images do not have, or `make_hyperparameters`
-        raises.
+      UsageError: a weight is for a class that the images do not have, the run has too many steps,
+        or a user's schedule fails.
     """
     hyper = make_hyperparameters(config, dataset, steps_per_epoch)
-    own: dict[str, Any] = {}
+    label_settings: dict[str, Any] = {}
     labels, classes = dataset.train.labels, dataset.num_classes
     if config.label_noise:
         labels = noisy_labels(labels, classes, config.label_noise, config.seed)
-        own["labels"] = on_host(labels)
+        label_settings["labels"] = on_host(labels)
     if config.class_weights != NO_WEIGHTS:
-        own["class_weights"] = on_host(class_weights(config, labels, dataset.class_names))
+        label_settings["class_weights"] = on_host(
+            class_weights(config, labels, dataset.class_names)
+        )
     if config.mixup or config.cutmix:
-        own["mixing"] = MixingSettings(
+        label_settings["mixing"] = MixingSettings(
             mixup=on_host(np.float32(config.mixup)) if config.mixup else None,
             cutmix=on_host(np.float32(config.cutmix)) if config.cutmix else None,
             num_classes=classes,
         )
-    return dataclasses.replace(hyper, **own) if own else hyper
+    return dataclasses.replace(hyper, **label_settings)
 
 
 def noisy_labels(labels: np.ndarray, classes: int, fraction: float, seed: int) -> np.ndarray:
-    """Return labels `[N] int32` of which a fraction is replaced by random labels.
+    """Return labels `[N] int32` in which a random fraction is replaced by random labels.
 
-    The images are chosen at random, and their new labels are uniform over all classes. So some
-    labels stay right by chance: one in ten with ten classes. Zhang et al., "Understanding deep
-    learning requires rethinking generalization", 2017.
+    New labels are uniform over all classes, so some stay right by chance: one in ten with ten
+    classes. Zhang et al., "Understanding deep learning requires rethinking generalization", 2017.
 
     Args:
       labels: the true labels.
@@ -68,7 +69,7 @@ def class_weights(config: Config, labels: np.ndarray, class_names: tuple[str, ..
     """Return the weight of each class in the loss, `[classes] float32`.
 
     A class without a weight in the config has weight 1. Balanced weights are
-    `images / (classes * images of the class)`, so every class has the same weight in all, and the
+    `images / (classes * images of the class)`. So all classes have the same total weight, and the
     mean weight of an image is 1. A class without training images counts as if it had one.
 
     Args:
@@ -87,8 +88,7 @@ def class_weights(config: Config, labels: np.ndarray, class_names: tuple[str, ..
     for name in weight_of_name:
         if name not in class_names:
             hint = did_you_mean(name, class_names)
-            known = f"{', '.join(class_names):.500}"
-            reject(
-                "class_weights", f"{name:.80}", f"no class has this name; {hint}there are {known}"
-            )
+            known_names = f"{', '.join(class_names):.500}"
+            reason = f"no class has this name; {hint}there are {known_names}"
+            reject("class_weights", f"{name:.80}", reason)
     return np.asarray([weight_of_name.get(name, 1.0) for name in class_names], np.float32)

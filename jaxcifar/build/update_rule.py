@@ -25,10 +25,10 @@ class UserRule:
     compiled programs.
 
     Attributes:
-      rule: the user's function.
-      by_position: names of the values passed by position: the learning rate, if it comes first, and
-        settings.
-      by_name: names of the values passed by name: settings, and the learning rate otherwise.
+      rule: the user's function, which returns an optax rule.
+      by_position: names of the settings that are passed by position, in order.
+      by_name: names of the settings that are passed by name. The learning rate is in one of the two
+        lists, as "learning_rate".
     """
 
     rule: UpdateRule
@@ -43,7 +43,10 @@ class UserRule:
     def __call__(
         self, learning_rate: jax.Array, **settings: jax.Array
     ) -> optax.GradientTransformation:
-        """Return the optax rule for these values; settings that are not in `takes` are ignored."""
+        """Call the user's function with a learning rate and settings; return its optax rule.
+
+        Settings that the function has no parameters for are ignored.
+        """
         values = {_RATE: learning_rate, **settings}
         positional_values = [values[name] for name in self.by_position]
         values_by_name = {name: values[name] for name in self.by_name}
@@ -52,7 +55,7 @@ class UserRule:
 
 
 def update_rule(config: Config) -> UpdateRule:
-    """Return the update rule of a config.
+    """Return the update rule (optimizer) that a config names: a function of the learning rate.
 
     Raises:
       UsageError: the user code can't be loaded, or is not callable.
@@ -70,7 +73,7 @@ def update_rule(config: Config) -> UpdateRule:
 
 
 def require_effect(config: Config, rule: UpdateRule) -> None:
-    """Check that all settings that differ from the recipe have an effect on a user's rule.
+    """Check that a user's update rule uses all settings that differ from the recipe's defaults.
 
     Raises:
       UsageError: the user's rule has no parameter for a setting that differs from the recipe.
@@ -86,7 +89,7 @@ def require_effect(config: Config, rule: UpdateRule) -> None:
 
 
 def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
-    """Return a user's rule, wrapped so that settings are passed as its parameters require.
+    """Wrap a user's update rule, so that it gets settings in the way its parameters require.
 
     Args:
       rule: the user's function. Its first parameter is the learning rate, unless another has the
@@ -108,10 +111,9 @@ def _make_user_rule(rule: UpdateRule, setting_names: Sequence[str]) -> UserRule:
 
 
 def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequence[str]) -> bool:
-    """Return True if these settings can be passed by position, after the learning rate.
+    """Return True if a function can be called as `function(learning_rate, *settings)`.
 
-    This is possible if there are enough parameters, and each parameter with the name of a setting
-    gets that setting.
+    It must have enough parameters. A parameter with the name of a setting must get that setting.
     """
     # The names of the settings stand in for their values: this shows which parameter gets which.
     try:
@@ -125,7 +127,7 @@ def _can_be_passed_in_order(signature: inspect.Signature, setting_names: Sequenc
 def _taken_by_name(
     parameters: Mapping[str, inspect.Parameter], setting_names: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return those names in `setting_names` that a function with these parameters takes by name."""
+    """Return the names in `setting_names` that a function with these parameters accepts."""
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return tuple(setting_names)
     return tuple(name for name in setting_names if name in parameters)

@@ -26,10 +26,10 @@ _MAX_NUMBERS = 2**22  # largest number of made-up logits
 
 @dataclasses.dataclass(frozen=True)
 class UserMetric:
-    """A metric of the user, and where its code is.
+    """A metric that the user defined, and the place of its code.
 
     Attributes:
-      metric: the metric itself.
+      metric: the metric.
       code: place of the code, `FILE.py:NAME` or `package.module:NAME`.
       sha256: SHA-256 of the file and of the files that it imports from its folder.
     """
@@ -40,7 +40,7 @@ class UserMetric:
 
 
 def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
-    """Return the user's metrics with these names, such as `FILE.py:NAME`.
+    """Load metrics that the user defined, from names such as `FILE.py:NAME`, and return them.
 
     Raises:
       UsageError: a metric can't be loaded, is neither a `Metric` nor a suitable function, or has
@@ -56,11 +56,15 @@ def load_metrics(names: Sequence[str]) -> tuple[UserMetric, ...]:
 
 
 def metric_of(value: Any, code: str) -> Metric:
-    """Return the metric that user code defines; `code` says where, such as `FILE.py:NAME`.
+    """Return the metric that user code defines, by a `Metric` or by a function.
 
     A function becomes a metric with the function's name and no unit; higher values are better. A
     function with two parameters gets logits and labels. A function with one parameter gets the
     confusion matrix.
+
+    Args:
+      value: the `Metric` or the function.
+      code: its place, such as `FILE.py:NAME`, for messages.
 
     Raises:
       UsageError: the value is neither a metric nor a suitable function.
@@ -107,7 +111,7 @@ def _count_required_parameters(function: Callable[..., Any], code: str) -> int:
 
 
 def with_distinct_names(metrics: Sequence[UserMetric]) -> tuple[UserMetric, ...]:
-    """Return the metrics without duplicates, after checking that their names are distinct.
+    """Remove repeated metrics, check that all names differ, and return the metrics.
 
     Raises:
       UsageError: a metric has the name of another, or of a built-in metric.
@@ -139,7 +143,7 @@ class MetricSet:
 
     @classmethod
     def create(cls, classes: int, user_metrics: Sequence[UserMetric] = ()) -> Self:
-        """Return the metrics for this number of classes, after trying the user's metrics.
+        """Return the metrics for a number of classes, after a trial of the user's metrics.
 
         Raises:
           UsageError: a user's metric needs more classes, fails, or returns something other than
@@ -158,7 +162,7 @@ class MetricSet:
 
     @property
     def all(self) -> tuple[Metric, ...]:
-        """All metrics, built-in metrics first."""
+        """The built-in metrics, followed by the user's metrics."""
         return *self.built_in, *(user_metric.metric for user_metric in self.user_metrics)
 
     def measure(self, logits: AnyArray, labels: AnyArray) -> Measurement:
@@ -173,12 +177,17 @@ class MetricSet:
 
 
 def _try_on_made_up_images(user_metrics: Sequence[UserMetric], classes: int) -> None:
-    """Check metrics on made-up logits and labels; each class is some image's label, and predicted.
+    """Check the values that the user's metrics return for made-up logits and labels.
 
-    With thousands of classes these logits would take too much memory. Then some classes are left
-    out, and metrics need not be finite.
+    Each class is the label of an image and the prediction for an image. With thousands of classes
+    the logits would take too much memory; then some classes are left out, and the values may be
+    infinite or NaN.
+
+    Raises:
+      UsageError: a metric fails, or does not return finite numbers of the right shape.
     """
-    images = max(_MIN_IMAGES, min(3 * classes, _MAX_NUMBERS // classes))
+    most_images = _MAX_NUMBERS // classes
+    images = max(_MIN_IMAGES, min(3 * classes, most_images))
     labels = jnp.arange(images, dtype=jnp.int32) % classes
     noise = jax.random.normal(jax.random.key(0), (images, classes), jnp.float32)
     logits = noise + 2.0 * jax.nn.one_hot(labels, classes)

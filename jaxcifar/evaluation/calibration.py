@@ -13,11 +13,9 @@ from jaxcifar.array_types import Float, Float64, Integer
 from jaxcifar.runs.evaluation_file import BINS, Calibration
 from jaxcifar.training.metrics import is_right
 
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = (
-    0.01,
-    100.0,
-)  # if every answer is right, no temperature would be too low
-_LEVEL = 0.95
+# Limits are needed: if every prediction is right, the loss falls with the temperature without end.
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
+_CONFIDENCE_LEVEL = 0.95
 
 
 def wilson_interval(correct: int, images: int) -> tuple[float, float]:
@@ -29,19 +27,19 @@ def wilson_interval(correct: int, images: int) -> tuple[float, float]:
       correct: number of correctly classified images.
       images: number of all images, at least 1.
     """
-    z = norm.ppf((1 + _LEVEL) / 2)
+    z = norm.ppf((1 + _CONFIDENCE_LEVEL) / 2)
     accuracy, weight = correct / images, z**2 / images
-    middle = accuracy + weight / 2
+    centre = accuracy + weight / 2
     half_width = np.sqrt(accuracy * (1 - accuracy) * weight + weight**2 / 4)
-    low = (middle - half_width) / (1 + weight)
-    high = (middle + half_width) / (1 + weight)
+    low = (centre - half_width) / (1 + weight)
+    high = (centre + half_width) / (1 + weight)
     return max(0.0, float(low)), min(1.0, float(high))
 
 
 def log_probabilities(
     logits: Float[np.ndarray, "images classes"],
 ) -> Float64[np.ndarray, "images classes"]:
-    """Return the log-softmax of each image's logits: the logarithms of class probabilities."""
+    """Return the logarithms of each image's class probabilities: the log-softmax of its logits."""
     logits = np.asarray(logits, np.float64)
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -52,10 +50,11 @@ def calibration(
     labels: Integer[np.ndarray, "images"],
     temperature: float = 1.0,
 ) -> Calibration:
-    """Return the cross-entropy loss, the expected calibration error and its bins (Guo et al. 2017).
+    """Measure the calibration of a network: loss, expected calibration error and its bins.
 
-    Bins collect images of similar confidence, that is, probability of the predicted class. The
-    error is the distance between mean confidence and accuracy of a bin, averaged over images.
+    A bin contains the images of similar confidence (the probability of the predicted class). The
+    error is the distance between a bin's mean confidence and its accuracy, averaged over images
+    (Guo et al. 2017).
 
     Args:
       logits: the network's logits.
@@ -88,11 +87,11 @@ def calibration(
 def fitted_temperature(
     logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
 ) -> float:
-    """Return the temperature, a divisor of the logits, with the lowest loss (Guo et al. 2017).
+    """Return the temperature with the lowest cross-entropy loss (Guo et al. 2017).
 
-    The result lies between `LOWEST_TEMPERATURE` and `HIGHEST_TEMPERATURE`. The loss is convex in
-    the inverse temperature. Its derivative, whose root is found, is the mean of expected logit
-    minus true-class logit.
+    Logits are divided by the temperature, which lies between `LOWEST_TEMPERATURE` and
+    `HIGHEST_TEMPERATURE`. The loss is convex in the inverse temperature, so its minimum is where
+    its derivative is 0: the mean of expected logit minus true-class logit.
 
     Args:
       logits: logits of images that were not used for training.
@@ -102,8 +101,9 @@ def fitted_temperature(
     logits = logits - logits.max(-1, keepdims=True)
     true_class_logits = logits[np.arange(len(labels)), labels]
 
-    def derivative(log_inverse: float) -> float:
-        probabilities = np.exp(log_probabilities(np.exp(log_inverse) * logits))
+    def derivative(log_inverse_temperature: float) -> float:
+        scaled_logits = np.exp(log_inverse_temperature) * logits
+        probabilities = np.exp(log_probabilities(scaled_logits))
         expected_logits = (probabilities * logits).sum(-1)
         return float((expected_logits - true_class_logits).mean())
 
@@ -112,4 +112,5 @@ def fitted_temperature(
         return HIGHEST_TEMPERATURE
     if derivative(high) <= 0:
         return LOWEST_TEMPERATURE
-    return float(np.exp(-brentq(derivative, low, high, xtol=1e-10)))
+    root = brentq(derivative, low, high, xtol=1e-10)
+    return float(np.exp(-root))

@@ -7,6 +7,7 @@ images of five strengths one after the other. `labels.npy` has a label for each 
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -26,12 +27,13 @@ from jaxcifar.runs.evaluation_file import LEVELS, CorruptionSet
 
 @dataclasses.dataclass(frozen=True)
 class CorruptedImages:
-    """The files of a folder such as `CIFAR-10-C`.
+    """The corrupted images in a folder such as `CIFAR-10-C`.
 
     Attributes:
       title: name of the folder.
-      images: kind -> array of all images of that kind, mapped into memory.
-      labels: a label for each image of a file; class numbers are those of the run.
+      images: for each kind of corruption, the images of five strengths one after the other, as an
+        array that is mapped into memory.
+      labels: label of each image of a kind, by the class numbers of the run to evaluate.
       max_images: number of images of each kind and strength to use; None for all.
       image_size: height and width to which the images are resized.
     """
@@ -43,17 +45,17 @@ class CorruptedImages:
     image_size: int = IMAGE_SIZE
 
     def examples(self, kind: str, level: int) -> Examples:
-        """Return the images of a kind of corruption and a strength from 1 to 5.
+        """Return the images (and labels) of one kind of corruption at a strength from 1 to 5.
 
         Raises:
-          UsageError: the images have a wrong shape or dtype, or too few images are to be used.
+          UsageError: the images have a wrong shape or dtype, or `max_images` is too small.
         """
         count = len(self.labels) // LEVELS
-        rows = slice((level - 1) * count, level * count)
+        of_level = slice((level - 1) * count, level * count)
         name = f"{self.title}/{kind}.npy"
-        pixels = pixels_of(name, self.images[kind][rows], self.image_size)
-        examples = Examples(pixels, self.labels[rows])
-        return ImageSet(name, name, examples).subset(self.max_images).examples
+        pixels = pixels_of(name, self.images[kind][of_level], self.image_size)
+        image_set = ImageSet(name, name, Examples(pixels, self.labels[of_level]))
+        return image_set.subset(self.max_images).examples
 
 
 def open_corruption_set(
@@ -63,7 +65,9 @@ def open_corruption_set(
     print_line: PrintLine,
     image_size: int = IMAGE_SIZE,
 ) -> CorruptedImages:
-    """Open the files of a folder such as `CIFAR-10-C`, and check all but the pixels.
+    """Open the files of corrupted images in a folder such as `CIFAR-10-C`, and check them.
+
+    The pixels are not read yet.
 
     Args:
       name: path of the folder.
@@ -76,25 +80,7 @@ def open_corruption_set(
       UsageError: no file has the name of a corruption, or the run lacks a class of the images.
       RunError: a file can't be read, or the files do not fit together.
     """
-    folder = expand_home(name)
-    paths = {kind: folder / f"{kind}.npy" for kind in KINDS if (folder / f"{kind}.npy").exists()}
-    others = sorted({path.stem for path in folder.glob("*.npy")} - {*KINDS, "labels"})
-    if not paths:
-        example = f"; --on {folder / others[0]}.npy evaluates on one file" if others else ""
-        raise UsageError(
-            f"--on {name}: no file is named after a corruption, such as fog.npy{example}"
-        )
-    if others:
-        print_line(
-            f"{name}: {pluralize(len(others), 'other file')} ignored ({others[0]}.npy); give each "
-            "as --on FILE.npy"
-        )
-    missing = [kind for kind in STANDARD_KINDS if kind not in paths]
-    if missing:
-        print_line(
-            f"{name}: {len(missing)} of the {len(STANDARD_KINDS)} standard corruptions are missing "
-            f"({missing[0]}); the mean is over the others"
-        )
+    paths = _corruption_files(name, print_line)
     images = {kind: map_images(path) for kind, path in paths.items()}
     for kind, path in paths.items():
         count = len(images[kind])
@@ -103,10 +89,41 @@ def open_corruption_set(
                 f"{path}: has {count:,} images, which are not {LEVELS} strengths of equally many"
             )
         labels, set_classes = read_labels(path, count, class_names)
-    title = folder.absolute().name
-    return CorruptedImages(
-        title, images, renumber(title, labels, set_classes, class_names), max_images, image_size
-    )
+    title = expand_home(name).absolute().name
+    run_labels = renumber(title, labels, set_classes, class_names)
+    return CorruptedImages(title, images, run_labels, max_images, image_size)
+
+
+def _corruption_files(name: str, print_line: PrintLine) -> dict[str, Path]:
+    """Return the file of each kind of corruption in the folder `name`.
+
+    A line is printed about other `.npy` files, and about missing standard kinds.
+
+    Raises:
+      UsageError: no file has the name of a corruption.
+    """
+    folder = expand_home(name)
+    paths = {kind: folder / f"{kind}.npy" for kind in KINDS if (folder / f"{kind}.npy").exists()}
+    other_names = sorted({path.stem for path in folder.glob("*.npy")} - {*KINDS, "labels"})
+    if not paths:
+        example = ""
+        if other_names:
+            example = f"; --on {folder / other_names[0]}.npy evaluates on one file"
+        raise UsageError(
+            f"--on {name}: no file is named after a corruption, such as fog.npy{example}"
+        )
+    if other_names:
+        print_line(
+            f"{name}: {pluralize(len(other_names), 'other file')} ignored ({other_names[0]}.npy); "
+            "give each as --on FILE.npy"
+        )
+    missing = [kind for kind in STANDARD_KINDS if kind not in paths]
+    if missing:
+        print_line(
+            f"{name}: {len(missing)} of the {len(STANDARD_KINDS)} standard corruptions are missing "
+            f"({missing[0]}); the mean is over the others"
+        )
+    return paths
 
 
 def evaluate_corruption_set(
@@ -115,7 +132,7 @@ def evaluate_corruption_set(
     date: str,
     begin: Callable[[str], None] = lambda step: None,
 ) -> CorruptionSet:
-    """Compute the accuracy on each kind and strength of corruption.
+    """Compute a network's accuracy on each kind and strength of corruption.
 
     Args:
       predict: returns the network's logits for images.
@@ -135,25 +152,24 @@ def evaluate_corruption_set(
             images, labels = corrupted.examples(kind, level)
             logits = finite_logits(predict, images, f"{kind}, strength {level}")
             accuracy[kind].append(accuracy_of(logits, labels))
+    mean_of_kind = {kind: float(np.mean(values)) for kind, values in accuracy.items()}
     return {
         "title": corrupted.title,
         "date": date,
         "images": len(labels),
-        "mean": _mean_over_standard_kinds(
-            {kind: float(np.mean(values)) for kind, values in accuracy.items()}
-        ),
+        "mean": _mean_over_standard_kinds(mean_of_kind),
         "accuracy": accuracy,
     }
 
 
-def with_corruption_errors(found: CorruptionSet, base: CorruptionSet, name: str) -> CorruptionSet:
-    """Return results with the corruption errors relative to those of a base network.
+def with_corruption_errors(results: CorruptionSet, base: CorruptionSet, name: str) -> CorruptionSet:
+    """Return a copy of a network's results, with its errors relative to a base network.
 
     The corruption error of a kind is the sum of the network's errors over all strengths, divided by
-    that of the base network. Their mean over the standard kinds is known as mCE.
+    the same sum of the base network. The mean over the standard kinds is known as mCE.
 
     Args:
-      found: results of the network.
+      results: results of the network.
       base: results of the base network on the same images.
       name: name of the base network.
 
@@ -161,7 +177,7 @@ def with_corruption_errors(found: CorruptionSet, base: CorruptionSet, name: str)
       RunError: the base network makes no errors on a kind.
     """
     errors = {}
-    for kind, accuracies in found["accuracy"].items():
+    for kind, accuracies in results["accuracy"].items():
         base_error = sum(1 - accuracy for accuracy in base["accuracy"][kind])
         if base_error <= 0:
             raise RunError(
@@ -171,7 +187,7 @@ def with_corruption_errors(found: CorruptionSet, base: CorruptionSet, name: str)
         errors[kind] = sum(1 - accuracy for accuracy in accuracies) / base_error
     mean = _mean_over_standard_kinds(errors)
     with_errors: CorruptionSet = {
-        **found,
+        **results,
         "base": name,
         "corruption_error": errors,
         "mean_corruption_error": mean,
@@ -180,6 +196,9 @@ def with_corruption_errors(found: CorruptionSet, base: CorruptionSet, name: str)
 
 
 def _mean_over_standard_kinds(values: Mapping[str, float]) -> float:
-    """Return the mean over the standard kinds; over all kinds if none of them is standard."""
-    standard = [value for kind, value in values.items() if kind in STANDARD_KINDS]
-    return float(np.mean(standard or list(values.values())))
+    """Return the mean of the values of CIFAR-10-C's standard kinds of corruption.
+
+    If none of the kinds is standard, return the mean of all values.
+    """
+    standard_values = [value for kind, value in values.items() if kind in STANDARD_KINDS]
+    return float(np.mean(standard_values or list(values.values())))

@@ -1,4 +1,4 @@
-"""Common mistakes in evaluation code, which make a good network look bad."""
+"""Common mistakes in evaluation code that make a good network look bad."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,13 +15,15 @@ from jaxcifar.training import augment
 # Returns the logits of images.
 Predict = Callable[[UInt8[np.ndarray, "images size size 3"]], Float32[np.ndarray, "images classes"]]
 
-_SEED = 17  # never the run's seed, so that all runs see the same images
-_SHIFT = 4  # pixels, the reference's augmentation
+_SEED = 17  # not the run's seed, so that all runs see the same images
+_SHIFT = 4  # pixels, as usual in training on CIFAR-10
 _BATCH_SIZES = (1, 512)
 
 
 def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
-    """Return functions that compute a network's logits with a mistake, by the mistake's name.
+    """Return functions that compute a network's logits as faulty evaluation code would.
+
+    The functions are returned by the name of the mistake. The mistakes are:
 
     - Images are normalised although training images were not, or the other way round.
     - Images are scaled to [-1, 1] by a mean and deviation of 0.5, as many examples do.
@@ -37,13 +39,11 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
     channel_std = classifier.result.get("channel_std")
     mistakes: dict[str, Predict] = {}
     if is_normalized:
-        unnormalized = classifier.with_normalization(np.zeros(3), np.ones(3))
-        mistakes[NOT_NORMALISED] = unnormalized.logits
+        without_normalization = classifier.with_normalization(np.zeros(3), np.ones(3))
+        mistakes[NOT_NORMALISED] = without_normalization.logits
     elif channel_mean is not None and channel_std is not None:
-        normalized = classifier.with_normalization(
-            np.asarray(channel_mean), np.asarray(channel_std)
-        )
-        mistakes[NORMALISED] = normalized.logits
+        data_mean, data_std = np.asarray(channel_mean), np.asarray(channel_std)
+        mistakes[NORMALISED] = classifier.with_normalization(data_mean, data_std).logits
     half = np.full(3, 0.5)
     mistakes["normalised by 0.5"] = classifier.with_normalization(half, half).logits
     mistakes["pixels 0 to 255"] = classifier.with_normalization(mean / 255, std / 255).logits
@@ -57,7 +57,7 @@ def evaluation_mistakes(classifier: Classifier) -> dict[str, Predict]:
 def shifted_and_flipped(
     images: UInt8[np.ndarray, "images height width 3"],
 ) -> UInt8[np.ndarray, "images height width 3"]:
-    """Return randomly shifted and flipped images, with the same random numbers on every call."""
+    """Return images that are shifted and flipped at random; each call draws the same numbers."""
     keys = jax.random.split(jax.random.key(_SEED), len(images))
     settings = augment.AugmentationSettings(
         enabled=jnp.asarray(True),
@@ -75,10 +75,10 @@ def shifted_and_flipped(
 def training_mode_logits(
     classifier: Classifier, batch_size: int, images: UInt8[np.ndarray, "images height width 3"]
 ) -> Float32[np.ndarray, "images classes"]:
-    """Return the logits of a network in training mode.
+    """Return the logits that a network computes in training mode, in the order of the images.
 
-    The images are shuffled into batches, because they may be sorted by class. If images are missing
-    in the last batch, images of the previous batch are added.
+    The images are shuffled into batches, because they may be sorted by class. The last batch is
+    filled up with images of the batch before it.
 
     Args:
       classifier: the network.
@@ -89,11 +89,13 @@ def training_mode_logits(
     shuffled = images[order]
     batch_size = min(batch_size, len(images))
     logits = []
-    for first_new in range(0, len(images), batch_size):
-        start = min(first_new, len(images) - batch_size)
+    for next_image in range(0, len(images), batch_size):
+        start_of_last_batch = len(images) - batch_size
+        start = min(next_image, start_of_last_batch)
         batch = shuffled[start : start + batch_size]
-        key = jax.random.fold_in(jax.random.key(_SEED), first_new)
+        key = jax.random.fold_in(jax.random.key(_SEED), next_image)
         batch_logits = classifier.training_logits(batch, key)
-        logits.append(batch_logits[first_new - start :])
+        repeated_images = next_image - start
+        logits.append(batch_logits[repeated_images:])
     original_order = np.argsort(order)
     return np.concatenate(logits)[original_order]

@@ -62,9 +62,9 @@ class ImageSet(NamedTuple):
     indices: Int64[np.ndarray, "images"] | None = None
 
     def subset(self, max_images: int | None) -> "ImageSet":
-        """Return about `max_images` of the images, with the same fraction of every class.
+        """Return a set of about `max_images` of the images, the same fraction of every class.
 
-        Each call chooses the same images. For None, return the whole set.
+        Each call chooses the same images. If `max_images` is None, the whole set is returned.
 
         Raises:
           UsageError: the subset would be empty.
@@ -84,7 +84,7 @@ class ImageSet(NamedTuple):
 def load_run_dataset(
     config: Config, class_names: Sequence[str], data_dir: Path, print_line: PrintLine = print
 ) -> Dataset:
-    """Load the data set of a run again, with the same validation and test images.
+    """Load the data set of a finished run again, with the same validation and test images.
 
     Args:
       config: settings of the run.
@@ -103,8 +103,9 @@ def load_run_dataset(
             f"the run's training images were not found ({error}); evaluate --on a folder of images "
             "by class"
         ) from error
-    has_changed = config.data_sha256 not in (None, dataset.sha256)
-    if has_changed or dataset.class_names != tuple(class_names):
+    has_other_images = config.data_sha256 not in (None, dataset.sha256)
+    has_other_classes = dataset.class_names != tuple(class_names)
+    if has_other_images or has_other_classes:
         raise UsageError(
             f"{config.dataset}: the images have changed since the run was trained on them; restore "
             "them, or evaluate --on a folder of images by class"
@@ -113,7 +114,7 @@ def load_run_dataset(
 
 
 def check_set_name(name: str) -> None:
-    """Check that `name` stands for a set of images, without loading the images.
+    """Check that a name given to `--on` stands for a set of images; nothing is loaded.
 
     Raises:
       UsageError: `name` is neither a known set nor an existing folder or file.
@@ -127,14 +128,15 @@ def check_set_name(name: str) -> None:
 
 
 def is_corruption_set(name: str) -> bool:
-    """Return True if the name of a set of images is a folder with a file `labels.npy`."""
+    """Return True if `name` is a folder of corrupted images, which has a file `labels.npy`."""
     return (expand_home(name) / LABELS).is_file()
 
 
 def uses_test_images(name: str) -> bool:
-    """Return True if a set of images is made from a data set's test images."""
-    is_corrupted = expand_home(name).stem in KINDS and expand_home(name).suffix == ".npy"
-    return name in TEST_SETS or is_corruption_set(name) or is_corrupted
+    """Return True if the set of images `name` consists of test images, plain or corrupted."""
+    path = expand_home(name)
+    is_corruption_file = path.stem in KINDS and path.suffix == ".npy"
+    return name in TEST_SETS or is_corruption_set(name) or is_corruption_file
 
 
 def load_set(
@@ -183,7 +185,7 @@ def load_set(
 def _load_user_images(
     name: str, class_names: Sequence[str], print_line: PrintLine, image_size: int
 ) -> ImageSet:
-    """Load a folder's or file's test images; if a folder has none, load all its images."""
+    """Load the test images in a user's folder or file, or all images if none are test images."""
     path, resizing = expand_home(name), Resizing(image_size)
     if parquet_files := find_parquet(path):
         splits, user_classes = read_parquet(path, parquet_files, resizing)
@@ -225,7 +227,7 @@ def renumber(
     set_classes: Sequence[str],
     run_classes: Sequence[str],
 ) -> Int32[np.ndarray, "images"]:
-    """Convert labels from the class numbers of a set to the class numbers of a run.
+    """Convert labels from a set's class numbers to a run's class numbers, by the class names.
 
     Args:
       title: name of the set, for the message.
@@ -236,13 +238,12 @@ def renumber(
     Raises:
       UsageError: the run lacks a class of the set.
     """
-    numbers_of_run = {normal_form(name): number for number, name in enumerate(run_classes)}
-    unknown = [name for name in set_classes if normal_form(name) not in numbers_of_run]
+    number_in_run = {normal_form(name): number for number, name in enumerate(run_classes)}
+    unknown = [name for name in set_classes if normal_form(name) not in number_in_run]
     if unknown:
         raise UsageError(
             f"{title}: class {unknown[0]!r} is not a class of the run; remove it, or rename it to "
             f"one of {', '.join(run_classes)}"
         )
-    numbers = [numbers_of_run[normal_form(name)] for name in set_classes]
-    run_labels = np.asarray(numbers, np.int32)
-    return run_labels[labels]
+    new_numbers = np.asarray([number_in_run[normal_form(name)] for name in set_classes], np.int32)
+    return new_numbers[labels]

@@ -1,4 +1,4 @@
-"""The likeliest label errors of a set of images, by a trained network."""
+"""Find images whose labels are probably wrong, by the predictions of a trained network."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,10 +14,11 @@ Columns = dict[str, Shaped[np.ndarray, "listed ..."]]
 
 
 def likely_label_errors(logits: Float[np.ndarray, "images classes"], examples: Examples) -> Columns:
-    """Return the images whose label has the lowest probability, the lowest first.
+    """Return the images whose labels are probably wrong, the most suspicious image first.
 
-    Only images that the network classifies as another class are returned. Northcutt et al.,
-    "Confident learning: estimating uncertainty in dataset labels", 2021, in its simplest form.
+    These are the wrongly classified images whose label has the lowest predicted probability.
+    Northcutt et al., "Confident learning: estimating uncertainty in dataset labels", 2021, in its
+    simplest form.
 
     Args:
       logits: the network's logits.
@@ -27,17 +28,19 @@ def likely_label_errors(logits: Float[np.ndarray, "images classes"], examples: E
       up to `MAX_MISTAKES` each of `index`, `label`, `predicted` (int32), `confidence` (float32, the
       probability of the prediction), `label_probability` (float32) and `image`.
     """
-    of_class = log_probabilities(logits)
+    class_logs = log_probabilities(logits)
     predicted, labels = logits.argmax(-1), examples.labels
-    of_label = np.take_along_axis(of_class, labels[:, None].astype(np.int64), -1)[:, 0]
+    label_logs = np.take_along_axis(class_logs, labels[:, None].astype(np.int64), -1)[:, 0]
     wrong = np.flatnonzero(predicted != labels)
-    index = wrong[np.argsort(of_label[wrong], kind="stable")][:MAX_MISTAKES]
+    least_probable_first = np.argsort(label_logs[wrong], kind="stable")
+    index = wrong[least_probable_first][:MAX_MISTAKES]
+    predicted_logs = class_logs[index, predicted[index]]
     return {
         "index": index.astype(np.int32),
         "label": labels[index].astype(np.int32),
         "predicted": predicted[index].astype(np.int32),
-        "confidence": np.exp(of_class[index, predicted[index]]).astype(np.float32),
-        "label_probability": np.exp(of_label[index]).astype(np.float32),
+        "confidence": np.exp(predicted_logs).astype(np.float32),
+        "label_probability": np.exp(label_logs[index]).astype(np.float32),
         "image": examples.images[index],
     }
 
@@ -45,25 +48,36 @@ def likely_label_errors(logits: Float[np.ndarray, "images classes"], examples: E
 def mistake_list(
     arrays: Mapping[str, Shaped[np.ndarray, "listed ..."]], class_names: Sequence[str]
 ) -> list[Mistake]:
-    """Return mistakes as `evaluation.json` lists them."""
-    columns = (arrays[name] for name in ("index", "label", "predicted", "confidence"))
-    return [
-        {
-            "index": int(index),
-            "label": class_names[label],
-            "predicted": class_names[predicted],
-            "confidence": min(1.0, float(confidence)),
-        }
-        for index, label, predicted, confidence in zip(*columns, strict=True)
-    ]
+    """Return wrong predictions as a list of dicts, as `evaluation.json` contains them.
+
+    Args:
+      arrays: `index`, `label`, `predicted` and `confidence` of the wrong predictions.
+      class_names: names of the classes, by label.
+    """
+    mistakes: list[Mistake] = []
+    for number, index in enumerate(arrays["index"]):
+        mistakes.append(
+            {
+                "index": int(index),
+                "label": class_names[arrays["label"][number]],
+                "predicted": class_names[arrays["predicted"][number]],
+                "confidence": min(1.0, float(arrays["confidence"][number])),
+            }
+        )
+    return mistakes
 
 
 def label_error_list(
     arrays: Mapping[str, Shaped[np.ndarray, "listed ..."]], class_names: Sequence[str]
 ) -> list[LabelError]:
-    """Return the arrays from `likely_label_errors` as `evaluation.json` lists them."""
-    listed: list[LabelError] = []
+    """Return probable label errors as a list of dicts, as `evaluation.json` contains them.
+
+    Args:
+      arrays: the arrays that `likely_label_errors` returns.
+      class_names: names of the classes, by label.
+    """
+    label_errors: list[LabelError] = []
     for number, mistake in enumerate(mistake_list(arrays, class_names)):
         probability = min(1.0, float(arrays["label_probability"][number]))
-        listed.append({**mistake, "label_probability": probability})
-    return listed
+        label_errors.append({**mistake, "label_probability": probability})
+    return label_errors

@@ -25,9 +25,9 @@ from jaxcifar.training.predicting import both_sides
 
 
 class SetResult(NamedTuple):
-    """Results on one set of images: its numbers, and images that it lists, as arrays.
+    """A network's results on one set of images: its numbers, and arrays of images for pictures.
 
-    `label_errors` are the likeliest label errors of training images; None for other images.
+    `label_errors` are training images whose labels are probably wrong; None for other images.
     """
 
     figures: Figures
@@ -36,7 +36,7 @@ class SetResult(NamedTuple):
 
 
 class EvaluationResult(NamedTuple):
-    """The content of `evaluation.json`, and the result on each set, by the set's name."""
+    """The content of `evaluation.json`, and the results on each set of images by its name."""
 
     evaluation: Evaluation
     results: dict[str, SetResult]
@@ -53,12 +53,12 @@ def evaluate_sets(
     report_step: Callable[[str], None] = lambda step: None,
     user_metrics: Sequence[UserMetric] = (),
 ) -> EvaluationResult:
-    """Evaluate a network on sets of images.
+    """Evaluate a network on several sets of images.
 
     Args:
       predict: returns the network's logits for images.
       sets: the sets of images. A set with the name `CORRUPTIONS` is evaluated with corruptions, and
-        a set with the name `EVALUATION_MISTAKES` is evaluated with the mistakes.
+        a set with the name `EVALUATION_MISTAKES` is evaluated with the functions in `mistakes`.
       mistakes: functions that return logits with a mistake, by the mistake's name.
       class_names: names of the classes, by label.
       val: validation images, to which a softmax temperature is fitted; None for no temperature.
@@ -100,7 +100,7 @@ def evaluate_sets(
 def finite_logits(
     predict: Predict, images: UInt8[np.ndarray, "images height width 3"], name: str
 ) -> Float[np.ndarray, "images classes"]:
-    """Return the network's logits; `name` names the images in the error message.
+    """Return the network's logits after a check; `name` is the name of the images for messages.
 
     Raises:
       RunError: a logit is not finite.
@@ -114,7 +114,7 @@ def finite_logits(
 def accuracy_of(
     logits: Float[np.ndarray, "images classes"], labels: Integer[np.ndarray, "images"]
 ) -> float:
-    """Return the fraction of images whose largest logit is that of the true class."""
+    """Return the accuracy (0 to 1): the fraction of images whose label has the largest logit."""
     return float(is_right(logits, labels).mean())
 
 
@@ -178,7 +178,7 @@ def evaluate(
 
 
 def _finite_values(metrics: MetricSet, logits: np.ndarray, labels: np.ndarray) -> list[Value]:
-    """Return the declaration and value of each metric whose value is finite."""
+    """Return name, title, unit and value of each metric whose value is finite."""
     values = metrics.measure(logits, labels).values
     return [
         {**declaration, "value": values[declaration["name"]]}
@@ -193,7 +193,7 @@ def evaluate_corrupted(
     date: str,
     report_step: Callable[[str], None] = lambda step: None,
 ) -> Corruptions:
-    """Compute the accuracy on images with each kind and strength of corruption.
+    """Compute a network's accuracy on images to which each kind of corruption is applied.
 
     `examples` has at least one image. For the other arguments, see `evaluate_sets`.
 
@@ -225,10 +225,11 @@ def evaluate_with_mistakes(
     date: str,
     report_step: Callable[[str], None] = lambda step: None,
 ) -> Slips:
-    """Compute the accuracy that would be measured with each of the given evaluation mistakes.
+    """Compute the accuracy that evaluation code with each common mistake would measure.
 
-    An image whose logits are not numbers counts as classified wrongly. `examples` has at least one
-    image. For the other arguments, see `evaluate_sets`.
+    `mistakes` has functions that return logits with a mistake, by the mistake's name. An image
+    whose logits are NaN counts as classified wrongly. `examples` has at least one image. For the
+    other arguments, see `evaluate_sets`.
 
     Raises:
       RunError: a logit is not finite although no mistake was made.

@@ -14,13 +14,13 @@ from jaxcifar.machine.terminal import PrintLine
 def resized(
     name: str, array: Shaped[np.ndarray, "images *of_image"], size: int, print_line: PrintLine
 ) -> UInt8[np.ndarray, "images {size} {size} 3"]:
-    """Return an array of images as squares of `size` pixels; print a line if they are resized.
+    """Resize images to the size that a network takes, and print a line if their size changes.
 
     Args:
-      name: name of the array, for messages.
-      array: images in any form that training takes.
+      name: name of the images, for messages.
+      array: images in any shape and dtype that training accepts.
       size: height and width that the network takes.
-      print_line: prints the line.
+      print_line: prints a line.
 
     Raises:
       UsageError: the array has a wrong shape, type or value.
@@ -34,7 +34,10 @@ def resized(
 def say_resized(
     title: str, original_sizes: Collection[int], size: int, print_line: PrintLine
 ) -> None:
-    """Print a line if a network of another size than 32x32 gets resized images."""
-    note = describe_resizing(original_sizes, size)
-    if note and size != IMAGE_SIZE:
-        print_line(f"{title}: {note}, the size that the network takes.")
+    """Print a line if images are resized for a network that takes another size than 32x32.
+
+    `original_sizes` are the sizes of the images before they are resized, `size` the new size.
+    """
+    description = describe_resizing(original_sizes, size)
+    if description and size != IMAGE_SIZE:
+        print_line(f"{title}: {description}, the size that the network takes.")

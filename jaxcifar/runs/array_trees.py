@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcifar.machine.sharing import PyTree
+from jaxcifar.machine.sharing import PyTree, place_on_devices
 
 _MAX_SHOWN = 3  # differences in a message; two networks may differ in every layer
 
 
 def named_arrays(tree: PyTree) -> dict[str, Any]:
-    """Return a pytree's arrays by path, such as `params/Conv_0/kernel`, in the pytree's order."""
+    """Return a dict from path, such as `params/Conv_0/kernel`, to array, in the pytree's order."""
     paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -21,7 +21,10 @@ def named_arrays(tree: PyTree) -> dict[str, Any]:
 
 
 def describe_differences(actual: PyTree, expected: PyTree, any_float: bool = False) -> str:
-    """Return text about up to three arrays that are missing or differ; "" if all are alike.
+    """Compare the arrays of two pytrees; return text that names up to three differences.
+
+    An array may be missing, unexpected, or of another dtype or shape; values are not compared. The
+    text is empty if there is no difference.
 
     Args:
       actual: a pytree whose leaves have a shape and a dtype, such as arrays or orbax's metadata.
@@ -36,23 +39,28 @@ def describe_differences(actual: PyTree, expected: PyTree, any_float: bool = Fal
             differences.append(f"{name} is missing")
         elif expected_array is None:
             differences.append(f"{name} is not expected")
-        elif not _are_alike(array, expected_array, any_float):
+        elif not _have_same_form(array, expected_array, any_float):
             differences.append(
                 f"{name} is {_dtype_and_shape(array)}, not {_dtype_and_shape(expected_array)}"
             )
     # Parameters first: other differences follow from them.
-    differences.sort(key=lambda difference: not difference.startswith("params/"))
-    shown_differences = differences[:_MAX_SHOWN]
-    if len(differences) > _MAX_SHOWN:
-        shown_differences.append(f"and {len(differences) - _MAX_SHOWN} more")
+    of_parameters = [text for text in differences if text.startswith("params/")]
+    of_other_arrays = [text for text in differences if not text.startswith("params/")]
+    shown_differences = [*of_parameters, *of_other_arrays][:_MAX_SHOWN]
+    hidden_count = len(differences) - len(shown_differences)
+    if hidden_count > 0:
+        shown_differences.append(f"and {hidden_count} more")
     return "; ".join(shown_differences)
 
 
-def _are_alike(array: Any, expected: Any, any_float: bool) -> bool:
-    dtype_kinds = {np.dtype(array.dtype).kind, np.dtype(expected.dtype).kind}
-    are_both_floats = dtype_kinds == {"f"}
-    same_dtype = array.dtype == expected.dtype or (any_float and are_both_floats)
-    return same_dtype and tuple(array.shape) == tuple(expected.shape)
+def _have_same_form(array: Any, expected: Any, any_float: bool) -> bool:
+    """Return True if two arrays have the same shape and dtype, or (`any_float`) both are floats."""
+    if tuple(array.shape) != tuple(expected.shape):
+        return False
+    if array.dtype == expected.dtype:
+        return True
+    are_both_floats = np.dtype(array.dtype).kind == "f" and np.dtype(expected.dtype).kind == "f"
+    return any_float and are_both_floats
 
 
 def _dtype_and_shape(array: Any) -> str:
@@ -60,31 +68,47 @@ def _dtype_and_shape(array: Any) -> str:
 
 
 def without_keys(tree: PyTree) -> PyTree:
-    """Return a pytree in which each random key is a dict: kind of random generator -> key data.
+    """Return a pytree in which each JAX random key is replaced by `{generator name: key data}`.
 
-    Files hold numbers only. The kind, such as "threefry2x32", is part of the array's name, so that
-    a key of another kind is found to differ.
+    Checkpoint files hold numbers only. The generator's name, such as "threefry2x32", becomes part
+    of the array's path, so that a key of another generator is noticed when a checkpoint is read.
     """
 
-    def converted(leaf: Any) -> Any:
-        if not _is_key(leaf):
+    def key_to_dict(leaf: Any) -> Any:
+        if not _is_random_key(leaf):
             return leaf
-        return {str(jax.random.key_impl(leaf)): jax.random.key_data(leaf)}
+        generator_name = str(jax.random.key_impl(leaf))
+        return {generator_name: jax.random.key_data(leaf)}
 
-    return jax.tree.map(converted, tree)
+    return jax.tree.map(key_to_dict, tree)
 
 
 def with_keys(tree: PyTree, like: PyTree) -> PyTree:
-    """Return a pytree with the random keys of `like`; the inverse of `without_keys`."""
+    """Return a pytree with JAX random keys made of stored key data; undoes `without_keys`.
 
-    def converted(like_leaf: Any, leaf: Any) -> Any:
-        if not _is_key(like_leaf):
+    Args:
+      tree: a pytree in which each random key is a dict `{generator name: key data}`.
+      like: a pytree of the same structure, with a random key in each place of such a dict.
+    """
+
+    def dict_to_key(like_leaf: Any, leaf: Any) -> Any:
+        if not _is_random_key(like_leaf):
             return leaf
-        [data] = leaf.values()
-        return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(like_leaf))
+        [key_data] = leaf.values()
+        generator = jax.random.key_impl(like_leaf)
+        return jax.random.wrap_key_data(jnp.asarray(key_data), impl=generator)
 
-    return jax.tree.map(converted, like, tree)
+    return jax.tree.map(dict_to_key, like, tree)
 
 
-def _is_key(leaf: Any) -> bool:
+def place_like(tree: PyTree, like: PyTree) -> PyTree:
+    """Return a pytree whose arrays are on the same devices as the arrays of `like`."""
+
+    def place(array: Any, like_array: jax.Array) -> Any:
+        return place_on_devices(array, like_array.sharding)
+
+    return jax.tree.map(place, tree, like)
+
+
+def _is_random_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

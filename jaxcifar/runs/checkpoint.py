@@ -16,9 +16,8 @@ from jaxcifar.machine import processes
 from jaxcifar.machine.files import require_readable, unused_path
 from jaxcifar.machine.lost import lost_process_error, report_lost_processes
 from jaxcifar.machine.plain_path import plain_path
-from jaxcifar.machine.sharing import place_on_devices
 from jaxcifar.machine.terminal import PrintLine
-from jaxcifar.runs.array_trees import describe_differences, with_keys, without_keys
+from jaxcifar.runs.array_trees import describe_differences, place_like, with_keys, without_keys
 from jaxcifar.runs.checkpoint_keeping import KeepingRule
 from jaxcifar.runs.checkpoint_metadata import Notes, make_metadata, read_metadata
 from jaxcifar.runs.config_comparison import describe_config_differences
@@ -37,15 +36,17 @@ class Checkpoints:
     """The checkpoints of one run, numbered by training step.
 
     A checkpoint gets its number only when it is complete. So a process killed at any moment leaves
-    the earlier checkpoints intact. A checkpoint contains the run's config and a checksum of its
-    content. A missing folder is created. RunError is raised if the folder can't be read or written.
+    the earlier checkpoints intact. A checkpoint contains the run's config and a checksum.
 
     Args:
-      folder: the run's folder of checkpoints.
+      folder: the run's folder of checkpoints; created if missing.
       config: the run's config.
       steps_per_epoch: number of steps in an epoch.
-      keep_every: also keep the checkpoint of every N-th epoch; None for none of them.
-      read_only: nothing in the folder is changed; it must exist.
+      keep_every: also keep the checkpoint of each epoch that is a multiple of this number, or None.
+      read_only: True to change nothing in the folder, which must exist.
+
+    Raises:
+      RunError: the folder can't be read or written.
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class Checkpoints:
         self._folder, self._exit_stack = folder.resolve(), contextlib.ExitStack()
         self._rule = KeepingRule(keep_every and keep_every * steps_per_epoch)
         self.keeps_always = self._rule.keeps_always
-        choices: dict[str, Any] = {"read_only": True, "create": False, "save_interval_steps": 0}
+        arguments: dict[str, Any] = {"read_only": True, "create": False, "save_interval_steps": 0}
         if not read_only:
-            choices = {"preservation_policy": self._rule, "cleanup_tmp_directories": True}
-        options = ocp.CheckpointManagerOptions(**choices)
+            arguments = {"preservation_policy": self._rule, "cleanup_tmp_directories": True}
+        options = ocp.CheckpointManagerOptions(**arguments)
         handlers = {"state": ocp.StandardCheckpointHandler(), "notes": ocp.JsonCheckpointHandler()}
         try:
-            self._require_readable()
+            self._require_read_permission()
             if not read_only:
                 self._folder.mkdir(parents=True, exist_ok=True)
             path = self._exit_stack.enter_context(plain_path(self._folder))
@@ -77,34 +78,34 @@ class Checkpoints:
                 "correct this, or choose another folder"
             ) from error
 
-    def _require_readable(self) -> None:
-        """Raise OSError if a file has no read permission; orbax would call the file damaged."""
+    def _require_read_permission(self) -> None:
+        """Raise OSError if a checkpoint can't be read; orbax would report it as damaged."""
         if self._folder.exists():
             require_readable(self._folder)
             for path in self._folder.iterdir():
-                if path.name.isdecimal() and not path.is_symlink():
+                is_checkpoint = path.name.isdecimal() and not path.is_symlink()
+                if is_checkpoint:
                     require_readable(path, *path.rglob("*"))
 
     def save(self, step: int, state: TrainState, notes: Notes, keep: Collection[int] = ()) -> None:
-        """Save the state after a step, and the run's history (`notes`), in the background.
+        """Start to write a training state and the run's history (`notes`) as a checkpoint.
 
-        JAX must not reuse the memory of the state's arrays (donation) until they are on disk. Of
-        the earlier checkpoints, only the newest and those of the steps in `keep` are kept.
+        Writing goes on in the background. Until `wait` returns, JAX must not reuse the memory of
+        the state's arrays (donation). Earlier checkpoints are deleted, except the newest one and
+        the checkpoints of the steps in `keep`.
         """
         state = without_keys(state)
         self._require_space(state)
         self._rule.kept_steps = frozenset(keep)
-        # NumPy arrays, because of arrays on several devices orbax would save a slice from each
-        # device, and XLA would compile a program for each slice.
+        # Orbax would save arrays on several devices in slices, and XLA would compile a program for
+        # each slice. So the arrays are copied to the host first.
         arrays = jax.device_get(state)
+        metadata = make_metadata(notes, self._config, arrays)
+        content = ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays.to_dict()), notes=ocp.args.JsonSave(metadata)
+        )
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays.to_dict()),
-                    notes=ocp.args.JsonSave(make_metadata(notes, self._config, arrays)),
-                ),
-            )
+            self._manager.save(step, args=content)
         except Exception as error:
             raise lost_process_error(error) or self._unwritable(last_cause(error)) from error
 
@@ -117,7 +118,7 @@ class Checkpoints:
         processes.wait_for_all("all is saved")
 
     def _require_space(self, state: TrainState) -> None:
-        """Raise RunError if a state does not fit the disk; orbax would print many tracebacks."""
+        """Raise RunError if the disk is too full for a state; orbax would print tracebacks."""
         needed_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free_bytes = shutil.disk_usage(self._folder).free
         if free_bytes < needed_bytes:
@@ -154,15 +155,18 @@ class Checkpoints:
             print_line(
                 f"checkpoint {step} is damaged ({reason}): set aside, trying the one before."
             )
-            self._set_aside(step)
+            self._rename_damaged(step)
         return None
 
     def load(
         self, step: int, state_like: TrainState, advice: str = "train again with --overwrite"
     ) -> Checkpoint:
-        """Return the checkpoint of a step, with the shapes and device placement of `state_like`.
+        """Return the checkpoint of a training step.
 
-        `advice` ends the message of an error.
+        Args:
+          step: number of the step after which the checkpoint was written.
+          state_like: a training state with the expected shapes and device placement.
+          advice: what the user can do if the checkpoint is missing or damaged.
 
         Raises:
           RunError: the checkpoint is missing or damaged, has other arrays than `state_like`, or
@@ -179,7 +183,7 @@ class Checkpoints:
 
     @report_lost_processes()
     def _read_as_numpy(self, step: int, state_like: TrainState) -> Checkpoint:
-        """Return a checkpoint as NumPy arrays, so that no device error is mistaken for damage."""
+        """Return a step's checkpoint as NumPy arrays; device errors could be taken for damage."""
         state_like = without_keys(state_like)
         self._require_same_arrays(step, state_like)
         arrays = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state_like)
@@ -202,11 +206,12 @@ class Checkpoints:
         return Checkpoint(state, notes)
 
     def _require_same_arrays(self, step: int, state_like: TrainState) -> None:
-        """Raise RunError for arrays other than those of `state_like`; orbax would report damage."""
+        """Raise RunError if a checkpoint's arrays differ from `state_like` in name or shape."""
         saved = self._manager.item_metadata(step).get("state")
         if saved is None:
             raise ValueError("it has no training state")
-        if differences := describe_differences(saved.tree, state_like.to_dict()):
+        differences = describe_differences(saved.tree, state_like.to_dict())
+        if differences:
             raise RunError(
                 f"{self._folder}: checkpoint {step} holds another state than this run trains "
                 f"({differences}); go on with the network, optimizer and version of jaxcifar that "
@@ -218,11 +223,12 @@ class Checkpoints:
         for step in self._manager.all_steps():
             self._manager.delete(step)
 
-    def _set_aside(self, step: int) -> None:
+    def _rename_damaged(self, step: int) -> None:
         if processes.is_first_process():
             folder = self._folder / str(step)
+            new_path = unused_path(folder.with_name(f"damaged-{step}"))
             try:
-                folder.rename(unused_path(folder.with_name(f"damaged-{step}")))
+                folder.rename(new_path)
             except OSError as error:
                 reason = f"is damaged, and can't be renamed ({error.strerror})"
                 raise RunError(f"{folder}: {reason}; delete it") from error
@@ -240,9 +246,5 @@ class Checkpoints:
 
 
 def _place_like(checkpoint: Checkpoint, state_like: TrainState) -> Checkpoint:
-    state = jax.tree.map(
-        lambda array, leaf: place_on_devices(array, leaf.sharding),
-        with_keys(checkpoint.state, state_like),
-        state_like,
-    )
-    return checkpoint._replace(state=state)
+    state = with_keys(checkpoint.state, state_like)
+    return checkpoint._replace(state=place_like(state, state_like))

@@ -7,11 +7,11 @@ from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, Preservat
 
 
 class KeepingRule(PreservationPolicy):
-    """A rule for orbax: keep the newest two checkpoints, and those that the run still needs.
+    """A rule that tells orbax which checkpoints to keep: the newest two, and chosen steps.
 
     Attributes:
-      kept_steps: steps whose checkpoints are kept, such as that of the best epoch.
-      keep_every: of a multiple of this number of steps, the checkpoint is kept too; None for none.
+      kept_steps: further steps whose checkpoints are kept, such as the best epoch's last step.
+      keep_every: the checkpoint of every step that is a multiple of this number is kept; or None.
     """
 
     def __init__(self, keep_every: int | None) -> None:
@@ -25,7 +25,7 @@ class KeepingRule(PreservationPolicy):
     def should_preserve(
         self, checkpoints: Sequence[PolicyCheckpointInfo], **_: Any
     ) -> Sequence[bool]:
-        """Return for each checkpoint whether it is kept; orbax calls this after each save."""
+        """Return True for each checkpoint to keep; orbax calls this function after each save."""
         steps = [checkpoint.step for checkpoint in checkpoints]
         newest_steps = sorted(steps)[-2:]
         return [

@@ -33,10 +33,14 @@ class Notes:
 
     @classmethod
     def read(cls, values: Any, epochs: int) -> Self:
-        """Return the notes from a checkpoint's JSON values, which must have `epochs` rows.
+        """Check a run's history that was read from a checkpoint, and return it.
+
+        Args:
+          values: a dict with the fields of this class, as read from JSON.
+          epochs: number of epochs that were finished when the checkpoint was written.
 
         Raises:
-          ValueError: the values have a wrong structure, or not one row for each epoch.
+          ValueError: the values have a wrong structure, or not one row for each finished epoch.
         """
         field_names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or values.keys() != field_names:
@@ -53,17 +57,26 @@ class Notes:
 
 
 def make_metadata(notes: Notes, config: Config, state: TrainState) -> dict[str, Any]:
-    """Return the metadata of a checkpoint, with one SHA-256 over notes, config and state."""
+    """Return a checkpoint's metadata: notes, config, and one SHA-256 over both and the state."""
     metadata = {**dataclasses.asdict(notes), "config": config.to_dict()}
-    return {**metadata, "sha256": _sha256(metadata, state)}
+    metadata["sha256"] = _sha256(metadata, state)
+    return metadata
 
 
 def read_metadata(
     metadata: Mapping[str, Any], state: TrainState, epochs: int
 ) -> tuple[Notes, Config | None]:
-    """Check the metadata of a checkpoint with `epochs` finished epochs; return notes and config.
+    """Check a checkpoint's metadata, and return the run's history (notes) and config.
 
-    Older versions wrote a CRC-32 of the state instead of the SHA-256, and no config (then None).
+    Older versions wrote a CRC-32 of the state instead of a SHA-256, and no config.
+
+    Args:
+      metadata: the JSON values that were read from the checkpoint.
+      state: the training state that was read from the checkpoint.
+      epochs: number of epochs that were finished when the checkpoint was written.
+
+    Returns:
+      the notes, and the config; None instead of the config if an older version wrote none.
 
     Raises:
       ValueError: the checksum is wrong, or the notes have a wrong structure.

@@ -16,9 +16,10 @@ _MAX_TIME_SHARE = 0.02
 
 
 class CheckpointSchedule:
-    """Hold training states in memory until it is time to write them as checkpoints.
+    """Decides when a run's training states are written to disk as checkpoints.
 
-    At most two states are held: the newest, and the state with the best validation accuracy.
+    States wait in memory until then. At most two states wait: the newest state, and the state with
+    the best validation accuracy.
     """
 
     def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int) -> None:
@@ -29,46 +30,52 @@ class CheckpointSchedule:
         self._next_write = 0.0
 
     def resume(self, step: int, history: Sequence[Row]) -> None:
-        """Continue after the checkpoint of a step; `history` has the rows of the epochs so far."""
-        self._written_step, self._best_when_written = step, self._best_step(history)
+        """Take the checkpoint of `step` as the newest one on disk.
 
-    def _best_step(self, history: Sequence[Row]) -> set[int]:
-        """Return the last step of the best epoch, or an empty set if no epoch is finished."""
+        `history` has a row of `metrics.jsonl` for each epoch up to that step.
+        """
+        self._written_step, self._best_when_written = step, self._best_steps(history)
+
+    def _best_steps(self, history: Sequence[Row]) -> set[int]:
+        """Return a set with the last step of the best epoch; empty if no epoch is finished."""
         return {best_epoch(history) * self._steps_per_epoch} if history else set()
 
     def hold(self, step: int, state: TrainState, notes: Notes) -> None:
-        """Hold the training state after a step; JAX must not reuse the memory of its arrays.
+        """Keep the training state after a step in memory, to be written by `write`.
 
-        Of the states held before, only the state of the best epoch stays in memory.
+        JAX must not reuse the memory of the state's arrays. Of the states that wait already, only
+        the state of the best epoch stays in memory.
         """
-        best_step = self._best_step(notes.history)
+        best_steps = self._best_steps(notes.history)
         self._unwritten = {
             unwritten_step: checkpoint
             for unwritten_step, checkpoint in self._unwritten.items()
-            if unwritten_step in best_step
+            if unwritten_step in best_steps
         }
         if step > self._written_step:
             self._unwritten[step] = Checkpoint(state, notes)
 
     def is_due(self) -> bool:
         """Return True if it is time to write checkpoints; all processes get the same answer."""
-        is_wanted = any(map(self._checkpoints.keeps_always, self._unwritten))
+        must_be_kept = any(self._checkpoints.keeps_always(step) for step in self._unwritten)
         is_time = time.monotonic() >= self._next_write
-        [is_due_anywhere] = processes.any_process(is_wanted or is_time)
-        return is_due_anywhere
+        [is_due_in_any_process] = processes.any_process(must_be_kept or is_time)
+        return is_due_in_any_process
 
     def write(self) -> None:
-        """Start to write the held states in the background.
+        """Start to write the waiting training states as checkpoints, in the background.
 
         Raises:
           RunError: a state can't be written.
         """
         start = time.monotonic()
         for step, (state, notes) in self._unwritten.items():
-            # If this checkpoint is damaged later, the best step of the one before counts.
-            best_step = self._best_step(notes.history)
-            self._checkpoints.save(step, state, notes, best_step | self._best_when_written)
-            self._written_step, self._best_when_written = step, best_step
+            # If this checkpoint is damaged later, the run resumes from the one before, and needs
+            # the checkpoint of the epoch that was best then.
+            best_steps = self._best_steps(notes.history)
+            kept_steps = best_steps | self._best_when_written
+            self._checkpoints.save(step, state, notes, kept_steps)
+            self._written_step, self._best_when_written = step, best_steps
         self._unwritten = {}
         end = time.monotonic()
         writing_seconds = end - start

@@ -9,7 +9,7 @@ from jaxcifar.machine.paths import is_same_path
 
 
 def may_have_same_images(earlier: Config, config: Config, is_finished: bool) -> bool:
-    """Return True if two configs name images of the user that may be the same.
+    """Return True if two configs may use the same images of the user, at two different paths.
 
     Args:
       earlier: config of a run that was begun; it has the SHA-256 of its images.
@@ -23,6 +23,11 @@ def may_have_same_images(earlier: Config, config: Config, is_finished: bool) -> 
 
 
 def describe_config_differences(differences: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return text such as "seed 0 there, 7 asked for", from (old value, new value) by name."""
-    changes = [f"{name} {old} there, {new} asked for" for name, (old, new) in differences.items()]
-    return ", ".join(changes)
+    """Return text that lists settings that differ, such as "seed 0 there, 7 asked for".
+
+    `differences` has the pair (value in the folder's config, requested value) by setting name.
+    """
+    texts = []
+    for name, (earlier_value, requested_value) in differences.items():
+        texts.append(f"{name} {earlier_value} there, {requested_value} asked for")
+    return ", ".join(texts)

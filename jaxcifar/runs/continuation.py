@@ -1,7 +1,7 @@
 """Begin a run where another run ended (`--continue`).
 
-The new run's folder gets copies of that run's last checkpoint and of that of its best epoch. So it
-does not need the other folder any more once it has begun.
+The new run's folder gets copies of two checkpoints of the earlier run: of its last and its best
+epoch. So the new run does not need the earlier run's folder any more once it has begun.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ _CHOOSE_ANOTHER = Remedy("choose another run to continue")
 
 
 class ContinuedState(NamedTuple):
-    """The state in which the continued run ended.
+    """The checkpoints of an earlier run, from which a new run (`--continue`) goes on.
 
     Attributes:
       last: checkpoint of the last epoch.
@@ -33,17 +33,19 @@ class ContinuedState(NamedTuple):
     best: Checkpoint | None
 
     def copy_to(self, checkpoints: Checkpoints) -> None:
-        """Write both checkpoints, as the only ones of the new run.
+        """Write the earlier run's checkpoints to `checkpoints`, the folder of the new run.
+
+        Checkpoints that the folder already has are deleted.
 
         Raises:
           RunError: a file can't be written.
         """
         checkpoints.delete_all()  # an earlier command may have been killed while it wrote them
-        best_step = int((self.best or self.last).state.step)
-        for checkpoint in (self.best, self.last):
-            if checkpoint is not None:
-                step, (state, notes) = int(checkpoint.state.step), checkpoint
-                checkpoints.save(step, state, notes, keep={best_step})
+        copied = [self.last] if self.best is None else [self.best, self.last]
+        best_step = int(copied[0].state.step)
+        for checkpoint in copied:
+            step = int(checkpoint.state.step)
+            checkpoints.save(step, checkpoint.state, checkpoint.notes, keep={best_step})
         checkpoints.wait()
 
 
@@ -71,8 +73,8 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
         best = None
         if best_step != last_step:
             best = checkpoints.load(best_step, state_like, _USE_WEIGHTS)
-    found = find_continued_run({"continue_from": str(path)}, Config)
-    if found is None or found.sha256 != config.continue_sha256:
+    run_on_disk = find_continued_run({"continue_from": str(path)}, Config)
+    if run_on_disk is None or run_on_disk.sha256 != config.continue_sha256:
         raise RunError(
             f"{path}: its last checkpoint has changed since it was to be continued; begin again "
             "with --overwrite (in a study: --force ROW)"
@@ -81,7 +83,11 @@ def load_continued_state(config: Config, setup: Setup, state_like: TrainState) -
 
 
 def _require_same_code_and_images(earlier: Config, config: Config) -> None:
-    """Check what was not known before the images and all user code were loaded.
+    """Check that a new run has the images and the imported user code of the run it continues.
+
+    Args:
+      earlier: config of the run to continue.
+      config: config of the new run, with the SHA-256 of its images and of all user code.
 
     Raises:
       UsageError: images, or an import of the network or of the update rule, are not the same.
@@ -90,10 +96,12 @@ def _require_same_code_and_images(earlier: Config, config: Config) -> None:
         reason = "has other images than the run to continue; give the images it was trained on"
         reject("dataset", config.dataset, reason)
     for kind in ("arch", "optimizer"):
-        before, now = (
-            {key: digest for key, digest in one.imports or () if key.partition(": ")[0] == kind}
-            for one in (earlier, config)
-        )
-        if before != now:
+        if _import_digests(earlier, kind) != _import_digests(config, kind):
             reason = "imports other code than the run to continue was trained with"
             reject(kind, getattr(config, kind), f"{reason}; {_USE_WEIGHTS}")
+
+
+def _import_digests(config: Config, kind: str) -> dict[str, str]:
+    """Return the SHA-256 of each file that the user code of a kind imports, by "KIND: FILE"."""
+    prefix = f"{kind}: "
+    return {file: digest for file, digest in config.imports or () if file.startswith(prefix)}

@@ -7,7 +7,12 @@ import numpy as np
 
 
 def stack_curves(histories: Sequence[Sequence[Mapping[str, Any]]], key: str) -> np.ndarray:
-    """Return a metric of runs as `[runs, epochs]`; NaN where a run ended before the others."""
+    """Return an array `[runs, epochs]` of one metric; NaN after a run's last epoch.
+
+    Args:
+      histories: for each run, one row of `metrics.jsonl` per epoch.
+      key: the metric's field in a row, such as `val_loss`.
+    """
     epochs = max(len(rows) for rows in histories)
     curves = np.full((len(histories), epochs), np.nan)
     for curve, rows in zip(curves, histories, strict=True):

@@ -6,11 +6,12 @@ _CPU_IMAGES = 512  # images per dispatch on a CPU: one or two seconds, seven for
 
 
 def dispatch_sizes(steps: int, program: Program) -> list[int]:
-    """Return the number of steps of each dispatch (one call to the devices), `steps` in total.
+    """Split `steps` training steps into dispatches; return the number of steps in each.
 
-    On an accelerator one dispatch is a whole epoch. On a CPU dispatches are short, so that progress
-    is shown every few seconds. A program without loops on the device trains one step per dispatch.
-    A program that is fed images trains on at most the images that it gets at a time.
+    A dispatch is one call to the devices. On an accelerator one dispatch trains all steps. On a CPU
+    dispatches are short, so that progress is shown every few seconds. A program without compiled
+    loops trains one step per dispatch. A program that gets its images from the host trains at most
+    `program.fed_steps` steps per dispatch.
     """
     on_cpu = program.mesh.devices.flat[0].platform == "cpu"
     if not program.compiles_loops:

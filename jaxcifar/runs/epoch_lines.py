@@ -27,7 +27,7 @@ class EpochLines:
         self._user_metrics = [user.metric for user in user_metrics]
 
     def began(self, run: ObservedRun) -> None:
-        """Store the run: the lines contain its name and number of epochs."""
+        """Remember the run, because each line contains its name and its number of epochs."""
         self._run = run
 
     def epoch(self, row: Row) -> None:
@@ -37,43 +37,52 @@ class EpochLines:
         training accuracy.
         """
         width = self._console.width
-        parts = self._parts(row, with_losses=True)
-        results = [text for rank, text in parts if rank <= _RESULT_RANK and text]
+        ranked_texts = self._ranked_texts(row, with_losses=True)
+        results = [text for rank, text in ranked_texts if rank <= _RESULT_RANK and text]
         if len("  ".join(results)) > width:
-            parts = self._parts(row, with_losses=False)
-        self._print_line("  ".join(texts_that_fit(parts, width)).rstrip())
+            ranked_texts = self._ranked_texts(row, with_losses=False)
+        self._print_line("  ".join(texts_that_fit(ranked_texts, width)).rstrip())
 
-    def _parts(self, row: Row, with_losses: bool) -> list[tuple[int, str]]:
-        """Return (rank, text) of the parts of an epoch's line; see `texts_that_fit` for ranks."""
-        epochs, validated = self._run.config.epochs, ""
-        if "val_loss" in row:
-            validated = _result_text("val", row["val_loss"], row["val_accuracy"], with_losses)
-        trained = _result_text("train", row["train_loss"], row["train_accuracy"], with_losses)
-        measured = [metric for metric in training_metrics.METRICS if f"val_{metric.name}" in row]
-        built_in = [metric for metric in measured if metric not in (LOSS, ACCURACY)]
+    def _ranked_texts(self, row: Row, with_losses: bool) -> list[tuple[int, str]]:
+        """Return the texts of an epoch's line, each as (rank, text).
+
+        If the line is too long, texts with the highest rank are left out first.
+        """
+        epochs = self._run.config.epochs
+        epoch = str(row["epoch"]).rjust(len(str(epochs)))
         learning_rate = f"lr {row['learning_rate']:.2g}"
+        training = _result_text("train", row["train_loss"], row["train_accuracy"], with_losses)
+        validation = ""
+        if "val_loss" in row:
+            validation = _result_text("val", row["val_loss"], row["val_accuracy"], with_losses)
+        other_metrics = [
+            metric
+            for metric in training_metrics.METRICS
+            if metric not in (LOSS, ACCURACY) and f"val_{metric.name}" in row
+        ]
         return [
             (0, self._run.name),
-            (0, f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"),
-            (_RESULT_RANK, trained),
-            (0, validated),
+            (0, f"epoch {epoch}/{epochs}"),
+            (_RESULT_RANK, training),
+            (0, validation),
             *((1, text) for text in _metric_texts(self._user_metrics, row)),
             (3, learning_rate.ljust(_RATE_WIDTH)),  # padded, so that all lines have it or none
             (4, f"{row['images_per_second']:,.0f} images/s"),
-            *((5, text) for text in _metric_texts(built_in, row)),
+            *((5, text) for text in _metric_texts(other_metrics, row)),
         ]
 
 
-def _result_text(images: str, loss: float, accuracy: float, with_loss: bool) -> str:
-    """Return a text such as "val loss 1.234 accuracy 56.78%"; `images` is "train" or "val"."""
+def _result_text(split: str, loss: float, accuracy: float, with_loss: bool) -> str:
+    """Return a text such as "val loss 1.234 accuracy 56.78%"; `split` is "train" or "val"."""
     loss_text = f"loss {loss:.3f} " if with_loss else ""
-    return f"{images} {loss_text}accuracy {accuracy:6.2%}"
+    return f"{split} {loss_text}accuracy {accuracy:6.2%}"
 
 
 def _metric_texts(metrics: Iterable[Metric], row: Mapping[str, Any]) -> list[str]:
-    """Return a text for each metric: title and validation value, or "-" if it is not finite.
+    """Return a text such as "macro-F1 91.20%" for each metric on the validation images.
 
-    The list is empty if the run has no validation images.
+    A value that is not finite is shown as "-". The list is empty if the run has no validation
+    images.
     """
     if "val_loss" not in row:
         return []

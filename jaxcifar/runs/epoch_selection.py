@@ -11,10 +11,12 @@ _ROUNDING = 2e-7
 
 
 def best_epoch(history: Sequence[Row]) -> int:
-    """Return the epoch, from 1, with the best validation accuracy; without any, the last epoch.
+    """Return the number, from 1, of the epoch with the best validation accuracy.
+
+    If the run has no validation images, return the number of the last epoch.
 
     Args:
-      history: at least one row of `metrics.jsonl`.
+      history: rows of `metrics.jsonl`, one per finished epoch, at least one.
     """
     if "val_accuracy" not in history[-1]:
         return len(history)
@@ -22,12 +24,13 @@ def best_epoch(history: Sequence[Row]) -> int:
 
 
 def ends_early(history: Sequence[Row], patience: int, earlier_epochs: int | None = None) -> bool:
-    """Return whether training ends, because no epoch has been better for `patience` epochs.
+    """Return True if early stopping ends the run: the last `patience` epochs brought no new best.
 
     Args:
       history: rows of `metrics.jsonl`, one per finished epoch.
-      patience: number of epochs to wait for a better one; 0 waits for ever.
-      earlier_epochs: number of epochs of the run that is continued, after which waiting begins.
+      patience: number of epochs to wait for a better epoch; 0 turns early stopping off.
+      earlier_epochs: number of epochs of the run that this run continues, or None. These epochs do
+        not count as waiting.
     """
     if patience == 0 or not history:
         return False
@@ -36,7 +39,9 @@ def ends_early(history: Sequence[Row], patience: int, earlier_epochs: int | None
 
 
 def best_row(rows: Sequence[Row]) -> int:
-    """Return the index of the row with the highest accuracy, then lowest loss, then lowest index.
+    """Return the index of the row with the highest validation accuracy.
+
+    Among equal accuracies, the lowest validation loss decides, and then the lowest index.
 
     Args:
       rows: rows of epochs, at least one; all have `val_accuracy` and `val_loss`.

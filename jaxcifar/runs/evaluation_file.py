@@ -27,7 +27,7 @@ from jaxcifar.runs.folder import RunFolder
 from jaxcifar.runs.metric_fields import MAX_METRICS, MetricDeclaration
 from jaxcifar.runs.mistakes import MAX_MISTAKES
 
-BINS = 15  # bins of confidence, all of one width
+BINS = 15  # number of bins of confidence, all of the same width
 _MAX_SETS = 1000
 _MAX_FINITE = 1.7e308  # excludes infinity
 _MAX_BYTES = 16 * MEGABYTE
@@ -38,7 +38,7 @@ Temperature = Annotated[float, Meta(gt=0, le=1000)]
 
 
 class Bin(TypedDict):
-    """Images whose predicted probability is in one range: number, mean probability, accuracy."""
+    """Number, mean predicted probability and accuracy of images with similar probabilities."""
 
     images: ImageCount
     confidence: Fraction
@@ -63,9 +63,9 @@ class Mistake(TypedDict):
 
 
 class LabelError(Mistake):
-    """A training image that may have a wrong label: a mistake, and the probability of the label.
+    """A training image whose label may be wrong, because the network predicts another class.
 
-    `file` is the image's file in the user's folder.
+    `label_probability` is the predicted probability of the label; `file` is a user's image file.
     """
 
     label_probability: Fraction
@@ -73,7 +73,7 @@ class LabelError(Mistake):
 
 
 class Value(MetricDeclaration):
-    """The declaration of a metric, and its value on one set of images."""
+    """A metric's name, title and unit (its declaration), and its value on one set of images."""
 
     value: Annotated[float, Meta(ge=-_MAX_FINITE, le=_MAX_FINITE)]
 
@@ -110,7 +110,7 @@ AccuracyByStrength = Annotated[
 
 
 class Corruptions(TypedDict):
-    """Accuracy on `clean` and on corrupted test images; each kind from weak to strong."""
+    """Accuracy on clean test images, and at each strength of corruption from weak to strong."""
 
     date: Line
     images: Count
@@ -122,11 +122,12 @@ CorruptionError = Annotated[float, Meta(ge=0, le=_MAX_FINITE)]
 
 
 class CorruptionSet(TypedDict):
-    """Results on corrupted images in files, such as CIFAR-10-C; each kind from weak to strong.
+    """Results on a published set of corrupted images, such as CIFAR-10-C.
 
-    `images` is the number of images in each strength, and `mean` the mean accuracy over the
-    standard kinds. With a base network, `corruption_error` is each kind's sum of errors divided by
-    that of the network `base`, and `mean_corruption_error` the mean over the standard kinds.
+    `accuracy` has the values at each strength, from weak to strong, by kind of corruption. `images`
+    is the number of images per strength, and `mean` the mean accuracy over the standard kinds.
+    `corruption_error` is the sum of errors of each kind, divided by the sum of errors of another
+    network, `base`; `mean_corruption_error` is its mean over the standard kinds.
     """
 
     title: Line
@@ -141,12 +142,12 @@ class CorruptionSet(TypedDict):
 
 AnyCorruptions = Corruptions | CorruptionSet
 
-# Slips: mistakes in the normalisation of test images. Only one of them is possible for a network.
+# Names of two mistakes in evaluation code (slips). Only one of them is possible for a network.
 NOT_NORMALISED, NORMALISED = "not normalised", "normalised all the same"
 
 
 class Slips(TypedDict):
-    """Accuracy on test images prepared correctly (`clean`) and wrongly, by name of the mistake."""
+    """Test accuracy of correct evaluation code (`clean`), and of code with each common mistake."""
 
     date: Line
     images: Count
@@ -159,7 +160,8 @@ class Evaluation(TypedDict):
 
     `temperature` is the divisor of the logits that fits the validation images best. `sets` has the
     results on each set of images, by name of the set. `corruption_sets` has the results on
-    corrupted images in files, by title.
+    corrupted images in files, by title. `corruptions` and `slips` have the results on test images
+    that are corrupted, or evaluated with common mistakes.
     """
 
     temperature: NotRequired[Temperature]
@@ -170,7 +172,7 @@ class Evaluation(TypedDict):
 
 
 class Look(TypedDict):
-    """A look, that is, one use of the test images after the end of a run: date and purpose."""
+    """A use of the test images after the end of a run: its date, and what it was for."""
 
     date: Line
     purpose: Line
@@ -187,7 +189,7 @@ def read_evaluation(folder: RunFolder) -> Evaluation | None:
 
 
 def read_looks(folder: RunFolder) -> list[Look]:
-    """Return the content of a run's `test_looks.jsonl`; empty if there is no such file.
+    """Return all uses of a run's test images since its end, from `test_looks.jsonl`.
 
     Raises:
       RunError: the file can't be read.
@@ -197,13 +199,13 @@ def read_looks(folder: RunFolder) -> list[Look]:
 
 
 def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> list[Look]:
-    """Add an evaluation to the earlier evaluations in a run's folder.
+    """Add new results to `evaluation.json` in a run's folder, whose path is `path`.
 
-    New results on a set of images replace earlier results, unless those are from more images.
-    `look` describes the use of the test images; None if they were not used.
+    New results on a set of images replace the earlier results, unless the earlier results are from
+    more images. `look` has date and purpose if the test images were used, and is None if not.
 
     Returns:
-      all uses of the test images after the end of the run.
+      all uses of the test images since the end of the run.
 
     Raises:
       BusyError: another process has locked the folder.
@@ -214,12 +216,12 @@ def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> l
     with lock_folder(path, wait=False):
         looks = read_looks(folder)
         earlier: Mapping = read_evaluation(folder) or {"sets": {}}
-        merged = {**earlier, **_with_enough_images(new_results, earlier)}
-        for part in ("sets", "corruption_sets"):
-            earlier_part: Mapping = earlier.get(part, {})
-            new_part: Any = new_results.get(part, {})
-            if earlier_part or new_part or part == "sets":
-                merged[part] = {**earlier_part, **_with_enough_images(new_part, earlier_part)}
+        merged = {**earlier, **_replacing_results(new_results, earlier)}
+        for field in ("sets", "corruption_sets"):
+            earlier_sets: Mapping = earlier.get(field, {})
+            new_sets: Any = new_results.get(field, {})
+            if earlier_sets or new_sets or field == "sets":
+                merged[field] = {**earlier_sets, **_replacing_results(new_sets, earlier_sets)}
         if look:
             looks.append(look)
             lines = [json.dumps(each_look) + "\n" for each_look in looks]
@@ -228,16 +230,16 @@ def save_evaluation(path: Path, new_results: Evaluation, look: Look | None) -> l
     return looks
 
 
-def _with_enough_images(
-    new_results: Mapping[str, Any], earlier: Mapping[str, Any]
+def _replacing_results(
+    new_results: Mapping[str, Any], earlier_results: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the new results that are from at least as many images as the earlier results."""
+    """Return the new results that are from at least as many images as earlier ones of that name."""
 
-    def image_count(figures: Any) -> int:
-        return figures.get("images", 0) if isinstance(figures, Mapping) else 0
+    def image_count(result: Any) -> int:
+        return result.get("images", 0) if isinstance(result, Mapping) else 0
 
     return {
-        name: figures
-        for name, figures in new_results.items()
-        if image_count(figures) >= image_count(earlier.get(name))
+        name: result
+        for name, result in new_results.items()
+        if image_count(result) >= image_count(earlier_results.get(name))
     }

@@ -30,7 +30,7 @@ from jaxcifar.runs.metric_fields import (
 )
 
 _MAX_AMOUNT = 1e15
-# A list of numbers as `json.dumps` indents it; no JSON string contains a line end.
+# A list of numbers that `json.dumps` split over lines; no JSON string contains a line end.
 _INDENTED_NUMBERS = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\s*\n\s*\]")
 _TRAINING_FIELDS = ("selected_epoch", "selection_rule", "last_epoch", "images_per_second")
 Accuracy = Annotated[float, Meta(ge=0, le=1.00001)]  # a mean of float32s may be slightly above 1
@@ -42,9 +42,9 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Validation(TypedDict):
-    """The validation fields of a row of `metrics.jsonl`; empty without validation images.
+    """The validation metrics of an epoch; empty if the run has no validation images.
 
-    Each other metric NAME has a field `val_NAME` too.
+    Each other metric NAME has a field `val_NAME`, too.
     """
 
     val_loss: NotRequired[Single]
@@ -52,7 +52,7 @@ class Validation(TypedDict):
 
 
 class Row(Validation):
-    """A line of `metrics.jsonl`: the numbers of one epoch; `epoch` is counted from 1."""
+    """The results of one epoch, a line of `metrics.jsonl`; `epoch` is counted from 1."""
 
     epoch: Count
     learning_rate: Single
@@ -71,7 +71,7 @@ class SplitSizes(TypedDict):
 
 
 class LastEpoch(TypedDict):
-    """The last epoch, and the test accuracy and loss (nats) of its weights."""
+    """The number of the last epoch, and the test accuracy and loss (nats) of its weights."""
 
     epoch: Count
     test_accuracy: Accuracy
@@ -79,19 +79,18 @@ class LastEpoch(TypedDict):
 
 
 class Source(TypedDict):
-    """The file that weights were converted from."""
+    """The file from which weights were converted, such as a PyTorch file."""
 
     file: Line
     sha256: Digest
 
 
 class TestFigures(TypedDict):
-    """The test results of the best epoch's weights.
+    """The results of the best epoch's weights on the test images.
 
-    Each other metric NAME in `metrics` has a field `test_NAME` too. Older versions wrote no
+    Each other metric NAME in `metrics` has a field `test_NAME`, too. Older versions wrote no
     `metrics`. They wrote `test_accuracy_mismatched`: the accuracy if the test images are normalised
     and the training images were not, or the other way round.
-
     `class_accuracy` has only classes with test images; older versions wrote 0.0 for the others.
     """
 
@@ -105,7 +104,7 @@ class TestFigures(TypedDict):
 
 
 class TrainingFigures(TypedDict):
-    """The results of training; all are missing for weights converted from another format."""
+    """The results of training; weights converted from another format have none of the fields."""
 
     selected_epoch: NotRequired[Count]
     selection_rule: NotRequired[Line]
@@ -148,7 +147,7 @@ class Measured(TestFigures, TrainingFigures, RunDescription, Environment):
 
 
 class Result(Measured):
-    """The content of `result.json`."""
+    """The content of `result.json`: the results and the description of a finished run."""
 
     converted: NotRequired[Source]
     wall_seconds: Seconds
@@ -187,7 +186,7 @@ DELETE_FAILURE = Remedy("delete it to have the run tried again")
 
 
 def check_rows(values: Sequence[dict[str, Any]]) -> list[Row]:
-    """Check the JSON values of the lines of `metrics.jsonl`, and return them as rows.
+    """Check the lines of `metrics.jsonl` (parsed from JSON), and return a row for each epoch.
 
     Raises:
       ValueError: a value is not a valid row, or the epochs are not 1, 2, 3 and so on.
@@ -219,8 +218,9 @@ def read_result(path: Path) -> Result:
         metrics = known_fields.get("metrics", [])
         other_fields = check_test_fields(values, metrics, Result.__annotations__)
         result = cast(Result, {**known_fields, **other_fields})
+        is_converted = "converted" in result
         for name in _TRAINING_FIELDS:
-            if (name in result) == ("converted" in result):
+            if (name in result) is is_converted:
                 raise ValueError(f"the file must have one of the fields {name} and converted")
         classes, matrix = len(class_names(result)), result["confusion_matrix"]
         is_square = len(matrix) == classes and all(len(row) == classes for row in matrix)
@@ -233,18 +233,18 @@ def read_result(path: Path) -> Result:
 def result_to_json(result: Result) -> str:
     """Return the text of `result.json`, with each row of the confusion matrix on one line."""
 
-    def on_one_line(match: re.Match[str]) -> str:
-        return f"[{' '.join(match[1].split())}]"
+    def on_one_line(indented_numbers: re.Match[str]) -> str:
+        return f"[{' '.join(indented_numbers[1].split())}]"
 
     text = json.dumps(result, indent=2)
     return _INDENTED_NUMBERS.sub(on_one_line, text) + "\n"
 
 
 def number(figures: Mapping[str, Any], name: str) -> float:
-    """Return the number in the field `name` of a result or row; type checkers allow any name."""
+    """Return `figures[name]`, a number of a result or row; type checkers accept any field name."""
     return figures[name]
 
 
 def class_names(result: Result) -> list[str]:
-    """Return the class names in the order of the labels; works for older versions' results too."""
+    """Return the names of a run's classes, by label, from its result, also of an older version."""
     return list(result.get("class_names") or result["class_accuracy"])

@@ -24,15 +24,15 @@ def fit(
     devices: Sequence[jax.Device] | None = None,
     stopper: Stopper = stop_signal,
 ) -> Result:
-    """Train a run, or resume it if an earlier call was stopped.
+    """Train a run, or resume it if an earlier call was stopped, and return its result.
 
     Args:
       task: the run's settings and folder.
-      load: returns the images; not called if the run is finished, unless their path has changed.
-      console: shows the progress.
+      load: returns the data set; not called if the run is finished, unless its path has changed.
+      console: terminal or log that shows the progress.
       devices: the devices to train on; None for all devices.
-      stopper: returns a context manager that yields an event; setting the event stops the run. By
-        default SIGINT and SIGTERM set the event.
+      stopper: called with the console; returns a context manager that yields an event. Setting the
+        event stops the run. By default SIGINT and SIGTERM set the event.
 
     Returns:
       the content of `result.json`.
@@ -73,9 +73,15 @@ def fit(
 def _identify_images(task: Task, load: Callable[[], Dataset]) -> tuple[Task, Callable[[], Dataset]]:
     """Load the images of a task if its run is finished and the path of its images has changed.
 
+    The SHA-256 of the loaded images then shows whether they are the images of the finished run.
+
+    Args:
+      task: the run's settings and folder.
+      load: returns the data set.
+
     Returns:
       the task, with the SHA-256 of its images if they were loaded; and a function that returns the
-      images.
+      data set, which is not loaded twice.
     """
     folder, config = RunFolder(task.path, task.overwrite), task.config
     is_finished = folder.has_begun and folder.result_file.exists()
@@ -83,8 +89,9 @@ def _identify_images(task: Task, load: Callable[[], Dataset]) -> tuple[Task, Cal
         return task, load
     earlier = folder.read_config()
     is_same_path = may_have_same_images(earlier, config, is_finished=True)
-    if is_same_path or not may_have_same_images(earlier, config, is_finished=False):
+    may_have_moved = may_have_same_images(earlier, config, is_finished=False)
+    if is_same_path or not may_have_moved:
         return task, load
     dataset = load()
-    identified = dataclasses.replace(config, data_sha256=dataset.sha256)
-    return dataclasses.replace(task, config=identified), lambda: dataset
+    config_with_digest = dataclasses.replace(config, data_sha256=dataset.sha256)
+    return dataclasses.replace(task, config=config_with_digest), lambda: dataset

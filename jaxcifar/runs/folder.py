@@ -32,11 +32,11 @@ class RunFolder:
       metrics_file: `metrics.jsonl`, one row per epoch.
       result_file: `result.json`; exists when the run is finished.
       failure_file: `failure.txt`, the reason why the run can't be finished, in one line.
-      mistakes_file: `mistakes.npz`, wrongly classified test images with the highest probability.
-      confusions_file: `confusions.npz`, wrongly classified test images of each pair of classes.
+      mistakes_file: `mistakes.npz`, the wrong predictions with the highest probability.
+      confusions_file: `confusions.npz`, wrong predictions for each pair of classes.
       training_images_file: `training_images.npz`, a few training images and augmented versions.
       weights_file: `weights.safetensors`, the best epoch's weights, and a card that describes them.
-      evaluation_file, test_looks_file: later evaluations, and their uses of the test images.
+      evaluation_file, test_looks_file: later evaluations, and the later uses of the test images.
       network_file: `network.json`, the network's layers, for reports.
       summary_file, model_plot: table and picture of the network.
       accuracy_plot, loss_plot: curves by epoch.
@@ -71,7 +71,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self, config: Config) -> Iterator[Self]:
-        """Lock the folder for this process; a missing folder is created.
+        """Lock the run's folder for this process during the `with` block; create it if missing.
 
         Raises:
           UsageError: the folder belongs to another config, or has files but no run.
@@ -90,7 +90,7 @@ class RunFolder:
         return self.config_file.exists() and not self.overwrite
 
     def begin(self, config: Config) -> None:
-        """Write the config and copies of the user code, once it is known that the run can start.
+        """Write `config.json` and copies of the user code, just before training starts.
 
         The config must have the SHA-256 digests of the images and of all user code.
 
@@ -128,10 +128,10 @@ class RunFolder:
           RunError: the config in the folder can't be read.
         """
         if not self.config_file.exists():
-            foreign = [path for path in self.path.glob("*") if not path.name.startswith(".")]
-            if foreign:
+            files_found = [path for path in self.path.glob("*") if not path.name.startswith(".")]
+            if files_found:
                 raise UsageError(
-                    f"{self.path}: holds files but no run ({foreign[0].name}, ...); choose an "
+                    f"{self.path}: holds files but no run ({files_found[0].name}, ...); choose an "
                     "empty or new folder"
                 )
         elif not self.overwrite:
@@ -149,7 +149,7 @@ class RunFolder:
         The config must have the SHA-256 digests of the images and of all user code.
 
         Raises:
-          UsageError: the config in the folder is different.
+          UsageError: the run in the folder was begun with another config.
           RunError: the config in the folder can't be read.
         """
         self._require_no_differences(self.read_config().differences(config))
@@ -165,8 +165,8 @@ class RunFolder:
         # A folder that is only partly deleted must look like an unfinished run. So the result is
         # deleted first and the config last.
         paths = {path for path in vars(self).values() if isinstance(path, Path)}
-        others = paths - {self.path, self.result_file, self.config_file}
-        for path in (self.result_file, *others, self.config_file):
+        other_paths = paths - {self.path, self.result_file, self.config_file}
+        for path in (self.result_file, *other_paths, self.config_file):
             try:
                 files.delete_path(path)
             except OSError as error:
@@ -175,10 +175,10 @@ class RunFolder:
                     f"({error.strerror or error}); delete it yourself, or choose another folder"
                 ) from error
 
-    # All functions that read a file raise a RunError if the file can't be read.
+    # Each function that reads a file raises RunError if the file can't be read.
 
     def read_config(self, remedy: Remedy = START_AGAIN) -> Config:
-        """Return the content of `config.json`; `remedy` is the advice in an error message."""
+        """Return the run's settings from `config.json`; `remedy` is the advice in an error."""
         values = read_json(self.config_file, dict[str, Any], remedy, file_formats.MAX_CONFIG_BYTES)
         with report_errors(self.config_file, remedy):
             return Config.from_dict(values)
@@ -198,7 +198,7 @@ class RunFolder:
             return file_formats.check_rows(rows)
 
     def read_failure(self) -> str | None:
-        """Return the reason why the run can't be finished, or None without `failure.txt`."""
+        """Return the reason why the run can't be finished (`failure.txt`), or None if it can."""
         if not self.failure_file.exists():
             return None
         remedy, max_bytes = file_formats.DELETE_FAILURE, file_formats.MAX_FAILURE_BYTES
@@ -209,22 +209,22 @@ class RunFolder:
         files.write_text(self.failure_file, f"{error}\n")
 
     def read_mistakes(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the arrays of `mistakes.npz`; `classes` is the number of classes."""
+        """Return the most confident wrong predictions (`mistakes.npz`) on `classes` classes."""
         form = file_formats.MISTAKES
         return read_images(self.mistakes_file, form, classes, DELETE_IT_AND_RESULT)
 
     def read_confusions(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the arrays of `confusions.npz`; `classes` is the number of classes."""
+        """Return wrong predictions by pair of classes (`confusions.npz`), on `classes` classes."""
         form = file_formats.MISTAKES
         return read_images(self.confusions_file, form, classes, DELETE_IT_AND_RESULT)
 
     def read_training_images(self, classes: int) -> dict[str, np.ndarray]:
-        """Return the arrays of `training_images.npz`; `classes` is the number of classes."""
+        """Return a few training images, stored and augmented (`training_images.npz`)."""
         form = file_formats.TRAINING_IMAGES
         return read_images(self.training_images_file, form, classes, DELETE_IMAGES)
 
     def write_history(self, history: Sequence[Row]) -> None:
-        """Replace the content of `metrics.jsonl` by these rows, one per finished epoch."""
+        """Replace the content of `metrics.jsonl` with these rows, one per finished epoch."""
         files.write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in history))
 
     def append_row(self, row: Row) -> None:
@@ -232,7 +232,7 @@ class RunFolder:
         files.append_to_file(self.metrics_file, f"{json.dumps(row)}\n".encode())
 
     def finish(self, result: Result, mistakes: Mistakes, variables: PyTree) -> None:
-        """Write mistakes, weights, and last `result.json`, which marks the run as finished."""
+        """Write the wrong predictions, the weights, and last `result.json`: the run is finished."""
         write_arrays(self.mistakes_file, mistakes.most_confident)
         write_arrays(self.confusions_file, mistakes.by_cell)
         card = make_card(result)
@@ -240,11 +240,11 @@ class RunFolder:
         files.write_text(self.result_file, file_formats.result_to_json(result))
 
     def read_weights(self, result: Result) -> tuple[dict[str, np.ndarray], Card]:
-        """Return the arrays and the card of the weights file; `result` has its SHA-256."""
+        """Return the arrays and the card (description) of the file of the run's weights."""
         remedy, sha256 = file_formats.GET_WEIGHTS_AGAIN, result.get("weights_sha256")
         return read_weights(self.weights_file, remedy, sha256)
 
     def tidy(self, keep_best: bool) -> None:
-        """Delete the checkpoints if the run is finished and `keep_best` is True."""
+        """Delete a finished run's checkpoints if `keep_best` is True, which keeps only weights."""
         if keep_best and self.result_file.exists() and self.weights_file.exists():
             files.delete_path(self.checkpoints)

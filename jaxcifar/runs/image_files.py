@@ -20,9 +20,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
       OSError: the file can't be written.
     """
-    named: dict[str, Any] = {**arrays}
+    arrays_by_name: dict[str, Any] = {**arrays}
     with files.atomic_write(path) as file:
-        np.savez_compressed(file, **named)
+        np.savez_compressed(file, **arrays_by_name)
 
 
 def read_images(
@@ -32,7 +32,7 @@ def read_images(
 
     Args:
       path: the file.
-      forms: name -> dtype and shape of the arrays that the file must have.
+      forms: dtype and shape of each array that the file must have, by the array's name.
       classes: number of classes.
       remedy: the advice in the message if the file can't be used.
 
@@ -43,6 +43,7 @@ def read_images(
     with report_errors(path, remedy):
         for name in _CLASS_NUMBERS:
             labels = arrays.get(name, np.zeros(0))
-            if not ((labels >= 0) & (labels < classes)).all():
+            are_valid = (labels >= 0) & (labels < classes)
+            if not are_valid.all():
                 raise ValueError(f"{name} is not of {classes} classes")
     return arrays

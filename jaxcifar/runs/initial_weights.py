@@ -19,11 +19,13 @@ from jaxcifar.training.state import Hyperparameters, TrainState
 def load_initial_weights(
     state: TrainState, setup: Setup, hyper: Hyperparameters, config: Config, print_line: PrintLine
 ) -> TrainState:
-    """Return the training state before the first step, with the weights that `--init` names.
+    """Return the training state before the first step, with the weights of another run (`--init`).
 
-    If those weights are for other classes, the last layer (the layer whose shape depends on the
-    number of classes) keeps the new weights of `state`. A line is printed if the weights were
-    trained with another normalisation of the images.
+    If the other run has other classes, the last layer (the layer whose shape depends on the number
+    of classes) keeps the new weights. A line is printed if the other run normalised its images by
+    another mean or deviation.
+
+    `state` has the new weights, and `config` names the other run.
 
     Raises:
       RunError: the weights can't be read, have changed since the run began, or belong to another
@@ -34,26 +36,29 @@ def load_initial_weights(
     class_names = setup.dataset.class_names
     if tuple(card["class_names"]) != class_names:
         new_arrays = named_arrays(state.variables)
-        for name in _head_arrays(config, len(class_names)):
+        for name in _arrays_of_last_layer(config, len(class_names)):
             arrays[name] = np.asarray(new_arrays[name])
-    weights_statistics = [*card["channel_mean"], *card["channel_std"]]
-    run_statistics = np.concatenate([hyper.mean, hyper.std])
-    if not np.allclose(weights_statistics, run_statistics, atol=0.005):
-        rounded_statistics = [round(float(number), 4) for number in run_statistics]
+    trained_statistics = [*card["channel_mean"], *card["channel_std"]]
+    new_statistics = np.concatenate([hyper.mean, hyper.std])
+    if not np.allclose(trained_statistics, new_statistics, atol=0.005):
+        rounded_statistics = [round(float(number), 4) for number in new_statistics]
         print_line(
-            f"{path} was trained on images of mean and deviation {weights_statistics}; here they "
+            f"{path} was trained on images of mean and deviation {trained_statistics}; here they "
             f"are {rounded_statistics}."
         )
     try:
         variables = arrange_arrays(arrays, state.variables, path)
     except RunError as error:
-        options = _options_of_shapes(card, config)
+        options = _options_that_decide_shapes(card, config)
         raise RunError(f"{error}; use {options} of these weights") from error
     return setup.program.init_from(hyper, place_on_devices(variables, setup.program.replicated))
 
 
-def _options_of_shapes(card: Card, config: Config) -> str:
-    """Return the options that the shapes of a network's arrays depend on, for a message."""
+def _options_that_decide_shapes(card: Card, config: Config) -> str:
+    """Return text that names the options on which the shapes of a network's arrays depend.
+
+    The image size is named only if it differs between the weights' `card` and `config`.
+    """
     image_size = card["config"].get("image_size", IMAGE_SIZE)
     options = "the --arch and --arch-args"
     if image_size != config.image_size:
@@ -61,16 +66,13 @@ def _options_of_shapes(card: Card, config: Config) -> str:
     return options
 
 
-def _head_arrays(config: Config, classes: int) -> list[str]:
+def _arrays_of_last_layer(config: Config, classes: int) -> list[str]:
     """Return the names of a network's arrays whose shape depends on the number of classes."""
 
-    def shapes(classes: int) -> dict[str, tuple[int, ...]]:
+    def shapes_by_name(classes: int) -> dict[str, tuple[int, ...]]:
         variables = network.shapes(create_model(config, classes), config.image_size)
         return {name: leaf.shape for name, leaf in named_arrays(variables).items()}
 
-    shapes_with_another_class = shapes(classes + 1)
-    return [
-        name
-        for name, shape in shapes(classes).items()
-        if shape != shapes_with_another_class.get(name)
-    ]
+    shapes = shapes_by_name(classes)
+    shapes_for_one_more_class = shapes_by_name(classes + 1)
+    return [name for name in shapes if shapes[name] != shapes_for_one_more_class.get(name)]

@@ -30,11 +30,15 @@ def require_same_start(
     user_metrics: Sequence[UserMetric] = (),
     keep_every: int | None = None,
 ) -> None:
-    """Check that all processes were started with the same options, files and versions.
+    """Check that the processes of one run were started with the same options, files and versions.
 
-    `devices` is the number of devices that was asked for. `chooses_dataset` is True if each process
-    chose a data set by the files that it has; these choices are not compared. All processes write
-    checkpoints together, so `keep_every` is compared too.
+    Args:
+      config: settings of this process.
+      chooses_dataset: True if each process chose a data set by the files on its machine; then the
+        data sets are not compared.
+      devices: the number of devices that the user asked for, or None.
+      user_metrics: metrics that the user defined.
+      keep_every: the number of epochs given by `--keep-every`, or None.
 
     Raises:
       UsageError: a process was started with other options, files or versions.
@@ -58,7 +62,7 @@ def require_same_start(
 
 @contextmanager
 def task_of_process(task: Task) -> Iterator[Task]:
-    """Yield a task with the folder that this process writes to.
+    """Yield the task with the folder to which this process writes the run's files.
 
     The first process writes to the run's folder. Each other process writes to a temporary folder
     with a link to the run's `checkpoints`, because all processes write checkpoints together.
@@ -80,13 +84,13 @@ def task_of_process(task: Task) -> Iterator[Task]:
 
 
 def call_in_first_process(function: Callable[[], T]) -> T | None:
-    """Call a function in the first process only. If it fails there, all processes fail.
+    """Call a function in the first process only, and return its result there.
 
     Returns:
-      the result of the function in the first process; None in the others.
+      the function's result in the first process; None in all other processes.
 
     Raises:
-      UsageError: the function raised it.
+      UsageError: in all processes, if the function raised a UsageError in the first process.
     """
     result, message = None, ""
     if processes.is_first_process():
@@ -94,16 +98,17 @@ def call_in_first_process(function: Callable[[], T]) -> T | None:
             result = function()
         except UsageError as error:
             message = str(error)
-    message_of_first = processes.gather_texts(message)[0]
-    if message_of_first:
-        raise UsageError(message_of_first)
+    message_of_first_process = processes.gather_texts(message)[0]
+    if message_of_first_process:
+        raise UsageError(message_of_first_process)
     return result
 
 
 def has_begun(folder: RunFolder, config: Config) -> bool:
     """Return True if an earlier command began this run; all processes get the same answer.
 
-    Only the first process reads `folder`. The config must have the digests of images and code.
+    Only the first process reads the folder. The config must have the SHA-256 digests of the images
+    and of all user code.
 
     Raises:
       UsageError: the run was begun with other images or other imports of its user code, or the
@@ -124,20 +129,21 @@ def has_begun(folder: RunFolder, config: Config) -> bool:
 
 
 def require_same_folder(task: Task) -> None:
-    """Wait until all processes see the same files in the run's folder.
+    """Wait until all processes see the same version of the files in the run's folder.
 
     Raises:
-      UsageError: after 90 seconds they still see different files.
+      UsageError: after 90 seconds the processes still see different files.
     """
     folder = RunFolder(task.path)
     for _ in range(_ATTEMPTS):
         times = [_modification_second(path) for path in (folder.config_file, folder.result_file)]
-        if len(set(processes.gather_texts(str(times)))) == 1:
+        times_in_processes = processes.gather_texts(str(times))
+        if len(set(times_in_processes)) == 1:
             return
         time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
     raise UsageError(
-        f"--run-dir {task.path}: is not the same folder in all processes; it must lie where all of "
-        "them can read and write"
+        f"--run-dir {task.path}: is not the same folder in all processes; choose a folder that all "
+        "of them can read and write"
     )
 
 

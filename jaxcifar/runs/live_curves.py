@@ -32,9 +32,9 @@ _SECONDS_BETWEEN_PICTURES = 2.0  # training waits while a picture is drawn, a qu
 class LiveCurves:
     """An observer that shows accuracy and loss by epoch in a notebook, in one picture.
 
-    Each epoch replaces the picture; of epochs shorter than two seconds, not every one does. A
-    resumed run begins with the curves of its earlier epochs. A finished run shows all its epochs.
-    Use it as `jaxcifar.train("cnn", observers=[jaxcifar.LiveCurves])`.
+    The picture is replaced after an epoch, but at most once in two seconds. A resumed run begins
+    with the curves of its earlier epochs. A finished run shows all its epochs. Use it as
+    `jaxcifar.train("cnn", observers=[jaxcifar.LiveCurves])`.
 
     Raises:
       UsageError: the program does not run in a notebook.
@@ -48,24 +48,24 @@ class LiveCurves:
             )
 
     def began(self, run: ObservedRun) -> None:
-        """Show the axes, and the curves of the epochs that are finished."""
+        """Show the picture with the curves of the epochs that are finished; none for a new run."""
         self._title, self._epochs = run.title, run.config.epochs
         self._rows = {row["epoch"]: row for row in run.history}
         self._output: Any = None
         self._show()
 
     def epoch(self, row: Row) -> None:
-        """Replace the picture by one with a further epoch."""
+        """Add an epoch to the curves, and replace the picture if it is two seconds old."""
         self._rows[row["epoch"]] = row
         if time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_PICTURES:
             self._show()
 
     def finished(self, result: Result) -> None:
-        """Mark the epoch whose weights the run keeps."""
+        """Replace the picture by the final one, which marks the epoch whose weights are kept."""
         self._show(result.get("selected_epoch"))
 
     def failed(self, error: Exception) -> None:
-        """Show all epochs up to the error, or until the user stopped the run."""
+        """Show all epochs that were trained before the run failed or the user stopped it."""
         self._show()
 
     def _show(self, chosen_epoch: int | None = None) -> None:
@@ -73,7 +73,8 @@ class LiveCurves:
 
         rows = [self._rows[epoch] for epoch in sorted(self._rows)]
         figure = draw_curves(rows, self._epochs, self._title, chosen_epoch)
-        content = {"image/png": _png_text(figure), "text/plain": _caption(rows, self._epochs)}
+        png, caption = _png_as_base64(figure), _caption(rows, self._epochs)
+        content = {"image/png": png, "text/plain": caption}
         if self._output is None:
             self._output = display(content, raw=True, display_id=True)
         else:
@@ -115,14 +116,15 @@ def _draw_quantity(
         field = f"{split}_{quantity}"
         if not rows or field not in rows[0]:  # a run without validation images
             continue
-        curve = np.array([[dict(row)[field] for row in rows]], np.float64)
-        draw_mean(axes, curve, label, **style)
+        values = [dict(row)[field] for row in rows]
+        curves = np.array([values], np.float64)  # one run
+        draw_mean(axes, curves, label, **style)
         if split == "val" and chosen_epoch is not None:
-            draw_chosen_epochs(axes, curve, [chosen_epoch], style["color"])
+            draw_chosen_epochs(axes, curves, [chosen_epoch], style["color"])
 
 
 def _caption(rows: Sequence[Row], epochs: int) -> str:
-    """Return the picture's content as text, for programs that show no pictures."""
+    """Return a text with the last epoch's accuracies, for programs that show no pictures."""
     if not rows:
         return f"curves: no epoch of {epochs} yet"
     last = rows[-1]
@@ -132,11 +134,11 @@ def _caption(rows: Sequence[Row], epochs: int) -> str:
     return f"curves: epoch {last['epoch']} of {epochs}, {', '.join(texts)}"
 
 
-def _png_text(figure: Figure) -> str:
-    """Return the figure as PNG in base64, the form of pictures in notebooks."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return base64.b64encode(png.getvalue()).decode("ascii")
+def _png_as_base64(figure: Figure) -> str:
+    """Return a figure as a PNG file in base64, as notebooks store pictures."""
+    png_file = io.BytesIO()
+    figure.savefig(png_file, format="png")
+    return base64.b64encode(png_file.getvalue()).decode("ascii")
 
 
 def _runs_in_ipython() -> bool:

@@ -22,7 +22,10 @@ _Text = Annotated[str, Meta(max_length=MAX_LETTERS)]
 
 
 class MetricDeclaration(TypedDict):
-    """An entry of the list `metrics` of a result; only users' metrics have `code` and `sha256`."""
+    """A metric's name, title, unit and direction, as `result.json` lists them.
+
+    Only metrics that a user defined have `code` (the file) and `sha256` (of the file).
+    """
 
     name: Annotated[str, Meta(pattern=rf"^{NAME_PATTERN}\Z")]
     title: _Text
@@ -33,7 +36,7 @@ class MetricDeclaration(TypedDict):
 
 
 def declare_metrics(metrics: MetricSet) -> list[MetricDeclaration]:
-    """Return name, title, unit and direction of each metric, as `result.json` lists them."""
+    """Return the name, title, unit and direction of each metric, as `result.json` lists them."""
     user_metrics = {user_metric.metric.name: user_metric for user_metric in metrics.user_metrics}
     declarations: list[MetricDeclaration] = []
     for metric in metrics.all:
@@ -53,11 +56,15 @@ def declare_metrics(metrics: MetricSet) -> list[MetricDeclaration]:
 def measured_metrics(
     results: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]] = ()
 ) -> list[MetricDeclaration]:
-    """Return the metrics that appear in any of the results or rows, built-in metrics first.
+    """Return the metrics that were measured in any of several runs, built-in metrics first.
 
-    Results of older versions have no list `metrics`; they contain built-in metrics only. A metric
-    of an unfinished run, which appears only in rows, has its name as title. If runs declare
+    A result of an older version has no list `metrics`; it contains built-in metrics only. A metric
+    that appears in `rows` but not in `results` gets its name as title. If two runs declare
     different metrics under one name, the title says so.
+
+    Args:
+      results: the contents of `result.json` of finished runs.
+      rows: rows of `metrics.jsonl` of unfinished runs.
     """
     built_in = declare_metrics(MetricSet(training_metrics.METRICS))
     by_name = {declaration["name"]: declaration for declaration in built_in}
@@ -66,7 +73,8 @@ def measured_metrics(
         for declaration in result.get("metrics", []):
             name = declaration["name"]
             earlier = by_name.setdefault(name, declaration)
-            if _describe_different_metrics(earlier, declaration):
+            is_marked = earlier["title"].endswith(_DIFFERS)
+            if not is_marked and _are_different_metrics(earlier, declaration):
                 by_name[name] = {**earlier, "title": f"{earlier['title']}{_DIFFERS}"}
         measured |= {name for name in by_name if f"test_{name}" in result}
     for row in rows:
@@ -78,26 +86,29 @@ def measured_metrics(
     return [declaration for name, declaration in by_name.items() if name in measured]
 
 
-def _describe_different_metrics(first: MetricDeclaration, other: MetricDeclaration) -> bool:
+def _are_different_metrics(first: MetricDeclaration, second: MetricDeclaration) -> bool:
     """Return True if two declarations with the same name describe different metrics."""
-    if first["title"].endswith(_DIFFERS):
-        return False  # the title says so already
     keys = ("title", "unit", "higher_is_better", "sha256")
-    return any(first.get(key) != other.get(key) for key in keys)
+    return any(first.get(key) != second.get(key) for key in keys)
 
 
 def finite_fields(split: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Return a field `SPLIT_NAME` for each finite value; JSON has only finite numbers."""
+    """Return the finite values with `split` before their names, such as `val_loss` for `loss`.
+
+    Values that are infinite or NaN are left out, because JSON can't contain them.
+    """
     return {f"{split}_{name}": value for name, value in values.items() if math.isfinite(value)}
 
 
 def check_validation_fields(
     row: Mapping[str, Any], known_fields: Iterable[str]
 ) -> dict[str, float]:
-    """Return the fields `val_NAME` of a row of `metrics.jsonl`, without the `known_fields`.
+    """Check the fields `val_NAME` in a row of `metrics.jsonl`, and return their values by field.
+
+    Fields in `known_fields` are left out.
 
     Raises:
-      ValueError: a field is not a finite number, or there are too many fields.
+      ValueError: a field is not a finite number, or there are more than `MAX_METRICS` fields.
     """
     names = [name for name in row if name not in known_fields and _VALIDATION_FIELD.fullmatch(name)]
     return _check_numbers(row, names)
@@ -106,10 +117,12 @@ def check_validation_fields(
 def check_test_fields(
     result: Mapping[str, Any], metrics: Sequence[MetricDeclaration], known_fields: Iterable[str]
 ) -> dict[str, float]:
-    """Return a result's fields `test_NAME` of these metrics, without the fields in `known_fields`.
+    """Check the fields `test_NAME` in a `result.json`, and return their values by field.
+
+    NAME is the name of one of `metrics`. Fields in `known_fields` are left out.
 
     Raises:
-      ValueError: a field is not a finite number.
+      ValueError: a field is not a finite number, or there are more than `MAX_METRICS` fields.
     """
     names = [f"test_{metric['name']}" for metric in metrics]
     present_names = [name for name in names if name in result and name not in known_fields]
@@ -128,10 +141,12 @@ def _check_numbers(values: Mapping[str, Any], names: Sequence[str]) -> dict[str,
 
 
 def format_value(value: float, unit: str) -> str:
-    """Return a value as tables show it: "94.01%", "0.2314 nats"."""
-    return f"{value:.2%}" if unit == PERCENT else f"{value:.4g} {unit}".rstrip()
+    """Return a metric's value with its unit, as tables show it: "94.01%" or "0.2314 nats"."""
+    if unit == PERCENT:
+        return f"{value:.2%}"
+    return f"{value:.4g} {unit}".rstrip()
 
 
 def validation_metric_names(row: Mapping[str, Any]) -> list[str]:
-    """Return the NAME of each field `val_NAME` in an epoch's row."""
+    """Return the names of the validation metrics in an epoch's row: NAME of each `val_NAME`."""
     return [name.removeprefix("val_") for name in row if _VALIDATION_FIELD.fullmatch(name)]

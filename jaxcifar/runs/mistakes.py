@@ -15,11 +15,11 @@ WrongAnswers = dict[str, np.ndarray]  # `index`, `label`, `predicted`, `confiden
 
 
 class Mistakes(NamedTuple):
-    """Wrongly classified test images of a run, chosen in two ways.
+    """Wrongly classified test images that a run stores, chosen in two ways.
 
     Attributes:
-      most_confident: content of `mistakes.npz`, from `confident_mistakes`.
-      by_cell: content of `confusions.npz`, from `mistakes_by_cell`.
+      most_confident: the wrong predictions with the highest probability (`mistakes.npz`).
+      by_cell: wrong predictions of each cell of the confusion matrix (`confusions.npz`).
     """
 
     most_confident: WrongAnswers
@@ -27,7 +27,7 @@ class Mistakes(NamedTuple):
 
 
 def choose_mistakes(logits: np.ndarray, examples: Examples) -> Mistakes:
-    """Return the wrongly classified images that a run stores.
+    """Return the wrongly classified images that a run stores for pictures and the report.
 
     Args:
       logits: logits of the examples, `[N, K]`.
@@ -49,16 +49,17 @@ def confident_mistakes(logits: np.ndarray, examples: Examples) -> WrongAnswers:
     """
     predicted, confidence = _predictions(logits)
     wrong = np.flatnonzero(predicted != examples.labels)
-    index = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
+    most_confident_first = np.argsort(-confidence[wrong], kind="stable")
+    index = wrong[most_confident_first][:MAX_MISTAKES]
     return _wrong_answers(index, predicted, confidence, examples)
 
 
 def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
     """Return wrong predictions of each cell of the confusion matrix, the fullest cell first.
 
-    Of each cell, up to `MAX_CELL_IMAGES` predictions with the highest probability are chosen, the
-    highest first. The last cells are left out if there are more than `MAX_CONFUSION_IMAGES`; of
-    images larger than 32x32, fewer are kept, so that the file stays small.
+    From each cell, up to `MAX_CELL_IMAGES` predictions with the highest probability are returned.
+    There are at most `MAX_CONFUSION_IMAGES` images; if there would be more, the last cells are left
+    out. The limit is lower for images larger than 32x32, so that the file stays small.
 
     Args:
       logits: logits of the examples, `[N, K]`.
@@ -72,24 +73,26 @@ def mistakes_by_cell(logits: np.ndarray, examples: Examples) -> WrongAnswers:
     classes = logits.shape[-1]
     cell_of_wrong = examples.labels[wrong].astype(np.int64) * classes + predicted[wrong]
     cells, counts = np.unique(cell_of_wrong, return_counts=True)
-    side = min(examples.images.shape[1], LARGEST_STORED_SIZE)
-    most = min(MAX_CONFUSION_IMAGES, MAX_CONFUSION_IMAGES * IMAGE_SIZE**2 // side**2)
+    stored_size = min(examples.images.shape[1], LARGEST_STORED_SIZE)
+    limit_by_size = MAX_CONFUSION_IMAGES * IMAGE_SIZE**2 // stored_size**2
+    max_images = min(MAX_CONFUSION_IMAGES, limit_by_size)
     chosen: list[int] = []
-    for cell in cells[np.argsort(-counts, kind="stable")]:
+    fullest_first = np.argsort(-counts, kind="stable")
+    for cell in cells[fullest_first]:
         in_cell = wrong[cell_of_wrong == cell]
-        chosen += in_cell[np.argsort(-confidence[in_cell], kind="stable")][
-            :MAX_CELL_IMAGES
-        ].tolist()
-        if len(chosen) >= most:
+        most_confident_first = np.argsort(-confidence[in_cell], kind="stable")
+        chosen += in_cell[most_confident_first][:MAX_CELL_IMAGES].tolist()
+        if len(chosen) >= max_images:
             break
-    index = np.asarray(chosen[:most], np.int64)
+    index = np.asarray(chosen[:max_images], np.int64)
     return _wrong_answers(index, predicted, confidence, examples)
 
 
 def _predictions(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the predicted class of each example, and the probability of that class."""
-    odds = np.exp(logits - logits.max(-1, keepdims=True))
-    return logits.argmax(-1), 1 / odds.sum(-1)
+    """Return the predicted class of each image `[N]`, and the probability of that class `[N]`."""
+    relative_to_highest = np.exp(logits - logits.max(-1, keepdims=True))
+    highest_probability = 1 / relative_to_highest.sum(-1)
+    return logits.argmax(-1), highest_probability
 
 
 def _wrong_answers(

@@ -30,7 +30,7 @@ _DROPPED = "this observer is not called again, the run is not affected"
 
 @dataclasses.dataclass(frozen=True)
 class ObservedRun:
-    """The description of a run, which its observers get when the run begins.
+    """The description of a run that observers get when the run begins.
 
     Attributes:
       name: the run's name in lines on the screen, such as "base seed 0"; "" for a single run.
@@ -55,16 +55,22 @@ class ObservedRun:
 
     @property
     def settings(self) -> dict[str, bool | int | float | str]:
-        """The settings that have an effect, by name, without digests; lists become text."""
-        return {
-            name: value if isinstance(value, int | float) else option_text(value)
-            for name, value in effective_settings(self.config.settings()).items()
-            if value not in (None, "") and "sha256" not in name and not name.startswith("SHA-256")
-        }
+        """The run's settings that have an effect, by name; lists become text.
+
+        Empty settings and SHA-256 digests are left out.
+        """
+        settings: dict[str, bool | int | float | str] = {}
+        for name, value in effective_settings(self.config.settings()).items():
+            is_empty = value is None or value == ""
+            is_digest = "sha256" in name or name.startswith("SHA-256")
+            if not is_empty and not is_digest:
+                is_number = isinstance(value, int | float)
+                settings[name] = value if is_number else option_text(value)
+        return settings
 
 
 class Observer(Protocol):
-    """The four methods of an observer. An observer may leave out any of them.
+    """An object whose methods are called during a run; it may lack any of the four methods.
 
     `began` is called first, once for each command that opens the run. Then `epoch` is called for
     each trained epoch. Either `finished` or `failed` is called last, unless the process is killed.
@@ -84,40 +90,42 @@ class Observer(Protocol):
 
 
 class NamedObserver(NamedTuple):
-    """An observer and its name in messages."""
+    """An observer, and the name by which messages call it."""
 
     label: str
     observer: Any
 
 
 class ObserverFactory(NamedTuple):
-    """A class or a function that returns an observer, and the observer's name in messages."""
+    """A function or class that creates an observer, and the observer's name in messages."""
 
     label: str
     create: Callable[[], Any]
 
 
 def find_factories(observers: Iterable[Any]) -> list[ObserverFactory]:
-    """Return a factory, that is, a function that creates the observer, for each observer.
+    """Return a factory (a function or class that creates an observer) for each distinct observer.
 
     Args:
-      observers: names as `--observer` takes them, observers, and classes or functions that return
-        an observer.
+      observers: each is a name that `--observer` accepts, an observer, or a class or function that
+        returns an observer.
 
     Raises:
       UsageError: an observer is unknown, or its file fails; the message is one line.
     """
     if isinstance(observers, str) or not isinstance(observers, Iterable):
-        raise UsageError(f"observers {observers!r:.80}: must be a list")
+        raise UsageError(f"observers {observers!r:.80}: must be a list of names or observers")
     # Repeated observers are dropped: two TensorBoard observers would write to the same folder.
-    distinct: dict[str | int, Any] = {}
+    factories: dict[str | int, ObserverFactory] = {}
     for observer in observers:
         key = observer if isinstance(observer, str) else id(observer)
-        distinct[key] = observer
-    return [
-        _factory_by_name(observer) if isinstance(observer, str) else _factory_of_object(observer)
-        for observer in distinct.values()
-    ]
+        if key in factories:
+            continue
+        if isinstance(observer, str):
+            factories[key] = _factory_by_name(observer)
+        else:
+            factories[key] = _factory_of_object(observer)
+    return list(factories.values())
 
 
 def _factory_by_name(name: str) -> ObserverFactory:
@@ -170,7 +178,7 @@ def _create_observer(factory: ObserverFactory) -> Any:
 
 
 def _describe_error(error: BaseException) -> str:
-    """Return one line that says what went wrong in an observer, with the user's file and line."""
+    """Return a one-line message for an observer's error, with the place in the user's file."""
     if isinstance(error, OneLineError):
         return str(error)
     location = _location_in_user_code(error)
@@ -181,19 +189,21 @@ def _describe_error(error: BaseException) -> str:
 
 
 def _location_in_user_code(error: BaseException) -> str:
-    """Return "FILE:LINE: " of the user's line that failed, or "" for a built-in observer."""
+    """Return "FILE:LINE: " of the line of a user's observer that failed; "" for built-in ones."""
     observer_frames = source_frames(error)[1:]  # the first frame is the call in this module
     if not observer_frames:
         return ""
     observer_folder = Path(observer_frames[0].filename).resolve().parent
-    return "" if observer_folder == _BUILT_IN else innermost_line(error, observer_folder)
+    if observer_folder == _BUILT_IN:
+        return ""
+    return innermost_line(error, observer_folder)
 
 
 class Observers:
-    """Calls the observers of one run, one after the other.
+    """Calls all observers of a run, one after the other.
 
-    An observer that raises an exception is named in a line and not called again; the run continues.
-    Each observer gets copies of rows and results, so that it can't change what the run writes.
+    If an observer raises an exception, a line is printed, the observer is not called again, and the
+    run continues. Observers get copies of rows and results, so they can't change the run's files.
     """
 
     def __init__(self, observers: Sequence[NamedObserver], print_line: PrintLine) -> None:
@@ -215,9 +225,10 @@ class Observers:
         self._call("finished", lambda: copy.deepcopy(result))
 
     def failed(self, error: BaseException | None) -> None:
-        """Call each observer's `failed`, if there is an error and the run has begun but not ended.
+        """Call each observer's `failed` if an exception ended a run that had begun.
 
-        A second Ctrl-C stops the process at once, and no observer is called.
+        No observer is called without an error, or after a second Ctrl-C (KeyboardInterrupt), which
+        stops the process at once.
         """
         if self._has_begun and isinstance(error, Exception):
             self._has_begun = False

@@ -5,6 +5,7 @@ distinguish these colours (after Okabe and Ito, https://jfly.uni-koeln.de/color/
 validation also differ in lightness (L* 62 and 28), line and marker, even in grey prints.
 """
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,11 +44,13 @@ def plot_curves(
     file: BinaryIO,
     size: tuple[float, float] = (7.0, 4.2),
 ) -> None:
-    """Plot curves of training and validation: the mean of all runs, and a band for their range.
+    """Plot a metric on training and validation images by epoch, and write the picture to a file.
+
+    A curve is the mean of all runs, with a band from the lowest to the highest run.
 
     Args:
       histories: for each run the rows of its `metrics.jsonl`.
-      chosen: for each run the epoch, from 1, whose weights are kept; marked on the curve.
+      chosen: for each run the epoch, from 1, whose weights are kept; it is marked on the curve.
       quantity: "accuracy" or "loss".
       title: network and data set, for the plot's title.
       file: open file that the picture is written to.
@@ -70,7 +73,14 @@ def plot_curves(
 
 
 def draw_chosen_epochs(axes: Axes, curves: np.ndarray, chosen: Sequence[int], color: str) -> None:
-    """Mark on each curve `[runs, epochs]` the epoch, from 1, whose weights the run keeps."""
+    """Mark on the curves of runs the epoch whose weights each run keeps.
+
+    Args:
+      axes: the axes with the curves.
+      curves: the metric's values, `[runs, epochs]`.
+      chosen: for each run the epoch, from 1.
+      color: the colour of the marks.
+    """
     label = "chosen epoch" if len(set(chosen)) > 1 else f"chosen epoch: {chosen[0]}"
     values = [curve[epoch - 1] for curve, epoch in zip(curves, chosen, strict=True)]
     style: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 1.8, "markersize": 9}
@@ -83,22 +93,22 @@ def format_as_percent(axis: Axis) -> None:
 
 
 def figure_with_axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """Return a figure of this size in inches with a wrapped title, and the figure's axes.
+    """Return a new figure with a title, and the figure's axes; `width` and `height` are in inches.
 
-    A "$" in the title is printed as "$", because names given by users are not formulas.
+    A "$" in the title is printed as it is: users' names are not formulas.
     """
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
-    letters = int(_LETTERS_PER_INCH * width)
-    lines = [textwrap.fill(line, letters) for line in safe_title(title).splitlines()]
+    letters_in_line = int(_LETTERS_PER_INCH * width)
+    lines = [textwrap.fill(line, letters_in_line) for line in safe_title(title).splitlines()]
     figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
     return figure, axes
 
 
 def safe_title(title: str) -> str:
-    """Return a title cut to 4 lines of 300 letters, in which all characters are printable."""
+    """Return a title cut to 4 lines of 300 letters, without unprintable characters."""
     lines = title.splitlines()[:_MAX_TITLE_LINES]
     return "\n".join(printable(line, _MAX_TITLE_LETTERS) for line in lines)
 
@@ -109,8 +119,8 @@ def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
     Curves of runs that ended early have NaN at their end, which is left out.
     """
     epochs = np.arange(1, curves.shape[1] + 1)
-    every = -(-len(epochs) // _MARKERS)  # rounded up
-    style = {"markersize": 3.5, "markevery": every, **style}
+    epochs_between_markers = math.ceil(len(epochs) / _MARKERS)
+    style = {"markersize": 3.5, "markevery": epochs_between_markers, **style}
     axes.plot(epochs, np.nanmean(curves, 0), label=label, **style)
     if len(curves) > 1:
         lowest, highest = np.nanmin(curves, 0), np.nanmax(curves, 0)
@@ -119,10 +129,11 @@ def draw_mean(axes: Axes, curves: np.ndarray, label: str, **style: Any) -> None:
 
 
 def epoch_ticks(epochs: int, most: int = 8) -> list[int]:
-    """Return about `most` epochs as ticks of an axis: the first, the last and round numbers."""
-    sizes = (size * 10**power for power in range(10) for size in (1, 2, 5))
-    step = next(size for size in sizes if epochs <= size * most)
-    between = [n for n in range(step, epochs, step) if n > 1 and epochs - n > step / 2]
+    """Return about `most` ticks for an axis of epochs: the first, the last and round numbers."""
+    round_steps = (size * 10**power for power in range(10) for size in (1, 2, 5))
+    step = next(round_step for round_step in round_steps if epochs <= round_step * most)
+    round_epochs = range(step, epochs, step)
+    between = [epoch for epoch in round_epochs if epoch > 1 and epochs - epoch > step / 2]
     return sorted({1, *between, epochs})
 
 
@@ -145,7 +156,8 @@ def plot_label_errors(
 ) -> None:
     """Draw images that may have a wrong label as a PNG, with their labels and predicted classes.
 
-    `errors` has the arrays of `likely_label_errors`.
+    `errors` has the arrays that `likely_label_errors` returns: images, labels, predicted classes
+    and the probabilities of both.
     """
     names = [shortened(name, _PANEL_LETTERS) for name in class_names]
     texts = [
@@ -164,9 +176,9 @@ def plot_label_errors(
 def _plot_sheet(
     images: np.ndarray, texts: Sequence[str], title: str, file: BinaryIO | Path
 ) -> None:
-    """Draw images in rows of four as a PNG, each with a text above it."""
+    """Draw images in rows of four as a PNG, each with its text above it."""
     columns = 4
-    rows = max(1, -(-len(images) // columns))
+    rows = max(1, math.ceil(len(images) / columns))
     figure = Figure(figsize=(_SHEET_WIDTH, 0.7 + 1.85 * rows), dpi=120, layout="constrained")
     figure.suptitle(safe_title(title), fontsize=11, parse_math=False)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -181,7 +193,10 @@ def _plot_sheet(
 def plot_training_images(
     class_names: Sequence[str], sample: dict[str, np.ndarray], title: str, file: BinaryIO | Path
 ) -> None:
-    """Draw training images (`training_images.npz`) as a PNG: as stored, and augmented."""
+    """Draw a sample of training images as a PNG: a row as stored, and a row per augmentation.
+
+    `sample` has the arrays of `training_images.npz`: images, augmented versions and labels.
+    """
     names = [shortened(name, _PANEL_LETTERS) for name in class_names]
     columns = max(1, len(sample["image"]))
     versions = [sample["image"], *np.moveaxis(sample["augmented"], 1, 0)]
@@ -207,5 +222,6 @@ def shortened(name: str, letters: int) -> str:
     name = printable(name)
     if len(name) <= letters:
         return name
-    end = letters // 3
-    return f"{name[: letters - end - 1].rstrip()}…{name[-end:].lstrip()}"
+    letters_at_end = letters // 3
+    letters_at_start = letters - letters_at_end - 1
+    return f"{name[:letters_at_start].rstrip()}…{name[-letters_at_end:].lstrip()}"

@@ -15,7 +15,11 @@ from jaxcifar.runs.task import Task
 
 
 def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
-    """Call the observers of runs that have ended; skip runs that another process has locked."""
+    """Call the observers of all runs that ended before this command; skip unfinished runs.
+
+    A run that another process has locked is skipped. If a run's files can't be read, the error is
+    printed.
+    """
     for task in tasks:
         folder, print_named_line = RunFolder(task.path), task.with_name(print_line)
         if not task.observers or not folder.config_file.exists():
@@ -30,9 +34,9 @@ def replay_runs(tasks: Iterable[Task], print_line: PrintLine) -> None:
 
 
 def replay_run(task: Task, folder: RunFolder, print_line: PrintLine) -> None:
-    """Call the observers of a run that has ended. For an unfinished run, do nothing.
+    """Call a run's observers if the run has ended; for an unfinished run, do nothing.
 
-    This process must have locked the folder.
+    The caller must have locked the folder.
 
     Raises:
       RunError: a file of the run can't be read.
@@ -43,9 +47,9 @@ def replay_run(task: Task, folder: RunFolder, print_line: PrintLine) -> None:
     if result is None and failure is None:
         return
     config, history = folder.read_config(), folder.read_history()
-    dataset = result["dataset"] if result else dataset_title(config.dataset)
+    title = result["dataset"] if result else dataset_title(config.dataset)
     observers = Observers(task.observers, print_line)
-    observers.began(task.observed(config, dataset, history, already_over=True))
+    observers.began(task.observed(config, title, history, already_over=True))
     if result is not None:
         observers.finished(result)
     else:

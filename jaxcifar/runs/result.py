@@ -48,8 +48,8 @@ def validation_metrics(setup: Setup, variables: Variables, hyper: Hyperparameter
         return {}
     logits = predicting.predict(setup.program, variables, hyper, images)
     values = setup.metric_set.measure(logits, labels).values
-    always: Validation = {"val_loss": values["loss"], "val_accuracy": values["accuracy"]}
-    return cast(Validation, {**finite_fields("val", values), **always})
+    required_fields: Validation = {"val_loss": values["loss"], "val_accuracy": values["accuracy"]}
+    return cast(Validation, {**finite_fields("val", values), **required_fields})
 
 
 def measure_run(
@@ -63,7 +63,7 @@ def measure_run(
 ) -> tuple[Measured, Mistakes]:
     """Evaluate a trained network on the test images, with the weights of the best epoch.
 
-    If the last epoch is another one, its weights are evaluated too, for `last_test_accuracy`.
+    The weights of the last epoch are evaluated too, for the field `last_epoch` of the result.
 
     Args:
       config: the run's settings.
@@ -102,7 +102,9 @@ def measure_run(
 def measure_weights(
     config: Config, program: Program, variables: Variables, hyper: Hyperparameters, dataset: Dataset
 ) -> tuple[Measured, Mistakes]:
-    """Evaluate converted weights on the test images; of `hyper`, only mean and std are used.
+    """Evaluate weights that were converted from another format on the test images of a data set.
+
+    Of `hyper`, only the mean and deviation of the images are used.
 
     Returns:
       the content of `result.json` without times and training results, and wrongly classified test
@@ -128,39 +130,55 @@ def _test(
     dataset: Dataset,
     metric_set: MetricSet,
 ) -> tuple[TestFigures, Mistakes]:
-    """Evaluate weights on the test images of `dataset`; `test` has these images on the devices."""
+    """Evaluate weights on the test images of a data set; `test` has these images on the devices.
+
+    Of `hyper`, only the mean and deviation of the images are used.
+
+    Returns:
+      the fields of `result.json` with test results, and wrongly classified test images.
+    """
     predict = partial(predicting.predict, program, variables, hyper)
     logits = np.asarray(predict(test.images))
     measurement = metric_set.measure(logits, test.labels)
     values, confusion = measurement.values, measurement.confusion
-    logits_flip = predicting.both_sides(predict, test.images, logits)
-    accuracy_flip = measure((ACCURACY,), logits_flip, test.labels).values["accuracy"]
-    class_accuracy = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
-    tested = [(i, name) for i, name in enumerate(dataset.class_names) if confusion[i].any()]
-    always: TestFigures = {
+    mean_logits = predicting.both_sides(predict, test.images, logits)
+    accuracy_flip = measure((ACCURACY,), mean_logits, test.labels).values["accuracy"]
+    class_counts, correct_counts = confusion.sum(1), np.diag(confusion)
+    class_accuracy = {
+        name: float(correct_counts[label] / class_counts[label])
+        for label, name in enumerate(dataset.class_names)
+        if class_counts[label] > 0
+    }
+    required_fields: TestFigures = {
         "test_accuracy": values["accuracy"],
         "test_loss": values["loss"],
         "test_accuracy_flip": accuracy_flip,
         "metrics": declare_metrics(metric_set),
-        "class_accuracy": {name: float(class_accuracy[i]) for i, name in tested},
+        "class_accuracy": class_accuracy,
         "confusion_matrix": confusion.tolist(),  # rows are true classes, columns predicted classes
     }
-    figures = cast(TestFigures, {**finite_fields("test", values), **always})
+    figures = cast(TestFigures, {**finite_fields("test", values), **required_fields})
     return figures, choose_mistakes(logits, dataset.test)
 
 
 def _training_figures(
     config: Config, history: Sequence[Row], last_values: Mapping[str, float]
 ) -> TrainingFigures:
-    """Return a result's training fields; `last_values` has the last epoch's test metrics."""
+    """Return the fields of `result.json` that describe training.
+
+    Args:
+      config: the run's settings.
+      history: rows of `metrics.jsonl`, one per epoch.
+      last_values: test `accuracy` and `loss` with the weights of the last epoch.
+    """
     epoch = best_epoch(history)
     best_row = history[epoch - 1]
-    choice: TrainingFigures = {"selection_rule": WITHOUT_VALIDATION}
+    selection: TrainingFigures = {"selection_rule": WITHOUT_VALIDATION}
     if "val_accuracy" in best_row:
-        choice = {"selection_rule": SELECTION_RULE, "val_accuracy": best_row["val_accuracy"]}
+        selection = {"selection_rule": SELECTION_RULE, "val_accuracy": best_row["val_accuracy"]}
     figures: TrainingFigures = {
         "selected_epoch": epoch,
-        **choice,
+        **selection,
         "last_epoch": {
             "epoch": history[-1]["epoch"],
             "test_accuracy": last_values["accuracy"],
@@ -174,7 +192,7 @@ def _training_figures(
 
 
 def mean_images_per_second(history: Sequence[Row]) -> float:
-    """Return the training images per second over all epochs of `metrics.jsonl`."""
+    """Return the training images per second, over all epochs in rows of `metrics.jsonl`."""
     images = sum(row["seconds"] * row["images_per_second"] for row in history)
     return images / sum(row["seconds"] for row in history)
 

@@ -15,9 +15,9 @@ from jaxcifar.runs.plots import plot_curves
 
 
 def write_network(folder: RunFolder, title: str, summary: Summary, print_line: PrintLine) -> None:
-    """Write the network's table, picture and `network.json`, once and in the first process only.
+    """Write `summary.txt`, `model.png` and `network.json`, which describe a run's network.
 
-    If drawing the picture fails, a printed line says so.
+    Existing files are kept, and only the first process writes. If drawing fails, a line says so.
 
     Raises:
       OSError: a file other than the picture can't be written.
@@ -34,7 +34,7 @@ def write_network(folder: RunFolder, title: str, summary: Summary, print_line: P
 
 
 def write_curves(folder: RunFolder, title: str, history: Sequence[Row]) -> None:
-    """Draw the curves of accuracy and loss by epoch, in the first process only.
+    """Draw accuracy and loss by epoch to `accuracy.png` and `loss.png`, in the first process only.
 
     Raises:
       OSError: a picture can't be written.

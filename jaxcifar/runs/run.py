@@ -29,16 +29,16 @@ from jaxcifar.training.state import TrainState
 
 
 class Run:
-    """A run in the training loop: it is opened, started, trained epoch by epoch, and finished.
+    """The files, checkpoints and history of a run in training.
 
-    The training loop holds the training state, and this class writes the files. A method raises
-    RunError if a file can't be read or written, and BusyError if another process has locked the
-    folder. A method raises UsageError if the folder belongs to another run, or if user code fails.
+    The training loop calls `open`, `start`, `end_epoch` for each epoch, `finish` and `close`. They
+    raise RunError if a file can't be read or written, BusyError if another process has locked the
+    folder, and UsageError if the folder belongs to another run or user code fails.
 
     Attributes:
       result: content of `result.json` if the run was finished before it was opened.
-      setup: the program and the images, once the run is started.
-      hyper: the run's hyper-parameters, on the devices.
+      setup: the compiled program and the images, set by `start`.
+      hyper: the run's hyper-parameters, on the devices, set by `start`.
       state: the training state from which training starts; the caller deletes this attribute.
       step: number of steps trained so far.
       epoch_seconds: seconds of training in the current epoch, including earlier commands.
@@ -55,7 +55,7 @@ class Run:
         self._is_open, self._exit_stack = False, ExitStack()
 
     def open(self) -> None:
-        """Lock the run's folder, once. For a finished run, set `result` and call the observers."""
+        """Lock the run's folder. If the run is finished, set `result` and call its observers."""
         if self._is_open:
             return
         self._exit_stack.enter_context(self._folder.locked(self.task.config))
@@ -70,12 +70,12 @@ class Run:
             replay_run(self.task, self._folder, self._print_line)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Unlock the folder; `error` is the exception that ended the run, if any."""
+        """Unlock the run's folder; `error` is the exception that ended the run, or None."""
         self.observers.failed(error)
         self._exit_stack.__exit__(type(error) if error else None, error, None)
 
     def start(self, setup: Setup) -> None:
-        """Prepare to train from the newest checkpoint that can be read, or from the beginning."""
+        """Prepare training: start to compile, check user code, load the newest checkpoint."""
         self.setup = setup
         config, program = setup.config_of(self.task.config), setup.program
         is_resumed = has_begun(self._folder, config)
@@ -111,11 +111,11 @@ class Run:
         self.observers.began(self.task.observed(config, setup.dataset.title, self._history))
 
     def _resume(self, config: Config, continued: ContinuedState | None) -> None:
-        """Go on from the newest checkpoint, or from the last one of the run to continue."""
+        """Load the newest checkpoint, if any, of this run or (`--continue`) the run to continue."""
         checkpoint = self._checkpoints.newest(self.state, self._print_line)
         first_step = self._last_step(config.continue_epochs or 0)
-        begins = checkpoint is None or checkpoint.state.step < first_step
-        if config.continue_from and begins:
+        is_new = checkpoint is None or checkpoint.state.step < first_step
+        if config.continue_from and is_new:
             continued = continued or load_continued_state(config, self.setup, self.state)
             continued.copy_to(self._checkpoints)
             checkpoint = continued.last
@@ -127,7 +127,7 @@ class Run:
         self._earlier_seconds = notes.wall_seconds
         self._schedule.resume(self.step, self._history)
         epoch_of_step = math.ceil(self.step / self.setup.program.steps_per_epoch)
-        verb = f"continuing {config.continue_from}" if begins else "resuming"
+        verb = f"continuing {config.continue_from}" if is_new else "resuming"
         self._print_line(f"{verb} after step {self.step} (epoch {epoch_of_step}).")
 
     @property
@@ -149,20 +149,20 @@ class Run:
     def is_trained(self) -> bool:
         """True if all epochs have been trained, or if training ends early (`--patience`)."""
         config = self.task.config
-        is_early = ends_early(self._history, config.patience, config.continue_epochs)
-        return is_early or self.epoch > config.epochs
+        has_ended_early = ends_early(self._history, config.patience, config.continue_epochs)
+        return has_ended_early or self.epoch > config.epochs
 
     @property
     def images_per_second(self) -> float:
         """Training images per second in the current epoch."""
-        steps = self.step - self._last_step(len(self._history))
-        return steps * self.setup.program.batch_size / self.epoch_seconds
+        steps_in_epoch = self.step - self._last_step(len(self._history))
+        return steps_in_epoch * self.setup.program.batch_size / self.epoch_seconds
 
     def _last_step(self, epoch: int) -> int:
         return epoch * self.setup.program.steps_per_epoch
 
     def require_finite(self, name: str, loss: float) -> None:
-        """Raise an error if the loss is not finite, after writing the last good checkpoint.
+        """Raise an error if a loss is not finite, after writing the last good checkpoint.
 
         Raises:
           DivergedError: the loss, called `name` ("training" or "validation"), is not finite.
@@ -180,7 +180,7 @@ class Run:
     def end_epoch(self, state: TrainState, trained: dict[str, float]) -> Row:
         """Validate, append the epoch's row to `metrics.jsonl`, and return the row.
 
-        A checkpoint is saved if one is due. `trained` has the mean training metrics by name.
+        If it is time, a checkpoint is written. `trained` has the epoch's mean training `loss`.
 
         Raises:
           DivergedError: the training or validation loss is not finite.
@@ -209,7 +209,7 @@ class Run:
         return row
 
     def save(self, state: TrainState) -> None:
-        """Start to write a checkpoint in the background; JAX must not reuse `state`'s memory."""
+        """Start to write `state` as a checkpoint; JAX must not reuse the memory of its arrays."""
         self._hold_state(state)
         self._schedule.write()
 
@@ -226,7 +226,7 @@ class Run:
         self._checkpoints.wait()
 
     def finish(self, last_state: TrainState) -> Result:
-        """Test the best epoch's weights, after the last step; write and return the results."""
+        """Test the best epoch's weights after the last step; write and return the results."""
         self.wait()
         config, setup, history = self.task.config, self.setup, self._history
         best_state, epoch = last_state, best_epoch(history)

@@ -9,7 +9,7 @@ from jaxcifar.machine.files import atomic_write
 
 
 def write_sources(folder: Path, config: Config) -> None:
-    """Copy a run's user code to the folder `sources`; files that exist there are kept.
+    """Copy a run's user code into its folder `sources`; files that exist there are kept.
 
     Args:
       folder: the folder `sources`; created if missing.
@@ -31,6 +31,6 @@ def write_sources(folder: Path, config: Config) -> None:
 
 
 def require_no_link(folder: Path) -> None:
-    """Raise RunError if a folder is a symbolic link: a file written there could be anywhere."""
+    """Raise RunError if a folder is a symbolic link, because files in it could be anywhere."""
     if folder.is_symlink():
         raise RunError(f"{folder}: is a symbolic link; delete it, then run the same command")

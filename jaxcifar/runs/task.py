@@ -35,10 +35,10 @@ class Task:
       name: name of the run in lines on the screen; "" if there is only one run.
       overwrite: True to delete an earlier run in the folder.
       keep_best: True to delete the checkpoints of the finished run, and keep only its weights.
-      keep_every: also keep the checkpoint of every N-th epoch; None for none of them.
-      observers: observers of the run, without the observer that prints epoch lines.
+      keep_every: also keep the checkpoint of each epoch that is a multiple of this number, or None.
+      observers: observers of the run, besides the one that prints a line per epoch.
       scratch: folder to which this process writes instead of `path`; None in the first process.
-      user_metrics: metrics of the user, which are measured in addition to the built-in metrics.
+      user_metrics: metrics that the user defined, measured in addition to the built-in metrics.
     """
 
     config: Config
@@ -52,11 +52,11 @@ class Task:
     keep_every: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the task.
+        """Check the fields.
 
         Raises:
-          UsageError: `keep_every` is no number of epochs or contradicts `keep_best`, or the run
-            would be written into the folder of the run that it continues.
+          UsageError: `keep_every` is no number of epochs or is combined with `keep_best`, or the
+            run would be written into the folder of the run that it continues.
         """
         if self.keep_every is not None:
             if type(self.keep_every) is not int or self.keep_every < 1:
@@ -70,18 +70,27 @@ class Task:
             raise UsageError(f"{self.path}: is the run to continue; choose another --run-dir")
 
     def with_name(self, print_line: PrintLine) -> PrintLine:
-        """Return a function that calls `print_line` with the task's name before the line."""
-        return lambda line: print_line(f"{self.name}: {line}" if self.name else line)
+        """Return a function that prints a line with the run's name before it, if it has a name."""
+        if not self.name:
+            return print_line
+        return lambda line: print_line(f"{self.name}: {line}")
 
     def observed(
         self, config: Config, dataset: str, history: "Sequence[Row]", already_over: bool = False
     ) -> ObservedRun:
-        """Return the run's description for observers; `config` is from the run's folder."""
+        """Return the run's description for its observers.
+
+        Args:
+          config: settings of the run, as stored in its folder.
+          dataset: title of the data set.
+          history: rows of `metrics.jsonl`, one per finished epoch.
+          already_over: True if the run ended before this command.
+        """
         return ObservedRun(self.name, self.path, config, dataset, tuple(history), already_over)
 
 
 class Outcome(NamedTuple):
-    """The outcome of a task: the content of its `result.json`, or an error."""
+    """The outcome of training a run: the content of its `result.json`, or an error."""
 
     task: Task
     result: "Result | None" = None
@@ -89,7 +98,10 @@ class Outcome(NamedTuple):
 
 
 def nested_run_hint(path: Path) -> str:
-    """Return text that names a run one or two levels below a folder; "" if there is none."""
+    """Return text, for an error message, that names a run in a folder that is not a run itself.
+
+    Runs one or two levels below the folder are found. The text is empty if there is none.
+    """
     configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
     return f"; {min(configs).parent} is one" if configs else ""
 
@@ -109,10 +121,9 @@ def require_trained(path: Path) -> None:
 
 
 def is_run(path: Path) -> bool:
-    """Return True if the name or content of a path says that it is meant as a run or as weights.
+    """Return True if a path looks like a run, a folder that contains runs, or a file of weights.
 
-    The run need not be finished, nor the file of weights be of this package. A folder that holds
-    runs counts too.
+    The run may be unfinished, and the weights may be a PyTorch file.
     """
     if not path.is_dir():
         return path.suffix == _WEIGHTS_SUFFIX or path.suffix in PYTORCH_SUFFIXES
@@ -121,9 +132,13 @@ def is_run(path: Path) -> bool:
 
 
 def is_untested(path: Path) -> bool:
-    """Return True if a folder has converted weights that were never tested, and so no result."""
-    is_finished, is_trained = (path / "result.json").exists(), (path / "metrics.jsonl").exists()
-    return (path / WEIGHTS).exists() and not is_finished and not is_trained
+    """Return True if a folder has weights that were converted from a file and never tested.
+
+    Such a folder has no `result.json` and no `metrics.jsonl`.
+    """
+    has_result = (path / "result.json").exists()
+    has_epochs = (path / "metrics.jsonl").exists()
+    return (path / WEIGHTS).exists() and not has_result and not has_epochs
 
 
 def _require_weights(path: Path) -> None:

@@ -80,7 +80,7 @@ class TensorBoard:
         self._write(_scalars(row, {**TAGS, **metric_tags}))
 
     def finished(self, result: Result) -> None:
-        """Write test metrics and pictures, and mark the run as finished in TensorBoard's list."""
+        """Write test metrics and pictures, and an event that marks the run as finished."""
         self._epoch = result.get("selected_epoch", 0)  # a run converted from PyTorch has no epochs
         metric_tags = _metric_tags(
             "test", [metric["name"] for metric in measured_metrics([result])]
@@ -92,13 +92,16 @@ class TensorBoard:
         self._write([event_file.finished_value(self._time)])
 
     def _picture(self, path: Path) -> list[event_file.Value]:
-        """Return a list with a picture's event; empty if the file is missing or damaged."""
+        """Return a list with one event, the picture in a file; empty if the file can't be read."""
         with contextlib.suppress(OSError, ValueError), open_regular_file(path) as file:
             return [event_file.image_value(path.stem, file.read(_MAX_PICTURE_BYTES))]
         return []
 
     def _mistakes_picture(self, result: Result) -> list[event_file.Value]:
-        """Return a list with a picture of wrong predictions; empty without `mistakes.npz`."""
+        """Return a list with one event, a picture of wrongly classified images.
+
+        The list is empty if `mistakes.npz` can't be read.
+        """
         names = class_names(result)
         try:
             mistakes = self._folder.read_mistakes(len(names))
@@ -114,11 +117,10 @@ class TensorBoard:
 
 
 def _metric_tags(split: str, metric_names: Iterable[str]) -> dict[str, str]:
-    """Return the tag, such as "loss/val", by field of a metric, such as `val_loss`."""
+    """Return a dict from a metric's field, such as `val_loss`, to its tag, such as "loss/val"."""
     return {f"{split}_{name}": f"{name}/{split}" for name in metric_names}
 
 
-def _scalars(figures: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
-    return [
-        event_file.scalar_value(tag, figures[name]) for name, tag in tags.items() if name in figures
-    ]
+def _scalars(row: Mapping[str, Any], tags: Mapping[str, str]) -> list[event_file.Value]:
+    """Return an event for each field of a row (or a result) that has a tag in `tags`."""
+    return [event_file.scalar_value(tag, row[field]) for field, tag in tags.items() if field in row]

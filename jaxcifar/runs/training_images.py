@@ -21,10 +21,10 @@ MAX_IMAGES = 8
 def write_training_images(
     folder: RunFolder, setup: Setup, hyper: Hyperparameters, print_line: PrintLine
 ) -> None:
-    """Write `training_images.npz`, once and in the first process only.
+    """Write `training_images.npz`: a few training images, as they are stored and augmented.
 
-    If the user's augmentation fails on so few images, a printed line says so. `hyper` are the run's
-    hyper-parameters on the host.
+    An existing file is kept, and only the first process writes. If the user's augmentation fails on
+    so few images, a line is printed and nothing is written. `hyper` is on the host.
 
     Raises:
       OSError: the file can't be written.
@@ -50,7 +50,7 @@ def sample_images(
     images: np.ndarray,
     labels: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Return the content of `training_images.npz`.
+    """Choose a few training images, augment each three times, and return both as arrays by name.
 
     Args:
       augmentation: the augmentation after shifts and flips.
@@ -59,8 +59,8 @@ def sample_images(
       labels: the labels that the run trains on.
 
     Returns:
-      for each of up to `MAX_IMAGES` images: `index` and `label` (int32), `image`
-      (`[H, W, 3] uint8`) and `augmented` (`[3, H, W, 3] uint8`: three augmented versions). Large
+      the content of `training_images.npz`. For each of up to `MAX_IMAGES` images, it has `index`
+      and `label` (int32), `image` (`[H, W, 3] uint8`) and `augmented` (`[3, H, W, 3] uint8`). Large
       images become thumbnails.
     """
     index = choose_images(labels).astype(np.int32)
@@ -80,13 +80,14 @@ def sample_images(
 
 
 def choose_images(labels: np.ndarray) -> np.ndarray:
-    """Return the positions of up to `MAX_IMAGES` images.
+    """Return the indices of up to `MAX_IMAGES` images: the first image of each class.
 
-    The first image of each class is chosen; if there are fewer classes, the first other images too.
+    If there are fewer classes than `MAX_IMAGES`, the first other images follow.
     """
     _, first_of_class = np.unique(labels, return_index=True)
-    others = np.setdiff1d(np.arange(len(labels)), first_of_class)
-    return np.concatenate([first_of_class, others])[:MAX_IMAGES]
+    all_indices = np.arange(len(labels))
+    other_indices = np.setdiff1d(all_indices, first_of_class)
+    return np.concatenate([first_of_class, other_indices])[:MAX_IMAGES]
 
 
 def to_bytes(pixels: jax.Array) -> np.ndarray:

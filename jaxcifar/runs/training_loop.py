@@ -20,14 +20,14 @@ from jaxcifar.runs.task import Outcome
 from jaxcifar.runs.training_progress import TrainProgress
 from jaxcifar.training.state import Hyperparameters, TrainState
 
-Means = dict[str, jax.Array]  # mean training loss and accuracy since the epoch began, by slot
+Means = dict[str, jax.Array]  # mean training loss and accuracy of each run since its epoch began
 _AUTOSAVE_SECONDS = 300.0  # between two checkpoints within a long epoch
 
 
 def fit_all(
     runs: Iterable[Run], setup: Setup, progress: TrainProgress, stop: Event
 ) -> Iterator[Outcome]:
-    """Train runs that share one compiled program, several at a time.
+    """Train runs that share one compiled program, several at a time; yield the outcome of each.
 
     Args:
       runs: the runs, opened or not; the next run starts when another run ends.
@@ -51,12 +51,12 @@ def fit_all(
 
 
 class _TrainingLoop:
-    """The runs in training. A slot is a run's index in the stacked arrays of all runs."""
+    """The runs in training, whose arrays are stacked; a slot is the index of a run in the stack."""
 
     def __init__(
         self, runs: Iterator[Run], setup: Setup, progress: TrainProgress, stop: Event
     ) -> None:
-        self._runs_to_start, self._setup = runs, setup
+        self._waiting_runs, self._setup = runs, setup
         self._progress, self._stop = progress, stop
         self._slots: list[Run | None] = [None] * setup.parallel_runs.run_count
         self._states: TrainState | None = None  # of all slots
@@ -81,21 +81,21 @@ class _TrainingLoop:
                 yield from self._fail_active_runs(error)
 
     def _fill_free_slots(self) -> Iterator[Outcome]:
-        """Start waiting runs in free slots; yield the outcomes of runs that have already ended."""
-        started: dict[int, Run] = {}
+        """Start waiting runs in free slots; yield the outcomes of runs that need no training."""
+        started_runs: dict[int, Run] = {}
         free_slots = [slot for slot, run in enumerate(self._slots) if run is None]
         for slot in free_slots:
-            for run in self._runs_to_start:
-                if outcome := self._open_and_start(run):
-                    yield outcome
-                else:
-                    self._slots[slot] = started[slot] = run
+            for run in self._waiting_runs:  # an iterator: each run is taken once
+                outcome = self._open_and_start(run)
+                if outcome is None:
+                    self._slots[slot] = started_runs[slot] = run
                     break
-        if started:
-            self._load_states(started)
+                yield outcome
+        if started_runs:
+            self._load_states(started_runs)
 
     def _open_and_start(self, run: Run) -> Outcome | None:
-        """Open and start a run; return its outcome if it fails or needs no training."""
+        """Open and start a run; return None, or its outcome if it fails or needs no training."""
         try:
             with self._progress.during(STARTING):
                 run.open()
@@ -109,25 +109,26 @@ class _TrainingLoop:
             return Outcome(run.task, run.result)
         return self._test_and_close(run, run.state) if run.is_trained else None
 
-    def _load_states(self, started: dict[int, Run]) -> None:
-        """Put states and hyper-parameters of new runs (by slot) into the stacked arrays."""
+    def _load_states(self, started_runs: dict[int, Run]) -> None:
+        """Put the states and hyper-parameters of started runs (by slot) into the stacked arrays."""
         parallel_runs = self._setup.parallel_runs
         with self._progress.during(STARTING):
             if self._states is None:  # free slots train a copy of the first run, which is not used
-                first_run = next(iter(started.values()))
-                trees = [(first_run.state, first_run.hyper)] * parallel_runs.run_count
+                first_run = next(iter(started_runs.values()))
+                arrays_of_slots = [(first_run.state, first_run.hyper)] * parallel_runs.run_count
             else:
-                trees = parallel_runs.split((self._states, self._hypers))
-            for slot, run in started.items():
-                trees[slot] = (run.state, run.hyper)
+                arrays_of_slots = parallel_runs.split((self._states, self._hypers))
+            for slot, run in started_runs.items():
+                arrays_of_slots[slot] = (run.state, run.hyper)
                 del run.state  # else a second copy would stay in memory
-            self._states, self._hypers = parallel_runs.join(trees)
+            self._states, self._hypers = parallel_runs.join(arrays_of_slots)
 
     def _train_until_epoch_end(self) -> None:
         """Train all runs until one of them ends an epoch, or until a loss is not finite."""
         program = self._setup.program
         with self._progress.during(COMPILING):
-            runs = [run or next(iter(self.active_runs.values())) for run in self._slots]
+            first_run = next(iter(self.active_runs.values()))  # stands in for free slots
+            runs = [run or first_run for run in self._slots]
             examples = len(self._setup.train.labels)
             orders = [program.epoch_order(run.hyper, np.int32(run.step), examples) for run in runs]
             stacked_orders = self._setup.parallel_runs.join(orders)
@@ -141,10 +142,10 @@ class _TrainingLoop:
                     return
 
     def _dispatch(self, train_steps: Compiled, orders: jax.Array) -> Iterator[tuple[int, Means]]:
-        """Train up to the next end of an epoch, in several dispatches (calls to the devices).
+        """Train all runs until one of them ends an epoch, in dispatches (calls to the devices).
 
-        Yields the number of steps of each dispatch, and the means of loss and accuracy after it,
-        when the next dispatch has begun. So the devices always have work while the caller waits.
+        Yields the number of steps of a dispatch, and the mean loss and accuracy of each run after
+        it. Each dispatch is yielded only when the next has begun, so the devices never wait.
         """
         self._seconds_counted_until = self._last_save = time.monotonic()
         runs, latest_steps = self.active_runs.values(), 0
@@ -165,9 +166,9 @@ class _TrainingLoop:
         yield latest_steps, self._epoch_means
 
     def _save_if_due(self, has_trained: bool) -> bool:
-        """Save all runs if the last save is 5 minutes ago, or if the user wants to stop.
+        """Save all runs if the last save was 5 minutes ago, or if the user wants to stop.
 
-        Return False if a loss is not finite. Raise `Interrupted` if the user wants to stop.
+        Return whether all losses are finite. Raise `Interrupted` if the user wants to stop.
         """
         is_overdue = time.monotonic() - self._last_save > _AUTOSAVE_SECONDS
         should_stop, should_save = processes.any_process(self._stop.is_set(), is_overdue)
@@ -185,7 +186,7 @@ class _TrainingLoop:
         return True
 
     def _wait_for_losses(self, means: Means) -> np.ndarray:
-        """Wait for the loss of each run, count the time as training time, return the losses."""
+        """Wait for the mean loss of each run, add the time to its epoch, and return the losses."""
         losses = np.asarray(means["loss"])[list(self.active_runs)]
         now = time.monotonic()
         for run in self.active_runs.values():
@@ -205,7 +206,7 @@ class _TrainingLoop:
                 yield outcome
 
     def _end_epoch(self, run: Run, state: TrainState, trained: dict[str, float]) -> Outcome | None:
-        """End a run's epoch if it is over; return an outcome if the run fails or is finished."""
+        """End a run's epoch if it is over; return the outcome if the run fails or is finished."""
         try:
             run.require_finite("training", trained["loss"])
             if run.epoch_over:

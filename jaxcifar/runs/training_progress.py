@@ -35,8 +35,8 @@ _SUGGESTED_EPOCHS = (1, 2, 5, 10, 20, 50)
 class TrainProgress:
     """The progress of all runs of a command.
 
-    A terminal shows a bar, and a notebook a line that is replaced. A log gets a line if no other
-    line was printed for a long time.
+    A terminal shows a bar, and a notebook shows a line that is replaced. A log gets a line if no
+    other line was printed for a long time.
 
     Attributes:
       print_line: prints a line.
@@ -51,7 +51,8 @@ class TrainProgress:
         self._name = self._epoch = self._loss = self._rate = ""  # of the latest dispatch
         self._work = ""  # network and batch size, for the message that memory is short
         self._warns_about_time = False
-        self._planned_epochs, self._planned_runs, self._at_once = 0, 0, 1
+        self._planned_epochs, self._planned_runs = 0, 0
+        self._at_once = 1  # number of runs that are trained together
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -65,13 +66,13 @@ class TrainProgress:
         self._exit.__exit__(kind, error, trace)
 
     def expect(self, setup: Setup, begun: PlannedRuns, later: Sequence[PlannedRuns] = ()) -> None:
-        """Set the work of the command from now on.
+        """Set how much work is left, from which the fraction done and the time left are computed.
 
         Args:
           setup: program and images of the runs that begin now.
-          begun: number and epochs of these runs.
-          later: runs with other programs, which follow. They are taken to have as many images as
-            the runs that begin now, and to take as long for an image.
+          begun: number of these runs and of their epochs.
+          later: runs with other programs that follow. For the estimate, they have as many images as
+            the runs that begin now, and take as long for an image.
         """
         program, dataset = setup.program, setup.dataset
         name = type(program.model).__name__
@@ -112,14 +113,14 @@ class TrainProgress:
         self.pace.count_evaluated(images)
 
     def skip_finished_epochs(self, run: Run) -> None:
-        """From the work left, subtract the steps and epochs of a run that are already done."""
+        """Count as done the epochs of a resumed run that an earlier command trained."""
         program, val_images = run.setup.program, len(run.setup.val.labels)
         epochs = run.step // program.steps_per_epoch
         trained_images = run.step * program.batch_size
         self.pace.skip(trained_images / self._at_once, epochs * val_images)
 
     def skip_epochs_left(self, run: Run, setup: Setup) -> None:
-        """From the work left, subtract the remaining steps and epochs of a run that has ended."""
+        """Count as done the remaining epochs of a run that ended early or failed."""
         program, epochs = setup.program, run.task.config.epochs
         steps_left = epochs * program.steps_per_epoch - run.step
         epochs_left = epochs - run.step // program.steps_per_epoch
@@ -127,30 +128,39 @@ class TrainProgress:
         self.pace.skip(to_train / self._at_once, epochs_left * len(setup.dataset.val.labels))
 
     def skip_failed_run(self, run: Run, setup: Setup) -> None:
-        """From the work left, subtract the remaining epochs and the test of a run that failed."""
+        """Count as done the remaining epochs and the test of a run that failed."""
         self.skip_epochs_left(run, setup)
         self.pace.skip(0, TEST_PASSES * len(setup.dataset.test.labels))
 
     @contextmanager
     def testing(self, run: Run, setup: Setup) -> Iterator[None]:
-        """Show "testing" while the `with` block tests a run, and say if the run has ended early."""
-        config, epochs = run.task.config, run.epoch - 1
-        if epochs < config.epochs:
+        """Show "testing" while the `with` block tests a run; print a line if it ended early."""
+        config, trained_epochs = run.task.config, run.epoch - 1
+        if trained_epochs < config.epochs:
             reason = f"no epoch was better in the last {config.patience} (--patience)"
-            run.task.with_name(self.print_line)(f"ended early after epoch {epochs}: {reason}.")
+            print_line = run.task.with_name(self.print_line)
+            print_line(f"ended early after epoch {trained_epochs}: {reason}.")
         self.skip_epochs_left(run, setup)
         with self.evaluating(TESTING, TEST_PASSES * len(setup.dataset.test.labels)):
             yield
 
     def show(self, runs: Sequence[Run], images: int, losses: np.ndarray) -> None:
-        """Count `images` images as trained for each run, and show the loss of the first run."""
+        """Show the progress of training: epoch and loss of the first run, and the total speed.
+
+        Args:
+          runs: the runs that are trained together.
+          images: number of images that each run was trained on since the last call.
+          losses: the training loss of each run.
+        """
         self.pace.count_trained(images)
-        first, others = runs[0], len(runs) - 1
-        epoch = first.epoch - 1 if first.epoch_over else first.epoch
-        self._name = first.task.name + (f" and {others} more" if others else "")
-        self._epoch = f"epoch {epoch}/{first.task.config.epochs}"
+        first_run, other_run_count = runs[0], len(runs) - 1
+        epoch = first_run.epoch - 1 if first_run.epoch_over else first_run.epoch
+        more = f" and {other_run_count} more" if other_run_count else ""
+        images_per_second = sum(run.images_per_second for run in runs)
+        self._name = first_run.task.name + more
+        self._epoch = f"epoch {epoch}/{first_run.task.config.epochs}"
         self._loss = f"loss {losses[0]:.3f}"
-        self._rate = f"{sum(run.images_per_second for run in runs):,.0f} images/s"
+        self._rate = f"{images_per_second:,.0f} images/s"
         seconds_left = self.pace.seconds_left()
         if self._warns_about_time and seconds_left is not None:
             self._warns_about_time = False
@@ -158,25 +168,33 @@ class TrainProgress:
                 self._warn_about_time(seconds_left, self._planned_epochs, self._planned_runs)
 
     def _warn_about_time(self, seconds_left: float, epochs: int, runs: int) -> None:
-        """Print that training on this CPU will take long, with an example of fewer epochs."""
+        """Print how long training will take on this CPU, and suggest a smaller number of epochs."""
         subject = "this run" if runs == 1 else f"these {runs} runs"
         line = f"on this CPU {subject} will take about {duration(seconds_left)}, by the first steps"
         is_resumed = self.pace.done * epochs >= 1  # then the number of epochs can't be changed
-        shorter = [n for n in _SUGGESTED_EPOCHS if n < epochs and seconds_left * n / epochs < 3600]
-        suggested = max(shorter, default=1)
+        under_one_hour = [
+            fewer_epochs
+            for fewer_epochs in _SUGGESTED_EPOCHS
+            if fewer_epochs < epochs and seconds_left * fewer_epochs / epochs < 3600
+        ]
+        suggested = max(under_one_hour, default=1)
         if not is_resumed and suggested < epochs:
             time_of_suggested = duration(seconds_left * suggested / epochs)
             line += f" (with --epochs {suggested} about {time_of_suggested})"
         self.print_line(line)
 
     def print_times(self) -> None:
-        """Print the time that each phase has taken."""
-        spent = self.pace.seconds_by_phase()
-        times = [f"{phase} {duration(seconds)}" for phase, seconds in spent.items()]
+        """Print a line with the time that each phase, such as training, has taken."""
+        seconds_by_phase = self.pace.seconds_by_phase()
+        times = [f"{phase} {duration(seconds)}" for phase, seconds in seconds_by_phase.items()]
         if times:
             self.print_line(f"time spent      {', '.join(times)}")
 
     def _status(self) -> Status:
+        """Return the content of the status line: the fraction done, and texts around the bar.
+
+        Each text has a rank. On a narrow screen, texts with the highest rank are left out first.
+        """
         pace = self.pace
         before: list[tuple[int, str]] = []
         after = [(0, f"{pace.done:.0%}" if pace.done else "")]
@@ -196,7 +214,7 @@ class TrainProgress:
         return Status(before, after, pace.done)
 
     def observers_of(self, task: Task) -> Observers:
-        """Return the observers of a run: one that prints epoch lines, and the task's observers."""
-        lines = EpochLines(self.print_line, self._console, task.user_metrics)
-        named_lines = NamedObserver("the line of an epoch", lines)
-        return Observers([named_lines, *task.observers], task.with_name(self.print_line))
+        """Return a run's observers: one that prints a line per epoch, and the task's observers."""
+        epoch_lines = EpochLines(self.print_line, self._console, task.user_metrics)
+        named_epoch_lines = NamedObserver("the line of an epoch", epoch_lines)
+        return Observers([named_epoch_lines, *task.observers], task.with_name(self.print_line))

@@ -45,7 +45,10 @@ Channels = Annotated[
 
 
 class Card(TypedDict):
-    """The description of a network in its weights file: settings, classes, images, results."""
+    """The description of a trained network that its weights file contains, besides the arrays.
+
+    It has the run's settings, class names, image statistics and results.
+    """
 
     config: dict[str, Any]
     class_names: Annotated[list[Line], Meta(min_length=1, max_length=2**16)]
@@ -66,15 +69,18 @@ class Card(TypedDict):
 
 
 def make_card(result: Mapping[str, Any]) -> Card:
-    """Return the card (description) for a weights file, from a run's result or another card."""
+    """Return the description (card) for a weights file, from a run's result or another card."""
     return cast(Card, {name: result[name] for name in Card.__annotations__ if name in result})
 
 
 def write_weights(path: Path, variables: PyTree, card: Card, as_float16: bool = False) -> str:
-    """Write a weights file, and return the file's SHA-256.
+    """Write a network's arrays to a weights file, and return the file's SHA-256.
 
-    The name of an array is its path in the variables, such as `params/Conv_0/kernel`. With
-    `as_float16`, floats are rounded to float16.
+    Args:
+      path: the file.
+      variables: the arrays. An array's name is its path, such as `params/Conv_0/kernel`.
+      card: the description of the network.
+      as_float16: True to round floats to float16.
 
     Raises:
       RunError: a number is too large for float16.
@@ -104,9 +110,12 @@ def _rounded_to_float16(name: str, array: np.ndarray) -> np.ndarray:
 def read_weights(
     path: Path, remedy: Remedy = _CHOOSE_ANOTHER, digest: str | None = None
 ) -> tuple[dict[str, np.ndarray], Card]:
-    """Return the arrays by name, and the card (description), of an untrusted weights file.
+    """Check an untrusted weights file, and return its arrays by name and its card (description).
 
-    The file must be a regular file, and its SHA-256 must be `digest`, unless `digest` is None.
+    Args:
+      path: the file; it must be a regular file.
+      remedy: the advice in the message if the file can't be used.
+      digest: the SHA-256 that the file must have, or None for any.
 
     Raises:
       RunError, UsageError: the file can't be read.
@@ -135,12 +144,13 @@ def _read_bytes(path: Path, remedy: Remedy) -> bytes:
 
 
 def _parse_card(content: bytes) -> Any:
-    """Return the JSON value of the card (description) in the header of a weights file."""
-    length = int.from_bytes(content[:8], "little")  # of the header, which comes next
-    if not 2 <= length <= min(_MAX_HEADER_BYTES, len(content) - 8):
+    """Return the card (description) in the header of a weights file, parsed from JSON."""
+    header_length = int.from_bytes(content[:8], "little")
+    longest = min(_MAX_HEADER_BYTES, len(content) - 8)
+    if not 2 <= header_length <= longest:
         raise ValueError("is not a safetensors file, or is damaged")
     try:
-        header = parse_json(content[8 : 8 + length].decode())
+        header = parse_json(content[8 : 8 + header_length].decode())
     except UnicodeDecodeError:
         raise ValueError("is not a safetensors file, or is damaged") from None
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
@@ -151,25 +161,32 @@ def _parse_card(content: bytes) -> Any:
 
 
 def _require_numbers(arrays: Mapping[str, np.ndarray]) -> None:
-    """Check that arrays have no NaN and, in `params`, no infinite values.
+    """Check that a network's arrays contain no NaN, and its parameters no infinite values.
 
-    Other collections may have infinite values on purpose, such as an attention mask.
+    Other arrays than parameters may have infinite values on purpose, such as an attention mask.
 
     Raises:
-      ValueError: an array has such a value; the message names the array.
+      ValueError: an array has a forbidden value; the message names the array.
     """
     for name, array in arrays.items():
-        if np.isnan(array).any() or (name.startswith("params/") and np.isinf(array).any()):
+        is_parameter = name.startswith("params/")
+        if np.isnan(array).any() or (is_parameter and np.isinf(array).any()):
             raise ValueError(f"{name} has NaN or infinite values")
 
 
 def arrange_arrays(arrays: dict[str, np.ndarray], variables_like: PyTree, path: Path) -> PyTree:
-    """Return arrays as a network's variables, with the structure and dtypes of `variables_like`.
+    """Arrange the arrays of a weights file as a network's variables, and return the variables.
+
+    Args:
+      arrays: arrays by name, such as `params/Conv_0/kernel`.
+      variables_like: variables with the network's structure, shapes and dtypes.
+      path: the weights file, for the message.
 
     Raises:
-      RunError: the arrays belong to another network; the message names the file `path`.
+      RunError: the arrays belong to another network.
     """
-    if differences := describe_differences(arrays, variables_like, any_float=True):
+    differences = describe_differences(arrays, variables_like, any_float=True)
+    if differences:
         raise RunError(f"{path}: the weights are not those of this network ({differences})")
     leaves = [
         arrays[name].astype(leaf.dtype) for name, leaf in named_arrays(variables_like).items()

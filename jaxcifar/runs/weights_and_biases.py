@@ -34,12 +34,12 @@ _unfinished: dict[str, Any] = {}
 
 
 class UploadState(TypedDict):
-    """The content of `wandb/jaxcifar.json`: which parts of a run W&B has.
+    """Which parts of a run have been uploaded to W&B; the content of `wandb/jaxcifar.json`.
 
     Attributes:
       id: id of W&B's run.
-      epochs: number of epochs that W&B has for certain.
-      result: True if W&B has the result for certain.
+      epochs: number of epochs that were certainly uploaded.
+      result: True if the result was certainly uploaded.
     """
 
     id: Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
@@ -59,7 +59,7 @@ class WeightsAndBiases:
         _log_in()
 
     def began(self, run: ObservedRun) -> None:
-        """Begin or resume W&B's run, and log the epochs that W&B lacks.
+        """Begin or resume W&B's run, and log the finished epochs that were not uploaded yet.
 
         Raises:
           RunError: the folder `wandb` is a symbolic link, or its `jaxcifar.json` can't be read.
@@ -78,8 +78,9 @@ class WeightsAndBiases:
         if run.already_over and has_all_epochs and has_result:
             return
         self._write_upload_state(0, result=False)
-        if interrupted := _unfinished.pop(self._id, None):
-            interrupted.finish(exit_code=1)
+        interrupted_run = _unfinished.pop(self._id, None)
+        if interrupted_run:
+            interrupted_run.finish(exit_code=1)
         for old_copy in folder.wandb.glob(f"offline-run-*-{self._id}"):
             delete_path(old_copy)
         self._wandb_run = self._wandb.init(
@@ -132,7 +133,7 @@ class WeightsAndBiases:
 
 
 def _wandb_package() -> ModuleType:
-    """Return the package wandb; a folder `wandb` with W&B's files does not count as the package.
+    """Import and return the package wandb; a folder `wandb` with a run's files is no package.
 
     Raises:
       RunError: the package is not installed.
@@ -142,7 +143,7 @@ def _wandb_package() -> ModuleType:
 
 
 def _wandb_mode() -> str:
-    """Return W&B's mode (in today's words) from `WANDB_MODE` or W&B's settings."""
+    """Return W&B's mode, such as "online" or "offline", from `WANDB_MODE` or W&B's settings."""
     return _wandb_package().setup().settings.mode
 
 

@@ -27,7 +27,7 @@ from jaxcifar.training.state import Hyperparameters
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A trained network with its weights, class names and image statistics.
+    """A trained network that classifies images, with its weights and class names.
 
     Attributes:
       config: settings of the training.
@@ -55,14 +55,14 @@ class Classifier:
         hyper: Hyperparameters,
         variables: Variables,
     ) -> Self:
-        """Return a classifier that runs a compiled network with the given variables.
+        """Return a classifier for a trained network, whose weights are placed on the device.
 
         Args:
           config: settings of the training.
           result: description of the network; it must have `class_names`.
           program: the compiled program of the network, for one device.
-          hyper: hyper-parameters; only the mean and deviation of images are used.
-          variables: the network's arrays by collection.
+          hyper: hyper-parameters; only the mean and deviation of the images are used.
+          variables: the network's arrays by Flax collection.
         """
         return cls(
             config=config,
@@ -95,23 +95,24 @@ class Classifier:
         with report_memory_shortage(f"predicting {count:,} images", "predict fewer at a time"):
             padded = np.zeros((_padded_count(count), *pixels.shape[1:]), np.uint8)
             padded[:count] = pixels
-            placed: AnyArray = padded  # `predict` moves many images in blocks
-            if padded.nbytes <= HOST_BLOCK_BYTES:
-                placed = jax.device_put(padded, self._program.replicated)
-            logits = predicting.predict(self._program, self.variables, self._hyper, placed)
+            inputs: AnyArray = padded
+            fits_into_one_block = padded.nbytes <= HOST_BLOCK_BYTES
+            if fits_into_one_block:  # else `predict` moves the images to the device in blocks
+                inputs = jax.device_put(padded, self._program.replicated)
+            logits = predicting.predict(self._program, self.variables, self._hyper, inputs)
             return np.asarray(logits)[:count]
 
     def with_normalization(self, mean: np.ndarray, std: np.ndarray) -> Self:
-        """Return the same network with another mean and deviation of each channel, `[3]`."""
+        """Return a copy that normalises images by another mean and deviation per channel, `[3]`."""
         mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         hyper = dataclasses.replace(self._hyper, mean=on_host(mean), std=on_host(std))
         return dataclasses.replace(self, mean=mean, std=std, _hyper=hyper)
 
     @with_package_settings()
     def training_logits(self, pixels: np.ndarray, key: jax.Array) -> np.ndarray:
-        """Return the logits `[N, classes]` that the network computes in training mode.
+        """Return the logits of a batch of images, `[N, classes]`, in training mode.
 
-        BatchNorm normalises by the statistics of this batch.
+        In this mode BatchNorm normalises by the statistics of the batch, and dropout is active.
 
         Args:
           pixels: one batch of images, `[N, image_size, image_size, 3] uint8`.
@@ -121,7 +122,7 @@ class Classifier:
 
     @with_package_settings()
     def predict(self, images: Any) -> Predictions:
-        """Classify images.
+        """Classify images; return the probability of each class and the likeliest class.
 
         Images of another size than `image_size` are cropped to a square and resized. Damaged files
         in a folder are left out, with a Python warning for each.
@@ -146,7 +147,7 @@ class Classifier:
     def features(self, images: Any) -> np.ndarray:
         """Return the inputs of the network's last dense layer, `[N, D] float32`.
 
-        These features describe an image for t-SNE, for a search of similar images, or for a linear
+        These features describe an image for t-SNE, for finding similar images, or for a linear
         classifier.
 
         Args:
@@ -164,14 +165,15 @@ class Classifier:
 
 
 def _padded_count(count: int) -> int:
-    """Return a number of images rounded up, so that few programs are compiled.
+    """Return the number of images to which `count` images are padded, so few programs are compiled.
 
-    The result is a power of two, or a multiple of `EVAL_BATCH` if `count` is larger than that.
+    It is the next power of two, or the next multiple of `EVAL_BATCH` if there are more images.
     """
     if count > EVAL_BATCH:
         batches = math.ceil(count / EVAL_BATCH)
         return batches * EVAL_BATCH
-    return 2 ** (count - 1).bit_length()
+    exponent = (count - 1).bit_length()
+    return 2**exponent
 
 
 @partial(jax.jit, static_argnums=0)
@@ -190,7 +192,7 @@ def _training_logits(
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """Several classifiers that predict the mean of their probabilities.
+    """Several classifiers that predict together: their probabilities are averaged.
 
     Attributes:
       members: classifiers with the same classes.
@@ -202,12 +204,12 @@ class Ensemble:
 
     @property
     def image_size(self) -> int:
-        """The largest height and width of the images that a member takes."""
+        """The height and width of the images that a member takes, the largest of all members."""
         return max(member.image_size for member in self.members)
 
     @classmethod
     def of(cls, members: Sequence[Classifier]) -> Self:
-        """Return an ensemble of these classifiers.
+        """Return an ensemble of one or more classifiers.
 
         Raises:
           UsageError: the classifiers have different classes.
@@ -223,7 +225,7 @@ class Ensemble:
 
     @with_package_settings()
     def predict(self, images: Any) -> Predictions:
-        """Classify images, as `Classifier.predict` does.
+        """Classify images by the mean of the members' probabilities; see `Classifier.predict`.
 
         Raises:
           UsageError: an image can't be read.

@@ -18,7 +18,9 @@ _TOLERANCE = 0.02  # relative; bfloat16 has 8 bits
 def last_features(
     program: Program, variables: Variables, hyper: Hyperparameters, pixels: np.ndarray, title: str
 ) -> Iterator[np.ndarray]:
-    """Yield the input of the last dense layer for all images, in batches `[n, D] float32`.
+    """Yield the features of all images, in batches `[n, D] float32`.
+
+    The features of an image are the inputs of the dense layer that computes the logits.
 
     Args:
       program: the compiled program of the network, for one device.
@@ -31,12 +33,12 @@ def last_features(
       UsageError: no dense layer computes the network's logits.
       RunError: a feature or logit is not finite.
     """
-    size = min(
-        EVAL_BATCH, eval_batch(pixels.shape), 1 << (len(pixels) - 1).bit_length()
-    )  # few programs are compiled
-    for first in range(0, len(pixels), size):
-        block = pixels[first : first + size]
-        padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
+    # A power of two for few images, so that few programs are compiled.
+    next_power_of_two = 2 ** (len(pixels) - 1).bit_length()
+    batch_size = min(EVAL_BATCH, eval_batch(pixels.shape), next_power_of_two)
+    for start in range(0, len(pixels), batch_size):
+        block = pixels[start : start + batch_size]
+        padded = np.zeros((batch_size, *pixels.shape[1:]), np.uint8)
         padded[: len(block)] = block
         heads = dense_calls(program, variables, hyper, jax.device_put(padded, program.replicated))
         features = _input_of_last_layer(heads, title)[: len(block)]
@@ -46,6 +48,7 @@ def last_features(
 
 
 def _input_of_last_layer(heads: Heads, title: str) -> np.ndarray:
+    """Return the input of the last dense layer whose output is proportional to the logits."""
     logits = np.asarray(heads.logits)
     if not np.isfinite(logits).all():
         raise RunError(f"{title}: the logits are not finite numbers; train it again")
@@ -59,9 +62,10 @@ def _input_of_last_layer(heads: Heads, title: str) -> np.ndarray:
 
 
 def _are_proportional(outputs: np.ndarray, logits: np.ndarray) -> bool:
-    """Return True if the logits are the outputs times a number, plus a number for each image.
+    """Return True if a network's logits are a layer's outputs times a number, plus an offset.
 
-    So the outputs may be scaled, and the logits may be the logarithms of probabilities.
+    The number is the same for all images, and the offset may differ between images. So a network
+    may scale the outputs, or return log-probabilities.
     """
     outputs = outputs - outputs.mean(-1, keepdims=True, dtype=np.float64)
     logits = logits - logits.mean(-1, keepdims=True, dtype=np.float64)
@@ -69,4 +73,5 @@ def _are_proportional(outputs: np.ndarray, logits: np.ndarray) -> bool:
         return not logits.any()
     factor = (outputs * logits).sum() / (outputs**2).sum()
     error = np.linalg.norm(logits - factor * outputs)
-    return bool(factor != 0 and error <= _TOLERANCE * np.linalg.norm(logits))
+    largest_error = _TOLERANCE * np.linalg.norm(logits)
+    return bool(factor != 0 and error <= largest_error)

@@ -68,7 +68,8 @@ def load(*runs: str | Path, data_dir: str | Path | None = None) -> Classifier | 
 def load_just_trained(path: Path, data_dir: str | Path | None) -> Classifier:
     """Return the classifier of a run that this process has just trained or opened.
 
-    User code that is already loaded is used, even if its files were edited after loading.
+    User code that this process has loaded is used, even if its files were edited since then.
+    `data_dir` is the folder of TensorFlow Datasets, or None for its default.
     """
     return _load_classifier(path, data_dir, code_is_loaded=True)
 
@@ -102,12 +103,13 @@ def _load_from_weights_file(path: Path) -> Classifier:
 def _make_classifier(
     path: Path, config: Config, description: Card | Result, arrays: dict[str, np.ndarray]
 ) -> Classifier:
-    """Return the classifier of a network.
+    """Return the classifier for a network's arrays.
 
     Args:
       path: path of the file of weights, for messages.
-      config: config of the run.
-      description: class names and image statistics of the network, among others.
+      config: settings of the run that trained the network.
+      description: the content of the run's `result.json`, or the card in the file of weights. It
+        has class names and image statistics.
       arrays: the network's arrays, by name.
     """
     statistics = _image_statistics(description)
@@ -117,19 +119,19 @@ def _make_classifier(
 
 
 def _image_statistics(description: Mapping[str, Any]) -> Statistics:
-    """Return the channels' mean and deviation that normalise images, from a run's description."""
+    """Return the mean and deviation of each channel, from a run's result or its weights' card."""
     return SimpleNamespace(mean=description["channel_mean"], std=description["channel_std"])
 
 
 def _load_from_checkpoint(
     folder: RunFolder, config: Config, result: Result, data_dir: str | Path | None
 ) -> Classifier:
-    """Return the classifier of a run without a file of weights, which an older version trained."""
+    """Return the classifier of a run by an older version, whose weights are in a checkpoint."""
     from jaxcifar.data import load_dataset  # takes a second to import, as orbax does
     from jaxcifar.runs.checkpoint import Checkpoints
 
     description: dict[str, Any] = {**result, "class_names": class_names(result)}
-    if "channel_mean" not in result:  # even older: the statistics are computed from the images
+    if "channel_mean" not in result:  # the oldest versions wrote no image statistics
         dataset = load_dataset(config, Path(data_dir or default_data_dir()))
         description["channel_mean"] = dataset.mean
         description["channel_std"] = dataset.std
@@ -146,7 +148,10 @@ def _load_from_checkpoint(
 def _make_program(
     config: Config, classes: int, statistics: Statistics, train_examples: int | None = None
 ) -> tuple[Program, Hyperparameters]:
-    # The number of training images does not matter for runs with a file of weights.
+    """Return a run's program for one device, and its hyper-parameters on that device.
+
+    The number of training images (`train_examples`) matters only if a checkpoint is read.
+    """
     examples = train_examples or config.batch_size
     program = make_program(config, classes, examples, first_devices(None)[:1])
     hyper = make_hyperparameters(config, statistics, program.steps_per_epoch)
@@ -154,7 +159,7 @@ def _make_program(
 
 
 def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
-    """Return a training state without values: shapes, types and the program's devices."""
+    """Return the shapes, dtypes and device placement of a program's training state."""
     images = jax.ShapeDtypeStruct((1, *image_shape(program.image_size)), np.uint8)
     state = program.init.eval_shape(program, hyper, images)
 
@@ -165,7 +170,7 @@ def _abstract_state(program: Program, hyper: Hyperparameters) -> TrainState:
 
 
 def _require_same_code(path: Path, config: Config, copies: Path | None = None) -> None:
-    """Raise an error if user code has changed since training.
+    """Check that user code has not changed since a network was trained with it.
 
     Args:
       path: path of the run, or of the file of weights.
@@ -194,7 +199,10 @@ def _require_same_code(path: Path, config: Config, copies: Path | None = None) -
 
 
 def _remedy(copies: Path | None, kind: str) -> str:
-    """Return advice for an error message about user code that is missing or has changed."""
+    """Return advice for an error message about missing or changed user code.
+
+    `copies` is the run's folder of copies of user code, or None. `kind` is such as "arch".
+    """
     if copies is None:
         return "get that file from the person who trained the network, or train again"
     return (
@@ -204,7 +212,7 @@ def _remedy(copies: Path | None, kind: str) -> str:
 
 
 def _require_same_imports(path: Path, config: Config, copies: Path | None) -> None:
-    """Raise an error if a file that the user code imports has changed since training.
+    """Check that the files that user code imports have not changed since training.
 
     Args:
       path: path of the run, or of the file of weights.
@@ -218,9 +226,11 @@ def _require_same_imports(path: Path, config: Config, copies: Path | None) -> No
         return
     # The run's config is both arguments: the config to update, and the list of files to read.
     current_config = user_code.with_imports_on_disk(config, config)
-    changed_imports = set(config.imports) ^ set(current_config.imports or ())
-    for key, _ in sorted(changed_imports):
-        kind, _, file = key.partition(": ")
+    imports, current_imports = set(config.imports), set(current_config.imports or ())
+    changed_imports = imports.symmetric_difference(current_imports)
+    if changed_imports:
+        kind_and_file, _ = min(changed_imports)
+        kind, _, file = kind_and_file.partition(": ")
         raise UsageError(
             f"{path}: {file}, which {getattr(config, kind)} imports, is missing or has been edited "
             f"since training; {_remedy(copies, kind)}"

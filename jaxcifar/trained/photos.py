@@ -1,5 +1,6 @@
 """Find image files, read them, and draw them with their predicted classes."""
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -18,17 +19,17 @@ from jaxcifar.machine.files import atomic_write
 from jaxcifar.trained.predictions import Predictions
 
 MAX_FILES = MAX_IMAGES
-_BLOCK = 64  # files that a thread reads at a time
+_FILES_IN_BLOCK = 64  # files that a thread reads at a time
 _COLUMNS = 5  # images in a row of the drawing
 MAX_ON_SHEET = 200
 
 
 class Photos(NamedTuple):
-    """Images that were read.
+    """Images that were read from files or arrays, and their names.
 
     Attributes:
-      names: paths of the files.
-      pixels: the images as the network sees them, `[N, size, size, 3] uint8`.
+      names: path of each image's file; the number from 0 of an image without a file.
+      pixels: the images in the size that the network takes, `[N, size, size, 3] uint8`.
       remarks: one line for each file that was left out or only read in part.
       left_out: number of files that were left out because they can't be read.
     """
@@ -40,7 +41,7 @@ class Photos(NamedTuple):
 
 
 def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
-    """Read image files, and all image files in folders and their subfolders.
+    """Read image files, and all image files in folders and their subfolders; return the images.
 
     Files that can't be read are left out. Hidden files are ignored. A symbolic link is followed if
     it is one of `paths`, but not if it lies in a folder.
@@ -54,24 +55,27 @@ def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
         files.
     """
     files: list[Path] = []
-    from_folder: list[bool] = []
+    is_in_folder: list[bool] = []  # for each file
     for path in paths:
-        found = _list_files(path) if path.is_dir() else [path]
-        if not found:
+        is_folder = path.is_dir()
+        files_at_path = _list_files(path) if is_folder else [path]
+        if not files_at_path:
             raise _no_images(path)
-        files += found
-        from_folder += [path.is_dir()] * len(found)
+        files += files_at_path
+        is_in_folder += [is_folder] * len(files_at_path)
         if len(files) > MAX_FILES:
             raise UsageError(f"{path}: more than {MAX_FILES:,} files are given; give fewer")
     pixels = np.empty((len(files), *image_shape(size)), np.uint8)
     remarks: list[str | None] = [None] * len(files)
     is_read = np.zeros(len(files), bool)
 
-    def read_block(first: int) -> None:
-        for number in range(first, min(first + _BLOCK, len(files))):
-            file, is_folder = files[number], from_folder[number]
+    def read_block(start: int) -> None:
+        end = min(start + _FILES_IN_BLOCK, len(files))
+        for number in range(start, end):
+            file = files[number]
             try:
-                image = read_image(file if is_folder else os.path.realpath(file), size)
+                source = file if is_in_folder[number] else os.path.realpath(file)
+                image = read_image(source, size)
             except ValueError as error:
                 remarks[number] = f"left out: {file}: {error}"
                 continue
@@ -80,21 +84,16 @@ def read_photos(paths: Sequence[Path], size: int = IMAGE_SIZE) -> Photos:
             if image.has_more_frames:
                 remarks[number] = f"{file}: has several frames; only the first is classified"
 
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads,
-    ):
+    thread_count = min(MAX_THREADS, os.cpu_count() or 1)
+    with warnings.catch_warnings(), ThreadPoolExecutor(thread_count) as threads:
         warnings.simplefilter("ignore")  # Pillow warns about oddities in files that it can read
-        list(threads.map(read_block, range(0, len(files), _BLOCK)))
+        list(threads.map(read_block, range(0, len(files), _FILES_IN_BLOCK)))
     _require_images(paths, files, is_read, remarks)
     names = [str(file) for file, was_read in zip(files, is_read, strict=True) if was_read]
     left_out = len(files) - len(names)
-    return Photos(
-        names,
-        pixels[is_read] if left_out else pixels,
-        [remark for remark in remarks if remark is not None],
-        left_out,
-    )
+    read_pixels = pixels[is_read] if left_out else pixels
+    given_remarks = [remark for remark in remarks if remark is not None]
+    return Photos(names, read_pixels, given_remarks, left_out)
 
 
 def _require_images(
@@ -103,11 +102,18 @@ def _require_images(
     is_read: np.ndarray,
     remarks: Sequence[str | None],
 ) -> None:
-    """Raise an error if a folder has no image that can be read, or if there is no image at all."""
+    """Check that at least one file was read, and at least one in each folder among `paths`.
+
+    `remarks` has for each file the reason why it was left out, or None.
+
+    Raises:
+      UsageError: a folder has no readable image, or no file can be read.
+    """
     readable = [file for file, was_read in zip(files, is_read, strict=True) if was_read]
     folders_with_images = {folder for file in readable for folder in file.parents}
     for path in paths:
-        if path.is_dir() and path not in folders_with_images:
+        is_folder_without_image = path.is_dir() and path not in folders_with_images
+        if is_folder_without_image:
             raise _no_images(path)
     if not readable:
         reason = next(remark for remark in remarks if remark is not None)
@@ -119,7 +125,7 @@ def _no_images(folder: Path) -> UsageError:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    """Return the files in a folder and its subfolders, in order of their names."""
+    """Return the files in a folder and its subfolders, sorted by name, without hidden files."""
     files: list[Path] = []
     for parent, folders, names in os.walk(folder):  # follows no links
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -134,8 +140,8 @@ def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:
 
     Args:
       path: the picture's file; its suffix chooses the format.
-      photos: the images; the first `MAX_ON_SHEET` are drawn.
-      predictions: the predictions of the same images.
+      photos: the images, of which the first `MAX_ON_SHEET` are drawn.
+      predictions: the predictions for the same images.
 
     Raises:
       OSError: the file can't be written.
@@ -143,7 +149,7 @@ def draw_sheet(path: Path, photos: Photos, predictions: Predictions) -> None:
     from matplotlib.figure import Figure
 
     count = min(len(photos.names), MAX_ON_SHEET)
-    rows = -(-count // _COLUMNS)  # rounded up
+    rows = math.ceil(count / _COLUMNS)
     figure = Figure(figsize=(2 * _COLUMNS, 2.4 * rows), layout="constrained")
     all_axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes in all_axes:

@@ -20,7 +20,7 @@ _CHANNELS = (1, 3)  # of grey and RGB images
 
 
 def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
-    """Return images with their names, as the network sees them.
+    """Convert images from any source to the pixels that a network takes, with their names.
 
     Damaged files in a folder are left out, with a Python warning for each.
 
@@ -54,7 +54,9 @@ def as_photos(images: Any, size: int = IMAGE_SIZE) -> Photos:
 
 
 def as_pixels(images: Any, size: int = IMAGE_SIZE) -> np.ndarray:
-    """Return images as pixels, `[N, size, size, 3] uint8`; see `as_photos`.
+    """Convert images from any source to pixels, `[N, size, size, 3] uint8`.
+
+    The arguments are those of `as_photos`.
 
     Raises:
       UsageError: an image can't be read, or there is no image.
@@ -67,17 +69,25 @@ def _numbered(pixels: np.ndarray) -> Photos:
 
 
 def _pixels_of_array(name: str, array: np.ndarray, size: int) -> np.ndarray:
-    """Return an array of many images or of one image as pixels, `[N, size, size, 3] uint8`."""
+    """Return an array of many images or of one image as pixels, `[N, size, size, 3] uint8`.
+
+    `name` is the name of the array, for messages.
+    """
     is_ready = array.shape[1:] == image_shape(size) and array.dtype == np.uint8
     if is_ready and len(array) > 0:
         return array
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in _CHANNELS):
-        array = array[None]  # one image
+    is_grey_image = array.ndim == 2
+    is_image_with_channels = array.ndim == 3 and array.shape[-1] in _CHANNELS
+    if is_grey_image or is_image_with_channels:
+        array = array[None]
     return pixels_of(name, array, size)
 
 
 def _photos_of_one(image: Any, number: int, size: int) -> Photos:
-    """Return one element of a list of images; errors mention its place, `number`."""
+    """Read one element of a list of images: a path, a Pillow image or an array.
+
+    A path of a folder gives several images. `number` is the element's index, for its name.
+    """
     if isinstance(image, str | Path):
         return _photos_at(Path(image), size)
     name = f"image number {number} (from 0)"
@@ -87,7 +97,7 @@ def _photos_of_one(image: Any, number: int, size: int) -> Photos:
         except (OSError, ValueError) as error:  # a Pillow image is read only now
             raise UsageError(f"{name}: {error}") from error
     array = np.asarray(image)
-    has_channels = array.ndim == 3 and bool({array.shape[0], array.shape[-1]} & set(_CHANNELS))
+    has_channels = array.ndim == 3 and (array.shape[0] in _CHANNELS or array.shape[-1] in _CHANNELS)
     if array.ndim != 2 and not has_channels:
         raise UsageError(
             f"{name} has shape {array.shape}; in a list, give images of shape [H, W, 3], [H, W, 1] "

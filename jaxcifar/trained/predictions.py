@@ -12,10 +12,10 @@ class _ProbabilitiesAndLabels(NamedTuple):
 
 
 class Predictions(_ProbabilitiesAndLabels):
-    """Predictions for N images, as the pair (probabilities, labels).
+    """A network's predictions for N images; it can be unpacked as (probabilities, labels).
 
     Attributes:
-      probabilities: `[N, classes] float32`.
+      probabilities: probability of each class for each image, `[N, classes] float32`.
       labels: name of the likeliest class of each image.
       names: path of each image's file; the number from 0 of an image without a file.
     """
@@ -29,15 +29,16 @@ class Predictions(_ProbabilitiesAndLabels):
         class_names: Sequence[str],
         names: Sequence[str] | None = None,
     ) -> Self:
-        """Return the predictions for probabilities `[N, classes]`.
+        """Return the predictions that follow from class probabilities.
 
         Args:
-          probabilities: the probability of each class for each image.
+          probabilities: the probability of each class for each image, `[N, classes]`.
           class_names: names of the classes, by label.
           names: names of the images; None for their numbers.
         """
         likeliest = probabilities.argmax(-1)
         predictions = cls(probabilities, [class_names[label] for label in likeliest])
-        numbers = range(len(probabilities))
-        predictions.names = list(map(str, numbers)) if names is None else list(names)
+        if names is None:
+            names = [str(number) for number in range(len(probabilities))]
+        predictions.names = list(names)
         return predictions

@@ -22,10 +22,10 @@ _CUTOUT, _USER_AUGMENTATION, MIXING = 2, 3, 4
 
 @struct.dataclass
 class AugmentationSettings:
-    """The settings of shifts, flips and cutout.
+    """The settings of random shifts, flips and cutout.
 
-    All settings except `max_shift` are data, not code. So runs with different values share one
-    compiled program.
+    All settings except `max_shift` are arrays that enter the compiled program as data. So runs with
+    different values share one program.
 
     Attributes:
       enabled: if False, images are returned unchanged.
@@ -33,7 +33,7 @@ class AugmentationSettings:
       reflect: True to fill the border with the image's reflection, False to fill it with zeros.
       alternate: True to flip each image every other epoch, False to flip at random.
       cutout: width of the square that is set to 0, in pixels; 0 turns cutout off.
-      max_shift: pixels of padding on every side; part of the program, not data.
+      max_shift: pixels of padding on every side; another value needs another compiled program.
     """
 
     enabled: Bool[Array, ""]
@@ -50,10 +50,14 @@ def shift_and_flip(
     settings: AugmentationSettings,
     alternate_flips: Bool[Array, "batch"],
 ) -> Shaped[Array, "batch height width channels"]:
-    """Shift images at random, flip about half of them left to right, and return them.
+    """Return images that are shifted at random, and flipped left to right with probability 1/2.
 
-    Each image has its own random key. With `settings.alternate`, the flipped images are those for
-    which `alternate_flips` is True, instead of a random half.
+    Args:
+      keys: a random key for each image.
+      images: images of any dtype.
+      settings: the largest shift, how the border is filled, and how flips are chosen.
+      alternate_flips: the images to flip if `settings.alternate` is True, which replaces random
+        flips (see `alternating_flips`).
     """
 
     def draw_flip_and_shift(key: Array) -> tuple[Array, Array]:
@@ -73,11 +77,16 @@ def shift_and_flip(
 def alternating_flips(
     key: Key[Array, ""], indices: Int[Array, "batch"], epoch: Int[Array, ""] | int
 ) -> Bool[Array, "batch"]:
-    """Return True for each image that is flipped in an epoch, counted from 0.
+    """Return True for each image that is flipped in an epoch, if flips alternate.
 
-    `indices` has the images' positions in the training set. A random half of the images is flipped
-    in even epochs, the other half in odd epochs. So two epochs show all images from both sides, not
-    only half of them (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
+    A random half of the images is flipped in even epochs, and the other half in odd epochs. So two
+    epochs show each image from both sides (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single
+    GPU", 2024).
+
+    Args:
+      key: random key that chooses the half.
+      indices: positions of the images in the training set.
+      epoch: number of the epoch, from 0.
     """
 
     def is_flipped_in_even_epochs(index: Array) -> Array:
@@ -94,12 +103,12 @@ def crop(
     padding: int,
     reflect: Bool[Array, ""] | bool = False,
 ) -> Shaped[Array, "batch height width channels"]:
-    """Pad images, and return a window of each padded image, as large as the original image.
+    """Return images that are padded and then cropped to their original size, which shifts them.
 
     Args:
       images: images of any dtype.
-      shifts: top left corner of each window in the padded image, in [0, 2 * padding]; a shift of
-        `padding` returns the image itself.
+      shifts: top left corner (row, column) of the cropped window in each padded image, from 0 to
+        2 * padding; a shift of `padding` returns the image itself.
       padding: number of pixels that are added on every side.
       reflect: True to pad with the image mirrored at its outermost pixels (Page, "How to train your
         ResNet", 2018), False to pad with zeros.
@@ -114,11 +123,16 @@ def crop(
 
 
 def cut_out(keys: Key[Array, "batch"], images: Pixels, settings: AugmentationSettings) -> Pixels:
-    """Return images with a square at a random place set to 0, the mean of normalised pixels.
+    """Return images in which a square at a random place is set to 0, the mean of the pixels.
 
     The centre of the square can be any pixel, so a part of the square may be outside the image
     (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
-    2017). The keys that `shift_and_flip` gets may be used here too.
+    2017).
+
+    Args:
+      keys: a random key for each image; the keys passed to `shift_and_flip` may be used again.
+      images: normalised images.
+      settings: the width of the square, and whether augmentation is enabled.
     """
     height, width = images.shape[1:3]
 
@@ -138,9 +152,9 @@ def cut_out(keys: Key[Array, "batch"], images: Pixels, settings: AugmentationSet
 
 
 def user_augmentation_key(keys: Key[Array, "batch"]) -> Key[Array, ""]:
-    """Return the random key for the user's augmentation, from the keys of a batch's images.
+    """Return one random key for a user's augmentation function, from the keys of the images.
 
-    The key is independent of the random numbers of shifts, flips and cutout.
+    The key is independent of the random numbers that shifts, flips and cutout draw.
     """
     return jax.random.fold_in(keys[0], _USER_AUGMENTATION)
 
@@ -151,7 +165,7 @@ def resize(
     """Return images reduced to `size` x `size` pixels, by linear interpolation with antialiasing.
 
     Each new pixel is a mean of the old pixels around it. The weights fall linearly with distance,
-    to 0 at the centres of the neighbouring new pixels. Training first on small images costs less
+    to 0 at the centres of the neighbouring new pixels. Smaller images make the first epochs faster
     (Howard, "Training ImageNet in 3 hours for $25; and CIFAR10 for $0.26", 2018).
     """
     shape = (len(images), size, size, images.shape[-1])
@@ -160,12 +174,12 @@ def resize(
 
 
 def pixels(images: UInt8[Array, "*shape"]) -> Float32[Array, "*shape"]:
-    """Return pixel values from 0 to 255 as floats in [0, 1]."""
+    """Convert pixel values from 0 to 255 to floats from 0 to 1, and return them."""
     return images.astype(jnp.float32) / 255
 
 
 def unchanged(key: Key[Array, ""], images: Pixels) -> Pixels:
-    """Return the images unchanged: the `Augmentation` that does nothing."""
+    """Return the images unchanged; this is the augmentation of runs without one."""
     return images
 
 

@@ -25,7 +25,7 @@ def augmented_batch(
     axis: str | None = None,
     parts: int = 1,
 ) -> tuple[Float32[Array, "batch new_height new_width 3"], Targets]:
-    """Return a device's part of a batch as the network gets it: augmented, normalised and mixed.
+    """Augment, normalise and mix a device's part of a batch; return network inputs and targets.
 
     Args:
       augmentation: the augmentation after shifts and flips.
@@ -33,9 +33,8 @@ def augmented_batch(
       keys: a random key for each image.
       images: the images as they are stored.
       labels: labels of these images.
-      flips: the images that are flipped if flips alternate.
-      size: after shifts and flips, the images are reduced to `size` x `size` pixels, unless `size`
-        is None.
+      flips: True for each image that is flipped, if flips alternate between epochs.
+      size: height and width to which images are reduced after shifts and flips; None to keep them.
       axis: name of the mapped axis of devices that share the batch, or None.
       parts: number of parts in which the batch is computed; see `sharing.batch_positions`.
 
@@ -67,10 +66,10 @@ def augmented_pixels(
     index: Int32[Array, "images"],
     epoch: Int[Array, ""] | int,
 ) -> Float32[Array, "images height width 3"]:
-    """Return training images with random augmentation, as pixels in [0, 1], to look at.
+    """Return training images with random augmentation as pixels in [0, 1], for pictures.
 
-    The random numbers depend on the run's key and on `epoch`, counted from 0. Training uses other
-    random numbers, except for flips that alternate: those are the flips of that epoch.
+    The random numbers depend on the run's key and on the epoch. Training uses other random numbers,
+    but if flips alternate, the flips are those of that epoch in training.
 
     Args:
       augmentation: the augmentation after shifts and flips.
@@ -78,7 +77,7 @@ def augmented_pixels(
       images: the images as they are stored.
       labels: labels of these images.
       index: the images' positions in the training set.
-      epoch: number of the epoch.
+      epoch: number of the epoch, from 0.
     """
     epoch_key = jax.random.fold_in(hyper.preview_key, epoch)
     keys = sharing.example_keys(epoch_key, len(images), axis=None)

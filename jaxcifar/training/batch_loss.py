@@ -1,4 +1,4 @@
-"""The loss of a batch and its gradients: in parts one after another, and over all devices."""
+"""The loss of a batch and its gradients, computed part by part and over several devices."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from jaxcifar.training.state import TrainingSums
 
 
 class Batch(NamedTuple):
-    """The examples of a batch, or of a part of it, that one device computes."""
+    """The training examples of a batch (or of a part of a batch) on one device."""
 
     inputs: Float32[Array, "batch height width 3"]
     targets: Targets
@@ -32,13 +32,13 @@ LossFunction = Callable[
 
 
 class BatchGradients(NamedTuple):
-    """The gradients of a batch's mean loss, and what was computed on the way.
+    """The gradients of a batch's mean loss, and other results of the forward pass.
 
     Attributes:
-      device_loss: this device's share of the mean loss; the shares' sum is the mean loss.
+      device_loss: this device's share of the mean loss; the sum over devices is the mean loss.
       grads: the gradients, summed over all devices.
-      sums: sums over the batch's images, on all devices.
-      other_variables: the variables other than parameters after the step.
+      sums: sums over all images of the batch, such as the number of correct predictions.
+      other_variables: the network's variables other than parameters after the step.
     """
 
     device_loss: Float32[Array, ""]
@@ -49,18 +49,18 @@ class BatchGradients(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BatchLoss:
-    """The mean loss of a batch, as a function of the parameters.
+    """The mean loss of a batch as a function of the parameters, and its gradients.
 
-    With several parts, only one part's activations are in memory at a time. Each part begins with
-    the same variables other than parameters, such as running statistics. Afterwards those that are
-    floats are averaged over the parts, as they are over devices.
+    To save memory, the batch can be computed in parts, one after another (gradient accumulation).
+    Each part begins with the same variables other than parameters, such as running statistics.
+    Afterwards the float variables are averaged over the parts, as they are over devices.
 
     Attributes:
       loss_fn: computes the share of some examples in the mean loss.
-      batch: this device's examples; with several parts, part after part.
+      batch: this device's examples, in the order of the parts.
       parts: number of parts, which divides the number of examples.
       loops: True if the parts are computed in a compiled loop.
-      axis: the mapped axis of the devices that share the batch, or None.
+      axis: name of the mapped axis of the devices that share the batch, or None.
       averages_devices: True if the variables other than parameters differ between devices and must
         be averaged; False if the network computes them over all devices itself.
     """
@@ -73,7 +73,7 @@ class BatchLoss:
     averages_devices: bool
 
     def gradients(self, params: PyTree) -> BatchGradients:
-        """Return the gradients of the mean loss at these parameters."""
+        """Return the gradients of the batch's mean loss with respect to the parameters."""
 
         def gradients_of_part(batch: Batch, part: Part | None) -> tuple[PyTree, PyTree]:
             compute = jax.value_and_grad(self.loss_fn, has_aux=True)
@@ -91,9 +91,9 @@ class BatchLoss:
         return BatchGradients(loss, grads, sums, other_variables)
 
     def value(self, params: PyTree) -> Float32[Array, ""]:
-        """Return the mean loss over all devices; JAX can differentiate this function.
+        """Return the batch's mean loss over all devices; JAX can differentiate this method.
 
-        The same parameters give the same value: augmentation and dropout are drawn once a batch.
+        The same parameters give the same value, because augmentation and dropout are fixed.
         """
         return _differentiable(self._mean_loss, self._mean_loss_and_gradients)(params)
 
@@ -117,11 +117,11 @@ class BatchLoss:
     def _sum_over_parts(
         self, compute_part: Callable[[Batch, Part | None], tuple[PyTree, PyTree]]
     ) -> tuple[PyTree, PyTree]:
-        """Return the sums and the means over all parts.
+        """Call `compute_part` for each part of the batch, and combine the results.
 
-        `compute_part` gets the examples of a part, and returns two pytrees: arrays to sum, and
-        arrays to average. Of arrays to average that are not floats, those of the last part are
-        returned.
+        `compute_part` gets the examples of a part and the part's position, and returns two pytrees.
+        The arrays of the first pytree are summed over the parts, those of the second are averaged.
+        Arrays that can't be averaged, because they are not floats, are taken from the last part.
         """
         if self.parts == 1:
             return compute_part(self.batch, None)
@@ -132,26 +132,33 @@ class BatchLoss:
         )
 
         def add_part(totals: tuple[PyTree, PyTree], number: Array, batch: Batch) -> PyTree:
+            total_to_sum, total_to_average = totals
             part = Part(number, number * examples_in_part)
-            summed, averaged = compute_part(batch, part)
-            new_totals = jax.tree.map(jnp.add, totals[0], summed)
-            return new_totals, jax.tree.map(_add_floats, totals[1], averaged)
+            to_sum, to_average = compute_part(batch, part)
+            new_total_to_sum = jax.tree.map(jnp.add, total_to_sum, to_sum)
+            new_total_to_average = jax.tree.map(_add_floats, total_to_average, to_average)
+            return new_total_to_sum, new_total_to_average
 
         first_batch = jax.tree.map(lambda array: array[0], batches)
         shapes = jax.eval_shape(compute_part, first_batch, Part(jnp.int32(0), jnp.int32(0)))
         totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        def scan_step(
+            totals: tuple[PyTree, PyTree], numbered_batch: tuple[Array, Batch]
+        ) -> tuple[PyTree, None]:
+            number, batch = numbered_batch
+            return add_part(totals, number, batch), None
+
         if self.loops:
             numbers = jnp.arange(self.parts, dtype=jnp.int32)
-            totals, _ = lax.scan(
-                lambda totals, part: (add_part(totals, *part), None), totals, (numbers, batches)
-            )
+            totals, _ = lax.scan(scan_step, totals, (numbers, batches))
         else:
             for number in range(self.parts):
                 batch = jax.tree.map(lambda array, number=number: array[number], batches)
                 batch = batch._replace(inputs=_after(totals, batch.inputs))
                 totals = add_part(totals, jnp.int32(number), batch)
-        summed, averaged = totals
-        return summed, jax.tree.map(self._mean_of_floats, averaged)
+        sums, total_to_average = totals
+        return sums, jax.tree.map(self._mean_of_floats, total_to_average)
 
     def _mean_of_floats(self, total: Array) -> Array:
         is_float = jnp.issubdtype(total.dtype, jnp.floating)
@@ -159,10 +166,10 @@ class BatchLoss:
 
 
 def _after(results: PyTree, inputs: Array) -> Array:
-    """Return `inputs` unchanged, but not before all `results` are computed.
+    """Return `inputs` unchanged, in a way that makes XLA compute `results` first.
 
-    Otherwise XLA may compute all parts of a batch at once, which needs the memory of all. XLA
-    removes `optimization_barrier` too early, and can't see that the number added here is 0.
+    Otherwise XLA may compute all parts of a batch at the same time, which needs more memory. Adding
+    0 that depends on `results` works; XLA removes `optimization_barrier` too early.
     """
     numbers = [leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(results)]
     zero = jnp.minimum(jnp.abs(sum(numbers, jnp.float32(0))), 0)
@@ -170,7 +177,7 @@ def _after(results: PyTree, inputs: Array) -> Array:
 
 
 def _add_floats(total: Array, new: Array) -> Array:
-    """Return the sum of two arrays of floats; of other arrays, the second one."""
+    """Return `total + new` for arrays of floats, and `new` for other arrays."""
     return total + new if jnp.issubdtype(new.dtype, jnp.floating) else new
 
 
@@ -178,10 +185,10 @@ def _differentiable(
     value: Callable[[PyTree], Array],
     value_and_gradients: Callable[[PyTree], tuple[Array, PyTree]],
 ) -> Callable[[PyTree], Array]:
-    """Return the function `value`, whose derivatives JAX takes from `value_and_gradients`.
+    """Return the function `value`, with derivatives that `value_and_gradients` computes.
 
-    JAX would differentiate a sum over devices once on each device, and would keep the activations
-    of all parts of a batch.
+    By itself JAX would differentiate a sum over devices once on each device, and would keep the
+    activations of all parts of a batch in memory.
     """
     function = jax.custom_jvp(value)
 

@@ -10,7 +10,7 @@ from jaxcifar.training import network
 
 
 class NetworkOnDevices(Protocol):
-    """The parts of a `Program` that the decision depends on."""
+    """The fields of a training `Program` on which `compiles_loops` depends."""
 
     @property
     def model(self) -> nn.Module: ...
@@ -24,9 +24,10 @@ class NetworkOnDevices(Protocol):
 
 @cache
 def compiles_loops(program: NetworkOnDevices) -> bool:
-    """Return True unless the program runs on a CPU and its network contains a convolution.
+    """Return True if a program's compiled functions should loop over steps on the device.
 
-    On a CPU, XLA's convolutions are ten times slower inside a loop.
+    The result is False for a network with convolutions on a CPU, where XLA's convolutions are ten
+    times slower inside a loop.
     """
     platform = program.mesh.devices.flat[0].platform
     if platform != "cpu":

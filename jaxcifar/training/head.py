@@ -25,14 +25,14 @@ _COLLECTION = "inputs_of_dense_layers"
 
 
 class DenseCall(NamedTuple):
-    """A call of a dense layer: its input and its output."""
+    """The input and the output of one call of a dense layer."""
 
     inputs: Float32[Array, "batch features"]
     outputs: Float32[Array, "batch classes"]
 
 
 class Heads(NamedTuple):
-    """A network's logits, and the calls of dense layers whose outputs have the same shape."""
+    """A network's logits, and the calls of dense layers whose outputs have the logits' shape."""
 
     logits: Float32[Array, "batch classes"]
     calls: list[DenseCall]
@@ -45,14 +45,14 @@ def dense_calls(
     hyper: Hyperparameters,
     images: UInt8[Array, "batch height width 3"],
 ) -> Heads:
-    """Apply a network in evaluation mode, and return the dense layers that may give its logits.
+    """Apply a network in evaluation mode; return its logits and the calls that may compute them.
 
-    Dense layers are Flax's `nn.Dense` and `nnx.Linear`, and this package's `Dense`. Of `hyper`,
-    only `mean` and `std` are used.
+    These are calls of dense layers (`nn.Dense`, `nnx.Linear` or this package's `Dense`) whose
+    outputs have the logits' shape. Of `hyper`, only `mean` and `std` are used.
     """
     normalized = augment.normalize(augment.pixels(images), hyper.mean, hyper.std)
     model = network.for_one_device(program.model)
-    names: list[str] = []  # of the recorded calls, in the order of the calls
+    call_names: list[str] = []  # in the order of the calls
 
     def record(
         call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
@@ -63,8 +63,9 @@ def dense_calls(
         inputs = args[0] if args else kwargs.get("inputs")
         if is_dense and inputs is not None and inputs.ndim == 2 and len(inputs) == len(images):
             # `sow` also works inside Flax's transformations, such as `nn.remat`.
-            names.append(f"call_{len(names)}")
-            module.sow(_COLLECTION, names[-1], (inputs, outputs))
+            call_name = f"call_{len(call_names)}"
+            call_names.append(call_name)
+            module.sow(_COLLECTION, call_name, (inputs, outputs))
         return outputs
 
     nnx_calls: list[tuple[Array, Array]] = []
@@ -84,19 +85,25 @@ def dense_calls(
         nnx_interception = intercepted(model, record_nnx)
     with adapted(None, program.product_dtype), nn.intercept_methods(record), nnx_interception:
         logits, recorded = model.apply(variables, normalized, train=False, mutable=[_COLLECTION])
-    calls = {name: call for name, (call,) in _leaves_by_name(recorded.get(_COLLECTION, {}))}
-    pairs = [calls[name] for name in names if name in calls] + nnx_calls
-    found = [
+    calls = _recorded_calls(recorded.get(_COLLECTION, {}))
+    all_calls = [calls[name] for name in call_names if name in calls] + nnx_calls
+    dense_calls = [
         DenseCall(inputs.astype(jnp.float32), outputs.astype(jnp.float32))
-        for inputs, outputs in pairs
+        for inputs, outputs in all_calls
     ]
-    heads = [call for call in found if call.outputs.shape == logits.shape]
-    return Heads(logits.astype(jnp.float32), heads)
+    calls_like_logits = [call for call in dense_calls if call.outputs.shape == logits.shape]
+    return Heads(logits.astype(jnp.float32), calls_like_logits)
 
 
-def _leaves_by_name(tree: Any) -> list[tuple[str, Any]]:
-    """Return (name, sown tuple) of each recorded call in nested dictionaries by module."""
-    leaves: list[tuple[str, Any]] = []
-    for name, value in tree.items():
-        leaves += _leaves_by_name(value) if hasattr(value, "items") else [(name, value)]
-    return leaves
+def _recorded_calls(collection: Any) -> dict[str, tuple[Array, Array]]:
+    """Return (inputs, outputs) of each recorded call of a layer, by the call's name.
+
+    `collection` is a Flax collection: nested dictionaries, one for each module.
+    """
+    calls: dict[str, tuple[Array, Array]] = {}
+    for name, value in collection.items():
+        if hasattr(value, "items"):
+            calls.update(_recorded_calls(value))
+        else:
+            [calls[name]] = value  # `sow` puts each value into a tuple
+    return calls

@@ -16,11 +16,11 @@ def training_losses(
     smoothing: Float[Array, ""] | float,
     class_weights: Float32[Array, "classes"] | None = None,
 ) -> Float32[Array, "batch"]:
-    """Return the loss of each image that training minimises, in nats.
+    """Return the training loss of each image: its cross-entropy in nats.
 
-    It is the cross-entropy with label smoothing, in which each class's term is multiplied by the
-    weight of the class. Divided by `total_weight`, the sum over a batch is the same as PyTorch's
-    `CrossEntropyLoss(weight=class_weights, label_smoothing=smoothing)` of labels.
+    With label smoothing and class weights, each class's term is multiplied by the weight of the
+    class. Divided by `total_weight`, the sum over a batch equals PyTorch's
+    `CrossEntropyLoss(weight=class_weights, label_smoothing=smoothing)`.
 
     Args:
       logits: logits of the images.
@@ -42,10 +42,10 @@ def total_weight(
     batch_size: int,
     axis: str | None,
 ) -> Float32[Array, ""] | int:
-    """Return the number that the sum of a batch's losses is divided by.
+    """Return the divisor that turns the sum of a batch's losses into the mean loss.
 
-    It is the batch size or, with class weights, the sum of the images' weights. A mixed image has
-    the mean weight of its classes.
+    The divisor is the batch size or, with class weights, the sum of the images' weights. A mixed
+    image has the mean weight of its classes.
 
     Args:
       targets: targets of this device's part of the batch.

@@ -13,7 +13,7 @@ from jaxcifar.machine.sharing import PyTree
 
 
 class LossUse(NamedTuple):
-    """What an update rule uses of the loss.
+    """Tells whether an update rule (optimizer) needs the loss, besides the gradients.
 
     Attributes:
       value: True if the rule uses the value of the loss.
@@ -27,10 +27,10 @@ class LossUse(NamedTuple):
 def find_loss_use(
     rule: optax.GradientTransformation, grads: PyTree, opt_state: PyTree, params: PyTree
 ) -> LossUse:
-    """Trace an update of a rule, and return what the rule uses of the loss.
+    """Trace one update of an optax rule, to find out whether the rule uses the loss.
 
-    `optax.chain` passes the loss to all its rules, most of which ignore the loss. A program that
-    does not use the loss need not compute it.
+    The type of a rule does not tell: `optax.chain` passes the loss to all its rules, and most of
+    them ignore the loss. A program whose rule does not use the loss need not compute it.
     """
     if not isinstance(rule, optax.GradientTransformationExtraArgs):
         return LossUse(value=False, function=False)
@@ -47,17 +47,19 @@ def find_loss_use(
         )
 
     value = jax.ShapeDtypeStruct((), jnp.float32)
-    program = jax.make_jaxpr(update)(value, grads, opt_state, params).jaxpr
-    value_variable = program.invars[0]
-    used = [*program.outvars, *(variable for step in program.eqns for variable in step.invars)]
-    uses_value = any(variable is value_variable for variable in used)
+    jaxpr = jax.make_jaxpr(update)(value, grads, opt_state, params).jaxpr
+    value_variable = jaxpr.invars[0]
+    used_variables = list(jaxpr.outvars)
+    for operation in jaxpr.eqns:
+        used_variables += operation.invars
+    uses_value = any(variable is value_variable for variable in used_variables)
     return LossUse(value=uses_value, function=is_called)
 
 
 def loss_arguments(
     value: Float32[Array, ""], grads: PyTree, value_fn: Callable[[PyTree], Float32[Array, ""]]
 ) -> dict[str, Any]:
-    """Return the arguments by which optax's rules get the loss.
+    """Return the keyword arguments of `update` through which optax's rules get the loss.
 
     Args:
       value: mean loss of the batch.
@@ -68,5 +70,5 @@ def loss_arguments(
 
 
 def stand_in_value(params: PyTree) -> Float32[Array, ""]:
-    """Return a number that depends on all parameters, to trace a rule without a network."""
+    """Return the norm of all parameters, which replaces the loss when only a rule is traced."""
     return optax.tree.norm(params).astype(jnp.float32)

@@ -68,7 +68,8 @@ class Metric:
                     f"title and unit of the metric {self.name} must be one line of up to "
                     f"{MAX_LETTERS} letters"
                 )
-        if (self.per_image is None) == (self.of_confusion is None):
+        has_per_image, has_of_confusion = self.per_image is not None, self.of_confusion is not None
+        if has_per_image == has_of_confusion:
             raise ValueError(f"the metric {self.name} must have either per_image or of_confusion")
 
 
@@ -87,7 +88,7 @@ class Measurement(NamedTuple):
 def is_right(
     logits: Float[AnyArray, "images classes"], labels: Integer[AnyArray, "images"]
 ) -> Bool[AnyArray, "images"]:
-    """Return True for each image that is classified correctly; of equal logits the first counts."""
+    """Return True for each image whose label has the largest logit (the first of equal logits)."""
     return logits.argmax(-1) == labels
 
 
@@ -109,9 +110,8 @@ def is_among_first_five(
 def macro_f1(confusion: Int64[np.ndarray, "classes classes"]) -> float:
     """Return the mean F1 score of the classes, from image counts by true and predicted class.
 
-    A class's F1 score is the harmonic mean of its precision and recall. It is 0 for a class that
-    occurs but is never predicted correctly. A class that neither occurs nor is predicted does not
-    count.
+    The F1 score of a class is the harmonic mean of precision and recall. The score is 0 for a class
+    that is never predicted correctly. A class that neither occurs nor is predicted is left out.
     """
     correct = np.diag(confusion)
     occurring_and_predicted = confusion.sum(1) + confusion.sum(0)
@@ -121,7 +121,7 @@ def macro_f1(confusion: Int64[np.ndarray, "classes classes"]) -> float:
 
 
 def balanced_accuracy(confusion: Int64[np.ndarray, "classes classes"]) -> float:
-    """Return the mean of the accuracies of all classes (rows) that have images."""
+    """Return the mean of the accuracies of all classes (rows of the matrix) that have images."""
     correct, images = np.diag(confusion), confusion.sum(1)
     has_images = images > 0
     return float(np.mean(correct[has_images] / images[has_images]))
@@ -202,7 +202,7 @@ def measure(
 
 
 def decimal(value: Any) -> float:
-    """Return a float32 as the shortest decimal number: 0.6124 instead of 0.6123999953269958."""
+    """Convert a float32 to the float with the fewest digits: 0.6124, not 0.6123999953269958."""
     return float(str(np.float32(value)))
 
 
@@ -210,9 +210,9 @@ def decimal(value: Any) -> float:
 def _values_per_image(
     metrics: tuple[Metric, ...], logits: Array, labels: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Return the values of each metric by name, and the confusion matrix.
+    """Return the values of each per-image metric by the metric's name, and the confusion matrix.
 
-    Integer and boolean metrics have a value for each image, float metrics only their mean.
+    If a metric's values are integers or booleans, there is one per image; of floats, their mean.
     """
     classes = logits.shape[-1]
     confusion = jnp.zeros((classes, classes), jnp.int32).at[labels, logits.argmax(-1)].add(1)
@@ -227,7 +227,7 @@ def _values_per_image(
 
 
 def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.ndarray) -> float:
-    """Return the value of `function` for a confusion matrix; NaN after a division by zero."""
+    """Return `function(confusion)` as a float, or NaN if the function divides by zero."""
     try:
         value = np.asarray(function(confusion.copy()))  # the function may change its argument
     except ArithmeticError:
@@ -236,9 +236,9 @@ def _value_of_confusion(function: Callable[[np.ndarray], Any], confusion: np.nda
 
 
 def only_predicted_class(confusion: Int64[np.ndarray, "classes classes"]) -> int | None:
-    """Return the label if the network predicts the same class for all images, else None.
+    """Return the label of the class if the network predicts one class for all images, else None.
 
-    Images of a single true class are no evidence, and the result is None.
+    The result is also None if all images belong to one class, which is no sign of a failure.
 
     Args:
       confusion: number of images by true class (row) and predicted class (column).

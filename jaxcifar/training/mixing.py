@@ -23,12 +23,12 @@ Targets = Integer[Array, "batch"] | Distributions  # labels, or distributions ov
 
 @struct.dataclass
 class MixingSettings:
-    """The settings of mixup and CutMix. The numbers are data; which of the two are used is code.
+    """The settings of mixup and CutMix.
 
     Attributes:
-      mixup: both parameters of mixup's Beta distribution, or None without mixup.
-      cutmix: both parameters of CutMix's Beta distribution, or None without CutMix.
-      num_classes: number of classes; part of the program, not data.
+      mixup: alpha of mixup's distribution Beta(alpha, alpha), or None without mixup.
+      cutmix: alpha of CutMix's distribution Beta(alpha, alpha), or None without CutMix.
+      num_classes: number of classes; another number needs another compiled program.
     """
 
     mixup: Float32[Array, ""] | None
@@ -50,17 +50,20 @@ class LabelAugmentation:
     num_classes: int
 
     def __call__(self, key: Key[Array, ""], images: Pixels, labels: Integer[Array, "batch"]) -> Any:
-        """Return what the function returns: images and targets, if it is right."""
+        """Call the user's function with labels as distributions; return its images and targets.
+
+        The returned values are not checked here.
+        """
         return self.function(key, images, labels=distributions(labels, self.num_classes))
 
 
 def distributions(targets: Targets, num_classes: int) -> Distributions:
-    """Return targets as distributions over the classes: a label becomes 1 for its class."""
+    """Convert labels to one-hot distributions over the classes; return distributions unchanged."""
     return jax.nn.one_hot(targets, num_classes) if targets.ndim == 1 else targets
 
 
 def main_labels(targets: Targets) -> Int32[Array, "batch"]:
-    """Return each image's label, or the class with the largest share of a mixed image."""
+    """Return the label of each image; for a mixed image, the class with the largest share."""
     return targets if targets.ndim == 1 else targets.argmax(-1).astype(jnp.int32)
 
 
@@ -72,14 +75,14 @@ def mix(
     axis: str | None,
     parts: int = 1,
 ) -> tuple[Pixels, Distributions]:
-    """Mix each image of a batch, and its target, with the next image of the whole batch.
+    """Mix each image of a batch, and its target, with the next image (mixup or CutMix).
 
-    Batches are in random order, so the next image is a random image, whatever the number of
-    devices. Each image has its own random share; the two papers draw one share for a whole batch.
-    With both mixup and CutMix, each image gets one of them with probability 1/2.
+    Batches are in random order, so the next image is a random image. Each image gets its own random
+    share; the papers draw one share for a whole batch. With both mixup and CutMix, each image gets
+    one of the two with probability 1/2.
 
     Args:
-      keys: a random key for each image. The keys of `shift_and_flip` may be used here too.
+      keys: a random key for each image; the keys passed to `shift_and_flip` may be used again.
       inputs: this device's part of the batch, normalised.
       targets: labels of these images, or distributions over the classes.
       settings: the settings of mixup and CutMix.
@@ -111,9 +114,10 @@ def mix(
 def mixup_shares(
     key: Key[Array, ""], alpha: Float32[Array, ""], height: int, width: int
 ) -> Float32[Array, "{height} {width}"]:
-    """Return an image's own share of each pixel for mixup: one share from Beta(alpha, alpha).
+    """Return an image's share (0 to 1) in each pixel of the image mixed by mixup.
 
-    Zhang et al., "mixup: beyond empirical risk minimization", 2018.
+    All pixels have the same share, drawn from Beta(alpha, alpha). Zhang et al., "mixup: beyond
+    empirical risk minimization", 2018.
     """
     return jnp.full((height, width), jax.random.beta(key, alpha, alpha))
 
@@ -121,12 +125,12 @@ def mixup_shares(
 def cutmix_shares(
     key: Key[Array, ""], alpha: Float32[Array, ""], height: int, width: int
 ) -> Float32[Array, "{height} {width}"]:
-    """Return an image's own share of each pixel for CutMix: 0 inside a random box, 1 outside.
+    """Return an image's share in each pixel of the image mixed by CutMix: 0 in a box, 1 outside.
 
-    The box has the image's proportions, and 1 minus a number from Beta(alpha, alpha) as its share
-    of the area. Its centre can be any pixel, so a part of the box may be outside the image. Yun et
-    al., "CutMix: regularization strategy to train strong classifiers with localizable features",
-    2019.
+    The box has the proportions of the image. Its area is the fraction 1 - x of the image, with x
+    drawn from Beta(alpha, alpha). The centre of the box can be any pixel, so a part of the box may
+    be outside the image. Yun et al., "CutMix: regularization strategy to train strong classifiers
+    with localizable features", 2019.
     """
     share_key, centre_key = jax.random.split(key)
     side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))

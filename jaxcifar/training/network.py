@@ -30,7 +30,7 @@ _COLON = ":"  # no module name can contain it
 
 
 class Part(NamedTuple):
-    """A part of a batch that is computed by itself.
+    """The position of a part of a batch, if a batch is computed in parts to save memory.
 
     Attributes:
       number: the part's number, from 0.
@@ -42,7 +42,13 @@ class Part(NamedTuple):
 
 
 def variables(params: PyTree, other_variables: PyTree) -> Variables:
-    """Return a network's parameters and other variables as Flax collections."""
+    """Return a network's variables as Flax collections: name, such as "params", -> arrays.
+
+    Args:
+      params: the parameters.
+      other_variables: all other variables as one tree: the entries of the collection "batch_stats",
+        and each other collection under its name with a colon in front.
+    """
     stats, other_collections = {}, {}
     for name, tree in other_variables.items():
         if name.startswith(_COLON):
@@ -53,7 +59,7 @@ def variables(params: PyTree, other_variables: PyTree) -> Variables:
 
 
 def split(all_variables: Variables) -> tuple[PyTree, PyTree]:
-    """Return parameters and other variables (as one tree); the inverse of `variables`."""
+    """Return a network's parameters, and all other variables as one tree; undoes `variables`."""
     collections = {name: tree for name, tree in all_variables.items() if name != "params"}
     return all_variables["params"], _as_one_tree(collections)
 
@@ -69,10 +75,15 @@ def _as_one_tree(collections: Variables) -> PyTree:
 def init(
     model: nn.Module, key: Key[Array, ""], images: Float[AnyArray, "images height width channels"]
 ) -> tuple[PyTree, PyTree]:
-    """Return new parameters, and the network's other variables (such as statistics) as one tree.
+    """Initialise a network; return its parameters, and its other variables as one tree.
 
-    A network may compute both from `images`, which are normalised training images. Collections that
-    grow with each call (made by Flax's `sow`) are left out.
+    Other variables are those that `variables` describes, such as running statistics. Collections
+    that grow with each call (made by Flax's `sow`) are left out.
+
+    Args:
+      model: the network.
+      key: random key for the initial weights.
+      images: normalised training images, from which a network may compute its initial weights.
     """
     collections = dict(nn.meta.unbox(model.init(key, images, train=False)))
     params = collections.pop("params", {})
@@ -91,16 +102,16 @@ def init(
 
     updated_collections = jax.eval_shape(collections_after_one_step)
     structure: Callable[[Any], Any] = jax.tree.structure
-    not_growing = {
+    lasting_collections = {
         name: tree
         for name, tree in collections.items()
         if structure(tree) == structure(updated_collections.get(name))
     }
-    return params, _as_one_tree(not_growing)
+    return params, _as_one_tree(lasting_collections)
 
 
 def init_image_count(shape: tuple[int, ...]) -> int:
-    """Return how many training images, of this shape `[N, H, W, 3]`, `init` gets at most."""
+    """Return the largest number of training images of a shape `[N, H, W, 3]` to pass to `init`."""
     _, height, width, _ = shape
     return min(_INIT_IMAGES, max(1, _INIT_PIXELS // (height * width)))
 
@@ -129,9 +140,15 @@ def forward(
 ) -> tuple[Float32[Array, "batch classes"], PyTree]:
     """Apply a network in training mode to this device's share of the batch.
 
-    `axis` is the mapped axis of the devices that share the batch, or None. `product_dtype` is the
-    dtype to which operands of matrix products are converted, or None. `part` is not None if the
-    images are a part of the batch: then each part draws other random numbers.
+    Args:
+      model: the network.
+      all_variables: the network's variables as Flax collections.
+      images: normalised images.
+      key: random key for dropout and other random layers.
+      axis: name of the mapped axis of the devices that share the batch, or None.
+      product_dtype: dtype to which operands of matrix products are converted, or None.
+      part: position of the images if they are a part of the batch, else None. Each part draws
+        other random numbers.
 
     Returns:
       the logits of these images, and the variables other than parameters after the step.
@@ -147,9 +164,10 @@ def forward(
 
 
 def _random_streams(key: Array, axis: str | None, part: Part | None = None) -> dict[str, Array]:
-    """Return Flax's random keys by stream; streams that are not listed use the key of "params".
+    """Return a random key for each of Flax's random streams, by the stream's name.
 
-    The keys of `EXAMPLE_STREAM` depend on the position in the whole batch, and not on the part.
+    Flax uses the key of "params" for streams that are missing here. Layers derive a key for each
+    image from `EXAMPLE_STREAM`, whatever the device and the part of the batch.
     """
     device_key = sharing.device_key(key, axis)
     if part is not None:
@@ -163,27 +181,30 @@ def predict(
     images: Float[Array, "batch height width channels"],
     product_dtype: Dtype | None = None,
 ) -> Float32[Array, "batch classes"]:
-    """Return a network's logits in evaluation mode; `product_dtype` may be a dtype for products."""
+    """Return a network's logits in evaluation mode.
+
+    `product_dtype` is the dtype to which operands of matrix products are converted, or None.
+    """
     with adapted(None, product_dtype):
         logits: Any = model.apply(all_variables, images, train=False)
         return logits.astype(jnp.float32)
 
 
 def for_one_device(model: nn.Module) -> nn.Module:
-    """Return a network's version for a device that computes whole batches by itself."""
+    """Return a copy of a network that computes its statistics on one device, not over devices."""
     return model.clone(axis_name=None) if hasattr(model, "axis_name") else model
 
 
 def dtype(model: nn.Module) -> jnp.dtype:
-    """Return the `dtype` of a network, or float32 (the dtype of the images) if it has none."""
+    """Return the field `dtype` of a network; float32 if the network has no such field."""
     return jnp.dtype(getattr(model, "dtype", None) or jnp.float32)
 
 
 def has_convolution(model: nn.Module, platform: str, image_size: int = IMAGE_SIZE) -> bool:
-    """Return True if a network's program for a platform, such as "cpu", contains a convolution.
+    """Return True if a network contains a convolution, when compiled for a platform such as "cpu".
 
-    JAX's lowered program is searched, so a convolution is found however the network is written. The
-    program is for images of `image_size` x `image_size` pixels.
+    JAX's lowered program for images of `image_size` x `image_size` pixels is searched, so that a
+    convolution is found however the network is written.
     """
     model, key = for_one_device(model), jax.random.key(0)
     images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)

@@ -24,13 +24,13 @@ def next_state(
     steps_per_epoch: int,
     offers_loss: bool,
 ) -> TrainState:
-    """Return the training state after a step.
+    """Compute the gradients of a batch, update the weights, and return the next training state.
 
     Args:
-      state: the state before the step.
+      state: the training state before the step.
       hyper: the run's hyper-parameters.
-      loss: the mean loss of the step's batch.
-      update_rule: the update rule.
+      loss: the mean loss of the step's batch, as a function of the parameters.
+      update_rule: function that returns the optax rule (optimizer) for a learning rate.
       steps_per_epoch: number of steps in an epoch.
       offers_loss: True if the update rule may use the loss.
     """
@@ -60,7 +60,7 @@ def next_state(
 def rule_at_step(
     update_rule: UpdateRule, hyper: Hyperparameters, step: Int[Array, ""] | int
 ) -> optax.GradientTransformation:
-    """Return the optax rule with the learning rate of a step."""
+    """Return the optax rule (optimizer) with the learning rate of a training step, from 0."""
     return update_rule(hyper.learning_rate[step], **hyper.rule)
 
 
@@ -70,12 +70,13 @@ def _loss_arguments(
     gradients: BatchGradients,
     loss: BatchLoss,
 ) -> dict[str, Any]:
-    """Return the arguments by which a rule gets the loss; none if the rule does not use the loss.
+    """Return the keyword arguments through which an optax rule gets the loss.
 
-    The gradients among them are not clipped, because they are those of the loss.
+    The dict is empty if the rule does not use the loss. The gradients in it are not clipped.
     """
-    use = find_loss_use(rule, gradients.grads, state.opt_state, state.params)
-    if not (use.value or use.function):
+    loss_use = find_loss_use(rule, gradients.grads, state.opt_state, state.params)
+    uses_loss = loss_use.value or loss_use.function
+    if not uses_loss:
         return {}
     value = sharing.sum_over_devices(gradients.device_loss, loss.axis)
     return loss_arguments(value, gradients.grads, loss.value)

@@ -34,7 +34,7 @@ def sgd(
     bias_decay: Switch = True,
     nesterov: Switch = False,
 ) -> optax.GradientTransformation:
-    """Return stochastic gradient descent with momentum and weight decay.
+    """Return the update rule of stochastic gradient descent with momentum and weight decay.
 
     For a parameter p with gradient g and velocity v, a step is
     `g += weight_decay * p; v = momentum * v + g; p -= learning_rate * v`.
@@ -61,7 +61,7 @@ def adam(
     weight_decay: Scalar,
     bias_decay: Switch = True,
 ) -> optax.GradientTransformation:
-    """Return Adam, with `weight_decay * p` added to the gradient of a parameter p.
+    """Return the update rule Adam, with `weight_decay * p` added to the gradient of parameter p.
 
     Beta 1 is `momentum`, beta 2 is 0.999, epsilon is 1e-8. The arguments are those of `sgd`. Kingma
     and Ba, "Adam: a method for stochastic optimization", 2015.
@@ -79,7 +79,9 @@ def adamw(
     weight_decay: Scalar,
     bias_decay: Switch = True,
 ) -> optax.GradientTransformation:
-    """Return AdamW: Adam, whose step also subtracts `learning_rate * weight_decay * p`.
+    """Return the update rule AdamW: Adam, whose step also subtracts the decay of each parameter p.
+
+    The decay is `learning_rate * weight_decay * p`.
 
     The arguments are those of `sgd`. Loshchilov and Hutter, "Decoupled weight decay
     regularization", 2019.
@@ -98,15 +100,15 @@ def muon(
     bias_decay: Switch = True,
     sgd_rate: Scalar = 1.0,
 ) -> optax.GradientTransformation:
-    """Return Muon for kernels of convolutions, and Nesterov's momentum for other parameters.
+    """Return an update rule: Muon for kernels of convolutions, SGD for all other parameters.
 
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
 
     Muon makes the momentum of a kernel orthogonal, by Newton-Schulz iterations. For this, a kernel
     `[height, width, C, K]` is a matrix with K columns. After each step the kernel is scaled to the
     norm sqrt(K), as in Jordan's CIFAR-10 trainer. The scale has no effect if BatchNorm follows, and
-    makes weight decay unnecessary. The learning rate of the other parameters is multiplied by
-    `sgd_rate`; the other arguments are those of `sgd`.
+    makes weight decay unnecessary. SGD has Nesterov's momentum, and its learning rate is multiplied
+    by `sgd_rate`. The other arguments are those of `sgd`.
     """
     kernels = optax.chain(
         optax.contrib.scale_by_muon(
@@ -133,7 +135,7 @@ def _matrix_axes_of_kernels(params: PyTree) -> PyTree:
 
 
 def _keep_norm(updates: PyTree, params: PyTree) -> PyTree:
-    """Return updates after which each kernel of `params` with K features has the norm sqrt(K)."""
+    """Change updates so that each updated kernel `[H, W, C, K]` has the norm sqrt(K)."""
 
     def corrected(update: Array, param: Array) -> Array:
         new_param = param + update
@@ -155,7 +157,7 @@ def clip(grads: PyTree, max_norm: Scalar) -> PyTree:
 
 
 def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
-    """Return updates; those of biases (parameters with one axis) are multiplied by `factor`.
+    """Multiply the updates of biases (parameters with one axis) by `factor`; return all updates.
 
     Page, "How to train your ResNet 6: weight decay", 2018.
     """
@@ -167,7 +169,7 @@ def scale_biases(updates: PyTree, factor: Scalar) -> PyTree:
 
 
 def _weight_decay_rule(weight_decay: Scalar, bias_decay: Switch) -> optax.GradientTransformation:
-    """Return weight decay: `weight_decay * p` is added to the gradient of a parameter p.
+    """Return a rule that adds `weight_decay * p` to the gradient of each parameter p.
 
     If `bias_decay` is 0, biases (parameters with one axis) are left out. He et al., "Bag of tricks
     for image classification", 2019.
@@ -185,15 +187,15 @@ def _weight_decay_rule(weight_decay: Scalar, bias_decay: Switch) -> optax.Gradie
 
 
 def _scale_by_rate(learning_rate: Scalar) -> optax.GradientTransformation:
-    """Return `optax.scale_by_learning_rate`, which also takes NumPy's numbers."""
-    # optax multiplies by anything that is not callable; its type leaves out what NumPy has.
+    """Return `optax.scale_by_learning_rate` for a learning rate that may be a NumPy number."""
+    # optax multiplies by any number, but its type annotation leaves out NumPy's numbers.
     return optax.scale_by_learning_rate(cast(Array | float, learning_rate))
 
 
 def _momentum_rule(momentum: Scalar, nesterov: Switch) -> optax.GradientTransformation:
-    """Return `optax.trace`, with `nesterov` as a switch that may be a traced array."""
+    """Return a rule for momentum: `optax.trace`, but `nesterov` may be a traced array."""
 
-    # optax calls the gradients `updates`, as part of the type of such a function.
+    # optax's type for this function requires the name `updates`.
     def update(
         updates: PyTree, state: PyTree, params: PyTree | None = None
     ) -> tuple[PyTree, optax.TraceState]:

@@ -22,14 +22,14 @@ WithShape = AnyArray | jax.ShapeDtypeStruct  # an array, or only its shape
 
 @dataclasses.dataclass(frozen=True)
 class ParallelRuns:
-    """Several runs of one program, whose arrays are stacked along a leading axis of runs.
+    """Several runs that are trained together by one compiled function.
 
-    A single run shares its batches between all devices of the program's mesh. Several runs are
-    spread evenly over devices: over the largest number of devices that divides the number of runs.
-    The runs on one device are batched by `vmap`. The runs do not influence each other.
+    The arrays of the runs are stacked along a leading axis. The runs do not influence each other. A
+    single run shares its batches between all devices of the program's mesh. Several runs are spread
+    evenly over the largest number of devices that divides the number of runs.
 
     Attributes:
-      program: the program of each run.
+      program: the training program of each run.
       run_count: number of runs.
     """
 
@@ -69,9 +69,14 @@ class ParallelRuns:
         images: UInt8[WithShape, "images height width 3"],
         labels: Integer[WithShape, "images"],
     ) -> jax.stages.Traced:
-        """Return `train_steps`, traced for arrays of these shapes; array values are not used.
+        """Trace `train_steps` for arrays of the given shapes, so that it can be compiled.
 
-        `images` are all training images, also if the program is fed those of a few steps.
+        Only shapes and dtypes of the arguments are used.
+
+        Args:
+          hyper: hyper-parameters of one run.
+          images: all training images, even if `train_steps` gets the images of a few steps.
+          labels: labels of all training images.
         """
         program = self.program
         state = program.init.eval_shape(program, hyper, images)
@@ -99,18 +104,26 @@ class ParallelRuns:
         orders: Int32[Array, "runs images"],
         count: Int[Array, ""],
     ) -> tuple[TrainState, dict[str, Float32[Array, "runs"]]]:
-        """Train each run for `count` steps; return the new states, and mean loss and accuracy.
+        """Train each run for `count` steps within an epoch, in one compiled function.
 
-        The arguments are those of `Program.train_steps`; `states`, `hypers` and `orders` are
-        stacked along a first axis of runs, as are `images` if the program is fed those of a few
-        steps. JAX reuses the memory of `states`.
+        Args:
+          states: the training states before the steps, stacked along a first axis of runs. JAX
+            reuses their memory.
+          hypers: hyper-parameters of the runs, stacked.
+          images: all training images or, if `program.fed_steps` is set, the images of the next
+            steps of each run, stacked.
+          labels: labels of all training images.
+          orders: for each run, the order of the training images in this epoch.
+          count: number of steps.
+
+        Returns:
+          the new states, and the mean `loss` and `accuracy` of each run since its epoch began.
         """
         # A single run uses all devices; of several runs, each is trained by one device.
         program = self.program if self.run_count == 1 else self.program.for_one_device
         is_fed = program.fed_steps is not None
-        compiles_loops = (
-            program.compiles_loops
-        )  # found here, because nothing can be lowered in `shard_map`
+        # Read here, because the property lowers a program, which is not possible in `shard_map`.
+        compiles_loops = program.compiles_loops
 
         def train_on_device(
             states: TrainState,
@@ -125,30 +138,33 @@ class ParallelRuns:
             ) -> tuple[TrainState, dict[str, Array]]:
                 return program.train_steps(state, hyper, images, labels, order, count)
 
-            of_runs = (states, hypers, orders, images) if is_fed else (states, hypers, orders)
-            return _map_runs(train, len(orders), compiles_loops)(*of_runs)
+            train_runs = _map_runs(train, len(orders), compiles_loops)
+            if is_fed:  # each run has its own images
+                return train_runs(states, hypers, orders, images)
+            return train_runs(states, hypers, orders)
 
         split_by_run, replicated = self.sharding.spec, PartitionSpec()
-        of_images = split_by_run if is_fed else replicated
-        return jax.shard_map(
+        spec_of_images = split_by_run if is_fed else replicated
+        train_on_devices = jax.shard_map(
             train_on_device,
             mesh=self.sharding.mesh,
             in_specs=(
                 *(split_by_run, split_by_run, split_by_run),  # states, hypers and orders
-                *(of_images, replicated, replicated),  # images, labels and count
+                *(spec_of_images, replicated, replicated),  # images, labels and count
             ),
             out_specs=split_by_run,
             check_vma=False,
-        )(states, hypers, orders, images, labels, count)
+        )
+        return train_on_devices(states, hypers, orders, images, labels, count)
 
 
 def _map_runs(
     function: Callable[..., PyTree], run_count: int, use_vmap: bool
 ) -> Callable[..., PyTree]:
-    """Return `function` mapped over a leading axis of length `run_count`, the axis of runs.
+    """Return a function of stacked arrays that applies `function`, a function of one run, to all.
 
-    Without `use_vmap` the function is called once per run. On a CPU `vmap` would turn convolutions
-    into grouped convolutions, which are the slowest kind in XLA.
+    With `use_vmap`, the runs are batched by `vmap`; otherwise `function` is called once per run. On
+    a CPU, `vmap` would turn convolutions into grouped convolutions, XLA's slowest kind.
     """
     if use_vmap and run_count > 1:
         return jax.vmap(function)

@@ -1,5 +1,6 @@
 """Compute the logits of any number of images in evaluation mode, in chunks."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -30,9 +31,17 @@ def predict(
     hyper: Hyperparameters,
     images: UInt8[AnyArray, "images height width 3"],
 ) -> Float32[Array, "images classes"]:
-    """Return the logits of at least one image; of `hyper`, only `mean` and `std` are used."""
+    """Return a network's logits for images, in evaluation mode.
+
+    Args:
+      program: the compiled program of the network.
+      variables: the network's weights.
+      hyper: hyper-parameters; only the mean and deviation of the images are used.
+      images: at least one image, on the devices or on the host.
+    """
     devices = program.mesh.size
-    images_per_device = -(-min(eval_batch(images.shape), len(images)) // devices)  # rounded up
+    images_in_chunk = min(eval_batch(images.shape), len(images))
+    images_per_device = math.ceil(images_in_chunk / devices)
     chunk_size = images_per_device * devices
     if isinstance(images, np.ndarray) and images.nbytes > HOST_BLOCK_BYTES:
         return _predict_in_blocks(program, variables, hyper, images, chunk_size)
@@ -50,19 +59,27 @@ def predict(
 
 
 def eval_batch(shape: tuple[int, ...]) -> int:
-    """Return the number of images, of this shape `[N, H, W, 3]`, in a chunk over all devices."""
+    """Return the number of images that are evaluated at a time, on all devices together.
+
+    `shape` is the shape `[N, H, W, 3]` of all images. The number is smaller for larger images.
+    """
     _, height, width, _ = shape
-    pixels = EVAL_BATCH * IMAGE_SIZE**2
-    return min(EVAL_BATCH, max(_FEW_IMAGES, pixels // (height * width)))
+    pixels_in_chunk = EVAL_BATCH * IMAGE_SIZE**2
+    images_of_this_size = pixels_in_chunk // (height * width)
+    return min(EVAL_BATCH, max(_FEW_IMAGES, images_of_this_size))
 
 
 def _predict_in_blocks(
     program: Program, variables: Variables, hyper: Hyperparameters, images: np.ndarray, size: int
 ) -> Array:
-    """Return the logits of images on the host, moved to the devices in blocks of whole chunks."""
-    chunks_in_block = max(1, HOST_BLOCK_BYTES // (size * images[:1].nbytes))
-    step = chunks_in_block * size
-    blocks = [images[start : start + step] for start in range(0, len(images), step)]
+    """Return the logits of images on the host, which are moved to the devices block by block.
+
+    Each block has several chunks of `size` images.
+    """
+    bytes_in_chunk = size * images[:1].nbytes
+    chunks_in_block = max(1, HOST_BLOCK_BYTES // bytes_in_chunk)
+    block_size = chunks_in_block * size
+    blocks = [images[start : start + block_size] for start in range(0, len(images), block_size)]
     logits = []
     for block in blocks:
         on_devices = jax.device_put(np.ascontiguousarray(block), program.replicated)
@@ -76,11 +93,17 @@ def both_sides(
     images: Shaped[AnyArray, "images height width channels"],
     logits: Float[AnyArray, "images classes"],
 ) -> Float[AnyArray, "images classes"]:
-    """Return the mean of the images' `logits` and of the logits of their mirror images.
+    """Return the mean of the logits of images and the logits of their mirror images.
 
     Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012.
+
+    Args:
+      predict: returns the logits of images.
+      images: the images.
+      logits: the logits of `images`.
     """
-    return (logits + predict(images[:, :, ::-1])) / 2
+    mirror_images = images[:, :, ::-1]
+    return (logits + predict(mirror_images)) / 2
 
 
 def _logits_in_loop(
@@ -112,7 +135,7 @@ def _logits_from_start(
     start: Array,
     size: int,
 ) -> Array:
-    """Return the logits of `size` images from index `start`.
+    """Return the logits of `size` images, beginning with the image at index `start`.
 
     If fewer images are left, the last image is repeated.
     """

@@ -34,23 +34,25 @@ from jaxcifar.training.state import Hyperparameters, TrainingSums, TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A network, an update rule and the devices, as a static argument of compiled functions.
+    """The functions that train a network, and everything that their compiled code depends on.
+
+    Hyper-parameters and images are not part of a program: they are arguments of its functions.
 
     Attributes:
       model: the network; it maps normalised images to logits. A network with a field `axis_name`
         computes statistics over all devices itself.
-      optimizer: the update rule (see `optim`).
+      optimizer: function that returns the update rule for a learning rate (see `optim`).
       augmentation: the augmentation after shifts and flips (see `augment`).
       batch_size: number of training images in a step, over all devices.
       steps_per_epoch: number of full batches in the training set; an epoch leaves the rest out.
       mesh: the devices, along the axis `sharing.AXIS`.
       averages: True to keep a moving average of the weights, which is used in evaluation.
-      small_size: width of images in the first `Hyperparameters.small_steps` steps, or None for all.
+      small_size: width to which images are reduced in the first steps of training, or None.
       axis: name of the axis of devices that share each batch; None if a device trains by itself.
       product_dtype: dtype to which operands of matrix products are converted, or None.
       identity: a hashable value that is equal for equal networks; by default the network.
       image_size: height and width of the images.
-      fed_steps: `train_steps` gets the images of at most so many steps; None if it gets all.
+      fed_steps: largest number of steps whose images `train_steps` gets; None if it gets all.
       parts: number of parts of a batch, computed one after another (`batch_loss.BatchLoss`).
       offers_loss: True if the update rule may use the loss (`loss_rules`), as users' rules may.
     """
@@ -77,22 +79,22 @@ class Program:
 
     @property
     def images_per_epoch(self) -> int:
-        """Number of training images in the full batches of an epoch."""
+        """Number of images that are trained on in an epoch: the images in its full batches."""
         return self.steps_per_epoch * self.batch_size
 
     @property
     def replicated(self) -> NamedSharding:
-        """The device placement of arrays of which every device has a full copy."""
+        """The device placement of arrays that every device has a full copy of."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def dtype(self) -> jnp.dtype:
-        """The dtype that the network computes in."""
+        """The dtype in which the network computes, such as bfloat16."""
         return jnp.dtype(self.product_dtype or network.dtype(self.model))
 
     @property
     def for_one_device(self) -> "Program":
-        """The program for a single device that trains whole batches by itself."""
+        """A copy of the program for a single device, which trains whole batches by itself."""
         return dataclasses.replace(self, model=network.for_one_device(self.model), axis=None)
 
     @property
@@ -101,7 +103,7 @@ class Program:
         return compiles_loops(self)
 
     def replicate(self, tree: PyTree) -> PyTree:
-        """Return arrays with a full copy on every device; for use inside compiled functions."""
+        """Make every device hold a full copy of the arrays; for use inside compiled functions."""
         return jax.lax.with_sharding_constraint(tree, self.replicated)
 
     # `init` runs only once, so it is compiled with fewer optimisations, which saves seconds.
@@ -109,9 +111,9 @@ class Program:
     def init(
         self, hyper: Hyperparameters, images: UInt8[Array, "images height width 3"]
     ) -> TrainState:
-        """Return the training state before the first step, with new weights.
+        """Return the training state before the first step, with new random weights.
 
-        Training images are moved to the devices only if they affect the first weights.
+        `images` are training images: a network may compute its first weights from some of them.
         """
         pixels = augment.pixels(images[: network.init_image_count(images.shape)])
         first_images = augment.normalize(pixels, hyper.mean, hyper.std)
@@ -138,7 +140,10 @@ class Program:
     def epoch_order(
         self, hyper: Hyperparameters, step: Int[Array, ""], examples: int
     ) -> Int32[Array, "{examples}"]:
-        """Return the order of all `examples` training images in the epoch of a step."""
+        """Return a random order of the `examples` training images for the epoch of a step.
+
+        The order depends on the run's key and on the number of the epoch.
+        """
         epoch = step // self.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(hyper.order_key, epoch), examples)
         return self.replicate(order)
@@ -154,13 +159,13 @@ class Program:
     ) -> tuple[TrainState, dict[str, Float32[Array, ""]]]:
         """Train for `count` steps within an epoch.
 
-        If devices share batches, call this inside a map over `axis`. Each device trains on its part
-        of every batch, and all devices get the same state.
+        If devices share batches, this function must be called inside a map over `axis`. Each device
+        trains on its part of every batch, and all devices get the same state.
 
         Args:
-          state: state before the steps.
+          state: training state before the steps.
           hyper: the run's hyper-parameters.
-          images: all training images, or with `fed_steps` those of the next steps, in order.
+          images: all training images; if `fed_steps` is set, the images of the next steps in order.
           labels: labels of all training images.
           order: order of the images in this epoch, from `epoch_order`.
           count: number of steps; 1 if the program has no loops.
@@ -168,16 +173,16 @@ class Program:
         Returns:
           the new state, and the mean loss and accuracy since the epoch began.
         """
-        fed_from = None
+        first_fed_position = None  # in the epoch's order
         if self.fed_steps is not None:
-            fed_from = state.step % self.steps_per_epoch * self.batch_size
+            first_fed_position = state.step % self.steps_per_epoch * self.batch_size
 
         def train_next_batch(state: TrainState) -> TrainState:
             images_per_device = self.batch_size // sharing.device_count(self.axis)
             start = state.step % self.steps_per_epoch * self.batch_size
             positions = start + sharing.batch_positions(images_per_device, self.axis, self.parts)
             indices = order[positions]
-            rows = indices if fed_from is None else positions - fed_from
+            rows = indices if first_fed_position is None else positions - first_fed_position
             batch = hyper, images[rows], hyper.labels_or(labels)[indices], indices
             if self.small_size is None:
                 return self.train_step(state, *batch)
@@ -200,7 +205,7 @@ class Program:
         indices: Int32[Array, "batch"],
         size: int | None = None,
     ) -> TrainState:
-        """Train on this device's part of a batch, and return the new state.
+        """Train on this device's part of a batch, and return the new training state.
 
         `indices` has the images' positions in the training set. If `size` is not None, images are
         reduced to `size` x `size` pixels after shifts and flips.

@@ -1,4 +1,4 @@
-"""The weights that `optax.contrib.schedule_free` evaluates, which are not those that it trains.
+"""The weights to evaluate if `optax.contrib.schedule_free` trains other weights.
 
 Defazio et al., "The road less scheduled", 2024.
 """
@@ -14,16 +14,17 @@ from jaxcifar.machine.sharing import PyTree
 
 
 def find_states(opt_state: PyTree) -> list[optax.contrib.ScheduleFreeState]:
-    """Return the states of schedule-free rules anywhere in the state of an update rule."""
+    """Return the states of all schedule-free optimizers in the state of an optax chain."""
     nodes = jax.tree.leaves(opt_state, is_leaf=_is_schedule_free)
     return [node for node in nodes if _is_schedule_free(node)]
 
 
 def evaluation_params(opt_state: PyTree, params: PyTree) -> PyTree:
-    """Return the parameters to evaluate: `params`, unless the update rule is schedule-free.
+    """Return the parameters that a network is evaluated with.
 
+    They are `params` unless the update rule is schedule-free, which evaluates an average instead.
     If a schedule-free rule trains only some parameters (`optax.masked`, `optax.partition`), the
-    others are returned as they are. A state without values (shapes only) gives `params`.
+    others are returned unchanged. If `params` has only shapes and no values, it is returned.
     """
     states = find_states(opt_state)
     has_values = not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params))
@@ -36,14 +37,14 @@ def evaluation_params(opt_state: PyTree, params: PyTree) -> PyTree:
 def _evaluation_params(states: list[optax.contrib.ScheduleFreeState], params: PyTree) -> PyTree:
     for state in states:
 
-        def to_evaluate(z: Any, param: PyTree, state: Any = state) -> PyTree:
+        def average(z: Any, param: PyTree, state: Any = state) -> PyTree:
             if isinstance(z, optax.MaskedNode):  # another rule trains this parameter
                 return param
-            of_parameter = state._replace(z=z)
-            values: Array = optax.contrib.schedule_free_eval_params(of_parameter, param)
+            state_of_param = state._replace(z=z)
+            values: Array = optax.contrib.schedule_free_eval_params(state_of_param, param)
             return values.astype(param.dtype)
 
-        params = jax.tree.map(to_evaluate, state.z, params, is_leaf=_is_masked)
+        params = jax.tree.map(average, state.z, params, is_leaf=_is_masked)
     return params
 
 

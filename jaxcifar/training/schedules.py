@@ -8,34 +8,35 @@ import math
 
 
 def constant(step: int, steps_per_epoch: int, total_steps: int) -> float:
-    """Return 1 at every step: the learning rate is constant."""
+    """Return 1, the fraction of the highest learning rate, at every step: the rate is constant."""
     return 1.0
 
 
 def step(
     step: int, steps_per_epoch: int, total_steps: int, *, step_size: int, gamma: float
 ) -> float:
-    """Return `gamma ** floor(step / (step_size * steps_per_epoch))`.
+    """Return the learning rate, as a fraction of the highest, that falls every `step_size` epochs.
 
-    The learning rate is multiplied by `gamma` every `step_size` epochs.
+    It is `gamma ** floor(step / (step_size * steps_per_epoch))`.
     """
     return gamma ** (step // (step_size * steps_per_epoch))
 
 
 def cosine(step: int, steps_per_epoch: int, total_steps: int) -> float:
-    """Return `(1 + cos(pi * step / total_steps)) / 2`.
+    """Return the learning rate, as a fraction of the highest, that falls along a cosine to 0.
 
-    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017; here
-    without restarts.
+    It is `(1 + cos(pi * step / total_steps)) / 2`. Loshchilov and Hutter, "SGDR: stochastic
+    gradient descent with warm restarts", 2017; here without restarts.
     """
     return (1 + math.cos(math.pi * step / total_steps)) / 2
 
 
 def linear(step: int, steps_per_epoch: int, total_steps: int) -> float:
-    """Return `1 - step / total_steps`.
+    """Return the learning rate, as a fraction of the highest, that falls linearly to 0.
 
-    After a warm-up this is the one-cycle schedule of Smith and Topin, "Super-convergence: very fast
-    training of neural networks using large learning rates", 2019, with a straight line down to 0.
+    It is `1 - step / total_steps`. After a warm-up this is the one-cycle schedule of Smith and
+    Topin, "Super-convergence: very fast training of neural networks using large learning rates",
+    2019, with a straight line down to 0.
     """
     return 1 - step / total_steps
 

@@ -22,16 +22,15 @@ class Hyperparameters:
     Attributes:
       key: random key of the run.
       learning_rate: the learning rate at each step.
-      rule: scalars by name: the arguments of the update rule other than the learning rate.
-      bias_rate: factor of the updates of biases (`optim.scale_biases`).
-      clip_norm: largest norm of the gradients (`optim.clip`).
+      rule: arguments of the update rule by name, without the learning rate.
+      bias_rate: factor by which the updates of biases are multiplied (`optim.scale_biases`).
+      clip_norm: largest norm of the gradients, 0 for no limit (`optim.clip`).
       label_smoothing: amount of label smoothing (`smoothed_cross_entropy`).
       average: decay of the moving average of the weights (`update_average`).
       mean, std: mean and standard deviation of each channel, for pixels in [0, 1].
       augment: settings of shifts, flips and cutout.
-      augmentation: scalars by name: the arguments of `Program.augmentation` other than key and
-        images.
-      small_steps: number of steps, from the first, that train on reduced images.
+      augmentation: arguments of `Program.augmentation` by name, without key and images.
+      small_steps: number of steps, from the first, that train on images of reduced size.
       mixing: settings of mixup and CutMix, or None if images are not mixed.
       class_weights: weight of each class in the loss, or None if all weights are 1.
       labels: labels to train on instead of the data set's, or None.
@@ -54,7 +53,7 @@ class Hyperparameters:
     labels: Int32[Array, "images"] | None = None
 
     def labels_or(self, labels: Int32[AnyArray, "images"]) -> Int32[AnyArray, "images"]:
-        """Return the run's own training labels, or else the data set's `labels`."""
+        """Return the training labels of this run if it has its own, else `labels`."""
         return labels if self.labels is None else self.labels
 
     @property
@@ -74,12 +73,12 @@ class Hyperparameters:
 
     @property
     def flip_key(self) -> Key[Array, ""]:
-        """The random key that chooses the images flipped in even epochs, if flips alternate."""
+        """The random key that chooses the images to flip in even epochs, if flips alternate."""
         return jax.random.fold_in(self.key, 3)
 
     @property
     def preview_key(self) -> Key[Array, ""]:
-        """The random key for augmented images to look at, on which nothing is trained."""
+        """The random key for augmented images in pictures, which are not used for training."""
         return jax.random.fold_in(self.key, 4)
 
 
@@ -93,12 +92,12 @@ class TrainingSums:
 
     @classmethod
     def zero(cls) -> "TrainingSums":
-        """Return the sums over no images."""
+        """Return sums that are all 0, as before the first image of an epoch."""
         return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
     @classmethod
     def of(cls, logits: Float32[Array, "images classes"], targets: Targets) -> "TrainingSums":
-        """Return the sums over images with these logits and targets.
+        """Return the sums over a batch of images, from the images' logits and targets.
 
         For a mixed image, the class with the largest share counts as its label.
         """
@@ -111,7 +110,7 @@ class TrainingSums:
         return jax.tree.map(jnp.add, self, other)
 
     def accuracy(self) -> float:
-        """Return the accuracy (0 to 1), in float64; not for use inside a compiled function."""
+        """Return the accuracy (0 to 1) as a Python float; not for use in a compiled function."""
         return int(self.correct) / max(int(self.count), 1)
 
     def means(self) -> dict[str, Float32[Array, ""]]:
@@ -142,10 +141,10 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """The network's variables for evaluation.
+        """The network's weights and other variables for evaluation.
 
         They are the moving average, if the run keeps one. If the update rule is schedule-free, the
-        parameters are those that `schedule_free_eval_params` returns.
+        parameters are those that `optax.contrib.schedule_free_eval_params` returns.
         """
         if self.average is not None:
             return network.variables(*self.average)
@@ -153,7 +152,10 @@ class TrainState:
         return network.variables(params, self.batch_stats)
 
     def to_dict(self) -> dict[str, PyTree]:
-        """Return the state as a checkpoint's content, in which `sums` is called `metrics`."""
+        """Return the arrays of the state by name, as a checkpoint stores them.
+
+        `sums` is stored as `metrics`, and `average` only if there is one.
+        """
         content = {
             "step": self.step,
             "params": self.params,
@@ -165,7 +167,7 @@ class TrainState:
 
     @classmethod
     def from_dict(cls, content: dict[str, PyTree]) -> "TrainState":
-        """Return the training state from a checkpoint's content; the inverse of `to_dict`."""
+        """Return the training state whose arrays a checkpoint stores; the inverse of `to_dict`."""
         fields = {name: tree for name, tree in content.items() if name != "metrics"}
         return cls(sums=content["metrics"], **fields)
 
@@ -176,15 +178,15 @@ def update_average(
     decay: Float32[Array, ""],
     step: Int32[Array, ""],
 ) -> tuple[PyTree, PyTree]:
-    """Return the moving average `decay * average + (1 - decay) * new_variables`.
+    """Return the moving average of a network's variables after a training step.
 
-    The average is over parameters and other variables. Integer arrays are those of `new_variables`.
-    The decay is in [0, 1).
+    It is `decay * average + (1 - decay) * new_variables`, where both pairs are (parameters, other
+    variables). Integer arrays can't be averaged and are those of `new_variables`. The decay is in
+    [0, 1). In the first steps, counted from 0, it is at most `(step + 1) / (step + 10)`, so that
+    the first weights are soon forgotten.
 
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
-    exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017. In the
-    first steps the decay is at most `(step + 1) / (step + 10)`, so that the first weights are soon
-    forgotten.
+    exponential form of Tarvainen and Valpola, "Mean teachers are better role models", 2017.
     """
     decay = jnp.minimum(decay, (step + 1) / (step + 10))
 
