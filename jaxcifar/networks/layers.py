@@ -25,7 +25,7 @@ EXAMPLE_STREAM = "examples"  # a random stream that is the same on all devices
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
-    """Return PyTorch's default initializer, U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """Return PyTorch's default initializer: uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in)."""
     bound = fan_in**-0.5
 
     def init(key: Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> Array:
@@ -55,7 +55,7 @@ class Conv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
-        """Convolve; by default, out_height is ceil(height / stride) if the kernel's size is odd."""
+        """Convolve images; out_height is ceil(height / stride) for odd kernels by default."""
         kernel = self.weights(x.shape[-1], self.features)
         arrays = x.astype(self.dtype), kernel.astype(self.dtype)
         bias = None
@@ -68,7 +68,7 @@ class Conv(nn.Module):
     def weights(
         self, channels: int, features: int
     ) -> Float[Array, "{self.kernel_size} {self.kernel_size} {channels} {features}"]:
-        """Return the kernel, a parameter of the layer."""
+        """Return the kernel for these numbers of input and output channels, a parameter."""
         shape = (self.kernel_size, self.kernel_size, channels)
         return self.param("kernel", self.kernel_init(math.prod(shape)), (*shape, features))
 
@@ -112,7 +112,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "*others channels"], train: bool
     ) -> Float[Array, "*others channels"]:
-        """Normalise a batch; updates the collection `batch_stats` if `train`."""
+        """Normalise a batch by its own statistics if `train`, and update `batch_stats`."""
         features = x.shape[-1] // self.copies
         repeated = partial(tiled, copies=self.copies)
         ones = nn.initializers.ones
@@ -148,7 +148,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch *rest"], train: bool) -> Float[Array, "batch *rest"]:
-        """Drop activations if `train`; draw from `EXAMPLE_STREAM` if it exists, else "dropout"."""
+        """Zero random activations if `train`, drawn from `EXAMPLE_STREAM` or else "dropout"."""
         if not train or self.rate == 0:
             return x
         stream = EXAMPLE_STREAM if self.has_rng(EXAMPLE_STREAM) else "dropout"
