@@ -122,7 +122,7 @@ class Target:
 
     @property
     def machine(self) -> Machine:
-        """Speed of arithmetic and of the links between devices, as published."""
+        """The published speed of the devices' arithmetic and of the links between them."""
         [machine] = [known for known in MACHINES if known.name == _MACHINE_NAMES[self.kind]]
         return machine
 

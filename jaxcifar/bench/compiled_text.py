@@ -85,7 +85,7 @@ class ProgramText:
     entry: str
 
     def called_by(self, instruction: Instruction, *kinds: str) -> Iterator[str]:
-        """Yield the names of computations that an instruction calls.
+        """Yield the names of the computations in this program that an instruction calls.
 
         Args:
           instruction: the instruction.

@@ -60,7 +60,7 @@ class PlainFlaxTraining:
 
 
 def _plain_model(work: Work) -> nn.Module:
-    """Return the network to measure: built-in ones are made of plain Flax layers."""
+    """Return the network to measure; a built-in network is rebuilt from plain Flax layers."""
     dtype = jnp.dtype(work.dtype)
     plain_networks = {"cnn": _PlainCNN, "resnet18": _PlainResNet, "fastnet": _PlainFastNet}
     if work.arch in plain_networks:
@@ -146,7 +146,7 @@ class _PlainFastNet(nn.Module):
         gelu = partial(nn.gelu, approximate=False)
         kernel = self.variable("whitening", "kernel", whitening_kernel, x).value
         bias = self.param("bias", nn.initializers.zeros, kernel.shape[-1:])
-        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
         layout = ("NHWC", "HWIO", "NHWC")
         x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout)
         x = gelu(x + bias)

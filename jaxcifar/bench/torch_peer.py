@@ -68,14 +68,14 @@ class TorchPeer:
         """Predict `batches` batches of test images; return the number of images and the seconds."""
         self._network.eval()
         began = time.perf_counter()
-        correct = torch.zeros((), device=self._device)
+        predictions_of_class_0 = torch.zeros((), device=self._device)  # so that all are computed
         batch_size = self._work.eval_batch
         images = self._test[: batches * batch_size]
         for start in range(0, len(images), batch_size):
             with self._precision():
                 logits = self._network(self._inputs(images[start : start + batch_size]))
-            correct += (logits.argmax(1) == 0).sum()
-        correct.item()  # waits until all batches are done
+            predictions_of_class_0 += (logits.argmax(1) == 0).sum()
+        predictions_of_class_0.item()  # waits until all batches are done
         return Timing(len(images), time.perf_counter() - began)
 
     def peak_memory(self) -> int | None:

@@ -86,7 +86,7 @@ class Work:
         return self.at_once * self.batch_size
 
     def iterations(self, phase: str) -> int:
-        """Return the number of training steps in a round; if `phase` is "eval", of batches."""
+        """Return the training steps in a round, or the evaluated batches if `phase` is "eval"."""
         if phase == TRAIN:
             return self.steps
         return math.ceil(self.test_images / self.eval_batch)

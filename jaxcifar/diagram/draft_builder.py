@@ -100,9 +100,8 @@ class DraftBuilder:
             draft = Draft(self._calls.label(layer), layer.input_shape, layer.output_shape)
             draft.path = self._calls.panels(layer.parent)
             depth = len(layer.path)
-            draft.params = self._count_new_parameters(
-                p for p in self._trace.params if p[:depth] == layer.path
-            )
+            own_parameters = [path for path in self._trace.params if path[:depth] == layer.path]
+            draft.params = self._count_new_parameters(own_parameters)
             self._layer_drafts[layer.number] = self._append_draft(draft)
         key = self._layer_drafts[layer.number]
         self._connect(key, operation)

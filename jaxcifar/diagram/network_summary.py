@@ -78,9 +78,9 @@ class Summary:
     def table(self) -> str:
         """Return the layers as a text table in torchsummary's form, with totals and FLOPs below."""
         names = [f"{layer.kind}-{number}" for number, layer in enumerate(self.layers, start=1)]
-        width = max([20, *map(len, names)])
-        rule = "-" * (width + 44)
-        double_rule = "=" * (width + 44)
+        width = max([20, *map(len, names)])  # of the first column
+        table_width = width + 44
+        rule, double_rule = "-" * table_width, "=" * table_width
         titles = f"{'Layer (type)':>{width}}  {'Output Shape':>25} {'Param #':>15}"
         lines = [rule, titles, double_rule]
         for name, layer in zip(names, self.layers, strict=True):

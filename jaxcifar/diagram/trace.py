@@ -105,7 +105,10 @@ def trace(model: nn.Module, image_shape: Shape) -> Trace:
 
 
 def _with_batch_axes(steps: list[_Step], larger: list[_Step]) -> list[_Step]:
-    """Return traced steps with their batch axes; `larger` are the same steps for a larger batch."""
+    """Return copies of traced steps with their batch axes.
+
+    `larger` are the same steps traced for a larger batch: their batch axes are longer.
+    """
     pairs = zip(steps, larger, strict=True)
     return [step.with_batch_axes(larger_step) for step, larger_step in pairs]
 

@@ -110,8 +110,15 @@ def _convolve_by_products(
         kernel = _space_to_depth_kernel(kernel, zeros_before)
     if x.shape[-1] <= _FEW_CHANNELS:
         return _convolve_by_im2col(x, kernel, bias, zeros_before, extents)
-    float32_arrays = (array.astype(jnp.float32) for array in (x, kernel, bias))
-    return winograd(*float32_arrays, zeros_before, extents, product_dtype).astype(x.dtype)
+    outputs = winograd(
+        x.astype(jnp.float32),
+        kernel.astype(jnp.float32),
+        bias.astype(jnp.float32),
+        zeros_before,
+        extents,
+        product_dtype,
+    )
+    return outputs.astype(x.dtype)
 
 
 def _space_to_depth(x: Array) -> Array:

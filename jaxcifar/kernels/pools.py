@@ -99,10 +99,11 @@ def pair_maxima(x: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."],
 
 
 def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Array]:
-    pair_grads = [
-        (jnp.where(first >= second, grad, 0), jnp.where(first >= second, 0, grad))
-        for (first, second), grad in zip(_pairs(x, axis), grads, strict=True)
-    ]
+    pair_grads = []
+    for (first, second), grad in zip(_pairs(x, axis), grads, strict=True):
+        first_grad = jnp.where(first >= second, grad, 0)
+        second_grad = jnp.where(first >= second, 0, grad)
+        pair_grads.append((first_grad, second_grad))
     evens, odds = pair_grads[0]  # gradients of pixels 0, 2, ... and of pixels 1, 3, ...
     last_grad: list[Array] = []  # of the last pixel, if the number of pixels is odd
     if len(pair_grads) == 2:

@@ -117,8 +117,8 @@ def _kernel_grad(
         return total + _einsum("ntc,ntk->nck", *rounded_tiles), None
 
     total = jnp.zeros((len(from_kernel) ** 2, x.shape[-1], grad.shape[-1]))
-    chunks = (_in_chunks(array, total, tiling) for array in (x, grad))
-    total, _ = lax.scan(add_chunk, total, tuple(chunks))
+    chunks = _in_chunks(x, total, tiling), _in_chunks(grad, total, tiling)
+    total, _ = lax.scan(add_chunk, total, chunks)
     by_column = _multiply_first_axis(np.kron(from_kernel, from_kernel).T, total)
     return by_column.reshape(size, size, *total.shape[1:]).swapaxes(0, 1)
 

@@ -76,7 +76,7 @@ def _matrices(tile_size: int, kernel_size: int) -> Matrices:
     from_input[np.abs(from_input) < 1e-12] = 0
 
     def values_at_points(coefficients: int) -> np.ndarray:
-        """Return the matrix from a polynomial's coefficients to its values at all points."""
+        """Return the matrix that maps a polynomial's coefficients to its values at all points."""
         at_infinity = np.eye(coefficients)[-1:]
         matrix = np.concatenate([vandermonde[:-1, :coefficients], at_infinity])
         return matrix.astype(np.float32)

@@ -134,8 +134,8 @@ class Whitening(nn.Module):
         shared_biases = outputs // 4 if self.mirrored else 0
         bias = self.param("bias", nn.initializers.zeros, (outputs - shared_biases,))
         bias = jnp.concatenate([bias, bias[len(bias) - shared_biases :]])
-        arrays = x.astype(self.dtype), kernel.astype(self.dtype)
-        return conv2d(*arrays, bias=bias.astype(self.dtype), padding=(0, 0))
+        x, kernel, bias = x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype)
+        return conv2d(x, kernel, bias=bias, padding=(0, 0))
 
 
 class ConvGroup(nn.Module):

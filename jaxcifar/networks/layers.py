@@ -57,13 +57,13 @@ class Conv(nn.Module):
     ) -> Float[Array, "batch out_height out_width {self.features}"]:
         """Convolve images; out_height is ceil(height / stride) for odd kernels by default."""
         kernel = self.weights(x.shape[-1], self.features)
-        arrays = x.astype(self.dtype), kernel.astype(self.dtype)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         bias = None
         if self.use_bias:
             init = torch_uniform(kernel[..., 0].size)
             bias = self.param("bias", init, (self.features,)).astype(self.dtype)
         padding = self.kernel_size // 2 if self.padding is None else self.padding
-        return conv2d(*arrays, self.stride, bias, (padding, padding), self.product_dtype)
+        return conv2d(x, kernel, self.stride, bias, (padding, padding), self.product_dtype)
 
     def weights(
         self, channels: int, features: int
@@ -206,7 +206,7 @@ class MaxPool(nn.Module):
 
 def _max_pool_by_reshaping(x: Array, size: int) -> Array:
     channels = x.shape[-1]
-    height, width = (extent // size for extent in x.shape[1:3])
+    height, width = x.shape[1] // size, x.shape[2] // size
     x = x[:, : height * size, : width * size]
     # The gradient of a reduction over axes is cheaper than that of XLA's window reduction.
     return x.reshape(len(x), height, size, width, size, channels).max((2, 4))

@@ -48,26 +48,32 @@ def choice_text(network: StudiedNetwork) -> str:
         sentences.append(_FOLDS_SENTENCE)
     elif any(len(v.runs) == 1 for v in network.variations):
         sentences.append("With a single seed the spread between seeds is not known.")
-    if all(is_guessing(run) for v in network.variations for run in v.runs):
+    if _all_guess(network):
         sentences.append("None can be told apart from guessing: there is no best among them.")
     return " ".join(sentences)
 
 
 def short_choice(network: StudiedNetwork) -> str:
-    """Return the end of a sentence on a network's winner: which variations may be equally good.
+    """Return the end of a sentence: how certain it is which variation of a network is the best.
 
-    The winner has the best validation accuracy. Return "" for a single variation.
+    The variations are compared by validation accuracy. Return "" for a single variation.
     """
     winner, *others = network.by_validation
     if not others:
         return ""
-    if all(is_guessing(run) for v in network.variations for run in v.runs):
+    if _all_guess(network):
         return ", which can't be told apart from guessing"
     leads = [(other, validation_lead(winner, other)) for other in others]
     similar = [quoted(other.name) for other, lead in leads if not lead.is_significant]
     if not similar:
         return "; on validation its lead over every other row is more than chance explains"
     return f"; on validation it can't be told apart from {join_names(similar)}"
+
+
+def _all_guess(network: StudiedNetwork) -> bool:
+    """Return whether no run of a network is better than guessing."""
+    runs = [run for variation in network.variations for run in variation.runs]
+    return all(is_guessing(run) for run in runs)
 
 
 def validation_lead(winner: Variation, other: Variation) -> Difference:

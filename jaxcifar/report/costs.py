@@ -35,7 +35,7 @@ def _petaflop(variation: Variation) -> float | None:
 
 
 def _device_seconds(variations: Sequence[Variation]) -> float:
-    """Return the seconds that all runs took on a device; runs at the same time share their time."""
+    """Return the device seconds of all runs; runs trained together divide their time equally."""
     results = [run.result for variation in variations for run in variation.runs]
     return sum(result["wall_seconds"] / result["at_once"] for result in results)
 
@@ -121,9 +121,9 @@ def conversions(records: Records) -> list[str]:
 
 
 def facts(records: Records) -> list[tuple[str, str]]:
-    """Return (name, values) pairs about the runs' data sets, seeds, devices and package versions.
+    """Return (title, values) pairs about the runs' data sets, seeds, devices and package versions.
 
-    Each text of values lists the different values of all runs.
+    The values are a text that lists the different values of all runs.
     """
     results = [run.result for run in records.runs]
     data_sets = {run.data.identity: run.data for run in records.runs}

@@ -57,10 +57,10 @@ class Effect(NamedTuple):
 
 
 def effects(variations: Sequence[Variation]) -> list[Effect]:
-    """Return how each change of a single setting affects the test accuracy.
+    """Return the effects on the test accuracy of changing one setting while the others stay.
 
-    A change goes from the setting's usual value, i.e. the most frequent one, to another value; or
-    from False to True.
+    Variations that differ in one setting only are compared. A change goes from the setting's most
+    frequent value to another value, or from False to True.
     """
     changes_by_values: dict[Any, list[SingleChange]] = {}
     for change in single_changes(variations):
@@ -165,7 +165,7 @@ def _measured_sentence(setting_effects: Sequence[Effect]) -> str:
 
 
 def _change_text(effect: Effect) -> str:
-    """Return the change of an effect, such as "schedule step instead of none"."""
+    """Return the change of a setting as text, such as "schedule step instead of none"."""
     title = field_title(effect.setting)
     if isinstance(effect.before, bool) and isinstance(effect.after, bool):
         return title

@@ -93,10 +93,11 @@ def _mismatched_accuracy(run: FinishedRun) -> float | None:
 
 
 def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
-    """Return the test accuracies on images normalised differently than in training, as table rows.
+    """Return table rows with accuracies of networks trained without normalisation.
 
-    The rows are for the variations that were trained without normalisation, have a reference
-    accuracy, and were also tested on normalised images.
+    A row has the accuracy of a variation on the usual test images ("test"), on normalised test
+    images ("mismatched"), and the accuracy published for it ("reference"). Variations that lack one
+    of these are left out.
     """
     rows = []
     for variation in _not_normalised(study):
@@ -113,10 +114,10 @@ def mismatches(study: StudyRecord) -> list[dict[str, Any]]:
 
 
 def measuring_commands(study: StudyRecord, folder: str) -> list[str]:
-    """Return the shell commands that test runs on images normalised differently than in training.
+    """Return the shell commands that test a study's runs on wrongly normalised images.
 
-    There is a command for each variation that `mismatches` leaves out for lack of this test.
-    `folder` is the study's folder relative to the report.
+    There is a command for each variation that was trained without normalisation and was not tested
+    so yet. `folder` is the study's folder relative to the report.
     """
     commands = []
     for variation in _not_normalised(study):
@@ -134,10 +135,10 @@ def _not_normalised(study: StudyRecord) -> list[Variation]:
 
 
 def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
-    """Return a sentence on whether wrongly normalised test images explain low reference accuracies.
+    """Return a sentence on whether wrongly normalised test images explain low published accuracies.
 
-    They explain a reference accuracy if the network's accuracy on such images is about as low.
-    `lines` are the table rows from `mismatches`.
+    They explain a published accuracy if our network is about as bad on such images. `lines` has the
+    accuracies of each network: "test", "mismatched" (on such images) and "reference".
     """
     low_lines = [line for line in lines if line["test"] - line["reference"] > 0.02]
     if not low_lines:

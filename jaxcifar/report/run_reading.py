@@ -200,7 +200,7 @@ def _config_name(run: FinishedRun) -> str:
 
 
 def _row_name(run: FinishedRun) -> str:
-    """Return the name of a run's row in its study; outside of a study, `_config_name(run)`."""
+    """Return the name of the study's row to which a run belongs, or else a name from its config."""
     row_folder = run.path.parent
     is_in_study = (row_folder.parent / STUDY_FILE).exists()
     return row_folder.name if is_in_study else _config_name(run)

@@ -206,7 +206,7 @@ class Variation:
 
     @property
     def best_run(self) -> FinishedRun:
-        """The run with the best validation accuracy; of converted weights, the first run."""
+        """The run with the best validation accuracy; the first one if weights were converted."""
         if self.runs[0].converted:
             return self.runs[0]
         return self.runs[best_row([run.selected for run in self.runs])]

@@ -28,7 +28,7 @@ class Sample:
 
     @classmethod
     def of(cls, variation: Variation, key: str, split: str = "test") -> "Sample":
-        """Return the accuracies in field `key` of the runs' results, measured on `split`."""
+        """Return a variation's accuracies, from field `key` of its results on images of `split`."""
         examples: Mapping[str, Any] = variation.runs[0].result["examples"]
         return cls(tuple(variation.repeats(key).tolist()), examples[split])
 
@@ -195,7 +195,7 @@ class Distance:
 
     @property
     def _derivatives(self) -> np.ndarray:
-        """The derivative of `value` with respect to each sample's mean, `[samples]`.
+        """The derivative of the distance with respect to each sample's mean, `[samples]`.
 
         A distance of 0 has no derivative; the result is then the limit for equal differences.
         """

@@ -94,7 +94,7 @@ def reference(variation: Variation) -> str:
 
 
 def reference_difference(variation: Variation) -> str:
-    """Return the test accuracy minus the mean reference accuracy, in percentage points."""
+    """Return test accuracy minus mean published accuracy in points; "–" if none was published."""
     if not variation.reference:
         return "–"
     reference_mean = sum(variation.reference) / len(variation.reference)
@@ -189,7 +189,7 @@ def trained_epochs(variation: Variation) -> str:
 
 
 def seed_count(variations: Sequence[Variation]) -> str:
-    """Return the number of seeds, such as "one seed", "3 seeds each" or "1 to 3 seeds each".
+    """Return how many seeds the variations were trained with, such as "3 seeds each".
 
     If a variation has several folds, return the number of folds in the same form.
     """
