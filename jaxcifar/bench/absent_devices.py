@@ -101,7 +101,8 @@ class Target:
         """
         kind, _, shape_text = text.partition(":")
         if kind not in _CHIPS:
-            raise UsageError(f"--target {text}: choose one of {', '.join(EXAMPLES)}, or alike")
+            examples = ", ".join(EXAMPLES)
+            raise UsageError(f"--target {text}: choose one of {examples}, or other numbers of them")
         shape_error = f"--target {text}: write the numbers of devices like {_example(kind)}"
         if not re.fullmatch(r"(\d{1,4}(x\d{1,4})*)?", shape_text) or text.endswith(":"):
             raise UsageError(shape_error)

@@ -112,7 +112,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "*others channels"], train: bool
     ) -> Float[Array, "*others channels"]:
-        """Normalise a batch by its own statistics if `train`, and update `batch_stats`."""
+        """Normalise a batch: by its own statistics if `train`, else by those in `batch_stats`."""
         features = x.shape[-1] // self.copies
         repeated = partial(tiled, copies=self.copies)
         ones = nn.initializers.ones
