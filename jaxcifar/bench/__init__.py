@@ -106,7 +106,7 @@ def measure_programs(
         names_by_program[key].append(name)
     run_names = list(names_by_program.values())
     specs = [
-        EntrantSpec(_label(names), "jaxcifar", work)
+        EntrantSpec(_names_label(names), "jaxcifar", work)
         for names, work in zip(run_names, works, strict=True)
     ]
     entrants = _compete_in_training(specs, rounds, progress)
@@ -117,7 +117,7 @@ def measure_programs(
     return results
 
 
-def _label(names: Sequence[str]) -> str:
+def _names_label(names: Sequence[str]) -> str:
     """Return the first name and the number of further names, such as "baseline and 3 more"."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 

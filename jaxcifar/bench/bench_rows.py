@@ -37,7 +37,7 @@ def result_rows(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
                 "peak_memory_bytes": entrant.peak_memory,
             }
             if entrant.spec.implementation != OURS:
-                row["ratio"], row["ratio_spread"] = _ratio(entrants[0], entrant, phase)
+                row["ratio"], row["ratio_spread"] = _speed_ratio(entrants[0], entrant, phase)
             rows.append(row)
     return rows
 
@@ -72,7 +72,9 @@ def _is_measured_torch(row: dict[str, Any]) -> bool:
     return is_torch and bool(row["images_per_second"]) and bool(row["ratio"])
 
 
-def _ratio(ours: Entrant, other: Entrant, phase: str) -> tuple[float | None, list[float] | None]:
+def _speed_ratio(
+    ours: Entrant, other: Entrant, phase: str
+) -> tuple[float | None, list[float] | None]:
     """Return how many times as fast `ours` is as `other`, and the lowest and highest ratio.
 
     The ratio is the median over the rounds. In each round both were measured within minutes, so a

@@ -79,9 +79,9 @@ def step_kernels(program: ProgramText) -> list[Kernel]:
     for instruction in instructions:
         if instruction.opcode == "while":
             for body in program.called_by(instruction, "body"):
-                loop_kernels.append(list(_kernels(program, body)))
+                loop_kernels.append(list(_kernels_of(program, body)))
     if not loop_kernels:
-        return list(_kernels(program, program.entry))
+        return list(_kernels_of(program, program.entry))
     return max(loop_kernels, key=len)
 
 
@@ -100,7 +100,7 @@ def _total_bytes(kernels: Sequence[Kernel]) -> int:
     return sum(kernel.bytes for kernel in kernels)
 
 
-def _kernels(program: ProgramText, computation: str) -> Iterator[Kernel]:
+def _kernels_of(program: ProgramText, computation: str) -> Iterator[Kernel]:
     """Yield the kernels of a computation and of the computations that it calls.
 
     Of several branches, only the one with the most bytes counts.
@@ -114,15 +114,15 @@ def _kernels(program: ProgramText, computation: str) -> Iterator[Kernel]:
             continue
         if opcode in ("while", "call", "async-start"):
             for called in program.called_by(instruction, "body", "to_apply", "calls"):
-                yield from _kernels(program, called)
+                yield from _kernels_of(program, called)
         elif opcode == "conditional":
-            branches = [list(_kernels(program, name)) for name in program.called_by(instruction)]
+            branches = [list(_kernels_of(program, name)) for name in program.called_by(instruction)]
             largest = max(branches, key=_total_bytes)
             yield from (dataclasses.replace(kernel, in_branch=True) for kernel in largest)
         elif opcode in ("fusion", "custom-call") or not instruction.is_scalar:
             operands = [by_name[name] for name in instruction.operands if name in by_name]
             moved_bytes = _bytes_moved(program, instruction, operands)
-            yield Kernel(instruction.name, _kind(program, instruction), moved_bytes)
+            yield Kernel(instruction.name, _kernel_kind(program, instruction), moved_bytes)
 
 
 def _bytes_moved(
@@ -187,7 +187,7 @@ def _final_users(name: str, instructions: Sequence[Instruction]) -> list[Instruc
     return users
 
 
-def _kind(program: ProgramText, instruction: Instruction) -> str:
+def _kernel_kind(program: ProgramText, instruction: Instruction) -> str:
     """Return the kind of work of a kernel, such as "convolution" or "elementwise"."""
     if instruction.opcode == "custom-call":
         target = instruction.target.lower()

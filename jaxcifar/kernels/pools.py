@@ -95,12 +95,12 @@ def pair_maxima(x: Float[Array, "..."], axis: int) -> tuple[Float[Array, "..."],
       the maxima of pixels 0 and 1, of 2 and 3, and so on. If the number of pixels is odd, a second
       array has the maxima of pixels 1 and 2, of 3 and 4, and so on.
     """
-    return tuple(jnp.maximum(*pair) for pair in _pairs(x, axis))
+    return tuple(jnp.maximum(*pair) for pair in _neighbour_pairs(x, axis))
 
 
 def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Array]:
     pair_grads = []
-    for (first, second), grad in zip(_pairs(x, axis), grads, strict=True):
+    for (first, second), grad in zip(_neighbour_pairs(x, axis), grads, strict=True):
         first_grad = jnp.where(first >= second, grad, 0)
         second_grad = jnp.where(first >= second, 0, grad)
         pair_grads.append((first_grad, second_grad))
@@ -123,7 +123,7 @@ def _pair_maxima_bwd(axis: int, x: Array, grads: tuple[Array, ...]) -> tuple[Arr
 pair_maxima.defvjp(lambda x, axis: (pair_maxima(x, axis), x), _pair_maxima_bwd)
 
 
-def _pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
+def _neighbour_pairs(x: Array, axis: int) -> list[tuple[Array, Array]]:
     """Return the first and the second pixels of all pairs of neighbouring pixels along an axis.
 
     The pairs are 0-1, 2-3, and so on. If the number of pixels is odd, a second element has the

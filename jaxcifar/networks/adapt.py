@@ -62,7 +62,7 @@ def _needed_changes(
     """Return the fields of a layer, with their values, that must change while it is called."""
     if isinstance(module, _BATCH_LAYERS) and module.axis_name is None:
         return {"axis_name": axis}
-    if isinstance(module, nn.BatchNorm) and not _exists(module.axis_name):
+    if isinstance(module, nn.BatchNorm) and not _is_mapped_axis(module.axis_name):
         # Code for `jax.pmap` names its axis of devices, such as "batch": that is `axis` here.
         return {"axis_name": axis}
     if isinstance(module, NNXNetwork):
@@ -80,13 +80,13 @@ def _change_nnx_layer(layer: Any, axis: str | None, product_dtype: Dtype | None)
     """Adapt a layer of Flax NNX to several devices and fast CPU convolutions, in place."""
     from flax import nnx  # an import that takes time, and that other networks do not need
 
-    if isinstance(layer, nnx.BatchNorm) and not _exists(layer.axis_name):
+    if isinstance(layer, nnx.BatchNorm) and not _is_mapped_axis(layer.axis_name):
         layer.axis_name = axis
     if isinstance(layer, nnx.Conv) and layer.conv_general_dilated is lax.conv_general_dilated:
         layer.conv_general_dilated = partial(convolve, product_dtype=product_dtype)
 
 
-def _exists(axis: str | Sequence[str] | None) -> bool:
+def _is_mapped_axis(axis: str | Sequence[str] | None) -> bool:
     """Return True if a layer's `axis_name` names mapped axes of the program that is traced."""
     try:
         return axis is not None and lax.axis_size(axis) > 0

@@ -89,10 +89,10 @@ class NNXNetwork(nn.Module):
 
         if self.is_initializing():
             new_module = self.construct(nnx.Rngs(self.make_rng("params")))
-            _store(self, new_module, self.structure.collections)
+            _store_arrays(self, new_module, self.structure.collections)
         key = self.make_rng("dropout") if self.has_rng("dropout") else jax.random.key(0)
         rngs_key, streams_key = jax.random.split(key)
-        network = _filled(self, streams_key)
+        network = _filled_module(self, streams_key)
         if train:
             network.train()
         else:
@@ -107,7 +107,7 @@ class NNXNetwork(nn.Module):
             logits = network(images, **options)
         if not self.is_initializing():
             changing = self.structure.collections - {_PARAMS}
-            _store(self, network, {c for c in changing if self.is_mutable_collection(c)})
+            _store_arrays(self, network, {c for c in changing if self.is_mutable_collection(c)})
         return logits
 
 
@@ -125,7 +125,7 @@ def intercepted(network: NNXNetwork, interceptor: Callable[..., Any]) -> Iterato
         object.__setattr__(network, "interceptor", None)
 
 
-def _filled(network: NNXNetwork, key: Key[Array, ""]) -> Any:
+def _filled_module(network: NNXNetwork, key: Key[Array, ""]) -> Any:
     """Return the NNX module that `network` wraps, filled with the arrays of its collections.
 
     The random streams of the NNX module get new keys, made from `key`.
@@ -139,14 +139,14 @@ def _filled(network: NNXNetwork, key: Key[Array, ""]) -> Any:
             stream_key = jax.random.fold_in(key, number)
             arrays = [_random_state(array, stream_key) for array in entry.arrays]
         else:
-            arrays = [_item(variables[entry.collection], names) for names in entry.names]
+            arrays = [_get_item(variables[entry.collection], names) for names in entry.names]
         leaves.append((entry.path, jax.tree.unflatten(entry.structure, arrays)))
     return nnx.merge(network.structure.graph, nnx.from_flat_state(leaves))
 
 
-def _store(network: NNXNetwork, module: Any, collections: set[str]) -> None:
+def _store_arrays(network: NNXNetwork, module: Any, collections: set[str]) -> None:
     """Copy the arrays of an NNX module into some collections of the Linen module `network`."""
-    arrays = {entry.path: entry.arrays for entry in _split(module).entries}
+    arrays = {entry.path: entry.arrays for entry in _split_structure(module).entries}
     trees: dict[str, dict[str, Any]] = {name: {} for name in collections}
     for entry in network.structure.entries:
         if entry.collection in trees:
@@ -169,7 +169,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
     structures = []
 
     def record(key: Key[Array, ""]) -> None:
-        structures.append(_split(construct(nnx.Rngs(key))))
+        structures.append(_split_structure(construct(nnx.Rngs(key))))
 
     jax.eval_shape(record, jax.random.key(0))
     [structure] = structures
@@ -180,7 +180,7 @@ def nnx_network(construct: Callable[[Any], Any], **options: Any) -> NNXNetwork:
     return NNXNetwork(construct, _Structure(structure.graph, entries), **options)
 
 
-def _split(network: Any) -> _Structure:
+def _split_structure(network: Any) -> _Structure:
     """Return the structure of an NNX module, with the arrays of each variable in its entry."""
     from flax import nnx
 
@@ -188,11 +188,11 @@ def _split(network: Any) -> _Structure:
     entries = []
     for path, leaf in nnx.to_flat_state(state):
         arrays, structure = jax.tree.flatten(leaf)
-        entries.append(_Entry(path, _collection(leaf), structure, tuple(arrays)))
+        entries.append(_Entry(path, _collection_name(leaf), structure, tuple(arrays)))
     return _Structure(graph, entries)
 
 
-def _collection(leaf: Any) -> str | None:
+def _collection_name(leaf: Any) -> str | None:
     """Return the Linen collection that stores a variable of an NNX module; None for random state.
 
     Variables of unusual classes have a collection with the name of their class.
@@ -219,7 +219,7 @@ def _random_state(array: Any, key: Key[Array, ""]) -> Array:
     return jax.random.split(key, array.shape) if array.shape else key
 
 
-def _item(tree: Any, names: Path) -> Any:
+def _get_item(tree: Any, names: Path) -> Any:
     """Return the item at a path in nested dicts."""
     for name in names:
         tree = tree[name]

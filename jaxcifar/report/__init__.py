@@ -99,7 +99,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _progress(run: RunRecord) -> str:
+def _progress_text(run: RunRecord) -> str:
     """Return how far an unfinished run came: its failure, or its number of finished epochs."""
     if run.failure:
         return run.failure
@@ -129,7 +129,7 @@ def _context(records: Records, folder: Path, pictures: Pictures) -> dict[str, An
     titles = [network.title for network in records.networks]
     if not titles:
         titles = list(dict.fromkeys(title for _, title in without_validation))
-    unfinished = {_relative(run.path, folder): _progress(run) for run in records.unfinished}
+    unfinished = {_relative(run.path, folder): _progress_text(run) for run in records.unfinished}
     unreadable = {_relative(path, folder): reason for path, reason in records.unreadable.items()}
     return {
         "title": report_title(records, folder, titles),

@@ -38,7 +38,7 @@ def read_architecture(run: FinishedRun) -> Summary:
             raise RunError(f"{file.name} in the run's folder can't be read ({reason})") from error
     if run.config.arch not in registry.KINDS["arch"]:
         raise RunError(f"the run's folder has no {file.name}")
-    if _size(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
+    if _size_bound(tuple(dict(run.config.arch_args).values())) > _MAX_SIZE:
         raise RunError(f"the run's folder has no {file.name}, and its network is too large")
     try:
         network = create_model(run.config, len(run.class_names))
@@ -54,11 +54,11 @@ def _summarize(network: nn.Module, image_size: int) -> Summary:
     return summarize(network, image_size)
 
 
-def _size(argument: Any) -> int:
+def _size_bound(argument: Any) -> int:
     """Return an upper bound on the layers and channels that an argument gives to its network.
 
     The argument is an integer, a tuple of arguments, or a value that sets no size and counts 0.
     """
     if isinstance(argument, tuple):
-        return len(argument) + sum(map(_size, argument))
+        return len(argument) + sum(map(_size_bound, argument))
     return argument if isinstance(argument, int) else 0

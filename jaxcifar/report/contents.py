@@ -32,11 +32,11 @@ def parser() -> MarkdownIt:
     `</details>`. A browser hides the text between them until the reader opens it.
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.block.ruler.before("fence", "fold", _fold)
+    markdown.block.ruler.before("fence", "fold", _parse_fold_tag)
     return markdown
 
 
-def _fold(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
+def _parse_fold_tag(state: StateBlock, first_line: int, last_line: int, silent: bool) -> bool:
     """Parse one line with a `<details>`, `<summary>` or `</details>` tag (a rule of markdown-it).
 
     Args:

@@ -131,24 +131,24 @@ def facts(records: Records) -> list[tuple[str, str]]:
     examples = [result["examples"] for result in results]
     counts = [f"{count['train']:,} / {count['val']:,} / {count['test']:,}" for count in examples]
     commits = [result.get("git_commit") or "not in a git checkout" for result in results]
-    pairs = [("data", _unique(data_set.title for data_set in data_sets.values()))]
+    pairs = [("data", _join_unique(data_set.title for data_set in data_sets.values()))]
     for data_set in data_sets.values():
         for split, digest in data_set.fingerprints:
             title = f"{escape_markdown(data_set.title)}, {escape_markdown(split)}"
             pairs.append((f"SHA-256 of {title}", f"`{digest}`"))
     pairs += [
-        ("images to train, validate, test", _unique(counts)),
+        ("images to train, validate, test", _join_unique(counts)),
         *_copied_examples(results),
-        ("seeds", _unique(sorted(run.config.seed for run in records.runs))),
-        ("device", _unique(result["device"] for result in results)),
-        ("computed in", _unique(result["compute_dtype"] for result in results)),
-        ("runs at once", _unique(result["at_once"] for result in results)),
-        ("commit", _unique(commits)),
+        ("seeds", _join_unique(sorted(run.config.seed for run in records.runs))),
+        ("device", _join_unique(result["device"] for result in results)),
+        ("computed in", _join_unique(result["compute_dtype"] for result in results)),
+        ("runs at once", _join_unique(result["at_once"] for result in results)),
+        ("commit", _join_unique(commits)),
     ]
     for name in packages:
         # Older versions did not know the version of a checkout that is not installed.
         missing = "from a checkout, see commit" if name == "jaxcifar" else "not installed"
-        versions = _unique(result["versions"].get(name) or missing for result in results)
+        versions = _join_unique(result["versions"].get(name) or missing for result in results)
         pairs.append((escape_markdown(name), versions))
     return pairs
 
@@ -162,9 +162,9 @@ def _copied_examples(results: Sequence[Result]) -> list[tuple[str, str]]:
     if not copies:
         return []
     counts = [f"{count.get('val', 0):,} / {count.get('test', 0):,}" for count in copies]
-    return [("validation, test images that are exact copies of others", _unique(counts))]
+    return [("validation, test images that are exact copies of others", _join_unique(counts))]
 
 
-def _unique(values: Iterable[Any]) -> str:
+def _join_unique(values: Iterable[Any]) -> str:
     """Return the different values in their order, separated by commas, as Markdown."""
     return escape_markdown(", ".join(dict.fromkeys(map(str, values))))

@@ -67,7 +67,7 @@ def effects(variations: Sequence[Variation]) -> list[Effect]:
         oriented = _from_usual_value(change, variations)
         key = oriented.setting, repr(oriented.before), repr(oriented.after)
         changes_by_values.setdefault(key, []).append(oriented)
-    all_effects = [_effect(changes) for changes in changes_by_values.values()]
+    all_effects = [_combined_effect(changes) for changes in changes_by_values.values()]
     usual = {effect.setting: _usual_value(effect.setting, variations) for effect in all_effects}
     from_usual = [e for e in all_effects if usual[e.setting] in (e.before, e.after)]
     settings_from_usual = {effect.setting for effect in from_usual}
@@ -96,7 +96,7 @@ def _from_usual_value(change: SingleChange, variations: Sequence[Variation]) -> 
     return SingleChange(change.setting, change.after, change.before, change.second, change.first)
 
 
-def _effect(changes: Sequence[SingleChange]) -> Effect:
+def _combined_effect(changes: Sequence[SingleChange]) -> Effect:
     """Return the effect of one change of a setting, which several pairs of variations have."""
     sample_pairs = [
         (Sample.of(change.first, "test_accuracy"), Sample.of(change.second, "test_accuracy"))

@@ -24,10 +24,10 @@ def metric_table(variations: Sequence[Variation]) -> dict[str, Any]:
         {"name": escape_markdown(v.name), "cells": [_cell(v, metric) for metric in metrics]}
         for v in variations
     ]
-    return {"titles": [_title(metric) for metric in metrics], "lines": lines}
+    return {"titles": [_column_title(metric) for metric in metrics], "lines": lines}
 
 
-def _title(metric: MetricDeclaration) -> str:
+def _column_title(metric: MetricDeclaration) -> str:
     """Return a metric's title and unit, with an arrow up if higher values are better."""
     unit = "" if metric["unit"] in ("", PERCENT) else f", {metric['unit']}"
     arrow = "↑" if metric["higher_is_better"] else "↓"

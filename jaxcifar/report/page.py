@@ -54,17 +54,17 @@ def markdown_to_page(
     _mark_header_cells(tokens)
     _replace_styles(tokens)
     body = renderer.renderer.render(_with_figures(tokens), renderer.options, {})
-    style = f"\n{_file('report.css')}"
-    scripts = [_script()]
+    style = f"\n{_read_page_file('report.css')}"
+    scripts = [_page_script()]
     page_end = ""
     if part_ids and data:
-        style += _file("uplot/uPlot.min.css")
-        scripts.insert(0, _file("uplot/uPlot.iife.min.js"))
+        style += _read_page_file("uplot/uPlot.min.css")
+        scripts.insert(0, _read_page_file("uplot/uPlot.iife.min.js"))
         page_end = f'<script type="application/json" id="report-data">{data.json}</script>\n'
     page_end += "".join(f"<script>{script}</script>\n" for script in scripts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, scripts)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_security_policy(style, scripts)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}</main>\n{page_end}</body>\n</html>\n"
@@ -89,18 +89,18 @@ def _image_tag(path: str, text: str, picture: bytes | None, part_id: str | None)
     return f'<img class="{extension}" src="{source}" alt="{escaped_text}"{part}>'
 
 
-def _file(name: str) -> str:
+def _read_page_file(name: str) -> str:
     """Return the content of a text file in this folder."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _script() -> str:
+def _page_script() -> str:
     """Return the page's own script: its files, joined into one function."""
-    content = "\n".join(_file(f"script/{name}.js") for name in _SCRIPT_FILES)
+    content = "\n".join(_read_page_file(f"script/{name}.js") for name in _SCRIPT_FILES)
     return f'(() => {{\n"use strict";\n{content}}})();\n'
 
 
-def _policy(style: str, scripts: Sequence[str]) -> str:
+def _security_policy(style: str, scripts: Sequence[str]) -> str:
     """Return a content security policy that allows one style sheet, some scripts and no request.
 
     `style` and the strings in `scripts` are the full texts, which the policy names by SHA-256.

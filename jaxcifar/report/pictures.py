@@ -74,7 +74,7 @@ class Pictures:
             picture = None if photos else self._draw_svg(plot, arguments)
             extension = "png" if picture is None else "svg"
             if picture is None:
-                picture = _draw(_PHOTO if photos else _PNG, plot, arguments)
+                picture = _render(_PHOTO if photos else _PNG, plot, arguments)
             file_name = self._unused_name(f"{prefix}-{_slug(name)}")
             path = f"{FOLDER}/{file_name}.{extension}"
             with atomic_write(self._folder / path) as file:
@@ -89,7 +89,7 @@ class Pictures:
         """Return a picture as SVG, or None if the page has no room for it."""
         if self._svg_bytes_left <= 0:
             return None
-        picture = _shortened(_draw(_SVG, plot, arguments))
+        picture = _shortened(_render(_SVG, plot, arguments))
         self._svg_bytes_left -= len(picture)
         return picture if self._svg_bytes_left >= 0 else None
 
@@ -110,7 +110,7 @@ class Pictures:
         return unused_name
 
 
-def _draw(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
+def _render(settings: Any, plot: Callable[..., None], arguments: tuple) -> bytes:
     """Return the content of the file that `plot` writes, under some settings of matplotlib."""
     picture = io.BytesIO()
     with matplotlib.rc_context(settings):

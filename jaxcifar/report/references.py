@@ -160,7 +160,7 @@ def mismatch_verdict(lines: Sequence[dict[str, Any]]) -> str:
             f"It does not explain {others}: {'; '.join(unexplained)}."
         )
     falls = "; ".join(explained or unexplained)
-    return f"{_verdict(shares, all_explained=not unexplained)} ({falls})."
+    return f"{_verdict_start(shares, all_explained=not unexplained)} ({falls})."
 
 
 def _fall_share(line: dict[str, Any]) -> float:
@@ -168,7 +168,7 @@ def _fall_share(line: dict[str, Any]) -> float:
     return (line["test"] - line["mismatched"]) / (line["test"] - line["reference"])
 
 
-def _verdict(shares: Sequence[float], all_explained: bool) -> str:
+def _verdict_start(shares: Sequence[float], all_explained: bool) -> str:
     """Return the beginning of a sentence on whether wrong normalisation explains all references.
 
     A share is 1 where the accuracy falls exactly to the reference, and 0 where it does not fall.

@@ -31,7 +31,7 @@ def read_run(path: Path) -> RunRecord:
         config, history = folder.read_config(), folder.read_history()
         result, failure = folder.finished_result(), folder.read_failure()
     except (OSError, RunError) as error:
-        raise RunError(_reason(error, path)) from error
+        raise RunError(_reason_without_path(error, path)) from error
     if result is None:
         return RunRecord(path, config, history, None, failure)
     run = FinishedRun(path, config, history, result, failure)
@@ -39,7 +39,7 @@ def read_run(path: Path) -> RunRecord:
     return run
 
 
-def _reason(error: Exception, folder: Path) -> str:
+def _reason_without_path(error: Exception, folder: Path) -> str:
     """Return an error's message without the folder's path, which may differ on other machines."""
     if isinstance(error, OSError):
         return f"{Path(str(error.filename)).name}: {error.strerror}"
@@ -134,7 +134,7 @@ def _read_study(file: Path, validated: Iterable[FinishedRun]) -> StudyRecord:
     try:
         study = Study.read(file, REWRITE_STUDY_FILE)
     except RunError as error:
-        raise RunError(_reason(error, folder)) from error
+        raise RunError(_reason_without_path(error, folder)) from error
     variations: list[Variation] = []
     not_begun = []
     for row in study.rows:
@@ -177,7 +177,7 @@ def _with_notes(study: StudyRecord, unreadable: dict[Path, str]) -> StudyRecord:
     try:
         return dataclasses.replace(study, notes=read_notes(study.path))
     except RunError as error:
-        unreadable[study.path / NOTES] = _reason(error, study.path)
+        unreadable[study.path / NOTES] = _reason_without_path(error, study.path)
         return study
 
 
@@ -219,7 +219,7 @@ def _networks(variations: Iterable[Variation]) -> list[StudiedNetwork]:
         key = variation.config.arch, variation.data.identity, converted_path
         groups.setdefault(key, []).append(variation)
     sorted_groups = sorted(groups.values(), key=_sort_key)
-    titles = [_title(group) for group in sorted_groups]
+    titles = [_network_title(group) for group in sorted_groups]
     networks = []
     for title, group in zip(titles, sorted_groups, strict=True):
         if titles.count(title) > 1:  # different data sets with the same name
@@ -233,7 +233,7 @@ def _sort_key(group: list[Variation]) -> tuple[str, str, bool]:
     return group[0].config.arch, group[0].data.title, bool(group[0].runs[0].converted)
 
 
-def _title(group: list[Variation]) -> str:
+def _network_title(group: list[Variation]) -> str:
     """Return the title of variations of one network, such as "ResNet-18 on CIFAR-10".
 
     Arguments of the network are part of the title if all variations have the same.

@@ -54,11 +54,11 @@ def study_context(
         "mismatches": mismatches,
         "mismatch_verdict": references.mismatch_verdict(mismatches) if mismatches else "",
         "measuring_commands": references.measuring_commands(study, folder),
-        "mismatched": _mismatched(variations) if has_reference else {},
+        "mismatched": _mismatched_texts(variations) if has_reference else {},
         "seeds": " ".join(map(str, seeds)),
         "folds": max((v.folds[0].total for v in variations if len(v.folds) > 1), default=0),
         "pictures": _shared_pictures(variations, reference_name, title, draw),
-        **_rows(variations, networks, title, draw),
+        **_row_comparisons(variations, networks, title, draw),
     }
 
 
@@ -76,7 +76,7 @@ def _shared_pictures(
     return {"validation": validation, "test": draw("test", plot, variations, reference, title)}
 
 
-def _rows(
+def _row_comparisons(
     variations: Sequence[Variation],
     networks: Mapping[str, StudiedNetwork],
     title: str,
@@ -134,7 +134,7 @@ def _not_trained(study: StudyRecord) -> str:
     return f"{len(study.not_begun)} of the study's {study.rows} rows are not trained yet: {names}."
 
 
-def _mismatched(variations: Sequence[Variation]) -> dict[str, str]:
+def _mismatched_texts(variations: Sequence[Variation]) -> dict[str, str]:
     """Return each variation's accuracy on images normalised differently than in training.
 
     The accuracies are texts by name of the variation. Return {} if no variation was tested so.
