@@ -64,7 +64,7 @@ def markdown_to_page(
     page_end += "".join(f"<script>{script}</script>\n" for script in scripts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_security_policy(style, scripts)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_page_policy(style, scripts)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}</main>\n{page_end}</body>\n</html>\n"
@@ -100,7 +100,7 @@ def _page_script() -> str:
     return f'(() => {{\n"use strict";\n{content}}})();\n'
 
 
-def _security_policy(style: str, scripts: Sequence[str]) -> str:
+def _page_policy(style: str, scripts: Sequence[str]) -> str:
     """Return a content security policy that allows one style sheet, some scripts and no request.
 
     `style` and the strings in `scripts` are the full texts, which the policy names by SHA-256.
