@@ -55,7 +55,7 @@ def whitening_kernel(
 def mirrored_whitening_kernel(
     images: Float32[Array, "images height width channels"],
 ) -> Float32[Array, "2 2 channels 8*channels"]:
-    """Return the `whitening_kernel` of these images and their mirror images together.
+    """Return a 2x2 kernel that whitens images and their mirror images together.
 
     Over images and mirror images, the sum and the difference of a patch's two columns are
     uncorrelated, so each is whitened separately. The first half of the outputs are the same for the

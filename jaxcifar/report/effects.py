@@ -50,7 +50,7 @@ class Effect(NamedTuple):
 
     @property
     def size(self) -> float:
-        """The largest absolute difference that the sentence about the effect gives."""
+        """The largest difference in test accuracy, without sign, in the sentence on the effect."""
         if self.is_consistent:
             return abs(self.pooled.value)
         return max(abs(difference.value) for difference in self.differences)
